@@ -1,0 +1,34 @@
+# Every target makes the environment first. `make PYTHON=python3.12 demo` chooses another interpreter.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: help environment demo serve test test-fast check lock ways-out clean
+
+help:  ## what there is to make
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+environment:  ## the locked packages, in .venv
+	@$(PYTHON) deploy/environment.py --extra $(or $(EXTRA),cpu)
+
+demo: environment  ## build, serve, load, report: real models, about 15 minutes, 6 the second time
+	@$(BIN)/python -m deploy.demo
+
+serve: environment  ## build the demo's models and keep the server up
+	@$(BIN)/understudy serve deploy/stacks/demo.yaml
+
+test: environment  ## every test that this machine can run
+	@$(BIN)/python -m pytest -q --durations=15
+
+test-fast: environment  ## the tests that start no process: under two minutes
+	@$(BIN)/python -m pytest -q tests/unit
+
+check: environment  ## format, lint, types
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+
+lock: environment  ## resolve the pinned versions again
+	@$(BIN)/python deploy/lock.py
+
+clean:  ## what was made here, but not the artifacts in UNDERSTUDY_HOME
+	rm -rf out .venv .pytest_cache .mypy_cache .ruff_cache

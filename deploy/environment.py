@@ -1,0 +1,102 @@
+"""Makes the project's environment: `python3 deploy/environment.py [--extra cpu|gpu]`, standard library only.
+
+uv installs the locked versions in seconds, but it does not read pip's configuration. What the user has set there
+(indexes, mirrors, find-links, certificates) is handed to uv, so an environment that pip can fill uv can fill too.
+PyTorch's CPU build is looked for in those places first; only where it resolves from none of them is PyTorch's own
+CPU index asked. Bytecode is compiled at install: without it every engine process imports for twice as long.
+
+A stamp with the digest of all inputs makes a second call return at once.
+"""
+
+import argparse
+import hashlib
+import os
+import subprocess
+import sys
+import venv
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+LOCKS = ROOT / "deploy" / "locks"
+UV = "uv>=0.9,<1"
+
+
+def pip_settings(python: Path) -> dict[str, str]:
+    """The user's pip configuration: files and environment together, by setting name, the strongest last."""
+    lines = subprocess.run(
+        [python, "-m", "pip", "config", "list"], capture_output=True, text=True, check=True
+    ).stdout.splitlines()
+    settings: dict[str, str] = {}
+    for line in sorted(lines, key=lambda line: line.startswith(":env:")):
+        name, _, value = line.partition("=")
+        settings[name.rpartition(".")[2]] = value.strip().strip("'\"").replace("\\n", " ")
+    return settings
+
+
+def uv_environment(settings: dict[str, str]) -> dict[str, str]:
+    """pip's settings as uv's variables; what the user set for uv directly stays."""
+    split = {name: " ".join(value.split()) for name, value in settings.items()}
+    wanted = {
+        "UV_DEFAULT_INDEX": split.get("index-url"),
+        "UV_INDEX": split.get("extra-index-url"),
+        "UV_FIND_LINKS": ",".join(split["find-links"].split()) if "find-links" in split else None,
+        "UV_INSECURE_HOST": split.get("trusted-host"),
+        "SSL_CERT_FILE": split.get("cert"),
+        "UV_HTTP_TIMEOUT": split.get("default-timeout") or split.get("timeout"),
+        # As pip does: the best version from any of the user's indexes, not the first index that knows the name.
+        "UV_INDEX_STRATEGY": "unsafe-best-match",
+    }
+    given = {name: value for name, value in wanted.items() if value}
+    return given | dict(os.environ)
+
+
+def install(python: Path, extra: str) -> None:
+    subprocess.run([python, "-m", "pip", "install", "--quiet", UV], check=True)
+    environment = uv_environment(pip_settings(python))
+    command = [
+        python, "-m", "uv", "pip", "install", "--python", python, "--compile-bytecode",
+        "--editable", f"{ROOT}[{extra},dev]",
+        "--constraint", LOCKS / f"{extra}.txt",
+        "--override", LOCKS / f"overrides-{extra}.txt",
+    ]  # fmt: skip
+    if subprocess.run(command, env=environment).returncode == 0:
+        return
+    if extra != "cpu":
+        raise SystemExit("the environment could not be installed: see uv's message above")
+    print("torch's CPU build did not resolve from your indexes: trying PyTorch's own CPU index", file=sys.stderr)
+    if subprocess.run([*command, "--torch-backend", "cpu"], env=environment).returncode != 0:
+        raise SystemExit("the environment could not be installed: see uv's message above")
+
+
+def fingerprint(extra: str) -> str:
+    """Digest of everything that decides what gets installed."""
+    digest = hashlib.sha256(sys.version.encode())
+    for path in (ROOT / "pyproject.toml", LOCKS / f"{extra}.txt", LOCKS / f"overrides-{extra}.txt"):
+        digest.update(path.read_bytes())
+    return f"{extra} {digest.hexdigest()}"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Make the project's environment in .venv.")
+    parser.add_argument("--extra", choices=("cpu", "gpu"), default="cpu", help="which machine it is for")
+    parser.add_argument("--folder", type=Path, default=ROOT / ".venv", help="where the environment goes")
+    given = parser.parse_args()
+    if not (3, 11) <= sys.version_info[:2] < (3, 13):
+        raise SystemExit(
+            f"Python {sys.version.split()[0]} is not supported: run with Python 3.11 or 3.12 (make PYTHON=python3.11)"
+        )
+    stamp = given.folder / "understudy-stamp"
+    wanted = fingerprint(given.extra)
+    if stamp.exists() and stamp.read_text() == wanted:
+        return
+    stamp.unlink(missing_ok=True)
+    print(f"making the environment in {given.folder} (about 1 minute)", file=sys.stderr)
+    python = given.folder / "bin" / "python"
+    if not python.exists():
+        venv.create(given.folder, with_pip=True)
+    install(python, given.extra)
+    stamp.write_text(wanted)
+
+
+if __name__ == "__main__":
+    main()
