@@ -1,0 +1,121 @@
+"""Files that are whole or not there: hashes, atomic writes, locks between processes.
+
+Replaces nothing clever: a temporary name beside the target, fsync, rename; `flock` on a file that is never
+deleted, so that a lock cannot be taken on a name that somebody else has just unlinked.
+"""
+
+import fcntl
+import hashlib
+import os
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+CHUNK = 1 << 20
+
+
+def sha256_of(path: Path, seen: Callable[[int], None] | None = None) -> str:
+    """Hex digest of a file's bytes. `seen` is told the bytes read so far after every MiB."""
+    digest = hashlib.sha256()
+    done = 0
+    with path.open("rb") as file:
+        while chunk := file.read(CHUNK):
+            digest.update(chunk)
+            done += len(chunk)
+            if seen:
+                seen(done)
+    return digest.hexdigest()
+
+
+def digest_of(hashes: Mapping[str, str]) -> str:
+    """One digest for named files: sha256 over the sorted "name sha256" lines, each ended by a newline."""
+    lines = "".join(f"{name} {hashes[name]}\n" for name in sorted(hashes))
+    return hashlib.sha256(lines.encode()).hexdigest()
+
+
+def hash_folder(folder: Path) -> dict[str, str]:
+    """sha256 by posix name relative to `folder`, of every regular file below it; hidden folders are left
+    out."""
+    names = sorted(path for path in folder.rglob("*") if path.is_file())
+    relative = [path.relative_to(folder) for path in names]
+    return {
+        name.as_posix(): sha256_of(folder / name) for name in relative if not name.parts[0].startswith(".")
+    }
+
+
+def fsync(path: Path) -> None:
+    """Ask the disk to keep a file's bytes or a folder's names."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_atomic(path: Path, data: bytes) -> None:
+    """Write `path` so that a reader sees the old bytes or the new ones, and a crash leaves nothing in
+    between."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        temporary.write_bytes(data)
+        fsync(temporary)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    fsync(path.parent)
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold the lock file `path` (made if absent, never removed); waits for whoever has it."""
+    with _lock_file(path) as descriptor:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+
+
+@contextmanager
+def locked_if_free(path: Path) -> Iterator[bool]:
+    """Like `locked`, but yields False at once when somebody else holds it."""
+    with _lock_file(path) as descriptor:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+            return
+        yield True
+
+
+@contextmanager
+def _lock_file(path: Path) -> Iterator[int]:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def staging(root: Path, key: str) -> Iterator[Path]:
+    """An empty folder below `root`, on its file system, that only the holder of `key` has; removed at the
+    end.
+
+    Waits for another holder of the same key: look again whether the work is already done. What dead holders
+    of other keys have left is removed: their lock is free, whatever process id they had.
+    """
+    with locked(root / ".locks" / f"{key}.lock"):
+        for left in (root / ".staging").glob("*"):
+            with locked_if_free(root / ".locks" / f"{left.name}.lock") as free:
+                if free:
+                    shutil.rmtree(left)
+        folder = root / ".staging" / key
+        if folder.exists():
+            shutil.rmtree(folder)
+        folder.mkdir(parents=True)
+        try:
+            yield folder
+        finally:
+            if folder.exists():
+                shutil.rmtree(folder)

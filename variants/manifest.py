@@ -1,0 +1,75 @@
+"""The manifest: what an artifact is, how it was made, and the hash of every file of it.
+
+It is written last, so a folder without one is not an artifact. `digest` is the artifact's identity everywhere
+else (`artifact_sha256`); `key` is what its recipe and inputs hash to and is known before it is built.
+"""
+
+from typing import Annotated, Literal
+
+from pydantic import AwareDatetime, Field, model_validator
+
+from variants.files import digest_of
+from variants.recipe import Recipe
+from variants.source import Source
+from variants.typed import Document, Name, Sha256
+
+MANIFEST = "manifest.json"
+
+TaskKind = Literal[
+    "text-generation",
+    "text-classification",
+    "feature-extraction",
+    "image-classification",
+    "object-detection",
+    "image-generation",
+]
+Precision = Literal["f32", "bf16", "int8", "int4", "nf4"]
+Channels = Annotated[tuple[float, float, float], Field(description="one value a channel, RGB")]
+
+
+class FileEntry(Document):
+    sha256: Sha256
+    bytes: Annotated[int, Field(ge=0)]
+
+
+class Preprocess(Document):
+    """How an RGB image becomes `pixels`: resize to `size` (height, width; bilinear), then (x - mean) / std
+    with x in 0..255, float32, channels first."""
+
+    size: tuple[int, int]
+    mean: Channels
+    std: Channels
+
+
+class Manifest(Document):
+    """`precision` is what the engine must execute in, whatever its own default; `bytes` counts the files it
+    serves."""
+
+    schema_: Literal[1] = Field(1, alias="schema")
+    key: Sha256
+    digest: Sha256
+    model: Name
+    variant: Name
+    task: TaskKind
+    method: str
+    precision: Precision
+    recipe: Recipe
+    seed: int
+    parent: Name | None
+    parent_digest: Sha256 | None
+    sources: tuple[Source, ...]
+    files: dict[str, FileEntry]
+    bytes: Annotated[int, Field(ge=0)]
+    versions: dict[str, str]
+    created: AwareDatetime
+    format: Literal["huggingface", "openvino"]
+    labels: tuple[str, ...] | None
+    preprocess: Preprocess | None
+    note: str
+
+    @model_validator(mode="after")
+    def _digest_is_of_files(self) -> "Manifest":
+        found = digest_of({name: entry.sha256 for name, entry in self.files.items()})
+        if found != self.digest:
+            raise ValueError(f"digest: {self.digest} is named, the files hash to {found}")
+        return self

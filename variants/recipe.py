@@ -1,0 +1,134 @@
+"""Recipes: how a variant is made from its parent. Typed, frozen, hashable, told apart by `kind`.
+
+A recipe says what is wanted, never how it is computed: `variants.methods` finds the function for it, and
+refuses a recipe that no method carries out yet before any work begins. What is said here must stand on its
+own: a combination of fields that means nothing is refused when the recipe is read.
+"""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, TypeAdapter, ValidationError, model_validator
+
+from variants.errors import RecipeError
+from variants.typed import Document
+
+Positive = Annotated[int, Field(gt=0)]
+Rate = Annotated[float, Field(gt=0, lt=1)]
+TaskName = Annotated[str, Field(pattern=r"^[a-z0-9_]+$", description="a name in variants.tasks")]
+
+
+class Calibration(Document):
+    """Which held-in examples a method may look at: the first `examples` of the calibration split of
+    `task`."""
+
+    task: TaskName
+    examples: Positive
+
+
+class _Recipe(Document):
+    def digest(self) -> str:
+        """sha256 of the recipe's canonical JSON, defaults included: equal recipes have equal digests."""
+        return self.canonical_sha256()
+
+
+class Baseline(_Recipe):
+    """The source's weights as they are, widened or narrowed to `dtype`, in the form that an engine loads."""
+
+    kind: Literal["baseline"] = "baseline"
+    dtype: Literal["bfloat16", "float32"]
+
+
+class Train(_Recipe):
+    """Fine-tune a classifier: the source's weights with a new head, on the first `examples` of `task`'s
+    training split."""
+
+    kind: Literal["train"] = "train"
+    task: TaskName
+    architecture: Literal["efficientnet-lite0", "huggingface"]
+    examples: Positive
+    epochs: Positive
+    batch: Positive = 64
+    learning_rate: Rate = 2e-3
+    image_size: Annotated[int, Field(ge=32, le=1024, multiple_of=16, description="pixels, height and width")]
+
+
+class Quantize(_Recipe):
+    """Fewer bits a number. `w8a8`, `w4a16`: integer weights (and activations) for text, served by vLLM;
+    `nf4`: 4-bit normal floats by bitsandbytes; `int8`: static 8-bit weights and activations of an image
+    model; `bf16`: the same image model stored and executed in bfloat16."""
+
+    kind: Literal["quantize"] = "quantize"
+    scheme: Literal["w8a8", "w4a16", "nf4", "int8", "bf16"]
+    algorithm: Literal["rtn", "gptq"] = "rtn"
+    smoothing: (
+        Annotated[float, Field(gt=0, lt=1, description="SmoothQuant's share moved to the weights")] | None
+    ) = None
+    group_size: Positive | None = None
+    calibration: Calibration | None = None
+
+    @model_validator(mode="after")
+    def _fields_fit_scheme(self) -> Self:
+        if (self.group_size is not None) != (self.scheme == "w4a16"):
+            raise ValueError("group_size: given exactly when the scheme is w4a16")
+        if self.scheme not in ("w8a8", "w4a16") and (self.algorithm != "rtn" or self.smoothing is not None):
+            raise ValueError(f"algorithm and smoothing: not for scheme {self.scheme}")
+        learns = self.algorithm == "gptq" or self.smoothing is not None or self.scheme == "int8"
+        if learns != (self.calibration is not None):
+            need = "needs" if learns else "does not use"
+            raise ValueError(
+                f"calibration: this recipe {need} it (gptq, smoothing and int8 look at examples)"
+            )
+        return self
+
+
+class Prune(_Recipe):
+    """Remove weights. `width` and `depth` leave a smaller dense model; the other two leave zeros."""
+
+    kind: Literal["prune"] = "prune"
+    structure: Literal["unstructured", "2:4", "width", "depth"]
+    sparsity: Annotated[float, Field(gt=0, lt=1, description="share of the weights removed")]
+    calibration: Calibration | None = None
+
+    @model_validator(mode="after")
+    def _half_of_2_4(self) -> Self:
+        if self.structure == "2:4" and self.sparsity != 0.5:
+            raise ValueError("sparsity: 2:4 removes exactly half, 0.5")
+        return self
+
+
+class LoRA(_Recipe):
+    """A low-rank adapter trained on a task's training split; the parent's weights stay."""
+
+    kind: Literal["lora"] = "lora"
+    task: TaskName
+    rank: Positive
+    alpha: Annotated[float, Field(gt=0)]
+    steps: Positive
+    batch: Positive = 16
+    learning_rate: Rate = 5e-4
+
+
+Step = Annotated[Baseline | Train | Quantize | Prune | LoRA, Field(discriminator="kind")]
+
+
+class Chain(_Recipe):
+    """Several recipes, one after the other, kept as one artifact: prune, then train again, then quantize."""
+
+    kind: Literal["chain"] = "chain"
+    steps: Annotated[tuple[Step, ...], Field(min_length=2)]
+
+
+Recipe = Annotated[Baseline | Train | Quantize | Prune | LoRA | Chain, Field(discriminator="kind")]
+
+_ADAPTER: TypeAdapter[Recipe] = TypeAdapter(Recipe)
+
+
+def parse_recipe(data: object, field: str = "recipe") -> Recipe:
+    """A recipe from plain data (a mapping out of YAML or JSON). RecipeError names the wrong field below
+    `field`."""
+    try:
+        return _ADAPTER.validate_python(data)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join([field, *(str(part) for part in first["loc"][1:])])
+        raise RecipeError(first["msg"].removeprefix("Value error, "), field=where) from error

@@ -1,0 +1,83 @@
+"""What a task is: named, labelled examples in three splits that never change.
+
+The order within a split is a seeded shuffle, so the first n of a split are a random sample of it. Nothing in
+`test` occurs in the two other splits, not even as the same text under another id.
+"""
+
+import random
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import ClassVar, Literal
+
+from variants.home import home as default_home
+from variants.progress import Progress
+from variants.source import Source, fetch
+
+Split = Literal["train", "calibration", "test"]
+SEED = 20261123
+
+
+@dataclass(frozen=True)
+class Example:
+    """`input` is a whole prompt (text) or the bytes of a PNG (image); `label` is one of the task's labels."""
+
+    id: str
+    input: str | bytes
+    label: str
+
+
+class Task(ABC):
+    """A task: `name`, `kind` ("text" or "image"), `labels`, `sources`, `examples`."""
+
+    name: ClassVar[str]
+    kind: ClassVar[Literal["text", "image"]]
+    labels: ClassVar[tuple[str, ...]]
+    sources: ClassVar[tuple[Source, ...]]
+
+    def __init__(self, home: Path | None = None, progress: Progress | None = None) -> None:
+        self._home = home or default_home()
+        self._progress = progress
+
+    def examples(self, split: Split, n: int | None = None) -> list[Example]:
+        """The first `n` examples of a split, or all. ValueError when it holds fewer than `n`, or there is no
+        such split."""
+        if split not in self._splits:
+            raise ValueError(f"{self.name} has no split {split!r}: train, calibration or test")
+        found = self._splits[split]
+        if n is not None and n > len(found):
+            raise ValueError(f"{self.name} has {len(found)} examples in its {split} split, not {n}")
+        return list(found[:n])
+
+    @cached_property
+    def _splits(self) -> dict[Split, Sequence[Example]]:
+        return self._load([fetch(source, self._home, self._progress) for source in self.sources])
+
+    @abstractmethod
+    def _load(self, files: Sequence[Path]) -> dict[Split, Sequence[Example]]:
+        """All splits out of the fetched `sources`, in their order."""
+
+
+def shuffled(examples: Iterable[Example]) -> list[Example]:
+    """The examples in a seeded order that does not depend on the platform or on hash randomisation."""
+    result = sorted(examples, key=lambda example: example.id)
+    random.Random(SEED).shuffle(result)
+    return result
+
+
+def without_repeats(examples: Iterable[Example], seen: Iterable[Example] = ()) -> list[Example]:
+    """The examples whose input occurs neither earlier nor in `seen`."""
+    inputs = {example.input for example in seen}
+    result = []
+    for example in examples:
+        if example.input not in inputs:
+            inputs.add(example.input)
+            result.append(example)
+    return result
+
+
+def first_words(text: str, count: int) -> str:
+    """The first `count` blank-separated words of `text`, joined by single spaces."""
+    return " ".join(text.split()[:count])

