@@ -1,0 +1,115 @@
+"""The bytes of an answer -> what it says and when each piece came. Reads line by line from the raw
+response.
+
+Locust's `iter_lines` waits for blocks of 1,024 bytes and so reports first tokens hundreds of milliseconds
+late; a line read from the raw response has the time at which its bytes came from the socket. A frame's time
+is taken before it is parsed. Whatever is not a whole, well-formed answer raises BadAnswer: half an answer
+is a failed request.
+"""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+MOST_SAID = 300
+
+
+class BadAnswer(Exception):
+    """The answer is not what was asked for; the message goes to the record."""
+
+
+class RawBody(Protocol):
+    def readline(self, sep: bytes) -> bytes: ...
+    def read(self) -> bytes: ...
+
+
+@dataclass
+class Answer:
+    """`token_times`: the clock at each frame that carried a token, in order; empty where nothing was
+    streamed.
+    """
+
+    text: str = ""
+    token_times: list[float] = field(default_factory=list)
+    prompt_tokens: int | None = None
+    output_tokens: int | None = None
+
+
+def read_stream(body: RawBody, clock: Callable[[], float]) -> Answer:
+    """Server-sent events of `/v1/completions` up to `[DONE]`; usage comes from the last frame. Raises
+    BadAnswer.
+    """
+    answer = Answer()
+    pieces: list[str] = []
+    while True:
+        line = body.readline(b"\n")
+        now = clock()
+        if not line:
+            raise BadAnswer("the stream ended without [DONE]")
+        data = line.strip().removeprefix(b"data:").strip()
+        if not data or not line.startswith(b"data:"):
+            continue
+        if data == b"[DONE]":
+            break
+        frame = _object(data)
+        if "error" in frame:
+            raise BadAnswer(f"an error in the stream: {_said(data)}")
+        if frame.get("choices"):
+            answer.token_times.append(now)
+            pieces.append(frame["choices"][0].get("text") or "")
+        _usage(answer, frame)
+    body.read()  # the end of the chunked body, so that the connection can be used again
+    if answer.output_tokens is None:
+        raise BadAnswer("the stream carried no usage")
+    answer.text = "".join(pieces)
+    return answer
+
+
+def read_completion(body: RawBody) -> Answer:
+    """A completion that was not streamed. Raises BadAnswer."""
+    data = body.read()
+    document = _object(data)
+    choices = document.get("choices")
+    if not choices or "text" not in choices[0]:
+        raise BadAnswer(f"no choices[0].text in {_said(data)}")
+    answer = Answer(text=choices[0]["text"])
+    _usage(answer, document)
+    if answer.output_tokens is None:
+        raise BadAnswer("the answer carried no usage")
+    return answer
+
+
+def read_labels(body: RawBody) -> Answer:
+    """The top label of the one picture in a v2 answer in JSON. Raises BadAnswer."""
+    data = body.read()
+    for output in _object(data).get("outputs", ()):
+        if output.get("name") == "labels" and output.get("data"):
+            return Answer(text=str(output["data"][0]))
+    raise BadAnswer(f"no output `labels` in {_said(data)}")
+
+
+def refusal(status: int, body: RawBody) -> BadAnswer:
+    """What a status other than 200 said."""
+    return BadAnswer(f"HTTP {status}: {_said(body.read())}")
+
+
+def _object(data: bytes) -> dict[str, Any]:
+    try:
+        document = json.loads(data)
+    except ValueError:
+        raise BadAnswer(f"not JSON: {_said(data)}") from None
+    if not isinstance(document, dict):
+        raise BadAnswer(f"not a JSON object: {_said(data)}")
+    return document
+
+
+def _usage(answer: Answer, document: dict[str, Any]) -> None:
+    usage = document.get("usage")
+    if usage:
+        answer.prompt_tokens = usage["prompt_tokens"]
+        answer.output_tokens = usage["completion_tokens"]
+
+
+def _said(data: bytes) -> str:
+    return data[:MOST_SAID].decode(errors="replace")

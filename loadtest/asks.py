@@ -1,0 +1,74 @@
+"""A content -> the bytes of one HTTP request: path, headers, body. The OpenAI API for text, v2 for
+pictures.
+"""
+
+import base64
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from loadtest.plan import Content, Pool
+
+
+@dataclass(frozen=True)
+class Ask:
+    path: str
+    headers: dict[str, str]
+    body: bytes
+
+
+def ask(pool: Pool, content: Content, variant: str | None, client: str | None) -> Ask:
+    """What to send. `variant` pins; `client` keeps a virtual client on one variant (`user` for text, a
+    header else).
+    """
+    headers = {"Accept-Encoding": "identity", "x-understudy-task": pool.task}
+    if content.label is not None:
+        headers["x-understudy-label"] = content.label
+    if pool.kind == "image":
+        if client is not None:
+            headers["x-understudy-client"] = client
+        return _picture(pool, content, variant, headers)
+    body: dict[str, Any] = {
+        "model": pool.model if variant is None else f"{pool.model}@{variant}",
+        "prompt": content.text,
+        "max_tokens": pool.max_tokens,
+        "temperature": 0,
+    }
+    if client is not None:
+        body["user"] = client
+    if pool.kind == "label":
+        body["logit_bias"] = pool.logit_bias
+    else:
+        body |= {"stream": True, "stream_options": {"include_usage": True}}
+        if pool.ignore_eos:
+            body["ignore_eos"] = True
+    headers["Content-Type"] = "application/json"
+    return Ask("/v1/completions", headers, json.dumps(body).encode())
+
+
+def _picture(pool: Pool, content: Content, variant: str | None, headers: dict[str, str]) -> Ask:
+    """Open Inference Protocol v2 with the binary tensor extension: one BYTES element behind its 4-byte
+    length.
+    """
+    assert content.png is not None
+    png = base64.b64decode(content.png)
+    tensor = len(png).to_bytes(4, "little") + png
+    head = json.dumps(
+        {
+            "inputs": [
+                {
+                    "name": "image",
+                    "shape": [1],
+                    "datatype": "BYTES",
+                    "parameters": {"binary_data_size": len(tensor)},
+                }
+            ],
+            "outputs": [{"name": "labels", "parameters": {"binary_data": False}}],
+        }
+    ).encode()
+    headers |= {
+        "Content-Type": "application/octet-stream",
+        "Inference-Header-Content-Length": str(len(head)),
+    }
+    pinned = "" if variant is None else f"/versions/{variant}"
+    return Ask(f"/v2/models/{pool.model}{pinned}/infer", headers, head + tensor)

@@ -1,0 +1,71 @@
+"""Telling how far a campaign is: one live line on a terminal, a plain line every few seconds elsewhere."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from rich.console import Console
+from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
+from rich.progress import Progress as Bars
+
+PLAIN_EVERY_S = 5.0
+
+
+@dataclass(frozen=True)
+class Step:
+    """Where the campaign is: `done` of `of` (requests, or seconds of a window), and seconds left to the
+    campaign's end.
+    """
+
+    part: str
+    text: str
+    done: float
+    of: float
+    left_s: float
+
+
+Progress = Callable[[Step], None]
+
+
+@contextmanager
+def open_progress(console: Console | None = None) -> Iterator[Progress]:
+    """A `Progress` for this console (standard error by default), closed on the way out."""
+    console = console or Console(stderr=True)
+    if not console.is_terminal:
+        yield _plain(console)
+        return
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=24),
+        TextColumn("{task.fields[left]}"),
+        TimeElapsedColumn(),
+    )
+    with Bars(*columns, console=console, transient=True) as bars:
+        bar = bars.add_task("load", total=1, left="")
+
+        def show(step: Step) -> None:
+            description = f"{step.part}: {step.text}"
+            bars.update(bar, description=description, completed=step.done, total=step.of, left=_left(step))
+
+        yield show
+
+
+def _plain(console: Console) -> Progress:
+    last_at, last_text = -PLAIN_EVERY_S, ""
+
+    def show(step: Step) -> None:
+        nonlocal last_at, last_text
+        now = time.monotonic()
+        if now - last_at < PLAIN_EVERY_S and (step.text == last_text or now - last_at < 1):
+            return
+        last_at, last_text = now, step.text
+        share = 100 * min(1.0, step.done / step.of) if step.of else 100
+        console.print(f"load  {step.part:<8}  {step.text}  {share:.0f} %  {_left(step)}", highlight=False)
+
+    return show
+
+
+def _left(step: Step) -> str:
+    minutes, seconds = divmod(max(0, round(step.left_s)), 60)
+    return f"about {minutes}:{seconds:02d} left"

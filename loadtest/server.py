@@ -1,0 +1,96 @@
+"""What the target says of itself, before and after the load: `GET /admin/v1/models` and `POST /tokenize`.
+
+Plain standard-library HTTP, for a handful of requests that are not load. Unknown keys in answers are let
+through: a newer server is no error. An answer that lacks what is needed is.
+"""
+
+import json
+import urllib.error
+import urllib.request
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from loadtest.errors import LoadError
+from variants.errors import UnknownName
+
+TIMEOUT_S = 30
+
+
+class Said(BaseModel):
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+
+class ServedVariant(Said):
+    """One variant as served. Sizes in bytes; `note` says where its weights come from."""
+
+    variant: str
+    weight: float
+    ready: bool
+    method: str
+    precision: str
+    parent: str | None
+    engine: str
+    artifact_sha256: str
+    artifact_bytes: int
+    memory_bytes: int | None = None
+    peak_memory_bytes: int | None = None
+    note: str | None = None
+
+
+class ServedModel(Said):
+    model: str
+    task: Literal["text-generation", "image-classification"]
+    variants: tuple[ServedVariant, ...] = Field(min_length=1)
+
+
+class ServerState(Said):
+    models: tuple[ServedModel, ...]
+    machine: dict[str, Any]
+    versions: dict[str, Any]
+
+    def served(self, model: str, field: str) -> ServedModel:
+        """The model of that name. Raises UnknownName at `field`."""
+        for served in self.models:
+            if served.model == model:
+                return served
+        known = ", ".join(served.model for served in self.models)
+        raise UnknownName(f"the server has no model {model!r}", field=field, mend=f"it has {known}")
+
+
+def read_state(target_url: str) -> ServerState:
+    """`GET /admin/v1/models`. Raises LoadError when it does not answer, or not with that."""
+    answer = _ask(f"{target_url}/admin/v1/models", None)
+    try:
+        return ServerState.model_validate(answer)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise LoadError(f"{target_url}/admin/v1/models: {first['msg']}", field=where) from None
+
+
+def token_ids(target_url: str, model: str, text: str) -> list[int]:
+    """Token ids of `text` without special tokens, by the model's own tokenizer. Raises LoadError."""
+    body = {"model": model, "prompt": text, "add_special_tokens": False}
+    answer = _ask(f"{target_url}/tokenize", body)
+    tokens = answer.get("tokens") if isinstance(answer, dict) else None
+    if not isinstance(tokens, list) or not tokens:
+        raise LoadError(f"{target_url}/tokenize gave no tokens for {text[:40]!r}")
+    return tokens
+
+
+def _ask(url: str, body: dict[str, Any] | None) -> Any:
+    if not url.startswith(("http://", "https://")):
+        raise LoadError(f"{url} is no http address", mend="give one like http://127.0.0.1:8000")
+    data = None if body is None else json.dumps(body).encode()
+    request = urllib.request.Request(url, data=data, headers={"content-type": "application/json"})  # noqa: S310
+    # The target is named by its address; a proxy in between would be measured with it.
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        with opener.open(request, timeout=TIMEOUT_S) as answer:
+            return json.load(answer)
+    except urllib.error.HTTPError as error:
+        said = error.read(300).decode(errors="replace")
+        raise LoadError(f"{url} answered {error.code}: {said}") from None
+    except (OSError, ValueError) as error:
+        raise LoadError(f"{url}: {error}", mend="is the server up at that address?") from None
