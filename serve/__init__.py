@@ -1,0 +1,1 @@
+"""Serving variants: stack file, router, relay, engines, metrics, and the one command `understudy`."""

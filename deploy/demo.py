@@ -1,0 +1,164 @@
+"""`make demo`: build, serve, load, report, and end everything that was started, after Ctrl-C too.
+
+Drives the command line that a user has, as child processes, and times each phase. Prometheus is started beside the
+server where it is installed. Peak memory is the highest sum of PSS over all processes below this one.
+"""
+
+import argparse
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from deploy.prometheus import start_prometheus
+from serve.engines.process import free_port, tree_pss
+from variants.errors import EngineError, UnderstudyError
+
+ROOT = Path(__file__).resolve().parent.parent
+SAMPLE_S = 10.0
+READY_LIMIT_S = 600.0
+STOP_LIMIT_S = 60.0
+
+
+class Clock:
+    """How long each phase took, in seconds."""
+
+    def __init__(self) -> None:
+        self.began = time.monotonic()
+        self.phases: dict[str, float] = {}
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        print(f"\n== {name}", file=sys.stderr, flush=True)
+        began = time.monotonic()
+        yield
+        self.phases[name] = round(time.monotonic() - began, 1)
+
+    @property
+    def wall(self) -> float:
+        return round(time.monotonic() - self.began, 1)
+
+
+class MemoryWatch:
+    """Samples the PSS of this process' whole tree; `peak` is in bytes."""
+
+    def __init__(self) -> None:
+        self.peak = 0
+        self.done = threading.Event()
+        self.thread = threading.Thread(target=self.watch, daemon=True)
+
+    def __enter__(self) -> "MemoryWatch":
+        self.thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.done.set()
+        self.thread.join()
+
+    def watch(self) -> None:
+        while not self.done.wait(SAMPLE_S):
+            self.peak = max(self.peak, tree_pss(os.getpid()))
+
+
+def understudy(*arguments: str) -> list[str]:
+    return [sys.executable, "-m", "serve.cli", *arguments]
+
+
+def run(children: ExitStack, *arguments: str) -> None:
+    """One command to its end. Raises EngineError where it fails; its own message has been printed."""
+    process = start(children, understudy(*arguments))
+    if process.wait() != 0:
+        raise EngineError(f"`understudy {' '.join(arguments)}` ended with code {process.returncode}")
+
+
+def start(children: ExitStack, command: list[str], **options: object) -> subprocess.Popen[str]:
+    """A child in a session of its own, so that Ctrl-C reaches this process alone, which then ends the child."""
+    process = subprocess.Popen(command, cwd=ROOT, text=True, start_new_session=True, **options)  # type: ignore[call-overload]
+    children.callback(end, process)
+    return process
+
+
+def end(process: subprocess.Popen[str]) -> None:
+    if process.poll() is None:
+        process.send_signal(signal.SIGINT)
+        try:
+            process.wait(STOP_LIMIT_S)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+
+def start_server(children: ExitStack, stack: Path, port: int) -> str:
+    """Start the server and wait until every variant is ready; gives its URL."""
+    server = start(
+        children, understudy("serve", str(stack), "--port", str(port), "--json"), stdout=subprocess.PIPE
+    )
+    assert server.stdout is not None
+    line = server.stdout.readline()
+    if not line:
+        raise EngineError(f"the server ended with code {server.wait()} before it was ready")
+    return str(json.loads(line)["url"])
+
+
+def demo(stack: Path, campaign: Path, out: Path) -> None:
+    out.mkdir(parents=True, exist_ok=True)
+    clock = Clock()
+    with ExitStack() as children, MemoryWatch() as memory:
+        with clock.phase("build"):
+            run(children, "build", str(stack))
+        with clock.phase("evaluate"):
+            run(children, "evaluate", "digits", "--stack", str(stack))
+        with clock.phase("serve"), ExitStack():
+            url = start_server(children, stack, free_port())
+        prometheus = start_prometheus(children, url, out / "prometheus")
+        print(f"serving at {url}; Prometheus: {prometheus}", file=sys.stderr, flush=True)
+        with clock.phase("load"):
+            run(
+                children,
+                "load",
+                "--target",
+                url,
+                "--campaign",
+                str(campaign),
+                "--out",
+                str(out),
+                "--records-only",
+            )
+        with clock.phase("stop"):
+            children.close()
+    (out / "phases.json").write_text(
+        json.dumps(
+            {"wall_s": clock.wall, "phases_s": clock.phases, "peak_memory_bytes": memory.peak}, indent=2
+        )
+    )
+    with ExitStack() as children:
+        run(children, "report", "--out", str(out))
+    phases = ", ".join(f"{name} {seconds:.0f} s" for name, seconds in clock.phases.items())
+    print(f"{clock.wall:.0f} s in all: {phases}; at most {memory.peak / 2**30:.1f} GiB in use")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Build, serve, load and report the demo's models.")
+    parser.add_argument("--stack", type=Path, default=ROOT / "deploy" / "stacks" / "demo.yaml")
+    parser.add_argument("--campaign", type=Path, default=ROOT / "loadtest" / "campaigns" / "demo.yaml")
+    parser.add_argument("--out", type=Path, default=ROOT / "out" / "demo")
+    given = parser.parse_args()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        demo(given.stack.resolve(), given.campaign.resolve(), given.out.resolve())
+    except UnderstudyError as error:
+        print(f"demo: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        print("demo: interrupted; everything it started has been ended", file=sys.stderr)
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,61 @@
+"""What the operator asks: `GET /admin/v1/models`, and Prometheus: `GET /metrics`."""
+
+import json
+from typing import Any
+
+from prometheus_client.exposition import CONTENT_TYPE_LATEST
+from variants.machine import describe_machine, describe_versions
+
+from serve import metrics
+from serve.api.http import send_json
+from serve.fleet import Fleet, Seat
+from serve.relay import Receive, Scope, Send
+
+
+def describe_seat(seat: Seat) -> dict[str, Any]:
+    """A variant as the operator sees it. Memory is PSS in bytes, null while the variant is not ready."""
+    manifest, endpoint = seat.manifest, seat.endpoint
+    return {
+        "variant": seat.variant,
+        "weight": seat.weight,
+        "ready": endpoint is not None,
+        "running": seat.running,
+        "waiting": seat.waiting,
+        "engine": seat.engine,
+        "method": manifest.method,
+        "precision": manifest.precision,
+        "parent": manifest.parent,
+        "note": manifest.note,
+        "artifact_sha256": manifest.digest,
+        "artifact_bytes": manifest.bytes,
+        "memory_bytes": endpoint.memory_bytes if endpoint else None,
+        "peak_memory_bytes": endpoint.peak_memory_bytes if endpoint else None,
+    }
+
+
+class AdminModelsRoute:
+    """Every model, its variants, and the machine they run on."""
+
+    def __init__(self, fleet: Fleet) -> None:
+        self.fleet = fleet
+        self.machine, self.versions = describe_machine(), describe_versions()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        models = [
+            {
+                "model": name,
+                "task": self.fleet.models[name].task,
+                "evaluate": list(self.fleet.models[name].evaluate),
+                "variants": [describe_seat(seat) for seat in seats.values()],
+            }
+            for name, seats in self.fleet.seats.items()
+        ]
+        document = {"models": models, "machine": self.machine, "versions": self.versions}
+        await send_json(send, 200, json.dumps(document).encode())
+
+
+class MetricsRoute:
+    """All metrics of this node, every ingress process merged."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await send_json(send, 200, metrics.render(), {"content-type": CONTENT_TYPE_LATEST})

@@ -1,0 +1,84 @@
+"""What both protocols share: reading a request at the door, answering, and counting what came of it."""
+
+import json
+import logging
+import time
+from collections.abc import Callable
+from typing import Any
+
+from serve import metrics
+from serve.errors import CLIENT_WENT_AWAY, TooLarge, headers_of, status_of
+from serve.relay import Call, Receive, Scope, Send
+from variants.errors import InputError, UnderstudyError
+from variants.tasks import NAMES as TASKS
+
+log = logging.getLogger("understudy.api")
+Body = Callable[[UnderstudyError], bytes]
+
+
+def header(scope: Scope, name: str) -> str | None:
+    """The first value of a request header, by its lower-case name."""
+    wanted = name.encode()
+    return next((value.decode("latin-1") for key, value in scope["headers"] if key == wanted), None)
+
+
+async def read_body(receive: Receive, limit: int) -> bytes:
+    """The whole request body, at most `limit` bytes. Raises TooLarge."""
+    parts, size = [], 0
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise InputError("the client left before its request was complete")
+        parts.append(message.get("body", b""))
+        size += len(parts[-1])
+        if size > limit:
+            raise TooLarge(
+                f"the body is above {limit} bytes", mend="send less, or raise server.body_limit_mib"
+            )
+        if not message.get("more_body"):
+            return b"".join(parts)
+
+
+def parse_object(body: bytes) -> dict[str, Any]:
+    """A JSON object. Raises InputError saying where it stops being one."""
+    try:
+        document = json.loads(body)
+    except ValueError as error:
+        raise InputError(f"the body is not JSON: {error}", mend="send a JSON object") from None
+    if not isinstance(document, dict):
+        raise InputError("the body is not a JSON object", mend="send a JSON object")
+    return document
+
+
+async def send_json(send: Send, status: int, body: bytes, headers: dict[str, str] | None = None) -> None:
+    """A whole JSON answer of our own."""
+    fields = {"content-type": "application/json", "content-length": str(len(body))} | (headers or {})
+    raw = [(name.encode(), value.encode()) for name, value in fields.items()]
+    await send({"type": "http.response.start", "status": status, "headers": raw})
+    await send({"type": "http.response.body", "body": body, "more_body": False})
+
+
+async def refuse(send: Send, error: UnderstudyError, body: Body) -> None:
+    """Answer with an error in the protocol's own shape."""
+    await send_json(send, status_of(error), body(error), headers_of(error))
+
+
+async def conclude(call: Call, error: UnderstudyError | None, body: Body, send: Send) -> None:
+    """Count a request that has ended; where it ended before an answer began, answer with the error."""
+    if error is not None and not call.started and call.status != CLIENT_WENT_AWAY:
+        call.status = status_of(error)
+        await refuse(send, error, body)
+    if call.assignment is None:
+        metrics.errors.labels(str(call.status)).inc()
+        return
+    labels = (call.assignment.model, call.assignment.variant)
+    metrics.requests.labels(*labels, call.assignment.reason, str(call.status)).inc()
+    metrics.latency.labels(*labels).observe(time.perf_counter() - call.arrived)
+
+
+def count_label(call: Call, task: str | None, right: bool) -> None:
+    """Count a labelled request; a task that is not ours becomes `other`, so a client cannot make series."""
+    assert call.assignment is not None
+    name = task if task in TASKS else "other"
+    outcome = "right" if right else "wrong"
+    metrics.labelled.labels(call.assignment.model, call.assignment.variant, name, outcome).inc()

@@ -1,0 +1,160 @@
+"""Open Inference Protocol v2 over REST: `/v2`, `/v2/health/{live,ready}`, `/v2/models/{model}[/versions/{variant}]` and
+its `/ready` and `/infer`. A variant is a version of its model.
+
+Tensors are checked by the engine, which knows their shapes; the door checks who is asked. Knows nothing of Ray.
+"""
+
+import json
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from serve import metrics
+from serve.api.http import conclude, count_label, header, read_body, refuse, send_json
+from serve.errors import open_inference_body, status_of
+from serve.fleet import Fleet, Seat
+from serve.open_inference import HEADER_LENGTH, parse_response
+from serve.relay import Call, Receive, Relay, Scope, Send
+from serve.router import Target
+from variants.errors import InputError, UnderstudyError, UnknownName
+from variants.scoring import label_matches
+
+SERVER = {"name": "understudy", "version": "0.1.0", "extensions": ["binary_tensor_data"]}
+PASSED_IN = ("content-type", HEADER_LENGTH)
+
+
+class TensorAnswer:
+    """Copies tensors on, and keeps them where they have to be scored."""
+
+    def __init__(self, keep: bool) -> None:
+        self.keep = keep
+        self.body = bytearray()
+        self.header_length: str | None = None
+
+    def begin(self, headers: Mapping[str, str]) -> None:
+        self.header_length = headers.get(HEADER_LENGTH)
+
+    def chunk(self, data: bytes, now: float) -> bytes:
+        if self.keep:
+            self.body += data
+        return data
+
+    def end(self) -> bytes:
+        return b""
+
+    def label(self) -> str | None:
+        """The first label of the answer; None where the client did not ask for labels."""
+        outputs = parse_response(bytes(self.body), self.header_length)
+        return outputs["labels"].ravel()[0].decode() if "labels" in outputs else None
+
+
+def target_of(scope: Scope) -> Target:
+    """The model of the path; a version in the path pins, as `model@variant` does."""
+    params = scope["path_params"]
+    target = Target.parse(params["model"])
+    return Target(target.model, params["variant"]) if "variant" in params else target
+
+
+class InferRoute:
+    """`POST .../infer`."""
+
+    def __init__(self, fleet: Fleet, relay: Relay, body_limit: int) -> None:
+        self.fleet, self.relay, self.body_limit = fleet, relay, body_limit
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        arrived = time.perf_counter()
+        try:
+            call = self.prepare(scope, await read_body(receive, self.body_limit), arrived)
+        except UnderstudyError as error:
+            metrics.errors.labels(str(status_of(error))).inc()
+            await refuse(send, error, open_inference_body)
+            return
+        label = header(scope, "x-understudy-label")
+        answer = TensorAnswer(keep=label is not None)
+        fault: UnderstudyError | None = None
+        try:
+            await self.relay.carry(call, answer, receive, send)
+        except UnderstudyError as error:
+            fault = error
+        finally:
+            await conclude(call, fault, open_inference_body, send)
+        if label is not None and call.status == 200 and (found := answer.label()) is not None:
+            count_label(call, header(scope, "x-understudy-task"), label_matches(found, label))
+
+    def prepare(self, scope: Scope, body: bytes, arrived: float) -> Call:
+        """Check who is asked. Raises InputError, UnknownName."""
+        target = target_of(scope)
+        self.fleet.model(target.model)
+        if self.fleet.models[target.model].task == "text-generation":
+            raise InputError(f"{target.model} generates text", field="model", mend="POST to /v1/completions")
+
+        def ask(seat: Seat) -> tuple[str, bytes]:
+            return f"/v2/models/{seat.name}/infer", body
+
+        return Call(
+            target=target,
+            client=header(scope, "x-understudy-client"),
+            ask=ask,
+            headers={name: value for name in PASSED_IN if (value := header(scope, name)) is not None},
+            streamed=False,
+            arrived=arrived,
+        )
+
+
+class MetadataRoute:
+    """`GET /v2/models/{model}[/versions/{variant}]`: the engine's own metadata under the client's name for it."""
+
+    def __init__(self, fleet: Fleet, relay: Relay) -> None:
+        self.fleet, self.relay = fleet, relay
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            target = target_of(scope)
+            seat, _ = self.fleet.place(target, None, set())
+            document = {"name": target.model, "versions": list(self.fleet.seats[target.model])}
+            if self.fleet.models[target.model].task == "text-generation":
+                # Text engines speak OpenAI's protocol, not tensors: they have no tensors to describe.
+                document |= {"platform": seat.engine, "inputs": [], "outputs": []}
+            else:
+                found = await self.relay.fetch(seat, f"/v2/models/{seat.name}")
+                document = {**found, **document}
+            await send_json(send, 200, json.dumps(document).encode())
+        except UnderstudyError as error:
+            await refuse(send, error, open_inference_body)
+
+
+class ReadyRoute:
+    """`GET /v2/models/{model}[/versions/{variant}]/ready`: 200 when a request would find an engine, else 503."""
+
+    def __init__(self, fleet: Fleet) -> None:
+        self.fleet = fleet
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            target = target_of(scope)
+            self.fleet.place(target, None, set())
+            await send_json(send, 200, json.dumps({"name": target.model, "ready": True}).encode())
+        except UnderstudyError as error:
+            await refuse(send, error, open_inference_body)
+
+
+class ServerRoute:
+    """`GET /v2` and `GET /v2/health/{live,ready}`."""
+
+    def __init__(self, fleet: Fleet) -> None:
+        self.fleet = fleet
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        probe = scope["path_params"].get("probe")
+        document: dict[str, Any] = SERVER
+        status = 200
+        if probe == "live":
+            document = {"live": True}
+        elif probe == "ready":
+            document = {"ready": self.fleet.ready}
+            status = 200 if self.fleet.ready else 503
+        elif probe is not None:
+            error = UnknownName(f"there is no probe {probe!r}", mend="probes are live and ready")
+            await refuse(send, error, open_inference_body)
+            return
+        await send_json(send, status, json.dumps(document).encode())

@@ -1,0 +1,210 @@
+"""OpenAI's API: `/v1/models`, `/v1/chat/completions`, `/v1/completions`, and `/tokenize` as vLLM has it.
+
+The door checks what the router needs (a JSON object, a model, a client); every other field is checked by the engine,
+whose answer, errors too, is passed on as it is. Knows nothing of Ray.
+"""
+
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from serve import metrics
+from serve.api.http import (
+    conclude,
+    count_label,
+    header,
+    parse_object,
+    read_body,
+    refuse,
+    send_json,
+)
+from serve.errors import openai_body, status_of
+from serve.fleet import Fleet, Seat
+from serve.relay import Call, Receive, Relay, Scope, Send
+from serve.router import Target
+from variants.errors import InputError, UnderstudyError
+from variants.scoring import text_matches
+
+TASK = "text-generation"
+
+
+@dataclass
+class TextAnswer:
+    """Follows a text answer on its way: first token, tokens, and the text where it has to be scored.
+
+    A stream's frames end in a blank line. Only three kinds are looked at: the one with usage (`choices` empty), the one
+    that ends the answer (a `finish_reason`), and the first.
+    """
+
+    call: Call
+    show_usage: bool
+    first: float | None = None
+    last: float | None = None
+    usage: dict[str, Any] = field(default_factory=dict)
+    rest: bytes = b""
+    body: bytearray = field(default_factory=bytearray)
+
+    def begin(self, headers: Mapping[str, str]) -> None:
+        """Nothing in the headers of a text answer is of use here."""
+
+    def chunk(self, data: bytes, now: float) -> bytes:
+        if not self.call.streamed:
+            self.body += data
+            return data
+        if self.first is None:
+            self.first = now
+        self.last = now
+        if self.rest or not data.endswith(b"\n\n"):
+            data, end, self.rest = (self.rest + data).rpartition(b"\n\n")
+            data += end
+        if b'"choices":[]' in data or b'"finish_reason":"' in data:
+            return b"".join(self.frame(part) for part in data.split(b"\n\n") if part)
+        return data
+
+    def frame(self, data: bytes) -> bytes:
+        if b'"choices":[]' in data and data.startswith(b"data: {"):
+            self.usage = json.loads(data[6:]).get("usage") or {}
+            if not self.show_usage:
+                return b""
+        elif b'"finish_reason":"' in data and not self.show_usage and b'"system_fingerprint":"' not in data:
+            assert self.call.seat is not None
+            stamp = f'data: {{"system_fingerprint":"{self.call.seat.manifest.digest}",'
+            data = data.replace(b"data: {", stamp.encode(), 1)
+        return data + b"\n\n"
+
+    def end(self) -> bytes:
+        if not self.call.streamed and self.call.status == 200:
+            self.usage = json.loads(self.body).get("usage") or {}
+        return self.rest
+
+    def text(self) -> str:
+        """What an unstreamed answer says."""
+        choice = json.loads(self.body)["choices"][0]
+        return str(choice["text"] if "text" in choice else choice["message"]["content"])
+
+
+class TextRoute:
+    """One POST route of the text engines, as an ASGI application."""
+
+    def __init__(self, fleet: Fleet, relay: Relay, path: str, body_limit: int) -> None:
+        self.fleet, self.relay, self.path, self.body_limit = fleet, relay, path, body_limit
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        arrived = time.perf_counter()
+        try:
+            document = parse_object(await read_body(receive, self.body_limit))
+            call, answer = self.prepare(scope, document, arrived)
+        except UnderstudyError as error:
+            metrics.errors.labels(str(status_of(error))).inc()
+            await refuse(send, error, openai_body)
+            return
+        fault: UnderstudyError | None = None
+        try:
+            await self.relay.carry(call, answer, receive, send)
+        except UnderstudyError as error:
+            fault = error
+        finally:
+            await conclude(call, fault, openai_body, send)
+            self.count(scope, call, answer)
+
+    def prepare(self, scope: Scope, document: dict[str, Any], arrived: float) -> tuple[Call, TextAnswer]:
+        """Check the door's fields. Raises InputError, UnknownName."""
+        target = check_model(self.fleet, document, TASK)
+        streamed = check_type(document, "stream", bool) or False
+        client = check_type(document, "user", str) or header(scope, "x-understudy-client")
+        options = check_type(document, "stream_options", dict) or {}
+        asked = bool(options.get("include_usage"))
+        if streamed:
+            document["stream_options"] = {**options, "include_usage": True}
+
+        def ask(seat: Seat) -> tuple[str, bytes]:
+            return self.path, json.dumps({**document, "model": seat.name}).encode()
+
+        call = Call(
+            target=target,
+            client=client,
+            ask=ask,
+            headers={"content-type": "application/json"},
+            streamed=streamed,
+            arrived=arrived,
+        )
+        return call, TextAnswer(call, show_usage=asked)
+
+    def count(self, scope: Scope, call: Call, answer: TextAnswer) -> None:
+        """What an answer that was complete says of its variant."""
+        if call.status != 200 or call.assignment is None:
+            return
+        labels = (call.assignment.model, call.assignment.variant)
+        tokens = answer.usage.get("completion_tokens", 0)
+        metrics.prompt_tokens.labels(*labels).inc(answer.usage.get("prompt_tokens", 0))
+        metrics.output_tokens.labels(*labels).inc(tokens)
+        if answer.first is not None and answer.last is not None:
+            metrics.first_token.labels(*labels).observe(answer.first - call.arrived)
+            if tokens > 1:
+                metrics.per_token.labels(*labels).observe((answer.last - answer.first) / (tokens - 1))
+        label = header(scope, "x-understudy-label")
+        if label is not None and not call.streamed:
+            count_label(call, header(scope, "x-understudy-task"), text_matches(answer.text(), label))
+
+
+def check_type(document: dict[str, Any], name: str, kind: type) -> Any:
+    """An optional field of the given type, None where it is absent or null. Raises InputError."""
+    value = document.get(name)
+    if value is not None and not isinstance(value, kind):
+        raise InputError(
+            f"{name} is a {type(value).__name__}", field=name, mend=f"send a {kind.__name__} or leave it out"
+        )
+    return value
+
+
+def check_model(fleet: Fleet, document: dict[str, Any], task: str) -> Target:
+    """The model that a request names. Raises InputError, UnknownName."""
+    name = check_type(document, "model", str)
+    if not name:
+        raise InputError("no model is named", field="model", mend=f"models are {', '.join(fleet.models)}")
+    target = Target.parse(name)
+    fleet.model(target.model)
+    found = fleet.models[target.model].task
+    if found != task:
+        raise InputError(
+            f"{target.model} does {found}, not {task}",
+            field="model",
+            mend=f"POST to /v2/models/{target.model}/infer",
+        )
+    return target
+
+
+class ModelsRoute:
+    """`GET /v1/models`: each model routed, and each of its variants pinned."""
+
+    def __init__(self, fleet: Fleet) -> None:
+        self.fleet = fleet
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            wanted = scope["path_params"].get("model")
+            entries = self.entries()
+            if wanted is None:
+                await send_json(send, 200, json.dumps({"object": "list", "data": entries}).encode())
+                return
+            target = Target.parse(wanted)
+            self.fleet.model(target.model)
+            found = [entry for entry in entries if entry["id"] == wanted]
+            if not found:
+                raise InputError(
+                    f"there is no model {wanted!r}", field="model", mend="GET /v1/models lists them"
+                )
+            await send_json(send, 200, json.dumps(found[0]).encode())
+        except UnderstudyError as error:
+            await refuse(send, error, openai_body)
+
+    def entries(self) -> list[dict[str, Any]]:
+        found = []
+        for model, seats in self.fleet.seats.items():
+            created = min(int(seat.manifest.created.timestamp()) for seat in seats.values())
+            base = {"object": "model", "created": created, "owned_by": "understudy"}
+            found.append({"id": model, **base})
+            found.extend({"id": seat.name, **base, "parent": model} for seat in seats.values())
+        return found

@@ -1,0 +1,182 @@
+"""The one command, `understudy`. The only file that may import all three packages, and it does so lazily, so that
+`understudy --help` answers at once.
+
+Exit codes: 0 done; 1 a defect of ours; 2 what was given is wrong; 3 bytes are not what their hash says; 4 something is
+not installed; 5 an engine or the server failed; 130 interrupted. Every command has `--json`: one document on standard
+output, everything meant for people on standard error.
+"""
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from variants.errors import UnderstudyError
+
+app = typer.Typer(
+    help="Serve a model and its compressed variants side by side, and measure each on real requests.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+DEMO_STACK = Path(__file__).parent.parent / "deploy" / "stacks" / "demo.yaml"
+StackFile = Annotated[Path, typer.Argument(help="The stack file.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+
+
+def emit(document: Any, text: str, as_json: bool) -> None:
+    print(json.dumps(document, indent=2, default=str) if as_json else text)
+
+
+@app.command()
+def doctor(as_json: AsJson = False) -> None:
+    """Say what is missing on this machine, and the one command that mends each."""
+    from serve.doctor import examine
+
+    findings = examine()
+    lines = [f"{'ok     ' if found.ok else 'missing'} {found.what}: {found.detail}" for found in findings]
+    lines += [f"        mend: {found.mend}" for found in findings if not found.ok]
+    emit([found._asdict() for found in findings], "\n".join(lines), as_json)
+    if any(found.needed and not found.ok for found in findings):
+        raise typer.Exit(4)
+
+
+@app.command()
+def build(stack: StackFile = DEMO_STACK, as_json: AsJson = False) -> None:
+    """Make every variant of a stack that is not made yet."""
+    from serve.making import build_stack
+    from serve.stack import load
+
+    artifacts = build_stack(load(stack))
+    rows = [
+        {
+            "model": model,
+            "variant": variant,
+            "method": artifact.manifest.method,
+            "precision": artifact.manifest.precision,
+            "artifact_sha256": artifact.manifest.digest,
+            "artifact_bytes": artifact.manifest.bytes,
+            "path": str(artifact.path),
+        }
+        for (model, variant), artifact in artifacts.items()
+    ]
+    text = "\n".join(
+        f"{row['model']}@{row['variant']}  {row['precision']}  {row['artifact_bytes'] / 1e6:.1f} MB  "
+        f"{row['artifact_sha256'][:8]}  {row['method']}"
+        for row in rows
+    )
+    emit(rows, text, as_json)
+
+
+@app.command()
+def evaluate(
+    names: Annotated[list[str] | None, typer.Argument(help="model or model@variant; all if left out")] = None,
+    stack: Annotated[Path, typer.Option(help="The stack file.")] = DEMO_STACK,
+    examples: Annotated[
+        int | None, typer.Option(min=1, help="Examples a task; all held-out ones if left out.")
+    ] = None,
+    again: Annotated[bool, typer.Option(help="Also where a card exists.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Fill the cards of a stack's variants, each through the engine that will serve it."""
+    from serve.evaluation import evaluate_stack
+    from serve.stack import load
+
+    cards = evaluate_stack(load(stack), names or [], examples, again)
+    rows = [json.loads(card.model_dump_json()) for card in cards]
+    emit(rows, "\n".join(describe_card(row) for row in rows), as_json)
+
+
+def describe_card(card: dict[str, Any]) -> str:
+    parts = [
+        f"{found['task']} {found['value']:.3f} [{found['low']:.3f}, {found['high']:.3f}] n={found['n']}"
+        for found in card["accuracy"]
+    ]
+    speed = card.get("throughput_per_s")
+    parts.append(f"{speed:.1f} requests/s" if speed else "throughput not measured")
+    return f"{card['model']}@{card['variant']}  {card['precision']}  " + "  ".join(parts)
+
+
+@app.command()
+def catalog(as_json: AsJson = False) -> None:
+    """List every model's variants, their artifacts and cards."""
+    from serve.making import list_catalog
+
+    rows = list_catalog()
+    text = "\n".join(
+        f"{row['model']}@{row['variant']}  {row['digest'][:8]}  {row['created']}" for row in rows
+    )
+    emit(rows, text or "nothing is built yet: run understudy build", as_json)
+
+
+@app.command()
+def serve(
+    stack: StackFile = DEMO_STACK,
+    port: Annotated[int | None, typer.Option(min=1, max=65535, help="Instead of the stack's.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Build what is missing, serve it on loopback, and stay until Ctrl-C."""
+    from serve.making import build_stack
+    from serve.running import serve_until_stopped
+    from serve.stack import load, with_port
+
+    loaded = with_port(load(stack), port)
+    serve_until_stopped(loaded, build_stack(loaded), as_json)
+
+
+@app.command()
+def load(
+    target: Annotated[str, typer.Option(help="Address of the server.")] = "http://127.0.0.1:8000",
+    campaign: Annotated[Path | None, typer.Option(help="The campaign file; the demo's if left out.")] = None,
+    out: Annotated[Path, typer.Option(help="Folder for the records.")] = Path("out/load"),
+    as_json: AsJson = False,
+) -> None:
+    """Drive a labelled load campaign against a server, and summarise it."""
+    import loadtest
+    from loadtest.campaign import read_campaign
+    from loadtest.progress import open_progress
+    from loadtest.run import run
+
+    path = campaign or Path(loadtest.__file__).parent / "campaigns" / "demo.yaml"
+    with open_progress() as progress:
+        run(target, read_campaign(path), out, progress)
+    report(out, as_json)
+
+
+@app.command()
+def report(
+    out: Annotated[Path, typer.Option(help="Folder that holds a campaign's records.")] = Path("out/load"),
+    as_json: AsJson = False,
+) -> None:
+    """Turn a campaign's records into summary.json, report.html and a table."""
+    from loadtest.table import render
+    from rich.console import Console
+
+    from loadtest.report import write
+    from loadtest.summary import summarise
+
+    summary = summarise(out)
+    page = write(summary, out)
+    if as_json:
+        print(summary.to_json())
+        return
+    render(summary, Console())
+    print(f"report: {page}\nsummary: {out / 'summary.json'}")
+
+
+def main() -> None:
+    """Run the command line; every error of ours is one line and its own exit code."""
+    try:
+        app()
+    except UnderstudyError as error:
+        print(f"understudy: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        print("understudy: interrupted", file=sys.stderr)
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

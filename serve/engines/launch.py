@@ -1,0 +1,95 @@
+"""How each kind of engine is started: one function a kind, from the stack's settings to a command line.
+
+vLLM's threads are bound to no core: its own binding puts every engine's threads on core 0 and leaves the others to the
+front end, so several engines on one machine would fight for one core while the rest idle.
+"""
+
+import os
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from serve.stack import Engine, OpenVinoEngine, ScriptedEngine, TorchEngine, VllmEngine
+from variants.manifest import Manifest
+
+
+@dataclass(frozen=True)
+class Launch:
+    """A command, `{port}` standing for the port, and what it adds to the environment."""
+
+    command: tuple[str, ...]
+    environment: dict[str, str] = field(default_factory=dict)
+
+
+def launch(engine: Engine, folder: Path, manifest: Manifest, name: str) -> Launch:
+    """How to start `engine` on the artifact in `folder`; it answers to the model name `name`."""
+    if isinstance(engine, VllmEngine):
+        return launch_vllm(engine, folder, manifest, name)
+    if isinstance(engine, TorchEngine):
+        return launch_torch(engine, folder, manifest, name)
+    if isinstance(engine, OpenVinoEngine):
+        return launch_openvino(engine, folder, name)
+    return launch_scripted(engine, name)
+
+
+def own(module: str, name: str, *arguments: str) -> tuple[str, ...]:
+    return (
+        sys.executable, "-m", f"serve.engines.{module}",
+        "--name", name, "--host", "127.0.0.1", "--port", "{port}", *arguments,
+    )  # fmt: skip
+
+
+def threads_environment(threads: int) -> dict[str, str]:
+    return {
+        "OMP_NUM_THREADS": str(threads),
+        "MKL_NUM_THREADS": str(threads),
+        "TOKENIZERS_PARALLELISM": "false",
+    }
+
+
+def launch_vllm(engine: VllmEngine, folder: Path, manifest: Manifest, name: str) -> Launch:
+    command = (
+        sys.executable, "-m", "vllm.entrypoints.openai.api_server",
+        "--model", str(folder / "model"),
+        "--served-model-name", name,
+        "--host", "127.0.0.1", "--port", "{port}",
+        "--max-model-len", str(engine.context),
+        "--max-num-seqs", str(engine.sequences),
+        "--kv-cache-memory-bytes", str(engine.kv_cache_mib * 2**20),
+        "--fingerprint-mode", "custom", "--fingerprint-value", manifest.digest,
+        "--enforce-eager", "--disable-uvicorn-access-log", "--disable-log-stats",
+    )  # fmt: skip
+    environment = {
+        "VLLM_CPU_OMP_THREADS_BIND": "nobind",
+        "VLLM_NO_USAGE_STATS": "1",
+        "HF_HUB_OFFLINE": "1",
+    }
+    return Launch(command, environment | threads_environment(engine.threads))
+
+
+def launch_torch(engine: TorchEngine, folder: Path, manifest: Manifest, name: str) -> Launch:
+    arguments = ["--artifact", str(folder), "--threads", str(engine.threads)]
+    if manifest.task == "text-generation":
+        arguments += ["--context", str(engine.context), "--batch", str(engine.batch)]
+        return Launch(own("torch_text", name, *arguments), threads_environment(engine.threads))
+    return Launch(own("torch_image", name, *arguments), threads_environment(engine.threads))
+
+
+def launch_openvino(engine: OpenVinoEngine, folder: Path, name: str) -> Launch:
+    arguments = ("--artifact", str(folder), "--threads", str(engine.threads))
+    return Launch(own("openvino_image", name, *arguments), threads_environment(engine.threads))
+
+
+def launch_scripted(engine: ScriptedEngine, name: str) -> Launch:
+    arguments = [
+        "--first-token-s", str(engine.first_token_s),
+        "--token-s", str(engine.token_s),
+        "--startup-s", str(engine.startup_s),
+    ]  # fmt: skip
+    return Launch(own("scripted", name, *arguments))
+
+
+def child_environment(launch: Launch) -> dict[str, str]:
+    """This process' environment for the child, less what is meant for this process alone."""
+    kept = {name: value for name, value in os.environ.items() if name != "PROMETHEUS_MULTIPROC_DIR"}
+    return kept | launch.environment | {"UNDERSTUDY_PARENT": str(os.getpid())}

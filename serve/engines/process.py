@@ -1,0 +1,111 @@
+"""Starts, watches and ends one engine process."""
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+import sys
+from collections import deque
+from pathlib import Path
+
+import aiohttp
+import psutil
+
+from serve.engines.launch import Launch, child_environment
+from variants.errors import EngineError
+
+START_LIMIT_S = 600.0
+STOP_LIMIT_S = 15.0
+POLL_S = 0.1
+
+
+def free_port() -> int:
+    """A loopback port that was free a moment ago."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def tree_pss(pid: int) -> int:
+    """Proportional set size in bytes of a process and all below it: shared pages are counted once over all sharers."""
+    total = 0
+    with contextlib.suppress(psutil.NoSuchProcess):
+        root = psutil.Process(pid)
+        for process in [root, *root.children(recursive=True)]:
+            with contextlib.suppress(psutil.NoSuchProcess, psutil.AccessDenied):
+                total += process.memory_full_info().pss
+    return total
+
+
+class EngineProcess:
+    """One engine on a loopback port. What it prints goes to `log`."""
+
+    def __init__(self, name: str, launch: Launch, log: Path) -> None:
+        self.name, self.launch, self.log = name, launch, log
+        self.url = ""
+        self.peak_memory_bytes = 0
+        self.process: asyncio.subprocess.Process | None = None
+
+    async def start(self) -> str:
+        """Start it and wait until it is ready; gives its URL. Raises EngineError with the end of its log."""
+        port = free_port()
+        self.url = f"http://127.0.0.1:{port}"
+        command = [part.replace("{port}", str(port)) for part in self.launch.command]
+        self.log.parent.mkdir(parents=True, exist_ok=True)
+        with self.log.open("wb") as log:
+            self.process = await asyncio.create_subprocess_exec(
+                sys.executable, "-m", "serve.engines.tether", *command,
+                stdin=asyncio.subprocess.DEVNULL, stdout=log, stderr=log,
+                env=child_environment(self.launch), start_new_session=True,
+            )  # fmt: skip
+        try:
+            async with asyncio.timeout(START_LIMIT_S):
+                await self.ready()
+        except TimeoutError:
+            await self.stop()
+            raise EngineError(f"the engine of {self.name} was not ready after {START_LIMIT_S:g} s") from None
+        except BaseException:
+            await self.stop()
+            raise
+        return self.url
+
+    async def ready(self) -> None:
+        async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=5)) as session:
+            while True:
+                self.check()
+                with contextlib.suppress(aiohttp.ClientError, TimeoutError):
+                    async with session.get(f"{self.url}/health") as answer:
+                        if answer.status == 200:
+                            return
+                await asyncio.sleep(POLL_S)
+
+    def check(self) -> None:
+        """Raises EngineError if the process is gone."""
+        if self.process is None or self.process.returncode is not None:
+            code = self.process.returncode if self.process else None
+            raise EngineError(
+                f"the engine of {self.name} ended with code {code}: {self.last_lines()}",
+                mend=f"see {self.log}",
+            )
+
+    def last_lines(self, count: int = 3) -> str:
+        with self.log.open(errors="replace") as lines:
+            return " | ".join(line.strip() for line in deque(lines, maxlen=count))
+
+    def memory_bytes(self) -> int:
+        """PSS of its process tree now; the peak is kept."""
+        found = tree_pss(self.process.pid) if self.process else 0
+        self.peak_memory_bytes = max(self.peak_memory_bytes, found)
+        return found
+
+    async def stop(self) -> None:
+        """End it and everything below it: politely, then not."""
+        if self.process is None or self.process.returncode is not None:
+            return
+        self.process.send_signal(signal.SIGTERM)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self.process.wait(), STOP_LIMIT_S)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        await self.process.wait()

@@ -1,0 +1,24 @@
+"""`python -m serve.engines.tether COMMAND...` becomes COMMAND, and ends when its parent does.
+
+Ray ends a replica with SIGKILL, which leaves no chance to end the engine below it. prctl's PR_SET_PDEATHSIG makes the
+kernel do it; it is kept across exec. (`setpriv --pdeathsig` does the same, but only newer util-linux has it.)
+"""
+
+import ctypes
+import os
+import signal
+import sys
+
+PR_SET_PDEATHSIG = 1
+
+
+def main() -> None:
+    parent = int(os.environ.pop("UNDERSTUDY_PARENT"))
+    ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+    if os.getppid() != parent:  # it went away before the call above took hold
+        sys.exit(1)
+    os.execvp(sys.argv[1], sys.argv[1:])  # noqa: S606 - the command comes from our own launch
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,68 @@
+"""The HTTP face of every error: its status, and its shape in each protocol.
+
+What only a server can run into is defined here; everything else comes from the root in `variants.errors`.
+
+    UnderstudyError
+    ├── TooLarge       the body is above the stack's limit   413
+    ├── Overloaded     concurrency and queue are full        429, Retry-After
+    ├── NotReady       no variant that may answer is up      503, Retry-After
+    └── TimedOut       the stack's timeout has passed        504
+"""
+
+import json
+from collections.abc import Mapping
+
+from variants.errors import EngineError, InputError, UnderstudyError, UnknownName
+
+
+class TooLarge(UnderstudyError):
+    code = "body_too_large"
+
+
+class Overloaded(UnderstudyError):
+    code = "overloaded"
+
+
+class NotReady(UnderstudyError):
+    code = "not_ready"
+
+
+class TimedOut(UnderstudyError):
+    code = "timed_out"
+
+
+STATUS: Mapping[type[UnderstudyError], int] = {
+    UnknownName: 404,
+    InputError: 400,
+    TooLarge: 413,
+    Overloaded: 429,
+    NotReady: 503,
+    TimedOut: 504,
+    EngineError: 502,
+    UnderstudyError: 500,
+}
+OPENAI_TYPES = {404: "not_found_error", 429: "rate_limit_error", 500: "server_error", 502: "server_error"}
+CLIENT_WENT_AWAY = 499
+"""Never sent: it stands in the metrics for a request whose client left before the end."""
+
+
+def status_of(error: UnderstudyError) -> int:
+    """The status of the nearest class in the error's own line of descent."""
+    return next(STATUS[kind] for kind in type(error).__mro__ if kind in STATUS)
+
+
+def headers_of(error: UnderstudyError) -> dict[str, str]:
+    return {"retry-after": "1"} if isinstance(error, (Overloaded, NotReady)) else {}
+
+
+def openai_body(error: UnderstudyError) -> bytes:
+    """`{"error": {"message", "type", "param", "code"}}`, as OpenAI's clients read it."""
+    status = status_of(error)
+    kind = OPENAI_TYPES.get(status, "invalid_request_error" if status < 500 else "server_error")
+    document = {"message": str(error), "type": kind, "param": error.field, "code": error.code}
+    return json.dumps({"error": document}).encode()
+
+
+def open_inference_body(error: UnderstudyError) -> bytes:
+    """`{"error": message}`, as Open Inference Protocol v2 has it, with our code beside it."""
+    return json.dumps({"error": str(error), "code": error.code}).encode()

@@ -1,0 +1,70 @@
+"""The ASGI application that clients talk to: one visible list of routes over a fleet and a relay.
+
+Built from plain parts, so that the same application runs inside Ray Serve and, in tests, under any ASGI server.
+"""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from serve.api.admin import AdminModelsRoute, MetricsRoute
+from serve.api.open_inference import InferRoute, MetadataRoute, ReadyRoute, ServerRoute
+from serve.api.openai import ModelsRoute, TextRoute
+from serve.errors import open_inference_body, openai_body
+from serve.fleet import Fleet
+from serve.relay import Relay
+from serve.stack import Server
+from variants.errors import InputError, UnknownName
+
+TEXT_PATHS = ("/v1/chat/completions", "/v1/completions", "/tokenize")
+
+
+def build_ingress(fleet: Fleet, server: Server) -> Starlette:
+    """The application. Its lifespan starts and stops the fleet and the relay."""
+    relay = Relay(fleet)
+    limit = server.body_limit_mib * 2**20
+    infer, metadata, ready = InferRoute(fleet, relay, limit), MetadataRoute(fleet, relay), ReadyRoute(fleet)
+    model, version = "/v2/models/{model}", "/v2/models/{model}/versions/{variant}"
+    routes = [
+        *(Route(path, TextRoute(fleet, relay, path, limit), methods=["POST"]) for path in TEXT_PATHS),
+        *(Route(f"{path}/infer", infer, methods=["POST"]) for path in (model, version)),
+        *(Route(f"{path}/ready", ready, methods=["GET"]) for path in (model, version)),
+        *(Route(path, metadata, methods=["GET"]) for path in (model, version)),
+        Route("/v2/health/{probe}", ServerRoute(fleet), methods=["GET"]),
+        Route("/v2", ServerRoute(fleet), methods=["GET"]),
+        Route("/v1/models", ModelsRoute(fleet), methods=["GET"]),
+        Route("/v1/models/{model}", ModelsRoute(fleet), methods=["GET"]),
+        Route("/admin/v1/models", AdminModelsRoute(fleet), methods=["GET"]),
+        Route("/metrics", MetricsRoute(), methods=["GET"]),
+    ]
+
+    @asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        await relay.start()
+        fleet.start()
+        try:
+            yield
+        finally:
+            await fleet.stop()
+            await relay.stop()
+
+    return Starlette(routes=routes, lifespan=lifespan, exception_handlers={HTTPException: explain_route})
+
+
+async def explain_route(request: Request, error: Exception) -> Response:
+    """A path or method that does not exist, in the shape of the protocol whose path it is."""
+    assert isinstance(error, HTTPException)
+    fault = (
+        InputError(f"{request.method} is not for {request.url.path}", mend="see the API's documentation")
+        if error.status_code == 405
+        else UnknownName(
+            f"there is no path {request.url.path}", mend="try /v1/models, /v2 or /admin/v1/models"
+        )
+    )
+    body = open_inference_body if request.url.path.startswith("/v2") else openai_body
+    return Response(body(fault), error.status_code, error.headers, "application/json")

@@ -1,0 +1,84 @@
+"""Every metric: name, unit, labels, buckets.
+
+prometheus-client's multiprocess mode, switched on by PROMETHEUS_MULTIPROC_DIR, lets every ingress process of a node
+write its own files; `/metrics` merges them, and what a dead process counted stays counted. Labels are only ever
+`model`, `variant`, `reason`, `status`, `task` and `outcome`, whose values come from the stack file and fixed lists,
+never from a client. Time to first token runs from the request's arrival at the ingress, queue included; time per
+output token leaves the first token out.
+"""
+
+import os
+from pathlib import Path
+
+import psutil
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import multiprocess as multi
+from prometheus_client.registry import REGISTRY
+
+SECONDS = (0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.125, 0.25, 0.5, 1, 2, 4, 8, 16, 32, 64, 128)
+PER_TOKEN = (0.002, 0.004, 0.008, 0.012, 0.016, 0.024, 0.032, 0.048, 0.064, 0.096, 0.128, 0.256, 0.512, 1)
+VARIANT = ("model", "variant")
+
+requests = Counter("understudy_requests", "Requests answered.", (*VARIANT, "reason", "status"))
+errors = Counter("understudy_errors", "Requests that were refused before a variant was chosen.", ("status",))
+latency = Histogram("understudy_request_seconds", "Arrival to last byte.", VARIANT, buckets=SECONDS)
+first_token = Histogram(
+    "understudy_time_to_first_token_seconds",
+    "Arrival at the ingress to the first streamed token, queue included.",
+    VARIANT,
+    buckets=SECONDS,
+)
+per_token = Histogram(
+    "understudy_time_per_output_token_seconds",
+    "Mean time between streamed tokens of a request, the first left out.",
+    VARIANT,
+    buckets=PER_TOKEN,
+)
+prompt_tokens = Counter("understudy_prompt_tokens", "Tokens in prompts.", VARIANT)
+output_tokens = Counter("understudy_output_tokens", "Tokens in answers.", VARIANT)
+labelled = Counter(
+    "understudy_labelled_requests",
+    "Requests that carried their label, by whether the answer was right.",
+    (*VARIANT, "task", "outcome"),
+)
+queued = Gauge("understudy_queued_requests", "Waiting for the engine.", VARIANT, multiprocess_mode="livesum")
+running = Gauge("understudy_running_requests", "At the engine.", VARIANT, multiprocess_mode="livesum")
+ready = Gauge("understudy_variant_ready", "1 when the variant answers.", VARIANT, multiprocess_mode="livemin")
+weight = Gauge("understudy_variant_weight", "Share of routed requests.", VARIANT, multiprocess_mode="livemax")
+memory = Gauge(
+    "understudy_engine_memory_bytes",
+    "PSS of the engine's process tree.",
+    VARIANT,
+    multiprocess_mode="livemax",
+)
+peak_memory = Gauge(
+    "understudy_engine_peak_memory_bytes",
+    "Highest PSS of the engine's process tree since it started.",
+    VARIANT,
+    multiprocess_mode="livemax",
+)
+variant_info = Gauge(
+    "understudy_variant_info",
+    "1; what the variant is stands in the labels.",
+    (*VARIANT, "method", "precision", "engine", "parent", "artifact"),
+    multiprocess_mode="livemax",
+)
+
+
+def render() -> bytes:
+    """The node's metrics in Prometheus' text format."""
+    folder = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
+    if not folder:
+        return generate_latest(REGISTRY)
+    fold_dead(Path(folder))
+    registry = CollectorRegistry()
+    multi.MultiProcessCollector(registry, path=folder)
+    return generate_latest(registry)
+
+
+def fold_dead(folder: Path) -> None:
+    """Take the live gauges of dead processes out; their counters and histograms stay."""
+    for path in folder.glob("gauge_live*_*.db"):
+        pid = int(path.stem.rpartition("_")[2])
+        if not psutil.pid_exists(pid):
+            multi.mark_process_dead(pid, path=str(folder))

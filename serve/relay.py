@@ -1,0 +1,187 @@
+"""Carries one request to the engine of its variant and the engine's bytes back to the client.
+
+The way out is bytes: what the engine has encoded is copied, never parsed and encoded again (docs/decisions.md has the
+measurement behind it). Per chunk this takes a time and copies. Three things are added to a text stream: usage is always
+asked for, and its frame withheld from a client that did not ask; where it is withheld, the last frame gets the
+`system_fingerprint` that it would have carried.
+
+If the engine cannot be reached, nothing has been sent yet, so a routed request falls back to another variant. Once the
+first byte is out, a broken stream ends with an error frame.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, MutableMapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import aiohttp
+
+from serve.errors import CLIENT_WENT_AWAY, NotReady, TimedOut, openai_body
+from serve.fleet import Fleet, Seat
+from serve.open_inference import HEADER_LENGTH
+from serve.router import Assignment, Target
+from variants.errors import EngineError
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+
+PASSED_ON = ("content-type", "content-length", HEADER_LENGTH)
+
+
+class Answer(Protocol):
+    """What a protocol makes of an engine's answer while it passes."""
+
+    def begin(self, headers: Mapping[str, str]) -> None:
+        """The engine has begun to answer, with these headers."""
+
+    def chunk(self, data: bytes, now: float) -> bytes:
+        """See one chunk of the body, at `now` seconds of the monotonic clock; what is returned is sent."""
+
+    def end(self) -> bytes:
+        """The body is complete; what is returned is sent after it."""
+
+
+@dataclass
+class Call:
+    """One request on its way: what to ask of whom, and what came of it.
+
+    `ask` gives the path and the body for the engine of a seat; `arrived` is in seconds of the monotonic clock.
+    """
+
+    target: Target
+    client: str | None
+    ask: Callable[[Seat], tuple[str, bytes]]
+    headers: dict[str, str]
+    streamed: bool
+    arrived: float = field(default_factory=time.perf_counter)
+    seat: Seat | None = None
+    assignment: Assignment | None = None
+    status: int = 0
+    started: bool = False
+
+
+class Relay:
+    """Holds the pool of connections to the engines of this machine."""
+
+    def __init__(self, fleet: Fleet) -> None:
+        self.fleet = fleet
+        self.session: aiohttp.ClientSession | None = None
+
+    async def start(self) -> None:
+        """Open the pool. Call from a running event loop."""
+        self.session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=4),
+            timeout=aiohttp.ClientTimeout(total=None, connect=5),
+            auto_decompress=False,
+            skip_auto_headers=("user-agent", "accept-encoding"),
+        )
+
+    async def stop(self) -> None:
+        if self.session is not None:
+            await self.session.close()
+
+    async def fetch(self, seat: Seat, path: str) -> dict[str, Any]:
+        """A JSON document that the engine of a seat gives out. Raises EngineError, NotReady."""
+        assert self.session is not None
+        if seat.endpoint is None:
+            raise NotReady(f"{seat.name} is not ready", mend="try again shortly")
+        try:
+            async with self.session.get(seat.endpoint.url + path) as engine:
+                engine.raise_for_status()
+                return dict(await engine.json())
+        except aiohttp.ClientError as error:
+            raise EngineError(f"the engine of {seat.name} did not answer: {error}") from error
+
+    async def carry(self, call: Call, answer: Answer, receive: Receive, send: Send) -> None:
+        """Assign, admit, ask, copy. Fills in `call`. Raises what `serve.errors` has a status for."""
+        excluding: set[str] = set()
+        async with cancelled_by_disconnect(call, receive):
+            while True:
+                call.seat, call.assignment = self.fleet.place(call.target, call.client, excluding)
+                try:
+                    await self.ask(call, call.seat, answer, send)
+                except aiohttp.ClientConnectorError as error:
+                    # Refused before anything was sent: the engine has gone, the fleet shall know, another may answer.
+                    call.seat.endpoint = None
+                    excluding.add(call.seat.variant)
+                    if call.target.variant:
+                        raise EngineError(f"the engine of {call.seat.name} cannot be reached") from error
+                    continue
+                return
+
+    async def ask(self, call: Call, seat: Seat, answer: Answer, send: Send) -> None:
+        assert self.session is not None
+        try:
+            async with asyncio.timeout(seat.limits.timeout_s), seat.admitted():
+                if seat.endpoint is None:
+                    raise NotReady(
+                        f"{seat.name} went away while the request waited", mend="try again shortly"
+                    )
+                path, body = call.ask(seat)
+                async with self.session.post(
+                    seat.endpoint.url + path, data=body, headers=call.headers
+                ) as engine:
+                    await copy(call, engine, answer, send)
+        except TimeoutError:
+            fault = TimedOut(f"{seat.name} did not finish within {seat.limits.timeout_s:g} s")
+            await break_off(call, fault, send)
+        except aiohttp.ClientConnectorError:
+            raise
+        except aiohttp.ClientError as error:
+            await break_off(call, EngineError(f"the engine of {seat.name} broke off: {error}"), send)
+
+
+async def copy(call: Call, engine: aiohttp.ClientResponse, answer: Answer, send: Send) -> None:
+    """Send the engine's status, headers and bytes on as they come."""
+    assert call.seat is not None
+    assert call.assignment is not None
+    call.status = engine.status
+    headers = [(name.encode(), engine.headers[name].encode()) for name in PASSED_ON if name in engine.headers]
+    headers += [
+        (b"x-understudy-variant", call.assignment.variant.encode()),
+        (b"x-understudy-reason", call.assignment.reason.encode()),
+        (b"x-understudy-artifact", call.seat.manifest.digest.encode()),
+    ]
+    await send({"type": "http.response.start", "status": engine.status, "headers": headers})
+    call.started = True
+    answer.begin(engine.headers)
+    now = time.perf_counter
+    async for data in engine.content.iter_any():
+        out = answer.chunk(data, now())
+        if out:
+            await send({"type": "http.response.body", "body": out, "more_body": True})
+    await send({"type": "http.response.body", "body": answer.end(), "more_body": False})
+
+
+async def break_off(call: Call, error: TimedOut | EngineError, send: Send) -> None:
+    """Before the first byte the error is the answer; in a stream it is the last frame."""
+    if not call.started:
+        raise error
+    call.status = 502 if isinstance(error, EngineError) else 504
+    if not call.streamed:
+        raise error
+    frame = b"data: " + openai_body(error) + b"\n\n"
+    await send({"type": "http.response.body", "body": frame, "more_body": False})
+
+
+@asynccontextmanager
+async def cancelled_by_disconnect(call: Call, receive: Receive) -> AsyncIterator[None]:
+    """Cancel the block when the client goes away, so that the engine stops working for nobody."""
+    work = asyncio.current_task()
+    assert work is not None
+
+    async def watch() -> None:
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        call.status = CLIENT_WENT_AWAY
+        work.cancel()
+
+    watcher = asyncio.create_task(watch())
+    try:
+        yield
+    finally:
+        watcher.cancel()

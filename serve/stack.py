@@ -1,0 +1,195 @@
+"""The stack file: which models and variants there are, how each is made, and how each is served.
+
+One typed, frozen document (YAML, `schema: 1`) starts the same thing on a laptop and on a Ray cluster. Unknown keys are
+refused with the nearest known one. It holds no logic: making belongs to `variants.build`, serving to `serve.app`.
+"""
+
+import difflib
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from variants.build import VariantPlan
+
+from variants.errors import StackError
+from variants.recipe import Recipe
+from variants.source import Source
+
+NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
+Task = Literal["text-generation", "image-classification"]
+
+
+class Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+
+class VllmEngine(Strict):
+    """vLLM's own OpenAI server. `context` in tokens, `kv_cache_mib` MiB of key-value cache."""
+
+    kind: Literal["vllm"]
+    threads: int = Field(default=1, ge=1, le=1024)
+    context: int = Field(default=2048, ge=16)
+    kv_cache_mib: int = Field(default=512, ge=16)
+    sequences: int = Field(default=64, ge=1, description="most requests decoded together")
+
+
+class TorchEngine(Strict):
+    """transformers on torch: bitsandbytes, and whatever the others cannot run."""
+
+    kind: Literal["torch"]
+    threads: int = Field(default=1, ge=1, le=1024)
+    context: int = Field(default=2048, ge=16)
+    batch: int = Field(default=16, ge=1, description="most requests decoded together")
+
+
+class OpenVinoEngine(Strict):
+    """OpenVINO on CPU."""
+
+    kind: Literal["openvino"]
+    threads: int = Field(default=1, ge=1, le=1024)
+
+
+class ScriptedEngine(Strict):
+    """Deterministic answers with settable timing, for tests and dry runs. Times in seconds."""
+
+    kind: Literal["scripted"]
+    first_token_s: float = Field(default=0.0, ge=0, le=60)
+    token_s: float = Field(default=0.0, ge=0, le=60)
+    startup_s: float = Field(default=0.0, ge=0, le=600)
+
+
+Engine = Annotated[VllmEngine | TorchEngine | OpenVinoEngine | ScriptedEngine, Field(discriminator="kind")]
+
+
+class Limits(Strict):
+    """What one variant takes on at once, in each ingress."""
+
+    concurrency: int = Field(default=64, ge=1, description="requests at the engine at once")
+    queue: int = Field(default=256, ge=0, description="requests waiting beyond that; more are answered 429")
+    timeout_s: float = Field(default=120.0, gt=0, le=3600, description="from arrival to the last byte")
+
+
+class Variant(Strict):
+    """One served form of a model. `weight` is its share of the model's routed requests, relative to the others'."""
+
+    recipe: Recipe
+    parent: str | None = None
+    source: Source | None = None
+    engine: Engine
+    weight: float = Field(default=0.0, ge=0, allow_inf_nan=False)
+
+
+class Model(Strict):
+    task: Task
+    source: Source
+    seed: int = 0
+    limits: Limits = Limits()
+    evaluate: tuple[str, ...] = ()
+    variants: dict[str, Variant] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def check_variants(self) -> Self:
+        for name, variant in self.variants.items():
+            if variant.parent is not None and variant.parent not in self.variants:
+                known = ", ".join(self.variants)
+                raise ValueError(
+                    f"variant {name!r} has the unknown parent {variant.parent!r}: known are {known}"
+                )
+        if not any(variant.weight > 0 for variant in self.variants.values()):
+            raise ValueError("all weights are zero: give at least one variant a weight above 0")
+        return self
+
+
+class Server(Strict):
+    """Where the ingress listens. Anything but loopback has to be asked for."""
+
+    host: str = "127.0.0.1"
+    port: int = Field(default=8000, ge=1, le=65535)
+    body_limit_mib: int = Field(
+        default=32, ge=1, le=1024, description="larger request bodies are answered 413"
+    )
+
+
+class Stack(Strict):
+    schema_: Literal[1] = Field(alias="schema")
+    server: Server = Server()
+    models: dict[str, Model] = Field(min_length=1)
+
+    @field_validator("models")
+    @classmethod
+    def check_names(cls, models: dict[str, Model]) -> dict[str, Model]:
+        for name in [*models, *(variant for model in models.values() for variant in model.variants)]:
+            if not NAME.fullmatch(name):
+                raise ValueError(
+                    f"{name!r} is not a name: use a-z, 0-9, '.', '_', '-', at most 64, no other first"
+                )
+        return models
+
+    def plans(self) -> list[VariantPlan]:
+        """What has to be made, in the file's order."""
+        return [
+            VariantPlan(
+                model=model_name,
+                variant=variant_name,
+                task=model.task,
+                source=variant.source or model.source,
+                recipe=variant.recipe,
+                parent=variant.parent,
+                seed=model.seed,
+            )
+            for model_name, model in self.models.items()
+            for variant_name, variant in model.variants.items()
+        ]
+
+
+def load(path: Path) -> Stack:
+    """Read and check a stack file. Raises StackError naming the first wrong field."""
+    try:
+        document = yaml.safe_load(path.read_text())
+    except FileNotFoundError:
+        raise StackError(
+            f"there is no file {path}", mend="give the path of a stack file, e.g. deploy/stacks/demo.yaml"
+        ) from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise StackError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
+    return parse(document)
+
+
+def with_port(stack: Stack, port: int | None) -> Stack:
+    """The same stack on another port, where one is given."""
+    if port is None:
+        return stack
+    return stack.model_copy(update={"server": stack.server.model_copy(update={"port": port})})
+
+
+def parse(document: Any) -> Stack:
+    """Check a parsed document. Raises StackError naming the first wrong field."""
+    if not isinstance(document, dict):
+        raise StackError("a stack file is a mapping", mend="start it with `schema: 1`")
+    try:
+        return Stack.model_validate(document)
+    except ValidationError as error:
+        raise explain(error, Stack) from None
+
+
+def explain(error: ValidationError, root: type[BaseModel]) -> StackError:
+    """The first of pydantic's findings as one line with the field's path and what would be right."""
+    finding = error.errors(include_url=False)[0]
+    # A union's tag stands in the location although it is no key of the file: engine.vllm.threads.
+    path = ".".join(str(part) for part in finding["loc"])
+    message = finding["msg"].removeprefix("Value error, ")
+    if finding["type"] != "extra_forbidden":
+        return StackError(f"{message} (found {finding['input']!r:.80})", field=path or None)
+    unknown = str(finding["loc"][-1])
+    nearest = difflib.get_close_matches(unknown, sorted(known_keys(root)), n=1)
+    mend = f"did you mean {nearest[0]!r}?" if nearest else "remove it"
+    return StackError(f"unknown key {unknown!r}", field=path, mend=mend)
+
+
+def known_keys(root: type[BaseModel]) -> set[str]:
+    """Every key that any part of the document knows."""
+    schema = root.model_json_schema()
+    parts = [schema, *schema.get("$defs", {}).values()]
+    return {key for part in parts for key in part.get("properties", {})}
