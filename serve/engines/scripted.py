@@ -1,0 +1,202 @@
+"""A deterministic engine with settable timing, for tests: both protocols, no weights, no torch.
+
+**Text.** A token is up to four bytes of UTF-8, so characters may be split between tokens as real
+tokenizers do. The answer repeats the prompt: from its first token when greedy, from a token that the seed
+chooses otherwise. It ends after one round, or goes on for `max_tokens` with `ignore_eos`. A token with a
+logit bias of -100 is passed over; where some bias is above 0, each token of the answer is one of those
+with the highest: the first whose text occurs in the prompt, else one that the prompt's hash chooses. Log
+probabilities are made up, but the same each time.
+
+**Images.** Mean brightness, cut into as many bands as there are labels, is the class; it gets 0.9.
+"""
+
+import argparse
+import asyncio
+import codecs
+import hashlib
+import os
+import secrets
+import time
+from collections.abc import AsyncGenerator, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from serve.engines import image_api, server, text_api
+from serve.engines.artifact import open_artifact
+from serve.engines.image_api import Floats
+from serve.engines.server import EngineFault
+from serve.engines.text_engine import Finish, Generation, Token
+from variants.manifest import Preprocess
+
+TOKEN_BYTES = 4
+END = 0
+
+
+@dataclass
+class Script:
+    """The timing, and the failures, counted over both protocols."""
+
+    first_token_s: float
+    token_s: float
+    fail_after: int | None
+    exit_after: int | None
+    seen: int = 0
+
+    def begin(self) -> None:
+        """Count one request; raises EngineFault, or ends the process, when its time has come."""
+        self.seen += 1
+        if self.exit_after is not None and self.seen > self.exit_after:
+            os._exit(1)
+        if self.fail_after is not None and self.seen > self.fail_after:
+            raise EngineFault(f"scripted to fail after {self.fail_after} requests")
+
+
+@dataclass
+class Utf8Decoder:
+    """Whole characters as their bytes come in."""
+
+    decoder: codecs.IncrementalDecoder = field(
+        default_factory=lambda: codecs.getincrementaldecoder("utf-8")(errors="replace")
+    )
+
+    def step(self, token: int) -> str:
+        return self.decoder.decode(piece(token))
+
+
+def piece(token: int) -> bytes:
+    """The bytes of a token; a leading 1 in its id keeps their number."""
+    return token.to_bytes(TOKEN_BYTES + 1, "big").lstrip(b"\0")[1:]
+
+
+class ScriptedText:
+    """The text engine."""
+
+    vocabulary = 2 ** (8 * TOKEN_BYTES + 1)
+
+    def __init__(self, script: Script, context: int) -> None:
+        self.script, self.context = script, context
+
+    def encode(self, text: str, *, special: bool) -> list[int]:
+        data = text.encode()
+        parts = (data[i : i + TOKEN_BYTES] for i in range(0, len(data), TOKEN_BYTES))
+        return [int.from_bytes(b"\1" + part, "big") for part in parts]
+
+    def encode_chat(self, messages: Sequence[dict[str, str]]) -> list[int]:
+        turns = [f"{message['role']}: {message['content']}" for message in messages]
+        return self.encode("\n".join([*turns, "assistant:"]), special=True)
+
+    def decoder(self) -> Utf8Decoder:
+        return Utf8Decoder()
+
+    def piece(self, token: int) -> bytes:
+        return piece(token)
+
+    async def generate(self, request: Generation) -> AsyncGenerator[list[Token], None]:
+        self.script.begin()
+        due = time.perf_counter() + self.script.first_token_s
+        for token in self.tokens(request):
+            await asyncio.sleep(max(0.0, due - time.perf_counter()))
+            yield [token]
+            due += self.script.token_s
+
+    def tokens(self, request: Generation) -> Iterator[Token]:
+        for made, token in enumerate(answer_of(request), start=1):
+            last = made == request.max_tokens
+            yield self.dress(token, request, "length" if last else None)
+            if last:
+                return
+        yield Token(END, *self.logprobs(END, request), finish="stop", end=True)
+
+    def dress(self, token: int, request: Generation, finish: Finish | None) -> Token:
+        return Token(token, *self.logprobs(token, request), finish=finish)
+
+    def logprobs(self, token: int, request: Generation) -> tuple[float | None, tuple[tuple[int, float], ...]]:
+        """-0.25 for the token itself, then the prompt's first tokens at -2, -3, ..."""
+        if request.top_logprobs is None:
+            return None, ()
+        others = [other for other in dict.fromkeys(request.prompt) if other != token]
+        ranked = [(token, -0.25), *((other, -2.0 - rank) for rank, other in enumerate(others))]
+        return -0.25, tuple(ranked[: request.top_logprobs])
+
+
+def answer_of(request: Generation) -> Iterator[int]:
+    """The answer's tokens, without end where `ignore_eos` says so."""
+    bias = dict(request.logit_bias)
+    favoured = max(bias.values(), default=0.0)
+    if favoured > 0:
+        source = [choose([token for token, value in bias.items() if value == favoured], request.prompt)]
+    else:
+        start = 0 if request.temperature == 0 else number(request.seed, request.prompt) % len(request.prompt)
+        rotated = request.prompt[start:] + request.prompt[:start]
+        source = [token for token in rotated if bias.get(token, 0.0) > -100]
+    while source:
+        yield from source
+        if not request.ignore_eos:
+            return
+
+
+def choose(tokens: list[int], prompt: tuple[int, ...]) -> int:
+    text = b"".join(map(piece, prompt))
+    spoken = [token for token in tokens if piece(token).strip() in text]
+    return spoken[0] if spoken else sorted(tokens)[number(0, prompt) % len(tokens)]
+
+
+def number(seed: int | None, prompt: tuple[int, ...]) -> int:
+    """A number that the seed and the prompt alone determine; any number without a seed."""
+    if seed is None:
+        return secrets.randbits(32)
+    return int.from_bytes(hashlib.sha256(f"{seed} {prompt}".encode()).digest()[:8], "big")
+
+
+class ScriptedImages:
+    """The image engine. `pixels` are 0 to 1, 32 x 32."""
+
+    platform = "scripted"
+    preprocess = Preprocess(size=(32, 32), mean=(0.0, 0.0, 0.0), std=(255.0, 255.0, 255.0))
+
+    def __init__(self, script: Script, labels: tuple[str, ...]) -> None:
+        self.script, self.labels = script, labels
+
+    def predict(self, pixels: Floats) -> Floats:
+        self.script.begin()
+        time.sleep(self.script.first_token_s)
+        classes = len(self.labels)
+        bright = pixels.mean(axis=(1, 2, 3), dtype=np.float64)
+        found = np.clip(np.floor(bright * classes), 0, classes - 1).astype(int)
+        scores = np.full((len(pixels), classes), 0.1 / max(classes - 1, 1), dtype=np.float32)
+        scores[np.arange(len(pixels)), found] = 0.9
+        return scores
+
+
+def build(options: argparse.Namespace) -> ASGIApp:
+    """Both applications behind one port."""
+    script = Script(options.first_token_s, options.token_s, options.fail_after, options.exit_after)
+    digest = open_artifact(options.artifact).digest if options.artifact else None
+    text = text_api.build(ScriptedText(script, options.context), options.name, digest)
+    images = image_api.build(ScriptedImages(script, tuple(options.labels.split(","))), options.name)
+    time.sleep(options.startup_s)
+
+    async def dispatch(scope: Scope, receive: Receive, send: Send) -> None:
+        await (images if scope["path"].startswith("/v2") else text)(scope, receive, send)
+
+    return dispatch
+
+
+def parser() -> argparse.ArgumentParser:
+    found = server.arguments("a deterministic engine for tests")
+    found.add_argument("--artifact", type=Path, help="whose digest to answer with (default none)")
+    found.add_argument("--context", type=int, default=2048, help="most tokens of a prompt and its answer")
+    found.add_argument("--labels", default="0,1,2,3,4,5,6,7,8,9", help="an image's labels, by comma")
+    found.add_argument("--first-token-s", type=float, default=0.0, help="to a text's first token, or an image's answer")
+    found.add_argument("--token-s", type=float, default=0.0, help="from each token to the next")
+    found.add_argument("--startup-s", type=float, default=0.0, help="before the port opens")
+    found.add_argument("--fail-after", type=int, help="requests that succeed before all others get a 500")
+    found.add_argument("--exit-after", type=int, help="requests that succeed before the process ends itself")
+    return found
+
+
+if __name__ == "__main__":
+    server.main(build, parser())

@@ -1,0 +1,67 @@
+"""What the text routes need of an engine: token ids in, token ids out, one async generator a request.
+
+Decoding, stop strings, usage and JSON are the routes' business (`text_api`), so that an engine is only what
+differs between engines: a tokenizer and a way to the next token.
+"""
+
+from collections.abc import AsyncGenerator, Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from serve.engines.text_stream import Decoder
+
+Finish = Literal["stop", "length"]
+
+
+@dataclass(frozen=True)
+class Generation:
+    """One request as an engine sees it. `top_logprobs` None means no logprobs at all, 0 the token's own
+    alone.
+
+    `temperature` 0 is greedy. `seed` None draws one."""
+
+    prompt: tuple[int, ...]
+    max_tokens: int
+    temperature: float = 1.0
+    top_p: float = 1.0
+    seed: int | None = None
+    logit_bias: tuple[tuple[int, float], ...] = ()
+    top_logprobs: int | None = None
+    ignore_eos: bool = False
+
+
+@dataclass(frozen=True)
+class Token:
+    """One new token. `finish` is set on the last one; log probabilities are natural and the model's own,
+    before bias and temperature. `end` marks an end-of-sequence token, which has no text."""
+
+    id: int
+    logprob: float | None = None
+    top: tuple[tuple[int, float], ...] = ()
+    finish: Finish | None = None
+    end: bool = False
+
+
+class TextEngine(Protocol):
+    """`context` is the most tokens of a prompt and its answer together; `vocabulary` bounds token ids."""
+
+    context: int
+    vocabulary: int
+
+    def encode(self, text: str, *, special: bool) -> list[int]:
+        """Token ids of a text; `special` adds what the tokenizer puts around a text."""
+        ...
+
+    def encode_chat(self, messages: Sequence[dict[str, str]]) -> list[int]:
+        """Token ids of a conversation, up to where the assistant's answer begins. Raises InputError."""
+        ...
+
+    def decoder(self) -> Decoder: ...
+
+    def piece(self, token: int) -> bytes:
+        """What one token stands for by itself, for logprobs."""
+        ...
+
+    def generate(self, request: Generation) -> AsyncGenerator[list[Token], None]:
+        """The answer's tokens as they come, one or more at a time; closing the generator ends the work."""
+        ...
