@@ -1,0 +1,1 @@
+"""Measurements of this server beside its peers and beside the alternatives to its own design."""
