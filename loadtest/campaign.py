@@ -52,9 +52,7 @@ class Mixed(Strict):
 
     seconds: float = Field(gt=0, le=3600)
     clients: int = Field(ge=1, le=100_000)
-    in_flight: int = Field(
-        default=64, ge=1, le=10_000, description="most requests at once; later ones wait, timed"
-    )
+    in_flight: int = Field(default=64, ge=1, le=10_000, description="most requests at once; later ones wait, timed")
     arrivals: tuple[Arrivals, ...] = Field(min_length=1)
 
 
@@ -124,9 +122,7 @@ def read_campaign(path: Path) -> Campaign:
     try:
         document = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise StackError(
-            f"there is no campaign file {path}", mend="try loadtest/campaigns/demo.yaml"
-        ) from None
+        raise StackError(f"there is no campaign file {path}", mend="try loadtest/campaigns/demo.yaml") from None
     except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
         raise StackError(f"{path} cannot be read as YAML: {' '.join(str(error).split())}") from None
     return parse_campaign(document)

@@ -111,9 +111,7 @@ class Planner:
             pool_id = f"{field} {test.model}/{test.task}"
             self.pools[pool_id] = self._labelled(model, task, _first(task, test, field))
             for variant in model.variants:
-                lanes.append(
-                    Lane(pool=pool_id, variant=variant.variant, clients=accuracy.clients, at_end="stop")
-                )
+                lanes.append(Lane(pool=pool_id, variant=variant.variant, clients=accuracy.clients, at_end="stop"))
             expected += test.n * len(model.variants) / EXPECTED_LABELS_PER_S[task.kind]
         yield Stage(
             part="accuracy",
@@ -219,14 +217,10 @@ class Planner:
             raise UnknownName(error.message, field=f"{field}.task", mend=error.mend) from None
         wanted = "text" if served.task == "text-generation" else "image"
         if task.kind != wanted:
-            raise StackError(
-                f"{model} does {served.task}; {task_name} is of {task.kind}", field=f"{field}.task"
-            )
+            raise StackError(f"{model} does {served.task}; {task_name} is of {task.kind}", field=f"{field}.task")
         waiting = [variant.variant for variant in served.variants if not variant.ready]
         if waiting:
-            raise LoadError(
-                f"{model}: not ready yet: {', '.join(waiting)}", mend="wait until /admin/v1/models says so"
-            )
+            raise LoadError(f"{model}: not ready yet: {', '.join(waiting)}", mend="wait until /admin/v1/models says so")
         return served, task
 
 

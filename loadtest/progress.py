@@ -61,7 +61,9 @@ def _plain(console: Console) -> Progress:
             return
         last_at, last_text = now, step.text
         share = 100 * min(1.0, step.done / step.of) if step.of else 100
-        console.print(f"load  {step.part:<8}  {step.text}  {share:.0f} %  {_left(step)}", highlight=False)
+        console.print(
+            f"load  {step.part:<8}  {step.text}  {share:.0f} %  {_left(step)}", highlight=False, soft_wrap=True
+        )
 
     return show
 

@@ -64,7 +64,7 @@ class Record(Line):
 
 
 class SliceWindow(Line):
-    """One slice of the speed part: when its window was open, and what the load itself cost (CPU-seconds)."""
+    """One slice of the speed part: when its window was open, and how many cores making the load kept busy."""
 
     model: str
     variant: str
@@ -72,7 +72,7 @@ class SliceWindow(Line):
     clients: int
     opened: float
     seconds: float
-    load_cpu_s: float
+    load_cores: float
 
 
 LineType = TypeVar("LineType", bound=Line)

@@ -126,9 +126,7 @@ class StageRun:
         self.failures_in_a_row = 0 if error is None else self.failures_in_a_row + 1
         self.last_error = error or self.last_error
         if self.failures_in_a_row >= MOST_FAILURES_IN_A_ROW:
-            raise StageError(
-                f"{self.failures_in_a_row} requests in a row failed; the last: {self.last_error}"
-            )
+            raise StageError(f"{self.failures_in_a_row} requests in a row failed; the last: {self.last_error}")
 
     def progress(self) -> tuple[float, float, float]:
         """(done, of, seconds left): seconds of the window or of the arrivals, else requests."""

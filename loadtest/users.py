@@ -158,11 +158,7 @@ class Live:
             label=turn.content.label,
             **facts,
             **(_figures(answer, begin) if answer is not None else {}),
-            **(
-                _in_slice(answer, started, ended, run)
-                if answer is not None and stage.slice is not None
-                else {}
-            ),
+            **(_in_slice(answer, started, ended, run) if answer is not None and stage.slice is not None else {}),
             **(_score(turn, answer) if answer is not None and turn.content.label is not None else {}),
         )
         self._writer.write(record)

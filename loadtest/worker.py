@@ -61,12 +61,12 @@ class Worker:
             for index, stage in enumerate(self._plan.stages):
                 later = sum(after.expected_s for after in self._plan.stages[index + 1 :])
                 live = Live(StageRun(self._plan, stage, self._cursors), records, epoch_offset())
-                cpu_s = self._carry_out(stage, live, later)
+                cores = self._carry_out(stage, live, later)
                 if stage.slice is not None:
-                    slices.write(_window(stage, live, cpu_s))
+                    slices.write(_window(stage, live, cores))
 
     def _carry_out(self, stage: Stage, live: Live, later_s: float) -> float:
-        """Run one stage to its end; CPU-seconds that this process spent on it. Raises StageError."""
+        """Run one stage to its end; how many cores that kept busy. Raises StageError."""
         if live.run.users == 0:
             return 0.0
         base = OpenUser if stage.arrivals else ClosedUser
@@ -84,7 +84,7 @@ class Worker:
             live.run.began = time.perf_counter()
             live.gate.set()
             in_time = live.finished.wait(max(0.0, limit - time.perf_counter()))
-            cpu_s = time.process_time() - cpu
+            cores = (time.process_time() - cpu) / (time.perf_counter() - live.run.began)
         finally:
             ticker.kill()
             runner.quit()
@@ -92,7 +92,7 @@ class Worker:
             raise live.error
         if not in_time:
             raise StageError(f"{stage.part} ({stage.text}) was not through within its limit")
-        return cpu_s
+        return cores
 
     def _tick(self, stage: Stage, live: Live, later_s: float) -> None:
         while True:
@@ -111,7 +111,7 @@ class Worker:
             gevent.sleep(TICK_S)
 
 
-def _window(stage: Stage, live: Live, cpu_s: float) -> SliceWindow:
+def _window(stage: Stage, live: Live, cores: float) -> SliceWindow:
     assert stage.window is not None
     assert stage.slice is not None
     lane = stage.lanes[0]
@@ -122,7 +122,7 @@ def _window(stage: Stage, live: Live, cpu_s: float) -> SliceWindow:
         clients=lane.clients,
         opened=live.run.opens + epoch_offset(),
         seconds=stage.window.seconds,
-        load_cpu_s=cpu_s,
+        load_cores=cores,
     )
 
 
