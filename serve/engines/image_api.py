@@ -37,9 +37,11 @@ SLICE = 32
 
 
 class ImageModel(Protocol):
-    """A classifier. `platform` is what v2's metadata calls the runtime."""
+    """A classifier. `platform` is what v2's metadata calls the runtime, `executes` the precision that it
+    computes in on this machine, which is not always what was asked of it."""
 
     platform: str
+    executes: str
     labels: tuple[str, ...]
     preprocess: Preprocess
 
@@ -75,6 +77,7 @@ class ImageApi:
             "name": self.name,
             "versions": [],
             "platform": self.model.platform,
+            "parameters": {"executes": self.model.executes},
             "inputs": [
                 {"name": "image", "datatype": "BYTES", "shape": [-1]},
                 {"name": "pixels", "datatype": "FP32", "shape": [-1, 3, height, width]},
@@ -159,6 +162,12 @@ def image_files(tensor: Tensor) -> list[bytes]:
                 f"not base64: {error}", field=f"inputs[0].data[{i}]", mend="a PNG or JPEG file as base64 text"
             ) from None
     return files
+
+
+def softmax(logits: Floats) -> Floats:
+    """Probabilities [B, C] from logits [B, C], in float32."""
+    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return powers / powers.sum(axis=1, keepdims=True)
 
 
 def check_outputs(asked: InferRequest) -> None:

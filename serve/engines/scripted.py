@@ -19,7 +19,6 @@ import secrets
 import time
 from collections.abc import AsyncGenerator, Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -155,6 +154,7 @@ class ScriptedImages:
     """The image engine. `pixels` are 0 to 1, 32 x 32."""
 
     platform = "scripted"
+    executes = "f32"
     preprocess = Preprocess(size=(32, 32), mean=(0.0, 0.0, 0.0), std=(255.0, 255.0, 255.0))
 
     def __init__(self, script: Script, labels: tuple[str, ...]) -> None:
@@ -186,8 +186,7 @@ def build(options: argparse.Namespace) -> ASGIApp:
 
 
 def parser() -> argparse.ArgumentParser:
-    found = server.arguments("a deterministic engine for tests")
-    found.add_argument("--artifact", type=Path, help="whose digest to answer with (default none)")
+    found = server.arguments("a deterministic engine for tests", needs_artifact=False)
     found.add_argument("--context", type=int, default=2048, help="most tokens of a prompt and its answer")
     found.add_argument("--labels", default="0,1,2,3,4,5,6,7,8,9", help="an image's labels, by comma")
     found.add_argument("--first-token-s", type=float, default=0.0, help="to a text's first token, or an image's answer")

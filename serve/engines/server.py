@@ -17,6 +17,7 @@ import threading
 import time
 from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import aclosing
+from pathlib import Path
 from typing import Any, TypeVar
 
 import uvicorn
@@ -35,9 +36,10 @@ EVENT_STREAM = [(b"content-type", b"text/event-stream; charset=utf-8"), (b"cache
 THREAD_SETTINGS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
-def arguments(description: str) -> argparse.ArgumentParser:
-    """The arguments that every engine of ours takes, but `--artifact`."""
+def arguments(description: str, *, needs_artifact: bool = True) -> argparse.ArgumentParser:
+    """The arguments that every engine of ours takes."""
     parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--artifact", type=Path, required=needs_artifact, help="the artifact's folder")
     parser.add_argument("--name", required=True, help="the model's name over HTTP")
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, required=True)

@@ -1,0 +1,63 @@
+"""Image classification by OpenVINO on a CPU, in the precision that the manifest names.
+
+OpenVINO would run an f32 model in bf16 wherever the CPU is faster at it, so the precision is always said:
+`f32` and `bf16` as they are, `int8` with f32 for whatever is not quantized. What the compiled model then
+really executes stands in the model's metadata. The model's one output is taken for logits.
+"""
+
+import argparse
+
+import numpy as np
+import openvino
+from starlette.types import ASGIApp
+
+from serve.engines import image_api, server
+from serve.engines.artifact import open_artifact
+from serve.engines.image_api import Floats, softmax
+from variants.errors import EngineError
+from variants.manifest import Manifest
+
+EXECUTES = {"f32": "f32", "bf16": "bf16", "int8": "f32"}
+
+
+class OpenVinoModel:
+    """A compiled model."""
+
+    platform = "openvino"
+
+    def __init__(self, path: str, manifest: Manifest, threads: int) -> None:
+        """Raises EngineError where the manifest asks for what this engine does not do, or the file is no model."""
+        if manifest.precision not in EXECUTES:
+            raise EngineError(f"{manifest.precision!r}", field="manifest.precision", mend=", ".join(EXECUTES))
+        if manifest.preprocess is None or manifest.labels is None:
+            raise EngineError("no preprocess or no labels", field="manifest", mend="build it again")
+        self.preprocess, self.labels = manifest.preprocess, manifest.labels
+        core = openvino.Core()
+        settings = {
+            "INFERENCE_PRECISION_HINT": EXECUTES[manifest.precision],
+            "INFERENCE_NUM_THREADS": threads,
+            "NUM_STREAMS": 1,
+            "ENABLE_CPU_PINNING": False,
+        }
+        try:
+            self.compiled = core.compile_model(core.read_model(path), "CPU", settings)
+        except RuntimeError as error:
+            raise EngineError(f"OpenVINO cannot load it: {error}", field=path, mend="build it again") from None
+        self.executes = str(self.compiled.get_property("INFERENCE_PRECISION_HINT").to_string())
+        self.request = self.compiled.create_infer_request()
+
+    def predict(self, pixels: Floats) -> Floats:
+        outputs = self.request.infer([pixels], share_inputs=True)
+        return softmax(np.asarray(outputs[0], dtype=np.float32))
+
+
+def build(options: argparse.Namespace) -> ASGIApp:
+    artifact = open_artifact(options.artifact)
+    if artifact.manifest is None:
+        raise EngineError(f"no manifest in {options.artifact}", field="--artifact", mend="an artifact's folder")
+    path = str(artifact.model / "model.xml")
+    return image_api.build(OpenVinoModel(path, artifact.manifest, options.threads), options.name)
+
+
+if __name__ == "__main__":
+    server.main(build, server.arguments("image classification by OpenVINO on a CPU"))

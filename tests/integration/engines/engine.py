@@ -1,0 +1,102 @@
+"""Starts an engine of ours as a test's child, and makes the artifacts that it serves."""
+
+import json
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from variants.files import digest_of, hash_folder
+
+START_LIMIT_S = 60
+
+
+@dataclass(frozen=True)
+class Engine:
+    """A ready engine."""
+
+    url: str
+    process: subprocess.Popen[bytes]
+
+    @property
+    def address(self) -> str:
+        """host:port, as tritonclient wants it."""
+        return self.url.removeprefix("http://")
+
+    def post(self, path: str, body: dict[str, Any] | bytes, headers: dict[str, str] | None = None) -> Any:
+        """The status and the JSON of an answer, errors too."""
+        data = body if isinstance(body, bytes) else json.dumps(body).encode()
+        answer = httpx.post(self.url + path, content=data, headers=headers, timeout=60)
+        return answer.status_code, answer.json()
+
+
+def command(kind: str, port: int, *options: str) -> list[str]:
+    return [sys.executable, "-m", f"serve.engines.{kind}", "--port", str(port), *options]
+
+
+@contextmanager
+def running(kind: str, *options: str) -> Iterator[Engine]:
+    """An engine that is ready; it is ended with SIGTERM, and a test fails where that does not work."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    process = subprocess.Popen(command(kind, port, *options))
+    try:
+        engine = Engine(f"http://127.0.0.1:{port}", process)
+        wait_ready(engine)
+        yield engine
+        if process.poll() is None:
+            process.terminate()
+            assert process.wait(10) in (0, -15)
+    finally:
+        process.kill()
+        process.wait()
+
+
+def wait_ready(engine: Engine) -> None:
+    end = time.monotonic() + START_LIMIT_S
+    while time.monotonic() < end:
+        assert engine.process.poll() is None, "the engine ended before it was ready"
+        try:
+            assert httpx.get(f"{engine.url}/health").status_code == 200
+            return
+        except httpx.TransportError:
+            time.sleep(0.05)
+    raise AssertionError(f"not ready after {START_LIMIT_S} s")
+
+
+def write_manifest(folder: Path, **fields: Any) -> str:
+    """A manifest over what lies in `folder`; gives its digest. `fields` replace the defaults."""
+    hashes = hash_folder(folder)
+    manifest = {
+        "schema": 1,
+        "key": "0" * 64,
+        "digest": digest_of(hashes),
+        "model": "tiny",
+        "variant": "baseline",
+        "task": "text-generation",
+        "method": "test",
+        "precision": "f32",
+        "recipe": {"kind": "baseline", "dtype": "float32"},
+        "seed": 0,
+        "parent": None,
+        "parent_digest": None,
+        "sources": [],
+        "files": {name: {"sha256": digest, "bytes": (folder / name).stat().st_size} for name, digest in hashes.items()},
+        "bytes": 1,
+        "versions": {},
+        "created": "2026-01-01T00:00:00Z",
+        "format": "huggingface",
+        "labels": None,
+        "preprocess": None,
+        "note": "made in a test",
+    } | fields
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    return digest_of(hashes)
