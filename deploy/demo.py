@@ -96,9 +96,7 @@ def end(process: subprocess.Popen[str]) -> None:
 
 def start_server(children: ExitStack, stack: Path, port: int) -> str:
     """Start the server and wait until every variant is ready; gives its URL."""
-    server = start(
-        children, understudy("serve", str(stack), "--port", str(port), "--json"), stdout=subprocess.PIPE
-    )
+    server = start(children, understudy("serve", str(stack), "--port", str(port), "--json"), stdout=subprocess.PIPE)
     assert server.stdout is not None
     line = server.stdout.readline()
     if not line:
@@ -133,9 +131,7 @@ def demo(stack: Path, campaign: Path, out: Path) -> None:
         with clock.phase("stop"):
             children.close()
     (out / "phases.json").write_text(
-        json.dumps(
-            {"wall_s": clock.wall, "phases_s": clock.phases, "peak_memory_bytes": memory.peak}, indent=2
-        )
+        json.dumps({"wall_s": clock.wall, "phases_s": clock.phases, "peak_memory_bytes": memory.peak}, indent=2)
     )
     with ExitStack() as children:
         run(children, "report", "--out", str(out))

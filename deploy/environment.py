@@ -63,9 +63,7 @@ def install(python: Path, extra: str) -> None:
         return
     if extra != "cpu":
         raise SystemExit("the environment could not be installed: see uv's message above")
-    print(
-        "torch's CPU build did not resolve from your indexes: trying PyTorch's own CPU index", file=sys.stderr
-    )
+    print("torch's CPU build did not resolve from your indexes: trying PyTorch's own CPU index", file=sys.stderr)
     if subprocess.run([*command, "--torch-backend", "cpu"], env=environment).returncode != 0:
         raise SystemExit("the environment could not be installed: see uv's message above")
 

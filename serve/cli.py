@@ -74,9 +74,7 @@ def build(stack: StackFile = DEMO_STACK, as_json: AsJson = False) -> None:
 def evaluate(
     names: Annotated[list[str] | None, typer.Argument(help="model or model@variant; all if left out")] = None,
     stack: Annotated[Path, typer.Option(help="The stack file.")] = DEMO_STACK,
-    examples: Annotated[
-        int | None, typer.Option(min=1, help="Examples a task; all held-out ones if left out.")
-    ] = None,
+    examples: Annotated[int | None, typer.Option(min=1, help="Examples a task; all held-out ones if left out.")] = None,
     again: Annotated[bool, typer.Option(help="Also where a card exists.")] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -105,9 +103,7 @@ def catalog(as_json: AsJson = False) -> None:
     from serve.making import list_catalog
 
     rows = list_catalog()
-    text = "\n".join(
-        f"{row['model']}@{row['variant']}  {row['digest'][:8]}  {row['created']}" for row in rows
-    )
+    text = "\n".join(f"{row['model']}@{row['variant']}  {row['digest'][:8]}  {row['created']}" for row in rows)
     emit(rows, text or "nothing is built yet: run understudy build", as_json)
 
 

@@ -164,9 +164,7 @@ class Fleet:
     def model(self, name: str) -> dict[str, Seat]:
         """The seats of a model. Raises UnknownName."""
         if name not in self.seats:
-            raise UnknownName(
-                f"there is no model {name!r}", field="model", mend=f"models are {', '.join(self.seats)}"
-            )
+            raise UnknownName(f"there is no model {name!r}", field="model", mend=f"models are {', '.join(self.seats)}")
         return self.seats[name]
 
     def place(self, target: Target, client: str | None, excluding: set[str]) -> tuple[Seat, Assignment]:

@@ -62,9 +62,7 @@ async def explain_route(request: Request, error: Exception) -> Response:
     fault = (
         InputError(f"{request.method} is not for {request.url.path}", mend="see the API's documentation")
         if error.status_code == 405
-        else UnknownName(
-            f"there is no path {request.url.path}", mend="try /v1/models, /v2 or /admin/v1/models"
-        )
+        else UnknownName(f"there is no path {request.url.path}", mend="try /v1/models, /v2 or /admin/v1/models")
     )
     body = open_inference_body if request.url.path.startswith("/v2") else openai_body
     return Response(body(fault), error.status_code, error.headers, "application/json")

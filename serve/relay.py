@@ -118,13 +118,9 @@ class Relay:
         try:
             async with asyncio.timeout(seat.limits.timeout_s), seat.admitted():
                 if seat.endpoint is None:
-                    raise NotReady(
-                        f"{seat.name} went away while the request waited", mend="try again shortly"
-                    )
+                    raise NotReady(f"{seat.name} went away while the request waited", mend="try again shortly")
                 path, body = call.ask(seat)
-                async with self.session.post(
-                    seat.endpoint.url + path, data=body, headers=call.headers
-                ) as engine:
+                async with self.session.post(seat.endpoint.url + path, data=body, headers=call.headers) as engine:
                     await copy(call, engine, answer, send)
         except TimeoutError:
             fault = TimedOut(f"{seat.name} did not finish within {seat.limits.timeout_s:g} s")

@@ -94,9 +94,7 @@ class Model(Strict):
         for name, variant in self.variants.items():
             if variant.parent is not None and variant.parent not in self.variants:
                 known = ", ".join(self.variants)
-                raise ValueError(
-                    f"variant {name!r} has the unknown parent {variant.parent!r}: known are {known}"
-                )
+                raise ValueError(f"variant {name!r} has the unknown parent {variant.parent!r}: known are {known}")
         if not any(variant.weight > 0 for variant in self.variants.values()):
             raise ValueError("all weights are zero: give at least one variant a weight above 0")
         return self
@@ -107,9 +105,7 @@ class Server(Strict):
 
     host: str = "127.0.0.1"
     port: int = Field(default=8000, ge=1, le=65535)
-    body_limit_mib: int = Field(
-        default=32, ge=1, le=1024, description="larger request bodies are answered 413"
-    )
+    body_limit_mib: int = Field(default=32, ge=1, le=1024, description="larger request bodies are answered 413")
 
 
 class Stack(Strict):
@@ -122,9 +118,7 @@ class Stack(Strict):
     def check_names(cls, models: dict[str, Model]) -> dict[str, Model]:
         for name in [*models, *(variant for model in models.values() for variant in model.variants)]:
             if not NAME.fullmatch(name):
-                raise ValueError(
-                    f"{name!r} is not a name: use a-z, 0-9, '.', '_', '-', at most 64, no other first"
-                )
+                raise ValueError(f"{name!r} is not a name: use a-z, 0-9, '.', '_', '-', at most 64, no other first")
         return models
 
     def plans(self) -> list[VariantPlan]:

@@ -4,12 +4,12 @@ import json
 from typing import Any
 
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
-from variants.machine import describe_machine, describe_versions
 
 from serve import metrics
 from serve.api.http import send_json
 from serve.fleet import Fleet, Seat
 from serve.relay import Receive, Scope, Send
+from variants.machine import describe, versions
 
 
 def describe_seat(seat: Seat) -> dict[str, Any]:
@@ -38,7 +38,7 @@ class AdminModelsRoute:
 
     def __init__(self, fleet: Fleet) -> None:
         self.fleet = fleet
-        self.machine, self.versions = describe_machine(), describe_versions()
+        self.machine, self.versions = describe().model_dump(mode="json"), versions()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         models = [

@@ -32,9 +32,7 @@ async def read_body(receive: Receive, limit: int) -> bytes:
         parts.append(message.get("body", b""))
         size += len(parts[-1])
         if size > limit:
-            raise TooLarge(
-                f"the body is above {limit} bytes", mend="send less, or raise server.body_limit_mib"
-            )
+            raise TooLarge(f"the body is above {limit} bytes", mend="send less, or raise server.body_limit_mib")
         if not message.get("more_body"):
             return b"".join(parts)
 

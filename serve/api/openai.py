@@ -193,9 +193,7 @@ class ModelsRoute:
             self.fleet.model(target.model)
             found = [entry for entry in entries if entry["id"] == wanted]
             if not found:
-                raise InputError(
-                    f"there is no model {wanted!r}", field="model", mend="GET /v1/models lists them"
-                )
+                raise InputError(f"there is no model {wanted!r}", field="model", mend="GET /v1/models lists them")
             await send_json(send, 200, json.dumps(found[0]).encode())
         except UnderstudyError as error:
             await refuse(send, error, openai_body)

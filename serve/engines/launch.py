@@ -29,7 +29,7 @@ def launch(engine: Engine, folder: Path, manifest: Manifest, name: str) -> Launc
         return launch_torch(engine, folder, manifest, name)
     if isinstance(engine, OpenVinoEngine):
         return launch_openvino(engine, folder, name)
-    return launch_scripted(engine, name)
+    return launch_scripted(engine, folder, name)
 
 
 def own(module: str, name: str, *arguments: str) -> tuple[str, ...]:
@@ -80,8 +80,9 @@ def launch_openvino(engine: OpenVinoEngine, folder: Path, name: str) -> Launch:
     return Launch(own("openvino_image", name, *arguments), threads_environment(engine.threads))
 
 
-def launch_scripted(engine: ScriptedEngine, name: str) -> Launch:
+def launch_scripted(engine: ScriptedEngine, folder: Path, name: str) -> Launch:
     arguments = [
+        "--artifact", str(folder),
         "--first-token-s", str(engine.first_token_s),
         "--token-s", str(engine.token_s),
         "--startup-s", str(engine.startup_s),

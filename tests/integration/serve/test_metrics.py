@@ -1,0 +1,51 @@
+"""A real Prometheus scrapes the server and answers for what was sent."""
+
+import shutil
+import time
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from deploy.prometheus import start_prometheus
+from tests.integration.serve.conftest import Served
+
+pytestmark = pytest.mark.integration
+QUERIES = (
+    'understudy_requests_total{model="echo",variant="int8",reason="pinned",status="200"}',
+    'understudy_request_seconds_count{model="echo",variant="int8"}',
+    'understudy_time_to_first_token_seconds_count{model="echo",variant="int8"}',
+    'understudy_time_per_output_token_seconds_count{model="echo",variant="int8"}',
+    'understudy_output_tokens_total{model="echo",variant="int8"}',
+    'understudy_engine_memory_bytes{model="echo",variant="int8"}',
+    'understudy_variant_info{model="echo",variant="int8",parent="baseline"}',
+)
+
+
+@pytest.mark.skipif(shutil.which("prometheus") is None, reason="prometheus is not installed")
+def test_prometheus_scrapes_the_server(served: Served, tmp_path: Path) -> None:
+    body = {"model": "echo@int8", "prompt": "a b c d e f", "max_tokens": 8, "ignore_eos": True, "stream": True}
+    for _ in range(3):
+        assert httpx.post(f"{served.url}/v1/completions", json=body).status_code == 200
+    with ExitStack() as children:
+        prometheus = start_prometheus(children, served.url, tmp_path / "prometheus")
+        found: dict[str, float] = {}
+        deadline = time.monotonic() + 60
+        while len(found) < len(QUERIES) and time.monotonic() < deadline:
+            time.sleep(1)
+            found = {query: value for query in QUERIES if (value := ask(prometheus, query)) is not None}
+    assert set(found) == set(QUERIES)
+    assert found[QUERIES[0]] >= 3
+    assert found[QUERIES[4]] >= 24
+
+
+def ask(prometheus: str, query: str) -> float | None:
+    """The value of an instant query; None while Prometheus is starting or has nothing."""
+    try:
+        answer: dict[str, Any] = httpx.get(f"{prometheus}/api/v1/query", params={"query": query}).json()
+    except httpx.TransportError:
+        return None
+    result = answer["data"]["result"]
+    return float(result[0]["value"][1]) if result else None

@@ -1,0 +1,119 @@
+"""OpenAI's API through Ray Serve, HAProxy and the relay, by the official client."""
+
+import json
+
+import httpx
+import openai
+import pytest
+
+from tests.integration.serve.conftest import Served
+
+pytestmark = pytest.mark.integration
+MESSAGES = [{"role": "user", "content": "alpha beta gamma"}]
+
+
+@pytest.fixture
+def client(served: Served) -> openai.OpenAI:
+    return openai.OpenAI(base_url=f"{served.url}/v1", api_key="none", max_retries=0)
+
+
+def test_models_are_listed_routed_and_pinned(client: openai.OpenAI) -> None:
+    names = [model.id for model in client.models.list()]
+    assert names == ["echo", "echo@baseline", "echo@int8", "bands", "bands@baseline"]
+
+
+def test_chat_names_its_variant_and_build(client: openai.OpenAI) -> None:
+    raw = client.chat.completions.with_raw_response.create(model="echo@int8", messages=MESSAGES, max_tokens=4)
+    answer = raw.parse()
+    assert raw.headers["x-understudy-variant"] == "int8"
+    assert raw.headers["x-understudy-reason"] == "pinned"
+    assert raw.headers["x-understudy-artifact"] == answer.system_fingerprint
+    assert len(raw.headers.get_list("x-request-id")) == 1
+    assert answer.usage.completion_tokens == 4
+
+
+@pytest.mark.parametrize("wants_usage", [True, False])
+def test_a_stream_shows_usage_only_where_asked_and_always_its_fingerprint(
+    client: openai.OpenAI, wants_usage: bool
+) -> None:
+    options = {"stream_options": {"include_usage": True}} if wants_usage else {}
+    chunks = list(
+        client.chat.completions.create(
+            model="echo", messages=MESSAGES, max_tokens=6, temperature=0, stream=True, **options
+        )
+    )
+    text = "".join(chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices)
+    whole = client.chat.completions.create(model="echo", messages=MESSAGES, max_tokens=6, temperature=0)
+    assert text == whole.choices[0].message.content != ""
+    assert any(chunk.usage for chunk in chunks) is wants_usage
+    assert all(chunk.choices for chunk in chunks) is not wants_usage
+    assert any(chunk.system_fingerprint for chunk in chunks)
+
+
+def test_a_user_stays_and_a_header_stays_as_well(client: openai.OpenAI) -> None:
+    def variant(**options: object) -> tuple[str, str]:
+        raw = client.completions.with_raw_response.create(model="echo", prompt="a b", max_tokens=1, **options)
+        return raw.headers["x-understudy-variant"], raw.headers["x-understudy-reason"]
+
+    for name in ("ann", "bob"):
+        assert len({variant(user=name) for _ in range(5)}) == 1
+        assert variant(user=name) == variant(extra_headers={"x-understudy-client": name})
+        assert variant(user=name)[1] == "sticky"
+
+
+def test_the_clients_request_id_is_replaced(served: Served) -> None:
+    answer = httpx.get(f"{served.url}/v1/models", headers={"x-request-id": "mine"})
+    ids = answer.headers.get_list("x-request-id")
+    assert len(ids) == 1
+    assert ids != ["mine"]
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "param", "says"),
+    [
+        (b"{", 400, None, "not JSON"),
+        (b"[]", 400, None, "not a JSON object"),
+        (b'{"prompt": "x"}', 400, "model", "models are echo, bands"),
+        (b'{"model": 7, "prompt": "x"}', 400, "model", "send a str"),
+        (b'{"model": "gpt", "prompt": "x"}', 404, "model", "models are echo, bands"),
+        (b'{"model": "echo@int3", "prompt": "x"}', 404, "model", "variants are baseline, int8"),
+        (b'{"model": "echo@int8:ffffffff", "prompt": "x"}', 404, "model", "the build that is live is"),
+        (b'{"model": "bands", "prompt": "x"}', 400, "model", "/v2/models/bands/infer"),
+        (b'{"model": "echo", "prompt": "x", "stream": "yes"}', 400, "stream", "send a bool"),
+    ],
+)
+def test_bad_requests_name_the_field_and_the_mend(
+    served: Served, body: bytes, status: int, param: str | None, says: str
+) -> None:
+    answer = httpx.post(f"{served.url}/v1/completions", content=body)
+    error = answer.json()["error"]
+    assert (answer.status_code, error["param"]) == (status, param)
+    assert says in error["message"]
+    assert set(error) == {"message", "type", "param", "code"}
+
+
+def test_the_engines_own_refusals_pass_unchanged(client: openai.OpenAI) -> None:
+    with pytest.raises(openai.BadRequestError) as refused:
+        client.completions.create(model="echo", prompt="word " * 4000, max_tokens=1)
+    assert "2048" in str(refused.value)
+
+
+def test_unknown_paths_and_methods_keep_the_protocols_shape(served: Served) -> None:
+    assert httpx.get(f"{served.url}/v1/nothing").json()["error"]["code"] == "not_found"
+    assert httpx.get(f"{served.url}/v1/completions").status_code == 405
+    assert isinstance(httpx.get(f"{served.url}/v2/nothing").json()["error"], str)
+
+
+def test_a_labelled_request_is_scored_and_counted(served: Served) -> None:
+    def count(outcome: str) -> float:
+        wanted = f'understudy_labelled_requests_total{{model="echo",outcome="{outcome}",task="r8",variant="int8"}}'
+        lines = httpx.get(f"{served.url}/metrics").text.splitlines()
+        return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith(wanted))
+
+    before = count("right"), count("wrong")
+    body = {"model": "echo@int8", "prompt": "yes indeed", "max_tokens": 1, "temperature": 0}
+    for label in ("yes", "no", "yes"):
+        headers = {"x-understudy-label": label, "x-understudy-task": "r8"}
+        answer = httpx.post(f"{served.url}/v1/completions", content=json.dumps(body), headers=headers)
+        assert answer.json()["choices"][0]["text"].strip().startswith("yes")
+    assert (count("right") - before[0], count("wrong") - before[1]) == (2, 1)

@@ -1,0 +1,82 @@
+"""Artifacts and stacks for the scripted engine: everything of the server but weights."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from serve.stack import Stack, parse
+from variants.files import digest_of
+from variants.manifest import Manifest, Preprocess
+from variants.recipe import Baseline
+from variants.store import Artifact, Store, entries
+
+SOURCE = {"uri": "/nowhere/weights", "licence": "Apache-2.0"}
+RECIPE = {"kind": "baseline", "dtype": "float32"}
+
+
+def make_artifact(home: Path, model: str, variant: str, task: str) -> Artifact:
+    """A stored artifact whose one file holds its own name, so each has a digest of its own."""
+    store = Store(home)
+    key = digest_of({f"{model}@{variant}": "0" * 64})
+    if store.has(key):
+        return store.open(key)
+    with store.staging(key) as staged:
+        (staged / "model").mkdir()
+        (staged / "model" / "weights").write_text(f"{model}@{variant}")
+        files = entries(staged)
+        image = task == "image-classification"
+        manifest = Manifest(
+            key=key,
+            digest=digest_of({name: entry.sha256 for name, entry in files.items()}),
+            model=model,
+            variant=variant,
+            task=task,  # type: ignore[arg-type]
+            method="scripted",
+            precision="f32",
+            recipe=Baseline(dtype="float32"),
+            seed=0,
+            parent=None if variant == "baseline" else "baseline",
+            parent_digest=None,
+            sources=(),
+            files=files,
+            bytes=sum(entry.bytes for entry in files.values()),
+            versions={},
+            created=datetime.now(UTC),
+            format="huggingface",
+            labels=tuple("0123456789") if image else None,
+            preprocess=Preprocess(size=(32, 32), mean=(0, 0, 0), std=(255, 255, 255)) if image else None,
+            note="scripted",
+        )
+        return store.keep(staged, manifest)
+
+
+def make_stack(port: int = 8000, **settings: Any) -> Stack:
+    """`echo` generates text (baseline 90, int8 10), `bands` classifies images; `settings` go to every engine."""
+    engine = {"kind": "scripted", **settings}
+    variant = {"recipe": RECIPE, "engine": engine}
+    return parse(
+        {
+            "schema": 1,
+            "server": {"port": port},
+            "models": {
+                "echo": {
+                    "task": "text-generation",
+                    "source": SOURCE,
+                    "variants": {"baseline": {**variant, "weight": 90}, "int8": {**variant, "weight": 10}},
+                },
+                "bands": {
+                    "task": "image-classification",
+                    "source": SOURCE,
+                    "variants": {"baseline": {**variant, "weight": 1}},
+                },
+            },
+        }
+    )
+
+
+def make_artifacts(home: Path, stack: Stack) -> dict[tuple[str, str], Artifact]:
+    return {
+        (model_name, variant): make_artifact(home, model_name, variant, model.task)
+        for model_name, model in stack.models.items()
+        for variant in model.variants
+    }

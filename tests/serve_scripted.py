@@ -1,0 +1,17 @@
+"""`python -m tests.serve_scripted PORT [SETTING=SECONDS ...]`: the real server over scripted engines, until SIGINT."""
+
+import sys
+
+from serve.running import serve_until_stopped
+from tests.scripted import make_artifacts, make_stack
+from variants.home import home
+
+
+def main() -> None:
+    settings = {name: float(value) for name, _, value in (word.partition("=") for word in sys.argv[2:])}
+    stack = make_stack(int(sys.argv[1]), **settings)
+    serve_until_stopped(stack, make_artifacts(home(), stack), as_json=True)
+
+
+if __name__ == "__main__":
+    main()
