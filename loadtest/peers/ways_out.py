@@ -108,7 +108,7 @@ class Bench:
     def measure(self, way: Way, clients: int, round_: int) -> None:
         _, others = self.select(way)
         time.sleep(1)
-        salt = f"{way.name}-{round_}-{clients}"
+        salt = f"{round_:02}-{clients:02}"  # the same prompts for every way: a longer one would cost prefill
         asyncio.run(burst(way.port, way.model, clients, 1, TOKENS, f"warm-{salt}"))
         before = cpu_s(others)
         seen = asyncio.run(burst(way.port, way.model, clients, LEVELS[clients], TOKENS, salt))
@@ -163,7 +163,7 @@ def started(names: list[str], model_dir: Path, folder: Path) -> Iterator[list[Wa
         env = {"VLLM_CPU_OMP_THREADS_BIND": str(ENGINE_CORE), "VLLM_CPU_KVCACHE_SPACE": "1"}
         server = stack.enter_context(running(arguments, folder / "bare.log", env))
         url = f"http://127.0.0.1:{port}"
-        wait_for(f"{url}/v1/models", server)
+        wait_for(f"{url}/v1/models", server, folder / "bare.log")
         ways = [Way("bare", port, MODEL, (server.pid,))]
         for name in names:
             if name == "bare":
@@ -180,7 +180,7 @@ def started(names: list[str], model_dir: Path, folder: Path) -> Iterator[list[Wa
             process = stack.enter_context(running(command, folder / f"{name}.log"))
             needs_engine = name in UVICORN or name == "ray-relay"
             roots = (process.pid, server.pid) if needs_engine else (process.pid,)
-            wait_for(f"http://127.0.0.1:{own}/v1/models", process)
+            wait_for(f"http://127.0.0.1:{own}/v1/models", process, folder / f"{name}.log")
             ways.append(Way(name, own, MODEL, roots))
         yield ways
 

@@ -8,13 +8,12 @@ wherever there is room: each label tries places around its point and takes the f
 import io
 import re
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import matplotlib as mpl
 from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.container import ErrorbarContainer
 from matplotlib.figure import Figure
 from matplotlib.text import Annotation
 from matplotlib.transforms import Bbox
@@ -48,7 +47,23 @@ STYLE: Any = {
     "grid.linewidth": 0.5,
     "grid.alpha": 0.35,
 }
-AROUND = ((8, 6), (8, -14), (-8, 6), (-8, -14), (8, 20), (-8, 20), (8, -28), (-8, -28), (0, 34), (0, -42))
+Point = tuple[float, Accuracy]
+# Half of a bar's caps, and some room.
+BAR_PX = 7
+# Where a name may stand: at which height of its bar, how far off in points, and its alignments, best first.
+Place = tuple[str, tuple[int, int], Literal["left", "center", "right"], Literal["bottom", "center", "top"]]
+PLACES: tuple[Place, ...] = (
+    ("high", (0, 8), "center", "bottom"),
+    ("low", (0, -8), "center", "top"),
+    ("value", (9, 0), "left", "center"),
+    ("value", (-9, 0), "right", "center"),
+    ("high", (9, 0), "left", "top"),
+    ("high", (-9, 0), "right", "top"),
+    ("low", (9, 0), "left", "bottom"),
+    ("low", (-9, 0), "right", "bottom"),
+    ("high", (0, 34), "center", "bottom"),
+    ("low", (0, -34), "center", "top"),
+)
 
 
 def colour(index: int) -> str:
@@ -64,17 +79,16 @@ def pareto(model: ModelFigures) -> Markup | None:
         figure = Figure(figsize=(4.6 * len(tasks), 3.6), layout="constrained")
         FigureCanvasAgg(figure)
         panels = figure.subplots(1, len(tasks), squeeze=False)[0]
-        for axes, task in zip(panels, tasks, strict=True):
-            _panel(axes, model, task)
+        points = [_panel(axes, model, task) for axes, task in zip(panels, tasks, strict=True)]
         figure.draw_without_rendering()
         figure.set_layout_engine("none")
-        for axes in panels:
-            _place(axes)
+        for axes, in_panel in zip(panels, points, strict=True):
+            _place(axes, in_panel)
         return _svg(figure, f"pareto-{model.model}", f"Accuracy against throughput of the variants of {model.model}")
 
 
-def _panel(axes: Axes, model: ModelFigures, task: str) -> None:
-    points = []
+def _panel(axes: Axes, model: ModelFigures, task: str) -> list[Point]:
+    points: list[Point] = []
     for index, variant in enumerate(model.variants):
         found = next((found for found in variant.accuracy if found.task == task), None)
         speed = _speed(variant)
@@ -91,9 +105,9 @@ def _panel(axes: Axes, model: ModelFigures, task: str) -> None:
             markersize=7,
         )
         axes.annotate(
-            f"{variant.variant}, {size(variant.artifact_bytes)}",
+            f"{variant.variant}\n{size(variant.artifact_bytes)}",
             (speed, 100 * found.value),
-            xytext=AROUND[0],
+            xytext=(0, 0),
             textcoords="offset points",
             color=colour(index),
         ).set_in_layout(False)
@@ -101,14 +115,17 @@ def _panel(axes: Axes, model: ModelFigures, task: str) -> None:
     axes.set_title(f"{task}, n {min(found.n for _, found in points):,}", fontsize=10, loc="left")
     axes.set_xlabel("output tokens/s" if model.task == "text-generation" else "requests/s")
     axes.set_ylabel("right answers, % (95 % interval)")
-    axes.margins(x=0.18, y=0.12)
+    axes.margins(y=0.22)
+    # From nought, so that lengths are ratios; and room for the last name.
+    axes.set_xlim(0, 1.25 * max(speed for speed, _ in points))
+    return points
 
 
 def _speed(variant: VariantFigures) -> float | None:
     return variant.throughput_rps if variant.output_tokens_per_s is None else variant.output_tokens_per_s
 
 
-def _front(axes: Axes, points: Sequence[tuple[float, Accuracy]]) -> None:
+def _front(axes: Axes, points: Sequence[Point]) -> None:
     """A line through the points than which no other is both faster and more often right."""
     best = [
         (speed, found.value)
@@ -126,28 +143,35 @@ def _front(axes: Axes, points: Sequence[tuple[float, Accuracy]]) -> None:
     )
 
 
-def _place(axes: Axes) -> None:
+def _place(axes: Axes, points: Sequence[Point]) -> None:
     """Move each label to the first place around its point that is inside the panel and touches nothing
     drawn.
     """
     figure = axes.figure
     assert isinstance(figure, Figure)
     renderer = figure.canvas.get_renderer()  # type: ignore[attr-defined]
-    taken = [
-        line.get_window_extent(renderer).padded(3)
-        for container in axes.containers
-        if isinstance(container, ErrorbarContainer)
-        for line in (container.lines[0], *container.lines[2])
-    ]
-    labels = [child for child in axes.get_children() if isinstance(child, Annotation)]
-    for label in labels:
-        for x, y in AROUND:
-            label.set_position((x, y))
-            label.set_horizontalalignment("left" if x > 0 else "right" if x < 0 else "center")
-            box = label.get_window_extent(renderer)
-            if _inside(box, axes.get_window_extent(renderer)) and not box.count_overlaps(taken):
-                break
-        taken.append(label.get_window_extent(renderer))
+    panel = axes.get_window_extent(renderer)
+    taken = []
+    for speed, found in points:
+        ends = axes.transData.transform([(speed, 100 * found.low), (speed, 100 * found.high)])
+        taken.append(Bbox(ends).padded(BAR_PX, BAR_PX))
+    labels = (child for child in axes.get_children() if isinstance(child, Annotation))
+    for label, (speed, found) in zip(labels, points, strict=True):
+        # Fewest collisions; of equals the first, since a better place stands earlier.
+        collisions = {}
+        for place in PLACES:
+            box = _put(label, speed, found, place, renderer)
+            collisions[place] = box.count_overlaps(taken) + (0 if _inside(box, panel) else 100)
+        taken.append(_put(label, speed, found, min(collisions, key=lambda place: collisions[place]), renderer))
+
+
+def _put(label: Annotation, speed: float, found: Accuracy, place: Place, renderer: Any) -> Bbox:
+    anchor, offset, horizontal, vertical = place
+    label.xy = (speed, 100 * getattr(found, anchor))
+    label.set_position(offset)
+    label.set_horizontalalignment(horizontal)
+    label.set_verticalalignment(vertical)
+    return label.get_window_extent(renderer)
 
 
 def _inside(box: Bbox, panel: Bbox) -> bool:
@@ -198,5 +222,7 @@ def _svg(figure: Figure, name: str, label: str) -> Markup:
     for index, stand_in in enumerate(STAND_INS):
         text = text.replace(stand_in, f"var(--variant-{index})")
     text = text.replace(INK, "var(--ink)").replace(FAINT, "var(--faint)")
-    text = re.sub(r'<svg [^>]*?viewBox="([^"]+)"[^>]*>', rf'<svg viewBox="\1" role="img" aria-label="{label}">', text)
+    # Drawn at 100 units an inch and shown no wider than that, so that letters have one size in all pictures.
+    head = f'role="img" aria-label="{label}" style="max-width: {100 * figure.get_figwidth():.0f}px"'
+    text = re.sub(r'<svg [^>]*?viewBox="([^"]+)"[^>]*>', rf'<svg viewBox="\1" {head}>', text)
     return Markup(text)  # noqa: S704  # made here, from numbers and checked names
