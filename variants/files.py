@@ -39,9 +39,7 @@ def hash_folder(folder: Path) -> dict[str, str]:
     out."""
     names = sorted(path for path in folder.rglob("*") if path.is_file())
     relative = [path.relative_to(folder) for path in names]
-    return {
-        name.as_posix(): sha256_of(folder / name) for name in relative if not name.parts[0].startswith(".")
-    }
+    return {name.as_posix(): sha256_of(folder / name) for name in relative if not name.parts[0].startswith(".")}
 
 
 def fsync(path: Path) -> None:

@@ -4,7 +4,8 @@ It is written last, so a folder without one is not an artifact. `digest` is the 
 else (`artifact_sha256`); `key` is what its recipe and inputs hash to and is known before it is built.
 """
 
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, Literal, Self
 
 from pydantic import AwareDatetime, Field, model_validator
 
@@ -67,9 +68,14 @@ class Manifest(Document):
     preprocess: Preprocess | None
     note: str
 
+    @staticmethod
+    def digest_of_files(files: Mapping[str, FileEntry]) -> str:
+        """sha256 over the sorted "name sha256" lines: an artifact's identity."""
+        return digest_of({name: entry.sha256 for name, entry in files.items()})
+
     @model_validator(mode="after")
-    def _digest_is_of_files(self) -> "Manifest":
-        found = digest_of({name: entry.sha256 for name, entry in self.files.items()})
+    def _digest_is_of_files(self) -> Self:
+        found = self.digest_of_files(self.files)
         if found != self.digest:
             raise ValueError(f"digest: {self.digest} is named, the files hash to {found}")
         return self

@@ -60,9 +60,7 @@ class Quantize(_Recipe):
     kind: Literal["quantize"] = "quantize"
     scheme: Literal["w8a8", "w4a16", "nf4", "int8", "bf16"]
     algorithm: Literal["rtn", "gptq"] = "rtn"
-    smoothing: (
-        Annotated[float, Field(gt=0, lt=1, description="SmoothQuant's share moved to the weights")] | None
-    ) = None
+    smoothing: Annotated[float, Field(gt=0, lt=1, description="SmoothQuant's share moved to the weights")] | None = None
     group_size: Positive | None = None
     calibration: Calibration | None = None
 
@@ -75,9 +73,7 @@ class Quantize(_Recipe):
         learns = self.algorithm == "gptq" or self.smoothing is not None or self.scheme == "int8"
         if learns != (self.calibration is not None):
             need = "needs" if learns else "does not use"
-            raise ValueError(
-                f"calibration: this recipe {need} it (gptq, smoothing and int8 look at examples)"
-            )
+            raise ValueError(f"calibration: this recipe {need} it (gptq, smoothing and int8 look at examples)")
         return self
 
 

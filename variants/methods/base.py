@@ -1,0 +1,40 @@
+"""What a method is given and what it gives back."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from variants.manifest import Precision, Preprocess
+from variants.progress import Progress
+from variants.recipe import Recipe
+from variants.store import Artifact
+
+
+@dataclass(frozen=True)
+class Job:
+    """One recipe to carry out. Exactly one of `source` (a verified file or folder) and `parent` is there;
+    both are read only. The method writes below `out`, which becomes the artifact's `model/`, and fetches data
+    into `home`."""
+
+    recipe: Recipe
+    seed: int
+    source: Path | None
+    parent: Artifact | None
+    out: Path
+    home: Path
+    progress: Progress
+
+
+@dataclass(frozen=True)
+class Made:
+    """What a method made, for the manifest. `served` names the files below `out` that an engine loads; empty
+    means all. `packages` are the distributions whose versions shaped the result. `note` says where the
+    weights come from."""
+
+    precision: Precision
+    format: Literal["huggingface", "openvino"]
+    note: str
+    packages: tuple[str, ...]
+    labels: tuple[str, ...] | None = None
+    preprocess: Preprocess | None = None
+    served: tuple[str, ...] = ()

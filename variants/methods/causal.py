@@ -1,0 +1,108 @@
+"""Text baselines: a GGUF file or a Hugging Face folder becomes a Hugging Face folder that engines load.
+
+Weights out of a GGUF are widened from its blocks to the recipe's dtype; what rounding has taken is not coming
+back, and the manifest's note says what it was. The chat template is part of the result, and so is a check
+that it generates.
+"""
+
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+from variants.errors import RecipeError, SourceError
+from variants.manifest import Precision
+from variants.methods.base import Job, Made
+from variants.recipe import Baseline
+
+if TYPE_CHECKING:
+    from transformers import GenerationMixin, PreTrainedModel, PreTrainedTokenizerBase
+
+PACKAGES = ("torch", "transformers", "safetensors", "gguf")
+_PRECISIONS: dict[str, Precision] = {"bfloat16": "bf16", "float32": "f32"}
+
+
+def baseline(job: Job) -> Made:
+    """`job.source` (a .gguf file or a folder) as a folder in the recipe's dtype, with tokenizer, chat
+    template and generation config. SourceError when transformers cannot read it or what it reads does not
+    generate."""
+    assert isinstance(job.recipe, Baseline)
+    assert job.source is not None
+    with job.progress.step(f"reading {job.source.name}"):
+        model, tokenizer = load(job.source, job.recipe.dtype)
+    with job.progress.step("checking that it generates"):
+        check_generates(model, tokenizer)
+    with job.progress.step("writing safetensors"):
+        model.save_pretrained(job.out)
+        tokenizer.save_pretrained(job.out)
+    return Made(_PRECISIONS[job.recipe.dtype], "huggingface", _note(job.source, job.recipe.dtype), PACKAGES)
+
+
+def load(source: Path, dtype: str) -> "tuple[PreTrainedModel, PreTrainedTokenizerBase]":
+    """Model and tokenizer in `dtype` ("bfloat16" or "float32"), on CPU. Pickles only as weights; no remote
+    code."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
+
+    folder, options = source, {}
+    if source.is_file():
+        if source.suffix != ".gguf":
+            raise SourceError(
+                f"{source.name} is neither a folder nor a .gguf file", field="source.uri", mend="name one of the two"
+            )
+        folder, options = source.parent, {"gguf_file": source.name}
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder, **options)
+        model = AutoModelForCausalLM.from_pretrained(
+            folder,
+            dtype=getattr(torch, dtype),
+            weights_only=True,
+            **options,
+            **({"quantization_config": GgufConfig(dequantize=True)} if options else {}),
+        )
+    except (OSError, ValueError, KeyError) as error:
+        raise SourceError(f"transformers cannot read {source}: {error}", field="source.uri") from error
+    tokenizer.model_max_length = min(tokenizer.model_max_length, model.config.max_position_embeddings)
+    return model.eval(), tokenizer
+
+
+def check_generates(model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase", tokens: int = 8) -> str:
+    """Generate greedily after a question (as a chat where there is a template) and return the text.
+
+    SourceError when a logit is not finite or nothing comes: weights and tokenizer do not fit each other.
+    """
+    import torch
+
+    prompt = "What is the capital of France?"
+    if tokenizer.chat_template:
+        messages = [{"role": "user", "content": prompt}]
+        prompt = str(tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False))
+    encoded = tokenizer(prompt, return_tensors="pt", return_token_type_ids=False)
+    length = encoded["input_ids"].shape[1]
+    with torch.inference_mode():
+        if not torch.isfinite(model(**encoded).logits[:, -1]).all():
+            raise SourceError("the model's logits are not finite", field="source", mend="check the weights")
+        ids = cast("GenerationMixin", model).generate(**encoded, max_new_tokens=tokens, do_sample=False)
+    answer = cast(torch.Tensor, ids)[0, length:]
+    if len(answer) == 0:
+        raise SourceError("the model generates nothing", field="source", mend="check weights and tokenizer")
+    return str(tokenizer.decode(answer, skip_special_tokens=True))
+
+
+def _note(source: Path, dtype: str) -> str:
+    if source.suffix != ".gguf":
+        return f"weights as published, as {dtype}"
+    from gguf import GGUFReader
+
+    elements: Counter[str] = Counter()
+    for tensor in GGUFReader(source).tensors:
+        elements[tensor.tensor_type.name] += int(tensor.n_elements)
+    most, count = elements.most_common(1)[0]
+    share = 100 * count / elements.total()
+    return f"widened to {dtype} from {source.name}, which its publisher had rounded to {most} ({share:.0f} % of it)"
+
+
+def parent_of(job: Job) -> Path:
+    """The parent's Hugging Face folder. RecipeError when there is none, or it is in another form."""
+    if job.parent is None or job.parent.manifest.format != "huggingface":
+        raise RecipeError("needs a parent in Hugging Face form", field="parent", mend="name a text variant")
+    return job.parent.model_path
