@@ -7,7 +7,7 @@ that it generates.
 
 from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from variants.errors import RecipeError, SourceError
 from variants.manifest import Precision
@@ -15,7 +15,7 @@ from variants.methods.base import Job, Made
 from variants.recipe import Baseline
 
 if TYPE_CHECKING:
-    from transformers import GenerationMixin, PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 PACKAGES = ("torch", "transformers", "safetensors", "gguf")
 _PRECISIONS: dict[str, Precision] = {"bfloat16": "bf16", "float32": "f32"}
@@ -81,7 +81,7 @@ def check_generates(model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBas
     with torch.inference_mode():
         if not torch.isfinite(model(**encoded).logits[:, -1]).all():
             raise SourceError("the model's logits are not finite", field="source", mend="check the weights")
-        ids = cast("GenerationMixin", model).generate(**encoded, max_new_tokens=tokens, do_sample=False)
+        ids = cast(Any, model).generate(**encoded, max_new_tokens=tokens, do_sample=False)
     answer = cast(torch.Tensor, ids)[0, length:]
     if len(answer) == 0:
         raise SourceError("the model generates nothing", field="source", mend="check weights and tokenizer")

@@ -1,0 +1,68 @@
+"""Evaluation: an artifact on a task, one outcome an example, through any `predict`.
+
+This knows no engine and no HTTP. `predict` is handed in; it asks whatever serves the artifact, as a client
+would, and is scored by the same pure scorers as live requests are. A failing `predict` ends the evaluation:
+an example that was not answered is not a wrong answer.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+
+from variants.card import Accuracy
+from variants.evidence.intervals import wilson
+from variants.progress import NoProgress, Progress
+from variants.scoring import is_correct
+from variants.tasks import Example, Task
+
+Predict = Callable[[Example], Awaitable[str]]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What was answered to one example, and whether it is right."""
+
+    example_id: str
+    label: str
+    answer: str
+    correct: bool
+
+
+async def evaluate(
+    task: Task,
+    examples: Sequence[Example],
+    predict: Predict,
+    concurrency: int = 8,
+    progress: Progress | None = None,
+) -> list[Outcome]:
+    """One outcome for each example, in their order, with at most `concurrency` questions open at once.
+
+    ValueError when an example occurs twice: repeats are not data. What `predict` raises comes through, and
+    the questions that are still open are cancelled.
+    """
+    if len({example.id for example in examples}) != len(examples):
+        raise ValueError("the same example twice: repeats are not data")
+    free = asyncio.Semaphore(concurrency)
+    answered = 0
+    with (progress or NoProgress()).step(f"evaluating on {task.name}", total=len(examples)) as step:
+
+        async def one(example: Example) -> Outcome:
+            nonlocal answered
+            async with free:
+                answer = await predict(example)
+            answered += 1
+            step.to(answered)
+            return Outcome(example.id, example.label, answer, is_correct(task.kind, answer, example.label))
+
+        try:
+            async with asyncio.TaskGroup() as group:
+                running = [group.create_task(one(example)) for example in examples]
+        except ExceptionGroup as failures:
+            raise failures.exceptions[0] from failures
+    return [each.result() for each in running]
+
+
+def accuracy(task: Task, outcomes: Sequence[Outcome]) -> Accuracy:
+    """The share of right answers with its 95 % Wilson interval. ValueError when there are no outcomes."""
+    interval = wilson(sum(outcome.correct for outcome in outcomes), len(outcomes))
+    return Accuracy(task=task.name, value=interval.value, low=interval.low, high=interval.high, n=len(outcomes))

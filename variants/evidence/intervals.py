@@ -1,0 +1,80 @@
+"""Intervals for shares, and for differences of shares measured on the same examples.
+
+Both are score intervals: they hold their level with few examples and near 0 and 1, where value +- 1.96
+standard errors does not. E. B. Wilson 1927 for one share; R. G. Newcombe 1998, "Improved confidence intervals
+for the difference between binomial proportions based on paired data", method 10, for a paired difference.
+Each is valid for one look at a fixed number of examples; looking again and again needs a confidence sequence.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import sqrt
+from statistics import NormalDist
+
+
+@dataclass(frozen=True)
+class Interval:
+    """`low` <= `value` <= `high`."""
+
+    value: float
+    low: float
+    high: float
+
+
+def wilson(right: int, n: int, confidence: float = 0.95) -> Interval:
+    """The share `right` of `n` with Wilson's score interval. ValueError unless 0 <= right <= n and n > 0."""
+    if n <= 0 or not 0 <= right <= n:
+        raise ValueError(f"{right} right of {n}: need 0 <= right <= n and n > 0")
+    z = _z(confidence)
+    share = right / n
+    centre = share + z * z / (2 * n)
+    reach = z * sqrt(share * (1 - share) / n + z * z / (4 * n * n))
+    scale = 1 + z * z / n
+    # At 0 and 1 the bound is exactly 0 or 1; rounding must not move it past the value.
+    low = 0.0 if right == 0 else (centre - reach) / scale
+    high = 1.0 if right == n else (centre + reach) / scale
+    return Interval(share, low, high)
+
+
+def paired_difference(first: Sequence[bool], second: Sequence[bool], confidence: float = 0.95) -> Interval:
+    """How much larger the share of True is in `first` than in `second`; position i of both is the same
+    example.
+
+    ValueError when the lengths differ or are zero.
+    """
+    if len(first) != len(second) or not first:
+        raise ValueError(f"{len(first)} and {len(second)} outcomes: need the same examples, and at least one")
+    n = len(first)
+    both = sum(a and b for a, b in zip(first, second, strict=True))
+    one, other = wilson(sum(first), n, confidence), wilson(sum(second), n, confidence)
+    phi = _correlation(both, sum(first) - both, sum(second) - both, n)
+    difference = one.value - other.value
+    return Interval(
+        difference,
+        difference - _reach(one.value - one.low, other.high - other.value, phi),
+        difference + _reach(one.high - one.value, other.value - other.low, phi),
+    )
+
+
+def _reach(a: float, b: float, phi: float) -> float:
+    """Two independent-looking errors squared and added, less what they have in common."""
+    return sqrt(max(a * a - 2 * phi * a * b + b * b, 0.0))
+
+
+def _correlation(both: int, only_first: int, only_second: int, n: int) -> float:
+    """phi of the paired table, with Newcombe's continuity correction where it is positive; 0 when a margin is
+    empty."""
+    neither = n - both - only_first - only_second
+    margins = (both + only_first) * (only_second + neither) * (both + only_second) * (only_first + neither)
+    if margins == 0:
+        return 0.0
+    product: float = both * neither - only_first * only_second
+    if product > 0:
+        product = max(product - n / 2, 0.0)
+    return product / sqrt(margins)
+
+
+def _z(confidence: float) -> float:
+    if not 0 < confidence < 1:
+        raise ValueError(f"confidence {confidence}: need a number between 0 and 1")
+    return NormalDist().inv_cdf(0.5 + confidence / 2)

@@ -1,0 +1,123 @@
+"""Image classifiers as OpenVINO IR: one form for every variant, whatever library the weights came from.
+
+The IR takes `pixels`, float32 [batch, 3, height, width], already normalised as the manifest's `preprocess`
+says, and gives `logits`, float32 [batch, classes]; batch is free, height and width are fixed. Weights are
+stored as trained: OpenVINO's own habit of halving them to fp16 is switched off.
+"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from variants.errors import RecipeError, SourceError
+from variants.manifest import Preprocess
+from variants.methods.base import Job, Made
+from variants.recipe import Baseline
+from variants.store import Artifact
+
+if TYPE_CHECKING:
+    import openvino as ov
+    from torch import nn
+    from transformers import PreTrainedModel
+
+PACKAGES = ("torch", "transformers", "openvino", "safetensors")
+IR = ("model.xml", "model.bin")
+
+
+def baseline(job: Job) -> Made:
+    """A Hugging Face image classifier, labels and preprocessing its own, as an IR that is executed in
+    float32."""
+    assert isinstance(job.recipe, Baseline)
+    assert job.source is not None
+    if job.recipe.dtype != "float32":
+        mend = "float32; bfloat16 is a variant of its own: {kind: quantize, scheme: bf16}"
+        raise RecipeError("an image baseline is executed in float32", field="recipe.dtype", mend=mend)
+    with job.progress.step(f"reading {job.source.name}"):
+        model = load_huggingface(job.source)
+        preprocess, note = preprocess_of(job.source, model)
+    with job.progress.step("converting to OpenVINO"):
+        save(model, preprocess, job.out)
+    names: dict[int, str] = model.config.id2label  # type: ignore[assignment]
+    labels = tuple(names[index] for index in sorted(names))
+    return Made("f32", "openvino", f"weights as published{note}", PACKAGES, labels, preprocess, IR)
+
+
+def load_huggingface(folder: Path, labels: tuple[str, ...] | None = None) -> "PreTrainedModel":
+    """The classifier in a Hugging Face folder, in float32; with a new head for `labels` where they are
+    given."""
+    import torch
+    from transformers import AutoModelForImageClassification
+
+    head: dict[str, Any] = {}
+    if labels is not None:
+        names = dict(enumerate(labels))
+        head = {"num_labels": len(labels), "id2label": names, "label2id": {name: i for i, name in names.items()}}
+        head["ignore_mismatched_sizes"] = True
+    try:
+        model = AutoModelForImageClassification.from_pretrained(folder, dtype=torch.float32, weights_only=True, **head)
+    except (OSError, ValueError, KeyError) as error:
+        raise SourceError(f"transformers cannot read {folder}: {error}", field="source.uri") from error
+    return model.eval()
+
+
+def preprocess_of(folder: Path, model: "PreTrainedModel") -> tuple[Preprocess, str]:
+    """The image processor's settings in the manifest's terms, mean and std for pixel values 0..255; and a
+    remark for the manifest's note where the processor also crops, which serving does not."""
+    from transformers import AutoImageProcessor
+
+    try:
+        settings = AutoImageProcessor.from_pretrained(folder).to_dict()
+    except (OSError, ValueError, KeyError) as error:
+        raise SourceError(f"{folder} has no readable image processor: {error}", field="source.uri") from error
+    side = model.config.image_size
+    height, width = (side, side) if isinstance(side, int) else side
+    scale = settings["rescale_factor"] if settings.get("do_rescale", True) else 1.0
+    mean, std = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
+    if settings.get("do_normalize", True):
+        mean, std = tuple(settings["image_mean"]), tuple(settings["image_std"])
+    preprocess = Preprocess(
+        size=(height, width), mean=tuple(value / scale for value in mean), std=tuple(value / scale for value in std)
+    )
+    return preprocess, "; whole images are resized, not cropped" if settings.get("do_center_crop") else ""
+
+
+def save(model: "nn.Module", preprocess: Preprocess, out: Path) -> None:
+    """Write `model` (pixels in; logits, or an output with `.logits`, out) as IR and as safetensors below
+    `out`."""
+    import openvino as ov
+    import torch
+    from safetensors.torch import save_model
+
+    class Logits(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = model
+
+        def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+            result = self.inner(pixels)
+            return result if isinstance(result, torch.Tensor) else result.logits
+
+    height, width = preprocess.size
+    with torch.no_grad():
+        example = torch.zeros(2, 3, height, width)
+        converted = ov.convert_model(Logits().eval(), example_input=example, input=[-1, 3, height, width])
+    converted.inputs[0].get_tensor().set_names({"pixels"})
+    converted.outputs[0].get_tensor().set_names({"logits"})
+    write_ir(converted, out)
+    save_model(model, str(out / "model.safetensors"))
+
+
+def write_ir(model: "ov.Model", out: Path) -> None:
+    """model.xml and model.bin below `out`, constants in the types they have."""
+    import openvino as ov
+
+    ov.save_model(model, out / IR[0], compress_to_fp16=False)
+
+
+def read_ir(parent: Artifact | None) -> "tuple[ov.Model, Artifact]":
+    """The IR of a parent artifact, and the artifact. RecipeError when there is none, or it is in another
+    form."""
+    if parent is None or parent.manifest.format != "openvino":
+        raise RecipeError("needs an image model as parent", field="parent", mend="name the model's baseline")
+    import openvino as ov
+
+    return ov.Core().read_model(parent.model_path / IR[0]), parent
