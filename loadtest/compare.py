@@ -15,6 +15,7 @@ import statistics
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
+
 from variants.evidence.intervals import paired_difference
 
 SpeedVerdict = Literal["faster", "slower", "cannot tell"]

@@ -17,7 +17,7 @@ from typing import IO
 
 from loadtest.campaign import Campaign
 from loadtest.errors import LoadError
-from loadtest.planner import Planner
+from loadtest.planner import GetTask, Planner
 from loadtest.progress import Progress, Step
 from loadtest.server import read_state, token_ids
 from variants import tasks
@@ -27,7 +27,13 @@ GRACE_S = 5.0
 HUNG_S = 30.0
 
 
-def run(target_url: str, campaign: Campaign, out_dir: Path, progress: Progress) -> Path:
+def run(
+    target_url: str,
+    campaign: Campaign,
+    out_dir: Path,
+    progress: Progress,
+    get_task: GetTask = tasks.get,
+) -> Path:
     """Run the whole campaign against `target_url`; returns the path of the records.
 
     Writes to `out_dir` (made if needed; files of an earlier campaign there are replaced): `records.jsonl`,
@@ -38,7 +44,7 @@ def run(target_url: str, campaign: Campaign, out_dir: Path, progress: Progress) 
     """
     target_url = target_url.rstrip("/")
     state = read_state(target_url)
-    planner = Planner(campaign, state, lambda model, text: token_ids(target_url, model, text), tasks.get)
+    planner = Planner(campaign, state, lambda model, text: token_ids(target_url, model, text), get_task)
     plan = planner.plan(target_url)
     out_dir.mkdir(parents=True, exist_ok=True)
     for name in (

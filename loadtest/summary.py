@@ -10,7 +10,6 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
-from variants.evidence.intervals import wilson
 
 from loadtest.compare import SpeedRatio, accuracy_difference, speed_ratio
 from loadtest.figures import (
@@ -27,6 +26,7 @@ from loadtest.records import Record, SliceWindow, read_lines
 from loadtest.server import ServedModel, ServedVariant, ServerState
 from loadtest.words import limits, says
 from variants.errors import InputError, IntegrityError
+from variants.evidence.intervals import wilson
 
 
 class Phases(BaseModel):

@@ -1,0 +1,89 @@
+"""Answers are read as they come; half of one is none."""
+
+import itertools
+
+import pytest
+
+from loadtest.answers import BadAnswer, read_completion, read_labels, read_stream, refusal
+
+FRAMES = (
+    b'data: {"choices":[{"text":" a","finish_reason":null}]}\n\n'
+    b": a comment\n\n"
+    b'data: {"choices":[{"text":"","finish_reason":null}]}\n\n'
+    b'data: {"choices":[{"text":" b","finish_reason":"length"}]}\n\n'
+    b'data: {"choices":[],"usage":{"prompt_tokens":5,"completion_tokens":3}}\n\n'
+    b"data: [DONE]\n\n"
+)
+
+
+class Body:
+    """A response's body, line by line, as the raw response gives it: empty at the end."""
+
+    def __init__(self, data: bytes) -> None:
+        self.lines = iter(data.splitlines(keepends=True))
+
+    def readline(self, sep: bytes) -> bytes:
+        assert sep == b"\n"
+        return next(self.lines, b"")
+
+    def read(self) -> bytes:
+        return b"".join(self.lines)
+
+
+def clock() -> "itertools.count[float]":
+    return itertools.count(1.0)
+
+
+def test_a_stream_gives_text_times_and_usage() -> None:
+    ticks = clock()
+    answer = read_stream(Body(FRAMES), lambda: next(ticks))
+    assert answer.text == " a b"
+    # Lines 1, 5 and 7 carry a token; one of them is half a character and has no text yet.
+    assert answer.token_times == [1.0, 5.0, 7.0]
+    assert (answer.prompt_tokens, answer.output_tokens) == (5, 3)
+
+
+def test_windows_line_ends_are_read_too() -> None:
+    ticks = clock()
+    answer = read_stream(Body(FRAMES.replace(b"\n", b"\r\n")), lambda: next(ticks))
+    assert answer.text == " a b"
+
+
+@pytest.mark.parametrize(
+    ("data", "says"),
+    [
+        (FRAMES.replace(b"data: [DONE]\n\n", b""), "without"),
+        (FRAMES[:40], "not JSON"),
+        (b'data: {"error":{"message":"engine died"}}\n\ndata: [DONE]\n\n', "engine died"),
+        (b'data: {"choices":[{"text":"a"}]}\n\ndata: [DONE]\n\n', "no usage"),
+        (b"", "without"),
+    ],
+)
+def test_half_a_stream_is_no_answer(data: bytes, says: str) -> None:
+    ticks = clock()
+    with pytest.raises(BadAnswer, match=says):
+        read_stream(Body(data), lambda: next(ticks))
+
+
+def test_a_completion() -> None:
+    body = b'{"choices":[{"text":" positive"}],"usage":{"prompt_tokens":9,"completion_tokens":1}}'
+    answer = read_completion(Body(body))
+    assert (answer.text, answer.prompt_tokens, answer.output_tokens) == (" positive", 9, 1)
+
+
+@pytest.mark.parametrize("body", [b"", b"[]", b"{}", b'{"choices":[]}', b'{"choices":[{"text":"a"}]}', b"\xff"])
+def test_what_is_no_completion_is_refused(body: bytes) -> None:
+    with pytest.raises(BadAnswer):
+        read_completion(Body(body))
+
+
+def test_the_top_label_of_a_picture() -> None:
+    body = b'{"outputs":[{"name":"scores","data":[0.1]},{"name":"labels","datatype":"BYTES","data":["7"]}]}'
+    assert read_labels(Body(body)).text == "7"
+    with pytest.raises(BadAnswer, match="labels"):
+        read_labels(Body(b'{"outputs":[{"name":"scores","data":[0.1]}]}'))
+
+
+def test_a_refusal_says_what_was_said_and_no_more_than_fits() -> None:
+    assert str(refusal(503, Body(b'{"error":"busy"}'))) == 'HTTP 503: {"error":"busy"}'
+    assert len(str(refusal(500, Body(b"x" * 10_000)))) < 400

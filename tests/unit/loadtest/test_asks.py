@@ -1,0 +1,60 @@
+"""What is sent is what the protocols ask for: the server's own parser reads the pictures."""
+
+import base64
+import json
+
+from loadtest.asks import ask
+from loadtest.plan import Content, Pool
+from serve.open_inference import parse_request
+
+PNG = b"\x89PNG\r\n\x1a\n and the rest \x00\xff"
+
+
+def text_pool(**facts: object) -> Pool:
+    fields: dict[str, object] = {"kind": "text", "model": "smollm2", "task": "made", "contents": (), "max_tokens": 64}
+    return Pool.model_validate(fields | facts)
+
+
+def test_streamed_text_is_pinned_counted_and_never_ends_early() -> None:
+    asked = ask(text_pool(ignore_eos=True), Content(example="1", text="Once"), "int8", None)
+    body = json.loads(asked.body)
+    assert asked.path == "/v1/completions"
+    assert body == {
+        "model": "smollm2@int8",
+        "prompt": "Once",
+        "max_tokens": 64,
+        "temperature": 0,
+        "stream": True,
+        "stream_options": {"include_usage": True},
+        "ignore_eos": True,
+    }
+    assert "x-understudy-label" not in asked.headers
+
+
+def test_a_routed_label_carries_its_client_and_what_is_right() -> None:
+    pool = text_pool(kind="label", max_tokens=1, logit_bias={"17": 100.0, "4": 100.0})
+    asked = ask(pool, Content(example="1", text="Review: fine\nSentiment:", label="positive"), None, "client-7")
+    body = json.loads(asked.body)
+    assert body["model"] == "smollm2"
+    assert body["user"] == "client-7"
+    assert body["logit_bias"] == {"17": 100.0, "4": 100.0}
+    assert (body["max_tokens"], body["temperature"]) == (1, 0)
+    assert "stream" not in body
+    assert asked.headers["x-understudy-label"] == "positive"
+    assert asked.headers["x-understudy-task"] == "made"
+
+
+def test_a_picture_is_one_binary_tensor() -> None:
+    pool = text_pool(kind="image", model="digits", max_tokens=None)
+    content = Content(example="1", png=base64.b64encode(PNG).decode(), label="7")
+    asked = ask(pool, content, "bf16", None)
+    assert asked.path == "/v2/models/digits/versions/bf16/infer"
+    request = parse_request(asked.body, asked.headers["Inference-Header-Content-Length"])
+    (tensor,) = request.inputs
+    assert tensor.name == "image"
+    assert tensor.shape == (1,)
+    assert list(tensor.data) == [PNG]
+    assert not request.wants_binary("labels")
+    routed = ask(pool, content, None, "client-3")
+    assert routed.path == "/v2/models/digits/infer"
+    assert routed.headers["x-understudy-client"] == "client-3"
