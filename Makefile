@@ -28,7 +28,8 @@ check: environment  ## format, lint, types
 	@$(BIN)/mypy
 
 lock: environment  ## resolve the pinned versions again
-	@$(BIN)/python deploy/lock.py
+	@$(BIN)/python -m deploy.lock cpu
+	@$(BIN)/python -m deploy.lock gpu
 
 clean:  ## what was made here, but not the artifacts in UNDERSTUDY_HOME
 	rm -rf out .venv .pytest_cache .mypy_cache .ruff_cache

@@ -53,7 +53,7 @@ def uv_environment(settings: dict[str, str]) -> dict[str, str]:
 def install(python: Path, extra: str) -> None:
     subprocess.run([python, "-m", "pip", "install", "--quiet", UV], check=True)
     environment = uv_environment(pip_settings(python))
-    command = [
+    command: list[str | Path] = [
         python, "-m", "uv", "pip", "install", "--python", python, "--compile-bytecode",
         "--editable", f"{ROOT}[{extra},dev]",
         "--constraint", LOCKS / f"{extra}.txt",

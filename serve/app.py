@@ -5,6 +5,7 @@ the `Cluster` ends just what entering it began. Ray reads its settings when it i
 late.
 """
 
+import io
 import logging
 import os
 import shutil
@@ -12,7 +13,7 @@ import tempfile
 import threading
 import urllib.request
 from collections.abc import Mapping
-from contextlib import suppress
+from contextlib import redirect_stdout, suppress
 from pathlib import Path
 from typing import Any
 
@@ -125,7 +126,9 @@ class Cluster:
         from ray import serve as ray_serve
 
         if ray.is_initialized():
-            with suppress(Exception):  # what is left of a cluster that failed half-way is ended below
+            # Ray prints on standard output that its controller died, which is what a shutdown does to it. What is left
+            # of a cluster that failed half-way is ended by ray.shutdown().
+            with suppress(Exception), redirect_stdout(io.StringIO()):
                 ray_serve.shutdown()
             ray.shutdown()
         shutil.rmtree(self.folder, ignore_errors=True)

@@ -50,7 +50,7 @@ def build(stack: StackFile = DEMO_STACK, as_json: AsJson = False) -> None:
     from serve.stack import load
 
     artifacts = build_stack(load(stack))
-    rows = [
+    rows: list[dict[str, Any]] = [
         {
             "model": model,
             "variant": variant,
@@ -92,9 +92,7 @@ def describe_card(card: dict[str, Any]) -> str:
         f"{found['task']} {found['value']:.3f} [{found['low']:.3f}, {found['high']:.3f}] n={found['n']}"
         for found in card["accuracy"]
     ]
-    speed = card.get("throughput_per_s")
-    parts.append(f"{speed:.1f} requests/s" if speed else "throughput not measured")
-    return f"{card['model']}@{card['variant']}  {card['precision']}  " + "  ".join(parts)
+    return f"{card['digest'][:8]}  {card['precision']}  {'  '.join(parts)}  {card['throughput_per_s']:.1f} requests/s"
 
 
 @app.command()
@@ -103,7 +101,11 @@ def catalog(as_json: AsJson = False) -> None:
     from serve.making import list_catalog
 
     rows = list_catalog()
-    text = "\n".join(f"{row['model']}@{row['variant']}  {row['digest'][:8]}  {row['created']}" for row in rows)
+    text = "\n".join(
+        f"{row['model']}@{row['variant']}  {row['artifact_sha256'][:8]}  {row['artifact_bytes'] / 1e6:.1f} MB  "
+        f"bound {row['bound']}  {row['earlier_builds']} earlier  {', '.join(row['licences'])}"
+        for row in rows
+    )
     emit(rows, text or "nothing is built yet: run understudy build", as_json)
 
 
@@ -127,6 +129,7 @@ def load(
     target: Annotated[str, typer.Option(help="Address of the server.")] = "http://127.0.0.1:8000",
     campaign: Annotated[Path | None, typer.Option(help="The campaign file; the demo's if left out.")] = None,
     out: Annotated[Path, typer.Option(help="Folder for the records.")] = Path("out/load"),
+    records_only: Annotated[bool, typer.Option(help="Leave the summary to `understudy report`.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Drive a labelled load campaign against a server, and summarise it."""
@@ -138,7 +141,8 @@ def load(
     path = campaign or Path(loadtest.__file__).parent / "campaigns" / "demo.yaml"
     with open_progress() as progress:
         run(target, read_campaign(path), out, progress)
-    report(out, as_json)
+    if not records_only:
+        report(out, as_json)
 
 
 @app.command()
@@ -147,11 +151,11 @@ def report(
     as_json: AsJson = False,
 ) -> None:
     """Turn a campaign's records into summary.json, report.html and a table."""
-    from loadtest.table import render
     from rich.console import Console
 
     from loadtest.report import write
     from loadtest.summary import summarise
+    from loadtest.table import render
 
     summary = summarise(out)
     page = write(summary, out)

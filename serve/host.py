@@ -22,7 +22,9 @@ MEMORY_EVERY_S = 10.0
 class Host:
     """Ray Serve calls `__init__`, `check_health` and `__del__`; the ingress calls `describe`."""
 
-    async def __init__(self, name: str, engine: Engine, folder: str, manifest: Manifest) -> None:
+    async def __init__(  # type: ignore[misc]  # Ray Serve awaits a deployment's constructor
+        self, name: str, engine: Engine, folder: str, manifest: Manifest
+    ) -> None:
         self.engine = EngineProcess(name, launch(engine, Path(folder), manifest, name), home() / "logs" / f"{name}.log")
         self.memory_bytes, self.measured = 0, float("-inf")
         await self.engine.start()

@@ -2,13 +2,12 @@
 
 from typing import Any
 
+from serve.stack import Stack
 from variants.build import build
 from variants.catalog import Catalog
-
-from serve.stack import Stack
 from variants.home import home
 from variants.progress import for_stream
-from variants.store import Artifact, Store
+from variants.store import Artifact, Store, read_manifest
 
 
 def build_stack(stack: Stack) -> dict[tuple[str, str], Artifact]:
@@ -19,4 +18,25 @@ def build_stack(stack: Stack) -> dict[tuple[str, str], Artifact]:
 
 
 def list_catalog() -> list[dict[str, Any]]:
-    return []
+    """One row a variant: the artifact it stands for now, how many came before, and the newest card's accuracies."""
+    catalog, store = Catalog(home()), Store(home())
+    rows = []
+    for name in catalog.models():
+        entry = catalog.model(name)
+        for variant, history in entry.variants.items():
+            digest = history[-1].digest
+            manifest = read_manifest(store.path(history[-1].key))
+            cards = entry.cards.get(digest, ())
+            rows.append(
+                {
+                    "model": name,
+                    "variant": variant,
+                    "artifact_sha256": digest,
+                    "artifact_bytes": manifest.bytes,
+                    "licences": sorted({source.licence for source in manifest.sources}),
+                    "bound": history[-1].bound.isoformat(timespec="seconds"),
+                    "earlier_builds": len(history) - 1,
+                    "accuracy": [found.model_dump() for found in cards[-1].accuracy] if cards else [],
+                }
+            )
+    return rows

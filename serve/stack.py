@@ -11,8 +11,8 @@ from typing import Annotated, Any, Literal, Self
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
-from variants.build import VariantPlan
 
+from variants.build import VariantPlan
 from variants.errors import StackError
 from variants.recipe import Recipe
 from variants.source import Source

@@ -62,6 +62,9 @@ def launch_vllm(engine: VllmEngine, folder: Path, manifest: Manifest, name: str)
     environment = {
         "VLLM_CPU_OMP_THREADS_BIND": "nobind",
         "VLLM_NO_USAGE_STATS": "1",
+        "VLLM_HOST_IP": "127.0.0.1",
+        # Longer than the relay keeps an idle connection, so that none is closed while a request is on its way.
+        "VLLM_HTTP_TIMEOUT_KEEP_ALIVE": "60",
         "HF_HUB_OFFLINE": "1",
     }
     return Launch(command, environment | threads_environment(engine.threads))

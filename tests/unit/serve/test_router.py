@@ -70,7 +70,7 @@ def test_fallback_goes_where_weight_is_and_nowhere_else() -> None:
 
 
 def test_a_pin_to_an_unknown_variant_names_the_known_ones() -> None:
-    with pytest.raises(UnknownName, match="has no variant 'int4'.*baseline, int8"):
+    with pytest.raises(UnknownName, match=r"has no variant 'int4'.*baseline, int8"):
         assign(Target.parse("smollm2@int4"), {"baseline": 1.0, "int8": 0.0}, BOTH)
 
 

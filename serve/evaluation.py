@@ -1,0 +1,136 @@
+"""Evaluates a stack's variants, each through the engine that will serve it, and files the cards in the catalog."""
+
+import asyncio
+import statistics
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+import aiohttp
+
+from serve.engines.launch import launch
+from serve.engines.process import EngineProcess
+from serve.making import build_stack
+from serve.predict import predictor
+from serve.stack import Stack
+from variants import tasks
+from variants.card import Accuracy, Card, Latency
+from variants.catalog import Catalog
+from variants.errors import InputError, UnknownName
+from variants.evaluate import Predict, accuracy, evaluate
+from variants.home import home
+from variants.machine import describe, versions
+from variants.progress import Progress, for_stream
+from variants.store import Artifact
+from variants.tasks import Example
+
+CLIENTS = 8
+LATENCY_EXAMPLES = 100
+WARM_UP_EXAMPLES = 16
+
+
+def evaluate_stack(stack: Stack, names: Sequence[str], count: int | None, again: bool) -> list[Card]:
+    """The cards of the named variants (`model` or `model@variant`; all where none is named), measured where they are
+    missing, or `again`. `count` limits the examples of each task. Raises UnknownName, InputError, EngineError."""
+    artifacts = build_stack(stack)
+    catalog, progress = Catalog(home()), for_stream()
+    cards = []
+    for seat in chosen(stack, names):
+        artifact = artifacts[seat]
+        known = catalog.model(seat[0]).cards.get(artifact.manifest.digest, ())
+        if known and not again:
+            cards.append(known[-1])
+            continue
+        card = asyncio.run(measure(stack, seat, artifact, count, progress))
+        catalog.add_card(seat[0], card)
+        cards.append(card)
+    return cards
+
+
+def chosen(stack: Stack, names: Sequence[str]) -> list[tuple[str, str]]:
+    """The (model, variant) pairs that `names` stand for. Raises UnknownName."""
+    seats = [(model, variant) for model in stack.models for variant in stack.models[model].variants]
+    if not names:
+        return seats
+    found = []
+    for name in names:
+        model, _, variant = name.partition("@")
+        matching = [seat for seat in seats if seat == (model, variant) or (not variant and seat[0] == model)]
+        if not matching:
+            known = ", ".join(f"{model}@{variant}" for model, variant in seats)
+            raise UnknownName(f"there is no {name!r} in the stack", field="names", mend=f"known are {known}")
+        found += matching
+    return found
+
+
+async def measure(
+    stack: Stack, seat: tuple[str, str], artifact: Artifact, count: int | None, progress: Progress
+) -> Card:
+    """Start the variant's engine alone, ask it everything, end it."""
+    model, variant = seat
+    name = f"{model}@{variant}"
+    if not stack.models[model].evaluate:
+        raise InputError("no task to evaluate on", field=f"models.{model}.evaluate", mend=f"name some of {tasks.NAMES}")
+    how = launch(stack.models[model].variants[variant].engine, artifact.path, artifact.manifest, name)
+    engine = EngineProcess(name, how, home() / "logs" / f"{name}-evaluate.log")
+    with progress.step(f"{name}: evaluating"):
+        try:
+            url = await engine.start()
+            async with aiohttp.ClientSession() as session:
+                accuracies, latency, rate = await ask(session, url, name, stack.models[model].evaluate, count, progress)
+            engine.memory_bytes()
+        finally:
+            await engine.stop()
+    return Card(
+        digest=artifact.manifest.digest,
+        hardware=describe(),
+        precision=artifact.manifest.precision,
+        versions=versions(),
+        accuracy=tuple(accuracies),
+        latency_s=latency,
+        throughput_per_s=rate,
+        peak_memory_bytes=engine.peak_memory_bytes,
+        artifact_bytes=artifact.manifest.bytes,
+        measured_by=f"understudy evaluate: latency at 1 client, throughput at {CLIENTS}, through the serving engine",
+        created=datetime.now(UTC),
+    )
+
+
+async def ask(
+    session: aiohttp.ClientSession,
+    url: str,
+    name: str,
+    task_names: Sequence[str],
+    count: int | None,
+    progress: Progress,
+) -> tuple[list[Accuracy], Latency, float]:
+    """Accuracy on every task; latency and throughput (requests a second) on the first."""
+    accuracies = []
+    speed: tuple[Latency, float] | None = None
+    for task_name in task_names:
+        task = tasks.get(task_name, home(), progress)
+        examples = task.examples("test", count)
+        predict = await predictor(session, url, name, task)
+        if speed is None:
+            latency = await one_at_a_time(predict, examples)
+            began = time.perf_counter()
+            outcomes = await evaluate(task, examples, predict, CLIENTS, progress)
+            speed = latency, len(examples) / (time.perf_counter() - began)
+        else:
+            outcomes = await evaluate(task, examples, predict, CLIENTS, progress)
+        accuracies.append(accuracy(task, outcomes))
+    assert speed is not None
+    return accuracies, *speed
+
+
+async def one_at_a_time(predict: Predict, examples: Sequence[Example]) -> Latency:
+    """Latency of single requests in seconds, after a warm-up that is not counted."""
+    for example in examples[:WARM_UP_EXAMPLES]:
+        await predict(example)
+    seconds = []
+    for example in examples[:LATENCY_EXAMPLES]:
+        began = time.perf_counter()
+        await predict(example)
+        seconds.append(time.perf_counter() - began)
+    cuts = statistics.quantiles(seconds, n=20, method="inclusive") if len(seconds) > 1 else seconds * 19
+    return Latency(p50=statistics.median(seconds), p95=cuts[18])
