@@ -9,7 +9,7 @@ runs.
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -26,6 +26,7 @@ from variants.source import Source, content_sha256, fetch
 from variants.store import Artifact, Store, entries
 
 Name = tuple[str, str]
+MethodFor = Callable[[str, Recipe, str], Method]
 
 
 @dataclass(frozen=True)
@@ -52,9 +53,15 @@ class VariantPlan:
 
 
 def build(
-    plans: Sequence[VariantPlan], store: Store, catalog: Catalog, progress: Progress | None = None
+    plans: Sequence[VariantPlan],
+    store: Store,
+    catalog: Catalog,
+    progress: Progress | None = None,
+    method_for: MethodFor = find,
 ) -> dict[Name, Manifest]:
     """Build what is missing, in order, and return the manifest of every plan by (model, variant).
+
+    `method_for` gives the method of a task and recipe, and refuses what has none; tests hand in their own.
 
     RecipeError (no method, a cycle, the same name twice) and UnknownName (a missing parent, an unknown task)
     come before any work; SourceError and IntegrityError when inputs cannot be had or are not what they should
@@ -62,7 +69,7 @@ def build(
     """
     progress = progress or NoProgress()
     order = in_order(plans)
-    methods = {plan.name: find(plan.task, plan.recipe, f"{plan.field}.recipe") for plan in order}
+    methods = {plan.name: method_for(plan.task, plan.recipe, f"{plan.field}.recipe") for plan in order}
     data = {plan.name: _data_sources(plan) for plan in order}
     done: dict[Name, Artifact] = {}
     with progress.step("variants", total=len(order)) as step:

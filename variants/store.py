@@ -57,6 +57,7 @@ class Store:
     def keep(self, staged: Path, manifest: Manifest) -> Artifact:
         """Make a staged folder the artifact of `manifest.key`: files to disk, manifest last, one rename."""
         for name in manifest.files:
+            (staged / name).chmod(0o644)
             fsync(staged / name)
         (staged / MANIFEST).write_bytes(manifest.to_json())
         for path in [staged / MANIFEST, *(path for path in staged.rglob("*") if path.is_dir()), staged]:

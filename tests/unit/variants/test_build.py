@@ -1,0 +1,149 @@
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from variants.build import VariantPlan, build, in_order
+from variants.catalog import Catalog
+from variants.errors import RecipeError, UnderstudyError, UnknownName
+from variants.methods import Job, Made, Method
+from variants.recipe import Recipe, parse_recipe
+from variants.source import Source
+from variants.store import Store
+
+BASELINE = parse_recipe({"kind": "baseline", "dtype": "bfloat16"})
+W8A8 = parse_recipe({"kind": "quantize", "scheme": "w8a8"})
+
+
+class Upper(Method):
+    """A method for tests: writes its input in capitals, and counts."""
+
+    ran: list[str]
+
+    def run(self, job: Job) -> Made:
+        self.ran.append(self.name)
+        text = job.parent.model_path / "text" if job.parent else job.source
+        assert text is not None
+        (job.out / "text").write_text(text.read_text().upper() + "!")
+        (job.out / "extra").write_text("not served")
+        return Made("bf16", "huggingface", "capitals", (), served=("text",))
+
+
+class World:
+    """A home with one source file, and methods that count."""
+
+    def __init__(self, home: Path) -> None:
+        self.ran: list[str] = []
+        self.version = 1
+        self.file = home / "source.txt"
+        self.file.write_text("abc")
+        self.source = Source(uri=str(self.file), licence="MIT")
+        self.store, self.catalog = Store(home), Catalog(home)
+
+    def plan(self, variant: str, parent: str | None = None, recipe: Recipe = BASELINE, seed: int = 0) -> VariantPlan:
+        return VariantPlan("m", variant, "text-generation", self.source, recipe, parent, seed)
+
+    def method_for(self, task: str, recipe: Recipe, field: str) -> Method:
+        method = Upper(recipe.kind, self.version, "")
+        object.__setattr__(method, "ran", self.ran)
+        return method
+
+    def build(self, *plans: VariantPlan) -> dict[tuple[str, str], str]:
+        manifests = build(plans, self.store, self.catalog, method_for=self.method_for)
+        return {name: manifest.key for name, manifest in manifests.items()}
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    return World(tmp_path)
+
+
+def test_parents_come_first_and_their_bytes_reach_the_variant(world: World) -> None:
+    keys = world.build(world.plan("int8", "baseline", W8A8), world.plan("baseline"))
+    assert world.ran == ["baseline", "quantize"]
+    child = world.store.open(keys["m", "int8"])
+    assert (child.model_path / "text").read_text() == "ABC!!"
+    parent = world.store.open(keys["m", "baseline"])
+    assert child.manifest.parent_digest == parent.manifest.digest
+    assert child.manifest.sources == (world.source,)
+    assert child.manifest.bytes == 5
+
+
+def test_nothing_is_built_twice(world: World) -> None:
+    plans = world.plan("baseline"), world.plan("int8", "baseline", W8A8)
+    assert world.build(*plans) == world.build(*plans)
+    assert world.ran == ["baseline", "quantize"]
+
+
+@pytest.mark.parametrize("change", ["source", "seed", "method"])
+def test_what_decides_the_bytes_decides_the_key(world: World, change: str) -> None:
+    plans: Callable[[int], tuple[VariantPlan, ...]] = lambda seed: (  # noqa: E731
+        world.plan("baseline", seed=seed),
+        world.plan("int8", "baseline", W8A8),
+    )
+    before = world.build(*plans(0))
+    if change == "source":
+        world.file.write_text("abd")
+    world.version += change == "method"
+    after = world.build(*plans(1 if change == "seed" else 0))
+    assert before["m", "baseline"] != after["m", "baseline"]
+    # The child's key hangs on its parent's bytes, so a parent that comes out the same is not a reason to
+    # rebuild.
+    same_child = before["m", "int8"] == after["m", "int8"]
+    assert same_child is (change == "seed")
+
+
+def test_the_catalog_knows_what_was_built(world: World) -> None:
+    keys = world.build(world.plan("baseline"))
+    world.file.write_text("second")
+    newer = world.build(world.plan("baseline"))
+    history = world.catalog.model("m").variants["baseline"]
+    assert [binding.key for binding in history] == [keys["m", "baseline"], newer["m", "baseline"]]
+    assert world.catalog.model("m").current("baseline").key == newer["m", "baseline"]
+
+
+@pytest.mark.parametrize(
+    ("links", "error", "says"),
+    [
+        ({"a": "b", "b": "a"}, RecipeError, "a -> b -> a"),
+        ({"a": "a"}, RecipeError, "circle"),
+        ({"a": "c", "b": None}, UnknownName, r"parent 'c' is not a variant of m \(one of b\)"),
+    ],
+)
+def test_bad_families_are_refused_before_any_work(
+    world: World, links: dict[str, str | None], error: type[UnderstudyError], says: str
+) -> None:
+    with pytest.raises(error, match=says) as refused:
+        world.build(*(world.plan(name, parent) for name, parent in links.items()))
+    assert refused.value.field == "models.m.variants.a.parent"
+    assert world.ran == []
+
+
+def test_one_name_twice_is_refused(world: World) -> None:
+    with pytest.raises(RecipeError, match="planned twice"):
+        in_order([world.plan("a"), world.plan("a")])
+
+
+@pytest.mark.parametrize(
+    "recipe",
+    [
+        {"kind": "prune", "structure": "width", "sparsity": 0.5},
+        {"kind": "lora", "task": "r8", "rank": 8, "alpha": 16, "steps": 10},
+        {"kind": "quantize", "scheme": "w4a16", "group_size": 64},
+        {"kind": "chain", "steps": [{"kind": "quantize", "scheme": "nf4"}, {"kind": "quantize", "scheme": "w8a8"}]},
+        {"kind": "quantize", "scheme": "bf16"},
+    ],
+)
+def test_a_recipe_without_a_method_is_refused_before_any_work(world: World, recipe: dict[str, object]) -> None:
+    plans = [world.plan("baseline"), world.plan("small", "baseline", parse_recipe(recipe))]
+    with pytest.raises(RecipeError, match="for this task: baseline, quantize nf4, quantize w8a8") as refused:
+        build(plans, world.store, world.catalog)
+    assert refused.value.field == "models.m.variants.small.recipe"
+    assert not world.store.root.exists()
+
+
+def test_an_unknown_task_in_a_recipe_is_refused_before_any_work(world: World) -> None:
+    recipe = parse_recipe({"kind": "lora", "task": "imdb", "rank": 8, "alpha": 16, "steps": 10})
+    with pytest.raises(UnknownName, match="there is no task 'imdb'"):
+        world.build(world.plan("small", recipe=recipe))
+    assert world.ran == []

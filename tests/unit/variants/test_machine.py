@@ -1,0 +1,15 @@
+from variants.machine import describe, versions
+
+
+def test_this_machine_is_described() -> None:
+    machine = describe()
+    assert machine.cores >= 1
+    assert machine.memory_bytes > 2**28
+    assert machine.cpu
+    assert describe() == machine
+
+
+def test_only_what_is_installed_has_a_version() -> None:
+    found = versions(("pydantic", "no-such-distribution"))
+    assert list(found) == ["pydantic"]
+    assert found["pydantic"].startswith("2.")

@@ -1,0 +1,46 @@
+from io import BytesIO
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from variants.errors import InputError
+from variants.manifest import Preprocess
+from variants.preprocess import pixels_of
+
+AS_IT_IS = Preprocess(size=(2, 3), mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
+
+
+def png(image: Image.Image) -> bytes:
+    buffer = BytesIO()
+    image.save(buffer, format="PNG")
+    return buffer.getvalue()
+
+
+def test_channels_come_first_and_each_has_its_own_mean_and_std() -> None:
+    image = Image.new("RGB", (3, 2), (10, 20, 30))
+    image.putpixel((2, 0), (255, 0, 127))  # x 2, y 0: last column of the first row
+    pixels = pixels_of(png(image), AS_IT_IS)
+    assert pixels.shape == (3, 2, 3)
+    assert pixels.dtype == np.float32
+    assert pixels[:, 0, 2].tolist() == [255, 0, 127]
+    scaled = pixels_of(png(image), Preprocess(size=(2, 3), mean=(10, 20, 30), std=(1, 2, 4)))
+    assert scaled[:, 1, 0].tolist() == [0, 0, 0]
+    assert scaled[:, 0, 2].tolist() == [245, -10, 24.25]
+
+
+def test_grey_becomes_three_equal_channels_of_the_wanted_size() -> None:
+    pixels = pixels_of(png(Image.new("L", (28, 28), 200)), Preprocess(size=(64, 48), mean=(127,) * 3, std=(128,) * 3))
+    assert pixels.shape == (3, 64, 48)
+    assert np.allclose(pixels, (200 - 127) / 128)
+
+
+@pytest.mark.parametrize("data", [b"", b"hello", png(Image.new("L", (64, 64)))[:60]])
+def test_what_is_no_image_is_refused(data: bytes) -> None:
+    with pytest.raises(InputError, match="not a readable image"):
+        pixels_of(data, AS_IT_IS)
+
+
+def test_an_image_too_large_to_hold_is_refused_unread() -> None:
+    with pytest.raises(InputError, match="8000 x 8000 pixels"):
+        pixels_of(png(Image.new("1", (8000, 8000))), AS_IT_IS)

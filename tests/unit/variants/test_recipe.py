@@ -1,0 +1,54 @@
+import pytest
+
+from variants.errors import RecipeError
+from variants.recipe import Baseline, Chain, Quantize, parse_recipe
+
+W8A8 = {"kind": "quantize", "scheme": "w8a8"}
+
+
+def test_a_recipe_is_what_its_kind_says() -> None:
+    assert parse_recipe({"kind": "baseline", "dtype": "bfloat16"}) == Baseline(dtype="bfloat16")
+    chain = parse_recipe({"kind": "chain", "steps": [{"kind": "prune", "structure": "width", "sparsity": 0.25}, W8A8]})
+    assert isinstance(chain, Chain)
+    assert isinstance(chain.steps[1], Quantize)
+
+
+@pytest.mark.parametrize(
+    ("data", "field", "says"),
+    [
+        ({"kind": "baseline", "dtype": "float16"}, "recipe.dtype", "bfloat16"),
+        ({"kind": "distil"}, "recipe", "distil"),
+        ({"kind": "baseline", "dtype": "float32", "bits": 8}, "recipe.bits", "Extra"),
+        ({"kind": "prune", "structure": "width", "sparsity": 1.0}, "recipe.sparsity", "less than 1"),
+        ({"kind": "prune", "structure": "width", "sparsity": 0}, "recipe.sparsity", "greater than 0"),
+        ({"kind": "prune", "structure": "2:4", "sparsity": 0.3}, "recipe", "exactly half"),
+        ({"kind": "quantize", "scheme": "w4a16", "group_size": -64}, "recipe.group_size", "greater than 0"),
+        ({"kind": "quantize", "scheme": "w4a16"}, "recipe", "group_size"),
+        ({**W8A8, "group_size": 64}, "recipe", "group_size"),
+        ({**W8A8, "algorithm": "gptq"}, "recipe", "calibration"),
+        ({"kind": "quantize", "scheme": "nf4", "smoothing": 0.5}, "recipe", "smoothing"),
+        ({"kind": "quantize", "scheme": "int8"}, "recipe", "calibration"),
+        ({"kind": "lora", "task": "r8", "rank": 0, "alpha": 16, "steps": 10}, "recipe.rank", "greater than 0"),
+        ({"kind": "chain", "steps": [W8A8]}, "recipe.steps", "at least 2"),
+    ],
+)
+def test_what_means_nothing_is_refused_by_field(data: dict[str, object], field: str, says: str) -> None:
+    with pytest.raises(RecipeError, match=says) as refused:
+        parse_recipe(data)
+    assert refused.value.field == field
+    assert "\n" not in str(refused.value)
+
+
+def test_equal_recipes_have_equal_digests_and_any_change_another() -> None:
+    plain = parse_recipe(W8A8)
+    assert plain.digest() == parse_recipe({**W8A8, "algorithm": "rtn"}).digest()
+    smooth = {**W8A8, "smoothing": 0.5, "calibration": {"task": "r8", "examples": 64}}
+    others = [smooth, {**smooth, "smoothing": 0.6}, {"kind": "quantize", "scheme": "nf4"}]
+    assert len({plain.digest(), *(parse_recipe(other).digest() for other in others)}) == 4
+
+
+def test_the_digest_stays_what_it_was() -> None:
+    """Keys of artifacts that users have built depend on it."""
+    assert parse_recipe({"kind": "baseline", "dtype": "bfloat16"}).digest() == (
+        "2e7cb500e32604b241397f0cd41262d49081d6046d83488d60542928881b8669"
+    )
