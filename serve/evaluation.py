@@ -32,10 +32,11 @@ WARM_UP_EXAMPLES = 16
 def evaluate_stack(stack: Stack, names: Sequence[str], count: int | None, again: bool) -> list[Card]:
     """The cards of the named variants (`model` or `model@variant`; all where none is named), measured where they are
     missing, or `again`. `count` limits the examples of each task. Raises UnknownName, InputError, EngineError."""
+    seats = chosen(stack, names)
     artifacts = build_stack(stack)
     catalog, progress = Catalog(home()), for_stream()
     cards = []
-    for seat in chosen(stack, names):
+    for seat in seats:
         artifact = artifacts[seat]
         known = catalog.model(seat[0]).cards.get(artifact.manifest.digest, ())
         if known and not again:

@@ -85,5 +85,5 @@ def test_the_top_label_of_a_picture() -> None:
 
 
 def test_a_refusal_says_what_was_said_and_no_more_than_fits() -> None:
-    assert str(refusal(503, Body(b'{"error":"busy"}'))) == 'HTTP 503: {"error":"busy"}'
-    assert len(str(refusal(500, Body(b"x" * 10_000)))) < 400
+    assert str(refusal(503, b'{"error":"busy"}')) == 'HTTP 503: {"error":"busy"}'
+    assert len(str(refusal(500, b"x" * 10_000))) < 400

@@ -1,0 +1,86 @@
+"""The stack file: what is wrong is named by its path, with what would be right."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from serve.stack import load, parse
+from variants.errors import StackError
+
+DEMO = Path(__file__).parents[3] / "deploy" / "stacks" / "demo.yaml"
+
+
+@pytest.fixture
+def demo() -> dict[str, Any]:
+    return dict(yaml.safe_load(DEMO.read_text()))
+
+
+def variant(document: dict[str, Any], name: str = "int8") -> dict[str, Any]:
+    return dict.__getitem__(document["models"]["smollm2"]["variants"], name)
+
+
+def refused(document: Any) -> str:
+    with pytest.raises(StackError) as error:
+        parse(document)
+    return str(error.value)
+
+
+def test_the_demo_is_valid_and_its_plans_keep_their_parents(demo: dict[str, Any]) -> None:
+    plans = {(plan.model, plan.variant): plan for plan in parse(demo).plans()}
+    assert plans["smollm2", "int8"].parent == "baseline"
+    assert plans["smollm2", "baseline"].parent is None
+    assert {model for model, _ in plans} == {"smollm2", "digits"}
+
+
+def test_a_typo_is_named_with_the_nearest_key(demo: dict[str, Any]) -> None:
+    variant(demo)["wieght"] = variant(demo).pop("weight")
+    message = refused(demo)
+    assert message.startswith("models.smollm2.variants.int8.wieght: unknown key 'wieght'")
+    assert "did you mean 'weight'?" in message
+
+
+def test_a_weight_below_zero(demo: dict[str, Any]) -> None:
+    variant(demo)["weight"] = -1
+    assert refused(demo).startswith("models.smollm2.variants.int8.weight: Input should be greater than or equal to 0")
+
+
+def test_all_weights_zero(demo: dict[str, Any]) -> None:
+    for name in demo["models"]["smollm2"]["variants"]:
+        variant(demo, name)["weight"] = 0
+    assert "models.smollm2: all weights are zero: give at least one variant a weight above 0" in refused(demo)
+
+
+@pytest.mark.parametrize("weight", [float("nan"), float("inf"), "many", None])
+def test_a_weight_that_is_no_number(demo: dict[str, Any], weight: object) -> None:
+    variant(demo)["weight"] = weight
+    assert refused(demo).startswith("models.smollm2.variants.int8.weight: ")
+
+
+def test_an_unknown_parent_lists_the_known(demo: dict[str, Any]) -> None:
+    variant(demo)["parent"] = "base"
+    assert "unknown parent 'base': known are baseline, int8, nf4" in refused(demo)
+
+
+def test_an_unknown_engine_lists_the_known(demo: dict[str, Any]) -> None:
+    variant(demo)["engine"]["kind"] = "vlm"
+    assert "'vllm', 'torch', 'openvino', 'scripted'" in refused(demo)
+
+
+def test_a_name_that_is_none(demo: dict[str, Any]) -> None:
+    demo["models"]["Smol LM"] = demo["models"].pop("smollm2")
+    assert "'Smol LM' is not a name" in refused(demo)
+
+
+@pytest.mark.parametrize("document", [None, [], "text", 7])
+def test_a_document_that_is_no_mapping(document: object) -> None:
+    assert refused(document) == "a stack file is a mapping (start it with `schema: 1`)"
+
+
+def test_a_missing_file_and_one_that_is_not_yaml(tmp_path: Path) -> None:
+    with pytest.raises(StackError, match="there is no file"):
+        load(tmp_path / "none.yaml")
+    (tmp_path / "bad.yaml").write_text("a: [1, 2")
+    with pytest.raises(StackError, match=r"is not YAML: .*line 1"):
+        load(tmp_path / "bad.yaml")
