@@ -89,9 +89,9 @@ def read_labels(body: RawBody) -> Answer:
     raise BadAnswer(f"no output `labels` in {_said(data)}")
 
 
-def refusal(status: int, body: RawBody) -> BadAnswer:
+def refusal(status: int, data: bytes) -> BadAnswer:
     """What a status other than 200 said."""
-    return BadAnswer(f"HTTP {status}: {_said(body.read())}")
+    return BadAnswer(f"HTTP {status}: {_said(data)}")
 
 
 def _object(data: bytes) -> dict[str, Any]:

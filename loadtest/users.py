@@ -10,6 +10,7 @@ from typing import Any
 
 import gevent
 from locust import FastHttpUser, task
+from locust.contrib.fasthttp import FAILURE_EXCEPTIONS
 from locust.exception import StopUser
 
 from loadtest.answers import Answer, BadAnswer, read_completion, read_labels, read_stream, refusal
@@ -25,7 +26,7 @@ READERS: dict[Kind, Callable[[Any, Callable[[], float]], Answer]] = {
     "image": lambda body, clock: read_labels(body),
 }
 # A response's own errors and the socket's: the request failed, the campaign goes on.
-REQUEST_ERRORS = (OSError, BadAnswer, ValueError, gevent.Timeout)
+REQUEST_ERRORS = (*FAILURE_EXCEPTIONS, BadAnswer)
 
 
 class CampaignUser(FastHttpUser):
@@ -197,7 +198,8 @@ def _read(response: Any, turn: Turn, clock: Callable[[], float]) -> Answer:
     if response.status_code == 0:
         raise response.error
     if response.status_code != 200:
-        raise refusal(response.status_code, response.stream)
+        # The client has read the body of a refusal already.
+        raise refusal(response.status_code, response.content or b"")
     answer = READERS[turn.pool.kind](response.stream, clock)
     answered_by = response.headers.get("x-understudy-variant")
     if answered_by is None:

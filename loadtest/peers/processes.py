@@ -66,18 +66,21 @@ def cpu_s(processes: Iterable[psutil.Process]) -> float:
 
 
 def wait_for(url: str, process: subprocess.Popen[bytes], log: Path, limit_s: float = 240) -> None:
-    """Until `url` answers 200. Raises RuntimeError with the end of the log when the process ends or the limit passes."""
+    """Until `url` answers 200. Raises RuntimeError, with the end of the log, when the process ends or the limit passes
+    first."""
     until = time.monotonic() + limit_s
     while time.monotonic() < until:
         if process.poll() is not None:
-            raise RuntimeError(
-                f"{process.args!r} ended with {process.returncode} before it was ready:\n{log.read_text()[-2000:]}"
-            )
+            raise RuntimeError(f"{process.args!r} ended with {process.returncode} before it was ready:\n{end_of(log)}")
         with contextlib.suppress(OSError), urllib.request.urlopen(url, timeout=5) as answer:  # noqa: S310 - loopback
             if answer.status == 200:
                 return
         time.sleep(0.5)
-    raise RuntimeError(f"{url} did not answer within {limit_s:g} s:\n{log.read_text()[-2000:]}")
+    raise RuntimeError(f"{url} did not answer within {limit_s:g} s:\n{end_of(log)}")
+
+
+def end_of(log: Path) -> str:
+    return log.read_text(errors="replace")[-2000:]
 
 
 @contextlib.contextmanager

@@ -24,6 +24,8 @@ class Scripted:
     def __init__(self) -> None:
         self.fail_every = 0
         self.truncate = False
+        self.one_at_a_time = 0.0
+        self.turn = asyncio.Lock()
         self.asked = 0
         self.words: dict[int, str] = {}
 
@@ -43,6 +45,13 @@ class Scripted:
 
     def refuses(self) -> bool:
         return bool(self.fail_every) and self.asked % self.fail_every == self.fail_every - 1
+
+    async def work(self, seconds: float) -> None:
+        if not self.one_at_a_time:
+            await asyncio.sleep(seconds)
+            return
+        async with self.turn:
+            await asyncio.sleep(self.one_at_a_time)
 
     async def control(self, request: web.Request) -> web.Response:
         for key, value in (await request.json()).items():
@@ -105,7 +114,7 @@ class Scripted:
             labels = [self.words[int(token)] for token in body["logit_bias"]]
             errs = zlib.crc32(body["prompt"].encode()) % ERRS[variant] == 0
             word = next(label for label in labels if (label == right) != errs)
-            await asyncio.sleep(TOKEN_S[variant])
+            await self.work(TOKEN_S[variant])
             return web.json_response({"choices": [{"text": f" {word}"}], "usage": usage}, headers=headers)
         return await self.stream(request, variant, headers, body["max_tokens"], usage)
 
@@ -143,7 +152,7 @@ class Scripted:
         headers = self.headers(variant, reason)
         if self.refuses():
             return web.json_response({"error": "busy"}, status=503, headers=headers)
-        await asyncio.sleep(PICTURE_S[variant])
+        await self.work(PICTURE_S[variant])
         labels = {"name": "labels", "datatype": "BYTES", "shape": [1], "data": [request.headers["x-understudy-label"]]}
         return web.json_response({"model_name": "digits", "outputs": [labels]}, headers=headers)
 
