@@ -1,0 +1,54 @@
+"""The real data behind the tasks: counts, splits, labels. Fetched once into the user's own cache."""
+
+import io
+
+import pytest
+from PIL import Image
+
+from variants import tasks
+from variants.errors import UnknownName
+
+pytestmark = pytest.mark.integration
+SIZES = {
+    "mnist": {"train": 4000, "calibration": 300, "test": 1000},
+    "r8": {"train": 4884, "calibration": 512, "test": 2172},
+    "rotten_tomatoes": {"train": 10240, "calibration": 512, "test": 2000},
+}
+
+
+@pytest.mark.parametrize("name", tasks.NAMES)
+def test_splits_have_their_sizes_and_the_test_shares_nothing(name: str) -> None:
+    task = tasks.get(name)
+    splits = {split: task.examples(split) for split in ("train", "calibration", "test")}  # type: ignore[arg-type]
+    assert {split: len(found) for split, found in splits.items()} == SIZES[name]
+    seen = [*splits["train"], *splits["calibration"]]
+    assert not {example.input for example in splits["test"]} & {example.input for example in seen}
+    assert not {example.id for example in splits["test"]} & {example.id for example in seen}
+    for found in splits.values():
+        assert {example.label for example in found} == set(task.labels)
+
+
+def test_the_order_never_changes() -> None:
+    """Figures of different days compare only if the first n are the same n."""
+    first = {name: tasks.get(name).examples("test", 1)[0].id for name in tasks.NAMES}
+    assert first == {"mnist": "mnist-2461", "r8": "r8-test-01775", "rotten_tomatoes": "rotten_tomatoes-13245"}
+
+
+def test_prompts_are_whole_and_short() -> None:
+    for name, ending in (("rotten_tomatoes", "\nSentiment:"), ("r8", "\n\nThis news story is about")):
+        for example in tasks.get(name).examples("test", 200):
+            assert isinstance(example.input, str)
+            assert example.input.endswith(ending)
+            assert len(example.input.split()) < 70
+
+
+def test_digits_are_grey_pngs() -> None:
+    example = tasks.get("mnist").examples("test", 1)[0]
+    assert isinstance(example.input, bytes)
+    image = Image.open(io.BytesIO(example.input))
+    assert (image.format, image.size, image.mode) == ("PNG", (28, 28), "L")
+
+
+def test_an_unknown_task_says_which_there_are() -> None:
+    with pytest.raises(UnknownName, match="one of mnist, r8, rotten_tomatoes"):
+        tasks.get("imdb")
