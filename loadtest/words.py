@@ -64,13 +64,15 @@ def _limits(models: Sequence[ModelFigures], cut_bytes: int) -> Iterable[str]:
     thin = [variant.latency_s.n for variant in variants if variant.latency_s]
     if thin and min(thin) < 200:
         yield f"A p99 is of as few as {min(thin)} requests, and so little more than their slowest."
-    unsure = [
-        difference
-        for model in models
-        for comparison in model.comparisons
-        for difference in comparison.accuracy
-        if difference.verdict == "cannot tell"
+    differences = [
+        difference for model in models for comparison in model.comparisons for difference in comparison.accuracy
     ]
+    if len(differences) > 1:
+        yield (
+            f"Each interval misses the truth 1 time in 20 by itself; there are {len(differences)} differences, so "
+            "that one of them may."
+        )
+    unsure = [difference for difference in differences if difference.verdict == "cannot tell"]
     if unsure:
         widest = max(unsure, key=lambda difference: difference.high - difference.low)
         yield (

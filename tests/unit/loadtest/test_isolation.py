@@ -1,0 +1,20 @@
+"""What the command line imports must not bring gevent's patches, or torch, into its process."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+PROBE = """
+import socket, sys, threading
+before = socket.socket, threading.Thread.start
+import loadtest.run, loadtest.summary, loadtest.table, loadtest.report, loadtest.campaign, loadtest.progress
+assert (socket.socket, threading.Thread.start) == before
+for name in ("gevent", "locust", "torch", "ray"):
+    assert name not in sys.modules, name
+"""
+
+
+def test_the_command_lines_process_stays_as_it_was() -> None:
+    root = Path(__file__).parents[3]
+    found = subprocess.run([sys.executable, "-c", PROBE], cwd=root, capture_output=True, text=True, timeout=60)
+    assert found.returncode == 0, found.stderr
