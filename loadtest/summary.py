@@ -120,6 +120,7 @@ def _model(served: ServedModel, records: Iterable[Record], windows: Iterable[Sli
 
 
 def _variant(served: ServedVariant, records: list[Record], windows: list[SliceWindow], routed: int) -> VariantFigures:
+    _check_build(served, records)
     slices = tuple(_slices(records, windows))
     settled = list(_settled(records, windows))
     tokens = [figures.output_tokens_per_s for figures in slices if figures.output_tokens_per_s is not None]
@@ -146,6 +147,19 @@ def _variant(served: ServedVariant, records: list[Record], windows: list[SliceWi
         mixed=_mixed([record for record in records if record.part == "mixed"], routed),
         peak_memory_bytes=served.peak_memory_bytes,
     )
+
+
+def _check_build(served: ServedVariant, records: list[Record]) -> None:
+    """Figures belong to one artifact: a variant that was rebound while it was measured has none. Raises
+    IntegrityError.
+    """
+    others = {record.artifact for record in records if record.artifact is not None} - {served.artifact_sha256}
+    if others:
+        raise IntegrityError(
+            f"{served.variant} was answered by another build, {min(others)[:8]}, too",
+            field=served.variant,
+            mend="run the campaign again while nothing is bound anew",
+        )
 
 
 def _slices(records: list[Record], windows: list[SliceWindow]) -> Iterable[SliceFigures]:

@@ -35,7 +35,7 @@ class Scripted:
             "x-request-id": f"request-{self.asked}",
             "x-understudy-variant": variant,
             "x-understudy-reason": reason,
-            "x-understudy-artifact": "a" * 64,
+            "x-understudy-artifact": ("b" if variant == "baseline" else "c") * 64,
         }
 
     def route(self, name: str, client: str | None) -> tuple[str, str]:

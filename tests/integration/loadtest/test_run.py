@@ -19,7 +19,9 @@ from loadtest.campaign import Campaign, parse_campaign
 from loadtest.errors import LoadError
 from loadtest.progress import Step
 from loadtest.records import Record, SliceWindow, read_lines
+from loadtest.report import write
 from loadtest.run import run
+from loadtest.summary import summarise
 from tests.integration.loadtest.conftest import ScriptedServer
 
 pytestmark = pytest.mark.integration
@@ -203,7 +205,9 @@ CLIENT = """
 import sys
 from pathlib import Path
 from loadtest.campaign import parse_campaign
+from loadtest.report import write
 from loadtest.run import run
+from loadtest.summary import summarise
 from tests.integration.loadtest.conftest import MadeTask
 from tests.integration.loadtest.test_run import SPEED, campaign
 run(sys.argv[1], campaign(speed=SPEED), Path(sys.argv[2]), lambda step: print("step", flush=True), MadeTask)
@@ -229,3 +233,29 @@ def test_no_worker_outlives_its_parent(server: ScriptedServer, tmp_path: Path, s
     found = read_lines(tmp_path / "records.jsonl", Record)
     assert found.cut_bytes == 0
     assert not any(record.failed for record in found)
+
+
+def test_from_campaign_to_report(server: ScriptedServer, tmp_path: Path, get_task: GetTask) -> None:
+    pictures = {
+        "model": "digits",
+        "task": "pictures",
+        "slices": 3,
+        "slice_s": 0.5,
+        "lead_in_s": 0.1,
+        "warm_up_s": 0.1,
+    }
+    speed = {**SPEED, "tests": [*SPEED["tests"], pictures]}  # type: ignore[misc]
+    records, _ = carry_out(server, campaign(mixed=MIXED, accuracy=ACCURACY, speed=speed), tmp_path, get_task)
+    summary = summarise(tmp_path)
+    found = [variant for model in summary.models for variant in model.variants]
+    assert len(found) == 4
+    assert sum(variant.requests for variant in found) == len(records)
+    assert all(variant.failed == 0 and variant.requests > 200 for variant in found)
+    assert all(variant.clients == 4 and len(variant.slices) == 3 for variant in found)
+    faster = summary.models[0].comparisons[0].speed
+    assert faster is not None
+    # 20 ms and 39 gaps of 4 or of 2 ms: 176 against 98 ms a request.
+    assert faster.verdict == "faster"
+    assert faster.median == pytest.approx(176 / 98, rel=0.25)
+    assert summary.load_s.keys() == {"mixed", "accuracy", "speed"}
+    assert write(summary, tmp_path).stat().st_size > 20_000

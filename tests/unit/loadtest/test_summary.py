@@ -121,6 +121,15 @@ def test_a_repeated_example_is_refused(folder: Path) -> None:
         summarise(folder)
 
 
+def test_answers_of_another_build_are_refused(folder: Path) -> None:
+    served = f"{TEXT[0].size:064x}"
+    add(folder, record("smollm2", TEXT[0], part="warm-up", artifact=served))
+    summarise(folder)
+    add(folder, record("smollm2", TEXT[0], part="warm-up", artifact="f" * 64))
+    with pytest.raises(IntegrityError, match="another build, ffffffff"):
+        summarise(folder)
+
+
 def test_comparisons_are_with_the_parent_in_three_states(folder: Path) -> None:
     comparisons = {each.variant: each for each in model(summarise(folder), "smollm2").comparisons}
     assert comparisons.keys() == {"int8", "nf4"}
