@@ -87,7 +87,7 @@ class ScriptedText:
         turns = [f"{message['role']}: {message['content']}" for message in messages]
         return self.encode("\n".join([*turns, "assistant:"]), special=True)
 
-    def decoder(self) -> Utf8Decoder:
+    def decoder(self, prompt: Sequence[int]) -> Utf8Decoder:
         return Utf8Decoder()
 
     def piece(self, token: int) -> bytes:

@@ -107,7 +107,7 @@ class TextApi:
 
     async def deltas(self, generation: Generation, stops: tuple[str, ...]) -> AsyncGenerator[Delta, None]:
         """The answer in pieces of text that may be shown."""
-        stream = TextStream(self.engine.decoder(), stops)
+        stream = TextStream(self.engine.decoder(generation.prompt), stops)
         logprobs = generation.top_logprobs is not None
         async with aclosing(self.engine.generate(generation)) as batches:
             async for tokens in batches:

@@ -56,7 +56,9 @@ class TextEngine(Protocol):
         """Token ids of a conversation, up to where the assistant's answer begins. Raises InputError."""
         ...
 
-    def decoder(self) -> Decoder: ...
+    def decoder(self, prompt: Sequence[int]) -> Decoder:
+        """A decoder for the answer to `prompt`."""
+        ...
 
     def piece(self, token: int) -> bytes:
         """What one token stands for by itself, for logprobs."""
