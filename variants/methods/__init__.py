@@ -11,6 +11,7 @@ from importlib import import_module
 
 from variants.errors import RecipeError
 from variants.methods.base import Job, Made
+from variants.methods.quiet import quiet_libraries
 from variants.recipe import Quantize, Recipe
 
 __all__ = ["Job", "Made", "Method", "find"]
@@ -26,8 +27,9 @@ class Method:
 
     def run(self, job: Job) -> Made:
         module, _, function = self.target.partition(":")
-        call: Callable[[Job], Made] = getattr(import_module(f"variants.methods.{module}"), function)
-        return call(job)
+        with quiet_libraries():
+            call: Callable[[Job], Made] = getattr(import_module(f"variants.methods.{module}"), function)
+            return call(job)
 
 
 _TEXT, _IMAGE = "text-generation", "image-classification"

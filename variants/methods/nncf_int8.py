@@ -4,6 +4,7 @@ The images come from the calibration split of a task, prepared exactly as in ser
 well NNCF keeps in float; `precision` is int8 because that is what nearly all of the work is executed in.
 """
 
+import logging
 from typing import TYPE_CHECKING
 
 from variants import tasks
@@ -23,6 +24,7 @@ def int8(job: Job) -> Made:
     assert calibration is not None
     import nncf
 
+    nncf.set_log_level(logging.ERROR)
     model, parent = read_ir(job.parent)
     preprocess = parent.manifest.preprocess
     assert preprocess is not None
