@@ -1,10 +1,8 @@
-"""From plans to artifacts: parents first, each at most once, everything refused that can be refused before
-any work.
+"""From plans to artifacts: parents first, each at most once, everything refused that can be refused before any work.
 
-An artifact's key is the digest of what decides its bytes: model and variant, the hashes of its sources and
-data, the recipe, the seed, the method's name and version, and its parent's digest. What is already in the
-store under its key is verified and used. Nothing here imports torch: a method's module is imported when it
-runs.
+An artifact's key is the digest of what decides its bytes: model and variant, the hashes of its sources and data, the
+recipe, the seed, the method's name and version, and its parent's digest. What is already in the store under its key
+is verified and used. Nothing here imports torch: a method's module is imported when it runs.
 """
 
 import hashlib
@@ -31,8 +29,7 @@ MethodFor = Callable[[str, Recipe, str], Method]
 
 @dataclass(frozen=True)
 class VariantPlan:
-    """One variant to build: from `source` when it has no `parent`, else from the parent variant of the same
-    model."""
+    """One variant to build: from `source` when it has no `parent`, else from the parent variant of the same model."""
 
     model: str
     variant: str
@@ -63,9 +60,8 @@ def build(
 
     `method_for` gives the method of a task and recipe, and refuses what has none; tests hand in their own.
 
-    RecipeError (no method, a cycle, the same name twice) and UnknownName (a missing parent, an unknown task)
-    come before any work; SourceError and IntegrityError when inputs cannot be had or are not what they should
-    be.
+    RecipeError (no method, a cycle, the same name twice) and UnknownName (a missing parent, an unknown task) come
+    before any work; SourceError and IntegrityError when inputs cannot be had or are not what they should be.
     """
     progress = progress or NoProgress()
     order = in_order(plans)
@@ -83,8 +79,8 @@ def build(
 
 
 def in_order(plans: Sequence[VariantPlan]) -> list[VariantPlan]:
-    """The plans, parents before their variants, otherwise as given. RecipeError for a cycle or a repeated
-    name, UnknownName for a parent that is not among the plans."""
+    """The plans, parents before their variants, otherwise as given. RecipeError for a cycle or a repeated name,
+    UnknownName for a parent that is not among the plans."""
     by_name: dict[Name, VariantPlan] = {}
     for plan in plans:
         if plan.name in by_name:
@@ -119,8 +115,7 @@ def _line(plan: VariantPlan, by_name: Mapping[Name, VariantPlan]) -> list[Varian
 def artifact_key(
     plan: VariantPlan, method: Method, data: Sequence[Source], parent: Artifact | None, home: Path, progress: Progress
 ) -> str:
-    """The key of a plan's artifact, 64 hex digits. Fetches a source only when it is not pinned by its
-    sha256."""
+    """The key of a plan's artifact, 64 hex digits. Fetches a source only when it is not pinned by its sha256."""
     inputs = {
         "model": plan.model,
         "variant": plan.variant,

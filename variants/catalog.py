@@ -1,9 +1,8 @@
-"""The catalog: which artifacts each variant's name has been bound to, and the cards that were measured of
-them.
+"""The catalog: which artifacts each variant's name has been bound to, and the cards that were measured of them.
 
-One JSON file a model, written whole under a lock. The last entry of a variant's history is its current
-artifact; an artifact that was current before and is built again becomes the last entry again. Cards belong to
-digests, never to names, so what was measured of one build is never read as evidence for another.
+One JSON file a model, written whole under a lock. The last entry of a variant's history is its current artifact; an
+artifact that was current before and is built again becomes the last entry again. Cards belong to digests, never to
+names, so what was measured of one build is never read as evidence for another.
 """
 
 from pathlib import Path
@@ -78,8 +77,7 @@ class Catalog:
             write_atomic(path, entry.model_copy(update={"variants": variants}).to_json())
 
     def add_card(self, model: str, card: Card) -> None:
-        """Append a card to those of its digest. UnknownName when no variant of `model` was ever bound to
-        it."""
+        """Append a card to those of its digest. UnknownName when no variant of `model` was ever bound to it."""
         with locked(self.root / ".lock"):
             entry = self.model(model)
             if all(binding.digest != card.digest for history in entry.variants.values() for binding in history):

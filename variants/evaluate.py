@@ -1,8 +1,8 @@
 """Evaluation: an artifact on a task, one outcome an example, through any `predict`.
 
-This knows no engine and no HTTP. `predict` is handed in; it asks whatever serves the artifact, as a client
-would, and is scored by the same pure scorers as live requests are. A failing `predict` ends the evaluation:
-an example that was not answered is not a wrong answer.
+This knows no engine and no HTTP. `predict` is handed in; it asks whatever serves the artifact, as a client would, and
+is scored by the same pure scorers as live requests are. A failing `predict` ends the evaluation: an example that was
+not answered is not a wrong answer.
 """
 
 import asyncio
@@ -37,8 +37,8 @@ async def evaluate(
 ) -> list[Outcome]:
     """One outcome for each example, in their order, with at most `concurrency` questions open at once.
 
-    ValueError when an example occurs twice: repeats are not data. What `predict` raises comes through, and
-    the questions that are still open are cancelled.
+    ValueError when an example occurs twice: repeats are not data. What `predict` raises comes through, and the
+    questions that are still open are cancelled.
     """
     if len({example.id for example in examples}) != len(examples):
         raise ValueError("the same example twice: repeats are not data")

@@ -1,7 +1,7 @@
 """Files that are whole or not there: hashes, atomic writes, locks between processes.
 
-Replaces nothing clever: a temporary name beside the target, fsync, rename; `flock` on a file that is never
-deleted, so that a lock cannot be taken on a name that somebody else has just unlinked.
+A temporary name beside the target, fsync, rename; `flock` on a file that is never deleted,
+so that a lock cannot be taken on a name that somebody else has just unlinked.
 """
 
 import fcntl
@@ -35,8 +35,7 @@ def digest_of(hashes: Mapping[str, str]) -> str:
 
 
 def hash_folder(folder: Path) -> dict[str, str]:
-    """sha256 by posix name relative to `folder`, of every regular file below it; hidden folders are left
-    out."""
+    """sha256 by posix name relative to `folder`, of every regular file below it; hidden folders are left out."""
     names = sorted(path for path in folder.rglob("*") if path.is_file())
     relative = [path.relative_to(folder) for path in names]
     return {name.as_posix(): sha256_of(folder / name) for name in relative if not name.parts[0].startswith(".")}
@@ -52,8 +51,7 @@ def fsync(path: Path) -> None:
 
 
 def write_atomic(path: Path, data: bytes) -> None:
-    """Write `path` so that a reader sees the old bytes or the new ones, and a crash leaves nothing in
-    between."""
+    """Write `path` so that a reader sees the old bytes or the new ones, and a crash leaves nothing in between."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
@@ -97,11 +95,10 @@ def _lock_file(path: Path) -> Iterator[int]:
 
 @contextmanager
 def staging(root: Path, key: str) -> Iterator[Path]:
-    """An empty folder below `root`, on its file system, that only the holder of `key` has; removed at the
-    end.
+    """An empty folder below `root`, on its file system, that only the holder of `key` has; removed at the end.
 
-    Waits for another holder of the same key: look again whether the work is already done. What dead holders
-    of other keys have left is removed: their lock is free, whatever process id they had.
+    Waits for another holder of the same key: look again whether the work is already done. What dead holders of other
+    keys have left is removed: their lock is free, whatever process id they had.
     """
     with locked(root / ".locks" / f"{key}.lock"):
         for left in (root / ".staging").glob("*"):

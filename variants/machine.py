@@ -20,8 +20,7 @@ PACKAGES = (
 
 
 class Machine(Document):
-    """`cores` are those this process may use; `memory_bytes` is the machine's, or the container's limit if
-    lower."""
+    """`cores` are those this process may use; `memory_bytes` is the machine's, or the container's limit if lower."""
 
     cpu: str
     architecture: str

@@ -1,7 +1,7 @@
 """The manifest: what an artifact is, how it was made, and the hash of every file of it.
 
-It is written last, so a folder without one is not an artifact. `digest` is the artifact's identity everywhere
-else (`artifact_sha256`); `key` is what its recipe and inputs hash to and is known before it is built.
+It is written last, so a folder without one is not an artifact. `digest` is the artifact's identity everywhere else
+(`artifact_sha256`); `key` is what its recipe and inputs hash to and is known before it is built.
 """
 
 from collections.abc import Mapping
@@ -34,8 +34,8 @@ class FileEntry(Document):
 
 
 class Preprocess(Document):
-    """How an RGB image becomes `pixels`: resize to `size` (height, width; bilinear), then (x - mean) / std
-    with x in 0..255, float32, channels first."""
+    """How an RGB image becomes `pixels`: resize to `size` (height, width; bilinear), then (x - mean) / std with x in
+    0..255, float32, channels first."""
 
     size: tuple[int, int]
     mean: Channels

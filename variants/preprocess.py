@@ -1,5 +1,5 @@
-"""From an encoded image to the numbers a classifier takes. Training, calibration and serving share this one
-function, so no variant sees its images another way than it was made with."""
+"""From an encoded image to the numbers a classifier takes. Training, calibration and serving share this one function,
+so no variant sees its images another way than it was made with."""
 
 from io import BytesIO
 from typing import TYPE_CHECKING
@@ -15,8 +15,8 @@ MAX_PIXELS = 50_000_000
 
 
 def pixels_of(image: bytes, preprocess: Preprocess) -> "np.ndarray":
-    """An encoded image (PNG, JPEG) as `pixels`, float32 [3, height, width]: RGB, resized (bilinear), (x -
-    mean) / std.
+    """An encoded image (PNG, JPEG) as `pixels`, float32 [3, height, width]: RGB, resized (bilinear), (x - mean) /
+    std.
 
     InputError when the bytes are no image, or one of more than MAX_PIXELS.
     """

@@ -1,7 +1,7 @@
 """What is being done, how far it is, how long it still takes: one protocol, and what shows it.
 
-Long work takes a `Progress` and knows nothing of terminals. On a terminal `BarProgress` draws rich bars;
-elsewhere (a log, CI) `LineProgress` prints a line when a step begins, every few seconds, and when it ends.
+Long work takes a `Progress` and knows nothing of terminals. On a terminal `BarProgress` draws rich bars; elsewhere (a
+log, CI) `LineProgress` prints a line when a step begins, every few seconds, and when it ends.
 """
 
 import sys

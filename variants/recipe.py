@@ -1,8 +1,8 @@
 """Recipes: how a variant is made from its parent. Typed, frozen, hashable, told apart by `kind`.
 
-A recipe says what is wanted, never how it is computed: `variants.methods` finds the function for it, and
-refuses a recipe that no method carries out yet before any work begins. What is said here must stand on its
-own: a combination of fields that means nothing is refused when the recipe is read.
+A recipe says what is wanted, never how it is computed: `variants.methods` finds the function for it, and refuses a
+recipe that no method carries out yet before any work begins. What is said here must stand on its own: a combination
+of fields that means nothing is refused when the recipe is read.
 """
 
 from typing import Annotated, Literal, Self
@@ -18,8 +18,7 @@ TaskName = Annotated[str, Field(pattern=r"^[a-z0-9_]+$", description="a name in 
 
 
 class Calibration(Document):
-    """Which held-in examples a method may look at: the first `examples` of the calibration split of
-    `task`."""
+    """Which held-in examples a method may look at: the first `examples` of the calibration split of `task`."""
 
     task: TaskName
     examples: Positive
@@ -39,8 +38,8 @@ class Baseline(_Recipe):
 
 
 class Train(_Recipe):
-    """Fine-tune a classifier: the source's weights with a new head, on the first `examples` of `task`'s
-    training split."""
+    """Fine-tune a classifier: the source's weights with a new head, on the first `examples` of `task`'s training
+    split."""
 
     kind: Literal["train"] = "train"
     task: TaskName
@@ -53,9 +52,9 @@ class Train(_Recipe):
 
 
 class Quantize(_Recipe):
-    """Fewer bits a number. `w8a8`, `w4a16`: integer weights (and activations) for text, served by vLLM;
-    `nf4`: 4-bit normal floats by bitsandbytes; `int8`: static 8-bit weights and activations of an image
-    model; `bf16`: the same image model stored and executed in bfloat16."""
+    """Fewer bits a number. `w8a8`, `w4a16`: integer weights (and activations) for text, served by vLLM; `nf4`: 4-bit
+    normal floats by bitsandbytes; `int8`: static 8-bit weights and activations of an image model; `bf16`: the same
+    image model stored and executed in bfloat16."""
 
     kind: Literal["quantize"] = "quantize"
     scheme: Literal["w8a8", "w4a16", "nf4", "int8", "bf16"]
@@ -120,8 +119,7 @@ _ADAPTER: TypeAdapter[Recipe] = TypeAdapter(Recipe)
 
 
 def parse_recipe(data: object, field: str = "recipe") -> Recipe:
-    """A recipe from plain data (a mapping out of YAML or JSON). RecipeError names the wrong field below
-    `field`."""
+    """A recipe from plain data (a mapping out of YAML or JSON). RecipeError names the wrong field below `field`."""
     try:
         return _ADAPTER.validate_python(data)
     except ValidationError as error:

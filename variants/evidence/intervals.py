@@ -1,9 +1,9 @@
 """Intervals for shares, and for differences of shares measured on the same examples.
 
-Both are score intervals: they hold their level with few examples and near 0 and 1, where value +- 1.96
-standard errors does not. E. B. Wilson 1927 for one share; R. G. Newcombe 1998, "Improved confidence intervals
-for the difference between binomial proportions based on paired data", method 10, for a paired difference.
-Each is valid for one look at a fixed number of examples; looking again and again needs a confidence sequence.
+Both are score intervals: they hold their level with few examples and near 0 and 1, where value +- 1.96 standard
+errors does not. E. B. Wilson 1927 for one share; R. G. Newcombe 1998, "Improved confidence intervals for the
+difference between binomial proportions based on paired data", method 10, for a paired difference. Each is valid for
+one look at a fixed number of examples; looking again and again needs a confidence sequence.
 """
 
 from collections.abc import Sequence
@@ -37,8 +37,7 @@ def wilson(right: int, n: int, confidence: float = 0.95) -> Interval:
 
 
 def paired_difference(first: Sequence[bool], second: Sequence[bool], confidence: float = 0.95) -> Interval:
-    """How much larger the share of True is in `first` than in `second`; position i of both is the same
-    example.
+    """How much larger the share of True is in `first` than in `second`; position i of both is the same example.
 
     ValueError when the lengths differ or are zero.
     """

@@ -1,8 +1,8 @@
 """Methods: how each recipe is carried out. `find` is the one table from (task, recipe) to a function.
 
-A method reads its inputs and writes only below `Job.out`; it returns what it made. Its module is imported
-when it runs, so planning a build needs no torch. `version` is part of an artifact's key: raise it when a
-method's output changes.
+A method reads its inputs and writes only below `Job.out`; it returns what it made. Its module is imported when it
+runs, so planning a build needs no torch. `version` is part of an artifact's key: raise it when a method's output
+changes.
 """
 
 from collections.abc import Callable
@@ -46,8 +46,7 @@ _METHODS: dict[tuple[str, str], Method] = {
 
 
 def find(task: str, recipe: Recipe, field: str = "recipe") -> Method:
-    """The method that carries out `recipe` for a model of `task`. RecipeError, naming `field`, when none does
-    yet."""
+    """The method that carries out `recipe` for a model of `task`. RecipeError, naming `field`, when none does yet."""
     wanted = _name(recipe)
     method = _METHODS.get((task, wanted))
     if method is None:

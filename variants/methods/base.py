@@ -12,9 +12,8 @@ from variants.store import Artifact
 
 @dataclass(frozen=True)
 class Job:
-    """One recipe to carry out. Exactly one of `source` (a verified file or folder) and `parent` is there;
-    both are read only. The method writes below `out`, which becomes the artifact's `model/`, and fetches data
-    into `home`."""
+    """One recipe to carry out. Exactly one of `source` (a verified file or folder) and `parent` is there; both are
+    read only. The method writes below `out`, which becomes the artifact's `model/`, and fetches data into `home`."""
 
     recipe: Recipe
     seed: int
@@ -27,9 +26,9 @@ class Job:
 
 @dataclass(frozen=True)
 class Made:
-    """What a method made, for the manifest. `served` names the files below `out` that an engine loads; empty
-    means all. `packages` are the distributions whose versions shaped the result. `note` says where the
-    weights come from."""
+    """What a method made, for the manifest. `served` names the files below `out` that an engine loads; empty means
+    all. `packages` are the distributions whose versions shaped the result. `note` says where the weights come
+    from."""
 
     precision: Precision
     format: Literal["huggingface", "openvino"]

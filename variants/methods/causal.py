@@ -1,8 +1,8 @@
 """Text baselines: a GGUF file or a Hugging Face folder becomes a Hugging Face folder that engines load.
 
-Weights out of a GGUF are widened from its blocks to the recipe's dtype; what rounding has taken is not coming
-back, and the manifest's note says what it was. The chat template is part of the result, and so is a check
-that it generates.
+Weights out of a GGUF are widened from its blocks to the recipe's dtype; what rounding has taken is not coming back,
+and the manifest's note says what it was. The chat template is part of the result, and so is a check that it
+generates.
 """
 
 from collections import Counter
@@ -22,9 +22,8 @@ _PRECISIONS: dict[str, Precision] = {"bfloat16": "bf16", "float32": "f32"}
 
 
 def baseline(job: Job) -> Made:
-    """`job.source` (a .gguf file or a folder) as a folder in the recipe's dtype, with tokenizer, chat
-    template and generation config. SourceError when transformers cannot read it or what it reads does not
-    generate."""
+    """`job.source` (a .gguf file or a folder) as a folder in the recipe's dtype, with tokenizer, chat template and
+    generation config. SourceError when transformers cannot read it or what it reads does not generate."""
     assert isinstance(job.recipe, Baseline)
     assert job.source is not None
     with job.progress.step(f"reading {job.source.name}"):
@@ -38,8 +37,7 @@ def baseline(job: Job) -> Made:
 
 
 def load(source: Path, dtype: str) -> "tuple[PreTrainedModel, PreTrainedTokenizerBase]":
-    """Model and tokenizer in `dtype` ("bfloat16" or "float32"), on CPU. Pickles only as weights; no remote
-    code."""
+    """Model and tokenizer in `dtype` ("bfloat16" or "float32"), on CPU. Pickles only as weights; no remote code."""
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 

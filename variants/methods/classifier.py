@@ -1,8 +1,8 @@
 """Image classifiers as OpenVINO IR: one form for every variant, whatever library the weights came from.
 
-The IR takes `pixels`, float32 [batch, 3, height, width], already normalised as the manifest's `preprocess`
-says, and gives `logits`, float32 [batch, classes]; batch is free, height and width are fixed. Weights are
-stored as trained: OpenVINO's own habit of halving them to fp16 is switched off.
+The IR takes `pixels`, float32 [batch, 3, height, width], already normalised as the manifest's `preprocess` says, and
+gives `logits`, float32 [batch, classes]; batch is free, height and width are fixed. Weights are stored as trained:
+OpenVINO's own habit of halving them to fp16 is switched off.
 """
 
 from pathlib import Path
@@ -24,8 +24,7 @@ IR = ("model.xml", "model.bin")
 
 
 def baseline(job: Job) -> Made:
-    """A Hugging Face image classifier, labels and preprocessing its own, as an IR that is executed in
-    float32."""
+    """A Hugging Face image classifier, labels and preprocessing its own, as an IR that is executed in float32."""
     assert isinstance(job.recipe, Baseline)
     assert job.source is not None
     if job.recipe.dtype != "float32":
@@ -42,8 +41,7 @@ def baseline(job: Job) -> Made:
 
 
 def load_huggingface(folder: Path, labels: tuple[str, ...] | None = None) -> "PreTrainedModel":
-    """The classifier in a Hugging Face folder, in float32; with a new head for `labels` where they are
-    given."""
+    """The classifier in a Hugging Face folder, in float32; with a new head for `labels` where they are given."""
     import torch
     from transformers import AutoModelForImageClassification
 
@@ -60,8 +58,8 @@ def load_huggingface(folder: Path, labels: tuple[str, ...] | None = None) -> "Pr
 
 
 def preprocess_of(folder: Path, model: "PreTrainedModel") -> tuple[Preprocess, str]:
-    """The image processor's settings in the manifest's terms, mean and std for pixel values 0..255; and a
-    remark for the manifest's note where the processor also crops, which serving does not."""
+    """The image processor's settings in the manifest's terms, mean and std for pixel values 0..255; and a remark for
+    the manifest's note where the processor also crops, which serving does not."""
     from transformers import AutoImageProcessor
 
     try:
@@ -81,8 +79,7 @@ def preprocess_of(folder: Path, model: "PreTrainedModel") -> tuple[Preprocess, s
 
 
 def save(model: "nn.Module", preprocess: Preprocess, out: Path) -> None:
-    """Write `model` (pixels in; logits, or an output with `.logits`, out) as IR and as safetensors below
-    `out`."""
+    """Write `model` (pixels in; logits, or an output with `.logits`, out) as IR and as safetensors below `out`."""
     import openvino as ov
     import torch
     from safetensors.torch import save_model
@@ -114,8 +111,7 @@ def write_ir(model: "ov.Model", out: Path) -> None:
 
 
 def read_ir(parent: Artifact | None) -> "tuple[ov.Model, Artifact]":
-    """The IR of a parent artifact, and the artifact. RecipeError when there is none, or it is in another
-    form."""
+    """The IR of a parent artifact, and the artifact. RecipeError when there is none, or it is in another form."""
     if parent is None or parent.manifest.format != "openvino":
         raise RecipeError("needs an image model as parent", field="parent", mend="name the model's baseline")
     import openvino as ov

@@ -1,7 +1,6 @@
-"""W8A8 by llmcompressor: int8 weights a channel, int8 activations a token, in the compressed-tensors format
-that vLLM executes with integer kernels. Round-to-nearest needs no data; GPTQ and SmoothQuant look at the
-calibration split of a task. The output head stays as it is: it is small work, and its error is the one that
-users see."""
+"""W8A8 by llmcompressor: int8 weights a channel, int8 activations a token, in the compressed-tensors format that vLLM
+executes with integer kernels. Round-to-nearest needs no data; GPTQ and SmoothQuant look at the calibration split of a
+task. The output head stays as it is: it is small work, and its error is the one that users see."""
 
 from typing import TYPE_CHECKING, Any
 

@@ -1,9 +1,7 @@
-"""Fine-tuning an image classifier: pretrained weights, a new head, a task's training split, a few epochs on
-CPU.
+"""Fine-tuning an image classifier: pretrained weights, a new head, a task's training split, a few epochs on CPU.
 
-Seeded throughout, on one worker: the same seed on the same machine and versions gives the same weights.
-Shifting each batch by a few pixels is the only augmentation: what is trained here is small, and time is what
-it must not take.
+Seeded throughout, on one worker: the same seed on the same machine and versions gives the same weights. Shifting each
+batch by a few pixels is the only augmentation: what is trained here is small, and time is what it must not take.
 """
 
 from collections.abc import Sequence

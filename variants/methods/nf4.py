@@ -1,6 +1,6 @@
-"""NF4 by bitsandbytes: linear layers in 4-bit normal floats, blocks of 64, computed in bfloat16. A quarter of
-the memory; on CPU it is not faster, because every product widens the weights again. What is stored is the
-packed form, so loading needs neither the parent nor a second quantization."""
+"""NF4 by bitsandbytes: linear layers in 4-bit normal floats, blocks of 64, computed in bfloat16. A quarter of the
+memory; on CPU it is not faster, because every product widens the weights again. What is stored is the packed form, so
+loading needs neither the parent nor a second quantization."""
 
 from variants.methods.base import Job, Made
 from variants.methods.causal import PACKAGES, check_generates, parent_of

@@ -1,7 +1,7 @@
 """Static int8 for image models by NNCF: weights and activations in 8 bits, ranges from calibration images.
 
-The images come from the calibration split of a task, prepared exactly as in serving. What does not quantize
-well NNCF keeps in float; `precision` is int8 because that is what nearly all of the work is executed in.
+The images come from the calibration split of a task, prepared exactly as in serving. What does not quantize well NNCF
+keeps in float; `precision` is int8 because that is what nearly all of the work is executed in.
 """
 
 import logging

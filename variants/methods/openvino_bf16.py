@@ -1,9 +1,7 @@
-"""bfloat16 for image models: the parent's IR with its float32 constants stored as bfloat16, executed in
-bfloat16.
+"""bfloat16 for image models: the parent's IR with its float32 constants stored as bfloat16, executed in bfloat16.
 
 OpenVINO offers to store fp16 but not bf16, and bf16 is what CPUs compute in. So each large constant becomes a
-bfloat16 constant with a conversion back to float32, which the CPU plug-in folds away when it compiles for
-bf16.
+bfloat16 constant with a conversion back to float32, which the CPU plug-in folds away when it compiles for bf16.
 """
 
 from typing import TYPE_CHECKING

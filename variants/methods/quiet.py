@@ -1,7 +1,7 @@
 """Keeps the libraries' own bars and chatter off the screen: progress is shown once, by `variants.progress`.
 
-Warnings and errors still come through on stderr. What a user has set for a library stands. The settings are
-in force only inside the context, so that an engine that is started later does not inherit them.
+Warnings and errors still come through on stderr. What a user has set for a library stands. The settings are in force
+only inside the context, so that an engine that is started later does not inherit them.
 """
 
 import os

@@ -21,8 +21,7 @@ NAMES = tuple(sorted(_TASKS))
 
 
 def get(name: str, home: Path | None = None, progress: Progress | None = None) -> Task:
-    """The task of that name; its data is fetched into `home` (default: `variants.home.home()`) when first
-    asked for.
+    """The task of that name; its data is fetched into `home` (default: `variants.home.home()`) when first asked for.
 
     UnknownName for a name that is not in NAMES.
     """

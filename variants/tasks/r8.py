@@ -1,10 +1,10 @@
-"""Reuters R8: what is a newswire story about? Eight topics, with the collection's usual split: 5,485 to train
-on, 2,189 to test on.
+"""Reuters R8: what is a newswire story about? Eight topics, with the collection's usual split: 5,485 to train on,
+2,189 to test on.
 
-The stories are Reuters' (Reuters-21578, for research), lower-cased and without digits or punctuation in this
-edition. Prompt and label words were chosen on 600 training stories for what a 135M model does untaught:
-common words draw it whatever the story says, so half of the labels are the rarer word for their topic
-("tariffs", not "trade"). 70 % there, against 53 % for always answering the most frequent topic.
+The stories are Reuters' (Reuters-21578, for research), lower-cased and without digits or punctuation in this edition.
+Prompt and label words were chosen on 600 training stories for what a 135M model does untaught: common words draw it
+whatever the story says, so half of the labels are the rarer word for their topic ("tariffs", not "trade"). 70 %
+there, against 53 % for always answering the most frequent topic.
 """
 
 import csv
@@ -29,8 +29,7 @@ _CALIBRATION = 512
 
 
 class R8(Task):
-    """Labels by likelihood; `test` as published, `calibration` 512 of the training side, `train` the rest of
-    it."""
+    """Labels by likelihood; `test` as published, `calibration` 512 of the training side, `train` the rest of it."""
 
     name = "r8"
     kind = "text"

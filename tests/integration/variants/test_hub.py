@@ -1,5 +1,5 @@
-"""Hub ids without the hub: what is in the cache is found through huggingface_hub itself, what is not is one
-clear error."""
+"""Hub ids without the hub: what is in the cache is found through huggingface_hub itself, what is not is one clear
+error."""
 
 import json
 import os

@@ -1,5 +1,4 @@
-"""What the server and the load generator import of this package must start fast: none of the heavy
-libraries."""
+"""What the server and the load generator import of this package must start fast: none of the heavy libraries."""
 
 import subprocess
 import sys

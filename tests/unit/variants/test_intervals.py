@@ -40,8 +40,8 @@ def outcomes(both: int, first: int, second: int, neither: int) -> tuple[list[boo
 
 
 def test_a_large_table_agrees_with_the_textbook() -> None:
-    """A. Agresti, Categorical Data Analysis, table 10.1: approval of the prime minister, 944 then 880 of
-    1,600; the difference is -0.04 with 95 % limits -0.06 and -0.02."""
+    """A. Agresti, Categorical Data Analysis, table 10.1: approval of the prime minister, 944 then 880 of 1,600; the
+    difference is -0.04 with 95 % limits -0.06 and -0.02."""
     second, first = outcomes(794, 150, 86, 570)
     interval = paired_difference(first, second)
     assert interval.value == pytest.approx(-0.04)
