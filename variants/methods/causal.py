@@ -9,7 +9,7 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from variants.errors import RecipeError, SourceError
+from variants.errors import IntegrityError, RecipeError, SourceError
 from variants.manifest import Precision
 from variants.methods.base import Job, Made
 from variants.recipe import Baseline
@@ -84,6 +84,23 @@ def check_generates(model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBas
     if len(answer) == 0:
         raise SourceError("the model generates nothing", field="source", mend="check weights and tokenizer")
     return str(tokenizer.decode(answer, skip_special_tokens=True))
+
+
+def check_follows(model: "PreTrainedModel", parent: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase") -> float:
+    """Mean KL divergence in nats from the parent's next-token distributions to the model's over a fixed text.
+
+    IntegrityError above 1 nat: compressed weights are a tenth of that, weights that were stored wrongly several times.
+    """
+    import torch
+
+    text = "The river rose in the night, and by morning the bridge at the old mill was under water."
+    encoded = tokenizer(text, return_tensors="pt", return_token_type_ids=False)
+    with torch.inference_mode():
+        wanted, found = (torch.log_softmax(each(**encoded).logits.float(), dim=-1) for each in (parent, model))
+    divergence = float(torch.nn.functional.kl_div(found, wanted, log_target=True, reduction="none").sum(-1).mean())
+    if not divergence <= 1:
+        raise IntegrityError(f"what was written does not follow its parent: {divergence:.2f} nats a token apart")
+    return divergence
 
 
 def _note(source: Path, dtype: str) -> str:
