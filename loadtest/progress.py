@@ -14,15 +14,16 @@ PLAIN_EVERY_S = 5.0
 
 @dataclass(frozen=True)
 class Step:
-    """Where the campaign is: `done` of `of` (requests, or seconds of a window), and seconds left to the
-    campaign's end.
+    """Where the campaign is: `done` of `of` (requests, or seconds of a window).
+
+    `left_s`: seconds to the campaign's end, None while nobody can know.
     """
 
     part: str
     text: str
     done: float
     of: float
-    left_s: float
+    left_s: float | None
 
 
 Progress = Callable[[Step], None]
@@ -69,5 +70,7 @@ def _plain(console: Console) -> Progress:
 
 
 def _left(step: Step) -> str:
+    if step.left_s is None:
+        return ""
     minutes, seconds = divmod(max(0, round(step.left_s)), 60)
     return f"about {minutes}:{seconds:02d} left"

@@ -43,6 +43,7 @@ def run(
     gone; what was recorded stays.
     """
     target_url = target_url.rstrip("/")
+    progress(Step("plan", "asking what the server has, choosing examples", 0, 1, None))
     state = read_state(target_url)
     planner = Planner(campaign, state, lambda model, text: token_ids(target_url, model, text), get_task)
     plan = planner.plan(target_url)

@@ -95,19 +95,12 @@ class Worker:
         return cores
 
     def _tick(self, stage: Stage, live: Live, later_s: float) -> None:
+        """Tell how far the stage is when it begins, and twice a second from then on."""
+        live.gate.wait()
         while True:
-            if live.gate.is_set():
-                done, of, left_s = live.run.progress()
-                emit(
-                    Event(
-                        kind="step",
-                        part=stage.part,
-                        text=stage.text,
-                        done=done,
-                        of=of,
-                        left_s=left_s + later_s,
-                    )
-                )
+            done, of, left_s = live.run.progress()
+            left_s += later_s
+            emit(Event(kind="step", part=stage.part, text=stage.text, done=done, of=of, left_s=left_s))
             gevent.sleep(TICK_S)
 
 

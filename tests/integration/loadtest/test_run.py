@@ -115,8 +115,10 @@ def test_speed_measures_what_the_script_sets(server: ScriptedServer, tmp_path: P
             share = sum(record.slice_share or 0 for record in inside) / window.seconds
             assert share == pytest.approx(rate / 40, rel=0.1)
     assert any(record.part == "warm-up" and record.slice_tokens is None for record in records)
-    assert {step.part for step in steps} <= {"warm-up", "speed"}
-    assert steps[-1].left_s < steps[0].left_s
+    assert {step.part for step in steps} == {"plan", "warm-up", "speed"}
+    assert steps[0].part == "plan"
+    assert steps[0].left_s is None
+    assert (steps[-1].left_s or 0) < (steps[1].left_s or 0)
 
 
 def test_variants_have_the_machine_to_themselves(server: ScriptedServer, tmp_path: Path, get_task: GetTask) -> None:
@@ -177,7 +179,8 @@ def test_a_cut_stream_is_a_failure(server: ScriptedServer, tmp_path: Path, get_t
 
 def test_a_server_that_goes_away_ends_the_campaign(server: ScriptedServer, tmp_path: Path, get_task: GetTask) -> None:
     def stop(step: Step) -> None:
-        server.process.kill()
+        if step.part != "plan":
+            server.process.kill()
 
     with pytest.raises(LoadError):
         run(server.url, campaign(speed=SPEED), tmp_path, stop, get_task)
@@ -210,7 +213,7 @@ from loadtest.run import run
 from loadtest.summary import summarise
 from tests.integration.loadtest.conftest import MadeTask
 from tests.integration.loadtest.test_run import SPEED, campaign
-run(sys.argv[1], campaign(speed=SPEED), Path(sys.argv[2]), lambda step: print("step", flush=True), MadeTask)
+run(sys.argv[1], campaign(speed=SPEED), Path(sys.argv[2]), lambda step: print(step.part, flush=True), MadeTask)
 """
 
 
@@ -223,7 +226,8 @@ def test_no_worker_outlives_its_parent(server: ScriptedServer, tmp_path: Path, s
         cwd=Path(__file__).parents[3],
     )
     assert client.stdout is not None
-    assert client.stdout.readline() == b"step\n"
+    assert client.stdout.readline() == b"plan\n"
+    assert client.stdout.readline() == b"warm-up\n"
     (worker,) = psutil.Process(client.pid).children()
     os.kill(client.pid, sign)
     assert client.wait(timeout=10) == code
