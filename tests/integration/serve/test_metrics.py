@@ -2,6 +2,7 @@
 
 import shutil
 import time
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -31,14 +32,20 @@ def test_prometheus_scrapes_the_server(served: Served, tmp_path: Path) -> None:
         assert httpx.post(f"{served.url}/v1/completions", json=body).status_code == 200
     with ExitStack() as children:
         prometheus = start_prometheus(children, served.url, tmp_path / "prometheus")
-        found: dict[str, float] = {}
-        deadline = time.monotonic() + 60
-        while len(found) < len(QUERIES) and time.monotonic() < deadline:
-            time.sleep(1)
-            found = {query: value for query in QUERIES if (value := ask(prometheus, query)) is not None}
+        found = wait_for(prometheus, QUERIES)
     assert set(found) == set(QUERIES)
     assert found[QUERIES[0]] >= 3
     assert found[QUERIES[4]] >= 24
+
+
+def wait_for(prometheus: str, queries: Sequence[str]) -> dict[str, float]:
+    """The values of all queries, as soon as all have one; after a minute, of those that do."""
+    found: dict[str, float] = {}
+    deadline = time.monotonic() + 60
+    while len(found) < len(queries) and time.monotonic() < deadline:
+        time.sleep(1)
+        found = {query: value for query in queries if (value := ask(prometheus, query)) is not None}
+    return found
 
 
 def ask(prometheus: str, query: str) -> float | None:

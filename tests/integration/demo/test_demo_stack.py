@@ -1,0 +1,123 @@
+"""The demo's own stack with real weights, served as a user serves it, asked by real clients."""
+
+import shutil
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import httpx
+import numpy as np
+import openai
+import pytest
+import tritonclient.http as triton
+
+from deploy.prometheus import start_prometheus
+from tests.integration.serve.test_loopback import is_loopback, listeners
+from tests.integration.serve.test_metrics import wait_for
+from tests.processes import ROOT, server
+from variants import tasks
+from variants.home import home
+from variants.scoring import first_tokens, text_matches
+
+pytestmark = pytest.mark.integration
+TEXT, IMAGE = ("baseline", "int8", "nf4"), ("baseline", "bf16", "int8")
+
+
+@pytest.fixture(scope="module")
+def demo() -> Iterator[tuple[str, int]]:
+    stack = ROOT / "deploy" / "stacks" / "demo.yaml"
+    with server(home(), "serve.cli", "serve", str(stack), "--port", "{port}", "--json") as found:
+        yield found
+
+
+@pytest.fixture
+def client(demo: tuple[str, int]) -> openai.OpenAI:
+    return openai.OpenAI(base_url=f"{demo[0]}/v1", api_key="none", max_retries=0)
+
+
+@pytest.mark.parametrize("variant", TEXT)
+def test_every_text_variant_chats_and_streams_the_same_answer(client: openai.OpenAI, variant: str) -> None:
+    ask = {
+        "model": f"smollm2@{variant}",
+        "messages": [{"role": "user", "content": "What is the capital of France? Answer in one word."}],
+        "max_tokens": 12,
+        "temperature": 0,
+    }
+    raw = client.chat.completions.with_raw_response.create(**ask)
+    whole = raw.parse()
+    assert "Paris" in whole.choices[0].message.content
+    assert raw.headers["x-understudy-artifact"] == whole.system_fingerprint
+    chunks = list(client.chat.completions.create(**ask, stream=True))
+    text = "".join(chunk.choices[0].delta.content or "" for chunk in chunks)
+    assert "Paris" in text
+    assert whole.system_fingerprint in {chunk.system_fingerprint for chunk in chunks}
+
+
+@pytest.mark.parametrize("variant", TEXT)
+def test_sampling_fields_reach_every_engine(client: openai.OpenAI, variant: str) -> None:
+    ask = {"model": f"smollm2@{variant}", "prompt": "Once upon a time", "max_tokens": 16}
+    seeded = [client.completions.create(**ask, temperature=1, seed=7).choices[0].text for _ in range(2)]
+    assert seeded[0] == seeded[1]
+    greedy = client.completions.create(**ask, temperature=0, logprobs=1)
+    assert len(greedy.choices[0].logprobs.token_logprobs) == greedy.usage.completion_tokens
+    assert all(logprob <= 0 for logprob in greedy.choices[0].logprobs.token_logprobs)
+    stop = greedy.choices[0].text[4:8]
+    assert stop not in client.completions.create(**ask, temperature=0, stop=[stop]).choices[0].text
+
+
+@pytest.mark.parametrize("variant", TEXT)
+def test_labels_by_likelihood_beat_chance(demo: tuple[str, int], variant: str) -> None:
+    url, name = demo[0], f"smollm2@{variant}"
+    task = tasks.get("rotten_tomatoes")
+    examples = task.examples("train", 60)
+    encoded = [
+        httpx.post(f"{url}/tokenize", json={"model": name, "prompt": label, "add_special_tokens": False}).json()
+        for label in task.labels
+    ]
+    bias = {str(token): 100 for token in first_tokens([found["tokens"] for found in encoded], task.labels)}
+    right = 0
+    for example in examples:
+        body = {"model": name, "prompt": example.input, "max_tokens": 1, "temperature": 0, "logit_bias": bias}
+        answer = httpx.post(f"{url}/v1/completions", json=body, timeout=60).json()
+        right += text_matches(answer["choices"][0]["text"], example.label)
+    assert right > 38  # 60 coin tosses give more in under 2 of 100 runs
+
+
+@pytest.mark.parametrize("variant", IMAGE)
+def test_every_image_variant_reads_digits(demo: tuple[str, int], variant: str) -> None:
+    client = triton.InferenceServerClient(demo[0].removeprefix("http://"))
+    metadata = client.get_model_metadata("digits", variant)
+    assert {tensor["name"] for tensor in metadata["inputs"]} == {"image", "pixels"}
+    examples = tasks.get("mnist").examples("test", 50)
+    tensor = triton.InferInput("image", [len(examples)], "BYTES")
+    tensor.set_data_from_numpy(np.array([example.input for example in examples], dtype=object))
+    answer = client.infer("digits", [tensor], model_version=variant)
+    labels = [label.decode() for label in answer.as_numpy("labels")]
+    assert sum(label == example.label for label, example in zip(labels, examples, strict=True)) >= 45
+    assert np.allclose(answer.as_numpy("scores").sum(axis=1), 1, atol=1e-3)
+
+
+def test_refusals_of_real_engines_name_what_is_wrong(demo: tuple[str, int], client: openai.OpenAI) -> None:
+    for variant in TEXT:
+        with pytest.raises(openai.BadRequestError, match="2048"):
+            client.completions.create(model=f"smollm2@{variant}", prompt="word " * 3000, max_tokens=1)
+    not_an_image = {"name": "image", "shape": [1], "datatype": "BYTES", "data": ["bm90IGFuIGltYWdl"]}
+    answer = httpx.post(f"{demo[0]}/v2/models/digits/infer", json={"inputs": [not_an_image]})
+    assert answer.status_code == 400
+    assert "image" in answer.json()["error"]
+
+
+def test_nothing_listens_beyond_loopback(demo: tuple[str, int]) -> None:
+    found = listeners(demo[1])
+    assert len(found) > 10
+    assert [pair for pair in found if not is_loopback(pair[0])] == []
+
+
+@pytest.mark.skipif(
+    shutil.which("prometheus") is None, reason="prometheus is not installed: apt-get install prometheus"
+)
+def test_prometheus_sees_every_variant(demo: tuple[str, int], tmp_path: Path) -> None:
+    queries = [f'understudy_variant_ready{{model="smollm2",variant="{name}"}} == 1' for name in TEXT]
+    queries += [f'understudy_engine_memory_bytes{{model="digits",variant="{name}"}} > 1e6' for name in IMAGE]
+    with ExitStack() as children:
+        assert set(wait_for(start_prometheus(children, demo[0], tmp_path / "prometheus"), queries)) == set(queries)

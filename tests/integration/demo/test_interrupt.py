@@ -1,0 +1,51 @@
+"""Ctrl-C in the middle of a demo ends everything that it started."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+import yaml
+
+from tests.processes import ROOT
+
+pytestmark = pytest.mark.integration
+
+
+@pytest.fixture
+def digits_only(tmp_path: Path) -> Path:
+    """The demo's stack with its small model alone."""
+    document = yaml.safe_load((ROOT / "deploy" / "stacks" / "demo.yaml").read_text())
+    del document["models"]["smollm2"]
+    path = tmp_path / "stack.yaml"
+    path.write_text(yaml.safe_dump(document))
+    return path
+
+
+def test_ctrl_c_leaves_nothing_behind(digits_only: Path, tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    with log.open("w") as out:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "deploy.demo", "--stack", str(digits_only), "--out", str(tmp_path / "out")],
+            cwd=ROOT, env=os.environ, stdout=out, stderr=out, start_new_session=True,
+        )  # fmt: skip
+    deadline = time.monotonic() + 600
+    while "starting engines" not in log.read_text():
+        assert process.poll() is None, log.read_text()
+        assert time.monotonic() < deadline, log.read_text()
+        time.sleep(0.5)
+    time.sleep(3)
+    children = psutil.Process(process.pid).children(recursive=True)
+    assert len(children) > 5
+    process.send_signal(signal.SIGINT)
+    assert process.wait(90) == 130
+    _, alive = psutil.wait_procs(children, timeout=20)
+    for child in alive:
+        child.kill()
+    assert alive == []
+    assert "Traceback" not in log.read_text()
+    assert "everything it started has been ended" in log.read_text()
