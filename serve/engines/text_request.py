@@ -6,6 +6,7 @@ two variants differ for no reason that anyone can see. Fields that change nothin
 (`n` 1, `presence_penalty` 0).
 """
 
+import re
 import sys
 from typing import Annotated, ClassVar, Literal, TypeVar
 
@@ -131,18 +132,21 @@ class TokenizeRequest(_Strict):
     add_special_tokens: StrictBool = True
 
 
+UNION_MEMBER = re.compile(r"str|list\[.*\]")
+"""What pydantic adds to a path to say which form of a field it tried."""
 Kind = TypeVar("Kind", bound=_Strict)
 
 
 def parse(kind: type[Kind], body: bytes) -> Kind:
-    """The body as a request of `kind`. Raises InputError naming the first field that is wrong."""
+    """The body as a request of `kind`. Raises InputError naming a field that is wrong."""
     try:
         return kind.model_validate_json(body)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_context=False)[0]
-        if first["type"] == "json_invalid":
-            raise InputError(first["msg"], field="body", mend="send a JSON object") from None
-        path = ".".join(str(part) for part in first["loc"]) or "body"
-        if first["type"] == "extra_forbidden":
+        errors = error.errors(include_url=False, include_context=False)
+        nearest = max(errors, key=lambda found: len(found["loc"]))  # the form of a field that came nearest
+        if nearest["type"] == "json_invalid":
+            raise InputError(nearest["msg"], field="body", mend="send a JSON object") from None
+        path = ".".join(part for part in map(str, nearest["loc"]) if not UNION_MEMBER.fullmatch(part)) or "body"
+        if nearest["type"] == "extra_forbidden":
             raise InputError("is not supported here", field=path, mend="leave it out") from None
-        raise InputError(f"{first['msg']}, and {first['input']!r:.80} was sent", field=path) from None
+        raise InputError(f"{nearest['msg']}, and {nearest['input']!r:.80} was sent", field=path) from None

@@ -1,174 +1,27 @@
-"""Text generation by transformers on torch, bitsandbytes folders among them.
+"""`python -m serve.engines.torch_text`: text generation by transformers on torch, bitsandbytes folders among
+them.
 
-For what vLLM does not run, or not on this machine. One thread computes, the event loop serves; between
-them there is one queue in, and per step one call out that carries every row's token. bitsandbytes weights
-stay in their 4 or 8 bits in memory.
+For what vLLM does not run, or not on this machine. Its parts: `torch_generator` (the engine), `torch_batch`,
+`torch_cache`, `torch_sampling`.
 """
 
 import argparse
-import asyncio
-import logging
-import queue
-import threading
-from collections.abc import AsyncGenerator, Sequence
-from pathlib import Path
 
-import jinja2
-import torch
 from starlette.types import ASGIApp
-from tokenizers import Tokenizer
-from tokenizers.decoders import DecodeStream
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerFast
-from transformers.utils import logging as transformers_logging
 
 from serve.engines import server, text_api
 from serve.engines.artifact import open_artifact
-from serve.engines.server import EngineFault
-from serve.engines.text_engine import Generation, Token
-from serve.engines.text_stream import Decoder
-from serve.engines.torch_batch import Batch, Row, next_group
-from variants.errors import EngineError, InputError
-
-log = logging.getLogger("understudy.engine")
-ATTENTION = {"full_attention"}
-PRIMING = 6
-"""Tokens of the prompt's end that a decoder sees first, as some tokenizers drop the space before a first word."""
-
-
-class TorchDecoder:
-    """tokenizers' own incremental decoder, after the end of the prompt."""
-
-    def __init__(self, tokenizer: Tokenizer, prompt: Sequence[int]) -> None:
-        self.tokenizer = tokenizer
-        self.stream = DecodeStream(ids=list(prompt[-PRIMING:]), skip_special_tokens=True)
-
-    def step(self, token: int) -> str:
-        return self.stream.step(self.tokenizer, token) or ""
-
-
-class TorchText:
-    """The text engine. `batch` is the most requests decoded together."""
-
-    def __init__(self, folder: Path, context: int, batch: int) -> None:
-        """Raises EngineError where the folder holds no causal language model that this engine runs."""
-        self.model, self.tokenizer = load(folder)
-        config = self.model.config.get_text_config()
-        self.context = min(context, config.max_position_embeddings)
-        self.vocabulary = config.vocab_size
-        self.limit = batch
-        self.batch = Batch(self.model, end_tokens(self.model, self.tokenizer))
-        self.inbox: queue.SimpleQueue[Row] = queue.SimpleQueue()
-        self.warm_up()
-        threading.Thread(target=self.run, name="decode", daemon=True).start()
-
-    def encode(self, text: str, *, special: bool) -> list[int]:
-        return list(self.tokenizer.backend_tokenizer.encode(text, add_special_tokens=special).ids)
-
-    def encode_chat(self, messages: Sequence[dict[str, str]]) -> list[int]:
-        if self.tokenizer.chat_template is None:
-            raise InputError("this model has no chat template", field="messages", mend="POST to /v1/completions")
-        try:
-            text = self.tokenizer.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=True)
-        except jinja2.TemplateError as error:
-            raise InputError(
-                f"the model's chat template refuses them: {error}", field="messages", mend="other roles or order"
-            ) from None
-        return self.encode(str(text), special=False)
-
-    def decoder(self, prompt: Sequence[int]) -> Decoder:
-        return TorchDecoder(self.tokenizer.backend_tokenizer, prompt)
-
-    def piece(self, token: int) -> bytes:
-        return str(self.tokenizer.backend_tokenizer.decode([token], skip_special_tokens=False)).encode()
-
-    async def generate(self, request: Generation) -> AsyncGenerator[list[Token], None]:
-        outbox: asyncio.Queue[Token | None] = asyncio.Queue()
-        row = Row(request, outbox.put_nowait)
-        self.loop = asyncio.get_running_loop()
-        self.inbox.put(row)
-        try:
-            while (token := await outbox.get()) is not None:
-                yield [token]
-            raise EngineFault("the model failed on this batch", mend="see the engine's log")
-        finally:
-            row.gone = True
-
-    def run(self) -> None:
-        """The computing thread: takes rows in, computes, hands tokens to the event loop; for ever."""
-        waiting: list[Row] = []
-        while True:
-            self.collect(waiting)
-            group: list[Row] = []
-            try:
-                room = self.limit - len(self.batch.rows)
-                if waiting and room > 0:
-                    group = next_group(waiting, room)
-                    self.hand_over(self.batch.join(group))
-                if self.batch.rows:
-                    self.hand_over(self.batch.step())
-            except Exception:
-                log.exception("a batch failed")
-                failed = {id(row): row for row in [*group, *self.batch.rows]}
-                self.batch.clear()
-                self.hand_over([(row, None) for row in failed.values()])
-
-    def collect(self, waiting: list[Row]) -> None:
-        """Add what has come in to `waiting`; sleeps while there is nothing to do at all."""
-        waiting[:] = [row for row in waiting if not row.gone]
-        if not waiting and not self.batch.rows:
-            waiting.append(self.inbox.get())
-        while not self.inbox.empty():
-            waiting.append(self.inbox.get())
-
-    def hand_over(self, given: Sequence[tuple[Row, Token | None]]) -> None:
-        """One call into the event loop for a whole step, as each such call wakes it up."""
-
-        def deliver() -> None:
-            for row, token in given:
-                row.deliver(token)
-
-        self.loop.call_soon_threadsafe(deliver)
-
-    def warm_up(self) -> None:
-        """Compute a little: bitsandbytes repacks its weights when they are first used."""
-        for size in (1, 2):
-            request = Generation(prompt=(0,) * 4, max_tokens=3, temperature=0, ignore_eos=True)
-            self.batch.join([Row(request, lambda token: None) for _ in range(size)])
-            while self.batch.rows:
-                self.batch.step()
-
-
-def load(folder: Path) -> tuple[PreTrainedModel, PreTrainedTokenizerFast]:
-    """The model in eval mode and its tokenizer. Raises EngineError."""
-    mend = "a Hugging Face folder with config.json, safetensors and tokenizer.json"
-    try:
-        model = AutoModelForCausalLM.from_pretrained(
-            folder, dtype="auto", local_files_only=True, use_safetensors=True
-        ).eval()
-        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-    except (OSError, ValueError, ImportError) as error:
-        raise EngineError(f"no causal language model: {error}", field="--artifact", mend=mend) from None
-    if not isinstance(tokenizer, PreTrainedTokenizerFast):
-        raise EngineError("its tokenizer is not of the tokenizers library", field="--artifact", mend=mend)
-    other = set(getattr(model.config.get_text_config(), "layer_types", None) or ()) - ATTENTION
-    if other:
-        kinds = ", ".join(sorted(other))
-        raise EngineError(f"layers of {kinds}", field="config.layer_types", mend="a model of full attention only")
-    return model, tokenizer
-
-
-def end_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast) -> frozenset[int]:
-    """Ids that end an answer: the tokenizer's own and those of the generation config."""
-    listed = model.generation_config.eos_token_id if model.generation_config else None
-    several = listed if isinstance(listed, list) else [listed]
-    return frozenset(token for token in [*several, tokenizer.eos_token_id] if token is not None)
 
 
 def build(options: argparse.Namespace) -> ASGIApp:
+    server.hide_packages()
+    import torch
+
+    from serve.engines.torch_generator import TorchGenerator
+
     torch.set_num_threads(options.threads)
-    transformers_logging.disable_progress_bar()
     artifact = open_artifact(options.artifact)
-    engine = TorchText(artifact.model, options.context, options.batch)
+    engine = TorchGenerator(artifact.model, options.context, options.batch)
     return text_api.build(engine, options.name, artifact.digest)
 
 
