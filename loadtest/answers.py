@@ -8,7 +8,8 @@ is a failed request.
 """
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -36,6 +37,16 @@ class Answer:
     output_tokens: int | None = None
 
 
+@contextmanager
+def _foreseen() -> Iterator[None]:
+    """JSON of another shape than the protocol's is a bad answer like any other."""
+    try:
+        yield
+    except (KeyError, IndexError, TypeError, AttributeError) as error:
+        raise BadAnswer(f"an answer of another shape: {type(error).__name__}: {error}") from error
+
+
+@_foreseen()
 def read_stream(body: RawBody, clock: Callable[[], float]) -> Answer:
     """Server-sent events of `/v1/completions` up to `[DONE]`; usage comes from the last frame. Raises
     BadAnswer.
@@ -66,6 +77,7 @@ def read_stream(body: RawBody, clock: Callable[[], float]) -> Answer:
     return answer
 
 
+@_foreseen()
 def read_completion(body: RawBody) -> Answer:
     """A completion that was not streamed. Raises BadAnswer."""
     data = body.read()
@@ -80,6 +92,7 @@ def read_completion(body: RawBody) -> Answer:
     return answer
 
 
+@_foreseen()
 def read_labels(body: RawBody) -> Answer:
     """The top label of the one picture in a v2 answer in JSON. Raises BadAnswer."""
     data = body.read()

@@ -17,7 +17,7 @@ from loadtest.answers import Answer, BadAnswer, read_completion, read_labels, re
 from loadtest.asks import ask
 from loadtest.plan import Kind
 from loadtest.records import LineWriter, Record
-from loadtest.stage import StageError, StageRun, Turn, share_within, tokens_within
+from loadtest.stage import StageRun, Turn, share_within, tokens_within
 from variants import scoring
 
 READERS: dict[Kind, Callable[[Any, Callable[[], float]], Answer]] = {
@@ -249,6 +249,3 @@ def _score(turn: Turn, answer: Answer) -> dict[str, bool]:
 def epoch_offset() -> float:
     """Seconds to add to the stage's clock for seconds since 1970."""
     return time.time() - time.perf_counter()
-
-
-__all__ = ["ClosedUser", "Live", "OpenUser", "StageError", "epoch_offset"]

@@ -1,6 +1,7 @@
 """Answers are read as they come; half of one is none."""
 
 import itertools
+import json
 
 import pytest
 
@@ -63,6 +64,25 @@ def test_half_a_stream_is_no_answer(data: bytes, says: str) -> None:
     ticks = clock()
     with pytest.raises(BadAnswer, match=says):
         read_stream(Body(data), lambda: next(ticks))
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        {"choices": 3},
+        {"choices": [3]},
+        {"choices": [{"text": "a"}], "usage": {"prompt_tokens": 1}},
+        {"choices": [], "usage": 7},
+    ],
+)
+def test_json_of_another_shape_is_no_answer(frame: dict[str, object]) -> None:
+    data = f"data: {json.dumps(frame)}\n\ndata: [DONE]\n\n".encode()
+    with pytest.raises(BadAnswer):
+        read_stream(Body(data), lambda: 1.0)
+    with pytest.raises(BadAnswer):
+        read_completion(Body(json.dumps(frame).encode()))
+    with pytest.raises(BadAnswer):
+        read_labels(Body(json.dumps({"outputs": [frame, 3]}).encode()))
 
 
 def test_a_completion() -> None:
