@@ -21,6 +21,7 @@ from transformers.utils import logging as transformers_logging
 from serve.engines.server import EngineFault
 from serve.engines.text_engine import Generation, Token
 from serve.engines.text_stream import Decoder
+from serve.engines.torch_attention import use_grouped_decode
 from serve.engines.torch_batch import Batch, Row, next_group
 from variants.errors import EngineError, InputError
 
@@ -150,6 +151,7 @@ def load(folder: Path) -> tuple[PreTrainedModel, PreTrainedTokenizerFast]:
     if other:
         kinds = ", ".join(sorted(other))
         raise EngineError(f"layers of {kinds}", field="config.layer_types", mend="a model of full attention only")
+    use_grouped_decode(model)
     return model, tokenizer
 
 

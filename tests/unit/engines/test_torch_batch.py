@@ -3,12 +3,15 @@
 The reference is transformers' own `generate`, one request at a time, in float32, so that a batch's other shapes do
 not change a greedy choice."""
 
+from collections.abc import Iterator
+
 import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from serve.engines import torch_cache
 from serve.engines.text_engine import Generation, Token
+from serve.engines.torch_attention import use_grouped_decode
 from serve.engines.torch_batch import Batch, Row, next_group
 
 
@@ -25,6 +28,15 @@ def model() -> LlamaForCausalLM:
         initializer_range=0.5,
     )
     return LlamaForCausalLM(config).eval()
+
+
+@pytest.fixture(scope="module", autouse=True, params=["sdpa", "grouped"])
+def attention(model: LlamaForCausalLM, request: pytest.FixtureRequest) -> Iterator[None]:
+    """All tests once with the reference's attention and once with our own."""
+    if request.param == "grouped":
+        use_grouped_decode(model)
+    yield
+    model.set_attn_implementation("sdpa")
 
 
 @pytest.fixture(autouse=True)
@@ -62,8 +74,11 @@ class Record:
 
 
 def alone(model: LlamaForCausalLM, asked: Row) -> list[int]:
+    in_use = model.config._attn_implementation
+    model.set_attn_implementation("sdpa")
     ids = torch.tensor([asked.request.prompt])
     made = model.generate(ids, max_new_tokens=asked.request.max_tokens, do_sample=False, eos_token_id=None)
+    model.set_attn_implementation(in_use)
     return made[0, ids.shape[1] :].tolist()
 
 
