@@ -1,4 +1,8 @@
-"""A real Prometheus beside a server, on loopback, with its data in a folder of its own."""
+"""A real Prometheus beside a server, on loopback, with its data in a folder of its own.
+
+`prometheus.yml` and `alerts.yml` beside this file are what a user runs as they are; here only the target and, for
+tests, the scrape interval are replaced. It notifies nobody: alerts show on Prometheus' own page.
+"""
 
 import shutil
 import subprocess
@@ -6,28 +10,29 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
+import yaml
+
 from serve.engines.process import free_port
 
-SCRAPE = """\
-global:
-  scrape_interval: 5s
-scrape_configs:
-  - job_name: understudy
-    static_configs:
-      - targets: ["{target}"]
-"""
+FOLDER = Path(__file__).resolve().parent
+ALERTS = FOLDER / "alerts.yml"
 
 
 class Keeper(Protocol):
     def callback(self, function: Callable[..., object], /, *arguments: object) -> object: ...
 
 
-def configuration(target: str) -> str:
-    """Prometheus' configuration for one ingress at `target` (host:port)."""
-    return SCRAPE.format(target=target)
+def configuration(target: str, scrape_interval: str | None = None) -> str:
+    """`prometheus.yml` for one ingress at `target` (host:port), scraped every `scrape_interval`, such as `1s`."""
+    document = yaml.safe_load((FOLDER / "prometheus.yml").read_text())
+    (job,) = document["scrape_configs"]
+    job["static_configs"] = [{"targets": [target]}]
+    if scrape_interval is not None:
+        document["global"]["scrape_interval"] = scrape_interval
+    return yaml.safe_dump(document, sort_keys=False)
 
 
-def start_prometheus(children: Keeper, url: str, folder: Path) -> str:
+def start_prometheus(children: Keeper, url: str, folder: Path, scrape_interval: str | None = None) -> str:
     """Start it for the server at `url`, ended by `children`; gives its address, or how to install it."""
     program = shutil.which("prometheus")
     if program is None:
@@ -35,7 +40,8 @@ def start_prometheus(children: Keeper, url: str, folder: Path) -> str:
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     path = folder / "prometheus.yml"
-    path.write_text(configuration(url.removeprefix("http://")))
+    path.write_text(configuration(url.removeprefix("http://"), scrape_interval))
+    shutil.copy(ALERTS, folder)
     address = f"127.0.0.1:{free_port()}"
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(

@@ -1,0 +1,17 @@
+"""Programs that are no Python packages: a test that needs one skips with the reason where it is not installed."""
+
+import os
+import shutil
+
+import pytest
+
+
+def need(program: str) -> str:
+    """Where the program is. Skips, or fails with `UNDERSTUDY_REQUIRE=programs`, where it is not installed."""
+    found = shutil.which(program)
+    if found is None:
+        reason = f"{program} is not installed: apt-get install prometheus"
+        if "programs" in os.environ.get("UNDERSTUDY_REQUIRE", ""):
+            pytest.fail(reason)
+        pytest.skip(reason)
+    return found
