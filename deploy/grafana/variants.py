@@ -161,7 +161,7 @@ def identities() -> list[Panel]:
     return [
         facts(
             "What each variant is",
-            "The weight is the planned share of routed requests. Two rows of one variant: two builds of it are live.",
+            "Routed requests are shared by relative weight. Two rows of one variant: two builds of it are live.",
             {"weight": (f"{info} * on (variant) group_left () {weight}", "short")},
             {name: name for name in about},
         )

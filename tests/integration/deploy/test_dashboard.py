@@ -1,0 +1,182 @@
+"""Every query of the dashboard, run as Grafana runs it, against a real Prometheus that scraped a real server.
+
+A refused query fails, and so does an empty one: a wrong name of a metric is an empty answer, not an error.
+"""
+
+import json
+import math
+import re
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from typing import Any, NamedTuple
+
+import httpx
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from deploy.grafana import variants
+from deploy.prometheus import start_prometheus
+from tests.integration.deploy.programs import need
+from tests.integration.deploy.traffic import MODEL, VARIANTS, send
+from tests.processes import ROOT, server
+
+pytestmark = pytest.mark.integration
+DOCUMENT: dict[str, Any] = json.loads(variants.PATH.read_text())
+CHARTS = {panel["title"]: panel for panel in DOCUMENT["panels"] if panel["type"] != "row"}
+TRAFFIC_S = 16.0
+LABEL_VALUES = re.compile(r"label_values\((?P<selector>.+), (?P<label>\w+)\)")
+# As Grafana fills them in with both variants chosen and one scrape a second: $__rate_interval is four of them.
+GIVEN = {"$model": MODEL, "$variant": f"({'|'.join(VARIANTS)})", "$__rate_interval": "4s"}
+Series = list[dict[str, Any]]
+
+
+class Watched(NamedTuple):
+    """A Prometheus that has seen `rounds` of traffic from `began` on, in seconds of the epoch."""
+
+    prometheus: str
+    server: str
+    began: float
+    rounds: int
+
+    def ask(self, path: str, **params: str | float) -> Any:
+        """The data of an answer of the HTTP API. Fails where Prometheus refuses."""
+        answer = httpx.get(f"{self.prometheus}/api/v1/{path}", params=params, timeout=30).json()
+        assert answer["status"] == "success", (params, answer)
+        return answer["data"]
+
+    def run(self, target: dict[str, Any]) -> Series:
+        """The series of a panel's query, each with the finite `values` it has had since the traffic began."""
+        expression = fill(target["expr"])
+        if target["instant"]:
+            series: Series = self.ask("query", query=expression)["result"]
+            for each in series:
+                each["values"] = [each.pop("value")]
+        else:
+            assert target["range"]
+            series = self.ask("query_range", query=expression, start=self.began, end=time.time(), step=1)["result"]
+        for each in series:
+            each["values"] = [float(text) for _, text in each["values"] if math.isfinite(float(text))]
+        return [each for each in series if each["values"]]
+
+
+def fill(text: str) -> str:
+    for name, value in GIVEN.items():
+        text = text.replace(name, value)
+    assert "$" not in text, f"left to fill in: {text}"
+    return text
+
+
+@pytest.fixture(scope="module")
+def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
+    need("prometheus")
+    home = tmp_path_factory.mktemp("home")
+    with server(home, "tests.serve_scripted", "{port}", "token_s=0.002") as (url, _), ExitStack() as children:
+        prometheus = start_prometheus(children, url, home / "prometheus", scrape_interval="1s")
+        began = time.time()
+        rounds = send(url, TRAFFIC_S)
+        time.sleep(2.5)  # the last scrape that matters, and one of what the engines hold
+        yield Watched(prometheus, url, began, rounds)
+
+
+@pytest.mark.parametrize("title", CHARTS)
+def test_a_panel_has_data_of_every_variant(watched: Watched, title: str) -> None:
+    for target in CHARTS[title]["targets"]:
+        series = watched.run(target)
+        assert series, f"empty: {fill(target['expr'])}"
+        if "variant" in target["expr"]:
+            assert {each["metric"]["variant"] for each in series} == set(VARIANTS)
+
+
+@pytest.mark.parametrize("title", [title for title, panel in CHARTS.items() if panel["type"] != "table"])
+def test_a_legend_is_told_from_the_others(watched: Watched, title: str) -> None:
+    legends = [
+        re.sub(r"{{(\w+)}}", lambda label, each=each: each["metric"][label[1]], target["legendFormat"])
+        for target in CHARTS[title]["targets"]
+        for each in watched.run(target)
+    ]
+    assert len(legends) == len(set(legends))
+
+
+def test_a_wrong_name_would_be_found(watched: Watched) -> None:
+    (target,) = CHARTS["Requests"]["targets"]
+    assert watched.run(target)
+    assert not watched.run(target | {"expr": target["expr"].replace("requests_total", "request_total")})
+    with pytest.raises(AssertionError, match="bad_data"):
+        watched.run(target | {"expr": target["expr"].replace("sum by", "sum of")})
+
+
+def test_the_variables_find_models_and_variants(watched: Watched) -> None:
+    found = {}
+    for variable in DOCUMENT["templating"]["list"]:
+        if variable["type"] == "query":
+            asked = LABEL_VALUES.fullmatch(fill(variable["query"]))
+            assert asked is not None, variable["query"]
+            found[variable["name"]] = watched.ask(f"label/{asked['label']}/values", **{"match[]": asked["selector"]})
+    assert found == {"model": ["bands", "echo"], "variant": list(VARIANTS)}
+
+
+def test_the_numbers_are_those_that_were_sent(watched: Watched) -> None:
+    """Three of four labels are right; every variant got one labelled request a round."""
+    share, n = CHARTS["Accuracy of labelled requests since the server started"]["targets"]
+    for variant in VARIANTS:
+        assert value_of(watched.run(share), variant) == [0.75]
+        assert value_of(watched.run(n), variant) == [watched.rounds]
+    (served,) = CHARTS["What each variant is"]["targets"]
+    rows = {each["metric"]["variant"]: each for each in watched.run(served)}
+    assert {name: row["values"] for name, row in rows.items()} == {"baseline": [90], "int8": [10]}
+    assert rows["int8"]["metric"]["parent"] == "baseline"
+    # A numerator that is never born counts as 0, so these two would not be empty with a wrong name in it.
+    (failed,) = CHARTS["Failed share"]["targets"]
+    assert 0.1 < max(value_of(watched.run(failed), "int8")) < 0.4  # one in four of the pinned
+    (recent,) = CHARTS["Accuracy of labelled requests, last 15 minutes"]["targets"]
+    assert value_of(watched.run(recent), "int8")[-1] == pytest.approx(0.75, abs=0.1)
+
+
+def test_the_shares_of_traffic_are_of_one_whole(watched: Watched) -> None:
+    (target,) = CHARTS["Traffic share by reason"]["targets"]
+    assert {each["metric"]["reason"] for each in watched.run(target)} == {"pinned", "sticky", "weight"}
+    whole = f"sum({fill(target['expr'])})"
+    ((_, total),) = (
+        each["value"] for each in watched.ask("query", query=whole, time=watched.began + TRAFFIC_S - 2)["result"]
+    )
+    assert float(total) == pytest.approx(1)
+
+
+def value_of(series: Series, variant: str) -> list[float]:
+    (found,) = (each["values"] for each in series if each["metric"]["variant"] == variant)
+    return found
+
+
+def test_a_table_keeps_the_columns_that_its_rows_have(watched: Watched) -> None:
+    """Grafana's transformations name columns by label: what they name has to be in the answer."""
+    for panel in (panel for panel in CHARTS.values() if panel["type"] == "table"):
+        (organize,) = (step["options"] for step in panel["transformations"] if step["id"] == "organize")
+        named = {name for name in organize["renameByName"] if not name.startswith("Value")}
+        for target in panel["targets"]:
+            for each in watched.run(target):
+                assert set(each["metric"]) <= named
+        if len(panel["targets"]) == 1:
+            assert "Value" in organize["renameByName"]
+        else:
+            refs = {f"Value #{target['refId']}" for target in panel["targets"]}
+            assert refs == set(organize["renameByName"]) - named
+
+
+def test_prometheus_evaluates_the_alerts(watched: Watched) -> None:
+    (group,) = watched.ask("rules")["groups"]
+    assert len(group["rules"]) == 4
+    assert {rule["health"] for rule in group["rules"]} <= {"ok", "unknown"}  # unknown: not evaluated yet
+    for rule in group["rules"]:
+        watched.ask("query", query=rule["query"])
+
+
+def test_operating_lists_the_labels_that_metrics_have(watched: Watched) -> None:
+    text = (ROOT / "docs" / "operating.md").read_text()
+    rows = re.findall(r"^\| `(understudy_\w+)` \| (\w+) \| [^|]+ \| ([^|]*) \|", text, re.MULTILINE)
+    listed = {name.removesuffix("_total"): set(labels.split(", ")) for name, _, labels in rows}
+    seen: dict[str, set[str]] = {}
+    for family in text_string_to_metric_families(httpx.get(f"{watched.server}/metrics").text):
+        for sample in family.samples:
+            seen.setdefault(family.name, set()).update(set(sample.labels) - {"le"})
+    assert seen == listed
