@@ -90,3 +90,14 @@ def test_every_metric_exists() -> None:
     named = set(re.findall(r"understudy_\w+", json.dumps(CHARTS) + json.dumps(DOCUMENT["templating"])))
     named -= {"understudy_variants"}
     assert named <= sample_names()
+
+
+def test_the_settings_that_provisioning_reads_are_explained() -> None:
+    """Grafana leaves an unset variable empty in silence."""
+    files = sorted((variants.PATH.parents[1] / "provisioning").glob("*/*.yaml"))
+    assert len(files) == 2
+    asked = set(re.findall(r"\$(\w+)", " ".join(path.read_text() for path in files)))
+    asked -= {"__rate_interval"}
+    assert asked == {"UNDERSTUDY_PROMETHEUS", "UNDERSTUDY_DASHBOARDS"}
+    assert variants.__doc__ is not None
+    assert all(f"{name}=" in variants.__doc__ for name in asked)
