@@ -33,6 +33,8 @@ T = TypeVar("T")
 UNUSED_PACKAGES = ("sklearn", "pandas", "pyarrow")
 PARENT_CHECK_S = 0.5
 GRACE_S = 5
+KEEP_ALIVE_S = 60
+"""Longer than clients keep an idle connection, so that none is closed just as a request goes out on it."""
 EVENT_STREAM = [(b"content-type", b"text/event-stream; charset=utf-8"), (b"cache-control", b"no-cache")]
 THREAD_SETTINGS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
@@ -70,6 +72,7 @@ def main(build: Callable[[argparse.Namespace], ASGIApp], parser: argparse.Argume
         log_level="warning",
         access_log=False,
         timeout_graceful_shutdown=GRACE_S,
+        timeout_keep_alive=KEEP_ALIVE_S,
     )
 
 
