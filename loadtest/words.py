@@ -57,9 +57,12 @@ def _limits(models: Sequence[ModelFigures], cut_bytes: int) -> Iterable[str]:
             "Speed is of each variant alone on this machine while the others stood idle beside it; ratios may carry "
             "over to a like machine, tokens and requests a second do not."
         )
+        cores, model = max(
+            (each.load_cores, model.model) for model in models for variant in model.variants for each in variant.slices
+        )
         yield (
-            f"The load was made on the same machine and kept up to {max(each.load_cores for each in slices):.2f} "
-            "cores busy, which its variants did not have."
+            f"Making the load kept up to {cores:.2f} cores of the same machine busy ({model}). The way there and "
+            "back is in every rate: the shorter a request, the more a ratio of rates understates that of the engines."
         )
     thin = [variant.latency_s.n for variant in variants if variant.latency_s]
     if thin and min(thin) < 200:

@@ -34,5 +34,5 @@ def test_limits_say_how_large_a_loss_may_hide(tmp_path: Path) -> None:
     limits = " ".join(summarise(tmp_path).limits)
     assert "Cannot tell is not equal: with 200 examples" in limits
     assert "alone on this machine" in limits
-    assert "0.06 cores busy" in limits
+    assert "0.06 cores of the same machine busy" in limits
     assert "as few as 4" in limits, "a p99 of some forty requests"
