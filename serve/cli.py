@@ -92,7 +92,10 @@ def describe_card(card: dict[str, Any]) -> str:
         f"{found['task']} {found['value']:.3f} [{found['low']:.3f}, {found['high']:.3f}] n={found['n']}"
         for found in card["accuracy"]
     ]
-    return f"{card['digest'][:8]}  {card['precision']}  {'  '.join(parts)}  {card['throughput_per_s']:.1f} requests/s"
+    parts.append(f"{card['throughput_per_s']:.1f} requests/s")
+    if card["inference_per_s"]:
+        parts.append(f"{card['inference_per_s']:.0f} inferences/s")
+    return f"{card['digest'][:8]}  {card['precision']}  {'  '.join(parts)}"
 
 
 @app.command()

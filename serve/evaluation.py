@@ -7,11 +7,13 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 
 import aiohttp
+import numpy as np
 
 from serve.engines.launch import launch
 from serve.engines.process import EngineProcess
 from serve.making import build_stack
-from serve.predict import predictor
+from serve.open_inference import HEADER_LENGTH, Tensor, encode_request
+from serve.predict import document, predictor
 from serve.stack import Stack
 from variants import tasks
 from variants.card import Accuracy, Card, Latency
@@ -27,6 +29,9 @@ from variants.tasks import Example
 CLIENTS = 8
 LATENCY_EXAMPLES = 100
 WARM_UP_EXAMPLES = 16
+BATCH = 8
+BATCHES_A_ROUND = 10
+INFERENCE_ROUNDS = 15
 
 
 def evaluate_stack(stack: Stack, names: Sequence[str], count: int | None, again: bool) -> list[Card]:
@@ -79,6 +84,7 @@ async def measure(
             url = await engine.start()
             async with aiohttp.ClientSession() as session:
                 accuracies, latency, rate = await ask(session, url, name, stack.models[model].evaluate, count, progress)
+                inference = await inference_rate(session, url, name, artifact) if is_image(stack, model) else None
             engine.memory_bytes()
         finally:
             await engine.stop()
@@ -90,6 +96,7 @@ async def measure(
         accuracy=tuple(accuracies),
         latency_s=latency,
         throughput_per_s=rate,
+        inference_per_s=inference,
         peak_memory_bytes=engine.peak_memory_bytes,
         artifact_bytes=artifact.manifest.bytes,
         measured_by=f"understudy evaluate: latency at 1 client, throughput at {CLIENTS}, through the serving engine",
@@ -122,6 +129,36 @@ async def ask(
         accuracies.append(accuracy(task, outcomes))
     assert speed is not None
     return accuracies, *speed
+
+
+def is_image(stack: Stack, model: str) -> bool:
+    return stack.models[model].task == "image-classification"
+
+
+async def inference_rate(session: aiohttp.ClientSession, url: str, name: str, artifact: Artifact) -> float:
+    """Images a second of the forward pass alone: the median of rounds, by the engine's own statistics."""
+    assert artifact.manifest.preprocess is not None
+    height, width = artifact.manifest.preprocess.size
+    pixels = np.random.default_rng(0).standard_normal((BATCH, 3, height, width), dtype=np.float32)
+    body, length = encode_request([Tensor("pixels", "FP32", pixels)], binary=True)
+    headers = {HEADER_LENGTH: str(length), "content-type": "application/octet-stream"}
+    rates = []
+    before = await computed(session, url, name)
+    for _ in range(INFERENCE_ROUNDS):
+        for _ in range(BATCHES_A_ROUND):
+            async with session.post(f"{url}/v2/models/{name}/infer", data=body, headers=headers) as answer:
+                await answer.read()
+        after = await computed(session, url, name)
+        rates.append((after[0] - before[0]) / (after[1] - before[1]) * 1e9)
+        before = after
+    return statistics.median(rates)
+
+
+async def computed(session: aiohttp.ClientSession, url: str, name: str) -> tuple[int, int]:
+    """Images computed so far, and the nanoseconds that it took."""
+    async with session.get(f"{url}/v2/models/{name}/stats") as answer:
+        found = (await document(answer))["model_stats"][0]
+    return found["inference_count"], found["inference_stats"]["compute_infer"]["ns"]
 
 
 async def one_at_a_time(predict: Predict, examples: Sequence[Example]) -> Latency:

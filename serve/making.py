@@ -37,6 +37,7 @@ def list_catalog() -> list[dict[str, Any]]:
                     "bound": history[-1].bound.isoformat(timespec="seconds"),
                     "earlier_builds": len(history) - 1,
                     "accuracy": [found.model_dump() for found in cards[-1].accuracy] if cards else [],
+                    "inference_per_s": cards[-1].inference_per_s if cards else None,
                 }
             )
     return rows

@@ -36,7 +36,8 @@ class Latency(Document):
 
 
 class Card(Document):
-    """What is None was not measured. `throughput_per_s` is requests per second at `clients` clients."""
+    """What is None was not measured. `throughput_per_s` is requests per second, all that a request costs included;
+    `inference_per_s` is examples per second of the forward pass alone, in batches of 8, by the engine's own clock."""
 
     schema_: Literal[1] = Field(1, alias="schema")
     digest: Sha256
@@ -46,6 +47,7 @@ class Card(Document):
     accuracy: tuple[Accuracy, ...] = ()
     latency_s: Latency | None = None
     throughput_per_s: Annotated[float, Field(gt=0)] | None = None
+    inference_per_s: Annotated[float, Field(gt=0)] | None = None
     peak_memory_bytes: Annotated[int, Field(gt=0)] | None = None
     artifact_bytes: Annotated[int, Field(gt=0)]
     measured_by: Annotated[str, Field(min_length=1, description="which program, and how")]
