@@ -49,9 +49,10 @@ class OpenVinoModel:
         self.computed_ns = 0
 
     def predict(self, pixels: Floats) -> Floats:
-        outputs = self.request.infer([pixels], share_inputs=True)
+        self.request.set_input_tensor(openvino.Tensor(np.require(pixels, requirements="CW"), shared_memory=True))
+        self.request.infer()  # given its inputs as arguments, it takes 35 microseconds more
         self.computed_ns += int(self.request.latency * 1e6)
-        return softmax(np.asarray(outputs[0], dtype=np.float32))
+        return softmax(self.request.get_output_tensor().data)
 
 
 def build(options: argparse.Namespace) -> ASGIApp:
