@@ -12,6 +12,8 @@ import tritonclient.http as triton
 from PIL import Image
 from tritonclient.utils import InferenceServerException
 
+from serve.engines.artifact import open_artifact
+from serve.engines.openvino_image import OpenVinoModel
 from tests.integration.engines.engine import Engine, running, write_manifest
 
 pytestmark = pytest.mark.integration
@@ -185,6 +187,19 @@ def test_bf16_is_what_the_manifest_asks_for(tmp_path: Path) -> None:
         assert executes == "bf16"
         answer = client.infer("colour", [image_input(picture((200, 0, 0)))])
         assert answer.as_numpy("labels").tolist() == [b"red"]
+
+
+def test_pixels_of_any_memory_layout_are_read_while_they_live(tmp_path: Path) -> None:
+    """OpenVINO reads the array in place, so a copy that was made on the way must live until it is done."""
+    artifact = open_artifact(openvino_artifact(tmp_path, "f32"))
+    assert artifact.manifest is not None
+    model = OpenVinoModel(str(artifact.model / "model.xml"), artifact.manifest, 1)
+    rng = np.random.default_rng(0)
+    for rows in rng.integers(1, 9, 300):
+        channels_last = rng.normal(size=(rows, *SIZE, 3)) + rng.normal(size=3)
+        pixels = channels_last.astype(np.float32).transpose(0, 3, 1, 2)
+        top = channels_last.mean(axis=(1, 2)).argmax(axis=1)
+        np.testing.assert_array_equal(model.predict(pixels).argmax(axis=1), top)
 
 
 def vit_folder(folder: Path) -> Path:
