@@ -22,6 +22,9 @@ test: environment  ## every test that this machine can run
 test-fast: environment  ## the tests that start no process: under two minutes
 	@$(BIN)/python -m pytest -q tests/unit
 
+ways-out: environment  ## what our front end lets through of vLLM's own server: about 6 minutes
+	@$(BIN)/python -m deploy.ways_out
+
 check: environment  ## format, lint, types
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .

@@ -1,0 +1,42 @@
+"""`make ways-out`: what the server as built lets through of vLLM's own, at 1, 8 and 32 streaming clients.
+
+Serves one variant, finds the engine's own port in the server's process tree, and has `loadtest.peers.ways_out` ask both
+in turn: the engine on core 0, everything else on core 1. Takes about six minutes; compares within one run, as ratios.
+"""
+
+import subprocess
+import sys
+from contextlib import ExitStack
+
+import psutil
+
+from deploy.demo import ROOT, start_server
+from serve.engines.process import free_port
+from variants.errors import EngineError
+
+NAME = "smollm2@baseline"
+
+
+def engine_port(root: int) -> int:
+    """The port of the vLLM server somewhere below the process `root`. Raises EngineError."""
+    for process in psutil.Process(root).children(recursive=True):
+        command = process.cmdline()
+        if "vllm.entrypoints.openai.api_server" in command:
+            return int(command[command.index("--port") + 1])
+    raise EngineError("the server started no vLLM engine")
+
+
+def main() -> None:
+    port = free_port()
+    with ExitStack() as children:
+        start_server(children, ROOT / "deploy" / "stacks" / "ways-out.yaml", port)
+        server = next(child.pid for child in psutil.Process().children() if "serve.cli" in child.cmdline())
+        command = [
+            sys.executable, "-m", "loadtest.peers.ways_out", "--rounds", "3", "--attach", str(server),
+            "--bare", f"{engine_port(server)}:{NAME}", "--way", f"understudy={port}:{NAME}",
+        ]  # fmt: skip
+        raise SystemExit(subprocess.run(command).returncode)
+
+
+if __name__ == "__main__":
+    main()
