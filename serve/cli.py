@@ -165,7 +165,7 @@ def report(
     if as_json:
         print(summary.to_json())
         return
-    render(summary, Console())
+    render(summary, Console(width=None if sys.stdout.isatty() else 120))
     print(f"report: {page}\nsummary: {out / 'summary.json'}")
 
 
