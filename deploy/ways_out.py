@@ -1,6 +1,6 @@
 """`make ways-out`: what the server as built lets through of vLLM's own, at 1, 8 and 32 streaming clients.
 
-Serves one variant, finds the engine's own port in the server's process tree, and has `loadtest.peers.ways_out` ask both
+Serves one variant, routed and counted as any, finds the engine's own port in the server's process tree, and has `loadtest.peers.ways_out` ask both
 in turn: the engine on core 0, everything else on core 1. Takes about six minutes; compares within one run, as ratios.
 """
 
@@ -14,7 +14,7 @@ from deploy.demo import ROOT, start_server
 from serve.engines.process import free_port
 from variants.errors import EngineError
 
-NAME = "smollm2@baseline"
+MODEL, VARIANT = "smollm2", "smollm2@baseline"
 
 
 def engine_port(root: int) -> int:
@@ -33,7 +33,7 @@ def main() -> None:
         server = next(child.pid for child in psutil.Process().children() if "serve.cli" in child.cmdline())
         command = [
             sys.executable, "-m", "loadtest.peers.ways_out", "--rounds", "3", "--attach", str(server),
-            "--bare", f"{engine_port(server)}:{NAME}", "--way", f"understudy={port}:{NAME}",
+            "--bare", f"{engine_port(server)}:{VARIANT}", "--way", f"understudy={port}:{MODEL}",
         ]  # fmt: skip
         raise SystemExit(subprocess.run(command).returncode)
 
