@@ -1,7 +1,8 @@
 """`make ways-out`: what the server as built lets through of vLLM's own, at 1, 8 and 32 streaming clients.
 
-Serves one variant, routed and counted as any, finds the engine's own port in the server's process tree, and has `loadtest.peers.ways_out` ask both
-in turn: the engine on core 0, everything else on core 1. Takes about six minutes; compares within one run, as ratios.
+Serves one variant, routed and counted as any, finds the engine's own port in the server's process tree, and has
+`loadtest.peers.ways_out` ask both in turn: the engine on core 0, everything else on core 1. Takes about four minutes;
+compares within one run, as ratios.
 """
 
 import subprocess
