@@ -9,30 +9,35 @@ from variants.manifest import Preprocess
 
 if TYPE_CHECKING:
     import numpy as np
+    import numpy.typing as npt
 
-# Side by side, 50 million pixels are 150 MB of memory: more is an attack or a mistake.
+# As RGB, 50 million pixels are 150 MB of memory: more is an attack or a mistake.
 MAX_PIXELS = 50_000_000
 
 
-def pixels_of(image: bytes, preprocess: Preprocess) -> "np.ndarray":
-    """An encoded image (PNG, JPEG) as `pixels`, float32 [3, height, width]: RGB, resized (bilinear), (x - mean) /
-    std.
+def pixels_of(image: bytes, preprocess: Preprocess, field: str = "image") -> "npt.NDArray[np.float32]":
+    """An encoded image (PNG, JPEG) as `pixels`, float32 [3, height, width]: RGB, resized (bilinear), (x - mean) / std.
 
-    InputError when the bytes are no image, or one of more than MAX_PIXELS.
+    Grey images become RGB, transparency is dropped. InputError naming `field` when the bytes are no image, or one of
+    more than MAX_PIXELS.
     """
     import numpy as np
     from PIL import Image, UnidentifiedImageError
 
     height, width = preprocess.size
     try:
-        encoded = Image.open(BytesIO(image), formats=("PNG", "JPEG"))
-        if encoded.width * encoded.height > MAX_PIXELS:
-            raise InputError(
-                f"the image has {encoded.width} x {encoded.height} pixels", field="image", mend=f"at most {MAX_PIXELS}"
-            )
-        picture = encoded.convert("RGB").resize((width, height), Image.Resampling.BILINEAR)
-    except (UnidentifiedImageError, OSError, SyntaxError, Image.DecompressionBombError) as error:
-        raise InputError(f"not a readable image: {error}", field="image", mend="send a PNG or JPEG") from error
-    mean, std = np.array(preprocess.mean, np.float32), np.array(preprocess.std, np.float32)
-    values = (np.asarray(picture, np.float32) - mean) / std
-    return np.ascontiguousarray(values.transpose(2, 0, 1), np.float32)
+        with Image.open(BytesIO(image), formats=("PNG", "JPEG")) as opened:
+            if opened.width * opened.height > MAX_PIXELS:
+                raise InputError(
+                    f"the image has {opened.width} x {opened.height} pixels", field=field, mend=f"at most {MAX_PIXELS}"
+                )
+            # Grey stays one channel until it is resized: three equal ones would cost three times as much.
+            plain = opened if opened.mode == "L" else opened.convert("RGB")
+            resized = plain.resize((width, height), Image.Resampling.BILINEAR)
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        reason = "neither PNG nor JPEG" if isinstance(error, UnidentifiedImageError) else str(error)
+        raise InputError(f"not an image: {reason}", field=field, mend="a PNG or JPEG file") from error
+    values = np.asarray(resized, dtype=np.float32)
+    channels = values[None] if values.ndim == 2 else values.transpose(2, 0, 1)
+    mean, std = (np.asarray(each, np.float32).reshape(3, 1, 1) for each in (preprocess.mean, preprocess.std))
+    return np.ascontiguousarray((channels - mean) / std, np.float32)

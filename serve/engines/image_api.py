@@ -17,7 +17,6 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from serve.engines.images import to_pixels
 from serve.engines.server import health, refusals
 from serve.errors import open_inference_body
 from serve.open_inference import (
@@ -30,6 +29,7 @@ from serve.open_inference import (
 )
 from variants.errors import InputError, UnknownName
 from variants.manifest import Preprocess
+from variants.preprocess import pixels_of
 
 Floats = npt.NDArray[np.float32]
 SLICE = 32
@@ -141,7 +141,7 @@ class ImageApi:
         for start in range(0, len(files), SLICE):
             part = files[start : start + SLICE]
             decoded = [
-                to_pixels(file, self.model.preprocess, f"inputs[0].data[{start + i}]") for i, file in enumerate(part)
+                pixels_of(file, self.model.preprocess, f"inputs[0].data[{start + i}]") for i, file in enumerate(part)
             ]
             scores.append(self.predict(np.stack(decoded)))
         return np.concatenate(scores)

@@ -37,7 +37,7 @@ def test_grey_becomes_three_equal_channels_of_the_wanted_size() -> None:
 
 @pytest.mark.parametrize("data", [b"", b"hello", png(Image.new("L", (64, 64)))[:60]])
 def test_what_is_no_image_is_refused(data: bytes) -> None:
-    with pytest.raises(InputError, match="not a readable image"):
+    with pytest.raises(InputError, match="not an image"):
         pixels_of(data, AS_IT_IS)
 
 
