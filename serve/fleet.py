@@ -1,8 +1,8 @@
 """What an ingress knows of the variants behind it: where each answers, whether it is ready, how busy it is.
 
-The ingress asks each variant's deployment for its endpoint every few seconds, and at once when a connection fails, and
-routes among those that are ready. Admission is counted here, in each ingress: Ray Serve's own queue limits count per
-caller and know no waiting room.
+The ingress asks each variant's deployment for its endpoint every few seconds, and half a second after a connection
+failed, and routes among those that are ready. Admission is counted here, in each ingress: Ray Serve's own queue limits
+count per caller and know no waiting room.
 """
 
 import asyncio
@@ -21,6 +21,7 @@ from variants.manifest import Manifest
 
 log = logging.getLogger("understudy.fleet")
 REFRESH_S = 3.0
+RETRY_S = 0.5
 
 
 class Endpoint(NamedTuple):
@@ -50,6 +51,7 @@ class Seat:
     running: int = 0
     waiting: int = 0
     turn: asyncio.Semaphore = field(init=False)
+    doubt: asyncio.Event = field(init=False, default_factory=asyncio.Event)
 
     def __post_init__(self) -> None:
         self.turn = asyncio.Semaphore(self.limits.concurrency)
@@ -82,6 +84,11 @@ class Seat:
             self.running -= 1
             metrics.running.labels(*labels).set(self.running)
             self.turn.release()
+
+    def lost(self) -> None:
+        """A connection failed: not ready until its deployment, asked at once, says otherwise."""
+        self.endpoint = None
+        self.doubt.set()
 
     async def refresh(self) -> None:
         """Ask the deployment where the engine is; a failure means not ready."""
@@ -155,7 +162,11 @@ class Fleet:
     async def follow(seat: Seat) -> None:
         while True:
             await seat.refresh()
-            await asyncio.sleep(REFRESH_S if seat.endpoint else 0.5)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(seat.doubt.wait(), REFRESH_S if seat.endpoint else RETRY_S)
+            if seat.doubt.is_set():
+                seat.doubt.clear()
+                await asyncio.sleep(RETRY_S)  # the deployment may not have noticed yet either
 
     @property
     def ready(self) -> bool:
@@ -177,10 +188,16 @@ class Fleet:
             wanted = f"{target.model}@{target.variant}" if target.variant else target.model
             raise NotReady(f"no variant that may answer for {wanted!r} is ready", mend="try again shortly")
         seat = seats[assignment.variant]
-        if target.build and not seat.manifest.digest.startswith(target.build):
+        if target.build:
+            self.check_build(seat, target.build)
+        return seat, assignment
+
+    @staticmethod
+    def check_build(seat: Seat, build: str) -> None:
+        """Raises UnknownName unless `build` begins the digest of the artifact that is live."""
+        if not seat.manifest.digest.startswith(build):
             raise UnknownName(
-                f"build {target.build!r} of {seat.name} is not served",
+                f"build {build!r} of {seat.name} is not served",
                 field="model",
                 mend=f"the build that is live is {seat.manifest.digest[:8]}",
             )
-        return seat, assignment

@@ -13,13 +13,14 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from serve.api.admin import AdminModelsRoute, MetricsRoute
+from serve.api.http import Body
 from serve.api.open_inference import InferRoute, MetadataRoute, ReadyRoute, ServerRoute
 from serve.api.openai import ModelsRoute, TextRoute
 from serve.errors import open_inference_body, openai_body
 from serve.fleet import Fleet
 from serve.relay import Relay
 from serve.stack import Server
-from variants.errors import InputError, UnknownName
+from variants.errors import InputError, UnderstudyError, UnknownName
 
 TEXT_PATHS = ("/v1/chat/completions", "/v1/completions", "/tokenize")
 
@@ -53,7 +54,9 @@ def build_ingress(fleet: Fleet, server: Server) -> Starlette:
             await fleet.stop()
             await relay.stop()
 
-    return Starlette(routes=routes, lifespan=lifespan, exception_handlers={HTTPException: explain_route})
+    return Starlette(
+        routes=routes, lifespan=lifespan, exception_handlers={HTTPException: explain_route, Exception: explain_fault}
+    )
 
 
 async def explain_route(request: Request, error: Exception) -> Response:
@@ -64,5 +67,14 @@ async def explain_route(request: Request, error: Exception) -> Response:
         if error.status_code == 405
         else UnknownName(f"there is no path {request.url.path}", mend="try /v1/models, /v2 or /admin/v1/models")
     )
-    body = open_inference_body if request.url.path.startswith("/v2") else openai_body
-    return Response(body(fault), error.status_code, error.headers, "application/json")
+    return Response(body_of(request)(fault), error.status_code, error.headers, "application/json")
+
+
+async def explain_fault(request: Request, error: Exception) -> Response:
+    """A defect of ours, in the shape of the protocol; Starlette has it logged."""
+    fault = UnderstudyError("the server failed on this request", mend="see its log")
+    return Response(body_of(request)(fault), 500, media_type="application/json")
+
+
+def body_of(request: Request) -> Body:
+    return open_inference_body if request.url.path.startswith("/v2") else openai_body

@@ -29,6 +29,8 @@ Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
+FETCH_TIMEOUT = aiohttp.ClientTimeout(total=10)
+UNREACHABLE = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError)
 PASSED_ON = ("content-type", "content-length", HEADER_LENGTH)
 
 
@@ -90,10 +92,10 @@ class Relay:
         if seat.endpoint is None:
             raise NotReady(f"{seat.name} is not ready", mend="try again shortly")
         try:
-            async with self.session.get(seat.endpoint.url + path) as engine:
+            async with self.session.get(seat.endpoint.url + path, timeout=FETCH_TIMEOUT) as engine:
                 engine.raise_for_status()
                 return dict(await engine.json())
-        except aiohttp.ClientError as error:
+        except (aiohttp.ClientError, TimeoutError) as error:
             raise EngineError(f"the engine of {seat.name} did not answer: {error}") from error
 
     async def carry(self, call: Call, answer: Answer, receive: Receive, send: Send) -> None:
@@ -104,9 +106,9 @@ class Relay:
                 call.seat, call.assignment = self.fleet.place(call.target, call.client, excluding)
                 try:
                     await self.ask(call, call.seat, answer, send)
-                except aiohttp.ClientConnectorError as error:
-                    # Refused before anything was sent: the engine has gone, the fleet shall know, another may answer.
-                    call.seat.endpoint = None
+                except UNREACHABLE as error:
+                    # Nothing was sent: the engine has gone, the fleet shall know, another variant may answer.
+                    call.seat.lost()
                     excluding.add(call.seat.variant)
                     if call.target.variant:
                         raise EngineError(f"the engine of {call.seat.name} cannot be reached") from error
@@ -122,26 +124,31 @@ class Relay:
                 path, body = call.ask(seat)
                 async with self.session.post(seat.endpoint.url + path, data=body, headers=call.headers) as engine:
                     await copy(call, engine, answer, send)
+        except UNREACHABLE:
+            raise
         except TimeoutError:
             fault = TimedOut(f"{seat.name} did not finish within {seat.limits.timeout_s:g} s")
             await break_off(call, fault, send)
-        except aiohttp.ClientConnectorError:
-            raise
         except aiohttp.ClientError as error:
             await break_off(call, EngineError(f"the engine of {seat.name} broke off: {error}"), send)
 
 
+def names_of(call: Call) -> dict[str, str]:
+    """The headers that say who answers, or was to answer; none before a variant was chosen."""
+    if call.seat is None or call.assignment is None:
+        return {}
+    return {
+        "x-understudy-variant": call.assignment.variant,
+        "x-understudy-reason": call.assignment.reason,
+        "x-understudy-artifact": call.seat.manifest.digest,
+    }
+
+
 async def copy(call: Call, engine: aiohttp.ClientResponse, answer: Answer, send: Send) -> None:
     """Send the engine's status, headers and bytes on as they come."""
-    assert call.seat is not None
-    assert call.assignment is not None
     call.status = engine.status
     headers = [(name.encode(), engine.headers[name].encode()) for name in PASSED_ON if name in engine.headers]
-    headers += [
-        (b"x-understudy-variant", call.assignment.variant.encode()),
-        (b"x-understudy-reason", call.assignment.reason.encode()),
-        (b"x-understudy-artifact", call.seat.manifest.digest.encode()),
-    ]
+    headers += [(name.encode(), value.encode()) for name, value in names_of(call).items()]
     await send({"type": "http.response.start", "status": engine.status, "headers": headers})
     call.started = True
     answer.begin(engine.headers)

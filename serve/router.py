@@ -75,6 +75,6 @@ def preference(client: str, weights: Mapping[str, float]) -> list[str]:
 
 
 def score(client: str, variant: str, weight: float) -> float:
-    digest = hashlib.blake2b(f"{client}\0{variant}".encode(), digest_size=8).digest()
+    digest = hashlib.blake2b(f"{client}\0{variant}".encode(errors="surrogatepass"), digest_size=8).digest()
     uniform = (int.from_bytes(digest, "big") + 0.5) / 2**64
     return -weight / math.log(uniform)

@@ -8,7 +8,7 @@ from typing import Any
 
 from serve import metrics
 from serve.errors import CLIENT_WENT_AWAY, TooLarge, headers_of, status_of
-from serve.relay import Call, Receive, Scope, Send
+from serve.relay import Answer, Call, Receive, Relay, Scope, Send, names_of
 from variants.errors import InputError, UnderstudyError
 from variants.tasks import NAMES as TASKS
 
@@ -41,7 +41,7 @@ def parse_object(body: bytes) -> dict[str, Any]:
     """A JSON object. Raises InputError saying where it stops being one."""
     try:
         document = json.loads(body)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"the body is not JSON: {error}", mend="send a JSON object") from None
     if not isinstance(document, dict):
         raise InputError("the body is not a JSON object", mend="send a JSON object")
@@ -56,22 +56,37 @@ async def send_json(send: Send, status: int, body: bytes, headers: dict[str, str
     await send({"type": "http.response.body", "body": body, "more_body": False})
 
 
-async def refuse(send: Send, error: UnderstudyError, body: Body) -> None:
-    """Answer with an error in the protocol's own shape."""
-    await send_json(send, status_of(error), body(error), headers_of(error))
+async def refuse(send: Send, error: UnderstudyError, body: Body, named: dict[str, str] | None = None) -> None:
+    """Answer with an error in the protocol's own shape; `named` are headers that say who was to answer."""
+    await send_json(send, status_of(error), body(error), headers_of(error) | (named or {}))
 
 
 async def conclude(call: Call, error: UnderstudyError | None, body: Body, send: Send) -> None:
     """Count a request that has ended; where it ended before an answer began, answer with the error."""
     if error is not None and not call.started and call.status != CLIENT_WENT_AWAY:
         call.status = status_of(error)
-        await refuse(send, error, body)
+        await refuse(send, error, body, names_of(call))
     if call.assignment is None:
         metrics.errors.labels(str(call.status)).inc()
         return
     labels = (call.assignment.model, call.assignment.variant)
     metrics.requests.labels(*labels, call.assignment.reason, str(call.status)).inc()
     metrics.latency.labels(*labels).observe(time.perf_counter() - call.arrived)
+
+
+async def carry(relay: Relay, call: Call, answer: Answer, receive: Receive, send: Send, body: Body) -> None:
+    """Relay one request; whatever comes of it is answered in the protocol's shape and counted."""
+    fault: UnderstudyError | None = None
+    try:
+        await relay.carry(call, answer, receive, send)
+    except UnderstudyError as error:
+        fault = error
+    except Exception:
+        log.exception("a request failed")
+        fault = UnderstudyError("the server failed on this request", mend="see its log")
+        call.status = status_of(fault)
+    finally:
+        await conclude(call, fault, body, send)
 
 
 def count_label(call: Call, task: str | None, right: bool) -> None:

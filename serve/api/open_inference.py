@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from serve import metrics
-from serve.api.http import conclude, count_label, header, read_body, refuse, send_json
+from serve.api.http import carry, count_label, header, read_body, refuse, send_json
 from serve.errors import open_inference_body, status_of
 from serve.fleet import Fleet, Seat
 from serve.open_inference import HEADER_LENGTH, parse_response
@@ -49,10 +49,15 @@ class TensorAnswer:
 
 
 def target_of(scope: Scope) -> Target:
-    """The model of the path; a version in the path pins, as `model@variant` does."""
+    """The model of the path; a version pins, as `model@variant` does. Raises InputError where both do, and differ."""
     params = scope["path_params"]
     target = Target.parse(params["model"])
-    return Target(target.model, params["variant"]) if "variant" in params else target
+    version = params.get("variant", target.variant)
+    if target.variant not in (None, version):
+        raise InputError(
+            f"the model names variant {target.variant!r}, the version {version!r}", field="version", mend="name one"
+        )
+    return Target(target.model, version, target.build)
 
 
 class InferRoute:
@@ -71,13 +76,7 @@ class InferRoute:
             return
         label = header(scope, "x-understudy-label")
         answer = TensorAnswer(keep=label is not None)
-        fault: UnderstudyError | None = None
-        try:
-            await self.relay.carry(call, answer, receive, send)
-        except UnderstudyError as error:
-            fault = error
-        finally:
-            await conclude(call, fault, open_inference_body, send)
+        await carry(self.relay, call, answer, receive, send, open_inference_body)
         if label is not None and call.status == 200 and (found := answer.label()) is not None:
             count_label(call, header(scope, "x-understudy-task"), label_matches(found, label))
 

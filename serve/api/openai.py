@@ -12,7 +12,7 @@ from typing import Any
 
 from serve import metrics
 from serve.api.http import (
-    conclude,
+    carry,
     count_label,
     header,
     parse_object,
@@ -24,7 +24,7 @@ from serve.errors import openai_body, status_of
 from serve.fleet import Fleet, Seat
 from serve.relay import Call, Receive, Relay, Scope, Send
 from serve.router import Target
-from variants.errors import InputError, UnderstudyError
+from variants.errors import EngineError, InputError, UnderstudyError, UnknownName
 from variants.scoring import text_matches
 
 TASK = "text-generation"
@@ -59,6 +59,8 @@ class TextAnswer:
         if self.rest or not data.endswith(b"\n\n"):
             data, end, self.rest = (self.rest + data).rpartition(b"\n\n")
             data += end
+        if b'data: {"error":' in data:
+            self.call.status = status_of(EngineError(""))  # a stream has begun as 200; it is counted as what it became
         if b'"choices":[]' in data or b'"finish_reason":"' in data:
             return b"".join(self.frame(part) for part in data.split(b"\n\n") if part)
         return data
@@ -100,14 +102,8 @@ class TextRoute:
             metrics.errors.labels(str(status_of(error))).inc()
             await refuse(send, error, openai_body)
             return
-        fault: UnderstudyError | None = None
-        try:
-            await self.relay.carry(call, answer, receive, send)
-        except UnderstudyError as error:
-            fault = error
-        finally:
-            await conclude(call, fault, openai_body, send)
-            self.count(scope, call, answer)
+        await carry(self.relay, call, answer, receive, send, openai_body)
+        self.count(scope, call, answer)
 
     def prepare(self, scope: Scope, document: dict[str, Any], arrived: float) -> tuple[Call, TextAnswer]:
         """Check the door's fields. Raises InputError, UnknownName."""
@@ -145,7 +141,7 @@ class TextRoute:
             if tokens > 1:
                 metrics.per_token.labels(*labels).observe((answer.last - answer.first) / (tokens - 1))
         label = header(scope, "x-understudy-label")
-        if label is not None and not call.streamed:
+        if label is not None and not call.streamed and self.path != "/tokenize":
             count_label(call, header(scope, "x-understudy-task"), text_matches(answer.text(), label))
 
 
@@ -190,11 +186,14 @@ class ModelsRoute:
                 await send_json(send, 200, json.dumps({"object": "list", "data": entries}).encode())
                 return
             target = Target.parse(wanted)
-            self.fleet.model(target.model)
-            found = [entry for entry in entries if entry["id"] == wanted]
+            seats = self.fleet.model(target.model)
+            if target.build and target.variant in seats:
+                self.fleet.check_build(seats[target.variant], target.build)
+            name = f"{target.model}@{target.variant}" if target.variant else target.model
+            found = [entry for entry in entries if entry["id"] == name]
             if not found:
-                raise InputError(f"there is no model {wanted!r}", field="model", mend="GET /v1/models lists them")
-            await send_json(send, 200, json.dumps(found[0]).encode())
+                raise UnknownName(f"there is no model {wanted!r}", field="model", mend="GET /v1/models lists them")
+            await send_json(send, 200, json.dumps(found[0] | {"id": wanted}).encode())
         except UnderstudyError as error:
             await refuse(send, error, openai_body)
 

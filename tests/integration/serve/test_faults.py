@@ -93,6 +93,8 @@ async def test_an_engine_that_dies_in_mid_stream_ends_the_stream_with_an_error(t
                 if len(lines) == 5:
                     engines["echo", "int8"].process.send_signal(signal.SIGKILL)  # type: ignore[union-attr]
         assert '"engine_error"' in [line for line in lines if line][-1]
+        counted = (await client.get("/metrics")).text
+        assert 'model="echo",reason="pinned",status="502",variant="int8"' in counted
 
 
 async def test_a_full_queue_answers_429_and_time_out_504(tmp_path: Path) -> None:
@@ -105,6 +107,7 @@ async def test_a_full_queue_answers_429_and_time_out_504(tmp_path: Path) -> None
         refused = next(answer for answer in answers if answer.status_code == 429)
         assert refused.headers["retry-after"] == "1"
         assert refused.json()["error"]["code"] == "overloaded"
+        assert {answer.headers["x-understudy-variant"] for answer in answers} == {"int8"}
 
 
 async def test_a_client_that_leaves_frees_its_turn(tmp_path: Path) -> None:

@@ -65,6 +65,9 @@ def test_unknown_version_and_bad_tensors_are_refused_by_name(served: Served) -> 
         assert answer.status_code == 400
         assert says in answer.json()["error"]
     assert httpx.post(f"{url}/infer", content=b"nonsense").status_code == 400
+    conflicting = httpx.get(f"{served.url}/v2/models/bands@int8/versions/baseline")
+    assert conflicting.status_code == 400
+    assert "name one" in conflicting.json()["error"]
 
 
 def test_text_models_send_tensor_clients_to_the_right_place(served: Served) -> None:

@@ -61,6 +61,29 @@ def test_a_user_stays_and_a_header_stays_as_well(client: openai.OpenAI) -> None:
         assert variant(user=name)[1] == "sticky"
 
 
+def test_one_model_is_found_by_each_of_its_names(client: openai.OpenAI) -> None:
+    digest = client.chat.completions.create(model="echo@int8", messages=MESSAGES, max_tokens=1).system_fingerprint
+    for name in ("echo", "echo@int8", f"echo@int8:{digest[:8]}"):
+        assert client.models.retrieve(name).id == name
+    for name in ("gpt", "echo@int3", "echo@int8:ffffffff"):
+        with pytest.raises(openai.NotFoundError):
+            client.models.retrieve(name)
+
+
+def test_a_user_that_is_no_text_is_placed_and_refused_by_the_engine(served: Served) -> None:
+    body = b'{"model": "echo", "prompt": "x", "max_tokens": 1, "user": "\\ud800"}'
+    answer = httpx.post(f"{served.url}/v1/completions", content=body)
+    assert (answer.status_code, answer.headers["x-understudy-reason"]) == (400, "sticky")
+    assert answer.json()["error"]["message"]
+
+
+def test_a_label_on_what_has_no_answer_is_of_no_account(served: Served) -> None:
+    answer = httpx.post(
+        f"{served.url}/tokenize", json={"model": "echo", "prompt": "a b"}, headers={"x-understudy-label": "a"}
+    )
+    assert answer.json()["count"] == len(answer.json()["tokens"])
+
+
 def test_the_clients_request_id_is_replaced(served: Served) -> None:
     answer = httpx.get(f"{served.url}/v1/models", headers={"x-request-id": "mine"})
     ids = answer.headers.get_list("x-request-id")
@@ -73,6 +96,7 @@ def test_the_clients_request_id_is_replaced(served: Served) -> None:
     [
         (b"{", 400, None, "not JSON"),
         (b"[]", 400, None, "not a JSON object"),
+        (b"[" * 100_000, 400, None, "not JSON"),
         (b'{"prompt": "x"}', 400, "model", "models are echo, bands"),
         (b'{"model": 7, "prompt": "x"}', 400, "model", "send a str"),
         (b'{"model": "gpt", "prompt": "x"}', 404, "model", "models are echo, bands"),
