@@ -103,7 +103,7 @@ def staging(root: Path, key: str) -> Iterator[Path]:
     with locked(root / ".locks" / f"{key}.lock"):
         for left in (root / ".staging").glob("*"):
             with locked_if_free(root / ".locks" / f"{left.name}.lock") as free:
-                if free:
+                if free and left.exists():  # its holder may have finished since it was listed
                     shutil.rmtree(left)
         folder = root / ".staging" / key
         if folder.exists():

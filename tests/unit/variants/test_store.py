@@ -1,4 +1,6 @@
 import json
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -111,3 +113,18 @@ def test_what_a_living_builder_has_is_left_alone(tmp_path: Path) -> None:
         (other / "half").write_text("half")
         keep(store)
         assert (other / "half").read_text() == "half"
+
+
+def test_two_builders_may_tidy_up_at_once(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    for number in range(100):
+        (store.root / ".staging" / f"{number:064d}").mkdir(parents=True)
+    together = threading.Barrier(2)
+
+    def build(key: str) -> bool:
+        together.wait()
+        with store.staging(key) as folder:
+            return folder.is_dir()
+
+    with ThreadPoolExecutor(2) as builders:
+        assert list(builders.map(build, ["ab" * 32, "cd" * 32])) == [True, True]
