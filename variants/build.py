@@ -55,8 +55,8 @@ def build(
     catalog: Catalog,
     progress: Progress | None = None,
     method_for: MethodFor = find,
-) -> dict[Name, Manifest]:
-    """Build what is missing, in order, and return the manifest of every plan by (model, variant).
+) -> dict[Name, Artifact]:
+    """Build what is missing, in order, and return the verified artifact of every plan by (model, variant).
 
     `method_for` gives the method of a task and recipe, and refuses what has none; tests hand in their own.
 
@@ -75,7 +75,7 @@ def build(
             key = artifact_key(plan, methods[plan.name], data[plan.name], parent, store.home, progress)
             done[plan.name] = _one(plan, key, methods[plan.name], data[plan.name], parent, store, progress)
             catalog.record(done[plan.name].manifest)
-    return {name: artifact.manifest for name, artifact in done.items()}
+    return done
 
 
 def in_order(plans: Sequence[VariantPlan]) -> list[VariantPlan]:

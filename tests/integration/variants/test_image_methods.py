@@ -44,8 +44,8 @@ def built(tiny_vit: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str,
         VariantPlan("tiny", name, "image-classification", source, parse_recipe(recipe), parent)
         for name, (parent, recipe) in recipes.items()
     ]
-    manifests = build(plans, Store(home), Catalog(home))
-    return {name: Store(home).open(manifests["tiny", name].key) for name in recipes}
+    artifacts = build(plans, Store(home), Catalog(home))
+    return {name: Store(home).open(artifacts["tiny", name].manifest.key) for name in recipes}
 
 
 def logits(artifact: Artifact, pixels: np.ndarray, precision: str = "f32") -> np.ndarray:

@@ -40,9 +40,9 @@ def built(tiny_llama: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[st
         for name, recipe in recipes.items()
     ]
     before = hash_folder(tiny_llama)
-    manifests = build(plans, Store(home), Catalog(home))
+    artifacts = build(plans, Store(home), Catalog(home))
     assert hash_folder(tiny_llama) == before, "a source is never written to"
-    return {name: Store(home).open(manifests["tiny", name].key) for name in recipes}
+    return {name: Store(home).open(artifacts["tiny", name].manifest.key) for name in recipes}
 
 
 def test_the_baseline_is_the_source_in_bfloat16(built: dict[str, Artifact], tiny_llama: Path) -> None:

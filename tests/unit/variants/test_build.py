@@ -1,15 +1,16 @@
 from collections.abc import Callable
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
 from variants.build import VariantPlan, build, in_order
 from variants.catalog import Catalog
-from variants.errors import RecipeError, UnderstudyError, UnknownName
+from variants.errors import IntegrityError, RecipeError, UnderstudyError, UnknownName
 from variants.methods import Job, Made, Method
 from variants.recipe import Recipe, parse_recipe
 from variants.source import Source
-from variants.store import Store
+from variants.store import Artifact, Store
 
 BASELINE = parse_recipe({"kind": "baseline", "dtype": "bfloat16"})
 W8A8 = parse_recipe({"kind": "quantize", "scheme": "w8a8"})
@@ -49,8 +50,8 @@ class World:
         return method
 
     def build(self, *plans: VariantPlan) -> dict[tuple[str, str], str]:
-        manifests = build(plans, self.store, self.catalog, method_for=self.method_for)
-        return {name: manifest.key for name, manifest in manifests.items()}
+        artifacts = build(plans, self.store, self.catalog, method_for=self.method_for)
+        return {name: artifact.manifest.key for name, artifact in artifacts.items()}
 
 
 @pytest.fixture
@@ -73,6 +74,25 @@ def test_nothing_is_built_twice(world: World) -> None:
     plans = world.plan("baseline"), world.plan("int8", "baseline", W8A8)
     assert world.build(*plans) == world.build(*plans)
     assert world.ran == ["baseline", "quantize"]
+
+
+def test_what_is_there_is_verified_once_and_handed_out(world: World) -> None:
+    class Counting(Store):
+        opened: ClassVar[list[str]] = []
+
+        def open(self, key: str) -> Artifact:
+            self.opened.append(key)
+            return super().open(key)
+
+    keys = world.build(world.plan("baseline"), world.plan("int8", "baseline", W8A8))
+    world.store = Counting(world.store.home)
+    plans = world.plan("baseline"), world.plan("int8", "baseline", W8A8)
+    artifacts = build(plans, world.store, world.catalog, method_for=world.method_for)
+    assert {name: artifact.path.name for name, artifact in artifacts.items()} == keys
+    assert sorted(Counting.opened) == sorted(keys.values())
+    (artifacts["m", "int8"].model_path / "text").write_text("ABC!?")
+    with pytest.raises(IntegrityError, match="expected sha256"):
+        world.build(*plans)
 
 
 @pytest.mark.parametrize("change", ["source", "seed", "method"])
