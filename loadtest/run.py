@@ -53,6 +53,7 @@ def run(
         "slices.jsonl",
         "server.json",
         "campaign.json",
+        "phases.json",  # the demo's clock of an earlier run
         "summary.json",
         "report.html",
     ):

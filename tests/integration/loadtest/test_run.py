@@ -263,3 +263,27 @@ def test_from_campaign_to_report(server: ScriptedServer, tmp_path: Path, get_tas
     assert faster.median == pytest.approx(176 / 98, rel=0.25)
     assert summary.load_s.keys() == {"mixed", "accuracy", "speed"}
     assert write(summary, tmp_path).stat().st_size > 20_000
+
+
+def test_a_new_campaign_is_told_by_its_own_clock(server: ScriptedServer, tmp_path: Path) -> None:
+    """An earlier demo's `phases.json` is not the new records' time; and JSON is promised of every command."""
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "phases.json").write_text(json.dumps({"wall_s": 4711.0, "phases_s": {}, "peak_memory_bytes": 1}))
+    arrival = {"model": "smollm2", "task": "rotten_tomatoes", "ask": "text", "per_s": 20, "max_tokens": 4}
+    path = tmp_path / "campaign.yaml"
+    path.write_text(
+        json.dumps(
+            {"schema": 1, "name": "made", "limit_s": 30, "mixed": {"seconds": 1, "clients": 4, "arrivals": [arrival]}}
+        )
+    )
+    command = [sys.executable, "-m", "serve.cli", "load", "--target", server.url, "--campaign", str(path)]
+    done = subprocess.run(
+        [*command, "--out", str(out), "--records-only", "--json"],
+        capture_output=True, text=True, cwd=Path(__file__).parents[3],
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == {"records": str(out / "records.jsonl")}
+    summary = summarise(out)
+    assert summary.wall_s < 60
+    assert summary.peak_memory_bytes is None
