@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal, Self
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from variants import tasks
 from variants.build import VariantPlan
 from variants.errors import StackError
 from variants.recipe import Recipe
@@ -19,6 +20,9 @@ from variants.source import Source
 
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 Task = Literal["text-generation", "image-classification"]
+# Numbers as YAML writes them: `weight: true` is no 1.
+Whole = Annotated[int, Field(strict=True)]
+Number = Annotated[float, Field(strict=True)]
 
 
 class Strict(BaseModel):
@@ -29,46 +33,51 @@ class VllmEngine(Strict):
     """vLLM's own OpenAI server. `context` in tokens, `kv_cache_mib` MiB of key-value cache."""
 
     kind: Literal["vllm"]
-    threads: int = Field(default=1, ge=1, le=1024)
-    context: int = Field(default=2048, ge=16)
-    kv_cache_mib: int = Field(default=512, ge=16)
-    sequences: int = Field(default=64, ge=1, description="most requests decoded together")
+    threads: Whole = Field(default=1, ge=1, le=1024)
+    context: Whole = Field(default=2048, ge=16)
+    kv_cache_mib: Whole = Field(default=512, ge=16)
+    sequences: Whole = Field(default=64, ge=1, description="most requests decoded together")
 
 
 class TorchEngine(Strict):
     """transformers on torch: bitsandbytes, and whatever the others cannot run."""
 
     kind: Literal["torch"]
-    threads: int = Field(default=1, ge=1, le=1024)
-    context: int = Field(default=2048, ge=16)
-    batch: int = Field(default=16, ge=1, description="most requests decoded together")
+    threads: Whole = Field(default=1, ge=1, le=1024)
+    context: Whole = Field(default=2048, ge=16)
+    batch: Whole = Field(default=16, ge=1, description="most requests decoded together")
 
 
 class OpenVinoEngine(Strict):
     """OpenVINO on CPU."""
 
     kind: Literal["openvino"]
-    threads: int = Field(default=1, ge=1, le=1024)
+    threads: Whole = Field(default=1, ge=1, le=1024)
 
 
 class ScriptedEngine(Strict):
     """Deterministic answers with settable timing, for tests and dry runs. Times in seconds."""
 
     kind: Literal["scripted"]
-    first_token_s: float = Field(default=0.0, ge=0, le=60)
-    token_s: float = Field(default=0.0, ge=0, le=60)
-    startup_s: float = Field(default=0.0, ge=0, le=600)
+    first_token_s: Number = Field(default=0.0, ge=0, le=60)
+    token_s: Number = Field(default=0.0, ge=0, le=60)
+    startup_s: Number = Field(default=0.0, ge=0, le=600)
 
 
+ENGINES: dict[Task, tuple[str, ...]] = {
+    "text-generation": ("vllm", "torch", "scripted"),
+    "image-classification": ("openvino", "torch", "scripted"),
+}
+EXAMPLES: dict[Task, str] = {"text-generation": "text", "image-classification": "image"}
 Engine = Annotated[VllmEngine | TorchEngine | OpenVinoEngine | ScriptedEngine, Field(discriminator="kind")]
 
 
 class Limits(Strict):
     """What one variant takes on at once, in each ingress."""
 
-    concurrency: int = Field(default=64, ge=1, description="requests at the engine at once")
-    queue: int = Field(default=256, ge=0, description="requests waiting beyond that; more are answered 429")
-    timeout_s: float = Field(default=120.0, gt=0, le=3600, description="from arrival to the last byte")
+    concurrency: Whole = Field(default=64, ge=1, description="requests at the engine at once")
+    queue: Whole = Field(default=256, ge=0, description="requests waiting beyond that; more are answered 429")
+    timeout_s: Number = Field(default=120.0, gt=0, le=3600, description="from arrival to the last byte")
 
 
 class Variant(Strict):
@@ -78,20 +87,31 @@ class Variant(Strict):
     parent: str | None = None
     source: Source | None = None
     engine: Engine
-    weight: float = Field(default=0.0, ge=0, allow_inf_nan=False)
+    weight: Number = Field(default=0.0, ge=0, allow_inf_nan=False)
 
 
 class Model(Strict):
     task: Task
     source: Source
-    seed: int = 0
+    seed: Whole = 0
     limits: Limits = Limits()
     evaluate: tuple[str, ...] = ()
     variants: dict[str, Variant] = Field(min_length=1)
 
     @model_validator(mode="after")
+    def check_evaluate(self) -> Self:
+        known = [name for name in tasks.NAMES if tasks.get(name).kind == EXAMPLES[self.task]]
+        for name in self.evaluate:
+            if name not in known:
+                raise ValueError(f"evaluate names {name!r}, no examples for {self.task}: known are {', '.join(known)}")
+        return self
+
+    @model_validator(mode="after")
     def check_variants(self) -> Self:
         for name, variant in self.variants.items():
+            if variant.engine.kind not in ENGINES[self.task]:
+                fitting = ", ".join(ENGINES[self.task])
+                raise ValueError(f"variant {name!r}: engine {variant.engine.kind!r} does no {self.task}: use {fitting}")
             if variant.parent is not None and variant.parent not in self.variants:
                 known = ", ".join(self.variants)
                 raise ValueError(f"variant {name!r} has the unknown parent {variant.parent!r}: known are {known}")
@@ -104,8 +124,8 @@ class Server(Strict):
     """Where the ingress listens. Anything but loopback has to be asked for."""
 
     host: str = "127.0.0.1"
-    port: int = Field(default=8000, ge=1, le=65535)
-    body_limit_mib: int = Field(default=32, ge=1, le=1024, description="larger request bodies are answered 413")
+    port: Whole = Field(default=8000, ge=1, le=65535)
+    body_limit_mib: Whole = Field(default=32, ge=1, le=1024, description="larger request bodies are answered 413")
 
 
 class Stack(Strict):
@@ -138,15 +158,30 @@ class Stack(Strict):
         ]
 
 
+class Loader(yaml.SafeLoader):
+    """Refuses a key that is given twice, of which YAML's own would keep the last in silence."""
+
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        node = super().compose_mapping_node(anchor)
+        seen = set()
+        for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
+            if key.value in seen:
+                raise yaml.MarkedYAMLError(problem=f"the key {key.value!r} stands twice", problem_mark=key.start_mark)
+            seen.add(key.value)
+        return node
+
+
 def load(path: Path) -> Stack:
     """Read and check a stack file. Raises StackError naming the first wrong field."""
     try:
-        document = yaml.safe_load(path.read_text())
+        document = yaml.load(path.read_text(), Loader)  # noqa: S506  # a SafeLoader
     except FileNotFoundError:
         raise StackError(
             f"there is no file {path}", mend="give the path of a stack file, e.g. deploy/stacks/demo.yaml"
         ) from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except OSError as error:
+        raise StackError(f"{path} cannot be read: {error.strerror}", mend="give the path of a stack file") from None
+    except (yaml.YAMLError, ValueError) as error:
         raise StackError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
     return parse(document)
 

@@ -52,7 +52,7 @@ def test_all_weights_zero(demo: dict[str, Any]) -> None:
     assert "models.smollm2: all weights are zero: give at least one variant a weight above 0" in refused(demo)
 
 
-@pytest.mark.parametrize("weight", [float("nan"), float("inf"), "many", None])
+@pytest.mark.parametrize("weight", [float("nan"), float("inf"), "many", None, True])
 def test_a_weight_that_is_no_number(demo: dict[str, Any], weight: object) -> None:
     variant(demo)["weight"] = weight
     assert refused(demo).startswith("models.smollm2.variants.int8.weight: ")
@@ -66,6 +66,25 @@ def test_an_unknown_parent_lists_the_known(demo: dict[str, Any]) -> None:
 def test_an_unknown_engine_lists_the_known(demo: dict[str, Any]) -> None:
     variant(demo)["engine"]["kind"] = "vlm"
     assert "'vllm', 'torch', 'openvino', 'scripted'" in refused(demo)
+
+
+@pytest.mark.parametrize("name", ["rotten_tomatos", "mnist"])
+def test_a_task_to_evaluate_on_that_is_unknown_or_for_images(demo: dict[str, Any], name: str) -> None:
+    demo["models"]["smollm2"]["evaluate"] = ["r8", name]
+    message = refused(demo)
+    assert message.startswith(f"models.smollm2: evaluate names {name!r}")
+    assert "known are r8, rotten_tomatoes" in message
+
+
+@pytest.mark.parametrize(
+    ("model", "kind", "fitting"),
+    [("smollm2", "openvino", "vllm, torch, scripted"), ("digits", "vllm", "openvino, torch, scripted")],
+)
+def test_an_engine_that_cannot_do_the_task(demo: dict[str, Any], model: str, kind: str, fitting: str) -> None:
+    demo["models"][model]["variants"]["int8"]["engine"] = {"kind": kind}
+    message = refused(demo)
+    assert message.startswith(f"models.{model}: variant 'int8': engine {kind!r} does no ")
+    assert f"use {fitting}" in message
 
 
 def test_a_name_that_is_none(demo: dict[str, Any]) -> None:
@@ -84,3 +103,38 @@ def test_a_missing_file_and_one_that_is_not_yaml(tmp_path: Path) -> None:
     (tmp_path / "bad.yaml").write_text("a: [1, 2")
     with pytest.raises(StackError, match=r"is not YAML: .*line 1"):
         load(tmp_path / "bad.yaml")
+    (tmp_path / "bad.yaml").write_text("since: 2026-13-45")
+    with pytest.raises(StackError, match="is not YAML: month"):
+        load(tmp_path / "bad.yaml")
+
+
+def test_a_folder_is_no_stack_file(tmp_path: Path) -> None:
+    with pytest.raises(StackError, match="cannot be read: Is a directory"):
+        load(tmp_path)
+
+
+def test_a_key_given_twice_is_refused_with_its_line(tmp_path: Path) -> None:
+    text = DEMO.read_text()
+    (tmp_path / "twice.yaml").write_text(text.replace("\n      nf4:\n", "\n      int8:\n"))
+    line = text.split("\n").index("      nf4:") + 1
+    with pytest.raises(StackError, match=rf"the key 'int8' stands twice .*line {line},"):
+        load(tmp_path / "twice.yaml")
+
+
+def test_what_is_shared_by_anchor_may_be_overridden(tmp_path: Path) -> None:
+    text = """
+        schema: 1
+        models:
+          echo: &echo
+            task: text-generation
+            source: {uri: /nowhere, licence: MIT}
+            variants: {baseline: {recipe: {kind: baseline, dtype: float32}, engine: {kind: scripted}, weight: 1}}
+          other: {<<: *echo, seed: 3}
+          third: {seed: 4, <<: *echo}
+    """
+    (tmp_path / "anchors.yaml").write_text(text)
+    assert {name: model.seed for name, model in load(tmp_path / "anchors.yaml").models.items()} == {
+        "echo": 0,
+        "other": 3,
+        "third": 4,
+    }
