@@ -104,12 +104,18 @@ def catalog(as_json: AsJson = False) -> None:
     from serve.making import list_catalog
 
     rows = list_catalog()
-    text = "\n".join(
-        f"{row['model']}@{row['variant']}  {row['artifact_sha256'][:8]}  {row['artifact_bytes'] / 1e6:.1f} MB  "
-        f"bound {row['bound']}  {row['earlier_builds']} earlier  {', '.join(row['licences'])}"
-        for row in rows
-    )
+    text = "\n".join(describe_row(row) for row in rows)
     emit(rows, text or "nothing is built yet: run understudy build", as_json)
+
+
+def describe_row(row: dict[str, Any]) -> str:
+    name = f"{row['model']}@{row['variant']}  {row['artifact_sha256'][:8]}"
+    if row["fault"]:
+        return f"{name}  {row['fault']}"
+    return (
+        f"{name}  {row['artifact_bytes'] / 1e6:.1f} MB  bound {row['bound']}  {row['earlier_builds']} earlier  "
+        f"{', '.join(row['licences'])}"
+    )
 
 
 @app.command()
