@@ -149,8 +149,10 @@ def load(
 
     path = campaign or Path(loadtest.__file__).parent / "campaigns" / "demo.yaml"
     with open_progress() as progress:
-        run(target, read_campaign(path), out, progress)
-    if not records_only:
+        records = run(target, read_campaign(path), out, progress)
+    if records_only:
+        emit({"records": str(records)}, f"records: {records}", as_json)
+    else:
         report(out, as_json)
 
 
