@@ -1,6 +1,7 @@
 """Evaluates a stack's variants, each through the engine that will serve it, and files the cards in the catalog."""
 
 import asyncio
+import json
 import statistics
 import time
 from collections.abc import Sequence
@@ -13,7 +14,7 @@ from serve.engines.launch import launch
 from serve.engines.process import EngineProcess
 from serve.making import build_stack
 from serve.open_inference import HEADER_LENGTH, Tensor, encode_request
-from serve.predict import document, predictor
+from serve.predict import answered, predictor
 from serve.stack import Stack
 from variants import tasks
 from variants.card import Accuracy, Card, Latency
@@ -146,8 +147,7 @@ async def inference_rate(session: aiohttp.ClientSession, url: str, name: str, ar
     before = await computed(session, url, name)
     for _ in range(INFERENCE_ROUNDS):
         for _ in range(BATCHES_A_ROUND):
-            async with session.post(f"{url}/v2/models/{name}/infer", data=body, headers=headers) as answer:
-                await answer.read()
+            await answered(session.post(f"{url}/v2/models/{name}/infer", data=body, headers=headers))
         after = await computed(session, url, name)
         rates.append((after[0] - before[0]) / (after[1] - before[1]) * 1e9)
         before = after
@@ -156,8 +156,8 @@ async def inference_rate(session: aiohttp.ClientSession, url: str, name: str, ar
 
 async def computed(session: aiohttp.ClientSession, url: str, name: str) -> tuple[int, int]:
     """Images computed so far, and the nanoseconds that it took."""
-    async with session.get(f"{url}/v2/models/{name}/stats") as answer:
-        found = (await document(answer))["model_stats"][0]
+    body, _ = await answered(session.get(f"{url}/v2/models/{name}/stats"))
+    found = json.loads(body)["model_stats"][0]
     return found["inference_count"], found["inference_stats"]["compute_infer"]["ns"]
 
 

@@ -4,13 +4,15 @@ Text: one token, greedy, with the same large bias on each label's first token, s
 (Brown et al. 2020, arXiv 2005.14165, section 2.4, for choosing among labels by likelihood). Images: the top label.
 """
 
+import json
 from collections.abc import Awaitable, Callable
-from typing import Any
+from contextlib import AbstractAsyncContextManager
 
 import aiohttp
 
 from serve.open_inference import HEADER_LENGTH, bytes_tensor, encode_request, parse_response
 from variants.errors import EngineError
+from variants.home import home
 from variants.scoring import first_tokens
 from variants.tasks import Example, Task
 
@@ -29,14 +31,14 @@ async def text_predictor(session: aiohttp.ClientSession, url: str, name: str, ta
     encoded = []
     for label in task.labels:
         body = {"model": name, "prompt": label, "add_special_tokens": False}
-        async with session.post(f"{url}/tokenize", json=body) as answer:
-            encoded.append((await document(answer))["tokens"])
+        found, _ = await answered(session.post(f"{url}/tokenize", json=body))
+        encoded.append(json.loads(found)["tokens"])
     bias = {str(token): BIAS for token in first_tokens(encoded, task.labels)}
 
     async def predict(example: Example) -> str:
         body = {"model": name, "prompt": example.input, "max_tokens": 1, "temperature": 0, "logit_bias": bias}
-        async with session.post(f"{url}/v1/completions", json=body) as answer:
-            return str((await document(answer))["choices"][0]["text"])
+        found, _ = await answered(session.post(f"{url}/v1/completions", json=body))
+        return str(json.loads(found)["choices"][0]["text"])
 
     return predict
 
@@ -46,17 +48,22 @@ def image_predictor(session: aiohttp.ClientSession, url: str) -> Predict:
         assert isinstance(example.input, bytes)
         body, length = encode_request([bytes_tensor("image", [example.input])], binary=True)
         headers = {HEADER_LENGTH: str(length), "content-type": "application/octet-stream"}
-        async with session.post(url, data=body, headers=headers) as answer:
-            if answer.status != 200:
-                raise EngineError(f"{url} answered {answer.status}: {(await answer.text())[:200]}")
-            outputs = parse_response(await answer.read(), answer.headers.get(HEADER_LENGTH))
-            return str(outputs["labels"].ravel()[0].decode())
+        outputs = parse_response(*await answered(session.post(url, data=body, headers=headers)))
+        return str(outputs["labels"].ravel()[0].decode())
 
     return predict
 
 
-async def document(answer: aiohttp.ClientResponse) -> dict[str, Any]:
-    """The JSON object of a good answer. Raises EngineError."""
+async def answered(asked: AbstractAsyncContextManager[aiohttp.ClientResponse]) -> tuple[bytes, str | None]:
+    """The body of a good answer, and the length of its JSON head where binary tensors follow one.
+
+    Raises EngineError where the engine refuses, goes away or does not answer.
+    """
+    try:
+        async with asked as answer:
+            body = await answer.read()
+    except (aiohttp.ClientError, TimeoutError) as error:
+        raise EngineError(f"the engine did not answer: {error!r}", mend=f"see its log in {home() / 'logs'}") from error
     if answer.status != 200:
-        raise EngineError(f"{answer.url.path} answered {answer.status}: {(await answer.text())[:200]}")
-    return dict(await answer.json())
+        raise EngineError(f"{answer.url.path} answered {answer.status}: {body[:200].decode(errors='replace')}")
+    return body, answer.headers.get(HEADER_LENGTH)
