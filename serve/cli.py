@@ -75,7 +75,7 @@ def evaluate(
     names: Annotated[list[str] | None, typer.Argument(help="model or model@variant; all if left out")] = None,
     stack: Annotated[Path, typer.Option(help="The stack file.")] = DEMO_STACK,
     examples: Annotated[int | None, typer.Option(min=1, help="Examples a task; all held-out ones if left out.")] = None,
-    again: Annotated[bool, typer.Option(help="Also where a card exists.")] = False,
+    again: Annotated[bool, typer.Option(help="Also where a card of this machine and these versions exists.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Fill the cards of a stack's variants, each through the engine that will serve it."""

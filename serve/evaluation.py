@@ -4,7 +4,7 @@ import asyncio
 import json
 import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
 import aiohttp
@@ -25,7 +25,7 @@ from variants.home import home
 from variants.machine import describe, versions
 from variants.progress import Progress, for_stream
 from variants.store import Artifact
-from variants.tasks import Example
+from variants.tasks import Example, Task
 
 CLIENTS = 8
 LATENCY_EXAMPLES = 100
@@ -36,8 +36,8 @@ INFERENCE_ROUNDS = 15
 
 
 def evaluate_stack(stack: Stack, names: Sequence[str], count: int | None, again: bool) -> list[Card]:
-    """The cards of the named variants (`model` or `model@variant`; all where none is named), measured where they are
-    missing, or `again`. `count` limits the examples of each task. Raises UnknownName, InputError, EngineError."""
+    """The cards of the named variants (`model` or `model@variant`; all where none is named), measured where none will
+    do, or `again`. `count` limits the examples of each task. Raises UnknownName, InputError, EngineError."""
     seats = chosen(stack, names)
     artifacts = build_stack(stack)
     catalog, progress = Catalog(home()), for_stream()
@@ -45,13 +45,36 @@ def evaluate_stack(stack: Stack, names: Sequence[str], count: int | None, again:
     for seat in seats:
         artifact = artifacts[seat]
         known = catalog.model(seat[0]).cards.get(artifact.manifest.digest, ())
-        if known and not again:
-            cards.append(known[-1])
-            continue
-        card = asyncio.run(measure(stack, seat, artifact, count, progress))
-        catalog.add_card(seat[0], card)
+        wanted = {name: len(held_out(task_of(name, progress), count)) for name in stack.models[seat[0]].evaluate}
+        card = None if again else newest_that_will_do(known, wanted)
+        if card is None:
+            card = asyncio.run(measure(stack, seat, artifact, count, progress))
+            catalog.add_card(seat[0], card)
         cards.append(card)
     return cards
+
+
+def newest_that_will_do(cards: Sequence[Card], wanted: Mapping[str, int]) -> Card | None:
+    """The last card that was measured here, with what is installed now, on at least the `wanted` examples a task."""
+    here, now = describe(), versions()
+    for card in reversed(cards):
+        measured = {found.task: found.n for found in card.accuracy}
+        enough = all(measured.get(task, 0) >= count for task, count in wanted.items())
+        if enough and card.hardware == here and card.versions == now:
+            return card
+    return None
+
+
+def task_of(name: str, progress: Progress) -> Task:
+    return tasks.get(name, home(), progress)
+
+
+def held_out(task: Task, count: int | None) -> list[Example]:
+    """The first `count` examples of the test split, or all. Raises InputError where there are fewer."""
+    try:
+        return task.examples("test", count)
+    except ValueError as error:
+        raise InputError(str(error), field="--examples", mend="ask for fewer, or for all by leaving it out") from None
 
 
 def chosen(stack: Stack, names: Sequence[str]) -> list[tuple[str, str]]:
@@ -117,8 +140,8 @@ async def ask(
     accuracies = []
     speed: tuple[Latency, float] | None = None
     for task_name in task_names:
-        task = tasks.get(task_name, home(), progress)
-        examples = task.examples("test", count)
+        task = task_of(task_name, progress)
+        examples = held_out(task, count)
         predict = await predictor(session, url, name, task)
         if speed is None:
             latency = await one_at_a_time(predict, examples)

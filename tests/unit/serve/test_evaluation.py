@@ -1,0 +1,53 @@
+"""Which cards stand in for a measurement: same machine, same versions, at least as many examples."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from serve.evaluation import held_out, newest_that_will_do
+from variants import tasks
+from variants.card import Accuracy, Card
+from variants.errors import InputError
+from variants.machine import describe, versions
+
+
+def card(n: int, **other: Any) -> Card:
+    facts: dict[str, Any] = {
+        "digest": "ab" * 32,
+        "hardware": describe(),
+        "precision": "f32",
+        "versions": versions(),
+        "accuracy": (Accuracy(task="mnist", value=0.9, low=0.8, high=1.0, n=n),),
+        "artifact_bytes": 9,
+        "measured_by": "a test",
+        "created": datetime.now(UTC),
+    }
+    return Card(**facts | other)
+
+
+def test_a_card_of_five_examples_is_no_card_of_a_thousand() -> None:
+    few, many = card(5), card(1000)
+    assert newest_that_will_do([few], {"mnist": 1000}) is None
+    assert newest_that_will_do([many, few], {"mnist": 1000}) is many
+    assert newest_that_will_do([many, few], {"mnist": 5}) is few
+    assert newest_that_will_do([], {"mnist": 5}) is None
+
+
+def test_a_task_that_a_card_does_not_know_is_measured() -> None:
+    assert newest_that_will_do([card(1000)], {"mnist": 1000, "r8": 10}) is None
+
+
+@pytest.mark.parametrize(
+    "other",
+    [{"hardware": describe().model_copy(update={"cores": 4711})}, {"versions": versions() | {"openvino": "2020.1"}}],
+)
+def test_a_card_of_another_machine_or_other_versions_does_not_count(other: dict[str, Any]) -> None:
+    here = card(1000)
+    assert newest_that_will_do([card(1000, **other)], {"mnist": 1000}) is None
+    assert newest_that_will_do([here, card(1000, **other)], {"mnist": 1000}) is here
+
+
+def test_more_examples_than_there_are_is_said_in_one_line() -> None:
+    with pytest.raises(InputError, match="--examples: mnist has 1000 examples in its test split, not 1001"):
+        held_out(tasks.get("mnist"), 1001)
