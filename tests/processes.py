@@ -42,3 +42,4 @@ def server(home: Path, *command: str) -> Iterator[tuple[str, int]]:
                 for child in alive:
                     child.kill()
             assert not alive, f"left running: {alive}"
+        assert process.returncode == 0, (home / "server.log").read_text()[-3000:]

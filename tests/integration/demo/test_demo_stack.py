@@ -1,6 +1,5 @@
 """The demo's own stack with real weights, served as a user serves it, asked by real clients."""
 
-import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -15,6 +14,7 @@ from deploy.prometheus import start_prometheus
 from tests.integration.serve.test_loopback import is_loopback, listeners
 from tests.integration.serve.test_metrics import wait_for
 from tests.processes import ROOT, server
+from tests.programs import need
 from variants import tasks
 from variants.home import home
 from variants.scoring import first_tokens, text_matches
@@ -113,10 +113,8 @@ def test_nothing_listens_beyond_loopback(demo: tuple[str, int]) -> None:
     assert [pair for pair in found if not is_loopback(pair[0])] == []
 
 
-@pytest.mark.skipif(
-    shutil.which("prometheus") is None, reason="prometheus is not installed: apt-get install prometheus"
-)
 def test_prometheus_sees_every_variant(demo: tuple[str, int], tmp_path: Path) -> None:
+    need("prometheus")
     queries = [f'understudy_variant_ready{{model="smollm2",variant="{name}"}} == 1' for name in TEXT]
     queries += [f'understudy_engine_memory_bytes{{model="digits",variant="{name}"}} > 1e6' for name in IMAGE]
     with ExitStack() as children:

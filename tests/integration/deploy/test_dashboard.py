@@ -17,9 +17,9 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from deploy.grafana import variants
 from deploy.prometheus import start_prometheus
-from tests.integration.deploy.programs import need
 from tests.integration.deploy.traffic import MODEL, VARIANTS, send
 from tests.processes import ROOT, server
+from tests.programs import need
 
 pytestmark = pytest.mark.integration
 DOCUMENT: dict[str, Any] = json.loads(variants.PATH.read_text())

@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from deploy.prometheus import ALERTS, FOLDER, configuration
-from tests.integration.deploy.programs import need
+from tests.programs import need
 
 pytestmark = pytest.mark.integration
 CASES = Path(__file__).with_name("alerts_test.yml")

@@ -1,6 +1,5 @@
 """A real Prometheus scrapes the server and answers for what was sent."""
 
-import shutil
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -12,6 +11,7 @@ import pytest
 
 from deploy.prometheus import start_prometheus
 from tests.integration.serve.conftest import Served
+from tests.programs import need
 
 pytestmark = pytest.mark.integration
 QUERIES = (
@@ -25,8 +25,8 @@ QUERIES = (
 )
 
 
-@pytest.mark.skipif(shutil.which("prometheus") is None, reason="prometheus is not installed")
 def test_prometheus_scrapes_the_server(served: Served, tmp_path: Path) -> None:
+    need("prometheus")
     body = {"model": "echo@int8", "prompt": "a b c d e f", "max_tokens": 8, "ignore_eos": True, "stream": True}
     for _ in range(3):
         assert httpx.post(f"{served.url}/v1/completions", json=body).status_code == 200
