@@ -10,7 +10,7 @@ def need(program: str) -> str:
     """Where the program is. Skips, or fails with `UNDERSTUDY_REQUIRE=programs`, where it is not installed."""
     found = shutil.which(program)
     if found is None:
-        reason = f"{program} is not installed: apt-get install prometheus"
+        reason = f"{program} is not installed: apt-get install {program}"
         if "programs" in os.environ.get("UNDERSTUDY_REQUIRE", ""):
             pytest.fail(reason)
         pytest.skip(reason)
