@@ -11,6 +11,7 @@ A stamp with the digest of all inputs makes a second call return at once.
 import argparse
 import hashlib
 import os
+import re
 import subprocess
 import sys
 import venv
@@ -42,6 +43,8 @@ def uv_environment(settings: dict[str, str]) -> dict[str, str]:
         "UV_FIND_LINKS": ",".join(split["find-links"].split()) if "find-links" in split else None,
         "UV_INSECURE_HOST": split.get("trusted-host"),
         "SSL_CERT_FILE": split.get("cert"),
+        "SSL_CLIENT_CERT": split.get("client-cert"),
+        "ALL_PROXY": split.get("proxy"),
         "UV_HTTP_TIMEOUT": split.get("default-timeout") or split.get("timeout"),
         # As pip does: the best version from any of the user's indexes, not the first index that knows the name.
         "UV_INDEX_STRATEGY": "unsafe-best-match",
@@ -50,18 +53,42 @@ def uv_environment(settings: dict[str, str]) -> dict[str, str]:
     return given | dict(os.environ)
 
 
+def uv_options(settings: dict[str, str]) -> list[str]:
+    """pip's settings that uv knows only as options."""
+    return ["--no-index"] if settings.get("no-index", "").lower() in ("1", "true", "t", "yes", "y", "on") else []
+
+
+def run_aloud(command: list[str | Path], environment: dict[str, str]) -> tuple[int, str]:
+    """Run it, showing what it writes to standard error; gives its exit status and that text."""
+    said = []
+    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True, errors="replace") as process:
+        assert process.stderr is not None
+        for line in process.stderr:
+            sys.stderr.write(line)
+            said.append(line)
+    return process.returncode, "".join(said)
+
+
+def lacks_torch(said: str) -> bool:
+    """Whether uv failed because no index holds the torch that is locked, and for no other reason."""
+    return "No solution found" in said and re.search(r"\btorch(vision|audio)?\b", said) is not None
+
+
 def install(python: Path, extra: str) -> None:
     subprocess.run([python, "-m", "pip", "install", "--quiet", UV], check=True)
-    environment = uv_environment(pip_settings(python))
+    settings = pip_settings(python)
+    environment = uv_environment(settings)
     command: list[str | Path] = [
         python, "-m", "uv", "pip", "install", "--python", python, "--compile-bytecode",
         "--editable", f"{ROOT}[{extra},dev]",
         "--constraint", LOCKS / f"{extra}.txt",
         "--override", LOCKS / f"overrides-{extra}.txt",
+        *uv_options(settings),
     ]  # fmt: skip
-    if subprocess.run(command, env=environment).returncode == 0:
+    status, said = run_aloud(command, environment)
+    if status == 0:
         return
-    if extra != "cpu":
+    if extra != "cpu" or uv_options(settings) or not lacks_torch(said):
         raise SystemExit("the environment could not be installed: see uv's message above")
     print("torch's CPU build did not resolve from your indexes: trying PyTorch's own CPU index", file=sys.stderr)
     if subprocess.run([*command, "--torch-backend", "cpu"], env=environment).returncode != 0:
