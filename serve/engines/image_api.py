@@ -17,8 +17,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from serve.engines.server import health, refusals
-from serve.errors import open_inference_body
+from serve.engines.server import health, refusals, unless_gone
+from serve.errors import CLIENT_WENT_AWAY, open_inference_body
 from serve.open_inference import (
     HEADER_LENGTH,
     InferRequest,
@@ -111,7 +111,12 @@ class ImageApi:
         body = await request.body()
         header_length = request.headers.get(HEADER_LENGTH)
         loop = asyncio.get_running_loop()
-        answer, length = await loop.run_in_executor(self.worker, self.answer, body, header_length)
+        # A job that has not begun is taken out of the worker's queue when its client leaves.
+        work = loop.run_in_executor(self.worker, self.answer, body, header_length)
+        found = await unless_gone(request.receive, work)
+        if found is None:
+            return Response(status_code=CLIENT_WENT_AWAY)
+        answer, length = found
         if length is None:
             return Response(answer, media_type="application/json")
         return Response(answer, media_type="application/octet-stream", headers={HEADER_LENGTH: str(length)})

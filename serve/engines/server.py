@@ -15,7 +15,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import AsyncGenerator, Callable, Coroutine
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
 from contextlib import aclosing
 from pathlib import Path
 from typing import Any, TypeVar
@@ -106,7 +106,7 @@ def health() -> Route:
     return Route("/health", answer)
 
 
-async def unless_gone(receive: Receive, work: Coroutine[Any, Any, T]) -> T | None:
+async def unless_gone(receive: Receive, work: Awaitable[T]) -> T | None:
     """The result of `work`, or None, with `work` cancelled, when the client disconnects first.
 
     Call it once the whole body was read: what `receive` brings next can only be the disconnect."""
