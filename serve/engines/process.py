@@ -17,6 +17,7 @@ from variants.errors import EngineError
 
 START_LIMIT_S = 600.0
 STOP_LIMIT_S = 15.0
+HEALTH_LIMIT_S = 10.0
 POLL_S = 0.1
 
 
@@ -39,7 +40,7 @@ def tree_pss(pid: int) -> int:
 
 
 class EngineProcess:
-    """One engine on a loopback port. What it prints goes to `log`."""
+    """One engine on a loopback port. What it prints goes to `log`; what its predecessor printed is kept beside it."""
 
     def __init__(self, name: str, launch: Launch, log: Path) -> None:
         self.name, self.launch, self.log = name, launch, log
@@ -53,6 +54,8 @@ class EngineProcess:
         self.url = f"http://127.0.0.1:{port}"
         command = [part.replace("{port}", str(port)) for part in self.launch.command]
         self.log.parent.mkdir(parents=True, exist_ok=True)
+        if self.log.exists():  # an engine that is started again: why the last one ended stands there
+            self.log.replace(self.log.with_name(f"{self.log.name}.previous"))
         with self.log.open("wb") as log:
             self.process = await asyncio.create_subprocess_exec(
                 sys.executable, "-m", "serve.engines.tether", *command,
@@ -80,6 +83,22 @@ class EngineProcess:
                             return
                 await asyncio.sleep(POLL_S)
 
+    async def check_answers(self) -> None:
+        """Raises EngineError if the process is gone, or lives but does not say in time that it is healthy."""
+        self.check()
+        try:
+            async with (
+                aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=HEALTH_LIMIT_S)) as session,
+                session.get(f"{self.url}/health") as answer,
+            ):
+                found = "" if answer.status == 200 else f"/health answers {answer.status}"
+        except TimeoutError:
+            found = f"/health did not answer within {HEALTH_LIMIT_S:g} s"
+        except aiohttp.ClientError as error:
+            found = f"/health: {error}"
+        if found:
+            raise EngineError(f"the engine of {self.name} lives but is not healthy: {found}", mend=f"see {self.log}")
+
     def check(self) -> None:
         """Raises EngineError if the process is gone."""
         if self.process is None or self.process.returncode is not None:
@@ -101,11 +120,13 @@ class EngineProcess:
 
     async def stop(self) -> None:
         """End it and everything below it: politely, then not."""
-        if self.process is None or self.process.returncode is not None:
+        if self.process is None:
             return
-        self.process.send_signal(signal.SIGTERM)
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self.process.wait(), STOP_LIMIT_S)
+        if self.process.returncode is None:
+            self.process.send_signal(signal.SIGTERM)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self.process.wait(), STOP_LIMIT_S)
+        # Where the engine itself is gone, its children may live on: they share its process group.
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
         await self.process.wait()
