@@ -9,6 +9,8 @@ import io
 import logging
 import os
 import shutil
+import signal
+import socket
 import tempfile
 import threading
 import urllib.request
@@ -24,8 +26,8 @@ from serve.fleet import Describe, Endpoint, Fleet
 from serve.host import Host
 from serve.ingress import build_ingress
 from serve.loopback import ray_environment
-from serve.stack import Stack
-from variants.errors import EngineError
+from serve.stack import Server, Stack
+from variants.errors import EngineError, StackError
 from variants.home import home
 from variants.progress import Progress
 from variants.store import Artifact
@@ -87,13 +89,15 @@ class Cluster:
     def __init__(self, stack: Stack, artifacts: Artifacts) -> None:
         self.stack, self.artifacts = stack, artifacts
         self.url = f"http://{stack.server.host}:{stack.server.port}"
-        self.folder = Path(tempfile.mkdtemp(prefix="understudy-"))
 
     def __enter__(self) -> "Cluster":
-        os.environ |= ray_environment(self.folder, [free_port() for _ in range(3)])
-        metrics = self.folder / "metrics"
-        metrics.mkdir()
+        """Raises StackError where the port is taken, EngineError where Ray Serve does not start."""
+        check_free(self.stack.server)
+        self.folder = Path(tempfile.mkdtemp(prefix="understudy-"))
         try:
+            os.environ |= ray_environment(self.folder, [free_port() for _ in range(3)])
+            metrics = self.folder / "metrics"
+            metrics.mkdir()
             self.start(metrics)
         except BaseException:
             self.__exit__()
@@ -104,6 +108,9 @@ class Cluster:
         import ray
         from ray import serve as ray_serve
 
+        on_sigterm = signal.getsignal(signal.SIGTERM)
+        # Inherited by Ray's processes: a closed terminal tells the whole group, but ending them in order is ours to do.
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
         ray.init(
             address="local",
             include_dashboard=False,
@@ -113,13 +120,19 @@ class Cluster:
             _temp_dir=str(self.folder),
             runtime_env={"worker_process_setup_hook": "serve.loopback.on_worker_start"},
         )
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
+        signal.signal(signal.SIGTERM, on_sigterm)  # Ray has put `sys.exit` in its place
         logging.getLogger("ray.serve").setLevel(logging.WARNING)
-        ray_serve.start(http_options={"host": self.stack.server.host, "port": self.stack.server.port})
         application = build_application(self.stack, self.artifacts, metrics)
-        ray_serve.run_many(
-            [ray_serve.RunTarget(application, name=APPLICATION, route_prefix="/")],
-            wait_for_applications_running=False,
-        )
+        try:
+            ray_serve.start(http_options={"host": self.stack.server.host, "port": self.stack.server.port})
+            ray_serve.run_many(
+                [ray_serve.RunTarget(application, name=APPLICATION, route_prefix="/")],
+                wait_for_applications_running=False,
+            )
+        except ray.exceptions.RayError as error:
+            said = next((line for line in reversed(str(error).splitlines()) if line.strip()), repr(error))
+            raise EngineError(f"Ray Serve did not start: {said.strip()}") from error
 
     def __exit__(self, *_: object) -> None:
         import ray
@@ -158,6 +171,21 @@ class Cluster:
                 return bool(answer.status == 200)
         except OSError:
             return False
+
+
+def check_free(server: Server) -> None:
+    """Raises StackError where the server could not listen."""
+    family = socket.AF_INET6 if ":" in server.host else socket.AF_INET
+    with socket.socket(family) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((server.host, server.port))
+        except OSError as error:
+            raise StackError(
+                f"cannot listen on {server.host}:{server.port}: {error.strerror}",
+                field="server.port",
+                mend="end what listens there, or give another with --port",
+            ) from None
 
 
 def explain(application: Any) -> str:

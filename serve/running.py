@@ -11,10 +11,12 @@ from variants.progress import for_stream
 
 
 def serve_until_stopped(stack: Stack, artifacts: Artifacts, as_json: bool) -> None:
-    """Serve until SIGINT or SIGTERM, then end everything that was started."""
+    """Serve until SIGINT, SIGTERM or a closed terminal, then end everything that was started. Raises StackError,
+    EngineError."""
     stop = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stop.set())
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:  # nohup's wish is kept
+            signal.signal(number, lambda *_: stop.set())
     with Cluster(stack, artifacts) as cluster:
         if not cluster.wait_until_ready(stop, for_stream()):
             return
