@@ -7,6 +7,7 @@ server where it is installed. Peak memory is the highest sum of PSS over all pro
 import argparse
 import json
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -16,7 +17,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from deploy.prometheus import start_prometheus
+from deploy.prometheus import end_politely, start_prometheus
 from serve.engines.process import free_port, tree_pss
 from variants.errors import EngineError, UnderstudyError
 
@@ -77,6 +78,22 @@ def run(children: ExitStack, *arguments: str) -> None:
         raise EngineError(f"`understudy {' '.join(arguments)}` ended with code {process.returncode}")
 
 
+def interrupt_on_signals() -> None:
+    """SIGINT, SIGTERM and a closed terminal raise KeyboardInterrupt, once: what follows must not disturb the ending,
+    which has its own limits."""
+    numbers = [signal.SIGINT, signal.SIGTERM]
+    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # nohup's wish is kept
+        numbers.append(signal.SIGHUP)
+
+    def interrupt(*_: object) -> None:
+        for number in numbers:
+            signal.signal(number, signal.SIG_IGN)
+        raise KeyboardInterrupt
+
+    for number in numbers:
+        signal.signal(number, interrupt)
+
+
 def start(children: ExitStack, command: list[str], **options: object) -> subprocess.Popen[str]:
     """A child in a session of its own, so that Ctrl-C reaches this process alone, which then ends the child."""
     process = subprocess.Popen(command, cwd=ROOT, text=True, start_new_session=True, **options)  # type: ignore[call-overload]
@@ -85,23 +102,22 @@ def start(children: ExitStack, command: list[str], **options: object) -> subproc
 
 
 def end(process: subprocess.Popen[str]) -> None:
-    if process.poll() is None:
-        process.send_signal(signal.SIGINT)
-        try:
-            process.wait(STOP_LIMIT_S)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+    end_politely(process, signal.SIGINT, STOP_LIMIT_S)
 
 
-def start_server(children: ExitStack, stack: Path, port: int) -> str:
-    """Start the server and wait until every variant is ready; gives its URL."""
+def start_server(children: ExitStack, stack: Path, port: int, limit_s: float = READY_LIMIT_S) -> str:
+    """Start the server and wait until every variant is ready; gives its URL. Raises EngineError."""
     server = start(children, understudy("serve", str(stack), "--port", str(port), "--json"), stdout=subprocess.PIPE)
     assert server.stdout is not None
-    line = server.stdout.readline()
+    if not select.select([server.stdout], [], [], limit_s)[0]:
+        raise EngineError(f"the server was not ready after {limit_s:g} s")
+    line = server.stdout.readline()  # one write, so it comes whole
     if not line:
         raise EngineError(f"the server ended with code {server.wait()} before it was ready")
-    return str(json.loads(line)["url"])
+    try:
+        return str(json.loads(line)["url"])
+    except ValueError:
+        raise EngineError(f"the server's first line is not its JSON: {line.strip()}") from None
 
 
 def demo(stack: Path, campaign: Path, out: Path) -> None:
@@ -145,7 +161,7 @@ def main() -> None:
     parser.add_argument("--campaign", type=Path, default=ROOT / "loadtest" / "campaigns" / "demo.yaml")
     parser.add_argument("--out", type=Path, default=ROOT / "out" / "demo")
     given = parser.parse_args()
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    interrupt_on_signals()
     try:
         demo(given.stack.resolve(), given.campaign.resolve(), given.out.resolve())
     except UnderstudyError as error:

@@ -5,13 +5,12 @@ Serves one variant, routed and counted as any, finds the engine's own port in th
 compares within one run, as ratios.
 """
 
-import subprocess
 import sys
 from contextlib import ExitStack
 
 import psutil
 
-from deploy.demo import ROOT, start_server
+from deploy.demo import ROOT, interrupt_on_signals, start, start_server
 from serve.engines.process import free_port
 from variants.errors import EngineError
 
@@ -28,6 +27,7 @@ def engine_port(root: int) -> int:
 
 
 def main() -> None:
+    interrupt_on_signals()
     port = free_port()
     with ExitStack() as children:
         start_server(children, ROOT / "deploy" / "stacks" / "ways-out.yaml", port)
@@ -36,8 +36,12 @@ def main() -> None:
             sys.executable, "-m", "loadtest.peers.ways_out", "--rounds", "3", "--attach", str(server),
             "--bare", f"{engine_port(server)}:{VARIANT}", "--way", f"understudy={port}:{MODEL}",
         ]  # fmt: skip
-        raise SystemExit(subprocess.run(command).returncode)
+        raise SystemExit(start(children, command).wait())
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except KeyboardInterrupt:
+        print("ways-out: interrupted; everything it started has been ended", file=sys.stderr)
+        sys.exit(130)

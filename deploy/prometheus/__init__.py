@@ -4,11 +4,13 @@
 tests, the scrape interval are replaced. It notifies nobody: alerts show on Prometheus' own page.
 """
 
+import os
 import shutil
+import signal
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import yaml
 
@@ -16,6 +18,7 @@ from serve.engines.process import free_port
 
 FOLDER = Path(__file__).resolve().parent
 ALERTS = FOLDER / "alerts.yml"
+STOP_LIMIT_S = 30.0
 
 
 class Keeper(Protocol):
@@ -51,10 +54,17 @@ def start_prometheus(children: Keeper, url: str, folder: Path, scrape_interval: 
             ],
             stdout=log, stderr=log, start_new_session=True,
         )  # fmt: skip
-    children.callback(stop, process)
+    children.callback(end_politely, process, signal.SIGTERM, STOP_LIMIT_S)
     return f"http://{address}"
 
 
-def stop(process: subprocess.Popen[bytes]) -> None:
-    process.terminate()
-    process.wait(30)
+def end_politely(process: subprocess.Popen[Any], number: signal.Signals, limit_s: float) -> None:
+    """End a child that leads a session of its own by a signal; after `limit_s` seconds by SIGKILL, its group too."""
+    if process.poll() is not None:
+        return
+    process.send_signal(number)
+    try:
+        process.wait(limit_s)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
