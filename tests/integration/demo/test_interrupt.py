@@ -1,4 +1,4 @@
-"""Ctrl-C in the middle of a demo ends everything that it started."""
+"""Ctrl-C in the middle of a demo ends everything that it started, and so do SIGTERM and a closed terminal."""
 
 import os
 import signal
@@ -26,7 +26,8 @@ def digits_only(tmp_path: Path) -> Path:
     return path
 
 
-def test_ctrl_c_leaves_nothing_behind(digits_only: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_leaves_nothing_behind(number: signal.Signals, digits_only: Path, tmp_path: Path) -> None:
     log = tmp_path / "log"
     with log.open("w") as out:
         process = subprocess.Popen(
@@ -41,7 +42,9 @@ def test_ctrl_c_leaves_nothing_behind(digits_only: Path, tmp_path: Path) -> None
     time.sleep(3)
     children = psutil.Process(process.pid).children(recursive=True)
     assert len(children) > 5
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
+    time.sleep(0.5)
+    process.send_signal(number)  # an impatient second one disturbs nothing
     assert process.wait(90) == 130
     _, alive = psutil.wait_procs(children, timeout=20)
     for child in alive:
