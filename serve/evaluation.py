@@ -31,8 +31,8 @@ CLIENTS = 8
 LATENCY_EXAMPLES = 100
 WARM_UP_EXAMPLES = 16
 BATCH = 8
-BATCHES_A_ROUND = 10
-INFERENCE_ROUNDS = 15
+BATCHES_A_ROUND = 20
+INFERENCE_ROUNDS = 50
 
 
 def evaluate_stack(stack: Stack, names: Sequence[str], count: int | None, again: bool) -> list[Card]:
