@@ -17,9 +17,10 @@ from serve.open_inference import HEADER_LENGTH, parse_response
 from serve.relay import Call, Receive, Relay, Scope, Send
 from serve.router import Target
 from variants.errors import InputError, UnderstudyError, UnknownName
+from variants.machine import versions
 from variants.scoring import label_matches
 
-SERVER = {"name": "understudy", "version": "0.1.0", "extensions": ["binary_tensor_data"]}
+SERVER = {"name": "understudy", "version": versions(["understudy"])["understudy"], "extensions": ["binary_tensor_data"]}
 PASSED_IN = ("content-type", HEADER_LENGTH)
 
 
