@@ -36,7 +36,7 @@ _TEXT, _IMAGE = "text-generation", "image-classification"
 
 _METHODS: dict[tuple[str, str], Method] = {
     (_TEXT, "baseline"): Method("huggingface-causal", 1, "causal:baseline"),
-    (_TEXT, "quantize w8a8"): Method("llmcompressor-w8a8", 1, "compressed:w8a8"),
+    (_TEXT, "quantize w8a8"): Method("llmcompressor-w8a8", 2, "compressed:w8a8"),
     (_TEXT, "quantize nf4"): Method("bitsandbytes-nf4", 2, "nf4:nf4"),
     (_IMAGE, "baseline"): Method("openvino-f32", 1, "classifier:baseline"),
     (_IMAGE, "train"): Method("finetune", 1, "finetune:train"),

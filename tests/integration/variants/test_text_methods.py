@@ -11,6 +11,8 @@ from variants.catalog import Catalog
 from variants.errors import SourceError
 from variants.files import hash_folder
 from variants.methods import find
+from variants.methods.causal import load
+from variants.methods.compressed import part_head
 from variants.recipe import parse_recipe
 from variants.source import Source
 from variants.store import Artifact, Store
@@ -63,6 +65,18 @@ def test_the_baseline_is_the_source_in_bfloat16(built: dict[str, Artifact], tiny
     assert {"torch", "transformers"} <= set(manifest.versions)
 
 
+def test_a_head_that_is_the_embedding_is_parted_from_it(tiny_llama: Path) -> None:
+    import torch
+
+    model, _ = load(tiny_llama, "bfloat16")
+    model.config.tie_word_embeddings = True
+    model.lm_head.weight = model.model.embed_tokens.weight
+    part_head(model)
+    assert model.config.tie_word_embeddings is False
+    assert torch.equal(model.lm_head.weight, model.model.embed_tokens.weight)
+    assert model.lm_head.weight.data_ptr() != model.model.embed_tokens.weight.data_ptr()
+
+
 @pytest.mark.parametrize("variant", ["int8", "gptq"])
 def test_w8a8_is_int8_in_the_file_and_close_to_its_parent(built: dict[str, Artifact], variant: str) -> None:
     import torch
@@ -72,11 +86,13 @@ def test_w8a8_is_int8_in_the_file_and_close_to_its_parent(built: dict[str, Artif
         weight = file.get_tensor("model.layers.0.mlp.up_proj.weight")
         scale = file.get_tensor("model.layers.0.mlp.up_proj.weight_scale")
         head = file.get_tensor("lm_head.weight")
+        embedding = file.get_tensor("model.embed_tokens.weight")
     assert (weight.dtype, tuple(weight.shape)) == (torch.int8, (128, 64))
     assert tuple(scale.shape) == (128, 1)
-    assert head.dtype == torch.bfloat16
+    assert (head.dtype, embedding.dtype) == (torch.int8, torch.bfloat16)
     config = json.loads((built[variant].model_path / "config.json").read_text())["quantization_config"]
-    assert (config["quant_method"], config["ignore"]) == ("compressed-tensors", ["lm_head"])
+    assert (config["quant_method"], config["ignore"]) == ("compressed-tensors", [])
+    assert config["config_groups"]["group_0"]["targets"] == ["Linear", "re:.*lm_head"]
     if variant == "int8":
         with safe_open(built["baseline"].model_path / "model.safetensors", "pt") as file:
             parent = file.get_tensor("model.layers.0.mlp.up_proj.weight").float()
