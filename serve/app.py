@@ -1,4 +1,4 @@
-"""The only wiring: a stack becomes one Ray Serve application on a Ray of its own.
+"""The only wiring: a stack becomes Ray Serve applications on a Ray of its own.
 
 Nothing of another Ray on the machine is touched: ports are free ones, files lie in a folder of this run, and leaving
 the `Cluster` ends just what entering it began. Ray reads its settings when it is imported, so it is imported here,
@@ -21,90 +21,112 @@ from typing import Any
 
 from starlette.applications import Starlette
 
+from serve.conductor import Conductor
 from serve.engines.process import free_port
-from serve.fleet import Describe, Endpoint, Fleet
-from serve.host import Host
+from serve.fleet import Fleet
 from serve.ingress import build_ingress
+from serve.live import Live, LiveVariant, live_of
 from serve.loopback import ray_environment
+from serve.seat import Describe
 from serve.stack import Server, Stack
+from serve.stage import Handles, engine_target, explain
+from serve.watch import Report
 from variants.errors import EngineError, StackError
 from variants.home import home
 from variants.progress import Progress
 from variants.store import Artifact
 
-APPLICATION = "understudy"
+INGRESS, CONDUCTOR = "ingress", "conductor"
 Artifacts = Mapping[tuple[str, str], Artifact]
+
+
+class ConductorHandle:
+    """The conductor as an ingress reaches it. Its errors come as they were raised there."""
+
+    def __init__(self) -> None:
+        self.handles = Handles()
+
+    async def ask(self, method: str, *arguments: Any) -> Any:
+        import ray
+
+        handle = await self.handles.of(CONDUCTOR)
+        try:
+            return await getattr(handle, method).remote(*arguments)
+        except ray.exceptions.RayTaskError as error:
+            raise error.cause from None
+
+    async def tell(self, report: Report) -> Live | None:
+        found: Live | None = await self.ask("tell", report)
+        return found
+
+    async def propose(self, document: dict[str, Any]) -> dict[str, Any]:
+        return dict(await self.ask("propose", document))
+
+    async def state(self) -> dict[str, Any]:
+        return dict(await self.ask("state"))
+
+    async def cancel(self) -> dict[str, Any]:
+        return dict(await self.ask("cancel"))
 
 
 class Ingress:
     """The deployment that clients reach: holds the router, relays to the engines."""
 
-    def __init__(self, stack: Stack, artifacts: Artifacts, hosts: Mapping[tuple[str, str], Any]) -> None:
-        describes = {seat: describe_by(handle) for seat, handle in hosts.items()}
-        self.fleet = Fleet(stack, {seat: found.manifest for seat, found in artifacts.items()}, describes)
-        self.server = stack.server
+    def __init__(self, live: Live) -> None:
+        handles = Handles()
+
+        def describe_for(variant: LiveVariant) -> Describe:
+            return lambda: handles.describe(variant.engine.application, variant.adapter)
+
+        self.fleet = Fleet(live, describe_for)
 
     def __serve_build_asgi_app__(self) -> Starlette:
-        return build_ingress(self.fleet, self.server)
+        return build_ingress(self.fleet, self.fleet.live.stack.server, ConductorHandle())
 
 
-def describe_by(handle: Any) -> Describe:
-    async def describe() -> Endpoint:
-        return Endpoint(*await handle.describe.remote())
-
-    return describe
-
-
-def build_application(stack: Stack, artifacts: Artifacts, metrics: Path) -> Any:
-    """The Serve application: the ingress over one deployment a variant. `metrics` is where its processes count."""
+def targets_of(live: Live, folder: Path) -> list[Any]:
+    """What Ray Serve is to run: an application an engine, the conductor, and the ingress, which alone has a route.
+    `folder` is this run's: its ingresses count below `metrics`."""
     from ray import serve as ray_serve
 
-    hosts = {}
-    for (model, variant), artifact in artifacts.items():
-        name = f"{model}@{variant}"
-        host = ray_serve.deployment(
-            name=name,
-            ray_actor_options={"num_cpus": 0},
-            health_check_period_s=2,
-            graceful_shutdown_timeout_s=20,
-            max_constructor_retry_count=2,
-        )(Host)
-        engine = stack.models[model].variants[variant].engine
-        hosts[model, variant] = host.bind(name, engine, str(artifact.path), artifact.manifest)
+    conductor = ray_serve.deployment(name="conductor", ray_actor_options={"num_cpus": 0})(Conductor)
     ingress = ray_serve.deployment(
         name="ingress",
-        max_ongoing_requests=100_000,  # the stack's own limits rule: see serve.fleet
+        max_ongoing_requests=100_000,  # the stack's own limits rule: see serve.seat
         graceful_shutdown_timeout_s=5,
         ray_actor_options={
             "num_cpus": 0,
-            "runtime_env": {"env_vars": {"PROMETHEUS_MULTIPROC_DIR": str(metrics)}},
+            "runtime_env": {"env_vars": {"PROMETHEUS_MULTIPROC_DIR": str(folder / "metrics")}},
         },
     )(ray_serve.ingress()(Ingress))
-    return ingress.bind(stack, artifacts, hosts)
+    return [
+        *map(engine_target, live.engines.values()),
+        ray_serve.RunTarget(conductor.bind(live, str(folder)), name=CONDUCTOR, route_prefix=None),
+        ray_serve.RunTarget(ingress.bind(live), name=INGRESS, route_prefix="/"),
+    ]
 
 
 class Cluster:
     """A stack being served: enter to start, leave to stop. `url` is where it answers."""
 
     def __init__(self, stack: Stack, artifacts: Artifacts) -> None:
-        self.stack, self.artifacts = stack, artifacts
+        self.live = live_of(stack, artifacts)
         self.url = f"http://{stack.server.host}:{stack.server.port}"
 
     def __enter__(self) -> "Cluster":
         """Raises StackError where the port is taken, EngineError where Ray Serve does not start."""
-        check_free(self.stack.server)
+        check_free(self.live.stack.server)
         self.folder = Path(tempfile.mkdtemp(prefix="understudy-"))
         try:
             os.environ |= ray_environment(self.folder, [free_port() for _ in range(3)])
-            metrics = self.folder / "metrics"
-            metrics.mkdir()
-            self.start(metrics)
+            (self.folder / "metrics").mkdir()
+            self.start()
         except BaseException:
             self.__exit__()
             raise
         return self
 
-    def start(self, metrics: Path) -> None:
+    def start(self) -> None:
         import ray
         from ray import serve as ray_serve
 
@@ -123,13 +145,10 @@ class Cluster:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
         signal.signal(signal.SIGTERM, on_sigterm)  # Ray has put `sys.exit` in its place
         logging.getLogger("ray.serve").setLevel(logging.WARNING)
-        application = build_application(self.stack, self.artifacts, metrics)
+        server = self.live.stack.server
         try:
-            ray_serve.start(http_options={"host": self.stack.server.host, "port": self.stack.server.port})
-            ray_serve.run_many(
-                [ray_serve.RunTarget(application, name=APPLICATION, route_prefix="/")],
-                wait_for_applications_running=False,
-            )
+            ray_serve.start(http_options={"host": server.host, "port": server.port})
+            ray_serve.run_many(targets_of(self.live, self.folder), wait_for_applications_running=False)
         except ray.exceptions.RayError as error:
             said = next((line for line in reversed(str(error).splitlines()) if line.strip()), repr(error))
             raise EngineError(f"Ray Serve did not start: {said.strip()}") from error
@@ -150,17 +169,19 @@ class Cluster:
         """Wait until every variant answers; False when `stop` was set before. Raises EngineError."""
         from ray import serve as ray_serve
 
-        with progress.step("starting engines", total=len(self.artifacts)) as step:
+        engines = self.live.engines
+        with progress.step("starting engines", total=len(engines)) as step:
             while not stop.wait(0.5):
-                application = ray_serve.status().applications.get(APPLICATION)
-                if application is None:
-                    continue
-                states = {name: found.status.value for name, found in application.deployments.items()}
-                up = sum(state == "HEALTHY" for name, state in states.items() if name != "ingress")
-                step.to(up)
-                if application.status.value == "DEPLOY_FAILED":
-                    raise EngineError(explain(application), mend=f"see the logs in {home() / 'logs'}")
-                if application.status.value == "RUNNING" and self.answers():
+                applications = ray_serve.status().applications
+                states = {name: found.status.value for name, found in applications.items()}
+                failed = [name for name, state in states.items() if state == "DEPLOY_FAILED"]
+                if failed:
+                    raise EngineError(
+                        explain(failed[0], applications[failed[0]]), mend=f"see the logs in {home() / 'logs'}"
+                    )
+                step.to(sum(states.get(name) == "RUNNING" for name in engines))
+                names = [*engines, CONDUCTOR, INGRESS]
+                if all(states.get(name) == "RUNNING" for name in names) and self.answers():
                     return True
         return False
 
@@ -186,12 +207,3 @@ def check_free(server: Server) -> None:
                 field="server.port",
                 mend="end what listens there, or give another with --port",
             ) from None
-
-
-def explain(application: Any) -> str:
-    """Why an application could not be deployed, in the words of the first deployment that failed."""
-    for name, found in application.deployments.items():
-        if found.status.value in ("UNHEALTHY", "DEPLOY_FAILED"):
-            lines = [line for line in found.message.splitlines() if line.strip()]
-            return f"{name} could not be started: {lines[-1] if lines else found.status.value}"
-    return f"the application could not be started: {application.message}"

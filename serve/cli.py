@@ -2,8 +2,8 @@
 `understudy --help` answers at once.
 
 Exit codes: 0 done; 1 a defect of ours; 2 what was given is wrong; 3 bytes are not what their hash says; 4 something is
-not installed; 5 an engine or the server failed; 130 interrupted. Every command has `--json`: one document on standard
-output, everything meant for people on standard error.
+not installed; 5 an engine or the server failed; 6 what is live does not allow it; 130 interrupted. Every command has
+`--json`: one document on standard output, everything meant for people on standard error.
 """
 
 import json
@@ -133,9 +133,30 @@ def serve(
     serve_until_stopped(loaded, build_stack(loaded), as_json)
 
 
+Target = Annotated[str, typer.Option(help="Address of the server.")]
+
+
+@app.command()
+def apply(
+    stack: StackFile,
+    target: Target = "http://127.0.0.1:8000",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would change, and change nothing.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Also take away what clients have named lately.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Have a running server serve another stack, without a failed request. Builds what is missing first.
+
+    Of `server:` only `memory_mib` is followed; where it listens stays as it was started."""
+    from serve.applying import apply_stack, describe
+    from serve.stack import load
+
+    answer = apply_stack(load(stack), target, dry_run, force)
+    emit(answer, describe(answer), as_json)
+
+
 @app.command()
 def load(
-    target: Annotated[str, typer.Option(help="Address of the server.")] = "http://127.0.0.1:8000",
+    target: Target = "http://127.0.0.1:8000",
     campaign: Annotated[Path | None, typer.Option(help="The campaign file; the demo's if left out.")] = None,
     out: Annotated[Path, typer.Option(help="Folder for the records.")] = Path("out/load"),
     records_only: Annotated[bool, typer.Option(help="Leave the summary to `understudy report`.")] = False,

@@ -4,6 +4,7 @@ What only a server can run into is defined here; everything else comes from the 
 
     UnderstudyError
     ├── TooLarge       the body is above the stack's limit   413
+    ├── Conflict       what is live does not allow it        409, exit 6
     ├── Overloaded     concurrency and queue are full        429, Retry-After
     ├── NotReady       no variant that may answer is up      503, Retry-After
     └── TimedOut       the stack's timeout has passed        504
@@ -17,6 +18,11 @@ from variants.errors import EngineError, InputError, UnderstudyError, UnknownNam
 
 class TooLarge(UnderstudyError):
     code = "body_too_large"
+
+
+class Conflict(UnderstudyError):
+    code = "conflict"
+    exit_code = 6
 
 
 class Overloaded(UnderstudyError):
@@ -34,6 +40,7 @@ class TimedOut(UnderstudyError):
 STATUS: Mapping[type[UnderstudyError], int] = {
     UnknownName: 404,
     InputError: 400,
+    Conflict: 409,
     TooLarge: 413,
     Overloaded: 429,
     NotReady: 503,

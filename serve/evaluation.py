@@ -10,8 +10,10 @@ from datetime import UTC, datetime
 import aiohttp
 import numpy as np
 
+from serve.engines.adapters import load_adapter
 from serve.engines.launch import launch
 from serve.engines.process import EngineProcess
+from serve.live import LiveVariant, live_of
 from serve.making import build_stack
 from serve.open_inference import HEADER_LENGTH, Tensor, encode_request
 from serve.predict import answered, predictor
@@ -23,8 +25,8 @@ from variants.errors import InputError, UnknownName
 from variants.evaluate import Predict, accuracy, evaluate
 from variants.home import home
 from variants.machine import describe, versions
+from variants.manifest import Preprocess
 from variants.progress import Progress, for_stream
-from variants.store import Artifact
 from variants.tasks import Example, Task
 
 CLIENTS = 8
@@ -40,6 +42,7 @@ def evaluate_stack(stack: Stack, names: Sequence[str], count: int | None, again:
     do, or `again`. `count` limits the examples of each task. Raises UnknownName, InputError, EngineError."""
     seats = chosen(stack, names)
     artifacts = build_stack(stack)
+    live = live_of(stack, artifacts)
     catalog, progress = Catalog(home()), for_stream()
     cards = []
     for seat in seats:
@@ -48,7 +51,7 @@ def evaluate_stack(stack: Stack, names: Sequence[str], count: int | None, again:
         wanted = {name: len(held_out(task_of(name, progress), count)) for name in stack.models[seat[0]].evaluate}
         card = None if again else newest_that_will_do(known, wanted)
         if card is None:
-            card = asyncio.run(measure(stack, seat, artifact, count, progress))
+            card = asyncio.run(measure(live.variants[seat], stack.models[seat[0]].evaluate, count, progress))
             catalog.add_card(seat[0], card)
         cards.append(card)
     return cards
@@ -93,36 +96,38 @@ def chosen(stack: Stack, names: Sequence[str]) -> list[tuple[str, str]]:
     return found
 
 
-async def measure(
-    stack: Stack, seat: tuple[str, str], artifact: Artifact, count: int | None, progress: Progress
-) -> Card:
+async def measure(variant: LiveVariant, evaluate: Sequence[str], count: int | None, progress: Progress) -> Card:
     """Start the variant's engine alone, ask it everything, end it."""
-    model, variant = seat
-    name = f"{model}@{variant}"
-    if not stack.models[model].evaluate:
-        raise InputError("no task to evaluate on", field=f"models.{model}.evaluate", mend=f"name some of {tasks.NAMES}")
-    how = launch(stack.models[model].variants[variant].engine, artifact.path, artifact.manifest, name)
-    engine = EngineProcess(name, how, home() / "logs" / f"{name}-evaluate.log")
-    with progress.step(f"{name}: evaluating"):
+    manifest, engine = variant.manifest, variant.engine
+    if not evaluate:
+        mend = f"name some of {tasks.NAMES}"
+        raise InputError("no task to evaluate on", field=f"models.{variant.model}.evaluate", mend=mend)
+    how = launch(engine.settings, engine.artifact.path, engine.artifact.manifest, engine.name)
+    process = EngineProcess(variant.name, how, home() / "logs" / f"{variant.name}-evaluate.log")
+    inference = None
+    with progress.step(f"{variant.name}: evaluating"):
         try:
-            url = await engine.start()
+            url = await process.start()
+            if variant.adapter:
+                await load_adapter(url, variant.adapter)
             async with aiohttp.ClientSession() as session:
-                accuracies, latency, rate = await ask(session, url, name, stack.models[model].evaluate, count, progress)
-                inference = await inference_rate(session, url, name, artifact) if is_image(stack, model) else None
-            engine.memory_bytes()
+                accuracies, latency, rate = await ask(session, url, variant.asked_as, evaluate, count, progress)
+                if manifest.preprocess is not None:
+                    inference = await inference_rate(session, url, variant.asked_as, manifest.preprocess)
+            process.memory_bytes()
         finally:
-            await engine.stop()
+            await process.stop()
     return Card(
-        digest=artifact.manifest.digest,
+        digest=manifest.digest,
         hardware=describe(),
-        precision=artifact.manifest.precision,
+        precision=manifest.precision,
         versions=versions(),
         accuracy=tuple(accuracies),
         latency_s=latency,
         throughput_per_s=rate,
         inference_per_s=inference,
-        peak_memory_bytes=engine.peak_memory_bytes,
-        artifact_bytes=artifact.manifest.bytes,
+        peak_memory_bytes=process.peak_memory_bytes,
+        artifact_bytes=manifest.bytes,
         measured_by=f"understudy evaluate: latency at 1 client, throughput at {CLIENTS}, through the serving engine",
         created=datetime.now(UTC),
     )
@@ -155,14 +160,9 @@ async def ask(
     return accuracies, *speed
 
 
-def is_image(stack: Stack, model: str) -> bool:
-    return stack.models[model].task == "image-classification"
-
-
-async def inference_rate(session: aiohttp.ClientSession, url: str, name: str, artifact: Artifact) -> float:
+async def inference_rate(session: aiohttp.ClientSession, url: str, name: str, preprocess: Preprocess) -> float:
     """Images a second of the forward pass alone: the median of rounds, by the engine's own statistics."""
-    assert artifact.manifest.preprocess is not None
-    height, width = artifact.manifest.preprocess.size
+    height, width = preprocess.size
     pixels = np.random.default_rng(0).standard_normal((BATCH, 3, height, width), dtype=np.float32)
     body, length = encode_request([Tensor("pixels", "FP32", pixels)], binary=True)
     headers = {HEADER_LENGTH: str(length), "content-type": "application/octet-stream"}

@@ -1,176 +1,98 @@
-"""What an ingress knows of the variants behind it: where each answers, whether it is ready, how busy it is.
+"""What an ingress serves: a seat for every variant of the version that is live, and those of the one before that still
+have requests to finish.
 
-The ingress asks each variant's deployment for its endpoint every few seconds, and half a second after a connection
-failed, and routes among those that are ready. Admission is counted here, in each ingress: Ray Serve's own queue limits
-count per caller and know no waiting room.
+Another version is taken while requests flow: new seats are asked where they are before anyone is sent there, then all
+change at once, and old ones end with their last request. Routes among those that are ready.
 """
 
 import asyncio
-import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, field
-from typing import NamedTuple
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 
-from serve import metrics
-from serve.errors import NotReady, Overloaded
+from serve.errors import NotReady
+from serve.live import Live, LiveVariant
 from serve.router import Assignment, Target, assign
-from serve.stack import Limits, Model, Stack
+from serve.seat import Describe, Seat
+from serve.stack import Model
 from variants.errors import UnknownName
-from variants.manifest import Manifest
-
-log = logging.getLogger("understudy.fleet")
-REFRESH_S = 3.0
-RETRY_S = 0.5
-
-
-class Endpoint(NamedTuple):
-    """Where an engine answers, and what it holds in memory (PSS of its process tree, bytes)."""
-
-    url: str
-    memory_bytes: int
-    peak_memory_bytes: int
-
-
-Describe = Callable[[], Awaitable[Endpoint]]
-"""Asks a variant's deployment; raises while there is none to ask."""
-
-
-@dataclass
-class Seat:
-    """One variant as this ingress sees it."""
-
-    model: str
-    variant: str
-    weight: float
-    engine: str
-    limits: Limits
-    manifest: Manifest
-    describe: Describe
-    endpoint: Endpoint | None = None
-    running: int = 0
-    waiting: int = 0
-    turn: asyncio.Semaphore = field(init=False)
-    doubt: asyncio.Event = field(init=False, default_factory=asyncio.Event)
-
-    def __post_init__(self) -> None:
-        self.turn = asyncio.Semaphore(self.limits.concurrency)
-
-    @property
-    def name(self) -> str:
-        return f"{self.model}@{self.variant}"
-
-    @asynccontextmanager
-    async def admitted(self) -> AsyncIterator[None]:
-        """Wait for a turn at the engine. Raises Overloaded when the waiting room is full."""
-        if self.turn.locked() and self.waiting >= self.limits.queue:
-            raise Overloaded(
-                f"{self.name} has {self.running} requests running and {self.waiting} waiting",
-                mend="try again after the time in Retry-After",
-            )
-        labels = (self.model, self.variant)
-        self.waiting += 1
-        metrics.queued.labels(*labels).set(self.waiting)
-        try:
-            await self.turn.acquire()
-        finally:
-            self.waiting -= 1
-            metrics.queued.labels(*labels).set(self.waiting)
-        self.running += 1
-        metrics.running.labels(*labels).set(self.running)
-        try:
-            yield
-        finally:
-            self.running -= 1
-            metrics.running.labels(*labels).set(self.running)
-            self.turn.release()
-
-    def lost(self) -> None:
-        """A connection failed: not ready until its deployment, asked at once, says otherwise."""
-        self.endpoint = None
-        self.doubt.set()
-
-    async def refresh(self) -> None:
-        """Ask the deployment where the engine is; a failure means not ready."""
-        try:
-            self.endpoint = await asyncio.wait_for(self.describe(), timeout=30)
-        except Exception as error:  # whatever Ray raises for a replica that is starting, dying or gone
-            if self.endpoint is not None:
-                log.warning("%s is not ready: %s", self.name, error)
-            self.endpoint = None
-        labels = (self.model, self.variant)
-        metrics.ready.labels(*labels).set(self.endpoint is not None)
-        if self.endpoint is not None:
-            metrics.memory.labels(*labels).set(self.endpoint.memory_bytes)
-            metrics.peak_memory.labels(*labels).set(self.endpoint.peak_memory_bytes)
 
 
 class Fleet:
-    """All seats of a stack, by model and variant."""
+    """All seats, by model and variant. `describe_for` gives the way to ask a variant's deployment."""
 
-    def __init__(
-        self,
-        stack: Stack,
-        manifests: Mapping[tuple[str, str], Manifest],
-        describes: Mapping[tuple[str, str], Describe],
-    ) -> None:
-        self.models: Mapping[str, Model] = stack.models
-        self.seats = {
-            model_name: {
-                variant_name: Seat(
-                    model=model_name,
-                    variant=variant_name,
-                    weight=variant.weight,
-                    engine=variant.engine.kind,
-                    limits=model.limits,
-                    manifest=manifests[model_name, variant_name],
-                    describe=describes[model_name, variant_name],
-                )
-                for variant_name, variant in model.variants.items()
-            }
-            for model_name, model in stack.models.items()
-        }
-        self.tasks: list[asyncio.Task[None]] = []
+    def __init__(self, live: Live, describe_for: Callable[[LiveVariant], Describe]) -> None:
+        self.live = live
+        self.describe_for = describe_for
+        self.seats: dict[str, dict[str, Seat]] = {}
+        self.retired: list[Seat] = []
+        self.tasks: dict[int, asyncio.Task[None]] = {}
+
+    @property
+    def models(self) -> Mapping[str, Model]:
+        return self.live.stack.models
 
     def all(self) -> list[Seat]:
         return [seat for seats in self.seats.values() for seat in seats.values()]
 
     def start(self) -> None:
         """Begin to follow every variant. Call from a running event loop."""
+        self.change(self.live, self.seats_for(self.live))
+
+    async def take(self, live: Live) -> None:
+        """Serve another version. Returns when every request is placed by it."""
+        seats = self.seats_for(live)
+        standing = set(map(id, self.all()))
+        fresh = [seat for found in seats.values() for seat in found.values() if id(seat) not in standing]
+        await asyncio.gather(*(seat.refresh() for seat in fresh))
+        self.change(live, seats)
+
+    def seats_for(self, live: Live) -> dict[str, dict[str, Seat]]:
+        """The seats of a version: those that stand where they fit, new ones elsewhere."""
+        return {
+            model: {variant: self.seat_for(live.variants[model, variant]) for variant in found.variants}
+            for model, found in live.stack.models.items()
+        }
+
+    def seat_for(self, wanted: LiveVariant) -> Seat:
+        standing = self.seats.get(wanted.model, {}).get(wanted.variant)
+        if standing is not None and standing.fits(wanted):
+            return standing
+        return Seat(wanted, self.describe_for(wanted))
+
+    def change(self, live: Live, seats: dict[str, dict[str, Seat]]) -> None:
+        before = self.all()
+        self.live, self.seats = live, seats
         for seat in self.all():
-            manifest, labels = seat.manifest, (seat.model, seat.variant)
-            metrics.weight.labels(*labels).set(seat.weight)
-            metrics.variant_info.labels(
-                *labels,
-                manifest.method,
-                manifest.precision,
-                seat.engine,
-                manifest.parent or "",
-                manifest.digest,
-            ).set(1)
-            self.tasks.append(asyncio.create_task(self.follow(seat)))
+            seat.live = live.variants[seat.labels]
+            seat.report()
+            if id(seat) not in self.tasks:
+                self.tasks[id(seat)] = asyncio.create_task(seat.follow())
+        kept = set(map(id, self.all()))
+        for seat in before:
+            if id(seat) not in kept:
+                self.tasks.pop(id(seat)).cancel()
+                self.retired.append(seat)
 
     async def stop(self) -> None:
-        for task in self.tasks:
+        for task in self.tasks.values():
             task.cancel()
-        for task in self.tasks:
+        for task in self.tasks.values():
             with suppress(asyncio.CancelledError):
                 await task
         self.tasks.clear()
 
-    @staticmethod
-    async def follow(seat: Seat) -> None:
-        while True:
-            await seat.refresh()
-            with suppress(TimeoutError):
-                await asyncio.wait_for(seat.doubt.wait(), REFRESH_S if seat.endpoint else RETRY_S)
-            if seat.doubt.is_set():
-                seat.doubt.clear()
-                await asyncio.sleep(RETRY_S)  # the deployment may not have noticed yet either
-
     @property
     def ready(self) -> bool:
-        return all(seat.endpoint for seat in self.all())
+        return bool(self.seats) and all(seat.endpoint for seat in self.all())
+
+    def busy(self) -> set[str]:
+        """The places (`LiveVariant.place`) where requests that an earlier version placed are still being answered."""
+        self.retired = [seat for seat in self.retired if not seat.idle]
+        return {seat.live.place for seat in self.retired}
+
+    def pinned_at(self) -> dict[str, float]:
+        """When a client last named each variant, in seconds of the epoch."""
+        return {seat.name: seat.pinned_at for seat in self.all() if seat.pinned_at is not None}
 
     def model(self, name: str) -> dict[str, Seat]:
         """The seats of a model. Raises UnknownName."""
@@ -181,7 +103,7 @@ class Fleet:
     def place(self, target: Target, client: str | None, excluding: set[str]) -> tuple[Seat, Assignment]:
         """Choose who answers. Raises UnknownName, NotReady."""
         seats = self.model(target.model)
-        weights = {name: seat.weight for name, seat in seats.items()}
+        weights = {name: seat.live.weight for name, seat in seats.items()}
         up = {name for name, seat in seats.items() if seat.endpoint is not None and name not in excluding}
         assignment = assign(target, weights, up, client)
         if assignment is None:

@@ -1,5 +1,4 @@
-"""The deployment of one variant: hosts its engine process, says where it answers, and tells Ray when it has died or
-hangs.
+"""The deployment of one engine: hosts its process, says where it answers, and tells Ray when it has died or hangs.
 
 No request passes through here: the ingress relays straight to the engine (docs/decisions.md). What Ray Serve gives is
 placement, restarts, and an orderly end.
@@ -9,28 +8,36 @@ import asyncio
 import time
 from pathlib import Path
 
+from serve.engines.adapters import load_adapter, unload_adapter
 from serve.engines.launch import launch
 from serve.engines.process import EngineProcess
-from serve.fleet import Endpoint
-from serve.stack import Engine
+from serve.live import Adapter, LiveEngine
+from serve.seat import Endpoint
 from variants.errors import EngineError
 from variants.home import home
-from variants.manifest import Manifest
 
 MEMORY_EVERY_S = 10.0
 """Reading a process tree's PSS walks its page tables: some ten milliseconds for a large engine."""
 
 
 class Host:
-    """Ray Serve calls `__init__`, `check_health` and `__del__`; the ingress calls `describe`."""
+    """Ray Serve calls `__init__`, `check_health` and `__del__`; the ingress calls `describe`, the conductor
+    `unload`."""
 
-    async def __init__(  # type: ignore[misc]  # Ray Serve awaits a deployment's constructor
-        self, name: str, engine: Engine, folder: str, manifest: Manifest
-    ) -> None:
-        self.engine = EngineProcess(name, launch(engine, Path(folder), manifest, name), home() / "logs" / f"{name}.log")
+    async def __init__(self, engine: LiveEngine) -> None:  # type: ignore[misc]  # Ray Serve awaits it
+        how = launch(engine.settings, engine.artifact.path, engine.artifact.manifest, engine.name)
+        self.engine = EngineProcess(engine.name, how, self.log_of(engine))
         self.memory_bytes, self.measured = 0, float("-inf")
         self.fault: EngineError | None = None
+        self.adapters: set[str] = set()
+        self.loading = asyncio.Lock()
         await self.engine.start()
+
+    @staticmethod
+    def log_of(engine: LiveEngine) -> Path:
+        """Adapters' engine is beside that of the base variant, whose name it has."""
+        kind = "+adapters" if getattr(engine.settings, "adapters", None) else ""
+        return home() / "logs" / f"{engine.name}{kind}.log"
 
     async def check_health(self) -> None:
         """Raises EngineError when the engine has died or does not answer; Ray starts this anew after three in a row."""
@@ -41,15 +48,34 @@ class Host:
             raise
         self.fault = None
 
-    async def describe(self) -> Endpoint:
-        """Where the engine answers and what it holds in memory. Raises EngineError when it has died or hangs."""
+    async def describe(self, adapter: Adapter | None = None) -> Endpoint:
+        """Where the engine answers and what it holds in memory; `adapter` is in it by then, after a restart too.
+
+        Raises EngineError when the engine has died or hangs, or refuses the adapter.
+        """
         self.engine.check()
         if self.fault is not None:  # routed around from the first failure on, not only once Ray has restarted it
             raise self.fault
+        if adapter is not None:
+            await self.load(adapter)
         if time.monotonic() - self.measured > MEMORY_EVERY_S:
             self.measured = time.monotonic()
             self.memory_bytes = await asyncio.to_thread(self.engine.memory_bytes)
         return Endpoint(self.engine.url, self.memory_bytes, self.engine.peak_memory_bytes)
+
+    async def load(self, adapter: Adapter) -> None:
+        async with self.loading:
+            if adapter.name not in self.adapters:
+                await load_adapter(self.engine.url, adapter)
+                self.adapters.add(adapter.name)
+                self.measured = float("-inf")
+
+    async def unload(self, name: str) -> None:
+        """Take an adapter out; nothing where it is not in. Raises EngineError."""
+        async with self.loading:
+            if name in self.adapters:
+                await unload_adapter(self.engine.url, name)
+                self.adapters.discard(name)
 
     async def __del__(self) -> None:
         await self.engine.stop()

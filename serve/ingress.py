@@ -13,6 +13,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from serve.api.admin import AdminModelsRoute, MetricsRoute
+from serve.api.change import StackRoute
 from serve.api.http import Body
 from serve.api.open_inference import InferRoute, MetadataRoute, ReadyRoute, ServerRoute
 from serve.api.openai import ModelsRoute, TextRoute
@@ -20,14 +21,15 @@ from serve.errors import open_inference_body, openai_body
 from serve.fleet import Fleet
 from serve.relay import Relay
 from serve.stack import Server
+from serve.watch import Conducting, Watch
 from variants.errors import InputError, UnderstudyError, UnknownName
 
 TEXT_PATHS = ("/v1/chat/completions", "/v1/completions", "/tokenize")
 
 
-def build_ingress(fleet: Fleet, server: Server) -> Starlette:
-    """The application. Its lifespan starts and stops the fleet and the relay."""
-    relay = Relay(fleet)
+def build_ingress(fleet: Fleet, server: Server, conductor: Conducting) -> Starlette:
+    """The application. Its lifespan starts and stops the fleet, what keeps it in step, and the relay."""
+    relay, watch = Relay(fleet), Watch(fleet, conductor)
     limit = server.body_limit_mib * 2**20
     infer, metadata, ready = InferRoute(fleet, relay, limit), MetadataRoute(fleet, relay), ReadyRoute(fleet)
     model, version = "/v2/models/{model}", "/v2/models/{model}/versions/{variant}"
@@ -41,16 +43,19 @@ def build_ingress(fleet: Fleet, server: Server) -> Starlette:
         Route("/v1/models", ModelsRoute(fleet), methods=["GET"]),
         Route("/v1/models/{model}", ModelsRoute(fleet), methods=["GET"]),
         Route("/admin/v1/models", AdminModelsRoute(fleet), methods=["GET"]),
-        Route("/metrics", MetricsRoute(), methods=["GET"]),
+        Route("/admin/v1/stack", StackRoute(conductor, limit), methods=["GET", "POST", "DELETE"]),
+        Route("/metrics", MetricsRoute(fleet), methods=["GET"]),
     ]
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         await relay.start()
         fleet.start()
+        await watch.start()
         try:
             yield
         finally:
+            await watch.stop()
             await fleet.stop()
             await relay.stop()
 

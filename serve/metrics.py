@@ -8,12 +8,13 @@ output token leaves the first token out.
 """
 
 import os
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
 import psutil
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metric, generate_latest
 from prometheus_client import multiprocess as multi
-from prometheus_client.registry import REGISTRY
+from prometheus_client.registry import REGISTRY, Collector
 
 SECONDS = (0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.125, 0.25, 0.5, 1, 2, 4, 8, 16, 32, 64, 128)
 PER_TOKEN = (0.002, 0.004, 0.008, 0.012, 0.016, 0.024, 0.032, 0.048, 0.064, 0.096, 0.128, 0.256, 0.512, 1)
@@ -65,15 +66,38 @@ variant_info = Gauge(
 )
 
 
-def render() -> bytes:
-    """The node's metrics in Prometheus' text format."""
-    folder = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
-    if not folder:
-        return generate_latest(REGISTRY)
-    fold_dead(Path(folder))
+def render(live: Collection[tuple[str, str, str]]) -> bytes:
+    """The node's metrics in Prometheus' text format. Gauges are of what is `live` (model, variant, artifact) alone: a
+    variant that was removed would otherwise be not ready for ever."""
     registry = CollectorRegistry()
-    multi.MultiProcessCollector(registry, path=folder)
+    folder = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
+    if folder:
+        fold_dead(Path(folder))
+        registry.register(LiveGauges(multi.MultiProcessCollector(None, path=folder), live))
+    else:
+        registry.register(LiveGauges(REGISTRY, live))
     return generate_latest(registry)
+
+
+class LiveGauges(Collector):
+    """Everything of another collector but the gauges of what is no longer live, which prometheus-client's multiprocess
+    mode cannot remove."""
+
+    def __init__(self, collector: Collector, live: Collection[tuple[str, str, str]]) -> None:
+        self.collector, self.artifacts = collector, live
+        self.variants = {(model, variant) for model, variant, _ in live}
+
+    def collect(self) -> Iterator[Metric]:
+        for metric in self.collector.collect():
+            if metric.type == "gauge":
+                metric.samples = [sample for sample in metric.samples if self.is_live(sample.labels)]
+            yield metric
+
+    def is_live(self, labels: Mapping[str, str]) -> bool:
+        name = labels.get("model"), labels.get("variant")
+        if name == (None, None):
+            return True
+        return (*name, labels["artifact"]) in self.artifacts if "artifact" in labels else name in self.variants
 
 
 def fold_dead(folder: Path) -> None:

@@ -19,9 +19,10 @@ from typing import Any, Protocol
 import aiohttp
 
 from serve.errors import CLIENT_WENT_AWAY, NotReady, TimedOut, openai_body
-from serve.fleet import Fleet, Seat
+from serve.fleet import Fleet
 from serve.open_inference import HEADER_LENGTH
 from serve.router import Assignment, Target
+from serve.seat import Seat
 from variants.errors import EngineError
 
 Scope = MutableMapping[str, Any]
@@ -104,12 +105,14 @@ class Relay:
         async with cancelled_by_disconnect(call, receive):
             while True:
                 call.seat, call.assignment = self.fleet.place(call.target, call.client, excluding)
+                if call.target.variant:
+                    call.seat.pinned()
                 try:
                     await self.ask(call, call.seat, answer, send)
                 except UNREACHABLE as error:
                     # Nothing was sent: the engine has gone, the fleet shall know, another variant may answer.
                     call.seat.lost()
-                    excluding.add(call.seat.variant)
+                    excluding.add(call.assignment.variant)
                     if call.target.variant:
                         raise EngineError(f"the engine of {call.seat.name} cannot be reached") from error
                     continue
@@ -118,7 +121,7 @@ class Relay:
     async def ask(self, call: Call, seat: Seat, answer: Answer, send: Send) -> None:
         assert self.session is not None
         try:
-            async with asyncio.timeout(seat.limits.timeout_s), seat.admitted():
+            async with asyncio.timeout(seat.live.limits.timeout_s), seat.admitted():
                 if seat.endpoint is None:
                     raise NotReady(f"{seat.name} went away while the request waited", mend="try again shortly")
                 path, body = call.ask(seat)
@@ -127,7 +130,7 @@ class Relay:
         except UNREACHABLE:
             raise
         except TimeoutError:
-            fault = TimedOut(f"{seat.name} did not finish within {seat.limits.timeout_s:g} s")
+            fault = TimedOut(f"{seat.name} did not finish within {seat.live.limits.timeout_s:g} s")
             await break_off(call, fault, send)
         except aiohttp.ClientError as error:
             await break_off(call, EngineError(f"the engine of {seat.name} broke off: {error}"), send)

@@ -29,6 +29,14 @@ class Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
 
 
+class Adapters(Strict):
+    """How many low-rank adapters an engine serves at once, and of at most which rank. It is slower for every model in
+    it, so an engine takes them only when told to."""
+
+    slots: Whole = Field(default=4, ge=1, le=64)
+    rank: Literal[8, 16, 32, 64, 128] = 16
+
+
 class VllmEngine(Strict):
     """vLLM's own OpenAI server. `context` in tokens, `kv_cache_mib` MiB of key-value cache."""
 
@@ -37,6 +45,7 @@ class VllmEngine(Strict):
     context: Whole = Field(default=2048, ge=16)
     kv_cache_mib: Whole = Field(default=512, ge=16)
     sequences: Whole = Field(default=64, ge=1, description="most requests decoded together")
+    adapters: Adapters | None = None
 
 
 class TorchEngine(Strict):
@@ -62,6 +71,7 @@ class ScriptedEngine(Strict):
     first_token_s: Number = Field(default=0.0, ge=0, le=60)
     token_s: Number = Field(default=0.0, ge=0, le=60)
     startup_s: Number = Field(default=0.0, ge=0, le=600)
+    adapters: Adapters | None = None
 
 
 ENGINES: dict[Task, tuple[str, ...]] = {
@@ -126,6 +136,9 @@ class Server(Strict):
     host: str = "127.0.0.1"
     port: Whole = Field(default=8000, ge=1, le=65535)
     body_limit_mib: Whole = Field(default=32, ge=1, le=1024, description="larger request bodies are answered 413")
+    memory_mib: Whole | None = Field(
+        default=None, ge=1, description="most that all engines may hold; none: what is free"
+    )
 
 
 class Stack(Strict):

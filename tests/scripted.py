@@ -14,15 +14,19 @@ SOURCE = {"uri": "/nowhere/weights", "licence": "Apache-2.0"}
 RECIPE = {"kind": "baseline", "dtype": "float32"}
 
 
-def make_artifact(home: Path, model: str, variant: str, task: str) -> Artifact:
-    """A stored artifact whose one file holds its own name, so each has a digest of its own."""
+def make_artifact(
+    home: Path, model: str, variant: str, task: str, build: int = 0, base: Artifact | None = None
+) -> Artifact:
+    """A stored artifact whose one file holds its own name and build, so each has a digest of its own. With a `base` it
+    is an adapter for that."""
     store = Store(home)
-    key = digest_of({f"{model}@{variant}": "0" * 64})
+    key = digest_of({f"{model}@{variant} {build} {base.manifest.digest if base else ''}": "0" * 64})
     if store.has(key):
         return store.open(key)
     with store.staging(key) as staged:
         (staged / "model").mkdir()
-        (staged / "model" / "weights").write_text(f"{model}@{variant}")
+        file = "adapter_config.json" if base else "weights"
+        (staged / "model" / file).write_text(f"{model}@{variant} {build}")
         files = entries(staged)
         image = task == "image-classification"
         manifest = Manifest(
@@ -36,13 +40,13 @@ def make_artifact(home: Path, model: str, variant: str, task: str) -> Artifact:
             recipe=Baseline(dtype="float32"),
             seed=0,
             parent=None if variant == "baseline" else "baseline",
-            parent_digest=None,
+            parent_digest=base.manifest.digest if base else None,
             sources=(),
             files=files,
             bytes=sum(entry.bytes for entry in files.values()),
             versions={},
             created=datetime.now(UTC),
-            format="huggingface",
+            format="adapter" if base else "huggingface",
             labels=tuple("0123456789") if image else None,
             preprocess=Preprocess(size=(32, 32), mean=(0, 0, 0), std=(255, 255, 255)) if image else None,
             note="scripted",
@@ -80,3 +84,16 @@ def make_artifacts(home: Path, stack: Stack) -> dict[tuple[str, str], Artifact]:
         for model_name, model in stack.models.items()
         for variant in model.variants
     }
+
+
+def with_variants(stack: Stack, model: str, variants: dict[str, dict[str, Any]]) -> Stack:
+    """The stack with other variants of one model: each is scripted, of weight 0, unless it says something else."""
+    document = stack.model_dump(mode="json", by_alias=True)
+    common = {"recipe": RECIPE, "engine": {"kind": "scripted"}}
+    document["models"][model]["variants"] = {name: {**common, **settings} for name, settings in variants.items()}
+    return parse(document)
+
+
+def make_adapter(home: Path, model: str, variant: str, base: Artifact) -> Artifact:
+    """A stored adapter of `base`, without weights."""
+    return make_artifact(home, model, variant, base.manifest.task, base=base)

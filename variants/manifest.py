@@ -63,7 +63,7 @@ class Manifest(Document):
     bytes: Annotated[int, Field(ge=0)]
     versions: dict[str, str]
     created: AwareDatetime
-    format: Literal["huggingface", "openvino"]
+    format: Literal["huggingface", "openvino", "adapter"]
     labels: tuple[str, ...] | None
     preprocess: Preprocess | None
     note: str

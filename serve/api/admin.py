@@ -7,8 +7,9 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 from serve import metrics
 from serve.api.http import send_json
-from serve.fleet import Fleet, Seat
+from serve.fleet import Fleet
 from serve.relay import Receive, Scope, Send
+from serve.seat import Seat
 from variants.machine import describe, versions
 
 
@@ -16,12 +17,13 @@ def describe_seat(seat: Seat) -> dict[str, Any]:
     """A variant as the operator sees it. Memory is PSS in bytes, null while the variant is not ready."""
     manifest, endpoint = seat.manifest, seat.endpoint
     return {
-        "variant": seat.variant,
-        "weight": seat.weight,
+        "variant": seat.live.variant,
+        "weight": seat.live.weight,
         "ready": endpoint is not None,
         "running": seat.running,
         "waiting": seat.waiting,
-        "engine": seat.engine,
+        "engine": seat.live.engine.settings.kind,
+        "engine_id": seat.live.engine.application,
         "method": manifest.method,
         "precision": manifest.precision,
         "parent": manifest.parent,
@@ -57,5 +59,13 @@ class AdminModelsRoute:
 class MetricsRoute:
     """All metrics of this node, every ingress process merged."""
 
+    def __init__(self, fleet: Fleet) -> None:
+        self.fleet = fleet
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await send_json(send, 200, metrics.render(), {"content-type": CONTENT_TYPE_LATEST})
+        await send_json(
+            send,
+            200,
+            metrics.render({(*seat.labels, seat.manifest.digest) for seat in self.fleet.all()}),
+            {"content-type": CONTENT_TYPE_LATEST},
+        )

@@ -12,10 +12,11 @@ from typing import Any
 from serve import metrics
 from serve.api.http import carry, count_label, header, read_body, refuse, send_json
 from serve.errors import open_inference_body, status_of
-from serve.fleet import Fleet, Seat
+from serve.fleet import Fleet
 from serve.open_inference import HEADER_LENGTH, parse_response
 from serve.relay import Call, Receive, Relay, Scope, Send
 from serve.router import Target
+from serve.seat import Seat
 from variants.errors import InputError, UnderstudyError, UnknownName
 from variants.machine import versions
 from variants.scoring import label_matches
@@ -89,7 +90,7 @@ class InferRoute:
             raise InputError(f"{target.model} generates text", field="model", mend="POST to /v1/completions")
 
         def ask(seat: Seat) -> tuple[str, bytes]:
-            return f"/v2/models/{seat.name}/infer", body
+            return f"/v2/models/{seat.live.asked_as}/infer", body
 
         return Call(
             target=target,
@@ -114,9 +115,9 @@ class MetadataRoute:
             document = {"name": target.model, "versions": list(self.fleet.seats[target.model])}
             if self.fleet.models[target.model].task == "text-generation":
                 # Text engines speak OpenAI's protocol, not tensors: they have no tensors to describe.
-                document |= {"platform": seat.engine, "inputs": [], "outputs": []}
+                document |= {"platform": seat.live.engine.settings.kind, "inputs": [], "outputs": []}
             else:
-                found = await self.relay.fetch(seat, f"/v2/models/{seat.name}")
+                found = await self.relay.fetch(seat, f"/v2/models/{seat.live.asked_as}")
                 document = {**found, **document}
             await send_json(send, 200, json.dumps(document).encode())
         except UnderstudyError as error:

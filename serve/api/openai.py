@@ -21,9 +21,10 @@ from serve.api.http import (
     send_json,
 )
 from serve.errors import openai_body, status_of
-from serve.fleet import Fleet, Seat
+from serve.fleet import Fleet
 from serve.relay import Call, Receive, Relay, Scope, Send
 from serve.router import Target
+from serve.seat import Seat
 from variants.errors import EngineError, InputError, UnderstudyError, UnknownName
 from variants.scoring import text_matches
 
@@ -52,7 +53,24 @@ class TextAnswer:
     def chunk(self, data: bytes, now: float) -> bytes:
         if not self.call.streamed:
             self.body += data
+            return b"" if self.is_adapter else data
+        return self.stamped(self.follow(data, now))
+
+    @property
+    def is_adapter(self) -> bool:
+        return self.call.seat is not None and self.call.seat.live.adapter is not None
+
+    def stamped(self, data: bytes) -> bytes:
+        """An engine signs with the digest of what it loaded first; an adapter's answer gets the adapter's own, which is
+        as long."""
+        if not self.is_adapter:
             return data
+        assert self.call.seat is not None
+        live = self.call.seat.live
+        return data.replace(live.engine.artifact.manifest.digest.encode(), live.manifest.digest.encode())
+
+    def follow(self, data: bytes, now: float) -> bytes:
+        """Take what a stream's whole frames say; gives what is to be sent of them."""
         if self.first is None:
             self.first = now
         self.last = now
@@ -79,7 +97,7 @@ class TextAnswer:
     def end(self) -> bytes:
         if not self.call.streamed and self.call.status == 200:
             self.usage = json.loads(self.body).get("usage") or {}
-        return self.rest
+        return self.stamped(bytes(self.body)) if self.is_adapter and not self.call.streamed else self.rest
 
     def text(self) -> str:
         """What an unstreamed answer says."""
@@ -116,7 +134,7 @@ class TextRoute:
             document["stream_options"] = {**options, "include_usage": True}
 
         def ask(seat: Seat) -> tuple[str, bytes]:
-            return self.path, json.dumps({**document, "model": seat.name}).encode()
+            return self.path, json.dumps({**document, "model": seat.live.asked_as}).encode()
 
         call = Call(
             target=target,

@@ -48,7 +48,7 @@ def threads_environment(threads: int) -> dict[str, str]:
 
 
 def launch_vllm(engine: VllmEngine, folder: Path, manifest: Manifest, name: str) -> Launch:
-    command = (
+    command: tuple[str, ...] = (
         sys.executable, "-m", "vllm.entrypoints.openai.api_server",
         "--model", str(folder / "model"),
         "--served-model-name", name,
@@ -67,6 +67,10 @@ def launch_vllm(engine: VllmEngine, folder: Path, manifest: Manifest, name: str)
         "VLLM_HTTP_TIMEOUT_KEEP_ALIVE": "60",
         "HF_HUB_OFFLINE": "1",
     }
+    if engine.adapters:
+        slots, rank = str(engine.adapters.slots), str(engine.adapters.rank)
+        command += ("--enable-lora", "--max-loras", slots, "--max-cpu-loras", slots, "--max-lora-rank", rank)
+        environment["VLLM_ALLOW_RUNTIME_LORA_UPDATING"] = "1"
     return Launch(command, environment | threads_environment(engine.threads))
 
 
@@ -90,6 +94,8 @@ def launch_scripted(engine: ScriptedEngine, folder: Path, name: str) -> Launch:
         "--token-s", str(engine.token_s),
         "--startup-s", str(engine.startup_s),
     ]  # fmt: skip
+    if engine.adapters:
+        arguments += ["--adapters", str(engine.adapters.slots)]
     return Launch(own("scripted", name, *arguments))
 
 

@@ -19,8 +19,12 @@ import secrets
 import time
 from collections.abc import AsyncGenerator, Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from serve.engines import image_api, server, text_api
@@ -173,11 +177,36 @@ class ScriptedImages:
         return scores
 
 
+def adapter_routes(names: set[str], most: int) -> list[Route]:
+    """Loading and unloading as vLLM has it: an adapter is one more name that answers, and has no weights."""
+
+    async def load(request: Request) -> Response:
+        asked = await request.json()
+        if not (Path(asked["lora_path"]) / "adapter_config.json").is_file():
+            return Response(f"no adapter in {asked['lora_path']}", 404)
+        if len(names) >= most:
+            return Response(f"{most - 1} adapters are loaded already", 400)
+        names.add(asked["lora_name"])
+        return Response("loaded")
+
+    async def unload(request: Request) -> Response:
+        asked = await request.json()
+        names.discard(asked["lora_name"])
+        return Response("unloaded")
+
+    return [
+        Route("/v1/load_lora_adapter", load, methods=["POST"]),
+        Route("/v1/unload_lora_adapter", unload, methods=["POST"]),
+    ]
+
+
 def build(options: argparse.Namespace) -> ASGIApp:
     """Both applications behind one port."""
     script = Script(options.first_token_s, options.token_s, options.fail_after, options.exit_after)
     digest = open_artifact(options.artifact).digest if options.artifact else None
-    text = text_api.build(ScriptedText(script, options.context), options.name, digest)
+    names = {options.name}
+    text = text_api.build(ScriptedText(script, options.context), names, digest)
+    text.routes.extend(adapter_routes(names, options.adapters + 1))
     images = image_api.build(ScriptedImages(script, tuple(options.labels.split(","))), options.name)
     time.sleep(options.startup_s)
 
@@ -194,6 +223,7 @@ def parser() -> argparse.ArgumentParser:
     found.add_argument("--first-token-s", type=float, default=0.0, help="to a text's first token, or an image's answer")
     found.add_argument("--token-s", type=float, default=0.0, help="from each token to the next")
     found.add_argument("--startup-s", type=float, default=0.0, help="before the port opens")
+    found.add_argument("--adapters", type=int, default=0, help="most adapters that may be loaded")
     found.add_argument("--fail-after", type=int, help="requests that succeed before all others get a 500")
     found.add_argument("--exit-after", type=int, help="requests that succeed before the process ends itself")
     return found

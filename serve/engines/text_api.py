@@ -4,7 +4,7 @@ Reads a request, checks it against the engine's context and vocabulary, runs it,
 (`text_answer`). Generates nothing itself.
 """
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Collection
 from contextlib import aclosing
 
 from starlette.applications import Starlette
@@ -30,9 +30,9 @@ from variants.errors import InputError, UnknownName
 TextRequest = CompletionRequest | ChatRequest
 
 
-def build(engine: TextEngine, name: str, digest: str | None) -> Starlette:
-    """The application that answers for `engine` under the model name `name`."""
-    api = TextApi(engine, name, digest)
+def build(engine: TextEngine, names: Collection[str], digest: str | None) -> Starlette:
+    """The application that answers for `engine` under the model names `names`, which may change while it runs."""
+    api = TextApi(engine, names, digest)
     return Starlette(
         routes=[
             health(),
@@ -47,8 +47,8 @@ def build(engine: TextEngine, name: str, digest: str | None) -> Starlette:
 class TextApi:
     """The routes of one engine."""
 
-    def __init__(self, engine: TextEngine, name: str, digest: str | None) -> None:
-        self.engine, self.name, self.digest = engine, name, digest
+    def __init__(self, engine: TextEngine, names: Collection[str], digest: str | None) -> None:
+        self.engine, self.names, self.digest = engine, names, digest
 
     async def tokenize(self, request: Request) -> ASGIApp:
         asked = parse(TokenizeRequest, await request.body())
@@ -67,13 +67,13 @@ class TextApi:
             self.check_ids(prompt, "prompt")
         if not prompt:
             raise InputError("empty", field="prompt", mend="at least one token")
-        return self.answer(asked, prompt, "prompt", CompletionAnswer(self.name, self.digest, len(prompt)))
+        return self.answer(asked, prompt, "prompt", CompletionAnswer(asked.model, self.digest, len(prompt)))
 
     async def chat(self, request: Request) -> ASGIApp:
         asked = parse(ChatRequest, await request.body())
         self.check_model(asked.model)
         prompt = self.engine.encode_chat([message.plain() for message in asked.messages])
-        return self.answer(asked, prompt, "messages", ChatAnswer(self.name, self.digest, len(prompt)))
+        return self.answer(asked, prompt, "messages", ChatAnswer(asked.model, self.digest, len(prompt)))
 
     def answer(self, asked: TextRequest, prompt: list[int], field: str, answer: Answer) -> ASGIApp:
         generation = self.generation(asked, prompt, field)
@@ -127,8 +127,8 @@ class TextApi:
         raise EngineFault("the engine ended an answer before its last token", mend="see its log")
 
     def check_model(self, name: str) -> None:
-        if name != self.name:
-            raise UnknownName(f"no model {name!r} here", field="model", mend=self.name)
+        if name not in self.names:
+            raise UnknownName(f"no model {name!r} here", field="model", mend=", ".join(sorted(self.names)))
 
     def check_ids(self, ids: list[int], field: str) -> None:
         wrong = next((token for token in ids if not 0 <= token < self.engine.vocabulary), None)

@@ -22,7 +22,7 @@ def build(options: argparse.Namespace) -> ASGIApp:
     torch.set_num_threads(options.threads)
     artifact = open_artifact(options.artifact)
     engine = TorchGenerator(artifact.model, options.context, options.batch)
-    return text_api.build(engine, options.name, artifact.digest)
+    return text_api.build(engine, {options.name}, artifact.digest)
 
 
 def parser() -> argparse.ArgumentParser:

@@ -31,7 +31,7 @@ class Made:
     from."""
 
     precision: Precision
-    format: Literal["huggingface", "openvino"]
+    format: Literal["huggingface", "openvino", "adapter"]
     note: str
     packages: tuple[str, ...]
     labels: tuple[str, ...] | None = None

@@ -1,0 +1,43 @@
+"""What the operator changes: `/admin/v1/stack`, in the shape of OpenAI's errors.
+
+GET     what is live, and how the latest change is going
+POST    propose a stack; 202 when it is on its way, 200 for a dry run
+DELETE  give up a change that has not taken effect yet
+"""
+
+import json
+
+from serve.api.http import Scope, parse_object, read_body, refuse, send_json
+from serve.errors import NotReady, openai_body
+from serve.relay import Receive, Send
+from serve.watch import Conducting
+from variants.errors import UnderstudyError
+
+
+class StackRoute:
+    """Hands on to the conductor, which decides."""
+
+    def __init__(self, conductor: Conducting, body_limit: int) -> None:
+        self.conductor, self.body_limit = conductor, body_limit
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            status, document = await self.answer(scope, receive)
+            await send_json(send, status, json.dumps(document).encode())
+        except UnderstudyError as error:
+            await refuse(send, error, openai_body)
+
+    async def answer(self, scope: Scope, receive: Receive) -> tuple[int, dict[str, object]]:
+        """Raises what the conductor raises; NotReady where it is away."""
+        body = await read_body(receive, self.body_limit) if scope["method"] == "POST" else b""
+        try:
+            if scope["method"] == "POST":
+                found = await self.conductor.propose(parse_object(body))
+                return (202 if found["change"] else 200), found
+            if scope["method"] == "DELETE":
+                return 200, await self.conductor.cancel()
+            return 200, await self.conductor.state()
+        except UnderstudyError:
+            raise
+        except Exception as error:  # whatever Ray raises for a replica that is starting or gone
+            raise NotReady(f"the conductor is away: {error}", mend="try again shortly") from error

@@ -1,0 +1,293 @@
+"""The one writer of what is live.
+
+A change is proposed whole: a stack and the key of every variant's artifact. It is refused at once where it is wrong,
+does not fit, or would leave somebody without an answer; otherwise it is carried out in four steps, and until the third
+nothing that is served has changed:
+
+    starting   new engines are put up, new adapters loaded, beside what is there
+    recording  the version is on disk, so a conductor that is started anew goes on with it
+    switching  every ingress takes it (`serve.watch`); requests that are being answered stay where they are
+    draining   what nobody asks any more is taken down once its last request has ended
+
+Knows no HTTP; what it does to Ray Serve is `serve.stage`'s.
+"""
+
+import asyncio
+import json
+import logging
+import time
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+from serve.difference import differences
+from serve.errors import Conflict
+from serve.live import Live, LiveEngine, Name, live_of
+from serve.memory import Budget, budget, need_of
+from serve.stack import Stack, parse
+from serve.stage import Stage
+from serve.watch import Report
+from variants.catalog import Catalog
+from variants.errors import EngineError, InputError, StackError, UnderstudyError
+from variants.files import write_atomic
+from variants.home import home
+from variants.store import Artifact, Store, read_manifest
+
+log = logging.getLogger("understudy.conductor")
+POLL_S = 0.1
+GONE_S = 5.0
+"""An ingress that has not been heard of for so long is not waited for."""
+SWITCH_LIMIT_S = 120.0
+DRAIN_GRACE_S = 10.0
+PINNED_S = 60.0
+"""A variant that a client has named within this time is in use."""
+
+State = Literal["starting", "switching", "draining", "done", "failed", "cancelled"]
+
+
+@dataclass
+class Change:
+    """One change on its way, as it is told to whoever asks."""
+
+    number: int
+    began: str
+    differences: list[dict[str, Any]]
+    state: State = "starting"
+    doing: str = ""
+    error: str | None = None
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def open(self) -> bool:
+        return self.state not in ("done", "failed", "cancelled")
+
+
+class Conductor:
+    """A Ray Serve deployment of one replica. `folder` belongs to the run of the server."""
+
+    def __init__(self, live: Live, folder: str, stage: Stage | None = None) -> None:
+        self.file = Path(folder) / "live.json"
+        self.live = read_live(self.file) or live
+        self.stage = stage or Stage()
+        self.reports: dict[str, tuple[float, Report]] = {}
+        self.changes = 0
+        self.change: Change | None = None
+        self.task: asyncio.Task[None] | None = None
+
+    async def tell(self, report: Report) -> Live | None:
+        """Note what an ingress says; the version that is live, None where it has that."""
+        self.reports[report.ingress] = (time.monotonic(), report)
+        return None if report.version == self.live.version else self.live
+
+    async def state(self) -> dict[str, Any]:
+        """What is live, and how the latest change is going."""
+        return {**document_of(self.live), "change": vars(self.change) if self.change else None}
+
+    async def cancel(self) -> dict[str, Any]:
+        """Give up a change that has not taken effect yet; what it started is ended. Raises Conflict."""
+        if self.change is None or not self.change.open or self.task is None:
+            raise Conflict("no change is on its way")
+        if self.change.state != "starting":
+            raise Conflict("the change has taken effect", mend="apply the stack that was live before")
+        self.task.cancel()
+        await asyncio.wait([self.task])
+        return vars(self.change)
+
+    async def propose(self, document: dict[str, Any]) -> dict[str, Any]:
+        """`{"stack", "artifacts": {"model@variant": key}, "dry_run", "force"}`: say what would change, and begin it.
+
+        Raises InputError and its kind for what is wrong, Conflict for what cannot be now.
+        """
+        stack, keys, dry_run, force = read_proposal(document)
+        if self.change is not None and self.change.open:
+            raise Conflict(
+                f"change {self.change.number} is on its way since {self.change.began}: {self.change.doing}",
+                mend="wait for it: GET /admin/v1/stack",
+            )
+        # Taken before the first wait, so that of two proposals at once one is refused.
+        self.changes += 1
+        before, change = self.live, Change(self.changes, datetime.now(UTC).isoformat(timespec="seconds"), [])
+        kept, self.change = self.change, change
+        try:
+            wanted = await asyncio.to_thread(self.wanted, stack, keys)
+            change.differences = [found.to_json() for found in differences(before, wanted)]
+            found = await self.budget(wanted)
+            answer = {"differences": change.differences, "memory": found.to_json(), "change": None}
+            if dry_run:
+                self.change = kept
+                return answer
+            if not found.fits:
+                raise Conflict(f"it does not fit: {found.says()}", field="memory", mend="serve less, or smaller")
+            if not force:
+                self.check_unused(wanted)
+        except BaseException:
+            self.change = kept
+            raise
+        self.task = asyncio.create_task(self.carry_out(before, wanted, change))
+        return answer | {"change": change.number}
+
+    def wanted(self, stack: Stack, keys: dict[str, str]) -> Live:
+        """The version that is proposed, each new artifact opened and verified. Raises InputError, IntegrityError."""
+        standing = self.live.stack.server
+        if stack.server.body_limit_mib != standing.body_limit_mib:
+            raise StackError("is read when the server starts", field="server.body_limit_mib", mend="start it anew")
+        server = standing.model_copy(update={"memory_mib": stack.server.memory_mib})
+        known = {artifact.manifest.key: artifact for artifact in self.live.artifacts.values()}
+        store = Store(home())
+        artifacts: dict[Name, Artifact] = {}
+        for model, found in stack.models.items():
+            for variant in found.variants:
+                name = f"{model}@{variant}"
+                if name not in keys:
+                    raise InputError(f"no artifact for {name}", field="artifacts", mend="build it: understudy build")
+                artifact = known.get(keys[name]) or store.open(keys[name])
+                if (artifact.manifest.model, artifact.manifest.variant) != (model, variant):
+                    raise InputError(f"{keys[name][:8]} is no artifact of {name}", field=f"artifacts.{name}")
+                artifacts[model, variant] = artifact
+        return live_of(stack.model_copy(update={"server": server}), artifacts, self.live.version + 1)
+
+    async def budget(self, wanted: Live) -> Budget:
+        """What the change needs of memory beside what is there."""
+        catalog = Catalog(home())
+        running, coming = self.live.engines, wanted.engines
+        needs = tuple(need_of(engine, catalog) for name, engine in coming.items() if name not in running)
+        held = {}
+        for application in running:
+            try:
+                held[application] = (await self.stage.holds(application)).memory_bytes
+            except Exception as error:  # an engine that is down holds nothing
+                log.warning("%s holds no memory that could be read: %s", application, error)
+                held[application] = 0
+        return budget(needs, held, set(running) - set(coming), wanted.stack.server.memory_mib)
+
+    def check_unused(self, wanted: Live) -> None:
+        """Raises Conflict where a variant is to go that clients have named lately: they would get errors."""
+        going = {found.name for name, found in self.live.variants.items() if name not in wanted.variants}
+        now = time.time()
+        for _, report in self.reports.values():
+            for name, at in report.pinned_at.items():
+                if name in going and now - at < PINNED_S:
+                    raise Conflict(
+                        f"{name} is in use: a client named it {now - at:.0f} s ago, and would get 404",
+                        field="models",
+                        mend=f"wait until nobody has for {PINNED_S:.0f} s, or --force",
+                    )
+
+    async def carry_out(self, before: Live, wanted: Live, change: Change) -> None:
+        """Never raises: what came of it stands in the change."""
+        began = time.monotonic()
+        try:
+            await self.start(before, wanted, change)
+            write_atomic(self.file, json.dumps(document_of(wanted)).encode())
+            self.live, change.state, change.doing = wanted, "switching", "waiting for every ingress"
+            change.seconds["starting"] = round(time.monotonic() - began, 2)
+            await self.until(lambda: self.all_have(wanted.version), SWITCH_LIMIT_S)
+            change.seconds["switching"] = round(time.monotonic() - began - change.seconds["starting"], 2)
+            change.state, change.doing = "draining", "waiting for requests that are being answered"
+            await self.clear(before, wanted)
+            change.state, change.doing = "done", ""
+        except asyncio.CancelledError:
+            change.state, change.doing = "cancelled", ""
+            raise
+        except Exception as error:
+            log.exception("change %d failed", change.number)
+            said = error if isinstance(error, UnderstudyError) else getattr(error, "cause", error)
+            change.state, change.error = "failed", str(said)
+        finally:
+            change.seconds["all"] = round(time.monotonic() - began, 2)
+
+    async def start(self, before: Live, wanted: Live, change: Change) -> None:
+        """Put up what is not there. Where that fails, or is given up, all of it is taken down again."""
+        new = [engine for name, engine in wanted.engines.items() if name not in before.engines]
+        loaded: list[tuple[str, str]] = []
+        try:
+            change.doing = f"starting {', '.join(engine.name for engine in new) or 'nothing'}"
+            await self.stage.put_up(new)
+            places = {variant.place for variant in before.variants.values()}
+            for variant in wanted.variants.values():
+                if variant.adapter and variant.place not in places:
+                    change.doing = f"loading {variant.adapter.name}"
+                    await self.stage.load(variant.engine.application, variant.adapter)
+                    loaded.append((variant.engine.application, variant.adapter.name))
+        except BaseException:
+            for application, adapter in loaded:
+                if application in before.engines:
+                    await self.stage.unload(application, adapter)
+            await self.stage.take_down(await self.up(new))
+            raise
+
+    async def up(self, engines: Collection[LiveEngine]) -> list[str]:
+        standing = await self.stage.standing()
+        return [engine.application for engine in engines if engine.application in standing]
+
+    async def clear(self, before: Live, wanted: Live) -> None:
+        """Take down what the version before alone had, once no request holds it."""
+        places = {variant.place for variant in wanted.variants.values()}
+        going = [variant for variant in before.variants.values() if variant.place not in places]
+        if going:
+            limit = max(variant.limits.timeout_s for variant in going) + DRAIN_GRACE_S
+            await self.until(lambda: not self.busy({variant.place for variant in going}), limit)
+        for variant in going:
+            if variant.adapter and variant.engine.application in wanted.engines:
+                await self.stage.unload(variant.engine.application, variant.adapter.name)
+        await self.stage.take_down(name for name in before.engines if name not in wanted.engines)
+
+    async def until(self, done: Callable[[], bool], limit_s: float) -> None:
+        """Wait for a condition. Raises EngineError after the limit."""
+        deadline = time.monotonic() + limit_s
+        while not done():
+            if time.monotonic() > deadline:
+                raise EngineError(f"an ingress did not follow within {limit_s:g} s", mend="see the server's log")
+            await asyncio.sleep(POLL_S)
+
+    def heard(self) -> list[Report]:
+        """The latest report of every ingress that lives."""
+        now = time.monotonic()
+        self.reports = {name: found for name, found in self.reports.items() if now - found[0] < GONE_S}
+        return [report for _, report in self.reports.values()]
+
+    def all_have(self, version: int) -> bool:
+        found = self.heard()
+        return bool(found) and all(report.version >= version for report in found)
+
+    def busy(self, places: set[str]) -> bool:
+        return any(report.busy & places for report in self.heard())
+
+
+def read_proposal(document: dict[str, Any]) -> tuple[Stack, dict[str, str], bool, bool]:
+    """The parts of a proposal. Raises StackError, InputError naming the field."""
+    unknown = set(document) - {"stack", "artifacts", "dry_run", "force"}
+    if unknown:
+        raise InputError(f"unknown key {min(unknown)!r}", field=min(unknown), mend="stack, artifacts, dry_run, force")
+    keys = document.get("artifacts")
+    if not isinstance(keys, dict) or not all(isinstance(key, str) for key in keys.values()):
+        raise InputError("maps each model@variant to its artifact's key", field="artifacts", mend="understudy apply")
+    for name in ("dry_run", "force"):
+        if not isinstance(document.get(name, False), bool):
+            raise InputError("is true or false", field=name)
+    return parse(document.get("stack")), keys, document.get("dry_run", False), document.get("force", False)
+
+
+def document_of(live: Live) -> dict[str, Any]:
+    """What is live as JSON: enough to serve it again."""
+    return {
+        "version": live.version,
+        "stack": live.stack.model_dump(mode="json", by_alias=True, exclude_none=True),
+        "artifacts": {f"{model}@{variant}": found.manifest.key for (model, variant), found in live.artifacts.items()},
+    }
+
+
+def read_live(file: Path) -> Live | None:
+    """What a conductor before this one has recorded, None where none has. Its files were verified when it was
+    proposed."""
+    if not file.is_file():
+        return None
+    document = json.loads(file.read_bytes())
+    stack, store = parse(document["stack"]), Store(home())
+    artifacts = {}
+    for name, key in document["artifacts"].items():
+        model, _, variant = name.partition("@")
+        artifacts[model, variant] = Artifact(store.path(key), read_manifest(store.path(key)))
+    return live_of(stack, artifacts, document["version"])

@@ -1,0 +1,128 @@
+"""What is live: one version of a stack, with the artifact and the engine of every variant. Pure, and knows no Ray.
+
+Several variants may share an engine. An engine is told apart by what it loads when it starts and by its settings, so an
+adapter's engine is its parent's artifact under the adapter's own settings: adapters of one parent with equal settings
+meet in one process, and a parent whose settings say `adapters` too is served by that process as well.
+"""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from serve.stack import Engine, Limits, ScriptedEngine, Stack, VllmEngine
+from variants.errors import StackError
+from variants.manifest import Manifest
+from variants.store import Artifact
+
+Name = tuple[str, str]
+"""A model and one of its variants."""
+
+
+@dataclass(frozen=True)
+class LiveEngine:
+    """One engine process: the artifact that it loads when it starts, its settings, and the model name it answers to.
+
+    `application` names the Ray Serve application that hosts it; equal engines have equal names.
+    """
+
+    application: str
+    settings: Engine
+    artifact: Artifact
+    name: str
+
+
+@dataclass(frozen=True)
+class Adapter:
+    """A low-rank adapter that is loaded into a running engine: the model name it gets there, and its folder."""
+
+    name: str
+    folder: str
+
+
+@dataclass(frozen=True)
+class LiveVariant:
+    """One variant as it is served."""
+
+    model: str
+    variant: str
+    weight: float
+    limits: Limits
+    manifest: Manifest
+    engine: LiveEngine
+    adapter: Adapter | None = None
+
+    @property
+    def name(self) -> str:
+        return f"{self.model}@{self.variant}"
+
+    @property
+    def asked_as(self) -> str:
+        """The model name by which its engine knows it."""
+        return self.adapter.name if self.adapter else self.engine.name
+
+    @property
+    def place(self) -> str:
+        """Where it runs: equal for two versions of a variant exactly when the same weights answer for both."""
+        return f"{self.engine.application}/{self.asked_as}"
+
+
+@dataclass(frozen=True)
+class Live:
+    """A version of all that is served; versions only grow."""
+
+    version: int
+    stack: Stack
+    artifacts: Mapping[Name, Artifact]
+    variants: Mapping[Name, LiveVariant]
+
+    @property
+    def engines(self) -> dict[str, LiveEngine]:
+        """The engines that are needed, by application."""
+        return {variant.engine.application: variant.engine for variant in self.variants.values()}
+
+
+def live_of(stack: Stack, artifacts: Mapping[Name, Artifact], version: int = 1) -> Live:
+    """Which engine serves what. StackError for an adapter whose engine takes none, or whose parent is another build."""
+    variants = {
+        (model, variant): live_variant(stack, artifacts, (model, variant))
+        for model in stack.models
+        for variant in stack.models[model].variants
+    }
+    return Live(version, stack, artifacts, variants)
+
+
+def live_variant(stack: Stack, artifacts: Mapping[Name, Artifact], name: Name) -> LiveVariant:
+    model, variant = stack.models[name[0]], stack.models[name[0]].variants[name[1]]
+    artifact = artifacts[name]
+    adapter, base = None, artifact
+    if artifact.manifest.format == "adapter":
+        field = f"models.{name[0]}.variants.{name[1]}"
+        if not (isinstance(variant.engine, VllmEngine | ScriptedEngine) and variant.engine.adapters):
+            raise StackError(
+                "an adapter needs an engine that takes adapters", field=f"{field}.engine", mend="adapters: {slots: 4}"
+            )
+        assert variant.parent is not None  # the stack file and the recipe's method see to it
+        base = artifacts[name[0], variant.parent]
+        if artifact.manifest.parent_digest != base.manifest.digest:
+            raise StackError(
+                f"the adapter was made for build {(artifact.manifest.parent_digest or '')[:8]} of {variant.parent}, "
+                f"and {base.manifest.digest[:8]} is to be served",
+                field=field,
+                mend="build it again from that parent",
+            )
+        adapter = Adapter(f"{name[0]}@{name[1]}:{artifact.manifest.digest[:8]}", str(artifact.model_path))
+    return LiveVariant(
+        model=name[0],
+        variant=name[1],
+        weight=variant.weight,
+        limits=model.limits,
+        manifest=artifact.manifest,
+        engine=live_engine(name[0], base, variant.engine),
+        adapter=adapter,
+    )
+
+
+def live_engine(model: str, artifact: Artifact, settings: Engine) -> LiveEngine:
+    variant, digest = artifact.manifest.variant, artifact.manifest.digest
+    how = hashlib.sha256(settings.model_dump_json().encode()).hexdigest()
+    return LiveEngine(f"{model}.{variant}.{digest[:8]}.{how[:8]}", settings, artifact, f"{model}@{variant}")

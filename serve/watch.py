@@ -1,0 +1,86 @@
+"""How an ingress and the conductor keep in step: twice a second the ingress says what it serves and what is still busy,
+and takes the version that is live where that is another one.
+
+While the conductor is away, the ingress serves on with what it has.
+"""
+
+import asyncio
+import logging
+import uuid
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from serve.fleet import Fleet
+from serve.live import Live
+
+log = logging.getLogger("understudy.watch")
+EVERY_S = 0.5
+FIRST_LIMIT_S = 10.0
+
+
+@dataclass(frozen=True)
+class Report:
+    """What one ingress says of itself. `busy` names places that an earlier version's requests still hold; `pinned_at`
+    is in seconds of the epoch, by `model@variant`."""
+
+    ingress: str
+    version: int
+    busy: frozenset[str]
+    pinned_at: dict[str, float]
+
+
+class Conducting(Protocol):
+    """What an ingress asks of the conductor, wherever that runs."""
+
+    async def tell(self, report: Report) -> Live | None:
+        """The version that is live, None where the report names it."""
+
+    async def propose(self, document: dict[str, Any]) -> dict[str, Any]:
+        """Change what is live; see `serve.conductor`."""
+
+    async def state(self) -> dict[str, Any]:
+        """What is live, and how the latest change is going."""
+
+    async def cancel(self) -> dict[str, Any]:
+        """Give up a change that has not taken effect yet."""
+
+
+class Watch:
+    """Keeps one fleet in step."""
+
+    def __init__(self, fleet: Fleet, conductor: Conducting) -> None:
+        self.fleet, self.conductor = fleet, conductor
+        self.name = uuid.uuid4().hex
+        self.task: asyncio.Task[None] | None = None
+        self.away = False
+
+    async def start(self) -> None:
+        """An ingress that is started later than the server must not begin with what was live then."""
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self.once(), FIRST_LIMIT_S)
+        self.task = asyncio.create_task(self.run())
+
+    async def stop(self) -> None:
+        if self.task is not None:
+            self.task.cancel()
+            with suppress(asyncio.CancelledError):
+                await self.task
+
+    async def run(self) -> None:
+        while True:
+            await asyncio.sleep(EVERY_S)
+            await self.once()
+
+    async def once(self) -> None:
+        report = Report(self.name, self.fleet.live.version, frozenset(self.fleet.busy()), self.fleet.pinned_at())
+        try:
+            live = await self.conductor.tell(report)
+        except Exception as error:  # whatever Ray raises for a replica that is starting or gone
+            if not self.away:
+                log.warning("the conductor is away, serving on with version %d: %s", report.version, error)
+            self.away = True
+            return
+        self.away = False
+        if live is not None:
+            await self.fleet.take(live)

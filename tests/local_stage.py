@@ -1,0 +1,105 @@
+"""The whole server without Ray: ingress, conductor and real engine processes in one event loop."""
+
+import asyncio
+from collections.abc import AsyncIterator, Collection, Iterable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+import httpx
+import uvicorn
+
+from serve.conductor import Conductor
+from serve.engines.adapters import load_adapter, unload_adapter
+from serve.engines.launch import launch
+from serve.engines.process import EngineProcess
+from serve.fleet import Fleet
+from serve.ingress import build_ingress
+from serve.live import Adapter, LiveEngine, LiveVariant, live_of
+from serve.request_id import IssueRequestId
+from serve.seat import Describe, Endpoint
+from serve.stack import Stack
+from tests.scripted import make_artifacts
+from variants.store import Artifact
+
+
+class LocalStage:
+    """Engines as processes of this one, where `serve.stage.Stage` has Ray Serve's applications."""
+
+    def __init__(self, home: Path) -> None:
+        self.home = home
+        self.engines: dict[str, EngineProcess] = {}
+        self.adapters: dict[str, set[str]] = {}
+
+    async def put_up(self, engines: Collection[LiveEngine]) -> None:
+        for engine in engines:
+            how = launch(engine.settings, engine.artifact.path, engine.artifact.manifest, engine.name)
+            process = EngineProcess(engine.name, how, self.home / f"{engine.application}.log")
+            await process.start()
+            self.engines[engine.application], self.adapters[engine.application] = process, set()
+
+    async def take_down(self, applications: Iterable[str]) -> None:
+        for application in list(applications):
+            await self.engines.pop(application).stop()
+
+    async def load(self, application: str, adapter: Adapter) -> None:
+        if adapter.name not in self.adapters[application]:
+            await load_adapter(self.engines[application].url, adapter)
+            self.adapters[application].add(adapter.name)
+
+    async def unload(self, application: str, adapter: str) -> None:
+        await unload_adapter(self.engines[application].url, adapter)
+        self.adapters[application].discard(adapter)
+
+    async def holds(self, application: str) -> Endpoint:
+        engine = self.engines[application]
+        engine.check()
+        return Endpoint(engine.url, engine.memory_bytes(), engine.peak_memory_bytes)
+
+    async def standing(self) -> set[str]:
+        return set(self.engines)
+
+    def describe_for(self, variant: LiveVariant) -> Describe:
+        async def describe() -> Endpoint:
+            engine = self.engines[variant.engine.application]
+            engine.check()
+            if variant.adapter:
+                await self.load(variant.engine.application, variant.adapter)
+            return Endpoint(engine.url, 1, 1)
+
+        return describe
+
+
+class Local(NamedTuple):
+    client: httpx.AsyncClient
+    stage: LocalStage
+    fleet: Fleet
+    conductor: Conductor
+
+    def engine(self, model: str, variant: str) -> EngineProcess:
+        return self.stage.engines[self.fleet.live.variants[model, variant].engine.application]
+
+
+@asynccontextmanager
+async def local(
+    home: Path, stack: Stack, artifacts: dict[tuple[str, str], Artifact] | None = None
+) -> AsyncIterator[Local]:
+    """The ingress under plain uvicorn, over real engine processes; artifacts are made where none are given."""
+    live = live_of(stack, artifacts or make_artifacts(home, stack))
+    stage = LocalStage(home)
+    conductor = Conductor(live, str(home), stage)  # type: ignore[arg-type]
+    await stage.put_up(list(live.engines.values()))
+    fleet = Fleet(live, stage.describe_for)
+    app = IssueRequestId(build_ingress(fleet, stack.server, conductor), echo=True)
+    server = uvicorn.Server(uvicorn.Config(app, port=stack.server.port, log_level="warning"))
+    running = asyncio.create_task(server.serve())
+    try:
+        url = f"http://127.0.0.1:{stack.server.port}"
+        async with httpx.AsyncClient(base_url=url, timeout=30) as client:
+            while not fleet.ready:
+                await asyncio.sleep(0.05)
+            yield Local(client, stage, fleet, conductor)
+    finally:
+        server.should_exit = True
+        await running
+        await asyncio.gather(*(engine.stop() for engine in stage.engines.values()))
