@@ -17,8 +17,10 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from deploy.prometheus import end_politely, start_prometheus
+from deploy.grafana.queries import DASHBOARD, Watched, check
+from deploy.prometheus import NOT_INSTALLED, end_politely, start_prometheus
 from serve.engines.process import free_port, tree_pss
+from serve.stack import load
 from variants.errors import EngineError, UnderstudyError
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -131,7 +133,8 @@ def demo(stack: Path, campaign: Path, out: Path) -> None:
         with clock.phase("serve"), ExitStack():
             url = start_server(children, stack, free_port())
         prometheus = start_prometheus(children, url, out / "prometheus")
-        print(f"serving at {url}; Prometheus: {prometheus}", file=sys.stderr, flush=True)
+        print(f"serving at {url}; Prometheus: {prometheus or NOT_INSTALLED}", file=sys.stderr, flush=True)
+        began = time.time()
         with clock.phase("load"):
             run(
                 children,
@@ -144,6 +147,11 @@ def demo(stack: Path, campaign: Path, out: Path) -> None:
                 str(out),
                 "--records-only",
             )
+        texts = [name for name, model in load(stack).models.items() if model.task == "text-generation"]
+        if prometheus is not None and texts:  # other models leave the panels of tokens empty
+            with clock.phase("dashboard"):
+                watched = Watched(prometheus, began, time.time(), texts[0])
+                print(check(DASHBOARD, watched), file=sys.stderr, flush=True)
         with clock.phase("stop"):
             children.close()
     (out / "phases.json").write_text(

@@ -8,8 +8,6 @@ By itself: export GF_PATHS_PROVISIONING=$PWD/deploy/grafana/provisioning UNDERST
 against a real Prometheus. There is one line a variant in a panel, never a panel or a line a replica.
 """
 
-from pathlib import Path
-
 from grafana_foundation_sdk.builders import dashboard as builders
 from grafana_foundation_sdk.builders import statetimeline, table, timeseries
 from grafana_foundation_sdk.cog.builder import Builder
@@ -17,8 +15,8 @@ from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.models import dashboard as models
 
 from deploy.grafana.panels import SOURCE, Line, chart, facts, states
+from deploy.grafana.queries import DASHBOARD
 
-PATH = Path(__file__).resolve().parent / "dashboards" / "variants.json"
 Panel = timeseries.Panel | statetimeline.Panel | table.Panel
 
 MODEL = 'model="$model"'
@@ -211,4 +209,4 @@ def to_json() -> str:
 
 
 if __name__ == "__main__":
-    PATH.write_text(to_json())
+    DASHBOARD.write_text(to_json())

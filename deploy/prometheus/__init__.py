@@ -19,6 +19,7 @@ from serve.engines.process import free_port
 FOLDER = Path(__file__).resolve().parent
 ALERTS = FOLDER / "alerts.yml"
 STOP_LIMIT_S = 30.0
+NOT_INSTALLED = "not installed (apt-get install prometheus)"
 
 
 class Keeper(Protocol):
@@ -35,11 +36,11 @@ def configuration(target: str, scrape_interval: str | None = None) -> str:
     return yaml.safe_dump(document, sort_keys=False)
 
 
-def start_prometheus(children: Keeper, url: str, folder: Path, scrape_interval: str | None = None) -> str:
-    """Start it for the server at `url`, ended by `children`; gives its address, or how to install it."""
+def start_prometheus(children: Keeper, url: str, folder: Path, scrape_interval: str | None = None) -> str | None:
+    """Start it for the server at `url`, ended by `children`; gives its address, None where it is not installed."""
     program = shutil.which("prometheus")
     if program is None:
-        return "not installed (apt-get install prometheus)"
+        return None
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     path = folder / "prometheus.yml"

@@ -4,12 +4,12 @@ A refused query fails, and so does an empty one: a wrong name of a metric is an 
 """
 
 import json
-import math
 import re
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
-from typing import Any, NamedTuple
+from dataclasses import replace
+from typing import Any
 
 import httpx
 import pytest
@@ -17,59 +17,24 @@ import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
 from deploy.grafana import variants
+from deploy.grafana.queries import Series, Watched, check, panels
 from deploy.prometheus import start_prometheus
 from tests.integration.deploy.traffic import MODEL, VARIANTS, send
 from tests.processes import ROOT, server
 from tests.programs import need
+from variants.errors import EngineError
 
 pytestmark = pytest.mark.integration
-DOCUMENT: dict[str, Any] = json.loads(variants.PATH.read_text())
-CHARTS = {panel["title"]: panel for panel in DOCUMENT["panels"] if panel["type"] != "row"}
+DOCUMENT: dict[str, Any] = json.loads(variants.DASHBOARD.read_text())
+CHARTS = panels(variants.DASHBOARD)
 TRAFFIC_S = 16.0
 LABEL_VALUES = re.compile(r"label_values\((?P<selector>.+), (?P<label>\w+)\)")
-# As Grafana fills them in with both variants chosen and one scrape a second: $__rate_interval is four of them.
-GIVEN = {"$model": MODEL, "$variant": f"({'|'.join(VARIANTS)})", "$__rate_interval": "4s"}
-Series = list[dict[str, Any]]
-
-
-class Watched(NamedTuple):
-    """A Prometheus that has seen `rounds` of traffic from `began` on, in seconds of the epoch."""
-
-    prometheus: str
-    server: str
-    began: float
-    rounds: int
-
-    def ask(self, path: str, **params: str | float) -> Any:
-        """The data of an answer of the HTTP API. Fails where Prometheus refuses."""
-        answer = httpx.get(f"{self.prometheus}/api/v1/{path}", params=params, timeout=30).json()
-        assert answer["status"] == "success", (params, answer)
-        return answer["data"]
-
-    def run(self, target: dict[str, Any]) -> Series:
-        """The series of a panel's query, each with the finite `values` it has had since the traffic began."""
-        expression = fill(target["expr"])
-        if target["instant"]:
-            series: Series = self.ask("query", query=expression)["result"]
-            for each in series:
-                each["values"] = [each.pop("value")]
-        else:
-            assert target["range"]
-            series = self.ask("query_range", query=expression, start=self.began, end=time.time(), step=1)["result"]
-        for each in series:
-            each["values"] = [float(text) for _, text in each["values"] if math.isfinite(float(text))]
-        return [each for each in series if each["values"]]
-
-
-def fill(text: str) -> str:
-    for name, value in GIVEN.items():
-        text = text.replace(name, value)
-    assert "$" not in text, f"left to fill in: {text}"
-    return text
+Seen = tuple[Watched, str, int]
+"""What Prometheus saw, the server's address, and how many rounds of traffic there were."""
 
 
 @pytest.fixture(scope="module")
-def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
+def seen(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Seen]:
     need("prometheus")
     home = tmp_path_factory.mktemp("home")
     with server(home, "tests.serve_scripted", "{port}", "token_s=0.002") as (url, _), ExitStack() as children:
@@ -77,14 +42,20 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
         began = time.time()
         rounds = send(url, TRAFFIC_S)
         time.sleep(2.5)  # the last scrape that matters, and one of what the engines hold
-        yield Watched(prometheus, url, began, rounds)
+        # Both variants chosen, one scrape a second.
+        yield Watched(prometheus, began, time.time(), MODEL, f"({'|'.join(VARIANTS)})", "4s"), url, rounds
+
+
+@pytest.fixture(scope="module")
+def watched(seen: Seen) -> Watched:
+    return seen[0]
 
 
 @pytest.mark.parametrize("title", CHARTS)
 def test_a_panel_has_data_of_every_variant(watched: Watched, title: str) -> None:
     for target in CHARTS[title]["targets"]:
         series = watched.run(target)
-        assert series, f"empty: {fill(target['expr'])}"
+        assert series, f"empty: {watched.fill(target['expr'])}"
         if "variant" in target["expr"]:
             assert {each["metric"]["variant"] for each in series} == set(VARIANTS)
 
@@ -103,7 +74,7 @@ def test_a_wrong_name_would_be_found(watched: Watched) -> None:
     (target,) = CHARTS["Requests"]["targets"]
     assert watched.run(target)
     assert not watched.run(target | {"expr": target["expr"].replace("requests_total", "request_total")})
-    with pytest.raises(AssertionError, match="bad_data"):
+    with pytest.raises(EngineError, match="bad_data"):
         watched.run(target | {"expr": target["expr"].replace("sum by", "sum of")})
 
 
@@ -111,18 +82,25 @@ def test_the_variables_find_models_and_variants(watched: Watched) -> None:
     found = {}
     for variable in DOCUMENT["templating"]["list"]:
         if variable["type"] == "query":
-            asked = LABEL_VALUES.fullmatch(fill(variable["query"]))
+            asked = LABEL_VALUES.fullmatch(watched.fill(variable["query"]))
             assert asked is not None, variable["query"]
             found[variable["name"]] = watched.ask(f"label/{asked['label']}/values", **{"match[]": asked["selector"]})
     assert found == {"model": ["bands", "echo"], "variant": list(VARIANTS)}
 
 
-def test_the_numbers_are_those_that_were_sent(watched: Watched) -> None:
+def test_all_queries_together_and_one_without_data_is_named(watched: Watched) -> None:
+    assert "panels have data of echo" in check(variants.DASHBOARD, watched)
+    with pytest.raises(EngineError, match="queries without data: Traffic share by reason: "):
+        check(variants.DASHBOARD, replace(watched, model="nobody"))
+
+
+def test_the_numbers_are_those_that_were_sent(seen: Seen) -> None:
     """Three of four labels are right; every variant got one labelled request a round."""
+    watched, _, rounds = seen
     share, n = CHARTS["Accuracy of labelled requests since the server started"]["targets"]
     for variant in VARIANTS:
         assert value_of(watched.run(share), variant) == [0.75]
-        assert value_of(watched.run(n), variant) == [watched.rounds]
+        assert value_of(watched.run(n), variant) == [rounds]
     (served,) = CHARTS["What each variant is"]["targets"]
     rows = {each["metric"]["variant"]: each for each in watched.run(served)}
     assert {name: row["values"] for name, row in rows.items()} == {"baseline": [90], "int8": [10]}
@@ -137,7 +115,7 @@ def test_the_numbers_are_those_that_were_sent(watched: Watched) -> None:
 def test_the_shares_of_traffic_are_of_one_whole(watched: Watched) -> None:
     (target,) = CHARTS["Traffic share by reason"]["targets"]
     assert {each["metric"]["reason"] for each in watched.run(target)} == {"pinned", "sticky", "weight"}
-    whole = f"sum({fill(target['expr'])})"
+    whole = f"sum({watched.fill(target['expr'])})"
     ((_, total),) = (
         each["value"] for each in watched.ask("query", query=whole, time=watched.began + TRAFFIC_S - 2)["result"]
     )
@@ -173,12 +151,12 @@ def test_prometheus_evaluates_the_alerts(watched: Watched) -> None:
         watched.ask("query", query=rule["query"])
 
 
-def test_operating_lists_the_labels_that_metrics_have(watched: Watched) -> None:
+def test_operating_lists_the_labels_that_metrics_have(seen: Seen) -> None:
     text = (ROOT / "docs" / "operating.md").read_text()
     rows = re.findall(r"^\| `(understudy_\w+)` \| (\w+) \| [^|]+ \| ([^|]*) \|", text, re.MULTILINE)
     listed = {name.removesuffix("_total"): set(labels.split(", ")) for name, _, labels in rows}
-    seen: dict[str, set[str]] = {}
-    for family in text_string_to_metric_families(httpx.get(f"{watched.server}/metrics").text):
+    found: dict[str, set[str]] = {}
+    for family in text_string_to_metric_families(httpx.get(f"{seen[1]}/metrics").text):
         for sample in family.samples:
-            seen.setdefault(family.name, set()).update(set(sample.labels) - {"le"})
-    assert seen == listed
+            found.setdefault(family.name, set()).update(set(sample.labels) - {"le"})
+    assert found == listed

@@ -26,4 +26,4 @@ def test_every_alert_has_its_place() -> None:
 def test_links_lead_somewhere() -> None:
     for target in re.findall(r"\]\(([^)#]+)", TEXT):
         assert (ROOT / "docs" / target).exists(), target
-    assert variants.PATH.name in TEXT
+    assert variants.DASHBOARD.name in TEXT

@@ -10,14 +10,14 @@ import pytest
 from deploy.grafana import variants
 from tests.unit.deploy.families import sample_names
 
-DOCUMENT: dict[str, Any] = json.loads(variants.PATH.read_text())
+DOCUMENT: dict[str, Any] = json.loads(variants.DASHBOARD.read_text())
 PANELS: list[dict[str, Any]] = DOCUMENT["panels"]
 CHARTS = [panel for panel in PANELS if panel["type"] != "row"]
 COLUMNS = 24
 
 
 def test_the_committed_json_is_what_the_code_makes() -> None:
-    assert variants.PATH.read_text() == variants.to_json(), "stale: run `python -m deploy.grafana.variants`"
+    assert variants.DASHBOARD.read_text() == variants.to_json(), "stale: run `python -m deploy.grafana.variants`"
 
 
 def test_grafana_can_find_it_again() -> None:
@@ -94,7 +94,7 @@ def test_every_metric_exists() -> None:
 
 def test_the_settings_that_provisioning_reads_are_explained() -> None:
     """Grafana leaves an unset variable empty in silence."""
-    files = sorted((variants.PATH.parents[1] / "provisioning").glob("*/*.yaml"))
+    files = sorted((variants.DASHBOARD.parents[1] / "provisioning").glob("*/*.yaml"))
     assert len(files) == 2
     asked = set(re.findall(r"\$(\w+)", " ".join(path.read_text() for path in files)))
     asked -= {"__rate_interval"}
