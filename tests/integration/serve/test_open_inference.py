@@ -51,6 +51,14 @@ def test_a_batch_of_images_is_classified(client: triton.InferenceServerClient, b
     assert answer.as_numpy("scores").shape == (2, 10)
 
 
+def test_a_request_keeps_its_id_and_may_carry_parameters(client: triton.InferenceServerClient) -> None:
+    tensor = triton.InferInput("pixels", [3, 3, 32, 32], "FP32")
+    tensor.set_data_from_numpy(np.full((3, 3, 32, 32), 0.55, np.float32))
+    answer = client.infer("bands", [tensor], request_id="mine-7", parameters={"note": "kept out of the way"})
+    assert answer.get_response()["id"] == "mine-7"
+    assert [label.decode() for label in answer.as_numpy("labels")] == ["5"] * 3
+
+
 def test_unknown_version_and_bad_tensors_are_refused_by_name(served: Served) -> None:
     url = f"{served.url}/v2/models/bands"
     unknown = httpx.post(f"{url}/versions/int3/infer", content=b"{}")
