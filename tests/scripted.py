@@ -14,15 +14,15 @@ SOURCE = {"uri": "/nowhere/weights", "licence": "Apache-2.0"}
 RECIPE = {"kind": "baseline", "dtype": "float32"}
 
 
-def make_artifact(home: Path, model: str, variant: str, task: str) -> Artifact:
-    """A stored artifact whose one file holds its own name, so each has a digest of its own."""
+def make_artifact(home: Path, model: str, variant: str, task: str, build: str = "") -> Artifact:
+    """A stored artifact whose one file holds its own name (and build), so each has a digest of its own."""
     store = Store(home)
-    key = digest_of({f"{model}@{variant}": "0" * 64})
+    key = digest_of({f"{model}@{variant}{build}": "0" * 64})
     if store.has(key):
         return store.open(key)
     with store.staging(key) as staged:
         (staged / "model").mkdir()
-        (staged / "model" / "weights").write_text(f"{model}@{variant}")
+        (staged / "model" / "weights").write_text(f"{model}@{variant}{build}")
         files = entries(staged)
         image = task == "image-classification"
         manifest = Manifest(
