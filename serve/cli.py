@@ -2,18 +2,21 @@
 `understudy --help` answers at once.
 
 Exit codes: 0 done; 1 a defect of ours; 2 what was given is wrong; 3 bytes are not what their hash says; 4 something is
-not installed; 5 an engine or the server failed; 6 what is live does not allow it; 130 interrupted. Every command has
-`--json`: one document on standard output, everything meant for people on standard error.
+not installed; 5 an engine or the server failed; 6 the disk is full; 7 what is live does not allow it; 130 interrupted.
+Every command has `--json`: one document on standard output, everything meant for people on standard error.
 """
 
 import json
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from variants.errors import UnderstudyError
+
+if TYPE_CHECKING:
+    from variants.garbage import Collected, Item
 
 app = typer.Typer(
     help="Serve a model and its compressed variants side by side, and measure each on real requests.",
@@ -99,23 +102,73 @@ def describe_card(card: dict[str, Any]) -> str:
 
 
 @app.command()
-def catalog(as_json: AsJson = False) -> None:
-    """List every model's variants, their artifacts and cards."""
-    from serve.making import list_catalog
+def catalog(
+    name: Annotated[str | None, typer.Argument(help="model or model@variant; all if left out")] = None,
+    verify: Annotated[bool, typer.Option("--verify", help="Hash every file, to find damaged ones.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """List every variant's history, licences and space on disk, and what is damaged."""
+    from rich.console import Console
 
-    rows = list_catalog()
-    text = "\n".join(describe_row(row) for row in rows)
-    emit(rows, text or "nothing is built yet: run understudy build", as_json)
+    from serve.catalog_table import render
+    from serve.keeping import list_catalog
+
+    document = list_catalog(name, verify)
+    if as_json:
+        emit(document, "", as_json)
+    else:
+        render(document, Console(width=None if sys.stdout.isatty() else 120))
 
 
-def describe_row(row: dict[str, Any]) -> str:
-    name = f"{row['model']}@{row['variant']}  {row['artifact_sha256'][:8]}"
-    if row["fault"]:
-        return f"{name}  {row['fault']}"
-    return (
-        f"{name}  {row['artifact_bytes'] / 1e6:.1f} MB  bound {row['bound']}  {row['earlier_builds']} earlier  "
-        f"{', '.join(row['licences'])}"
-    )
+@app.command()
+def rollback(
+    name: Annotated[str, typer.Argument(help="model@variant")],
+    build: Annotated[str | None, typer.Argument(help="The beginning of a build; the one before if left out.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Let a variant's name stand for an earlier build again; a server has it once it is started again.
+
+    Exit codes: 2 an unknown name or build, or nothing to go back to; 3 that build is damaged or gone.
+    """
+    from serve.keeping import roll_back
+
+    done = roll_back(name, build)
+    before, now = done.before.digest, done.now.digest
+    text = f"{name} stands for {now[:8]}; back with: understudy rollback {name} {before[:8]}"
+    row = {"model": done.model, "variant": done.variant, "artifact_sha256": now, "before_sha256": before}
+    emit({**row, "bound": done.now.bound.isoformat(timespec="seconds")}, text, as_json)
+
+
+@app.command()
+def gc(
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
+    keep: Annotated[int | None, typer.Option(min=0, help="First cut histories to that many earlier builds.")] = None,
+    stack: Annotated[
+        list[Path] | None, typer.Option(help="A stack file whose artifacts stay; may be repeated.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Remove the artifacts that no history, no given stack and nothing that runs refers to.
+
+    Exit codes: 2 a stack that is wrong: then nothing is removed; 6 no room even for a shorter history.
+    """
+    from serve.keeping import collect
+    from serve.stack import load
+
+    done = collect([load(path) for path in stack or []], keep, dry_run)
+    emit(done.model_dump(mode="json"), describe_collected(done), as_json)
+
+
+def describe_collected(done: "Collected") -> str:
+    def named(item: "Item") -> str:
+        name = f"{item.model}@{item.variant}" if item.model else "unreadable"
+        return f"{name}  {(item.digest or item.key)[:8]}  {item.bytes / 1e6:.1f} MB"
+
+    lines = [f"cut from history: {cut.model}@{cut.variant}  {cut.binding.digest[:8]}" for cut in done.trimmed]
+    lines += [f"in use, stays: {named(item)}" for item in done.in_use]
+    lines += [f"{'would go' if done.dry_run else 'removed'}: {named(item)}" for item in done.removed]
+    lines += [f"{'would go' if done.dry_run else 'removed'}: left by a dead builder, {key[:8]}" for key in done.staging]
+    return "\n".join([*lines, f"{done.freed_bytes / 1e6:.1f} MB {'would be freed' if done.dry_run else 'freed'}"])
 
 
 @app.command()

@@ -4,7 +4,7 @@ What only a server can run into is defined here; everything else comes from the 
 
     UnderstudyError
     ├── TooLarge       the body is above the stack's limit   413
-    ├── Conflict       what is live does not allow it        409, exit 6
+    ├── Conflict       what is live does not allow it        409, exit 7
     ├── Overloaded     concurrency and queue are full        429, Retry-After
     ├── NotReady       no variant that may answer is up      503, Retry-After
     └── TimedOut       the stack's timeout has passed        504
@@ -22,7 +22,7 @@ class TooLarge(UnderstudyError):
 
 class Conflict(UnderstudyError):
     code = "conflict"
-    exit_code = 6
+    exit_code = 7
 
 
 class Overloaded(UnderstudyError):

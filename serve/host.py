@@ -6,6 +6,7 @@ placement, restarts, and an orderly end.
 
 import asyncio
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
 from serve.engines.adapters import load_adapter, unload_adapter
@@ -15,6 +16,7 @@ from serve.live import Adapter, LiveEngine
 from serve.seat import Endpoint
 from variants.errors import EngineError
 from variants.home import home
+from variants.store import hold
 
 MEMORY_EVERY_S = 10.0
 """Reading a process tree's PSS walks its page tables: some ten milliseconds for a large engine."""
@@ -29,7 +31,7 @@ class Host:
         self.engine = EngineProcess(engine.name, how, self.log_of(engine))
         self.memory_bytes, self.measured = 0, float("-inf")
         self.fault: EngineError | None = None
-        self.adapters: set[str] = set()
+        self.adapters: dict[str, ExitStack] = {}
         self.loading = asyncio.Lock()
         await self.engine.start()
 
@@ -66,8 +68,10 @@ class Host:
     async def load(self, adapter: Adapter) -> None:
         async with self.loading:
             if adapter.name not in self.adapters:
-                await load_adapter(self.engine.url, adapter)
-                self.adapters.add(adapter.name)
+                with ExitStack() as held:
+                    held.enter_context(hold(Path(adapter.folder).parent))  # its files are needed again after a restart
+                    await load_adapter(self.engine.url, adapter)
+                    self.adapters[adapter.name] = held.pop_all()
                 self.measured = float("-inf")
 
     async def unload(self, name: str) -> None:
@@ -75,7 +79,7 @@ class Host:
         async with self.loading:
             if name in self.adapters:
                 await unload_adapter(self.engine.url, name)
-                self.adapters.discard(name)
+                self.adapters.pop(name).close()
 
     async def __del__(self) -> None:
         await self.engine.stop()

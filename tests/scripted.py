@@ -15,7 +15,7 @@ RECIPE = {"kind": "baseline", "dtype": "float32"}
 
 
 def make_artifact(
-    home: Path, model: str, variant: str, task: str, build: int = 0, base: Artifact | None = None
+    home: Path, model: str, variant: str, task: str, build: int | str = "", base: Artifact | None = None
 ) -> Artifact:
     """A stored artifact whose one file holds its own name and build, so each has a digest of its own. With a `base` it
     is an adapter for that."""

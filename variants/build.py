@@ -3,11 +3,21 @@
 An artifact's key is the digest of what decides its bytes: model and variant, the hashes of its sources and data, the
 recipe, the seed, the method's name and version, and its parent's digest. What is already in the store under its key
 is verified and used. Nothing here imports torch: a method's module is imported when it runs.
+
+A name that somebody rolled back keeps the artifact that it was rolled back to: where the recipe comes to a build that
+is in its history already, what is bound is handed out, said so, and what is made of it is made of what is bound. Only a
+recipe that was never built takes such a name.
+
+A build that ends early loses nothing but the variant it was at; what was finished before is found in the store. An
+exception, Ctrl-C among them, removes what was staged; SIGKILL leaves at most a staging folder, which the next builder
+removes.
 """
 
 import hashlib
 import json
+import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,16 +25,22 @@ from pathlib import Path
 from variants import tasks
 from variants.catalog import Catalog
 from variants.errors import RecipeError, UnknownName
+from variants.history import History
 from variants.machine import versions
 from variants.manifest import Manifest, TaskKind
 from variants.methods import Job, Made, Method, find
 from variants.progress import NoProgress, Progress
 from variants.recipe import Chain, LoRA, Prune, Quantize, Recipe, Train
 from variants.source import Source, content_sha256, fetch
+from variants.space import full_disk_told
 from variants.store import Artifact, Store, entries
 
 Name = tuple[str, str]
 MethodFor = Callable[[str, Recipe, str], Method]
+
+
+def tell(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
 
 
 @dataclass(frozen=True)
@@ -55,27 +71,47 @@ def build(
     catalog: Catalog,
     progress: Progress | None = None,
     method_for: MethodFor = find,
+    say: Callable[[str], None] = tell,
 ) -> dict[Name, Artifact]:
-    """Build what is missing, in order, and return the verified artifact of every plan by (model, variant).
+    """Build what is missing, in order, and return the verified artifact of every plan by (model, variant): what its
+    name stands for. `say` is told, in one line, of each name that a rollback keeps from what was planned.
 
     `method_for` gives the method of a task and recipe, and refuses what has none; tests hand in their own.
 
     RecipeError (no method, a cycle, the same name twice) and UnknownName (a missing parent, an unknown task) come
-    before any work; SourceError and IntegrityError when inputs cannot be had or are not what they should be.
+    before any work; SourceError and IntegrityError when inputs cannot be had or are not what they should be;
+    StoreFull when the disk is full.
     """
     progress = progress or NoProgress()
     order = in_order(plans)
     methods = {plan.name: method_for(plan.task, plan.recipe, f"{plan.field}.recipe") for plan in order}
-    data = {plan.name: _data_sources(plan) for plan in order}
+    data = {plan.name: data_sources(plan) for plan in order}
     done: dict[Name, Artifact] = {}
-    with progress.step("variants", total=len(order)) as step:
+    # All is held to the end, so that a collection beside this takes nothing away before its name is bound to it.
+    with full_disk_told(store.home), ExitStack() as held, progress.step("variants", total=len(order)) as step:
         for count, plan in enumerate(order):
             step.to(count)
             parent = done[plan.model, plan.parent] if plan.parent else None
             key = artifact_key(plan, methods[plan.name], data[plan.name], parent, store.home, progress)
-            done[plan.name] = _one(plan, key, methods[plan.name], data[plan.name], parent, store, progress)
-            catalog.record(done[plan.name].manifest)
+            held.enter_context(store.hold(key))
+            bound = catalog.kept_back(plan.model, plan.variant, key)
+            if bound is None:
+                made = _one(plan, key, methods[plan.name], data[plan.name], parent, store, progress)
+                bound = catalog.record(made.manifest)
+            if bound.key != key:
+                say(_kept_back(plan, catalog.model(plan.model).history(plan.variant), key))
+                held.enter_context(store.hold(bound.key))
+                made = store.open(bound.key)
+            done[plan.name] = made
     return done
+
+
+def _kept_back(plan: VariantPlan, history: History, key: str) -> str:
+    name, newer = f"{plan.model}@{plan.variant}", next(found for found in reversed(history) if found.key == key)
+    return (
+        f"{name} was rolled back and stays at {history[-1].digest[:8]}; its recipe makes {newer.digest[:8]}: "
+        f"understudy rollback {name} {newer.digest[:8]} goes forward again"
+    )
 
 
 def in_order(plans: Sequence[VariantPlan]) -> list[VariantPlan]:
@@ -129,7 +165,7 @@ def artifact_key(
     return hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()
 
 
-def _data_sources(plan: VariantPlan) -> tuple[Source, ...]:
+def data_sources(plan: VariantPlan) -> tuple[Source, ...]:
     """The sources of the tasks that a recipe looks at. UnknownName when there is no such task."""
     steps: Sequence[Recipe] = plan.recipe.steps if isinstance(plan.recipe, Chain) else (plan.recipe,)
     found: dict[str, Source] = {}

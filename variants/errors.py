@@ -8,7 +8,8 @@
     │   └── SourceError      a source that cannot be named or found
     ├── IntegrityError       bytes that are not what their hash says exit 3
     ├── MissingDependency    a package or program is not installed   exit 4
-    └── EngineError          an engine that failed or went away      exit 5
+    ├── EngineError          an engine that failed or went away      exit 5
+    └── StoreFull            the disk below the store is full        exit 6
 
 Every error says what is wrong, where (`field`), and what would be right (`mend`). The HTTP face of each is in
 `serve/errors.py`; the command line prints it on one line and leaves with `exit_code`.
@@ -72,3 +73,8 @@ class MissingDependency(UnderstudyError):
 class EngineError(UnderstudyError):
     code = "engine_error"
     exit_code = 5
+
+
+class StoreFull(UnderstudyError):
+    code = "store_full"
+    exit_code = 6

@@ -4,13 +4,16 @@ A temporary name beside the target, fsync, rename; `flock` on a file that is nev
 so that a lock cannot be taken on a name that somebody else has just unlinked.
 """
 
+import errno
 import fcntl
 import hashlib
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+
+from variants.space import full_disk_told
 
 CHUNK = 1 << 20
 
@@ -51,16 +54,18 @@ def fsync(path: Path) -> None:
 
 
 def write_atomic(path: Path, data: bytes) -> None:
-    """Write `path` so that a reader sees the old bytes or the new ones, and a crash leaves nothing in between."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_bytes(data)
-        fsync(temporary)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    fsync(path.parent)
+    """Write `path` so that a reader sees the old bytes or the new ones, and a crash leaves nothing in between.
+    StoreFull, and the old bytes, when the disk is full."""
+    with full_disk_told(path.parent):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        try:
+            temporary.write_bytes(data)
+            fsync(temporary)
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+        fsync(path.parent)
 
 
 @contextmanager
@@ -84,6 +89,25 @@ def locked_if_free(path: Path) -> Iterator[bool]:
 
 
 @contextmanager
+def shared(path: Path) -> Iterator[int | None]:
+    """Hold the lock file `path` together with others who share it; waits for whoever has it alone.
+
+    Gives the descriptor: the lock lasts as long as any copy of it is open, so a child that inherits it keeps the lock.
+    None, and no lock, where a file may not be made: what cannot be written cannot be taken away from there either.
+    """
+    with ExitStack() as stack:
+        try:
+            descriptor = stack.enter_context(_lock_file(path))
+        except OSError as error:
+            if error.errno not in (errno.EROFS, errno.EACCES, errno.EPERM):
+                raise
+            yield None
+            return
+        fcntl.flock(descriptor, fcntl.LOCK_SH)
+        yield descriptor
+
+
+@contextmanager
 def _lock_file(path: Path) -> Iterator[int]:
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
@@ -98,14 +122,12 @@ def staging(root: Path, key: str) -> Iterator[Path]:
     """An empty folder below `root`, on its file system, that only the holder of `key` has; removed at the end.
 
     Waits for another holder of the same key: look again whether the work is already done. What dead holders of other
-    keys have left is removed: their lock is free, whatever process id they had.
+    keys have left is removed.
     """
-    with locked(root / ".locks" / f"{key}.lock"):
-        for left in (root / ".staging").glob("*"):
-            with locked_if_free(root / ".locks" / f"{left.name}.lock") as free:
-                if free and left.exists():  # its holder may have finished since it was listed
-                    shutil.rmtree(left)
-        folder = root / ".staging" / key
+    with locked(lock_of(root, key)):
+        for left in dead(root):
+            shutil.rmtree(left)
+        folder = staged(root, key)
         if folder.exists():
             shutil.rmtree(folder)
         folder.mkdir(parents=True)
@@ -114,3 +136,22 @@ def staging(root: Path, key: str) -> Iterator[Path]:
         finally:
             if folder.exists():
                 shutil.rmtree(folder)
+
+
+def staged(root: Path, key: str) -> Path:
+    """Where the holder of `key` works, or a dead one has."""
+    return root / ".staging" / key
+
+
+def lock_of(root: Path, key: str) -> Path:
+    """The lock file of whoever works on `key`."""
+    return root / ".locks" / f"{key}.lock"
+
+
+def dead(root: Path) -> Iterator[Path]:
+    """What dead holders have left in staging, each given while its lock is held: that it is free shows that its
+    holder is gone, whatever process id it had."""
+    for left in (root / ".staging").glob("*"):
+        with locked_if_free(lock_of(root, left.name)) as free:
+            if free and left.exists():  # its holder may have finished since it was listed
+                yield left

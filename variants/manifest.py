@@ -2,19 +2,28 @@
 
 It is written last, so a folder without one is not an artifact. `digest` is the artifact's identity everywhere else
 (`artifact_sha256`); `key` is what its recipe and inputs hash to and is known before it is built.
+
+The digest covers the files, not what is said of them: precision, labels, preprocessing. So what is written carries a
+`seal`, the sha256 of the canonical JSON of all the rest, and a manifest that was edited is refused. It guards against
+accidents; whoever can write the file can seal it again. It is computed from the document as it stands in the file and
+not from what this version reads out of it: a field that is added later breaks no seal. Manifests of schema 1 have none
+and are read as they are, because building all again would cost hours and find nothing.
 """
 
+import json
 from collections.abc import Mapping
 from typing import Annotated, Literal, Self
 
 from pydantic import AwareDatetime, Field, model_validator
 
+from variants.errors import InputError
 from variants.files import digest_of
 from variants.recipe import Recipe
 from variants.source import Source
-from variants.typed import Document, Name, Sha256
+from variants.typed import Document, Name, Sha256, canonical_sha256
 
 MANIFEST = "manifest.json"
+Bytes = bytes  # the manifest has a field of that name
 
 TaskKind = Literal[
     "text-generation",
@@ -46,7 +55,7 @@ class Manifest(Document):
     """`precision` is what the engine must execute in, whatever its own default; `bytes` counts the files it
     serves."""
 
-    schema_: Literal[1] = Field(1, alias="schema")
+    schema_: Literal[1, 2] = Field(2, alias="schema")
     key: Sha256
     digest: Sha256
     model: Name
@@ -72,6 +81,25 @@ class Manifest(Document):
     def digest_of_files(files: Mapping[str, FileEntry]) -> str:
         """sha256 over the sorted "name sha256" lines: an artifact's identity."""
         return digest_of({name: entry.sha256 for name, entry in files.items()})
+
+    def to_json(self) -> Bytes:
+        """Indented JSON in field order, sealed."""
+        document = {**self.model_dump(mode="json", by_alias=True), "schema": 2}
+        return (json.dumps({**document, "seal": canonical_sha256(document)}, indent=2) + "\n").encode()
+
+    @classmethod
+    def from_json(cls, data: Bytes | str, origin: str) -> Self:
+        """Parse a manifest. InputError names `origin` and the first wrong field, or the seal that does not fit."""
+        try:
+            document = json.loads(data)
+        except ValueError:
+            document = None
+        if not isinstance(document, dict) or document.get("schema") != 2:
+            return super().from_json(data, origin)
+        seal, found = document.pop("seal", None), canonical_sha256(document)
+        if seal != found:
+            raise InputError(f"{origin} was changed after it was written: its seal is {seal}, it hashes to {found}")
+        return super().from_json(json.dumps(document), origin)
 
     @model_validator(mode="after")
     def _digest_is_of_files(self) -> Self:

@@ -3,16 +3,24 @@
 An artifact is staged on the same file system under a lock for its key, its files reach the disk, the manifest is
 written last, and one rename makes it visible. Two builders of one key wait for each other, and the second finds the
 first one's work. Opening an artifact hashes every file of it.
+
+Whoever reads, builds from or serves an artifact holds it: a shared lock on a file beside the artifacts, never inside
+one. Removing takes that lock alone or leaves the artifact where it is, and moves it out by one rename before a byte
+goes: a reader sees all of it or none.
 """
 
+import re
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from variants.errors import InputError, IntegrityError, UnknownName
-from variants.files import fsync, hash_folder, sha256_of, staging
+from variants.files import fsync, hash_folder, lock_of, locked_if_free, sha256_of, shared, staged, staging
 from variants.manifest import MANIFEST, FileEntry, Manifest
+
+_KEY = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True)
@@ -41,12 +49,49 @@ class Store:
     def has(self, key: str) -> bool:
         return (self.path(key) / MANIFEST).is_file()
 
+    def stored(self) -> list[str]:
+        """The keys of all artifacts, sorted; of folders that stand in an artifact's place without being one, too."""
+        folders = [path for path in self.root.glob("[0-9a-f][0-9a-f]/*") if path.is_dir()]
+        return sorted(path.name for path in folders if _KEY.fullmatch(path.name) and self.path(path.name) == path)
+
     def open(self, key: str) -> Artifact:
         """The artifact of that key, every file hashed. UnknownName when it was never built, IntegrityError when a
         file is missing, changed, or should not be there."""
-        if not self.has(key):
-            raise UnknownName(f"there is no artifact {key}", field="artifact", mend="build it first: understudy build")
-        return open_artifact(self.path(key))
+        if self.has(key):
+            with self.hold(key):
+                if self.has(key):  # it may have been removed while this waited
+                    return self._verified(key)
+        raise UnknownName(f"there is no artifact {key}", field="artifact", mend="build it first: understudy build")
+
+    def _verified(self, key: str) -> Artifact:
+        artifact = open_artifact(self.path(key))
+        if artifact.manifest.key != key:
+            found = f"it is the artifact of key {artifact.manifest.key}"
+            raise IntegrityError(f"{artifact.path}: {found}", mend=_again(artifact.path))
+        return artifact
+
+    @contextmanager
+    def hold(self, key: str) -> Iterator[None]:
+        """Inside, nobody removes the artifact of `key`, whether it is there already or still to be built."""
+        with shared(use_lock(self.path(key))):
+            yield
+
+    @contextmanager
+    def unused(self, key: str) -> Iterator[bool]:
+        """True when nobody holds or builds the artifact of `key`; then nobody can inside. Waits for nobody."""
+        with locked_if_free(use_lock(self.path(key))) as free, locked_if_free(lock_of(self.root, key)) as idle:
+            yield free and idle
+
+    def discard(self, key: str) -> None:
+        """Remove the artifact of `key`, inside `unused`. What a crash leaves of it lies in staging, where the next
+        builder, or the next collection, removes it."""
+        grave = staged(self.root, key)
+        if grave.exists():
+            shutil.rmtree(grave)
+        grave.parent.mkdir(parents=True, exist_ok=True)
+        self.path(key).rename(grave)
+        fsync(self.path(key).parent)
+        shutil.rmtree(grave)
 
     @contextmanager
     def staging(self, key: str) -> Iterator[Path]:
@@ -54,19 +99,38 @@ class Store:
         with staging(self.root, key) as folder:
             yield folder
 
-    def keep(self, staged: Path, manifest: Manifest) -> Artifact:
+    def keep(self, folder: Path, manifest: Manifest) -> Artifact:
         """Make a staged folder the artifact of `manifest.key`: files to disk, manifest last, one rename."""
         for name in manifest.files:
-            (staged / name).chmod(0o644)
-            fsync(staged / name)
-        (staged / MANIFEST).write_bytes(manifest.to_json())
-        for path in [staged / MANIFEST, *(path for path in staged.rglob("*") if path.is_dir()), staged]:
+            (folder / name).chmod(0o644)
+            fsync(folder / name)
+        (folder / MANIFEST).write_bytes(manifest.to_json())
+        for path in [folder / MANIFEST, *(path for path in folder.rglob("*") if path.is_dir()), folder]:
             fsync(path)
         target = self.path(manifest.key)
         target.parent.mkdir(parents=True, exist_ok=True)
-        staged.rename(target)
+        if target.exists() and not self.has(manifest.key):  # its manifest was taken away: it is no artifact
+            shutil.rmtree(target)
+        folder.rename(target)
         fsync(target.parent)
+        fsync(self.root)
         return Artifact(target, manifest)
+
+
+def use_lock(folder: Path) -> Path:
+    """The lock file of those who use the artifact in `folder`."""
+    return folder.parent.parent / ".locks" / f"{folder.name}.use"
+
+
+@contextmanager
+def hold(folder: Path) -> Iterator[int | None]:
+    """Inside, nobody removes the artifact in `folder`, a store's. Gives the lock's descriptor, which is not inherited
+    unless asked for: a child that gets it (`pass_fds`) holds the artifact as long as it lives. None where the store
+    is read-only. IntegrityError when there is no artifact in `folder` any more."""
+    with shared(use_lock(folder)) as descriptor:
+        if not (folder / MANIFEST).is_file():
+            raise IntegrityError(f"{folder} has no {MANIFEST}: it is not an artifact", mend="build it again")
+        yield descriptor
 
 
 def entries(folder: Path) -> dict[str, FileEntry]:

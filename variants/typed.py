@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from typing import Annotated, Self
+from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -10,6 +10,12 @@ from variants.errors import InputError
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$", description="64 lower-case hex digits")]
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$", description="a model's or variant's name")]
+
+
+def canonical_sha256(data: Any) -> str:
+    """sha256 of plain data as canonical JSON: sorted keys, no spaces, ASCII."""
+    canonical = json.dumps(data, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return hashlib.sha256(canonical.encode()).hexdigest()
 
 
 class Document(BaseModel):
@@ -22,14 +28,8 @@ class Document(BaseModel):
         return (json.dumps(self.model_dump(mode="json", by_alias=True), indent=2) + "\n").encode()
 
     def canonical_sha256(self) -> str:
-        """sha256 of the canonical JSON: sorted keys, no spaces. Equal documents have equal digests."""
-        canonical = json.dumps(
-            self.model_dump(mode="json", by_alias=True),
-            sort_keys=True,
-            separators=(",", ":"),
-            ensure_ascii=True,
-        )
-        return hashlib.sha256(canonical.encode()).hexdigest()
+        """sha256 of the canonical JSON: equal documents have equal digests."""
+        return canonical_sha256(self.model_dump(mode="json", by_alias=True))
 
     @classmethod
     def from_json(cls, data: bytes | str, origin: str) -> Self:

@@ -6,7 +6,7 @@ front end, so several engines on one machine would fight for one core while the 
 
 import os
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from serve.stack import Engine, OpenVinoEngine, ScriptedEngine, TorchEngine, VllmEngine
@@ -15,14 +15,20 @@ from variants.manifest import Manifest
 
 @dataclass(frozen=True)
 class Launch:
-    """A command, `{port}` standing for the port, and what it adds to the environment."""
+    """A command, `{port}` standing for the port, and what it adds to the environment. `artifact` is the folder of the
+    artifact that the engine holds as long as it lives."""
 
     command: tuple[str, ...]
     environment: dict[str, str] = field(default_factory=dict)
+    artifact: Path | None = None
 
 
 def launch(engine: Engine, folder: Path, manifest: Manifest, name: str) -> Launch:
     """How to start `engine` on the artifact in `folder`; it answers to the model name `name`."""
+    return replace(_launch(engine, folder, manifest, name), artifact=folder)
+
+
+def _launch(engine: Engine, folder: Path, manifest: Manifest, name: str) -> Launch:
     if isinstance(engine, VllmEngine):
         return launch_vllm(engine, folder, manifest, name)
     if isinstance(engine, TorchEngine):

@@ -7,6 +7,7 @@ import signal
 import socket
 import sys
 from collections import deque
+from contextlib import ExitStack
 from pathlib import Path
 
 import aiohttp
@@ -14,6 +15,7 @@ import psutil
 
 from serve.engines.launch import Launch, child_environment
 from variants.errors import EngineError
+from variants.store import hold
 
 START_LIMIT_S = 600.0
 STOP_LIMIT_S = 15.0
@@ -49,18 +51,23 @@ class EngineProcess:
         self.process: asyncio.subprocess.Process | None = None
 
     async def start(self) -> str:
-        """Start it and wait until it is ready; gives its URL. Raises EngineError with the end of its log."""
+        """Start it and wait until it is ready; gives its URL. Raises EngineError with the end of its log,
+        IntegrityError when its artifact is gone."""
         port = free_port()
         self.url = f"http://127.0.0.1:{port}"
         command = [part.replace("{port}", str(port)) for part in self.launch.command]
         self.log.parent.mkdir(parents=True, exist_ok=True)
         if self.log.exists():  # an engine that is started again: why the last one ended stands there
             self.log.replace(self.log.with_name(f"{self.log.name}.previous"))
-        with self.log.open("wb") as log:
+        with ExitStack() as stack:
+            log = stack.enter_context(self.log.open("wb"))
+            # Only the engine keeps the lock: it lasts exactly as long as its process, however that ends.
+            held = stack.enter_context(hold(self.launch.artifact)) if self.launch.artifact else None
             self.process = await asyncio.create_subprocess_exec(
                 sys.executable, "-m", "serve.engines.tether", *command,
                 stdin=asyncio.subprocess.DEVNULL, stdout=log, stderr=log,
                 env=child_environment(self.launch), start_new_session=True,
+                pass_fds=() if held is None else (held,),
             )  # fmt: skip
         try:
             async with asyncio.timeout(START_LIMIT_S):

@@ -1,3 +1,4 @@
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import ClassVar
@@ -9,6 +10,7 @@ from variants.catalog import Catalog
 from variants.errors import IntegrityError, RecipeError, UnderstudyError, UnknownName
 from variants.methods import Job, Made, Method
 from variants.recipe import Recipe, parse_recipe
+from variants.rollback import roll_back
 from variants.source import Source
 from variants.store import Artifact, Store
 
@@ -35,6 +37,7 @@ class World:
 
     def __init__(self, home: Path) -> None:
         self.ran: list[str] = []
+        self.said: list[str] = []
         self.version = 1
         self.file = home / "source.txt"
         self.file.write_text("abc")
@@ -50,8 +53,11 @@ class World:
         return method
 
     def build(self, *plans: VariantPlan) -> dict[tuple[str, str], str]:
-        artifacts = build(plans, self.store, self.catalog, method_for=self.method_for)
+        artifacts = build(plans, self.store, self.catalog, method_for=self.method_for, say=self.said.append)
         return {name: artifact.manifest.key for name, artifact in artifacts.items()}
+
+    def digests(self, variant: str) -> list[str]:
+        return [binding.digest for binding in self.catalog.model("m").history(variant)]
 
 
 @pytest.fixture
@@ -167,3 +173,72 @@ def test_an_unknown_task_in_a_recipe_is_refused_before_any_work(world: World) ->
     with pytest.raises(UnknownName, match="there is no task 'imdb'"):
         world.build(world.plan("small", recipe=recipe))
     assert world.ran == []
+
+
+def test_a_name_that_was_rolled_back_keeps_its_build(world: World) -> None:
+    plans = world.plan("baseline"), world.plan("int8", "baseline", W8A8)
+    first = world.build(*plans)
+    world.file.write_text("second")
+    second = world.build(*plans)
+    roll_back(world.store, world.catalog, "m", "baseline")
+    ran = len(world.ran)
+    kept = world.build(*plans)
+    assert kept == first, "the variant is made of what is bound"
+    assert len(world.ran) == ran
+    newer = world.digests("baseline")[1][:8]
+    assert world.said == [
+        f"m@baseline was rolled back and stays at {world.digests('baseline')[0][:8]}; its recipe makes {newer}: "
+        f"understudy rollback m@baseline {newer} goes forward again"
+    ]
+    roll_back(world.store, world.catalog, "m", "baseline", newer)
+    assert world.build(*plans) == second
+    assert len(world.said) == 1
+
+
+def test_a_recipe_that_was_never_built_takes_a_name_that_was_rolled_back(world: World) -> None:
+    world.build(world.plan("baseline"))
+    world.file.write_text("second")
+    world.build(world.plan("baseline"))
+    roll_back(world.store, world.catalog, "m", "baseline")
+    world.file.write_text("third")
+    third = world.build(world.plan("baseline"))
+    assert world.catalog.model("m").current("baseline").key == third["m", "baseline"]
+    assert world.said == []
+    back = roll_back(world.store, world.catalog, "m", "baseline")
+    assert back.now.digest == world.digests("baseline")[0], "not the build that was rolled back from"
+
+
+def test_a_rollback_during_a_build_is_not_undone_by_it(world: World) -> None:
+    world.build(world.plan("baseline"))
+    world.file.write_text("second")
+    world.build(world.plan("baseline"))
+    first, second = world.digests("baseline")
+
+    class Slow(Store):
+        def open(self, key: str) -> Artifact:
+            artifact = super().open(key)
+            if artifact.manifest.digest == second:  # the builder has found its work done; before it binds the name:
+                roll_back(Store(self.home), world.catalog, "m", "baseline")
+            return artifact
+
+    plans = [world.plan("baseline")]
+    store = Slow(world.store.home)
+    (artifact,) = build(plans, store, world.catalog, method_for=world.method_for, say=world.said.append).values()
+    assert artifact.manifest.digest == first
+    assert world.digests("baseline") == [first, second, first]
+    assert len(world.said) == 1
+
+
+def test_a_rollback_needs_the_build_to_be_there_and_whole(world: World) -> None:
+    keys = world.build(world.plan("baseline"))
+    world.file.write_text("second")
+    world.build(world.plan("baseline"))
+    before = world.catalog.model("m")
+    file = world.store.path(keys["m", "baseline"]) / "model" / "text"
+    file.write_text("changed")
+    with pytest.raises(IntegrityError, match="expected sha256"):
+        roll_back(world.store, world.catalog, "m", "baseline")
+    shutil.rmtree(file.parent.parent)
+    with pytest.raises(IntegrityError, match=f"{world.digests('baseline')[0][:8]} of m@baseline is not in the store"):
+        roll_back(world.store, world.catalog, "m", "baseline")
+    assert world.catalog.model("m") == before

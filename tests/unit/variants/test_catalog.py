@@ -30,6 +30,43 @@ def test_a_variant_comes_back_to_an_earlier_artifact(tmp_path: Path) -> None:
     assert catalog.models() == ["m"]
 
 
+def test_a_binding_says_since_when_not_when_its_artifact_was_made(tmp_path: Path) -> None:
+    manifest = keep(Store(tmp_path)).manifest
+    binding = Catalog(tmp_path).record(manifest)
+    assert binding == Catalog(tmp_path).model("m").current("v")
+    assert (binding.digest, binding.key, binding.why) == (manifest.digest, manifest.key, "build")
+    assert binding.bound > manifest.created
+
+
+def test_the_same_bytes_under_another_key_are_bound_too(tmp_path: Path) -> None:
+    """A collection goes by keys: what no history names goes."""
+    store, catalog = Store(tmp_path), Catalog(tmp_path)
+    for key in ("ab" * 32, "cd" * 32):
+        catalog.record(keep(store, key).manifest)
+    assert [binding.key[:2] for binding in catalog.model("m").history("v")] == ["ab", "cd"]
+
+
+def test_trimming_drops_the_cards_of_digests_that_no_history_names(tmp_path: Path) -> None:
+    store, catalog = Store(tmp_path), Catalog(tmp_path)
+    first, second = keep(store).manifest, keep(store, "cd" * 32, "other").manifest
+    for manifest in (first, second):
+        catalog.record(manifest)
+        catalog.add_card("m", card(manifest.digest))
+    catalog.trim(1)
+    assert set(catalog.model("m").cards) == {first.digest, second.digest}
+    catalog.trim(0)
+    assert [binding.digest for binding in catalog.model("m").history("v")] == [second.digest]
+    assert set(catalog.model("m").cards) == {second.digest}
+
+
+def test_what_a_killed_writer_left_is_removed_by_the_next(tmp_path: Path) -> None:
+    left = tmp_path / "catalog" / ".m.json.999999.tmp"
+    left.parent.mkdir()
+    left.write_text("{")
+    Catalog(tmp_path).record(keep(Store(tmp_path)).manifest)
+    assert not left.exists()
+
+
 def test_cards_belong_to_digests(tmp_path: Path) -> None:
     store, catalog = Store(tmp_path), Catalog(tmp_path)
     first = keep(store).manifest

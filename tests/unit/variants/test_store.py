@@ -1,4 +1,6 @@
+import hashlib
 import json
+import shutil
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
@@ -9,7 +11,7 @@ import pytest
 from variants.errors import IntegrityError, UnknownName
 from variants.manifest import MANIFEST, Manifest
 from variants.recipe import Baseline
-from variants.store import Artifact, Store, entries, open_artifact
+from variants.store import Artifact, Store, entries, hold, open_artifact
 
 KEY = "ab" * 32
 
@@ -66,16 +68,104 @@ def test_a_missing_and_a_foreign_file_are_found(tmp_path: Path) -> None:
         store.open(KEY)
 
 
-def test_a_manifest_that_was_edited_is_found(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("digest", "0" * 64), ("precision", "f32"), ("bytes", 1), ("labels", ["a"]), ("note", ""), ("seal", "0" * 64)],
+)
+def test_a_manifest_that_was_edited_is_found(tmp_path: Path, field: str, value: object) -> None:
     path = keep(Store(tmp_path)).path
     document = json.loads((path / MANIFEST).read_text())
-    document["digest"] = "0" * 64
+    assert document[field] != value
+    (path / MANIFEST).write_text(json.dumps(document | {field: value}))
+    with pytest.raises(IntegrityError, match="was changed after it was written"):
+        open_artifact(path)
+
+
+def test_a_manifest_without_its_seal_is_found(tmp_path: Path) -> None:
+    path = keep(Store(tmp_path)).path
+    document = json.loads((path / MANIFEST).read_text())
+    (path / MANIFEST).write_text(json.dumps(document | {"schema": 1}))
+    with pytest.raises(IntegrityError, match="seal"):
+        open_artifact(path)
+    del document["seal"]
     (path / MANIFEST).write_text(json.dumps(document))
-    with pytest.raises(IntegrityError, match="the files hash to"):
+    with pytest.raises(IntegrityError, match="its seal is None"):
         open_artifact(path)
     (path / MANIFEST).write_text("{")
     with pytest.raises(IntegrityError, match="not a valid Manifest"):
         open_artifact(path)
+
+
+def test_a_manifest_from_before_seals_is_read_and_its_files_are_checked(tmp_path: Path) -> None:
+    path = keep(Store(tmp_path)).path
+    document = json.loads((path / MANIFEST).read_text())
+    del document["seal"]
+    (path / MANIFEST).write_text(json.dumps(document | {"schema": 1}))
+    assert open_artifact(path).manifest.precision == "bf16"
+    (path / MANIFEST).write_text(json.dumps(document | {"schema": 1, "digest": "0" * 64}))
+    with pytest.raises(IntegrityError, match="the files hash to"):
+        open_artifact(path)
+
+
+def test_the_seal_is_over_the_canonical_json_of_the_rest(tmp_path: Path) -> None:
+    """The rule is public: jq -cS 'del(.seal)' manifest.json | tr -d '\\n' | sha256sum."""
+    document = json.loads((keep(Store(tmp_path)).path / MANIFEST).read_text())
+    seal = document.pop("seal")
+    assert seal == hashlib.sha256(json.dumps(document, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def test_an_artifact_in_anothers_place_is_refused(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    kept = keep(store)
+    shutil.copytree(kept.path, store.path("cd" * 32))
+    with pytest.raises(IntegrityError, match=f"it is the artifact of key {KEY}"):
+        store.open("cd" * 32)
+
+
+def test_a_folder_without_a_manifest_is_no_artifact_and_makes_room_for_one(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    (keep(store).path / MANIFEST).unlink()
+    with pytest.raises(IntegrityError, match="it is not an artifact"):
+        open_artifact(store.path(KEY))
+    with pytest.raises(UnknownName, match="build it first"):
+        store.open(KEY)
+    with pytest.raises(IntegrityError, match="it is not an artifact"), hold(store.path(KEY)):
+        pass
+    keep(store)
+    assert store.open(KEY).manifest.key == KEY
+
+
+def test_what_is_held_is_not_unused(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    path = keep(store).path
+
+    def unused() -> bool:
+        with store.unused(KEY) as free:
+            return free
+
+    assert unused()
+    with hold(path), hold(path):
+        assert not unused()
+    with store.hold(KEY):
+        assert not unused()
+    with store.staging(KEY):
+        assert not unused()
+    assert unused()
+
+
+def test_what_is_discarded_is_gone_and_can_be_built_again(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    keep(store)
+    left = store.root / ".staging" / KEY
+    left.mkdir(parents=True)
+    (left / "half").write_text("of a collection that was killed")
+    with store.unused(KEY) as free:
+        assert free
+        store.discard(KEY)
+    assert not store.has(KEY)
+    assert store.stored() == []
+    assert list((store.root / ".staging").iterdir()) == []
+    assert keep(store).manifest == store.open(KEY).manifest
 
 
 def test_what_was_never_built_has_a_name_and_a_mend(tmp_path: Path) -> None:

@@ -1,0 +1,123 @@
+"""What is kept of what was made: lists it, goes back to an earlier build, collects the garbage. The command line's way
+into `variants.catalog`, `variants.rollback` and `variants.garbage`."""
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+from serve.stack import Stack
+from variants import garbage, rollback
+from variants.catalog import Catalog, ModelEntry
+from variants.errors import InputError, IntegrityError
+from variants.garbage import Collected
+from variants.history import History, rolled_back
+from variants.home import home
+from variants.manifest import Manifest
+from variants.rollback import Rollback
+from variants.space import disk_bytes, free_bytes
+from variants.store import Store, open_artifact, read_manifest
+
+
+def list_catalog(name: str | None = None, verify: bool = False) -> dict[str, Any]:
+    """`variants`: one row a variant, of `name` (`model` or `model@variant`) or of all. `space`: bytes on disk.
+
+    `fault` says what is wrong with an artifact whose folder is gone or whose manifest is damaged, or one of whose files
+    is, which takes hashing them all (`verify`); the others are listed all the same. UnknownName for a name that is not
+    there.
+    """
+    catalog, store = Catalog(home()), Store(home())
+    model, _, variant = (name or "").partition("@")
+    entries = [catalog.model(model)] if model else catalog.entries()
+    if variant:
+        entries[0].history(variant)  # raises where there is none
+    rows = [_row(entry, each, store, verify) for entry in entries for each in entry.variants if variant in ("", each)]
+    return {"variants": rows, "space": _space(store)}
+
+
+def _row(entry: ModelEntry, variant: str, store: Store, verify: bool) -> dict[str, Any]:
+    history = entry.history(variant)
+    current = history[-1]
+    manifest, fault = manifest_or_fault(store, current.key, current.digest, verify)
+    cards = entry.cards.get(current.digest, ())
+    return {
+        "model": entry.model,
+        "variant": variant,
+        "artifact_sha256": current.digest,
+        "artifact_bytes": manifest.bytes if manifest else None,
+        "disk_bytes": _on_disk(store, current.key),
+        "licences": sorted({source.licence for source in manifest.sources}) if manifest else [],
+        "fault": fault,
+        "bound": current.bound.isoformat(timespec="seconds"),
+        "rolled_back": rolled_back(history),
+        "history": _history(history, store, verify),
+        "earlier_builds": len({binding.digest for binding in history}) - 1,
+        "accuracy": [found.model_dump() for found in cards[-1].accuracy] if cards else [],
+        "inference_per_s": cards[-1].inference_per_s if cards else None,
+    }
+
+
+def _history(history: History, store: Store, verify: bool) -> list[dict[str, Any]]:
+    """Oldest first; the last one is current."""
+    return [
+        {
+            "artifact_sha256": binding.digest,
+            "bound": binding.bound.isoformat(timespec="seconds"),
+            "why": binding.why,
+            "current": binding is history[-1],
+            "disk_bytes": _on_disk(store, binding.key),
+            "fault": manifest_or_fault(store, binding.key, binding.digest, verify)[1],
+        }
+        for binding in history
+    ]
+
+
+def _on_disk(store: Store, key: str) -> int | None:
+    return disk_bytes(store.path(key)) if store.path(key).exists() else None
+
+
+def _space(store: Store) -> dict[str, int]:
+    """Bytes on disk. `shared_bytes` are those of files whose content stands in several artifacts, beyond the first of
+    each: what is there twice."""
+    copies: Counter[str] = Counter()
+    sizes: dict[str, int] = {}
+    for key in store.stored():
+        manifest, _ = manifest_or_fault(store, key)
+        for entry in manifest.files.values() if manifest else ():
+            copies[entry.sha256] += 1
+            sizes[entry.sha256] = entry.bytes
+    staging = store.root / ".staging"
+    return {
+        "artifacts": len(store.stored()),
+        "artifacts_bytes": disk_bytes(*(store.path(key) for key in store.stored())),
+        "shared_bytes": sum((count - 1) * sizes[content] for content, count in copies.items()),
+        "staging_bytes": disk_bytes(*staging.glob("*")),
+        "sources_bytes": disk_bytes(store.home / "sources"),
+        "free_bytes": free_bytes(store.home),
+    }
+
+
+def manifest_or_fault(
+    store: Store, key: str, digest: str | None = None, verify: bool = False
+) -> tuple[Manifest, None] | tuple[None, str]:
+    try:
+        folder = store.path(key)
+        manifest = open_artifact(folder).manifest if verify else read_manifest(folder)
+    except IntegrityError as error:
+        return None, str(error)
+    if digest not in (None, manifest.digest):
+        return None, f"build {manifest.digest[:8]} stands in its place"
+    return manifest, None
+
+
+def roll_back(name: str, build: str | None) -> Rollback:
+    """Roll `model@variant` back. InputError for another form of name; the rest as `variants.rollback` says."""
+    model, _, variant = name.partition("@")
+    if not variant:
+        known = ", ".join(f"{model}@{each}" for each in Catalog(home()).model(model).variants)
+        raise InputError(f"{name!r} names no variant", field="NAME", mend=f"one of {known}")
+    return rollback.roll_back(Store(home()), Catalog(home()), model, variant, build)
+
+
+def collect(stacks: Sequence[Stack], keep: int | None, dry_run: bool) -> Collected:
+    """Remove what no history, none of the stacks and nothing that runs refers to."""
+    return garbage.collect(Store(home()), Catalog(home()), [stack.plans() for stack in stacks], keep, dry_run)
