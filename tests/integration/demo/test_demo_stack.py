@@ -1,6 +1,5 @@
 """The demo's own stack with real weights, served as a user serves it, asked by real clients."""
 
-from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -13,21 +12,12 @@ import tritonclient.http as triton
 from deploy.prometheus import start_prometheus
 from tests.integration.serve.test_loopback import is_loopback, listeners
 from tests.integration.serve.test_metrics import wait_for
-from tests.processes import ROOT, server
 from tests.programs import need
 from variants import tasks
-from variants.home import home
 from variants.scoring import first_tokens, text_matches
 
 pytestmark = pytest.mark.integration
 TEXT, IMAGE = ("baseline", "int8", "nf4"), ("baseline", "bf16", "int8")
-
-
-@pytest.fixture(scope="module")
-def demo() -> Iterator[tuple[str, int]]:
-    stack = ROOT / "deploy" / "stacks" / "demo.yaml"
-    with server(home(), "serve.cli", "serve", str(stack), "--port", "{port}", "--json") as found:
-        yield found
 
 
 @pytest.fixture
