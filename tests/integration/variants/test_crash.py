@@ -13,6 +13,7 @@ from multiprocessing.synchronize import Event
 from pathlib import Path
 
 import pytest
+import yaml
 
 from variants.catalog import Catalog
 from variants.errors import StoreFull
@@ -150,6 +151,31 @@ def test_an_interrupted_build_leaves_no_staging_and_goes_on_where_it_was(tmp_pat
     make(home, source)
     assert check(home) == 3
     assert (Store(home).path(first) / MANIFEST).stat().st_mtime_ns == made
+
+
+def test_ctrl_c_is_one_line_and_code_130_and_the_next_build_finishes(tmp_path: Path, tiny_llama: Path) -> None:
+    home, stack = tmp_path / "home", tmp_path / "stack.yaml"
+    recipe, engine = {"kind": "baseline", "dtype": "bfloat16"}, {"kind": "torch"}
+    model = {
+        "task": "text-generation",
+        "source": {"uri": str(tiny_llama), "licence": "Apache-2.0"},
+        "variants": {"baseline": {"recipe": recipe, "engine": engine, "weight": 1}},
+    }
+    stack.write_text(yaml.safe_dump({"schema": 1, "models": {"tiny": model}}))
+    command = [sys.executable, "-m", "serve.cli", "build", str(stack), "--json"]
+    environment = os.environ | {"UNDERSTUDY_HOME": str(home)}
+    with subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as child:
+        while not list((home / "artifacts" / ".staging").glob("*/model")):
+            assert child.poll() is None
+            time.sleep(0.01)
+        os.kill(child.pid, signal.SIGINT)
+        printed, said = child.communicate(timeout=60)
+    assert (child.returncode, printed) == (130, b""), said
+    assert said.decode().splitlines()[-1] == "understudy: interrupted"
+    assert b"Traceback" not in said
+    assert list((home / "artifacts" / ".staging").iterdir()) == []
+    subprocess.run(command, cwd=ROOT, env=environment, check=True, capture_output=True)
+    assert len(Store(home).stored()) == 1
 
 
 @pytest.fixture
