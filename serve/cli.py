@@ -25,6 +25,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 DEMO_STACK = Path(__file__).parent.parent / "deploy" / "stacks" / "demo.yaml"
+INTERRUPTED = 130
 StackFile = Annotated[Path, typer.Argument(help="The stack file.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 
@@ -258,9 +259,10 @@ def main() -> None:
     except UnderstudyError as error:
         print(f"understudy: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        print("understudy: interrupted", file=sys.stderr)
-        sys.exit(130)
+    except SystemExit as leaving:
+        if leaving.code == INTERRUPTED:  # typer has caught the KeyboardInterrupt and says nothing of it
+            print("understudy: interrupted", file=sys.stderr)
+        raise
 
 
 if __name__ == "__main__":

@@ -32,7 +32,7 @@ from variants.methods import Job, Made, Method, find
 from variants.progress import NoProgress, Progress
 from variants.recipe import Chain, LoRA, Prune, Quantize, Recipe, Train
 from variants.source import Source, content_sha256, fetch
-from variants.space import full_disk_told
+from variants.space import full_disk_seen, full_disk_told
 from variants.store import Artifact, Store, entries
 
 Name = tuple[str, str]
@@ -205,7 +205,8 @@ def _one(
             return store.open(key)
         out = folder / "model"
         out.mkdir()
-        made = method.run(Job(plan.recipe, plan.seed, source, parent, out, store.home, progress))
+        with full_disk_seen(folder):
+            made = method.run(Job(plan.recipe, plan.seed, source, parent, out, store.home, progress))
         inherited = parent.manifest.sources if parent else (plan.source,)
         return store.keep(folder, _manifest(plan, key, method, made, folder, parent, (*inherited, *data)))
 

@@ -1,7 +1,8 @@
 """Disk space: a full disk is one clear error, and how many bytes a folder takes.
 
 A full disk shows up as OSError where Python writes, and as whatever a library makes of it elsewhere (safetensors: an
-error of its own; pip: a line of text). All of them carry the kernel's words, so those are looked for too.
+error of its own; pip: a line of text). Most carry the kernel's words, so those are looked for too. A stream of C++
+says that it failed and not why, so what fails while it writes is put down to the disk where the disk is full.
 """
 
 import errno
@@ -13,6 +14,7 @@ from pathlib import Path
 from variants.errors import StoreFull
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
+_NOTHING = 1 << 16  # bytes: less is left where a write has just failed
 _WORDS = tuple(os.strerror(number) for number in _FULL)
 
 
@@ -33,6 +35,18 @@ def full_disk_told(folder: Path) -> Iterator[None]:
         ) from error
 
 
+@contextmanager
+def full_disk_seen(folder: Path) -> Iterator[None]:
+    """Inside, where only `folder` is written to, an error that does not say why becomes one that does, if the disk is
+    full."""
+    try:
+        yield
+    except Exception as error:
+        if says_full(error) or not is_full(folder):
+            raise
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder)) from error
+
+
 def says_full(error: BaseException | None) -> bool:
     """Whether the error, or one that it was made from, comes of a full disk or a used-up quota."""
     while error is not None:
@@ -42,6 +56,12 @@ def says_full(error: BaseException | None) -> bool:
             return True
         error = error.__cause__ or error.__context__
     return False
+
+
+def is_full(folder: Path) -> bool:
+    """Whether not even root could write a file worth having on the disk of `folder`."""
+    found = os.statvfs(folder)
+    return found.f_bfree * found.f_frsize < _NOTHING
 
 
 def free_bytes(folder: Path) -> int:

@@ -5,7 +5,9 @@ gives `logits`, float32 [batch, classes]; batch is free, height and width are fi
 OpenVINO's own habit of halving them to fp16 is switched off.
 """
 
+import errno
 import json
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +15,7 @@ from variants.errors import RecipeError, SourceError
 from variants.manifest import Preprocess
 from variants.methods.base import Job, Made
 from variants.recipe import Baseline
+from variants.space import free_bytes
 from variants.store import Artifact
 
 if TYPE_CHECKING:
@@ -107,10 +110,17 @@ def save(model: "nn.Module", preprocess: Preprocess, out: Path) -> None:
 
 
 def write_ir(model: "ov.Model", out: Path) -> None:
-    """model.xml and model.bin below `out`, constants in the types they have."""
+    """model.xml and model.bin below `out`, constants in the types they have. OSError when there is no room for them:
+    OpenVINO's own words are "iostream error", and it removes what it has written."""
     import openvino as ov
 
-    ov.save_model(model, out / IR[0], compress_to_fp16=False)
+    try:
+        ov.save_model(model, out / IR[0], compress_to_fp16=False)
+    except RuntimeError as error:
+        needed = sum(node.get_byte_size() for node in model.get_ops() if node.get_type_name() == "Constant")
+        if free_bytes(out) >= needed:
+            raise
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(out)) from error
 
 
 def read_ir(parent: Artifact | None) -> "tuple[ov.Model, Artifact]":

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from variants.errors import SourceError, StoreFull
-from variants.space import disk_bytes, free_bytes, full_disk_told
+from variants.space import disk_bytes, free_bytes, full_disk_seen, full_disk_told
 
 
 @pytest.mark.parametrize(
@@ -38,6 +38,11 @@ def test_a_librarys_own_error_made_from_it_counts_too(tmp_path: Path) -> None:
 def test_every_other_error_passes(tmp_path: Path) -> None:
     with pytest.raises(PermissionError), full_disk_told(tmp_path):
         raise PermissionError(errno.EACCES, "no")
+
+
+def test_a_disk_with_room_is_not_blamed(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError, match="iostream"), full_disk_told(tmp_path), full_disk_seen(tmp_path):
+        raise RuntimeError("iostream error")
 
 
 def test_bytes_are_counted_in_blocks_and_hard_links_once(tmp_path: Path) -> None:
