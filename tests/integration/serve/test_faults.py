@@ -129,7 +129,7 @@ async def test_an_engine_that_cannot_start_says_why(tmp_path: Path) -> None:
     stack = make_stack(startup_s=0.0)
     artifact = make_artifacts(tmp_path, stack)["echo", "int8"]
     how = launch(stack.models["echo"].variants["int8"].engine, tmp_path / "gone", artifact.manifest, "echo@int8")
-    with pytest.raises(IntegrityError, match="gone has no manifest.json: it is not an artifact"):
+    with pytest.raises(IntegrityError, match=r"gone has no manifest\.json: it is not an artifact"):
         await EngineProcess("echo@int8", how, tmp_path / "log").start()
     assert not (tmp_path.parent / ".locks").exists()
     unheld = Launch(how.command, how.environment)
