@@ -127,10 +127,15 @@ def hold(folder: Path) -> Iterator[int | None]:
     """Inside, nobody removes the artifact in `folder`, a store's. Gives the lock's descriptor, which is not inherited
     unless asked for: a child that gets it (`pass_fds`) holds the artifact as long as it lives. None where the store
     is read-only. IntegrityError when there is no artifact in `folder` any more."""
+    _check_is_artifact(folder)  # no lock file is left where there is no store
     with shared(use_lock(folder)) as descriptor:
-        if not (folder / MANIFEST).is_file():
-            raise IntegrityError(f"{folder} has no {MANIFEST}: it is not an artifact", mend="build it again")
+        _check_is_artifact(folder)  # it may have been removed while this waited
         yield descriptor
+
+
+def _check_is_artifact(folder: Path) -> None:
+    if not (folder / MANIFEST).is_file():
+        raise IntegrityError(f"{folder} has no {MANIFEST}: it is not an artifact", mend="build it again")
 
 
 def entries(folder: Path) -> dict[str, FileEntry]:

@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from serve.engines.launch import launch
+from serve.engines.launch import Launch, launch
 from serve.engines.process import EngineProcess, free_port
 from serve.stack import Stack
 from tests.local_stage import local
 from tests.scripted import make_artifacts, make_stack
-from variants.errors import EngineError
+from variants.errors import EngineError, IntegrityError
 
 pytestmark = pytest.mark.integration
 
@@ -87,5 +87,9 @@ async def test_an_engine_that_cannot_start_says_why(tmp_path: Path) -> None:
     stack = make_stack(startup_s=0.0)
     artifact = make_artifacts(tmp_path, stack)["echo", "int8"]
     how = launch(stack.models["echo"].variants["int8"].engine, tmp_path / "gone", artifact.manifest, "echo@int8")
-    with pytest.raises(EngineError, match=r"echo@int8 ended with code [1-9].*see .*log"):
+    with pytest.raises(IntegrityError, match=r"gone has no manifest\.json: it is not an artifact"):
         await EngineProcess("echo@int8", how, tmp_path / "log").start()
+    assert not (tmp_path.parent / ".locks").exists()
+    unheld = Launch(how.command, how.environment)
+    with pytest.raises(EngineError, match=r"echo@int8 ended with code [1-9].*see .*log"):
+        await EngineProcess("echo@int8", unheld, tmp_path / "log").start()
