@@ -60,12 +60,13 @@ def build(
 
     `method_for` gives the method of a task and recipe, and refuses what has none; tests hand in their own.
 
-    RecipeError (no method, a cycle, the same name twice) and UnknownName (a missing parent, an unknown task) come
-    before any work; SourceError and IntegrityError when inputs cannot be had or are not what they should be.
+    RecipeError (no method, a parent missing or too many, a cycle, the same name twice) and UnknownName (a parent that
+    is not planned, an unknown task) come before any work; SourceError and IntegrityError when inputs cannot be had or
+    are not what they should be.
     """
     progress = progress or NoProgress()
     order = in_order(plans)
-    methods = {plan.name: method_for(plan.task, plan.recipe, f"{plan.field}.recipe") for plan in order}
+    methods = {plan.name: _method(plan, method_for) for plan in order}
     data = {plan.name: _data_sources(plan) for plan in order}
     done: dict[Name, Artifact] = {}
     with progress.step("variants", total=len(order)) as step:
@@ -76,6 +77,17 @@ def build(
             done[plan.name] = _one(plan, key, methods[plan.name], data[plan.name], parent, store, progress)
             catalog.record(done[plan.name].manifest)
     return done
+
+
+def _method(plan: VariantPlan, method_for: MethodFor) -> Method:
+    """The plan's method. RecipeError when the plan gives it the wrong thing to start from."""
+    method = method_for(plan.task, plan.recipe, f"{plan.field}.recipe")
+    if method.starts_from == "parent" and plan.parent is None:
+        raise RecipeError(f"{method.name} needs a parent", field=f"{plan.field}.parent", mend="name the variant")
+    if method.starts_from == "source" and plan.parent is not None:
+        mend = "leave the parent out"
+        raise RecipeError(f"{method.name} starts from the model's source", field=f"{plan.field}.parent", mend=mend)
+    return method
 
 
 def in_order(plans: Sequence[VariantPlan]) -> list[VariantPlan]:
@@ -144,8 +156,10 @@ def _data_sources(plan: VariantPlan) -> tuple[Source, ...]:
 def _tasks_of(recipe: Recipe) -> tuple[str, ...]:
     if isinstance(recipe, Train | LoRA):
         return (recipe.task,)
-    if isinstance(recipe, Quantize | Prune) and recipe.calibration:
+    if isinstance(recipe, Quantize) and recipe.calibration:
         return (recipe.calibration.task,)
+    if isinstance(recipe, Prune) and recipe.recovery:
+        return (recipe.recovery.task,)
     return ()
 
 
