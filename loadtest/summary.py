@@ -237,8 +237,9 @@ def _mixed(records: list[Record], routed: int) -> MixedFigures | None:
 def _comparisons(variants: tuple[VariantFigures, ...], records: dict[str, list[Record]]) -> Iterable[Comparison]:
     by_name = {variant.variant: variant for variant in variants}
     for variant in variants:
-        parent = by_name.get(variant.parent or "")
-        if parent is None:
+        # What was made from the source itself, beside the baseline, stands next to the baseline.
+        parent = by_name.get(variant.parent or "baseline")
+        if parent is None or parent is variant:
             continue
         mine, theirs = _scored(records[variant.variant]), _scored(records[parent.variant])
         differences = (accuracy_difference(task, mine[task], theirs[task]) for task in sorted(mine) if task in theirs)

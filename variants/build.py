@@ -78,13 +78,13 @@ def build(
 
     `method_for` gives the method of a task and recipe, and refuses what has none; tests hand in their own.
 
-    RecipeError (no method, a cycle, the same name twice) and UnknownName (a missing parent, an unknown task) come
-    before any work; SourceError and IntegrityError when inputs cannot be had or are not what they should be;
-    StoreFull when the disk is full.
+    RecipeError (no method, a parent missing or too many, a cycle, the same name twice) and UnknownName (a parent that
+    is not planned, an unknown task) come before any work; SourceError and IntegrityError when inputs cannot be had or
+    are not what they should be; StoreFull when the disk is full.
     """
     progress = progress or NoProgress()
     order = in_order(plans)
-    methods = {plan.name: method_for(plan.task, plan.recipe, f"{plan.field}.recipe") for plan in order}
+    methods = {plan.name: _method(plan, method_for) for plan in order}
     data = {plan.name: data_sources(plan) for plan in order}
     done: dict[Name, Artifact] = {}
     # All is held to the end, so that a collection beside this takes nothing away before its name is bound to it.
@@ -112,6 +112,17 @@ def _kept_back(plan: VariantPlan, history: History, key: str) -> str:
         f"{name} was rolled back and stays at {history[-1].digest[:8]}; its recipe makes {newer.digest[:8]}: "
         f"understudy rollback {name} {newer.digest[:8]} goes forward again"
     )
+
+
+def _method(plan: VariantPlan, method_for: MethodFor) -> Method:
+    """The plan's method. RecipeError when the plan gives it the wrong thing to start from."""
+    method = method_for(plan.task, plan.recipe, f"{plan.field}.recipe")
+    if method.starts_from == "parent" and plan.parent is None:
+        raise RecipeError(f"{method.name} needs a parent", field=f"{plan.field}.parent", mend="name the variant")
+    if method.starts_from == "source" and plan.parent is not None:
+        mend = "leave the parent out"
+        raise RecipeError(f"{method.name} starts from the model's source", field=f"{plan.field}.parent", mend=mend)
+    return method
 
 
 def in_order(plans: Sequence[VariantPlan]) -> list[VariantPlan]:
@@ -180,8 +191,10 @@ def data_sources(plan: VariantPlan) -> tuple[Source, ...]:
 def _tasks_of(recipe: Recipe) -> tuple[str, ...]:
     if isinstance(recipe, Train | LoRA):
         return (recipe.task,)
-    if isinstance(recipe, Quantize | Prune) and recipe.calibration:
+    if isinstance(recipe, Quantize) and recipe.calibration:
         return (recipe.calibration.task,)
+    if isinstance(recipe, Prune) and recipe.recovery:
+        return (recipe.recovery.task,)
     return ()
 
 

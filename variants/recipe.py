@@ -14,6 +14,7 @@ from variants.typed import Document
 
 Positive = Annotated[int, Field(gt=0)]
 Rate = Annotated[float, Field(gt=0, lt=1)]
+ImageSize = Annotated[int, Field(ge=32, le=1024, multiple_of=16, description="pixels, height and width")]
 TaskName = Annotated[str, Field(pattern=r"^[a-z0-9_]+$", description="a name in variants.tasks")]
 
 
@@ -48,7 +49,7 @@ class Train(_Recipe):
     epochs: Positive
     batch: Positive = 64
     learning_rate: Rate = 2e-3
-    image_size: Annotated[int, Field(ge=32, le=1024, multiple_of=16, description="pixels, height and width")]
+    image_size: ImageSize
 
 
 class Quantize(_Recipe):
@@ -76,23 +77,40 @@ class Quantize(_Recipe):
         return self
 
 
+class Recovery(Document):
+    """How what was cut heals: training on the first `examples` of `task`'s training split, the parent as teacher."""
+
+    task: TaskName
+    examples: Positive
+    epochs: Positive
+    batch: Positive = 64
+    learning_rate: Rate = 2e-3
+
+
+_OF_STRUCTURE = {"channels": ("sparsity", "recovery")}
+
+
 class Prune(_Recipe):
-    """Remove weights. `width` and `depth` leave a smaller dense model; the other two leave zeros."""
+    """Remove structure, and leave a smaller dense model: zeros alone make nothing faster here. `channels`: the
+    weakest `sparsity` of each convolution's output channels, then `recovery`."""
 
     kind: Literal["prune"] = "prune"
-    structure: Literal["unstructured", "2:4", "width", "depth"]
-    sparsity: Annotated[float, Field(gt=0, lt=1, description="share of the weights removed")]
-    calibration: Calibration | None = None
+    structure: Literal["channels"]
+    sparsity: Annotated[float, Field(gt=0, lt=1, description="share of the channels removed")] | None = None
+    recovery: Recovery | None = None
 
     @model_validator(mode="after")
-    def _half_of_2_4(self) -> Self:
-        if self.structure == "2:4" and self.sparsity != 0.5:
-            raise ValueError("sparsity: 2:4 removes exactly half, 0.5")
+    def _fields_fit_structure(self) -> Self:
+        for field in sorted({field for fields in _OF_STRUCTURE.values() for field in fields}):
+            wanted = field in _OF_STRUCTURE[self.structure]
+            if wanted != (getattr(self, field) is not None):
+                raise ValueError(f"{field}: {'needed' if wanted else 'not'} for structure {self.structure}")
         return self
 
 
 class LoRA(_Recipe):
-    """A low-rank adapter trained on a task's training split; the parent's weights stay."""
+    """A low-rank adapter trained on a task's training split; the weights it adapts stay. For an image classifier
+    `architecture` and `image_size` say what the source's weights are, and a new head is trained along."""
 
     kind: Literal["lora"] = "lora"
     task: TaskName
@@ -101,6 +119,14 @@ class LoRA(_Recipe):
     steps: Positive
     batch: Positive = 16
     learning_rate: Rate = 5e-4
+    architecture: Literal["efficientnet-lite0"] | None = None
+    image_size: ImageSize | None = None
+
+    @model_validator(mode="after")
+    def _an_image_model_has_both(self) -> Self:
+        if (self.architecture is None) != (self.image_size is None):
+            raise ValueError("architecture and image_size: both for an image classifier, neither otherwise")
+        return self
 
 
 Step = Annotated[Baseline | Train | Quantize | Prune | LoRA, Field(discriminator="kind")]

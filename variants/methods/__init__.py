@@ -8,22 +8,25 @@ changes.
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
+from typing import Literal
 
 from variants.errors import RecipeError
 from variants.methods.base import Job, Made
 from variants.methods.quiet import quiet_libraries
-from variants.recipe import Quantize, Recipe
+from variants.recipe import LoRA, Prune, Quantize, Recipe
 
 __all__ = ["Job", "Made", "Method", "find"]
 
 
 @dataclass(frozen=True)
 class Method:
-    """`name` and `version` go into the key and the manifest; `target` is "module:function"."""
+    """`name` and `version` go into the key and the manifest; `target` is "module:function"; `starts_from` is what the
+    job must hold."""
 
     name: str
     version: int
     target: str
+    starts_from: Literal["source", "parent", "either"] = "either"
 
     def run(self, job: Job) -> Made:
         module, _, function = self.target.partition(":")
@@ -35,13 +38,15 @@ class Method:
 _TEXT, _IMAGE = "text-generation", "image-classification"
 
 _METHODS: dict[tuple[str, str], Method] = {
-    (_TEXT, "baseline"): Method("huggingface-causal", 1, "causal:baseline"),
-    (_TEXT, "quantize w8a8"): Method("llmcompressor-w8a8", 2, "compressed:w8a8"),
-    (_TEXT, "quantize nf4"): Method("bitsandbytes-nf4", 2, "nf4:nf4"),
-    (_IMAGE, "baseline"): Method("openvino-f32", 1, "classifier:baseline"),
-    (_IMAGE, "train"): Method("finetune", 1, "finetune:train"),
-    (_IMAGE, "quantize bf16"): Method("openvino-bf16", 1, "openvino_bf16:bf16"),
-    (_IMAGE, "quantize int8"): Method("nncf-static-int8", 1, "nncf_int8:int8"),
+    (_TEXT, "baseline"): Method("huggingface-causal", 1, "causal:baseline", "source"),
+    (_TEXT, "quantize w8a8"): Method("llmcompressor-w8a8", 2, "compressed:w8a8", "parent"),
+    (_TEXT, "quantize nf4"): Method("bitsandbytes-nf4", 2, "nf4:nf4", "parent"),
+    (_IMAGE, "baseline"): Method("openvino-f32", 1, "classifier:baseline", "source"),
+    (_IMAGE, "train"): Method("finetune", 1, "finetune:train", "source"),
+    (_IMAGE, "quantize bf16"): Method("openvino-bf16", 1, "openvino_bf16:bf16", "parent"),
+    (_IMAGE, "quantize int8"): Method("nncf-static-int8", 1, "nncf_int8:int8", "parent"),
+    (_IMAGE, "prune channels"): Method("torch-pruning-channels", 1, "channels:channels", "parent"),
+    (_IMAGE, "lora efficientnet-lite0"): Method("peft-lora-image", 1, "image_adapter:lora", "source"),
 }
 
 
@@ -60,4 +65,12 @@ def find(task: str, recipe: Recipe, field: str = "recipe") -> Method:
 
 
 def _name(recipe: Recipe) -> str:
-    return f"quantize {recipe.scheme}" if isinstance(recipe, Quantize) else recipe.kind
+    match recipe:
+        case Quantize():
+            return f"quantize {recipe.scheme}"
+        case Prune():
+            return f"prune {recipe.structure}"
+        case LoRA(architecture=str(architecture)):
+            return f"lora {architecture}"
+        case _:
+            return recipe.kind

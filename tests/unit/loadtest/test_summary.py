@@ -144,6 +144,21 @@ def test_comparisons_are_with_the_parent_in_three_states(folder: Path) -> None:
     assert verdicts == {"r8": "worse", "rotten_tomatoes": "cannot tell"}
 
 
+def test_what_has_no_parent_is_compared_with_the_baseline(folder: Path) -> None:
+    path = folder / "server.json"
+    state = json.loads(path.read_text())
+    served = {each["model"]: {one["variant"]: one for one in each["variants"]} for each in state["models"]}
+    served["smollm2"]["nf4"]["parent"] = None
+    served["digits"]["baseline"]["variant"] = "first"
+    served["digits"]["bf16"]["parent"] = "first"
+    served["digits"]["int8"]["parent"] = None
+    path.write_text(json.dumps(state))
+    summary = summarise(folder)
+    of = lambda name: {(each.variant, each.parent) for each in model(summary, name).comparisons}  # noqa: E731
+    assert of("smollm2") == {("int8", "baseline"), ("nf4", "baseline")}
+    assert of("digits") == {("bf16", "first")}, "no baseline, no comparison"
+
+
 def test_the_demos_clock_is_used_where_there_is_one(folder: Path) -> None:
     assert summarise(folder).wall_s == 203.4
     assert summarise(folder).phases_s == {"load": 203.4}

@@ -16,6 +16,11 @@ from variants.store import Artifact, Store
 
 BASELINE = parse_recipe({"kind": "baseline", "dtype": "bfloat16"})
 W8A8 = parse_recipe({"kind": "quantize", "scheme": "w8a8"})
+CHANNELS = {
+    "kind": "prune", "structure": "channels", "sparsity": 0.5,
+    "recovery": {"task": "mnist", "examples": 64, "epochs": 1},
+}  # fmt: skip
+LORA = {"kind": "lora", "task": "mnist", "rank": 8, "alpha": 16, "steps": 10}
 
 
 class Upper(Method):
@@ -153,7 +158,8 @@ def test_one_name_twice_is_refused(world: World) -> None:
 @pytest.mark.parametrize(
     "recipe",
     [
-        {"kind": "prune", "structure": "width", "sparsity": 0.5},
+        CHANNELS,
+        {**LORA, "architecture": "efficientnet-lite0", "image_size": 64},
         {"kind": "lora", "task": "r8", "rank": 8, "alpha": 16, "steps": 10},
         {"kind": "quantize", "scheme": "w4a16", "group_size": 64},
         {"kind": "chain", "steps": [{"kind": "quantize", "scheme": "nf4"}, {"kind": "quantize", "scheme": "w8a8"}]},
@@ -166,6 +172,47 @@ def test_a_recipe_without_a_method_is_refused_before_any_work(world: World, reci
         build(plans, world.store, world.catalog)
     assert refused.value.field == "models.m.variants.small.recipe"
     assert not world.store.root.exists()
+
+
+def test_a_text_adapter_is_not_for_images(world: World) -> None:
+    plan = VariantPlan("m", "lora", "image-classification", world.source, parse_recipe(LORA))
+    with pytest.raises(RecipeError, match=r"no method makes 'lora' for image.*lora efficientnet-lite0"):
+        build([plan], world.store, world.catalog)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "parent", "says"),
+    [
+        (CHANNELS, None, "torch-pruning-channels needs a parent"),
+        ({"kind": "quantize", "scheme": "bf16"}, None, "openvino-bf16 needs a parent"),
+        (
+            {**LORA, "architecture": "efficientnet-lite0", "image_size": 64},
+            "baseline",
+            "starts from the model's source",
+        ),
+    ],
+)
+def test_the_wrong_thing_to_start_from_is_refused_before_any_work(
+    world: World, recipe: dict[str, object], parent: str | None, says: str
+) -> None:
+    plans = [
+        VariantPlan("m", name, "image-classification", world.source, parse_recipe(recipe), of)
+        for name, recipe, of in (
+            ("baseline", {"kind": "baseline", "dtype": "float32"}, None),
+            ("small", recipe, parent),
+        )
+    ]
+    with pytest.raises(RecipeError, match=says) as refused:
+        build(plans, world.store, world.catalog)
+    assert refused.value.field == "models.m.variants.small.parent"
+    assert not world.store.root.exists()
+
+
+def test_an_unknown_task_in_a_recovery_is_refused_before_any_work(world: World) -> None:
+    recipe = parse_recipe({**CHANNELS, "recovery": {"task": "imdb", "examples": 64, "epochs": 1}})
+    with pytest.raises(UnknownName, match="there is no task 'imdb'"):
+        world.build(world.plan("baseline"), world.plan("small", "baseline", recipe))
+    assert world.ran == []
 
 
 def test_an_unknown_task_in_a_recipe_is_refused_before_any_work(world: World) -> None:

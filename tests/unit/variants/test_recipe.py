@@ -4,11 +4,14 @@ from variants.errors import RecipeError
 from variants.recipe import Baseline, Chain, Quantize, parse_recipe
 
 W8A8 = {"kind": "quantize", "scheme": "w8a8"}
+RECOVERY = {"task": "mnist", "examples": 4000, "epochs": 2}
+CHANNELS = {"kind": "prune", "structure": "channels", "sparsity": 0.5, "recovery": RECOVERY}
+LORA = {"kind": "lora", "task": "mnist", "rank": 8, "alpha": 16, "steps": 10}
 
 
 def test_a_recipe_is_what_its_kind_says() -> None:
     assert parse_recipe({"kind": "baseline", "dtype": "bfloat16"}) == Baseline(dtype="bfloat16")
-    chain = parse_recipe({"kind": "chain", "steps": [{"kind": "prune", "structure": "width", "sparsity": 0.25}, W8A8]})
+    chain = parse_recipe({"kind": "chain", "steps": [CHANNELS, W8A8]})
     assert isinstance(chain, Chain)
     assert isinstance(chain.steps[1], Quantize)
 
@@ -19,16 +22,23 @@ def test_a_recipe_is_what_its_kind_says() -> None:
         ({"kind": "baseline", "dtype": "float16"}, "recipe.dtype", "bfloat16"),
         ({"kind": "distil"}, "recipe", "distil"),
         ({"kind": "baseline", "dtype": "float32", "bits": 8}, "recipe.bits", "Extra"),
-        ({"kind": "prune", "structure": "width", "sparsity": 1.0}, "recipe.sparsity", "less than 1"),
-        ({"kind": "prune", "structure": "width", "sparsity": 0}, "recipe.sparsity", "greater than 0"),
-        ({"kind": "prune", "structure": "2:4", "sparsity": 0.3}, "recipe", "exactly half"),
+        ({**CHANNELS, "sparsity": 1.2}, "recipe.sparsity", "less than 1"),
+        ({**CHANNELS, "sparsity": 1.0}, "recipe.sparsity", "less than 1"),
+        ({**CHANNELS, "sparsity": 0}, "recipe.sparsity", "greater than 0"),
+        ({**CHANNELS, "sparsity": None}, "recipe", "sparsity: needed for structure channels"),
+        ({**CHANNELS, "recovery": None}, "recipe", "recovery: needed for structure channels"),
+        ({**CHANNELS, "recovery": {**RECOVERY, "epochs": 0}}, "recipe.recovery.epochs", "greater than 0"),
+        ({**CHANNELS, "structure": "2:4"}, "recipe.structure", "channels"),
         ({"kind": "quantize", "scheme": "w4a16", "group_size": -64}, "recipe.group_size", "greater than 0"),
         ({"kind": "quantize", "scheme": "w4a16"}, "recipe", "group_size"),
         ({**W8A8, "group_size": 64}, "recipe", "group_size"),
         ({**W8A8, "algorithm": "gptq"}, "recipe", "calibration"),
         ({"kind": "quantize", "scheme": "nf4", "smoothing": 0.5}, "recipe", "smoothing"),
         ({"kind": "quantize", "scheme": "int8"}, "recipe", "calibration"),
-        ({"kind": "lora", "task": "r8", "rank": 0, "alpha": 16, "steps": 10}, "recipe.rank", "greater than 0"),
+        ({**LORA, "rank": 0}, "recipe.rank", "greater than 0"),
+        ({**LORA, "image_size": 64}, "recipe", "both for an image classifier"),
+        ({**LORA, "architecture": "efficientnet-lite0"}, "recipe", "both for an image classifier"),
+        ({**LORA, "architecture": "resnet-50", "image_size": 64}, "recipe.architecture", "efficientnet-lite0"),
         ({"kind": "chain", "steps": [W8A8]}, "recipe.steps", "at least 2"),
     ],
 )
