@@ -32,7 +32,7 @@ class Method:
             return call(job)
 
 
-_TEXT, _IMAGE = "text-generation", "image-classification"
+_TEXT, _IMAGE, _EMBED = "text-generation", "image-classification", "feature-extraction"
 
 _METHODS: dict[tuple[str, str], Method] = {
     (_TEXT, "baseline"): Method("huggingface-causal", 1, "causal:baseline"),
@@ -42,6 +42,8 @@ _METHODS: dict[tuple[str, str], Method] = {
     (_IMAGE, "train"): Method("finetune", 1, "finetune:train"),
     (_IMAGE, "quantize bf16"): Method("openvino-bf16", 1, "openvino_bf16:bf16"),
     (_IMAGE, "quantize int8"): Method("nncf-static-int8", 1, "nncf_int8:int8"),
+    (_EMBED, "baseline"): Method("openvino-embedder-f32", 1, "embedder:baseline"),
+    (_EMBED, "quantize int8"): Method("nncf-embedder-int8", 1, "embedder_int8:int8"),
 }
 
 
@@ -54,7 +56,7 @@ def find(task: str, recipe: Recipe, field: str = "recipe") -> Method:
         raise RecipeError(
             f"no method makes {wanted!r} for {task}",
             field=field,
-            mend=f"for this task: {', '.join(known)}" if known else f"tasks: {_TEXT}, {_IMAGE}",
+            mend=f"for this task: {', '.join(known)}" if known else f"tasks: {_TEXT}, {_IMAGE}, {_EMBED}",
         )
     return method
 
