@@ -114,7 +114,7 @@ def test_the_variables_find_models_and_variants(watched: Watched) -> None:
             asked = LABEL_VALUES.fullmatch(fill(variable["query"]))
             assert asked is not None, variable["query"]
             found[variable["name"]] = watched.ask(f"label/{asked['label']}/values", **{"match[]": asked["selector"]})
-    assert found == {"model": ["bands", "echo"], "variant": list(VARIANTS)}
+    assert found == {"model": ["bands", "echo", "near"], "variant": list(VARIANTS)}
 
 
 def test_the_numbers_are_those_that_were_sent(watched: Watched) -> None:
