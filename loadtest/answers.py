@@ -13,6 +13,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from variants.scoring import nearer, numbers_of
+
 MOST_SAID = 300
 
 
@@ -42,7 +44,7 @@ def _foreseen() -> Iterator[None]:
     """JSON of another shape than the protocol's is a bad answer like any other."""
     try:
         yield
-    except (KeyError, IndexError, TypeError, AttributeError) as error:
+    except (KeyError, IndexError, TypeError, AttributeError, ValueError) as error:
         raise BadAnswer(f"an answer of another shape: {type(error).__name__}: {error}") from error
 
 
@@ -100,6 +102,17 @@ def read_labels(body: RawBody) -> Answer:
         if output.get("name") == "labels" and output.get("data"):
             return Answer(text=str(output["data"][0]))
     raise BadAnswer(f"no output `labels` in {_said(data)}")
+
+
+@_foreseen()
+def read_embeddings(body: RawBody) -> Answer:
+    """Which of two texts is nearer to the first, of three embeddings in OpenAI's form. Raises BadAnswer."""
+    data = body.read()
+    document = _object(data)
+    if "data" not in document or "usage" not in document:
+        raise BadAnswer(f"no data or no usage in {_said(data)}")
+    found = nearer([numbers_of(entry["embedding"]) for entry in document["data"]])
+    return Answer(text=found, prompt_tokens=document["usage"]["prompt_tokens"])
 
 
 def refusal(status: int, data: bytes) -> BadAnswer:

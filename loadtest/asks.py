@@ -1,5 +1,5 @@
-"""A content -> the bytes of one HTTP request: path, headers, body. The OpenAI API for text, v2 for
-pictures.
+"""A content -> the bytes of one HTTP request: path, headers, body. The OpenAI API for text and embeddings, v2
+for pictures.
 """
 
 import base64
@@ -28,21 +28,20 @@ def ask(pool: Pool, content: Content, variant: str | None, client: str | None) -
         if client is not None:
             headers["x-understudy-client"] = client
         return _picture(pool, content, variant, headers)
-    body: dict[str, Any] = {
-        "model": pool.model if variant is None else f"{pool.model}@{variant}",
-        "prompt": content.text,
-        "max_tokens": pool.max_tokens,
-        "temperature": 0,
-    }
+    headers["Content-Type"] = "application/json"
+    body: dict[str, Any] = {"model": pool.model if variant is None else f"{pool.model}@{variant}"}
     if client is not None:
         body["user"] = client
+    if pool.kind == "triplet":
+        body |= {"input": content.texts, "encoding_format": "base64"}
+        return Ask("/v1/embeddings", headers, json.dumps(body).encode())
+    body |= {"prompt": content.text, "max_tokens": pool.max_tokens, "temperature": 0}
     if pool.kind == "label":
         body["logit_bias"] = pool.logit_bias
     else:
         body |= {"stream": True, "stream_options": {"include_usage": True}}
         if pool.ignore_eos:
             body["ignore_eos"] = True
-    headers["Content-Type"] = "application/json"
     return Ask("/v1/completions", headers, json.dumps(body).encode())
 
 

@@ -8,6 +8,7 @@ begins at the other end, so that they meet only where a task is small.
 import base64
 import random
 from collections.abc import Callable, Iterator, Sequence
+from typing import Literal
 
 from loadtest.arrivals import poisson
 from loadtest.campaign import AccuracyTest, Arrivals, Campaign, Mixed, SpeedTest
@@ -25,8 +26,14 @@ LABEL_BIAS = 100.0
 MOST_PROMPTS = 4000
 SAMPLE_WORDS = 800
 # Only for the first guess of the time left, until the part itself shows how fast it goes.
-EXPECTED_LABELS_PER_S = {"text": 15.0, "image": 150.0}
-EXPECTED_DRAIN_S = {"text": 2.0, "image": 0.1}
+EXPECTED_LABELS_PER_S = {"text": 15.0, "image": 150.0, "triplet": 40.0}
+EXPECTED_DRAIN_S = {"text": 2.0, "image": 0.1, "triplet": 0.2}
+KINDS: dict[str, Literal["text", "image", "triplet"]] = {
+    "text-generation": "text",
+    "image-classification": "image",
+    "feature-extraction": "triplet",
+}
+"""The kind of examples that a model's task can be asked."""
 
 
 class Planner:
@@ -78,7 +85,7 @@ class Planner:
         if wanted.ask == "text":
             if task.kind != "text":
                 raise StackError(
-                    "a model that classifies images writes no text", field=f"{field}.ask", mend="ask: label"
+                    f"{wanted.model} does {model.task} and writes no text", field=f"{field}.ask", mend="ask: label"
                 )
             self.pools[pool_id] = Pool(
                 kind="text",
@@ -158,10 +165,10 @@ class Planner:
     def _speed_pool(self, model: ServedModel, task: Task, test: SpeedTest, field: str) -> Pool:
         for name, value in (("prompt_tokens", test.prompt_tokens), ("max_tokens", test.max_tokens)):
             if (task.kind == "text") != (value is not None):
-                need = "is needed for a text task" if task.kind == "text" else "has no meaning for images"
+                need = "is needed for a text task" if task.kind == "text" else "is for text tasks only"
                 raise StackError(need, field=f"{field}.{name}", mend="see loadtest/campaigns/demo.yaml")
         examples = task.examples("test")
-        if task.kind == "image":
+        if task.kind != "text":
             return self._labelled(model, task, examples)
         assert test.prompt_tokens is not None
         prompts = self._prompts(test.model, examples, test.prompt_tokens)
@@ -193,7 +200,7 @@ class Planner:
     def _labelled(self, model: ServedModel, task: Task, examples: Sequence[Example]) -> Pool:
         text = task.kind == "text"
         return Pool(
-            kind="label" if text else "image",
+            kind="label" if task.kind == "text" else task.kind,
             model=model.model,
             task=task.name,
             contents=tuple(_content(example, scored=True) for example in examples),
@@ -215,8 +222,7 @@ class Planner:
             task = self.get_task(task_name)
         except UnknownName as error:
             raise UnknownName(error.message, field=f"{field}.task", mend=error.mend) from None
-        wanted = "text" if served.task == "text-generation" else "image"
-        if task.kind != wanted:
+        if task.kind != KINDS[served.task]:
             raise StackError(f"{model} does {served.task}; {task_name} is of {task.kind}", field=f"{field}.task")
         waiting = [variant.variant for variant in served.variants if not variant.ready]
         if waiting:
@@ -239,4 +245,6 @@ def _content(example: Example, *, scored: bool) -> Content:
     label = example.label.strip() if scored else None
     if isinstance(example.input, bytes):
         return Content(example=example.id, png=base64.b64encode(example.input).decode(), label=label)
+    if isinstance(example.input, tuple):
+        return Content(example=example.id, texts=example.input, label=label)
     return Content(example=example.id, text=example.input, label=label)

@@ -13,7 +13,15 @@ from locust import FastHttpUser, task
 from locust.contrib.fasthttp import FAILURE_EXCEPTIONS
 from locust.exception import StopUser
 
-from loadtest.answers import Answer, BadAnswer, read_completion, read_labels, read_stream, refusal
+from loadtest.answers import (
+    Answer,
+    BadAnswer,
+    read_completion,
+    read_embeddings,
+    read_labels,
+    read_stream,
+    refusal,
+)
 from loadtest.asks import ask
 from loadtest.plan import Kind
 from loadtest.records import LineWriter, Record
@@ -24,6 +32,7 @@ READERS: dict[Kind, Callable[[Any, Callable[[], float]], Answer]] = {
     "text": read_stream,
     "label": lambda body, clock: read_completion(body),
     "image": lambda body, clock: read_labels(body),
+    "triplet": lambda body, clock: read_embeddings(body),
 }
 # A response's own errors and the socket's: the request failed, the campaign goes on.
 REQUEST_ERRORS = (*FAILURE_EXCEPTIONS, BadAnswer)
@@ -242,7 +251,7 @@ def _in_slice(answer: Answer, started: float, ended: float, run: StageRun) -> di
 
 def _score(turn: Turn, answer: Answer) -> dict[str, bool]:
     assert turn.content.label is not None
-    kind = "image" if turn.pool.kind == "image" else "text"
+    kind = "text" if turn.pool.kind == "label" else turn.pool.kind
     return {"correct": scoring.is_correct(kind, answer.text, turn.content.label)}
 
 

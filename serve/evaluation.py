@@ -15,7 +15,7 @@ from serve.engines.launch import launch
 from serve.engines.process import EngineProcess
 from serve.live import LiveVariant, live_of
 from serve.making import build_stack
-from serve.open_inference import HEADER_LENGTH, Tensor, encode_request
+from serve.open_inference import HEADER_LENGTH, Tensor, bytes_tensor, encode_request
 from serve.predict import answered, predictor
 from serve.stack import Stack
 from variants import tasks
@@ -25,7 +25,7 @@ from variants.errors import InputError, UnknownName
 from variants.evaluate import Predict, accuracy, evaluate
 from variants.home import home
 from variants.machine import describe, versions
-from variants.manifest import Preprocess
+from variants.manifest import Manifest
 from variants.progress import Progress, for_stream
 from variants.tasks import Example, Task
 
@@ -112,8 +112,9 @@ async def measure(variant: LiveVariant, evaluate: Sequence[str], count: int | No
                 await load_adapter(url, variant.adapter)
             async with aiohttp.ClientSession() as session:
                 accuracies, latency, rate = await ask(session, url, variant.asked_as, evaluate, count, progress)
-                if manifest.preprocess is not None:
-                    inference = await inference_rate(session, url, variant.asked_as, manifest.preprocess)
+                if manifest.task != "text-generation":
+                    batch = batch_for(manifest, held_out(task_of(evaluate[0], progress), BATCH))
+                    inference = await inference_rate(session, url, variant.asked_as, batch)
             process.memory_bytes()
         finally:
             await process.stop()
@@ -160,11 +161,17 @@ async def ask(
     return accuracies, *speed
 
 
-async def inference_rate(session: aiohttp.ClientSession, url: str, name: str, preprocess: Preprocess) -> float:
-    """Images a second of the forward pass alone: the median of rounds, by the engine's own statistics."""
-    height, width = preprocess.size
-    pixels = np.random.default_rng(0).standard_normal((BATCH, 3, height, width), dtype=np.float32)
-    body, length = encode_request([Tensor("pixels", "FP32", pixels)], binary=True)
+def batch_for(manifest: Manifest, examples: Sequence[Example]) -> Tensor:
+    """What the forward pass is timed on: noise of the model's size, or the first texts of the examples."""
+    if manifest.preprocess is not None:
+        pixels = np.random.default_rng(0).standard_normal((BATCH, 3, *manifest.preprocess.size), dtype=np.float32)
+        return Tensor("pixels", "FP32", pixels)
+    return bytes_tensor("text", [example.input[0].encode() for example in examples if isinstance(example.input, tuple)])
+
+
+async def inference_rate(session: aiohttp.ClientSession, url: str, name: str, batch: Tensor) -> float:
+    """Examples a second of the forward pass alone: the median of rounds, by the engine's own statistics."""
+    body, length = encode_request([batch], binary=True, binary_output=True)
     headers = {HEADER_LENGTH: str(length), "content-type": "application/octet-stream"}
     rates = []
     before = await computed(session, url, name)
@@ -178,7 +185,7 @@ async def inference_rate(session: aiohttp.ClientSession, url: str, name: str, pr
 
 
 async def computed(session: aiohttp.ClientSession, url: str, name: str) -> tuple[int, int]:
-    """Images computed so far, and the nanoseconds that it took."""
+    """Examples computed so far, and the nanoseconds that it took."""
     body, _ = await answered(session.get(f"{url}/v2/models/{name}/stats"))
     found = json.loads(body)["model_stats"][0]
     return found["inference_count"], found["inference_stats"]["compute_infer"]["ns"]

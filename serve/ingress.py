@@ -14,6 +14,7 @@ from starlette.routing import Route
 
 from serve.api.admin import AdminModelsRoute, MetricsRoute
 from serve.api.change import StackRoute
+from serve.api.embeddings import embeddings_route
 from serve.api.http import Body
 from serve.api.open_inference import InferRoute, MetadataRoute, ReadyRoute, ServerRoute
 from serve.api.openai import ModelsRoute, TextRoute
@@ -35,6 +36,7 @@ def build_ingress(fleet: Fleet, server: Server, conductor: Conducting) -> Starle
     model, version = "/v2/models/{model}", "/v2/models/{model}/versions/{variant}"
     routes = [
         *(Route(path, TextRoute(fleet, relay, path, limit), methods=["POST"]) for path in TEXT_PATHS),
+        Route("/v1/embeddings", embeddings_route(fleet, relay, limit), methods=["POST"]),
         *(Route(f"{path}/infer", infer, methods=["POST"]) for path in (model, version)),
         *(Route(f"{path}/ready", ready, methods=["GET"]) for path in (model, version)),
         *(Route(path, metadata, methods=["GET"]) for path in (model, version)),

@@ -2,6 +2,7 @@
 
 Text: one token, greedy, with the same large bias on each label's first token, so that the likeliest label wins
 (Brown et al. 2020, arXiv 2005.14165, section 2.4, for choosing among labels by likelihood). Images: the top label.
+Triplets: three embeddings in one request, and which of two is nearer to the first.
 """
 
 import json
@@ -13,7 +14,7 @@ import aiohttp
 from serve.open_inference import HEADER_LENGTH, bytes_tensor, encode_request, parse_response
 from variants.errors import EngineError
 from variants.home import home
-from variants.scoring import first_tokens
+from variants.scoring import first_tokens, nearer, numbers_of
 from variants.tasks import Example, Task
 
 Predict = Callable[[Example], Awaitable[str]]
@@ -24,6 +25,8 @@ async def predictor(session: aiohttp.ClientSession, url: str, name: str, task: T
     """A predict for `task` by the model `name` at `url`. Raises EngineError."""
     if task.kind == "image":
         return image_predictor(session, f"{url}/v2/models/{name}/infer")
+    if task.kind == "triplet":
+        return triplet_predictor(session, url, name)
     return await text_predictor(session, url, name, task)
 
 
@@ -50,6 +53,15 @@ def image_predictor(session: aiohttp.ClientSession, url: str) -> Predict:
         headers = {HEADER_LENGTH: str(length), "content-type": "application/octet-stream"}
         outputs = parse_response(*await answered(session.post(url, data=body, headers=headers)))
         return str(outputs["labels"].ravel()[0].decode())
+
+    return predict
+
+
+def triplet_predictor(session: aiohttp.ClientSession, url: str, name: str) -> Predict:
+    async def predict(example: Example) -> str:
+        body = {"model": name, "input": example.input, "encoding_format": "base64"}
+        found, _ = await answered(session.post(f"{url}/v1/embeddings", json=body))
+        return nearer([numbers_of(entry["embedding"]) for entry in json.loads(found)["data"]])
 
     return predict
 

@@ -37,7 +37,10 @@ def welcome(stack: Stack, url: str) -> str:
 
 
 def examples(url: str, name: str, model: Model) -> list[str]:
-    if model.task != "text-generation":
+    if model.task == "image-classification":
         return [f"  curl -s {url}/v2/models/{name}"]
+    if model.task == "feature-extraction":
+        body = json.dumps({"model": name, "input": "Hello"})
+        return [f"  curl -s {url}/v1/embeddings -H 'content-type: application/json' -d '{body}'"]
     body = json.dumps({"model": name, "messages": [{"role": "user", "content": "Hello"}], "max_tokens": 32})
     return [f"  curl -s {url}/v1/chat/completions -H 'content-type: application/json' -d '{body}'"]

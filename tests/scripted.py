@@ -55,7 +55,8 @@ def make_artifact(
 
 
 def make_stack(port: int = 8000, **settings: Any) -> Stack:
-    """`echo` generates text (baseline 90, int8 10), `bands` classifies images; `settings` go to every engine."""
+    """`echo` generates text and `near` embeds it (each baseline 90, int8 10), `bands` classifies images;
+    `settings` go to every engine."""
     engine = {"kind": "scripted", **settings}
     variant = {"recipe": RECIPE, "engine": engine}
     return parse(
@@ -72,6 +73,11 @@ def make_stack(port: int = 8000, **settings: Any) -> Stack:
                     "task": "image-classification",
                     "source": SOURCE,
                     "variants": {"baseline": {**variant, "weight": 1}},
+                },
+                "near": {
+                    "task": "feature-extraction",
+                    "source": SOURCE,
+                    "variants": {"baseline": {**variant, "weight": 90}, "int8": {**variant, "weight": 10}},
                 },
             },
         }

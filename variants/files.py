@@ -44,6 +44,11 @@ def hash_folder(folder: Path) -> dict[str, str]:
     return {name.as_posix(): sha256_of(folder / name) for name in relative if not name.parts[0].startswith(".")}
 
 
+def hash_of(path: Path) -> str:
+    """sha256 of a file, or the digest over the files of a folder."""
+    return digest_of(hash_folder(path)) if path.is_dir() else sha256_of(path)
+
+
 def fsync(path: Path) -> None:
     """Ask the disk to keep a file's bytes or a folder's names."""
     descriptor = os.open(path, os.O_RDONLY)

@@ -54,8 +54,8 @@ class Train(_Recipe):
 
 class Quantize(_Recipe):
     """Fewer bits a number. `w8a8`, `w4a16`: integer weights (and activations) for text, served by vLLM; `nf4`: 4-bit
-    normal floats by bitsandbytes; `int8`: static 8-bit weights and activations of an image model; `bf16`: the same
-    image model stored and executed in bfloat16."""
+    normal floats by bitsandbytes; `int8`: static 8-bit weights and activations of an image model or a text
+    encoder; `bf16`: an image model stored and executed in bfloat16."""
 
     kind: Literal["quantize"] = "quantize"
     scheme: Literal["w8a8", "w4a16", "nf4", "int8", "bf16"]

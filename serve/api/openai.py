@@ -1,4 +1,5 @@
-"""OpenAI's API: `/v1/models`, `/v1/chat/completions`, `/v1/completions`, and `/tokenize` as vLLM has it.
+"""OpenAI's API: `/v1/models`, `/v1/chat/completions`, `/v1/completions`, and `/tokenize` as vLLM has it; what
+`/v1/embeddings` has of its own stands in `embeddings`.
 
 The door checks what the router needs (a JSON object, a model, a client); every other field is checked by the engine,
 whose answer, errors too, is passed on as it is. Knows nothing of Ray.
@@ -29,6 +30,8 @@ from variants.errors import EngineError, InputError, UnderstudyError, UnknownNam
 from variants.scoring import text_matches
 
 TASK = "text-generation"
+PLACES = {TASK: "/v1/completions", "feature-extraction": "/v1/embeddings"}
+"""Where to POST what, if not to v2."""
 
 
 @dataclass
@@ -104,12 +107,25 @@ class TextAnswer:
         choice = json.loads(self.body)["choices"][0]
         return str(choice["text"] if "text" in choice else choice["message"]["content"])
 
+    def is_right(self, label: str) -> bool | None:
+        """Whether a whole answer is the right one; None where it says nothing that could be."""
+        return text_matches(self.text(), label)
+
 
 class TextRoute:
-    """One POST route of the text engines, as an ASGI application."""
+    """One POST route of the engines that take text, as an ASGI application. `answer` follows what comes back."""
 
-    def __init__(self, fleet: Fleet, relay: Relay, path: str, body_limit: int) -> None:
+    def __init__(
+        self,
+        fleet: Fleet,
+        relay: Relay,
+        path: str,
+        body_limit: int,
+        task: str = TASK,
+        answer: type[TextAnswer] = TextAnswer,
+    ) -> None:
         self.fleet, self.relay, self.path, self.body_limit = fleet, relay, path, body_limit
+        self.task, self.answer = task, answer
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         arrived = time.perf_counter()
@@ -125,7 +141,7 @@ class TextRoute:
 
     def prepare(self, scope: Scope, document: dict[str, Any], arrived: float) -> tuple[Call, TextAnswer]:
         """Check the door's fields. Raises InputError, UnknownName."""
-        target = check_model(self.fleet, document, TASK)
+        target = check_model(self.fleet, document, self.task)
         streamed = check_type(document, "stream", bool) or False
         client = check_type(document, "user", str) or header(scope, "x-understudy-client")
         options = check_type(document, "stream_options", dict) or {}
@@ -144,7 +160,7 @@ class TextRoute:
             streamed=streamed,
             arrived=arrived,
         )
-        return call, TextAnswer(call, show_usage=asked)
+        return call, self.answer(call, show_usage=asked)
 
     def count(self, scope: Scope, call: Call, answer: TextAnswer) -> None:
         """What an answer that was complete says of its variant."""
@@ -159,8 +175,10 @@ class TextRoute:
             if tokens > 1:
                 metrics.per_token.labels(*labels).observe((answer.last - answer.first) / (tokens - 1))
         label = header(scope, "x-understudy-label")
-        if label is not None and not call.streamed and self.path != "/tokenize":
-            count_label(call, header(scope, "x-understudy-task"), text_matches(answer.text(), label))
+        if label is None or call.streamed or self.path == "/tokenize":
+            return
+        if (right := answer.is_right(label)) is not None:
+            count_label(call, header(scope, "x-understudy-task"), right)
 
 
 def check_type(document: dict[str, Any], name: str, kind: type) -> Any:
@@ -185,7 +203,7 @@ def check_model(fleet: Fleet, document: dict[str, Any], task: str) -> Target:
         raise InputError(
             f"{target.model} does {found}, not {task}",
             field="model",
-            mend=f"POST to /v2/models/{target.model}/infer",
+            mend=f"POST to {PLACES.get(found, f'/v2/models/{target.model}/infer')}",
         )
     return target
 

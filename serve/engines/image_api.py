@@ -18,6 +18,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from serve.engines.server import health, refusals, unless_gone
+from serve.engines.tensor_answer import check_outputs, statistics, tensors
 from serve.errors import CLIENT_WENT_AWAY, open_inference_body
 from serve.open_inference import (
     HEADER_LENGTH,
@@ -96,15 +97,7 @@ class ImageApi:
     async def stats(self, request: Request) -> Response:
         """What was computed since the start, as v2's statistics extension has it: images, passes, their time."""
         self.check_model(request)
-        computed = {"count": self.passes, "ns": self.model.computed_ns}
-        found = {
-            "name": self.name,
-            "version": "",
-            "inference_count": self.images,
-            "execution_count": self.passes,
-            "inference_stats": {"compute_infer": computed},
-        }
-        return JSONResponse({"model_stats": [found]})
+        return statistics(self.name, self.images, self.passes, self.model.computed_ns)
 
     async def infer(self, request: Request) -> Response:
         self.check_model(request)
@@ -116,15 +109,12 @@ class ImageApi:
         found = await unless_gone(request.receive, work)
         if found is None:
             return Response(status_code=CLIENT_WENT_AWAY)
-        answer, length = found
-        if length is None:
-            return Response(answer, media_type="application/json")
-        return Response(answer, media_type="application/octet-stream", headers={HEADER_LENGTH: str(length)})
+        return tensors(*found)
 
     def answer(self, body: bytes, header_length: str | None) -> tuple[bytes, int | None]:
         """The whole work on one request, in the worker thread."""
         asked = parse_request(body, header_length)
-        check_outputs(asked)
+        check_outputs(asked, ("scores", "labels"))
         scores = self.scores(asked)
         top = (self.model.labels[i].encode() for i in scores.argmax(axis=1))
         outputs = (Tensor("scores", "FP32", scores), bytes_tensor("labels", top))
@@ -196,11 +186,3 @@ def softmax(logits: Floats) -> Floats:
     """Probabilities [B, C] from logits [B, C], in float32."""
     powers = np.exp(logits - logits.max(axis=1, keepdims=True))
     return powers / powers.sum(axis=1, keepdims=True)
-
-
-def check_outputs(asked: InferRequest) -> None:
-    """Refuse unknown outputs before the work is done."""
-    for i, requested in enumerate(asked.outputs):
-        if requested.name not in ("scores", "labels"):
-            field = f"outputs[{i}].name"
-            raise InputError(f"no output {requested.name!r}", field=field, mend="scores, labels")

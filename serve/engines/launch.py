@@ -34,8 +34,8 @@ def _launch(engine: Engine, folder: Path, manifest: Manifest, name: str) -> Laun
     if isinstance(engine, TorchEngine):
         return launch_torch(engine, folder, manifest, name)
     if isinstance(engine, OpenVinoEngine):
-        return launch_openvino(engine, folder, name)
-    return launch_scripted(engine, folder, name)
+        return launch_openvino(engine, folder, manifest, name)
+    return launch_scripted(engine, folder, manifest, name)
 
 
 def own(module: str, name: str, *arguments: str) -> tuple[str, ...]:
@@ -88,14 +88,16 @@ def launch_torch(engine: TorchEngine, folder: Path, manifest: Manifest, name: st
     return Launch(own("torch_image", name, *arguments), threads_environment(engine.threads))
 
 
-def launch_openvino(engine: OpenVinoEngine, folder: Path, name: str) -> Launch:
+def launch_openvino(engine: OpenVinoEngine, folder: Path, manifest: Manifest, name: str) -> Launch:
     arguments = ("--artifact", str(folder), "--threads", str(engine.threads))
-    return Launch(own("openvino_image", name, *arguments), threads_environment(engine.threads))
+    module = "openvino_text" if manifest.task == "feature-extraction" else "openvino_image"
+    return Launch(own(module, name, *arguments), threads_environment(engine.threads))
 
 
-def launch_scripted(engine: ScriptedEngine, folder: Path, name: str) -> Launch:
+def launch_scripted(engine: ScriptedEngine, folder: Path, manifest: Manifest, name: str) -> Launch:
     arguments = [
         "--artifact", str(folder),
+        "--task", manifest.task,
         "--first-token-s", str(engine.first_token_s),
         "--token-s", str(engine.token_s),
         "--startup-s", str(engine.startup_s),

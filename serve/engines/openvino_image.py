@@ -1,7 +1,5 @@
-"""Image classification by OpenVINO on a CPU, in the precision that the manifest names.
+"""Image classification by OpenVINO on a CPU, in the precision that the manifest names (`openvino_model`).
 
-OpenVINO would run an f32 model in bf16 wherever the CPU is faster at it, so the precision is always said:
-`f32` and `bf16` as they are, `int8` with bf16 for whatever is not quantized (a CPU without bf16 takes f32).
 What the compiled model then really executes stands in the model's metadata. The model's one output is taken
 for logits.
 """
@@ -15,10 +13,9 @@ from starlette.types import ASGIApp
 from serve.engines import image_api, server
 from serve.engines.artifact import open_artifact
 from serve.engines.image_api import Floats, softmax
+from serve.engines.openvino_model import compiled
 from variants.errors import EngineError
 from variants.manifest import Manifest
-
-EXECUTES = {"f32": "f32", "bf16": "bf16", "int8": "bf16"}
 
 
 class OpenVinoModel:
@@ -28,24 +25,10 @@ class OpenVinoModel:
 
     def __init__(self, path: str, manifest: Manifest, threads: int) -> None:
         """Raises EngineError where the manifest asks for what this engine does not do, or the file is no model."""
-        if manifest.precision not in EXECUTES:
-            raise EngineError(f"{manifest.precision!r}", field="manifest.precision", mend=", ".join(EXECUTES))
         if manifest.preprocess is None or manifest.labels is None:
             raise EngineError("no preprocess or no labels", field="manifest", mend="build it again")
         self.preprocess, self.labels = manifest.preprocess, manifest.labels
-        core = openvino.Core()
-        settings = {
-            "INFERENCE_PRECISION_HINT": EXECUTES[manifest.precision],
-            "INFERENCE_NUM_THREADS": threads,
-            "NUM_STREAMS": 1,
-            "ENABLE_CPU_PINNING": False,
-        }
-        try:
-            self.compiled = core.compile_model(core.read_model(path), "CPU", settings)
-        except RuntimeError as error:
-            raise EngineError(f"OpenVINO cannot load it: {error}", field=path, mend="build it again") from None
-        self.executes = str(self.compiled.get_property("INFERENCE_PRECISION_HINT").to_string())
-        self.request = self.compiled.create_infer_request()
+        self.executes, self.request = compiled(path, manifest.precision, threads)
         self.computed_ns = 0
 
     def predict(self, pixels: Floats) -> Floats:

@@ -1,4 +1,4 @@
-"""A deterministic engine with settable timing, for tests: both protocols, no weights, no torch.
+"""A deterministic engine with settable timing, for tests: all protocols, no weights, no torch.
 
 **Text.** A token is up to four bytes of UTF-8, so characters may be split between tokens as real
 tokenizers do. The answer repeats the prompt: from its first token when greedy, from a token that the seed
@@ -8,6 +8,8 @@ with the highest: the first whose text occurs in the prompt, else one that the p
 probabilities are made up, but the same each time.
 
 **Images.** Mean brightness, cut into as many bands as there are labels, is the class; it gets 0.9.
+
+**Embeddings.** `scripted_embedder`; v2 speaks of them, and not of images, with `--task feature-extraction`.
 """
 
 import argparse
@@ -27,9 +29,10 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from serve.engines import image_api, server, text_api
+from serve.engines import embedding_api, image_api, server, text_api
 from serve.engines.artifact import open_artifact
 from serve.engines.image_api import Floats
+from serve.engines.scripted_embedder import ScriptedEmbedder
 from serve.engines.server import EngineFault
 from serve.engines.text_engine import Finish, Generation, Token
 from variants.manifest import Preprocess
@@ -201,17 +204,22 @@ def adapter_routes(names: set[str], most: int) -> list[Route]:
 
 
 def build(options: argparse.Namespace) -> ASGIApp:
-    """Both applications behind one port."""
+    """All applications behind one port."""
     script = Script(options.first_token_s, options.token_s, options.fail_after, options.exit_after)
     digest = open_artifact(options.artifact).digest if options.artifact else None
     names = {options.name}
     text = text_api.build(ScriptedText(script, options.context), names, digest)
     text.routes.extend(adapter_routes(names, options.adapters + 1))
+    encoder = ScriptedEmbedder(script.begin, options.first_token_s, options.context)
+    embeddings = embedding_api.build(encoder, options.name, digest)
     images = image_api.build(ScriptedImages(script, tuple(options.labels.split(","))), options.name)
+    tensors = embeddings if options.task == "feature-extraction" else images
     time.sleep(options.startup_s)
 
     async def dispatch(scope: Scope, receive: Receive, send: Send) -> None:
-        await (images if scope["path"].startswith("/v2") else text)(scope, receive, send)
+        path = scope["path"]
+        app = tensors if path.startswith("/v2") else embeddings if path == "/v1/embeddings" else text
+        await app(scope, receive, send)
 
     return dispatch
 
@@ -219,8 +227,11 @@ def build(options: argparse.Namespace) -> ASGIApp:
 def parser() -> argparse.ArgumentParser:
     found = server.arguments("a deterministic engine for tests", needs_artifact=False)
     found.add_argument("--context", type=int, default=2048, help="most tokens of a prompt and its answer")
+    found.add_argument("--task", default="image-classification", help="what v2's tensors are about")
     found.add_argument("--labels", default="0,1,2,3,4,5,6,7,8,9", help="an image's labels, by comma")
-    found.add_argument("--first-token-s", type=float, default=0.0, help="to a text's first token, or an image's answer")
+    found.add_argument(
+        "--first-token-s", type=float, default=0.0, help="to a text's first token, or an image's or embedding's"
+    )
     found.add_argument("--token-s", type=float, default=0.0, help="from each token to the next")
     found.add_argument("--startup-s", type=float, default=0.0, help="before the port opens")
     found.add_argument("--adapters", type=int, default=0, help="most adapters that may be loaded")

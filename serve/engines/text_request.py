@@ -26,16 +26,16 @@ class ContextTooShort(InputError):
     code = "context_length_exceeded"
 
 
-class _Strict(BaseModel):
+class Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class StreamOptions(_Strict):
+class StreamOptions(Strict):
     include_usage: StrictBool = False
     include_obfuscation: Literal[False] = False
 
 
-class _Common(_Strict):
+class _Common(Strict):
     """Fields of both routes."""
 
     model: str
@@ -89,12 +89,12 @@ class CompletionRequest(_Common):
         return self.max_tokens
 
 
-class TextPart(_Strict):
+class TextPart(Strict):
     type: Literal["text"]
     text: str
 
 
-class ChatMessage(_Strict):
+class ChatMessage(Strict):
     role: Role
     content: str | list[TextPart]
     name: str | None = None
@@ -124,7 +124,7 @@ class ChatRequest(_Common):
         return self.max_completion_tokens or self.max_tokens
 
 
-class TokenizeRequest(_Strict):
+class TokenizeRequest(Strict):
     """`POST /tokenize`, as vLLM has it for a prompt."""
 
     model: str
@@ -134,7 +134,7 @@ class TokenizeRequest(_Strict):
 
 UNION_MEMBER = re.compile(r"str|list\[.*\]")
 """What pydantic adds to a path to say which form of a field it tried."""
-Kind = TypeVar("Kind", bound=_Strict)
+Kind = TypeVar("Kind", bound=Strict)
 
 
 def parse(kind: type[Kind], body: bytes) -> Kind:

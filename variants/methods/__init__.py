@@ -35,7 +35,7 @@ class Method:
             return call(job)
 
 
-_TEXT, _IMAGE = "text-generation", "image-classification"
+_TEXT, _IMAGE, _EMBED = "text-generation", "image-classification", "feature-extraction"
 
 _METHODS: dict[tuple[str, str], Method] = {
     (_TEXT, "baseline"): Method("huggingface-causal", 1, "causal:baseline", "source"),
@@ -47,6 +47,8 @@ _METHODS: dict[tuple[str, str], Method] = {
     (_IMAGE, "quantize int8"): Method("nncf-static-int8", 1, "nncf_int8:int8", "parent"),
     (_IMAGE, "prune channels"): Method("torch-pruning-channels", 1, "channels:channels", "parent"),
     (_IMAGE, "lora efficientnet-lite0"): Method("peft-lora-image", 1, "image_adapter:lora", "source"),
+    (_EMBED, "baseline"): Method("openvino-embedder-f32", 1, "embedder:baseline", "source"),
+    (_EMBED, "quantize int8"): Method("nncf-embedder-int8", 1, "embedder_int8:int8", "parent"),
 }
 
 
@@ -59,7 +61,7 @@ def find(task: str, recipe: Recipe, field: str = "recipe") -> Method:
         raise RecipeError(
             f"no method makes {wanted!r} for {task}",
             field=field,
-            mend=f"for this task: {', '.join(known)}" if known else f"tasks: {_TEXT}, {_IMAGE}",
+            mend=f"for this task: {', '.join(known)}" if known else f"tasks: {_TEXT}, {_IMAGE}, {_EMBED}",
         )
     return method
 

@@ -22,18 +22,19 @@ SEED = 20261123
 
 @dataclass(frozen=True)
 class Example:
-    """`input` is a whole prompt (text) or the bytes of a PNG (image); `label` is one of the task's labels."""
+    """`input` is a whole prompt (text), the bytes of a PNG (image), or three texts (triplet); `label` is one of the
+    task's labels."""
 
     id: str
-    input: str | bytes
+    input: str | bytes | tuple[str, str, str]
     label: str
 
 
 class Task(ABC):
-    """A task: `name`, `kind` ("text" or "image"), `labels`, `sources`, `examples`."""
+    """A task: `name`, `kind` ("text", "image" or "triplet"), `labels`, `sources`, `examples`."""
 
     name: ClassVar[str]
-    kind: ClassVar[Literal["text", "image"]]
+    kind: ClassVar[Literal["text", "image", "triplet"]]
     labels: ClassVar[tuple[str, ...]]
     sources: ClassVar[tuple[Source, ...]]
 

@@ -26,6 +26,7 @@ _LABELS = {
 }
 _WORDS = 60
 _CALIBRATION = 512
+_QUESTION = "\n\nThis news story is about"
 
 
 class R8(Task):
@@ -47,9 +48,14 @@ class R8(Task):
     )
 
     def _load(self, files: Sequence[Path]) -> dict[Split, Sequence[Example]]:
-        test = without_repeats(_read(files[1], "test"))
-        train = shuffled(without_repeats(_read(files[0], "train"), seen=test))
-        return {"test": shuffled(test), "calibration": train[:_CALIBRATION], "train": train[_CALIBRATION:]}
+        return splits_of(files)
+
+
+def splits_of(files: Sequence[Path]) -> dict[Split, Sequence[Example]]:
+    """The splits out of the collection's two files, training side first."""
+    test = without_repeats(_read(files[1], "test"))
+    train = shuffled(without_repeats(_read(files[0], "train"), seen=test))
+    return {"test": shuffled(test), "calibration": train[:_CALIBRATION], "train": train[_CALIBRATION:]}
 
 
 def _read(path: Path, side: str) -> Iterable[Example]:
@@ -62,4 +68,9 @@ def _read(path: Path, side: str) -> Iterable[Example]:
 
 
 def prompt(text: str) -> str:
-    return f"{first_words(text, _WORDS)}\n\nThis news story is about"
+    return f"{first_words(text, _WORDS)}{_QUESTION}"
+
+
+def story(prompt: str) -> str:
+    """A prompt without its question."""
+    return prompt.removesuffix(_QUESTION)

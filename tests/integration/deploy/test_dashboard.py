@@ -85,7 +85,7 @@ def test_the_variables_find_models_and_variants(watched: Watched) -> None:
             asked = LABEL_VALUES.fullmatch(watched.fill(variable["query"]))
             assert asked is not None, variable["query"]
             found[variable["name"]] = watched.ask(f"label/{asked['label']}/values", **{"match[]": asked["selector"]})
-    assert found == {"model": ["bands", "echo"], "variant": list(VARIANTS)}
+    assert found == {"model": ["bands", "echo", "near"], "variant": list(VARIANTS)}
 
 
 def test_all_queries_together_and_one_without_data_is_named(watched: Watched) -> None:

@@ -19,7 +19,11 @@ def client(served: Served) -> openai.OpenAI:
 
 def test_models_are_listed_routed_and_pinned(client: openai.OpenAI) -> None:
     names = [model.id for model in client.models.list()]
-    assert names == ["echo", "echo@baseline", "echo@int8", "bands", "bands@baseline"]
+    assert names == [
+        *("echo", "echo@baseline", "echo@int8"),
+        *("bands", "bands@baseline"),
+        *("near", "near@baseline", "near@int8"),
+    ]
 
 
 def test_chat_names_its_variant_and_build(client: openai.OpenAI) -> None:
@@ -103,6 +107,7 @@ def test_the_clients_request_id_is_replaced(served: Served) -> None:
         (b'{"model": "echo@int3", "prompt": "x"}', 404, "model", "variants are baseline, int8"),
         (b'{"model": "echo@int8:ffffffff", "prompt": "x"}', 404, "model", "the build that is live is"),
         (b'{"model": "bands", "prompt": "x"}', 400, "model", "/v2/models/bands/infer"),
+        (b'{"model": "near", "prompt": "x"}', 400, "model", "/v1/embeddings"),
         (b'{"model": "echo", "prompt": "x", "stream": "yes"}', 400, "stream", "send a bool"),
     ],
 )

@@ -12,6 +12,7 @@ pytestmark = pytest.mark.integration
 SIZES = {
     "mnist": {"train": 4000, "calibration": 300, "test": 1000},
     "r8": {"train": 4884, "calibration": 512, "test": 2172},
+    "r8_triplets": {"train": 4884, "calibration": 512, "test": 2172},
     "rotten_tomatoes": {"train": 10240, "calibration": 512, "test": 2000},
 }
 
@@ -31,7 +32,12 @@ def test_splits_have_their_sizes_and_the_test_shares_nothing(name: str) -> None:
 def test_the_order_never_changes() -> None:
     """Figures of different days compare only if the first n are the same n."""
     first = {name: tasks.get(name).examples("test", 1)[0].id for name in tasks.NAMES}
-    assert first == {"mnist": "mnist-2461", "r8": "r8-test-01775", "rotten_tomatoes": "rotten_tomatoes-13245"}
+    assert first == {
+        "mnist": "mnist-2461",
+        "r8": "r8-test-01775",
+        "r8_triplets": "r8-test-01775-triplet",
+        "rotten_tomatoes": "rotten_tomatoes-13245",
+    }
 
 
 def test_prompts_are_whole_and_short() -> None:
@@ -42,6 +48,20 @@ def test_prompts_are_whole_and_short() -> None:
             assert len(example.input.split()) < 70
 
 
+def test_triplets_are_of_r8s_own_split_and_their_label_is_the_one_of_the_anchors_topic() -> None:
+    stories: dict[str, set[str]] = {}
+    for example in tasks.get("r8").examples("test"):
+        assert isinstance(example.input, str)
+        text = " ".join(example.input.removesuffix("\n\nThis news story is about").split()[:24])
+        stories.setdefault(text, set()).add(example.label)
+    triplets = tasks.get("r8_triplets").examples("test")
+    for example in triplets:
+        anchor, first, second = (stories[text] for text in example.input)  # type: ignore[index]
+        assert anchor & (first if example.label == "first" else second)
+    firsts = sum(example.label == "first" for example in triplets)
+    assert abs(firsts / len(triplets) - 0.5) < 0.05
+
+
 def test_digits_are_grey_pngs() -> None:
     example = tasks.get("mnist").examples("test", 1)[0]
     assert isinstance(example.input, bytes)
@@ -50,5 +70,5 @@ def test_digits_are_grey_pngs() -> None:
 
 
 def test_an_unknown_task_says_which_there_are() -> None:
-    with pytest.raises(UnknownName, match="one of mnist, r8, rotten_tomatoes"):
+    with pytest.raises(UnknownName, match="one of mnist, r8, r8_triplets, rotten_tomatoes"):
         tasks.get("imdb")

@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from loadtest.answers import BadAnswer, read_completion, read_labels, read_stream, refusal
+from loadtest.answers import BadAnswer, read_completion, read_embeddings, read_labels, read_stream, refusal
 
 FRAMES = (
     b'data: {"choices":[{"text":" a","finish_reason":null}]}\n\n'
@@ -102,6 +102,23 @@ def test_the_top_label_of_a_picture() -> None:
     assert read_labels(Body(body)).text == "7"
     with pytest.raises(BadAnswer, match="labels"):
         read_labels(Body(b'{"outputs":[{"name":"scores","data":[0.1]}]}'))
+
+
+def embeddings(*vectors: object) -> bytes:
+    data = [{"index": index, "embedding": vector} for index, vector in enumerate(vectors)]
+    return json.dumps({"data": data, "usage": {"prompt_tokens": 12, "total_tokens": 12}}).encode()
+
+
+def test_the_nearer_of_two_texts() -> None:
+    answer = read_embeddings(Body(embeddings([1, 0], [0, 1], [1, 1])))
+    assert (answer.text, answer.prompt_tokens, answer.output_tokens) == ("second", 12, None)
+    assert read_embeddings(Body(embeddings("AACAPwAAAAA=", "AACAPwAAAAA=", "AAAAAAAAgD8="))).text == "first"
+
+
+@pytest.mark.parametrize("body", [b"{}", b'{"data":[]}', embeddings([1, 0], [0, 1]), embeddings("%", "%", "%")])
+def test_what_is_no_triplet_of_embeddings_is_refused(body: bytes) -> None:
+    with pytest.raises(BadAnswer):
+        read_embeddings(Body(body))
 
 
 def test_a_refusal_says_what_was_said_and_no_more_than_fits() -> None:

@@ -44,6 +44,16 @@ def test_a_routed_label_carries_its_client_and_what_is_right() -> None:
     assert asked.headers["x-understudy-task"] == "made"
 
 
+def test_a_triplet_is_three_texts_in_one_request() -> None:
+    pool = text_pool(kind="triplet", model="minilm", max_tokens=None)
+    asked = ask(pool, Content(example="1", texts=("a", "b", "c"), label="second"), "int8", None)
+    assert asked.path == "/v1/embeddings"
+    assert json.loads(asked.body) == {"model": "minilm@int8", "input": ["a", "b", "c"], "encoding_format": "base64"}
+    assert asked.headers["x-understudy-label"] == "second"
+    routed = ask(pool, Content(example="1", texts=("a", "b", "c"), label="second"), None, "client-3")
+    assert (json.loads(routed.body)["model"], json.loads(routed.body)["user"]) == ("minilm", "client-3")
+
+
 def test_a_picture_is_one_binary_tensor() -> None:
     pool = text_pool(kind="image", model="digits", max_tokens=None)
     content = Content(example="1", png=base64.b64encode(PNG).decode(), label="7")

@@ -29,9 +29,14 @@ def test_the_demo_asks_for_what_the_demo_has_to_show() -> None:
     assert campaign.accuracy is not None
     assert campaign.speed is not None
     wanted = {(test.model, test.task): test.n for test in campaign.accuracy.tests}
-    assert wanted == {("smollm2", "rotten_tomatoes"): 200, ("smollm2", "r8"): 200, ("digits", "mnist"): 1000}
+    assert wanted == {
+        ("smollm2", "rotten_tomatoes"): 200,
+        ("smollm2", "r8"): 200,
+        ("digits", "mnist"): 1000,
+        ("minilm", "r8_triplets"): 1000,
+    }
     assert campaign.speed.clients == 8
-    assert {test.model for test in campaign.speed.tests} == {"smollm2", "digits"}
+    assert {test.model for test in campaign.speed.tests} == {"smollm2", "digits", "minilm"}
     assert all(test.slices >= 3 for test in campaign.speed.tests)
     assert campaign.mixed is not None
 

@@ -25,14 +25,18 @@ class MadeTask:
 
     def __init__(self, name: str, kind: str, size: int) -> None:
         self.name, self.kind, self.size = name, kind, size
-        self.labels = (" positive", " negative") if kind == "text" else ("0", "1")
+        self.labels = {"text": (" positive", " negative"), "image": ("0", "1"), "triplet": ("first", "second")}[kind]
 
     def examples(self, split: str, n: int | None = None) -> list[Example]:
         assert split == "test"
         found = []
         for number in range(self.size):
             words = " ".join(f"w{number}x{index}" for index in range(20))
-            content = f"Review: {words}\nSentiment:" if self.kind == "text" else b"\x89PNG%d" % number
+            content = {
+                "text": f"Review: {words}\nSentiment:",
+                "image": b"\x89PNG%d" % number,
+                "triplet": (words, f"{words} near", "far"),
+            }[self.kind]
             found.append(Example(f"{self.name}-{number}", content, self.labels[number % 2]))
         return found[:n]
 
@@ -40,6 +44,7 @@ class MadeTask:
 TASKS = {
     "reviews": MadeTask("reviews", "text", 300),
     "pictures": MadeTask("pictures", "image", 120),
+    "topics": MadeTask("topics", "triplet", 60),
 }
 
 
@@ -138,6 +143,21 @@ def test_pictures_may_be_shown_again() -> None:
     stages = plan(campaign(speed={"clients": 8, "tests": [SPEED_PICTURES]})).stages
     assert len(stages) == 3 + 4 * 3
     assert {stage.lanes[0].at_end for stage in stages} == {"again"}
+
+
+def test_triplets_are_asked_whole_and_again() -> None:
+    state = {**STATE, "models": [served("minilm", "feature-extraction", PICTURES[:2])]}
+    speed = SPEED_PICTURES | {"model": "minilm", "task": "topics"}
+    accuracy = {**ACCURACY, "tests": [{"model": "minilm", "task": "topics", "n": 60}]}
+    made = plan(campaign(accuracy=accuracy, speed={"clients": 8, "tests": [speed]}), state)
+    assert {stage.lanes[0].at_end for stage in made.stages if stage.part == "speed"} == {"again"}
+    for pool in made.pools.values():
+        assert pool.kind == "triplet"
+        assert all(content.texts and len(content.texts) == 3 for content in pool.contents)
+        assert {content.label for content in pool.contents} == {"first", "second"}
+    arrivals = [{"model": "minilm", "task": "topics", "ask": "text", "per_s": 1, "max_tokens": 8}]
+    error = refusal(campaign(mixed={"seconds": 1, "clients": 1, "arrivals": arrivals}), state)
+    assert (error.field, error.mend) == ("mixed.arrivals[0].ask", "ask: label")
 
 
 def test_mixed_arrivals_are_routed_in_order_of_time_and_keep_to_other_examples() -> None:

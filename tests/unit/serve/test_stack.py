@@ -31,7 +31,7 @@ def test_the_demo_is_valid_and_its_plans_keep_their_parents(demo: dict[str, Any]
     plans = {(plan.model, plan.variant): plan for plan in parse(demo).plans()}
     assert plans["smollm2", "int8"].parent == "baseline"
     assert plans["smollm2", "baseline"].parent is None
-    assert {model for model, _ in plans} == {"smollm2", "digits"}
+    assert {model for model, _ in plans} == {"smollm2", "digits", "minilm"}
 
 
 def test_a_typo_is_named_with_the_nearest_key(demo: dict[str, Any]) -> None:
@@ -78,7 +78,11 @@ def test_a_task_to_evaluate_on_that_is_unknown_or_for_images(demo: dict[str, Any
 
 @pytest.mark.parametrize(
     ("model", "kind", "fitting"),
-    [("smollm2", "openvino", "vllm, torch, scripted"), ("digits", "vllm", "openvino, torch, scripted")],
+    [
+        ("smollm2", "openvino", "vllm, torch, scripted"),
+        ("digits", "vllm", "openvino, torch, scripted"),
+        ("minilm", "torch", "openvino, scripted"),
+    ],
 )
 def test_an_engine_that_cannot_do_the_task(demo: dict[str, Any], model: str, kind: str, fitting: str) -> None:
     demo["models"][model]["variants"]["int8"]["engine"] = {"kind": kind}

@@ -27,8 +27,37 @@ def test_images_need_the_exact_label() -> None:
 
 
 def test_an_unknown_kind_has_no_scorer() -> None:
-    with pytest.raises(ValueError, match="text or image"):
+    with pytest.raises(ValueError, match="text, image or triplet"):
         scoring.is_correct("audio", "a", "a")
+
+
+def test_the_nearer_of_two_is_told_by_the_angle_and_not_by_the_length() -> None:
+    assert scoring.nearer([[1, 0], [9, 1], [1, 9]]) == "first"
+    assert scoring.nearer([[1, 0], [50, 50], [0.1, 0.05]]) == "second"
+    assert scoring.is_correct("triplet", "first", "first")
+    assert not scoring.is_correct("triplet", "second", "first")
+
+
+@pytest.mark.parametrize(
+    "alike", [[[1, 2], [1, 2], [1, 2]], [[0, 0], [1, 0], [0, 1]], [[1, 0], [float("nan"), 0], [1, 0]]]
+)
+def test_what_tells_nothing_apart_is_no_answer(alike: list[list[float]]) -> None:
+    assert scoring.nearer(alike) == ""
+    assert not scoring.is_correct("triplet", "", "first")
+
+
+@pytest.mark.parametrize("other", [[[1, 0], [0, 1]], [[1, 0], [0, 1], [1]], []])
+def test_what_is_no_triplet_is_refused(other: list[list[float]]) -> None:
+    with pytest.raises(ValueError, match="not three of one length"):
+        scoring.nearer(other)
+
+
+def test_embeddings_come_as_numbers_or_as_base64_of_float32() -> None:
+    assert list(scoring.numbers_of([0.5, -2])) == [0.5, -2.0]
+    assert list(scoring.numbers_of("AAAAPwAAAMA=")) == [0.5, -2.0]
+    for damaged in ("AAAAPwAAAM", "AAAAPwAA", "no base64!"):
+        with pytest.raises(ValueError, match=r"."):
+            scoring.numbers_of(damaged)
 
 
 def test_the_first_of_equal_scores_wins() -> None:

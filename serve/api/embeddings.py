@@ -1,0 +1,37 @@
+"""OpenAI's `/v1/embeddings`: a text route whose answers are numbers.
+
+They are copied as they are. Usage stands behind them in our engines' answers, so it is read from the last bytes; only a
+request that carries its label has its numbers read, to see which of its texts are near each other.
+"""
+
+import json
+import re
+
+from serve.api.openai import TextAnswer, TextRoute
+from serve.fleet import Fleet
+from serve.relay import Relay
+from variants.scoring import label_matches, nearer, numbers_of
+
+TAIL = 256
+"""Bytes at the end of an answer that hold its usage."""
+PROMPT_TOKENS = re.compile(rb'"usage":\s*\{[^{}]*"prompt_tokens":\s*(\d+)')
+
+
+class EmbeddingAnswer(TextAnswer):
+    """Follows embeddings on their way."""
+
+    def end(self) -> bytes:
+        if self.call.status == 200 and (found := PROMPT_TOKENS.search(bytes(self.body[-TAIL:]))):
+            self.usage = {"prompt_tokens": int(found[1])}
+        return self.rest
+
+    def is_right(self, label: str) -> bool | None:
+        """None unless there are three embeddings: an anchor and the two that the label chooses between."""
+        data = sorted(json.loads(self.body)["data"], key=lambda entry: int(entry["index"]))
+        if len(data) != 3:
+            return None
+        return label_matches(nearer([numbers_of(entry["embedding"]) for entry in data]), label)
+
+
+def embeddings_route(fleet: Fleet, relay: Relay, body_limit: int) -> TextRoute:
+    return TextRoute(fleet, relay, "/v1/embeddings", body_limit, "feature-extraction", EmbeddingAnswer)

@@ -1,0 +1,31 @@
+"""An OpenVINO IR, compiled for a CPU in the precision that its manifest names.
+
+OpenVINO would run an f32 model in bf16 wherever the CPU is faster at it, so the precision is always said:
+`f32` and `bf16` as they are, `int8` with bf16 for whatever is not quantized (a CPU without bf16 takes f32).
+"""
+
+import openvino
+
+from variants.errors import EngineError
+
+EXECUTES = {"f32": "f32", "bf16": "bf16", "int8": "bf16"}
+
+
+def compiled(path: str, precision: str, threads: int) -> tuple[str, openvino.InferRequest]:
+    """What the model at `path` really executes in, and a request to it, the only one: it computes on `threads` threads.
+
+    Raises EngineError where the precision is none that this engine does, or the file is no model."""
+    if precision not in EXECUTES:
+        raise EngineError(f"{precision!r}", field="manifest.precision", mend=", ".join(EXECUTES))
+    settings = {
+        "INFERENCE_PRECISION_HINT": EXECUTES[precision],
+        "INFERENCE_NUM_THREADS": threads,
+        "NUM_STREAMS": 1,
+        "ENABLE_CPU_PINNING": False,
+    }
+    core = openvino.Core()
+    try:
+        model = core.compile_model(core.read_model(path), "CPU", settings)
+    except RuntimeError as error:
+        raise EngineError(f"OpenVINO cannot load it: {error}", field=path, mend="build it again") from None
+    return str(model.get_property("INFERENCE_PRECISION_HINT").to_string()), model.create_infer_request()

@@ -1,0 +1,65 @@
+"""Static int8 for text encoders by NNCF: weights and activations in 8 bits, ranges from a task's calibration texts.
+
+Activations of transformers have outlier channels that one range a tensor would ruin, so NNCF's transformer mode is
+used: it moves scale into the weights first (SmoothQuant, Xiao et al. 2022, arXiv 2211.10438), then corrects biases.
+Weights alone in int8, activations in 8 bits as they come, stay closer to the parent and are slower: docs/decisions.md.
+"""
+
+import logging
+import shutil
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from variants import tasks
+from variants.errors import RecipeError
+from variants.methods.base import Job, Made
+from variants.methods.classifier import IR, read_ir, write_ir
+from variants.methods.embedder import names
+from variants.recipe import Quantize
+from variants.tasks import Example
+
+if TYPE_CHECKING:
+    import numpy as np
+
+
+def int8(job: Job) -> Made:
+    """The parent quantized after training, calibrated on the recipe's texts, each cut to the model's length."""
+    assert isinstance(job.recipe, Quantize)
+    calibration = job.recipe.calibration
+    assert calibration is not None
+    import nncf
+    import numpy as np
+    from transformers import AutoTokenizer
+
+    nncf.set_log_level(logging.ERROR)
+    model, parent = read_ir(job.parent)
+    examples = tasks.get(calibration.task, job.home, job.progress).examples("calibration", calibration.examples)
+    texts = [text for example in examples for text in texts_of(example)]
+    if not texts:
+        field = "recipe.calibration.task"
+        raise RecipeError(f"{calibration.task} has no texts", field=field, mend="a task of texts, e.g. r8")
+    tokenizer = AutoTokenizer.from_pretrained(parent.model_path)
+
+    def prepared(text: str) -> "dict[str, np.ndarray]":
+        ids = np.asarray([tokenizer(text, truncation=True)["input_ids"]], dtype=np.int64)
+        return dict(zip(names(), (ids, np.ones_like(ids)), strict=False))
+
+    with job.progress.step(f"quantizing on {len(texts)} texts"):
+        quantized = nncf.quantize(
+            model,
+            nncf.Dataset(texts, prepared),
+            subset_size=len(texts),
+            preset=nncf.QuantizationPreset.MIXED,
+            model_type=nncf.ModelType.TRANSFORMER,
+        )
+        write_ir(quantized, job.out)
+    for path in parent.model_path.iterdir():
+        if path.name not in IR:
+            shutil.copyfile(path, job.out / path.name)
+    note = f"static int8 from its parent, ranges from {len(texts)} {calibration.task} training texts"
+    return Made("int8", "openvino", note, ("openvino", "nncf", "tokenizers"))
+
+
+def texts_of(example: Example) -> Iterator[str]:
+    inputs = example.input if isinstance(example.input, tuple) else (example.input,)
+    return (text for text in inputs if isinstance(text, str))
