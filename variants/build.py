@@ -144,9 +144,12 @@ def _data_sources(plan: VariantPlan) -> tuple[Source, ...]:
 def _tasks_of(recipe: Recipe) -> tuple[str, ...]:
     if isinstance(recipe, Train | LoRA):
         return (recipe.task,)
+    found: tuple[str, ...] = ()
     if isinstance(recipe, Quantize | Prune) and recipe.calibration:
-        return (recipe.calibration.task,)
-    return ()
+        found = (recipe.calibration.task,)
+    if isinstance(recipe, Prune) and recipe.distillation:
+        found += recipe.distillation.tasks
+    return found
 
 
 def _one(

@@ -25,6 +25,7 @@ TaskKind = Literal[
     "image-generation",
 ]
 Precision = Literal["f32", "bf16", "int8", "int4", "nf4"]
+Format = Literal["huggingface", "openvino", "adapter"]
 Channels = Annotated[tuple[float, float, float], Field(description="one value a channel, RGB")]
 
 
@@ -44,7 +45,7 @@ class Preprocess(Document):
 
 class Manifest(Document):
     """`precision` is what the engine must execute in, whatever its own default; `bytes` counts the files it
-    serves."""
+    serves. An `adapter` is served on top of the artifact that `parent_digest` names."""
 
     schema_: Literal[1] = Field(1, alias="schema")
     key: Sha256
@@ -63,7 +64,7 @@ class Manifest(Document):
     bytes: Annotated[int, Field(ge=0)]
     versions: dict[str, str]
     created: AwareDatetime
-    format: Literal["huggingface", "openvino"]
+    format: Format
     labels: tuple[str, ...] | None
     preprocess: Preprocess | None
     note: str

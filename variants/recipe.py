@@ -76,13 +76,40 @@ class Quantize(_Recipe):
         return self
 
 
+class Distillation(Document):
+    """How a smaller model learns from its parent: `steps` batches of `batch` texts of the training splits of `tasks`,
+    a fair share of each."""
+
+    tasks: Annotated[tuple[TaskName, ...], Field(min_length=1)]
+    steps: Positive
+    batch: Positive = 16
+    learning_rate: Rate = 1e-4
+
+
 class Prune(_Recipe):
-    """Remove weights. `width` and `depth` leave a smaller dense model; the other two leave zeros."""
+    """Remove weights. `layers` drops whole layers, and feed-forward neurons where `width` says so, and leaves a
+    smaller dense model; `width` and `depth` do too; the other two leave zeros."""
 
     kind: Literal["prune"] = "prune"
-    structure: Literal["unstructured", "2:4", "width", "depth"]
-    sparsity: Annotated[float, Field(gt=0, lt=1, description="share of the weights removed")]
+    structure: Literal["unstructured", "2:4", "width", "depth", "layers"]
+    sparsity: Annotated[float, Field(gt=0, lt=1, description="share of the weights removed")] | None = None
+    drop_layers: Positive | None = None
+    width: Annotated[float, Field(gt=0, lt=1, description="share of the feed-forward neurons kept")] | None = None
+    distillation: Distillation | None = None
     calibration: Calibration | None = None
+
+    @model_validator(mode="after")
+    def _fields_fit_structure(self) -> Self:
+        layers = self.structure == "layers"
+        if layers == (self.sparsity is not None):
+            raise ValueError("sparsity: given exactly when the structure is not layers")
+        if not layers and (self.drop_layers or self.width or self.distillation):
+            raise ValueError("drop_layers, width and distillation: only for structure layers")
+        if layers and not (self.drop_layers or self.width):
+            raise ValueError("drop_layers, width: structure layers needs at least one of them")
+        if layers and self.calibration is None:
+            raise ValueError("calibration: structure layers looks at examples to choose what goes")
+        return self
 
     @model_validator(mode="after")
     def _half_of_2_4(self) -> Self:

@@ -12,7 +12,7 @@ from importlib import import_module
 from variants.errors import RecipeError
 from variants.methods.base import Job, Made
 from variants.methods.quiet import quiet_libraries
-from variants.recipe import Quantize, Recipe
+from variants.recipe import Prune, Quantize, Recipe
 
 __all__ = ["Job", "Made", "Method", "find"]
 
@@ -37,7 +37,10 @@ _TEXT, _IMAGE = "text-generation", "image-classification"
 _METHODS: dict[tuple[str, str], Method] = {
     (_TEXT, "baseline"): Method("huggingface-causal", 1, "causal:baseline"),
     (_TEXT, "quantize w8a8"): Method("llmcompressor-w8a8", 2, "compressed:w8a8"),
+    (_TEXT, "quantize w4a16"): Method("llmcompressor-w4a16", 1, "compressed:w4a16"),
     (_TEXT, "quantize nf4"): Method("bitsandbytes-nf4", 2, "nf4:nf4"),
+    (_TEXT, "prune layers"): Method("prune-layers", 1, "prune_layers:prune"),
+    (_TEXT, "lora"): Method("peft-lora", 1, "lora:lora"),
     (_IMAGE, "baseline"): Method("openvino-f32", 1, "classifier:baseline"),
     (_IMAGE, "train"): Method("finetune", 1, "finetune:train"),
     (_IMAGE, "quantize bf16"): Method("openvino-bf16", 1, "openvino_bf16:bf16"),
@@ -60,4 +63,6 @@ def find(task: str, recipe: Recipe, field: str = "recipe") -> Method:
 
 
 def _name(recipe: Recipe) -> str:
-    return f"quantize {recipe.scheme}" if isinstance(recipe, Quantize) else recipe.kind
+    if isinstance(recipe, Quantize):
+        return f"quantize {recipe.scheme}"
+    return f"prune {recipe.structure}" if isinstance(recipe, Prune) else recipe.kind
