@@ -51,7 +51,10 @@ def lora(job: Job) -> Made:
     base, tokenizer = load(parent, "bfloat16")
     batches = _batches(_asked(examples, task.labels, tokenizer), recipe, job.seed)
     settings = LoraConfig(
-        r=recipe.rank, lora_alpha=recipe.alpha, target_modules="all-linear", task_type="CAUSAL_LM"  # type: ignore[arg-type]
+        r=recipe.rank,
+        lora_alpha=recipe.alpha,  # type: ignore[arg-type]
+        target_modules=_linear(base),
+        task_type="CAUSAL_LM",
     )
     model = get_peft_model(base, settings)
     with job.progress.step(f"training on {recipe.steps * recipe.batch} examples", total=recipe.steps) as step:
@@ -78,13 +81,25 @@ def _examples(task: Task, recipe: LoRA) -> list[Example]:
     return train[: 2 * need]
 
 
-def _asked(
-    examples: Sequence[Example], labels: Sequence[str], tokenizer: "PreTrainedTokenizerBase"
-) -> list[Asked]:
-    """The examples' tokens, in their order."""
-    firsts = first_tokens([tokenizer.encode(label, add_special_tokens=False) for label in labels], labels)
+def _asked(examples: Sequence[Example], labels: Sequence[str], tokenizer: "PreTrainedTokenizerBase") -> list[Asked]:
+    """The examples' tokens, in their order. RecipeError where this tokenizer begins two labels alike."""
+    try:
+        firsts = first_tokens([tokenizer.encode(label, add_special_tokens=False) for label in labels], labels)
+    except ValueError as error:
+        raise RecipeError(str(error), field="recipe.task", mend="another task") from error
     answers = dict(zip(labels, firsts, strict=True))
     return [Asked(tokenizer.encode(str(example.input)), answers[example.label]) for example in examples]
+
+
+def _linear(model: "PreTrainedModel") -> list[str]:
+    """The last names of all linear layers but the output head, as engines know them: `q_proj`, `down_proj`."""
+    import torch
+
+    head = model.get_output_embeddings()
+    linear = (
+        name for name, module in model.named_modules() if isinstance(module, torch.nn.Linear) and module is not head
+    )
+    return sorted({name.rpartition(".")[2] for name in linear})
 
 
 def _batches(asked: Sequence[Asked], recipe: LoRA, seed: int) -> list[list[Asked]]:

@@ -32,8 +32,8 @@ def prune(job: Job) -> Made:
     """The parent with fewer layers and narrower feed-forwards, in bfloat16, plain Hugging Face. RecipeError, before
     any work, when more layers are to go than there are or there are too few texts to learn from."""
     assert isinstance(job.recipe, Prune)
-    assert job.recipe.calibration is not None
     recipe, parent = job.recipe, trainable_parent_of(job)
+    assert recipe.calibration is not None
     width = _check(recipe, parent)
     texts = texts_of(recipe.distillation, job.home, job.progress) if recipe.distillation else []
     import torch
@@ -48,7 +48,7 @@ def prune(job: Job) -> Made:
         teacher, _ = load(parent, "bfloat16")
         with job.progress.step("learning from its parent", total=recipe.distillation.steps) as step:
             distil(student, teacher, tokenizer, texts, recipe.distillation, job.seed, step)
-    student.to(torch.bfloat16)
+    student.to(torch.bfloat16)  # type: ignore[arg-type]
     with job.progress.step("checking that it generates"):
         check_generates(student, tokenizer)
     with job.progress.step("writing safetensors"):
@@ -108,8 +108,7 @@ def block_influence(model: "PreTrainedModel", prompts: "Sequence[Tensor]") -> li
     sums, tokens = [0.0] * (len(watched) - 1), 0
     with torch.inference_mode():
         for ids in prompts:
-            states: list[Tensor] = []
-            with _seen(watched, lambda _, given: states.append(given[0])):
+            with _entering(watched) as states:
                 model.base_model(input_ids=ids, use_cache=False)
             tokens += ids.shape[1] - 1
             for place, (before, after) in enumerate(pairwise(states)):
@@ -124,10 +123,9 @@ def narrow(model: "PreTrainedModel", prompts: "Sequence[Tensor]", width: int) ->
 
     downs = [layer.mlp.down_proj for layer in _layers(model)]
     sizes = [torch.zeros(down.in_features) for down in downs]
-    with torch.inference_mode():
+    with torch.no_grad():
         for ids in prompts:
-            seen: list[Tensor] = []
-            with _seen(downs, lambda _, given: seen.append(given[0])):
+            with _entering(downs) as seen:
                 model.base_model(input_ids=ids, use_cache=False)
             for size, states in zip(sizes, seen, strict=True):
                 size += states[0].abs().sum(0)
@@ -151,11 +149,12 @@ def _keep(mlp: Any, kept: "Tensor") -> None:
 
 
 @contextmanager
-def _seen(modules: "Sequence[Any]", see: Any) -> Iterator[None]:
-    """Inside, `see(module, inputs)` is called before each of `modules`."""
-    handles = [module.register_forward_pre_hook(see) for module in modules]
+def _entering(modules: "Sequence[Any]") -> "Iterator[list[Tensor]]":
+    """What enters each of `modules` inside, in the order in which they are called."""
+    entered: list[Tensor] = []
+    handles = [module.register_forward_pre_hook(lambda _, given: entered.append(given[0])) for module in modules]
     try:
-        yield
+        yield entered
     finally:
         for handle in handles:
             handle.remove()

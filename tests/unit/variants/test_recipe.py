@@ -3,6 +3,8 @@ import pytest
 from variants.errors import RecipeError
 from variants.recipe import Baseline, Chain, Quantize, parse_recipe
 
+LAYERS = {"kind": "prune", "structure": "layers", "drop_layers": 2, "calibration": {"task": "r8", "examples": 8}}
+DISTIL = {"tasks": ["r8"], "steps": 2}
 W8A8 = {"kind": "quantize", "scheme": "w8a8"}
 
 
@@ -21,6 +23,15 @@ def test_a_recipe_is_what_its_kind_says() -> None:
         ({"kind": "baseline", "dtype": "float32", "bits": 8}, "recipe.bits", "Extra"),
         ({"kind": "prune", "structure": "width", "sparsity": 1.0}, "recipe.sparsity", "less than 1"),
         ({"kind": "prune", "structure": "width", "sparsity": 0}, "recipe.sparsity", "greater than 0"),
+        ({"kind": "prune", "structure": "width", "sparsity": 1.2}, "recipe.sparsity", "less than 1"),
+        ({"kind": "prune", "structure": "width"}, "recipe", "sparsity: given exactly when"),
+        ({**LAYERS, "sparsity": 0.5}, "recipe", "sparsity: given exactly when"),
+        ({**LAYERS, "drop_layers": 0}, "recipe.drop_layers", "greater than 0"),
+        ({**LAYERS, "drop_layers": None}, "recipe", "at least one"),
+        ({**LAYERS, "calibration": None}, "recipe", "calibration"),
+        ({**LAYERS, "width": 1.2}, "recipe.width", "less than 1"),
+        ({**LAYERS, "distillation": {**DISTIL, "tasks": []}}, "recipe.distillation.tasks", "at least 1"),
+        ({"kind": "prune", "structure": "2:4", "sparsity": 0.5, "width": 0.5}, "recipe", "only for structure layers"),
         ({"kind": "prune", "structure": "2:4", "sparsity": 0.3}, "recipe", "exactly half"),
         ({"kind": "quantize", "scheme": "w4a16", "group_size": -64}, "recipe.group_size", "greater than 0"),
         ({"kind": "quantize", "scheme": "w4a16"}, "recipe", "group_size"),
