@@ -191,11 +191,14 @@ def data_sources(plan: VariantPlan) -> tuple[Source, ...]:
 def _tasks_of(recipe: Recipe) -> tuple[str, ...]:
     if isinstance(recipe, Train | LoRA):
         return (recipe.task,)
-    if isinstance(recipe, Quantize) and recipe.calibration:
-        return (recipe.calibration.task,)
+    found: tuple[str, ...] = ()
+    if isinstance(recipe, Quantize | Prune) and recipe.calibration:
+        found = (recipe.calibration.task,)
     if isinstance(recipe, Prune) and recipe.recovery:
-        return (recipe.recovery.task,)
-    return ()
+        found += (recipe.recovery.task,)
+    if isinstance(recipe, Prune) and recipe.distillation:
+        found += recipe.distillation.tasks
+    return found
 
 
 def _one(

@@ -34,6 +34,7 @@ TaskKind = Literal[
     "image-generation",
 ]
 Precision = Literal["f32", "bf16", "int8", "int4", "nf4"]
+Format = Literal["huggingface", "openvino", "adapter"]
 Channels = Annotated[tuple[float, float, float], Field(description="one value a channel, RGB")]
 
 
@@ -53,7 +54,7 @@ class Preprocess(Document):
 
 class Manifest(Document):
     """`precision` is what the engine must execute in, whatever its own default; `bytes` counts the files it
-    serves."""
+    serves. An `adapter` is served on top of the artifact that `parent_digest` names."""
 
     schema_: Literal[1, 2] = Field(2, alias="schema")
     key: Sha256
@@ -72,7 +73,7 @@ class Manifest(Document):
     bytes: Annotated[int, Field(ge=0)]
     versions: dict[str, str]
     created: AwareDatetime
-    format: Literal["huggingface", "openvino", "adapter"]
+    format: Format
     labels: tuple[str, ...] | None
     preprocess: Preprocess | None
     note: str

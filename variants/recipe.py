@@ -87,24 +87,48 @@ class Recovery(Document):
     learning_rate: Rate = 2e-3
 
 
-_OF_STRUCTURE = {"channels": ("sparsity", "recovery")}
+class Distillation(Document):
+    """How a smaller model learns from its parent: `steps` batches of `batch` texts of the training splits of `tasks`,
+    a fair share of each."""
+
+    tasks: Annotated[tuple[TaskName, ...], Field(min_length=1)]
+    steps: Positive
+    batch: Positive = 16
+    learning_rate: Rate = 1e-4
+
+
+_OF_STRUCTURE = {
+    "channels": ("sparsity", "recovery"),
+    "layers": ("drop_layers", "width", "calibration", "distillation"),
+}
+_MAY_BE_LEFT_OUT = ("drop_layers", "width", "distillation")
 
 
 class Prune(_Recipe):
     """Remove structure, and leave a smaller dense model: zeros alone make nothing faster here. `channels`: the
-    weakest `sparsity` of each convolution's output channels, then `recovery`."""
+    weakest `sparsity` of each convolution's output channels, then `recovery`. `layers`: whole layers of a text model,
+    and feed-forward neurons where `width` says so, chosen on calibration examples, then `distillation`."""
 
     kind: Literal["prune"] = "prune"
-    structure: Literal["channels"]
+    structure: Literal["channels", "layers"]
     sparsity: Annotated[float, Field(gt=0, lt=1, description="share of the channels removed")] | None = None
     recovery: Recovery | None = None
+    drop_layers: Positive | None = None
+    width: Annotated[float, Field(gt=0, lt=1, description="share of the feed-forward neurons kept")] | None = None
+    calibration: Calibration | None = None
+    distillation: Distillation | None = None
 
     @model_validator(mode="after")
     def _fields_fit_structure(self) -> Self:
+        wanted = _OF_STRUCTURE[self.structure]
         for field in sorted({field for fields in _OF_STRUCTURE.values() for field in fields}):
-            wanted = field in _OF_STRUCTURE[self.structure]
-            if wanted != (getattr(self, field) is not None):
-                raise ValueError(f"{field}: {'needed' if wanted else 'not'} for structure {self.structure}")
+            given = getattr(self, field) is not None
+            if given and field not in wanted:
+                raise ValueError(f"{field}: not for structure {self.structure}")
+            if not given and field in wanted and field not in _MAY_BE_LEFT_OUT:
+                raise ValueError(f"{field}: needed for structure {self.structure}")
+        if self.structure == "layers" and not (self.drop_layers or self.width):
+            raise ValueError("drop_layers, width: structure layers needs at least one of them")
         return self
 
 

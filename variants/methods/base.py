@@ -2,9 +2,8 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
-from variants.manifest import Precision, Preprocess
+from variants.manifest import Format, Precision, Preprocess
 from variants.progress import Progress
 from variants.recipe import Recipe
 from variants.store import Artifact
@@ -31,7 +30,7 @@ class Made:
     from."""
 
     precision: Precision
-    format: Literal["huggingface", "openvino", "adapter"]
+    format: Format
     note: str
     packages: tuple[str, ...]
     labels: tuple[str, ...] | None = None

@@ -121,3 +121,13 @@ def parent_of(job: Job) -> Path:
     if job.parent is None or job.parent.manifest.format != "huggingface":
         raise RecipeError("needs a parent in Hugging Face form", field="parent", mend="name a text variant")
     return job.parent.model_path
+
+
+def trainable_parent_of(job: Job) -> Path:
+    """`parent_of`, for methods that compute with the parent's own weights. RecipeError for a quantized parent."""
+    folder = parent_of(job)
+    assert job.parent is not None
+    precision = job.parent.manifest.precision
+    if precision not in _PRECISIONS.values():
+        raise RecipeError(f"needs unquantized weights, not {precision}", field="parent", mend="name the baseline")
+    return folder

@@ -1,43 +1,85 @@
-"""W8A8 by llmcompressor: int8 weights a channel, int8 activations a token, in the compressed-tensors format that vLLM
-executes with integer kernels. Round-to-nearest needs no data; GPTQ and SmoothQuant look at the calibration split of a
-task.
+"""W8A8 and W4A16 by llmcompressor, in the compressed-tensors format that vLLM executes with its own kernels: int8
+weights a channel and int8 activations a token; int4 weights in symmetric groups and bfloat16 activations.
+Round-to-nearest needs no data; GPTQ (Frantar et al. 2022, arXiv 2210.17323) and SmoothQuant (Xiao et al. 2022, arXiv
+2211.10438) look at the calibration split of a task.
 
-The output head is quantized too: in a small model it is a fifth of each step's work. Where it shares its weights with
-the embedding, they are parted first, and the embedding stays as it is."""
+The output head is quantized to W8A8 either way: in a small model it is a fifth of each step's work, and 4 bits cost it
+too much. Where it shares its weights with the embedding, they are parted first, and the embedding stays as it is."""
 
+import json
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from variants import tasks
+from variants.errors import RecipeError
 from variants.methods.base import Job, Made
-from variants.methods.causal import PACKAGES, check_generates, load, parent_of
+from variants.methods.causal import PACKAGES, check_generates, load, trainable_parent_of
 from variants.recipe import Calibration, Quantize
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 _MAX_TOKENS = 512
-_TARGETS = ["Linear", "re:.*lm_head"]
+_HEAD = "re:.*lm_head"
 """vLLM's head is of a class of its own, so that it is found by name alone."""
+_GROUP_SIZES = (32, 64, 128)
 
 
 def w8a8(job: Job) -> Made:
     """The parent with every linear layer in int8, the head too."""
     assert isinstance(job.recipe, Quantize)
+    _quantize(job, trainable_parent_of(job))
+    note = f"int8 weights a channel, int8 activations a token, from its parent; {job.recipe.algorithm}"
+    return Made("int8", "huggingface", note, (*PACKAGES, "llmcompressor", "compressed-tensors"))
+
+
+def w4a16(job: Job) -> Made:
+    """The parent with every linear layer in int4, eight weights to an int32, and the head in int8. RecipeError, before
+    any work, when the groups do not divide a layer's inputs."""
+    assert isinstance(job.recipe, Quantize)
+    assert job.recipe.group_size is not None
+    parent = trainable_parent_of(job)
+    _check_groups(job.recipe.group_size, parent)
+    _quantize(job, parent)
+    note = (
+        f"int4 weights in symmetric groups of {job.recipe.group_size}, the head in int8, from its parent; "
+        f"{job.recipe.algorithm}"
+    )
+    return Made("int4", "huggingface", note, (*PACKAGES, "llmcompressor", "compressed-tensors"))
+
+
+def _quantize(job: Job, parent: Path) -> None:
+    assert isinstance(job.recipe, Quantize)
     from llmcompressor import oneshot
 
-    parent = parent_of(job)
     model, tokenizer = load(parent, "bfloat16")
     part_head(model)
     data = _calibration(job, job.recipe.calibration, tokenizer)
-    with job.progress.step(f"quantizing to W8A8 ({job.recipe.algorithm})"):
+    with job.progress.step(f"quantizing to {job.recipe.scheme.upper()} ({job.recipe.algorithm})"):
         oneshot(model=model, recipe=_modifiers(job.recipe), **data)
     with job.progress.step("checking that it generates"):
         check_generates(model, tokenizer)
     with job.progress.step("writing compressed tensors"):
         model.save_pretrained(job.out, save_compressed=True)
         tokenizer.save_pretrained(job.out)
-    note = f"int8 weights a channel, int8 activations a token, from its parent; {job.recipe.algorithm}"
-    return Made("int8", "huggingface", note, (*PACKAGES, "llmcompressor", "compressed-tensors"))
+
+
+def _check_groups(size: int, parent: Path) -> None:
+    config = json.loads((parent / "config.json").read_text())
+    hidden, heads = config["hidden_size"], config["num_attention_heads"]
+    widths = {
+        "hidden_size": hidden,
+        "attention heads": heads * (config.get("head_dim") or hidden // heads),
+        "intermediate_size": config["intermediate_size"],
+    }
+    for name, width in widths.items():
+        if width % size:
+            fits = [str(each) for each in _GROUP_SIZES if all(width % each == 0 for width in widths.values())]
+            raise RecipeError(
+                f"groups of {size} do not divide the {width} inputs of a layer ({name})",
+                field="recipe.group_size",
+                mend=f"one of {', '.join(fits)}" if fits else "no usual size fits this model",
+            )
 
 
 def part_head(model: "PreTrainedModel") -> None:
@@ -57,10 +99,23 @@ def _modifiers(recipe: Quantize) -> list[Any]:
     from llmcompressor.modifiers.transform.smoothquant import SmoothQuantModifier
 
     kind = GPTQModifier if recipe.algorithm == "gptq" else QuantizationModifier
-    rounding = kind(targets=_TARGETS, scheme="W8A8")
+    if recipe.scheme == "w4a16":
+        return [kind(config_groups=_int4_groups(recipe))]
+    rounding = kind(targets=["Linear", _HEAD], scheme="W8A8")
     if recipe.smoothing is None:
         return [rounding]
     return [SmoothQuantModifier(smoothing_strength=recipe.smoothing), rounding]
+
+
+def _int4_groups(recipe: Quantize) -> dict[str, Any]:
+    """int4 for linear layers, int8 for the head."""
+    from compressed_tensors.quantization import QuantizationArgs, QuantizationScheme, preset_name_to_scheme
+
+    weights = QuantizationArgs(num_bits=4, type="int", symmetric=True, strategy="group", group_size=recipe.group_size)
+    return {
+        "group_0": QuantizationScheme(targets=["Linear"], weights=weights),
+        "group_1": preset_name_to_scheme("W8A8", [_HEAD]),
+    }
 
 
 def _calibration(job: Job, wanted: Calibration | None, tokenizer: "PreTrainedTokenizerBase") -> dict[str, Any]:

@@ -25,7 +25,7 @@ def tiny_llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     folder = tmp_path_factory.mktemp("tiny-llama")
     special = {"unk_token": "<unk>", "bos_token": "<s>", "eos_token": "</s>", "pad_token": "</s>"}
-    words = [*dict.fromkeys(special.values()), *(f"w{index}" for index in range(125))]
+    words = [*dict.fromkeys(special.values()), "positive", "negative", *(f"w{index}" for index in range(123))]
     vocabulary = {word: index for index, word in enumerate(words)}
     plain = Tokenizer(models.WordLevel(vocabulary, special["unk_token"]))
     plain.pre_tokenizer = pre_tokenizers.Whitespace()

@@ -3,6 +3,8 @@ import pytest
 from variants.errors import RecipeError
 from variants.recipe import Baseline, Chain, Quantize, parse_recipe
 
+LAYERS = {"kind": "prune", "structure": "layers", "drop_layers": 2, "calibration": {"task": "r8", "examples": 8}}
+DISTIL = {"tasks": ["r8"], "steps": 2}
 W8A8 = {"kind": "quantize", "scheme": "w8a8"}
 RECOVERY = {"task": "mnist", "examples": 4000, "epochs": 2}
 CHANNELS = {"kind": "prune", "structure": "channels", "sparsity": 0.5, "recovery": RECOVERY}
@@ -29,6 +31,13 @@ def test_a_recipe_is_what_its_kind_says() -> None:
         ({**CHANNELS, "recovery": None}, "recipe", "recovery: needed for structure channels"),
         ({**CHANNELS, "recovery": {**RECOVERY, "epochs": 0}}, "recipe.recovery.epochs", "greater than 0"),
         ({**CHANNELS, "structure": "2:4"}, "recipe.structure", "channels"),
+        ({**CHANNELS, "drop_layers": 2}, "recipe", "drop_layers: not for structure channels"),
+        ({**LAYERS, "sparsity": 0.5}, "recipe", "sparsity: not for structure layers"),
+        ({**LAYERS, "drop_layers": 0}, "recipe.drop_layers", "greater than 0"),
+        ({**LAYERS, "drop_layers": None}, "recipe", "at least one"),
+        ({**LAYERS, "calibration": None}, "recipe", "calibration: needed"),
+        ({**LAYERS, "width": 1.2}, "recipe.width", "less than 1"),
+        ({**LAYERS, "distillation": {**DISTIL, "tasks": []}}, "recipe.distillation.tasks", "at least 1"),
         ({"kind": "quantize", "scheme": "w4a16", "group_size": -64}, "recipe.group_size", "greater than 0"),
         ({"kind": "quantize", "scheme": "w4a16"}, "recipe", "group_size"),
         ({**W8A8, "group_size": 64}, "recipe", "group_size"),
