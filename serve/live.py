@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from serve.stack import Engine, Limits, ScriptedEngine, Stack, VllmEngine
+from variants.adapter import check_adapter
 from variants.errors import StackError
 from variants.manifest import Manifest
 from variants.store import Artifact
@@ -82,7 +83,8 @@ class Live:
 
 
 def live_of(stack: Stack, artifacts: Mapping[Name, Artifact], version: int = 1) -> Live:
-    """Which engine serves what. StackError for an adapter whose engine takes none, or whose parent is another build."""
+    """Which engine serves what. StackError for an adapter whose engine takes none, or whose parent is another build;
+    RecipeError and IntegrityError as `variants.adapter` has them."""
     variants = {
         (model, variant): live_variant(stack, artifacts, (model, variant))
         for model in stack.models
@@ -103,7 +105,9 @@ def live_variant(stack: Stack, artifacts: Mapping[Name, Artifact], name: Name) -
             )
         assert variant.parent is not None  # the stack file and the recipe's method see to it
         base = artifacts[name[0], variant.parent]
-        if artifact.manifest.parent_digest != base.manifest.digest:
+        if isinstance(variant.engine, VllmEngine):
+            check_adapter(artifact, base.manifest, variant.engine.adapters.rank)
+        elif artifact.manifest.parent_digest != base.manifest.digest:
             raise StackError(
                 f"the adapter was made for build {(artifact.manifest.parent_digest or '')[:8]} of {variant.parent}, "
                 f"and {base.manifest.digest[:8]} is to be served",

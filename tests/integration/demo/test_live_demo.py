@@ -1,4 +1,4 @@
-"""The demo's stack changed while it serves real models: by the command line.
+"""The demo's stack changed while it serves real models: by the command line, and adapters in vLLM's own engine.
 
 The tests leave the stack as they found it.
 """
@@ -16,9 +16,14 @@ import httpx
 import pytest
 import yaml
 
+from tests.family import change
 from tests.integration.demo.conftest import STACK
+from tests.live_load import steady
 from tests.processes import ROOT
 from variants import tasks
+from variants.home import home
+from variants.manifest import Manifest
+from variants.store import Artifact, Store, entries
 
 pytestmark = pytest.mark.integration
 MIB = 2**20
@@ -101,3 +106,62 @@ def live_digests(url: str, model: str) -> dict[str, str]:
     models = httpx.get(f"{url}/admin/v1/models", timeout=30).json()["models"]
     (found,) = [each for each in models if each["model"] == model]
     return {variant["variant"]: variant["artifact_sha256"] for variant in found["variants"]}
+
+
+def copy_of(artifact: Artifact, variant: str) -> Artifact:
+    """The same adapter under another name, with a file more so that its digest is its own."""
+    store = Store(home())
+    key = f"{int(artifact.manifest.key[:56], 16) ^ int.from_bytes(variant.encode(), 'big'):056x}{'0' * 8}"
+    if store.has(key):
+        return store.open(key)
+    with store.staging(key) as staged:
+        (staged / "model").mkdir()
+        for file in artifact.model_path.iterdir():
+            (staged / "model" / file.name).write_bytes(file.read_bytes())
+        (staged / "model" / "name.txt").write_text(variant)
+        files = entries(staged)
+        fields = {name: getattr(artifact.manifest, name) for name in Manifest.model_fields}
+        fields |= {"key": key, "digest": Manifest.digest_of_files(files), "variant": variant, "files": files}
+        return store.keep(staged, Manifest(**fields))
+
+
+async def test_three_adapters_come_and_go_in_the_engine_that_serves_one(demo: tuple[str, int]) -> None:
+    url = demo[0]
+    async with httpx.AsyncClient(base_url=url, timeout=120) as client:
+        state = (await client.get("/admin/v1/stack")).json()
+        artifact = Store(home()).open(state["artifacts"]["smollm2@lora"])
+        before = await engine_of_lora(client)
+        async with steady(url, "smollm2", 2, ("lora",)) as load:
+            await asyncio.sleep(2)
+            grown, digests = dict(state), {}
+            variants = grown["stack"]["models"]["smollm2"]["variants"]
+            for number in (1, 2, 3):
+                name = f"lora{number}"
+                copied = copy_of(artifact, name)
+                variants[name] = variants["lora"]
+                grown["artifacts"][f"smollm2@{name}"] = copied.manifest.key
+                done = await change(client, {"stack": grown["stack"], "artifacts": grown["artifacts"]})
+                assert done["state"] == "done", done
+                print(f"adapter {number} live after {done['seconds']['all']} s")
+                digests[name] = copied.manifest.digest
+            for name, digest in digests.items():
+                body = {"model": f"smollm2@{name}", "prompt": "Review: fine\nSentiment:", "max_tokens": 1}
+                answer = await client.post("/v1/completions", json=body)
+                assert answer.json()["system_fingerprint"] == digest
+            await asyncio.sleep(11)  # memory is read every ten seconds
+            after = await engine_of_lora(client)
+            for name in digests:
+                del variants[name]
+                del grown["artifacts"][f"smollm2@{name}"]
+            done = await change(client, {"stack": grown["stack"], "artifacts": grown["artifacts"], "force": True})
+            assert done["state"] == "done", done
+    assert load.broken == []
+    assert set(load.statuses) == {200}
+    assert after["engine_id"] == before["engine_id"]
+    assert (after["memory_bytes"] - before["memory_bytes"]) / 3 < 50 * MIB
+
+
+async def engine_of_lora(client: httpx.AsyncClient) -> dict[str, Any]:
+    models = (await client.get("/admin/v1/models")).json()["models"]
+    (text,) = [each for each in models if each["model"] == "smollm2"]
+    return next(dict(variant) for variant in text["variants"] if variant["variant"] == "lora")
