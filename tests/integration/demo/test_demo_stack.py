@@ -17,7 +17,9 @@ from variants import tasks
 from variants.scoring import first_tokens, text_matches
 
 pytestmark = pytest.mark.integration
-TEXT, IMAGE = ("baseline", "int8", "nf4"), ("baseline", "bf16", "int8")
+TEXT, IMAGE = ("baseline", "int8", "nf4"), ("baseline", "bf16", "int8", "pruned", "lora")
+LABELLING = (*TEXT, "int4", "pruned", "lora")
+"""A pruned model and one adapted to reviews need not know the capital of France."""
 
 
 @pytest.fixture
@@ -55,7 +57,7 @@ def test_sampling_fields_reach_every_engine(client: openai.OpenAI, variant: str)
     assert stop not in client.completions.create(**ask, temperature=0, stop=[stop]).choices[0].text
 
 
-@pytest.mark.parametrize("variant", TEXT)
+@pytest.mark.parametrize("variant", LABELLING)
 def test_labels_by_likelihood_beat_chance(demo: tuple[str, int], variant: str) -> None:
     url, name = demo[0], f"smollm2@{variant}"
     task = tasks.get("rotten_tomatoes")
@@ -109,3 +111,13 @@ def test_prometheus_sees_every_variant(demo: tuple[str, int], tmp_path: Path) ->
     queries += [f'understudy_engine_memory_bytes{{model="digits",variant="{name}"}} > 1e6' for name in IMAGE]
     with ExitStack() as children:
         assert set(wait_for(start_prometheus(children, demo[0], tmp_path / "prometheus"), queries)) == set(queries)
+
+
+def test_the_official_client_embeds(client: openai.OpenAI) -> None:
+    texts = ["oil prices rose on supply fears", "crude climbed as supplies tightened", "the orchestra played Mahler"]
+    for variant in ("baseline", "int8"):
+        answer = client.embeddings.create(model=f"minilm@{variant}", input=texts)
+        vectors = np.array([entry.embedding for entry in answer.data])
+        assert vectors.shape == (3, 384)
+        near, far = vectors[0] @ vectors[1], vectors[0] @ vectors[2]
+        assert near > far + 0.2
