@@ -18,8 +18,8 @@ from variants.scoring import first_tokens, text_matches
 
 pytestmark = pytest.mark.integration
 TEXT, IMAGE = ("baseline", "int8", "nf4"), ("baseline", "bf16", "int8", "pruned", "lora")
-LABELLING = (*TEXT, "int4", "pruned", "lora")
-"""A pruned model and one adapted to reviews need not know the capital of France."""
+LABELLING = (*TEXT, "int4", "lora")
+"""An adapter for reviews need not know the capital of France."""
 
 
 @pytest.fixture
