@@ -1,9 +1,13 @@
 """Runs a stack in the foreground: start, say where it is, wait, stop."""
 
 import json
+import os
 import signal
 import sys
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TextIO
 
 from serve.app import Artifacts, Cluster
 from serve.stack import Model, Stack
@@ -17,15 +21,29 @@ def serve_until_stopped(stack: Stack, artifacts: Artifacts, as_json: bool) -> No
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:  # nohup's wish is kept
             signal.signal(number, lambda *_: stop.set())
-    with Cluster(stack, artifacts) as cluster:
+    with own_output() as out, Cluster(stack, artifacts) as cluster:
         if not cluster.wait_until_ready(stop, for_stream()):
             return
         if as_json:
-            print(json.dumps({"url": cluster.url, "models": list(stack.models)}), flush=True)
+            print(json.dumps({"url": cluster.url, "models": list(stack.models)}), file=out, flush=True)
         else:
-            print(welcome(stack, cluster.url), flush=True)
+            print(welcome(stack, cluster.url), file=out, flush=True)
         stop.wait()
         print("stopping", file=sys.stderr, flush=True)
+
+
+@contextmanager
+def own_output() -> Iterator[TextIO]:
+    """Standard output for this command alone: what Ray prints there, its raylet's warnings among it, goes to standard
+    error meanwhile."""
+    sys.stdout.flush()
+    with os.fdopen(os.dup(1), "w") as out:
+        os.dup2(2, 1)
+        try:
+            yield out
+        finally:
+            sys.stdout.flush()
+            os.dup2(out.fileno(), 1)
 
 
 def welcome(stack: Stack, url: str) -> str:
