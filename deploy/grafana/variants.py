@@ -39,6 +39,12 @@ def share_right(right: str, all_of_them: str) -> str:
     return f"({right} or 0 * {all_of_them}) / {all_of_them}"
 
 
+def or_none(events: str, zero: str) -> str:
+    """Events by status, with a line at `zero` called *none* beside them: a server without errors is not one without
+    data."""
+    return f'{events} or label_replace({zero}, "status", "none", "", "")'
+
+
 def traffic() -> list[Panel]:
     requests = "understudy_requests_total"
     return [
@@ -93,12 +99,15 @@ def faults() -> list[Panel]:
         ),
         chart(
             "Failed by status", "reqps", "The same requests a second, by status.",
-            Line(rate(requests, "variant, status", f"{CHOSEN},{FAILED}"), "{{variant}} {{status}}"),
+            Line(
+                or_none(rate(requests, "variant, status", f"{CHOSEN},{FAILED}"), f"0 * {rate(requests, 'variant')}"),
+                "{{variant}} {{status}}",
+            ),
         ),
         chart(
             "Refused before a variant was chosen", "reqps",
             "Of the whole server, all models: not JSON, an unknown model, nothing ready.",
-            Line("sum by (status) (rate(understudy_errors_total[$__rate_interval]))", "{{status}}"),
+            Line(or_none("sum by (status) (rate(understudy_errors_total[$__rate_interval]))", "vector(0)"), "{{status}}"),
         ),
     ]  # fmt: skip
 
