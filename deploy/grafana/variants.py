@@ -107,7 +107,9 @@ def faults() -> list[Panel]:
         chart(
             "Refused before a variant was chosen", "reqps",
             "Of the whole server, all models: not JSON, an unknown model, nothing ready.",
-            Line(or_none("sum by (status) (rate(understudy_errors_total[$__rate_interval]))", "vector(0)"), "{{status}}"),
+            Line(
+                or_none("sum by (status) (rate(understudy_errors_total[$__rate_interval]))", "vector(0)"), "{{status}}"
+            ),
         ),
     ]  # fmt: skip
 
