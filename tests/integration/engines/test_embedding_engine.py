@@ -1,4 +1,4 @@
-"""The embedding engine over HTTP: a tiny encoder of random weights through the real method, asked by official clients."""
+"""The embedding engine over HTTP: a tiny encoder through the real method, asked by official clients."""
 
 import base64
 import struct
