@@ -19,6 +19,9 @@ MOST = 32
 SLACK = 8
 """Tokens of padding that are always worth a text's company; beyond them a quarter of its length."""
 
+STEP = 8
+"""Tokens: lengths are padded to a multiple of it. A runtime prepares each new shape anew, which costs more."""
+
 
 class Embedder(Protocol):
     """A text encoder. `platform` is what v2's metadata calls the runtime, `executes` the precision that it computes in
@@ -104,9 +107,11 @@ def nearest(waiting: Sequence[Waiting]) -> list[Waiting]:
     return [waiting[0], *company[: MOST - 1]]
 
 
-def padded(batch: Sequence[Ids]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """`input_ids` and `attention_mask` [B, length of the longest] int64; padding is token 0 and masked."""
-    longest = max(len(ids) for ids in batch)
+def padded(batch: Sequence[Ids], most: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """`input_ids` and `attention_mask` [B, length of the longest] int64; padding is token 0, masked.
+
+    The length is a multiple of STEP, unless that is above `most`, which the model cannot take."""
+    longest = min(-(-max(len(ids) for ids in batch) // STEP) * STEP, most)
     tokens = np.zeros((len(batch), longest), dtype=np.int64)
     mask = np.zeros_like(tokens)
     for row, ids in enumerate(batch):

@@ -25,7 +25,7 @@ class OpenVinoEmbedder:
 
     def __init__(self, folder: Path, precision: str, threads: int) -> None:
         """Raises EngineError where the folder's model or tokenizer is none, or the precision one it does not do."""
-        self.executes, self.request = compiled(str(folder / "model.xml"), precision, threads)
+        self.executes, self.request = compiled(str(folder / "model.xml"), precision, threads, shapes_vary=True)
         model = self.request.get_compiled_model()
         if {port.any_name for port in model.inputs} != {"input_ids", "attention_mask"}:
             raise EngineError("not a text encoder", field=str(folder / "model.xml"), mend="build it again")
@@ -44,7 +44,7 @@ class OpenVinoEmbedder:
         return [found.ids for found in self.tokenizer.encode_batch(list(texts))]
 
     def embed(self, batch: Sequence[Ids]) -> Floats:
-        tokens, mask = padded(batch)  # names of their own: OpenVINO does not keep them alive
+        tokens, mask = padded(batch, self.context)  # names of their own: OpenVINO does not keep them alive
         self.request.set_tensor("input_ids", openvino.Tensor(tokens, shared_memory=True))
         self.request.set_tensor("attention_mask", openvino.Tensor(mask, shared_memory=True))
         self.request.infer()

@@ -90,8 +90,9 @@ async def test_a_pass_that_fails_fails_its_own_texts_alone() -> None:
     assert (await kept).tolist() == [[6, 1]]
 
 
-def test_padding_is_masked() -> None:
-    tokens, mask = padded([[5, 6, 7], [8]])
-    assert tokens.tolist() == [[5, 6, 7], [8, 0, 0]]
-    assert mask.tolist() == [[1, 1, 1], [1, 0, 0]]
+def test_padding_is_masked_and_lengths_are_few() -> None:
+    tokens, mask = padded([[5, 6, 7], [8]], 512)
+    assert tokens.tolist() == [[5, 6, 7, 0, 0, 0, 0, 0], [8, 0, 0, 0, 0, 0, 0, 0]]
+    assert mask.tolist() == [[1, 1, 1, 0, 0, 0, 0, 0], [1, 0, 0, 0, 0, 0, 0, 0]]
+    assert [padded([[1] * length], 20)[0].shape[1] for length in (8, 9, 16, 17)] == [8, 16, 16, 20]
     assert (tokens.dtype, mask.dtype) == (np.int64, np.int64)
