@@ -1,4 +1,4 @@
-"""Real data that may not be copied into the project: a test that needs it skips with the reason where it is not there."""
+"""Real data that may not be copied into the project: where it is not there, a test that needs it skips and says so."""
 
 import os
 from pathlib import Path

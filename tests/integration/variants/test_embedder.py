@@ -8,8 +8,8 @@ import openvino as ov
 import pytest
 
 from serve.engines.openvino_text import OpenVinoEmbedder
-from tests.integration.engines.tiny_encoder import TINY_CONTEXT, make_encoder
 from tests.integration.engines.engine import write_manifest
+from tests.integration.engines.tiny_encoder import TINY_CONTEXT, make_encoder
 from variants.errors import RecipeError, SourceError
 from variants.files import hash_of
 from variants.home import home
