@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help environment demo serve test test-fast check lock ways-out clean
+.PHONY: help environment demo serve test test-fast check lock ways-out evidence clean
 
 help:  ## what there is to make
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -29,6 +29,9 @@ check: environment  ## format, lint, types
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
+
+evidence: environment  ## how often the gate is wrong, how soon right, by simulation: about 5 minutes
+	@$(BIN)/python -m deploy.evidence
 
 lock: environment  ## resolve the pinned versions again
 	@$(BIN)/python -m deploy.lock cpu

@@ -1,0 +1,203 @@
+"""What evidence says about a variant that wants its parent's traffic: promote, roll back, or inconclusive.
+
+Every metric but cost is the mean of a bounded outcome, held against a limit by the bounds of `betting`, each way:
+
+    quality   d, variant minus parent on the same request, in [-1, 1]      mean at least -delta
+    latency   share of a second's requests within the objective, in [0, 1]  mean at least `share`
+    errors    1 for a request that failed, 0 for one that did not           mean at most `limit`
+    cost      no outcome: the variant's card against its parent's           lower
+
+Promoting needs every metric proven to hold; rolling back needs one proven broken. Each bound is taken at the gate's
+alpha divided by its number of metrics with outcomes (a union bound), so over all looks a variant that is worse than
+allowed is promoted with probability at most alpha, and one that keeps every limit is rolled back with probability at
+most alpha. That says nothing of a limit kept exactly by chance of traffic: the null is about the mean of the requests
+that came, while these variants served. No data is never a pass.
+"""
+
+from dataclasses import dataclass, field
+from math import log
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from variants.evidence.betting import Tally, evidence_above, evidence_below, is_above, is_below, lower_bound, upper_bound
+from variants.evidence.sample_ratio import SampleRatio
+from variants.typed import Document
+
+Metric = Literal["quality", "latency", "errors"]
+Decision = Literal["promote", "roll back", "inconclusive"]
+State = Literal["holds", "broken", "open"]
+RANGES: dict[Metric, tuple[float, float]] = {"quality": (-1.0, 1.0), "latency": (0.0, 1.0), "errors": (0.0, 1.0)}
+DROPPED_SHARE = 0.10
+"""No verdict on pairs when more of those chosen were dropped: what is left may not be like what came."""
+Share = Annotated[float, Field(strict=True, gt=0, lt=1)]
+
+
+class Latency(Document):
+    """At least `share` of requests take at most `objective_s` seconds."""
+
+    objective_s: Annotated[float, Field(strict=True, gt=0, le=3600)]
+    share: Share
+
+
+class Gate(Document):
+    """What must be proven before a step is taken. `quality` is delta: how much may be lost on average."""
+
+    quality: Annotated[float, Field(strict=True, ge=0, lt=1)] = 0.02
+    latency: Latency | None = None
+    errors: Share | None = None
+    cost: Literal["lower"] | None = None
+    alpha: Share = 0.05
+
+    @property
+    def metrics(self) -> tuple[Metric, ...]:
+        """Those with outcomes."""
+        return ("quality", *(("latency",) if self.latency else ()), *(("errors",) if self.errors else ()))
+
+    @property
+    def alpha_each(self) -> float:
+        return self.alpha / len(self.metrics)
+
+    def limit(self, metric: Metric) -> float:
+        """The mean that is still allowed."""
+        if metric == "quality":
+            return -self.quality
+        if metric == "latency":
+            assert self.latency is not None
+            return self.latency.share
+        assert self.errors is not None
+        return self.errors
+
+
+@dataclass
+class Evidence:
+    """All that one variant's outcomes have said, for one pair of artifacts.
+
+    `chosen` and `dropped` count shadow pairs, `lengths_differ` says whether the dropped ones are of other lengths than
+    those kept. `costs` are the variant's and its parent's, in engine seconds per 1,000 requests.
+    """
+
+    tallies: dict[Metric, Tally] = field(default_factory=lambda: {name: Tally(*ends) for name, ends in RANGES.items()})
+    assignments: SampleRatio = field(default_factory=SampleRatio)
+    chosen: int = 0
+    dropped: int = 0
+    lengths_differ: bool = False
+    costs: tuple[float, float] | None = None
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What is known of one metric: its mean and bounds against the limit."""
+
+    metric: Metric
+    n: int
+    value: float | None
+    low: float
+    high: float
+    limit: float
+    state: State
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A decision, always with its evidence. `different`: the interval of d excludes 0. `missing`: what it waits for."""
+
+    decision: Decision
+    findings: tuple[Finding, ...]
+    different: bool
+    missing: tuple[str, ...]
+
+
+def judge(gate: Gate, evidence: Evidence) -> Verdict:
+    """The verdict on all that has been seen so far; as valid after every outcome as after the last."""
+    findings = tuple(find(gate, metric, evidence.tallies[metric]) for metric in gate.metrics)
+    quality = evidence.tallies["quality"]
+    missing = tuple(objections(evidence))
+    if not evidence.assignments.is_broken():
+        broken = [found for found in findings if found.state == "broken"]
+        if any(found.metric != "quality" or not missing for found in broken):
+            return Verdict("roll back", findings, differs(gate, quality), missing)
+        missing += tuple(lacking(gate, evidence.tallies[f.metric], f) for f in findings if f.state == "open")
+        missing += tuple(cost_missing(gate, evidence.costs))
+        if not missing:
+            return Verdict("promote", findings, differs(gate, quality), ())
+    return Verdict("inconclusive", findings, differs(gate, quality), missing)
+
+
+def find(gate: Gate, metric: Metric, tally: Tally) -> Finding:
+    """Hold one metric against its limit, both ways."""
+    alpha, limit = gate.alpha_each, gate.limit(metric)
+    above, below = is_above(tally, limit, alpha), is_below(tally, limit, alpha)
+    good, bad = (below, above) if metric == "errors" else (above, below)
+    return Finding(
+        metric,
+        tally.n,
+        tally.mean if tally.n else None,
+        lower_bound(tally, alpha),
+        upper_bound(tally, alpha),
+        limit,
+        "holds" if good else "broken" if bad else "open",
+    )
+
+
+def differs(gate: Gate, quality: Tally) -> bool:
+    """Whether the interval of d excludes 0; wrong with probability at most the alpha of one metric, both sides
+    together."""
+    return is_above(quality, 0.0, gate.alpha_each / 2) or is_below(quality, 0.0, gate.alpha_each / 2)
+
+
+def objections(evidence: Evidence) -> list[str]:
+    """Why these outcomes cannot be judged at all."""
+    found = []
+    if evidence.assignments.is_broken():
+        seen, due = evidence.assignments.seen, evidence.assignments.due
+        shares = ", ".join(f"{name} {seen[name]} of {due.get(name, 0):.0f} due" for name in sorted(seen))
+        found.append(f"assignments do not follow the weights: {shares}")
+    if evidence.chosen and evidence.dropped > DROPPED_SHARE * evidence.chosen:
+        found.append(f"{evidence.dropped} of {evidence.chosen} shadow pairs were dropped: at most 10 % may be")
+    if evidence.lengths_differ:
+        found.append("the shadow pairs that were dropped differ in prompt length from those kept")
+    return found
+
+
+def lacking(gate: Gate, tally: Tally, found: Finding) -> str:
+    """What an open metric still needs."""
+    if not found.n:
+        return f"{found.metric}: no outcome yet"
+    side = "at most" if found.metric == "errors" else "at least"
+    at = f"{found.metric}: {found.value:.4f} ({found.low:.4f} to {found.high:.4f}, n {found.n}), "
+    more = outcomes_to_go(gate, tally, found)
+    if more is None:
+        return at + f"not yet shown to be {side} {found.limit:g}, nor to break it"
+    return at + f"about {more} more like these would show whether it is {side} {found.limit:g}"
+
+
+def outcomes_to_go(gate: Gate, tally: Tally, found: Finding) -> int | None:
+    """How many more outcomes decide an open metric if they go on as they went; None where over 100 times as many would
+    not."""
+    assert found.value is not None
+    against = evidence_above if found.value > found.limit else evidence_below
+    needed = log(1 / gate.alpha_each)
+    low, high = 1.0, 100.0
+
+    def decided(times: float) -> bool:
+        scaled = {value: round(count * times) for value, count in tally.counts.items()}
+        return against(Tally(tally.low, tally.high, scaled), found.limit) >= needed
+
+    if not decided(high):
+        return None
+    while high - low > 0.01 * low:
+        middle = (low + high) / 2
+        low, high = (low, middle) if decided(middle) else (middle, high)
+    return max(1, round(found.n * (high - 1)))
+
+
+def cost_missing(gate: Gate, costs: tuple[float, float] | None) -> list[str]:
+    """Why a gate on cost is not passed."""
+    if gate.cost is None:
+        return []
+    if costs is None:
+        return ["cost: no card of the variant and its parent on this hardware: run `understudy evaluate`"]
+    if costs[0] >= costs[1]:
+        return [f"cost: {costs[0]:.3g} is not lower than the parent's {costs[1]:.3g} engine seconds per 1,000 requests"]
+    return []
