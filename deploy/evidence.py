@@ -28,7 +28,7 @@ from variants.machine import describe, versions
 from variants.progress import Progress, for_stream
 from variants.typed import canonical_sha256
 
-CODE = sorted((ROOT / "variants" / "evidence").glob("*.py")) + [ROOT / "serve" / "router.py", Path(__file__)]
+CODE = [*sorted((ROOT / "variants" / "evidence").glob("*.py")), ROOT / "serve" / "router.py", Path(__file__)]
 DOCUMENT = ROOT / "docs" / "evidence.md"
 BEGIN, END = "<!-- figures of make evidence -->", "<!-- end of figures -->"
 MARGIN = 0.02
@@ -186,7 +186,8 @@ def tables(found: dict[str, Any]) -> str:
     """The figures as they stand in the document."""
     d, m, p, s = found["different"], found["at_margin"], found["promotion"], found["sample_ratio"]
     lines = [
-        f"| looked at after every pair, {d['runs']} runs of up to 20,000 pairs, 10 % discordant | share (95 % interval) |",
+        f"| looked at after every pair, {d['runs']} runs of up to 20,000 pairs, 10 % discordant "
+        "| share (95 % interval) |",
         "|---|---|",
         f"| no difference: *different* is ever raised | {percent(d)} |",
         f"| no difference: a z-test of 5 %, looked at the same way, ever rejects | {percent(d, 'z_test_')} |",
@@ -203,8 +204,8 @@ def tables(found: dict[str, Any]) -> str:
         f"| promote an equal variant, margin {p['margin'] * 100:.0f} points | {deciding(p)} |",
         "",
         f"Sample ratio, {s['runs']} runs with the router itself: 55/45 where the weights say 50/50 is flagged within "
-        f"{s['detected_within']} requests in 95 % of runs (median {s['detected_median']}); at 50/50, heavy-tailed sticky "
-        f"clients, {s['requests']:,} requests, {percent(s, 'false_alarm_')} of runs are flagged.",
+        f"{s['detected_within']} requests in 95 % of runs (median {s['detected_median']}); at 50/50, heavy-tailed "
+        f"sticky clients, {s['requests']:,} requests, {percent(s, 'false_alarm_')} of runs are flagged.",
     ]
     return "\n".join(lines)
 
