@@ -25,7 +25,7 @@ class Plan(Strict):
     """What is asked for. `shadow` is the share of requests that are compared; `hold_s` the least time a step lasts."""
 
     variant: str
-    steps: tuple[Literal["shadow"] | Percent, ...] = ("shadow", 10, 50, 100)
+    steps: tuple[Literal["shadow"] | Percent, ...] = ("shadow", 10.0, 50.0, 100.0)
     shadow: Annotated[Number, Field(gt=0, le=1)] = 0.2
     hold_s: Annotated[Number, Field(ge=0, le=7 * 86400)] = 10.0
     gate: Gate = Gate()

@@ -71,6 +71,7 @@ class ScriptedEngine(Strict):
     first_token_s: Number = Field(default=0.0, ge=0, le=60)
     token_s: Number = Field(default=0.0, ge=0, le=60)
     startup_s: Number = Field(default=0.0, ge=0, le=600)
+    errs: Number = Field(default=0.0, ge=0, le=1, description="share of labelled prompts answered otherwise")
     adapters: Adapters | None = None
 
 
