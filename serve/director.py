@@ -163,7 +163,10 @@ class Director:
         return self.begin(model, search.plan(first, len(known)), parent, who, tuple(others))
 
     def costs_of(self, model: str, variants: list[str]) -> dict[str, Any]:
-        cards = Catalog(home()).model(model).cards
+        try:
+            cards = Catalog(home()).model(model).cards
+        except UnknownName:  # served, but never built into this catalog
+            cards = {}
         digests = {name: self.live.variants[model, name].manifest.digest for name in variants}
         return {name: cost_of(cards.get(digest, ())) for name, digest in digests.items()}
 
