@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from serve.evaluation import Seat
+from serve.judged import Seat
 from serve.stack import Stack, parse
 from serve.study.record import Study, StudyCard
 from tests.scripted import SOURCE, make_artifact

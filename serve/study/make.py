@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
-from serve.evaluation import Seat
+from serve.judged import Seat
 from serve.stack import Stack, parse
 from variants.build import VariantPlan, build
 from variants.catalog import Catalog

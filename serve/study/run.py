@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from serve.evaluation import Seat, evaluate_variant
+from serve.evaluation import evaluate_variant
+from serve.judged import Seat
 from serve.stack import Stack
 from serve.study import make, page
 from serve.study.entry import entry_of

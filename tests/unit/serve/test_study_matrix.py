@@ -5,7 +5,7 @@ from collections import Counter
 import pytest
 
 from serve.cli import STUDY_STACK
-from serve.evaluation import reference_of
+from serve.judged import reference_of
 from serve.stack import load
 from serve.study.matrix import MOST_CARDS, family_of, line_of, matrix
 from tests.study import BF16, INT8, scripted_stack

@@ -4,11 +4,12 @@ import json
 import re
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from serve.study import page, words
-from serve.study.record import FILE, Failure, Study, read_study
+from serve.study.record import FILE, Between, Failure, Measure, Study, read_study
 from tests.study import baseline, card, made_study, perplexity
 
 
@@ -63,6 +64,17 @@ class Cells(HTMLParser):
             self.cells[-1] = (given, text + data)
 
 
+def written(document: Any, pointer: str, how: str) -> str:
+    """What a cell must show: the figure at `pointer` in a study's JSON document."""
+    unit = ""
+    for part in pointer.strip("/").split("/"):
+        document = document[int(part)] if isinstance(document, list) else document[part]
+        unit = document.get("unit", unit) if isinstance(document, dict) else unit
+    if isinstance(document, dict):
+        document = (Measure if "metric" in document else Between).model_validate(document)
+    return page.FORMATS[how](document, unit)
+
+
 def drawn(study: Study, out: Path) -> tuple[str, Cells]:
     text = page.write(study, out).read_text()
     cells = Cells()
@@ -76,7 +88,7 @@ def test_every_figure_in_a_table_is_one_of_the_studys(study: Study, tmp_path: Pa
     figures = [(given, text) for given, text in found.cells if re.search(r"\d", text) and "data-of" in given]
     assert len(figures) > 7 * 10
     for given, text in figures:
-        assert page.written(document, str(given["data-of"]), str(given["data-as"])) == text, given
+        assert written(document, str(given["data-of"]), str(given["data-as"])) == text, given
     names = {card.variant for card in study.cards} | {"mnist", "r8", "wikitext2", "macro-F1"}
     assert {text for given, text in found.cells if "data-of" not in given} <= names
 
