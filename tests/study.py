@@ -69,8 +69,8 @@ def made_study(*cards: StudyCard, **other: Any) -> Study:
 
 
 def scripted_stack(**variants: Any) -> Stack:
-    """`bands` with a baseline and the given variants, each a recipe, on scripted engines that answer at once."""
-    engine = {"kind": "scripted"}
+    """`bands` with a baseline and the given variants, each a recipe, on scripted engines that answer almost at once."""
+    engine = {"kind": "scripted", "first_token_s": 0.0005}
     made = {"baseline": {"recipe": {"kind": "baseline", "dtype": "float32"}, "engine": engine, "weight": 1}} | {
         name: {"recipe": recipe, "parent": "baseline", "engine": engine} for name, recipe in variants.items()
     }
