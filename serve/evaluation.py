@@ -183,7 +183,7 @@ async def measure(variant: LiveVariant, examples: Examples, progress: Progress) 
                 latency = await one_at_a_time(predicts[0], unasked(found[0], examples[found[0].name]))
                 resident = process.memory_bytes()
                 saturated = Saturated(predicts[0], process.cpu_s)
-                outcomes = {}
+                outcomes: dict[str, list[Outcome]] = {}
                 for task, predict in zip(found, predicts, strict=True):
                     first = not outcomes
                     asked = saturated if first else predict
