@@ -291,6 +291,6 @@ def cost_of(cards: tuple[Card, ...]) -> float | None:
     """Of the newest card of this machine that says it; engine seconds per 1,000 requests."""
     here = describe()
     return next(
-        (cost for card in reversed(cards) if card.hardware == here and (cost := getattr(card, "cost_cpu_s", None))),
+        (cost for card in reversed(cards) if card.hardware == here and (cost := card.cost_cpu_s)),
         None,
     )
