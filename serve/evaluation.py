@@ -85,7 +85,7 @@ def evaluate_variant(
     if reference and theirs is None:
         evaluate_variant(stack, artifacts, reference, examples, True, progress)
         theirs = outcomes_of(parent, examples)
-    live = live_variant(stack, artifacts, seat)
+    live = live_variant(stack, artifacts, seat, weight=0.0)  # alone, whatever its share
     measured = asyncio.run(measure(live, examples, progress))
     kept, here, now = Outcomes(home()), describe(), versions()
     for task, outcomes in measured.outcomes.items():
