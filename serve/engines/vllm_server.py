@@ -9,9 +9,15 @@ after that second they wait on a socket, as they do anyhow. Waiting there at onc
 keeps only the newest one, and libzmq may miss to wake for it (docs/decisions.md has both measurements).
 """
 
+import sys
 import time
 
-from vllm.distributed.device_communicators import shm_broadcast
+from serve.engines.server import hide_packages
+
+hide_packages()
+sys.modules["scipy"] = None  # type: ignore[assignment]  # for sound and images, and 8 % of what importing costs
+
+from vllm.distributed.device_communicators import shm_broadcast  # noqa: E402
 
 NAP_S = 0.0002
 """Short against a step of a model, some 20 ms and more; long against what waking up costs."""
