@@ -22,7 +22,7 @@ from variants import tasks
 from variants.card import Accuracy, Card, Latency
 from variants.catalog import Catalog
 from variants.errors import InputError, UnknownName
-from variants.evaluate import Predict, accuracy, evaluate
+from variants.evaluate import Predict, accuracies, evaluate
 from variants.home import home
 from variants.machine import describe, versions
 from variants.manifest import Manifest
@@ -111,7 +111,7 @@ async def measure(variant: LiveVariant, evaluate: Sequence[str], count: int | No
             if variant.adapter:
                 await load_adapter(url, variant.adapter)
             async with aiohttp.ClientSession() as session:
-                accuracies, latency, rate = await ask(session, url, variant.asked_as, evaluate, count, progress)
+                measured, latency, rate = await ask(session, url, variant.asked_as, evaluate, count, progress)
                 if manifest.task != "text-generation":
                     batch = batch_for(manifest, held_out(task_of(evaluate[0], progress), BATCH))
                     inference = await inference_rate(session, url, variant.asked_as, batch)
@@ -123,7 +123,7 @@ async def measure(variant: LiveVariant, evaluate: Sequence[str], count: int | No
         hardware=describe(),
         precision=manifest.precision,
         versions=versions(),
-        accuracy=tuple(accuracies),
+        accuracy=tuple(measured),
         latency_s=latency,
         throughput_per_s=rate,
         inference_per_s=inference,
@@ -143,7 +143,7 @@ async def ask(
     progress: Progress,
 ) -> tuple[list[Accuracy], Latency, float]:
     """Accuracy on every task; latency and throughput (requests a second) on the first."""
-    accuracies = []
+    found: list[Accuracy] = []
     speed: tuple[Latency, float] | None = None
     for task_name in task_names:
         task = task_of(task_name, progress)
@@ -156,13 +156,16 @@ async def ask(
             speed = latency, len(examples) / (time.perf_counter() - began)
         else:
             outcomes = await evaluate(task, examples, predict, CLIENTS, progress)
-        accuracies.append(accuracy(task, outcomes))
+        found += accuracies(task, outcomes)
     assert speed is not None
-    return accuracies, *speed
+    return found, *speed
 
 
 def batch_for(manifest: Manifest, examples: Sequence[Example]) -> Tensor:
-    """What the forward pass is timed on: noise of the model's size, or the first texts of the examples."""
+    """What the forward pass is timed on: noise of the model's size, the first texts of the examples, or, for a detector,
+    one image."""
+    if manifest.detector is not None:
+        return bytes_tensor("image", [example.input for example in examples[:1] if isinstance(example.input, bytes)])
     if manifest.preprocess is not None:
         pixels = np.random.default_rng(0).standard_normal((BATCH, 3, *manifest.preprocess.size), dtype=np.float32)
         return Tensor("pixels", "FP32", pixels)

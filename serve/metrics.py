@@ -42,6 +42,11 @@ labelled = Counter(
     "Requests that carried their label, by whether the answer was right.",
     (*VARIANT, "task", "outcome"),
 )
+labelled_score = Counter(
+    "understudy_labelled_score",
+    "Outcomes of labelled requests, summed: 1 for a right answer, 0 for a wrong one, F1 of a detector's boxes.",
+    (*VARIANT, "task"),
+)
 queued = Gauge("understudy_queued_requests", "Waiting for the engine.", VARIANT, multiprocess_mode="livesum")
 running = Gauge("understudy_running_requests", "At the engine.", VARIANT, multiprocess_mode="livesum")
 ready = Gauge("understudy_variant_ready", "1 when the variant answers.", VARIANT, multiprocess_mode="livemin")

@@ -13,9 +13,11 @@ Seconds = Annotated[float, Field(ge=0)]
 
 
 class Accuracy(Document):
-    """Share of right answers on `n` distinct examples of a task's test split, with its 95 % interval."""
+    """Share of right answers on `n` distinct examples of a task's test split, with its 95 % interval; another figure
+    from 0 to 1 where `metric` names it."""
 
     task: str
+    metric: str = "accuracy"
     value: Share
     low: Share
     high: Share
@@ -37,7 +39,8 @@ class Latency(Document):
 
 class Card(Document):
     """What is None was not measured. `throughput_per_s` is requests per second, all that a request costs included;
-    `inference_per_s` is examples per second of the forward pass alone, in batches of 8, by the engine's own clock."""
+    `inference_per_s` is examples per second of the forward pass alone, in batches of 8 (a detector's one by one), by the
+    engine's own clock."""
 
     schema_: Literal[1] = Field(1, alias="schema")
     digest: Sha256

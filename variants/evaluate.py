@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 from variants.card import Accuracy
+from variants.evidence import detection
 from variants.evidence.intervals import wilson
 from variants.progress import NoProgress, Progress
 from variants.scoring import is_correct
@@ -66,3 +67,15 @@ def accuracy(task: Task, outcomes: Sequence[Outcome]) -> Accuracy:
     """The share of right answers with its 95 % Wilson interval. ValueError when there are no outcomes."""
     interval = wilson(sum(outcome.correct for outcome in outcomes), len(outcomes))
     return Accuracy(task=task.name, value=interval.value, low=interval.low, high=interval.high, n=len(outcomes))
+
+
+def accuracies(task: Task, outcomes: Sequence[Outcome]) -> tuple[Accuracy, ...]:
+    """All figures of a task, the one it is judged by first. ValueError when there are no outcomes."""
+    if task.kind != "boxes":
+        return (accuracy(task, outcomes),)
+    answers, labels = [outcome.answer for outcome in outcomes], [outcome.label for outcome in outcomes]
+    found = {metric: detection.measure(metric, answers, labels) for metric in detection.METRICS}
+    return tuple(
+        Accuracy(task=task.name, metric=name, value=each.value, low=each.low, high=each.high, n=len(outcomes))
+        for name, each in found.items()
+    )

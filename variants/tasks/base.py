@@ -22,8 +22,8 @@ SEED = 20261123
 
 @dataclass(frozen=True)
 class Example:
-    """`input` is a whole prompt (text), the bytes of a PNG (image), or three texts (triplet); `label` is one of the
-    task's labels."""
+    """`input` is a whole prompt (text), the bytes of a PNG (image; PNG or JPEG for boxes), or three texts (triplet);
+    `label` is one of the task's labels, or labelled boxes as `variants.boxes` writes them."""
 
     id: str
     input: str | bytes | tuple[str, str, str]
@@ -31,10 +31,10 @@ class Example:
 
 
 class Task(ABC):
-    """A task: `name`, `kind` ("text", "image" or "triplet"), `labels`, `sources`, `examples`."""
+    """A task: `name`, `kind` ("text", "image", "triplet" or "boxes"), `labels`, `sources`, `examples`."""
 
     name: ClassVar[str]
-    kind: ClassVar[Literal["text", "image", "triplet"]]
+    kind: ClassVar[Literal["text", "image", "triplet", "boxes"]]
     labels: ClassVar[tuple[str, ...]]
     sources: ClassVar[tuple[Source, ...]]
 
