@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from variants.boxes import Box, to_text
+from variants.detection import METRICS
 from variants.errors import SourceError
 from variants.source import Source
 from variants.tasks.base import Example, Split, Task
@@ -25,6 +26,7 @@ class Coco96(Task):
 
     name = "coco96"
     kind = "boxes"
+    metrics = METRICS
     labels = (
         "person", "bicycle", "car", "motorcycle", "airplane", "bus", "train", "truck", "boat", "traffic light",
         "fire hydrant", "stop sign", "parking meter", "bench", "bird", "cat", "dog", "horse", "sheep", "cow",

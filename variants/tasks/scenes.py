@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
 from variants.boxes import Box, overlap, to_text
+from variants.detection import METRICS
 from variants.tasks.base import SEED, Example, Split, Task
 from variants.tasks.mnist import Mnist, grey_digits
 
@@ -34,6 +35,7 @@ class Scenes(Task):
 
     name = "scenes"
     kind = "boxes"
+    metrics = METRICS
     labels = Mnist.labels
     sources = Mnist.sources
 
