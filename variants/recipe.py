@@ -202,7 +202,8 @@ class LoRA(_Recipe):
 
 
 Step = Annotated[
-    Baseline | Train | TrainDetector | DetectorBaseline | Quantize | Prune | Sparsify | LoRA, Field(discriminator="kind")
+    Baseline | Train | TrainDetector | DetectorBaseline | Quantize | Prune | Sparsify | LoRA,
+    Field(discriminator="kind"),
 ]
 
 

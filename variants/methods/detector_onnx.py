@@ -47,9 +47,7 @@ def _check(model: "ov.Model", detector: Detector, classes: int) -> None:
     except RuntimeError as error:
         found = model.inputs[0].partial_shape
         mend = "the size that the file was exported for"
-        raise RecipeError(
-            f"the file takes {found}, not {wanted}", field="recipe.detector.size", mend=mend
-        ) from error
+        raise RecipeError(f"the file takes {found}, not {wanted}", field="recipe.detector.size", mend=mend) from error
     shape = list(model.outputs[0].shape)
     rows, columns = (side // detector.strides[0] for side in detector.size)
     right = {"yolox": [1, detector.places, 5 + classes], "centernet": [1, classes + 4, rows, columns]}[detector.decoder]

@@ -23,9 +23,7 @@ def bf16(job: Job) -> Made:
         write_ir(model, job.out)
     note = "its parent's weights rounded to bfloat16"
     manifest = parent.manifest
-    return Made(
-        "bf16", "openvino", note, ("openvino",), manifest.labels, manifest.preprocess, IR, manifest.detector
-    )
+    return Made("bf16", "openvino", note, ("openvino",), manifest.labels, manifest.preprocess, IR, manifest.detector)
 
 
 def store_bf16(model: "ov.Model") -> int:

@@ -68,4 +68,3 @@ class Coco96(Task):
         x, y, wide, high = (float(field) for field in fields[1:5])
         left, top = (x - wide / 2) * width, (y - high / 2) * height
         return Box(self.labels[int(fields[0])], left, top, left + wide * width, top + high * height)
-

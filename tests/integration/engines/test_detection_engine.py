@@ -106,7 +106,9 @@ GOOD = {"name": "image", "datatype": "BYTES", "shape": [1], "data": [base64.b64e
         ({"inputs": [GOOD], "outputs": [{"name": "masks"}]}, "outputs[0].name", "boxes, scores, labels"),
     ],
 )
-def test_bad_input_is_a_400_that_names_the_field(engine: Engine, body: dict[str, object], field: str, says: str) -> None:
+def test_bad_input_is_a_400_that_names_the_field(
+    engine: Engine, body: dict[str, object], field: str, says: str
+) -> None:
     status, answer = engine.post("/v2/models/corner@baseline/infer", body)
     assert status == 400
     assert answer["error"].startswith(f"{field}: ")

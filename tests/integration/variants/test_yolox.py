@@ -29,7 +29,9 @@ def measured(model: OpenVinoDetector, examples: list[Example]) -> tuple[float, f
     for example in examples:
         assert isinstance(example.input, bytes)
         boxes = model.find(example.input)
-        found.append(from_tensors([box[1:5] for box in boxes], [box.score for box in boxes], [box.label for box in boxes]))
+        found.append(
+            from_tensors([box[1:5] for box in boxes], [box.score for box in boxes], [box.label for box in boxes])
+        )
     matches = Matches(found, [from_text(example.label) for example in examples])
     once = np.ones(len(examples), np.int64)
     return matches.statistic("mAP50")(once), matches.statistic("mAP50-95")(once)

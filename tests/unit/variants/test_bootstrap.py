@@ -14,7 +14,9 @@ def test_a_draw_is_n_of_n_with_replacement_and_seeded() -> None:
     assert any(counts.max() > 1 for counts in drawn)
     again = list(bootstrap.draws(50, seed=1, resamples=20))
     assert all((one == other).all() for one, other in zip(drawn, again, strict=True))
-    assert any((one != other).any() for one, other in zip(drawn, bootstrap.draws(50, seed=2, resamples=20), strict=True))
+    assert any(
+        (one != other).any() for one, other in zip(drawn, bootstrap.draws(50, seed=2, resamples=20), strict=True)
+    )
 
 
 def test_of_a_share_it_is_what_the_score_interval_says() -> None:
