@@ -46,6 +46,6 @@ def differences(variant: Iterable[Record], parent: Iterable[Record]) -> Iterable
         order = sorted(mine[task].keys() & theirs[task].keys())
         if not order:
             continue
-        answers = ([of[task][each].answer or "" for each in order] for of in (mine, theirs))
+        ours, others = ([of[task][each].answer or "" for each in order] for of in (mine, theirs))
         labels = [mine[task][each].label or "" for each in order]
-        yield judged(task, METRIC, difference(METRIC, *answers, labels), len(order))
+        yield judged(task, METRIC, difference(METRIC, ours, others, labels), len(order))

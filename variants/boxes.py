@@ -52,14 +52,12 @@ def from_tensors(
 ) -> list[Box]:
     """The boxes of an answer's tensors, to hundredths of a pixel: wherever an answer is scored, its numbers are these.
     ValueError unless there are as many of each."""
-    return [
-        Box(
-            label if isinstance(label, str) else label.decode(),
-            *(round(float(side), 2) for side in box),
-            score=round(float(score), 5),
-        )
-        for box, score, label in zip(corners, scores, labels, strict=True)
-    ]
+    found = []
+    for (left, top, right, bottom), score, label in zip(corners, scores, labels, strict=True):
+        name = label if isinstance(label, str) else label.decode()
+        sides = (round(float(side), 2) for side in (left, top, right, bottom))
+        found.append(Box(name, *sides, round(float(score), 5)))
+    return found
 
 
 def _box(entry: object, path: str) -> Box:

@@ -25,12 +25,14 @@ def boxes_of(
     found = scores[places, classes]
     order = np.argsort(-found, kind="stable")[:CANDIDATES]
     places, classes, found = places[order], classes[order], found[order]
-    kept = surest(corners[places], found, classes, detector.overlap)[: detector.most]
+    kept = surest(corners[places], found, classes, detector.overlap, detector.most)
     most = np.array([size[0], size[1], size[0], size[1]], np.float32)
     inside = np.clip(corners[places[kept]] / np.float32(scale), 0, most)
     return [
-        Box(labels[kind], *map(float, box), score=min(float(score), 1.0))
-        for kind, box, score in zip(classes[kept], inside, found[kept], strict=True)
+        Box(labels[kind], left, top, right, bottom, min(score, 1.0))
+        for kind, (left, top, right, bottom), score in zip(
+            classes[kept], inside.tolist(), found[kept].tolist(), strict=True
+        )
     ]
 
 
@@ -65,12 +67,14 @@ def _places(size: tuple[int, int], stride: int) -> Floats:
     return np.stack([columns.ravel(), rows.ravel()], axis=1).astype(np.float32)
 
 
-def surest(corners: Floats, scores: Floats, classes: npt.NDArray[np.int64], overlap: float) -> npt.NDArray[np.int64]:
-    """Which boxes stay, surest first. `corners` [n, 4]; boxes of other classes do not count as doubles."""
+def surest(
+    corners: Floats, scores: Floats, classes: npt.NDArray[np.int64], overlap: float, most: int
+) -> npt.NDArray[np.int64]:
+    """Which boxes stay, surest first, at most `most`. `corners` [n, 4]; boxes of other classes are no doubles."""
     order = np.argsort(-scores, kind="stable")
     area = (corners[:, 2] - corners[:, 0]).clip(0) * (corners[:, 3] - corners[:, 1]).clip(0)
     kept = []
-    while len(order):
+    while len(order) and len(kept) < most:
         best, rest = order[0], order[1:]
         kept.append(best)
         low = np.maximum(corners[best, :2], corners[rest, :2])

@@ -38,7 +38,7 @@ def widths_for(width: int) -> tuple[int, ...]:
 
 def describe(side: int) -> Detector:
     """How images of `side` x `side` pixels are prepared, and what the output means."""
-    return Detector(decoder="centernet", size=(side, side), strides=(STRIDE,))
+    return Detector(decoder="centernet", size=(side, side), strides=(STRIDE,), least=0.05)
 
 
 def blank(widths: Sequence[int], classes: int) -> "nn.Sequential":

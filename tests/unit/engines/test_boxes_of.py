@@ -46,9 +46,10 @@ def test_boxes_end_where_the_image_does() -> None:
 def test_of_doubles_the_surest_stays_and_other_classes_are_no_doubles() -> None:
     corners = np.array([[0, 0, 10, 10], [1, 0, 11, 10], [1, 0, 11, 10], [30, 0, 40, 10], [0, 0, 0, 0]], np.float32)
     scores = np.array([0.6, 0.9, 0.8, 0.7, 0.5], np.float32)
-    assert surest(corners, scores, np.array([0, 0, 1, 0, 0]), 0.5).tolist() == [1, 2, 3, 4]
+    assert surest(corners, scores, np.array([0, 0, 1, 0, 0]), 0.5, 9).tolist() == [1, 2, 3, 4]
     # 9 of 11 columns are shared: 0.818 is no double where more than that is asked for.
-    assert surest(corners, scores, np.array([0, 0, 1, 0, 0]), 0.85).tolist() == [1, 2, 3, 0, 4]
+    assert surest(corners, scores, np.array([0, 0, 1, 0, 0]), 0.85, 9).tolist() == [1, 2, 3, 0, 4]
+    assert surest(corners, scores, np.array([0, 0, 1, 0, 0]), 0.5, 2).tolist() == [1, 2]
 
 
 def test_no_more_than_the_most_and_noise_ends() -> None:
