@@ -20,8 +20,8 @@ class Quantiles(Figures):
 
 
 class Accuracy(Figures):
-    """Share of right answers on `n` distinct examples, with its 95 % Wilson interval; another figure from 0 to 1, with a
-    bootstrap interval, where `metric` names it."""
+    """Share of right answers on `n` distinct examples, with its 95 % Wilson interval; another figure from 0 to 1, with
+    a bootstrap interval, where `metric` names it."""
 
     task: str
     metric: str = "accuracy"

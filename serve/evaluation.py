@@ -14,6 +14,7 @@ import numpy as np
 from serve.engines.adapters import load_adapter
 from serve.engines.launch import launch
 from serve.engines.process import EngineProcess
+from serve.judged import Seat, parents_first, reference_of
 from serve.live import LiveVariant, live_variant
 from serve.making import build_stack
 from serve.open_inference import HEADER_LENGTH, Tensor, bytes_tensor, encode_request
@@ -26,7 +27,6 @@ from variants.catalog import Catalog
 from variants.errors import InputError, UnknownName
 from variants.evaluate import Predict, accuracy, evaluate
 from variants.home import home
-from variants.kinds import kind_of
 from variants.machine import describe, versions
 from variants.manifest import Manifest
 from variants.outcomes import Outcome, Outcomes
@@ -35,8 +35,6 @@ from variants.progress import Progress, for_stream
 from variants.store import Artifact
 from variants.tasks import Example, Task
 
-Seat = tuple[str, str]
-"""A model and one of its variants."""
 Artifacts = Mapping[Seat, Artifact]
 Examples = Mapping[str, Sequence[Example]]
 """By task, what is asked; speed is measured on the first task."""
@@ -102,34 +100,9 @@ def outcomes_of(digest: str | None, examples: Examples) -> dict[str, list[Outcom
     if digest is None:
         return None
     kept, here, now = Outcomes(home()), describe(), versions()
-    found = {
-        task: kept.find(digest, task, here, now, [each.id for each in asked]) for task, asked in examples.items()
-    }
+    found = {task: kept.find(digest, task, here, now, [each.id for each in asked]) for task, asked in examples.items()}
     known = {task: outcomes for task, outcomes in found.items() if outcomes is not None}
     return known if len(known) == len(found) else None
-
-
-def reference_of(stack: Stack, seat: Seat) -> Seat | None:
-    """What a variant is judged against: its parent, or the model's baseline where it was made from the source by
-    something else. None for a baseline."""
-    variants = stack.models[seat[0]].variants
-    if parent := variants[seat[1]].parent:
-        return seat[0], parent
-    if kind_of(variants[seat[1]].recipe) == "baseline":
-        return None
-    baseline = next((name for name, each in variants.items() if kind_of(each.recipe) == "baseline"), None)
-    return (seat[0], baseline) if baseline else None
-
-
-def parents_first(stack: Stack, seats: Sequence[Seat]) -> list[Seat]:
-    """The same seats, each after what it is judged against, otherwise in their order."""
-    ordered: dict[Seat, None] = {}
-    for seat in seats:
-        line = [seat]
-        while (before := reference_of(stack, line[-1])) is not None and before not in line:
-            line.append(before)
-        ordered |= dict.fromkeys(each for each in reversed(line) if each in seats)
-    return list(ordered)
 
 
 def newest_that_will_do(cards: Sequence[Card], wanted: Mapping[str, int], parent: str | None = None) -> Card | None:
@@ -139,7 +112,13 @@ def newest_that_will_do(cards: Sequence[Card], wanted: Mapping[str, int], parent
     for card in reversed(cards):
         measured = {found.task: found.n for found in card.accuracy}
         enough = all(measured.get(task, 0) >= count for task, count in wanted.items())
-        if enough and card.schema_ == 2 and card.parent_digest == parent and card.hardware == here and card.versions == now:
+        if (
+            enough
+            and card.schema_ == 2
+            and card.parent_digest == parent
+            and card.hardware == here
+            and card.versions == now
+        ):
             return card
     return None
 
@@ -205,9 +184,11 @@ async def measure(variant: LiveVariant, examples: Examples, progress: Progress) 
                 resident = process.memory_bytes()
                 saturated = Saturated(predicts[0], process.cpu_s)
                 outcomes = {}
-                for task, predict in zip(found, [saturated, *predicts[1:]], strict=True):
-                    outcomes[task.name] = await evaluate(task, examples[task.name], predict, CLIENTS, progress)
-                    if predict is saturated:
+                for task, predict in zip(found, predicts, strict=True):
+                    first = not outcomes
+                    asked = saturated if first else predict
+                    outcomes[task.name] = await evaluate(task, examples[task.name], asked, CLIENTS, progress)
+                    if first:
                         saturated.end()
                     process.memory_bytes()
                 if manifest.task in TIMED_ALONE:
@@ -238,7 +219,9 @@ def card_of(
         precision=manifest.precision,
         versions=versions(),
         accuracy=tuple(each for name, task in tasks_asked.items() for each in accuracy(task, measured.outcomes[name])),
-        differences=tuple(each for task, ours, other in pairs if parent for each in differences(task, ours, other, parent)),
+        differences=tuple(
+            each for task, ours, other in pairs if parent for each in differences(task, ours, other, parent)
+        ),
         agreement=tuple(each for each in agreed if each),
         latency_s=measured.latency,
         saturated_latency_s=found.latency,
@@ -265,8 +248,8 @@ def unasked(task: Task, asked: Sequence[Example]) -> list[Example]:
 
 
 def batch_for(manifest: Manifest, examples: Sequence[Example]) -> Tensor:
-    """What the forward pass is timed on: noise of the model's size, the first texts of the examples, or, for a detector,
-    one image."""
+    """What the forward pass is timed on: noise of the model's size, the first texts of the examples, or, for a
+    detector, one image."""
     if manifest.detector is not None:
         return bytes_tensor("image", [example.input for example in examples[:1] if isinstance(example.input, bytes)])
     if manifest.preprocess is not None:

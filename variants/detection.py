@@ -1,7 +1,7 @@
 """The metrics of tasks whose labels are boxes: mAP50, which a detector is judged by, mAP50-95 and F1.
 
-None is a share of right answers, so each has a bootstrap interval over images (`variants.evidence.detection`). An answer
-is right, and two answers are the same, when all boxes that are sure enough are matched one to one.
+None is a share of right answers, so each has a bootstrap interval over images (`variants.evidence.detection`). An
+answer is right, and two answers are the same, when all boxes that are sure enough are matched one to one.
 """
 
 from collections.abc import Sequence

@@ -1,6 +1,6 @@
 """What is said of a detector beside its weights: how an image becomes its input (`variants.letterbox`), and what its
-output means (`serve.engines.boxes_of`). It stands in the recipe of a detector that is brought along, and in the manifest
-of each."""
+output means (`serve.engines.boxes_of`). It stands in the recipe of a detector that is brought along, and in each
+manifest."""
 
 from typing import Annotated, Literal, Self
 

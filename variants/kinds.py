@@ -33,7 +33,9 @@ def kind_of_line(recipes: Sequence[Recipe]) -> Kind:
     """The kind of a variant by its own recipe and those of its parents, its own last: one that was compressed twice is
     a chain, each step an artifact."""
     kinds = [kind for kind in map(kind_of, recipes) if kind != "baseline"]
-    return "chain" if len(kinds) > 1 else (kinds or ["baseline"])[0]
+    if not kinds:
+        return "baseline"
+    return "chain" if len(kinds) > 1 else kinds[0]
 
 
 def structured(recipes: Sequence[Recipe]) -> bool | None:

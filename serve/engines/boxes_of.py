@@ -1,7 +1,8 @@
 """A detector's output -> labelled boxes: reading it (`variants.detector` says what it holds), and dropping doubles.
 
 In numpy, outside of the compiled model and the same for every variant, so that no precision touches it. A place may
-answer for several classes. Of boxes of one class that overlap too much the surest stays (greedy non-maximum suppression).
+answer for several classes. Of boxes of one class that overlap too much the surest stays (greedy non-maximum
+suppression).
 """
 
 import numpy as np
@@ -18,8 +19,8 @@ CANDIDATES = 1000
 def boxes_of(
     predictions: Floats, detector: Detector, labels: tuple[str, ...], scale: float, size: tuple[int, int]
 ) -> list[Box]:
-    """The boxes of one image, surest first, in its own pixels and inside of it. `predictions` is what the model gave for
-    it, `scale` and `size` (width, height) what `variants.letterbox.pixels_of` gave."""
+    """The boxes of one image, surest first, in its own pixels and inside of it. `predictions` is what the model gave,
+    `scale` and `size` (width, height) what `variants.letterbox.pixels_of` gave."""
     corners, scores = _DECODERS[detector.decoder](predictions, detector)
     places, classes = np.nonzero(scores >= detector.least)
     found = scores[places, classes]

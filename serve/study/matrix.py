@@ -2,7 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 
-from serve.evaluation import Examples, Seat, parents_first, reference_of, task_of
+from serve.evaluation import Examples, task_of
+from serve.judged import Seat, parents_first, reference_of
 from serve.stack import Stack
 from variants.errors import InputError
 from variants.progress import Progress
@@ -15,8 +16,8 @@ EXAMPLES: Mapping[str, int] = {
     "object-detection": 500,
     "image-generation": 500,
 }
-"""By family, most examples of a task: what the study's time allows on 2 cores. Every task's order is a seeded shuffle, so
-its first examples are a random sample of it."""
+"""By family, most examples of a task: what the study's time allows on 2 cores. Every task's order is a seeded shuffle,
+so its first examples are a random sample of it."""
 _FAMILIES = {"feature-extraction": "text-classification"}
 
 

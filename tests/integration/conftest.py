@@ -1,6 +1,5 @@
 """What several folders of integration tests share."""
 
-from collections.abc import Iterator
 from typing import NamedTuple
 
 import pytest
@@ -15,11 +14,11 @@ class Detectors(NamedTuple):
 
 
 @pytest.fixture(scope="session")
-def detectors(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Detectors]:
+def detectors(tmp_path_factory: pytest.TempPathFactory) -> Detectors:
     """The small detector and its variants, and the home that they are in."""
     folder, stack = tmp_path_factory.mktemp("detectors"), small_stack()
     share_sources(folder, stack)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("UNDERSTUDY_HOME", str(folder))
         artifacts = build_small(stack)
-    yield Detectors(str(folder), artifacts)
+    return Detectors(str(folder), artifacts)

@@ -1,9 +1,9 @@
 """Unstructured magnitude pruning of a detector: each layer's smallest weights become zero (Han et al. 2015, arXiv
 1506.02626, without its retraining).
 
-The shapes stay, and OpenVINO has no kernel that skips zeros: it is neither faster nor smaller, and shows what zeros alone
-cost. Weights are taken as they stand in the IR, BatchNorm folded in. Depthwise convolutions keep theirs: they hold a few
-per cent of the weights, nine to a filter, and each is missed.
+The shapes stay, and OpenVINO has no kernel that skips zeros: it is neither faster nor smaller, and shows what zeros
+alone cost. Weights are taken as they stand in the IR, BatchNorm folded in. Depthwise convolutions keep theirs: they
+hold a few per cent of the weights, nine to a filter, and each is missed.
 """
 
 from typing import TYPE_CHECKING

@@ -1,4 +1,4 @@
-"""A detector and its int8 behind the whole server: what labelled requests and a campaign say is what is said offline."""
+"""A detector and its int8 behind the whole server: labelled requests and a campaign say what is said offline."""
 
 import asyncio
 from pathlib import Path
@@ -29,7 +29,10 @@ pytestmark = pytest.mark.integration
 N = 40
 CAMPAIGN = {
     "schema": 1, "name": "boxes", "limit_s": 60, "timeout_s": 10,
-    "mixed": {"seconds": 1, "clients": 20, "arrivals": [{"model": "scenes", "task": "scenes", "ask": "label", "per_s": 20}]},
+    "mixed": {
+        "seconds": 1, "clients": 20,
+        "arrivals": [{"model": "scenes", "task": "scenes", "ask": "label", "per_s": 20}],
+    },
     "accuracy": {"clients": 4, "limit_s": 40, "tests": [{"model": "scenes", "task": "scenes", "n": N}]},
     "speed": {"clients": 2, "tests": [
         {"model": "scenes", "task": "scenes", "slices": 3, "slice_s": 0.3, "lead_in_s": 0.1, "warm_up_s": 0.1}]},

@@ -1,7 +1,7 @@
 """YOLOX-nano on 64 COCO photos: the baseline scores what its folder's description says, and int8 loses little.
 
-Photos and weights may not be copied into the project, so they are read where UNDERSTUDY_ZOO says. How much faster int8 is
-stands in docs/decisions.md: speed is never asserted here.
+Photos and weights may not be copied into the project, so they are read where UNDERSTUDY_ZOO says. How much faster int8
+is stands in docs/decisions.md: speed is never asserted here.
 """
 
 import numpy as np
