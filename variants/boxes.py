@@ -53,10 +53,10 @@ def from_tensors(
     """The boxes of an answer's tensors, to hundredths of a pixel: wherever an answer is scored, its numbers are these.
     ValueError unless there are as many of each."""
     found = []
-    for (left, top, right, bottom), score, label in zip(corners, scores, labels, strict=True):
+    for sides, score, label in zip(corners, scores, labels, strict=True):
         name = label if isinstance(label, str) else label.decode()
-        sides = (round(float(side), 2) for side in (left, top, right, bottom))
-        found.append(Box(name, *sides, round(float(score), 5)))
+        left, top, right, bottom = (round(float(side), 2) for side in sides)
+        found.append(Box(name, left, top, right, bottom, round(float(score), 5)))
     return found
 
 

@@ -163,9 +163,9 @@ class Prune(_Recipe):
 
 
 class Sparsify(_Recipe):
-    """Zeros without structure: of each layer's weights the `sparsity` that matters least, and the shapes stay. No engine
-    here runs it faster or stores it smaller. `magnitude`: the smallest weights; `wanda`, `sparsegpt`: those that the
-    outputs on calibration examples miss least."""
+    """Zeros without structure: of each layer's weights the `sparsity` that matters least, and the shapes stay. No
+    engine here runs it faster or stores it smaller. `magnitude`: the smallest weights; `wanda`, `sparsegpt`: those that
+    the outputs on calibration examples miss least."""
 
     kind: Literal["sparsify"] = "sparsify"
     algorithm: Literal["magnitude", "wanda", "sparsegpt"]

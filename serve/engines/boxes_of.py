@@ -74,10 +74,10 @@ def surest(
     """Which boxes stay, surest first, at most `most`. `corners` [n, 4]; boxes of other classes are no doubles."""
     order = np.argsort(-scores, kind="stable")
     area = (corners[:, 2] - corners[:, 0]).clip(0) * (corners[:, 3] - corners[:, 1]).clip(0)
-    kept = []
+    kept: list[int] = []
     while len(order) and len(kept) < most:
         best, rest = order[0], order[1:]
-        kept.append(best)
+        kept.append(int(best))
         low = np.maximum(corners[best, :2], corners[rest, :2])
         high = np.minimum(corners[best, 2:], corners[rest, 2:])
         shared = (high - low).clip(0).prod(axis=1)

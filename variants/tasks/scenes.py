@@ -81,7 +81,7 @@ def compose(
     canvas = np.clip(draw.normal(draw.uniform(0, 70), 8, (SIDE, SIDE)), 0, 255)
     boxes: list[Box] = []
     for _ in range(draw.integers(1, _MOST_DIGITS + 1)):
-        grey, label = digits[draw.integers(len(digits))]
+        grey, label = digits[int(draw.integers(len(digits)))]
         drawn = _scaled(grey, int(draw.integers(_SIZES[0], _SIZES[1] + 1)))
         bright = draw.uniform(0.7, 1.0)
         for _ in range(_TRIES):
@@ -96,7 +96,7 @@ def compose(
 
 
 def _box_of_ink(drawn: "npt.NDArray[np.uint8]", left: int, top: int, label: str) -> Box:
-    rows, columns = (drawn >= _INK).any(axis=1).nonzero()[0], (drawn >= _INK).any(axis=0).nonzero()[0]
+    rows, columns = ((drawn >= _INK).sum(axis=axis).nonzero()[0] for axis in (1, 0))
     return Box(
         label,
         float(left + columns[0]),
