@@ -1,8 +1,8 @@
 """A detector's output -> labelled boxes: reading it (`variants.detector` says what it holds), and dropping doubles.
 
-In numpy, outside of the compiled model and the same for every variant, so that no precision touches it. A place may
-answer for several classes. Of boxes of one class that overlap too much the surest stays (greedy non-maximum
-suppression).
+In numpy, outside of the compiled model and the same for every variant, so that no precision touches it. A place answers
+for its likeliest class alone, as YOLOX was published. Of boxes of one class that overlap too much the surest stays (greedy
+non-maximum suppression).
 """
 
 import numpy as np
@@ -13,7 +13,7 @@ from variants.detector import Detector
 
 Floats = npt.NDArray[np.float32]
 CANDIDATES = 1000
-"""The surest answers that doubles are looked for among: an image of noise would have a box a place and class."""
+"""The surest answers that doubles are looked for among: an image of noise would have a box a place."""
 
 
 def boxes_of(
@@ -22,13 +22,13 @@ def boxes_of(
     """The boxes of one image, surest first, in its own pixels and inside of it. `predictions` is what the model gave,
     `scale` and `size` (width, height) what `variants.letterbox.pixels_of` gave."""
     corners, scores = _DECODERS[detector.decoder](predictions, detector)
-    places, classes = np.nonzero(scores >= detector.least)
-    found = scores[places, classes]
+    classes, found = scores.argmax(axis=1), scores.max(axis=1)
     order = np.argsort(-found, kind="stable")[:CANDIDATES]
-    places, classes, found = places[order], classes[order], found[order]
-    kept = surest(corners[places], found, classes, detector.overlap, detector.most)
+    places = order[found[order] >= detector.least]
+    corners, classes, found = corners[places], classes[places], found[places]
+    kept = surest(corners, found, classes, detector.overlap, detector.most)
     most = np.array([size[0], size[1], size[0], size[1]], np.float32)
-    inside = np.clip(corners[places[kept]] / np.float32(scale), 0, most)
+    inside = np.clip(corners[kept] / np.float32(scale), 0, most)
     return [
         Box(labels[kind], left, top, right, bottom, min(score, 1.0))
         for kind, (left, top, right, bottom), score in zip(
