@@ -1,8 +1,8 @@
 """A detector's output -> labelled boxes: reading it (`variants.detector` says what it holds), and dropping doubles.
 
 In numpy, outside of the compiled model and the same for every variant, so that no precision touches it. A place answers
-for its likeliest class alone, as YOLOX was published. Of boxes of one class that overlap too much the surest stays (greedy
-non-maximum suppression).
+for its likeliest class alone, as YOLOX was published. Of boxes of one class that overlap too much the surest stays
+(greedy non-maximum suppression).
 """
 
 import numpy as np
