@@ -11,7 +11,7 @@ from variants.source import fetch
 from variants.store import Artifact
 
 TRAIN = {
-    "kind": "train-detector", "task": "scenes", "examples": 1600, "epochs": 1, "batch": 16, "learning_rate": 0.006,
+    "kind": "train-detector", "task": "scenes", "examples": 1200, "epochs": 1, "batch": 16, "learning_rate": 0.006,
     "image_size": 96, "width": 32,
 }  # fmt: skip
 SMALLER: dict[str, dict[str, Any]] = {

@@ -60,7 +60,8 @@ def constants(artifact: Artifact) -> dict[str, int]:
 def tensors(artifact: Artifact) -> dict[str, tuple[int, ...]]:
     from safetensors.torch import load_file
 
-    return {name: tuple(found.shape) for name, found in load_file(artifact.model_path / detector_net.WEIGHTS).items()}
+    found = load_file(artifact.model_path / detector_net.WEIGHTS)
+    return {name: tuple(found[name].shape) for name in sorted(found, key=lambda name: int(name.partition(".")[0]))}
 
 
 def test_training_finds_digits(artifacts: dict[str, Artifact]) -> None:
