@@ -1,7 +1,7 @@
 """Static int8 for detectors by NNCF: weights and activations in 8 bits, ranges from a task's calibration images.
 
-Nothing is retrained, so the preset is mixed (activations with both signs get their own zero) and biases are corrected
-layer by layer. What turns numbers into boxes is not in the IR but in the engine, and stays exact.
+Nothing is retrained, so the preset is mixed (activations with both signs get their own zero) and biases are corrected.
+What turns numbers into boxes is not in the IR but in the engine, and stays exact.
 """
 
 import logging
@@ -47,7 +47,6 @@ def int8(job: Job) -> Made:
             nncf.Dataset(images, prepared),
             subset_size=len(images),
             preset=nncf.QuantizationPreset.MIXED,
-            fast_bias_correction=False,
         )
         write_ir(quantized, job.out)
     note = f"static int8 from its parent, ranges from {len(images)} {task.name} images"
