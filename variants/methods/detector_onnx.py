@@ -8,6 +8,7 @@ through a dozen operations that compute its shape, behind which NNCF sees no bia
 weights.
 """
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from variants.detector import Detector
@@ -36,7 +37,7 @@ def baseline(job: Job) -> Made:
             reason = str(error).strip().splitlines()[-1]
             raise SourceError(f"OpenVINO cannot read {job.source.name}: {reason}", field="source.uri") from error
         _check(model, detector, len(labels))
-        _fold(model)
+        model = _folded(job.source, detector)
     write_ir(named(model), job.out)
     return Made("f32", "openvino", f"{job.source.name} as published", ("openvino",), labels, None, IR, detector)
 
@@ -63,10 +64,15 @@ def _check(model: "ov.Model", detector: Detector, classes: int) -> None:
         )
 
 
-def _fold(model: "ov.Model") -> None:
-    """Compute what does not depend on the image, in place."""
+def _folded(source: Path, detector: Detector) -> "ov.Model":
+    """The file through OpenVINO's converter, which joins what belongs together (x * sigmoid(x) among it: int8 lost 8
+    points of mAP50 where that was apart), and without what does not depend on the image."""
+    import openvino as ov
     from openvino.passes import ConstantFolding, Manager
 
+    model = ov.convert_model(source)
+    model.reshape([1, 3, *detector.size])
     passes = Manager()
     passes.register_pass(ConstantFolding())
     passes.run_passes(model)
+    return model
