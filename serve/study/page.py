@@ -24,6 +24,7 @@ FORMATS: Mapping[str, Callable[[Any, str], str]] = {
     "number": lambda found, unit: formats.number(found),
     "text": lambda found, unit: str(found),
     "share": lambda found, unit: formats.NOTHING if found is None else formats.share(found),
+    "ratio": lambda found, unit: formats.NOTHING if found is None else words.ratio(found),
     "between": lambda found, unit: formats.NOTHING if found is None else words.measure_share(found),
     "measure": lambda found, unit: words.measure(found, unit),
     "difference": lambda found, unit: formats.NOTHING if found is None else words.difference(found, unit),
@@ -31,13 +32,14 @@ FORMATS: Mapping[str, Callable[[Any, str], str]] = {
 """Each takes a figure of the study and the unit of the metric that it belongs to."""
 COLUMNS: Sequence[tuple[str, str, str]] = (
     ("executed", "/precision", "text"),
-    ("artifact", "/artifact_bytes", "size"),
     ("served", "/served_bytes", "size"),
     ("resident", "/resident_bytes", "size"),
     ("peak<br>memory", "/peak_memory_bytes", "size"),
     ("{metric}<br>95 % interval", "/accuracy", "measure"),
     ("difference to parent<br>same examples, 95 %", "/paired_difference", "difference"),
     ("same<br>answers", "/agreement/value", "share"),
+    ("times as fast<br>1 request", "/speedup/single", "ratio"),
+    ("<br>8 at once", "/speedup/saturated", "ratio"),
     ("1 request<br>p50", "/latency_s/p50", "seconds"),
     ("<br>p95", "/latency_s/p95", "seconds"),
     ("8 at once<br>p50", "/saturated_latency_s/p50", "seconds"),

@@ -55,6 +55,9 @@ def test_a_study_fills_every_card_and_goes_on_where_it_stopped(tmp_path: Path) -
     assert int8.agreement is not None
     assert (int8.paired_difference.value, int8.agreement.value, int8.accuracy) == (0, 1, base.accuracy)
     assert int8.parent_digest == base.digest
+    assert base.speedup is None
+    assert int8.speedup is not None
+    assert 0 < int8.speedup.single.low <= int8.speedup.single.value <= int8.speedup.single.high
     for card in study.cards:
         assert card.accuracy.n == 60
         assert 0 < card.latency_s.p50 <= card.latency_s.p95
