@@ -24,10 +24,10 @@ from serve.saturation import Saturated, Saturation, latency_of
 from serve.side_by_side import side_by_side
 from serve.stack import Stack
 from variants import tasks
-from variants.card import Card, Latency, Speedup
+from variants.card import Accuracy, Card, Latency, Speedup
 from variants.catalog import Catalog
 from variants.errors import InputError
-from variants.evaluate import Predict, accuracy, evaluate
+from variants.evaluate import Predict, SumsUp, accuracy, evaluate
 from variants.home import home
 from variants.machine import describe, versions
 from variants.manifest import Manifest
@@ -114,7 +114,7 @@ def newest_that_will_do(cards: Sequence[Card], wanted: Mapping[str, int], parent
     and compared with the artifact `parent` where one is given."""
     here, now = describe(), versions()
     for card in reversed(cards):
-        measured = {found.task: found.n for found in card.accuracy}
+        measured = {found.task: found.n for found in reversed(card.accuracy)}  # a task's own metric stands first
         enough = all(measured.get(task, 0) >= count for task, count in wanted.items())
         compared = card.parent_digest == parent and (parent is None or card.speedup is not None)
         if enough and compared and card.schema_ == 2 and (card.hardware, card.versions) == (here, now):
@@ -139,6 +139,7 @@ class Measured:
     """What one engine was seen to do. `inference_per_s` is None where the forward pass is not timed by itself."""
 
     outcomes: dict[str, list[Outcome]]
+    figures: tuple[Accuracy, ...]
     latency: Latency
     saturation: Saturation
     speedup: Speedup | None
@@ -180,12 +181,15 @@ async def measure(
             resident = process.memory_bytes()
             saturated = Saturated(predicts[0], process.cpu_s)
             outcomes: dict[str, list[Outcome]] = {}
+            figures: tuple[Accuracy, ...] = ()
             for task, predict in zip(found, predicts, strict=True):
                 first = not outcomes
                 asked = saturated if first else predict
                 outcomes[task.name] = await evaluate(task, examples[task.name], asked, CLIENTS, progress)
                 if first:
                     saturated.end()
+                if isinstance(predict, SumsUp):
+                    figures += await asyncio.to_thread(predict.figures, task, examples[task.name])
                 process.memory_bytes()
             if manifest.task in TIMED_ALONE:
                 batch = batch_for(manifest, held_out(found[0], BATCH))
@@ -198,7 +202,7 @@ async def measure(
                     pool = fresh[WARM_UP_EXAMPLES + LATENCY_EXAMPLES :] or fresh
                     speedup = await side_by_side(predicts[0], theirs, pool, latency.p50, rate, CLIENTS, progress)
     peak = process.peak_memory_bytes
-    return Measured(outcomes, latency, saturated.seen(), speedup, inference, load_s, resident, peak)
+    return Measured(outcomes, figures, latency, saturated.seen(), speedup, inference, load_s, resident, peak)
 
 
 def card_of(
@@ -219,7 +223,10 @@ def card_of(
         hardware=describe(),
         precision=manifest.precision,
         versions=versions(),
-        accuracy=tuple(each for name, task in tasks_asked.items() for each in accuracy(task, measured.outcomes[name])),
+        accuracy=(
+            *(each for name, task in tasks_asked.items() for each in accuracy(task, measured.outcomes[name])),
+            *measured.figures,
+        ),
         differences=tuple(
             each for task, ours, other in pairs if parent for each in differences(task, ours, other, parent)
         ),

@@ -70,7 +70,7 @@ def _speed(card: StudyCard, parent: StudyCard) -> Iterable[str]:
     single, full = card.speedup.single, card.speedup.saturated
     found = speed_verdict(card.speedup)
     said = "not shown to be faster" if found == "not faster" else found
-    saves = card.served_bytes < 0.995 * parent.served_bytes and found != "faster" and single.low <= 1
+    saves = card.served_bytes < 0.995 * parent.served_bytes and max(single.low, full.low) <= 1
     only = ", so it saves bytes and not time" if saves else ""
     yield f"is {said}, {ratio(single)} times as fast at one request and {ratio(full)} times at saturation{only}"
 

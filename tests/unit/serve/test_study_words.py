@@ -32,6 +32,12 @@ def test_faster_at_one_request_alone_is_not_called_faster() -> None:
     )
 
 
+def test_faster_at_saturation_alone_saves_time_there() -> None:
+    said = words.says(card("bf16", speedup=speedup(0.99, 1.49)), baseline())
+    assert "is not shown to be faster, 0.99" in said
+    assert "saves bytes" not in said
+
+
 def test_what_was_not_compared_side_by_side_has_no_word_for_its_speed() -> None:
     assert "fast" not in words.says(card("int8", speedup=None), baseline())
 
