@@ -23,6 +23,7 @@ def says(card: StudyCard, parent: StudyCard | None) -> str:
     parts = [
         accuracy(card, parent),
         *_agreement(card),
+        *_others(card),
         bytes_saved(card, parent),
         *_speed(card, parent),
         *_zeros(card),
@@ -52,6 +53,16 @@ def verdict(found: Between, better: str) -> Verdict:
 def _agreement(card: StudyCard) -> Iterable[str]:
     if card.agreement:
         yield f"gives the same answer to {share(card.agreement.value)}"
+
+
+def _others(card: StudyCard) -> Iterable[str]:
+    """Further tasks and metrics, each with its own verdict."""
+    for other in card.others:
+        if other.paired_difference:
+            what = other.task if other.accuracy.metric == "accuracy" else f"{other.task} ({other.accuracy.metric})"
+            by = " points" if other.unit == "share" else ""
+            found = difference(other.paired_difference, other.unit)
+            yield f"on {what} {found}{by}: {verdict(other.paired_difference, other.better)}"
 
 
 def bytes_saved(card: StudyCard, parent: StudyCard) -> str:

@@ -38,6 +38,19 @@ def test_faster_at_saturation_alone_saves_time_there() -> None:
     assert "saves bytes" not in said
 
 
+def test_a_loss_on_a_further_task_is_not_passed_over() -> None:
+    r8 = {
+        "task": "r8", "unit": "share", "better": "higher", "agreement": None,
+        "accuracy": {"metric": "accuracy", "value": 0.56, "low": 0.49, "high": 0.63, "n": 200},
+        "paired_difference": {"value": -0.105, "low": -0.163, "high": -0.046},
+    }  # fmt: skip
+    said = words.says(card("nf4", others=[r8]), baseline())
+    assert "of mnist: not shown to differ;" in said
+    assert "on r8 −10.5 (−16.3 to −4.6) points: worse;" in said
+    said = words.says(card("nf4", others=[r8 | perplexity(35.9, (8.26, 7.1, 9.5))]), baseline())
+    assert "on wikitext2 (perplexity) +8.26 (+7.10 to +9.50): worse;" in said
+
+
 def test_what_was_not_compared_side_by_side_has_no_word_for_its_speed() -> None:
     assert "fast" not in words.says(card("int8", speedup=None), baseline())
 
