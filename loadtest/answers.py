@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from variants.boxes import from_tensors, to_text
 from variants.scoring import nearer, numbers_of
 
 MOST_SAID = 300
@@ -102,6 +103,18 @@ def read_labels(body: RawBody) -> Answer:
         if output.get("name") == "labels" and output.get("data"):
             return Answer(text=str(output["data"][0]))
     raise BadAnswer(f"no output `labels` in {_said(data)}")
+
+
+@_foreseen()
+def read_boxes(body: RawBody) -> Answer:
+    """The boxes of a v2 answer in JSON, as `variants.boxes`' text. Raises BadAnswer."""
+    data = body.read()
+    outputs = {output["name"]: output["data"] for output in _object(data).get("outputs", ())}
+    if not {"boxes", "scores", "labels"} <= outputs.keys():
+        raise BadAnswer(f"no boxes, scores or labels in {_said(data)}")
+    sides = outputs["boxes"]
+    corners = [sides[at : at + 4] for at in range(0, len(sides), 4)]
+    return Answer(text=to_text(from_tensors(corners, outputs["scores"], outputs["labels"])))
 
 
 @_foreseen()

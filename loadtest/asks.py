@@ -24,7 +24,7 @@ def ask(pool: Pool, content: Content, variant: str | None, client: str | None) -
     headers = {"Accept-Encoding": "identity", "x-understudy-task": pool.task}
     if content.label is not None:
         headers["x-understudy-label"] = content.label
-    if pool.kind == "image":
+    if pool.kind in ("image", "boxes"):
         if client is not None:
             headers["x-understudy-client"] = client
         return _picture(pool, content, variant, headers)
@@ -52,6 +52,7 @@ def _picture(pool: Pool, content: Content, variant: str | None, headers: dict[st
     assert content.png is not None
     png = base64.b64decode(content.png)
     tensor = len(png).to_bytes(4, "little") + png
+    outputs = ("boxes", "scores", "labels") if pool.kind == "boxes" else ("labels",)
     head = json.dumps(
         {
             "inputs": [
@@ -62,7 +63,7 @@ def _picture(pool: Pool, content: Content, variant: str | None, headers: dict[st
                     "parameters": {"binary_data_size": len(tensor)},
                 }
             ],
-            "outputs": [{"name": "labels", "parameters": {"binary_data": False}}],
+            "outputs": [{"name": name, "parameters": {"binary_data": False}} for name in outputs],
         }
     ).encode()
     headers |= {

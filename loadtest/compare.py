@@ -16,7 +16,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from variants.evidence.intervals import paired_difference
+from variants.evidence.intervals import Interval, paired_difference
 
 SpeedVerdict = Literal["faster", "slower", "cannot tell"]
 AccuracyVerdict = Literal["better", "worse", "cannot tell"]
@@ -40,9 +40,11 @@ class SpeedRatio(Figures):
 
 
 class AccuracyDifference(Figures):
-    """Variant minus parent on the same `n` examples, with the 95 % interval of the paired difference."""
+    """Variant minus parent on the same `n` examples, with the 95 % interval of the paired difference; of the share of
+    right answers, or of `metric`."""
 
     task: str
+    metric: str = "accuracy"
     difference: float
     low: float
     high: float
@@ -77,6 +79,11 @@ def accuracy_difference(task: str, variant: dict[str, bool], parent: dict[str, b
     if not both:
         return None
     interval = paired_difference([variant[each] for each in both], [parent[each] for each in both])
+    return judged(task, "accuracy", interval, len(both))
+
+
+def judged(task: str, metric: str, interval: Interval, n: int) -> AccuracyDifference:
+    """The difference with its verdict: better or worse where its interval leaves out 0."""
     verdict: AccuracyVerdict = "cannot tell"
     if interval.low > 0:
         verdict = "better"
@@ -84,9 +91,10 @@ def accuracy_difference(task: str, variant: dict[str, bool], parent: dict[str, b
         verdict = "worse"
     return AccuracyDifference(
         task=task,
+        metric=metric,
         difference=interval.value,
         low=interval.low,
         high=interval.high,
-        n=len(both),
+        n=n,
         verdict=verdict,
     )

@@ -20,9 +20,11 @@ class Quantiles(Figures):
 
 
 class Accuracy(Figures):
-    """Share of right answers on `n` distinct examples, with its 95 % Wilson interval."""
+    """Share of right answers on `n` distinct examples, with its 95 % Wilson interval; another figure from 0 to 1, with
+    a bootstrap interval, where `metric` names it."""
 
     task: str
+    metric: str = "accuracy"
     value: float
     low: float
     high: float
@@ -96,7 +98,7 @@ class ModelFigures(Figures):
     """
 
     model: str
-    task: Literal["text-generation", "image-classification", "feature-extraction"]
+    task: Literal["text-generation", "image-classification", "feature-extraction", "object-detection"]
     variants: tuple[VariantFigures, ...]
     comparisons: tuple[Comparison, ...]
     lost: int

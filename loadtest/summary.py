@@ -11,7 +11,8 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from loadtest.compare import SpeedRatio, accuracy_difference, speed_ratio
+from loadtest import detections
+from loadtest.compare import AccuracyDifference, SpeedRatio, accuracy_difference, speed_ratio
 from loadtest.figures import (
     Accuracy,
     Comparison,
@@ -99,16 +100,18 @@ def _model(served: ServedModel, records: Iterable[Record], windows: Iterable[Sli
         name = record.variant_asked or record.variant
         if name in by_variant:
             by_variant[name].append(record)
+    boxes = served.task == "object-detection"
     variants = tuple(
         _variant(
             variant,
             by_variant[variant.variant],
             [window for window in open_windows if window.variant == variant.variant],
             routed,
+            boxes,
         )
         for variant in served.variants
     )
-    comparisons = tuple(_comparisons(variants, by_variant))
+    comparisons = tuple(_comparisons(variants, by_variant, boxes))
     return ModelFigures(
         model=served.model,
         task=served.task,
@@ -119,7 +122,9 @@ def _model(served: ServedModel, records: Iterable[Record], windows: Iterable[Sli
     )
 
 
-def _variant(served: ServedVariant, records: list[Record], windows: list[SliceWindow], routed: int) -> VariantFigures:
+def _variant(
+    served: ServedVariant, records: list[Record], windows: list[SliceWindow], routed: int, boxes: bool
+) -> VariantFigures:
     _check_build(served, records)
     slices = tuple(_slices(records, windows))
     settled = list(_settled(records, windows))
@@ -143,7 +148,7 @@ def _variant(served: ServedVariant, records: list[Record], windows: list[SliceWi
         latency_s=_quantiles(record.latency_s for record in settled),
         ttft_s=_quantiles(record.ttft_s for record in settled if record.ttft_s is not None),
         tpot_s=_quantiles(record.tpot_s for record in settled if record.tpot_s is not None),
-        accuracy=tuple(_accuracies(records)),
+        accuracy=tuple(detections.accuracies(records) if boxes else _accuracies(records)),
         mixed=_mixed([record for record in records if record.part == "mixed"], routed),
         peak_memory_bytes=served.peak_memory_bytes,
     )
@@ -234,22 +239,29 @@ def _mixed(records: list[Record], routed: int) -> MixedFigures | None:
     )
 
 
-def _comparisons(variants: tuple[VariantFigures, ...], records: dict[str, list[Record]]) -> Iterable[Comparison]:
+def _comparisons(
+    variants: tuple[VariantFigures, ...], records: dict[str, list[Record]], boxes: bool
+) -> Iterable[Comparison]:
     by_name = {variant.variant: variant for variant in variants}
     for variant in variants:
         # What was made from the source itself, beside the baseline, stands next to the baseline.
         parent = by_name.get(variant.parent or "baseline")
         if parent is None or parent is variant:
             continue
-        mine, theirs = _scored(records[variant.variant]), _scored(records[parent.variant])
-        differences = (accuracy_difference(task, mine[task], theirs[task]) for task in sorted(mine) if task in theirs)
+        mine, theirs = records[variant.variant], records[parent.variant]
         yield Comparison(
             variant=variant.variant,
             parent=parent.variant,
             bytes_ratio=variant.artifact_bytes / parent.artifact_bytes,
             speed=_speed(variant, parent),
-            accuracy=tuple(difference for difference in differences if difference is not None),
+            accuracy=tuple(detections.differences(mine, theirs) if boxes else _differences(mine, theirs)),
         )
+
+
+def _differences(variant: list[Record], parent: list[Record]) -> Iterable[AccuracyDifference]:
+    mine, theirs = _scored(variant), _scored(parent)
+    found = (accuracy_difference(task, mine[task], theirs[task]) for task in sorted(mine) if task in theirs)
+    return (difference for difference in found if difference is not None)
 
 
 def _speed(variant: VariantFigures, parent: VariantFigures) -> SpeedRatio | None:

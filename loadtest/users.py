@@ -16,6 +16,7 @@ from locust.exception import StopUser
 from loadtest.answers import (
     Answer,
     BadAnswer,
+    read_boxes,
     read_completion,
     read_embeddings,
     read_labels,
@@ -33,6 +34,7 @@ READERS: dict[Kind, Callable[[Any, Callable[[], float]], Answer]] = {
     "label": lambda body, clock: read_completion(body),
     "image": lambda body, clock: read_labels(body),
     "triplet": lambda body, clock: read_embeddings(body),
+    "boxes": lambda body, clock: read_boxes(body),
 }
 # A response's own errors and the socket's: the request failed, the campaign goes on.
 REQUEST_ERRORS = (*FAILURE_EXCEPTIONS, BadAnswer)

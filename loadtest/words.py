@@ -40,7 +40,8 @@ def _speed(ratio: SpeedRatio) -> str:
 
 def _accuracy(difference: AccuracyDifference) -> str:
     interval = f"(95 % {points(difference.low)} to {points(difference.high)}, {difference.n:,} examples)"
-    verdict = f"{difference.verdict} on {difference.task}"
+    metric = "" if difference.metric == "accuracy" else f" by {difference.metric}"
+    verdict = f"{difference.verdict} on {difference.task}{metric}"
     return f"{verdict}, {points(difference.difference)} points {interval}"
 
 

@@ -3,6 +3,7 @@ its parent's answer, and how much the parent itself does when it is asked again.
 
     text-generation        the parent's answer scored by both, as the end of a prompt: the same most likely token
     image-classification   the same top label
+    object-detection       F1 of boxes matched at an overlap of 0.5
     feature-extraction     cosine, from -1 to 1 brought to 0 to 1
 
 Each comparison asks the parent once more than the variant: with batches and threads a model does not always agree with
@@ -18,6 +19,7 @@ from serve.open_inference import parse_response
 from serve.relay import Reply
 from serve.seat import Seat
 from serve.tensor_data import Array
+from variants.boxes import Box, agreement, from_tensors
 from variants.errors import EngineError
 from variants.evidence.agreement import Distribution, argmax_agreement, class_divergence, divergence
 from variants.scoring import cosine, numbers_of
@@ -103,6 +105,18 @@ def scores_of(tensors: dict[str, Array]) -> list[list[float]]:
 
 def same(one: Sequence[object], other: Sequence[object]) -> float:
     return sum(a == b for a, b in zip(one, other, strict=True)) / len(one)
+
+
+def compare_boxes(answers: Sequence[Reply]) -> Agreement:
+    """F1 of the boxes, matched at an overlap of 0.5."""
+    first, other, again = (boxes_of(parse_response(a.body, a.header_length)) for a in answers)
+    return Agreement(agreement(first, other), agreement(first, again), None)
+
+
+def boxes_of(tensors: dict[str, Array]) -> list[Box]:
+    if not {"boxes", "scores", "labels"} <= tensors.keys():
+        raise EngineError("the answer lacks boxes, scores or labels to compare")
+    return from_tensors(tensors["boxes"].tolist(), tensors["scores"].tolist(), tensors["labels"].tolist())
 
 
 def compare_embeddings(answers: Sequence[Reply]) -> Agreement:

@@ -54,6 +54,11 @@ agreement = Histogram(
     buckets=(0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.75, 0.8, 0.85, 0.9, 0.925, 0.95, 0.975, 0.99, 1),
 )
 feedback = Counter("understudy_feedback", "Scores given for answers.", VARIANT)
+labelled_score = Counter(
+    "understudy_labelled_score",
+    "Outcomes of labelled requests, summed: 1 for a right answer, 0 for a wrong one, F1 of a detector's boxes.",
+    (*VARIANT, "task"),
+)
 queued = Gauge("understudy_queued_requests", "Waiting for the engine.", VARIANT, multiprocess_mode="livesum")
 running = Gauge("understudy_running_requests", "At the engine.", VARIANT, multiprocess_mode="livesum")
 ready = Gauge("understudy_variant_ready", "1 when the variant answers.", VARIANT, multiprocess_mode="livemin")

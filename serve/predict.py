@@ -2,7 +2,7 @@
 
 Text: one token, greedy, with the same large bias on each label's first token, so that the likeliest label wins
 (Brown et al. 2020, arXiv 2005.14165, section 2.4, for choosing among labels by likelihood). Images: the top label.
-Triplets: three embeddings in one request, and which of two is nearer to the first.
+Triplets: three embeddings in one request, and which of two is nearer to the first. Boxes: all that are found.
 """
 
 import json
@@ -12,6 +12,7 @@ from contextlib import AbstractAsyncContextManager
 import aiohttp
 
 from serve.open_inference import HEADER_LENGTH, bytes_tensor, encode_request, parse_response
+from variants.boxes import from_tensors, to_text
 from variants.errors import EngineError
 from variants.home import home
 from variants.scoring import first_tokens, nearer, numbers_of
@@ -27,6 +28,8 @@ async def predictor(session: aiohttp.ClientSession, url: str, name: str, task: T
         return image_predictor(session, f"{url}/v2/models/{name}/infer")
     if task.kind == "triplet":
         return triplet_predictor(session, url, name)
+    if task.kind == "boxes":
+        return boxes_predictor(session, f"{url}/v2/models/{name}/infer")
     return await text_predictor(session, url, name, task)
 
 
@@ -53,6 +56,17 @@ def image_predictor(session: aiohttp.ClientSession, url: str) -> Predict:
         headers = {HEADER_LENGTH: str(length), "content-type": "application/octet-stream"}
         outputs = parse_response(*await answered(session.post(url, data=body, headers=headers)))
         return str(outputs["labels"].ravel()[0].decode())
+
+    return predict
+
+
+def boxes_predictor(session: aiohttp.ClientSession, url: str) -> Predict:
+    async def predict(example: Example) -> str:
+        assert isinstance(example.input, bytes)
+        body, length = encode_request([bytes_tensor("image", [example.input])], binary=True)
+        headers = {HEADER_LENGTH: str(length), "content-type": "application/octet-stream"}
+        outputs = parse_response(*await answered(session.post(url, data=body, headers=headers)))
+        return to_text(from_tensors(outputs["boxes"].tolist(), outputs["scores"].tolist(), outputs["labels"].tolist()))
 
     return predict
 

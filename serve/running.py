@@ -56,7 +56,7 @@ def welcome(stack: Stack, url: str) -> str:
 
 
 def examples(url: str, name: str, model: Model) -> list[str]:
-    if model.task == "image-classification":
+    if model.task in ("image-classification", "object-detection"):
         return [f"  curl -s {url}/v2/models/{name}"]
     if model.task == "feature-extraction":
         body = json.dumps({"model": name, "input": "Hello"})

@@ -22,14 +22,25 @@ import aiohttp
 
 from serve import metrics
 from serve.api.http import Scope, header
-from serve.comparing import Agreement, Ask, comparable_text, compare_embeddings, compare_labels, compare_text
+from serve.comparing import (
+    Agreement,
+    Ask,
+    comparable_text,
+    compare_boxes,
+    compare_embeddings,
+    compare_labels,
+    compare_text,
+)
 from serve.fleet import Fleet
 from serve.outcomes import Outcomes, Shadowed
 from serve.relay import Call, Relay, Reply
 from serve.router import Target
 from serve.seat import Seat
+from variants.boxes import Box
 from variants.errors import EngineError, UnderstudyError
 
+Label = str | list[Box]
+"""What is right: a label, or a detector's boxes."""
 log = logging.getLogger("understudy.shadow")
 QUEUE = 256
 WAIT_S = 30.0
@@ -43,8 +54,8 @@ REPLAY_LIMIT_S = 60.0
 class Scored(Protocol):
     """A protocol's answer that has been kept whole."""
 
-    def is_right(self, label: str) -> bool | None:
-        """Whether the answer is what the label says; None where that cannot be said."""
+    def outcome(self, label: Label) -> float | None:
+        """How right the answer is, 0 to 1; None where that cannot be said."""
 
     def answered(self) -> tuple[str, int]:
         """The text of the answer and its number of tokens; of no use for tensors."""
@@ -63,7 +74,7 @@ class Chosen:
     variant: str
     request: str
     length: int
-    label: str | None
+    label: Label | None
     document: dict[str, Any] | None
     path: str
 
@@ -97,14 +108,20 @@ class Shadows:
                 await task
 
     def choose(
-        self, scope: Scope, target: Target, path: str, body: bytes, document: dict[str, Any] | None = None
+        self,
+        scope: Scope,
+        target: Target,
+        path: str,
+        body: bytes,
+        label: Label | None,
+        document: dict[str, Any] | None = None,
     ) -> list[Chosen]:
         """Which shadows compare this request; by its id's hash, before load is looked at. `body` is what the client
         sent, `document` the same read. A request that names its variant is not the router's, and is left alone."""
         shares = self.fleet.live.traffic[target.model].traffic.shadows
         if not shares or target.variant or path == "/tokenize" or header(scope, "x-understudy-shadow") == "off":
             return []
-        label, named = header(scope, "x-understudy-label"), header(scope, "x-request-id") or ""
+        named = header(scope, "x-request-id") or ""
         found = []
         for variant, share in shares.items():
             seat = self.fleet.seats[target.model][variant]
@@ -202,15 +219,16 @@ class Shadows:
         self.shadowed(job).pairs.append({"request": job.chosen.request, "length": job.chosen.length, **pair})
         metrics.shadows.labels(*job.variant.labels, "compared").inc()
 
-    async def compare_right(self, job: Job, label: str) -> tuple[float, float] | None:
+    async def compare_right(self, job: Job, label: Label) -> tuple[float, float] | None:
         """The variant's correctness and its parent's, on one labelled request."""
         other = job.variant if job.call.seat is job.parent else job.parent
         path, body = job.call.ask(other)
         reply = await self.ask(other, path, body, job.call.headers)
-        known, replayed = job.answer.is_right(label), job.answer.again(reply).is_right(label)
+        known, replayed = job.answer.outcome(label), job.answer.again(reply).outcome(label)
         if known is None or replayed is None:
             return None
-        return (float(replayed), float(known)) if other is job.variant else (float(known), float(replayed))
+        known, replayed = round(known, 3), round(replayed, 3)
+        return (replayed, known) if other is job.variant else (known, replayed)
 
     async def compare_agreement(self, job: Job) -> Agreement:
         task = self.fleet.models[job.parent.live.model].task
@@ -226,7 +244,10 @@ class Shadows:
         for seat in (job.variant, job.parent):
             path, body = job.call.ask(seat)
             replies.append(await self.ask(seat, path, body, job.call.headers))
-        return compare_embeddings(replies) if task == "feature-extraction" else compare_labels(replies)
+        compare = {"feature-extraction": compare_embeddings, "object-detection": compare_boxes}.get(
+            task, compare_labels
+        )
+        return compare(replies)
 
     @property
     def ask(self) -> Ask:

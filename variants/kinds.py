@@ -12,6 +12,7 @@ _KINDS: dict[str, Kind] = {
     "train": "baseline",
     "quantize": "quantized",
     "prune": "pruned",
+    "sparsify": "pruned",
     "lora": "lora",
     "qlora": "lora",
     "chain": "chain",

@@ -16,6 +16,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AwareDatetime, Field, model_validator
 
+from variants.detector import Detector
 from variants.errors import InputError
 from variants.files import digest_of
 from variants.recipe import Recipe
@@ -77,6 +78,7 @@ class Manifest(Document):
     labels: tuple[str, ...] | None
     preprocess: Preprocess | None
     note: str
+    detector: Detector | None = None
 
     @staticmethod
     def digest_of_files(files: Mapping[str, FileEntry]) -> str:

@@ -9,6 +9,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, TypeAdapter, ValidationError, model_validator
 
+from variants.detector import Detector
 from variants.errors import RecipeError
 from variants.typed import Document
 
@@ -50,6 +51,35 @@ class Train(_Recipe):
     batch: Positive = 64
     learning_rate: Rate = 2e-3
     image_size: ImageSize
+
+
+class TrainDetector(_Recipe):
+    """Train a small detector from nothing, on the first `examples` of `task`'s training split. One scale, no anchors:
+    a box is predicted wherever the middle of an object is. `width` is the number of channels of its widest layers."""
+
+    kind: Literal["train-detector"] = "train-detector"
+    task: TaskName
+    examples: Positive
+    epochs: Positive
+    batch: Positive = 32
+    learning_rate: Rate = 2e-3
+    image_size: ImageSize
+    width: Annotated[int, Field(ge=16, le=512, multiple_of=8)] = 96
+
+
+class DetectorBaseline(_Recipe):
+    """A detector out of an ONNX file, its weights as they are, executed in float32. `detector` says how images are
+    prepared and what its output means, `labels` are its classes in their order."""
+
+    kind: Literal["baseline-detector"] = "baseline-detector"
+    detector: Detector
+    labels: Annotated[tuple[Annotated[str, Field(min_length=1)], ...], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _labels_differ(self) -> Self:
+        if len(set(self.labels)) != len(self.labels):
+            raise ValueError("labels: each must be another one")
+        return self
 
 
 class Quantize(_Recipe):
@@ -132,6 +162,24 @@ class Prune(_Recipe):
         return self
 
 
+class Sparsify(_Recipe):
+    """Zeros without structure: of each layer's weights the `sparsity` that matters least, and the shapes stay. No
+    engine here runs it faster or stores it smaller. `magnitude`: the smallest weights; `wanda`, `sparsegpt`: those that
+    the outputs on calibration examples miss least."""
+
+    kind: Literal["sparsify"] = "sparsify"
+    algorithm: Literal["magnitude", "wanda", "sparsegpt"]
+    sparsity: Annotated[float, Field(gt=0, lt=1, description="share of each layer's weights that become zero")]
+    calibration: Calibration | None = None
+
+    @model_validator(mode="after")
+    def _examples_fit_algorithm(self) -> Self:
+        if (self.algorithm != "magnitude") != (self.calibration is not None):
+            need = "does not use" if self.algorithm == "magnitude" else "needs"
+            raise ValueError(f"calibration: algorithm {self.algorithm} {need} it")
+        return self
+
+
 class LoRA(_Recipe):
     """A low-rank adapter trained on a task's training split; the weights it adapts stay. For an image classifier
     `architecture` and `image_size` say what the source's weights are, and a new head is trained along."""
@@ -153,7 +201,10 @@ class LoRA(_Recipe):
         return self
 
 
-Step = Annotated[Baseline | Train | Quantize | Prune | LoRA, Field(discriminator="kind")]
+Step = Annotated[
+    Baseline | Train | TrainDetector | DetectorBaseline | Quantize | Prune | Sparsify | LoRA,
+    Field(discriminator="kind"),
+]
 
 
 class Chain(_Recipe):
@@ -163,7 +214,10 @@ class Chain(_Recipe):
     steps: Annotated[tuple[Step, ...], Field(min_length=2)]
 
 
-Recipe = Annotated[Baseline | Train | Quantize | Prune | LoRA | Chain, Field(discriminator="kind")]
+Recipe = Annotated[
+    Baseline | Train | TrainDetector | DetectorBaseline | Quantize | Prune | Sparsify | LoRA | Chain,
+    Field(discriminator="kind"),
+]
 
 _ADAPTER: TypeAdapter[Recipe] = TypeAdapter(Recipe)
 

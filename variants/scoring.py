@@ -7,6 +7,8 @@ import sys
 from array import array
 from collections.abc import Sequence
 
+from variants.boxes import outcome as boxes_outcome
+
 
 def text_matches(answer: str, label: str) -> bool:
     """Whether a one-token answer names `label`.
@@ -25,12 +27,14 @@ def label_matches(answer: str, label: str) -> bool:
 
 def is_correct(kind: str, answer: str, label: str) -> bool:
     """The scorer of a task's kind: "text" (label by likelihood), "image" (top label) or "triplet" (which of two texts
-    is nearer to the first). ValueError for another kind."""
+    is nearer to the first), or "boxes" (all of them, and no other). ValueError for another kind."""
     if kind == "text":
         return text_matches(answer, label)
+    if kind == "boxes":
+        return boxes_outcome(answer, label) == 1
     if kind in ("image", "triplet"):
         return label_matches(answer, label)
-    raise ValueError(f"no scorer for tasks of kind {kind!r}: text, image or triplet")
+    raise ValueError(f"no scorer for tasks of kind {kind!r}: text, image, triplet or boxes")
 
 
 def top_label(scores: Sequence[float], labels: Sequence[str]) -> str:

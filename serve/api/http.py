@@ -90,9 +90,11 @@ async def carry(relay: Relay, call: Call, answer: Answer, receive: Receive, send
         await conclude(relay, call, fault, body, send)
 
 
-def count_label(call: Call, task: str | None, right: bool) -> None:
-    """Count a labelled request; a task that is not ours becomes `other`, so a client cannot make series."""
+def count_label(call: Call, task: str | None, outcome: float) -> None:
+    """Count a labelled request, right where its outcome is 1 or True; a task that is not ours becomes `other`, so a
+    client cannot make series."""
     assert call.assignment is not None
     name = task if task in TASKS else "other"
-    outcome = "right" if right else "wrong"
-    metrics.labelled.labels(call.assignment.model, call.assignment.variant, name, outcome).inc()
+    labels = (call.assignment.model, call.assignment.variant, name)
+    metrics.labelled.labels(*labels, "right" if outcome == 1 else "wrong").inc()
+    metrics.labelled_score.labels(*labels).inc(outcome)

@@ -18,6 +18,7 @@ from serve.relay import Call, Receive, Relay, Reply, Scope, Send
 from serve.router import Target
 from serve.seat import Seat
 from serve.shadow import Shadows
+from variants.boxes import Box, agreement, from_tensors, from_text
 from variants.errors import InputError, UnderstudyError, UnknownName
 from variants.machine import versions
 from variants.scoring import label_matches
@@ -45,11 +46,6 @@ class TensorAnswer:
     def end(self) -> bytes:
         return b""
 
-    def is_right(self, label: str) -> bool | None:
-        """None where the client did not ask for labels."""
-        found = self.label()
-        return None if found is None else label_matches(found, label)
-
     def answered(self) -> tuple[str, int]:
         return "", 0
 
@@ -65,6 +61,21 @@ class TensorAnswer:
         """The first label of the answer; None where the client did not ask for labels."""
         outputs = parse_response(bytes(self.body), self.header_length)
         return outputs["labels"].ravel()[0].decode() if "labels" in outputs else None
+
+    def boxes(self) -> list[Box] | None:
+        """The boxes of a detector's answer; None where the client did not ask for all that makes them."""
+        outputs = parse_response(bytes(self.body), self.header_length)
+        if not {"boxes", "scores", "labels"} <= outputs.keys():
+            return None
+        return from_tensors(outputs["boxes"].tolist(), outputs["scores"].tolist(), outputs["labels"].tolist())
+
+    def outcome(self, label: str | list[Box]) -> float | None:
+        """How right the answer is, 0 to 1; None where it does not hold what is scored."""
+        if isinstance(label, str):
+            found = self.label()
+            return None if found is None else float(label_matches(found, label))
+        boxes = self.boxes()
+        return None if boxes is None else agreement(boxes, label)
 
 
 def target_of(scope: Scope) -> Target:
@@ -90,17 +101,29 @@ class InferRoute:
         try:
             body = await read_body(receive, self.body_limit)
             call = self.prepare(scope, body, arrived)
-            chosen = self.shadows.choose(scope, call.target, "/infer", body)
+            label = self.label_of(scope, call.target)
+            chosen = self.shadows.choose(scope, call.target, "/infer", body, label)
         except UnderstudyError as error:
             metrics.errors.labels(str(status_of(error))).inc()
             await refuse(send, error, open_inference_body)
             return
-        label = header(scope, "x-understudy-label")
         answer = TensorAnswer(keep=label is not None or bool(chosen))
         await carry(self.relay, call, answer, receive, send, open_inference_body)
-        if label is not None and call.status == 200 and (right := answer.is_right(label)) is not None:
-            count_label(call, header(scope, "x-understudy-task"), right)
+        if label is not None and call.status == 200 and (outcome := answer.outcome(label)) is not None:
+            count_label(call, header(scope, "x-understudy-task"), outcome)
         self.shadows.offer(chosen, call, answer)
+
+    def label_of(self, scope: Scope, target: Target) -> str | list[Box] | None:
+        """What is right, where the request carries it: a label, or for a detector boxes. Raises InputError where they
+        are none."""
+        text = header(scope, "x-understudy-label")
+        if text is None or self.fleet.models[target.model].task != "object-detection":
+            return text
+        try:
+            return from_text(text)
+        except ValueError as error:
+            mend = '[{"label": "7", "box": [left, top, right, bottom]}], one line of JSON, pixels of the image'
+            raise InputError(str(error), field="x-understudy-label", mend=mend) from None
 
     def prepare(self, scope: Scope, body: bytes, arrived: float) -> Call:
         """Check who is asked. Raises InputError, UnknownName."""

@@ -27,6 +27,7 @@ from serve.relay import Call, Receive, Relay, Reply, Scope, Send
 from serve.router import Target
 from serve.seat import Seat
 from serve.shadow import Shadows
+from variants.boxes import Box
 from variants.errors import EngineError, InputError, UnderstudyError, UnknownName
 from variants.scoring import text_matches
 
@@ -115,6 +116,11 @@ class TextAnswer:
         """Whether a whole answer is the right one; None where it says nothing that could be."""
         return text_matches(self.text(), label)
 
+    def outcome(self, label: str | list[Box]) -> float | None:
+        """1 for a right answer, 0 for a wrong one."""
+        right = self.is_right(label) if isinstance(label, str) else None
+        return None if right is None else float(right)
+
     def answered(self) -> tuple[str, int]:
         """The text, of a stream that was kept too, and its number of tokens."""
         text = text_of_stream(bytes(self.body)) if self.call.streamed else self.text()
@@ -161,7 +167,9 @@ class TextRoute:
             body = await read_body(receive, self.body_limit)
             document = parse_object(body)
             call, answer = self.prepare(scope, document, arrived)
-            chosen = self.shadows.choose(scope, call.target, self.path, body, document)
+            chosen = self.shadows.choose(
+                scope, call.target, self.path, body, header(scope, "x-understudy-label"), document
+            )
             answer.keep = bool(chosen)
         except UnderstudyError as error:
             metrics.errors.labels(str(status_of(error))).inc()

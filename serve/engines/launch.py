@@ -12,6 +12,9 @@ from pathlib import Path
 from serve.stack import Engine, OpenVinoEngine, ScriptedEngine, TorchEngine, VllmEngine
 from variants.manifest import Manifest
 
+OPENVINO = {"feature-extraction": "openvino_text", "object-detection": "openvino_detector"}
+"""The module of OpenVINO's engine for tasks other than image classification."""
+
 
 @dataclass(frozen=True)
 class Launch:
@@ -91,7 +94,7 @@ def launch_torch(engine: TorchEngine, folder: Path, manifest: Manifest, name: st
 
 def launch_openvino(engine: OpenVinoEngine, folder: Path, manifest: Manifest, name: str) -> Launch:
     arguments = ("--artifact", str(folder), "--threads", str(engine.threads))
-    module = "openvino_text" if manifest.task == "feature-extraction" else "openvino_image"
+    module = OPENVINO.get(manifest.task, "openvino_image")
     return Launch(own(module, name, *arguments), threads_environment(engine.threads))
 
 

@@ -24,6 +24,7 @@ FORMATS: Mapping[str, Callable[[Any, str], str]] = {
     "number": lambda found, unit: formats.number(found),
     "text": lambda found, unit: str(found),
     "share": lambda found, unit: formats.NOTHING if found is None else formats.share(found),
+    "ratio": lambda found, unit: formats.NOTHING if found is None else words.ratio(found),
     "between": lambda found, unit: formats.NOTHING if found is None else words.measure_share(found),
     "measure": lambda found, unit: words.measure(found, unit),
     "difference": lambda found, unit: formats.NOTHING if found is None else words.difference(found, unit),
@@ -31,20 +32,24 @@ FORMATS: Mapping[str, Callable[[Any, str], str]] = {
 """Each takes a figure of the study and the unit of the metric that it belongs to."""
 COLUMNS: Sequence[tuple[str, str, str]] = (
     ("executed", "/precision", "text"),
-    ("artifact", "/artifact_bytes", "size"),
-    ("served", "/served_bytes", "size"),
-    ("resident", "/resident_bytes", "size"),
-    ("peak<br>memory", "/peak_memory_bytes", "size"),
+    ("bytes<br>served", "/served_bytes", "size"),
     ("{metric}<br>95 % interval", "/accuracy", "measure"),
     ("difference to parent<br>same examples, 95 %", "/paired_difference", "difference"),
     ("same<br>answers", "/agreement/value", "share"),
     ("1 request<br>p50", "/latency_s/p50", "seconds"),
     ("<br>p95", "/latency_s/p95", "seconds"),
+    ("times as fast<br>1 request", "/speedup/single", "ratio"),
+    ("<br>8 at once", "/speedup/saturated", "ratio"),
+)
+COST: Sequence[tuple[str, str, str]] = (
     ("8 at once<br>p50", "/saturated_latency_s/p50", "seconds"),
     ("<br>p95", "/saturated_latency_s/p95", "seconds"),
     ("<br>requests/s", "/throughput_per_s", "number"),
-    ("CPU-s<br>per 1,000", "/cost_cpu_s", "number"),
-    ("load", "/load_s", "seconds"),
+    ("engine CPU-s for<br>1,000 requests", "/cost_cpu_s", "number"),
+    ("<br>load", "/load_s", "seconds"),
+    ("memory<br>warm", "/resident_bytes", "size"),
+    ("<br>highest", "/peak_memory_bytes", "size"),
+    ("artifact<br>on disk", "/artifact_bytes", "size"),
 )
 OTHER: Sequence[tuple[str, str, str]] = (
     ("figure, 95 % interval", "/accuracy", "measure"),
@@ -99,6 +104,8 @@ def _model(study: Study, name: str) -> dict[str, Any]:
         "cards": cards,
         "columns": [heading.format(metric=cards[0].accuracy.metric) for heading, _, _ in COLUMNS],
         "rows": [(card, row_of(card, f"/cards/{number}", COLUMNS, card.unit)) for number, card in numbered],
+        "cost_columns": [heading for heading, _, _ in COST],
+        "costs": [(card, row_of(card, f"/cards/{number}", COST, card.unit)) for number, card in numbered],
         "other_columns": [heading for heading, _, _ in OTHER],
         "others": [
             (card, other, row_of(other, f"/cards/{number}/others/{place}", OTHER, other.unit))

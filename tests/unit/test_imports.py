@@ -10,7 +10,9 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 OURS = {"serve", "variants", "loadtest", "deploy"}
 HEAVY = ("torch", "transformers", "nncf", "openvino", "vllm", "ray", "llmcompressor", "peft", "bitsandbytes")
-LOADTEST_MAY = {"variants.tasks", "variants.scoring", "variants.evidence", "variants.errors", "variants.show"}
+LOADTEST_MAY = {
+    "variants.tasks", "variants.scoring", "variants.evidence", "variants.errors", "variants.show", "variants.boxes",
+}  # fmt: skip
 LIGHT = (
     "catalog", "manifest", "store", "scoring", "evidence.intervals", "errors", "recipe", "build", "tasks", "machine",
 )  # fmt: skip

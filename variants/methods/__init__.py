@@ -13,7 +13,7 @@ from typing import Literal
 from variants.errors import RecipeError
 from variants.methods.base import Job, Made
 from variants.methods.quiet import quiet_libraries
-from variants.recipe import LoRA, Prune, Quantize, Recipe
+from variants.recipe import LoRA, Prune, Quantize, Recipe, Sparsify
 
 __all__ = ["Job", "Made", "Method", "find"]
 
@@ -36,6 +36,7 @@ class Method:
 
 
 _TEXT, _IMAGE, _EMBED = "text-generation", "image-classification", "feature-extraction"
+_DETECT = "object-detection"
 
 _METHODS: dict[tuple[str, str], Method] = {
     (_TEXT, "baseline"): Method("huggingface-causal", 1, "causal:baseline", "source"),
@@ -52,6 +53,12 @@ _METHODS: dict[tuple[str, str], Method] = {
     (_IMAGE, "lora efficientnet-lite0"): Method("peft-lora-image", 1, "image_adapter:lora", "source"),
     (_EMBED, "baseline"): Method("openvino-embedder-f32", 1, "embedder:baseline", "source"),
     (_EMBED, "quantize int8"): Method("nncf-embedder-int8", 1, "embedder_int8:int8", "parent"),
+    (_DETECT, "train-detector"): Method("train-detector", 1, "detector_train:train", "source"),
+    (_DETECT, "baseline-detector"): Method("openvino-detector-f32", 1, "detector_onnx:baseline", "source"),
+    (_DETECT, "quantize bf16"): Method("openvino-bf16", 1, "openvino_bf16:bf16", "parent"),
+    (_DETECT, "quantize int8"): Method("nncf-detector-int8", 1, "detector_int8:int8", "parent"),
+    (_DETECT, "prune channels"): Method("torch-pruning-detector", 1, "detector_channels:channels", "parent"),
+    (_DETECT, "sparsify magnitude"): Method("magnitude-detector", 1, "detector_sparse:magnitude", "parent"),
 }
 
 
@@ -64,7 +71,7 @@ def find(task: str, recipe: Recipe, field: str = "recipe") -> Method:
         raise RecipeError(
             f"no method makes {wanted!r} for {task}",
             field=field,
-            mend=f"for this task: {', '.join(known)}" if known else f"tasks: {_TEXT}, {_IMAGE}, {_EMBED}",
+            mend=f"for this task: {', '.join(known)}" if known else f"tasks: {_TEXT}, {_IMAGE}, {_EMBED}, {_DETECT}",
         )
     return method
 
@@ -75,6 +82,8 @@ def _name(recipe: Recipe) -> str:
             return f"quantize {recipe.scheme}"
         case Prune():
             return f"prune {recipe.structure}"
+        case Sparsify():
+            return f"sparsify {recipe.algorithm}"
         case LoRA(architecture=str(architecture)):
             return f"lora {architecture}"
         case _:

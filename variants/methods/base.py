@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from variants.detector import Detector
 from variants.manifest import Format, Precision, Preprocess
 from variants.progress import Progress
 from variants.recipe import Recipe
@@ -36,3 +37,4 @@ class Made:
     labels: tuple[str, ...] | None = None
     preprocess: Preprocess | None = None
     served: tuple[str, ...] = ()
+    detector: Detector | None = None

@@ -22,7 +22,8 @@ def bf16(job: Job) -> Made:
         store_bf16(model)
         write_ir(model, job.out)
     note = "its parent's weights rounded to bfloat16"
-    return Made("bf16", "openvino", note, ("openvino",), parent.manifest.labels, parent.manifest.preprocess, IR)
+    manifest = parent.manifest
+    return Made("bf16", "openvino", note, ("openvino",), manifest.labels, manifest.preprocess, IR, manifest.detector)
 
 
 def store_bf16(model: "ov.Model") -> int:

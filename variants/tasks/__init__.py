@@ -6,18 +6,22 @@ from pathlib import Path
 from variants.errors import UnknownName
 from variants.progress import Progress
 from variants.tasks.base import Example, Split, Task
+from variants.tasks.coco96 import Coco96
 from variants.tasks.mnist import Mnist
 from variants.tasks.r8 import R8
 from variants.tasks.r8_triplets import R8Triplets
 from variants.tasks.rotten_tomatoes import RottenTomatoes
+from variants.tasks.scenes import Scenes
 
 __all__ = ["NAMES", "Example", "Split", "Task", "get"]
 
 _TASKS: dict[str, Callable[[Path | None, Progress | None], Task]] = {
+    "coco96": Coco96,
     "mnist": Mnist,
     "r8": R8,
     "r8_triplets": R8Triplets,
     "rotten_tomatoes": RottenTomatoes,
+    "scenes": Scenes,
 }
 NAMES = tuple(sorted(_TASKS))
 

@@ -23,8 +23,8 @@ SEED = 20261123
 
 @dataclass(frozen=True)
 class Example:
-    """`input` is a whole prompt (text), the bytes of a PNG (image), or three texts (triplet); `label` is one of the
-    task's labels."""
+    """`input` is a whole prompt (text), the bytes of a PNG (image; PNG or JPEG for boxes), or three texts (triplet);
+    `label` is one of the task's labels, or labelled boxes as `variants.boxes` writes them."""
 
     id: str
     input: str | bytes | tuple[str, str, str]
@@ -32,11 +32,11 @@ class Example:
 
 
 class Task(ABC):
-    """A task: `name`, `kind` ("text", "image" or "triplet"), `labels`, `sources`, `examples`. `metrics`: what its
-    outcomes come to, the one it is judged by first."""
+    """A task: `name`, `kind` ("text", "image", "triplet" or "boxes"), `labels`, `sources`, `examples`. `metrics`: what
+    its outcomes come to, the one it is judged by first."""
 
     name: ClassVar[str]
-    kind: ClassVar[Literal["text", "image", "triplet"]]
+    kind: ClassVar[Literal["text", "image", "triplet", "boxes"]]
     labels: ClassVar[tuple[str, ...]]
     sources: ClassVar[tuple[Source, ...]]
     metrics: ClassVar[tuple[Metric, ...]] = (ACCURACY,)

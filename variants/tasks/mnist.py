@@ -8,9 +8,14 @@ import gzip
 import io
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from variants.source import Source
 from variants.tasks.base import Example, Split, Task, shuffled
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
 
 _TEST, _CALIBRATION = 1_000, 300
 _SIDE = 28
@@ -41,6 +46,23 @@ class Mnist(Task):
         order = shuffled(examples)
         train = order[_TEST:]
         return {"test": order[:_TEST], "train": train, "calibration": train[:_CALIBRATION]}
+
+
+def grey_digits(file: Path) -> "dict[Split, list[tuple[npt.NDArray[np.uint8], str]]]":
+    """The digits themselves, uint8 [28, 28] each with its label, for what is composed of them: `test` is this task's,
+    and unlike here no digit is in both `train` and `calibration`."""
+    import numpy as np
+    from PIL import Image
+
+    splits = Mnist()._load([file])
+    calibration = {example.id for example in splits["calibration"]}
+    splits["train"] = [example for example in splits["train"] if example.id not in calibration]
+
+    def grey(example: Example) -> "npt.NDArray[np.uint8]":
+        assert isinstance(example.input, bytes)
+        return np.asarray(Image.open(io.BytesIO(example.input)))
+
+    return {split: [(grey(example), example.label) for example in examples] for split, examples in splits.items()}
 
 
 def _png(pixels: bytes) -> bytes:

@@ -49,7 +49,7 @@ def test_every_promised_key_is_there(folder: Path) -> None:
             assert found.keys() >= promised
             assert found["latency_s"].keys() >= {"p50", "p95", "p99"}
             for accuracy in found["accuracy"]:
-                assert accuracy.keys() == {"task", "value", "low", "high", "n"}
+                assert accuracy.keys() == {"task", "metric", "value", "low", "high", "n"}
                 assert accuracy["low"] < accuracy["value"] < accuracy["high"]
 
 

@@ -11,6 +11,7 @@ import pytest
 from serve.study import page, words
 from serve.study.record import FILE, Between, Failure, Measure, Study, read_study
 from tests.study import baseline, card, made_study, perplexity
+from variants.card import Ratio
 
 
 @pytest.fixture
@@ -73,7 +74,8 @@ def written(document: Any, pointer: str, how: str) -> str:
         document = document[int(part)] if isinstance(document, list) else document[part]
         unit = document.get("unit", unit) if isinstance(document, dict) else unit
     if isinstance(document, dict):
-        document = (Measure if "metric" in document else Between).model_validate(document)
+        kind = Measure if "metric" in document else Ratio if how == "ratio" else Between
+        document = kind.model_validate(document)
     return page.FORMATS[how](document, unit)
 
 

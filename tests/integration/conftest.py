@@ -1,0 +1,24 @@
+"""What several folders of integration tests share."""
+
+from typing import NamedTuple
+
+import pytest
+
+from tests.integration.detectors import build_small, share_sources, small_stack
+from variants.store import Artifact
+
+
+class Detectors(NamedTuple):
+    home: str
+    artifacts: dict[str, Artifact]
+
+
+@pytest.fixture(scope="session")
+def detectors(tmp_path_factory: pytest.TempPathFactory) -> Detectors:
+    """The small detector and its variants, and the home that they are in."""
+    folder, stack = tmp_path_factory.mktemp("detectors"), small_stack()
+    share_sources(folder, stack)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("UNDERSTUDY_HOME", str(folder))
+        artifacts = build_small(stack)
+    return Detectors(str(folder), artifacts)

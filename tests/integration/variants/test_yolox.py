@@ -1,0 +1,56 @@
+"""YOLOX-nano on 64 COCO photos: the baseline scores what its folder's description says, and int8 loses little.
+
+Photos and weights may not be copied into the project, so they are read where UNDERSTUDY_ZOO says. How much faster int8
+is stands in docs/decisions.md: speed is never asserted here.
+"""
+
+import numpy as np
+import pytest
+
+from serve.engines.openvino_detector import OpenVinoDetector
+from serve.making import build_stack
+from serve.stack import Stack, load
+from tests.processes import ROOT
+from tests.zoo import zoo
+from variants import tasks
+from variants.boxes import from_tensors, from_text
+from variants.evidence.average_precision import Matches
+from variants.home import home
+from variants.tasks import Example
+
+pytestmark = [pytest.mark.integration, pytest.mark.zoo]
+MAP50, MAP50_95 = 0.507, 0.345
+"""As measured with onnxruntime on the same photos, by the folder's description."""
+
+
+def measured(model: OpenVinoDetector, examples: list[Example]) -> tuple[float, float]:
+    """mAP50 and mAP50-95."""
+    found = []
+    for example in examples:
+        assert isinstance(example.input, bytes)
+        boxes = model.find(example.input)
+        found.append(
+            from_tensors([box[1:5] for box in boxes], [box.score for box in boxes], [box.label for box in boxes])
+        )
+    matches = Matches(found, [from_text(example.label) for example in examples])
+    once = np.ones(len(examples), np.int64)
+    return matches.statistic("mAP50")(once), matches.statistic("mAP50-95")(once)
+
+
+def test_the_baseline_scores_what_was_published_and_int8_loses_little() -> None:
+    weights = zoo("detection/yolox_nano.onnx")
+    document = load(ROOT / "deploy" / "stacks" / "yolox.yaml").model_dump(mode="json", by_alias=True)
+    document["models"]["yolox"]["source"]["uri"] = str(weights)
+    examples = tasks.get("coco96", home()).examples("test")
+    assert len(examples) == 64
+    assert sum(len(from_text(example.label)) for example in examples) == 437
+    found = {}
+    for (_, variant), artifact in build_stack(Stack.model_validate(document)).items():
+        model = OpenVinoDetector(str(artifact.model_path / "model.xml"), artifact.manifest, 1)
+        if variant == "baseline":
+            assert model.executes == "f32"
+        found[variant] = measured(model, examples)
+    print(found)
+    assert found["baseline"] == pytest.approx((MAP50, MAP50_95), abs=0.01)
+    assert found["int8"][0] > found["baseline"][0] - 0.02
+    assert found["int8"][1] > found["baseline"][1] - 0.02

@@ -1,0 +1,159 @@
+"""COCO's mean average precision of detections, with an interval over images.
+
+Boxes are matched by pycocotools' COCOeval (Lin et al. 2014, arXiv 1405.0312: overlaps from 0.5 to 0.95, all areas, 100
+boxes an image). What COCOeval then does for one figure, sorting and summing up, takes loops that a thousand resamples
+cannot afford; here it is the same sums over arrays, weighted by how often an image was drawn. With every image once the
+result is COCOeval's own, which a test holds. Names of labels are compared, so no list of them is needed.
+"""
+
+import contextlib
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from variants.boxes import Box
+from variants.errors import MissingDependency
+from variants.evidence import bootstrap
+from variants.evidence.intervals import Interval
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    Array = npt.NDArray[Any]
+
+MOST = 100
+METRICS = ("mAP50", "mAP50-95")
+_RECALLS = 101
+
+
+@dataclass(frozen=True)
+class _Label:
+    """The matched boxes of one label, surest first. `image` int64 [d]; `right`, `counts` bool [10, d]: matched at each
+    overlap, and not left aside; `wanted` int64 [n]: how many boxes each image has."""
+
+    image: "Array"
+    right: "Array"
+    counts: "Array"
+    wanted: "Array"
+
+
+class Matches:
+    """Detections of `n` images, matched once. `found[i]` and `wanted[i]` are image i's; ValueError unless as many."""
+
+    def __init__(self, found: Sequence[Sequence[Box]], wanted: Sequence[Sequence[Box]]) -> None:
+        if len(found) != len(wanted) or not wanted:
+            raise ValueError(f"answers to {len(found)} images, labels of {len(wanted)}: need as many, and at least one")
+        if not any(wanted):
+            raise ValueError("no image has a box: there is nothing to find")
+        self.n = len(wanted)
+        self._labels = _matched(coco_eval(found, wanted))
+
+    def statistic(self, metric: str) -> bootstrap.Statistic:
+        """mAP50 or mAP50-95 as a function of how often each image is drawn. ValueError for another metric."""
+        if metric not in METRICS:
+            raise ValueError(f"no metric {metric!r}: {' or '.join(METRICS)}")
+        return partial(self._mean, overlaps=1 if metric == "mAP50" else 10)
+
+    def interval(self, metric: str, *, seed: int = 0, resamples: int = bootstrap.RESAMPLES) -> Interval:
+        """The metric with its 95 % bootstrap interval over images."""
+        return bootstrap.interval(self.statistic(metric), self.n, seed=seed, resamples=resamples)
+
+    def _mean(self, counts: "npt.NDArray[np.int64]", overlaps: int) -> float:
+        """The mean over labels that the drawn images have, and over overlaps; 0 where they have none."""
+        found = [_average_precision(label, counts, overlaps) for label in self._labels if counts @ label.wanted]
+        return sum(found) / len(found) if found else 0.0
+
+
+def paired_difference(
+    first: Matches, second: Matches, metric: str, *, seed: int = 0, resamples: int = bootstrap.RESAMPLES
+) -> Interval:
+    """How much larger the metric is for `first`, both of the same images in one order; 95 %. ValueError where their
+    numbers differ."""
+    if first.n != second.n:
+        raise ValueError(f"{first.n} and {second.n} images: need the same")
+    one, other = first.statistic(metric), second.statistic(metric)
+    return bootstrap.paired_difference(one, other, first.n, seed=seed, resamples=resamples)
+
+
+def coco_eval(found: Sequence[Sequence[Box]], wanted: Sequence[Sequence[Box]]) -> Any:
+    """A COCOeval that has matched the boxes; all areas, `MOST` boxes an image. MissingDependency without
+    pycocotools."""
+    try:
+        from pycocotools.coco import COCO
+        from pycocotools.cocoeval import COCOeval
+    except ImportError as error:
+        raise MissingDependency("pycocotools is not installed", mend="pip install pycocotools") from error
+    names = sorted({box.label for boxes in (*found, *wanted) for box in boxes})
+    numbers = {name: number for number, name in enumerate(names, start=1)}
+    with contextlib.redirect_stdout(io.StringIO()):
+        truth, answers = COCO(), COCO()
+        for dataset, images in ((truth, wanted), (answers, found)):
+            dataset.dataset = {
+                "images": [{"id": image} for image in range(1, len(images) + 1)],
+                "categories": [{"id": number, "name": name} for name, number in numbers.items()],
+                "annotations": _annotations(images, numbers),
+            }
+            dataset.createIndex()
+        evaluation = COCOeval(truth, answers, "bbox")
+        evaluation.params.areaRng, evaluation.params.areaRngLbl = [[0, 1e10]], ["all"]
+        evaluation.params.maxDets = [MOST]
+        evaluation.evaluate()
+    return evaluation
+
+
+def _annotations(images: Sequence[Sequence[Box]], numbers: dict[str, int]) -> list[dict[str, Any]]:
+    annotations: list[dict[str, Any]] = []
+    for image, boxes in enumerate(images, start=1):
+        for box in boxes:
+            width, height = box.right - box.left, box.bottom - box.top
+            annotation = {
+                "id": len(annotations) + 1, "image_id": image, "category_id": numbers[box.label], "iscrowd": 0,
+                "bbox": [box.left, box.top, width, height], "area": width * height, "score": box.score,
+            }  # fmt: skip
+            annotations.append(annotation)
+    return annotations
+
+
+def _matched(evaluation: Any) -> list[_Label]:
+    """What COCOeval matched, label by label; labels that no image has are left out, as COCO leaves them."""
+    import numpy as np
+
+    n = len(evaluation.params.imgIds)
+    labels = []
+    for at in range(len(evaluation.params.catIds)):
+        images = evaluation.evalImgs[at * n : (at + 1) * n]
+        wanted = np.array([0 if one is None else int((one["gtIgnore"] == 0).sum()) for one in images])
+        if not wanted.any():
+            continue
+        here = [(image, one) for image, one in enumerate(images) if one is not None]
+        scores = np.concatenate([one["dtScores"] for _, one in here])
+        order = np.argsort(-scores, kind="mergesort")
+        labels.append(
+            _Label(
+                np.concatenate([np.full(len(one["dtScores"]), image) for image, one in here])[order].astype(np.int64),
+                np.concatenate([one["dtMatches"] != 0 for _, one in here], axis=1)[:, order],
+                np.concatenate([one["dtIgnore"] == 0 for _, one in here], axis=1)[:, order],
+                wanted,
+            )
+        )
+    return labels
+
+
+def _average_precision(label: _Label, drawn: "npt.NDArray[np.int64]", overlaps: int) -> float:
+    """COCOeval's `accumulate` for one label: the precision envelope at 101 recalls, averaged, then over overlaps."""
+    import numpy as np
+
+    weight = drawn[label.image] * label.counts[:overlaps]
+    right = np.cumsum(weight * label.right[:overlaps], axis=1)
+    all_found = np.cumsum(weight, axis=1)
+    precision = right / (all_found + np.spacing(1))
+    envelope = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
+    recall = right / (drawn @ label.wanted)
+    total = 0.0
+    for mine, reached in zip(envelope, recall, strict=True):
+        places = np.searchsorted(reached, np.linspace(0, 1, _RECALLS), side="left")
+        total += mine[places[places < len(mine)]].sum() / _RECALLS
+    return float(total / len(envelope))

@@ -1,0 +1,42 @@
+"""How good a detector's answers are, and how much two detectors differ on the same images: figures with intervals.
+
+Answers and labels are `variants.boxes`' text. `mAP50` is what a detector is judged by, `mAP50-95` asks for tighter
+boxes, and `F1` is the mean of what each labelled request counts for while it is served.
+"""
+
+from collections.abc import Sequence
+
+from variants.boxes import from_text, outcome
+from variants.evidence import average_precision, bootstrap
+from variants.evidence.intervals import Interval
+
+METRICS = (*average_precision.METRICS, "F1")
+
+
+def measure(
+    metric: str, answers: Sequence[str], labels: Sequence[str], *, resamples: int = bootstrap.RESAMPLES
+) -> Interval:
+    """The metric over all images with its 95 % bootstrap interval; position i of both is the same image. ValueError
+    for another metric, for no images, or for text that is no list of boxes."""
+    return bootstrap.interval(_statistic(metric, answers, labels), len(labels), resamples=resamples)
+
+
+def difference(
+    metric: str,
+    ours: Sequence[str],
+    theirs: Sequence[str],
+    labels: Sequence[str],
+    *,
+    resamples: int = bootstrap.RESAMPLES,
+) -> Interval:
+    """How much larger the metric is for `ours`, with the 95 % interval of the paired difference. ValueError as
+    `measure`."""
+    first, second = _statistic(metric, ours, labels), _statistic(metric, theirs, labels)
+    return bootstrap.paired_difference(first, second, len(labels), resamples=resamples)
+
+
+def _statistic(metric: str, answers: Sequence[str], labels: Sequence[str]) -> bootstrap.Statistic:
+    if metric == "F1":
+        return bootstrap.mean([outcome(answer, label) for answer, label in zip(answers, labels, strict=True)])
+    found, wanted = [from_text(answer) for answer in answers], [from_text(label) for label in labels]
+    return average_precision.Matches(found, wanted).statistic(metric)
