@@ -3,11 +3,14 @@
 A recipe says what is wanted, never how it is computed: `variants.methods` finds the function for it, and refuses a
 recipe that no method carries out yet before any work begins. What is said here must stand on its own: a combination
 of fields that means nothing is refused when the recipe is read.
+
+Several steps are several variants, each with the one before as its parent, so that each is an artifact with a card of
+its own: there is no recipe for a chain.
 """
 
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, TypeAdapter, ValidationError, model_validator
+from pydantic import Field, TypeAdapter, ValidationError, field_validator, model_validator
 
 from variants.errors import RecipeError
 from variants.typed import Document
@@ -53,13 +56,15 @@ class Train(_Recipe):
 
 
 class Quantize(_Recipe):
-    """Fewer bits a number. `w8a8`, `w4a16`: integer weights (and activations) for text, served by vLLM; `nf4`: 4-bit
-    normal floats by bitsandbytes; `int8`: static 8-bit weights and activations of an image model or a text
-    encoder; `bf16`: an image model stored and executed in bfloat16."""
+    """Fewer bits a number. `w8a8`, `w4a16`: integer weights (and activations) for text, served by vLLM; `w8a8` rounds
+    activations by the range of each token as it comes, which is what dynamic-range int8 is; `w8a8-fp8`: the same in
+    8-bit floats, on a GPU; `nf4`: 4-bit normal floats and `llm-int8`: 8 bits with outliers apart, by bitsandbytes;
+    `int8`: static 8-bit weights and activations of an image model or a text encoder; `bf16`: an image model stored and
+    executed in bfloat16; `fp16`: stored and executed in float16."""
 
     kind: Literal["quantize"] = "quantize"
-    scheme: Literal["w8a8", "w4a16", "nf4", "int8", "bf16"]
-    algorithm: Literal["rtn", "gptq"] = "rtn"
+    scheme: Literal["w8a8", "w4a16", "nf4", "int8", "bf16", "fp16", "llm-int8", "w8a8-fp8"]
+    algorithm: Literal["rtn", "gptq", "awq"] = "rtn"
     smoothing: Annotated[float, Field(gt=0, lt=1, description="SmoothQuant's share moved to the weights")] | None = None
     group_size: Positive | None = None
     calibration: Calibration | None = None
@@ -70,10 +75,12 @@ class Quantize(_Recipe):
             raise ValueError("group_size: given exactly when the scheme is w4a16")
         if self.scheme not in ("w8a8", "w4a16") and (self.algorithm != "rtn" or self.smoothing is not None):
             raise ValueError(f"algorithm and smoothing: not for scheme {self.scheme}")
-        learns = self.algorithm == "gptq" or self.smoothing is not None or self.scheme == "int8"
+        if self.algorithm == "awq" and (self.scheme != "w4a16" or self.smoothing is not None):
+            raise ValueError("algorithm: awq is for scheme w4a16, and smooths by itself")
+        learns = self.algorithm != "rtn" or self.smoothing is not None or self.scheme == "int8"
         if learns != (self.calibration is not None):
             need = "needs" if learns else "does not use"
-            raise ValueError(f"calibration: this recipe {need} it (gptq, smoothing and int8 look at examples)")
+            raise ValueError(f"calibration: this recipe {need} it (gptq, awq, smoothing and int8 look at examples)")
         return self
 
 
@@ -104,6 +111,12 @@ _OF_STRUCTURE = {
 _MAY_BE_LEFT_OUT = ("drop_layers", "width", "distillation")
 
 
+_NO_2_4 = (
+    "2:4 is not offered: nothing here runs it. vLLM loads no 2:4 checkpoint any more, OpenVINO and torch have no kernel "
+    "for it on a CPU; dense shapes that are smaller (channels, layers) run faster everywhere"
+)
+
+
 class Prune(_Recipe):
     """Remove structure, and leave a smaller dense model: zeros alone make nothing faster here. `channels`: the
     weakest `sparsity` of each convolution's output channels, then `recovery`. `layers`: whole layers of a text model,
@@ -118,6 +131,13 @@ class Prune(_Recipe):
     calibration: Calibration | None = None
     distillation: Distillation | None = None
 
+    @field_validator("structure", mode="before")
+    @classmethod
+    def _nothing_runs_2_4(cls, value: object) -> object:
+        if value == "2:4":
+            raise ValueError(_NO_2_4)
+        return value
+
     @model_validator(mode="after")
     def _fields_fit_structure(self) -> Self:
         wanted = _OF_STRUCTURE[self.structure]
@@ -129,6 +149,24 @@ class Prune(_Recipe):
                 raise ValueError(f"{field}: needed for structure {self.structure}")
         if self.structure == "layers" and not (self.drop_layers or self.width):
             raise ValueError("drop_layers, width: structure layers needs at least one of them")
+        return self
+
+
+class Sparsify(_Recipe):
+    """Zeros without structure: of each layer's weights the `sparsity` that matters least, and the shapes stay. No engine
+    here runs it faster or stores it smaller. `magnitude`: the smallest weights; `wanda`, `sparsegpt`: those that the
+    outputs on calibration examples miss least."""
+
+    kind: Literal["sparsify"] = "sparsify"
+    algorithm: Literal["magnitude", "wanda", "sparsegpt"]
+    sparsity: Annotated[float, Field(gt=0, lt=1, description="share of each layer's weights that become zero")]
+    calibration: Calibration | None = None
+
+    @model_validator(mode="after")
+    def _examples_fit_algorithm(self) -> Self:
+        if (self.algorithm != "magnitude") != (self.calibration is not None):
+            need = "does not use" if self.algorithm == "magnitude" else "needs"
+            raise ValueError(f"calibration: algorithm {self.algorithm} {need} it")
         return self
 
 
@@ -153,17 +191,14 @@ class LoRA(_Recipe):
         return self
 
 
-Step = Annotated[Baseline | Train | Quantize | Prune | LoRA, Field(discriminator="kind")]
+class Merge(_Recipe):
+    """An adapter, the parent, added to the weights that it was trained on: a dense model that serves without an
+    adapter's cost, and that further recipes can start from."""
+
+    kind: Literal["merge"] = "merge"
 
 
-class Chain(_Recipe):
-    """Several recipes, one after the other, kept as one artifact: prune, then train again, then quantize."""
-
-    kind: Literal["chain"] = "chain"
-    steps: Annotated[tuple[Step, ...], Field(min_length=2)]
-
-
-Recipe = Annotated[Baseline | Train | Quantize | Prune | LoRA | Chain, Field(discriminator="kind")]
+Recipe = Annotated[Baseline | Train | Quantize | Prune | Sparsify | LoRA | Merge, Field(discriminator="kind")]
 
 _ADAPTER: TypeAdapter[Recipe] = TypeAdapter(Recipe)
 

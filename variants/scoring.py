@@ -24,13 +24,24 @@ def label_matches(answer: str, label: str) -> bool:
 
 
 def is_correct(kind: str, answer: str, label: str) -> bool:
-    """The scorer of a task's kind: "text" (label by likelihood), "image" (top label) or "triplet" (which of two texts
-    is nearer to the first). ValueError for another kind."""
+    """The scorer of a task's kind: "text" (label by likelihood), "image" (top label), "triplet" (which of two texts
+    is nearer to the first) or "choice" (the likeliest ending). ValueError for another kind."""
     if kind == "text":
         return text_matches(answer, label)
-    if kind in ("image", "triplet"):
+    if kind in ("image", "triplet", "choice"):
         return label_matches(answer, label)
     raise ValueError(f"no scorer for tasks of kind {kind!r}: text, image or triplet")
+
+
+def surprise_of(nats: float, tokens: int) -> str:
+    """An answer to a passage: how surprising it was in all, in nats, and over how many tokens."""
+    return f"{nats:.4f} {tokens}"
+
+
+def surprise(answer: str) -> tuple[float, int]:
+    """`surprise_of`'s numbers back. ValueError for anything else."""
+    nats, tokens = answer.split()
+    return float(nats), int(tokens)
 
 
 def top_label(scores: Sequence[float], labels: Sequence[str]) -> str:

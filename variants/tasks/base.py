@@ -22,19 +22,19 @@ SEED = 20261123
 
 @dataclass(frozen=True)
 class Example:
-    """`input` is a whole prompt (text), the bytes of a PNG (image), or three texts (triplet); `label` is one of the
-    task's labels."""
+    """`input` is a whole prompt (text), the bytes of a PNG (image), three texts (triplet), a context and its possible
+    endings (choice), or plain text (passage); `label` is one of the task's labels, "" for a passage."""
 
     id: str
-    input: str | bytes | tuple[str, str, str]
+    input: str | bytes | tuple[str, ...]
     label: str
 
 
 class Task(ABC):
-    """A task: `name`, `kind` ("text", "image" or "triplet"), `labels`, `sources`, `examples`."""
+    """A task: `name`, `kind` ("text", "image", "triplet", "choice" or "passage"), `labels`, `sources`, `examples`."""
 
     name: ClassVar[str]
-    kind: ClassVar[Literal["text", "image", "triplet"]]
+    kind: ClassVar[Literal["text", "image", "triplet", "choice", "passage"]]
     labels: ClassVar[tuple[str, ...]]
     sources: ClassVar[tuple[Source, ...]]
 

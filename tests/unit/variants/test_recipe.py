@@ -1,11 +1,15 @@
 import pytest
 
+from serve.stack import load
+from tests.processes import ROOT
 from variants.errors import RecipeError
-from variants.recipe import Baseline, Chain, Quantize, parse_recipe
+from variants.recipe import Baseline, Merge, Sparsify, parse_recipe
 
 LAYERS = {"kind": "prune", "structure": "layers", "drop_layers": 2, "calibration": {"task": "r8", "examples": 8}}
 DISTIL = {"tasks": ["r8"], "steps": 2}
 W8A8 = {"kind": "quantize", "scheme": "w8a8"}
+SPARSE = {"kind": "sparsify", "algorithm": "magnitude", "sparsity": 0.5}
+W4A16 = {"kind": "quantize", "scheme": "w4a16", "group_size": 64}
 RECOVERY = {"task": "mnist", "examples": 4000, "epochs": 2}
 CHANNELS = {"kind": "prune", "structure": "channels", "sparsity": 0.5, "recovery": RECOVERY}
 LORA = {"kind": "lora", "task": "mnist", "rank": 8, "alpha": 16, "steps": 10}
@@ -13,9 +17,8 @@ LORA = {"kind": "lora", "task": "mnist", "rank": 8, "alpha": 16, "steps": 10}
 
 def test_a_recipe_is_what_its_kind_says() -> None:
     assert parse_recipe({"kind": "baseline", "dtype": "bfloat16"}) == Baseline(dtype="bfloat16")
-    chain = parse_recipe({"kind": "chain", "steps": [CHANNELS, W8A8]})
-    assert isinstance(chain, Chain)
-    assert isinstance(chain.steps[1], Quantize)
+    assert parse_recipe(SPARSE) == Sparsify(algorithm="magnitude", sparsity=0.5)
+    assert parse_recipe({"kind": "merge"}) == Merge()
 
 
 @pytest.mark.parametrize(
@@ -30,7 +33,8 @@ def test_a_recipe_is_what_its_kind_says() -> None:
         ({**CHANNELS, "sparsity": None}, "recipe", "sparsity: needed for structure channels"),
         ({**CHANNELS, "recovery": None}, "recipe", "recovery: needed for structure channels"),
         ({**CHANNELS, "recovery": {**RECOVERY, "epochs": 0}}, "recipe.recovery.epochs", "greater than 0"),
-        ({**CHANNELS, "structure": "2:4"}, "recipe.structure", "channels"),
+        ({**CHANNELS, "structure": "2:4"}, "recipe.structure", r"nothing here runs it.*channels, layers"),
+        ({**CHANNELS, "structure": "4:8"}, "recipe.structure", "channels"),
         ({**CHANNELS, "drop_layers": 2}, "recipe", "drop_layers: not for structure channels"),
         ({**LAYERS, "sparsity": 0.5}, "recipe", "sparsity: not for structure layers"),
         ({**LAYERS, "drop_layers": 0}, "recipe.drop_layers", "greater than 0"),
@@ -48,7 +52,15 @@ def test_a_recipe_is_what_its_kind_says() -> None:
         ({**LORA, "image_size": 64}, "recipe", "both for an image classifier"),
         ({**LORA, "architecture": "efficientnet-lite0"}, "recipe", "both for an image classifier"),
         ({**LORA, "architecture": "resnet-50", "image_size": 64}, "recipe.architecture", "efficientnet-lite0"),
-        ({"kind": "chain", "steps": [W8A8]}, "recipe.steps", "at least 2"),
+        ({"kind": "chain", "steps": [W8A8, W8A8]}, "recipe", "chain"),
+        ({**SPARSE, "sparsity": 1}, "recipe.sparsity", "less than 1"),
+        ({**SPARSE, "sparsity": 0}, "recipe.sparsity", "greater than 0"),
+        ({**SPARSE, "algorithm": "wanda"}, "recipe", "calibration: algorithm wanda needs it"),
+        ({**SPARSE, "calibration": {"task": "r8", "examples": 8}}, "recipe", "magnitude does not use it"),
+        ({**W8A8, "algorithm": "awq", "calibration": {"task": "r8", "examples": 8}}, "recipe", "awq is for scheme w4a16"),
+        ({**W4A16, "algorithm": "awq"}, "recipe", "calibration: this recipe needs it"),
+        ({"kind": "quantize", "scheme": "llm-int8", "algorithm": "gptq"}, "recipe", "not for scheme llm-int8"),
+        ({"kind": "quantize", "scheme": "fp16", "smoothing": 0.5}, "recipe", "not for scheme fp16"),
     ],
 )
 def test_what_means_nothing_is_refused_by_field(data: dict[str, object], field: str, says: str) -> None:
@@ -71,3 +83,13 @@ def test_the_digest_stays_what_it_was() -> None:
     assert parse_recipe({"kind": "baseline", "dtype": "bfloat16"}).digest() == (
         "2e7cb500e32604b241397f0cd41262d49081d6046d83488d60542928881b8669"
     )
+
+
+def test_what_the_demos_artifacts_are_keyed_by_stays_too() -> None:
+    stack = load(ROOT / "deploy" / "stacks" / "demo.yaml")
+    found = {
+        f"{model}@{name}": variant.recipe.digest()[:16]
+        for model, served in stack.models.items()
+        for name, variant in served.variants.items()
+    }
+    assert found == DEMO
