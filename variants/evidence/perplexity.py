@@ -10,8 +10,6 @@ tokenizer compare: a perplexity is per token.
 from collections.abc import Sequence
 from math import exp, sqrt
 
-from scipy.stats import t
-
 from variants.evidence.intervals import Interval
 
 
@@ -43,5 +41,7 @@ def _linearised(nats: Sequence[float], tokens: Sequence[int]) -> tuple[float, li
 
 
 def _reach(terms: Sequence[float], confidence: float) -> float:
+    from scipy.special import stdtrit  # here, for a server needs no Student's t
+
     n = len(terms)
-    return float(t.ppf(0.5 + confidence / 2, n - 1)) * sqrt(n / (n - 1) * sum(term * term for term in terms))
+    return float(stdtrit(n - 1, 0.5 + confidence / 2)) * sqrt(n / (n - 1) * sum(term * term for term in terms))
