@@ -18,6 +18,7 @@ from variants.typed import Document
 Positive = Annotated[int, Field(gt=0)]
 Rate = Annotated[float, Field(gt=0, lt=1)]
 ImageSize = Annotated[int, Field(ge=32, le=1024, multiple_of=16, description="pixels, height and width")]
+LayerName = Annotated[str, Field(pattern=r"^[a-z0-9_]+$", description="a layer's last name, like down_proj")]
 TaskName = Annotated[str, Field(pattern=r"^[a-z0-9_]+$", description="a name in variants.tasks")]
 
 
@@ -68,11 +69,18 @@ class Quantize(_Recipe):
     smoothing: Annotated[float, Field(gt=0, lt=1, description="SmoothQuant's share moved to the weights")] | None = None
     group_size: Positive | None = None
     calibration: Calibration | None = None
+    # Left out of the JSON where it is not given: recipes without it keep the digests that they had before there was one.
+    int8_layers: Annotated[
+        tuple[LayerName, ...] | None,
+        Field(min_length=1, exclude_if=lambda names: names is None, description="last names, kept in int8 instead"),
+    ] = None
 
     @model_validator(mode="after")
     def _fields_fit_scheme(self) -> Self:
         if (self.group_size is not None) != (self.scheme == "w4a16"):
             raise ValueError("group_size: given exactly when the scheme is w4a16")
+        if self.int8_layers is not None and self.scheme != "w4a16":
+            raise ValueError(f"int8_layers: not for scheme {self.scheme}")
         if self.scheme not in ("w8a8", "w4a16") and (self.algorithm != "rtn" or self.smoothing is not None):
             raise ValueError(f"algorithm and smoothing: not for scheme {self.scheme}")
         if self.algorithm == "awq" and (self.scheme != "w4a16" or self.smoothing is not None):

@@ -43,8 +43,9 @@ def w4a16(job: Job) -> Made:
     parent = trainable_parent_of(job)
     _check_groups(job.recipe.group_size, parent)
     _quantize(job, parent)
+    wide = ", ".join(["the head", *(job.recipe.int8_layers or ())])
     note = (
-        f"int4 weights in symmetric groups of {job.recipe.group_size}, the head in int8, from its parent; "
+        f"int4 weights in symmetric groups of {job.recipe.group_size}, {wide} in int8, from its parent; "
         f"{job.recipe.algorithm}"
     )
     return Made("int4", "huggingface", note, (*PACKAGES, "llmcompressor", "compressed-tensors"))
@@ -123,11 +124,12 @@ def _modifiers(recipe: Quantize) -> list[Any]:
 
 
 def _int4_groups(recipe: Quantize) -> dict[str, Any]:
-    """int4 for linear layers, int8 for the head."""
+    """int4 for linear layers, int8 for the head and for what the recipe says besides."""
     from compressed_tensors.quantization import QuantizationArgs, QuantizationScheme, preset_name_to_scheme
 
+    wide = [rf"re:.*\.{name}$" for name in recipe.int8_layers or ()]
     weights = QuantizationArgs(num_bits=4, type="int", symmetric=True, strategy="group", group_size=recipe.group_size)
     return {
         "group_0": QuantizationScheme(targets=["Linear"], weights=weights),
-        "group_1": preset_name_to_scheme("W8A8", [_HEAD]),
+        "group_1": preset_name_to_scheme("W8A8", [_HEAD, *wide]),
     }

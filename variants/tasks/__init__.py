@@ -10,6 +10,8 @@ from variants.tasks.mnist import Mnist
 from variants.tasks.r8 import R8
 from variants.tasks.r8_triplets import R8Triplets
 from variants.tasks.rotten_tomatoes import RottenTomatoes
+from variants.tasks.tale_endings import TaleEndings
+from variants.tasks.tales import Tales
 
 __all__ = ["NAMES", "Example", "Split", "Task", "get"]
 
@@ -18,6 +20,8 @@ _TASKS: dict[str, Callable[[Path | None, Progress | None], Task]] = {
     "r8": R8,
     "r8_triplets": R8Triplets,
     "rotten_tomatoes": RottenTomatoes,
+    "tale_endings": TaleEndings,
+    "tales": Tales,
 }
 NAMES = tuple(sorted(_TASKS))
 

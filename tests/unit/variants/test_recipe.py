@@ -58,6 +58,9 @@ def test_a_recipe_is_what_its_kind_says() -> None:
         ({**SPARSE, "algorithm": "wanda"}, "recipe", "calibration: algorithm wanda needs it"),
         ({**SPARSE, "calibration": {"task": "r8", "examples": 8}}, "recipe", "magnitude does not use it"),
         ({**W8A8, "algorithm": "awq", "calibration": {"task": "r8", "examples": 8}}, "recipe", "awq is for scheme w4a16"),
+        ({**W8A8, "int8_layers": ["down_proj"]}, "recipe", "int8_layers: not for scheme w8a8"),
+        ({**W4A16, "int8_layers": []}, "recipe.int8_layers", "at least 1"),
+        ({**W4A16, "int8_layers": [".*"]}, "recipe.int8_layers.0", "pattern"),
         ({**W4A16, "algorithm": "awq"}, "recipe", "calibration: this recipe needs it"),
         ({"kind": "quantize", "scheme": "llm-int8", "algorithm": "gptq"}, "recipe", "not for scheme llm-int8"),
         ({"kind": "quantize", "scheme": "fp16", "smoothing": 0.5}, "recipe", "not for scheme fp16"),
@@ -83,6 +86,13 @@ def test_the_digest_stays_what_it_was() -> None:
     assert parse_recipe({"kind": "baseline", "dtype": "bfloat16"}).digest() == (
         "2e7cb500e32604b241397f0cd41262d49081d6046d83488d60542928881b8669"
     )
+
+
+def test_a_field_that_came_later_changes_no_recipe_that_does_not_have_it() -> None:
+    plain, wide = parse_recipe(W4A16), parse_recipe({**W4A16, "int8_layers": ["down_proj"]})
+    assert "int8_layers" not in plain.model_dump()
+    assert plain.digest() != wide.digest()
+    assert parse_recipe(wide.model_dump(mode="json")) == wide
 
 
 def test_what_the_demos_artifacts_are_keyed_by_stays_too() -> None:
