@@ -66,7 +66,11 @@ def linear_layers(model: "PreTrainedModel") -> "dict[str, Linear]":
 
 
 def _written(
-    job: Job, recipe: Sparsify, model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase", packages: tuple[str, ...]
+    job: Job,
+    recipe: Sparsify,
+    model: "PreTrainedModel",
+    tokenizer: "PreTrainedTokenizerBase",
+    packages: tuple[str, ...],
 ) -> Made:
     """Checks each layer's zeros, and that it generates, before anything is written. IntegrityError."""
     layers = linear_layers(model)

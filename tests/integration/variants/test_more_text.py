@@ -110,7 +110,9 @@ def test_llm_int8_is_a_byte_a_weight_with_a_scale_a_row(built: dict[str, Artifac
     error = (found[UP].float() * scale[:, None] / 127 - parent[UP].float()).abs()
     assert (error <= scale[:, None] / 127 * 0.51).all()
     assert found["lm_head.weight"].dtype == torch.bfloat16
-    assert torch.nn.functional.cosine_similarity(logits(built["bnb-int8"]), logits(built["baseline"]), dim=-1).min() > 0.99
+    assert (
+        torch.nn.functional.cosine_similarity(logits(built["bnb-int8"]), logits(built["baseline"]), dim=-1).min() > 0.99
+    )
 
 
 def test_fp16_is_the_parents_numbers_in_float16(built: dict[str, Artifact]) -> None:

@@ -57,7 +57,11 @@ def test_a_recipe_is_what_its_kind_says() -> None:
         ({**SPARSE, "sparsity": 0}, "recipe.sparsity", "greater than 0"),
         ({**SPARSE, "algorithm": "wanda"}, "recipe", "calibration: algorithm wanda needs it"),
         ({**SPARSE, "calibration": {"task": "r8", "examples": 8}}, "recipe", "magnitude does not use it"),
-        ({**W8A8, "algorithm": "awq", "calibration": {"task": "r8", "examples": 8}}, "recipe", "awq is for scheme w4a16"),
+        (
+            {**W8A8, "algorithm": "awq", "calibration": {"task": "r8", "examples": 8}},
+            "recipe",
+            "awq is for scheme w4a16",
+        ),
         ({**W8A8, "int8_layers": ["down_proj"]}, "recipe", "int8_layers: not for scheme w8a8"),
         ({**W4A16, "int8_layers": []}, "recipe.int8_layers", "at least 1"),
         ({**W4A16, "int8_layers": [".*"]}, "recipe.int8_layers.0", "pattern"),
