@@ -14,6 +14,7 @@ import numpy as np
 from serve.engines.adapters import load_adapter
 from serve.engines.launch import launch
 from serve.engines.process import EngineProcess
+from serve.judged import Seat, parents_first, reference_of
 from serve.live import LiveVariant, live_variant
 from serve.making import build_stack
 from serve.open_inference import HEADER_LENGTH, Tensor, bytes_tensor, encode_request
@@ -26,7 +27,6 @@ from variants.catalog import Catalog
 from variants.errors import InputError, UnknownName
 from variants.evaluate import Predict, accuracy, evaluate
 from variants.home import home
-from variants.kinds import kind_of
 from variants.machine import describe, versions
 from variants.manifest import Manifest
 from variants.outcomes import Outcome, Outcomes
@@ -35,8 +35,6 @@ from variants.progress import Progress, for_stream
 from variants.store import Artifact
 from variants.tasks import Example, Task
 
-Seat = tuple[str, str]
-"""A model and one of its variants."""
 Artifacts = Mapping[Seat, Artifact]
 Examples = Mapping[str, Sequence[Example]]
 """By task, what is asked; speed is measured on the first task."""
@@ -107,29 +105,6 @@ def outcomes_of(digest: str | None, examples: Examples) -> dict[str, list[Outcom
     }
     known = {task: outcomes for task, outcomes in found.items() if outcomes is not None}
     return known if len(known) == len(found) else None
-
-
-def reference_of(stack: Stack, seat: Seat) -> Seat | None:
-    """What a variant is judged against: its parent, or the model's baseline where it was made from the source by
-    something else. None for a baseline."""
-    variants = stack.models[seat[0]].variants
-    if parent := variants[seat[1]].parent:
-        return seat[0], parent
-    if kind_of(variants[seat[1]].recipe) == "baseline":
-        return None
-    baseline = next((name for name, each in variants.items() if kind_of(each.recipe) == "baseline"), None)
-    return (seat[0], baseline) if baseline else None
-
-
-def parents_first(stack: Stack, seats: Sequence[Seat]) -> list[Seat]:
-    """The same seats, each after what it is judged against, otherwise in their order."""
-    ordered: dict[Seat, None] = {}
-    for seat in seats:
-        line = [seat]
-        while (before := reference_of(stack, line[-1])) is not None and before not in line:
-            line.append(before)
-        ordered |= dict.fromkeys(each for each in reversed(line) if each in seats)
-    return list(ordered)
 
 
 def newest_that_will_do(cards: Sequence[Card], wanted: Mapping[str, int], parent: str | None = None) -> Card | None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from serve.evaluation import Seat, reference_of
+from serve.judged import Seat, reference_of
 from serve.stack import Stack
 from serve.study.matrix import family_of, recipes_of
 from serve.study.record import Other, StudyCard, between, measure_of

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
-from serve.evaluation import Seat
+from serve.judged import Seat
 from serve.stack import Stack, parse
 from variants.build import VariantPlan, build
 from variants.catalog import Catalog
@@ -50,7 +50,7 @@ def make(stack: Stack, line: Sequence[Seat]) -> dict[Seat, Artifact]:
     `variants.build` has them, EngineError where the child is killed."""
     with suppress(NotMade):
         return stored(stack, line)
-    _make_in_child(stack, line)
+    make_in_child(stack, line)
     return stored(stack, line)
 
 
@@ -63,7 +63,7 @@ def plans_of(stack: Stack, line: Sequence[Seat]) -> list[VariantPlan]:
     return [plan for plan in stack.plans() if plan.name in line]
 
 
-def _make_in_child(stack: Stack, line: Sequence[Seat]) -> None:
+def make_in_child(stack: Stack, line: Sequence[Seat]) -> None:
     command = [sys.executable, "-m", "serve.engines.tether", sys.executable, "-m", "serve.study.make"]
     document = {"stack": stack.model_dump(mode="json", by_alias=True, exclude_none=True), "line": line}
     # A session of its own: Ctrl-C reaches the study alone, which then ends the child once, in order.

@@ -2,7 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 
-from serve.evaluation import Examples, Seat, parents_first, reference_of, task_of
+from serve.evaluation import Examples, task_of
+from serve.judged import Seat, parents_first, reference_of
 from serve.stack import Stack
 from variants.errors import InputError
 from variants.progress import Progress

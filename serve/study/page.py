@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import jinja2
 
 from serve.study import plots, words
-from serve.study.record import Between, Measure, Study, StudyCard
+from serve.study.record import Study
 from variants.files import write_atomic
 from variants.show import formats
 from variants.show.svg import PALETTE, TEMPLATES
@@ -116,24 +116,3 @@ def _at(shown: Any, path: str) -> Any:
     for part in path.strip("/").split("/"):
         shown = getattr(shown, part)
     return shown
-
-
-def written(document: Any, pointer: str, how: str) -> str:
-    """What a cell must show: the figure at `pointer` in a study's JSON document."""
-    *_, unit_of = [document, *_walk(document, pointer, "unit")]
-    found: Any = document
-    for part in pointer.strip("/").split("/"):
-        found = found[int(part)] if isinstance(found, list) else found[part]
-    if isinstance(found, dict):
-        found = (Measure if "metric" in found else Between).model_validate(found)
-    return FORMATS[how](found, unit_of if isinstance(unit_of, str) else "")
-
-
-def _walk(document: Any, pointer: str, key: str) -> list[str]:
-    """The values of `key` on the way to `pointer`."""
-    seen = []
-    for part in pointer.strip("/").split("/"):
-        document = document[int(part)] if isinstance(document, list) else document[part]
-        if isinstance(document, dict) and key in document:
-            seen.append(document[key])
-    return seen

@@ -5,6 +5,7 @@ the same. A variant that fails is reported, with what was to be made of it, and 
 it stops before the next card and says which are missing.
 """
 
+import signal
 import sys
 import time
 import traceback
@@ -13,7 +14,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from serve.evaluation import Seat, evaluate_variant
+from serve.evaluation import evaluate_variant
+from serve.judged import Seat
 from serve.stack import Stack
 from serve.study import make, page
 from serve.study.entry import entry_of
@@ -108,6 +110,13 @@ class Runner:
 
     def write(self) -> None:
         write_atomic(self.out / FILE, self.study().to_json())
+
+
+def interrupt_on_signals() -> None:
+    """SIGTERM and a closed terminal end a study as Ctrl-C does."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) != signal.SIG_IGN:  # nohup's wish is kept
+            signal.signal(number, lambda *_: signal.raise_signal(signal.SIGINT))
 
 
 def tell(text: str) -> None:
