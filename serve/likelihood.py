@@ -50,9 +50,9 @@ def choice_predictor(ask: Likelihood) -> Callable[[Example], Awaitable[str]]:
     """The place, from 0, of the likeliest ending; the first of equals."""
 
     async def predict(example: Example) -> str:
+        assert isinstance(example.input, tuple)
         context, *endings = example.input
-        assert isinstance(context, str)
-        scores = [await ask.ending(context, str(ending)) for ending in endings]
+        scores = [await ask.ending(context, ending) for ending in endings]
         return str(_first_highest(scores))
 
     return predict

@@ -69,7 +69,7 @@ class Quantize(_Recipe):
     smoothing: Annotated[float, Field(gt=0, lt=1, description="SmoothQuant's share moved to the weights")] | None = None
     group_size: Positive | None = None
     calibration: Calibration | None = None
-    # Left out of the JSON where it is not given: recipes without it keep the digests that they had before there was one.
+    # Left out of the JSON where it is not given: recipes without it keep the digests that they had before it was there.
     int8_layers: Annotated[
         tuple[LayerName, ...] | None,
         Field(min_length=1, exclude_if=lambda names: names is None, description="last names, kept in int8 instead"),
@@ -120,8 +120,8 @@ _MAY_BE_LEFT_OUT = ("drop_layers", "width", "distillation")
 
 
 _NO_2_4 = (
-    "2:4 is not offered: nothing here runs it. vLLM loads no 2:4 checkpoint any more, OpenVINO and torch have no kernel "
-    "for it on a CPU; dense shapes that are smaller (channels, layers) run faster everywhere"
+    "2:4 is not offered: nothing here runs it. vLLM loads no 2:4 checkpoint any more, OpenVINO and torch have no "
+    "kernel for it on a CPU; dense shapes that are smaller (channels, layers) run faster everywhere"
 )
 
 
@@ -161,9 +161,9 @@ class Prune(_Recipe):
 
 
 class Sparsify(_Recipe):
-    """Zeros without structure: of each layer's weights the `sparsity` that matters least, and the shapes stay. No engine
-    here runs it faster or stores it smaller. `magnitude`: the smallest weights; `wanda`, `sparsegpt`: those that the
-    outputs on calibration examples miss least."""
+    """Zeros without structure: of each layer's weights the `sparsity` that matters least, and the shapes stay. No
+    engine here runs it faster or stores it smaller. `magnitude`: the smallest weights; `wanda`, `sparsegpt`: those that
+    the outputs on calibration examples miss least."""
 
     kind: Literal["sparsify"] = "sparsify"
     algorithm: Literal["magnitude", "wanda", "sparsegpt"]

@@ -147,7 +147,8 @@ def answer_of(request: Generation) -> Iterator[int]:
 
 
 def scored_prompt(request: Generation) -> tuple[Place | None, ...] | None:
-    """-0.25 for a token that came before, -2 for a new one; the alternatives, at -3, -4, ..., are other tokens before it."""
+    """-0.25 for a token that came before, -2 for a new one; the alternatives, at -3, -4, ..., are other tokens before
+    it."""
     if request.prompt_logprobs is None:
         return None
     places: list[Place | None] = [None]

@@ -186,7 +186,8 @@ def chat_logprobs(entries: list[TokenLogprob] | None) -> dict[str, Any] | None:
 
 
 def prompt_logprobs(places: Sequence[Place | None], piece: Callable[[int], bytes]) -> list[dict[str, Any] | None]:
-    """As vLLM has them: one entry a token of the prompt, null for the first, else by token id, the prompt's own first."""
+    """As vLLM has them: one entry a token of the prompt, null for the first, else by token id, the prompt's own
+    first."""
 
     def one(place: Place) -> dict[str, Any]:
         return {

@@ -50,7 +50,8 @@ def fp16(job: Job) -> Made:
 
 
 def load(source: Path, dtype: str) -> "tuple[PreTrainedModel, PreTrainedTokenizerBase]":
-    """Model and tokenizer in `dtype` ("bfloat16", "float16" or "float32"), on CPU. Pickles only as weights; no remote code."""
+    """Model and tokenizer in `dtype` ("bfloat16", "float16" or "float32"), on CPU. Pickles only as weights; no remote
+    code."""
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 

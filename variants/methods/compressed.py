@@ -1,8 +1,8 @@
 """W8A8, W4A16 and FP8 by llmcompressor, in the compressed-tensors format that vLLM executes with its own kernels: int8
-weights a channel and int8 activations a token, whose ranges are found as they come; int4 weights in symmetric groups and
-bfloat16 activations; 8-bit floats a channel and a token, which only GPUs multiply. Round-to-nearest needs no data; GPTQ
-(Frantar et al. 2022, arXiv 2210.17323), AWQ (Lin et al. 2023, arXiv 2306.00978) and SmoothQuant (Xiao et al. 2022, arXiv
-2211.10438) look at the calibration split of a task.
+weights a channel and int8 activations a token, whose ranges are found as they come; int4 weights in symmetric groups
+and bfloat16 activations; 8-bit floats a channel and a token, which only GPUs multiply. Round-to-nearest needs no data;
+GPTQ (Frantar et al. 2022, arXiv 2210.17323), AWQ (Lin et al. 2023, arXiv 2306.00978) and SmoothQuant (Xiao et al. 2022,
+arXiv 2211.10438) look at the calibration split of a task.
 
 The output head is quantized to W8A8 either way: in a small model it is a fifth of each step's work, and 4 bits cost it
 too much. Where it shares its weights with the embedding, they are parted first, and the embedding stays as it is."""

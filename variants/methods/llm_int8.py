@@ -1,7 +1,7 @@
-"""LLM.int8() by bitsandbytes (Dettmers et al. 2022, arXiv 2208.07339): int8 weights a row, activations rounded a token as
-they come, and the few input features that reach 6 kept out of it and multiplied in bfloat16. Half of the memory; on a CPU
-it is not faster: what it needs at every step outweighs what int8 saves. The packed form is stored, so loading needs no
-parent."""
+"""LLM.int8() by bitsandbytes (Dettmers et al. 2022, arXiv 2208.07339): int8 weights a row, activations rounded a token
+as they come, and the few input features that reach 6 kept out of it and multiplied in bfloat16. Half of the memory; on
+a CPU it is not faster: what it needs at every step outweighs what int8 saves. The packed form is stored, so loading
+needs no parent."""
 
 from variants.methods.base import Job, Made
 from variants.methods.causal import PACKAGES, check_follows, trainable_parent_of

@@ -1,6 +1,7 @@
 """Unstructured pruning of a text model: a share of each linear layer's weights becomes zero; the head and the embedding
-stay. By size (Han et al. 2015, arXiv 1506.02626), by size times the norm of what comes in (Wanda, Sun et al. 2023, arXiv
-2306.11695), or with the weights that stay made up for what goes (SparseGPT, Frantar and Alistarh 2023, arXiv 2301.00774).
+stay. By size (Han et al. 2015, arXiv 1506.02626), by size times the norm of what comes in (Wanda, Sun et al. 2023,
+arXiv 2306.11695), or with the weights that stay made up for what goes (SparseGPT, Frantar and Alistarh 2023, arXiv
+2301.00774).
 
 No engine here has a kernel that skips single zeros, so what is stored is dense: as large as its parent and as fast. It
 shows what accuracy a sparsity costs, and what a structured variant has to be compared with.

@@ -1,9 +1,9 @@
 """How does a piece of a tale go on? Two endings, judged by likelihood: multiple choice made of plain text.
 
 After 24 words come their own next 8, or 8 that stand in the same place of another piece of the same tale, so that its
-people and things do not give it away. Made as HellaSwag is (Zellers et al. 2019, arXiv 1905.07830), but with endings that
-somebody wrote for another place instead of adversaries: easier than it. Chance is 50 %. The pieces are short because each
-ending costs a pass over all of its tokens.
+people and things do not give it away. Made as HellaSwag is (Zellers et al. 2019, arXiv 1905.07830), but with endings
+that somebody wrote for another place instead of adversaries: easier than it. Chance is 50 %. The pieces are short
+because each ending costs a pass over all of its tokens.
 """
 
 import random

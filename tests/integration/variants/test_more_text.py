@@ -1,5 +1,5 @@
-"""Further variants of a tiny random Llama, and chains of them: exactly the shapes, dtypes and zeros that they claim, and
-what cannot be made is refused before it is begun."""
+"""Further variants of a tiny random Llama, and chains of them: exactly the shapes, dtypes and zeros that they claim,
+and what cannot be made is refused before it is begun."""
 
 import json
 from pathlib import Path

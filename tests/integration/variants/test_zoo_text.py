@@ -1,7 +1,7 @@
 """SmolLM2's own weights on real text: how much perplexity 8 and 4 bits cost, and what it knows of the physical world.
 
-WikiText-2 (Merity et al. 2016, arXiv 1609.07843) and PIQA (Bisk et al. 2019, arXiv 1911.11641) may not be copied into the
-project, so they are read where UNDERSTUDY_ZOO says. Perplexity is of each variant's weights as stored, computed by
+WikiText-2 (Merity et al. 2016, arXiv 1609.07843) and PIQA (Bisk et al. 2019, arXiv 1911.11641) may not be copied into
+the project, so they are read where UNDERSTUDY_ZOO says. Perplexity is of each variant's weights as stored, computed by
 transformers in one pass: eight engines would take minutes to start. Choices go through an engine.
 """
 
@@ -17,7 +17,7 @@ import torch
 
 from serve.likelihood import Likelihood, choice_predictor
 from serve.making import build_stack
-from serve.stack import Stack, load
+from serve.stack import load
 from tests.integration.engines.engine import running
 from tests.processes import ROOT
 from tests.zoo import zoo

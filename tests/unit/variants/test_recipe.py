@@ -14,6 +14,23 @@ RECOVERY = {"task": "mnist", "examples": 4000, "epochs": 2}
 CHANNELS = {"kind": "prune", "structure": "channels", "sparsity": 0.5, "recovery": RECOVERY}
 LORA = {"kind": "lora", "task": "mnist", "rank": 8, "alpha": 16, "steps": 10}
 
+DEMO = {
+    "smollm2@baseline": "2e7cb500e32604b2",
+    "smollm2@int8": "87612ababda3a61a",
+    "smollm2@nf4": "a26e99617e9644eb",
+    "smollm2@int4": "7822b2bda1d2cf97",
+    "smollm2@pruned": "1202b954b1e708df",
+    "smollm2@lora": "a82e781b9d37459d",
+    "digits@baseline": "94c912cf725584c1",
+    "digits@bf16": "b69d5115a40fa357",
+    "digits@int8": "72f2d8b3122c634e",
+    "digits@pruned": "442cae54bec55e51",
+    "digits@lora": "9787a6ce1aa93352",
+    "minilm@baseline": "a17ffe3df91cf837",
+    "minilm@int8": "b1a9fe6f85ee5d8b",
+}
+"""The first 16 digits of what keys every artifact of the demo that users have built."""
+
 
 def test_a_recipe_is_what_its_kind_says() -> None:
     assert parse_recipe({"kind": "baseline", "dtype": "bfloat16"}) == Baseline(dtype="bfloat16")
