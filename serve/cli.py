@@ -114,7 +114,9 @@ def study(
     only: Annotated[str | None, typer.Option(help="One family, e.g. text-generation; all if left out.")] = None,
     budget: Annotated[float | None, typer.Option(min=0, help="Minutes after which no other card is begun.")] = None,
     examples: Annotated[int | None, typer.Option(min=1, help="At most that many examples a task.")] = None,
-    out: Annotated[Path, typer.Option(help="Folder for the page, its figures and the model cards.")] = Path("out/study"),
+    out: Annotated[Path, typer.Option(help="Folder for the page, its figures and the model cards.")] = Path(
+        "out/study"
+    ),
     as_json: AsJson = False,
 ) -> None:
     """Build and evaluate every variant of a stack, a card at a time, and write one page of them.

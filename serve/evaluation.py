@@ -100,9 +100,7 @@ def outcomes_of(digest: str | None, examples: Examples) -> dict[str, list[Outcom
     if digest is None:
         return None
     kept, here, now = Outcomes(home()), describe(), versions()
-    found = {
-        task: kept.find(digest, task, here, now, [each.id for each in asked]) for task, asked in examples.items()
-    }
+    found = {task: kept.find(digest, task, here, now, [each.id for each in asked]) for task, asked in examples.items()}
     known = {task: outcomes for task, outcomes in found.items() if outcomes is not None}
     return known if len(known) == len(found) else None
 
@@ -114,7 +112,13 @@ def newest_that_will_do(cards: Sequence[Card], wanted: Mapping[str, int], parent
     for card in reversed(cards):
         measured = {found.task: found.n for found in card.accuracy}
         enough = all(measured.get(task, 0) >= count for task, count in wanted.items())
-        if enough and card.schema_ == 2 and card.parent_digest == parent and card.hardware == here and card.versions == now:
+        if (
+            enough
+            and card.schema_ == 2
+            and card.parent_digest == parent
+            and card.hardware == here
+            and card.versions == now
+        ):
             return card
     return None
 
@@ -180,9 +184,11 @@ async def measure(variant: LiveVariant, examples: Examples, progress: Progress) 
                 resident = process.memory_bytes()
                 saturated = Saturated(predicts[0], process.cpu_s)
                 outcomes = {}
-                for task, predict in zip(found, [saturated, *predicts[1:]], strict=True):
-                    outcomes[task.name] = await evaluate(task, examples[task.name], predict, CLIENTS, progress)
-                    if predict is saturated:
+                for task, predict in zip(found, predicts, strict=True):
+                    first = not outcomes
+                    asked = saturated if first else predict
+                    outcomes[task.name] = await evaluate(task, examples[task.name], asked, CLIENTS, progress)
+                    if first:
                         saturated.end()
                     process.memory_bytes()
                 if manifest.task in TIMED_ALONE:
@@ -213,7 +219,9 @@ def card_of(
         precision=manifest.precision,
         versions=versions(),
         accuracy=tuple(each for name, task in tasks_asked.items() for each in accuracy(task, measured.outcomes[name])),
-        differences=tuple(each for task, ours, other in pairs if parent for each in differences(task, ours, other, parent)),
+        differences=tuple(
+            each for task, ours, other in pairs if parent for each in differences(task, ours, other, parent)
+        ),
         agreement=tuple(each for each in agreed if each),
         latency_s=measured.latency,
         saturated_latency_s=found.latency,

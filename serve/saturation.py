@@ -1,4 +1,4 @@
-"""What an engine does with as many requests at once as it is given: their latency, how many a second, and what they cost.
+"""What an engine does with many requests at once: their latency, how many a second, and what they cost.
 
 Cost is CPU time of the engine's own processes and nothing of whoever asks, so it says what a request costs on a machine
 that is shared, where requests a second would depend on the neighbours.

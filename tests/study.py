@@ -15,7 +15,12 @@ from variants.machine import describe
 from variants.recipe import parse_recipe
 from variants.store import Artifact
 
-ZEROS = {"kind": "prune", "structure": "channels", "sparsity": 0.5, "recovery": {"task": "mnist", "examples": 9, "epochs": 1}}
+ZEROS = {
+    "kind": "prune",
+    "structure": "channels",
+    "sparsity": 0.5,
+    "recovery": {"task": "mnist", "examples": 9, "epochs": 1},
+}
 INT8 = {"kind": "quantize", "scheme": "int8", "calibration": {"task": "mnist", "examples": 32}}
 BF16 = {"kind": "quantize", "scheme": "bf16"}
 
@@ -23,8 +28,8 @@ BF16 = {"kind": "quantize", "scheme": "bf16"}
 def card(variant: str, **other: Any) -> StudyCard:
     """A card of `digits`, whose baseline has 97.4 % in 8 ms and 13.6 MB."""
     facts: dict[str, Any] = {
-        "family": "image-classification", "model": "digits", "variant": variant, "kind": "quantized", "structured": None,
-        "precision": "int8", "artifact_bytes": 3_650_000, "served_bytes": 3_650_000,
+        "family": "image-classification", "model": "digits", "variant": variant, "kind": "quantized",
+        "structured": None, "precision": "int8", "artifact_bytes": 3_650_000, "served_bytes": 3_650_000,
         "accuracy": {"metric": "accuracy", "value": 0.97, "low": 0.957, "high": 0.979, "n": 1000},
         "paired_difference": {"value": -0.004, "low": -0.011, "high": 0.003},
         "agreement": {"value": 0.988, "low": 0.979, "high": 0.993},

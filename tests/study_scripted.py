@@ -13,7 +13,9 @@ def main() -> None:
     document["models"]["bands"]["variants"]["int8"]["engine"] = {"kind": "scripted", "startup_s": 60}
     interrupt_on_signals()
     try:
-        Runner(Plan(type(scripted_stack()).model_validate(document), most=20), Path(sys.argv[1]), ScriptedMake(home())).run()
+        Runner(
+            Plan(type(scripted_stack()).model_validate(document), most=20), Path(sys.argv[1]), ScriptedMake(home())
+        ).run()
     except KeyboardInterrupt:
         sys.exit(130)
 

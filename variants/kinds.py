@@ -32,9 +32,11 @@ def kind_of(recipe: Recipe) -> Kind:
 def kind_of_line(recipes: Sequence[Recipe]) -> Kind:
     """The kind of a variant by its own recipe and those of its parents, its own last: one that was compressed twice is
     a chain, each step an artifact."""
-    compressing = [recipe for recipe in recipes if not isinstance(recipe, Merge)]  # an adapter in another form
-    kinds = [kind for kind in map(kind_of, compressing) if kind != "baseline"]
-    return "chain" if len(kinds) > 1 else (kinds or ["baseline"])[0]
+    steps = [recipe for recipe in recipes if not isinstance(recipe, Merge)]  # its parent, in another form
+    kinds = [kind for kind in map(kind_of, steps) if kind != "baseline"]
+    if not kinds:
+        return "baseline"
+    return "chain" if len(kinds) > 1 else kinds[0]
 
 
 def structured(recipes: Sequence[Recipe]) -> bool | None:

@@ -8,9 +8,7 @@ from variants.outcomes import Outcome
 from variants.tasks import Task
 
 
-def differences(
-    task: Task, ours: Sequence[Outcome], theirs: Sequence[Outcome], parent: str
-) -> tuple[Difference, ...]:
+def differences(task: Task, ours: Sequence[Outcome], theirs: Sequence[Outcome], parent: str) -> tuple[Difference, ...]:
     """One a metric of the task. ValueError unless position i of both is the same example."""
     _check(ours, theirs)
     found = []

@@ -18,7 +18,10 @@ HERE = Path(__file__).parent
 def write(summary: Summary, out_dir: Path) -> Path:
     """Write `report.html` into `out_dir` and return its path."""
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader([HERE, TEMPLATES]), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True
+        loader=jinja2.FileSystemLoader([HERE, TEMPLATES]),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
     )
     environment.globals["f"] = formats
     page = environment.get_template("report.html.j2").render(

@@ -1,4 +1,4 @@
-"""What the operator asks: `GET /admin/v1/models`, `GET /admin/v1/models/{model}/cards`, and Prometheus: `GET /metrics`."""
+"""What the operator asks: `GET /admin/v1/models` and its `/{model}/cards`, and Prometheus: `GET /metrics`."""
 
 import asyncio
 import json
@@ -83,7 +83,8 @@ class CardsRoute:
                 "artifact_sha256": seat.manifest.digest,
                 "recipe": seat.manifest.recipe.model_dump(mode="json", exclude_none=True),
                 "cards": [
-                    card.model_dump(mode="json", by_alias=True) for card in reversed(cards.get(seat.manifest.digest, ()))
+                    card.model_dump(mode="json", by_alias=True)
+                    for card in reversed(cards.get(seat.manifest.digest, ()))
                 ],
             }
             for variant, seat in seats.items()

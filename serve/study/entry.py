@@ -61,7 +61,9 @@ def entry_of(stack: Stack, seat: Seat, card: Card, artifacts: Mapping[Seat, Arti
 
 def _judged(card: Card, found: Accuracy) -> Other:
     """One metric on one task, beside the parent's."""
-    difference = next((each for each in card.differences if (each.task, each.metric) == (found.task, found.metric)), None)
+    difference = next(
+        (each for each in card.differences if (each.task, each.metric) == (found.task, found.metric)), None
+    )
     agreed = next((each for each in card.agreement if each.task == found.task), None)
     return Other(
         task=found.task,

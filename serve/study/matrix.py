@@ -16,8 +16,8 @@ EXAMPLES: Mapping[str, int] = {
     "object-detection": 500,
     "image-generation": 500,
 }
-"""By family, most examples of a task: what the study's time allows on 2 cores. Every task's order is a seeded shuffle, so
-its first examples are a random sample of it."""
+"""By family, most examples of a task: what the study's time allows on 2 cores. Every task's order is a seeded shuffle,
+so its first examples are a random sample of it."""
 _FAMILIES = {"feature-extraction": "text-classification"}
 
 

@@ -57,7 +57,7 @@ def base_model(manifest: Manifest) -> str | None:
     """The weights that it all began with: a hub id where they came from the hub, else their address."""
     if not manifest.sources:
         return None
-    return manifest.sources[0].uri.removeprefix("hub:").partition("@")[0]
+    return manifest.sources[0].uri.removeprefix("hf:").partition("@")[0]
 
 
 def body(manifest: Manifest, card: Card) -> str:
@@ -88,7 +88,9 @@ def rows(manifest: Manifest, card: Card) -> list[tuple[str, str]]:
     shares = {(each.task, each.metric) for each in card.accuracy if each.unit == "share"}
     for each in card.differences:
         show = points if (each.task, each.metric) in shares else number
-        found.append((f"difference to its parent on {each.task}", f"{show(each.value)} ({show(each.low)} to {show(each.high)})"))
+        found.append(
+            (f"difference to its parent on {each.task}", f"{show(each.value)} ({show(each.low)} to {show(each.high)})")
+        )
     found += [(f"same answers as its parent on {each.task}", f"{share(each.value)}") for each in card.agreement]
     if card.latency_s:
         found.append(("one request, p50 and p95", f"{seconds(card.latency_s.p50)}, {seconds(card.latency_s.p95)}"))
@@ -98,7 +100,11 @@ def rows(manifest: Manifest, card: Card) -> list[tuple[str, str]]:
         found.append(("CPU-seconds for 1,000 requests", number(card.cost_cpu_s)))
     if card.peak_memory_bytes:
         found.append(("peak memory", size(card.peak_memory_bytes)))
-    return [*found, ("artifact", f"{size(card.artifact_bytes)}, sha256 `{manifest.digest}`"), ("precision", card.precision)]
+    return [
+        *found,
+        ("artifact", f"{size(card.artifact_bytes)}, sha256 `{manifest.digest}`"),
+        ("precision", card.precision),
+    ]
 
 
 def _measured(found: Accuracy) -> str:

@@ -31,15 +31,17 @@ def pareto(model: str, cards: Sequence[StudyCard]) -> Markup | None:
         figure = Figure(figsize=(9.6, 3.8), layout="constrained")
         FigureCanvasAgg(figure)
         panels = figure.subplots(1, len(AXES), sharey=True)
-        marks = [
-            _panel(axes, shown, label, of) for axes, (label, of) in zip(panels, AXES, strict=True)
-        ]
+        marks = [_panel(axes, shown, label, of) for axes, (label, of) in zip(panels, AXES, strict=True)]
         panels[0].set_ylabel(_label(shown[0]))
         figure.draw_without_rendering()
         figure.set_layout_engine("none")
         for axes, found in zip(panels, marks, strict=True):
             place_labels(axes, found)
-        return as_svg(figure, f"pareto-{model}", f"{cards[0].accuracy.metric} of the variants of {model} against latency and bytes")
+        return as_svg(
+            figure,
+            f"pareto-{model}",
+            f"{cards[0].accuracy.metric} of the variants of {model} against latency and bytes",
+        )
 
 
 def _label(card: StudyCard) -> str:
@@ -54,10 +56,18 @@ def _panel(axes: Axes, cards: Sequence[StudyCard], label: str, of: Figures) -> l
         found, tint = card.accuracy, colour(colour_of(card.kind))
         mark = Mark(of(card), scale * found.value, scale * found.low, scale * found.high)
         axes.errorbar(
-            mark.x, mark.y, yerr=[[mark.y - mark.low], [mark.high - mark.y]], fmt="o", color=tint, capsize=3, markersize=7
+            mark.x,
+            mark.y,
+            yerr=[[mark.y - mark.low], [mark.high - mark.y]],
+            fmt="o",
+            color=tint,
+            capsize=3,
+            markersize=7,
         )
         # Labels are placed once the axes stand, and must not move them.
-        axes.annotate(card.variant, (mark.x, mark.y), xytext=(0, 0), textcoords="offset points", color=tint).set_in_layout(False)
+        axes.annotate(
+            card.variant, (mark.x, mark.y), xytext=(0, 0), textcoords="offset points", color=tint
+        ).set_in_layout(False)
         marks.append(mark)
     _front(axes, marks, 1 if cards[0].better == "higher" else -1)
     axes.set_xlabel(label)

@@ -1,7 +1,7 @@
 """`study.json`: one card a variant, with what it takes to read it. Every figure of the page is one of these.
 
-The first fields of a card are the study's interface (`schema: 1`); those after `digest` say where it comes from and what
-else was measured.
+The first fields of a card are the study's interface (`schema: 1`); those from `digest` on say where it comes from and
+what else was measured.
 """
 
 from pathlib import Path
@@ -127,4 +127,3 @@ def between(found: Difference | Agreement | None) -> Between | None:
 def read_study(out: Path) -> Study:
     """The study in a folder. InputError where it is not valid."""
     return Study.from_json((out / FILE).read_bytes(), str(out / FILE))
-

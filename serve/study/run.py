@@ -1,8 +1,8 @@
 """Runs a study: builds and evaluates one variant after the other, and keeps each card as it is made.
 
-What an earlier run made is found again: artifacts in the store, cards in the catalog, as long as machine and versions are
-the same. A variant that fails is reported, with what was to be made of it, and the others go on. Where the time is over,
-it stops before the next card and says which are missing.
+What an earlier run made is found again: artifacts in the store, cards in the catalog, as long as machine and versions
+are the same. A variant that fails is reported, with what was to be made of it, and the others go on. Where the time is
+over, it stops before the next card and says which are missing.
 """
 
 import signal

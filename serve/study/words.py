@@ -40,7 +40,9 @@ def accuracy(card: StudyCard, parent: StudyCard) -> str:
     if card.unit == "share":
         return f"is {points(found.value)} points ({between}) from {parent.variant} {where}"
     by = signed(found.value)
-    return f"is {by} ({between}) from {parent.variant}'s {card.accuracy.metric} of {number(parent.accuracy.value)} {where}"
+    return (
+        f"is {by} ({between}) from {parent.variant}'s {card.accuracy.metric} of {number(parent.accuracy.value)} {where}"
+    )
 
 
 def verdict(found: Between, better: str) -> Verdict:
@@ -68,13 +70,14 @@ def speed(card: StudyCard, parent: StudyCard) -> str:
     alone, full = ratios(card, parent)
     found = speed_verdict(alone, full)
     said = "not shown to be faster" if found == "not faster" else found
-    saves = card.served_bytes < 0.995 * parent.served_bytes and found != "faster"
+    saves = card.served_bytes < 0.995 * parent.served_bytes and max(alone, full) < 1 + MARGIN
     only = ", so it saves bytes and not time" if saves else ""
     return f"is {said}, {alone:.2f} times as fast at one request and {full:.2f} times at saturation{only}"
 
 
 def ratios(card: StudyCard, parent: StudyCard) -> tuple[float, float]:
-    """How many times as fast as its parent: by median latency of single requests, by requests a second at saturation."""
+    """How many times as fast as its parent: by median latency of single requests, and by requests a second at
+    saturation."""
     alone = parent.latency_s.p50 / card.latency_s.p50 if card.latency_s.p50 else 1.0
     return alone, card.throughput_per_s / parent.throughput_per_s
 
@@ -100,17 +103,14 @@ def _limits(cards: Sequence[StudyCard]) -> Iterable[str]:
         "Each card is one run of one engine alone on this machine. Ratios of speed may carry over to a like machine, "
         f"milliseconds do not; ratios within {100 * MARGIN:.0f} % of 1 are not called faster or slower."
     )
-    yield "The client asks over loopback from the same cores, so a ratio of throughputs understates that of the engines."
+    yield "The client asks from the same machine, and its share of each request makes ratios of speed look smaller."
     judged = [card for card in cards if card.paired_difference]
     if len(judged) > 1:
         yield (
             f"Each interval misses the truth 1 time in 20 by itself, and there are {len(judged)} paired differences: "
             f"expect {len(judged) / 20:.1f} that do."
         )
-    unsure = [
-        card for card in judged
-        if card.unit == "share" and card.paired_difference and verdict(card.paired_difference, card.better) == "not shown to differ"
-    ]  # fmt: skip
+    unsure = [card for card in judged if card.unit == "share" and _undecided(card)]
     if unsure:
         worst = min(unsure, key=_worst)
         yield (
@@ -123,6 +123,10 @@ def _limits(cards: Sequence[StudyCard]) -> Iterable[str]:
             "nothing of other tasks."
         )
     yield "Examples come from held-out splits, but a published model may have seen them when it was trained."
+
+
+def _undecided(card: StudyCard) -> bool:
+    return card.paired_difference is not None and verdict(card.paired_difference, card.better) == "not shown to differ"
 
 
 def _worst(card: StudyCard) -> float:

@@ -90,9 +90,7 @@ async def test_a_variant_is_paired_with_its_parents_stored_outcomes_and_served_a
     stack = with_port(scripted_stack(int8=INT8), free_port())
     artifacts = ScriptedMake(home())(stack, line_of(stack, ("bands", "int8")))
     examples = examples_for(stack, "bands", 20, NoProgress())
-    card = await asyncio.to_thread(
-        evaluate_variant, stack, artifacts, ("bands", "int8"), examples, False, NoProgress()
-    )
+    card = await asyncio.to_thread(evaluate_variant, stack, artifacts, ("bands", "int8"), examples, False, NoProgress())
     cards = Catalog(home()).model("bands").cards
     baseline = artifacts[BANDS].manifest.digest
     assert set(cards) == {card.digest, baseline}, "its parent had no outcomes, so it was evaluated first"
@@ -111,7 +109,9 @@ async def test_a_variant_is_paired_with_its_parents_stored_outcomes_and_served_a
 def test_ctrl_c_ends_the_engine_and_leaves_the_page_of_what_there_is(tmp_path: Path) -> None:
     out = tmp_path / "out"
     command = [sys.executable, "-m", "tests.study_scripted", str(out)]
-    process = subprocess.Popen(command, cwd=ROOT, env=os.environ, start_new_session=True, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command, cwd=ROOT, env=os.environ, start_new_session=True, stderr=subprocess.PIPE, text=True
+    )
     deadline = time.monotonic() + 60
     while not (out / FILE).is_file() or not json.loads((out / FILE).read_text())["cards"]:
         assert process.poll() is None

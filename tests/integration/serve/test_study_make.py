@@ -40,4 +40,3 @@ def test_a_build_that_is_killed_is_an_error_that_names_memory() -> None:
     with pytest.raises(EngineError, match="the build was killed"):
         make_in_child(scripted_stack(), LINE)
     killer.join()
-

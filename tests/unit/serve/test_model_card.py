@@ -23,7 +23,8 @@ def manifest(home: Path, *sources: Source) -> Manifest:
 def card(digest: str) -> Card:
     share = {"task": "r8", "value": 0.914, "low": 0.9, "high": 0.93, "n": 1000}
     return Card(
-        digest=digest, parent_digest=PARENT, hardware=describe(), precision="bf16", versions={}, artifact_bytes=163_000_000,
+        digest=digest, parent_digest=PARENT, hardware=describe(), precision="bf16", versions={},
+        artifact_bytes=163_000_000,
         accuracy=(
             Accuracy(**share),
             Accuracy(task="wikitext2", metric="perplexity", unit="", better="lower", value=28.6, low=27, high=30, n=8),
@@ -33,15 +34,19 @@ def card(digest: str) -> Card:
             Difference(task="wikitext2", metric="perplexity", parent=PARENT, value=0.98, low=0.8, high=1.2, n=8),
         ),
         agreement=(Agreement(task="r8", parent=PARENT, value=0.98, low=0.97, high=0.99, n=1000),),
-        latency_s=Latency(p50=0.031, p95=0.044), throughput_per_s=61.0, cost_cpu_s=14.0, peak_memory_bytes=2_600_000_000,
-        measured_by="a test", created=datetime.now(UTC),
+        latency_s=Latency(p50=0.031, p95=0.044), throughput_per_s=61.0, cost_cpu_s=14.0,
+        peak_memory_bytes=2_600_000_000, measured_by="a test", created=datetime.now(UTC),
     )  # fmt: skip
 
 
 def test_the_hubs_library_reads_licence_base_model_and_metrics(tmp_path: Path) -> None:
-    found = manifest(tmp_path, Source(uri="hub:org/name@main", licence="Apache-2.0"))
+    found = manifest(tmp_path, Source(uri="hf:org/name@main", licence="Apache-2.0"))
     read = ModelCard(model_card(found, card(found.digest)))
-    assert (read.data.license, read.data.base_model, read.data.pipeline_tag) == ("apache-2.0", "org/name", "text-generation")
+    assert (read.data.license, read.data.base_model, read.data.pipeline_tag) == (
+        "apache-2.0",
+        "org/name",
+        "text-generation",
+    )
     assert read.data.eval_results is not None
     results = {(each.dataset_type, each.metric_type): each.metric_value for each in read.data.eval_results}
     assert results == {("r8", "accuracy"): 0.914, ("wikitext2", "perplexity"): 28.6}
@@ -52,14 +57,21 @@ def test_the_body_has_the_figures_and_the_recipe(tmp_path: Path) -> None:
     path = write_model_card(found, card(found.digest), tmp_path / "cards")
     text = path.read_text()
     assert path.name == "m@v.md"
-    for figure in ("91.4 % (90.0 to 93.0)", "−0.4 (−1.1 to +0.3)", "98.0 %", "28.6 (27.0 to 30.0)", "31 ms, 44 ms", "2.60 GB"):
+    for figure in (
+        "91.4 % (90.0 to 93.0)",
+        "−0.4 (−1.1 to +0.3)",
+        "98.0 %",
+        "28.6 (27.0 to 30.0)",
+        "31 ms, 44 ms",
+        "2.60 GB",
+    ):
         assert figure in text
     assert found.digest in text
     assert '"dtype": "bfloat16"' in text
 
 
 def test_licences_that_the_hub_does_not_know_are_named(tmp_path: Path) -> None:
-    several = (Source(uri="wheel:a==1/a", licence="Apache-2.0"), Source(uri="wheel:b==1/b", licence="BSD-3-Clause"))
+    several = (Source(uri="/a", licence="Apache-2.0"), Source(uri="/b", licence="BSD-3-Clause"))
     found = manifest(tmp_path, *several)
     data = ModelCard(model_card(found, card(found.digest))).data.to_dict()
     assert (data["license"], data["license_name"]) == ("other", "Apache-2.0; BSD-3-Clause")

@@ -27,7 +27,7 @@ def test_a_method_that_only_saves_bytes_is_not_sold_as_faster() -> None:
 
 def test_faster_at_one_request_alone_is_not_called_faster() -> None:
     said = words.says(card("int8", throughput_per_s=175.0), baseline())
-    assert "is not shown to be faster, 2.11 times as fast at one request and 1.03 times at saturation" in said
+    assert said.endswith("is not shown to be faster, 2.11 times as fast at one request and 1.03 times at saturation.")
 
 
 def test_zeros_in_the_same_shape_are_shown_as_such() -> None:
@@ -73,7 +73,9 @@ def test_verdicts(low: float, high: float, better: str, verdict: str) -> None:
 
 
 def test_limits_say_how_much_may_be_lost_and_how_many_intervals_may_be_wrong() -> None:
-    wide = card("pruned", kind="pruned", structured=True, paired_difference={"value": -0.01, "low": -0.034, "high": 0.01})
+    wide = card(
+        "pruned", kind="pruned", structured=True, paired_difference={"value": -0.01, "low": -0.034, "high": 0.01}
+    )
     said = " ".join(words.limits(made_study(baseline(), card("int8"), wide, card("lora", kind="lora"))))
     assert "a loss of up to 3.4 points of digits@pruned" in said
     assert "there are 3 paired differences" in said

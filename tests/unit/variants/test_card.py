@@ -10,7 +10,8 @@ from variants.card import Accuracy, Card
 OLD = {
     "schema": 1, "digest": "ab" * 32, "precision": "int8", "versions": {"torch": "2.13.0"}, "artifact_bytes": 9,
     "hardware": {
-        "cpu": "x", "architecture": "x86_64", "cores": 2, "memory_bytes": 9, "flags": [], "os": "Linux", "python": "3.11",
+        "cpu": "x", "architecture": "x86_64", "cores": 2, "memory_bytes": 9, "flags": [], "os": "Linux",
+        "python": "3.11",
     },
     "accuracy": [{"task": "mnist", "value": 0.9, "low": 0.8, "high": 0.95, "n": 100}],
     "latency_s": {"p50": 0.1, "p95": 0.2}, "throughput_per_s": 4.2, "inference_per_s": None, "peak_memory_bytes": 7,

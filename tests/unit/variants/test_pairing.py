@@ -42,7 +42,10 @@ def test_a_metric_that_cannot_compare_answers_has_no_agreement() -> None:
         metrics = (Statistic("spread", "", of=lambda found: float(len(found))), ACCURACY)
 
     assert agreement(Spread(), outcomes("r"), outcomes("r"), PARENT) is None
-    assert [each.metric for each in differences(Spread(), outcomes("r"), outcomes("r"), PARENT)] == ["spread", "accuracy"]
+    assert [each.metric for each in differences(Spread(), outcomes("r"), outcomes("r"), PARENT)] == [
+        "spread",
+        "accuracy",
+    ]
 
 
 def test_other_examples_are_no_pair() -> None:
