@@ -108,7 +108,6 @@ def part_head(model: "PreTrainedModel") -> None:
 def _modifiers(recipe: Quantize) -> list[Any]:
     from llmcompressor.modifiers.gptq import GPTQModifier
     from llmcompressor.modifiers.quantization import QuantizationModifier
-    from llmcompressor.modifiers.transform.awq import AWQModifier
     from llmcompressor.modifiers.transform.smoothquant import SmoothQuantModifier
 
     if recipe.scheme == "w8a8-fp8":
@@ -116,7 +115,11 @@ def _modifiers(recipe: Quantize) -> list[Any]:
     kind = GPTQModifier if recipe.algorithm == "gptq" else QuantizationModifier
     if recipe.scheme == "w4a16":
         rounding = kind(config_groups=_int4_groups(recipe))
-        return [AWQModifier(n_grid=_AWQ_GRID), rounding] if recipe.algorithm == "awq" else [rounding]
+        if recipe.algorithm != "awq":
+            return [rounding]
+        from variants.methods.awq import PlainAWQModifier
+
+        return [PlainAWQModifier(n_grid=_AWQ_GRID), rounding]
     rounding = kind(targets=["Linear", _HEAD], scheme="W8A8")
     if recipe.smoothing is None:
         return [rounding]
