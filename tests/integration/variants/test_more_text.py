@@ -52,11 +52,23 @@ def plans(tiny_llama: Path, recipes: dict[str, tuple[str | None, dict[str, Any]]
     ]
 
 
+class Family:
+    """The variants, each built when it is first asked for, with what it is made from."""
+
+    def __init__(self, tiny_llama: Path, home: Path) -> None:
+        self.source, self.store = tiny_llama, Store(home)
+
+    def __getitem__(self, name: str) -> Artifact:
+        line = [name]
+        while parent := RECIPES[line[-1]][0]:
+            line.append(parent)
+        wanted = plans(self.source, {each: RECIPES[each] for each in line})
+        return build(wanted, self.store, Catalog(self.store.home))["tiny", name]
+
+
 @pytest.fixture(scope="module")
-def built(tiny_llama: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Artifact]:
-    store = Store(tmp_path_factory.mktemp("home"))
-    made = build(plans(tiny_llama, RECIPES), store, Catalog(store.home))
-    return {name: store.open(made["tiny", name].manifest.key) for name in RECIPES}
+def built(tiny_llama: Path, tmp_path_factory: pytest.TempPathFactory) -> Family:
+    return Family(tiny_llama, tmp_path_factory.mktemp("home"))
 
 
 def tensors(artifact: Artifact, name: str = "model.safetensors") -> dict[str, Any]:
@@ -73,7 +85,7 @@ def logits(artifact: Artifact) -> Any:
         return AutoModelForCausalLM.from_pretrained(artifact.model_path)(torch.tensor([[1, 5, 6, 7]])).logits.float()
 
 
-def test_int8_by_gptq_alone_is_what_int8_is(built: dict[str, Artifact]) -> None:
+def test_int8_by_gptq_alone_is_what_int8_is(built: Family) -> None:
     import torch
 
     found = tensors(built["int8-gptq"])
@@ -82,7 +94,7 @@ def test_int8_by_gptq_alone_is_what_int8_is(built: dict[str, Artifact]) -> None:
     assert found["lm_head.weight"].dtype == torch.int8
 
 
-def test_awq_is_packed_as_gptq_is_and_has_moved_scale_into_the_norms(built: dict[str, Artifact]) -> None:
+def test_awq_is_packed_as_gptq_is_and_has_moved_scale_into_the_norms(built: Family) -> None:
     import torch
 
     parent, found = tensors(built["baseline"]), tensors(built["int4-awq"])
@@ -99,7 +111,7 @@ def test_awq_is_packed_as_gptq_is_and_has_moved_scale_into_the_norms(built: dict
     assert near.min() > 0.9
 
 
-def test_llm_int8_is_a_byte_a_weight_with_a_scale_a_row(built: dict[str, Artifact]) -> None:
+def test_llm_int8_is_a_byte_a_weight_with_a_scale_a_row(built: Family) -> None:
     import torch
 
     parent, found = tensors(built["baseline"]), tensors(built["bnb-int8"])
@@ -115,7 +127,7 @@ def test_llm_int8_is_a_byte_a_weight_with_a_scale_a_row(built: dict[str, Artifac
     )
 
 
-def test_fp16_is_the_parents_numbers_in_float16(built: dict[str, Artifact]) -> None:
+def test_fp16_is_the_parents_numbers_in_float16(built: Family) -> None:
     import torch
 
     parent, found = tensors(built["baseline"]), tensors(built["fp16"])
@@ -128,7 +140,7 @@ def test_fp16_is_the_parents_numbers_in_float16(built: dict[str, Artifact]) -> N
 
 @pytest.mark.parametrize(("variant", "sparsity"), [("magnitude", 0.5), ("wanda", 0.25), ("sparsegpt", 0.5)])
 def test_a_sparse_variant_has_its_zeros_and_is_as_large_as_its_parent(
-    built: dict[str, Artifact], variant: str, sparsity: float
+    built: Family, variant: str, sparsity: float
 ) -> None:
     import torch
 
@@ -149,12 +161,12 @@ def test_a_sparse_variant_has_its_zeros_and_is_as_large_as_its_parent(
     assert "neither smaller nor faster" in built[variant].manifest.note
 
 
-def test_magnitude_takes_the_smallest(built: dict[str, Artifact]) -> None:
+def test_magnitude_takes_the_smallest(built: Family) -> None:
     parent, found = tensors(built["baseline"]), tensors(built["magnitude"])
     assert parent[UP][found[UP] == 0].abs().max() <= parent[UP][found[UP] != 0].abs().min()
 
 
-def test_a_merged_adapter_is_the_base_plus_its_product(built: dict[str, Artifact]) -> None:
+def test_a_merged_adapter_is_the_base_plus_its_product(built: Family) -> None:
     import torch
 
     base, merged = tensors(built["baseline"]), tensors(built["merged"])
@@ -177,7 +189,7 @@ def test_a_merged_adapter_is_the_base_plus_its_product(built: dict[str, Artifact
     ],
 )
 def test_each_step_of_a_chain_is_an_artifact(
-    built: dict[str, Artifact], variant: str, line: list[str], shape: tuple[int, int]
+    built: Family, variant: str, line: list[str], shape: tuple[int, int]
 ) -> None:
     import torch
 
@@ -190,13 +202,13 @@ def test_each_step_of_a_chain_is_an_artifact(
     assert manifest.parent is None
 
 
-def test_zeros_stay_zeros_in_int8(built: dict[str, Artifact]) -> None:
+def test_zeros_stay_zeros_in_int8(built: Family) -> None:
     sparse, quantized = tensors(built["magnitude"]), tensors(built["sparse-int8"])
     assert (quantized[UP][sparse[UP] == 0] == 0).all()
 
 
 def test_a_merged_artifact_is_keyed_by_what_the_adapter_was_trained_on(
-    built: dict[str, Artifact], tiny_llama: Path, tmp_path: Path
+    built: Family, tiny_llama: Path, tmp_path: Path
 ) -> None:
     """The same adapter on other weights is another model."""
     from variants.build import artifact_key
@@ -212,7 +224,7 @@ def test_a_merged_artifact_is_keyed_by_what_the_adapter_was_trained_on(
     assert key("fp16") != key("baseline")
 
 
-def test_fp8_weights_are_8_bit_floats_with_a_scale_a_row(built: dict[str, Artifact], tmp_path: Path) -> None:
+def test_fp8_weights_are_8_bit_floats_with_a_scale_a_row(built: Family, tmp_path: Path) -> None:
     """Rounded here on a CPU, which has no kernel to run it."""
     import torch
 
@@ -251,7 +263,7 @@ def test_fp8_is_refused_where_nothing_would_run_it(
     ],
 )
 def test_a_parent_that_does_not_fit_is_refused_before_any_work(
-    built: dict[str, Artifact], tmp_path: Path, parent: str, recipe: dict[str, Any], says: str
+    built: Family, tmp_path: Path, parent: str, recipe: dict[str, Any], says: str
 ) -> None:
     wanted = job(recipe, tmp_path / "a" / "out", parent=built[parent])
     with pytest.raises(RecipeError, match=says) as refused:
@@ -268,7 +280,7 @@ def test_a_parent_that_does_not_fit_is_refused_before_any_work(
     ],
 )
 def test_calibration_that_cannot_be_is_refused(
-    built: dict[str, Artifact], tmp_path: Path, calibration: dict[str, Any], field: str, says: str
+    built: Family, tmp_path: Path, calibration: dict[str, Any], field: str, says: str
 ) -> None:
     recipe = {"kind": "sparsify", "algorithm": "wanda", "sparsity": 0.5, "calibration": calibration}
     wanted = job(recipe, tmp_path / "a" / "out", parent=built["baseline"])

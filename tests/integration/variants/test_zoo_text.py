@@ -36,7 +36,7 @@ def built() -> dict[str, Artifact]:
     """The study's variants that are asked here, and their baseline."""
     stack = load(ROOT / "deploy" / "stacks" / "text-generation.yaml")
     model = stack.models["smollm2"]
-    wanted = {name: model.variants[name] for name in ("baseline", "int8", "int4", "int4-wide", "int4-awq")}
+    wanted = {name: model.variants[name] for name in ("baseline", "int8", "int4", "int4-awq")}
     part = {"smollm2": model.model_copy(update={"variants": wanted})}
     return {name: artifact for (_, name), artifact in build_stack(stack.model_copy(update={"models": part})).items()}
 
