@@ -153,11 +153,13 @@ def test_a_sparse_variant_has_its_zeros_and_is_as_large_as_its_parent(
         zeros = (weight == 0).sum(1)
         if variant == "wanda":
             assert zeros.unique().tolist() == [weight.shape[1] * sparsity], f"{name}: as many in each row"
-        else:
+        elif variant == "magnitude":
             assert int(zeros.sum()) == weight.numel() * sparsity, name
+        else:  # the weight at each block's threshold goes too, and one that is made up for may come to zero
+            assert 0 <= int(zeros.sum()) - weight.numel() * sparsity <= 8, name
         if variant != "sparsegpt":
             assert torch.equal(weight[weight != 0], parent[name][weight != 0]), f"{name}: what stays, stays as it was"
-    assert built[variant].manifest.bytes == pytest.approx(built["baseline"].manifest.bytes, rel=0.001)
+    assert built[variant].manifest.bytes == pytest.approx(built["baseline"].manifest.bytes, abs=1000)
     assert "neither smaller nor faster" in built[variant].manifest.note
 
 
