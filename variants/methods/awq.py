@@ -18,12 +18,10 @@ class UnpinnedCache(IntermediatesCache):
         return
 
 
-class PlainAWQModifier(AWQModifier):  # type: ignore[misc]
+class PlainAWQModifier(AWQModifier):
     """AWQ that pins memory only where there is an accelerator to copy it to."""
 
     def on_calibration_start(self, state: Any, event: Any, **options: Any) -> None:
         super().on_calibration_start(state, event, **options)
         if not torch.accelerator.is_available():
-            self._parent_args_cache = {
-                parent: UnpinnedCache(None, self.offload_device) for parent in self._parent_args_cache
-            }
+            self._parent_args_cache = {parent: UnpinnedCache(None, None) for parent in self._parent_args_cache}
