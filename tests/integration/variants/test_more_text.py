@@ -29,6 +29,10 @@ RECIPES: dict[str, tuple[str | None, dict[str, Any]]] = {
         "baseline",
         {"kind": "quantize", "scheme": "w4a16", "group_size": 32, "algorithm": "awq", "calibration": SEEN},
     ),
+    "int4-wide": (
+        "baseline",
+        {"kind": "quantize", "scheme": "w4a16", "group_size": 32, "int8_layers": ["q_proj", "k_proj", "v_proj"]},
+    ),
     "bnb-int8": ("baseline", {"kind": "quantize", "scheme": "llm-int8"}),
     "fp16": ("baseline", {"kind": "quantize", "scheme": "fp16"}),
     "magnitude": ("baseline", {"kind": "sparsify", "algorithm": "magnitude", "sparsity": 0.5}),
@@ -108,6 +112,22 @@ def test_awq_is_packed_as_gptq_is_and_has_moved_scale_into_the_norms(built: Fami
     weights = config["config_groups"]["group_0"]["weights"]
     assert (weights["num_bits"], weights["group_size"], weights["symmetric"]) == (4, 32, True)
     near = torch.nn.functional.cosine_similarity(logits(built["int4-awq"]), logits(built["baseline"]), dim=-1)
+    assert near.min() > 0.9
+
+
+def test_layers_that_int4_would_cost_too_much_are_int8(built: Family) -> None:
+    import torch
+
+    found = tensors(built["int4-wide"])
+    for layer in ("q_proj", "k_proj", "v_proj"):
+        name = f"model.layers.1.self_attn.{layer}.weight"
+        assert found[name].dtype == torch.int8
+        assert found[name + "_scale"].shape == (found[name].shape[0], 1)
+    for name in ("model.layers.1.self_attn.o_proj.weight", UP, DOWN):
+        assert found[name + "_packed"].dtype == torch.int32
+        assert name not in found
+    assert "the head, q_proj, k_proj, v_proj in int8" in built["int4-wide"].manifest.note
+    near = torch.nn.functional.cosine_similarity(logits(built["int4-wide"]), logits(built["baseline"]), dim=-1)
     assert near.min() > 0.9
 
 
