@@ -87,8 +87,8 @@ def evaluate_variant(
     if reference and theirs is None:
         evaluate_variant(stack, artifacts, reference, examples, True, progress)
         theirs = outcomes_of(parent, examples)
-    live = live_variant(stack, artifacts, seat)
-    beside = live_variant(stack, artifacts, reference) if reference else None
+    live = live_variant(stack, artifacts, seat, weight=0.0)  # alone, whatever its share
+    beside = live_variant(stack, artifacts, reference, weight=0.0) if reference else None
     measured = asyncio.run(measure(live, beside, examples, progress))
     kept, here, now = Outcomes(home()), describe(), versions()
     for task, outcomes in measured.outcomes.items():
