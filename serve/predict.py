@@ -2,19 +2,19 @@
 
 Text: one token, greedy, with the same large bias on each label's first token, so that the likeliest label wins
 (Brown et al. 2020, arXiv 2005.14165, section 2.4, for choosing among labels by likelihood). Images: the top label.
-Triplets: three embeddings in one request, and which of two is nearer to the first. Boxes: all that are found.
+Triplets: three embeddings in one request, and which of two is nearer to the first. Boxes: all that are found. Choices
+and passages: `serve.likelihood`.
 """
 
 import json
 from collections.abc import Awaitable, Callable
-from contextlib import AbstractAsyncContextManager
 
 import aiohttp
 
+from serve.answered import answered
+from serve.likelihood import Likelihood, choice_predictor, passage_predictor
 from serve.open_inference import HEADER_LENGTH, bytes_tensor, encode_request, parse_response
 from variants.boxes import from_tensors, to_text
-from variants.errors import EngineError
-from variants.home import home
 from variants.scoring import first_tokens, nearer, numbers_of
 from variants.tasks import Example, Task
 
@@ -30,6 +30,10 @@ async def predictor(session: aiohttp.ClientSession, url: str, name: str, task: T
         return triplet_predictor(session, url, name)
     if task.kind == "boxes":
         return boxes_predictor(session, f"{url}/v2/models/{name}/infer")
+    if task.kind == "choice":
+        return choice_predictor(Likelihood(session, url, name))
+    if task.kind == "passage":
+        return passage_predictor(Likelihood(session, url, name))
     return await text_predictor(session, url, name, task)
 
 
@@ -78,18 +82,3 @@ def triplet_predictor(session: aiohttp.ClientSession, url: str, name: str) -> Pr
         return nearer([numbers_of(entry["embedding"]) for entry in json.loads(found)["data"]])
 
     return predict
-
-
-async def answered(asked: AbstractAsyncContextManager[aiohttp.ClientResponse]) -> tuple[bytes, str | None]:
-    """The body of a good answer, and the length of its JSON head where binary tensors follow one.
-
-    Raises EngineError where the engine refuses, goes away or does not answer.
-    """
-    try:
-        async with asked as answer:
-            body = await answer.read()
-    except (aiohttp.ClientError, TimeoutError) as error:
-        raise EngineError(f"the engine did not answer: {error!r}", mend=f"see its log in {home() / 'logs'}") from error
-    if answer.status != 200:
-        raise EngineError(f"{answer.url.path} answered {answer.status}: {body[:200].decode(errors='replace')}")
-    return body, answer.headers.get(HEADER_LENGTH)

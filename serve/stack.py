@@ -92,6 +92,8 @@ EXAMPLES: dict[Task, str] = {
     "feature-extraction": "triplet",
     "object-detection": "boxes",
 }
+MORE_EXAMPLES: dict[Task, tuple[str, ...]] = {"text-generation": ("choice", "passage")}
+"""What a model can be evaluated on besides, by several requests an example."""
 Engine = Annotated[VllmEngine | TorchEngine | OpenVinoEngine | ScriptedEngine, Field(discriminator="kind")]
 
 
@@ -133,7 +135,8 @@ class Model(Strict):
 
     @model_validator(mode="after")
     def check_evaluate(self) -> Self:
-        known = [name for name in tasks.NAMES if tasks.get(name).kind == EXAMPLES[self.task]]
+        kinds = (EXAMPLES[self.task], *MORE_EXAMPLES.get(self.task, ()))
+        known = [name for name in tasks.NAMES if tasks.get(name).kind in kinds]
         for name in self.evaluate:
             if name not in known:
                 raise ValueError(f"evaluate names {name!r}, no examples for {self.task}: known are {', '.join(known)}")

@@ -26,11 +26,11 @@ from variants import tasks
 from variants.catalog import Catalog
 from variants.errors import RecipeError, UnknownName
 from variants.history import History
-from variants.machine import versions
+from variants.machine import gpus, versions
 from variants.manifest import Manifest, TaskKind
 from variants.methods import Job, Made, Method, find
 from variants.progress import NoProgress, Progress
-from variants.recipe import Chain, LoRA, Prune, Quantize, Recipe, Sparsify, Train, TrainDetector
+from variants.recipe import LoRA, Prune, Quantize, Recipe, Sparsify, Train, TrainDetector
 from variants.source import Source, content_sha256, fetch
 from variants.space import full_disk_seen, full_disk_told
 from variants.store import Artifact, Store, entries
@@ -84,6 +84,7 @@ def build(
     """
     progress = progress or NoProgress()
     order = in_order(plans)
+    by_name = {plan.name: plan for plan in order}
     methods = {plan.name: _method(plan, method_for) for plan in order}
     data = {plan.name: data_sources(plan) for plan in order}
     done: dict[Name, Artifact] = {}
@@ -92,11 +93,12 @@ def build(
         for count, plan in enumerate(order):
             step.to(count)
             parent = done[plan.model, plan.parent] if plan.parent else None
-            key = artifact_key(plan, methods[plan.name], data[plan.name], parent, store.home, progress)
+            base = _base(plan, done, by_name)
+            key = artifact_key(plan, methods[plan.name], data[plan.name], parent, store.home, progress, base)
             held.enter_context(store.hold(key))
             bound = catalog.kept_back(plan.model, plan.variant, key)
             if bound is None:
-                made = _one(plan, key, methods[plan.name], data[plan.name], parent, store, progress)
+                made = _one(plan, key, methods[plan.name], data[plan.name], parent, store, progress, base)
                 bound = catalog.record(made.manifest)
             if bound.key != key:
                 say(_kept_back(plan, catalog.model(plan.model).history(plan.variant), key))
@@ -114,6 +116,14 @@ def _kept_back(plan: VariantPlan, history: History, key: str) -> str:
     )
 
 
+def _base(plan: VariantPlan, done: Mapping[Name, Artifact], by_name: Mapping[Name, VariantPlan]) -> Artifact | None:
+    """What a parent that is an adapter was trained on; None for any other parent."""
+    if plan.parent is None or done[plan.model, plan.parent].manifest.format != "adapter":
+        return None
+    below = by_name[plan.model, plan.parent].parent
+    return done[plan.model, below] if below else None
+
+
 def _method(plan: VariantPlan, method_for: MethodFor) -> Method:
     """The plan's method. RecipeError when the plan gives it the wrong thing to start from."""
     method = method_for(plan.task, plan.recipe, f"{plan.field}.recipe")
@@ -122,6 +132,13 @@ def _method(plan: VariantPlan, method_for: MethodFor) -> Method:
     if method.starts_from == "source" and plan.parent is not None:
         mend = "leave the parent out"
         raise RecipeError(f"{method.name} starts from the model's source", field=f"{plan.field}.parent", mend=mend)
+    if method.capability and not any(gpu.capability >= method.capability for gpu in gpus()):
+        found = ", ".join(f"{gpu.name} ({gpu.capability})" for gpu in gpus()) or "none"
+        raise RecipeError(
+            f"{method.name} needs an NVIDIA GPU of compute capability {method.capability} or more; here: {found}",
+            field=f"{plan.field}.recipe",
+            mend="build it where it is to be served, or take int8 (w8a8)",
+        )
     return method
 
 
@@ -160,9 +177,16 @@ def _line(plan: VariantPlan, by_name: Mapping[Name, VariantPlan]) -> list[Varian
 
 
 def artifact_key(
-    plan: VariantPlan, method: Method, data: Sequence[Source], parent: Artifact | None, home: Path, progress: Progress
+    plan: VariantPlan,
+    method: Method,
+    data: Sequence[Source],
+    parent: Artifact | None,
+    home: Path,
+    progress: Progress,
+    base: Artifact | None = None,
 ) -> str:
-    """The key of a plan's artifact, 64 hex digits. Fetches a source only when it is not pinned by its sha256."""
+    """The key of a plan's artifact, 64 hex digits. Fetches a source only when it is not pinned by its sha256. `base` is
+    what a parent that is an adapter was trained on."""
     inputs = {
         "model": plan.model,
         "variant": plan.variant,
@@ -172,15 +196,14 @@ def artifact_key(
         "seed": plan.seed,
         "method": [method.name, method.version],
         "parent": parent.manifest.digest if parent else None,
-    }
+    } | ({"base": base.manifest.digest} if base else {})
     return hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()
 
 
 def data_sources(plan: VariantPlan) -> tuple[Source, ...]:
     """The sources of the tasks that a recipe looks at. UnknownName when there is no such task."""
-    steps: Sequence[Recipe] = plan.recipe.steps if isinstance(plan.recipe, Chain) else (plan.recipe,)
     found: dict[str, Source] = {}
-    for name in (name for step in steps for name in _tasks_of(step)):
+    for name in _tasks_of(plan.recipe):
         if name not in tasks.NAMES:
             mend = f"one of {', '.join(tasks.NAMES)}"
             raise UnknownName(f"there is no task {name!r}", field=f"{plan.field}.recipe", mend=mend)
@@ -209,6 +232,7 @@ def _one(
     parent: Artifact | None,
     store: Store,
     progress: Progress,
+    base: Artifact | None,
 ) -> Artifact:
     """The artifact of one plan: out of the store, or built into it."""
     title = f"{plan.model} {plan.variant}"
@@ -222,7 +246,7 @@ def _one(
         out = folder / "model"
         out.mkdir()
         with full_disk_seen(folder):
-            made = method.run(Job(plan.recipe, plan.seed, source, parent, out, store.home, progress))
+            made = method.run(Job(plan.recipe, plan.seed, source, parent, out, store.home, progress, base))
         inherited = parent.manifest.sources if parent else (plan.source,)
         return store.keep(folder, _manifest(plan, key, method, made, folder, parent, (*inherited, *data)))
 

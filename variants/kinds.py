@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Literal
 
-from variants.recipe import Chain, Recipe
+from variants.recipe import Merge, Recipe
 
 Kind = Literal["baseline", "quantized", "pruned", "lora", "chain"]
 
@@ -15,7 +15,7 @@ _KINDS: dict[str, Kind] = {
     "sparsify": "pruned",
     "lora": "lora",
     "qlora": "lora",
-    "chain": "chain",
+    "merge": "lora",
 }
 UNSTRUCTURED = ("unstructured", "magnitude", "wanda", "sparsegpt")
 """What a pruning recipe's `structure` begins with when it leaves zeros where they are."""
@@ -32,7 +32,8 @@ def kind_of(recipe: Recipe) -> Kind:
 def kind_of_line(recipes: Sequence[Recipe]) -> Kind:
     """The kind of a variant by its own recipe and those of its parents, its own last: one that was compressed twice is
     a chain, each step an artifact."""
-    kinds = [kind for kind in map(kind_of, recipes) if kind != "baseline"]
+    steps = [recipe for recipe in recipes if not isinstance(recipe, Merge)]  # its parent, in another form
+    kinds = [kind for kind in map(kind_of, steps) if kind != "baseline"]
     if not kinds:
         return "baseline"
     return "chain" if len(kinds) > 1 else kinds[0]
@@ -41,8 +42,7 @@ def kind_of_line(recipes: Sequence[Recipe]) -> Kind:
 def structured(recipes: Sequence[Recipe]) -> bool | None:
     """Whether what was pruned left a smaller dense model (True) or zeros in one of the same shape (False); None where
     nothing was pruned."""
-    steps = [step for recipe in recipes for step in (recipe.steps if isinstance(recipe, Chain) else (recipe,))]
-    found = [not _leaves_zeros(step) for step in steps if kind_of(step) == "pruned"]
+    found = [not _leaves_zeros(recipe) for recipe in recipes if kind_of(recipe) == "pruned"]
     return all(found) if found else None
 
 

@@ -2,9 +2,12 @@
 
 import os
 import platform
+import subprocess
 from collections.abc import Iterable
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import NamedTuple
 
 import psutil
 
@@ -44,6 +47,25 @@ def describe() -> Machine:
         os=f"{platform.system()} {platform.release()}",
         python=platform.python_version(),
     )
+
+
+class Gpu(NamedTuple):
+    """A GPU's name, and what CUDA calls its compute capability: 8.9 and above multiply 8-bit floats."""
+
+    name: str
+    capability: float
+
+
+@cache
+def gpus() -> tuple[Gpu, ...]:
+    """The NVIDIA GPUs of this machine, by their driver's own program; none where that is not installed."""
+    ask = ("nvidia-smi", "--query-gpu=name,compute_cap", "--format=csv,noheader")
+    try:
+        said = subprocess.run(ask, capture_output=True, text=True, timeout=20, check=True).stdout
+    except (OSError, subprocess.SubprocessError):
+        return ()
+    rows = [line.rpartition(",") for line in said.splitlines() if "," in line]
+    return tuple(Gpu(name.strip(), float(capability)) for name, _, capability in rows)
 
 
 def versions(packages: Iterable[str] = PACKAGES) -> dict[str, str]:

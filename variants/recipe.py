@@ -3,11 +3,14 @@
 A recipe says what is wanted, never how it is computed: `variants.methods` finds the function for it, and refuses a
 recipe that no method carries out yet before any work begins. What is said here must stand on its own: a combination
 of fields that means nothing is refused when the recipe is read.
+
+Several steps are several variants, each with the one before as its parent, so that each is an artifact with a card of
+its own: there is no recipe for a chain.
 """
 
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, TypeAdapter, ValidationError, model_validator
+from pydantic import Field, TypeAdapter, ValidationError, field_validator, model_validator
 
 from variants.detector import Detector
 from variants.errors import RecipeError
@@ -16,6 +19,7 @@ from variants.typed import Document
 Positive = Annotated[int, Field(gt=0)]
 Rate = Annotated[float, Field(gt=0, lt=1)]
 ImageSize = Annotated[int, Field(ge=32, le=1024, multiple_of=16, description="pixels, height and width")]
+LayerName = Annotated[str, Field(pattern=r"^[a-z0-9_]+$", description="a layer's last name, like down_proj")]
 TaskName = Annotated[str, Field(pattern=r"^[a-z0-9_]+$", description="a name in variants.tasks")]
 
 
@@ -83,27 +87,38 @@ class DetectorBaseline(_Recipe):
 
 
 class Quantize(_Recipe):
-    """Fewer bits a number. `w8a8`, `w4a16`: integer weights (and activations) for text, served by vLLM; `nf4`: 4-bit
-    normal floats by bitsandbytes; `int8`: static 8-bit weights and activations of an image model or a text
-    encoder; `bf16`: an image model stored and executed in bfloat16."""
+    """Fewer bits a number. `w8a8`, `w4a16`: integer weights (and activations) for text, served by vLLM; `w8a8` rounds
+    activations by the range of each token as it comes, which is what dynamic-range int8 is; `w8a8-fp8`: the same in
+    8-bit floats, on a GPU; `nf4`: 4-bit normal floats and `llm-int8`: 8 bits with outliers apart, by bitsandbytes;
+    `int8`: static 8-bit weights and activations of an image model or a text encoder; `bf16`: an image model stored and
+    executed in bfloat16; `fp16`: stored and executed in float16."""
 
     kind: Literal["quantize"] = "quantize"
-    scheme: Literal["w8a8", "w4a16", "nf4", "int8", "bf16"]
-    algorithm: Literal["rtn", "gptq"] = "rtn"
+    scheme: Literal["w8a8", "w4a16", "nf4", "int8", "bf16", "fp16", "llm-int8", "w8a8-fp8"]
+    algorithm: Literal["rtn", "gptq", "awq"] = "rtn"
     smoothing: Annotated[float, Field(gt=0, lt=1, description="SmoothQuant's share moved to the weights")] | None = None
     group_size: Positive | None = None
     calibration: Calibration | None = None
+    # Left out of the JSON where it is not given: recipes without it keep the digests that they had before it was there.
+    int8_layers: Annotated[
+        tuple[LayerName, ...] | None,
+        Field(min_length=1, exclude_if=lambda names: names is None, description="last names, kept in int8 instead"),
+    ] = None
 
     @model_validator(mode="after")
     def _fields_fit_scheme(self) -> Self:
         if (self.group_size is not None) != (self.scheme == "w4a16"):
             raise ValueError("group_size: given exactly when the scheme is w4a16")
+        if self.int8_layers is not None and self.scheme != "w4a16":
+            raise ValueError(f"int8_layers: not for scheme {self.scheme}")
         if self.scheme not in ("w8a8", "w4a16") and (self.algorithm != "rtn" or self.smoothing is not None):
             raise ValueError(f"algorithm and smoothing: not for scheme {self.scheme}")
-        learns = self.algorithm == "gptq" or self.smoothing is not None or self.scheme == "int8"
+        if self.algorithm == "awq" and (self.scheme != "w4a16" or self.smoothing is not None):
+            raise ValueError("algorithm: awq is for scheme w4a16, and smooths by itself")
+        learns = self.algorithm != "rtn" or self.smoothing is not None or self.scheme == "int8"
         if learns != (self.calibration is not None):
             need = "needs" if learns else "does not use"
-            raise ValueError(f"calibration: this recipe {need} it (gptq, smoothing and int8 look at examples)")
+            raise ValueError(f"calibration: this recipe {need} it (gptq, awq, smoothing and int8 look at examples)")
         return self
 
 
@@ -134,6 +149,12 @@ _OF_STRUCTURE = {
 _MAY_BE_LEFT_OUT = ("drop_layers", "width", "distillation")
 
 
+_NO_2_4 = (
+    "2:4 is not offered: nothing here runs it. vLLM loads no 2:4 checkpoint any more, OpenVINO and torch have no "
+    "kernel for it on a CPU; dense shapes that are smaller (channels, layers) run faster everywhere"
+)
+
+
 class Prune(_Recipe):
     """Remove structure, and leave a smaller dense model: zeros alone make nothing faster here. `channels`: the
     weakest `sparsity` of each convolution's output channels, then `recovery`. `layers`: whole layers of a text model,
@@ -147,6 +168,13 @@ class Prune(_Recipe):
     width: Annotated[float, Field(gt=0, lt=1, description="share of the feed-forward neurons kept")] | None = None
     calibration: Calibration | None = None
     distillation: Distillation | None = None
+
+    @field_validator("structure", mode="before")
+    @classmethod
+    def _nothing_runs_2_4(cls, value: object) -> object:
+        if value == "2:4":
+            raise ValueError(_NO_2_4)
+        return value
 
     @model_validator(mode="after")
     def _fields_fit_structure(self) -> Self:
@@ -201,21 +229,15 @@ class LoRA(_Recipe):
         return self
 
 
-Step = Annotated[
-    Baseline | Train | TrainDetector | DetectorBaseline | Quantize | Prune | Sparsify | LoRA,
-    Field(discriminator="kind"),
-]
+class Merge(_Recipe):
+    """An adapter, the parent, added to the weights that it was trained on: a dense model that serves without an
+    adapter's cost, and that further recipes can start from."""
 
-
-class Chain(_Recipe):
-    """Several recipes, one after the other, kept as one artifact: prune, then train again, then quantize."""
-
-    kind: Literal["chain"] = "chain"
-    steps: Annotated[tuple[Step, ...], Field(min_length=2)]
+    kind: Literal["merge"] = "merge"
 
 
 Recipe = Annotated[
-    Baseline | Train | TrainDetector | DetectorBaseline | Quantize | Prune | Sparsify | LoRA | Chain,
+    Baseline | Train | TrainDetector | DetectorBaseline | Quantize | Prune | Sparsify | LoRA | Merge,
     Field(discriminator="kind"),
 ]
 

@@ -26,15 +26,27 @@ def label_matches(answer: str, label: str) -> bool:
 
 
 def is_correct(kind: str, answer: str, label: str) -> bool:
-    """The scorer of a task's kind: "text" (label by likelihood), "image" (top label) or "triplet" (which of two texts
-    is nearer to the first), or "boxes" (all of them, and no other). ValueError for another kind."""
+    """The scorer of a task's kind: "text" (label by likelihood), "image" (top label), "triplet" (which of two texts
+    is nearer to the first), "choice" (the likeliest ending) or "boxes" (all of them, and no other). ValueError for
+    another kind."""
     if kind == "text":
         return text_matches(answer, label)
     if kind == "boxes":
         return boxes_outcome(answer, label) == 1
-    if kind in ("image", "triplet"):
+    if kind in ("image", "triplet", "choice"):
         return label_matches(answer, label)
     raise ValueError(f"no scorer for tasks of kind {kind!r}: text, image, triplet or boxes")
+
+
+def surprise_of(nats: float, tokens: int) -> str:
+    """An answer to a passage: how surprising it was in all, in nats, and over how many tokens."""
+    return f"{nats:.4f} {tokens}"
+
+
+def surprise(answer: str) -> tuple[float, int]:
+    """`surprise_of`'s numbers back. ValueError for anything else."""
+    nats, tokens = answer.split()
+    return float(nats), int(tokens)
 
 
 def top_label(scores: Sequence[float], labels: Sequence[str]) -> str:

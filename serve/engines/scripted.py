@@ -5,7 +5,8 @@ tokenizers do. The answer repeats the prompt: from its first token when greedy, 
 chooses otherwise. It ends after one round, or goes on for `max_tokens` with `ignore_eos`. A token with a
 logit bias of -100 is passed over; where some bias is above 0, each token of the answer is one of those
 with the highest: the first whose text occurs in the prompt, else one that the prompt's hash chooses, and with
-`errs` another for that share of prompts. Log probabilities are made up, but the same each time.
+`errs` another for that share of prompts. Log probabilities are made up, but the same each time: of a prompt's tokens,
+one that came before in it is the likeliest.
 
 **Images.** Mean brightness, cut into as many bands as there are labels, is the class; it gets 0.9.
 
@@ -20,7 +21,7 @@ import os
 import secrets
 import time
 from collections.abc import AsyncGenerator, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -34,7 +35,7 @@ from serve.engines.artifact import open_artifact
 from serve.engines.image_api import Floats
 from serve.engines.scripted_embedder import ScriptedEmbedder
 from serve.engines.server import EngineFault
-from serve.engines.text_engine import Finish, Generation, Token
+from serve.engines.text_engine import Finish, Generation, Place, Scored, Token
 from variants.manifest import Preprocess
 
 TOKEN_BYTES = 4
@@ -103,9 +104,11 @@ class ScriptedText:
     async def generate(self, request: Generation) -> AsyncGenerator[list[Token], None]:
         self.script.begin()
         due = time.perf_counter() + self.script.first_token_s
+        prompt = scored_prompt(request)
         for token in self.tokens(request):
             await asyncio.sleep(max(0.0, due - time.perf_counter()))
-            yield [token]
+            yield [replace(token, prompt=prompt)]
+            prompt = None
             due += self.script.token_s
 
     def tokens(self, request: Generation) -> Iterator[Token]:
@@ -142,6 +145,20 @@ def answer_of(request: Generation, errs: float = 0.0) -> Iterator[int]:
         yield from source
         if not request.ignore_eos:
             return
+
+
+def scored_prompt(request: Generation) -> tuple[Place | None, ...] | None:
+    """-0.25 for a token that came before, -2 for a new one; the alternatives, at -3, -4, ..., are other tokens before
+    it."""
+    if request.prompt_logprobs is None:
+        return None
+    places: list[Place | None] = [None]
+    for at, token in enumerate(request.prompt[1:], start=1):
+        before = list(dict.fromkeys(request.prompt[:at]))
+        own = Scored(token, -0.25, 1) if token in before else Scored(token, -2.0, 1)
+        others = [other for other in before if other != token][: request.prompt_logprobs]
+        places.append((own, *(Scored(other, -3.0 - rank, rank + 2) for rank, other in enumerate(others))))
+    return tuple(places)
 
 
 def choose(tokens: list[int], prompt: tuple[int, ...], errs: float = 0.0) -> int:

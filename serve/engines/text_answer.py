@@ -8,12 +8,12 @@ import json
 import time
 import uuid
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from serve.engines.text_engine import Finish, Token
+from serve.engines.text_engine import Finish, Place, Token
 
 DONE = b"data: [DONE]\n\n"
 
@@ -33,6 +33,7 @@ class Delta:
     tokens: int = 0
     logprobs: list[TokenLogprob] | None = None
     finish: Finish | None = None
+    prompt: list[dict[str, Any] | None] | None = None
 
     def add_logprobs(self, token: Token, piece: Callable[[int], bytes]) -> None:
         assert token.logprob is not None
@@ -83,6 +84,7 @@ class Answer(ABC):
             async for delta in deltas:
                 texts.append(delta.text)
                 self.new_tokens += delta.tokens
+                total.prompt = delta.prompt or total.prompt
                 if delta.logprobs is not None:
                     total.logprobs = (total.logprobs or []) + delta.logprobs
                 total.finish = delta.finish
@@ -124,7 +126,7 @@ class CompletionAnswer(Answer):
             "text": delta.text,
             "logprobs": self.logprobs(delta.logprobs),
             "finish_reason": delta.finish,
-        }
+        } | ({} if delta.prompt is None else {"prompt_logprobs": delta.prompt})
 
     def logprobs(self, entries: list[TokenLogprob] | None) -> dict[str, Any] | None:
         if entries is None:
@@ -181,6 +183,23 @@ def chat_logprobs(entries: list[TokenLogprob] | None) -> dict[str, Any] | None:
         one(entry.piece, entry.logprob) | {"top_logprobs": [one(*other) for other in entry.top]} for entry in entries
     ]
     return {"content": content}
+
+
+def prompt_logprobs(places: Sequence[Place | None], piece: Callable[[int], bytes]) -> list[dict[str, Any] | None]:
+    """As vLLM has them: one entry a token of the prompt, null for the first, else by token id, the prompt's own
+    first."""
+
+    def one(place: Place) -> dict[str, Any]:
+        return {
+            str(scored.id): {
+                "logprob": scored.logprob,
+                "rank": scored.rank,
+                "decoded_token": show(piece(scored.id)),
+            }
+            for scored in place
+        }
+
+    return [None if place is None else one(place) for place in places]
 
 
 def show(piece: bytes) -> str:

@@ -14,7 +14,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from serve.engines.server import EngineFault, EventStream, Whole, health, refusals
-from serve.engines.text_answer import Answer, ChatAnswer, CompletionAnswer, Delta
+from serve.engines.text_answer import Answer, ChatAnswer, CompletionAnswer, Delta, prompt_logprobs
 from serve.engines.text_engine import Generation, TextEngine
 from serve.engines.text_request import (
     ChatRequest,
@@ -103,6 +103,7 @@ class TextApi:
             logit_bias=tuple(bias.items()),
             top_logprobs=asked.alternatives,
             ignore_eos=asked.ignore_eos,
+            prompt_logprobs=asked.prompt_logprobs if isinstance(asked, CompletionRequest) else None,
         )
 
     async def deltas(self, generation: Generation, stops: tuple[str, ...]) -> AsyncGenerator[Delta, None]:
@@ -116,6 +117,8 @@ class TextApi:
                     delta.tokens += 1
                     if not token.end:
                         delta.text += stream.push(token.id)
+                    if token.prompt is not None:
+                        delta.prompt = prompt_logprobs(token.prompt, self.engine.piece)
                     if logprobs:
                         delta.add_logprobs(token, self.engine.piece)
                     delta.finish = "stop" if stream.stopped else token.finish

@@ -14,11 +14,26 @@ Finish = Literal["stop", "length"]
 
 
 @dataclass(frozen=True)
+class Scored:
+    """A token where it stands in a prompt, or one that might stand there: its natural log probability, the model's own,
+    and its rank among all tokens there, 1 the likeliest."""
+
+    id: int
+    logprob: float
+    rank: int
+
+
+Place = tuple[Scored, ...]
+"""What was asked about one place of a prompt: its own token first, then the likeliest that are not it."""
+
+
+@dataclass(frozen=True)
 class Generation:
     """One request as an engine sees it. `top_logprobs` None means no logprobs at all, 0 the token's own
     alone.
 
-    `temperature` 0 is greedy. `seed` None draws one."""
+    `temperature` 0 is greedy. `seed` None draws one. `prompt_logprobs` None means none, 0 those of the prompt's own
+    tokens alone, n the n likeliest at each place besides."""
 
     prompt: tuple[int, ...]
     max_tokens: int
@@ -28,18 +43,21 @@ class Generation:
     logit_bias: tuple[tuple[int, float], ...] = ()
     top_logprobs: int | None = None
     ignore_eos: bool = False
+    prompt_logprobs: int | None = None
 
 
 @dataclass(frozen=True)
 class Token:
     """One new token. `finish` is set on the last one; log probabilities are natural and the model's own,
-    before bias and temperature. `end` marks an end-of-sequence token, which has no text."""
+    before bias and temperature. `end` marks an end-of-sequence token, which has no text. `prompt` comes with the first
+    token where it was asked for: one entry a token of the prompt, None for the first, which nothing comes before."""
 
     id: int
     logprob: float | None = None
     top: tuple[tuple[int, float], ...] = ()
     finish: Finish | None = None
     end: bool = False
+    prompt: tuple[Place | None, ...] | None = None
 
 
 class TextEngine(Protocol):

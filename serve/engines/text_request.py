@@ -10,7 +10,16 @@ import re
 import sys
 from typing import Annotated, ClassVar, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    StrictBool,
+    StrictInt,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 
 from variants.errors import InputError
 
@@ -68,7 +77,8 @@ class _Common(Strict):
 
 
 class CompletionRequest(_Common):
-    """`POST /v1/completions`. A prompt is text or token ids; one a request."""
+    """`POST /v1/completions`. A prompt is text or token ids; one a request. `prompt_logprobs`, as vLLM has it: how
+    many alternatives each token of the prompt comes with, beside itself."""
 
     default_limit: ClassVar[int] = 16  # OpenAI's own
     prompt: str | list[StrictInt]
@@ -77,6 +87,14 @@ class CompletionRequest(_Common):
     best_of: Literal[1] | None = 1
     suffix: None = None
     add_special_tokens: StrictBool = True
+    prompt_logprobs: Annotated[StrictInt, Field(ge=0, le=MAX_TOP_LOGPROBS)] | None = None
+
+    @field_validator("prompt_logprobs")
+    @classmethod
+    def _not_in_a_stream(cls, value: int | None, info: ValidationInfo) -> int | None:
+        if value is not None and info.data.get("stream"):
+            raise ValueError("not with stream, which has no place for them")
+        return value
 
     @property
     def alternatives(self) -> int | None:

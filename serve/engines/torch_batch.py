@@ -13,7 +13,7 @@ from transformers import Cache, PreTrainedModel
 
 from serve.engines.text_engine import Finish, Generation, Token
 from serve.engines.torch_cache import new_cache, regroup
-from serve.engines.torch_sampling import Sampler
+from serve.engines.torch_sampling import Sampler, score_prompt
 
 PROMPT_TOKENS = 2048
 """Most tokens, padding included, computed at once for prompts: between two steps of those who wait."""
@@ -72,7 +72,8 @@ class Batch:
         for i, row in enumerate(rows):
             tokens[i, width - len(row.request.prompt) :] = torch.tensor(row.request.prompt)
         lengths = [len(row.request.prompt) for row in rows]
-        given = self.advance(rows, tokens, cache, lengths, width)
+        scored = any(row.request.prompt_logprobs is not None for row in rows)
+        given = self.advance(rows, tokens, cache, lengths, width, keep=width if scored else 1)
         staying = [i for i, row in enumerate(rows) if not row.done]
         if staying:
             self.regroup([(cache, [rows[i] for i in staying], staying)])
@@ -102,11 +103,12 @@ class Batch:
         )
 
     def advance(
-        self, rows: Sequence[Row], tokens: torch.Tensor, cache: Cache, lengths: list[int], columns: int
+        self, rows: Sequence[Row], tokens: torch.Tensor, cache: Cache, lengths: list[int], columns: int, keep: int = 1
     ) -> Given:
         """Run the model on `tokens` [rows, new], of which each row's last is real; who gets which token next.
 
-        `lengths` are the rows' tokens with the new ones, `columns` is the longest, padding included."""
+        `lengths` are the rows' tokens with the new ones, `columns` is the longest, padding included. `keep` of the new
+        tokens get logits: the last alone, or all where a prompt is to be scored."""
         positions = (
             torch.arange(columns - tokens.shape[1], columns)[None]
             - torch.tensor([columns - length for length in lengths])[:, None]
@@ -118,13 +120,17 @@ class Batch:
             position_ids=positions.clamp(min=0),
             past_key_values=cache,
             use_cache=True,
-            logits_to_keep=1,
+            logits_to_keep=keep,
         ).logits
-        scored = zip(rows, logits[:, -1].float(), strict=True)
-        return [(row, self.next_token(row, scores)) for row, scores in scored if not row.gone]
+        return [(row, self.next_token(row, scores)) for row, scores in zip(rows, logits, strict=True) if not row.gone]
 
-    def next_token(self, row: Row, scores: torch.Tensor) -> Token:
-        token = row.sampler.choose(scores)
+    def next_token(self, row: Row, logits: torch.Tensor) -> Token:
+        """The row's next token by the last of `logits` [kept, vocabulary]; with its first comes what its prompt
+        scored, where that was asked for."""
+        prompt = None
+        if row.made == 0 and (wanted := row.request.prompt_logprobs) is not None:
+            prompt = score_prompt(row.request.prompt, logits[-len(row.request.prompt) :], wanted)
+        token = row.sampler.choose(logits[-1].float())
         row.last = token.id
         row.made += 1
         end = token.id in self.ends
@@ -134,7 +140,7 @@ class Batch:
         elif row.made == row.request.max_tokens:
             finish = "length"
         row.finished = finish is not None
-        return replace(token, finish=finish, end=end)
+        return replace(token, finish=finish, end=end, prompt=prompt)
 
 
 def next_group(waiting: list[Row], most: int) -> list[Row]:

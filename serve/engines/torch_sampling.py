@@ -4,12 +4,16 @@ Every row has a generator of its own, so what a seed gives does not depend on wh
 probabilities are the model's own, before bias and temperature, as vLLM reports them.
 """
 
+from collections.abc import Sequence
+
 import torch
 
-from serve.engines.text_engine import Generation, Token
+from serve.engines.text_engine import Generation, Place, Scored, Token
 
 GREEDY_BELOW = 1e-5
 """Temperatures below this are greedy: dividing by them overflows."""
+SLICE = 128
+"""Places of a prompt that are scored at once: a float for each token of the vocabulary is held for each."""
 
 
 class Sampler:
@@ -49,3 +53,21 @@ class Sampler:
             ordered[before >= self.request.top_p] = 0
             return int(ids[ordered.multinomial(1, generator=self.generator)])
         return int(probabilities.multinomial(1, generator=self.generator))
+
+
+def score_prompt(prompt: Sequence[int], logits: torch.Tensor, alternatives: int) -> tuple[Place | None, ...]:
+    """How likely each token of a prompt was after those before it, and the `alternatives` likeliest there; None for the
+    first. `logits` [tokens, vocabulary] are those after each token of the prompt."""
+    places: list[Place | None] = [None]
+    for start in range(0, len(prompt) - 1, SLICE):
+        own = torch.tensor(prompt[start + 1 : start + 1 + SLICE])
+        scores = logits[start : start + len(own)].float().log_softmax(-1)
+        mine = scores.gather(1, own[:, None])
+        ranks = (scores > mine).sum(1) + 1
+        values, ids = scores.topk(alternatives)
+        for place in range(len(own)):
+            first = Scored(int(own[place]), float(mine[place]), int(ranks[place]))
+            likeliest = zip(ids[place].tolist(), values[place].tolist(), range(1, alternatives + 1), strict=True)
+            others = (Scored(*each) for each in likeliest if each[0] != first.id)
+            places.append((first, *others))
+    return tuple(places)

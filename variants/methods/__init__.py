@@ -21,12 +21,13 @@ __all__ = ["Job", "Made", "Method", "find"]
 @dataclass(frozen=True)
 class Method:
     """`name` and `version` go into the key and the manifest; `target` is "module:function"; `starts_from` is what the
-    job must hold."""
+    job must hold; `capability` is the CUDA compute capability that a GPU here must have, where one is needed."""
 
     name: str
     version: int
     target: str
     starts_from: Literal["source", "parent", "either"] = "either"
+    capability: float | None = None
 
     def run(self, job: Job) -> Made:
         module, _, function = self.target.partition(":")
@@ -43,6 +44,13 @@ _METHODS: dict[tuple[str, str], Method] = {
     (_TEXT, "quantize w8a8"): Method("llmcompressor-w8a8", 2, "compressed:w8a8", "parent"),
     (_TEXT, "quantize nf4"): Method("bitsandbytes-nf4", 2, "nf4:nf4", "parent"),
     (_TEXT, "quantize w4a16"): Method("llmcompressor-w4a16", 1, "compressed:w4a16", "parent"),
+    (_TEXT, "quantize w8a8-fp8"): Method("llmcompressor-fp8", 1, "compressed:fp8", "parent", capability=8.9),
+    (_TEXT, "quantize fp16"): Method("huggingface-fp16", 1, "causal:fp16", "parent"),
+    (_TEXT, "quantize llm-int8"): Method("bitsandbytes-int8", 1, "llm_int8:llm_int8", "parent"),
+    (_TEXT, "sparsify magnitude"): Method("torch-magnitude", 1, "sparse:magnitude", "parent"),
+    (_TEXT, "sparsify wanda"): Method("llmcompressor-wanda", 1, "sparse:calibrated", "parent"),
+    (_TEXT, "sparsify sparsegpt"): Method("llmcompressor-sparsegpt", 1, "sparse:calibrated", "parent"),
+    (_TEXT, "merge"): Method("peft-merge", 1, "merge:merge", "parent"),
     (_TEXT, "prune layers"): Method("prune-layers", 1, "prune_layers:prune", "parent"),
     (_TEXT, "lora"): Method("peft-lora", 1, "lora:lora", "parent"),
     (_IMAGE, "baseline"): Method("openvino-f32", 1, "classifier:baseline", "source"),

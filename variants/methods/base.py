@@ -12,8 +12,9 @@ from variants.store import Artifact
 
 @dataclass(frozen=True)
 class Job:
-    """One recipe to carry out. Exactly one of `source` (a verified file or folder) and `parent` is there; both are
-    read only. The method writes below `out`, which becomes the artifact's `model/`, and fetches data into `home`."""
+    """One recipe to carry out. Exactly one of `source` (a verified file or folder) and `parent` is there; both are read
+    only. `base` is what a parent that is an adapter was trained on. The method writes below `out`, which becomes the
+    artifact's `model/`, and fetches data into `home`."""
 
     recipe: Recipe
     seed: int
@@ -22,6 +23,7 @@ class Job:
     out: Path
     home: Path
     progress: Progress
+    base: Artifact | None = None
 
 
 @dataclass(frozen=True)

@@ -36,8 +36,22 @@ def baseline(job: Job) -> Made:
     return Made(_PRECISIONS[job.recipe.dtype], "huggingface", _note(job.source, job.recipe.dtype), PACKAGES)
 
 
+def fp16(job: Job) -> Made:
+    """The parent in float16: a tenth of bfloat16's rounding, but nothing above 65,504. SourceError where its logits do
+    not stay finite in it."""
+    with job.progress.step("rounding to float16"):
+        model, tokenizer = load(trainable_parent_of(job), "float16")
+    with job.progress.step("checking that it generates"):
+        check_generates(model, tokenizer)
+    with job.progress.step("writing safetensors"):
+        model.save_pretrained(job.out)
+        tokenizer.save_pretrained(job.out)
+    return Made("f16", "huggingface", "its parent's weights, rounded to float16", PACKAGES)
+
+
 def load(source: Path, dtype: str) -> "tuple[PreTrainedModel, PreTrainedTokenizerBase]":
-    """Model and tokenizer in `dtype` ("bfloat16" or "float32"), on CPU. Pickles only as weights; no remote code."""
+    """Model and tokenizer in `dtype` ("bfloat16", "float16" or "float32"), on CPU. Pickles only as weights; no remote
+    code."""
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
@@ -118,6 +132,8 @@ def _note(source: Path, dtype: str) -> str:
 
 def parent_of(job: Job) -> Path:
     """The parent's Hugging Face folder. RecipeError when there is none, or it is in another form."""
+    if job.parent is not None and job.parent.manifest.format == "adapter":
+        raise RecipeError("needs weights, not an adapter", field="parent", mend="put a variant of kind merge between")
     if job.parent is None or job.parent.manifest.format != "huggingface":
         raise RecipeError("needs a parent in Hugging Face form", field="parent", mend="name a text variant")
     return job.parent.model_path

@@ -1,7 +1,8 @@
-"""W8A8 and W4A16 by llmcompressor, in the compressed-tensors format that vLLM executes with its own kernels: int8
-weights a channel and int8 activations a token; int4 weights in symmetric groups and bfloat16 activations.
-Round-to-nearest needs no data; GPTQ (Frantar et al. 2022, arXiv 2210.17323) and SmoothQuant (Xiao et al. 2022, arXiv
-2211.10438) look at the calibration split of a task.
+"""W8A8, W4A16 and FP8 by llmcompressor, in the compressed-tensors format that vLLM executes with its own kernels: int8
+weights a channel and int8 activations a token, whose ranges are found as they come; int4 weights in symmetric groups
+and bfloat16 activations; 8-bit floats a channel and a token, which only GPUs multiply. Round-to-nearest needs no data;
+GPTQ (Frantar et al. 2022, arXiv 2210.17323), AWQ (Lin et al. 2023, arXiv 2306.00978) and SmoothQuant (Xiao et al. 2022,
+arXiv 2211.10438) look at the calibration split of a task.
 
 The output head is quantized to W8A8 either way: in a small model it is a fifth of each step's work, and 4 bits cost it
 too much. Where it shares its weights with the embedding, they are parted first, and the embedding stays as it is."""
@@ -10,19 +11,20 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from variants import tasks
 from variants.errors import RecipeError
 from variants.methods.base import Job, Made
+from variants.methods.calibration import oneshot_data
 from variants.methods.causal import PACKAGES, check_generates, load, trainable_parent_of
-from variants.recipe import Calibration, Quantize
+from variants.recipe import Quantize
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import PreTrainedModel
 
-_MAX_TOKENS = 512
 _HEAD = "re:.*lm_head"
 """vLLM's head is of a class of its own, so that it is found by name alone."""
 _GROUP_SIZES = (32, 64, 128)
+_AWQ_GRID = 10
+"""Scales tried a layer: the library's 20 take twice as long."""
 
 
 def w8a8(job: Job) -> Made:
@@ -41,11 +43,20 @@ def w4a16(job: Job) -> Made:
     parent = trainable_parent_of(job)
     _check_groups(job.recipe.group_size, parent)
     _quantize(job, parent)
+    wide = ", ".join(["the head", *(job.recipe.int8_layers or ())])
     note = (
-        f"int4 weights in symmetric groups of {job.recipe.group_size}, the head in int8, from its parent; "
+        f"int4 weights in symmetric groups of {job.recipe.group_size}, {wide} in int8, from its parent; "
         f"{job.recipe.algorithm}"
     )
     return Made("int4", "huggingface", note, (*PACKAGES, "llmcompressor", "compressed-tensors"))
+
+
+def fp8(job: Job) -> Made:
+    """The parent with every linear layer but the head in 8-bit floats (e4m3), activations too."""
+    assert isinstance(job.recipe, Quantize)
+    _quantize(job, trainable_parent_of(job))
+    note = "8-bit float weights a channel, 8-bit float activations a token, from its parent; rtn"
+    return Made("fp8", "huggingface", note, (*PACKAGES, "llmcompressor", "compressed-tensors"))
 
 
 def _quantize(job: Job, parent: Path) -> None:
@@ -53,8 +64,9 @@ def _quantize(job: Job, parent: Path) -> None:
     from llmcompressor import oneshot
 
     model, tokenizer = load(parent, "bfloat16")
-    part_head(model)
-    data = _calibration(job, job.recipe.calibration, tokenizer)
+    if job.recipe.scheme != "w8a8-fp8":
+        part_head(model)
+    data = oneshot_data(job, job.recipe.calibration, tokenizer)
     with job.progress.step(f"quantizing to {job.recipe.scheme.upper()} ({job.recipe.algorithm})"):
         oneshot(model=model, recipe=_modifiers(job.recipe), **data)
     with job.progress.step("checking that it generates"):
@@ -98,9 +110,16 @@ def _modifiers(recipe: Quantize) -> list[Any]:
     from llmcompressor.modifiers.quantization import QuantizationModifier
     from llmcompressor.modifiers.transform.smoothquant import SmoothQuantModifier
 
+    if recipe.scheme == "w8a8-fp8":
+        return [QuantizationModifier(targets=["Linear"], scheme="FP8_DYNAMIC", ignore=[_HEAD])]
     kind = GPTQModifier if recipe.algorithm == "gptq" else QuantizationModifier
     if recipe.scheme == "w4a16":
-        return [kind(config_groups=_int4_groups(recipe))]
+        rounding = kind(config_groups=_int4_groups(recipe))
+        if recipe.algorithm != "awq":
+            return [rounding]
+        from variants.methods.awq import PlainAWQModifier
+
+        return [PlainAWQModifier(n_grid=_AWQ_GRID), rounding]
     rounding = kind(targets=["Linear", _HEAD], scheme="W8A8")
     if recipe.smoothing is None:
         return [rounding]
@@ -108,29 +127,12 @@ def _modifiers(recipe: Quantize) -> list[Any]:
 
 
 def _int4_groups(recipe: Quantize) -> dict[str, Any]:
-    """int4 for linear layers, int8 for the head."""
+    """int4 for linear layers, int8 for the head and for what the recipe says besides."""
     from compressed_tensors.quantization import QuantizationArgs, QuantizationScheme, preset_name_to_scheme
 
+    wide = [rf"re:.*\.{name}$" for name in recipe.int8_layers or ()]
     weights = QuantizationArgs(num_bits=4, type="int", symmetric=True, strategy="group", group_size=recipe.group_size)
     return {
         "group_0": QuantizationScheme(targets=["Linear"], weights=weights),
-        "group_1": preset_name_to_scheme("W8A8", [_HEAD]),
-    }
-
-
-def _calibration(job: Job, wanted: Calibration | None, tokenizer: "PreTrainedTokenizerBase") -> dict[str, Any]:
-    """oneshot's arguments for the calibration prompts, each with its label so that both are seen; or none."""
-    if wanted is None:
-        return {}
-    from datasets import Dataset
-
-    examples = tasks.get(wanted.task, job.home, job.progress).examples("calibration", wanted.examples)
-    texts = [str(example.input) + example.label for example in examples]
-    encoded = tokenizer(texts, truncation=True, max_length=_MAX_TOKENS)
-    columns = {name: encoded[name] for name in ("input_ids", "attention_mask")}
-    return {
-        "dataset": Dataset.from_dict(columns),
-        "num_calibration_samples": len(texts),
-        "max_seq_length": _MAX_TOKENS,
-        "shuffle_calibration_samples": False,
+        "group_1": preset_name_to_scheme("W8A8", [_HEAD, *wide]),
     }

@@ -12,6 +12,8 @@ from variants.tasks.r8 import R8
 from variants.tasks.r8_triplets import R8Triplets
 from variants.tasks.rotten_tomatoes import RottenTomatoes
 from variants.tasks.scenes import Scenes
+from variants.tasks.tale_endings import TaleEndings
+from variants.tasks.tales import Tales
 
 __all__ = ["NAMES", "Example", "Split", "Task", "get"]
 
@@ -22,6 +24,8 @@ _TASKS: dict[str, Callable[[Path | None, Progress | None], Task]] = {
     "r8_triplets": R8Triplets,
     "rotten_tomatoes": RottenTomatoes,
     "scenes": Scenes,
+    "tale_endings": TaleEndings,
+    "tales": Tales,
 }
 NAMES = tuple(sorted(_TASKS))
 

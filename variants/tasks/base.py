@@ -23,20 +23,21 @@ SEED = 20261123
 
 @dataclass(frozen=True)
 class Example:
-    """`input` is a whole prompt (text), the bytes of a PNG (image; PNG or JPEG for boxes), or three texts (triplet);
-    `label` is one of the task's labels, or labelled boxes as `variants.boxes` writes them."""
+    """`input` is a whole prompt (text), the bytes of a PNG (image; PNG or JPEG for boxes), three texts (triplet), a
+    context and its possible endings (choice), or plain text (passage); `label` is one of the task's labels, labelled
+    boxes as `variants.boxes` writes them, "" for a passage."""
 
     id: str
-    input: str | bytes | tuple[str, str, str]
+    input: str | bytes | tuple[str, ...]
     label: str
 
 
 class Task(ABC):
-    """A task: `name`, `kind` ("text", "image", "triplet" or "boxes"), `labels`, `sources`, `examples`. `metrics`: what
-    its outcomes come to, the one it is judged by first."""
+    """A task: `name`, `kind` ("text", "image", "triplet", "boxes", "choice" or "passage"), `labels`, `sources`,
+    `examples`. `metrics`: what its outcomes come to, the one it is judged by first."""
 
     name: ClassVar[str]
-    kind: ClassVar[Literal["text", "image", "triplet", "boxes"]]
+    kind: ClassVar[Literal["text", "image", "triplet", "boxes", "choice", "passage"]]
     labels: ClassVar[tuple[str, ...]]
     sources: ClassVar[tuple[Source, ...]]
     metrics: ClassVar[tuple[Metric, ...]] = (ACCURACY,)

@@ -5,13 +5,17 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import openai
 import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from serve.likelihood import Likelihood, choice_predictor, passage_predictor
 from tests.integration.engines.engine import Engine, running, write_manifest
 from tests.integration.engines.tiny_text import CONTEXT, write_tiny_text
+from variants.scoring import surprise
+from variants.tasks import Example
 
 pytestmark = pytest.mark.integration
 
@@ -146,6 +150,55 @@ def test_logprobs_are_the_models_own_whatever_the_bias(client: openai.OpenAI, re
     assert logprobs.token_logprobs == [pytest.approx(float(expected[token]), abs=1e-4)]
     assert logprobs.top_logprobs is not None
     assert max(logprobs.top_logprobs[0].values()) == pytest.approx(float(expected.max()), abs=1e-4)
+
+
+async def test_a_prompt_is_scored_token_by_token_in_any_company(engine: Engine, reference: Reference) -> None:
+    """In vLLM's shape: null first, then by token id the token's own and the likeliest, each with its rank."""
+    client = openai.AsyncOpenAI(base_url=f"{engine.url}/v1", api_key="none", max_retries=0)
+    prompts = ["a good film, a positive", "a bad film, a negative", "a"]
+    asked = [
+        client.completions.create(**greedy(prompt, 3) | {"extra_body": {"prompt_logprobs": 2, "ignore_eos": True}})
+        for prompt in prompts
+    ]
+    plain = await client.completions.create(**greedy(prompts[0], 3))
+    answers = await asyncio.gather(*asked)
+    assert answers[0].choices[0].text == plain.choices[0].text
+    assert not hasattr(plain.choices[0], "prompt_logprobs")
+    for prompt, answer in zip(prompts, answers, strict=True):
+        ids = reference.tokenizer(prompt, return_tensors="pt").input_ids
+        with torch.no_grad():
+            expected = reference.model(ids).logits[0].log_softmax(-1)
+        first, *places = answer.choices[0].prompt_logprobs
+        assert first is None
+        assert len(places) == ids.shape[1] - 1
+        for at, (place, token) in enumerate(zip(places, ids[0, 1:].tolist(), strict=True)):
+            own = place[str(token)]
+            assert next(iter(place)) == str(token)
+            assert own["logprob"] == pytest.approx(float(expected[at, token]), abs=1e-4)
+            assert own["rank"] == int((expected[at] > expected[at, token]).sum()) + 1
+            assert own["decoded_token"] == reference.tokenizer.decode([token])
+            assert set(place) == {str(token), *map(str, expected[at].topk(2).indices.tolist())}
+
+
+async def test_an_ending_is_as_likely_as_its_tokens_are(engine: Engine, reference: Reference) -> None:
+    """The likelihood that choices are judged by, and the surprise of a passage, are transformers' own sums."""
+    context, endings = "a good film, a", (" positive review", " negative review", " 日本語")
+    async with aiohttp.ClientSession() as session:
+        ask = Likelihood(session, engine.url, NAME)
+        found = [await ask.ending(context, ending) for ending in endings]
+        chosen = await choice_predictor(ask)(Example("1", (context, *endings), "0"))
+        nats, tokens = surprise(await passage_predictor(ask)(Example("2", context, "")))
+    expected = []
+    for text in (*(context + ending for ending in endings), context):
+        ids = reference.tokenizer(text, return_tensors="pt").input_ids
+        with torch.no_grad():
+            scores = reference.model(ids).logits[0, :-1].log_softmax(-1).gather(1, ids[0, 1:, None])[:, 0]
+        expected.append(scores)
+    start = len(reference.tokenizer(context).input_ids) - 1
+    sums = [float(scores[start:].sum()) for scores in expected[:-1]]
+    assert found == pytest.approx(sums, abs=1e-3)
+    assert chosen == str(sums.index(max(sums)))
+    assert (nats, tokens) == (pytest.approx(-float(expected[-1].sum()), abs=1e-3), len(expected[-1]))
 
 
 def test_chat_logprobs_have_bytes_and_alternatives(client: openai.OpenAI) -> None:

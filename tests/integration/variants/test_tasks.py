@@ -14,6 +14,8 @@ SIZES = {
     "r8": {"train": 4884, "calibration": 512, "test": 2172},
     "r8_triplets": {"train": 4884, "calibration": 512, "test": 2172},
     "rotten_tomatoes": {"train": 10240, "calibration": 512, "test": 2000},
+    "tale_endings": {"train": 1005, "calibration": 1176, "test": 204},
+    "tales": {"train": 113, "calibration": 136, "test": 50},
 }
 
 
@@ -37,6 +39,8 @@ def test_the_order_never_changes() -> None:
         "r8": "r8-test-01775",
         "r8_triplets": "r8-test-01775-triplet",
         "rotten_tomatoes": "rotten_tomatoes-13245",
+        "tale_endings": "grimm-22-053",
+        "tales": "grimm-19-013",
     }
 
 
@@ -62,6 +66,33 @@ def test_triplets_are_of_r8s_own_split_and_their_label_is_the_one_of_the_anchors
     assert abs(firsts / len(triplets) - 0.5) < 0.05
 
 
+def test_a_tale_is_in_one_split_and_keeps_its_punctuation() -> None:
+    tales = {split: tasks.get("tales").examples(split) for split in ("train", "calibration", "test")}  # type: ignore[arg-type]
+    told = {split: {example.id[:8] for example in found} for split, found in tales.items()}
+    assert not told["test"] & (told["train"] | told["calibration"])
+    assert not told["train"] & told["calibration"]
+    assert told["test"] == {example.id[:8] for example in tasks.get("tale_endings").examples("test")}
+    for split, words in (("test", 128), ("calibration", 256)):
+        for example in tales[split]:
+            assert isinstance(example.input, str)
+            assert len(example.input.split()) == words
+            assert "." in example.input
+            assert example.input != example.input.lower()
+
+
+def test_the_right_ending_is_the_pieces_own() -> None:
+    whole = " ".join(str(example.input) for example in tasks.get("tales").examples("test"))
+    examples = tasks.get("tale_endings").examples("test")
+    for example in examples:
+        context, *endings = example.input
+        assert [len(str(part).split()) for part in (context, *endings)] == [24, 8, 8]
+        assert len(set(endings)) == 2
+    found = [example for example in examples if f"{example.input[0]}{example.input[1 + int(example.label)]}" in whole]  # type: ignore[index]
+    wrong = [example for example in examples if f"{example.input[0]}{example.input[2 - int(example.label)]}" in whole]  # type: ignore[index]
+    assert len(found) > 0.7 * len(examples)
+    assert wrong == []
+
+
 def test_digits_are_grey_pngs() -> None:
     example = tasks.get("mnist").examples("test", 1)[0]
     assert isinstance(example.input, bytes)
@@ -70,5 +101,5 @@ def test_digits_are_grey_pngs() -> None:
 
 
 def test_an_unknown_task_says_which_there_are() -> None:
-    with pytest.raises(UnknownName, match="one of mnist, r8, r8_triplets, rotten_tomatoes"):
+    with pytest.raises(UnknownName, match="one of mnist, r8, r8_triplets, rotten_tomatoes, tale"):
         tasks.get("imdb")

@@ -38,6 +38,12 @@ def test_how_many_alternatives() -> None:
     assert chat(logprobs=True).alternatives == 0
 
 
+def test_a_prompts_own_logprobs_may_be_asked_for() -> None:
+    assert [completion().prompt_logprobs, completion(prompt_logprobs=0).prompt_logprobs] == [None, 0]
+    with pytest.raises(InputError):
+        chat(prompt_logprobs=1)
+
+
 def test_parts_of_a_message_become_its_text() -> None:
     parts = [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]
     asked = chat(messages=[{"role": "user", "content": parts}])
@@ -60,6 +66,9 @@ def test_parts_of_a_message_become_its_text() -> None:
         ({"max_tokens": 0}, "max_tokens"),
         ({"max_tokens": True}, "max_tokens"),
         ({"logprobs": 21}, "logprobs"),
+        ({"prompt_logprobs": 21}, "prompt_logprobs"),
+        ({"prompt_logprobs": -1}, "prompt_logprobs"),
+        ({"prompt_logprobs": 0, "stream": True}, "prompt_logprobs"),
         ({"logit_bias": {"5": 101}}, "logit_bias.5"),
         ({"stream": "yes"}, "stream"),
         ({"stream_options": {"include_usage": 1}}, "stream_options.include_usage"),

@@ -5,7 +5,7 @@ from typing import get_args
 import pytest
 
 from variants.kinds import kind_of, kind_of_line, structured
-from variants.recipe import Chain, Recipe, parse_recipe
+from variants.recipe import Merge, Recipe, Sparsify, parse_recipe
 
 BASE = parse_recipe({"kind": "baseline", "dtype": "float32"})
 INT8 = parse_recipe({"kind": "quantize", "scheme": "int8", "calibration": {"task": "mnist", "examples": 9}})
@@ -28,7 +28,9 @@ def test_every_recipe_has_a_kind() -> None:
         ([BASE, LAYERS], "pruned", True),
         ([BASE, LORA], "lora", None),
         ([BASE, LAYERS, INT8], "chain", True),
-        ([BASE, Chain(steps=(LAYERS, INT8))], "chain", True),
+        ([BASE, LORA, Merge()], "lora", None),
+        ([BASE, LORA, Merge(), INT8], "chain", None),
+        ([BASE, Sparsify(algorithm="magnitude", sparsity=0.5)], "pruned", False),
         ([LORA], "lora", None),
     ],
 )

@@ -1,21 +1,41 @@
 import pytest
 
+from serve.stack import load
+from tests.processes import ROOT
 from variants.errors import RecipeError
-from variants.recipe import Baseline, Chain, Quantize, parse_recipe
+from variants.recipe import Baseline, Merge, Sparsify, parse_recipe
 
 LAYERS = {"kind": "prune", "structure": "layers", "drop_layers": 2, "calibration": {"task": "r8", "examples": 8}}
 DISTIL = {"tasks": ["r8"], "steps": 2}
 W8A8 = {"kind": "quantize", "scheme": "w8a8"}
+SPARSE = {"kind": "sparsify", "algorithm": "magnitude", "sparsity": 0.5}
+W4A16 = {"kind": "quantize", "scheme": "w4a16", "group_size": 64}
 RECOVERY = {"task": "mnist", "examples": 4000, "epochs": 2}
 CHANNELS = {"kind": "prune", "structure": "channels", "sparsity": 0.5, "recovery": RECOVERY}
 LORA = {"kind": "lora", "task": "mnist", "rank": 8, "alpha": 16, "steps": 10}
 
+DEMO = {
+    "smollm2@baseline": "2e7cb500e32604b2",
+    "smollm2@int8": "87612ababda3a61a",
+    "smollm2@nf4": "a26e99617e9644eb",
+    "smollm2@int4": "7822b2bda1d2cf97",
+    "smollm2@pruned": "1202b954b1e708df",
+    "smollm2@lora": "a82e781b9d37459d",
+    "digits@baseline": "94c912cf725584c1",
+    "digits@bf16": "b69d5115a40fa357",
+    "digits@int8": "72f2d8b3122c634e",
+    "digits@pruned": "442cae54bec55e51",
+    "digits@lora": "9787a6ce1aa93352",
+    "minilm@baseline": "a17ffe3df91cf837",
+    "minilm@int8": "b1a9fe6f85ee5d8b",
+}
+"""The first 16 digits of what keys every artifact of the demo that users have built."""
+
 
 def test_a_recipe_is_what_its_kind_says() -> None:
     assert parse_recipe({"kind": "baseline", "dtype": "bfloat16"}) == Baseline(dtype="bfloat16")
-    chain = parse_recipe({"kind": "chain", "steps": [CHANNELS, W8A8]})
-    assert isinstance(chain, Chain)
-    assert isinstance(chain.steps[1], Quantize)
+    assert parse_recipe(SPARSE) == Sparsify(algorithm="magnitude", sparsity=0.5)
+    assert parse_recipe({"kind": "merge"}) == Merge()
 
 
 @pytest.mark.parametrize(
@@ -30,7 +50,8 @@ def test_a_recipe_is_what_its_kind_says() -> None:
         ({**CHANNELS, "sparsity": None}, "recipe", "sparsity: needed for structure channels"),
         ({**CHANNELS, "recovery": None}, "recipe", "recovery: needed for structure channels"),
         ({**CHANNELS, "recovery": {**RECOVERY, "epochs": 0}}, "recipe.recovery.epochs", "greater than 0"),
-        ({**CHANNELS, "structure": "2:4"}, "recipe.structure", "channels"),
+        ({**CHANNELS, "structure": "2:4"}, "recipe.structure", r"nothing here runs it.*channels, layers"),
+        ({**CHANNELS, "structure": "4:8"}, "recipe.structure", "channels"),
         ({**CHANNELS, "drop_layers": 2}, "recipe", "drop_layers: not for structure channels"),
         ({**LAYERS, "sparsity": 0.5}, "recipe", "sparsity: not for structure layers"),
         ({**LAYERS, "drop_layers": 0}, "recipe.drop_layers", "greater than 0"),
@@ -48,7 +69,22 @@ def test_a_recipe_is_what_its_kind_says() -> None:
         ({**LORA, "image_size": 64}, "recipe", "both for an image classifier"),
         ({**LORA, "architecture": "efficientnet-lite0"}, "recipe", "both for an image classifier"),
         ({**LORA, "architecture": "resnet-50", "image_size": 64}, "recipe.architecture", "efficientnet-lite0"),
-        ({"kind": "chain", "steps": [W8A8]}, "recipe.steps", "at least 2"),
+        ({"kind": "chain", "steps": [W8A8, W8A8]}, "recipe", "chain"),
+        ({**SPARSE, "sparsity": 1}, "recipe.sparsity", "less than 1"),
+        ({**SPARSE, "sparsity": 0}, "recipe.sparsity", "greater than 0"),
+        ({**SPARSE, "algorithm": "wanda"}, "recipe", "calibration: algorithm wanda needs it"),
+        ({**SPARSE, "calibration": {"task": "r8", "examples": 8}}, "recipe", "magnitude does not use it"),
+        (
+            {**W8A8, "algorithm": "awq", "calibration": {"task": "r8", "examples": 8}},
+            "recipe",
+            "awq is for scheme w4a16",
+        ),
+        ({**W8A8, "int8_layers": ["down_proj"]}, "recipe", "int8_layers: not for scheme w8a8"),
+        ({**W4A16, "int8_layers": []}, "recipe.int8_layers", "at least 1"),
+        ({**W4A16, "int8_layers": [".*"]}, "recipe.int8_layers.0", "pattern"),
+        ({**W4A16, "algorithm": "awq"}, "recipe", "calibration: this recipe needs it"),
+        ({"kind": "quantize", "scheme": "llm-int8", "algorithm": "gptq"}, "recipe", "not for scheme llm-int8"),
+        ({"kind": "quantize", "scheme": "fp16", "smoothing": 0.5}, "recipe", "not for scheme fp16"),
     ],
 )
 def test_what_means_nothing_is_refused_by_field(data: dict[str, object], field: str, says: str) -> None:
@@ -71,3 +107,20 @@ def test_the_digest_stays_what_it_was() -> None:
     assert parse_recipe({"kind": "baseline", "dtype": "bfloat16"}).digest() == (
         "2e7cb500e32604b241397f0cd41262d49081d6046d83488d60542928881b8669"
     )
+
+
+def test_a_field_that_came_later_changes_no_recipe_that_does_not_have_it() -> None:
+    plain, wide = parse_recipe(W4A16), parse_recipe({**W4A16, "int8_layers": ["down_proj"]})
+    assert "int8_layers" not in plain.model_dump()
+    assert plain.digest() != wide.digest()
+    assert parse_recipe(wide.model_dump(mode="json")) == wide
+
+
+def test_what_the_demos_artifacts_are_keyed_by_stays_too() -> None:
+    stack = load(ROOT / "deploy" / "stacks" / "demo.yaml")
+    found = {
+        f"{model}@{name}": variant.recipe.digest()[:16]
+        for model, served in stack.models.items()
+        for name, variant in served.variants.items()
+    }
+    assert found == DEMO

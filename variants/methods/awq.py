@@ -1,0 +1,27 @@
+"""AWQ's search for scales (Lin et al. 2023, arXiv 2306.00978) where there is no accelerator.
+
+llmcompressor 0.14 pins what it caches in memory, which torch refuses on a machine with a CPU alone, so its caches are
+replaced by ones that do not. Everything else is the library's.
+"""
+
+from typing import Any
+
+import torch
+from llmcompressor.modifiers.transform.awq import AWQModifier
+from llmcompressor.pipelines.cache import IntermediatesCache
+
+
+class UnpinnedCache(IntermediatesCache):
+    """Memory of a CPU is where it is needed already."""
+
+    def pin_memory(self, batch_index: int, input_names: list[str] | None = None) -> None:
+        return
+
+
+class PlainAWQModifier(AWQModifier):
+    """AWQ that pins memory only where there is an accelerator to copy it to."""
+
+    def on_calibration_start(self, state: Any, event: Any, **options: Any) -> None:
+        super().on_calibration_start(state, event, **options)
+        if not torch.accelerator.is_available():
+            self._parent_args_cache = {parent: UnpinnedCache(None, None) for parent in self._parent_args_cache}
