@@ -17,18 +17,21 @@ import pytest
 from serve.engines.process import free_port
 from serve.evaluation import evaluate_variant
 from serve.predict import predictor
-from serve.stack import with_port
+from serve.stack import parse, with_port
+from serve.study.entry import entry_of
 from serve.study.matrix import examples_for, line_of
 from serve.study.record import FILE, read_study
 from serve.study.run import Plan, Runner, describe_study
 from tests.local_stage import local
 from tests.processes import ROOT
+from tests.scripted import make_artifact, make_stack, with_variants
 from tests.study import BF16, INT8, ScriptedMake, scripted_stack
 from variants.card import Accuracy
 from variants.catalog import Catalog
 from variants.evaluate import Predict
 from variants.home import home
 from variants.progress import NoProgress
+from variants.recipe import parse_recipe
 from variants.tasks import Example, Task
 
 pytestmark = pytest.mark.integration
@@ -137,6 +140,26 @@ async def test_a_variant_is_paired_with_its_parents_stored_outcomes_and_served_a
     assert variants["int8"]["recipe"]["scheme"] == "int8"
     assert unknown.status_code == 404
     assert "one of bands" in unknown.json()["error"]["message"]
+
+
+def test_an_adapter_is_asked_in_its_bases_engine_and_served_with_its_bases_bytes() -> None:
+    lora = {"kind": "lora", "task": "rotten_tomatoes", "rank": 8, "alpha": 16, "steps": 9}
+    engine = {"kind": "scripted", "first_token_s": 0.001, "adapters": {"slots": 2}}
+    variants = {"baseline": {"weight": 1}, "lora": {"recipe": lora, "parent": "baseline", "engine": engine}}
+    document = with_variants(make_stack(), "echo", variants).model_dump(mode="json", by_alias=True, exclude_none=True)
+    document["models"]["echo"]["evaluate"] = ["rotten_tomatoes"]
+    stack = parse(document)
+    base = make_artifact(home(), "echo", "baseline", "text-generation")
+    adapter = make_artifact(home(), "echo", "lora", "text-generation", base=base, recipe=parse_recipe(lora))
+    artifacts = {("echo", "baseline"): base, ("echo", "lora"): adapter}
+    for artifact in artifacts.values():
+        Catalog(home()).record(artifact.manifest)
+    examples = examples_for(stack, "echo", 12, NoProgress())
+    card = evaluate_variant(stack, artifacts, ("echo", "lora"), examples, False, NoProgress())
+    entry = entry_of(stack, ("echo", "lora"), card, artifacts)
+    assert (entry.kind, entry.parent, entry.accuracy.n) == ("lora", "baseline", 12)
+    assert entry.artifact_bytes == adapter.manifest.bytes
+    assert entry.served_bytes == adapter.manifest.bytes + base.manifest.bytes
 
 
 def test_ctrl_c_ends_the_engine_and_leaves_the_page_of_what_there_is(tmp_path: Path) -> None:
