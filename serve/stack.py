@@ -115,7 +115,8 @@ class Model(Strict):
 
     @model_validator(mode="after")
     def check_evaluate(self) -> Self:
-        known = [name for name in tasks.NAMES if tasks.get(name).kind == EXAMPLES[self.task]]
+        kinds = (EXAMPLES[self.task], "ranked") if EXAMPLES[self.task] == "image" else (EXAMPLES[self.task],)
+        known = [name for name in tasks.NAMES if tasks.get(name).kind in kinds]
         for name in self.evaluate:
             if name not in known:
                 raise ValueError(f"evaluate names {name!r}, no examples for {self.task}: known are {', '.join(known)}")

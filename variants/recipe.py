@@ -55,10 +55,11 @@ class Train(_Recipe):
 class Quantize(_Recipe):
     """Fewer bits a number. `w8a8`, `w4a16`: integer weights (and activations) for text, served by vLLM; `nf4`: 4-bit
     normal floats by bitsandbytes; `int8`: static 8-bit weights and activations of an image model or a text
-    encoder; `bf16`: an image model stored and executed in bfloat16."""
+    encoder; `int8-dynamic`: 8-bit weights, activations rounded as they come; `bf16`, `fp16`: an image model stored
+    in 16 bits, and executed in them where the CPU can."""
 
     kind: Literal["quantize"] = "quantize"
-    scheme: Literal["w8a8", "w4a16", "nf4", "int8", "bf16"]
+    scheme: Literal["w8a8", "w4a16", "nf4", "int8", "bf16", "fp16", "int8-dynamic"]
     algorithm: Literal["rtn", "gptq"] = "rtn"
     smoothing: Annotated[float, Field(gt=0, lt=1, description="SmoothQuant's share moved to the weights")] | None = None
     group_size: Positive | None = None
@@ -132,6 +133,24 @@ class Prune(_Recipe):
         return self
 
 
+class Sparsify(_Recipe):
+    """Zeros without structure: of each layer's weights the `sparsity` that matters least, and the shapes stay. No
+    engine here runs it faster or stores it smaller. `magnitude`: the smallest weights; `wanda`, `sparsegpt`: those that
+    the outputs on calibration examples miss least."""
+
+    kind: Literal["sparsify"] = "sparsify"
+    algorithm: Literal["magnitude", "wanda", "sparsegpt"]
+    sparsity: Annotated[float, Field(gt=0, lt=1, description="share of each layer's weights that become zero")]
+    calibration: Calibration | None = None
+
+    @model_validator(mode="after")
+    def _examples_fit_algorithm(self) -> Self:
+        if (self.algorithm != "magnitude") != (self.calibration is not None):
+            need = "does not use" if self.algorithm == "magnitude" else "needs"
+            raise ValueError(f"calibration: algorithm {self.algorithm} {need} it")
+        return self
+
+
 class LoRA(_Recipe):
     """A low-rank adapter trained on a task's training split; the weights it adapts stay. For an image classifier
     `architecture` and `image_size` say what the source's weights are, and a new head is trained along."""
@@ -143,7 +162,7 @@ class LoRA(_Recipe):
     steps: Positive
     batch: Positive = 16
     learning_rate: Rate = 5e-4
-    architecture: Literal["efficientnet-lite0"] | None = None
+    architecture: Literal["efficientnet-lite0", "huggingface"] | None = None
     image_size: ImageSize | None = None
 
     @model_validator(mode="after")
@@ -153,7 +172,7 @@ class LoRA(_Recipe):
         return self
 
 
-Step = Annotated[Baseline | Train | Quantize | Prune | LoRA, Field(discriminator="kind")]
+Step = Annotated[Baseline | Train | Quantize | Prune | Sparsify | LoRA, Field(discriminator="kind")]
 
 
 class Chain(_Recipe):
@@ -163,7 +182,7 @@ class Chain(_Recipe):
     steps: Annotated[tuple[Step, ...], Field(min_length=2)]
 
 
-Recipe = Annotated[Baseline | Train | Quantize | Prune | LoRA | Chain, Field(discriminator="kind")]
+Recipe = Annotated[Baseline | Train | Quantize | Prune | Sparsify | LoRA | Chain, Field(discriminator="kind")]
 
 _ADAPTER: TypeAdapter[Recipe] = TypeAdapter(Recipe)
 

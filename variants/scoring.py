@@ -23,14 +23,21 @@ def label_matches(answer: str, label: str) -> bool:
     return answer == label
 
 
+def ranked_matches(answer: str, label: str) -> bool:
+    """Whether `label` is among a classifier's first labels, one a line."""
+    return label in answer.splitlines()
+
+
 def is_correct(kind: str, answer: str, label: str) -> bool:
-    """The scorer of a task's kind: "text" (label by likelihood), "image" (top label) or "triplet" (which of two texts
-    is nearer to the first). ValueError for another kind."""
+    """The scorer of a task's kind: "text" (label by likelihood), "image" (top label), "ranked" (the label is among the
+    first) or "triplet" (which of two texts is nearer to the first). ValueError for another kind."""
     if kind == "text":
         return text_matches(answer, label)
     if kind in ("image", "triplet"):
         return label_matches(answer, label)
-    raise ValueError(f"no scorer for tasks of kind {kind!r}: text, image or triplet")
+    if kind == "ranked":
+        return ranked_matches(answer, label)
+    raise ValueError(f"no scorer for tasks of kind {kind!r}: ranked, text, image or triplet")
 
 
 def top_label(scores: Sequence[float], labels: Sequence[str]) -> str:

@@ -1,7 +1,8 @@
 """An OpenVINO IR, compiled for a CPU in the precision that its manifest names.
 
 OpenVINO would run an f32 model in bf16 wherever the CPU is faster at it, so the precision is always said:
-`f32` and `bf16` as they are, `int8` with bf16 for whatever is not quantized (a CPU without bf16 takes f32).
+`f32`, `bf16` and `f16` as they are, `int8` with bf16 for whatever is not quantized (a CPU without bf16 or f16 takes
+f32).
 
 What OpenVINO prepares for each new shape it keeps, up to 5,000 kernels: an int8 encoder that was asked texts of every
 length grew to 1.6 GB. A model whose shapes vary gets a bound.
@@ -11,7 +12,9 @@ import openvino
 
 from variants.errors import EngineError
 
-EXECUTES = {"f32": "f32", "bf16": "bf16", "int8": "bf16"}
+EXECUTES = {"f32": "f32", "bf16": "bf16", "f16": "f16", "int8": "bf16", "int8-dynamic": "f32"}
+GROUP = 32
+"""Neighbouring activations that share a scale in dynamic int8; it needs VNNI, and float32 around it."""
 KERNELS = 128
 """Kept for later of a model whose shapes vary: 0.6 GB for MiniLM in int8, and no slower than 5,000 of them."""
 
@@ -30,6 +33,8 @@ def compiled(
         "NUM_STREAMS": 1,
         "ENABLE_CPU_PINNING": False,
     }
+    if precision == "int8-dynamic":
+        settings["DYNAMIC_QUANTIZATION_GROUP_SIZE"] = GROUP
     if shapes_vary:
         settings["CPU_RUNTIME_CACHE_CAPACITY"] = KERNELS
     core = openvino.Core()

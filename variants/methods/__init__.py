@@ -13,7 +13,7 @@ from typing import Literal
 from variants.errors import RecipeError
 from variants.methods.base import Job, Made
 from variants.methods.quiet import quiet_libraries
-from variants.recipe import LoRA, Prune, Quantize, Recipe
+from variants.recipe import LoRA, Prune, Quantize, Recipe, Sparsify
 
 __all__ = ["Job", "Made", "Method", "find"]
 
@@ -50,6 +50,10 @@ _METHODS: dict[tuple[str, str], Method] = {
     (_IMAGE, "quantize int8"): Method("nncf-static-int8", 1, "nncf_int8:int8", "parent"),
     (_IMAGE, "prune channels"): Method("torch-pruning-channels", 1, "channels:channels", "parent"),
     (_IMAGE, "lora efficientnet-lite0"): Method("peft-lora-image", 1, "image_adapter:lora", "source"),
+    (_IMAGE, "quantize fp16"): Method("openvino-fp16", 1, "openvino_fp16:fp16", "parent"),
+    (_IMAGE, "quantize int8-dynamic"): Method("nncf-dynamic-int8", 1, "dynamic_int8:int8", "parent"),
+    (_IMAGE, "sparsify magnitude"): Method("openvino-magnitude", 1, "magnitude:magnitude", "parent"),
+    (_IMAGE, "lora huggingface"): Method("peft-lora-huggingface", 1, "huggingface_adapter:lora", "source"),
     (_EMBED, "baseline"): Method("openvino-embedder-f32", 1, "embedder:baseline", "source"),
     (_EMBED, "quantize int8"): Method("nncf-embedder-int8", 1, "embedder_int8:int8", "parent"),
 }
@@ -75,6 +79,8 @@ def _name(recipe: Recipe) -> str:
             return f"quantize {recipe.scheme}"
         case Prune():
             return f"prune {recipe.structure}"
+        case Sparsify():
+            return f"sparsify {recipe.algorithm}"
         case LoRA(architecture=str(architecture)):
             return f"lora {architecture}"
         case _:

@@ -6,7 +6,8 @@ from pathlib import Path
 from variants.errors import UnknownName
 from variants.progress import Progress
 from variants.tasks.base import Example, Split, Task
-from variants.tasks.mnist import Mnist
+from variants.tasks.imagenet import Imagenet, ImagenetTop5
+from variants.tasks.mnist import Mnist, MnistTop5
 from variants.tasks.r8 import R8
 from variants.tasks.r8_triplets import R8Triplets
 from variants.tasks.rotten_tomatoes import RottenTomatoes
@@ -14,7 +15,10 @@ from variants.tasks.rotten_tomatoes import RottenTomatoes
 __all__ = ["NAMES", "Example", "Split", "Task", "get"]
 
 _TASKS: dict[str, Callable[[Path | None, Progress | None], Task]] = {
+    "imagenet": Imagenet,
+    "imagenet_top5": ImagenetTop5,
     "mnist": Mnist,
+    "mnist_top5": MnistTop5,
     "r8": R8,
     "r8_triplets": R8Triplets,
     "rotten_tomatoes": RottenTomatoes,

@@ -22,8 +22,8 @@ SEED = 20261123
 
 @dataclass(frozen=True)
 class Example:
-    """`input` is a whole prompt (text), the bytes of a PNG (image), or three texts (triplet); `label` is one of the
-    task's labels."""
+    """`input` is a whole prompt (text), the bytes of a PNG or JPEG (image, ranked), or three texts (triplet); `label`
+    is one of the task's labels."""
 
     id: str
     input: str | bytes | tuple[str, str, str]
@@ -31,16 +31,21 @@ class Example:
 
 
 class Task(ABC):
-    """A task: `name`, `kind` ("text", "image" or "triplet"), `labels`, `sources`, `examples`."""
+    """A task: `name`, `kind` ("text", "image", "triplet", or "ranked": an image, and right is a label among the first
+    five), `labels`, `sources`, `examples`."""
 
     name: ClassVar[str]
-    kind: ClassVar[Literal["text", "image", "triplet"]]
+    kind: ClassVar[Literal["text", "image", "ranked", "triplet"]]
     labels: ClassVar[tuple[str, ...]]
-    sources: ClassVar[tuple[Source, ...]]
 
     def __init__(self, home: Path | None = None, progress: Progress | None = None) -> None:
         self._home = home or default_home()
         self._progress = progress
+
+    @property
+    @abstractmethod
+    def sources(self) -> tuple[Source, ...]:
+        """Where its data comes from; a class attribute where that is always the same."""
 
     def examples(self, split: Split, n: int | None = None) -> list[Example]:
         """The first `n` examples of a split, or all. ValueError when it holds fewer than `n`, or there is no such

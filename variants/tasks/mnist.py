@@ -8,6 +8,7 @@ import gzip
 import io
 from collections.abc import Sequence
 from pathlib import Path
+from typing import ClassVar, Literal
 
 from variants.source import Source
 from variants.tasks.base import Example, Split, Task, shuffled
@@ -20,7 +21,7 @@ class Mnist(Task):
     """PNG digits, labels "0" to "9"; `test` 1,000, `train` 4,000, `calibration` the first 300 of `train`."""
 
     name = "mnist"
-    kind = "image"
+    kind: ClassVar[Literal["image", "ranked"]] = "image"
     labels = tuple("0123456789")
     sources = (
         Source(
@@ -41,6 +42,13 @@ class Mnist(Task):
         order = shuffled(examples)
         train = order[_TEST:]
         return {"test": order[:_TEST], "train": train, "calibration": train[:_CALIBRATION]}
+
+
+class MnistTop5(Mnist):
+    """The same digits; right is who has the label among the first five."""
+
+    name = "mnist_top5"
+    kind = "ranked"
 
 
 def _png(pixels: bytes) -> bytes:
