@@ -56,7 +56,7 @@ def test_dynamic_int8_stores_linear_layers_in_8_bits_and_convolutions_as_they_we
     assert len(after) == len(before) == 2 * 6 + 1
     assert {values.dtype for values in after.values()} == {np.dtype(np.int8)}
     for name, values in after.items():
-        assert np.abs(values.astype(int)).max(axis=1).min() == 127, f"{name}: a scale a row uses all of it"
+        assert np.abs(values.astype(int)).max(axis=1).min() >= 127, f"{name}: a scale a row uses all of it"
     stem = [weights_of(built[name], ("Convolution",)) for name in ("baseline", "int8-dynamic")]
     assert len(stem[0]) == 1
     assert all(np.array_equal(stem[0][name], stem[1][name]) for name in stem[0])
