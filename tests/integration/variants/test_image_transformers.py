@@ -17,7 +17,7 @@ from variants.store import Artifact, Store
 
 from .conftest import job
 from .test_image_methods import BASELINE, logits
-from .test_published import weights_of
+from .test_published import weights_of, with_sources
 
 pytestmark = pytest.mark.integration
 LORA = {
@@ -28,7 +28,7 @@ LORA = {
 
 @pytest.fixture(scope="module")
 def built(tiny_vit: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Artifact]:
-    folder = tmp_path_factory.mktemp("home")
+    folder = with_sources(tmp_path_factory.mktemp("home"))
     recipes: dict[str, tuple[str | None, dict[str, Any]]] = {
         "baseline": (None, BASELINE),
         "int8-dynamic": ("baseline", {"kind": "quantize", "scheme": "int8-dynamic"}),

