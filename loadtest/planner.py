@@ -201,7 +201,7 @@ class Planner:
     def _labelled(self, model: ServedModel, task: Task, examples: Sequence[Example]) -> Pool:
         text = task.kind == "text"
         return Pool(
-            kind="label" if task.kind == "text" else task.kind,
+            kind="label" if text else KINDS[model.task],
             model=model.model,
             task=task.name,
             contents=tuple(_content(example, scored=True) for example in examples),

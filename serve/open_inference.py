@@ -39,10 +39,12 @@ class Tensor:
 
 @dataclass(frozen=True)
 class RequestedOutput:
-    """An output that the client asked for; `binary` is None where it left the choice to the whole request."""
+    """An output that the client asked for; `binary` is None where it left the choice to the whole request. With
+    `classification`, not the tensor but its highest values are wanted, that many an example (Triton's extension)."""
 
     name: str
     binary: bool | None = None
+    classification: int | None = None
 
 
 @dataclass(frozen=True)
@@ -83,13 +85,25 @@ def parse_response(body: bytes, header_length: str | int | None = None) -> dict[
 
 
 def encode_request(
-    tensors: Sequence[Tensor], *, binary: bool, binary_output: bool = False, request_id: str | None = None
+    tensors: Sequence[Tensor],
+    *,
+    binary: bool,
+    binary_output: bool = False,
+    request_id: str | None = None,
+    outputs: Sequence[RequestedOutput] = (),
 ) -> tuple[bytes, int | None]:
     """The body of an infer request and its header length (None without the binary extension)."""
     head: dict[str, Any] = {"id": request_id} if request_id is not None else {}
+    if outputs:
+        head["outputs"] = [_asked(output) for output in outputs]
     if binary_output:
         head["parameters"] = {"binary_data_output": True}
     return _encode(head, "inputs", tensors, {t.name for t in tensors} if binary else set())
+
+
+def _asked(output: RequestedOutput) -> dict[str, Any]:
+    wishes = {"binary_data": output.binary, "classification": output.classification}
+    return {"name": output.name, "parameters": {key: wish for key, wish in wishes.items() if wish is not None}}
 
 
 def encode_response(
@@ -209,9 +223,10 @@ def _requested_output(entry: Any, path: str) -> RequestedOutput:
     if not isinstance(entry, dict) or not isinstance(entry.get("name"), str):
         raise InputError("no name", field=path, mend='{"name": ...}')
     parameters = _parameters(entry, f"{path}.parameters")
-    if parameters.get("classification"):
-        raise InputError("not offered", field=f"{path}.parameters.classification", mend="the output `labels`")
-    return RequestedOutput(entry["name"], _flag(parameters, "binary_data", f"{path}.parameters"))
+    count = parameters.get("classification")
+    if count is not None and (type(count) is not int or count < 1):
+        raise InputError(f"{count!r}", field=f"{path}.parameters.classification", mend="how many, at least 1")
+    return RequestedOutput(entry["name"], _flag(parameters, "binary_data", f"{path}.parameters"), count)
 
 
 def _parameters(entry: dict[str, Any], path: str) -> dict[str, Any]:

@@ -1,9 +1,9 @@
 """Asks one engine for labels, as a client would: the `predict` that `variants.evaluate` is handed.
 
 Text: one token, greedy, with the same large bias on each label's first token, so that the likeliest label wins
-(Brown et al. 2020, arXiv 2005.14165, section 2.4, for choosing among labels by likelihood). Images: the top label.
-Triplets: three embeddings in one request, and which of two is nearer to the first. Boxes: all that are found. Choices
-and passages: `serve.likelihood`.
+(Brown et al. 2020, arXiv 2005.14165, section 2.4, for choosing among labels by likelihood). Images: the top label, or
+the first five. Triplets: three embeddings in one request, and which of two is nearer to the first. Boxes: all that are
+found. Choices and passages: `serve.likelihood`.
 """
 
 import json
@@ -13,19 +13,22 @@ import aiohttp
 
 from serve.answered import answered
 from serve.likelihood import Likelihood, choice_predictor, passage_predictor
-from serve.open_inference import HEADER_LENGTH, bytes_tensor, encode_request, parse_response
+from serve.open_inference import HEADER_LENGTH, RequestedOutput, bytes_tensor, encode_request, parse_response
 from variants.boxes import from_tensors, to_text
 from variants.scoring import first_tokens, nearer, numbers_of
 from variants.tasks import Example, Task
 
 Predict = Callable[[Example], Awaitable[str]]
 BIAS = 100
+RANKED = 5
 
 
 async def predictor(session: aiohttp.ClientSession, url: str, name: str, task: Task) -> Predict:
     """A predict for `task` by the model `name` at `url`. Raises EngineError."""
     if task.kind == "image":
         return image_predictor(session, f"{url}/v2/models/{name}/infer")
+    if task.kind == "ranked":
+        return ranked_predictor(session, f"{url}/v2/models/{name}/infer")
     if task.kind == "triplet":
         return triplet_predictor(session, url, name)
     if task.kind == "boxes":
@@ -71,6 +74,20 @@ def boxes_predictor(session: aiohttp.ClientSession, url: str) -> Predict:
         headers = {HEADER_LENGTH: str(length), "content-type": "application/octet-stream"}
         outputs = parse_response(*await answered(session.post(url, data=body, headers=headers)))
         return to_text(from_tensors(outputs["boxes"].tolist(), outputs["scores"].tolist(), outputs["labels"].tolist()))
+
+    return predict
+
+
+def ranked_predictor(session: aiohttp.ClientSession, url: str) -> Predict:
+    """Answers with the first five labels, one a line, best first."""
+    outputs = (RequestedOutput("scores", binary=True, classification=RANKED),)
+
+    async def predict(example: Example) -> str:
+        assert isinstance(example.input, bytes)
+        body, length = encode_request([bytes_tensor("image", [example.input])], binary=True, outputs=outputs)
+        headers = {HEADER_LENGTH: str(length), "content-type": "application/octet-stream"}
+        found = parse_response(*await answered(session.post(url, data=body, headers=headers)))
+        return "\n".join(entry.decode().split(":", 2)[2] for entry in found["scores"].ravel())
 
     return predict
 

@@ -34,7 +34,7 @@ TaskKind = Literal[
     "object-detection",
     "image-generation",
 ]
-Precision = Literal["f32", "bf16", "f16", "fp8", "int8", "int4", "nf4"]
+Precision = Literal["f32", "bf16", "f16", "fp8", "int8", "int8-dynamic", "int4", "nf4"]
 Format = Literal["huggingface", "openvino", "adapter"]
 Channels = Annotated[tuple[float, float, float], Field(description="one value a channel, RGB")]
 
@@ -46,11 +46,19 @@ class FileEntry(Document):
 
 class Preprocess(Document):
     """How an RGB image becomes `pixels`: resize to `size` (height, width; bilinear), then (x - mean) / std with x in
-    0..255, float32, channels first."""
+    0..255, float32, channels first. With `short_side` the image keeps its proportions: it is resized until its shorter
+    side has that many pixels, and `size` is cut from its middle."""
 
     size: tuple[int, int]
     mean: Channels
     std: Channels
+    short_side: Annotated[int, Field(gt=0)] | None = None
+
+    @model_validator(mode="after")
+    def _the_middle_is_inside(self) -> Self:
+        if self.short_side is not None and self.short_side < max(self.size):
+            raise ValueError(f"short_side: {self.short_side} pixels are less than the {max(self.size)} cut from them")
+        return self
 
 
 class Manifest(Document):

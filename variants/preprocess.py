@@ -10,13 +10,15 @@ from variants.manifest import Preprocess
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
+    from PIL.Image import Image as Picture
 
 # As RGB, 50 million pixels are 150 MB of memory: more is an attack or a mistake.
 MAX_PIXELS = 50_000_000
 
 
 def pixels_of(image: bytes, preprocess: Preprocess, field: str = "image") -> "npt.NDArray[np.float32]":
-    """An encoded image (PNG, JPEG) as `pixels`, float32 [3, height, width]: RGB, resized (bilinear), (x - mean) / std.
+    """An encoded image (PNG, JPEG) as `pixels`, float32 [3, height, width]: RGB, resized (bilinear) and where it is so
+    said cut, (x - mean) / std.
 
     Grey images become RGB, transparency is dropped. InputError naming `field` when the bytes are no image, or one of
     more than MAX_PIXELS.
@@ -24,7 +26,6 @@ def pixels_of(image: bytes, preprocess: Preprocess, field: str = "image") -> "np
     import numpy as np
     from PIL import Image, UnidentifiedImageError
 
-    height, width = preprocess.size
     try:
         with Image.open(BytesIO(image), formats=("PNG", "JPEG")) as opened:
             if opened.width * opened.height > MAX_PIXELS:
@@ -33,7 +34,7 @@ def pixels_of(image: bytes, preprocess: Preprocess, field: str = "image") -> "np
                 )
             # Grey stays one channel until it is resized: three equal ones would cost three times as much.
             plain = opened if opened.mode == "L" else opened.convert("RGB")
-            resized = plain.resize((width, height), Image.Resampling.BILINEAR)
+            resized = _resized(plain, preprocess)
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         reason = "neither PNG nor JPEG" if isinstance(error, UnidentifiedImageError) else str(error)
         raise InputError(f"not an image: {reason}", field=field, mend="a PNG or JPEG file") from error
@@ -41,3 +42,19 @@ def pixels_of(image: bytes, preprocess: Preprocess, field: str = "image") -> "np
     channels = values[None] if values.ndim == 2 else values.transpose(2, 0, 1)
     mean, std = (np.asarray(each, np.float32).reshape(3, 1, 1) for each in (preprocess.mean, preprocess.std))
     return np.ascontiguousarray((channels - mean) / std, np.float32)
+
+
+def _resized(image: "Picture", preprocess: Preprocess) -> "Picture":
+    """`image` at `preprocess.size`: squeezed to it, or its middle at its own proportions."""
+    from PIL import Image
+
+    height, width = preprocess.size
+    if preprocess.short_side is None:
+        return image.resize((width, height), Image.Resampling.BILINEAR)
+    shorter = min(image.size)
+    whole = image.resize(
+        (image.width * preprocess.short_side // shorter, image.height * preprocess.short_side // shorter),
+        Image.Resampling.BILINEAR,
+    )
+    left, top = round((whole.width - width) / 2), round((whole.height - height) / 2)
+    return whole.crop((left, top, left + width, top + height))

@@ -90,11 +90,11 @@ class Quantize(_Recipe):
     """Fewer bits a number. `w8a8`, `w4a16`: integer weights (and activations) for text, served by vLLM; `w8a8` rounds
     activations by the range of each token as it comes, which is what dynamic-range int8 is; `w8a8-fp8`: the same in
     8-bit floats, on a GPU; `nf4`: 4-bit normal floats and `llm-int8`: 8 bits with outliers apart, by bitsandbytes;
-    `int8`: static 8-bit weights and activations of an image model or a text encoder; `bf16`: an image model stored and
-    executed in bfloat16; `fp16`: stored and executed in float16."""
+    `int8`: static 8-bit weights and activations of an image model or a text encoder; `int8-dynamic`: 8-bit weights,
+    activations rounded as they come; `bf16`, `fp16`: stored in 16 bits, and executed in them where the machine can."""
 
     kind: Literal["quantize"] = "quantize"
-    scheme: Literal["w8a8", "w4a16", "nf4", "int8", "bf16", "fp16", "llm-int8", "w8a8-fp8"]
+    scheme: Literal["w8a8", "w4a16", "nf4", "int8", "bf16", "fp16", "llm-int8", "w8a8-fp8", "int8-dynamic"]
     algorithm: Literal["rtn", "gptq", "awq"] = "rtn"
     smoothing: Annotated[float, Field(gt=0, lt=1, description="SmoothQuant's share moved to the weights")] | None = None
     group_size: Positive | None = None
@@ -219,7 +219,7 @@ class LoRA(_Recipe):
     steps: Positive
     batch: Positive = 16
     learning_rate: Rate = 5e-4
-    architecture: Literal["efficientnet-lite0"] | None = None
+    architecture: Literal["efficientnet-lite0", "huggingface"] | None = None
     image_size: ImageSize | None = None
 
     @model_validator(mode="after")

@@ -25,17 +25,24 @@ def label_matches(answer: str, label: str) -> bool:
     return answer == label
 
 
+def ranked_matches(answer: str, label: str) -> bool:
+    """Whether `label` is among a classifier's first labels, one a line."""
+    return label in answer.splitlines()
+
+
 def is_correct(kind: str, answer: str, label: str) -> bool:
-    """The scorer of a task's kind: "text" (label by likelihood), "image" (top label), "triplet" (which of two texts
-    is nearer to the first), "choice" (the likeliest ending) or "boxes" (all of them, and no other). ValueError for
-    another kind."""
+    """The scorer of a task's kind: "text" (label by likelihood), "image" (top label), "ranked" (the label is among the
+    first), "triplet" (which of two texts is nearer to the first), "choice" (the likeliest ending) or "boxes" (all of
+    them, and no other). ValueError for another kind."""
     if kind == "text":
         return text_matches(answer, label)
     if kind == "boxes":
         return boxes_outcome(answer, label) == 1
     if kind in ("image", "triplet", "choice"):
         return label_matches(answer, label)
-    raise ValueError(f"no scorer for tasks of kind {kind!r}: text, image, triplet or boxes")
+    if kind == "ranked":
+        return ranked_matches(answer, label)
+    raise ValueError(f"no scorer for tasks of kind {kind!r}: text, image, ranked, triplet, choice or boxes")
 
 
 def surprise_of(nats: float, tokens: int) -> str:

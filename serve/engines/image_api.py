@@ -7,6 +7,7 @@ errors. Work on images runs in one thread apart from the event loop, so that req
 import asyncio
 import base64
 import binascii
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol
 
@@ -114,11 +115,12 @@ class ImageApi:
     def answer(self, body: bytes, header_length: str | None) -> tuple[bytes, int | None]:
         """The whole work on one request, in the worker thread."""
         asked = parse_request(body, header_length)
-        check_outputs(asked, ("scores", "labels"))
+        check_outputs(asked, ("scores", "labels"), ranked="scores")
         scores = self.scores(asked)
         top = (self.model.labels[i].encode() for i in scores.argmax(axis=1))
-        outputs = (Tensor("scores", "FP32", scores), bytes_tensor("labels", top))
-        return encode_response(self.name, outputs, asked)
+        count = next((output.classification for output in asked.outputs if output.classification), None)
+        first = ranking(scores, self.model.labels, count) if count else Tensor("scores", "FP32", scores)
+        return encode_response(self.name, (first, bytes_tensor("labels", top)), asked)
 
     def scores(self, asked: InferRequest) -> Floats:
         """Probabilities [B, C]. Raises InputError naming the tensor."""
@@ -180,6 +182,15 @@ def image_files(tensor: Tensor) -> list[bytes]:
                 f"not base64: {error}", field=f"inputs[0].data[{i}]", mend="a PNG or JPEG file as base64 text"
             ) from None
     return files
+
+
+def ranking(scores: Floats, labels: Sequence[str], count: int) -> Tensor:
+    """The best `count` of each row of [B, C], or all, as v2's classification extension has them: "score:index:label",
+    best first, the first of equals; BYTES [B, min(count, C)]."""
+    best = np.argsort(-scores, axis=1, kind="stable")[:, :count]
+    rows = ((row[i], i) for row, order in zip(scores, best, strict=True) for i in order)
+    listed = bytes_tensor("scores", (f"{score:f}:{i}:{labels[i]}".encode() for score, i in rows))
+    return Tensor("scores", "BYTES", listed.data.reshape(best.shape))
 
 
 def softmax(logits: Floats) -> Floats:

@@ -27,9 +27,12 @@ def statistics(name: str, examples: int, passes: int, computed_ns: int) -> Respo
     return JSONResponse({"model_stats": [found]})
 
 
-def check_outputs(asked: InferRequest, offered: Sequence[str]) -> None:
-    """Refuse unknown outputs before the work is done."""
+def check_outputs(asked: InferRequest, offered: Sequence[str], ranked: str | None = None) -> None:
+    """Refuse unknown outputs before the work is done, and v2's classification for any but `ranked`."""
     for i, requested in enumerate(asked.outputs):
+        if requested.classification is not None and requested.name != ranked:
+            mend = f"only for the output {ranked!r}" if ranked else "leave it out"
+            raise InputError("not offered", field=f"outputs[{i}].parameters.classification", mend=mend)
         if requested.name not in offered:
             mend = ", ".join(offered)
             raise InputError(f"no output {requested.name!r}", field=f"outputs[{i}].name", mend=mend)

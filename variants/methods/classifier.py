@@ -28,12 +28,17 @@ IR = ("model.xml", "model.bin")
 
 
 def baseline(job: Job) -> Made:
-    """A Hugging Face image classifier, labels and preprocessing its own, as an IR that is executed in float32."""
+    """A Hugging Face image classifier, labels and preprocessing its own, or a state dict as `published` knows it, as an
+    IR that is executed in float32."""
     assert isinstance(job.recipe, Baseline)
     assert job.source is not None
     if job.recipe.dtype != "float32":
         mend = "float32; bfloat16 is a variant of its own: {kind: quantize, scheme: bf16}"
         raise RecipeError("an image baseline is executed in float32", field="recipe.dtype", mend=mend)
+    if job.source.is_file():
+        from variants.methods import published
+
+        return published.baseline(job)
     with job.progress.step(f"reading {job.source.name}"):
         model = load_huggingface(job.source)
         preprocess, note = preprocess_of(job.source, model)
@@ -109,13 +114,13 @@ def save(model: "nn.Module", preprocess: Preprocess, out: Path) -> None:
     save_model(model, str(out / "model.safetensors"))
 
 
-def write_ir(model: "ov.Model", out: Path) -> None:
-    """model.xml and model.bin below `out`, constants in the types they have. OSError when there is no room for them:
-    OpenVINO's own words are "iostream error", and it removes what it has written."""
+def write_ir(model: "ov.Model", out: Path, *, fp16: bool = False) -> None:
+    """model.xml and model.bin below `out`, constants in the types they have, or float32 as float16. OSError when there
+    is no room for them: OpenVINO's own words are "iostream error", and it removes what it has written."""
     import openvino as ov
 
     try:
-        ov.save_model(model, out / IR[0], compress_to_fp16=False)
+        ov.save_model(model, out / IR[0], compress_to_fp16=fp16)
     except RuntimeError as error:
         needed = sum(node.get_byte_size() for node in model.get_ops() if node.get_type_name() == "Constant")
         if free_bytes(out) >= needed:
@@ -130,3 +135,12 @@ def read_ir(parent: Artifact | None) -> "tuple[ov.Model, Artifact]":
     import openvino as ov
 
     return ov.Core().read_model(parent.model_path / IR[0]), parent
+
+
+def read_f32(parent: Artifact | None) -> "tuple[ov.Model, Artifact]":
+    """As `read_ir`, of a parent whose weights are float32 still. RecipeError when they are not."""
+    model, found = read_ir(parent)
+    if found.manifest.precision != "f32":
+        mend = "an f32 variant: what narrows the weights comes last in a chain"
+        raise RecipeError(f"its weights are {found.manifest.precision} already", field="parent", mend=mend)
+    return model, found

@@ -44,7 +44,7 @@ def lora(job: Job) -> Made:
         fitting.fit(
             model, data, step, steps=recipe.steps, batch=recipe.batch, learning_rate=recipe.learning_rate, seed=job.seed
         )
-    size = _save_adapter(model, job.out / ADAPTER)
+    size = save_adapter(model, job.out / ADAPTER)
     with job.progress.step("converting to OpenVINO"):
         save(model.merge_and_unload(), lite0.preprocess(side), job.out)
     note = f"{job.source.name}, merged with an adapter of {size:,} bytes trained on {len(examples)} {task.name} images"
@@ -75,7 +75,7 @@ def adapted(model: "nn.Module", recipe: LoRA) -> "PeftModel":
     return cast("PeftModel", get_peft_model(model, config))
 
 
-def _save_adapter(model: "PeftModel", folder: Path) -> int:
+def save_adapter(model: "PeftModel", folder: Path) -> int:
     """Write the adapter below `folder`; the bytes of its tensors' file."""
     model.save_pretrained(str(folder), save_embedding_layers=False)
     (folder / "README.md").unlink(missing_ok=True)  # a form for a model card, not filled in

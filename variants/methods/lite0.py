@@ -7,8 +7,9 @@ layer's width. So a pruned model needs nothing beside its weights to be built ag
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from variants.errors import MissingDependency, RecipeError, SourceError
+from variants.errors import MissingDependency, RecipeError
 from variants.manifest import Preprocess
+from variants.methods import state_dict
 from variants.recipe import LoRA, Prune, Train
 from variants.store import Artifact
 
@@ -28,17 +29,10 @@ def preprocess(side: int) -> Preprocess:
 def pretrained(weights: Path, side: int, classes: int) -> "nn.Module":
     """The model with ImageNet weights from a state dict, and a new head drawn from torch's generator. Nothing but
     tensors is unpickled. SourceError when the file holds something else."""
-    import pickle
-
-    import torch
     from torch import nn
 
-    model = _blank(side)
-    try:
-        model.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True))
-    except (pickle.UnpicklingError, RuntimeError, KeyError) as error:
-        reason = str(error).splitlines()[0]
-        raise SourceError(f"{weights.name} holds no EfficientNet-Lite0 weights: {reason}", field="source") from error
+    model = blank(side)
+    state_dict.fill(model, state_dict.read(weights, "EfficientNet-Lite0"), weights, "EfficientNet-Lite0")
     model._fc = nn.Linear(cast(nn.Linear, model._fc).in_features, classes)
     return model
 
@@ -59,7 +53,7 @@ def read(weights: Path, side: int) -> "nn.Module":
     from safetensors.torch import load_file
 
     tensors = load_file(weights)
-    model = _blank(side)
+    model = blank(side)
     for name, module in model.named_modules():
         if f"{name}.weight" in tensors:
             _resize(module, tensors[f"{name}.weight"])
@@ -85,7 +79,8 @@ def _resize(module: "nn.Module", weight: "Tensor") -> None:
     module.weight = nn.Parameter(torch.empty_like(weight))
 
 
-def _blank(side: int) -> "nn.Module":
+def blank(side: int) -> "nn.Module":
+    """The model with weights drawn from torch's generator and 1,000 classes, for images of `side` pixels."""
     try:
         from efficientnet_lite_pytorch import EfficientNet
     except ImportError as error:

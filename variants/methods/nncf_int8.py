@@ -8,10 +8,11 @@ import logging
 from typing import TYPE_CHECKING
 
 from variants import tasks
+from variants.errors import RecipeError
 from variants.methods.base import Job, Made
 from variants.methods.classifier import IR, read_ir, write_ir
 from variants.preprocess import pixels_of
-from variants.recipe import Quantize
+from variants.recipe import Calibration, Quantize
 
 if TYPE_CHECKING:
     import numpy as np
@@ -28,8 +29,7 @@ def int8(job: Job) -> Made:
     model, parent = read_ir(job.parent)
     preprocess = parent.manifest.preprocess
     assert preprocess is not None
-    examples = tasks.get(calibration.task, job.home, job.progress).examples("calibration", calibration.examples)
-    images = [example.input for example in examples if isinstance(example.input, bytes)]
+    images = calibration_images(job, calibration)
 
     def prepared(image: bytes) -> "np.ndarray":
         return pixels_of(image, preprocess)[None]
@@ -41,3 +41,15 @@ def int8(job: Job) -> Made:
         write_ir(quantized, job.out)
     note = f"static int8 from its parent, ranges from {len(images)} {calibration.task} training images"
     return Made("int8", "openvino", note, ("openvino", "nncf"), parent.manifest.labels, preprocess, IR)
+
+
+def calibration_images(job: Job, calibration: Calibration) -> list[bytes]:
+    """The encoded images to calibrate on. RecipeError when the task has no images, or not that many to look at."""
+    task = tasks.get(calibration.task, job.home, job.progress)
+    if task.kind not in ("image", "ranked"):
+        raise RecipeError(f"{task.name} is not an image task", field="recipe.calibration.task", mend="mnist, imagenet")
+    try:
+        examples = task.examples("calibration", calibration.examples)
+    except ValueError as error:
+        raise RecipeError(str(error), field="recipe.calibration.examples", mend="fewer") from None
+    return [example.input for example in examples if isinstance(example.input, bytes)]

@@ -7,7 +7,8 @@ from variants.errors import UnknownName
 from variants.progress import Progress
 from variants.tasks.base import Example, Split, Task
 from variants.tasks.coco96 import Coco96
-from variants.tasks.mnist import Mnist
+from variants.tasks.imagenet import Imagenet, ImagenetTop5
+from variants.tasks.mnist import Mnist, MnistTop5
 from variants.tasks.r8 import R8
 from variants.tasks.r8_triplets import R8Triplets
 from variants.tasks.rotten_tomatoes import RottenTomatoes
@@ -19,7 +20,10 @@ __all__ = ["NAMES", "Example", "Split", "Task", "get"]
 
 _TASKS: dict[str, Callable[[Path | None, Progress | None], Task]] = {
     "coco96": Coco96,
+    "imagenet": Imagenet,
+    "imagenet_top5": ImagenetTop5,
     "mnist": Mnist,
+    "mnist_top5": MnistTop5,
     "r8": R8,
     "r8_triplets": R8Triplets,
     "rotten_tomatoes": RottenTomatoes,

@@ -8,7 +8,7 @@ import gzip
 import io
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from variants.source import Source
 from variants.tasks.base import Example, Split, Task, shuffled
@@ -25,7 +25,7 @@ class Mnist(Task):
     """PNG digits, labels "0" to "9"; `test` 1,000, `train` 4,000, `calibration` the first 300 of `train`."""
 
     name = "mnist"
-    kind = "image"
+    kind: ClassVar[Literal["image", "ranked"]] = "image"
     labels = tuple("0123456789")
     sources = (
         Source(
@@ -63,6 +63,13 @@ def grey_digits(file: Path) -> "dict[Split, list[tuple[npt.NDArray[np.uint8], st
         return np.asarray(Image.open(io.BytesIO(example.input)))
 
     return {split: [(grey(example), example.label) for example in examples] for split, examples in splits.items()}
+
+
+class MnistTop5(Mnist):
+    """The same digits; right is who has the label among the first five."""
+
+    name = "mnist_top5"
+    kind = "ranked"
 
 
 def _png(pixels: bytes) -> bytes:

@@ -117,6 +117,17 @@ def test_only_asked_outputs_come_and_as_asked(client: triton.InferenceServerClie
 
 
 @pytest.mark.parametrize("binary", [True, False])
+def test_the_best_classes_come_by_the_classification_extension(
+    client: triton.InferenceServerClient, binary: bool
+) -> None:
+    outputs = [triton.InferRequestedOutput("scores", binary_data=binary, class_count=2)]
+    answer = client.infer("colour@baseline", [image_input(picture((0, 0, 250)))], outputs=outputs)
+    ((first, second),) = ([each.decode().split(":") for each in row] for row in answer.as_numpy("scores"))
+    assert (first[1:], second[1:]) == (["2", "blue"], ["0", "red"])
+    np.testing.assert_allclose([float(first[0]), float(second[0])], expected(0, 0, 250)[[2, 0]], atol=1e-4)
+
+
+@pytest.mark.parametrize("binary", [True, False])
 def test_pixels_are_taken_as_they_are(client: triton.InferenceServerClient, binary: bool) -> None:
     pixels = np.zeros((40, 3, *SIZE), dtype=np.float32)
     pixels[:, 1] = np.linspace(0.1, 2, 40).reshape(40, 1, 1)

@@ -124,7 +124,7 @@ def good(**changes: Any) -> dict[str, Any]:
         (good() | {"outputs": [{}]}, "outputs[0]"),
         (good() | {"outputs": [{"name": "s", "parameters": {"binary_data": 1}}]}, "outputs[0].parameters.binary_data"),
         (
-            good() | {"outputs": [{"name": "s", "parameters": {"classification": 3}}]},
+            good() | {"outputs": [{"name": "s", "parameters": {"classification": 0}}]},
             "outputs[0].parameters.classification",
         ),
         ({"inputs": good()["inputs"] * 2}, "inputs[1].name"),

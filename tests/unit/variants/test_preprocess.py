@@ -44,3 +44,21 @@ def test_what_is_no_image_is_refused(data: bytes) -> None:
 def test_an_image_too_large_to_hold_is_refused_unread() -> None:
     with pytest.raises(InputError, match="8000 x 8000 pixels"):
         pixels_of(png(Image.new("1", (8000, 8000))), AS_IT_IS)
+
+
+def test_the_middle_is_cut_at_the_images_own_proportions() -> None:
+    image = Image.new("RGB", (60, 20))
+    for x in range(60):
+        image.paste((4 * x, 0, 0), (x, 0, x + 1, 20))
+    cut = Preprocess(size=(16, 16), mean=(0.0,) * 3, std=(1.0,) * 3, short_side=20)
+    assert pixels_of(png(image), cut)[0].tolist() == [[4 * x for x in range(22, 38)]] * 16
+    halved = pixels_of(png(image), Preprocess(size=(8, 10), mean=(0.0,) * 3, std=(1.0,) * 3, short_side=10))
+    assert halved.shape == (3, 8, 10)
+    assert np.allclose(halved[0, 0], [8 * x + 2 for x in range(10, 20)], atol=1)
+    upright = pixels_of(png(image.rotate(90, expand=True)), cut)
+    assert upright[0, :, 0].tolist() == [4 * x for x in range(37, 21, -1)]
+
+
+def test_more_cannot_be_cut_than_there_is() -> None:
+    with pytest.raises(ValueError, match="short_side: 20 pixels are less than the 24 cut from them"):
+        Preprocess(size=(16, 24), mean=(0.0,) * 3, std=(1.0,) * 3, short_side=20)

@@ -12,6 +12,7 @@ SPARSE = {"kind": "sparsify", "algorithm": "magnitude", "sparsity": 0.5}
 W4A16 = {"kind": "quantize", "scheme": "w4a16", "group_size": 64}
 RECOVERY = {"task": "mnist", "examples": 4000, "epochs": 2}
 CHANNELS = {"kind": "prune", "structure": "channels", "sparsity": 0.5, "recovery": RECOVERY}
+SPARSE = {"kind": "sparsify", "algorithm": "magnitude", "sparsity": 0.5}
 LORA = {"kind": "lora", "task": "mnist", "rank": 8, "alpha": 16, "steps": 10}
 
 DEMO = {
@@ -65,15 +66,17 @@ def test_a_recipe_is_what_its_kind_says() -> None:
         ({**W8A8, "algorithm": "gptq"}, "recipe", "calibration"),
         ({"kind": "quantize", "scheme": "nf4", "smoothing": 0.5}, "recipe", "smoothing"),
         ({"kind": "quantize", "scheme": "int8"}, "recipe", "calibration"),
+        ({**SPARSE, "sparsity": 1}, "recipe.sparsity", "less than 1"),
+        ({**SPARSE, "sparsity": 0}, "recipe.sparsity", "greater than 0"),
+        ({**SPARSE, "algorithm": "2:4"}, "recipe.algorithm", "magnitude"),
+        ({**SPARSE, "calibration": {"task": "r8", "examples": 8}}, "recipe", "magnitude does not use it"),
+        ({**SPARSE, "algorithm": "wanda"}, "recipe", "wanda needs it"),
         ({**LORA, "rank": 0}, "recipe.rank", "greater than 0"),
         ({**LORA, "image_size": 64}, "recipe", "both for an image classifier"),
         ({**LORA, "architecture": "efficientnet-lite0"}, "recipe", "both for an image classifier"),
         ({**LORA, "architecture": "resnet-50", "image_size": 64}, "recipe.architecture", "efficientnet-lite0"),
         ({"kind": "chain", "steps": [W8A8, W8A8]}, "recipe", "chain"),
-        ({**SPARSE, "sparsity": 1}, "recipe.sparsity", "less than 1"),
-        ({**SPARSE, "sparsity": 0}, "recipe.sparsity", "greater than 0"),
         ({**SPARSE, "algorithm": "wanda"}, "recipe", "calibration: algorithm wanda needs it"),
-        ({**SPARSE, "calibration": {"task": "r8", "examples": 8}}, "recipe", "magnitude does not use it"),
         (
             {**W8A8, "algorithm": "awq", "calibration": {"task": "r8", "examples": 8}},
             "recipe",

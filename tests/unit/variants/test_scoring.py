@@ -70,3 +70,9 @@ def test_labels_that_share_a_first_token_are_refused_by_name() -> None:
     assert scoring.first_tokens([[5, 1], [7]], ["a b", "c"]) == [5, 7]
     with pytest.raises(ValueError, match="money market, money supply"):
         scoring.first_tokens([[5, 1], [7], [5, 2]], ["money market", "oil", "money supply"])
+
+
+def test_ranked_is_among_the_first_labels() -> None:
+    assert scoring.is_correct("ranked", "7\n1\n17", "1")
+    assert not scoring.is_correct("ranked", "7\n17", "1")
+    assert not scoring.is_correct("ranked", "", "1")

@@ -1,0 +1,65 @@
+"""LoRA for a Hugging Face image classifier: low-rank updates of every linear layer, and a new head, over frozen weights
+(Hu et al. 2021, arXiv 2106.09685), by peft.
+
+What is served is the merged model; the adapter alone lies beside it in `adapter/`, in peft's format.
+"""
+
+from typing import TYPE_CHECKING, cast
+
+from variants.errors import RecipeError
+from variants.methods import fitting
+from variants.methods.base import Job, Made
+from variants.methods.classifier import IR, PACKAGES, load_huggingface, preprocess_of, save
+from variants.methods.image_adapter import ADAPTER, save_adapter
+from variants.recipe import LoRA
+
+if TYPE_CHECKING:
+    from peft import PeftModel
+    from transformers import PreTrainedModel
+
+HEAD = "classifier"
+
+
+def lora(job: Job) -> Made:
+    """`job.source` adapted to the recipe's task: IR and safetensors of the merged model, executed in float32, and the
+    adapter. RecipeError when the model's images have another size, or its head another name than `classifier`."""
+    assert isinstance(job.recipe, LoRA)
+    assert job.source is not None
+    import torch
+
+    recipe = job.recipe
+    task = fitting.image_task(job, recipe.task, "recipe.task")
+    torch.manual_seed(job.seed)
+    published = load_huggingface(job.source, task.labels)
+    preprocess, _ = preprocess_of(job.source, published)
+    if preprocess.size != (recipe.image_size, recipe.image_size):
+        right = f"{preprocess.size[0]}: this model's own"
+        raise RecipeError(f"{recipe.image_size} pixels do not fit", field="recipe.image_size", mend=right)
+    model = adapted(published, recipe)
+    examples = task.examples("train")[: recipe.steps * recipe.batch]
+    with job.progress.step(f"reading {len(examples)} images"):
+        data = fitting.tensors(examples, task.labels, preprocess)
+    with job.progress.step("training", total=recipe.steps) as step:
+        fitting.fit(
+            model, data, step, steps=recipe.steps, batch=recipe.batch, learning_rate=recipe.learning_rate, seed=job.seed
+        )
+    size = save_adapter(model, job.out / ADAPTER)
+    with job.progress.step("converting to OpenVINO"):
+        save(model.merge_and_unload(), preprocess, job.out)
+    note = f"{job.source.name}, merged with an adapter of {size:,} bytes trained on {len(examples)} {task.name} images"
+    return Made("f32", "openvino", note, (*PACKAGES, "peft"), task.labels, preprocess, IR)
+
+
+def adapted(model: "PreTrainedModel", recipe: LoRA) -> "PeftModel":
+    """`model` with the recipe's adapter on every linear layer but the head, which is trained whole."""
+    from peft import LoraConfig, get_peft_model
+    from torch import nn
+
+    if not isinstance(getattr(model, HEAD, None), nn.Linear):
+        mend = "such a model: ViT, DeiT, BEiT, Swin"
+        raise RecipeError(f"{type(model).__name__} has no linear head {HEAD!r}", field="recipe.architecture", mend=mend)
+    config = LoraConfig(
+        r=recipe.rank, lora_alpha=cast(int, recipe.alpha), target_modules="all-linear", exclude_modules=[HEAD],
+        modules_to_save=[HEAD],
+    )  # fmt: skip
+    return cast("PeftModel", get_peft_model(model, config))

@@ -1,0 +1,85 @@
+"""Image classifiers as their authors publish them: a state dict with the head that it was trained with on ImageNet.
+
+A state dict does not say what it belongs to, but the names of its tensors do, so a recipe need not. Images are prepared
+as for the published accuracies: shorter side to 256 pixels, 224 x 224 from the middle, bilinear.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from variants.errors import SourceError
+from variants.manifest import Preprocess
+from variants.methods import lite0, state_dict
+from variants.methods.base import Job, Made
+from variants.methods.classifier import IR, PACKAGES, save
+from variants.tasks.imagenet import LABELS
+
+if TYPE_CHECKING:
+    from torch import nn
+
+SIDE, SHORT_SIDE = 224, 256
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """`mark` is the name of a tensor that no other architecture here has."""
+
+    name: str
+    mark: str
+    blank: "Callable[[], nn.Module]"
+    preprocess: Preprocess
+    packages: tuple[str, ...] = ()
+
+
+def _mobilenet2() -> "nn.Module":
+    from variants.methods.mobilenet2 import MobileNetV2
+
+    return MobileNetV2(len(LABELS))
+
+
+ARCHITECTURES = (
+    Architecture(
+        "EfficientNet-Lite0",
+        "_conv_stem.weight",
+        lambda: lite0.blank(SIDE),
+        lite0.preprocess(SIDE).model_copy(update={"short_side": SHORT_SIDE}),
+        (lite0.PACKAGE,),
+    ),
+    Architecture(
+        "MobileNetV2",
+        "features.18.0.weight",
+        _mobilenet2,
+        Preprocess(
+            size=(SIDE, SIDE),
+            mean=(0.485 * 255, 0.456 * 255, 0.406 * 255),
+            std=(0.229 * 255, 0.224 * 255, 0.225 * 255),
+            short_side=SHORT_SIDE,
+        ),
+    ),
+)
+
+
+def baseline(job: Job) -> Made:
+    """`job.source`, a state dict, as an IR with its ImageNet head, executed in float32."""
+    assert job.source is not None
+    with job.progress.step(f"reading {job.source.name}"):
+        model, architecture = load(job.source)
+    with job.progress.step("converting to OpenVINO"):
+        save(model, architecture.preprocess, job.out)
+    note = f"{architecture.name} with its ImageNet head, weights as published"
+    return Made("f32", "openvino", note, (*PACKAGES, *architecture.packages), LABELS, architecture.preprocess, IR)
+
+
+def load(weights: Path) -> "tuple[nn.Module, Architecture]":
+    """The model of a state dict, in evaluation mode, and what it is. SourceError when it is none of ours."""
+    known = " or ".join(architecture.name for architecture in ARCHITECTURES)
+    tensors = state_dict.read(weights, known)
+    for architecture in ARCHITECTURES:
+        if architecture.mark in tensors:
+            model = architecture.blank()
+            state_dict.fill(model, tensors, weights, architecture.name)
+            return model.eval(), architecture
+    mend = "a Hugging Face folder, or a recipe of kind train"
+    raise SourceError(f"{weights.name} holds neither {known.replace(' or ', ' nor ')}", field="source.uri", mend=mend)

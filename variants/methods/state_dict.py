@@ -1,0 +1,36 @@
+"""State dicts as the net's authors publish them: a pickle of which nothing but tensors is read."""
+
+import pickle
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from variants.errors import SourceError
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+
+def read(weights: Path, name: str) -> "dict[str, Tensor]":
+    """The tensors of a state dict by name, on CPU. SourceError, naming what was hoped for, when it is none."""
+    import torch
+
+    try:
+        found = torch.load(weights, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, KeyError, EOFError) as error:
+        raise _no_weights(weights, name, error) from error
+    if not isinstance(found, dict) or not all(isinstance(tensor, torch.Tensor) for tensor in found.values()):
+        raise SourceError(f"{weights.name} holds no {name} weights: no state dict", field="source")
+    return found
+
+
+def fill(model: "nn.Module", tensors: "dict[str, Tensor]", weights: Path, name: str) -> None:
+    """Put the tensors into `model`, in place, each to its name. SourceError when names or shapes are others."""
+    try:
+        model.load_state_dict(tensors)
+    except RuntimeError as error:
+        raise _no_weights(weights, name, error) from error
+
+
+def _no_weights(weights: Path, name: str, error: Exception) -> SourceError:
+    reason = (str(error) or type(error).__name__).splitlines()[0]
+    return SourceError(f"{weights.name} holds no {name} weights: {reason}", field="source")
