@@ -92,7 +92,10 @@ EXAMPLES: dict[Task, str] = {
     "feature-extraction": "triplet",
     "object-detection": "boxes",
 }
-MORE_EXAMPLES: dict[Task, tuple[str, ...]] = {"text-generation": ("choice", "passage"), "image-classification": ("ranked",)}
+MORE_EXAMPLES: dict[Task, tuple[str, ...]] = {
+    "text-generation": ("choice", "passage"),
+    "image-classification": ("ranked",),
+}
 """What a model can be evaluated on besides, by several requests an example."""
 Engine = Annotated[VllmEngine | TorchEngine | OpenVinoEngine | ScriptedEngine, Field(discriminator="kind")]
 

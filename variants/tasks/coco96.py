@@ -40,7 +40,7 @@ class Coco96(Task):
     )  # fmt: skip
 
     @property
-    def sources(self) -> tuple[Source, ...]:  # type: ignore[override]  # where they are is known when they are asked for
+    def sources(self) -> tuple[Source, ...]:  # where they are is known when they are asked for
         """The folder. SourceError where `UNDERSTUDY_ZOO` names none."""
         if not os.environ.get(FOLDER):
             mend = f"set {FOLDER} to the folder that holds detection/coco96"
