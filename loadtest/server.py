@@ -40,7 +40,7 @@ class ServedVariant(Said):
 
 class ServedModel(Said):
     model: str
-    task: Literal["text-generation", "image-classification", "feature-extraction"]
+    task: Literal["text-generation", "text-classification", "image-classification", "feature-extraction"]
     variants: tuple[ServedVariant, ...] = Field(min_length=1)
 
 

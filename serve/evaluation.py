@@ -166,7 +166,8 @@ def batch_for(manifest: Manifest, examples: Sequence[Example]) -> Tensor:
     if manifest.preprocess is not None:
         pixels = np.random.default_rng(0).standard_normal((BATCH, 3, *manifest.preprocess.size), dtype=np.float32)
         return Tensor("pixels", "FP32", pixels)
-    return bytes_tensor("text", [example.input[0].encode() for example in examples if isinstance(example.input, tuple)])
+    texts = (example.input[0] if isinstance(example.input, tuple) else example.input for example in examples)
+    return bytes_tensor("text", [text.encode() for text in texts if isinstance(text, str)])
 
 
 async def inference_rate(session: aiohttp.ClientSession, url: str, name: str, batch: Tensor) -> float:

@@ -1,7 +1,8 @@
 """Asks one engine for labels, as a client would: the `predict` that `variants.evaluate` is handed.
 
 Text: one token, greedy, with the same large bias on each label's first token, so that the likeliest label wins
-(Brown et al. 2020, arXiv 2005.14165, section 2.4, for choosing among labels by likelihood). Images: the top label.
+(Brown et al. 2020, arXiv 2005.14165, section 2.4, for choosing among labels by likelihood). Images and passages: the
+top label.
 Triplets: three embeddings in one request, and which of two is nearer to the first.
 """
 
@@ -25,6 +26,8 @@ async def predictor(session: aiohttp.ClientSession, url: str, name: str, task: T
     """A predict for `task` by the model `name` at `url`. Raises EngineError."""
     if task.kind == "image":
         return image_predictor(session, f"{url}/v2/models/{name}/infer")
+    if task.kind == "passage":
+        return passage_predictor(session, f"{url}/v2/models/{name}/infer")
     if task.kind == "triplet":
         return triplet_predictor(session, url, name)
     return await text_predictor(session, url, name, task)
@@ -49,12 +52,25 @@ async def text_predictor(session: aiohttp.ClientSession, url: str, name: str, ta
 def image_predictor(session: aiohttp.ClientSession, url: str) -> Predict:
     async def predict(example: Example) -> str:
         assert isinstance(example.input, bytes)
-        body, length = encode_request([bytes_tensor("image", [example.input])], binary=True)
-        headers = {HEADER_LENGTH: str(length), "content-type": "application/octet-stream"}
-        outputs = parse_response(*await answered(session.post(url, data=body, headers=headers)))
-        return str(outputs["labels"].ravel()[0].decode())
+        return await top_label(session, url, "image", example.input)
 
     return predict
+
+
+def passage_predictor(session: aiohttp.ClientSession, url: str) -> Predict:
+    async def predict(example: Example) -> str:
+        assert isinstance(example.input, str)
+        return await top_label(session, url, "text", example.input.encode())
+
+    return predict
+
+
+async def top_label(session: aiohttp.ClientSession, url: str, tensor: str, element: bytes) -> str:
+    """What a classifier calls one example, which is sent as the one element of the tensor of that name."""
+    body, length = encode_request([bytes_tensor(tensor, [element])], binary=True)
+    headers = {HEADER_LENGTH: str(length), "content-type": "application/octet-stream"}
+    outputs = parse_response(*await answered(session.post(url, data=body, headers=headers)))
+    return str(outputs["labels"].ravel()[0].decode())
 
 
 def triplet_predictor(session: aiohttp.ClientSession, url: str, name: str) -> Predict:

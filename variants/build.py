@@ -30,7 +30,7 @@ from variants.machine import versions
 from variants.manifest import Manifest, TaskKind
 from variants.methods import Job, Made, Method, find
 from variants.progress import NoProgress, Progress
-from variants.recipe import Chain, LoRA, Prune, Quantize, Recipe, Train
+from variants.recipe import Chain, LoRA, Prune, Quantize, Recipe, Sparsify, Train, TrainText
 from variants.source import Source, content_sha256, fetch
 from variants.space import full_disk_seen, full_disk_told
 from variants.store import Artifact, Store, entries
@@ -189,10 +189,10 @@ def data_sources(plan: VariantPlan) -> tuple[Source, ...]:
 
 
 def _tasks_of(recipe: Recipe) -> tuple[str, ...]:
-    if isinstance(recipe, Train | LoRA):
+    if isinstance(recipe, Train | TrainText | LoRA):
         return (recipe.task,)
     found: tuple[str, ...] = ()
-    if isinstance(recipe, Quantize | Prune) and recipe.calibration:
+    if isinstance(recipe, Quantize | Prune | Sparsify) and recipe.calibration:
         found = (recipe.calibration.task,)
     if isinstance(recipe, Prune) and recipe.recovery:
         found += (recipe.recovery.task,)

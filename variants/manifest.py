@@ -33,7 +33,7 @@ TaskKind = Literal[
     "object-detection",
     "image-generation",
 ]
-Precision = Literal["f32", "bf16", "int8", "int4", "nf4"]
+Precision = Literal["f32", "bf16", "int8", "int8-dynamic", "int4", "nf4"]
 Format = Literal["huggingface", "openvino", "adapter"]
 Channels = Annotated[tuple[float, float, float], Field(description="one value a channel, RGB")]
 

@@ -52,13 +52,27 @@ class Train(_Recipe):
     image_size: ImageSize
 
 
+class TrainText(_Recipe):
+    """Fine-tune a text classifier: the source's encoder with a new head, on the first `examples` of `task`'s training
+    split, each text cut to `tokens`."""
+
+    kind: Literal["train-text"] = "train-text"
+    task: TaskName
+    examples: Positive
+    epochs: Positive
+    batch: Positive = 16
+    learning_rate: Rate = 2e-4
+    tokens: Annotated[int, Field(ge=8, le=512)] = 128
+
+
 class Quantize(_Recipe):
     """Fewer bits a number. `w8a8`, `w4a16`: integer weights (and activations) for text, served by vLLM; `nf4`: 4-bit
     normal floats by bitsandbytes; `int8`: static 8-bit weights and activations of an image model or a text
-    encoder; `bf16`: an image model stored and executed in bfloat16."""
+    encoder; `int8-dynamic`: 8-bit weights, activations rounded as they come; `bf16`: an image model or a text
+    classifier stored and executed in bfloat16."""
 
     kind: Literal["quantize"] = "quantize"
-    scheme: Literal["w8a8", "w4a16", "nf4", "int8", "bf16"]
+    scheme: Literal["w8a8", "w4a16", "nf4", "int8", "int8-dynamic", "bf16"]
     algorithm: Literal["rtn", "gptq"] = "rtn"
     smoothing: Annotated[float, Field(gt=0, lt=1, description="SmoothQuant's share moved to the weights")] | None = None
     group_size: Positive | None = None
@@ -100,6 +114,7 @@ class Distillation(Document):
 _OF_STRUCTURE = {
     "channels": ("sparsity", "recovery"),
     "layers": ("drop_layers", "width", "calibration", "distillation"),
+    "heads": ("sparsity", "recovery"),
 }
 _MAY_BE_LEFT_OUT = ("drop_layers", "width", "distillation")
 
@@ -107,11 +122,12 @@ _MAY_BE_LEFT_OUT = ("drop_layers", "width", "distillation")
 class Prune(_Recipe):
     """Remove structure, and leave a smaller dense model: zeros alone make nothing faster here. `channels`: the
     weakest `sparsity` of each convolution's output channels, then `recovery`. `layers`: whole layers of a text model,
-    and feed-forward neurons where `width` says so, chosen on calibration examples, then `distillation`."""
+    and feed-forward neurons where `width` says so, chosen on calibration examples, then `distillation`. `heads`: the
+    weakest `sparsity` of a text encoder's attention heads and feed-forward neurons, layer by layer, then `recovery`."""
 
     kind: Literal["prune"] = "prune"
-    structure: Literal["channels", "layers"]
-    sparsity: Annotated[float, Field(gt=0, lt=1, description="share of the channels removed")] | None = None
+    structure: Literal["channels", "layers", "heads"]
+    sparsity: Annotated[float, Field(gt=0, lt=1, description="share of the channels or heads removed")] | None = None
     recovery: Recovery | None = None
     drop_layers: Positive | None = None
     width: Annotated[float, Field(gt=0, lt=1, description="share of the feed-forward neurons kept")] | None = None
@@ -129,6 +145,24 @@ class Prune(_Recipe):
                 raise ValueError(f"{field}: needed for structure {self.structure}")
         if self.structure == "layers" and not (self.drop_layers or self.width):
             raise ValueError("drop_layers, width: structure layers needs at least one of them")
+        return self
+
+
+class Sparsify(_Recipe):
+    """Zeros without structure: of each layer's weights the `sparsity` that matters least, and the shapes stay. No
+    engine here runs it faster or stores it smaller. `magnitude`: the smallest weights; `wanda`, `sparsegpt`: those that
+    the outputs on calibration examples miss least."""
+
+    kind: Literal["sparsify"] = "sparsify"
+    algorithm: Literal["magnitude", "wanda", "sparsegpt"]
+    sparsity: Annotated[float, Field(gt=0, lt=1, description="share of each layer's weights that become zero")]
+    calibration: Calibration | None = None
+
+    @model_validator(mode="after")
+    def _examples_fit_algorithm(self) -> Self:
+        if (self.algorithm != "magnitude") != (self.calibration is not None):
+            need = "does not use" if self.algorithm == "magnitude" else "needs"
+            raise ValueError(f"calibration: algorithm {self.algorithm} {need} it")
         return self
 
 
@@ -153,7 +187,7 @@ class LoRA(_Recipe):
         return self
 
 
-Step = Annotated[Baseline | Train | Quantize | Prune | LoRA, Field(discriminator="kind")]
+Step = Annotated[Baseline | Train | TrainText | Quantize | Prune | Sparsify | LoRA, Field(discriminator="kind")]
 
 
 class Chain(_Recipe):
@@ -163,7 +197,9 @@ class Chain(_Recipe):
     steps: Annotated[tuple[Step, ...], Field(min_length=2)]
 
 
-Recipe = Annotated[Baseline | Train | Quantize | Prune | LoRA | Chain, Field(discriminator="kind")]
+Recipe = Annotated[
+    Baseline | Train | TrainText | Quantize | Prune | Sparsify | LoRA | Chain, Field(discriminator="kind")
+]
 
 _ADAPTER: TypeAdapter[Recipe] = TypeAdapter(Recipe)
 

@@ -5,6 +5,7 @@ import base64
 import math
 import sys
 from array import array
+from collections import Counter
 from collections.abc import Sequence
 
 
@@ -24,13 +25,23 @@ def label_matches(answer: str, label: str) -> bool:
 
 
 def is_correct(kind: str, answer: str, label: str) -> bool:
-    """The scorer of a task's kind: "text" (label by likelihood), "image" (top label) or "triplet" (which of two texts
-    is nearer to the first). ValueError for another kind."""
+    """The scorer of a task's kind: "text" (label by likelihood), "image" and "passage" (top label) or "triplet" (which
+    of two texts is nearer to the first). ValueError for another kind."""
     if kind == "text":
         return text_matches(answer, label)
-    if kind in ("image", "triplet"):
+    if kind in ("image", "passage", "triplet"):
         return label_matches(answer, label)
-    raise ValueError(f"no scorer for tasks of kind {kind!r}: text, image or triplet")
+    raise ValueError(f"no scorer for tasks of kind {kind!r}: text, image, passage or triplet")
+
+
+def macro_f1(answers: Sequence[str], labels: Sequence[str]) -> float:
+    """The mean over the classes that occur in `labels` of each one's F1, the harmonic mean of precision and recall: a
+    rare class counts as much as a common one. ValueError when the lengths differ or are zero."""
+    if not labels or len(answers) != len(labels):
+        raise ValueError(f"{len(answers)} answers for {len(labels)} labels")
+    right = Counter(label for answer, label in zip(answers, labels, strict=True) if answer == label)
+    said, wanted = Counter(answers), Counter(labels)
+    return math.fsum(2 * right[name] / (said[name] + wanted[name]) for name in wanted) / len(wanted)
 
 
 def top_label(scores: Sequence[float], labels: Sequence[str]) -> str:

@@ -12,6 +12,8 @@ from pathlib import Path
 from serve.stack import Engine, OpenVinoEngine, ScriptedEngine, TorchEngine, VllmEngine
 from variants.manifest import Manifest
 
+OPENVINO_MODULES = {"feature-extraction": "openvino_text", "text-classification": "openvino_text_classifier"}
+
 
 @dataclass(frozen=True)
 class Launch:
@@ -90,7 +92,7 @@ def launch_torch(engine: TorchEngine, folder: Path, manifest: Manifest, name: st
 
 def launch_openvino(engine: OpenVinoEngine, folder: Path, manifest: Manifest, name: str) -> Launch:
     arguments = ("--artifact", str(folder), "--threads", str(engine.threads))
-    module = "openvino_text" if manifest.task == "feature-extraction" else "openvino_image"
+    module = OPENVINO_MODULES.get(manifest.task, "openvino_image")
     return Launch(own(module, name, *arguments), threads_environment(engine.threads))
 
 

@@ -1,7 +1,9 @@
 """An OpenVINO IR, compiled for a CPU in the precision that its manifest names.
 
 OpenVINO would run an f32 model in bf16 wherever the CPU is faster at it, so the precision is always said:
-`f32` and `bf16` as they are, `int8` with bf16 for whatever is not quantized (a CPU without bf16 takes f32).
+`f32` and `bf16` as they are, `int8` with bf16 for whatever is not quantized (a CPU without bf16 takes f32),
+`int8-dynamic` with f32 for it, which the plug-in's dynamic quantization asks for (a CPU without VNNI computes all in
+f32).
 
 What OpenVINO prepares for each new shape it keeps, up to 5,000 kernels: an int8 encoder that was asked texts of every
 length grew to 1.6 GB. A model whose shapes vary gets a bound.
@@ -11,7 +13,9 @@ import openvino
 
 from variants.errors import EngineError
 
-EXECUTES = {"f32": "f32", "bf16": "bf16", "int8": "bf16"}
+EXECUTES = {"f32": "f32", "bf16": "bf16", "int8": "bf16", "int8-dynamic": "f32"}
+GROUP = 64
+"""Numbers of one token's activations that share a scale."""
 KERNELS = 128
 """Kept for later of a model whose shapes vary: 0.6 GB for MiniLM in int8, and no slower than 5,000 of them."""
 
@@ -30,6 +34,8 @@ def compiled(
         "NUM_STREAMS": 1,
         "ENABLE_CPU_PINNING": False,
     }
+    if precision == "int8-dynamic":
+        settings["DYNAMIC_QUANTIZATION_GROUP_SIZE"] = GROUP
     if shapes_vary:
         settings["CPU_RUNTIME_CACHE_CAPACITY"] = KERNELS
     core = openvino.Core()

@@ -13,7 +13,7 @@ from typing import Literal
 from variants.errors import RecipeError
 from variants.methods.base import Job, Made
 from variants.methods.quiet import quiet_libraries
-from variants.recipe import LoRA, Prune, Quantize, Recipe
+from variants.recipe import LoRA, Prune, Quantize, Recipe, Sparsify
 
 __all__ = ["Job", "Made", "Method", "find"]
 
@@ -36,6 +36,7 @@ class Method:
 
 
 _TEXT, _IMAGE, _EMBED = "text-generation", "image-classification", "feature-extraction"
+_CLASSIFY = "text-classification"
 
 _METHODS: dict[tuple[str, str], Method] = {
     (_TEXT, "baseline"): Method("huggingface-causal", 1, "causal:baseline", "source"),
@@ -52,6 +53,14 @@ _METHODS: dict[tuple[str, str], Method] = {
     (_IMAGE, "lora efficientnet-lite0"): Method("peft-lora-image", 1, "image_adapter:lora", "source"),
     (_EMBED, "baseline"): Method("openvino-embedder-f32", 1, "embedder:baseline", "source"),
     (_EMBED, "quantize int8"): Method("nncf-embedder-int8", 1, "embedder_int8:int8", "parent"),
+    (_CLASSIFY, "baseline"): Method("openvino-text-f32", 1, "text_classifier:baseline", "source"),
+    (_CLASSIFY, "train-text"): Method("finetune-text", 1, "text_finetune:train", "source"),
+    (_CLASSIFY, "quantize bf16"): Method("openvino-text-bf16", 1, "text_quantize:bf16", "parent"),
+    (_CLASSIFY, "quantize int8"): Method("nncf-text-int8", 1, "text_quantize:int8", "parent"),
+    (_CLASSIFY, "quantize int8-dynamic"): Method("nncf-text-int8-dynamic", 1, "text_quantize:int8_dynamic", "parent"),
+    (_CLASSIFY, "prune heads"): Method("prune-heads", 1, "heads:heads", "parent"),
+    (_CLASSIFY, "sparsify magnitude"): Method("magnitude-text", 1, "text_magnitude:magnitude", "parent"),
+    (_CLASSIFY, "lora"): Method("peft-lora-text", 1, "text_adapter:lora", "source"),
 }
 
 
@@ -64,7 +73,7 @@ def find(task: str, recipe: Recipe, field: str = "recipe") -> Method:
         raise RecipeError(
             f"no method makes {wanted!r} for {task}",
             field=field,
-            mend=f"for this task: {', '.join(known)}" if known else f"tasks: {_TEXT}, {_IMAGE}, {_EMBED}",
+            mend=f"for this task: {', '.join(known)}" if known else f"tasks: {_TEXT}, {_IMAGE}, {_EMBED}, {_CLASSIFY}",
         )
     return method
 
@@ -75,6 +84,8 @@ def _name(recipe: Recipe) -> str:
             return f"quantize {recipe.scheme}"
         case Prune():
             return f"prune {recipe.structure}"
+        case Sparsify():
+            return f"sparsify {recipe.algorithm}"
         case LoRA(architecture=str(architecture)):
             return f"lora {architecture}"
         case _:

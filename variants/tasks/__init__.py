@@ -8,6 +8,7 @@ from variants.progress import Progress
 from variants.tasks.base import Example, Split, Task
 from variants.tasks.mnist import Mnist
 from variants.tasks.r8 import R8
+from variants.tasks.r8_topics import R8Topics
 from variants.tasks.r8_triplets import R8Triplets
 from variants.tasks.rotten_tomatoes import RottenTomatoes
 
@@ -16,6 +17,7 @@ __all__ = ["NAMES", "Example", "Split", "Task", "get"]
 _TASKS: dict[str, Callable[[Path | None, Progress | None], Task]] = {
     "mnist": Mnist,
     "r8": R8,
+    "r8_topics": R8Topics,
     "r8_triplets": R8Triplets,
     "rotten_tomatoes": RottenTomatoes,
 }

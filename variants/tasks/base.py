@@ -22,8 +22,8 @@ SEED = 20261123
 
 @dataclass(frozen=True)
 class Example:
-    """`input` is a whole prompt (text), the bytes of a PNG (image), or three texts (triplet); `label` is one of the
-    task's labels."""
+    """`input` is a whole prompt (text), a text to be classified (passage), the bytes of a PNG (image), or three texts
+    (triplet); `label` is one of the task's labels."""
 
     id: str
     input: str | bytes | tuple[str, str, str]
@@ -31,10 +31,10 @@ class Example:
 
 
 class Task(ABC):
-    """A task: `name`, `kind` ("text", "image" or "triplet"), `labels`, `sources`, `examples`."""
+    """A task: `name`, `kind` ("text", "passage", "image" or "triplet"), `labels`, `sources`, `examples`."""
 
     name: ClassVar[str]
-    kind: ClassVar[Literal["text", "image", "triplet"]]
+    kind: ClassVar[Literal["text", "passage", "image", "triplet"]]
     labels: ClassVar[tuple[str, ...]]
     sources: ClassVar[tuple[Source, ...]]
 

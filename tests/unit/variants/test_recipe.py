@@ -8,6 +8,8 @@ DISTIL = {"tasks": ["r8"], "steps": 2}
 W8A8 = {"kind": "quantize", "scheme": "w8a8"}
 RECOVERY = {"task": "mnist", "examples": 4000, "epochs": 2}
 CHANNELS = {"kind": "prune", "structure": "channels", "sparsity": 0.5, "recovery": RECOVERY}
+HEADS = {"kind": "prune", "structure": "heads", "sparsity": 0.5, "recovery": {**RECOVERY, "task": "r8_topics"}}
+TRAIN_TEXT = {"kind": "train-text", "task": "r8_topics", "examples": 64, "epochs": 1}
 LORA = {"kind": "lora", "task": "mnist", "rank": 8, "alpha": 16, "steps": 10}
 
 
@@ -44,6 +46,15 @@ def test_a_recipe_is_what_its_kind_says() -> None:
         ({**W8A8, "algorithm": "gptq"}, "recipe", "calibration"),
         ({"kind": "quantize", "scheme": "nf4", "smoothing": 0.5}, "recipe", "smoothing"),
         ({"kind": "quantize", "scheme": "int8"}, "recipe", "calibration"),
+        (
+            {"kind": "quantize", "scheme": "int8-dynamic", "calibration": {"task": "r8", "examples": 8}},
+            "recipe",
+            "does not",
+        ),
+        ({**HEADS, "recovery": None}, "recipe", "recovery: needed for structure heads"),
+        ({**HEADS, "drop_layers": 2}, "recipe", "drop_layers: not for structure heads"),
+        ({**TRAIN_TEXT, "tokens": 4}, "recipe.tokens", "greater than or equal to 8"),
+        ({**TRAIN_TEXT, "image_size": 64}, "recipe.image_size", "Extra"),
         ({**LORA, "rank": 0}, "recipe.rank", "greater than 0"),
         ({**LORA, "image_size": 64}, "recipe", "both for an image classifier"),
         ({**LORA, "architecture": "efficientnet-lite0"}, "recipe", "both for an image classifier"),
