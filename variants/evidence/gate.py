@@ -20,15 +20,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from variants.evidence.betting import (
-    Tally,
-    evidence_above,
-    evidence_below,
-    is_above,
-    is_below,
-    lower_bound,
-    upper_bound,
-)
+from variants.evidence.betting import Tally, evidence_above, evidence_below, is_above, is_below, lower_bound, upper_bound
 from variants.evidence.sample_ratio import SampleRatio
 from variants.typed import Document
 

@@ -82,7 +82,7 @@ def layers_of(model: "PreTrainedModel") -> list[Layer]:
 
 def _layers(model: Any) -> Iterator[Layer]:
     for module in model.modules():
-        inner = getattr(getattr(module, "attention", None), "self", None)
+        inner: Any = getattr(getattr(module, "attention", None), "self", None)
         if all(hasattr(inner, name) for name in ("query", "key", "value", "attention_head_size")):
             yield Layer(
                 (inner.query, inner.key, inner.value),

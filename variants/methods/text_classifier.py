@@ -75,8 +75,8 @@ def check_head(model: "PreTrainedModel", folder: Path, missing: list[str]) -> No
     mend = "a classifier of texts, or train one: {kind: train-text, ...}"
     if missing:
         raise SourceError(f"{folder} has no weights for {', '.join(missing)}", field="source.uri", mend=mend)
-    if model.config.num_labels < 2 or model.config.problem_type not in (None, "single_label_classification"):
-        kind = f"{model.config.num_labels} outputs, {model.config.problem_type}"
+    if len(model.config.id2label or {}) < 2 or model.config.problem_type not in (None, "single_label_classification"):
+        kind = f"{len(model.config.id2label or {})} outputs, {model.config.problem_type}"
         raise SourceError(f"{folder} does not choose one of several labels ({kind})", field="source.uri", mend=mend)
 
 
