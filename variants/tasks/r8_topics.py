@@ -8,8 +8,15 @@ model that never says `grain`: macro-F1 stands beside it.
 from collections.abc import Sequence
 from pathlib import Path
 
+from variants.metric import ACCURACY, Statistic
+from variants.outcomes import Outcome
+from variants.scoring import macro_f1
 from variants.tasks.base import Example, Split, Task
 from variants.tasks.r8 import R8, splits_of, story, topics
+
+
+def _macro_f1(outcomes: Sequence[Outcome]) -> float:
+    return macro_f1([outcome.answer for outcome in outcomes], [outcome.label for outcome in outcomes])
 
 
 class R8Topics(Task):
@@ -19,6 +26,7 @@ class R8Topics(Task):
     kind = "passage"
     labels = tuple(topics())
     sources = R8.sources
+    metrics = (ACCURACY, Statistic("macro-F1", "share", of=_macro_f1))
 
     def _load(self, files: Sequence[Path]) -> dict[Split, Sequence[Example]]:
         names = {word: topic for topic, word in topics().items()}
