@@ -32,8 +32,8 @@ class Example:
 
 
 class Task(ABC):
-    """A task: `name`, `kind` ("text", "passage", "image" or "triplet"), `labels`, `sources`, `examples`. `metrics`: what
-    its outcomes come to, the one it is judged by first."""
+    """A task: `name`, `kind` ("text", "passage", "image" or "triplet"), `labels`, `sources`, `examples`. `metrics`:
+    what its outcomes come to, the one it is judged by first."""
 
     name: ClassVar[str]
     kind: ClassVar[Literal["text", "passage", "image", "triplet"]]
