@@ -117,7 +117,7 @@ def importance(
     for some in text_fitting.drawn(data, _TOGETHER, 1, 0):
         ids, mask, targets = text_fitting.padded(some)
         model.zero_grad()
-        functional.cross_entropy(model(input_ids=ids, attention_mask=mask).logits, targets).backward()
+        functional.cross_entropy(text_classifier.logits(model, ids, mask), targets).backward()
         for layer, (of_heads, of_neurons) in zip(layers, found, strict=True):
             of_heads += read_by(layer.writes).view(-1, layer.size).sum(1).abs()
             of_neurons += read_by(layer.down).abs()

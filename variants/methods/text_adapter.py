@@ -35,12 +35,12 @@ def lora(job: Job) -> Made:
     task, examples = text_fitting.passages(job, recipe.task, "recipe.task", recipe.steps * recipe.batch)
     torch.manual_seed(job.seed)
     with job.progress.step(f"reading {job.source.name}"):
-        base, tokenizer = text_classifier.load(job.source, task.labels)
+        base, tokenizer = text_classifier.load_encoder(job.source, task.labels)
     model = adapted(base, recipe)
     data = text_fitting.encoded(examples, task.labels, tokenizer, min(TOKENS, tokenizer.model_max_length))
     with job.progress.step(f"training on {len(data)} texts", total=recipe.steps) as step:
         text_fitting.fit(
-            cast("PreTrainedModel", model), data, step, epochs=1, batch=recipe.batch,
+            base, data, step, epochs=1, batch=recipe.batch,
             learning_rate=recipe.learning_rate, seed=job.seed,
         )  # fmt: skip
     size = _save_adapter(model, job.source.name, job.out / ADAPTER)

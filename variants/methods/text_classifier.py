@@ -1,9 +1,12 @@
 """Text classifiers as OpenVINO IR, with the weights that can be trained on beside it.
 
 The IR takes `input_ids` and `attention_mask`, int64 [batch, length], both free, and gives `logits`, float32 [batch,
-classes]. Served are the IR and the tokenizer. `config.json` and `model.safetensors` lie beside them, as transformers
-has them, for whatever is made of a variant: a classifier with fewer heads has matrices of other shapes than its
-configuration alone would give, so these weights are read here and by their shapes.
+classes]. A classifier that is trained here on a sentence encoder pools as that does, by the mean over a text's tokens:
+its first token, which transformers' classifiers look at, was never trained to say anything.
+
+Served are the IR and the tokenizer. `config.json` and `model.safetensors` lie beside them, as transformers has them,
+for whatever is made of a variant: a classifier with fewer heads has matrices of other shapes than its configuration
+alone would give, so these weights are read here and by their shapes.
 """
 
 from pathlib import Path
@@ -12,12 +15,12 @@ from typing import TYPE_CHECKING, Any
 from variants.errors import RecipeError, SourceError
 from variants.methods.base import Job, Made
 from variants.methods.classifier import IR
-from variants.methods.embedder import SETTINGS, TOKENIZER, most_tokens, write_encoder
+from variants.methods.embedder import SETTINGS, TOKENIZER, most_tokens, pooling_of, write_encoder
 from variants.recipe import Baseline
 from variants.store import Artifact
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 PACKAGES = ("torch", "transformers", "tokenizers", "openvino", "safetensors")
@@ -71,6 +74,14 @@ def load(folder: Path, labels: tuple[str, ...] | None = None) -> "tuple[PreTrain
     return model.eval(), tokenizer
 
 
+def load_encoder(folder: Path, labels: tuple[str, ...]) -> "tuple[PreTrainedModel, PreTrainedTokenizerBase]":
+    """`load`, with a new head for `labels`, which takes the mean where the folder says that sentences are pooled so."""
+    model, tokenizer = load(folder, labels)
+    if (folder / "1_Pooling").is_dir() and pooling_of(folder) == "mean":
+        pool_by_mean(model)
+    return model, tokenizer
+
+
 def check_head(model: "PreTrainedModel", folder: Path, missing: list[str]) -> None:
     mend = "a classifier of texts, or train one: {kind: train-text, ...}"
     if missing:
@@ -97,8 +108,33 @@ def write_weights(model: "PreTrainedModel", out: Path) -> None:
     save_model(model, str(out / WEIGHTS), metadata={"format": "pt"})
 
 
+def pool_by_mean(model: "PreTrainedModel") -> None:
+    """Have `logits` pool by the mean, in place; what pooled before goes. RecipeError for a model whose head is more
+    than one linear layer."""
+    import torch
+
+    if not isinstance(getattr(model, "classifier", None), torch.nn.Linear):
+        kind = model.config.model_type
+        raise RecipeError(f"the head of a {kind} does not take a mean", field="recipe.kind", mend="an encoder as BERT")
+    model.config.understudy_pooling = "mean"
+    if getattr(model.base_model, "pooler", None) is not None:
+        model.base_model.pooler = None
+
+
+def logits(model: Any, ids: "Tensor", mask: "Tensor") -> "Tensor":
+    """What the classifier says of tokens, int64 [batch, length]: float32 [batch, classes]."""
+    found: Tensor
+    if getattr(model.config, "understudy_pooling", None) != "mean":
+        found = model(input_ids=ids, attention_mask=mask).logits
+    else:
+        hidden = model.base_model(input_ids=ids, attention_mask=mask).last_hidden_state
+        kept = mask.unsqueeze(-1).to(hidden.dtype)
+        found = model.classifier((hidden * kept).sum(1) / kept.sum(1))
+    return found
+
+
 def logits_of(model: "PreTrainedModel") -> "nn.Module":
-    """Token ids and their mask to logits, without what else transformers returns."""
+    """`logits` as a module, to be converted."""
     import torch
 
     class Logits(torch.nn.Module):
@@ -107,8 +143,7 @@ def logits_of(model: "PreTrainedModel") -> "nn.Module":
             self.inner = model
 
         def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
-            found: torch.Tensor = self.inner(input_ids=input_ids, attention_mask=attention_mask).logits
-            return found
+            return logits(self.inner, input_ids, attention_mask)
 
     return Logits().eval()
 
@@ -125,6 +160,8 @@ def of_artifact(parent: Artifact | None) -> "tuple[PreTrainedModel, PreTrainedTo
 
     stored = load_file(parent.model_path / WEIGHTS)
     model = AutoModelForSequenceClassification.from_config(AutoConfig.from_pretrained(parent.model_path))
+    if getattr(model.config, "understudy_pooling", None) == "mean":
+        pool_by_mean(model)
     for name, module in list(model.named_modules()):
         if isinstance(module, torch.nn.Linear) and module.weight.shape != stored[f"{name}.weight"].shape:
             wide, deep = stored[f"{name}.weight"].shape

@@ -15,7 +15,7 @@ def train(job: Job) -> Made:
     task, examples = text_fitting.passages(job, recipe.task, "recipe.task", recipe.examples)
     torch.manual_seed(job.seed)  # the new head is drawn, and what dropout leaves out
     with job.progress.step(f"reading {job.source.name}"):
-        model, tokenizer = text_classifier.load(job.source, task.labels)
+        model, tokenizer = text_classifier.load_encoder(job.source, task.labels)
     data = text_fitting.encoded(examples, task.labels, tokenizer, min(recipe.tokens, tokenizer.model_max_length))
     total = text_fitting.steps(len(data), recipe.batch, recipe.epochs)
     with job.progress.step(f"training on {len(data)} texts", total=total) as step:

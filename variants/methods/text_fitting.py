@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from variants import tasks
 from variants.errors import RecipeError
+from variants.methods import text_classifier
 from variants.methods.base import Job
 from variants.progress import Step
 from variants.tasks import Example, Task
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 _STRETCH = 16  # batches that are sorted by length together
 _WARM_UP = 0.1  # of the steps
+_NEW = 10.0  # times the rate, for a head that knows nothing yet
 _HEAT = 2.0  # softens teacher and pupil alike
 
 
@@ -66,21 +68,27 @@ def fit(
     """AdamW under a rate that rises over a tenth of the steps and falls along a cosine; changes `model` in place and
     leaves it in evaluation mode.
 
-    Only parameters that ask for a gradient are trained. With a `teacher`, half of the loss is the divergence from its
-    softened answers (Hinton et al. 2015, arXiv 1503.02531). RecipeError when training diverges.
+    Only parameters that ask for a gradient are trained, and no word's embedding: few words are seen often enough, and
+    half of the weights are theirs. What is no part of the encoder is a new head, and learns at ten times the rate. With
+    a `teacher` the head is not new, and half of the loss is the divergence from the teacher's softened answers (Hinton
+    et al. 2015, arXiv 1503.02531). RecipeError when training diverges.
     """
     import torch
     from torch.nn import functional
     from transformers import get_cosine_schedule_with_warmup
 
     batches = drawn(data, batch, epochs, seed)
+    model.get_input_embeddings().requires_grad_(False)
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    optimizer = torch.optim.AdamW(trained, lr=learning_rate, weight_decay=0.01)
+    inside = set(model.base_model.parameters())
+    rates = {True: learning_rate, False: learning_rate * (_NEW if teacher is None else 1)}
+    groups = [{"params": [each for each in trained if (each in inside) is of], "lr": rates[of]} for of in rates]
+    optimizer = torch.optim.AdamW(groups, weight_decay=0.01)
     rate = get_cosine_schedule_with_warmup(optimizer, max(1, round(_WARM_UP * len(batches))), len(batches))
     model.train()
     for count, some in enumerate(batches):
         ids, mask, targets = padded(some)
-        logits = model(input_ids=ids, attention_mask=mask).logits
+        logits = text_classifier.logits(model, ids, mask)
         loss = functional.cross_entropy(logits, targets)
         if teacher is not None:
             loss = 0.5 * loss + 0.5 * apart(logits, teacher, ids, mask)
@@ -131,6 +139,6 @@ def apart(logits: "Tensor", teacher: "PreTrainedModel", ids: "Tensor", mask: "Te
     from torch.nn import functional
 
     with torch.no_grad():
-        wanted = functional.log_softmax(teacher(input_ids=ids, attention_mask=mask).logits / _HEAT, 1)
+        wanted = functional.log_softmax(text_classifier.logits(teacher, ids, mask) / _HEAT, 1)
     found = functional.log_softmax(logits / _HEAT, 1)
     return _HEAT**2 * functional.kl_div(found, wanted, log_target=True, reduction="batchmean")
