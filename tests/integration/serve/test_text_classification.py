@@ -27,7 +27,7 @@ pytestmark = pytest.mark.integration
 N = 80
 VARIANTS = ("baseline", "int8-dynamic", "bf16")
 TRAIN = {
-    "kind": "train-text", "task": "r8_topics", "examples": 192, "epochs": 1, "batch": 16, "learning_rate": 0.001,
+    "kind": "train-text", "task": "r8_topics", "examples": 192, "epochs": 1, "batch": 16, "learning_rate": 0.0005,
     "tokens": 24,
 }  # fmt: skip
 

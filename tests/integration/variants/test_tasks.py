@@ -72,7 +72,7 @@ def test_digits_are_grey_pngs() -> None:
 
 
 def test_an_unknown_task_says_which_there_are() -> None:
-    with pytest.raises(UnknownName, match="one of mnist, r8, r8_triplets, rotten_tomatoes"):
+    with pytest.raises(UnknownName, match="one of mnist, r8, r8_topics, r8_triplets, rotten_tomatoes"):
         tasks.get("imdb")
 
 
