@@ -4,7 +4,8 @@ import asyncio
 import json
 import statistics
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -14,18 +15,19 @@ import numpy as np
 from serve.engines.adapters import load_adapter
 from serve.engines.launch import launch
 from serve.engines.process import EngineProcess
-from serve.judged import Seat, parents_first, reference_of
+from serve.judged import Seat, chosen, parents_first, reference_of
 from serve.live import LiveVariant, live_variant
 from serve.making import build_stack
 from serve.open_inference import HEADER_LENGTH, Tensor, bytes_tensor, encode_request
 from serve.predict import answered, predictor
 from serve.saturation import Saturated, Saturation, latency_of
+from serve.side_by_side import side_by_side
 from serve.stack import Stack
 from variants import tasks
-from variants.card import Card, Latency
+from variants.card import Accuracy, Card, Latency, Speedup
 from variants.catalog import Catalog
-from variants.errors import InputError, UnknownName
-from variants.evaluate import Predict, accuracy, evaluate
+from variants.errors import InputError
+from variants.evaluate import Predict, SumsUp, accuracy, evaluate
 from variants.home import home
 from variants.machine import describe, versions
 from variants.manifest import Manifest
@@ -46,6 +48,7 @@ BATCH = 8
 BATCHES_A_ROUND = 20
 INFERENCE_ROUNDS = 50
 LEAST_ROUNDS, LEAST_LATENCIES = 5, 20
+MOST_UNASKED = 1000
 LATENCY_LIMIT_S, INFERENCE_LIMIT_S = 30.0, 20.0
 TIMED_ALONE = ("text-classification", "image-classification", "feature-extraction")
 """Tasks whose engines give the time of the forward pass, and take the batch of noise or texts that it is timed on."""
@@ -85,7 +88,8 @@ def evaluate_variant(
         evaluate_variant(stack, artifacts, reference, examples, True, progress)
         theirs = outcomes_of(parent, examples)
     live = live_variant(stack, artifacts, seat)
-    measured = asyncio.run(measure(live, examples, progress))
+    beside = live_variant(stack, artifacts, reference) if reference else None
+    measured = asyncio.run(measure(live, beside, examples, progress))
     kept, here, now = Outcomes(home()), describe(), versions()
     for task, outcomes in measured.outcomes.items():
         kept.keep(digest, task, here, now, outcomes)
@@ -110,15 +114,10 @@ def newest_that_will_do(cards: Sequence[Card], wanted: Mapping[str, int], parent
     and compared with the artifact `parent` where one is given."""
     here, now = describe(), versions()
     for card in reversed(cards):
-        measured = {found.task: found.n for found in card.accuracy}
+        measured = {found.task: found.n for found in reversed(card.accuracy)}  # a task's own metric stands first
         enough = all(measured.get(task, 0) >= count for task, count in wanted.items())
-        if (
-            enough
-            and card.schema_ == 2
-            and card.parent_digest == parent
-            and card.hardware == here
-            and card.versions == now
-        ):
+        compared = card.parent_digest == parent and (parent is None or card.speedup is not None)
+        if enough and compared and card.schema_ == 2 and (card.hardware, card.versions) == (here, now):
             return card
     return None
 
@@ -135,69 +134,75 @@ def held_out(task: Task, count: int | None) -> list[Example]:
         raise InputError(str(error), field="--examples", mend="ask for fewer, or for all by leaving it out") from None
 
 
-def chosen(stack: Stack, names: Sequence[str]) -> list[Seat]:
-    """The (model, variant) pairs that `names` stand for. Raises UnknownName."""
-    seats = [(model, variant) for model in stack.models for variant in stack.models[model].variants]
-    if not names:
-        return seats
-    found = []
-    for name in names:
-        model, _, variant = name.partition("@")
-        matching = [seat for seat in seats if seat == (model, variant) or (not variant and seat[0] == model)]
-        if not matching:
-            known = ", ".join(f"{model}@{variant}" for model, variant in seats)
-            raise UnknownName(f"there is no {name!r} in the stack", field="names", mend=f"known are {known}")
-        found += matching
-    return found
-
-
 @dataclass(frozen=True)
 class Measured:
     """What one engine was seen to do. `inference_per_s` is None where the forward pass is not timed by itself."""
 
     outcomes: dict[str, list[Outcome]]
+    figures: tuple[Accuracy, ...]
     latency: Latency
     saturation: Saturation
+    speedup: Speedup | None
     inference_per_s: float | None
     load_s: float
     resident_bytes: int
     peak_memory_bytes: int
 
 
-async def measure(variant: LiveVariant, examples: Examples, progress: Progress) -> Measured:
-    """Start the variant's engine alone, ask it everything, end it. Speed is measured on the first task."""
-    manifest, engine = variant.manifest, variant.engine
+@asynccontextmanager
+async def running(variant: LiveVariant, why: str) -> AsyncIterator[tuple[EngineProcess, float]]:
+    """The variant's engine, its adapter loaded, and how many seconds that took; ended on leaving. EngineError where it
+    does not start."""
+    engine = variant.engine
     how = launch(engine.settings, engine.artifact.path, engine.artifact.manifest, engine.name)
-    process = EngineProcess(variant.name, how, home() / "logs" / f"{variant.name}-evaluate.log")
-    inference = None
+    process = EngineProcess(variant.name, how, home() / "logs" / f"{variant.name}-{why}.log")
+    try:
+        began = time.perf_counter()
+        await process.start()
+        if variant.adapter:
+            await load_adapter(process.url, variant.adapter)
+        yield process, time.perf_counter() - began
+    finally:
+        await process.stop()
+
+
+async def measure(
+    variant: LiveVariant, reference: LiveVariant | None, examples: Examples, progress: Progress
+) -> Measured:
+    """Start the variant's engine alone, ask it everything; then its reference's beside it, where there is one. Speed is
+    measured on the first task."""
+    manifest, inference, speedup = variant.manifest, None, None
     with progress.step(f"{variant.name}: evaluating"):
-        try:
-            began = time.perf_counter()
-            url = await process.start()
-            if variant.adapter:
-                await load_adapter(url, variant.adapter)
-            load_s = time.perf_counter() - began
-            async with aiohttp.ClientSession() as session:
-                found = [task_of(name, progress) for name in examples]
-                predicts = [await predictor(session, url, variant.asked_as, task) for task in found]
-                latency = await one_at_a_time(predicts[0], unasked(found[0], examples[found[0].name]))
-                resident = process.memory_bytes()
-                saturated = Saturated(predicts[0], process.cpu_s)
-                outcomes = {}
-                for task, predict in zip(found, predicts, strict=True):
-                    first = not outcomes
-                    asked = saturated if first else predict
-                    outcomes[task.name] = await evaluate(task, examples[task.name], asked, CLIENTS, progress)
-                    if first:
-                        saturated.end()
-                    process.memory_bytes()
-                if manifest.task in TIMED_ALONE:
-                    batch = batch_for(manifest, held_out(found[0], BATCH))
-                    inference = await inference_rate(session, url, variant.asked_as, batch)
+        async with running(variant, "evaluate") as (process, load_s), aiohttp.ClientSession() as session:
+            url, found = process.url, [task_of(name, progress) for name in examples]
+            predicts = [await predictor(session, url, variant.asked_as, task) for task in found]
+            fresh = unasked(found[0], examples[found[0].name])
+            latency = await one_at_a_time(predicts[0], fresh[: WARM_UP_EXAMPLES + LATENCY_EXAMPLES])
+            resident = process.memory_bytes()
+            saturated = Saturated(predicts[0], process.cpu_s)
+            outcomes: dict[str, list[Outcome]] = {}
+            figures: tuple[Accuracy, ...] = ()
+            for task, predict in zip(found, predicts, strict=True):
+                first = not outcomes
+                asked = saturated if first else predict
+                outcomes[task.name] = await evaluate(task, examples[task.name], asked, CLIENTS, progress)
+                if first:
+                    saturated.end()
+                if isinstance(predict, SumsUp):
+                    figures += await asyncio.to_thread(predict.figures, task, examples[task.name])
+                process.memory_bytes()
+            if manifest.task in TIMED_ALONE:
+                batch = batch_for(manifest, held_out(found[0], BATCH))
+                inference = await inference_rate(session, url, variant.asked_as, batch)
             process.memory_bytes()
-        finally:
-            await process.stop()
-    return Measured(outcomes, latency, saturated.seen(), inference, load_s, resident, process.peak_memory_bytes)
+            if reference is not None:
+                async with running(reference, "beside") as (other, _):
+                    theirs = await predictor(session, other.url, reference.asked_as, found[0])
+                    rate = saturated.seen().throughput_per_s
+                    pool = fresh[WARM_UP_EXAMPLES + LATENCY_EXAMPLES :] or fresh
+                    speedup = await side_by_side(predicts[0], theirs, pool, latency.p50, rate, CLIENTS, progress)
+    peak = process.peak_memory_bytes
+    return Measured(outcomes, figures, latency, saturated.seen(), speedup, inference, load_s, resident, peak)
 
 
 def card_of(
@@ -218,13 +223,17 @@ def card_of(
         hardware=describe(),
         precision=manifest.precision,
         versions=versions(),
-        accuracy=tuple(each for name, task in tasks_asked.items() for each in accuracy(task, measured.outcomes[name])),
+        accuracy=(
+            *(each for name, task in tasks_asked.items() for each in accuracy(task, measured.outcomes[name])),
+            *measured.figures,
+        ),
         differences=tuple(
             each for task, ours, other in pairs if parent for each in differences(task, ours, other, parent)
         ),
         agreement=tuple(each for each in agreed if each),
         latency_s=measured.latency,
         saturated_latency_s=found.latency,
+        speedup=measured.speedup,
         throughput_per_s=found.throughput_per_s,
         inference_per_s=measured.inference_per_s,
         cost_cpu_s=found.cost_cpu_s,
@@ -238,13 +247,13 @@ def card_of(
 
 
 def unasked(task: Task, asked: Sequence[Example]) -> list[Example]:
-    """Examples to time single requests on: not those that are asked again afterwards, where there are others, so that
+    """Examples to measure speed on: not those that are asked again afterwards, where there are enough others, so that
     no engine has seen their prompts before."""
-    wanted, ids = WARM_UP_EXAMPLES + LATENCY_EXAMPLES, {each.id for each in asked}
-    others = [each for each in task.examples("test") if each.id not in ids][:wanted]
-    if len(others) < wanted:
-        others += task.examples("calibration")[: wanted - len(others)]
-    return [*others, *asked][:wanted]
+    ids = {each.id for each in asked}
+    others = [each for each in task.examples("test") if each.id not in ids][:MOST_UNASKED]
+    with suppress(ValueError):  # a task need not have that split
+        others += task.examples("calibration")[: MOST_UNASKED - len(others)]
+    return others if len(others) >= WARM_UP_EXAMPLES + LATENCY_EXAMPLES else [*others, *asked][:MOST_UNASKED]
 
 
 def batch_for(manifest: Manifest, examples: Sequence[Example]) -> Tensor:

@@ -1,8 +1,9 @@
-"""What each variant of a stack is judged against, and the order that follows from it."""
+"""Which variants of a stack are meant, what each is judged against, and the order that follows from it."""
 
 from collections.abc import Sequence
 
 from serve.stack import Stack
+from variants.errors import UnknownName
 from variants.kinds import kind_of
 
 Seat = tuple[str, str]
@@ -30,3 +31,19 @@ def parents_first(stack: Stack, seats: Sequence[Seat]) -> list[Seat]:
             line.append(before)
         ordered |= dict.fromkeys(each for each in reversed(line) if each in seats)
     return list(ordered)
+
+
+def chosen(stack: Stack, names: Sequence[str]) -> list[Seat]:
+    """The (model, variant) pairs that `names` stand for. Raises UnknownName."""
+    seats = [(model, variant) for model in stack.models for variant in stack.models[model].variants]
+    if not names:
+        return seats
+    found = []
+    for name in names:
+        model, _, variant = name.partition("@")
+        matching = [seat for seat in seats if seat == (model, variant) or (not variant and seat[0] == model)]
+        if not matching:
+            known = ", ".join(f"{model}@{variant}" for model, variant in seats)
+            raise UnknownName(f"there is no {name!r} in the stack", field="names", mend=f"known are {known}")
+        found += matching
+    return found

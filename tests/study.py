@@ -34,6 +34,7 @@ def card(variant: str, **other: Any) -> StudyCard:
         "paired_difference": {"value": -0.004, "low": -0.011, "high": 0.003},
         "agreement": {"value": 0.988, "low": 0.979, "high": 0.993},
         "latency_s": {"p50": 0.0038, "p95": 0.0051}, "saturated_latency_s": {"p50": 0.021, "p95": 0.034},
+        "speedup": speedup(2.11, 2.41),
         "throughput_per_s": 410.0, "peak_memory_bytes": 151_000_000, "resident_bytes": 140_000_000,
         "inference_per_s": 900.0, "cost_cpu_s": 2.2, "load_s": 0.91, "digest": f"{len(variant):02x}" * 32,
         "parent": "baseline", "parent_digest": "08" * 32, "task": "mnist", "unit": "share", "better": "higher",
@@ -43,11 +44,21 @@ def card(variant: str, **other: Any) -> StudyCard:
     return StudyCard.model_validate(facts | other)
 
 
+def speedup(single: float, saturated: float, reach: float = 0.05) -> dict[str, Any]:
+    """Ratios with intervals of `reach` to either side."""
+    found = {
+        name: {"value": value, "low": value - reach, "high": value + reach}
+        for name, value in (("single", single), ("saturated", saturated))
+    }
+    return {**found, "rounds": 6}
+
+
 def baseline(**other: Any) -> StudyCard:
     facts: dict[str, Any] = {
         "kind": "baseline", "precision": "f32", "artifact_bytes": 13_600_000, "served_bytes": 13_600_000,
         "accuracy": {"metric": "accuracy", "value": 0.974, "low": 0.962, "high": 0.982, "n": 1000},
-        "paired_difference": None, "agreement": None, "parent": None, "parent_digest": None, "cost_cpu_s": 6.0,
+        "paired_difference": None, "agreement": None, "speedup": None,
+        "parent": None, "parent_digest": None, "cost_cpu_s": 6.0,
         "latency_s": {"p50": 0.008, "p95": 0.0095}, "throughput_per_s": 170.0,
     }  # fmt: skip
     return card("baseline", **facts | other)
@@ -69,8 +80,8 @@ def made_study(*cards: StudyCard, **other: Any) -> Study:
 
 
 def scripted_stack(**variants: Any) -> Stack:
-    """`bands` with a baseline and the given variants, each a recipe, on scripted engines that answer at once."""
-    engine = {"kind": "scripted"}
+    """`bands` with a baseline and the given variants, each a recipe, on scripted engines that answer almost at once."""
+    engine = {"kind": "scripted", "first_token_s": 0.0005}
     made = {"baseline": {"recipe": {"kind": "baseline", "dtype": "float32"}, "engine": engine, "weight": 1}} | {
         name: {"recipe": recipe, "parent": "baseline", "engine": engine} for name, recipe in variants.items()
     }

@@ -65,13 +65,30 @@ class Latency(Document):
     p95: Seconds
 
 
+class Ratio(Document):
+    """The median over rounds, and the lowest and the highest of them."""
+
+    value: Annotated[float, Field(gt=0)]
+    low: Annotated[float, Field(gt=0)]
+    high: Annotated[float, Field(gt=0)]
+
+
+class Speedup(Document):
+    """How many times as fast as `parent_digest`'s engine, both up and asked in turns: by single requests, and with 8 at
+    once."""
+
+    single: Ratio
+    saturated: Ratio
+    rounds: Annotated[int, Field(gt=0)]
+
+
 class Card(Document):
     """What is None was not measured. `latency_s` is of one request at a time, `saturated_latency_s` with 8 at once;
     `throughput_per_s` is requests per second with 8 at once, all that a request costs included;
     `inference_per_s` is examples per second of the forward pass alone, in batches of 8, by the engine's own clock.
     `cost_cpu_s` are the CPU-seconds that the engine's processes use for 1,000 requests at saturation.
     `load_s` is from the engine's start until it answers. Memory is PSS: `resident_bytes` once warm, and the highest
-    seen. `parent_digest` is the artifact that `differences` and `agreement` compare with."""
+    seen. `parent_digest` is the artifact that `differences`, `agreement` and `speedup` compare with."""
 
     schema_: Literal[1, 2] = Field(2, alias="schema")
     digest: Sha256
@@ -84,6 +101,7 @@ class Card(Document):
     agreement: tuple[Agreement, ...] = ()
     latency_s: Latency | None = None
     saturated_latency_s: Latency | None = None
+    speedup: Speedup | None = None
     throughput_per_s: Annotated[float, Field(gt=0)] | None = None
     inference_per_s: Annotated[float, Field(gt=0)] | None = None
     cost_cpu_s: Annotated[float, Field(ge=0)] | None = None

@@ -44,6 +44,7 @@ def entry_of(stack: Stack, seat: Seat, card: Card, artifacts: Mapping[Seat, Arti
         served_bytes=manifest.bytes + base,
         resident_bytes=card.resident_bytes or 0,
         saturated_latency_s=card.saturated_latency_s,
+        speedup=card.speedup,
         inference_per_s=card.inference_per_s,
         cost_cpu_s=card.cost_cpu_s or 0.0,
         load_s=card.load_s or 0.0,

@@ -10,7 +10,7 @@ from variants.progress import Progress
 
 MOST_CARDS = 40
 EXAMPLES: Mapping[str, int] = {
-    "text-generation": 400,
+    "text-generation": 200,
     "text-classification": 1000,
     "image-classification": 1000,
     "object-detection": 500,

@@ -22,31 +22,39 @@ FORMATS: Mapping[str, Callable[[Any, str], str]] = {
     "size": lambda found, unit: formats.size(found),
     "seconds": lambda found, unit: formats.seconds(found),
     "number": lambda found, unit: formats.number(found),
-    "share": lambda found, unit: formats.NOTHING if found is None else words.measure_share(found),
+    "text": lambda found, unit: str(found),
+    "share": lambda found, unit: formats.NOTHING if found is None else formats.share(found),
+    "ratio": lambda found, unit: formats.NOTHING if found is None else words.ratio(found),
+    "between": lambda found, unit: formats.NOTHING if found is None else words.measure_share(found),
     "measure": lambda found, unit: words.measure(found, unit),
     "difference": lambda found, unit: formats.NOTHING if found is None else words.difference(found, unit),
 }
 """Each takes a figure of the study and the unit of the metric that it belongs to."""
 COLUMNS: Sequence[tuple[str, str, str]] = (
-    ("artifact", "/artifact_bytes", "size"),
-    ("served", "/served_bytes", "size"),
-    ("resident", "/resident_bytes", "size"),
-    ("peak<br>memory", "/peak_memory_bytes", "size"),
+    ("executed", "/precision", "text"),
+    ("bytes<br>served", "/served_bytes", "size"),
     ("{metric}<br>95 % interval", "/accuracy", "measure"),
     ("difference to parent<br>same examples, 95 %", "/paired_difference", "difference"),
-    ("same answers", "/agreement", "share"),
+    ("same<br>answers", "/agreement/value", "share"),
     ("1 request<br>p50", "/latency_s/p50", "seconds"),
     ("<br>p95", "/latency_s/p95", "seconds"),
+    ("times as fast<br>1 request", "/speedup/single", "ratio"),
+    ("<br>8 at once", "/speedup/saturated", "ratio"),
+)
+COST: Sequence[tuple[str, str, str]] = (
     ("8 at once<br>p50", "/saturated_latency_s/p50", "seconds"),
     ("<br>p95", "/saturated_latency_s/p95", "seconds"),
-    ("requests/s", "/throughput_per_s", "number"),
-    ("CPU-s for<br>1,000 requests", "/cost_cpu_s", "number"),
-    ("load", "/load_s", "seconds"),
+    ("<br>requests/s", "/throughput_per_s", "number"),
+    ("engine CPU-s for<br>1,000 requests", "/cost_cpu_s", "number"),
+    ("<br>load", "/load_s", "seconds"),
+    ("memory<br>warm", "/resident_bytes", "size"),
+    ("<br>highest", "/peak_memory_bytes", "size"),
+    ("artifact<br>on disk", "/artifact_bytes", "size"),
 )
 OTHER: Sequence[tuple[str, str, str]] = (
     ("figure, 95 % interval", "/accuracy", "measure"),
     ("difference to parent", "/paired_difference", "difference"),
-    ("same answers", "/agreement", "share"),
+    ("same answers", "/agreement", "between"),
 )
 
 
@@ -96,6 +104,8 @@ def _model(study: Study, name: str) -> dict[str, Any]:
         "cards": cards,
         "columns": [heading.format(metric=cards[0].accuracy.metric) for heading, _, _ in COLUMNS],
         "rows": [(card, row_of(card, f"/cards/{number}", COLUMNS, card.unit)) for number, card in numbered],
+        "cost_columns": [heading for heading, _, _ in COST],
+        "costs": [(card, row_of(card, f"/cards/{number}", COST, card.unit)) for number, card in numbered],
         "other_columns": [heading for heading, _, _ in OTHER],
         "others": [
             (card, other, row_of(other, f"/cards/{number}/others/{place}", OTHER, other.unit))
@@ -113,6 +123,7 @@ def row_of(shown: Any, pointer: str, columns: Sequence[tuple[str, str, str]], un
 
 
 def _at(shown: Any, path: str) -> Any:
+    """What stands at `path` of a card; None where a part of the way is None."""
     for part in path.strip("/").split("/"):
-        shown = getattr(shown, part)
+        shown = getattr(shown, part) if shown is not None else None
     return shown

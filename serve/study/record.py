@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AwareDatetime, Field
 
-from variants.card import Accuracy, Agreement, Difference, Latency
+from variants.card import Accuracy, Agreement, Difference, Latency, Speedup
 from variants.kinds import Kind
 from variants.machine import Machine
 from variants.typed import Document, Name, Sha256
@@ -71,6 +71,7 @@ class StudyCard(Document):
     served_bytes: int
     resident_bytes: int
     saturated_latency_s: Latency
+    speedup: Speedup | None
     inference_per_s: float | None
     cost_cpu_s: float
     load_s: float

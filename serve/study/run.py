@@ -61,15 +61,17 @@ class Runner:
                 self.one(seat)
                 self.write()
         finally:
-            self.write()
+            study = self.write()
             if self.cards:
-                page.write(self.study(), self.out)
-        return self.study()
+                page.write(study, self.out)
+        return study
 
     def left(self, done: int) -> str:
         """How long the rest takes if it goes on as it went."""
-        spent = time.monotonic() - self.began
-        return f", about {spent / done * (len(self.seats) - done) / 60:.0f} min left" if done and spent > 1 else ""
+        if not done:
+            return ""
+        left = (time.monotonic() - self.began) / done * (len(self.seats) - done)
+        return f", about {left / 60:.0f} min left" if left >= 90 else f", about {left:.0f} s left"
 
     def one(self, seat: Seat) -> None:
         """The card of one variant, or its failure."""
@@ -108,8 +110,10 @@ class Runner:
             seconds=round(time.monotonic() - self.began, 1),
         )
 
-    def write(self) -> None:
-        write_atomic(self.out / FILE, self.study().to_json())
+    def write(self) -> Study:
+        study = self.study()
+        write_atomic(self.out / FILE, study.to_json())
+        return study
 
 
 def interrupt_on_signals() -> None:

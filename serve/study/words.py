@@ -8,11 +8,9 @@ from collections.abc import Iterable, Sequence
 from typing import Literal
 
 from serve.study.record import Between, Measure, Study, StudyCard
+from variants.card import Ratio, Speedup
 from variants.show.formats import number, points, share, size
 
-MARGIN = 0.1
-"""By how much a ratio of speeds must differ from 1 to be called faster or slower: a card is one run on one machine, and
-runs of one artifact differed by up to this."""
 Verdict = Literal["better", "worse", "not shown to differ"]
 Speed = Literal["faster", "slower", "not faster"]
 
@@ -26,7 +24,7 @@ def says(card: StudyCard, parent: StudyCard | None) -> str:
         accuracy(card, parent),
         *_agreement(card),
         bytes_saved(card, parent),
-        speed(card, parent),
+        *_speed(card, parent),
         *_zeros(card),
     ]
     return f"{card.variant} {'; '.join(parts)}."
@@ -65,27 +63,27 @@ def bytes_saved(card: StudyCard, parent: StudyCard) -> str:
     return f"has {ratio:.2f} times the bytes"
 
 
-def speed(card: StudyCard, parent: StudyCard) -> str:
+def _speed(card: StudyCard, parent: StudyCard) -> Iterable[str]:
     """Both ratios, and a word for them."""
-    alone, full = ratios(card, parent)
-    found = speed_verdict(alone, full)
+    if card.speedup is None:
+        return
+    single, full = card.speedup.single, card.speedup.saturated
+    found = speed_verdict(card.speedup)
     said = "not shown to be faster" if found == "not faster" else found
-    saves = card.served_bytes < 0.995 * parent.served_bytes and max(alone, full) < 1 + MARGIN
+    saves = card.served_bytes < 0.995 * parent.served_bytes and max(single.low, full.low) <= 1
     only = ", so it saves bytes and not time" if saves else ""
-    return f"is {said}, {alone:.2f} times as fast at one request and {full:.2f} times at saturation{only}"
+    yield f"is {said}, {ratio(single)} times as fast at one request and {ratio(full)} times at saturation{only}"
 
 
-def ratios(card: StudyCard, parent: StudyCard) -> tuple[float, float]:
-    """How many times as fast as its parent: by median latency of single requests, and by requests a second at
-    saturation."""
-    alone = parent.latency_s.p50 / card.latency_s.p50 if card.latency_s.p50 else 1.0
-    return alone, card.throughput_per_s / parent.throughput_per_s
-
-
-def speed_verdict(alone: float, full: float) -> Speed:
-    if min(alone, full) >= 1 + MARGIN:
+def speed_verdict(found: Speedup) -> Speed:
+    """Faster or slower where both intervals lie on one side of 1."""
+    if min(found.single.low, found.saturated.low) > 1:
         return "faster"
-    return "slower" if max(alone, full) <= 1 - MARGIN else "not faster"
+    return "slower" if max(found.single.high, found.saturated.high) < 1 else "not faster"
+
+
+def ratio(found: Ratio) -> str:
+    return f"{found.value:.2f} ({found.low:.2f} to {found.high:.2f})"
 
 
 def _zeros(card: StudyCard) -> Iterable[str]:
@@ -100,8 +98,8 @@ def limits(study: Study) -> tuple[str, ...]:
 
 def _limits(cards: Sequence[StudyCard]) -> Iterable[str]:
     yield (
-        "Each card is one run of one engine alone on this machine. Ratios of speed may carry over to a like machine, "
-        f"milliseconds do not; ratios within {100 * MARGIN:.0f} % of 1 are not called faster or slower."
+        "Latency, throughput and cost are of one run of each engine alone. How many times as fast is of both engines "
+        "asked in turns, the same examples each round: ratios may carry over to a like machine, milliseconds do not."
     )
     yield "The client asks from the same machine, and its share of each request makes ratios of speed look smaller."
     judged = [card for card in cards if card.paired_difference]

@@ -117,8 +117,9 @@ def pool_by_mean(model: "PreTrainedModel") -> None:
         kind = model.config.model_type
         raise RecipeError(f"the head of a {kind} does not take a mean", field="recipe.kind", mend="an encoder as BERT")
     model.config.understudy_pooling = "mean"
-    if getattr(model.base_model, "pooler", None) is not None:
-        model.base_model.pooler = None
+    encoder: Any = model.base_model
+    if getattr(encoder, "pooler", None) is not None:
+        encoder.pooler = None
 
 
 def logits(model: Any, ids: "Tensor", mask: "Tensor") -> "Tensor":

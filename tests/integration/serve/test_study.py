@@ -7,13 +7,16 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
+import aiohttp
 import psutil
 import pytest
 
 from serve.engines.process import free_port
 from serve.evaluation import evaluate_variant
+from serve.predict import predictor
 from serve.stack import with_port
 from serve.study.matrix import examples_for, line_of
 from serve.study.record import FILE, read_study
@@ -21,9 +24,12 @@ from serve.study.run import Plan, Runner, describe_study
 from tests.local_stage import local
 from tests.processes import ROOT
 from tests.study import BF16, INT8, ScriptedMake, scripted_stack
+from variants.card import Accuracy
 from variants.catalog import Catalog
+from variants.evaluate import Predict
 from variants.home import home
 from variants.progress import NoProgress
+from variants.tasks import Example, Task
 
 pytestmark = pytest.mark.integration
 BANDS = ("bands", "baseline")
@@ -36,6 +42,7 @@ def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (home() / "sources").mkdir(parents=True, exist_ok=True)
     (tmp_path / "home" / "sources").symlink_to(home() / "sources")
     monkeypatch.setenv("UNDERSTUDY_HOME", str(tmp_path / "home"))
+    monkeypatch.setattr("serve.evaluation.INFERENCE_ROUNDS", 5)
 
 
 def test_a_study_fills_every_card_and_goes_on_where_it_stopped(tmp_path: Path) -> None:
@@ -54,6 +61,9 @@ def test_a_study_fills_every_card_and_goes_on_where_it_stopped(tmp_path: Path) -
     assert int8.agreement is not None
     assert (int8.paired_difference.value, int8.agreement.value, int8.accuracy) == (0, 1, base.accuracy)
     assert int8.parent_digest == base.digest
+    assert base.speedup is None
+    assert int8.speedup is not None
+    assert 0 < int8.speedup.single.low <= int8.speedup.single.value <= int8.speedup.single.high
     for card in study.cards:
         assert card.accuracy.n == 60
         assert 0 < card.latency_s.p50 <= card.latency_s.p95
@@ -86,11 +96,34 @@ def test_a_variant_that_fails_is_reported_and_the_others_go_on(tmp_path: Path) -
     assert "bands@int8 has no card: the build was killed" in (tmp_path / "index.html").read_text()
 
 
-async def test_a_variant_is_paired_with_its_parents_stored_outcomes_and_served_as_a_card(tmp_path: Path) -> None:
+class Counted:
+    """A predict that says of all answers how many different ones there were."""
+
+    def __init__(self, predict: Predict) -> None:
+        self.predict, self.answers = predict, dict[str, str]()
+
+    async def __call__(self, example: Example) -> str:
+        self.answers[example.id] = await self.predict(example)
+        return self.answers[example.id]
+
+    def figures(self, task: Task, examples: Sequence[Example]) -> tuple[Accuracy, ...]:
+        value = len({self.answers[each.id] for each in examples})
+        return (Accuracy(task=task.name, metric="answers", unit="", value=value, low=1, high=10, n=len(examples)),)
+
+
+async def test_a_variant_is_paired_with_its_parents_stored_outcomes_and_served_as_a_card(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def counted(session: aiohttp.ClientSession, url: str, name: str, task: Task) -> Predict:
+        return Counted(await predictor(session, url, name, task))
+
+    monkeypatch.setattr("serve.evaluation.predictor", counted)
     stack = with_port(scripted_stack(int8=INT8), free_port())
     artifacts = ScriptedMake(home())(stack, line_of(stack, ("bands", "int8")))
     examples = examples_for(stack, "bands", 20, NoProgress())
     card = await asyncio.to_thread(evaluate_variant, stack, artifacts, ("bands", "int8"), examples, False, NoProgress())
+    assert [(found.metric, found.n) for found in card.accuracy] == [("accuracy", 20), ("answers", 20)]
+    assert 1 <= card.accuracy[1].value <= 10
     cards = Catalog(home()).model("bands").cards
     baseline = artifacts[BANDS].manifest.digest
     assert set(cards) == {card.digest, baseline}, "its parent had no outcomes, so it was evaluated first"

@@ -1,5 +1,9 @@
 """Model cards: front matter that the hub's own library reads, and the same figures."""
 
+import json
+import os
+import subprocess
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -8,6 +12,7 @@ from huggingface_hub import ModelCard
 from serve.study.model_card import model_card, write_model_card
 from tests.unit.variants.test_store import keep
 from variants.card import Accuracy, Agreement, Card, Difference, Latency
+from variants.catalog import Catalog
 from variants.machine import describe
 from variants.manifest import Manifest
 from variants.source import Source
@@ -75,3 +80,18 @@ def test_licences_that_the_hub_does_not_know_are_named(tmp_path: Path) -> None:
     found = manifest(tmp_path, *several)
     data = ModelCard(model_card(found, card(found.digest))).data.to_dict()
     assert (data["license"], data["license_name"]) == ("other", "Apache-2.0; BSD-3-Clause")
+
+
+def test_the_catalog_writes_the_cards_of_what_was_measured(tmp_path: Path) -> None:
+    store, catalog = Store(tmp_path), Catalog(tmp_path)
+    catalog.record(keep(store).manifest)
+    folder = tmp_path / "cards"
+    command = [sys.executable, "-m", "serve.cli", "catalog", "--cards", str(folder), "--json"]
+    environment = os.environ | {"UNDERSTUDY_HOME": str(tmp_path)}
+    subprocess.run(command, env=environment, check=True, capture_output=True)
+    assert not folder.exists(), "nothing was measured yet"
+    catalog.add_card("m", card(catalog.model("m").current("v").digest))
+    done = subprocess.run(command, env=environment, check=True, capture_output=True, text=True)
+    assert [path.name for path in folder.iterdir()] == ["m@v.md"]
+    assert "model card: " in done.stderr
+    assert json.loads(done.stdout)["variants"][0]["variant"] == "v"

@@ -11,6 +11,7 @@ import pytest
 from serve.study import page, words
 from serve.study.record import FILE, Between, Failure, Measure, Study, read_study
 from tests.study import baseline, card, made_study, perplexity
+from variants.card import Ratio
 
 
 @pytest.fixture
@@ -68,10 +69,13 @@ def written(document: Any, pointer: str, how: str) -> str:
     """What a cell must show: the figure at `pointer` in a study's JSON document."""
     unit = ""
     for part in pointer.strip("/").split("/"):
+        if document is None:
+            break
         document = document[int(part)] if isinstance(document, list) else document[part]
         unit = document.get("unit", unit) if isinstance(document, dict) else unit
     if isinstance(document, dict):
-        document = (Measure if "metric" in document else Between).model_validate(document)
+        kind = Measure if "metric" in document else Ratio if how == "ratio" else Between
+        document = kind.model_validate(document)
     return page.FORMATS[how](document, unit)
 
 
@@ -112,7 +116,7 @@ def test_every_card_has_an_anchor_its_recipe_its_digest_and_its_sentence(study: 
         assert f"card-{each.name}" in found.ids
         assert each.digest in text
         sentence = words.says(each, by_name.get((each.model, each.parent or "")))
-        assert f"{sentence}</a>" in text.replace("&#39;", "'")
+        assert f"{each.variant}</a>{sentence.removeprefix(each.variant)}</li>" in text.replace("&#39;", "'")
     assert text.count("nncf-static-int8/1") == len(study.cards)
 
 

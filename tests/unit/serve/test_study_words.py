@@ -4,40 +4,52 @@ import pytest
 
 from serve.study import words
 from serve.study.record import Between
-from tests.study import baseline, card, made_study, perplexity
+from tests.study import baseline, card, made_study, perplexity, speedup
 
 
 def test_the_sentence_of_a_variant_that_is_as_good_and_faster() -> None:
     assert words.says(card("int8"), baseline()) == (
         "int8 is −0.4 points (−1.1 to +0.3) from baseline on 1,000 examples of mnist: not shown to differ; "
         "gives the same answer to 98.8 %; has 0.27 times the bytes; "
-        "is faster, 2.11 times as fast at one request and 2.41 times at saturation."
+        "is faster, 2.11 (2.06 to 2.16) times as fast at one request and 2.41 (2.36 to 2.46) times at saturation."
     )
 
 
 def test_a_method_that_only_saves_bytes_is_not_sold_as_faster() -> None:
-    small = card("nf4", latency_s={"p50": 0.0081, "p95": 0.01}, throughput_per_s=168.0)
-    said = words.says(small, baseline())
-    assert "is not shown to be faster, 0.99 times as fast at one request and 0.99 times at saturation" in said
+    said = words.says(card("nf4", speedup=speedup(0.99, 1.01)), baseline())
+    assert "is not shown to be faster, 0.99 (0.94 to 1.04) times as fast at one request and 1.01 (0.96 to 1.06)" in said
     assert said.endswith("so it saves bytes and not time.")
-    slow = words.says(card("nf4", latency_s={"p50": 0.02, "p95": 0.03}, throughput_per_s=60.0), baseline())
-    assert "is slower, 0.40 times" in slow
+    slow = words.says(card("nf4", speedup=speedup(0.4, 0.38)), baseline())
+    assert "is slower, 0.40 (0.35 to 0.45) times" in slow
     assert "so it saves bytes and not time" in slow
 
 
 def test_faster_at_one_request_alone_is_not_called_faster() -> None:
-    said = words.says(card("int8", throughput_per_s=175.0), baseline())
-    assert said.endswith("is not shown to be faster, 2.11 times as fast at one request and 1.03 times at saturation.")
+    said = words.says(card("int8", speedup=speedup(2.11, 1.03)), baseline())
+    assert said.endswith(
+        "is not shown to be faster, "
+        "2.11 (2.06 to 2.16) times as fast at one request and 1.03 (0.98 to 1.08) times at saturation."
+    )
+
+
+def test_faster_at_saturation_alone_saves_time_there() -> None:
+    said = words.says(card("bf16", speedup=speedup(0.99, 1.49)), baseline())
+    assert "is not shown to be faster, 0.99" in said
+    assert "saves bytes" not in said
+
+
+def test_what_was_not_compared_side_by_side_has_no_word_for_its_speed() -> None:
+    assert "fast" not in words.says(card("int8", speedup=None), baseline())
 
 
 def test_zeros_in_the_same_shape_are_shown_as_such() -> None:
     zeros = card(
         "wanda", kind="pruned", structured=False, served_bytes=13_600_000, artifact_bytes=13_600_000,
-        latency_s={"p50": 0.008, "p95": 0.0096}, throughput_per_s=171.0,
+        speedup=speedup(1.0, 1.01),
     )  # fmt: skip
     said = words.says(zeros, baseline())
     assert "has as many bytes" in said
-    assert "is not shown to be faster, 1.00 times" in said
+    assert "is not shown to be faster, 1.00 (0.95 to 1.05) times" in said
     assert "saves bytes" not in said
     assert "its zeros stand in a model of the same shape" in said
     dense = words.says(card("pruned", kind="pruned", structured=True), baseline())
