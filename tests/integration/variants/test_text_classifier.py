@@ -55,7 +55,7 @@ def built(encoder: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, 
     recipes: dict[str, tuple[str | None, dict[str, Any]]] = {
         "baseline": (None, TRAIN), "int8": ("baseline", INT8), "dynamic": ("baseline", DYNAMIC),
         "bf16": ("baseline", BF16), "pruned": ("baseline", HEADS), "sparse": ("baseline", MAGNITUDE),
-        "lora": (None, LORA), "pruned-int8": ("pruned", INT8), "pruned-again": ("pruned", HEADS),
+        "lora": (None, LORA), "pruned-again": ("pruned", HEADS),
     }  # fmt: skip
     source = Source(uri=str(encoder), licence="MIT")
     plans = [
@@ -232,9 +232,9 @@ def test_matrices_are_stored_in_the_type_that_is_said(built: dict[str, Artifact]
     assert constants(built["bf16"]).keys() == {"bf16"}
     assert {"i8", "u8"} & constants(built["int8"]).keys()
     precisions = {name: artifact.manifest.precision for name, artifact in built.items()}
-    assert precisions["int8"] == precisions["pruned-int8"] == "int8"
+    assert precisions["int8"] == "int8"
     assert (precisions["dynamic"], precisions["bf16"]) == ("int8-dynamic", "bf16")
-    for name in ("int8", "dynamic", "bf16", "pruned-int8"):
+    for name in ("int8", "dynamic", "bf16"):
         assert sorted(built[name].manifest.files) == [
             "model/model.bin", "model/model.xml", "model/tokenizer.json", "model/tokenizer_config.json",
         ]  # fmt: skip
