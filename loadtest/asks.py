@@ -1,5 +1,5 @@
 """A content -> the bytes of one HTTP request: path, headers, body. The OpenAI API for text and embeddings, v2
-for pictures and passages.
+for pictures and articles.
 """
 
 import base64
@@ -24,10 +24,10 @@ def ask(pool: Pool, content: Content, variant: str | None, client: str | None) -
     headers = {"Accept-Encoding": "identity", "x-understudy-task": pool.task}
     if content.label is not None:
         headers["x-understudy-label"] = content.label
-    if pool.kind in ("image", "passage"):
+    if pool.kind in ("image", "article"):
         if client is not None:
             headers["x-understudy-client"] = client
-        make = _picture if pool.kind == "image" else _passage
+        make = _picture if pool.kind == "image" else _article
         return make(pool, content, variant, headers)
     headers["Content-Type"] = "application/json"
     body: dict[str, Any] = {"model": pool.model if variant is None else f"{pool.model}@{variant}"}
@@ -73,7 +73,7 @@ def _picture(pool: Pool, content: Content, variant: str | None, headers: dict[st
     return Ask(_infer(pool, variant), headers, head + tensor)
 
 
-def _passage(pool: Pool, content: Content, variant: str | None, headers: dict[str, str]) -> Ask:
+def _article(pool: Pool, content: Content, variant: str | None, headers: dict[str, str]) -> Ask:
     """Open Inference Protocol v2 in JSON: one text."""
     tensor = {"name": "text", "shape": [1], "datatype": "BYTES", "data": [content.text]}
     body = json.dumps({"inputs": [tensor], "outputs": [{"name": "labels"}]}).encode()

@@ -9,7 +9,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-Kind = Literal["text", "label", "passage", "image", "triplet"]
+Kind = Literal["text", "label", "article", "image", "triplet"]
 
 
 class Planned(BaseModel):

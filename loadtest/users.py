@@ -32,7 +32,7 @@ READERS: dict[Kind, Callable[[Any, Callable[[], float]], Answer]] = {
     "text": read_stream,
     "label": lambda body, clock: read_completion(body),
     "image": lambda body, clock: read_labels(body),
-    "passage": lambda body, clock: read_labels(body),
+    "article": lambda body, clock: read_labels(body),
     "triplet": lambda body, clock: read_embeddings(body),
 }
 # A response's own errors and the socket's: the request failed, the campaign goes on.

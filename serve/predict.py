@@ -1,7 +1,7 @@
 """Asks one engine for labels, as a client would: the `predict` that `variants.evaluate` is handed.
 
 Text: one token, greedy, with the same large bias on each label's first token, so that the likeliest label wins
-(Brown et al. 2020, arXiv 2005.14165, section 2.4, for choosing among labels by likelihood). Images and passages: the
+(Brown et al. 2020, arXiv 2005.14165, section 2.4, for choosing among labels by likelihood). Images and articles: the
 top label.
 Triplets: three embeddings in one request, and which of two is nearer to the first.
 """
@@ -26,8 +26,8 @@ async def predictor(session: aiohttp.ClientSession, url: str, name: str, task: T
     """A predict for `task` by the model `name` at `url`. Raises EngineError."""
     if task.kind == "image":
         return image_predictor(session, f"{url}/v2/models/{name}/infer")
-    if task.kind == "passage":
-        return passage_predictor(session, f"{url}/v2/models/{name}/infer")
+    if task.kind == "article":
+        return article_predictor(session, f"{url}/v2/models/{name}/infer")
     if task.kind == "triplet":
         return triplet_predictor(session, url, name)
     return await text_predictor(session, url, name, task)
@@ -57,7 +57,7 @@ def image_predictor(session: aiohttp.ClientSession, url: str) -> Predict:
     return predict
 
 
-def passage_predictor(session: aiohttp.ClientSession, url: str) -> Predict:
+def article_predictor(session: aiohttp.ClientSession, url: str) -> Predict:
     async def predict(example: Example) -> str:
         assert isinstance(example.input, str)
         return await top_label(session, url, "text", example.input.encode())

@@ -84,7 +84,7 @@ EXAMPLES: dict[Task, str] = {
     "text-generation": "text",
     "image-classification": "image",
     "feature-extraction": "triplet",
-    "text-classification": "passage",
+    "text-classification": "article",
 }
 Engine = Annotated[VllmEngine | TorchEngine | OpenVinoEngine | ScriptedEngine, Field(discriminator="kind")]
 

@@ -25,13 +25,13 @@ def label_matches(answer: str, label: str) -> bool:
 
 
 def is_correct(kind: str, answer: str, label: str) -> bool:
-    """The scorer of a task's kind: "text" (label by likelihood), "image" and "passage" (top label) or "triplet" (which
+    """The scorer of a task's kind: "text" (label by likelihood), "image" and "article" (top label) or "triplet" (which
     of two texts is nearer to the first). ValueError for another kind."""
     if kind == "text":
         return text_matches(answer, label)
-    if kind in ("image", "passage", "triplet"):
+    if kind in ("image", "article", "triplet"):
         return label_matches(answer, label)
-    raise ValueError(f"no scorer for tasks of kind {kind!r}: text, image, passage or triplet")
+    raise ValueError(f"no scorer for tasks of kind {kind!r}: text, image, article or triplet")
 
 
 def macro_f1(answers: Sequence[str], labels: Sequence[str]) -> float:

@@ -51,7 +51,7 @@ def heads(job: Job) -> Made:
     assert job.parent is not None
     labels = job.parent.manifest.labels
     layers_of(model)
-    task, examples = text_fitting.passages(job, recovery.task, "recipe.recovery.task", recovery.examples)
+    task, examples = text_fitting.articles(job, recovery.task, "recipe.recovery.task", recovery.examples)
     if task.labels != labels:
         mend = "the task that the parent was trained on"
         raise RecipeError(f"{task.name} has other labels than the parent", field="recipe.recovery.task", mend=mend)

@@ -32,7 +32,7 @@ def lora(job: Job) -> Made:
     import torch
 
     recipe = job.recipe
-    task, examples = text_fitting.passages(job, recipe.task, "recipe.task", recipe.steps * recipe.batch)
+    task, examples = text_fitting.articles(job, recipe.task, "recipe.task", recipe.steps * recipe.batch)
     torch.manual_seed(job.seed)
     with job.progress.step(f"reading {job.source.name}"):
         base, tokenizer = text_classifier.load_encoder(job.source, task.labels)

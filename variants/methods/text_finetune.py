@@ -12,7 +12,7 @@ def train(job: Job) -> Made:
     import torch
 
     recipe = job.recipe
-    task, examples = text_fitting.passages(job, recipe.task, "recipe.task", recipe.examples)
+    task, examples = text_fitting.articles(job, recipe.task, "recipe.task", recipe.examples)
     torch.manual_seed(job.seed)  # the new head is drawn, and what dropout leaves out
     with job.progress.step(f"reading {job.source.name}"):
         model, tokenizer = text_classifier.load_encoder(job.source, task.labels)

@@ -33,11 +33,11 @@ class Encoded(NamedTuple):
     target: int
 
 
-def passages(job: Job, name: str, field: str, count: int) -> tuple[Task, list[Example]]:
+def articles(job: Job, name: str, field: str, count: int) -> tuple[Task, list[Example]]:
     """The task of that name, whose examples are texts and their classes, and the first `count` of its training split.
     RecipeError, naming `field`, when it is another task or has fewer."""
     task = tasks.get(name, job.home, job.progress)
-    if task.kind != "passage":
+    if task.kind != "article":
         raise RecipeError(f"{task.name} is no task of texts and their classes", field=field, mend="r8_topics")
     train = task.examples("train")
     if count > len(train):

@@ -23,7 +23,7 @@ SEED = 20261123
 
 @dataclass(frozen=True)
 class Example:
-    """`input` is a whole prompt (text), a text to be classified (passage), the bytes of a PNG (image), or three texts
+    """`input` is a whole prompt (text), a text to be classified (article), the bytes of a PNG (image), or three texts
     (triplet); `label` is one of the task's labels."""
 
     id: str
@@ -32,11 +32,11 @@ class Example:
 
 
 class Task(ABC):
-    """A task: `name`, `kind` ("text", "passage", "image" or "triplet"), `labels`, `sources`, `examples`. `metrics`:
+    """A task: `name`, `kind` ("text", "article", "image" or "triplet"), `labels`, `sources`, `examples`. `metrics`:
     what its outcomes come to, the one it is judged by first."""
 
     name: ClassVar[str]
-    kind: ClassVar[Literal["text", "passage", "image", "triplet"]]
+    kind: ClassVar[Literal["text", "article", "image", "triplet"]]
     labels: ClassVar[tuple[str, ...]]
     sources: ClassVar[tuple[Source, ...]]
     metrics: ClassVar[tuple[Metric, ...]] = (ACCURACY,)

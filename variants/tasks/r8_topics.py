@@ -23,7 +23,7 @@ class R8Topics(Task):
     """`input`: the first 60 words of a story; labels are `acq`, `crude`, `earn` and five more. Splits are R8's."""
 
     name = "r8_topics"
-    kind = "passage"
+    kind = "article"
     labels = tuple(topics())
     sources = R8.sources
     metrics = (ACCURACY, Statistic("macro-F1", "share", of=_macro_f1))

@@ -66,7 +66,7 @@ async def offline(variant: LiveVariant, folder: Path) -> list[Outcome]:
 
 async def live(client: httpx.AsyncClient, variant: str | None) -> list[httpx.Response]:
     """The answers to what a labelled campaign sends, one after the other."""
-    pool = Pool(kind="passage", model="topics", task="r8_topics", contents=())
+    pool = Pool(kind="article", model="topics", task="r8_topics", contents=())
     found = []
     for example in tasks.get("r8_topics").examples("test", N):
         content = Content(example=example.id, text=str(example.input), label=example.label)

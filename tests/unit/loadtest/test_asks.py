@@ -54,8 +54,8 @@ def test_a_triplet_is_three_texts_in_one_request() -> None:
     assert (json.loads(routed.body)["model"], json.loads(routed.body)["user"]) == ("minilm", "client-3")
 
 
-def test_a_passage_is_one_text_in_a_tensor() -> None:
-    pool = text_pool(kind="passage", model="topics", max_tokens=None)
+def test_a_article_is_one_text_in_a_tensor() -> None:
+    pool = text_pool(kind="article", model="topics", max_tokens=None)
     asked = ask(pool, Content(example="1", text="grain prices rose", label="grain"), "int8", None)
     assert asked.path == "/v2/models/topics/versions/int8/infer"
     assert asked.headers["x-understudy-label"] == "grain"

@@ -29,7 +29,7 @@ class MadeTask:
             "text": (" positive", " negative"),
             "image": ("0", "1"),
             "triplet": ("first", "second"),
-            "passage": ("acq", "earn"),
+            "article": ("acq", "earn"),
         }[kind]
 
     def examples(self, split: str, n: int | None = None) -> list[Example]:
@@ -41,7 +41,7 @@ class MadeTask:
                 "text": f"Review: {words}\nSentiment:",
                 "image": b"\x89PNG%d" % number,
                 "triplet": (words, f"{words} near", "far"),
-                "passage": words,
+                "article": words,
             }[self.kind]
             found.append(Example(f"{self.name}-{number}", content, self.labels[number % 2]))
         return found[:n]
@@ -51,7 +51,7 @@ TASKS = {
     "reviews": MadeTask("reviews", "text", 300),
     "pictures": MadeTask("pictures", "image", 120),
     "topics": MadeTask("topics", "triplet", 60),
-    "stories": MadeTask("stories", "passage", 60),
+    "stories": MadeTask("stories", "article", 60),
 }
 
 
@@ -152,13 +152,13 @@ def test_pictures_may_be_shown_again() -> None:
     assert {stage.lanes[0].at_end for stage in stages} == {"again"}
 
 
-def test_passages_are_asked_for_their_class_and_again() -> None:
+def test_articles_are_asked_for_their_class_and_again() -> None:
     state = {**STATE, "models": [served("topics", "text-classification", PICTURES[:2])]}
     speed = SPEED_PICTURES | {"model": "topics", "task": "stories"}
     tests = [{"model": "topics", "task": "stories", "n": 60}]
     made = plan(campaign(accuracy=ACCURACY | {"tests": tests}, speed={"clients": 2, "tests": [speed]}), state)
     for pool in made.pools.values():
-        assert (pool.kind, pool.logit_bias, pool.max_tokens, len(pool.contents)) == ("passage", None, None, 60)
+        assert (pool.kind, pool.logit_bias, pool.max_tokens, len(pool.contents)) == ("article", None, None, 60)
         assert [content.label for content in pool.contents[:3]] == ["acq", "earn", "acq"]
         assert pool.contents[0].text == " ".join(f"w0x{index}" for index in range(20))
     assert {lane.at_end for stage in made.stages for lane in stage.lanes} == {"stop", "again"}

@@ -27,7 +27,7 @@ def test_images_need_the_exact_label() -> None:
 
 
 def test_an_unknown_kind_has_no_scorer() -> None:
-    with pytest.raises(ValueError, match="text, image, passage or triplet"):
+    with pytest.raises(ValueError, match="text, image, article or triplet"):
         scoring.is_correct("audio", "a", "a")
 
 
@@ -46,9 +46,9 @@ def test_macro_f1_of_nothing_or_of_other_lengths_is_refused(answers: list[str], 
         scoring.macro_f1(answers, labels)
 
 
-def test_passages_need_the_exact_label() -> None:
-    assert scoring.is_correct("passage", "acq", "acq")
-    assert not scoring.is_correct("passage", "ac", "acq")
+def test_articles_need_the_exact_label() -> None:
+    assert scoring.is_correct("article", "acq", "acq")
+    assert not scoring.is_correct("article", "ac", "acq")
 
 
 def test_the_nearer_of_two_is_told_by_the_angle_and_not_by_the_length() -> None:
