@@ -97,7 +97,7 @@ def read_completion(body: RawBody) -> Answer:
 
 @_foreseen()
 def read_labels(body: RawBody) -> Answer:
-    """The top label of the one picture in a v2 answer in JSON. Raises BadAnswer."""
+    """The top label of the one picture or text in a v2 answer in JSON. Raises BadAnswer."""
     data = body.read()
     for output in _object(data).get("outputs", ()):
         if output.get("name") == "labels" and output.get("data"):

@@ -1,5 +1,5 @@
 """A content -> the bytes of one HTTP request: path, headers, body. The OpenAI API for text and embeddings, v2
-for pictures.
+for pictures and articles.
 """
 
 import base64
@@ -24,10 +24,11 @@ def ask(pool: Pool, content: Content, variant: str | None, client: str | None) -
     headers = {"Accept-Encoding": "identity", "x-understudy-task": pool.task}
     if content.label is not None:
         headers["x-understudy-label"] = content.label
-    if pool.kind in ("image", "boxes"):
+    if pool.kind in ("image", "boxes", "article"):
         if client is not None:
             headers["x-understudy-client"] = client
-        return _picture(pool, content, variant, headers)
+        make = _article if pool.kind == "article" else _picture
+        return make(pool, content, variant, headers)
     headers["Content-Type"] = "application/json"
     body: dict[str, Any] = {"model": pool.model if variant is None else f"{pool.model}@{variant}"}
     if client is not None:
@@ -70,5 +71,16 @@ def _picture(pool: Pool, content: Content, variant: str | None, headers: dict[st
         "Content-Type": "application/octet-stream",
         "Inference-Header-Content-Length": str(len(head)),
     }
+    return Ask(_infer(pool, variant), headers, head + tensor)
+
+
+def _article(pool: Pool, content: Content, variant: str | None, headers: dict[str, str]) -> Ask:
+    """Open Inference Protocol v2 in JSON: one text."""
+    tensor = {"name": "text", "shape": [1], "datatype": "BYTES", "data": [content.text]}
+    body = json.dumps({"inputs": [tensor], "outputs": [{"name": "labels"}]}).encode()
+    return Ask(_infer(pool, variant), headers | {"Content-Type": "application/json"}, body)
+
+
+def _infer(pool: Pool, variant: str | None) -> str:
     pinned = "" if variant is None else f"/versions/{variant}"
-    return Ask(f"/v2/models/{pool.model}{pinned}/infer", headers, head + tensor)
+    return f"/v2/models/{pool.model}{pinned}/infer"

@@ -98,7 +98,9 @@ class ModelFigures(Figures):
     """
 
     model: str
-    task: Literal["text-generation", "image-classification", "feature-extraction", "object-detection"]
+    task: Literal[
+        "text-generation", "text-classification", "image-classification", "feature-extraction", "object-detection"
+    ]
     variants: tuple[VariantFigures, ...]
     comparisons: tuple[Comparison, ...]
     lost: int

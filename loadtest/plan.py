@@ -9,7 +9,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-Kind = Literal["text", "label", "image", "triplet", "boxes"]
+Kind = Literal["text", "label", "article", "image", "triplet", "boxes"]
 
 
 class Planned(BaseModel):

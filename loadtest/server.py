@@ -40,7 +40,9 @@ class ServedVariant(Said):
 
 class ServedModel(Said):
     model: str
-    task: Literal["text-generation", "image-classification", "feature-extraction", "object-detection"]
+    task: Literal[
+        "text-generation", "text-classification", "image-classification", "feature-extraction", "object-detection"
+    ]
     variants: tuple[ServedVariant, ...] = Field(min_length=1)
 
 

@@ -33,6 +33,7 @@ READERS: dict[Kind, Callable[[Any, Callable[[], float]], Answer]] = {
     "text": read_stream,
     "label": lambda body, clock: read_completion(body),
     "image": lambda body, clock: read_labels(body),
+    "article": lambda body, clock: read_labels(body),
     "triplet": lambda body, clock: read_embeddings(body),
     "boxes": lambda body, clock: read_boxes(body),
 }

@@ -50,7 +50,7 @@ INFERENCE_ROUNDS = 50
 LEAST_ROUNDS, LEAST_LATENCIES = 5, 20
 MOST_UNASKED = 1000
 LATENCY_LIMIT_S, INFERENCE_LIMIT_S = 30.0, 20.0
-TIMED_ALONE = ("image-classification", "feature-extraction", "object-detection")
+TIMED_ALONE = ("text-classification", "image-classification", "feature-extraction", "object-detection")
 """Tasks whose engines give the time of the forward pass, and take the batch of noise or texts that it is timed on."""
 
 
@@ -264,7 +264,8 @@ def batch_for(manifest: Manifest, examples: Sequence[Example]) -> Tensor:
     if manifest.preprocess is not None:
         pixels = np.random.default_rng(0).standard_normal((BATCH, 3, *manifest.preprocess.size), dtype=np.float32)
         return Tensor("pixels", "FP32", pixels)
-    return bytes_tensor("text", [example.input[0].encode() for example in examples if isinstance(example.input, tuple)])
+    texts = (example.input[0] if isinstance(example.input, tuple) else example.input for example in examples)
+    return bytes_tensor("text", [text.encode() for text in texts if isinstance(text, str)])
 
 
 async def inference_rate(session: aiohttp.ClientSession, url: str, name: str, batch: Tensor) -> float:

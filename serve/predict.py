@@ -1,9 +1,9 @@
 """Asks one engine for labels, as a client would: the `predict` that `variants.evaluate` is handed.
 
 Text: one token, greedy, with the same large bias on each label's first token, so that the likeliest label wins
-(Brown et al. 2020, arXiv 2005.14165, section 2.4, for choosing among labels by likelihood). Images: the top label, or
-the first five. Triplets: three embeddings in one request, and which of two is nearer to the first. Boxes: all that are
-found. Choices and passages: `serve.likelihood`.
+(Brown et al. 2020, arXiv 2005.14165, section 2.4, for choosing among labels by likelihood). Images and articles: the
+top label; ranked: the first five. Triplets: three embeddings in one request, and which of two is nearer to the first.
+Boxes: all that are found. Choices and passages: `serve.likelihood`.
 """
 
 import json
@@ -29,6 +29,8 @@ async def predictor(session: aiohttp.ClientSession, url: str, name: str, task: T
         return image_predictor(session, f"{url}/v2/models/{name}/infer")
     if task.kind == "ranked":
         return ranked_predictor(session, f"{url}/v2/models/{name}/infer")
+    if task.kind == "article":
+        return article_predictor(session, f"{url}/v2/models/{name}/infer")
     if task.kind == "triplet":
         return triplet_predictor(session, url, name)
     if task.kind == "boxes":
@@ -59,10 +61,7 @@ async def text_predictor(session: aiohttp.ClientSession, url: str, name: str, ta
 def image_predictor(session: aiohttp.ClientSession, url: str) -> Predict:
     async def predict(example: Example) -> str:
         assert isinstance(example.input, bytes)
-        body, length = encode_request([bytes_tensor("image", [example.input])], binary=True)
-        headers = {HEADER_LENGTH: str(length), "content-type": "application/octet-stream"}
-        outputs = parse_response(*await answered(session.post(url, data=body, headers=headers)))
-        return str(outputs["labels"].ravel()[0].decode())
+        return await top_label(session, url, "image", example.input)
 
     return predict
 
@@ -74,6 +73,14 @@ def boxes_predictor(session: aiohttp.ClientSession, url: str) -> Predict:
         headers = {HEADER_LENGTH: str(length), "content-type": "application/octet-stream"}
         outputs = parse_response(*await answered(session.post(url, data=body, headers=headers)))
         return to_text(from_tensors(outputs["boxes"].tolist(), outputs["scores"].tolist(), outputs["labels"].tolist()))
+
+    return predict
+
+
+def article_predictor(session: aiohttp.ClientSession, url: str) -> Predict:
+    async def predict(example: Example) -> str:
+        assert isinstance(example.input, str)
+        return await top_label(session, url, "text", example.input.encode())
 
     return predict
 
@@ -90,6 +97,14 @@ def ranked_predictor(session: aiohttp.ClientSession, url: str) -> Predict:
         return "\n".join(entry.decode().split(":", 2)[2] for entry in found["scores"].ravel())
 
     return predict
+
+
+async def top_label(session: aiohttp.ClientSession, url: str, tensor: str, element: bytes) -> str:
+    """What a classifier calls one example, which is sent as the one element of the tensor of that name."""
+    body, length = encode_request([bytes_tensor(tensor, [element])], binary=True)
+    headers = {HEADER_LENGTH: str(length), "content-type": "application/octet-stream"}
+    outputs = parse_response(*await answered(session.post(url, data=body, headers=headers)))
+    return str(outputs["labels"].ravel()[0].decode())
 
 
 def triplet_predictor(session: aiohttp.ClientSession, url: str, name: str) -> Predict:

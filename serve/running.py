@@ -58,6 +58,10 @@ def welcome(stack: Stack, url: str) -> str:
 def examples(url: str, name: str, model: Model) -> list[str]:
     if model.task in ("image-classification", "object-detection"):
         return [f"  curl -s {url}/v2/models/{name}"]
+    if model.task == "text-classification":
+        tensor = {"name": "text", "shape": [1], "datatype": "BYTES", "data": ["Hello"]}
+        body = json.dumps({"inputs": [tensor]})
+        return [f"  curl -s {url}/v2/models/{name}/infer -H 'content-type: application/json' -d '{body}'"]
     if model.task == "feature-extraction":
         body = json.dumps({"model": name, "input": "Hello"})
         return [f"  curl -s {url}/v1/embeddings -H 'content-type: application/json' -d '{body}'"]

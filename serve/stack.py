@@ -19,7 +19,9 @@ from variants.recipe import Recipe
 from variants.source import Source
 
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
-Task = Literal["text-generation", "image-classification", "feature-extraction", "object-detection"]
+Task = Literal[
+    "text-generation", "text-classification", "image-classification", "feature-extraction", "object-detection"
+]
 # Numbers as YAML writes them: `weight: true` is no 1.
 Whole = Annotated[int, Field(strict=True)]
 Number = Annotated[float, Field(strict=True)]
@@ -85,12 +87,14 @@ ENGINES: dict[Task, tuple[str, ...]] = {
     "image-classification": ("openvino", "torch", "scripted"),
     "feature-extraction": ("openvino", "scripted"),
     "object-detection": ("openvino",),
+    "text-classification": ("openvino", "scripted"),
 }
 EXAMPLES: dict[Task, str] = {
     "text-generation": "text",
     "image-classification": "image",
     "feature-extraction": "triplet",
     "object-detection": "boxes",
+    "text-classification": "article",
 }
 MORE_EXAMPLES: dict[Task, tuple[str, ...]] = {
     "text-generation": ("choice", "passage"),

@@ -86,6 +86,19 @@ class DetectorBaseline(_Recipe):
         return self
 
 
+class TrainText(_Recipe):
+    """Fine-tune a text classifier: the source's encoder with a new head, on the first `examples` of `task`'s training
+    split, each text cut to `tokens`."""
+
+    kind: Literal["train-text"] = "train-text"
+    task: TaskName
+    examples: Positive
+    epochs: Positive
+    batch: Positive = 16
+    learning_rate: Rate = 2e-4
+    tokens: Annotated[int, Field(ge=8, le=512)] = 128
+
+
 class Quantize(_Recipe):
     """Fewer bits a number. `w8a8`, `w4a16`: integer weights (and activations) for text, served by vLLM; `w8a8` rounds
     activations by the range of each token as it comes, which is what dynamic-range int8 is; `w8a8-fp8`: the same in
@@ -145,6 +158,7 @@ class Distillation(Document):
 _OF_STRUCTURE = {
     "channels": ("sparsity", "recovery"),
     "layers": ("drop_layers", "width", "calibration", "distillation"),
+    "heads": ("sparsity", "recovery"),
 }
 _MAY_BE_LEFT_OUT = ("drop_layers", "width", "distillation")
 
@@ -158,11 +172,12 @@ _NO_2_4 = (
 class Prune(_Recipe):
     """Remove structure, and leave a smaller dense model: zeros alone make nothing faster here. `channels`: the
     weakest `sparsity` of each convolution's output channels, then `recovery`. `layers`: whole layers of a text model,
-    and feed-forward neurons where `width` says so, chosen on calibration examples, then `distillation`."""
+    and feed-forward neurons where `width` says so, chosen on calibration examples, then `distillation`. `heads`: the
+    weakest `sparsity` of a text encoder's attention heads and feed-forward neurons, layer by layer, then `recovery`."""
 
     kind: Literal["prune"] = "prune"
-    structure: Literal["channels", "layers"]
-    sparsity: Annotated[float, Field(gt=0, lt=1, description="share of the channels removed")] | None = None
+    structure: Literal["channels", "layers", "heads"]
+    sparsity: Annotated[float, Field(gt=0, lt=1, description="share of the channels or heads removed")] | None = None
     recovery: Recovery | None = None
     drop_layers: Positive | None = None
     width: Annotated[float, Field(gt=0, lt=1, description="share of the feed-forward neurons kept")] | None = None
@@ -237,7 +252,7 @@ class Merge(_Recipe):
 
 
 Recipe = Annotated[
-    Baseline | Train | TrainDetector | DetectorBaseline | Quantize | Prune | Sparsify | LoRA | Merge,
+    Baseline | Train | TrainText | TrainDetector | DetectorBaseline | Quantize | Prune | Sparsify | LoRA | Merge,
     Field(discriminator="kind"),
 ]
 

@@ -5,6 +5,7 @@ import base64
 import math
 import sys
 from array import array
+from collections import Counter
 from collections.abc import Sequence
 
 from variants.boxes import outcome as boxes_outcome
@@ -31,18 +32,18 @@ def ranked_matches(answer: str, label: str) -> bool:
 
 
 def is_correct(kind: str, answer: str, label: str) -> bool:
-    """The scorer of a task's kind: "text" (label by likelihood), "image" (top label), "ranked" (the label is among the
-    first), "triplet" (which of two texts is nearer to the first), "choice" (the likeliest ending) or "boxes" (all of
-    them, and no other). ValueError for another kind."""
+    """The scorer of a task's kind: "text" (label by likelihood), "image" and "article" (top label), "ranked" (the label
+    is among the first), "triplet" (which of two texts is nearer to the first), "choice" (the likeliest ending) or
+    "boxes" (all of them, and no other). ValueError for another kind."""
     if kind == "text":
         return text_matches(answer, label)
     if kind == "boxes":
         return boxes_outcome(answer, label) == 1
-    if kind in ("image", "triplet", "choice"):
+    if kind in ("image", "article", "triplet", "choice"):
         return label_matches(answer, label)
     if kind == "ranked":
         return ranked_matches(answer, label)
-    raise ValueError(f"no scorer for tasks of kind {kind!r}: text, image, ranked, triplet, choice or boxes")
+    raise ValueError(f"no scorer for tasks of kind {kind!r}: text, image, article, ranked, triplet, choice or boxes")
 
 
 def surprise_of(nats: float, tokens: int) -> str:
@@ -54,6 +55,16 @@ def surprise(answer: str) -> tuple[float, int]:
     """`surprise_of`'s numbers back. ValueError for anything else."""
     nats, tokens = answer.split()
     return float(nats), int(tokens)
+
+
+def macro_f1(answers: Sequence[str], labels: Sequence[str]) -> float:
+    """The mean over the classes that occur in `labels` of each one's F1, the harmonic mean of precision and recall: a
+    rare class counts as much as a common one. ValueError when the lengths differ or are zero."""
+    if not labels or len(answers) != len(labels):
+        raise ValueError(f"{len(answers)} answers for {len(labels)} labels")
+    right = Counter(label for answer, label in zip(answers, labels, strict=True) if answer == label)
+    said, wanted = Counter(answers), Counter(labels)
+    return math.fsum(2 * right[name] / (said[name] + wanted[name]) for name in wanted) / len(wanted)
 
 
 def top_label(scores: Sequence[float], labels: Sequence[str]) -> str:

@@ -12,7 +12,11 @@ from pathlib import Path
 from serve.stack import Engine, OpenVinoEngine, ScriptedEngine, TorchEngine, VllmEngine
 from variants.manifest import Manifest
 
-OPENVINO = {"feature-extraction": "openvino_text", "object-detection": "openvino_detector"}
+OPENVINO = {
+    "feature-extraction": "openvino_text",
+    "text-classification": "openvino_text_classifier",
+    "object-detection": "openvino_detector",
+}
 """The module of OpenVINO's engine for tasks other than image classification."""
 
 

@@ -14,8 +14,8 @@ import openvino
 from variants.errors import EngineError
 
 EXECUTES = {"f32": "f32", "bf16": "bf16", "f16": "f16", "int8": "bf16", "int8-dynamic": "f32"}
-GROUP = 64
-"""Numbers of one token's activations that share a scale."""
+GROUP = 32
+"""Neighbouring activations of one token that share a scale in dynamic int8."""
 KERNELS = 128
 """Kept for later of a model whose shapes vary: 0.6 GB for MiniLM in int8, and no slower than 5,000 of them."""
 

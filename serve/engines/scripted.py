@@ -10,7 +10,8 @@ one that came before in it is the likeliest.
 
 **Images.** Mean brightness, cut into as many bands as there are labels, is the class; it gets 0.9.
 
-**Embeddings.** `scripted_embedder`; v2 speaks of them, and not of images, with `--task feature-extraction`.
+**Embeddings.** `scripted_embedder`; v2 speaks of them, and not of images, with `--task feature-extraction`. With
+`--task text-classification` the first numbers of a text's embedding are the logits of the labels.
 """
 
 import argparse
@@ -30,10 +31,10 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from serve.engines import embedding_api, image_api, server, text_api
+from serve.engines import embedding_api, image_api, server, text_api, text_classifier_api
 from serve.engines.artifact import open_artifact
 from serve.engines.image_api import Floats
-from serve.engines.scripted_embedder import ScriptedEmbedder
+from serve.engines.scripted_embedder import ScriptedClassifier, ScriptedEmbedder
 from serve.engines.server import EngineFault
 from serve.engines.text_engine import Finish, Generation, Place, Scored, Token
 from variants.manifest import Preprocess
@@ -231,8 +232,13 @@ def build(options: argparse.Namespace) -> ASGIApp:
     text.routes.extend(adapter_routes(names, options.adapters + 1))
     encoder = ScriptedEmbedder(script.begin, options.first_token_s, options.context)
     embeddings = embedding_api.build(encoder, options.name, digest)
-    images = image_api.build(ScriptedImages(script, tuple(options.labels.split(","))), options.name)
-    tensors = embeddings if options.task == "feature-extraction" else images
+    labels = tuple(options.labels.split(","))
+    tensors = image_api.build(ScriptedImages(script, labels), options.name)
+    if options.task == "feature-extraction":
+        tensors = embeddings
+    elif options.task == "text-classification":
+        classifier = ScriptedClassifier(script.begin, options.first_token_s, options.context, len(labels))
+        tensors = text_classifier_api.build(classifier, labels, options.name)
     time.sleep(options.startup_s)
 
     async def dispatch(scope: Scope, receive: Receive, send: Send) -> None:
@@ -247,7 +253,7 @@ def parser() -> argparse.ArgumentParser:
     found = server.arguments("a deterministic engine for tests", needs_artifact=False)
     found.add_argument("--context", type=int, default=2048, help="most tokens of a prompt and its answer")
     found.add_argument("--task", default="image-classification", help="what v2's tensors are about")
-    found.add_argument("--labels", default="0,1,2,3,4,5,6,7,8,9", help="an image's labels, by comma")
+    found.add_argument("--labels", default="0,1,2,3,4,5,6,7,8,9", help="labels of images and texts, by comma")
     found.add_argument(
         "--first-token-s", type=float, default=0.0, help="to a text's first token, or an image's or embedding's"
     )

@@ -11,13 +11,15 @@ import numpy as np
 
 from serve.engines.embedding_batch import Floats, Ids
 
+WIDTH = 32
+
 
 class ScriptedEmbedder:
     """The embedding engine; `begin` counts a pass, and fails when its time has come."""
 
     platform = "scripted"
     executes = "f32"
-    width = 32
+    width = WIDTH
     vocabulary = 2**16
 
     def __init__(self, begin: Callable[[], None], pass_s: float, context: int) -> None:
@@ -31,9 +33,20 @@ class ScriptedEmbedder:
         self.begin()
         time.sleep(self.pass_s)
         self.computed_ns += round(self.pass_s * 1e9)
-        sums = np.stack([sum((vector(token) for token in ids), np.zeros(self.width)) for ids in batch])
+        sums = np.stack([sum((vector(token) for token in ids), np.zeros(WIDTH)) for ids in batch])
         lengths = np.linalg.norm(sums, axis=1, keepdims=True)
         return (sums / lengths).astype(np.float32)
+
+
+class ScriptedClassifier(ScriptedEmbedder):
+    """The engine for classes of texts: the first `width` numbers of an embedding, at most 32, are its logits."""
+
+    def __init__(self, begin: Callable[[], None], pass_s: float, context: int, classes: int) -> None:
+        super().__init__(begin, pass_s, context)
+        self.width = classes
+
+    def embed(self, batch: Sequence[Ids]) -> Floats:
+        return super().embed(batch)[:, : self.width]
 
 
 def hashed(word: str) -> bytes:

@@ -38,6 +38,7 @@ class Method:
 
 _TEXT, _IMAGE, _EMBED = "text-generation", "image-classification", "feature-extraction"
 _DETECT = "object-detection"
+_CLASSIFY = "text-classification"
 
 _METHODS: dict[tuple[str, str], Method] = {
     (_TEXT, "baseline"): Method("huggingface-causal", 1, "causal:baseline", "source"),
@@ -71,6 +72,14 @@ _METHODS: dict[tuple[str, str], Method] = {
     (_DETECT, "quantize int8"): Method("nncf-detector-int8", 1, "detector_int8:int8", "parent"),
     (_DETECT, "prune channels"): Method("torch-pruning-detector", 1, "detector_channels:channels", "parent"),
     (_DETECT, "sparsify magnitude"): Method("magnitude-detector", 1, "detector_sparse:magnitude", "parent"),
+    (_CLASSIFY, "baseline"): Method("openvino-text-f32", 1, "text_classifier:baseline", "source"),
+    (_CLASSIFY, "train-text"): Method("finetune-text", 1, "text_finetune:train", "source"),
+    (_CLASSIFY, "quantize bf16"): Method("openvino-text-bf16", 1, "text_quantize:bf16", "parent"),
+    (_CLASSIFY, "quantize int8"): Method("nncf-text-int8", 1, "text_quantize:int8", "parent"),
+    (_CLASSIFY, "quantize int8-dynamic"): Method("nncf-text-int8-dynamic", 1, "text_quantize:int8_dynamic", "parent"),
+    (_CLASSIFY, "prune heads"): Method("prune-heads", 1, "heads:heads", "parent"),
+    (_CLASSIFY, "sparsify magnitude"): Method("magnitude-text", 1, "text_magnitude:magnitude", "parent"),
+    (_CLASSIFY, "lora"): Method("peft-lora-text", 1, "text_adapter:lora", "source"),
 }
 
 
@@ -83,7 +92,9 @@ def find(task: str, recipe: Recipe, field: str = "recipe") -> Method:
         raise RecipeError(
             f"no method makes {wanted!r} for {task}",
             field=field,
-            mend=f"for this task: {', '.join(known)}" if known else f"tasks: {_TEXT}, {_IMAGE}, {_EMBED}, {_DETECT}",
+            mend=f"for this task: {', '.join(known)}"
+            if known
+            else f"tasks: {', '.join(sorted({kind for kind, _ in _METHODS}))}",
         )
     return method
 

@@ -54,13 +54,17 @@ def load(folder: Path) -> "tuple[PreTrainedModel, PreTrainedTokenizerBase]":
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder)
         model = AutoModel.from_pretrained(folder, dtype=torch.float32, weights_only=True)
-        trained = read_settings(folder / "sentence_bert_config.json").get("max_seq_length")
-        tokenizer.model_max_length = min(
-            length for length in (tokenizer.model_max_length, model.config.max_position_embeddings, trained) if length
-        )
+        tokenizer.model_max_length = most_tokens(tokenizer, model, folder)
     except (OSError, ValueError, KeyError, AttributeError) as error:
         raise SourceError(f"transformers cannot read an encoder in {folder}: {error}", field="source.uri") from error
     return model.eval(), tokenizer
+
+
+def most_tokens(tokenizer: "PreTrainedTokenizerBase", model: "PreTrainedModel", folder: Path) -> int:
+    """The most tokens of one text that tokenizer, positions and training allow."""
+    trained = read_settings(folder / "sentence_bert_config.json").get("max_seq_length")
+    lengths = (tokenizer.model_max_length, model.config.max_position_embeddings, trained)
+    return min(length for length in lengths if length)
 
 
 def pooling_of(folder: Path) -> Pooling:
@@ -86,6 +90,11 @@ def read_settings(path: Path) -> dict[str, Any]:
 
 def save(model: "PreTrainedModel", pooling: Pooling, out: Path) -> None:
     """Write the pooled, normalised `model` as IR below `out`."""
+    write_encoder(pooled(model, pooling), names()[2], out)
+
+
+def write_encoder(module: "nn.Module", output: str, out: Path) -> None:
+    """Write a module of token ids and their mask as IR below `out`; what it gives is called `output`."""
     import warnings
 
     import openvino as ov
@@ -97,11 +106,11 @@ def save(model: "PreTrainedModel", pooling: Pooling, out: Path) -> None:
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore", torch.jit.TracerWarning)  # of branches that batch and length do not decide
         converted = ov.convert_model(
-            pooled(model, pooling),
+            module,
             example_input=(ids, mask),
             input=[([-1, -1], ov.Type.i64), ([-1, -1], ov.Type.i64)],
         )
-    for tensor, name in zip((*converted.inputs, converted.outputs[0]), names(), strict=True):
+    for tensor, name in zip((*converted.inputs, converted.outputs[0]), (*names()[:2], output), strict=True):
         tensor.get_tensor().set_names({name})
     write_ir(converted, out)
 

@@ -16,14 +16,26 @@ from variants.methods.base import Job, Made
 from variants.methods.classifier import IR, read_ir, write_ir
 from variants.methods.embedder import names
 from variants.recipe import Quantize
+from variants.store import Artifact
 from variants.tasks import Example
 
 if TYPE_CHECKING:
     import numpy as np
+    import openvino as ov
 
 
 def int8(job: Job) -> Made:
     """The parent quantized after training, calibrated on the recipe's texts, each cut to the model's length."""
+    model, parent = read_ir(job.parent)
+    note = write_quantized(job, model, parent)
+    for path in parent.model_path.iterdir():
+        if path.name not in IR:
+            shutil.copyfile(path, job.out / path.name)
+    return Made("int8", "openvino", note, ("openvino", "nncf", "tokenizers"))
+
+
+def write_quantized(job: Job, model: "ov.Model", parent: Artifact) -> str:
+    """Quantize `model`, which takes what `parent`'s tokenizer gives, and write it; a note on what was done."""
     assert isinstance(job.recipe, Quantize)
     calibration = job.recipe.calibration
     assert calibration is not None
@@ -32,7 +44,6 @@ def int8(job: Job) -> Made:
     from transformers import AutoTokenizer
 
     nncf.set_log_level(logging.ERROR)
-    model, parent = read_ir(job.parent)
     examples = tasks.get(calibration.task, job.home, job.progress).examples("calibration", calibration.examples)
     texts = [text for example in examples for text in texts_of(example)]
     if not texts:
@@ -53,11 +64,7 @@ def int8(job: Job) -> Made:
             model_type=nncf.ModelType.TRANSFORMER,
         )
         write_ir(quantized, job.out)
-    for path in parent.model_path.iterdir():
-        if path.name not in IR:
-            shutil.copyfile(path, job.out / path.name)
-    note = f"static int8 from its parent, ranges from {len(texts)} {calibration.task} training texts"
-    return Made("int8", "openvino", note, ("openvino", "nncf", "tokenizers"))
+    return f"static int8 from its parent, ranges from {len(texts)} {calibration.task} training texts"
 
 
 def texts_of(example: Example) -> Iterator[str]:

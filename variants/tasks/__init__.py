@@ -10,6 +10,7 @@ from variants.tasks.coco96 import Coco96
 from variants.tasks.imagenet import Imagenet, ImagenetTop5
 from variants.tasks.mnist import Mnist, MnistTop5
 from variants.tasks.r8 import R8
+from variants.tasks.r8_topics import R8Topics
 from variants.tasks.r8_triplets import R8Triplets
 from variants.tasks.rotten_tomatoes import RottenTomatoes
 from variants.tasks.scenes import Scenes
@@ -25,6 +26,7 @@ _TASKS: dict[str, Callable[[Path | None, Progress | None], Task]] = {
     "mnist": Mnist,
     "mnist_top5": MnistTop5,
     "r8": R8,
+    "r8_topics": R8Topics,
     "r8_triplets": R8Triplets,
     "rotten_tomatoes": RottenTomatoes,
     "scenes": Scenes,

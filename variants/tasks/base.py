@@ -23,9 +23,9 @@ SEED = 20261123
 
 @dataclass(frozen=True)
 class Example:
-    """`input` is a whole prompt (text), the bytes of a PNG (image; PNG or JPEG for ranked and boxes), three texts
-    (triplet), a context and its possible endings (choice), or plain text (passage); `label` is one of the task's
-    labels, labelled boxes as `variants.boxes` writes them, "" for a passage."""
+    """`input` is a whole prompt (text), a text to be classified (article), the bytes of a PNG (image; PNG or JPEG for
+    ranked and boxes), three texts (triplet), a context and its possible endings (choice), or plain text (passage);
+    `label` is one of the task's labels, labelled boxes as `variants.boxes` writes them, "" for a passage."""
 
     id: str
     input: str | bytes | tuple[str, ...]
@@ -33,12 +33,12 @@ class Example:
 
 
 class Task(ABC):
-    """A task: `name`, `kind` ("text", "image", "ranked": an image, and right is a label among the first five,
-    "triplet", "boxes", "choice" or "passage"), `labels`, `sources`, `examples`. `metrics`: what its outcomes come to,
-    the one it is judged by first."""
+    """A task: `name`, `kind` ("text", "article", "image", "ranked": an image, and right is a label among the first
+    five, "triplet", "boxes", "choice" or "passage"), `labels`, `sources`, `examples`. `metrics`: what its outcomes come
+    to, the one it is judged by first."""
 
     name: ClassVar[str]
-    kind: ClassVar[Literal["text", "image", "ranked", "triplet", "boxes", "choice", "passage"]]
+    kind: ClassVar[Literal["text", "article", "image", "ranked", "triplet", "boxes", "choice", "passage"]]
     labels: ClassVar[tuple[str, ...]]
     metrics: ClassVar[tuple[Metric, ...]] = (ACCURACY,)
 

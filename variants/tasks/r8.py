@@ -67,6 +67,11 @@ def _read(path: Path, side: str) -> Iterable[Example]:
                 yield Example(f"r8-{side}-{line:05d}", prompt(row[1]), _LABELS[row[0]])
 
 
+def topics() -> dict[str, str]:
+    """The collection's name of each topic, and the label that stands for it here."""
+    return dict(_LABELS)
+
+
 def prompt(text: str) -> str:
     return f"{first_words(text, _WORDS)}{_QUESTION}"
 

@@ -36,3 +36,17 @@ def make_encoder(folder: Path, pooling: dict[str, bool] | None = POOLING) -> Pat
         (folder / "1_Pooling").mkdir()
         (folder / "1_Pooling" / "config.json").write_text(json.dumps(pooling))
     return folder
+
+
+def make_classifier(folder: Path, labels: tuple[str, ...] = ("cat", "dog", "fox")) -> Path:
+    """The same BERT with a random head for `labels`, as the hub has classifiers; texts of up to 64 tokens."""
+    import torch
+    from transformers import BertConfig, BertForSequenceClassification
+
+    make_encoder(folder, None)
+    (folder / "sentence_bert_config.json").unlink()
+    torch.manual_seed(1)
+    names = dict(enumerate(labels))
+    config = BertConfig.from_pretrained(folder, id2label=names, label2id={name: i for i, name in names.items()})
+    BertForSequenceClassification(config).eval().save_pretrained(folder)
+    return folder

@@ -12,6 +12,7 @@ pytestmark = pytest.mark.integration
 SIZES = {
     "mnist": {"train": 4000, "calibration": 300, "test": 1000},
     "r8": {"train": 4884, "calibration": 512, "test": 2172},
+    "r8_topics": {"train": 4884, "calibration": 512, "test": 2172},
     "r8_triplets": {"train": 4884, "calibration": 512, "test": 2172},
     "rotten_tomatoes": {"train": 10240, "calibration": 512, "test": 2000},
     "tale_endings": {"train": 1005, "calibration": 1176, "test": 204},
@@ -37,6 +38,7 @@ def test_the_order_never_changes() -> None:
     assert first == {
         "mnist": "mnist-2461",
         "r8": "r8-test-01775",
+        "r8_topics": "r8-test-01775-topic",
         "r8_triplets": "r8-test-01775-triplet",
         "rotten_tomatoes": "rotten_tomatoes-13245",
         "tale_endings": "grimm-22-053",
@@ -101,5 +103,13 @@ def test_digits_are_grey_pngs() -> None:
 
 
 def test_an_unknown_task_says_which_there_are() -> None:
-    with pytest.raises(UnknownName, match="one of mnist, r8, r8_triplets, rotten_tomatoes, tale"):
+    with pytest.raises(UnknownName, match=r"one of .*mnist, .*r8, r8_topics, r8_triplets, rotten_tomatoes"):
         tasks.get("imdb")
+
+
+def test_topics_are_r8s_stories_without_the_question_under_their_own_names() -> None:
+    asked, plain = tasks.get("r8").examples("test", 50), tasks.get("r8_topics").examples("test", 50)
+    assert tasks.get("r8_topics").labels == ("acq", "crude", "earn", "grain", "interest", "money-fx", "ship", "trade")
+    for with_question, example in zip(asked, plain, strict=True):
+        assert with_question.input == f"{example.input}\n\nThis news story is about"
+        assert (with_question.label == " earnings") == (example.label == "earn")

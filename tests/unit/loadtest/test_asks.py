@@ -54,6 +54,20 @@ def test_a_triplet_is_three_texts_in_one_request() -> None:
     assert (json.loads(routed.body)["model"], json.loads(routed.body)["user"]) == ("minilm", "client-3")
 
 
+def test_a_article_is_one_text_in_a_tensor() -> None:
+    pool = text_pool(kind="article", model="topics", max_tokens=None)
+    asked = ask(pool, Content(example="1", text="grain prices rose", label="grain"), "int8", None)
+    assert asked.path == "/v2/models/topics/versions/int8/infer"
+    assert asked.headers["x-understudy-label"] == "grain"
+    found = parse_request(asked.body)
+    assert [(each.name, each.shape, list(each.data)) for each in found.inputs] == [
+        ("text", (1,), [b"grain prices rose"])
+    ]
+    assert [each.name for each in found.outputs] == ["labels"]
+    routed = ask(pool, Content(example="1", text="grain", label="grain"), None, "client-3")
+    assert (routed.path, routed.headers["x-understudy-client"]) == ("/v2/models/topics/infer", "client-3")
+
+
 def test_a_picture_is_one_binary_tensor() -> None:
     pool = text_pool(kind="image", model="digits", max_tokens=None)
     content = Content(example="1", png=base64.b64encode(PNG).decode(), label="7")

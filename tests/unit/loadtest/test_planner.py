@@ -25,7 +25,12 @@ class MadeTask:
 
     def __init__(self, name: str, kind: str, size: int) -> None:
         self.name, self.kind, self.size = name, kind, size
-        self.labels = {"text": (" positive", " negative"), "image": ("0", "1"), "triplet": ("first", "second")}[kind]
+        self.labels = {
+            "text": (" positive", " negative"),
+            "image": ("0", "1"),
+            "triplet": ("first", "second"),
+            "article": ("acq", "earn"),
+        }[kind]
 
     def examples(self, split: str, n: int | None = None) -> list[Example]:
         assert split == "test"
@@ -36,6 +41,7 @@ class MadeTask:
                 "text": f"Review: {words}\nSentiment:",
                 "image": b"\x89PNG%d" % number,
                 "triplet": (words, f"{words} near", "far"),
+                "article": words,
             }[self.kind]
             found.append(Example(f"{self.name}-{number}", content, self.labels[number % 2]))
         return found[:n]
@@ -45,6 +51,7 @@ TASKS = {
     "reviews": MadeTask("reviews", "text", 300),
     "pictures": MadeTask("pictures", "image", 120),
     "topics": MadeTask("topics", "triplet", 60),
+    "stories": MadeTask("stories", "article", 60),
 }
 
 
@@ -143,6 +150,20 @@ def test_pictures_may_be_shown_again() -> None:
     stages = plan(campaign(speed={"clients": 8, "tests": [SPEED_PICTURES]})).stages
     assert len(stages) == 3 + 4 * 3
     assert {stage.lanes[0].at_end for stage in stages} == {"again"}
+
+
+def test_articles_are_asked_for_their_class_and_again() -> None:
+    state = {**STATE, "models": [served("topics", "text-classification", PICTURES[:2])]}
+    speed = SPEED_PICTURES | {"model": "topics", "task": "stories"}
+    tests = [{"model": "topics", "task": "stories", "n": 60}]
+    made = plan(campaign(accuracy=ACCURACY | {"tests": tests}, speed={"clients": 2, "tests": [speed]}), state)
+    for pool in made.pools.values():
+        assert (pool.kind, pool.logit_bias, pool.max_tokens, len(pool.contents)) == ("article", None, None, 60)
+        assert [content.label for content in pool.contents[:3]] == ["acq", "earn", "acq"]
+        assert pool.contents[0].text == " ".join(f"w0x{index}" for index in range(20))
+    assert {lane.at_end for stage in made.stages for lane in stage.lanes} == {"stop", "again"}
+    wrong = refusal(campaign(accuracy=ACCURACY | {"tests": [{"model": "topics", "task": "reviews", "n": 60}]}), state)
+    assert "topics does text-classification; reviews is of text" in wrong.message
 
 
 def test_triplets_are_asked_whole_and_again() -> None:

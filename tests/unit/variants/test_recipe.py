@@ -12,7 +12,8 @@ SPARSE = {"kind": "sparsify", "algorithm": "magnitude", "sparsity": 0.5}
 W4A16 = {"kind": "quantize", "scheme": "w4a16", "group_size": 64}
 RECOVERY = {"task": "mnist", "examples": 4000, "epochs": 2}
 CHANNELS = {"kind": "prune", "structure": "channels", "sparsity": 0.5, "recovery": RECOVERY}
-SPARSE = {"kind": "sparsify", "algorithm": "magnitude", "sparsity": 0.5}
+HEADS = {"kind": "prune", "structure": "heads", "sparsity": 0.5, "recovery": {**RECOVERY, "task": "r8_topics"}}
+TRAIN_TEXT = {"kind": "train-text", "task": "r8_topics", "examples": 64, "epochs": 1}
 LORA = {"kind": "lora", "task": "mnist", "rank": 8, "alpha": 16, "steps": 10}
 
 DEMO = {
@@ -71,6 +72,15 @@ def test_a_recipe_is_what_its_kind_says() -> None:
         ({**SPARSE, "algorithm": "2:4"}, "recipe.algorithm", "magnitude"),
         ({**SPARSE, "calibration": {"task": "r8", "examples": 8}}, "recipe", "magnitude does not use it"),
         ({**SPARSE, "algorithm": "wanda"}, "recipe", "wanda needs it"),
+        (
+            {"kind": "quantize", "scheme": "int8-dynamic", "calibration": {"task": "r8", "examples": 8}},
+            "recipe",
+            "does not",
+        ),
+        ({**HEADS, "recovery": None}, "recipe", "recovery: needed for structure heads"),
+        ({**HEADS, "drop_layers": 2}, "recipe", "drop_layers: not for structure heads"),
+        ({**TRAIN_TEXT, "tokens": 4}, "recipe.tokens", "greater than or equal to 8"),
+        ({**TRAIN_TEXT, "image_size": 64}, "recipe.image_size", "Extra"),
         ({**LORA, "rank": 0}, "recipe.rank", "greater than 0"),
         ({**LORA, "image_size": 64}, "recipe", "both for an image classifier"),
         ({**LORA, "architecture": "efficientnet-lite0"}, "recipe", "both for an image classifier"),

@@ -27,8 +27,28 @@ def test_images_need_the_exact_label() -> None:
 
 
 def test_an_unknown_kind_has_no_scorer() -> None:
-    with pytest.raises(ValueError, match="text, image, triplet or boxes"):
+    with pytest.raises(ValueError, match="text, image, article, ranked, triplet, choice or boxes"):
         scoring.is_correct("audio", "a", "a")
+
+
+def test_macro_f1_counts_each_class_alike() -> None:
+    labels = ["a"] * 8 + ["b"] * 2
+    assert scoring.macro_f1(labels, labels) == 1
+    # Never "b": F1 of a is 2*8/(10+8), of b 0.
+    assert scoring.macro_f1(["a"] * 10, labels) == pytest.approx(8 / 9 / 2)
+    # An answer that is no class of the labels costs the class it should have been, and is no class of its own.
+    assert scoring.macro_f1(["a"] * 8 + ["b", "c"], labels) == pytest.approx((1 + 2 / 3) / 2)
+
+
+@pytest.mark.parametrize(("answers", "labels"), [([], []), (["a"], ["a", "b"])])
+def test_macro_f1_of_nothing_or_of_other_lengths_is_refused(answers: list[str], labels: list[str]) -> None:
+    with pytest.raises(ValueError, match=rf"{len(answers)} answers for {len(labels)} labels"):
+        scoring.macro_f1(answers, labels)
+
+
+def test_articles_need_the_exact_label() -> None:
+    assert scoring.is_correct("article", "acq", "acq")
+    assert not scoring.is_correct("article", "ac", "acq")
 
 
 def test_the_nearer_of_two_is_told_by_the_angle_and_not_by_the_length() -> None:
