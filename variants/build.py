@@ -30,7 +30,7 @@ from variants.machine import versions
 from variants.manifest import Manifest, TaskKind
 from variants.methods import Job, Made, Method, find
 from variants.progress import NoProgress, Progress
-from variants.recipe import Chain, LoRA, Prune, Quantize, Recipe, Train
+from variants.recipe import Chain, Diffusion, LoRA, Prune, Quantize, Recipe, Train
 from variants.source import Source, content_sha256, fetch
 from variants.space import full_disk_seen, full_disk_told
 from variants.store import Artifact, Store, entries
@@ -189,7 +189,7 @@ def data_sources(plan: VariantPlan) -> tuple[Source, ...]:
 
 
 def _tasks_of(recipe: Recipe) -> tuple[str, ...]:
-    if isinstance(recipe, Train | LoRA):
+    if isinstance(recipe, Train | Diffusion | LoRA):
         return (recipe.task,)
     found: tuple[str, ...] = ()
     if isinstance(recipe, Quantize | Prune) and recipe.calibration:

@@ -15,6 +15,7 @@ from variants.typed import Document
 Positive = Annotated[int, Field(gt=0)]
 Rate = Annotated[float, Field(gt=0, lt=1)]
 ImageSize = Annotated[int, Field(ge=32, le=1024, multiple_of=16, description="pixels, height and width")]
+UNetWidth = Annotated[int, Field(ge=16, le=512, multiple_of=8, description="channels; 8 normalise together")]
 TaskName = Annotated[str, Field(pattern=r"^[a-z0-9_]+$", description="a name in variants.tasks")]
 
 
@@ -50,6 +51,22 @@ class Train(_Recipe):
     batch: Positive = 64
     learning_rate: Rate = 2e-3
     image_size: ImageSize
+
+
+class Diffusion(_Recipe):
+    """Train an image generator from nothing on the first `examples` of `task`'s training split: a class-conditional
+    diffusion model, a UNet with `width` channels at half and `deep_width` at a quarter of the image's side, which
+    draws in `sampling_steps` steps."""
+
+    kind: Literal["diffusion"] = "diffusion"
+    task: TaskName
+    examples: Positive
+    width: UNetWidth
+    deep_width: UNetWidth
+    steps: Annotated[int, Field(gt=0, description="batches trained on")]
+    batch: Positive = 64
+    learning_rate: Rate = 2e-3
+    sampling_steps: Annotated[int, Field(ge=2, le=100)] = 12
 
 
 class Quantize(_Recipe):
@@ -99,6 +116,7 @@ class Distillation(Document):
 
 _OF_STRUCTURE = {
     "channels": ("sparsity", "recovery"),
+    "magnitude": ("sparsity",),
     "layers": ("drop_layers", "width", "calibration", "distillation"),
 }
 _MAY_BE_LEFT_OUT = ("drop_layers", "width", "distillation")
@@ -107,11 +125,13 @@ _MAY_BE_LEFT_OUT = ("drop_layers", "width", "distillation")
 class Prune(_Recipe):
     """Remove structure, and leave a smaller dense model: zeros alone make nothing faster here. `channels`: the
     weakest `sparsity` of each convolution's output channels, then `recovery`. `layers`: whole layers of a text model,
-    and feed-forward neurons where `width` says so, chosen on calibration examples, then `distillation`."""
+    and feed-forward neurons where `width` says so, chosen on calibration examples, then `distillation`. `magnitude`:
+    no structure at all, the smallest `sparsity` of an image generator's weights become zero, which saves nothing here
+    and is there to be measured."""
 
     kind: Literal["prune"] = "prune"
-    structure: Literal["channels", "layers"]
-    sparsity: Annotated[float, Field(gt=0, lt=1, description="share of the channels removed")] | None = None
+    structure: Literal["channels", "layers", "magnitude"]
+    sparsity: Annotated[float, Field(gt=0, lt=1, description="share of the channels or weights removed")] | None = None
     recovery: Recovery | None = None
     drop_layers: Positive | None = None
     width: Annotated[float, Field(gt=0, lt=1, description="share of the feed-forward neurons kept")] | None = None
@@ -153,7 +173,7 @@ class LoRA(_Recipe):
         return self
 
 
-Step = Annotated[Baseline | Train | Quantize | Prune | LoRA, Field(discriminator="kind")]
+Step = Annotated[Baseline | Train | Diffusion | Quantize | Prune | LoRA, Field(discriminator="kind")]
 
 
 class Chain(_Recipe):
@@ -163,7 +183,7 @@ class Chain(_Recipe):
     steps: Annotated[tuple[Step, ...], Field(min_length=2)]
 
 
-Recipe = Annotated[Baseline | Train | Quantize | Prune | LoRA | Chain, Field(discriminator="kind")]
+Recipe = Annotated[Baseline | Train | Diffusion | Quantize | Prune | LoRA | Chain, Field(discriminator="kind")]
 
 _ADAPTER: TypeAdapter[Recipe] = TypeAdapter(Recipe)
 

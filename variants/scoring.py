@@ -24,13 +24,13 @@ def label_matches(answer: str, label: str) -> bool:
 
 
 def is_correct(kind: str, answer: str, label: str) -> bool:
-    """The scorer of a task's kind: "text" (label by likelihood), "image" (top label) or "triplet" (which of two texts
-    is nearer to the first). ValueError for another kind."""
+    """The scorer of a task's kind: "text" (label by likelihood), "image" (top label), "triplet" (which of two texts
+    is nearer to the first) or "drawing" (what a judge reads in it). ValueError for another kind."""
     if kind == "text":
         return text_matches(answer, label)
-    if kind in ("image", "triplet"):
+    if kind in ("image", "triplet", "drawing"):
         return label_matches(answer, label)
-    raise ValueError(f"no scorer for tasks of kind {kind!r}: text, image or triplet")
+    raise ValueError(f"no scorer for tasks of kind {kind!r}: text, image, triplet or drawing")
 
 
 def top_label(scores: Sequence[float], labels: Sequence[str]) -> str:

@@ -36,6 +36,7 @@ class Method:
 
 
 _TEXT, _IMAGE, _EMBED = "text-generation", "image-classification", "feature-extraction"
+_DRAW = "image-generation"
 
 _METHODS: dict[tuple[str, str], Method] = {
     (_TEXT, "baseline"): Method("huggingface-causal", 1, "causal:baseline", "source"),
@@ -52,6 +53,11 @@ _METHODS: dict[tuple[str, str], Method] = {
     (_IMAGE, "lora efficientnet-lite0"): Method("peft-lora-image", 1, "image_adapter:lora", "source"),
     (_EMBED, "baseline"): Method("openvino-embedder-f32", 1, "embedder:baseline", "source"),
     (_EMBED, "quantize int8"): Method("nncf-embedder-int8", 1, "embedder_int8:int8", "parent"),
+    (_DRAW, "diffusion"): Method("diffusion", 1, "diffusion:train", "source"),
+    (_DRAW, "quantize bf16"): Method("openvino-bf16", 1, "diffusion_numbers:bf16", "parent"),
+    (_DRAW, "quantize int8"): Method("nncf-diffusion-int8", 1, "diffusion_numbers:int8", "parent"),
+    (_DRAW, "prune channels"): Method("torch-pruning-diffusion", 1, "diffusion_pruning:channels", "parent"),
+    (_DRAW, "prune magnitude"): Method("magnitude-diffusion", 1, "diffusion_pruning:magnitude", "parent"),
 }
 
 
@@ -64,7 +70,7 @@ def find(task: str, recipe: Recipe, field: str = "recipe") -> Method:
         raise RecipeError(
             f"no method makes {wanted!r} for {task}",
             field=field,
-            mend=f"for this task: {', '.join(known)}" if known else f"tasks: {_TEXT}, {_IMAGE}, {_EMBED}",
+            mend=f"for this task: {', '.join(known)}" if known else f"tasks: {_TEXT}, {_IMAGE}, {_EMBED}, {_DRAW}",
         )
     return method
 

@@ -5,15 +5,17 @@ from pathlib import Path
 
 from variants.errors import UnknownName
 from variants.progress import Progress
-from variants.tasks.base import Example, Split, Task
+from variants.tasks.base import Example, Prompt, Split, Task
+from variants.tasks.digit_prompts import DigitPrompts
 from variants.tasks.mnist import Mnist
 from variants.tasks.r8 import R8
 from variants.tasks.r8_triplets import R8Triplets
 from variants.tasks.rotten_tomatoes import RottenTomatoes
 
-__all__ = ["NAMES", "Example", "Split", "Task", "get"]
+__all__ = ["NAMES", "Example", "Prompt", "Split", "Task", "get"]
 
 _TASKS: dict[str, Callable[[Path | None, Progress | None], Task]] = {
+    "digit_prompts": DigitPrompts,
     "mnist": Mnist,
     "r8": R8,
     "r8_triplets": R8Triplets,

@@ -21,20 +21,28 @@ SEED = 20261123
 
 
 @dataclass(frozen=True)
+class Prompt:
+    """What to draw, and the seed of the noise that it is drawn from: the same for every variant."""
+
+    text: str
+    seed: int
+
+
+@dataclass(frozen=True)
 class Example:
-    """`input` is a whole prompt (text), the bytes of a PNG (image), or three texts (triplet); `label` is one of the
-    task's labels."""
+    """`input` is a whole prompt (text), the bytes of a PNG (image), three texts (triplet), or what to draw (drawing);
+    `label` is one of the task's labels."""
 
     id: str
-    input: str | bytes | tuple[str, str, str]
+    input: str | bytes | tuple[str, str, str] | Prompt
     label: str
 
 
 class Task(ABC):
-    """A task: `name`, `kind` ("text", "image" or "triplet"), `labels`, `sources`, `examples`."""
+    """A task: `name`, `kind` ("text", "image", "triplet" or "drawing"), `labels`, `sources`, `examples`."""
 
     name: ClassVar[str]
-    kind: ClassVar[Literal["text", "image", "triplet"]]
+    kind: ClassVar[Literal["text", "image", "triplet", "drawing"]]
     labels: ClassVar[tuple[str, ...]]
     sources: ClassVar[tuple[Source, ...]]
 
