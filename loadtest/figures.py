@@ -96,7 +96,7 @@ class ModelFigures(Figures):
     """
 
     model: str
-    task: Literal["text-generation", "image-classification", "feature-extraction"]
+    task: Literal["text-generation", "image-classification", "feature-extraction", "image-generation"]
     variants: tuple[VariantFigures, ...]
     comparisons: tuple[Comparison, ...]
     lost: int

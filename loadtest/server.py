@@ -40,7 +40,7 @@ class ServedVariant(Said):
 
 class ServedModel(Said):
     model: str
-    task: Literal["text-generation", "image-classification", "feature-extraction"]
+    task: Literal["text-generation", "image-classification", "feature-extraction", "image-generation"]
     variants: tuple[ServedVariant, ...] = Field(min_length=1)
 
 

@@ -17,6 +17,7 @@ from loadtest.answers import (
     Answer,
     BadAnswer,
     read_completion,
+    read_drawing,
     read_embeddings,
     read_labels,
     read_stream,
@@ -27,12 +28,14 @@ from loadtest.plan import Kind
 from loadtest.records import LineWriter, Record
 from loadtest.stage import StageRun, Turn, share_within, tokens_within
 from variants import scoring
+from variants.tasks.digit_judge import judge
 
 READERS: dict[Kind, Callable[[Any, Callable[[], float]], Answer]] = {
     "text": read_stream,
     "label": lambda body, clock: read_completion(body),
     "image": lambda body, clock: read_labels(body),
     "triplet": lambda body, clock: read_embeddings(body),
+    "drawing": lambda body, clock: read_drawing(body, judge()),
 }
 # A response's own errors and the socket's: the request failed, the campaign goes on.
 REQUEST_ERRORS = (*FAILURE_EXCEPTIONS, BadAnswer)

@@ -16,18 +16,21 @@ from serve.engines.process import EngineProcess
 from serve.live import LiveVariant, live_of
 from serve.making import build_stack
 from serve.open_inference import HEADER_LENGTH, Tensor, bytes_tensor, encode_request
-from serve.predict import answered, predictor
+from serve.predict import Drawings, answered, predictor
 from serve.stack import Stack
 from variants import tasks
-from variants.card import Accuracy, Card, Latency
+from variants.card import Accuracy, Card, Distance, Latency
 from variants.catalog import Catalog
 from variants.errors import InputError, UnknownName
 from variants.evaluate import Predict, accuracy, evaluate
+from variants.evidence.frechet import frechet_distance
 from variants.home import home
 from variants.machine import describe, versions
 from variants.manifest import Manifest
 from variants.progress import Progress, for_stream
 from variants.tasks import Example, Task
+from variants.tasks.digit_judge import Judge
+from variants.tasks.mnist import Mnist
 
 CLIENTS = 8
 LATENCY_EXAMPLES = 100
@@ -105,14 +108,20 @@ async def measure(variant: LiveVariant, evaluate: Sequence[str], count: int | No
     how = launch(engine.settings, engine.artifact.path, engine.artifact.manifest, engine.name)
     process = EngineProcess(variant.name, how, home() / "logs" / f"{variant.name}-evaluate.log")
     inference = None
+    distances: list[Distance] = []
     with progress.step(f"{variant.name}: evaluating"):
         try:
             url = await process.start()
             if variant.adapter:
                 await load_adapter(url, variant.adapter)
             async with aiohttp.ClientSession() as session:
-                accuracies, latency, rate = await ask(session, url, variant.asked_as, evaluate, count, progress)
-                if manifest.task != "text-generation":
+                accuracies, latency, rate = await ask(
+                    session, url, variant.asked_as, evaluate, count, progress, distances
+                )
+                if manifest.task == "image-generation":
+                    pictures, nanoseconds = await computed(session, url, variant.asked_as)
+                    inference = pictures / nanoseconds * 1e9
+                elif manifest.task != "text-generation":
                     batch = batch_for(manifest, held_out(task_of(evaluate[0], progress), BATCH))
                     inference = await inference_rate(session, url, variant.asked_as, batch)
             process.memory_bytes()
@@ -124,6 +133,7 @@ async def measure(variant: LiveVariant, evaluate: Sequence[str], count: int | No
         precision=manifest.precision,
         versions=versions(),
         accuracy=tuple(accuracies),
+        distances=tuple(distances),
         latency_s=latency,
         throughput_per_s=rate,
         inference_per_s=inference,
@@ -141,8 +151,10 @@ async def ask(
     task_names: Sequence[str],
     count: int | None,
     progress: Progress,
+    distances: list[Distance],
 ) -> tuple[list[Accuracy], Latency, float]:
-    """Accuracy on every task; latency and throughput (requests a second) on the first."""
+    """Accuracy on every task; latency and throughput (requests a second) on the first. What was drawn goes into
+    `distances`."""
     accuracies = []
     speed: tuple[Latency, float] | None = None
     for task_name in task_names:
@@ -157,8 +169,18 @@ async def ask(
         else:
             outcomes = await evaluate(task, examples, predict, CLIENTS, progress)
         accuracies.append(accuracy(task, outcomes))
+        if isinstance(predict, Drawings):
+            pictures = [predict.pictures[example.id] for example in examples]
+            distances.append(await asyncio.to_thread(distance, task, predict.judge, pictures, progress))
     assert speed is not None
     return accuracies, *speed
+
+
+def distance(task: Task, judge: Judge, pictures: Sequence[bytes], progress: Progress) -> Distance:
+    """From what was drawn to the held-out real ones."""
+    real = [each.input for each in Mnist(home(), progress).examples("test") if isinstance(each.input, bytes)]
+    value = frechet_distance(judge.features(pictures), judge.features(real))
+    return Distance(task=task.name, value=value, n=len(pictures), real=len(real))
 
 
 def batch_for(manifest: Manifest, examples: Sequence[Example]) -> Tensor:

@@ -19,7 +19,7 @@ from variants.recipe import Recipe
 from variants.source import Source
 
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
-Task = Literal["text-generation", "image-classification", "feature-extraction"]
+Task = Literal["text-generation", "image-classification", "feature-extraction", "image-generation"]
 # Numbers as YAML writes them: `weight: true` is no 1.
 Whole = Annotated[int, Field(strict=True)]
 Number = Annotated[float, Field(strict=True)]
@@ -78,11 +78,13 @@ ENGINES: dict[Task, tuple[str, ...]] = {
     "text-generation": ("vllm", "torch", "scripted"),
     "image-classification": ("openvino", "torch", "scripted"),
     "feature-extraction": ("openvino", "scripted"),
+    "image-generation": ("openvino",),
 }
 EXAMPLES: dict[Task, str] = {
     "text-generation": "text",
     "image-classification": "image",
     "feature-extraction": "triplet",
+    "image-generation": "drawing",
 }
 Engine = Annotated[VllmEngine | TorchEngine | OpenVinoEngine | ScriptedEngine, Field(discriminator="kind")]
 

@@ -28,6 +28,17 @@ class Accuracy(Document):
         return self
 
 
+class Distance(Document):
+    """How far `n` pictures that were drawn are from `real` held-out ones, as sets: the Frechet distance of what the
+    task's judge says of them. It compares with distances of the same judge and the same n, and with nothing else."""
+
+    task: str
+    metric: Literal["frechet"] = "frechet"
+    value: Annotated[float, Field(ge=0)]
+    n: Annotated[int, Field(gt=1)]
+    real: Annotated[int, Field(gt=1)]
+
+
 class Latency(Document):
     """Of one request at a time, in seconds."""
 
@@ -45,6 +56,7 @@ class Card(Document):
     precision: Precision
     versions: dict[str, str]
     accuracy: tuple[Accuracy, ...] = ()
+    distances: tuple[Distance, ...] = ()
     latency_s: Latency | None = None
     throughput_per_s: Annotated[float, Field(gt=0)] | None = None
     inference_per_s: Annotated[float, Field(gt=0)] | None = None

@@ -91,6 +91,8 @@ def launch_torch(engine: TorchEngine, folder: Path, manifest: Manifest, name: st
 def launch_openvino(engine: OpenVinoEngine, folder: Path, manifest: Manifest, name: str) -> Launch:
     arguments = ("--artifact", str(folder), "--threads", str(engine.threads))
     module = "openvino_text" if manifest.task == "feature-extraction" else "openvino_image"
+    if manifest.task == "image-generation":
+        module = "openvino_generator"
     return Launch(own(module, name, *arguments), threads_environment(engine.threads))
 
 

@@ -5,19 +5,19 @@ MNIST's training split (`digit_judge_training`) and kept in the home's `judges/`
 reading is numpy's, so whoever scores, the load's worker too, imports no torch, and everybody reads alike.
 """
 
-import hashlib
 import io
-import json
+import zipfile
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from variants.errors import InputError
+from variants.errors import InputError, IntegrityError
 from variants.files import locked, write_atomic
 from variants.home import home as default_home
 from variants.progress import NoProgress, Progress
 from variants.tasks.mnist import Mnist
+from variants.typed import canonical_sha256
 
 if TYPE_CHECKING:
     import numpy as np
@@ -99,27 +99,42 @@ def pixels(picture: bytes) -> "Floats":
 
 
 def judge(home: Path | None = None, progress: Progress | None = None) -> Judge:
-    """The judge of this home; trained, which takes seconds, where it is not there yet."""
-    return _judge(home or default_home(), progress or NoProgress())
+    """The judge of this home; trained, which takes seconds, where it is not there yet. IntegrityError where what is
+    there is none."""
+    home = home or default_home()
+    path = path_of(home)
+    if not path.exists():
+        with locked(path.with_suffix(".lock")):
+            if not path.exists():
+                _train(path, home, progress or NoProgress())
+    return _read(path)
 
 
 def path_of(home: Path) -> Path:
-    how = json.dumps([TRAINING, [source.sha256 for source in Mnist.sources]], sort_keys=True)
-    return home / "judges" / f"{hashlib.sha256(how.encode()).hexdigest()}.npz"
+    how = canonical_sha256([TRAINING, [source.sha256 for source in Mnist.sources]])
+    return home / "judges" / f"{how}.npz"
+
+
+def _train(path: Path, home: Path, progress: Progress) -> None:
+    import numpy as np
+
+    from variants.tasks.digit_judge_training import trained
+
+    with progress.step("training the judge of digits"):
+        buffer = io.BytesIO()
+        np.savez(buffer, **trained(Mnist(home, progress)))  # type: ignore[arg-type]
+        write_atomic(path, buffer.getvalue())
 
 
 @lru_cache
-def _judge(home: Path, progress: Progress) -> Judge:
+def _read(path: Path) -> Judge:
     import numpy as np
 
-    path = path_of(home)
-    with locked(path.with_suffix(".lock")):
-        if not path.exists():
-            from variants.tasks.digit_judge_training import trained
-
-            with progress.step("training the judge of digits"):
-                buffer = io.BytesIO()
-                np.savez(buffer, **trained(Mnist(home, progress)))
-                write_atomic(path, buffer.getvalue())
-    with np.load(path, allow_pickle=False) as found:
-        return Judge({name: found[name] for name in SHAPES})
+    try:
+        with np.load(path, allow_pickle=False) as found:
+            weights = {name: found[name] for name in found.files}
+    except (OSError, ValueError, zipfile.BadZipFile) as error:
+        raise IntegrityError(f"{path} is no judge: {error}", mend="delete it: it is trained again") from None
+    if {name: weight.shape for name, weight in weights.items()} != SHAPES:
+        raise IntegrityError(f"{path} is no judge: other shapes", mend="delete it: it is trained again")
+    return Judge(weights)
