@@ -96,6 +96,7 @@ def describe_card(card: dict[str, Any]) -> str:
         f"{found['task']} {found['value']:.3f} [{found['low']:.3f}, {found['high']:.3f}] n={found['n']}"
         for found in card["accuracy"]
     ]
+    parts += [f"{found['metric']} distance {found['value']:.2f} n={found['n']}" for found in card["distances"]]
     parts.append(f"{card['throughput_per_s']:.1f} requests/s")
     if card["inference_per_s"]:
         parts.append(f"{card['inference_per_s']:.0f} inferences/s")

@@ -169,7 +169,7 @@ async def ask(
         else:
             outcomes = await evaluate(task, examples, predict, CLIENTS, progress)
         accuracies.append(accuracy(task, outcomes))
-        if isinstance(predict, Drawings):
+        if isinstance(predict, Drawings) and len(examples) > 1:
             pictures = [predict.pictures[example.id] for example in examples]
             distances.append(await asyncio.to_thread(distance, task, predict.judge, pictures, progress))
     assert speed is not None

@@ -8,6 +8,9 @@ DISTIL = {"tasks": ["r8"], "steps": 2}
 W8A8 = {"kind": "quantize", "scheme": "w8a8"}
 RECOVERY = {"task": "mnist", "examples": 4000, "epochs": 2}
 CHANNELS = {"kind": "prune", "structure": "channels", "sparsity": 0.5, "recovery": RECOVERY}
+DIFFUSION = {
+    "kind": "diffusion", "task": "mnist", "examples": 4000, "width": 32, "deep_width": 64, "steps": 100,
+}  # fmt: skip
 LORA = {"kind": "lora", "task": "mnist", "rank": 8, "alpha": 16, "steps": 10}
 
 
@@ -48,6 +51,12 @@ def test_a_recipe_is_what_its_kind_says() -> None:
         ({**LORA, "image_size": 64}, "recipe", "both for an image classifier"),
         ({**LORA, "architecture": "efficientnet-lite0"}, "recipe", "both for an image classifier"),
         ({**LORA, "architecture": "resnet-50", "image_size": 64}, "recipe.architecture", "efficientnet-lite0"),
+        ({**DIFFUSION, "width": 60}, "recipe.width", "multiple of 8"),
+        ({**DIFFUSION, "deep_width": 8}, "recipe.deep_width", "greater than or equal to 16"),
+        ({**DIFFUSION, "sampling_steps": 1}, "recipe.sampling_steps", "greater than or equal to 2"),
+        ({**DIFFUSION, "guidance": 2}, "recipe.guidance", "Extra"),
+        ({"kind": "prune", "structure": "magnitude"}, "recipe", "sparsity: needed for structure magnitude"),
+        ({**CHANNELS, "structure": "magnitude"}, "recipe", "recovery: not for structure magnitude"),
         ({"kind": "chain", "steps": [W8A8]}, "recipe.steps", "at least 2"),
     ],
 )
