@@ -1,7 +1,7 @@
 """An image generator without training: its denoiser knows ten pictures, and its sampler reaches them exactly.
 
-Whatever noise it starts from, the velocity is the one that leads to the picture of the label. So what is drawn, and what
-a judge reads in it, is known beforehand, through the real engine.
+Whatever noise it starts from, the velocity is the one that leads to the picture of the label. So what is drawn, and
+what a judge reads in it, is known beforehand, through the real engine.
 """
 
 from datetime import UTC, datetime
@@ -56,7 +56,9 @@ def write_generator(folder: Path, pictures: list[np.ndarray]) -> None:
     example = (torch.zeros(shape), torch.zeros(1), torch.zeros(1, dtype=torch.int64))
     inputs = [(shape, openvino.Type.f32), ([1], openvino.Type.f32), ([1], openvino.Type.i64)]
     model = openvino.convert_model(Knowing(), example_input=example, input=inputs)
-    for tensor, name in zip((*model.inputs, model.outputs[0]), ("sample", "timestep", "label", "velocity"), strict=True):
+    for tensor, name in zip(
+        (*model.inputs, model.outputs[0]), ("sample", "timestep", "label", "velocity"), strict=True
+    ):
         tensor.get_tensor().set_names({name})
     folder.mkdir(parents=True)
     openvino.save_model(model, folder / "model.xml", compress_to_fp16=False)

@@ -63,7 +63,9 @@ class Sampler(Document):
             signal, spread = np.float32(alpha**0.5), np.float32((1 - alpha) ** 0.5)
             picture = np.clip(signal * sample - spread * velocity, -1, 1)
             noise = signal * velocity + spread * sample
-            sample = np.float32(following**0.5) * picture + np.float32((1 - following) ** 0.5) * noise
+            sample = (np.float32(following**0.5) * picture + np.float32((1 - following) ** 0.5) * noise).astype(
+                np.float32
+            )
         yield sample, -1
 
     def draw(

@@ -1,8 +1,8 @@
 """OpenAI's `/v1/images/generations`: a text route whose answers are pictures.
 
-They are copied as they are. A labelled request is not scored here: that takes a judge that looks at the picture, and the
-ingress carries bytes. Whoever sends the label has the judge (`variants.tasks.digit_judge`): offline evaluation and the
-load's campaign score with the same one.
+They are copied as they are. A labelled request is not scored here: that takes a judge that looks at the picture, and
+the ingress carries bytes. Whoever sends the label has the judge (`variants.tasks.digit_judge`): offline evaluation and
+the load's campaign score with the same one.
 """
 
 from serve.api.openai import TextAnswer, TextRoute

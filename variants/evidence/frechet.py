@@ -19,13 +19,15 @@ def frechet_distance(one: "npt.NDArray[np.floating]", other: "npt.NDArray[np.flo
     ValueError unless both have the same d, and at least two rows.
     """
     import numpy as np
-    from scipy import linalg
 
     if one.ndim != 2 or other.ndim != 2 or one.shape[1] != other.shape[1] or min(len(one), len(other)) < 2:
         raise ValueError(f"features of shapes {one.shape} and {other.shape}: need [n, d] and [m, d], n and m above 1")
     first, second = one.astype(np.float64), other.astype(np.float64)
     apart = first.mean(axis=0) - second.mean(axis=0)
     spreads = np.atleast_2d(np.cov(first, rowvar=False)), np.atleast_2d(np.cov(second, rowvar=False))
-    # With features that are always zero the product is singular: its root may gain a tiny imaginary part.
-    root = np.real(linalg.sqrtm(spreads[0] @ spreads[1]))
-    return max(0.0, float(apart @ apart + np.trace(spreads[0]) + np.trace(spreads[1]) - 2 * np.trace(root)))
+    # C1 C2 has the eigenvalues of the symmetric C1^1/2 C2 C1^1/2, which are real and exact enough where C1 is singular:
+    # a feature that is always zero makes it so, and scipy's sqrtm of the product inaccurate.
+    values, vectors = np.linalg.eigh(spreads[0])
+    root = vectors * np.sqrt(np.maximum(values, 0)) @ vectors.T
+    shared = np.sqrt(np.maximum(np.linalg.eigvalsh(root @ spreads[1] @ root), 0)).sum()
+    return max(0.0, float(apart @ apart + np.trace(spreads[0]) + np.trace(spreads[1]) - 2 * shared))

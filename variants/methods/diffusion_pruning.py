@@ -91,6 +91,7 @@ def narrow(model: "nn.Module", sparsity: float) -> None:
         round_to=_MULTIPLE,
     )
     pruner.step()
+    module: Any
     for module in model.modules():  # they remember their widths to check them
         if type(module).__name__ in ("Downsample2D", "Upsample2D"):
             module.channels, module.out_channels = module.conv.in_channels, module.conv.out_channels

@@ -53,7 +53,8 @@ def of_artifact(artifact: Artifact | None) -> "nn.Module":
 
 
 def scheduler() -> Any:
-    """The noise that it is trained with: cosine, pure noise at the last timestep (Lin et al. 2023, arXiv 2305.08891)."""
+    """The noise that it is trained with: cosine, and nothing but noise at its end (Lin et al. 2023, arXiv
+    2305.08891)."""
     return diffusers().DDIMScheduler(
         num_train_timesteps=TRAINED_TIMESTEPS,
         beta_schedule="squaredcos_cap_v2",

@@ -72,9 +72,10 @@ def convolved(images: "Floats", weight: "Floats", bias: "Floats") -> "Floats":
     import numpy as np
 
     size = weight.shape[-1]
-    windows = np.lib.stride_tricks.sliding_window_view(images, (size, size), axis=(2, 3))
+    windows = np.lib.stride_tricks.sliding_window_view(images, (size, size), axis=(2, 3))  # type: ignore[call-overload]
     sums = np.tensordot(windows, weight, axes=((1, 4, 5), (1, 2, 3)))
-    return np.maximum(sums + bias, 0).transpose(0, 3, 1, 2)
+    found: Floats = np.maximum(sums + bias, 0).transpose(0, 3, 1, 2)
+    return found
 
 
 def pooled(images: "Floats") -> "Floats":
@@ -95,7 +96,8 @@ def pixels(picture: bytes) -> "Floats":
         raise InputError(f"no picture: {error}", field="picture", mend="a PNG") from None
     if image.size != (SIDE, SIDE):
         raise InputError(f"{image.width} x {image.height}", field="picture", mend=f"{SIDE} x {SIDE} pixels")
-    return np.asarray(image, dtype=np.float32) / 255
+    found: Floats = np.asarray(image, dtype=np.float32) / np.float32(255)
+    return found
 
 
 def judge(home: Path | None = None, progress: Progress | None = None) -> Judge:

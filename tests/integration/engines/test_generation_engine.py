@@ -107,5 +107,5 @@ def test_what_is_no_generator_is_refused(folder: Path, tmp_path: Path, damage: s
         (tmp_path / FILE).write_text("{}")
     elif damage == "model":
         (tmp_path / "model.xml").write_text("<net/>")
-    with pytest.raises(EngineError, match="build it again|f32, bf16"):
+    with pytest.raises(EngineError, match=r"build it again|f32, bf16"):
         OpenVinoGenerator(tmp_path, "int4" if damage == "precision" else "f32", 1, LABELS)

@@ -38,7 +38,14 @@ CAMPAIGN = {
     "speed": {
         "clients": 2,
         "tests": [
-            {"model": "scribe", "task": "digit_prompts", "slices": 3, "slice_s": 0.3, "lead_in_s": 0.1, "warm_up_s": 0.1}
+            {
+                "model": "scribe",
+                "task": "digit_prompts",
+                "slices": 3,
+                "slice_s": 0.3,
+                "lead_in_s": 0.1,
+                "warm_up_s": 0.1,
+            }
         ],
     },
 }

@@ -248,7 +248,9 @@ def test_drawings_carry_prompt_seed_and_label(monkeypatch: pytest.MonkeyPatch) -
         "example": "prompt-3", "text": "a handwritten 3", "seed": 3, "label": "3",
     }  # fmt: skip
     assert trained, "the judge is there before the worker starts"
-    mismatch = refusal(campaign(accuracy={"clients": 2, "limit_s": 30, "tests": [{**tests[0], "task": "pictures"}]}), state)
+    mismatch = refusal(
+        campaign(accuracy={"clients": 2, "limit_s": 30, "tests": [{**tests[0], "task": "pictures"}]}), state
+    )
     assert "pictures is of image" in mismatch.message
 
 

@@ -15,7 +15,7 @@ def test_a_set_is_at_no_distance_from_itself() -> None:
 
 def test_a_shift_counts_by_its_square() -> None:
     features = DRAW.standard_normal((50, 8))
-    assert frechet_distance(features, features + [3, 4, 0, 0, 0, 0, 0, 0]) == pytest.approx(25)
+    assert frechet_distance(features, features + np.array([3, 4, 0, 0, 0, 0, 0, 0])) == pytest.approx(25)
 
 
 def test_another_spread_counts_by_the_difference_of_deviations() -> None:
