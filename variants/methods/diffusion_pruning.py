@@ -22,8 +22,6 @@ from variants.sampler import Sampler
 if TYPE_CHECKING:
     from torch import nn
 
-_MULTIPLE = 8
-
 
 def channels(job: Job) -> Made:
     """The parent without its weakest channels, recovered with the parent as teacher; IR, executed in float32."""
@@ -70,7 +68,8 @@ def magnitude(job: Job) -> Made:
 
 
 def narrow(model: "nn.Module", sparsity: float) -> None:
-    """Remove the weakest `sparsity` of every convolution's output channels, in place; 8 of each stay at least."""
+    """Remove the weakest `sparsity` of every convolution's output channels, in place: as many out of each group that
+    GroupNorm normalises together, so widths stay multiples of the groups."""
     import torch
     import torch_pruning
 
@@ -88,7 +87,6 @@ def narrow(model: "nn.Module", sparsity: float) -> None:
         importance=torch_pruning.importance.GroupMagnitudeImportance(p=2),
         pruning_ratio=sparsity,
         ignored_layers=kept,
-        round_to=_MULTIPLE,
     )
     pruner.step()
     module: Any
