@@ -6,6 +6,7 @@ that made it, so a run that was broken off goes on where it stopped. About five 
 """
 
 import argparse
+import itertools
 import json
 import sys
 from collections.abc import Callable, Iterator
@@ -28,7 +29,7 @@ from variants.machine import describe, versions
 from variants.progress import Progress, for_stream
 from variants.typed import canonical_sha256
 
-CODE = sorted((ROOT / "variants" / "evidence").glob("*.py")) + [ROOT / "serve" / "router.py", Path(__file__)]
+CODE = [*sorted((ROOT / "variants" / "evidence").glob("*.py")), ROOT / "serve" / "router.py", Path(__file__)]
 DOCUMENT = ROOT / "docs" / "evidence.md"
 BEGIN, END = "<!-- figures of make evidence -->", "<!-- end of figures -->"
 MARGIN = 0.02
@@ -98,8 +99,8 @@ def sample_ratio(size: Size, tick: Tick) -> dict[str, Any]:
     """The router as it is, asked with weights that are not those in force, and with those that are."""
     found, alarms = [], 0
     for run in range(size.skew_runs):
-        found.append(skew_in(run, SKEWED, size.skew_requests))
-        alarms += skew_in(run, EVEN, size.fair_requests) <= size.fair_requests
+        found.append(skew_in(SKEWED, new_clients(run), size.skew_requests))
+        alarms += skew_in(EVEN, clients(run, size.fair_requests), size.fair_requests) <= size.fair_requests
         tick(run + 1, size.skew_runs)
     return {
         "runs": size.skew_runs,
@@ -111,13 +112,18 @@ def sample_ratio(size: Size, tick: Tick) -> dict[str, Any]:
     }
 
 
-def skew_in(run: int, weights: dict[str, float], requests: int) -> int:
+def skew_in(weights: dict[str, float], clients: Iterator[str], requests: int) -> int:
     def choose(client: str) -> str:
         assignment = assign(Target("model"), weights, weights.keys(), client)
         assert assignment is not None
         return assignment.variant
 
-    return simulation.skew_found(choose, EVEN, clients(run, requests), requests)
+    return simulation.skew_found(choose, EVEN, clients, requests)
+
+
+def new_clients(run: int) -> Iterator[str]:
+    """Each request from another client."""
+    return (f"{run}-{number}" for number in itertools.count())
 
 
 def clients(run: int, requests: int) -> Iterator[str]:
@@ -186,7 +192,8 @@ def tables(found: dict[str, Any]) -> str:
     """The figures as they stand in the document."""
     d, m, p, s = found["different"], found["at_margin"], found["promotion"], found["sample_ratio"]
     lines = [
-        f"| looked at after every pair, {d['runs']} runs of up to 20,000 pairs, 10 % discordant | share (95 % interval) |",
+        f"| looked at after every pair, {d['runs']} runs of up to 20,000 pairs, 10 % discordant "
+        "| share (95 % interval) |",
         "|---|---|",
         f"| no difference: *different* is ever raised | {percent(d)} |",
         f"| no difference: a z-test of 5 %, looked at the same way, ever rejects | {percent(d, 'z_test_')} |",
@@ -203,8 +210,8 @@ def tables(found: dict[str, Any]) -> str:
         f"| promote an equal variant, margin {p['margin'] * 100:.0f} points | {deciding(p)} |",
         "",
         f"Sample ratio, {s['runs']} runs with the router itself: 55/45 where the weights say 50/50 is flagged within "
-        f"{s['detected_within']} requests in 95 % of runs (median {s['detected_median']}); at 50/50, heavy-tailed sticky "
-        f"clients, {s['requests']:,} requests, {percent(s, 'false_alarm_')} of runs are flagged.",
+        f"{s['detected_within']} assignments in 95 % of runs (median {s['detected_median']}); at 50/50, heavy-tailed "
+        f"sticky clients, {s['requests']:,} requests, {percent(s, 'false_alarm_')} of runs are flagged.",
     ]
     return "\n".join(lines)
 

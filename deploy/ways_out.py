@@ -21,7 +21,7 @@ def engine_port(root: int) -> int:
     """The port of the vLLM server somewhere below the process `root`. Raises EngineError."""
     for process in psutil.Process(root).children(recursive=True):
         command = process.cmdline()
-        if "vllm.entrypoints.openai.api_server" in command:
+        if "serve.engines.vllm_server" in command:
             return int(command[command.index("--port") + 1])
     raise EngineError("the server started no vLLM engine")
 

@@ -68,6 +68,29 @@ class ConductorHandle:
     async def cancel(self) -> dict[str, Any]:
         return dict(await self.ask("cancel"))
 
+    async def traffic(self, model: str) -> dict[str, Any]:
+        return dict(await self.ask("traffic", model))
+
+    async def set_traffic(
+        self, model: str, document: dict[str, Any], version: int | None, who: str, why: str
+    ) -> dict[str, Any]:
+        return dict(await self.ask("set_traffic", model, document, version, who, why))
+
+    async def rollout(self, model: str) -> dict[str, Any]:
+        return dict(await self.ask("rollout", model))
+
+    async def begin_rollout(self, model: str, document: dict[str, Any], who: str) -> dict[str, Any]:
+        return dict(await self.ask("begin_rollout", model, document, who))
+
+    async def steer_rollout(self, model: str, action: str, who: str) -> dict[str, Any]:
+        return dict(await self.ask("steer_rollout", model, action, who))
+
+    async def journal(self, last: int) -> list[dict[str, Any]]:
+        return list(await self.ask("journal", last))
+
+    async def feedback(self, document: dict[str, Any]) -> dict[str, Any]:
+        return dict(await self.ask("feedback", document))
+
 
 class Ingress:
     """The deployment that clients reach: holds the router, relays to the engines."""
@@ -84,9 +107,9 @@ class Ingress:
         return build_ingress(self.fleet, self.fleet.live.stack.server, ConductorHandle())
 
 
-def targets_of(live: Live, folder: Path) -> list[Any]:
+def targets_of(live: Live, folder: Path, state: Path) -> list[Any]:
     """What Ray Serve is to run: an application an engine, the conductor, and the ingress, which alone has a route.
-    `folder` is this run's: its ingresses count below `metrics`."""
+    `folder` is this run's: its ingresses count below `metrics`; `state` outlasts it."""
     from ray import serve as ray_serve
 
     conductor = ray_serve.deployment(name="conductor", ray_actor_options={"num_cpus": 0})(Conductor)
@@ -101,7 +124,7 @@ def targets_of(live: Live, folder: Path) -> list[Any]:
     )(ray_serve.ingress()(Ingress))
     return [
         *map(engine_target, live.engines.values()),
-        ray_serve.RunTarget(conductor.bind(live, str(folder)), name=CONDUCTOR, route_prefix=None),
+        ray_serve.RunTarget(conductor.bind(live, str(folder), str(state)), name=CONDUCTOR, route_prefix=None),
         ray_serve.RunTarget(ingress.bind(live), name=INGRESS, route_prefix="/"),
     ]
 
@@ -109,8 +132,9 @@ def targets_of(live: Live, folder: Path) -> list[Any]:
 class Cluster:
     """A stack being served: enter to start, leave to stop. `url` is where it answers."""
 
-    def __init__(self, stack: Stack, artifacts: Artifacts) -> None:
+    def __init__(self, stack: Stack, artifacts: Artifacts, state: Path | None = None) -> None:
         self.live = live_of(stack, artifacts)
+        self.state = state or state_of(stack.server)
         self.url = f"http://{stack.server.host}:{stack.server.port}"
 
     def __enter__(self) -> "Cluster":
@@ -148,7 +172,7 @@ class Cluster:
         server = self.live.stack.server
         try:
             ray_serve.start(http_options={"host": server.host, "port": server.port})
-            ray_serve.run_many(targets_of(self.live, self.folder), wait_for_applications_running=False)
+            ray_serve.run_many(targets_of(self.live, self.folder, self.state), wait_for_applications_running=False)
         except ray.exceptions.RayError as error:
             said = next((line for line in reversed(str(error).splitlines()) if line.strip()), repr(error))
             raise EngineError(f"Ray Serve did not start: {said.strip()}") from error
@@ -192,6 +216,11 @@ class Cluster:
                 return bool(answer.status == 200)
         except OSError:
             return False
+
+
+def state_of(server: Server) -> Path:
+    """Where the traffic of a server is kept from run to run: a server is where it listens."""
+    return home() / "state" / f"{server.host.replace(':', '_')}-{server.port}"
 
 
 def check_free(server: Server) -> None:

@@ -1,29 +1,21 @@
 """`understudy apply`: proposes a stack to a server that is running, and follows the change until it has taken effect.
 
-What is missing is built here first: a new build is staged, never live by itself. Plain standard-library HTTP, for a
-handful of requests.
+What is missing is built here first: a new build is staged, never live by itself.
 """
 
-import json
 import time
-import urllib.error
-import urllib.request
-from collections.abc import Mapping
 from contextlib import ExitStack
 from typing import Any
 
-from serve.errors import Conflict, NotReady
+from serve.admin_client import ask
+from serve.errors import Conflict
 from serve.making import build_stack
 from serve.stack import Stack
-from variants.errors import EngineError, InputError, IntegrityError, StackError, UnderstudyError, UnknownName
+from variants.errors import EngineError
 from variants.progress import Progress, for_stream
 
 PATH = "/admin/v1/stack"
 POLL_S = 0.2
-ANSWER_LIMIT_S = 120.0
-ERRORS: Mapping[str, type[UnderstudyError]] = {
-    kind.code: kind for kind in (Conflict, NotReady, StackError, UnknownName, InputError, IntegrityError)
-}
 
 
 def apply_stack(stack: Stack, target: str, dry_run: bool, force: bool) -> dict[str, Any]:
@@ -39,13 +31,13 @@ def apply_stack(stack: Stack, target: str, dry_run: bool, force: bool) -> dict[s
         "dry_run": dry_run,
         "force": force,
     }
-    answer = ask(target, "POST", proposal)
+    answer = ask(target, "POST", PATH, proposal)
     if dry_run:
         return answer
     try:
         return answer | {"change": follow(target, answer["change"], for_stream())}
     except KeyboardInterrupt:
-        ask(target, "DELETE")
+        ask(target, "DELETE", PATH)
         raise
 
 
@@ -54,7 +46,7 @@ def follow(target: str, number: int, progress: Progress) -> dict[str, Any]:
     shown = ""
     with ExitStack() as steps:
         while True:
-            change: dict[str, Any] = ask(target, "GET")["change"]
+            change: dict[str, Any] = ask(target, "GET", PATH)["change"]
             if change["number"] != number or change["state"] == "cancelled":
                 raise Conflict(f"change {number} was given up by somebody else")
             if change["state"] == "failed":
@@ -66,32 +58,6 @@ def follow(target: str, number: int, progress: Progress) -> dict[str, Any]:
                 shown = change["doing"]
                 steps.enter_context(progress.step(shown))
             time.sleep(POLL_S)
-
-
-def ask(target: str, method: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
-    """One request to the server's admin route. Raises the server's own error, EngineError where it does not answer."""
-    if not target.startswith(("http://", "https://")):
-        raise InputError(f"{target} is no http address", field="--target", mend="give one like http://127.0.0.1:8000")
-    data = None if body is None else json.dumps(body).encode()
-    request = urllib.request.Request(  # noqa: S310
-        target.rstrip("/") + PATH, data=data, method=method, headers={"content-type": "application/json"}
-    )
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    try:
-        with opener.open(request, timeout=ANSWER_LIMIT_S) as answer:
-            return dict(json.load(answer))
-    except urllib.error.HTTPError as error:
-        raise error_of(error.code, error.read()) from None
-    except (OSError, ValueError) as error:
-        raise EngineError(f"{target}: {error}", mend="is the server up at that address?") from None
-
-
-def error_of(status: int, body: bytes) -> UnderstudyError:
-    try:
-        found = json.loads(body)["error"]
-        return ERRORS.get(found["code"], EngineError)(found["message"])
-    except (ValueError, KeyError, TypeError):
-        return EngineError(f"the server answered {status}: {body[:200].decode(errors='replace')}")
 
 
 def describe(answer: dict[str, Any]) -> str:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from serve.cli_steering import rollouts, traffic
 from variants.errors import UnderstudyError
 
 if TYPE_CHECKING:
@@ -24,6 +25,8 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+app.command()(traffic)
+app.add_typer(rollouts, name="rollout")
 DEMO_STACK = Path(__file__).parent.parent / "deploy" / "stacks" / "demo.yaml"
 INTERRUPTED = 130
 StackFile = Annotated[Path, typer.Argument(help="The stack file.")]
@@ -177,6 +180,9 @@ def describe_collected(done: "Collected") -> str:
 def serve(
     stack: StackFile = DEMO_STACK,
     port: Annotated[int | None, typer.Option(min=1, max=65535, help="Instead of the stack's.")] = None,
+    state: Annotated[
+        Path | None, typer.Option(help="Where traffic and its journal are kept; else one folder an address.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Build what is missing, serve it on loopback, and stay until Ctrl-C."""
@@ -185,7 +191,7 @@ def serve(
     from serve.stack import load, with_port
 
     loaded = with_port(load(stack), port)
-    serve_until_stopped(loaded, build_stack(loaded), as_json)
+    serve_until_stopped(loaded, build_stack(loaded), as_json, state)
 
 
 Target = Annotated[str, typer.Option(help="Address of the server.")]

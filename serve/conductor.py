@@ -9,6 +9,7 @@ nothing that is served has changed:
     switching  every ingress takes it (`serve.watch`); requests that are being answered stay where they are
     draining   what nobody asks any more is taken down once its last request has ended
 
+Traffic moves without any of that: `serve.director` decides, on this one's behalf, and this one makes a version of it.
 Knows no HTTP; what it does to Ray Serve is `serve.stage`'s.
 """
 
@@ -17,13 +18,15 @@ import json
 import logging
 import time
 from collections.abc import Callable, Collection
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
 from serve.difference import differences
-from serve.errors import Conflict
+from serve.director import Director
+from serve.errors import Conflict, NotReady
 from serve.live import Live, LiveEngine, Name, live_of
 from serve.memory import Budget, budget, need_of
 from serve.stack import Stack, parse
@@ -39,6 +42,8 @@ log = logging.getLogger("understudy.conductor")
 POLL_S = 0.1
 GONE_S = 5.0
 """An ingress that has not been heard of for so long is not waited for."""
+JUDGE_S = 1.0
+FOLLOW_LIMIT_S = 2.0
 SWITCH_LIMIT_S = 120.0
 DRAIN_GRACE_S = 10.0
 PINNED_S = 60.0
@@ -65,21 +70,81 @@ class Change:
 
 
 class Conductor:
-    """A Ray Serve deployment of one replica. `folder` belongs to the run of the server."""
+    """A Ray Serve deployment of one replica. `folder` belongs to the run of the server, `state` outlasts it."""
 
-    def __init__(self, live: Live, folder: str, stage: Stage | None = None) -> None:
+    def __init__(self, live: Live, folder: str, state: str, stage: Stage | None = None) -> None:
         self.file = Path(folder) / "live.json"
-        self.live = read_live(self.file) or live
         self.stage = stage or Stage()
+        self.director = Director(Path(state), read_live(self.file) or live)
+        self.ticking: asyncio.Task[None] | None = None
         self.reports: dict[str, tuple[float, Report]] = {}
         self.changes = 0
         self.change: Change | None = None
         self.task: asyncio.Task[None] | None = None
 
+    @property
+    def live(self) -> Live:
+        return self.director.live
+
     async def tell(self, report: Report) -> Live | None:
-        """Note what an ingress says; the version that is live, None where it has that."""
+        """Note what an ingress says, its outcomes on disk; the version that is live, None where it has that."""
+        if self.ticking is None:
+            self.ticking = asyncio.create_task(self.tick())
         self.reports[report.ingress] = (time.monotonic(), report)
+        if report.outcomes is not None:
+            self.director.count(report.ingress, report.outcomes)
         return None if report.version == self.live.version else self.live
+
+    async def tick(self) -> None:
+        """Judge what has come in, every second."""
+        while True:
+            await asyncio.sleep(JUDGE_S)
+            try:
+                self.director.judge_all()
+            except UnderstudyError as error:
+                log.warning("no verdict could be written down: %s", error)
+
+    async def traffic(self, model: str) -> dict[str, Any]:
+        return self.director.traffic_of(model)
+
+    async def set_traffic(
+        self, model: str, document: dict[str, Any], version: int | None, who: str, why: str
+    ) -> dict[str, Any]:
+        """Change a model's traffic; returns when every ingress places by it. Raises InputError, Stale, Conflict."""
+        return await self.followed(self.director.set_traffic(model, document, version, who, why))
+
+    async def rollout(self, model: str) -> dict[str, Any]:
+        return self.director.rollout_of(model)
+
+    async def begin_rollout(self, model: str, document: dict[str, Any], who: str) -> dict[str, Any]:
+        """Raises InputError, Conflict, NotReady where the variant does not answer."""
+        plan, parent = self.director.read_plan(model, document)
+        for variant in (plan.variant, parent):
+            await self.check_ready(model, variant)
+        return await self.followed(self.director.begin(model, plan, parent, who))
+
+    async def steer_rollout(self, model: str, action: str, who: str) -> dict[str, Any]:
+        """`pause`, `resume` or `abort`. Raises InputError, Conflict."""
+        return await self.followed(self.director.steer(model, action, who))
+
+    async def feedback(self, document: dict[str, Any]) -> dict[str, Any]:
+        return self.director.feedback(document)
+
+    async def journal(self, last: int) -> list[dict[str, Any]]:
+        return self.director.last(last)
+
+    async def followed(self, answer: dict[str, Any]) -> dict[str, Any]:
+        """Wait, not for long, until every ingress has what was decided: it is, whether they have it or not."""
+        with suppress(EngineError):
+            await self.until(lambda: self.all_have(self.live.version), FOLLOW_LIMIT_S)
+        return answer
+
+    async def check_ready(self, model: str, variant: str) -> None:
+        """Raises NotReady for a variant whose engine does not answer."""
+        try:
+            await self.stage.holds(self.live.variants[model, variant].engine.application)
+        except Exception as error:  # whatever Ray raises for a replica that is starting or gone
+            raise NotReady(f"{model}@{variant} is not ready: {error}", mend="wait until it answers") from None
 
     async def state(self) -> dict[str, Any]:
         """What is live, and how the latest change is going."""
@@ -146,7 +211,7 @@ class Conductor:
                 if (artifact.manifest.model, artifact.manifest.variant) != (model, variant):
                     raise InputError(f"{keys[name][:8]} is no artifact of {name}", field=f"artifacts.{name}")
                 artifacts[model, variant] = artifact
-        return live_of(stack.model_copy(update={"server": server}), artifacts, self.live.version + 1)
+        return live_of(stack.model_copy(update={"server": server}), artifacts, self.live.version + 1, self.live.traffic)
 
     async def budget(self, wanted: Live) -> Budget:
         """What the change needs of memory beside what is there."""
@@ -181,7 +246,8 @@ class Conductor:
         try:
             await self.start(before, wanted, change)
             write_atomic(self.file, json.dumps(document_of(wanted)).encode())
-            self.live, change.state, change.doing = wanted, "switching", "waiting for every ingress"
+            wanted = self.director.replace(wanted)
+            change.state, change.doing = "switching", "waiting for every ingress"
             change.seconds["starting"] = round(time.monotonic() - began, 2)
             await self.until(lambda: self.all_have(wanted.version), SWITCH_LIMIT_S)
             change.seconds["switching"] = round(time.monotonic() - began - change.seconds["starting"], 2)

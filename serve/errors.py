@@ -5,6 +5,7 @@ What only a server can run into is defined here; everything else comes from the 
     UnderstudyError
     ├── TooLarge       the body is above the stack's limit   413
     ├── Conflict       what is live does not allow it        409, exit 7
+    │   └── Stale      somebody else has changed it since    412, exit 7
     ├── Overloaded     concurrency and queue are full        429, Retry-After
     ├── NotReady       no variant that may answer is up      503, Retry-After
     └── TimedOut       the stack's timeout has passed        504
@@ -25,6 +26,10 @@ class Conflict(UnderstudyError):
     exit_code = 7
 
 
+class Stale(Conflict):
+    code = "stale"
+
+
 class Overloaded(UnderstudyError):
     code = "overloaded"
 
@@ -40,6 +45,7 @@ class TimedOut(UnderstudyError):
 STATUS: Mapping[type[UnderstudyError], int] = {
     UnknownName: 404,
     InputError: 400,
+    Stale: 412,
     Conflict: 409,
     TooLarge: 413,
     Overloaded: 429,

@@ -105,7 +105,9 @@ class Fleet:
         seats = self.model(target.model)
         weights = {name: seat.live.weight for name, seat in seats.items()}
         up = {name for name, seat in seats.items() if seat.endpoint is not None and name not in excluding}
-        assignment = assign(target, weights, up, client)
+        traffic = self.live.traffic[target.model].traffic
+        pin = traffic.pins.get(client) if client else None
+        assignment = assign(target, weights, up, client if traffic.sticky else None, pin)
         if assignment is None:
             wanted = f"{target.model}@{target.variant}" if target.variant else target.model
             raise NotReady(f"no variant that may answer for {wanted!r} is ready", mend="try again shortly")

@@ -19,9 +19,11 @@ from serve.api.http import Body
 from serve.api.images import images_route
 from serve.api.open_inference import InferRoute, MetadataRoute, ReadyRoute, ServerRoute
 from serve.api.openai import ModelsRoute, TextRoute
+from serve.api.steering import steering_routes
 from serve.errors import open_inference_body, openai_body
 from serve.fleet import Fleet
 from serve.relay import Relay
+from serve.shadow import Shadows
 from serve.stack import Server
 from serve.watch import Conducting, Watch
 from variants.errors import InputError, UnderstudyError, UnknownName
@@ -31,14 +33,15 @@ TEXT_PATHS = ("/v1/chat/completions", "/v1/completions", "/tokenize")
 
 def build_ingress(fleet: Fleet, server: Server, conductor: Conducting) -> Starlette:
     """The application. Its lifespan starts and stops the fleet, what keeps it in step, and the relay."""
-    relay, watch = Relay(fleet), Watch(fleet, conductor)
+    relay = Relay(fleet)
+    shadows, watch = Shadows(fleet, relay, relay.outcomes), Watch(fleet, conductor, relay.outcomes)
     limit = server.body_limit_mib * 2**20
-    infer, metadata, ready = InferRoute(fleet, relay, limit), MetadataRoute(fleet, relay), ReadyRoute(fleet)
+    infer, metadata, ready = InferRoute(fleet, relay, shadows, limit), MetadataRoute(fleet, relay), ReadyRoute(fleet)
     model, version = "/v2/models/{model}", "/v2/models/{model}/versions/{variant}"
     routes = [
-        *(Route(path, TextRoute(fleet, relay, path, limit), methods=["POST"]) for path in TEXT_PATHS),
-        Route("/v1/embeddings", embeddings_route(fleet, relay, limit), methods=["POST"]),
-        Route("/v1/images/generations", images_route(fleet, relay, limit), methods=["POST"]),
+        *(Route(path, TextRoute(fleet, relay, shadows, path, limit), methods=["POST"]) for path in TEXT_PATHS),
+        Route("/v1/embeddings", embeddings_route(fleet, relay, shadows, limit), methods=["POST"]),
+        Route("/v1/images/generations", images_route(fleet, relay, shadows, limit), methods=["POST"]),
         *(Route(f"{path}/infer", infer, methods=["POST"]) for path in (model, version)),
         *(Route(f"{path}/ready", ready, methods=["GET"]) for path in (model, version)),
         *(Route(path, metadata, methods=["GET"]) for path in (model, version)),
@@ -48,6 +51,7 @@ def build_ingress(fleet: Fleet, server: Server, conductor: Conducting) -> Starle
         Route("/v1/models/{model}", ModelsRoute(fleet), methods=["GET"]),
         Route("/admin/v1/models", AdminModelsRoute(fleet), methods=["GET"]),
         Route("/admin/v1/stack", StackRoute(conductor, limit), methods=["GET", "POST", "DELETE"]),
+        *(Route(path, route, methods=route.methods) for path, route in steering_routes(conductor, limit).items()),
         Route("/metrics", MetricsRoute(fleet), methods=["GET"]),
     ]
 
@@ -56,9 +60,11 @@ def build_ingress(fleet: Fleet, server: Server, conductor: Conducting) -> Starle
         await relay.start()
         fleet.start()
         await watch.start()
+        await shadows.start()
         try:
             yield
         finally:
+            await shadows.stop()
             await watch.stop()
             await fleet.stop()
             await relay.stop()

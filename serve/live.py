@@ -7,9 +7,10 @@ meet in one process, and a parent whose settings say `adapters` too is served by
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 from serve.stack import Engine, Limits, ScriptedEngine, Stack, VllmEngine
+from serve.traffic import Versioned, merged
 from variants.adapter import check_adapter
 from variants.errors import StackError
 from variants.manifest import Manifest
@@ -75,6 +76,9 @@ class Live:
     stack: Stack
     artifacts: Mapping[Name, Artifact]
     variants: Mapping[Name, LiveVariant]
+    traffic: Mapping[str, Versioned]
+    judged: Mapping[str, float | None] = field(default_factory=dict)
+    """Models whose variants are being judged, with the latency objective in seconds, None where there is none."""
 
     @property
     def engines(self) -> dict[str, LiveEngine]:
@@ -82,18 +86,35 @@ class Live:
         return {variant.engine.application: variant.engine for variant in self.variants.values()}
 
 
-def live_of(stack: Stack, artifacts: Mapping[Name, Artifact], version: int = 1) -> Live:
-    """Which engine serves what. StackError for an adapter whose engine takes none, or whose parent is another build;
-    RecipeError and IntegrityError as `variants.adapter` has them."""
+def live_of(
+    stack: Stack,
+    artifacts: Mapping[Name, Artifact],
+    version: int = 1,
+    traffic: Mapping[str, Versioned] | None = None,
+) -> Live:
+    """Which engine serves what. `traffic` was in force before, and stays where the stack declares what it declared
+    then. StackError for an adapter whose engine takes none, or whose parent is another build; RecipeError and
+    IntegrityError as `variants.adapter` has them."""
+    now = merged(stack, traffic or {})
     variants = {
-        (model, variant): live_variant(stack, artifacts, (model, variant))
+        (model, variant): live_variant(stack, artifacts, (model, variant), now[model].traffic.weights[variant])
         for model in stack.models
         for variant in stack.models[model].variants
     }
-    return Live(version, stack, artifacts, variants)
+    return Live(version, stack, artifacts, variants, now)
 
 
-def live_variant(stack: Stack, artifacts: Mapping[Name, Artifact], name: Name) -> LiveVariant:
+def with_traffic(
+    live: Live, traffic: Mapping[str, Versioned], judged: Mapping[str, float | None], version: int
+) -> Live:
+    """The same variants under other traffic."""
+    variants = {
+        name: replace(found, weight=traffic[name[0]].traffic.weights[name[1]]) for name, found in live.variants.items()
+    }
+    return replace(live, version=version, variants=variants, traffic=dict(traffic), judged=judged)
+
+
+def live_variant(stack: Stack, artifacts: Mapping[Name, Artifact], name: Name, weight: float) -> LiveVariant:
     model, variant = stack.models[name[0]], stack.models[name[0]].variants[name[1]]
     artifact = artifacts[name]
     adapter, base = None, artifact
@@ -118,7 +139,7 @@ def live_variant(stack: Stack, artifacts: Mapping[Name, Artifact], name: Name) -
     return LiveVariant(
         model=name[0],
         variant=name[1],
-        weight=variant.weight,
+        weight=weight,
         limits=model.limits,
         manifest=artifact.manifest,
         engine=live_engine(name[0], base, variant.engine),

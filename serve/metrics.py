@@ -2,8 +2,8 @@
 
 prometheus-client's multiprocess mode, switched on by PROMETHEUS_MULTIPROC_DIR, lets every ingress process of a node
 write its own files; `/metrics` merges them, and what a dead process counted stays counted. Labels are only ever
-`model`, `variant`, `reason`, `status`, `task` and `outcome`, whose values come from the stack file and fixed lists,
-never from a client. Time to first token runs from the request's arrival at the ingress, queue included; time per
+`model`, `variant`, `reason`, `status`, `task`, `outcome` and `of`, whose values come from the stack file and fixed
+lists, never from a client. Time to first token runs from the request's arrival at the ingress, queue included; time per
 output token leaves the first token out.
 """
 
@@ -42,6 +42,18 @@ labelled = Counter(
     "Requests that carried their label, by whether the answer was right.",
     (*VARIANT, "task", "outcome"),
 )
+shadows = Counter(
+    "understudy_shadow_pairs",
+    "Requests chosen to be compared, by what came of them: compared, failed, dropped.",
+    (*VARIANT, "outcome"),
+)
+agreement = Histogram(
+    "understudy_shadow_agreement",
+    "How much of the parent's answer the variant agrees with, and the parent itself when asked again.",
+    (*VARIANT, "of"),
+    buckets=(0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.75, 0.8, 0.85, 0.9, 0.925, 0.95, 0.975, 0.99, 1),
+)
+feedback = Counter("understudy_feedback", "Scores given for answers.", VARIANT)
 queued = Gauge("understudy_queued_requests", "Waiting for the engine.", VARIANT, multiprocess_mode="livesum")
 running = Gauge("understudy_running_requests", "At the engine.", VARIANT, multiprocess_mode="livesum")
 ready = Gauge("understudy_variant_ready", "1 when the variant answers.", VARIANT, multiprocess_mode="livemin")

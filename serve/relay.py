@@ -14,13 +14,16 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, MutableMapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import aiohttp
 
 from serve.errors import CLIENT_WENT_AWAY, NotReady, TimedOut, openai_body
+from serve.feedback import HEADER as ID
+from serve.feedback import issue
 from serve.fleet import Fleet
 from serve.open_inference import HEADER_LENGTH
+from serve.outcomes import Outcomes
 from serve.router import Assignment, Target
 from serve.seat import Seat
 from variants.errors import EngineError
@@ -33,6 +36,13 @@ Send = Callable[[Message], Awaitable[None]]
 FETCH_TIMEOUT = aiohttp.ClientTimeout(total=10)
 UNREACHABLE = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError)
 PASSED_ON = ("content-type", "content-length", HEADER_LENGTH)
+
+
+class Reply(NamedTuple):
+    """An engine's whole answer, and where its JSON ends if tensors follow."""
+
+    body: bytes
+    header_length: str | None
 
 
 class Answer(Protocol):
@@ -60,6 +70,7 @@ class Call:
     ask: Callable[[Seat], tuple[str, bytes]]
     headers: dict[str, str]
     streamed: bool
+    request_id: str
     arrived: float = field(default_factory=time.perf_counter)
     seat: Seat | None = None
     assignment: Assignment | None = None
@@ -72,6 +83,7 @@ class Relay:
 
     def __init__(self, fleet: Fleet) -> None:
         self.fleet = fleet
+        self.outcomes = Outcomes()
         self.session: aiohttp.ClientSession | None = None
 
     async def start(self) -> None:
@@ -99,12 +111,25 @@ class Relay:
         except (aiohttp.ClientError, TimeoutError) as error:
             raise EngineError(f"the engine of {seat.name} did not answer: {error}") from error
 
+    async def ask_aside(self, seat: Seat, path: str, body: bytes, headers: dict[str, str]) -> Reply:
+        """Ask an engine for something that no client waits for: it takes no turn. Raises EngineError."""
+        assert self.session is not None
+        if seat.endpoint is None:
+            raise EngineError(f"{seat.name} is not ready")
+        async with self.session.post(seat.endpoint.url + path, data=body, headers=headers) as engine:
+            found = await engine.read()
+            if engine.status != 200:
+                said = found[:200].decode(errors="replace")
+                raise EngineError(f"the engine of {seat.name} answered {engine.status}: {said}")
+            return Reply(found, engine.headers.get(HEADER_LENGTH))
+
     async def carry(self, call: Call, answer: Answer, receive: Receive, send: Send) -> None:
         """Assign, admit, ask, copy. Fills in `call`. Raises what `serve.errors` has a status for."""
         excluding: set[str] = set()
         async with cancelled_by_disconnect(call, receive):
             while True:
                 call.seat, call.assignment = self.fleet.place(call.target, call.client, excluding)
+                self.note_assigned(call.assignment, call.client)
                 if call.target.variant:
                     call.seat.pinned()
                 try:
@@ -117,6 +142,25 @@ class Relay:
                         raise EngineError(f"the engine of {call.seat.name} cannot be reached") from error
                     continue
                 return
+
+    def note_assigned(self, assignment: Assignment, client: str | None) -> None:
+        if assignment.model in self.fleet.live.judged:
+            version = self.fleet.live.traffic[assignment.model].version
+            self.outcomes.assigned(assignment, client if self.sticks(assignment.model) else None, version)
+
+    def sticks(self, model: str) -> bool:
+        return self.fleet.live.traffic[model].traffic.sticky
+
+    def note_served(self, call: Call) -> None:
+        """What a request's client got, for a model whose variants are being judged."""
+        assert call.assignment is not None
+        assert call.seat is not None
+        model = call.assignment.model
+        if model not in self.fleet.live.judged or call.assignment.reason == "pinned" or 400 <= call.status < 500:
+            return
+        objective, failed = self.fleet.live.judged[model], call.status != 200
+        within = None if objective is None else not failed and time.perf_counter() - call.arrived <= objective
+        self.outcomes.served(model, call.seat.manifest.digest, failed, within)
 
     async def ask(self, call: Call, seat: Seat, answer: Answer, send: Send) -> None:
         assert self.session is not None
@@ -144,6 +188,13 @@ def names_of(call: Call) -> dict[str, str]:
         "x-understudy-variant": call.assignment.variant,
         "x-understudy-reason": call.assignment.reason,
         "x-understudy-artifact": call.seat.manifest.digest,
+        ID: issue(
+            call.assignment.model,
+            call.assignment.variant,
+            call.seat.manifest.digest,
+            call.assignment.reason,
+            call.request_id,
+        ),
     }
 
 

@@ -44,13 +44,18 @@ class Assignment:
 
 
 def assign(
-    target: Target, weights: Mapping[str, float], ready: Collection[str], client: str | None = None
+    target: Target,
+    weights: Mapping[str, float],
+    ready: Collection[str],
+    client: str | None = None,
+    pin: str | None = None,
 ) -> Assignment | None:
     """Place one request; None when no variant that may answer is ready.
 
-    `weights` holds every variant of the model, those of weight 0 too. A pinned request goes to its variant or nowhere.
-    A routed one whose variant is not ready falls back to the next in its own order, and keeps its place for later.
-    Raises UnknownName for a pin to a variant that the model does not have.
+    `weights` holds every variant of the model, those of weight 0 too. A request that names a variant goes there or
+    nowhere; one whose client the operator pinned goes to that `pin` as long as it is ready. A routed one whose variant
+    is not ready falls back to the next in its own order, and keeps its place for later. Raises UnknownName for a
+    variant that the model does not have.
     """
     if target.variant is not None:
         if target.variant not in weights:
@@ -60,6 +65,9 @@ def assign(
                 mend=f"variants are {', '.join(weights)}",
             )
         return Assignment(target.model, target.variant, "pinned") if target.variant in ready else None
+    if pin in ready:
+        assert pin is not None
+        return Assignment(target.model, pin, "pinned")
     order = preference(f"{target.model}\0{client or secrets.token_hex(8)}", weights)
     for place, variant in enumerate(order):
         if variant in ready:

@@ -7,6 +7,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TextIO
 
 from serve.app import Artifacts, Cluster
@@ -14,14 +15,14 @@ from serve.stack import Model, Stack
 from variants.progress import for_stream
 
 
-def serve_until_stopped(stack: Stack, artifacts: Artifacts, as_json: bool) -> None:
-    """Serve until SIGINT, SIGTERM or a closed terminal, then end everything that was started. Raises StackError,
-    EngineError."""
+def serve_until_stopped(stack: Stack, artifacts: Artifacts, as_json: bool, state: Path | None = None) -> None:
+    """`state` is where traffic and its journal are kept. Serve until SIGINT, SIGTERM or a closed terminal, then end
+    everything that was started. Raises StackError, EngineError."""
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:  # nohup's wish is kept
             signal.signal(number, lambda *_: stop.set())
-    with own_output() as out, Cluster(stack, artifacts) as cluster:
+    with own_output() as out, Cluster(stack, artifacts, state) as cluster:
         if not cluster.wait_until_ready(stop, for_stream()):
             return
         if as_json:

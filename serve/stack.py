@@ -71,6 +71,7 @@ class ScriptedEngine(Strict):
     first_token_s: Number = Field(default=0.0, ge=0, le=60)
     token_s: Number = Field(default=0.0, ge=0, le=60)
     startup_s: Number = Field(default=0.0, ge=0, le=600)
+    errs: Number = Field(default=0.0, ge=0, le=1, description="share of labelled prompts answered otherwise")
     adapters: Adapters | None = None
 
 
@@ -107,12 +108,22 @@ class Variant(Strict):
     weight: Number = Field(default=0.0, ge=0, allow_inf_nan=False)
 
 
+class Routing(Strict):
+    """How a model's requests are routed beside its variants' weights: whether clients stick, who is pinned (variant by
+    client), and which share of requests each shadow answers again, off the client's path."""
+
+    sticky: bool = True
+    pins: dict[str, str] = {}
+    shadows: dict[str, Annotated[Number, Field(gt=0, le=1)]] = {}
+
+
 class Model(Strict):
     task: Task
     source: Source
     seed: Whole = 0
     limits: Limits = Limits()
     evaluate: tuple[str, ...] = ()
+    traffic: Routing = Routing()
     variants: dict[str, Variant] = Field(min_length=1)
 
     @model_validator(mode="after")
@@ -132,6 +143,9 @@ class Model(Strict):
             if variant.parent is not None and variant.parent not in self.variants:
                 known = ", ".join(self.variants)
                 raise ValueError(f"variant {name!r} has the unknown parent {variant.parent!r}: known are {known}")
+        for named in (*self.traffic.pins.values(), *self.traffic.shadows):
+            if named not in self.variants:
+                raise ValueError(f"traffic names the unknown variant {named!r}: known are {', '.join(self.variants)}")
         if not any(variant.weight > 0 for variant in self.variants.values()):
             raise ValueError("all weights are zero: give at least one variant a weight above 0")
         return self

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 from serve.fleet import Fleet
 from serve.live import Live
+from serve.outcomes import Batch, Outcomes
 
 log = logging.getLogger("understudy.watch")
 EVERY_S = 0.5
@@ -28,6 +29,7 @@ class Report:
     version: int
     busy: frozenset[str]
     pinned_at: dict[str, float]
+    outcomes: Batch | None = None
 
 
 class Conducting(Protocol):
@@ -45,12 +47,35 @@ class Conducting(Protocol):
     async def cancel(self) -> dict[str, Any]:
         """Give up a change that has not taken effect yet."""
 
+    async def traffic(self, model: str) -> dict[str, Any]:
+        """A model's traffic and its version; see `serve.director` for this and what follows."""
+
+    async def set_traffic(
+        self, model: str, document: dict[str, Any], version: int | None, who: str, why: str
+    ) -> dict[str, Any]:
+        """Change it."""
+
+    async def rollout(self, model: str) -> dict[str, Any]:
+        """A model's latest rollout."""
+
+    async def begin_rollout(self, model: str, document: dict[str, Any], who: str) -> dict[str, Any]:
+        """Begin one."""
+
+    async def steer_rollout(self, model: str, action: str, who: str) -> dict[str, Any]:
+        """Pause, resume or abort it."""
+
+    async def journal(self, last: int) -> list[dict[str, Any]]:
+        """The last entries."""
+
+    async def feedback(self, document: dict[str, Any]) -> dict[str, Any]:
+        """Count a score."""
+
 
 class Watch:
     """Keeps one fleet in step."""
 
-    def __init__(self, fleet: Fleet, conductor: Conducting) -> None:
-        self.fleet, self.conductor = fleet, conductor
+    def __init__(self, fleet: Fleet, conductor: Conducting, outcomes: Outcomes) -> None:
+        self.fleet, self.conductor, self.outcomes = fleet, conductor, outcomes
         self.name = uuid.uuid4().hex
         self.task: asyncio.Task[None] | None = None
         self.away = False
@@ -73,7 +98,13 @@ class Watch:
             await self.once()
 
     async def once(self) -> None:
-        report = Report(self.name, self.fleet.live.version, frozenset(self.fleet.busy()), self.fleet.pinned_at())
+        report = Report(
+            self.name,
+            self.fleet.live.version,
+            frozenset(self.fleet.busy()),
+            self.fleet.pinned_at(),
+            self.outcomes.batch(),
+        )
         try:
             live = await self.conductor.tell(report)
         except Exception as error:  # whatever Ray raises for a replica that is starting or gone
@@ -82,5 +113,6 @@ class Watch:
             self.away = True
             return
         self.away = False
+        self.outcomes.told()
         if live is not None:
             await self.fleet.take(live)

@@ -87,7 +87,7 @@ async def local(
     """The ingress under plain uvicorn, over real engine processes; artifacts are made where none are given."""
     live = live_of(stack, artifacts or make_artifacts(home, stack))
     stage = LocalStage(home)
-    conductor = Conductor(live, str(home), stage)  # type: ignore[arg-type]
+    conductor = Conductor(live, str(home), str(home / "state"), stage)  # type: ignore[arg-type]
     await stage.put_up(list(live.engines.values()))
     fleet = Fleet(live, stage.describe_for)
     app = IssueRequestId(build_ingress(fleet, stack.server, conductor), echo=True)

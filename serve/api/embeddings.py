@@ -10,6 +10,7 @@ import re
 from serve.api.openai import TextAnswer, TextRoute
 from serve.fleet import Fleet
 from serve.relay import Relay
+from serve.shadow import Shadows
 from variants.scoring import label_matches, nearer, numbers_of
 
 TAIL = 256
@@ -33,5 +34,5 @@ class EmbeddingAnswer(TextAnswer):
         return label_matches(nearer([numbers_of(entry["embedding"]) for entry in data]), label)
 
 
-def embeddings_route(fleet: Fleet, relay: Relay, body_limit: int) -> TextRoute:
-    return TextRoute(fleet, relay, "/v1/embeddings", body_limit, "feature-extraction", EmbeddingAnswer)
+def embeddings_route(fleet: Fleet, relay: Relay, shadows: Shadows, body_limit: int) -> TextRoute:
+    return TextRoute(fleet, relay, shadows, "/v1/embeddings", body_limit, "feature-extraction", EmbeddingAnswer)

@@ -61,7 +61,7 @@ async def refuse(send: Send, error: UnderstudyError, body: Body, named: dict[str
     await send_json(send, status_of(error), body(error), headers_of(error) | (named or {}))
 
 
-async def conclude(call: Call, error: UnderstudyError | None, body: Body, send: Send) -> None:
+async def conclude(relay: Relay, call: Call, error: UnderstudyError | None, body: Body, send: Send) -> None:
     """Count a request that has ended; where it ended before an answer began, answer with the error."""
     if error is not None and not call.started and call.status != CLIENT_WENT_AWAY:
         call.status = status_of(error)
@@ -72,6 +72,7 @@ async def conclude(call: Call, error: UnderstudyError | None, body: Body, send: 
     labels = (call.assignment.model, call.assignment.variant)
     metrics.requests.labels(*labels, call.assignment.reason, str(call.status)).inc()
     metrics.latency.labels(*labels).observe(time.perf_counter() - call.arrived)
+    relay.note_served(call)
 
 
 async def carry(relay: Relay, call: Call, answer: Answer, receive: Receive, send: Send, body: Body) -> None:
@@ -86,7 +87,7 @@ async def carry(relay: Relay, call: Call, answer: Answer, receive: Receive, send
         fault = UnderstudyError("the server failed on this request", mend="see its log")
         call.status = status_of(fault)
     finally:
-        await conclude(call, fault, body, send)
+        await conclude(relay, call, fault, body, send)
 
 
 def count_label(call: Call, task: str | None, right: bool) -> None:

@@ -14,9 +14,10 @@ from serve.api.http import carry, count_label, header, read_body, refuse, send_j
 from serve.errors import open_inference_body, status_of
 from serve.fleet import Fleet
 from serve.open_inference import HEADER_LENGTH, parse_response
-from serve.relay import Call, Receive, Relay, Scope, Send
+from serve.relay import Call, Receive, Relay, Reply, Scope, Send
 from serve.router import Target
 from serve.seat import Seat
+from serve.shadow import Shadows
 from variants.errors import InputError, UnderstudyError, UnknownName
 from variants.machine import versions
 from variants.scoring import label_matches
@@ -44,6 +45,22 @@ class TensorAnswer:
     def end(self) -> bytes:
         return b""
 
+    def is_right(self, label: str) -> bool | None:
+        """None where the client did not ask for labels."""
+        found = self.label()
+        return None if found is None else label_matches(found, label)
+
+    def answered(self) -> tuple[str, int]:
+        return "", 0
+
+    def again(self, reply: Reply) -> "TensorAnswer":
+        other = TensorAnswer(keep=True)
+        other.body, other.header_length = bytearray(reply.body), reply.header_length
+        return other
+
+    def reply(self) -> Reply:
+        return Reply(bytes(self.body), self.header_length)
+
     def label(self) -> str | None:
         """The first label of the answer; None where the client did not ask for labels."""
         outputs = parse_response(bytes(self.body), self.header_length)
@@ -65,22 +82,25 @@ def target_of(scope: Scope) -> Target:
 class InferRoute:
     """`POST .../infer`."""
 
-    def __init__(self, fleet: Fleet, relay: Relay, body_limit: int) -> None:
-        self.fleet, self.relay, self.body_limit = fleet, relay, body_limit
+    def __init__(self, fleet: Fleet, relay: Relay, shadows: Shadows, body_limit: int) -> None:
+        self.fleet, self.relay, self.shadows, self.body_limit = fleet, relay, shadows, body_limit
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         arrived = time.perf_counter()
         try:
-            call = self.prepare(scope, await read_body(receive, self.body_limit), arrived)
+            body = await read_body(receive, self.body_limit)
+            call = self.prepare(scope, body, arrived)
+            chosen = self.shadows.choose(scope, call.target, "/infer", body)
         except UnderstudyError as error:
             metrics.errors.labels(str(status_of(error))).inc()
             await refuse(send, error, open_inference_body)
             return
         label = header(scope, "x-understudy-label")
-        answer = TensorAnswer(keep=label is not None)
+        answer = TensorAnswer(keep=label is not None or bool(chosen))
         await carry(self.relay, call, answer, receive, send, open_inference_body)
-        if label is not None and call.status == 200 and (found := answer.label()) is not None:
-            count_label(call, header(scope, "x-understudy-task"), label_matches(found, label))
+        if label is not None and call.status == 200 and (right := answer.is_right(label)) is not None:
+            count_label(call, header(scope, "x-understudy-task"), right)
+        self.shadows.offer(chosen, call, answer)
 
     def prepare(self, scope: Scope, body: bytes, arrived: float) -> Call:
         """Check who is asked. Raises InputError, UnknownName."""
@@ -100,6 +120,7 @@ class InferRoute:
             ask=ask,
             headers={name: value for name in PASSED_IN if (value := header(scope, name)) is not None},
             streamed=False,
+            request_id=header(scope, "x-request-id") or "",
             arrived=arrived,
         )
 

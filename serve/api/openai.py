@@ -8,7 +8,7 @@ whose answer, errors too, is passed on as it is. Knows nothing of Ray.
 import json
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from serve import metrics
@@ -23,9 +23,10 @@ from serve.api.http import (
 )
 from serve.errors import openai_body, status_of
 from serve.fleet import Fleet
-from serve.relay import Call, Receive, Relay, Scope, Send
+from serve.relay import Call, Receive, Relay, Reply, Scope, Send
 from serve.router import Target
 from serve.seat import Seat
+from serve.shadow import Shadows
 from variants.errors import EngineError, InputError, UnderstudyError, UnknownName
 from variants.scoring import text_matches
 
@@ -49,13 +50,16 @@ class TextAnswer:
     usage: dict[str, Any] = field(default_factory=dict)
     rest: bytes = b""
     body: bytearray = field(default_factory=bytearray)
+    keep: bool = False
+    """Whether a stream's frames are kept too, below `body`: to be compared with another variant's answer."""
 
     def begin(self, headers: Mapping[str, str]) -> None:
         """Nothing in the headers of a text answer is of use here."""
 
     def chunk(self, data: bytes, now: float) -> bytes:
-        if not self.call.streamed:
+        if self.keep or not self.call.streamed:
             self.body += data
+        if not self.call.streamed:
             return b"" if self.is_adapter else data
         return self.stamped(self.follow(data, now))
 
@@ -111,6 +115,28 @@ class TextAnswer:
         """Whether a whole answer is the right one; None where it says nothing that could be."""
         return text_matches(self.text(), label)
 
+    def answered(self) -> tuple[str, int]:
+        """The text, of a stream that was kept too, and its number of tokens."""
+        text = text_of_stream(bytes(self.body)) if self.call.streamed else self.text()
+        return text, int(self.usage.get("completion_tokens", 0))
+
+    def again(self, reply: Reply) -> "TextAnswer":
+        """The same request's answer by another engine."""
+        return replace(self, body=bytearray(reply.body))
+
+    def reply(self) -> Reply:
+        return Reply(bytes(self.body), None)
+
+
+def text_of_stream(body: bytes) -> str:
+    """What the frames of a streamed answer say, put together."""
+    parts = []
+    for line in body.split(b"\n"):
+        if line.startswith(b"data: {"):
+            for choice in json.loads(line[6:]).get("choices", []):
+                parts.append(choice.get("text") or (choice.get("delta") or {}).get("content") or "")
+    return "".join(parts)
+
 
 class TextRoute:
     """One POST route of the engines that take text, as an ASGI application. `answer` follows what comes back."""
@@ -119,25 +145,31 @@ class TextRoute:
         self,
         fleet: Fleet,
         relay: Relay,
+        shadows: Shadows,
         path: str,
         body_limit: int,
         task: str = TASK,
         answer: type[TextAnswer] = TextAnswer,
     ) -> None:
         self.fleet, self.relay, self.path, self.body_limit = fleet, relay, path, body_limit
+        self.shadows = shadows
         self.task, self.answer = task, answer
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         arrived = time.perf_counter()
         try:
-            document = parse_object(await read_body(receive, self.body_limit))
+            body = await read_body(receive, self.body_limit)
+            document = parse_object(body)
             call, answer = self.prepare(scope, document, arrived)
+            chosen = self.shadows.choose(scope, call.target, self.path, body, document)
+            answer.keep = bool(chosen)
         except UnderstudyError as error:
             metrics.errors.labels(str(status_of(error))).inc()
             await refuse(send, error, openai_body)
             return
         await carry(self.relay, call, answer, receive, send, openai_body)
         self.count(scope, call, answer)
+        self.shadows.offer(chosen, call, answer)
 
     def prepare(self, scope: Scope, document: dict[str, Any], arrived: float) -> tuple[Call, TextAnswer]:
         """Check the door's fields. Raises InputError, UnknownName."""
@@ -158,6 +190,7 @@ class TextRoute:
             ask=ask,
             headers={"content-type": "application/json"},
             streamed=streamed,
+            request_id=header(scope, "x-request-id") or "",
             arrived=arrived,
         )
         return call, self.answer(call, show_usage=asked)

@@ -55,7 +55,7 @@ def threads_environment(threads: int) -> dict[str, str]:
 
 def launch_vllm(engine: VllmEngine, folder: Path, manifest: Manifest, name: str) -> Launch:
     command: tuple[str, ...] = (
-        sys.executable, "-m", "vllm.entrypoints.openai.api_server",
+        sys.executable, "-m", "serve.engines.vllm_server",
         "--model", str(folder / "model"),
         "--served-model-name", name,
         "--host", "127.0.0.1", "--port", "{port}",
@@ -103,6 +103,7 @@ def launch_scripted(engine: ScriptedEngine, folder: Path, manifest: Manifest, na
         "--first-token-s", str(engine.first_token_s),
         "--token-s", str(engine.token_s),
         "--startup-s", str(engine.startup_s),
+        "--errs", str(engine.errs),
     ]  # fmt: skip
     if engine.adapters:
         arguments += ["--adapters", str(engine.adapters.slots)]

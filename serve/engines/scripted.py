@@ -4,8 +4,8 @@
 tokenizers do. The answer repeats the prompt: from its first token when greedy, from a token that the seed
 chooses otherwise. It ends after one round, or goes on for `max_tokens` with `ignore_eos`. A token with a
 logit bias of -100 is passed over; where some bias is above 0, each token of the answer is one of those
-with the highest: the first whose text occurs in the prompt, else one that the prompt's hash chooses. Log
-probabilities are made up, but the same each time.
+with the highest: the first whose text occurs in the prompt, else one that the prompt's hash chooses, and with
+`errs` another for that share of prompts. Log probabilities are made up, but the same each time.
 
 **Images.** Mean brightness, cut into as many bands as there are labels, is the class; it gets 0.9.
 
@@ -82,8 +82,8 @@ class ScriptedText:
 
     vocabulary = 2 ** (8 * TOKEN_BYTES + 1)
 
-    def __init__(self, script: Script, context: int) -> None:
-        self.script, self.context = script, context
+    def __init__(self, script: Script, context: int, errs: float = 0.0) -> None:
+        self.script, self.context, self.errs = script, context, errs
 
     def encode(self, text: str, *, special: bool) -> list[int]:
         data = text.encode()
@@ -109,7 +109,7 @@ class ScriptedText:
             due += self.script.token_s
 
     def tokens(self, request: Generation) -> Iterator[Token]:
-        for made, token in enumerate(answer_of(request), start=1):
+        for made, token in enumerate(answer_of(request, self.errs), start=1):
             last = made == request.max_tokens
             yield self.dress(token, request, "length" if last else None)
             if last:
@@ -128,12 +128,12 @@ class ScriptedText:
         return -0.25, tuple(ranked[: request.top_logprobs])
 
 
-def answer_of(request: Generation) -> Iterator[int]:
+def answer_of(request: Generation, errs: float = 0.0) -> Iterator[int]:
     """The answer's tokens, without end where `ignore_eos` says so."""
     bias = dict(request.logit_bias)
     favoured = max(bias.values(), default=0.0)
     if favoured > 0:
-        source = [choose([token for token, value in bias.items() if value == favoured], request.prompt)]
+        source = [choose([token for token, value in bias.items() if value == favoured], request.prompt, errs)]
     else:
         start = 0 if request.temperature == 0 else number(request.seed, request.prompt) % len(request.prompt)
         rotated = request.prompt[start:] + request.prompt[:start]
@@ -144,10 +144,12 @@ def answer_of(request: Generation) -> Iterator[int]:
             return
 
 
-def choose(tokens: list[int], prompt: tuple[int, ...]) -> int:
+def choose(tokens: list[int], prompt: tuple[int, ...], errs: float = 0.0) -> int:
     text = b"".join(map(piece, prompt))
     spoken = [token for token in tokens if piece(token).strip() in text]
-    return spoken[0] if spoken else sorted(tokens)[number(0, prompt) % len(tokens)]
+    found = spoken[0] if spoken else sorted(tokens)[number(0, prompt) % len(tokens)]
+    others = [token for token in tokens if token != found]
+    return others[0] if others and number(1, prompt) % 1000 < errs * 1000 else found
 
 
 def number(seed: int | None, prompt: tuple[int, ...]) -> int:
@@ -208,7 +210,7 @@ def build(options: argparse.Namespace) -> ASGIApp:
     script = Script(options.first_token_s, options.token_s, options.fail_after, options.exit_after)
     digest = open_artifact(options.artifact).digest if options.artifact else None
     names = {options.name}
-    text = text_api.build(ScriptedText(script, options.context), names, digest)
+    text = text_api.build(ScriptedText(script, options.context, options.errs), names, digest)
     text.routes.extend(adapter_routes(names, options.adapters + 1))
     encoder = ScriptedEmbedder(script.begin, options.first_token_s, options.context)
     embeddings = embedding_api.build(encoder, options.name, digest)
@@ -234,6 +236,7 @@ def parser() -> argparse.ArgumentParser:
     )
     found.add_argument("--token-s", type=float, default=0.0, help="from each token to the next")
     found.add_argument("--startup-s", type=float, default=0.0, help="before the port opens")
+    found.add_argument("--errs", type=float, default=0.0, help="share of labelled prompts answered otherwise")
     found.add_argument("--adapters", type=int, default=0, help="most adapters that may be loaded")
     found.add_argument("--fail-after", type=int, help="requests that succeed before all others get a 500")
     found.add_argument("--exit-after", type=int, help="requests that succeed before the process ends itself")

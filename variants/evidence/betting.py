@@ -35,7 +35,8 @@ PRIOR: Floats = np.array([0.02, 0.03, 0.06, 0.12, 0.2, 0.22, 0.18, 0.12, 0.05])
 class Tally:
     """How often each value of an outcome in [low, high] was seen.
 
-    Outcomes on a continuum are rounded by whoever adds them (three digits are plenty): the rounded value is the outcome.
+    Outcomes on a continuum are rounded by whoever adds them (three digits are plenty): the rounded value is the
+    outcome.
     """
 
     low: float

@@ -29,7 +29,8 @@ def pairs_to_promote(difference: float, discordance: float, delta: float, alpha:
 
 
 def power_of(n: int, null: float, true: float, discordance: float, alpha: float) -> float:
-    """With which probability `n` pairs reject: the discordant ones are binomial, and the test is conditional on them."""
+    """With which probability `n` pairs reject: the discordant ones are binomial, and the test is conditional on
+    them."""
     discordant = np.arange(n + 1)
     weight = binom.pmf(discordant, n, discordance)
     discordant, weight = discordant[weight > NEGLIGIBLE], weight[weight > NEGLIGIBLE]

@@ -2,7 +2,9 @@
 
 Every metric but cost is the mean of a bounded outcome, held against a limit by the bounds of `betting`, each way:
 
-    quality   d, variant minus parent on the same request, in [-1, 1]      mean at least -delta
+    quality   d, variant's correctness minus its parent's on the same labelled request, in [-1, 1]  mean at least -delta
+    agreement how much of a parent's answer the variant agrees with, minus how much the parent itself does, asked again
+                                                                            mean at least -delta
     latency   share of a second's requests within the objective, in [0, 1]  mean at least `share`
     errors    1 for a request that failed, 0 for one that did not           mean at most `limit`
     cost      no outcome: the variant's card against its parent's           lower
@@ -14,23 +16,39 @@ most alpha. That says nothing of a limit kept exactly by chance of traffic: the 
 that came, while these variants served. No data is never a pass.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from math import log
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from variants.evidence.betting import Tally, evidence_above, evidence_below, is_above, is_below, lower_bound, upper_bound
+from variants.evidence.betting import (
+    Tally,
+    evidence_above,
+    evidence_below,
+    is_above,
+    is_below,
+    lower_bound,
+    upper_bound,
+)
 from variants.evidence.sample_ratio import SampleRatio
 from variants.typed import Document
 
-Metric = Literal["quality", "latency", "errors"]
+Metric = Literal["quality", "agreement", "latency", "errors"]
 Decision = Literal["promote", "roll back", "inconclusive"]
 State = Literal["holds", "broken", "open"]
-RANGES: dict[Metric, tuple[float, float]] = {"quality": (-1.0, 1.0), "latency": (0.0, 1.0), "errors": (0.0, 1.0)}
+RANGES: dict[Metric, tuple[float, float]] = {
+    "quality": (-1.0, 1.0),
+    "agreement": (-1.0, 1.0),
+    "latency": (0.0, 1.0),
+    "errors": (0.0, 1.0),
+}
+PAIRED = ("quality", "agreement")
 DROPPED_SHARE = 0.10
 """No verdict on pairs when more of those chosen were dropped: what is left may not be like what came."""
 Share = Annotated[float, Field(strict=True, gt=0, lt=1)]
+Delta = Annotated[float, Field(strict=True, ge=0, lt=1)]
 
 
 class Latency(Document):
@@ -41,18 +59,26 @@ class Latency(Document):
 
 
 class Gate(Document):
-    """What must be proven before a step is taken. `quality` is delta: how much may be lost on average."""
+    """What must be proven before a step is taken. `quality` and `agreement` are deltas: how much may be lost on
+    average; `errors` is the largest share that may fail."""
 
-    quality: Annotated[float, Field(strict=True, ge=0, lt=1)] = 0.02
+    quality: Delta | None = 0.02
+    agreement: Delta | None = None
     latency: Latency | None = None
     errors: Share | None = None
     cost: Literal["lower"] | None = None
     alpha: Share = 0.05
 
+    @model_validator(mode="after")
+    def check_pairs(self) -> Self:
+        if self.quality is None and self.agreement is None:
+            raise ValueError("quality and agreement are both left out: a variant is judged by at least one")
+        return self
+
     @property
     def metrics(self) -> tuple[Metric, ...]:
         """Those with outcomes."""
-        return ("quality", *(("latency",) if self.latency else ()), *(("errors",) if self.errors else ()))
+        return tuple(metric for metric in RANGES if getattr(self, metric) is not None)
 
     @property
     def alpha_each(self) -> float:
@@ -61,7 +87,11 @@ class Gate(Document):
     def limit(self, metric: Metric) -> float:
         """The mean that is still allowed."""
         if metric == "quality":
+            assert self.quality is not None
             return -self.quality
+        if metric == "agreement":
+            assert self.agreement is not None
+            return -self.agreement
         if metric == "latency":
             assert self.latency is not None
             return self.latency.share
@@ -108,20 +138,23 @@ class Verdict:
     missing: tuple[str, ...]
 
 
-def judge(gate: Gate, evidence: Evidence) -> Verdict:
-    """The verdict on all that has been seen so far; as valid after every outcome as after the last."""
-    findings = tuple(find(gate, metric, evidence.tallies[metric]) for metric in gate.metrics)
-    quality = evidence.tallies["quality"]
+def judge(gate: Gate, evidence: Evidence, leave_out: Collection[Metric] = ()) -> Verdict:
+    """The verdict on all that has been seen so far; as valid after every outcome as after the last. `leave_out` are
+    metrics that cannot be known yet: the others keep their part of alpha."""
+    metrics = [metric for metric in gate.metrics if metric not in leave_out]
+    findings = tuple(find(gate, metric, evidence.tallies[metric]) for metric in metrics)
+    paired = evidence.tallies["agreement" if gate.quality is None else "quality"]
+    different = differs(gate, paired)
     missing = tuple(objections(evidence))
     if not evidence.assignments.is_broken():
         broken = [found for found in findings if found.state == "broken"]
-        if any(found.metric != "quality" or not missing for found in broken):
-            return Verdict("roll back", findings, differs(gate, quality), missing)
+        if any(found.metric not in PAIRED or not missing for found in broken):
+            return Verdict("roll back", findings, different, missing)
         missing += tuple(lacking(gate, evidence.tallies[f.metric], f) for f in findings if f.state == "open")
         missing += tuple(cost_missing(gate, evidence.costs))
         if not missing:
-            return Verdict("promote", findings, differs(gate, quality), ())
-    return Verdict("inconclusive", findings, differs(gate, quality), missing)
+            return Verdict("promote", findings, different, ())
+    return Verdict("inconclusive", findings, different, missing)
 
 
 def find(gate: Gate, metric: Metric, tally: Tally) -> Finding:
@@ -140,10 +173,10 @@ def find(gate: Gate, metric: Metric, tally: Tally) -> Finding:
     )
 
 
-def differs(gate: Gate, quality: Tally) -> bool:
+def differs(gate: Gate, paired: Tally) -> bool:
     """Whether the interval of d excludes 0; wrong with probability at most the alpha of one metric, both sides
     together."""
-    return is_above(quality, 0.0, gate.alpha_each / 2) or is_below(quality, 0.0, gate.alpha_each / 2)
+    return is_above(paired, 0.0, gate.alpha_each / 2) or is_below(paired, 0.0, gate.alpha_each / 2)
 
 
 def objections(evidence: Evidence) -> list[str]:

@@ -112,6 +112,12 @@ def judge(home: Path | None = None, progress: Progress | None = None) -> Judge:
     return _read(path)
 
 
+def judge_if_trained(home: Path | None = None) -> Judge | None:
+    """The judge of this home, or None where it was not trained yet: for who may not train it."""
+    path = path_of(home or default_home())
+    return _read(path) if path.exists() else None
+
+
 def path_of(home: Path) -> Path:
     how = canonical_sha256([TRAINING, [source.sha256 for source in Mnist.sources]])
     return home / "judges" / f"{how}.npz"

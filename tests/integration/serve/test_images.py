@@ -17,8 +17,11 @@ from loadtest.summary import summarise
 from serve.evaluation import measure
 from serve.live import live_of
 from tests.drawing import VARIANTS, drawing_artifacts, drawing_stack
+from tests.integration.serve.conftest import Served
+from tests.integration.serve.test_embeddings import count
 from tests.processes import server
 from variants import tasks
+from variants.home import home
 from variants.progress import NoProgress
 from variants.tasks.digit_judge import judge
 
@@ -55,6 +58,7 @@ CAMPAIGN = {
 def drawn(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
     folder = tmp_path_factory.mktemp("drawing")
     drawing_artifacts(folder)  # here, so that the judge and the digits come from the home with the data in it
+    (folder / "judges").symlink_to(home() / "judges")
     with server(folder, "tests.serve_drawing", "{port}") as (url, _):
         yield url, folder
 
@@ -84,6 +88,21 @@ def test_the_same_seed_is_the_same_picture_and_a_user_stays(client: openai.OpenA
         assert len({answer.headers["x-understudy-variant"] for answer in raw}) == 1
         assert {answer.headers["x-understudy-reason"] for answer in raw} == {"sticky"}
         assert len({answer.parse().data[0].b64_json for answer in raw}) == 1
+
+
+def test_a_labelled_request_is_scored_as_it_passes(drawn: tuple[str, Path]) -> None:
+    here = {"model": "scribe", "variant": "int8", "task": "digit_prompts"}
+
+    def outcomes() -> list[float]:
+        name = "understudy_labelled_requests_total"
+        return [count(Served(drawn[0], 0), name, **here, outcome=outcome) for outcome in ("right", "wrong")]
+
+    before = outcomes()
+    for label in ("7", "8", "9"):
+        headers = {"x-understudy-label": label, "x-understudy-task": "digit_prompts"}
+        body = {"model": "scribe@int8", "prompt": f"a handwritten {label}"}
+        assert httpx.post(f"{drawn[0]}/v1/images/generations", json=body, headers=headers).status_code == 200
+    assert [now - then for now, then in zip(outcomes(), before, strict=True)] == [1, 2]
 
 
 @pytest.mark.parametrize(

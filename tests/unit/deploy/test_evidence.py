@@ -9,7 +9,7 @@ import pytest
 from deploy import evidence
 from variants.progress import NoProgress
 
-SLICE = evidence.Size(runs=150, pairs=4000, deciding_runs=100, skew_runs=30, skew_requests=5000, fair_requests=5000)
+SLICE = evidence.Size(runs=600, pairs=4000, deciding_runs=100, skew_runs=30, skew_requests=5000, fair_requests=5000)
 
 
 @pytest.fixture(scope="module")
@@ -47,8 +47,8 @@ def test_goes_on_where_it_was_broken_off(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(evidence, "PARTS", {"one": part, "two": part})
     with pytest.raises(KeyboardInterrupt):
         evidence.measure(tmp_path, SLICE, NoProgress())
-    assert evidence.measure(tmp_path, SLICE, NoProgress()) == {"one": {"runs": 150}, "two": {"runs": 150}}
-    assert asked == [150, 150, 150]
+    assert evidence.measure(tmp_path, SLICE, NoProgress()) == {"one": {"runs": 600}, "two": {"runs": 600}}
+    assert asked == [600, 600, 600]
     evidence.measure(tmp_path, evidence.Size(runs=7), NoProgress())
     assert asked[3:] == [7, 7]
 

@@ -97,7 +97,7 @@ def test_the_lowest_mean_is_beaten_by_any_outcome_above_it() -> None:
 
 @pytest.mark.parametrize(("value", "times"), [(1.01, 1), (-1.5, 1), (0.0, -1), (float("nan"), 1)])
 def test_refuses_what_is_no_outcome(value: float, times: int) -> None:
-    with pytest.raises(ValueError, match="need values from -1.0 to 1.0"):
+    with pytest.raises(ValueError, match="need values from"):
         tally({}).add(value, times)
 
 

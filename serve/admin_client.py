@@ -1,0 +1,44 @@
+"""One request to a running server's admin routes, as the command line sends it. Plain standard-library HTTP, for a
+handful of requests."""
+
+import getpass
+import json
+import urllib.error
+import urllib.request
+from collections.abc import Mapping
+from typing import Any
+
+from serve.errors import Conflict, NotReady, Stale
+from variants.errors import EngineError, InputError, IntegrityError, StackError, UnderstudyError, UnknownName
+
+ANSWER_LIMIT_S = 120.0
+ERRORS: Mapping[str, type[UnderstudyError]] = {
+    kind.code: kind for kind in (Conflict, Stale, NotReady, StackError, UnknownName, InputError, IntegrityError)
+}
+
+
+def ask(
+    target: str, method: str, path: str, body: dict[str, Any] | None = None, headers: Mapping[str, str] | None = None
+) -> dict[str, Any]:
+    """Raises the server's own error, EngineError where it does not answer."""
+    if not target.startswith(("http://", "https://")):
+        raise InputError(f"{target} is no http address", field="--target", mend="give one like http://127.0.0.1:8000")
+    data = None if body is None else json.dumps(body).encode()
+    fields = {"content-type": "application/json", "x-understudy-who": getpass.getuser(), **(headers or {})}
+    request = urllib.request.Request(target.rstrip("/") + path, data=data, method=method, headers=fields)  # noqa: S310
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        with opener.open(request, timeout=ANSWER_LIMIT_S) as answer:
+            return dict(json.load(answer))
+    except urllib.error.HTTPError as error:
+        raise error_of(error.code, error.read()) from None
+    except (OSError, ValueError) as error:
+        raise EngineError(f"{target}: {error}", mend="is the server up at that address?") from None
+
+
+def error_of(status: int, body: bytes) -> UnderstudyError:
+    try:
+        found = json.loads(body)["error"]
+        return ERRORS.get(found["code"], EngineError)(found["message"])
+    except (ValueError, KeyError, TypeError):
+        return EngineError(f"the server answered {status}: {body[:200].decode(errors='replace')}")

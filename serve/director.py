@@ -1,0 +1,270 @@
+"""Decides about traffic: takes changes from people, verdicts from evidence, and writes each down before it takes
+effect.
+
+Everything it knows is a fold over its journal (`serve.ledger`); what it makes of it is the next version of what is
+live. A decision and the traffic that follows from it are one entry, so there is no moment between them. What an ingress
+reports is on disk before the ingress is told so. Knows no Ray and no HTTP, and never waits.
+"""
+
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from serve.errors import Conflict, Stale
+from serve.feedback import check_feedback
+from serve.journal import Entry, Journal
+from serve.ledger import Ledger
+from serve.live import Live, live_of, with_traffic
+from serve.outcomes import Batch
+from serve.rollout import Plan, Rollout, next_of, read_plan, unknowable
+from serve.stack import Model
+from serve.traffic import Traffic, Versioned, read_traffic
+from variants.card import Card
+from variants.catalog import Catalog
+from variants.errors import InputError, UnknownName
+from variants.evidence.gate import Evidence, Verdict, judge
+from variants.home import home
+from variants.machine import describe
+
+VERSIONS_AN_EPOCH = 1_000_000
+"""A conductor that is started anew gives out versions above all that came before."""
+
+
+class Director:
+    """`state` is the folder of the journal, and belongs to one address of a server; `live` is what the stack says."""
+
+    def __init__(self, state: Path, live: Live) -> None:
+        self.state, self.journal = state, Journal(state)
+        self.ledger = Ledger.read(self.journal.entries())
+        self.held_since: dict[str, float] = {}
+        known = {model: found for model, found in self.ledger.traffic.items() if fits(found.traffic, live, model)}
+        first = self.journal.epoch * VERSIONS_AN_EPOCH
+        self.live = live_of(live.stack, live.artifacts, first, known)
+        self.adopt("the stack file")
+
+    def adopt(self, why: str) -> None:
+        """Write down traffic that a stack brought, and end rollouts whose builds are no longer there."""
+        for model, found in self.live.traffic.items():
+            if self.ledger.traffic.get(model) != found:
+                self.write("traffic", {"model": model, "who": "stack", "why": why, **document_of(found)})
+        for model, rollout in self.ledger.rollouts.items():
+            if rollout.open and not self.is_live(model, rollout):
+                aborted = replace(rollout, status="aborted", why="one of its builds is no longer live")
+                self.write("rollout", {**self.standing(model), "who": "conductor", "rollout": aborted.to_json()})
+        self.show()
+
+    def is_live(self, model: str, rollout: Rollout) -> bool:
+        names = ((model, rollout.parent), (model, rollout.plan.variant))
+        found = [self.live.variants[name].manifest.digest for name in names if name in self.live.variants]
+        return found == list(rollout.digests)
+
+    def write(self, kind: str, what: Entry) -> None:
+        """On disk first, then known. Raises Conflict, StoreFull: then nothing has changed."""
+        self.ledger.take(self.journal.append(kind, what))
+
+    def show(self) -> None:
+        """Make a version of what is known."""
+        traffic = {model: self.ledger.traffic[model] for model in self.live.stack.models}
+        judged = {
+            model: rollout.plan.gate.latency.objective_s if rollout.plan.gate.latency else None
+            for model, rollout in self.ledger.rollouts.items()
+            if rollout.open
+        }
+        self.live = with_traffic(self.live, traffic, judged, self.live.version + 1)
+
+    def replace(self, wanted: Live) -> Live:
+        """Another stack has taken effect: its variants, and its traffic where it declares another."""
+        known = {model: found for model, found in self.ledger.traffic.items() if fits(found.traffic, wanted, model)}
+        self.live = live_of(wanted.stack, wanted.artifacts, self.live.version + 1, known)
+        self.adopt("a stack was applied")
+        return self.live
+
+    def model(self, name: str) -> Model:
+        """Raises UnknownName."""
+        models = self.live.stack.models
+        if name not in models:
+            raise UnknownName(f"there is no model {name!r}", field="model", mend=f"models are {', '.join(models)}")
+        return models[name]
+
+    def standing(self, model: str) -> Entry:
+        return {"model": model, **document_of(self.ledger.traffic[model])}
+
+    def traffic_of(self, model: str) -> dict[str, Any]:
+        self.model(model)
+        found = self.ledger.traffic[model]
+        return {
+            "model": model,
+            "version": found.version,
+            "traffic": found.traffic.model_dump(mode="json"),
+            "shares": found.traffic.shares,
+        }
+
+    def set_traffic(
+        self, model: str, document: Mapping[str, Any], version: int | None, who: str, why: str
+    ) -> dict[str, Any]:
+        """Raises InputError naming the field, Stale where `version` is not the one in force, Conflict while a rollout
+        moves this traffic."""
+        traffic = read_traffic(document, self.model(model), model)
+        standing, rollout = self.ledger.traffic[model], self.ledger.rollouts.get(model)
+        if version is not None and version != standing.version:
+            raise Stale(
+                f"version {version} of the traffic of {model} was changed: {standing.version} is in force",
+                field="If-Match",
+                mend="read it again and decide anew",
+            )
+        if rollout is not None and rollout.open:
+            raise Conflict(
+                f"a rollout to {rollout.plan.variant} moves the traffic of {model}",
+                mend=f"end it first: understudy rollout abort {model}",
+            )
+        changed = Versioned(standing.version + 1, traffic, standing.declared)
+        self.write("traffic", {"model": model, "who": who, "why": why, **document_of(changed)})
+        self.show()
+        return self.traffic_of(model)
+
+    def read_plan(self, model: str, document: dict[str, Any]) -> tuple[Plan, str]:
+        """Raises InputError naming the field."""
+        return read_plan(document, self.model(model), model)
+
+    def begin(self, model: str, plan: Plan, parent: str, who: str) -> dict[str, Any]:
+        """Raises Conflict where a rollout of the model is on its way, InputError where there is no traffic to move."""
+        standing = self.ledger.rollouts.get(model)
+        if standing is not None and standing.open:
+            raise Conflict(
+                f"a rollout to {standing.plan.variant} is on its way at {standing.doing}",
+                mend=f"wait for it, or end it: understudy rollout abort {model}",
+            )
+        traffic = self.ledger.traffic[model].traffic
+        if traffic.weights[parent] + traffic.weights[plan.variant] == 0:
+            raise InputError(f"neither {parent} nor {plan.variant} has any traffic to move", field="variant")
+        parent_digest, digest = (self.live.variants[model, name].manifest.digest for name in (parent, plan.variant))
+        rollout = Rollout(plan, parent, (parent_digest, digest), before=traffic, why=f"begun by {who}")
+        self.move(model, rollout, who, None)
+        return self.rollout_of(model)
+
+    def steer(self, model: str, action: str, who: str) -> dict[str, Any]:
+        """Pause, resume or abort. Raises InputError for another word, Conflict where that cannot be."""
+        self.model(model)
+        rollout = self.ledger.rollouts.get(model)
+        wanted = {"pause": ("running", "paused"), "resume": ("paused", "running"), "abort": (None, "aborted")}.get(
+            action
+        )
+        if wanted is None:
+            raise InputError(f"no action {action!r}", field="action", mend="pause, resume or abort")
+        if rollout is None or not rollout.open:
+            raise Conflict(f"no rollout of {model} is on its way")
+        if wanted[0] not in (None, rollout.status):
+            raise Conflict(f"the rollout of {model} is {rollout.status}")
+        self.move(model, replace(rollout, status=wanted[1], why=f"{action} by {who}"), who, None)  # type: ignore[arg-type]
+        return self.rollout_of(model)
+
+    def move(self, model: str, rollout: Rollout, who: str, verdict: Verdict | None) -> None:
+        """One entry: where the rollout stands, why, and the traffic that follows."""
+        standing = self.ledger.traffic[model]
+        found = Versioned(standing.version + 1, rollout.traffic(), standing.declared)
+        entry = {"model": model, "who": who, "why": rollout.why, **document_of(found), "rollout": rollout.to_json()}
+        self.write("rollout", entry | ({"verdict": verdict_document(verdict)} if verdict else {}))
+        self.held_since[model] = time.monotonic()
+        self.show()
+
+    def count(self, ingress: str, batch: Batch) -> None:
+        """What an ingress has seen, once."""
+        if batch["number"] > self.ledger.batches.get(ingress, 0):
+            self.write("outcomes", {"ingress": ingress, **batch})
+
+    def judge_all(self) -> None:
+        """Take what evidence decides. Raises Conflict, StoreFull where it cannot be written down: then it is decided
+        again later."""
+        for model, rollout in list(self.ledger.rollouts.items()):
+            if rollout.status == "running" and model in self.live.stack.models:
+                verdict = self.verdict(rollout)
+                held = time.monotonic() - self.held_since.setdefault(model, time.monotonic())
+                moved = next_of(rollout, verdict, held)
+                if moved is not rollout:
+                    self.move(model, moved, "evidence", verdict)
+
+    def verdict(self, rollout: Rollout) -> Verdict:
+        evidence = self.evidence(rollout)
+        return judge(rollout.plan.gate, evidence, unknowable(rollout))
+
+    def evidence(self, rollout: Rollout) -> Evidence:
+        evidence = self.ledger.pair(rollout.pair).evidence
+        if rollout.plan.gate.cost:
+            evidence.costs = self.costs(rollout)
+        return evidence
+
+    def costs(self, rollout: Rollout) -> tuple[float, float] | None:
+        """From the newest cards of this machine; None where one lacks it."""
+        model = next(name for name, found in self.ledger.rollouts.items() if found is rollout)
+        cards = Catalog(home()).model(model).cards
+        found = [cost_of(cards.get(digest, ())) for digest in (rollout.digests[1], rollout.digests[0])]
+        return (found[0], found[1]) if found[0] is not None and found[1] is not None else None
+
+    def rollout_of(self, model: str) -> dict[str, Any]:
+        """The latest rollout of a model, with the verdict as of now. Raises UnknownName."""
+        self.model(model)
+        rollout = self.ledger.rollouts.get(model)
+        if rollout is None:
+            return {"model": model, "rollout": None}
+        pair, verdict = self.ledger.pair(rollout.pair), self.verdict(rollout)
+        return {
+            "model": model,
+            "rollout": rollout.to_json() | {"doing": rollout.doing},
+            "verdict": verdict_document(verdict),
+            "pairs": {
+                "chosen": pair.evidence.chosen,
+                "dropped": pair.evidence.dropped,
+                "compared": len(pair.requests),
+                "divergence": pair.divergence / len(pair.requests) if pair.requests else None,
+            },
+            "assignments": {
+                "seen": pair.evidence.assignments.seen,
+                "due": {name: round(due, 1) for name, due in pair.evidence.assignments.due.items()},
+                "broken": pair.evidence.assignments.is_broken(),
+            },
+            "traffic": self.traffic_of(model),
+        }
+
+    def feedback(self, document: dict[str, Any]) -> dict[str, Any]:
+        """A score for an answer, by the id it carried; late or twice, counted once. Raises InputError."""
+        entry = check_feedback(document)
+        counted = entry["id"] not in self.ledger.judged
+        if counted:
+            self.write("feedback", entry)
+        return {"counted": counted, "model": entry["model"], "variant": entry["variant"]}
+
+    def last(self, count: int) -> list[Entry]:
+        return list(self.journal.entries())[-count:]
+
+
+def fits(traffic: Traffic, live: Live, model: str) -> bool:
+    """Whether traffic of an earlier run is about the variants that are there now."""
+    found = live.stack.models.get(model)
+    return found is not None and set(traffic.weights) == set(found.variants)
+
+
+def document_of(found: Versioned) -> Entry:
+    return {
+        "version": found.version,
+        "traffic": found.traffic.model_dump(mode="json"),
+        "declared": found.declared.model_dump(mode="json"),
+    }
+
+
+def verdict_document(verdict: Verdict) -> dict[str, Any]:
+    return {
+        "decision": verdict.decision,
+        "different": verdict.different,
+        "findings": [dict(vars(found)) for found in verdict.findings],
+        "missing": list(verdict.missing),
+    }
+
+
+def cost_of(cards: tuple[Card, ...]) -> float | None:
+    """Of the newest card of this machine that says it; engine seconds per 1,000 requests."""
+    here = describe()
+    return next(
+        (cost for card in reversed(cards) if card.hardware == here and (cost := getattr(card, "cost", None))), None
+    )

@@ -1,0 +1,88 @@
+"""What was decided and counted, on disk before it takes effect: one JSON document a line, appended and synced.
+
+One writer at a time: opening takes the next *epoch*, and an entry of an earlier one is refused, so that a conductor
+that was believed dead cannot write into the history of its successor. A line that a crash cut off was never
+acknowledged to anybody, and is taken away when the journal is opened again.
+"""
+
+import json
+import os
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from serve.errors import Conflict
+from variants.errors import IntegrityError
+from variants.files import fsync, locked, write_atomic
+from variants.space import full_disk_told
+
+Entry = dict[str, Any]
+
+
+class Journal:
+    """`folder` holds `journal.jsonl` and `epoch`."""
+
+    def __init__(self, folder: Path) -> None:
+        self.file, self.fence, self.lock = folder / "journal.jsonl", folder / "epoch", folder / "lock"
+        folder.mkdir(parents=True, exist_ok=True)
+        with locked(self.lock):
+            self.epoch = self.standing_epoch() + 1
+            write_atomic(self.fence, str(self.epoch).encode())
+            self.seq = self.mend()
+
+    def standing_epoch(self) -> int:
+        return int(self.fence.read_text()) if self.fence.is_file() else 0
+
+    def mend(self) -> int:
+        """Take away a line that was cut off; gives the number of entries."""
+        self.file.touch()
+        data = self.file.read_bytes()
+        whole = data.rfind(b"\n") + 1
+        if whole < len(data):
+            with self.file.open("r+b") as file:
+                file.truncate(whole)
+                os.fsync(file.fileno())
+        fsync(self.file.parent)
+        return data.count(b"\n")
+
+    def append(self, kind: str, what: Entry) -> Entry:
+        """Write one entry and sync it; gives it with its number, epoch and time. Raises Conflict where another
+        conductor has taken over, StoreFull when the disk is full: then nothing of it is there."""
+        entry = {
+            "seq": self.seq + 1,
+            "epoch": self.epoch,
+            "at": datetime.now(UTC).isoformat(timespec="milliseconds"),
+            "kind": kind,
+            **what,
+        }
+        with locked(self.lock), full_disk_told(self.file.parent):
+            if self.standing_epoch() != self.epoch:
+                raise Conflict("another conductor has taken over", mend="ask again: the new one answers")
+            with self.file.open("ab") as file:
+                size = file.tell()
+                try:
+                    file.write(json.dumps(entry, separators=(",", ":")).encode() + b"\n")
+                    file.flush()
+                    os.fsync(file.fileno())
+                except BaseException:
+                    file.truncate(size)
+                    raise
+        self.seq += 1
+        return entry
+
+    def entries(self) -> Iterator[Entry]:
+        """Every entry, oldest first. Raises IntegrityError for one that is not JSON or out of order."""
+        with self.file.open("rb") as file:
+            for number, line in enumerate(file, 1):
+                try:
+                    entry = json.loads(line)
+                    whole = isinstance(entry, dict) and entry["seq"] == number
+                except (ValueError, KeyError):
+                    whole = False
+                if not whole:
+                    raise IntegrityError(
+                        f"line {number} of {self.file} is damaged",
+                        mend="mend it, or move the folder away to begin anew",
+                    )
+                yield entry

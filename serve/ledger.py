@@ -1,0 +1,144 @@
+"""What the conductor knows of traffic, rollouts and outcomes: a fold over its journal, and nothing else, so that a
+conductor that is started anew stands exactly where the one before it stood.
+
+Every kind of entry has one method here. What an ingress reports is counted once: batches are numbered by ingress, a
+pair counts once for each (request, parent, variant), a client's first assignment once, feedback once for a request's
+id.
+"""
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from serve.journal import Entry
+from serve.rollout import Rollout
+from serve.traffic import Traffic, Versioned
+from variants.evidence.betting import Tally
+from variants.evidence.gate import Evidence
+from variants.evidence.lengths import differ
+
+Weights = dict[str, float]
+
+
+@dataclass
+class PairEvidence:
+    """All about one pair of artifacts: the evidence for a gate, and what it was counted from."""
+
+    evidence: Evidence = field(default_factory=Evidence)
+    requests: set[str] = field(default_factory=set)
+    kept_lengths: Counter[int] = field(default_factory=Counter)
+    dropped_lengths: Counter[int] = field(default_factory=Counter)
+    divergence: float = 0.0
+    """Sum of the pairs' Kullback-Leibler divergences, nats a position."""
+
+    @property
+    def lengths_differ(self) -> bool:
+        return differ(self.kept_lengths, self.dropped_lengths)
+
+
+@dataclass
+class Ledger:
+    """`weights` are those of earlier versions too: assignments are judged by the weights in force when they were
+    made."""
+
+    traffic: dict[str, Versioned] = field(default_factory=dict)
+    weights: dict[tuple[str, int], Weights] = field(default_factory=dict)
+    rollouts: dict[str, Rollout] = field(default_factory=dict)
+    pairs: dict[str, PairEvidence] = field(default_factory=dict)
+    clients: dict[str, set[str]] = field(default_factory=dict)
+    batches: dict[str, int] = field(default_factory=dict)
+    feedback: dict[str, Tally] = field(default_factory=dict)
+    judged: set[str] = field(default_factory=set)
+
+    @classmethod
+    def read(cls, entries: Iterable[Entry]) -> "Ledger":
+        ledger = cls()
+        for entry in entries:
+            ledger.take(entry)
+        return ledger
+
+    def take(self, entry: Entry) -> None:
+        """Count one entry of the journal."""
+        getattr(self, f"take_{entry['kind']}")(entry)
+
+    def take_traffic(self, entry: Entry) -> None:
+        versioned = Versioned(
+            entry["version"], Traffic.model_validate(entry["traffic"]), Traffic.model_validate(entry["declared"])
+        )
+        self.traffic[entry["model"]] = versioned
+        self.weights[entry["model"], versioned.version] = versioned.traffic.weights
+
+    def take_rollout(self, entry: Entry) -> None:
+        """A rollout that begins, moves or ends, and the traffic that goes with it: one entry, one truth."""
+        self.take_traffic(entry)
+        self.rollouts[entry["model"]] = Rollout.from_json(entry["rollout"])
+
+    def take_outcomes(self, entry: Entry) -> None:
+        """One batch of one ingress; one that was counted before is not counted again."""
+        if entry["number"] <= self.batches.get(entry["ingress"], 0):
+            return
+        self.batches[entry["ingress"]] = entry["number"]
+        for model, found in entry["models"].items():
+            for pair in self.open_pairs(model):
+                self.count_assigned(pair, model, found)
+                self.count_served(pair, found)
+            self.note_clients(model, found)
+            for name, shadowed in found["shadows"].items():
+                self.count_shadowed(self.pair(name), shadowed)
+
+    def take_feedback(self, entry: Entry) -> None:
+        """A score in [0, 1] for a request; the first one counts."""
+        if entry["id"] not in self.judged:
+            self.judged.add(entry["id"])
+            self.feedback.setdefault(entry["artifact"], Tally(0.0, 1.0)).add(entry["score"])
+
+    def pair(self, name: str) -> PairEvidence:
+        return self.pairs.setdefault(name, PairEvidence())
+
+    def open_pairs(self, model: str) -> list[tuple[Rollout, PairEvidence]]:
+        rollout = self.rollouts.get(model)
+        return [(rollout, self.pair(rollout.pair))] if rollout is not None and rollout.open else []
+
+    def count_assigned(self, pair: tuple[Rollout, PairEvidence], model: str, found: dict[str, Any]) -> None:
+        """First assignments, against the weights in force when they were made."""
+        known = self.clients.setdefault(model, set())
+        for version, assigned in found["assigned"].items():
+            weights = self.weights.get((model, int(version)))
+            if weights is None:  # made under traffic that no journal of this server knows
+                continue
+            counts = Counter(assigned["anonymous"])
+            counts.update(variant for client, variant in assigned["clients"].items() if client not in known)
+            pair[1].evidence.assignments.add(counts, weights)
+
+    def note_clients(self, model: str, found: dict[str, Any]) -> None:
+        known = self.clients.setdefault(model, set())
+        for assigned in found["assigned"].values():
+            known.update(assigned["clients"])
+
+    def count_served(self, pair: tuple[Rollout, PairEvidence], found: dict[str, Any]) -> None:
+        """What clients got of the variant: errors a request, latency a second."""
+        rollout, evidence = pair[0], pair[1].evidence
+        served = found["served"].get(rollout.digests[1])
+        if served is None:
+            return
+        evidence.tallies["errors"].add(1.0, served["failed"])
+        evidence.tallies["errors"].add(0.0, served["requests"] - served["failed"])
+        for within, requests in served["seconds"]:
+            evidence.tallies["latency"].add(round(within / requests, 3))
+
+    def count_shadowed(self, pair: PairEvidence, shadowed: dict[str, Any]) -> None:
+        evidence = pair.evidence
+        evidence.chosen += shadowed["chosen"]
+        evidence.dropped += len(shadowed["dropped"])
+        evidence.tallies["errors"].add(1.0, shadowed["failed"])
+        pair.dropped_lengths.update(shadowed["dropped"])
+        for each in shadowed["pairs"]:
+            if each["request"] in pair.requests:
+                continue
+            pair.requests.add(each["request"])
+            pair.kept_lengths[each["length"]] += 1
+            evidence.tallies[each["metric"]].add(each["d"])
+            evidence.tallies["errors"].add(0.0)
+            pair.divergence += each.get("divergence") or 0.0
+        evidence.lengths_differ = pair.lengths_differ

@@ -1,0 +1,237 @@
+"""Shadow pairs: a share of requests is answered by one variant and afterwards, off the client's path, compared with
+what another says to the same request.
+
+Which requests are compared is decided by a hash of the request's id before anything else is looked at, so that a busy
+moment cannot choose. A labelled request is asked again of the other side and both answers are scored; the others are
+compared by agreement (`serve.comparing`), but never an adapter's, whose point is to answer otherwise.
+
+Replays take what capacity is left: one at a time, and only while fewer requests are on their way than is usual of late.
+One that waits too long, or finds the queue full, is dropped and counted. What is kept of a pair is digests, lengths and
+scores; texts and images are gone once it is scored.
+"""
+
+import asyncio
+import hashlib
+import logging
+import time
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import aiohttp
+
+from serve import metrics
+from serve.api.http import Scope, header
+from serve.comparing import Agreement, Ask, comparable_text, compare_embeddings, compare_labels, compare_text
+from serve.fleet import Fleet
+from serve.outcomes import Outcomes, Shadowed
+from serve.relay import Call, Relay, Reply
+from serve.router import Target
+from serve.seat import Seat
+from variants.errors import EngineError, UnderstudyError
+
+log = logging.getLogger("understudy.shadow")
+QUEUE = 256
+WAIT_S = 30.0
+"""A replay that found no quiet moment for so long is dropped."""
+LOOK_S = 0.02
+USUAL_S = 20.0
+"""Over about how long the usual number of requests on their way is averaged."""
+REPLAY_LIMIT_S = 60.0
+
+
+class Scored(Protocol):
+    """A protocol's answer that has been kept whole."""
+
+    def is_right(self, label: str) -> bool | None:
+        """Whether the answer is what the label says; None where that cannot be said."""
+
+    def answered(self) -> tuple[str, int]:
+        """The text of the answer and its number of tokens; of no use for tensors."""
+
+    def again(self, reply: Reply) -> "Scored":
+        """An answer of the same kind from another engine's reply."""
+
+    def reply(self) -> Reply:
+        """The answer as the engine gave it."""
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """A request that is to be compared by `variant`, before it is known who answers it."""
+
+    variant: str
+    request: str
+    length: int
+    label: str | None
+    document: dict[str, Any] | None
+    path: str
+
+
+@dataclass
+class Job:
+    chosen: Chosen
+    call: Call
+    answer: Scored
+    parent: Seat
+    variant: Seat
+    since: float = field(default_factory=time.monotonic)
+
+
+class Shadows:
+    """One ingress' replays."""
+
+    def __init__(self, fleet: Fleet, relay: Relay, outcomes: Outcomes) -> None:
+        self.fleet, self.relay, self.outcomes = fleet, relay, outcomes
+        self.queue: asyncio.Queue[Job] = asyncio.Queue(QUEUE)
+        self.tasks: list[asyncio.Task[None]] = []
+        self.usual = 0.0
+
+    async def start(self) -> None:
+        self.tasks = [asyncio.create_task(self.work()), asyncio.create_task(self.watch())]
+
+    async def stop(self) -> None:
+        for task in self.tasks:
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
+
+    def choose(
+        self, scope: Scope, target: Target, path: str, body: bytes, document: dict[str, Any] | None = None
+    ) -> list[Chosen]:
+        """Which shadows compare this request; by its id's hash, before load is looked at. `body` is what the client
+        sent, `document` the same read. A request that names its variant is not the router's, and is left alone."""
+        shares = self.fleet.live.traffic[target.model].traffic.shadows
+        if not shares or target.variant or path == "/tokenize" or header(scope, "x-understudy-shadow") == "off":
+            return []
+        label, named = header(scope, "x-understudy-label"), header(scope, "x-request-id") or ""
+        found = []
+        for variant, share in shares.items():
+            seat = self.fleet.seats[target.model][variant]
+            agreeable = seat.live.adapter is None and (document is None or comparable_text(path, document))
+            agreeable = agreeable or path == "/v1/embeddings"
+            if (label is None or bool((document or {}).get("stream"))) and not agreeable:
+                continue
+            if fraction(f"{named}\0{variant}".encode()) < share:
+                digest = hashlib.sha256(path.encode() + b"\0" + body).hexdigest()[:32]
+                found.append(Chosen(variant, digest, len(body), label, document, path))
+        return found
+
+    def offer(self, chosen: list[Chosen], call: Call, answer: Scored) -> None:
+        """A chosen request has been answered: compare it when there is time. Not those that failed, nor those that a
+        third variant answered."""
+        if call.status != 200 or call.seat is None or call.assignment is None:
+            return
+        seats = self.fleet.seats.get(call.assignment.model, {})
+        for each in chosen:
+            variant = seats.get(each.variant)
+            parent = seats.get(self.parent_of(call.assignment.model, each.variant) or "")
+            if variant is None or parent is None or call.seat not in (parent, variant):
+                continue
+            if call.seat is variant and each.label is None:
+                continue  # agreement is with the parent's answer
+            job = Job(each, call, answer, parent, variant)
+            self.shadowed(job).chosen += 1
+            try:
+                self.queue.put_nowait(job)
+            except asyncio.QueueFull:
+                self.drop(job)
+
+    def parent_of(self, model: str, variant: str) -> str | None:
+        found = self.fleet.models[model].variants.get(variant)
+        return found.parent if found else None
+
+    def drop(self, job: Job) -> None:
+        self.shadowed(job).dropped.append(job.chosen.length)
+        metrics.shadows.labels(*job.variant.labels, "dropped").inc()
+
+    def shadowed(self, job: Job) -> Shadowed:
+        """Where to count: a batch may have been told since the job was chosen."""
+        pair = f"{job.parent.manifest.digest}:{job.variant.manifest.digest}"
+        return self.outcomes.shadowed(job.parent.live.model, pair)
+
+    async def watch(self) -> None:
+        """Keep the usual number of requests on their way."""
+        while True:
+            self.usual += (self.running() - self.usual) * LOOK_S / USUAL_S
+            await asyncio.sleep(LOOK_S)
+
+    def running(self) -> int:
+        return sum(seat.running + seat.waiting for seat in self.fleet.all())
+
+    def quiet(self) -> bool:
+        running = self.running()
+        return running == 0 or running <= self.usual / 2
+
+    async def work(self) -> None:
+        while True:
+            job = await self.queue.get()
+            while not self.quiet() and time.monotonic() - job.since < WAIT_S:
+                await asyncio.sleep(LOOK_S)
+            if time.monotonic() - job.since >= WAIT_S:
+                self.drop(job)
+                continue
+            try:
+                async with asyncio.timeout(REPLAY_LIMIT_S):
+                    await self.compare(job)
+            except (UnderstudyError, aiohttp.ClientError, TimeoutError) as error:
+                self.failed(job, str(error))
+            except Exception as error:
+                log.exception("a comparison failed")
+                self.failed(job, repr(error))
+
+    def failed(self, job: Job, why: str) -> None:
+        log.warning("%s did not answer a shadow: %s", job.variant.name, why)
+        self.shadowed(job).failed += 1
+        metrics.shadows.labels(*job.variant.labels, "failed").inc()
+
+    async def compare(self, job: Job) -> None:
+        """Ask, score, count. Raises EngineError, TimeoutError."""
+        if job.chosen.label is not None and not job.call.streamed:
+            d = await self.compare_right(job, job.chosen.label)
+            if d is None:
+                self.failed(job, "its answer says nothing that could be right")
+                return
+            pair: dict[str, Any] = {"metric": "quality", "d": d, "divergence": None}
+        else:
+            agreement = await self.compare_agreement(job)
+            pair = {"metric": "agreement", "d": agreement.d, "divergence": agreement.divergence}
+            metrics.agreement.labels(*job.variant.labels, "variant").observe(agreement.variant)
+            metrics.agreement.labels(*job.variant.labels, "parent").observe(agreement.floor)
+        self.shadowed(job).pairs.append({"request": job.chosen.request, "length": job.chosen.length, **pair})
+        metrics.shadows.labels(*job.variant.labels, "compared").inc()
+
+    async def compare_right(self, job: Job, label: str) -> float | None:
+        """The variant's correctness minus its parent's, on one labelled request."""
+        other = job.variant if job.call.seat is job.parent else job.parent
+        path, body = job.call.ask(other)
+        reply = await self.ask(other, path, body, job.call.headers)
+        known, replayed = job.answer.is_right(label), job.answer.again(reply).is_right(label)
+        if known is None or replayed is None:
+            return None
+        return float(replayed - known) if other is job.variant else float(known - replayed)
+
+    async def compare_agreement(self, job: Job) -> Agreement:
+        task = self.fleet.models[job.parent.live.model].task
+        if task == "text-generation":
+            assert job.chosen.document is not None
+            text, tokens = job.answer.answered()
+            if not text or not tokens:
+                raise EngineError("the answer is empty")
+            return await compare_text(
+                self.ask, job.parent, job.variant, job.chosen.path, job.chosen.document, text, tokens
+            )
+        replies = [job.answer.reply()]
+        for seat in (job.variant, job.parent):
+            path, body = job.call.ask(seat)
+            replies.append(await self.ask(seat, path, body, job.call.headers))
+        return compare_embeddings(replies) if task == "feature-extraction" else compare_labels(replies)
+
+    @property
+    def ask(self) -> Ask:
+        return self.relay.ask_aside
+
+
+def fraction(data: bytes) -> float:
+    """A hash of `data` as a number in [0, 1)."""
+    return int.from_bytes(hashlib.blake2b(data, digest_size=8).digest(), "big") / 2**64
