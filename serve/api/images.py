@@ -1,9 +1,9 @@
 """OpenAI's `/v1/images/generations`: a text route whose answers are pictures.
 
 They are copied as they are. The first picture of a labelled request is shown to the judge that offline evaluation and
-the load's campaign score with (`variants.tasks.digit_judge`), where this home has one: it reads in numpy, in about a
-millisecond beside a picture that took tens to draw, and the ingress imports no torch. It is never trained here; where
-nobody has evaluated or asked for a campaign yet, labels are not counted.
+the load's campaign score with (`variants.tasks.digit_judge`), where this home has one: it reads in numpy, in 0.3 ms
+beside a picture that took tens to draw, and the ingress imports no torch. It is never trained here; where nobody has
+evaluated or asked for a campaign yet, labels are not counted.
 """
 
 import base64
