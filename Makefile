@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help environment demo serve test test-fast check lock ways-out evidence clean
+.PHONY: help environment demo serve study test test-fast check lock ways-out evidence clean
 
 help:  ## what there is to make
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -15,6 +15,9 @@ demo: environment  ## build, serve, load, report: real models, about 15 minutes,
 
 serve: environment  ## build the demo's models and keep the server up
 	@$(BIN)/understudy serve deploy/stacks/demo.yaml
+
+study: environment  ## every family and method on one page; ONLY=text-generation for one family, BUDGET=20 for minutes
+	@$(BIN)/understudy study $(if $(ONLY),--only $(ONLY)) $(if $(BUDGET),--budget $(BUDGET))
 
 test: environment  ## every test that this machine can run
 	@$(BIN)/python -m pytest -q --durations=15

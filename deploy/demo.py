@@ -8,6 +8,7 @@ import argparse
 import json
 import os
 import select
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from deploy.grafana.queries import DASHBOARD, Watched, check
+from deploy.judgement import shadow
 from deploy.prometheus import NOT_INSTALLED, end_politely, start_prometheus
 from serve.engines.process import free_port, tree_pss
 from serve.stack import load
@@ -107,9 +109,14 @@ def end(process: subprocess.Popen[str]) -> None:
     end_politely(process, signal.SIGINT, STOP_LIMIT_S)
 
 
-def start_server(children: ExitStack, stack: Path, port: int, limit_s: float = READY_LIMIT_S) -> str:
-    """Start the server and wait until every variant is ready; gives its URL. Raises EngineError."""
-    server = start(children, understudy("serve", str(stack), "--port", str(port), "--json"), stdout=subprocess.PIPE)
+def start_server(
+    children: ExitStack, stack: Path, port: int, state: Path | None = None, limit_s: float = READY_LIMIT_S
+) -> str:
+    """Start the server and wait until every variant is ready; gives its URL. `state` is where it keeps its traffic.
+    Raises EngineError."""
+    options = ["--state", str(state)] if state else []
+    command = understudy("serve", str(stack), "--port", str(port), "--json", *options)
+    server = start(children, command, stdout=subprocess.PIPE)
     assert server.stdout is not None
     if not select.select([server.stdout], [], [], limit_s)[0]:
         raise EngineError(f"the server was not ready after {limit_s:g} s")
@@ -122,6 +129,11 @@ def start_server(children: ExitStack, stack: Path, port: int, limit_s: float = R
         raise EngineError(f"the server's first line is not its JSON: {line.strip()}") from None
 
 
+def drive(children: ExitStack, url: str, campaign: str, out: Path) -> None:
+    """One campaign, its records in `out`."""
+    run(children, "load", "--target", url, "--campaign", campaign, "--out", str(out), "--records-only")
+
+
 def demo(stack: Path, campaign: Path, out: Path) -> None:
     out.mkdir(parents=True, exist_ok=True)
     clock = Clock()
@@ -131,27 +143,22 @@ def demo(stack: Path, campaign: Path, out: Path) -> None:
         with clock.phase("evaluate"):
             run(children, "evaluate", "digits", "--stack", str(stack))
         with clock.phase("serve"), ExitStack():
-            url = start_server(children, stack, free_port())
+            shutil.rmtree(out / "state", ignore_errors=True)
+            url = start_server(children, stack, free_port(), out / "state")
         prometheus = start_prometheus(children, url, out / "prometheus")
         print(f"serving at {url}; Prometheus: {prometheus or NOT_INSTALLED}", file=sys.stderr, flush=True)
         began = time.time()
         with clock.phase("load"):
-            run(
-                children,
-                "load",
-                "--target",
-                url,
-                "--campaign",
-                str(campaign),
-                "--out",
-                str(out),
-                "--records-only",
-            )
+            drive(children, url, str(campaign), out)
         texts = [name for name, model in load(stack).models.items() if model.task == "text-generation"]
         if prometheus is not None and texts:  # other models leave the panels of tokens empty
             with clock.phase("dashboard"):
                 watched = Watched(prometheus, began, time.time(), texts[0])
                 print(check(DASHBOARD, watched), file=sys.stderr, flush=True)
+        judged = [name for name in texts if "int8" in load(stack).models[name].variants]
+        if judged:
+            with clock.phase("shadow"):
+                said = shadow(url, judged[0], out, lambda path, to: drive(children, url, path, to))
         with clock.phase("stop"):
             children.close()
     (out / "phases.json").write_text(
@@ -159,6 +166,8 @@ def demo(stack: Path, campaign: Path, out: Path) -> None:
     )
     with ExitStack() as children:
         run(children, "report", "--out", str(out))
+    if judged:
+        print(f"\n{said}\n")
     phases = ", ".join(f"{name} {seconds:.0f} s" for name, seconds in clock.phases.items())
     print(f"{clock.wall:.0f} s in all: {phases}; at most {memory.peak / 2**30:.1f} GiB in use")
 

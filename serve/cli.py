@@ -2,7 +2,8 @@
 `understudy --help` answers at once.
 
 Exit codes: 0 done; 1 a defect of ours; 2 what was given is wrong; 3 bytes are not what their hash says; 4 something is
-not installed; 5 an engine or the server failed; 6 the disk is full; 7 what is live does not allow it; 130 interrupted.
+not installed; 5 an engine or the server failed; 6 the disk is full; 7 what is live does not allow it; 8 a study is not
+whole: a variant failed, or its time was over; 130 interrupted.
 Every command has `--json`: one document on standard output, everything meant for people on standard error.
 """
 
@@ -28,7 +29,9 @@ app = typer.Typer(
 app.command()(traffic)
 app.add_typer(rollouts, name="rollout")
 DEMO_STACK = Path(__file__).parent.parent / "deploy" / "stacks" / "demo.yaml"
+STUDY_STACK = DEMO_STACK.with_name("study.yaml")
 INTERRUPTED = 130
+NOT_WHOLE = 8
 StackFile = Annotated[Path, typer.Argument(help="The stack file.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 
@@ -95,30 +98,63 @@ def evaluate(
 
 
 def describe_card(card: dict[str, Any]) -> str:
-    parts = [
-        f"{found['task']} {found['value']:.3f} [{found['low']:.3f}, {found['high']:.3f}] n={found['n']}"
-        for found in card["accuracy"]
-    ]
+    def between(found: dict[str, Any]) -> str:
+        return f"{found['value']:.3f} [{found['low']:.3f}, {found['high']:.3f}]"
+
+    parts = [f"{found['task']} {found['metric']} {between(found)} n={found['n']}" for found in card["accuracy"]]
+    parts += [f"{found['metric']} less its parent's {between(found)}" for found in card["differences"]]
     parts += [f"{found['metric']} distance {found['value']:.2f} n={found['n']}" for found in card["distances"]]
+    parts += [f"same answers {between(found)}" for found in card["agreement"]]
     parts.append(f"{card['throughput_per_s']:.1f} requests/s")
+    parts.append(f"{card['cost_cpu_s']:.1f} CPU-s for 1,000 requests")
     if card["inference_per_s"]:
         parts.append(f"{card['inference_per_s']:.0f} inferences/s")
     return f"{card['digest'][:8]}  {card['precision']}  {'  '.join(parts)}"
 
 
 @app.command()
+def study(
+    stack: StackFile = STUDY_STACK,
+    only: Annotated[str | None, typer.Option(help="One family, e.g. text-generation; all if left out.")] = None,
+    budget: Annotated[float | None, typer.Option(min=0, help="Minutes after which no other card is begun.")] = None,
+    examples: Annotated[int | None, typer.Option(min=1, help="At most that many examples a task.")] = None,
+    out: Annotated[Path, typer.Option(help="Folder for the page, its figures and the model cards.")] = Path(
+        "out/study"
+    ),
+    as_json: AsJson = False,
+) -> None:
+    """Build and evaluate every variant of a stack, a card at a time, and write one page of them.
+
+    Goes on where an earlier run stopped. Exit code 8 where a variant failed or the time was over; the page says which.
+    """
+    from serve.stack import load
+    from serve.study.run import Plan, Runner, describe_study, interrupt_on_signals
+
+    runner = Runner(Plan(load(stack), only, None if budget is None else 60 * budget, examples), out)
+    interrupt_on_signals()
+    done = runner.run()
+    emit(done.model_dump(mode="json", by_alias=True), describe_study(done, out), as_json)
+    if not done.whole:
+        raise typer.Exit(NOT_WHOLE)
+
+
+@app.command()
 def catalog(
     name: Annotated[str | None, typer.Argument(help="model or model@variant; all if left out")] = None,
     verify: Annotated[bool, typer.Option("--verify", help="Hash every file, to find damaged ones.")] = False,
+    cards: Annotated[Path | None, typer.Option(help="Write a model card of each measured variant there.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """List every variant's history, licences and space on disk, and what is damaged."""
     from rich.console import Console
 
     from serve.catalog_table import render
-    from serve.keeping import list_catalog
+    from serve.keeping import list_catalog, write_cards
 
     document = list_catalog(name, verify)
+    if cards:
+        for path in write_cards(document["variants"], cards):
+            print(f"model card: {path}", file=sys.stderr)
     if as_json:
         emit(document, "", as_json)
     else:

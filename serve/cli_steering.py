@@ -85,6 +85,33 @@ def start(
     show(found, describe_rollout(found), as_json)
 
 
+@rollouts.command()
+def cheapest(
+    model: ModelName,
+    quality_floor: Annotated[float, typer.Option(help="The share of its parent's quality that must be kept.")] = 0.98,
+    by: Annotated[str, typer.Option(help="quality, or agreement where requests carry no labels.")] = "quality",
+    shadow: Annotated[float, typer.Option(help="The share of requests that are compared.")] = 0.2,
+    hold: Annotated[float, typer.Option(help="The least seconds a step lasts.")] = 10.0,
+    alpha: Annotated[float, typer.Option(help="How likely a wrong decision may be.")] = 0.05,
+    target: Target = HERE,
+    as_json: AsJson = False,
+) -> None:
+    """Try the variants that cost less than their parent, the cheapest first, and end on the first that keeps the
+    floor."""
+    from serve.steering import begin_rollout, describe_rollout
+
+    search = {
+        "objective": "cheapest",
+        "quality_floor": quality_floor,
+        "by": by,
+        "shadow": shadow,
+        "hold_s": hold,
+        "alpha": alpha,
+    }
+    found = begin_rollout(target, model, search)
+    show(found, describe_rollout(found), as_json)
+
+
 def read_steps(text: str) -> list[str | float]:
     return [part if not part.replace(".", "", 1).isdigit() else float(part) for part in text.split(",") if part]
 

@@ -40,10 +40,6 @@ class Agreement:
     floor: float
     divergence: float | None
 
-    @property
-    def d(self) -> float:
-        return round(self.variant - self.floor, 3)
-
 
 async def compare_text(ask: Ask, parent: Seat, variant: Seat, path: str, request: dict[str, Any], text: str,
                        tokens: int) -> Agreement:  # fmt: skip

@@ -118,6 +118,8 @@ class Conductor:
 
     async def begin_rollout(self, model: str, document: dict[str, Any], who: str) -> dict[str, Any]:
         """Raises InputError, Conflict, NotReady where the variant does not answer."""
+        if "objective" in document:
+            return await self.followed(self.director.search(model, document, who))
         plan, parent = self.director.read_plan(model, document)
         for variant in (plan.variant, parent):
             await self.check_ready(model, variant)

@@ -18,7 +18,7 @@ from serve.journal import Entry, Journal
 from serve.ledger import Ledger
 from serve.live import Live, live_of, with_traffic
 from serve.outcomes import Batch
-from serve.rollout import Plan, Rollout, next_of, read_plan, unknowable
+from serve.rollout import Plan, Rollout, next_of, read_plan, read_search, unknowable
 from serve.stack import Model
 from serve.traffic import Traffic, Versioned, read_traffic
 from variants.card import Card
@@ -128,7 +128,7 @@ class Director:
         """Raises InputError naming the field."""
         return read_plan(document, self.model(model), model)
 
-    def begin(self, model: str, plan: Plan, parent: str, who: str) -> dict[str, Any]:
+    def begin(self, model: str, plan: Plan, parent: str, who: str, queue: tuple[str, ...] = ()) -> dict[str, Any]:
         """Raises Conflict where a rollout of the model is on its way, InputError where there is no traffic to move."""
         standing = self.ledger.rollouts.get(model)
         if standing is not None and standing.open:
@@ -140,9 +140,35 @@ class Director:
         if traffic.weights[parent] + traffic.weights[plan.variant] == 0:
             raise InputError(f"neither {parent} nor {plan.variant} has any traffic to move", field="variant")
         parent_digest, digest = (self.live.variants[model, name].manifest.digest for name in (parent, plan.variant))
-        rollout = Rollout(plan, parent, (parent_digest, digest), before=traffic, why=f"begun by {who}")
+        why = f"begun by {who}"
+        rollout = Rollout(plan, parent, (parent_digest, digest), before=traffic, why=why, queue=queue)
         self.move(model, rollout, who, None)
         return self.rollout_of(model)
+
+    def search(self, model: str, document: dict[str, Any], who: str) -> dict[str, Any]:
+        """Begin with the cheapest of the variants that cost less than their parent, by the cards of this machine.
+        Raises InputError where no card says so, Conflict where a rollout is on its way."""
+        search, parent, children = read_search(document, self.model(model), model)
+        costs = self.costs_of(model, [parent, *children])
+        if costs[parent] is None or not any(costs[child] is not None for child in children):
+            raise InputError(
+                f"no cards of this machine say what {parent} and its variants cost",
+                field="objective",
+                mend=f"understudy evaluate {model}",
+            )
+        known = {child: cost for child in children if (cost := costs[child]) is not None and cost < costs[parent]}
+        if not known:
+            raise InputError(f"no variant of {model} costs less than {parent}", field="objective")
+        first, *others = sorted(known, key=lambda child: known[child])
+        return self.begin(model, search.plan(first, len(known)), parent, who, tuple(others))
+
+    def costs_of(self, model: str, variants: list[str]) -> dict[str, Any]:
+        try:
+            cards = Catalog(home()).model(model).cards
+        except UnknownName:  # served, but never built into this catalog
+            cards = {}
+        digests = {name: self.live.variants[model, name].manifest.digest for name in variants}
+        return {name: cost_of(cards.get(digest, ())) for name, digest in digests.items()}
 
     def steer(self, model: str, action: str, who: str) -> dict[str, Any]:
         """Pause, resume or abort. Raises InputError for another word, Conflict where that cannot be."""
@@ -178,29 +204,28 @@ class Director:
         """Take what evidence decides. Raises Conflict, StoreFull where it cannot be written down: then it is decided
         again later."""
         for model, rollout in list(self.ledger.rollouts.items()):
-            if rollout.status == "running" and model in self.live.stack.models:
-                verdict = self.verdict(rollout)
+            if rollout.status == "rolled back" and rollout.queue and model in self.live.stack.models:
+                plan = rollout.plan.model_copy(update={"variant": rollout.queue[0]})
+                self.begin(model, plan, rollout.parent, "evidence", rollout.queue[1:])
+            elif rollout.status == "running" and model in self.live.stack.models:
+                verdict = self.verdict(model, rollout)
                 held = time.monotonic() - self.held_since.setdefault(model, time.monotonic())
                 moved = next_of(rollout, verdict, held)
                 if moved is not rollout:
                     self.move(model, moved, "evidence", verdict)
 
-    def verdict(self, rollout: Rollout) -> Verdict:
-        evidence = self.evidence(rollout)
+    def verdict(self, model: str, rollout: Rollout) -> Verdict:
+        evidence = self.evidence(model, rollout)
         return judge(rollout.plan.gate, evidence, unknowable(rollout))
 
-    def evidence(self, rollout: Rollout) -> Evidence:
-        evidence = self.ledger.pair(rollout.pair).evidence
-        if rollout.plan.gate.cost:
-            evidence.costs = self.costs(rollout)
-        return evidence
-
-    def costs(self, rollout: Rollout) -> tuple[float, float] | None:
-        """From the newest cards of this machine; None where one lacks it."""
-        model = next(name for name, found in self.ledger.rollouts.items() if found is rollout)
-        cards = Catalog(home()).model(model).cards
-        found = [cost_of(cards.get(digest, ())) for digest in (rollout.digests[1], rollout.digests[0])]
-        return (found[0], found[1]) if found[0] is not None and found[1] is not None else None
+    def evidence(self, model: str, rollout: Rollout) -> Evidence:
+        pair, gate = self.ledger.pair(rollout.pair), rollout.plan.gate
+        if gate.cost:
+            variant, parent = self.costs_of(model, [rollout.plan.variant, rollout.parent]).values()
+            pair.evidence.costs = None if variant is None or parent is None else (variant, parent)
+        if gate.floor:
+            pair.evidence.tallies["floor"] = pair.above_floor(rollout.plan.by, gate.floor)
+        return pair.evidence
 
     def rollout_of(self, model: str) -> dict[str, Any]:
         """The latest rollout of a model, with the verdict as of now. Raises UnknownName."""
@@ -208,7 +233,7 @@ class Director:
         rollout = self.ledger.rollouts.get(model)
         if rollout is None:
             return {"model": model, "rollout": None}
-        pair, verdict = self.ledger.pair(rollout.pair), self.verdict(rollout)
+        pair, verdict = self.ledger.pair(rollout.pair), self.verdict(model, rollout)
         return {
             "model": model,
             "rollout": rollout.to_json() | {"doing": rollout.doing},
@@ -266,5 +291,6 @@ def cost_of(cards: tuple[Card, ...]) -> float | None:
     """Of the newest card of this machine that says it; engine seconds per 1,000 requests."""
     here = describe()
     return next(
-        (cost for card in reversed(cards) if card.hardware == here and (cost := getattr(card, "cost", None))), None
+        (cost for card in reversed(cards) if card.hardware == here and (cost := card.cost_cpu_s)),
+        None,
     )

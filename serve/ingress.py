@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from serve.api.admin import AdminModelsRoute, MetricsRoute
+from serve.api.admin import AdminModelsRoute, CardsRoute, MetricsRoute
 from serve.api.change import StackRoute
 from serve.api.embeddings import embeddings_route
 from serve.api.http import Body
@@ -50,6 +50,7 @@ def build_ingress(fleet: Fleet, server: Server, conductor: Conducting) -> Starle
         Route("/v1/models", ModelsRoute(fleet), methods=["GET"]),
         Route("/v1/models/{model}", ModelsRoute(fleet), methods=["GET"]),
         Route("/admin/v1/models", AdminModelsRoute(fleet), methods=["GET"]),
+        Route("/admin/v1/models/{model}/cards", CardsRoute(fleet), methods=["GET"]),
         Route("/admin/v1/stack", StackRoute(conductor, limit), methods=["GET", "POST", "DELETE"]),
         *(Route(path, route, methods=route.methods) for path, route in steering_routes(conductor, limit).items()),
         Route("/metrics", MetricsRoute(fleet), methods=["GET"]),

@@ -3,9 +3,11 @@ into `variants.catalog`, `variants.rollback` and `variants.garbage`."""
 
 from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from serve.stack import Stack
+from serve.study.model_card import write_model_card
 from variants import garbage, rollback
 from variants.catalog import Catalog, ModelEntry
 from variants.errors import InputError, IntegrityError
@@ -54,6 +56,19 @@ def _row(entry: ModelEntry, variant: str, store: Store, verify: bool) -> dict[st
         "accuracy": [found.model_dump() for found in cards[-1].accuracy] if cards else [],
         "inference_per_s": cards[-1].inference_per_s if cards else None,
     }
+
+
+def write_cards(rows: Sequence[dict[str, Any]], folder: Path) -> list[Path]:
+    """A model card of each of these variants whose current build was measured, and is whole; gives their paths."""
+    catalog, store, written = Catalog(home()), Store(home()), []
+    for row in rows:
+        entry = catalog.model(row["model"])
+        current = entry.current(row["variant"])
+        manifest, _ = manifest_or_fault(store, current.key, current.digest)
+        found = entry.cards.get(current.digest, ())
+        if manifest and found:
+            written.append(write_model_card(manifest, found[-1], folder))
+    return written
 
 
 def _history(history: History, store: Store, verify: bool) -> list[dict[str, Any]]:

@@ -15,7 +15,7 @@ from serve.journal import Entry
 from serve.rollout import Rollout
 from serve.traffic import Traffic, Versioned
 from variants.evidence.betting import Tally
-from variants.evidence.gate import Evidence
+from variants.evidence.gate import RANGES, Evidence, Metric
 from variants.evidence.lengths import differ
 
 Weights = dict[str, float]
@@ -29,8 +29,17 @@ class PairEvidence:
     requests: set[str] = field(default_factory=set)
     kept_lengths: Counter[int] = field(default_factory=Counter)
     dropped_lengths: Counter[int] = field(default_factory=Counter)
+    values: dict[Metric, Counter[tuple[float, float]]] = field(default_factory=dict)
+    """How often the variant and its parent had which two values, by metric."""
     divergence: float = 0.0
     """Sum of the pairs' Kullback-Leibler divergences, nats a position."""
+
+    def above_floor(self, metric: Metric, floor: float) -> Tally:
+        """The variant's value minus `floor` times its parent's, for every pair of a metric."""
+        tally = Tally(*RANGES["floor"])
+        for (variant, parent), times in self.values.get(metric, {}).items():
+            tally.add(round(variant - floor * parent, 6), times)
+        return tally
 
     @property
     def lengths_differ(self) -> bool:
@@ -138,7 +147,9 @@ class Ledger:
                 continue
             pair.requests.add(each["request"])
             pair.kept_lengths[each["length"]] += 1
-            evidence.tallies[each["metric"]].add(each["d"])
+            variant, parent = each["values"]
+            evidence.tallies[each["metric"]].add(round(variant - parent, 3))
+            pair.values.setdefault(each["metric"], Counter())[variant, parent] += 1
             evidence.tallies["errors"].add(0.0)
             pair.divergence += each.get("divergence") or 0.0
         evidence.lengths_differ = pair.lengths_differ

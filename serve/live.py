@@ -127,7 +127,7 @@ def live_variant(stack: Stack, artifacts: Mapping[Name, Artifact], name: Name, w
         assert variant.parent is not None  # the stack file and the recipe's method see to it
         base = artifacts[name[0], variant.parent]
         if isinstance(variant.engine, VllmEngine):
-            check_adapter(artifact, base.manifest, variant.engine.adapters.rank)
+            check_adapter(artifact, base.manifest, variant.engine.adapters.rank, variant.engine.adapters.modules)
         elif artifact.manifest.parent_digest != base.manifest.digest:
             raise StackError(
                 f"the adapter was made for build {(artifact.manifest.parent_digest or '')[:8]} of {variant.parent}, "

@@ -21,6 +21,24 @@ Percent = Annotated[Number, Field(gt=0, le=100)]
 Status = Literal["running", "paused", "promoted", "rolled back", "aborted"]
 
 
+class Search(Strict):
+    """Find the cheapest variant that keeps `quality_floor` of its parent's quality: candidates in shadow, in order of
+    rising cost, at alpha divided by their number. `by` says what is compared where requests carry no labels."""
+
+    objective: Literal["cheapest"]
+    quality_floor: Annotated[Number, Field(gt=0, lt=1)] = 0.98
+    by: Literal["quality", "agreement"] = "quality"
+    shadow: Annotated[Number, Field(gt=0, le=1)] = 0.2
+    hold_s: Annotated[Number, Field(ge=0, le=7 * 86400)] = 10.0
+    alpha: Annotated[Number, Field(gt=0, lt=1)] = 0.05
+
+    def plan(self, variant: str, candidates: int) -> "Plan":
+        """How one candidate is tried."""
+        gate = Gate(quality=None, floor=self.quality_floor, alpha=self.alpha / candidates)
+        steps: tuple[Literal["shadow"] | float, ...] = ("shadow", 100.0)
+        return Plan(variant=variant, steps=steps, shadow=self.shadow, hold_s=self.hold_s, gate=gate, by=self.by)
+
+
 class Plan(Strict):
     """What is asked for. `shadow` is the share of requests that are compared; `hold_s` the least time a step lasts."""
 
@@ -29,6 +47,7 @@ class Plan(Strict):
     shadow: Annotated[Number, Field(gt=0, le=1)] = 0.2
     hold_s: Annotated[Number, Field(ge=0, le=7 * 86400)] = 10.0
     gate: Gate = Gate()
+    by: Literal["quality", "agreement"] = "quality"
 
     @model_validator(mode="after")
     def check_steps(self) -> Self:
@@ -41,7 +60,7 @@ class Plan(Strict):
 @dataclass(frozen=True)
 class Rollout:
     """Where a plan stands. `parent` and `digests` (parent's, variant's) are those it began with; `before` is the
-    traffic that a rollback returns to."""
+    traffic that a rollback returns to; `queue` are the variants that are tried by the same plan if this one fails."""
 
     plan: Plan
     parent: str
@@ -50,6 +69,7 @@ class Rollout:
     step: int = 0
     status: Status = "running"
     why: str = ""
+    queue: tuple[str, ...] = ()
 
     @property
     def open(self) -> bool:
@@ -90,6 +110,7 @@ class Rollout:
             "step": self.step,
             "status": self.status,
             "why": self.why,
+            "queue": list(self.queue),
         }
 
     @classmethod
@@ -102,7 +123,21 @@ class Rollout:
             document["step"],
             document["status"],
             document["why"],
+            tuple(document["queue"]),
         )
+
+
+def read_search(document: dict[str, Any], model: Model, name: str) -> tuple[Search, str, list[str]]:
+    """A search from outside, the parent, and its candidates in the stack's order. Raises StackError, InputError."""
+    try:
+        search = Search.model_validate(document)
+    except ValidationError as error:
+        raise explain(error, Search) from None
+    parents = [found.parent for found in model.variants.values() if found.parent]
+    roots = [parent for parent in dict.fromkeys(parents) if model.variants[parent].parent is None]
+    if not roots:
+        raise InputError(f"no variant of {name} has a parent to be compared with", field="objective")
+    return search, roots[0], [child for child, found in model.variants.items() if found.parent == roots[0]]
 
 
 def read_plan(document: dict[str, Any], model: Model, name: str) -> tuple[Plan, str]:

@@ -188,28 +188,29 @@ class Shadows:
     async def compare(self, job: Job) -> None:
         """Ask, score, count. Raises EngineError, TimeoutError."""
         if job.chosen.label is not None and not job.call.streamed:
-            d = await self.compare_right(job, job.chosen.label)
-            if d is None:
+            values = await self.compare_right(job, job.chosen.label)
+            if values is None:
                 self.failed(job, "its answer says nothing that could be right")
                 return
-            pair: dict[str, Any] = {"metric": "quality", "d": d, "divergence": None}
+            pair: dict[str, Any] = {"metric": "quality", "values": values}
         else:
             agreement = await self.compare_agreement(job)
-            pair = {"metric": "agreement", "d": agreement.d, "divergence": agreement.divergence}
+            values = round(agreement.variant, 3), round(agreement.floor, 3)
+            pair = {"metric": "agreement", "values": values, "divergence": agreement.divergence}
             metrics.agreement.labels(*job.variant.labels, "variant").observe(agreement.variant)
             metrics.agreement.labels(*job.variant.labels, "parent").observe(agreement.floor)
         self.shadowed(job).pairs.append({"request": job.chosen.request, "length": job.chosen.length, **pair})
         metrics.shadows.labels(*job.variant.labels, "compared").inc()
 
-    async def compare_right(self, job: Job, label: str) -> float | None:
-        """The variant's correctness minus its parent's, on one labelled request."""
+    async def compare_right(self, job: Job, label: str) -> tuple[float, float] | None:
+        """The variant's correctness and its parent's, on one labelled request."""
         other = job.variant if job.call.seat is job.parent else job.parent
         path, body = job.call.ask(other)
         reply = await self.ask(other, path, body, job.call.headers)
         known, replayed = job.answer.is_right(label), job.answer.again(reply).is_right(label)
         if known is None or replayed is None:
             return None
-        return float(replayed - known) if other is job.variant else float(known - replayed)
+        return (float(replayed), float(known)) if other is job.variant else (float(known), float(replayed))
 
     async def compare_agreement(self, job: Job) -> Agreement:
         task = self.fleet.models[job.parent.live.model].task

@@ -35,6 +35,11 @@ class Adapters(Strict):
 
     slots: Whole = Field(default=4, ge=1, le=64)
     rank: Literal[8, 16, 32, 64, 128] = 16
+    modules: tuple[str, ...] = Field(
+        default=("q_proj", "v_proj"),
+        min_length=1,
+        description="layers that adapters may adapt; each slows all requests",
+    )
 
 
 class VllmEngine(Strict):

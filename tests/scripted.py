@@ -7,7 +7,7 @@ from typing import Any
 from serve.stack import Stack, parse
 from variants.files import digest_of
 from variants.manifest import Manifest, Preprocess
-from variants.recipe import Baseline
+from variants.recipe import Baseline, Recipe
 from variants.store import Artifact, Store, entries
 
 SOURCE = {"uri": "/nowhere/weights", "licence": "Apache-2.0"}
@@ -15,10 +15,11 @@ RECIPE = {"kind": "baseline", "dtype": "float32"}
 
 
 def make_artifact(
-    home: Path, model: str, variant: str, task: str, build: int | str = "", base: Artifact | None = None
-) -> Artifact:
+    home: Path, model: str, variant: str, task: str, build: int | str = "", base: Artifact | None = None,
+    recipe: Recipe = Baseline(dtype="float32"),
+) -> Artifact:  # fmt: skip
     """A stored artifact whose one file holds its own name and build, so each has a digest of its own. With a `base` it
-    is an adapter for that."""
+    is an adapter for that. `recipe` is what its manifest says."""
     store = Store(home)
     key = digest_of({f"{model}@{variant} {build} {base.manifest.digest if base else ''}": "0" * 64})
     if store.has(key):
@@ -37,7 +38,7 @@ def make_artifact(
             task=task,  # type: ignore[arg-type]
             method="scripted",
             precision="f32",
-            recipe=Baseline(dtype="float32"),
+            recipe=recipe,
             seed=0,
             parent=None if variant == "baseline" else "baseline",
             parent_digest=base.manifest.digest if base else None,

@@ -1,6 +1,8 @@
-"""`python -m tests.serve_scripted PORT [SETTING=SECONDS ...]`: the real server over scripted engines, until SIGINT."""
+"""`python -m tests.serve_scripted PORT [state=DIR] [SETTING=SECONDS ...]`: the real server over scripted engines, until
+SIGINT."""
 
 import sys
+from pathlib import Path
 
 from serve.running import serve_until_stopped
 from tests.scripted import make_artifacts, make_stack
@@ -8,9 +10,11 @@ from variants.home import home
 
 
 def main() -> None:
-    settings = {name: float(value) for name, _, value in (word.partition("=") for word in sys.argv[2:])}
+    given = {name: value for name, _, value in (word.partition("=") for word in sys.argv[2:])}
+    state = given.pop("state", None)
+    settings = {name: float(value) for name, value in given.items()}
     stack = make_stack(int(sys.argv[1]), **settings)
-    serve_until_stopped(stack, make_artifacts(home(), stack), as_json=True)
+    serve_until_stopped(stack, make_artifacts(home(), stack), as_json=True, state=Path(state) if state else None)
 
 
 if __name__ == "__main__":

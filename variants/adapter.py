@@ -6,6 +6,7 @@ name. Nothing here imports torch: the shapes are read from the safetensors heade
 """
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath, PureWindowsPath
 
@@ -25,11 +26,13 @@ class Adapter:
     targets: tuple[str, ...]
 
 
-def check_adapter(artifact: Artifact, base: Manifest, max_rank: int = 64) -> Adapter:
+def check_adapter(
+    artifact: Artifact, base: Manifest, max_rank: int = 64, modules: Sequence[str] | None = None
+) -> Adapter:
     """The adapter of `artifact`, fit to be served on top of `base`.
 
     IntegrityError when a file is missing or is not what peft writes; RecipeError when it is no adapter, was made for
-    another base, or its rank is above `max_rank`.
+    another base, its rank is above `max_rank`, or it adapts layers that are not among an engine's `modules`.
     """
     manifest = artifact.manifest
     field = f"models.{manifest.model}.variants.{manifest.variant}"
@@ -48,6 +51,13 @@ def check_adapter(artifact: Artifact, base: Manifest, max_rank: int = 64) -> Ada
             f"rank {adapter.rank} is above the engine's limit of {max_rank}",
             field=f"{field}.recipe.rank",
             mend="a smaller rank, or a larger limit",
+        )
+    others = [target for target in adapter.targets if modules is not None and target not in modules]
+    if others:
+        raise RecipeError(
+            f"adapts {', '.join(others)}, where its engine takes adapters on {', '.join(modules or ())} alone",
+            field=f"{field}.engine.adapters.modules",
+            mend=f"modules: [{', '.join(adapter.targets)}]",
         )
     return adapter
 

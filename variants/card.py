@@ -1,4 +1,7 @@
-"""The card: what was measured of one artifact, on which machine, in which executed precision."""
+"""The card: what was measured of one artifact, on which machine, in which executed precision.
+
+Cards of schema 1 know less and are read as they are: what they did not measure is None or empty.
+"""
 
 from typing import Annotated, Literal, Self
 
@@ -12,13 +15,13 @@ Share = Annotated[float, Field(ge=0, le=1)]
 Seconds = Annotated[float, Field(ge=0)]
 
 
-class Accuracy(Document):
-    """Share of right answers on `n` distinct examples of a task's test split, with its 95 % interval."""
+class _Measured(Document):
+    """`value` with its 95 % interval on `n` distinct examples of a task's test split."""
 
     task: str
-    value: Share
-    low: Share
-    high: Share
+    value: float
+    low: float
+    high: float
     n: Annotated[int, Field(gt=0)]
 
     @model_validator(mode="after")
@@ -26,6 +29,33 @@ class Accuracy(Document):
         if not self.low <= self.value <= self.high:
             raise ValueError(f"value: {self.value} is outside its interval {self.low} to {self.high}")
         return self
+
+
+class Accuracy(_Measured):
+    """How good the answers are, by a metric of the task: the share of right ones unless it says something else."""
+
+    metric: str = "accuracy"
+    unit: Literal["share", ""] = "share"
+    better: Literal["higher", "lower"] = "higher"
+
+    @model_validator(mode="after")
+    def _a_share_is_between_0_and_1(self) -> Self:
+        if self.unit == "share" and not 0 <= self.low <= self.high <= 1:
+            raise ValueError(f"value: a share is between 0 and 1, not {self.low} to {self.high}")
+        return self
+
+
+class Difference(_Measured):
+    """The artifact's figure less that of `parent`, an artifact's digest, on the same examples."""
+
+    metric: str
+    parent: Sha256
+
+
+class Agreement(_Measured):
+    """The share of examples to which the artifact and `parent` give the same answer, right or wrong."""
+
+    parent: Sha256
 
 
 class Distance(Document):
@@ -40,26 +70,37 @@ class Distance(Document):
 
 
 class Latency(Document):
-    """Of one request at a time, in seconds."""
+    """Of one request, in seconds."""
 
     p50: Seconds
     p95: Seconds
 
 
 class Card(Document):
-    """What is None was not measured. `throughput_per_s` is requests per second, all that a request costs included;
-    `inference_per_s` is examples per second of the forward pass alone, in batches of 8, by the engine's own clock."""
+    """What is None was not measured. `latency_s` is of one request at a time, `saturated_latency_s` with 8 at once;
+    `throughput_per_s` is requests per second with 8 at once, all that a request costs included;
+    `inference_per_s` is examples per second of the forward pass alone, in batches of 8, by the engine's own clock.
+    `cost_cpu_s` are the CPU-seconds that the engine's processes use for 1,000 requests at saturation.
+    `load_s` is from the engine's start until it answers. Memory is PSS: `resident_bytes` once warm, and the highest
+    seen. `parent_digest` is the artifact that `differences` and `agreement` compare with."""
 
-    schema_: Literal[1] = Field(1, alias="schema")
+    schema_: Literal[1, 2] = Field(2, alias="schema")
     digest: Sha256
+    parent_digest: Sha256 | None = None
     hardware: Machine
     precision: Precision
     versions: dict[str, str]
     accuracy: tuple[Accuracy, ...] = ()
+    differences: tuple[Difference, ...] = ()
+    agreement: tuple[Agreement, ...] = ()
     distances: tuple[Distance, ...] = ()
     latency_s: Latency | None = None
+    saturated_latency_s: Latency | None = None
     throughput_per_s: Annotated[float, Field(gt=0)] | None = None
     inference_per_s: Annotated[float, Field(gt=0)] | None = None
+    cost_cpu_s: Annotated[float, Field(ge=0)] | None = None
+    load_s: Seconds | None = None
+    resident_bytes: Annotated[int, Field(ge=0)] | None = None
     peak_memory_bytes: Annotated[int, Field(gt=0)] | None = None
     artifact_bytes: Annotated[int, Field(gt=0)]
     measured_by: Annotated[str, Field(min_length=1, description="which program, and how")]

@@ -19,6 +19,7 @@ from variants.errors import UnknownName
 from variants.files import locked, write_atomic
 from variants.history import Binding, History, kept_back, target, trimmed
 from variants.manifest import Manifest, TaskKind
+from variants.outcomes import Outcomes
 from variants.typed import Document, Name, Sha256
 
 
@@ -116,11 +117,15 @@ class Catalog:
             return binding
 
     def trim(self, keep: int) -> None:
-        """Cut every history to its current build and the `keep` before it (`ModelEntry.trimmed`)."""
+        """Cut every history to its current build and the `keep` before it (`ModelEntry.trimmed`); the outcomes of the
+        digests that none names any more go with their cards."""
+        named: set[str] = set()
         with self._locked():
             for entry in self.entries():
                 if (shorter := entry.trimmed(keep)) != entry:
                     write_atomic(self._path(entry.model), shorter.to_json())
+                named |= {binding.digest for history in shorter.variants.values() for binding in history}
+            Outcomes(self.root.parent).forget_all_but(named)
 
     @contextmanager
     def _locked(self) -> Iterator[None]:

@@ -7,25 +7,13 @@ not answered is not a wrong answer.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
 
 from variants.card import Accuracy
-from variants.evidence.intervals import wilson
+from variants.outcomes import Outcome
 from variants.progress import NoProgress, Progress
-from variants.scoring import is_correct
 from variants.tasks import Example, Task
 
 Predict = Callable[[Example], Awaitable[str]]
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What was answered to one example, and whether it is right."""
-
-    example_id: str
-    label: str
-    answer: str
-    correct: bool
 
 
 async def evaluate(
@@ -52,7 +40,8 @@ async def evaluate(
                 answer = await predict(example)
             answered += 1
             step.to(answered)
-            return Outcome(example.id, example.label, answer, is_correct(task.kind, answer, example.label))
+            right = task.metrics[0].right(task.kind, answer, example.label)
+            return Outcome(example.id, example.label, answer, right)
 
         try:
             async with asyncio.TaskGroup() as group:
@@ -62,7 +51,22 @@ async def evaluate(
     return [each.result() for each in running]
 
 
-def accuracy(task: Task, outcomes: Sequence[Outcome]) -> Accuracy:
-    """The share of right answers with its 95 % Wilson interval. ValueError when there are no outcomes."""
-    interval = wilson(sum(outcome.correct for outcome in outcomes), len(outcomes))
-    return Accuracy(task=task.name, value=interval.value, low=interval.low, high=interval.high, n=len(outcomes))
+def accuracy(task: Task, outcomes: Sequence[Outcome]) -> tuple[Accuracy, ...]:
+    """The task's metrics with their 95 % intervals, the one it is judged by first. ValueError when there are no
+    outcomes."""
+    found = []
+    for metric in task.metrics:
+        interval = metric.measure(outcomes)
+        found.append(
+            Accuracy(
+                task=task.name,
+                metric=metric.name,
+                unit=metric.unit,
+                better=metric.better,
+                value=interval.value,
+                low=interval.low,
+                high=interval.high,
+                n=len(outcomes),
+            )
+        )
+    return tuple(found)

@@ -10,6 +10,7 @@ import jinja2
 from loadtest import formats
 from loadtest.figures import Accuracy, ModelFigures, Summary
 from loadtest.report import plots
+from variants.show.svg import TEMPLATES
 
 HERE = Path(__file__).parent
 
@@ -17,7 +18,10 @@ HERE = Path(__file__).parent
 def write(summary: Summary, out_dir: Path) -> Path:
     """Write `report.html` into `out_dir` and return its path."""
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(HERE), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True
+        loader=jinja2.FileSystemLoader([HERE, TEMPLATES]),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
     )
     environment.globals["f"] = formats
     page = environment.get_template("report.html.j2").render(

@@ -1,15 +1,21 @@
-"""What the operator asks: `GET /admin/v1/models`, and Prometheus: `GET /metrics`."""
+"""What the operator asks: `GET /admin/v1/models` and its `/{model}/cards`, and Prometheus: `GET /metrics`."""
 
+import asyncio
 import json
 from typing import Any
 
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 from serve import metrics
-from serve.api.http import send_json
+from serve.api.http import refuse, send_json
+from serve.errors import openai_body
 from serve.fleet import Fleet
 from serve.relay import Receive, Scope, Send
 from serve.seat import Seat
+from variants.card import Card
+from variants.catalog import Catalog
+from variants.errors import UnknownName
+from variants.home import home
 from variants.machine import describe, versions
 
 
@@ -54,6 +60,44 @@ class AdminModelsRoute:
         ]
         document = {"models": models, "machine": self.machine, "versions": self.versions}
         await send_json(send, 200, json.dumps(document).encode())
+
+
+class CardsRoute:
+    """What was measured of a model's variants: the cards of the artifacts that are served now, the newest first. They
+    are read from the catalog each time, so that an evaluation beside the server shows."""
+
+    def __init__(self, fleet: Fleet) -> None:
+        self.fleet = fleet
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        model = scope["path_params"]["model"]
+        seats = self.fleet.seats.get(model)
+        if seats is None:
+            known = f"one of {', '.join(self.fleet.models)}"
+            await refuse(send, UnknownName(f"there is no model {model!r}", field="model", mend=known), openai_body)
+            return
+        cards = await asyncio.to_thread(cards_of, model)
+        variants = [
+            {
+                "variant": variant,
+                "artifact_sha256": seat.manifest.digest,
+                "recipe": seat.manifest.recipe.model_dump(mode="json", exclude_none=True),
+                "cards": [
+                    card.model_dump(mode="json", by_alias=True)
+                    for card in reversed(cards.get(seat.manifest.digest, ()))
+                ],
+            }
+            for variant, seat in seats.items()
+        ]
+        await send_json(send, 200, json.dumps({"model": model, "variants": variants}).encode())
+
+
+def cards_of(model: str) -> dict[str, tuple[Card, ...]]:
+    """By artifact; nothing for a model that was never built here."""
+    try:
+        return Catalog(home()).model(model).cards
+    except UnknownName:
+        return {}
 
 
 class MetricsRoute:

@@ -76,6 +76,7 @@ def launch_vllm(engine: VllmEngine, folder: Path, manifest: Manifest, name: str)
     if engine.adapters:
         slots, rank = str(engine.adapters.slots), str(engine.adapters.rank)
         command += ("--enable-lora", "--max-loras", slots, "--max-cpu-loras", slots, "--max-lora-rank", rank)
+        command += ("--lora-target-modules", *engine.adapters.modules)
         environment["VLLM_ALLOW_RUNTIME_LORA_UPDATING"] = "1"
     return Launch(command, environment | threads_environment(engine.threads))
 

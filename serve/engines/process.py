@@ -41,6 +41,18 @@ def tree_pss(pid: int) -> int:
     return total
 
 
+def tree_cpu_s(pid: int) -> float:
+    """CPU-seconds that a process and all below it have used so far, those that have ended among them."""
+    total = 0.0
+    with contextlib.suppress(psutil.NoSuchProcess):
+        root = psutil.Process(pid)
+        for process in [root, *root.children(recursive=True)]:
+            with contextlib.suppress(psutil.NoSuchProcess, psutil.AccessDenied):
+                times = process.cpu_times()
+                total += times.user + times.system + times.children_user + times.children_system
+    return total
+
+
 class EngineProcess:
     """One engine on a loopback port. What it prints goes to `log`; what its predecessor printed is kept beside it."""
 
@@ -124,6 +136,10 @@ class EngineProcess:
         found = tree_pss(self.process.pid) if self.process else 0
         self.peak_memory_bytes = max(self.peak_memory_bytes, found)
         return found
+
+    def cpu_s(self) -> float:
+        """CPU-seconds of its process tree so far."""
+        return tree_cpu_s(self.process.pid) if self.process else 0.0
 
     async def stop(self) -> None:
         """End it and everything below it: politely, then not."""

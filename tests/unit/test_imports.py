@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 OURS = {"serve", "variants", "loadtest", "deploy"}
 HEAVY = ("torch", "transformers", "nncf", "openvino", "vllm", "ray", "llmcompressor", "peft", "bitsandbytes")
-LOADTEST_MAY = {"variants.tasks", "variants.scoring", "variants.evidence", "variants.errors"}
+LOADTEST_MAY = {"variants.tasks", "variants.scoring", "variants.evidence", "variants.errors", "variants.show"}
 LIGHT = (
     "catalog", "manifest", "store", "scoring", "evidence.intervals", "errors", "recipe", "build", "tasks", "machine",
 )  # fmt: skip

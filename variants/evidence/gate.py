@@ -5,6 +5,7 @@ Every metric but cost is the mean of a bounded outcome, held against a limit by 
     quality   d, variant's correctness minus its parent's on the same labelled request, in [-1, 1]  mean at least -delta
     agreement how much of a parent's answer the variant agrees with, minus how much the parent itself does, asked again
                                                                             mean at least -delta
+    floor     the variant's correctness (or agreement) minus `floor` times its parent's       mean at least 0
     latency   share of a second's requests within the objective, in [0, 1]  mean at least `share`
     errors    1 for a request that failed, 0 for one that did not           mean at most `limit`
     cost      no outcome: the variant's card against its parent's           lower
@@ -35,16 +36,17 @@ from variants.evidence.betting import (
 from variants.evidence.sample_ratio import SampleRatio
 from variants.typed import Document
 
-Metric = Literal["quality", "agreement", "latency", "errors"]
+Metric = Literal["quality", "agreement", "floor", "latency", "errors"]
 Decision = Literal["promote", "roll back", "inconclusive"]
 State = Literal["holds", "broken", "open"]
 RANGES: dict[Metric, tuple[float, float]] = {
     "quality": (-1.0, 1.0),
     "agreement": (-1.0, 1.0),
+    "floor": (-1.0, 1.0),
     "latency": (0.0, 1.0),
     "errors": (0.0, 1.0),
 }
-PAIRED = ("quality", "agreement")
+PAIRED = ("quality", "agreement", "floor")
 DROPPED_SHARE = 0.10
 """No verdict on pairs when more of those chosen were dropped: what is left may not be like what came."""
 Share = Annotated[float, Field(strict=True, gt=0, lt=1)]
@@ -60,10 +62,12 @@ class Latency(Document):
 
 class Gate(Document):
     """What must be proven before a step is taken. `quality` and `agreement` are deltas: how much may be lost on
-    average; `errors` is the largest share that may fail."""
+    average; `floor` is the share of its parent's quality that must be kept; `errors` is the largest share that may
+    fail."""
 
     quality: Delta | None = 0.02
     agreement: Delta | None = None
+    floor: Share | None = None
     latency: Latency | None = None
     errors: Share | None = None
     cost: Literal["lower"] | None = None
@@ -71,8 +75,8 @@ class Gate(Document):
 
     @model_validator(mode="after")
     def check_pairs(self) -> Self:
-        if self.quality is None and self.agreement is None:
-            raise ValueError("quality and agreement are both left out: a variant is judged by at least one")
+        if self.quality is None and self.agreement is None and self.floor is None:
+            raise ValueError("quality, agreement and floor are all left out: a variant is judged by at least one")
         return self
 
     @property
@@ -92,6 +96,8 @@ class Gate(Document):
         if metric == "agreement":
             assert self.agreement is not None
             return -self.agreement
+        if metric == "floor":
+            return 0.0
         if metric == "latency":
             assert self.latency is not None
             return self.latency.share
@@ -143,7 +149,7 @@ def judge(gate: Gate, evidence: Evidence, leave_out: Collection[Metric] = ()) ->
     metrics that cannot be known yet: the others keep their part of alpha."""
     metrics = [metric for metric in gate.metrics if metric not in leave_out]
     findings = tuple(find(gate, metric, evidence.tallies[metric]) for metric in metrics)
-    paired = evidence.tallies["agreement" if gate.quality is None else "quality"]
+    paired = evidence.tallies["agreement" if gate.quality is None and gate.agreement is not None else "quality"]
     different = differs(gate, paired)
     missing = tuple(objections(evidence))
     if not evidence.assignments.is_broken():

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import ClassVar, Literal
 
 from variants.home import home as default_home
+from variants.metric import ACCURACY, Metric
 from variants.progress import Progress
 from variants.source import Source, fetch
 
@@ -39,12 +40,14 @@ class Example:
 
 
 class Task(ABC):
-    """A task: `name`, `kind` ("text", "image", "triplet" or "drawing"), `labels`, `sources`, `examples`."""
+    """A task: `name`, `kind` ("text", "image", "triplet" or "drawing"), `labels`, `sources`, `examples`. `metrics`:
+    what its outcomes come to, the one it is judged by first."""
 
     name: ClassVar[str]
     kind: ClassVar[Literal["text", "image", "triplet", "drawing"]]
     labels: ClassVar[tuple[str, ...]]
     sources: ClassVar[tuple[Source, ...]]
+    metrics: ClassVar[tuple[Metric, ...]] = (ACCURACY,)
 
     def __init__(self, home: Path | None = None, progress: Progress | None = None) -> None:
         self._home = home or default_home()

@@ -14,7 +14,7 @@ from loadtest.campaign import parse_campaign
 from loadtest.records import Record, read_lines
 from loadtest.run import run
 from loadtest.summary import summarise
-from serve.evaluation import measure
+from serve.evaluation import card_of, measure
 from serve.live import live_of
 from tests.drawing import VARIANTS, drawing_artifacts, drawing_stack
 from tests.integration.serve.conftest import Served
@@ -145,7 +145,8 @@ def test_a_labelled_campaign_scores_as_offline_evaluation_does(drawn: tuple[str,
     assert model.comparisons[0].accuracy[0].difference == pytest.approx(-wrong / N)
 
     found = live_of(drawing_stack(), drawing_artifacts(folder)).variants["scribe", "int8"]
-    card = asyncio.run(measure(found, ["digit_prompts"], N, NoProgress()))
+    measured = asyncio.run(measure(found, {"digit_prompts": examples}, NoProgress()))
+    card = card_of(found.manifest, measured, None, {}, NoProgress())
     offline = card.accuracy[0]
     assert (offline.value, offline.low, offline.high, offline.n) == (
         live["int8"].value, live["int8"].low, live["int8"].high, N,

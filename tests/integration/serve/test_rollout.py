@@ -4,6 +4,7 @@ again."""
 import asyncio
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,9 @@ from serve.live import live_of
 from tests.family import ADAPTERS, Family
 from tests.labelled_load import labelled
 from tests.local_stage import Local, local
+from variants.card import Card
+from variants.catalog import Catalog
+from variants.machine import describe
 
 pytestmark = pytest.mark.integration
 ROLLOUT = "/admin/v1/models/echo/rollout"
@@ -233,6 +237,50 @@ async def serving(tmp_path: Path) -> Any:
     family = family_of(tmp_path, errs=0.0)
     async with local(tmp_path, family.stack, family.artifacts) as served:
         yield served
+
+
+def add_cost(home: Path, family: Family, variant: str, seconds: float) -> None:
+    card = Card(
+        digest=family.digest(variant),
+        hardware=describe(),
+        precision="f32",
+        versions={},
+        cost_cpu_s=seconds,
+        artifact_bytes=1,
+        measured_by="a test",
+        created=datetime.now(UTC),
+    )
+    catalog, artifact = Catalog(home), family.artifacts["echo", variant]
+    catalog.record(artifact.manifest)
+    catalog.add_card("echo", card)
+
+
+async def test_ends_on_the_cheapest_that_keeps_the_floor(tmp_path: Path) -> None:
+    family = family_of(tmp_path, errs=0.0)
+    family.variants["int4"] = {
+        "weight": 0, "parent": "baseline", "engine": {"kind": "scripted", "errs": 0.4},
+    }  # fmt: skip
+    family.variants["dear"] = {"weight": 0, "parent": "baseline", "engine": {"kind": "scripted"}}
+    search = {"objective": "cheapest", "quality_floor": 0.9, "shadow": 1.0, "hold_s": 0.2}
+    async with (
+        local(tmp_path, family.stack, family.artifacts) as served,
+        labelled(str(served.client.base_url), "echo", 4) as load,
+    ):
+        refused = await served.client.post(ROLLOUT, json=search)
+        assert refused.status_code == 400
+        assert "understudy evaluate" in refused.json()["error"]["message"]
+        for variant, seconds in (("baseline", 9.0), ("int8", 5.0), ("int4", 3.0), ("dear", 12.0)):
+            add_cost(tmp_path, family, variant, seconds)
+        first = (await served.client.post(ROLLOUT, json=search)).json()["rollout"]
+        assert (first["plan"]["variant"], first["queue"], first["plan"]["gate"]["alpha"]) == ("int4", ["int8"], 0.025)
+        found = await until(served.client, lambda found: found["rollout"]["status"] == "promoted")
+        entries = (await served.client.get("/admin/v1/journal?last=10000")).json()["entries"]
+    assert found["rollout"]["plan"]["variant"] == "int8"
+    assert found["traffic"]["shares"] == {"baseline": 0.0, "int8": 1.0, "int4": 0.0, "dear": 0.0}
+    tried = [(e["rollout"]["plan"]["variant"], e["rollout"]["status"]) for e in entries if e["kind"] == "rollout"]
+    assert ("int4", "rolled back") in tried
+    assert "dear" not in {variant for variant, _ in tried}
+    assert set(load.statuses) == {200}
 
 
 async def test_feedback_is_counted_once_and_cannot_be_forged(serving: Local) -> None:

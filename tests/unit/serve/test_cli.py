@@ -21,7 +21,7 @@ def understudy(*arguments: str, **environment: str) -> subprocess.CompletedProce
 
 def test_help_names_every_command() -> None:
     done = understudy("--help")
-    for command in ("doctor", "build", "evaluate", "catalog", "rollback", "gc", "serve", "load", "report"):
+    for command in ("doctor", "build", "evaluate", "study", "catalog", "rollback", "gc", "serve", "load", "report"):
         assert command in done.stdout
 
 
@@ -37,6 +37,7 @@ def test_doctor_is_json_where_asked() -> None:
         (("build", "none.yaml"), "there is no file none.yaml", 2),
         (("serve", "{typo}"), "models: Field required", 2),
         (("evaluate", "digit", "--stack", "{demo}"), "known are smollm2@baseline", 2),
+        (("study", "{demo}", "--only", "audio", "--out", "{out}"), "--only: no model of the family 'audio'", 2),
         (("load", "--target", "http://127.0.0.1:9", "--out", "{out}"), "127.0.0.1:9", 5),
         (("report", "--out", "{out}"), "{out}", 2),
     ],

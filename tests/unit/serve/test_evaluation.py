@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from serve.evaluation import held_out, newest_that_will_do
+from serve.evaluation import held_out, newest_that_will_do, unasked
+from tests.unit.variants.test_evaluate import Parity
 from variants import tasks
 from variants.card import Accuracy, Card
 from variants.errors import InputError
@@ -51,3 +52,24 @@ def test_a_card_of_another_machine_or_other_versions_does_not_count(other: dict[
 def test_more_examples_than_there_are_is_said_in_one_line() -> None:
     with pytest.raises(InputError, match="--examples: mnist has 1000 examples in its test split, not 1001"):
         held_out(tasks.get("mnist"), 1001)
+
+
+def test_a_card_of_schema_1_or_of_another_pair_is_measured_again() -> None:
+    pair = card(1000, parent_digest="cd" * 32)
+    assert newest_that_will_do([pair], {"mnist": 1000}, "cd" * 32) is pair
+    assert newest_that_will_do([pair], {"mnist": 1000}, "ef" * 32) is None
+    assert newest_that_will_do([card(1000)], {"mnist": 1000}, "cd" * 32) is None
+    assert newest_that_will_do([card(1000, schema_=1)], {"mnist": 1000}) is None
+
+
+def test_speed_is_timed_on_examples_that_are_not_asked_again_where_there_are_others() -> None:
+    task = Parity()  # 20 examples, and no calibration split
+    asked = task.examples("test", 8)
+    found = unasked(task, asked)
+    assert found[:12] == task.examples("test")[8:]
+    assert found[12:] == asked
+    assert unasked(task, task.examples("test")) == task.examples("test")
+    mnist = tasks.get("mnist")
+    timed = unasked(mnist, mnist.examples("test"))
+    assert len(timed) == 116
+    assert not {each.id for each in timed} & {each.id for each in mnist.examples("test")}

@@ -29,7 +29,7 @@ async def test_one_outcome_an_example_in_order() -> None:
     outcomes = await evaluate(task, examples, even)
     assert [outcome.example_id for outcome in outcomes] == [example.id for example in examples]
     assert [outcome.correct for outcome in outcomes] == [True, False] * 10
-    measured = accuracy(task, outcomes)
+    (measured,) = accuracy(task, outcomes)
     assert (measured.task, measured.value, measured.n) == ("parity", 0.5, 20)
     assert measured.low < 0.5 < measured.high
 

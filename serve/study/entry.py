@@ -1,0 +1,75 @@
+"""From a card and the artifact that it is of to a card of `study.json`."""
+
+from collections.abc import Mapping
+
+from serve.judged import Seat, reference_of
+from serve.stack import Stack
+from serve.study.matrix import family_of, recipes_of
+from serve.study.record import Other, StudyCard, between, measure_of
+from variants.card import Accuracy, Card
+from variants.errors import InputError
+from variants.kinds import kind_of_line, structured
+from variants.store import Artifact
+
+
+def entry_of(stack: Stack, seat: Seat, card: Card, artifacts: Mapping[Seat, Artifact]) -> StudyCard:
+    """The entry of one variant. InputError for a card that was not filled whole."""
+    manifest, recipes = artifacts[seat].manifest, [artifacts[each].manifest.recipe for each in recipes_of(stack, seat)]
+    reference = reference_of(stack, seat)
+    base = artifacts[reference].manifest.bytes if reference and manifest.format == "adapter" else 0
+    if not (card.accuracy and card.latency_s and card.saturated_latency_s and card.throughput_per_s):
+        raise InputError(f"the card of {seat[0]}@{seat[1]} is not whole", mend="understudy evaluate --again")
+    first, *others = card.accuracy
+    found = _judged(card, first)
+    return StudyCard(
+        family=family_of(manifest.task),
+        model=seat[0],
+        variant=seat[1],
+        kind=kind_of_line(recipes),
+        structured=structured(recipes),
+        precision=card.precision,
+        artifact_bytes=manifest.bytes,
+        accuracy=found.accuracy,
+        paired_difference=found.paired_difference,
+        latency_s=card.latency_s,
+        throughput_per_s=card.throughput_per_s,
+        peak_memory_bytes=card.peak_memory_bytes or 0,
+        digest=manifest.digest,
+        parent=reference[1] if reference else None,
+        parent_digest=card.parent_digest,
+        task=first.task,
+        unit=first.unit,
+        better=first.better,
+        agreement=found.agreement,
+        served_bytes=manifest.bytes + base,
+        resident_bytes=card.resident_bytes or 0,
+        saturated_latency_s=card.saturated_latency_s,
+        inference_per_s=card.inference_per_s,
+        cost_cpu_s=card.cost_cpu_s or 0.0,
+        load_s=card.load_s or 0.0,
+        engine=stack.models[seat[0]].variants[seat[1]].engine.kind,
+        method=manifest.method,
+        recipe=manifest.recipe.model_dump(mode="json", exclude_none=True),
+        licences=tuple(sorted({source.licence for source in manifest.sources})),
+        sources=tuple(source.uri for source in manifest.sources),
+        note=manifest.note,
+        versions=card.versions,
+        measured=card.created,
+        others=tuple(_judged(card, each) for each in others),
+    )
+
+
+def _judged(card: Card, found: Accuracy) -> Other:
+    """One metric on one task, beside the parent's."""
+    difference = next(
+        (each for each in card.differences if (each.task, each.metric) == (found.task, found.metric)), None
+    )
+    agreed = next((each for each in card.agreement if each.task == found.task), None)
+    return Other(
+        task=found.task,
+        unit=found.unit,
+        better=found.better,
+        accuracy=measure_of(found),
+        paired_difference=between(difference),
+        agreement=between(agreed),
+    )

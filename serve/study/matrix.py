@@ -1,0 +1,70 @@
+"""Which cards a study has, and how many examples each is measured on."""
+
+from collections.abc import Mapping, Sequence
+
+from serve.evaluation import Examples, task_of
+from serve.judged import Seat, parents_first, reference_of
+from serve.stack import Stack
+from variants.errors import InputError
+from variants.progress import Progress
+
+MOST_CARDS = 40
+EXAMPLES: Mapping[str, int] = {
+    "text-generation": 400,
+    "text-classification": 1000,
+    "image-classification": 1000,
+    "object-detection": 500,
+    "image-generation": 500,
+}
+"""By family, most examples of a task: what the study's time allows on 2 cores. Every task's order is a seeded shuffle,
+so its first examples are a random sample of it."""
+_FAMILIES = {"feature-extraction": "text-classification"}
+
+
+def family_of(task: str) -> str:
+    """The family of a model's task: an encoder's embeddings stand beside its labels."""
+    return _FAMILIES.get(task, task)
+
+
+def matrix(stack: Stack, only: str | None) -> list[Seat]:
+    """The study's variants, parents first; those of one family where `only` names it. InputError where there are none,
+    or more than 40."""
+    seats = [
+        (name, variant)
+        for name, model in stack.models.items()
+        if only in (None, family_of(model.task))
+        for variant in model.variants
+    ]
+    if not seats:
+        known = sorted({family_of(model.task) for model in stack.models.values()})
+        raise InputError(f"no model of the family {only!r}", field="--only", mend=f"one of {', '.join(known)}")
+    if len(seats) > MOST_CARDS:
+        mend = "take variants out of the stack file, or study one family at a time with --only"
+        raise InputError(f"{len(seats)} cards, and a study has at most {MOST_CARDS}", field="models", mend=mend)
+    return parents_first(stack, seats)
+
+
+def line_of(stack: Stack, seat: Seat) -> list[Seat]:
+    """What must be built for one card: the variant's ancestors and what it is judged against, itself last."""
+    line: dict[Seat, None] = {}
+    if reference := reference_of(stack, seat):
+        line |= dict.fromkeys(line_of(stack, reference))
+    return [*line, seat]
+
+
+def recipes_of(stack: Stack, seat: Seat) -> list[Seat]:
+    """The variant and its parents, itself last: what its weights went through."""
+    line = [seat]
+    while parent := stack.models[line[-1][0]].variants[line[-1][1]].parent:
+        line.append((seat[0], parent))
+    return line[::-1]
+
+
+def examples_for(stack: Stack, model: str, most: int | None, progress: Progress) -> Examples:
+    """What each variant of a model is asked: of each of its tasks the first of the test split, as many as its family's
+    time allows, and at most `most`."""
+    found: dict[str, Sequence] = {}
+    limit = min(EXAMPLES.get(family_of(stack.models[model].task), 500), most or 10**9)
+    for name in stack.models[model].evaluate:
+        found[name] = task_of(name, progress).examples("test")[:limit]
+    return found

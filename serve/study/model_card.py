@@ -1,0 +1,113 @@
+"""Cards as model cards, in Hugging Face's form: YAML front matter that the hub reads, then what a person wants to know.
+
+One Markdown file a variant. Nothing is sent anywhere.
+"""
+
+from pathlib import Path
+
+from variants.card import Accuracy, Card
+from variants.files import write_atomic
+from variants.manifest import Manifest
+from variants.show.formats import number, points, seconds, share, size
+
+
+def write_model_card(manifest: Manifest, card: Card, folder: Path) -> Path:
+    """Write `MODEL@VARIANT.md` into `folder` and return its path."""
+    path = folder / f"{manifest.model}@{manifest.variant}.md"
+    write_atomic(path, model_card(manifest, card).encode())
+    return path
+
+
+def model_card(manifest: Manifest, card: Card) -> str:
+    """Front matter and body of one artifact's card."""
+    return f"---\n{front_matter(manifest, card)}\n---\n\n{body(manifest, card)}"
+
+
+def front_matter(manifest: Manifest, card: Card) -> str:
+    """Licence, base model, task and metrics, as the hub's own library writes them."""
+    from huggingface_hub import EvalResult, ModelCardData
+
+    results = [
+        EvalResult(
+            task_type=manifest.task,
+            dataset_type=found.task,
+            dataset_name=found.task,
+            dataset_split="test",
+            metric_type=found.metric,
+            metric_value=round(found.value, 6),
+            metric_name=f"{found.metric} ({found.n} examples)",
+        )
+        for found in card.accuracy
+    ]
+    licences = sorted({source.licence for source in manifest.sources})
+    known = {"Apache-2.0": "apache-2.0", "MIT": "mit"}
+    data = ModelCardData(
+        license=known.get(licences[0], "other") if len(licences) == 1 else "other",
+        license_name=None if len(licences) == 1 and licences[0] in known else "; ".join(licences),
+        base_model=base_model(manifest),
+        pipeline_tag=manifest.task,
+        tags=["understudy", manifest.precision, manifest.recipe.kind],
+        model_name=f"{manifest.model}@{manifest.variant}",
+        eval_results=results,
+    )
+    return data.to_yaml()
+
+
+def base_model(manifest: Manifest) -> str | None:
+    """The weights that it all began with: a hub id where they came from the hub, else their address."""
+    if not manifest.sources:
+        return None
+    return manifest.sources[0].uri.removeprefix("hf:").partition("@")[0]
+
+
+def body(manifest: Manifest, card: Card) -> str:
+    lines = [
+        f"# {manifest.model}@{manifest.variant}",
+        "",
+        f"Made by `{manifest.method}`" + (f" from `{manifest.parent}`." if manifest.parent else "."),
+        manifest.note,
+        "",
+        "| measured | |",
+        "|---|---|",
+        *(f"| {what} | {found} |" for what, found in rows(manifest, card)),
+        "",
+        f"On {card.hardware.cpu}, {card.hardware.cores} cores, {card.created:%Y-%m-%d}; {card.measured_by}. "
+        "Intervals are of 95 %; differences are of the same examples.",
+        "",
+        "```json",
+        manifest.recipe.model_dump_json(indent=2, exclude_none=True),
+        "```",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def rows(manifest: Manifest, card: Card) -> list[tuple[str, str]]:
+    """What was measured, in words and figures; what was not is left out."""
+    found = [(f"{each.metric} on {each.task}, n {each.n:,}", _measured(each)) for each in card.accuracy]
+    shares = {(each.task, each.metric) for each in card.accuracy if each.unit == "share"}
+    for each in card.differences:
+        show = points if (each.task, each.metric) in shares else number
+        found.append(
+            (f"difference to its parent on {each.task}", f"{show(each.value)} ({show(each.low)} to {show(each.high)})")
+        )
+    found += [(f"same answers as its parent on {each.task}", f"{share(each.value)}") for each in card.agreement]
+    if card.latency_s:
+        found.append(("one request, p50 and p95", f"{seconds(card.latency_s.p50)}, {seconds(card.latency_s.p95)}"))
+    if card.throughput_per_s:
+        found.append(("requests/s", number(card.throughput_per_s)))
+    if card.cost_cpu_s is not None:
+        found.append(("CPU-seconds for 1,000 requests", number(card.cost_cpu_s)))
+    if card.peak_memory_bytes:
+        found.append(("peak memory", size(card.peak_memory_bytes)))
+    return [
+        *found,
+        ("artifact", f"{size(card.artifact_bytes)}, sha256 `{manifest.digest}`"),
+        ("precision", card.precision),
+    ]
+
+
+def _measured(found: Accuracy) -> str:
+    if found.unit == "share":
+        return f"{share(found.value)} ({100 * found.low:.1f} to {100 * found.high:.1f})"
+    return f"{number(found.value)} ({number(found.low)} to {number(found.high)})"

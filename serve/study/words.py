@@ -1,0 +1,167 @@
+"""What the figures say and do not say, in sentences made from the figures.
+
+No adjective without its number beside it. "Not shown to differ" is never put as "equal", and only what is faster at one
+request and at saturation is called faster: a method that saves bytes alone is said to save bytes.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import Literal
+
+from serve.study.record import Between, Measure, Study, StudyCard
+from variants.show.formats import number, points, share, size
+
+MARGIN = 0.1
+"""By how much a ratio of speeds must differ from 1 to be called faster or slower: a card is one run on one machine, and
+runs of one artifact differed by up to this."""
+Verdict = Literal["better", "worse", "not shown to differ"]
+Speed = Literal["faster", "slower", "not faster"]
+
+
+def says(card: StudyCard, parent: StudyCard | None) -> str:
+    """One sentence a variant."""
+    if parent is None or card.paired_difference is None:
+        found = f"{card.accuracy.metric} {value(card.accuracy.value, card.unit)} on {card.accuracy.n:,} examples"
+        return f"{card.variant}: {found}, {size(card.served_bytes)}."
+    parts = [
+        accuracy(card, parent),
+        *_agreement(card),
+        bytes_saved(card, parent),
+        speed(card, parent),
+        *_zeros(card),
+    ]
+    return f"{card.variant} {'; '.join(parts)}."
+
+
+def accuracy(card: StudyCard, parent: StudyCard) -> str:
+    """Its distance to its parent, with the interval, and the verdict."""
+    assert card.paired_difference is not None
+    found, between = card.paired_difference, interval(card.paired_difference, card.unit)
+    where = f"on {card.accuracy.n:,} examples of {card.task}: {verdict(found, card.better)}"
+    if card.unit == "share":
+        return f"is {points(found.value)} points ({between}) from {parent.variant} {where}"
+    by = signed(found.value)
+    return (
+        f"is {by} ({between}) from {parent.variant}'s {card.accuracy.metric} of {number(parent.accuracy.value)} {where}"
+    )
+
+
+def verdict(found: Between, better: str) -> Verdict:
+    if found.low <= 0 <= found.high:
+        return "not shown to differ"
+    return "better" if (found.low > 0) == (better == "higher") else "worse"
+
+
+def _agreement(card: StudyCard) -> Iterable[str]:
+    if card.agreement:
+        yield f"gives the same answer to {share(card.agreement.value)}"
+
+
+def bytes_saved(card: StudyCard, parent: StudyCard) -> str:
+    ratio = card.served_bytes / parent.served_bytes
+    if card.served_bytes > card.artifact_bytes:
+        return f"adds {size(card.artifact_bytes)} to {parent.variant}'s {size(parent.served_bytes)}"
+    if abs(ratio - 1) < 0.005:
+        return "has as many bytes"
+    return f"has {ratio:.2f} times the bytes"
+
+
+def speed(card: StudyCard, parent: StudyCard) -> str:
+    """Both ratios, and a word for them."""
+    alone, full = ratios(card, parent)
+    found = speed_verdict(alone, full)
+    said = "not shown to be faster" if found == "not faster" else found
+    saves = card.served_bytes < 0.995 * parent.served_bytes and max(alone, full) < 1 + MARGIN
+    only = ", so it saves bytes and not time" if saves else ""
+    return f"is {said}, {alone:.2f} times as fast at one request and {full:.2f} times at saturation{only}"
+
+
+def ratios(card: StudyCard, parent: StudyCard) -> tuple[float, float]:
+    """How many times as fast as its parent: by median latency of single requests, and by requests a second at
+    saturation."""
+    alone = parent.latency_s.p50 / card.latency_s.p50 if card.latency_s.p50 else 1.0
+    return alone, card.throughput_per_s / parent.throughput_per_s
+
+
+def speed_verdict(alone: float, full: float) -> Speed:
+    if min(alone, full) >= 1 + MARGIN:
+        return "faster"
+    return "slower" if max(alone, full) <= 1 - MARGIN else "not faster"
+
+
+def _zeros(card: StudyCard) -> Iterable[str]:
+    if card.structured is False:
+        yield "its zeros stand in a model of the same shape, and the engine multiplies by them all the same"
+
+
+def limits(study: Study) -> tuple[str, ...]:
+    """What the figures do not say."""
+    return tuple(_limits(study.cards))
+
+
+def _limits(cards: Sequence[StudyCard]) -> Iterable[str]:
+    yield (
+        "Each card is one run of one engine alone on this machine. Ratios of speed may carry over to a like machine, "
+        f"milliseconds do not; ratios within {100 * MARGIN:.0f} % of 1 are not called faster or slower."
+    )
+    yield "The client asks from the same machine, and its share of each request makes ratios of speed look smaller."
+    judged = [card for card in cards if card.paired_difference]
+    if len(judged) > 1:
+        yield (
+            f"Each interval misses the truth 1 time in 20 by itself, and there are {len(judged)} paired differences: "
+            f"expect {len(judged) / 20:.1f} that do."
+        )
+    unsure = [card for card in judged if card.unit == "share" and _undecided(card)]
+    if unsure:
+        worst = min(unsure, key=_worst)
+        yield (
+            f"Not shown to differ is not equal: with {worst.accuracy.n:,} examples of {worst.task} a loss of up to "
+            f"{max(0.0, -100 * _worst(worst)):.1f} points of {worst.name} is compatible with what was seen."
+        )
+    if any(card.kind == "lora" for card in cards):
+        yield (
+            "An adapter was trained on the task that it is measured on (its training split): what it gains there says "
+            "nothing of other tasks."
+        )
+    yield "Examples come from held-out splits, but a published model may have seen them when it was trained."
+
+
+def _undecided(card: StudyCard) -> bool:
+    return card.paired_difference is not None and verdict(card.paired_difference, card.better) == "not shown to differ"
+
+
+def _worst(card: StudyCard) -> float:
+    """The end of the interval at which the variant is worst, as a change for the worse below 0."""
+    assert card.paired_difference is not None
+    return card.paired_difference.low if card.better == "higher" else -card.paired_difference.high
+
+
+def value(found: float, unit: str) -> str:
+    return share(found) if unit == "share" else number(found)
+
+
+def measure(found: Measure, unit: str) -> str:
+    """79.0 % (72.8 to 84.1), the interval in the same unit."""
+    if unit == "share":
+        return measure_share(Between(value=found.value, low=found.low, high=found.high))
+    return f"{number(found.value)} ({number(found.low)} to {number(found.high)})"
+
+
+def measure_share(found: Between) -> str:
+    return f"{share(found.value)} ({100 * found.low:.1f} to {100 * found.high:.1f})"
+
+
+def difference(found: Between, unit: str) -> str:
+    by = points(found.value) if unit == "share" else signed(found.value)
+    return f"{by} ({interval(found, unit)})"
+
+
+def interval(found: Between, unit: str) -> str:
+    if unit == "share":
+        return f"{points(found.low)} to {points(found.high)}"
+    return f"{signed(found.low)} to {signed(found.high)}"
+
+
+def signed(found: float) -> str:
+    """+0.98, −3.1: three digits that matter, with the sign."""
+    text = number(abs(found))
+    return text if not float(text.replace(",", "")) else f"{'+' if found > 0 else '−'}{text}"

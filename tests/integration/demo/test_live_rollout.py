@@ -1,0 +1,149 @@
+"""Evidence moves the traffic of a real model: a damaged variant is rolled back by itself, int8 takes over by itself.
+
+Open-loop labelled load on the routed model, each example once; nobody who asks gets an error. The traffic is as it was
+at the end.
+"""
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import httpx
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from tests.family import change
+from variants import tasks
+from variants.home import home
+from variants.manifest import Manifest
+from variants.store import Artifact, Store, entries
+
+pytestmark = pytest.mark.integration
+ROLLOUT = "/admin/v1/models/smollm2/rollout"
+TRAFFIC = "/admin/v1/models/smollm2/traffic"
+LIMIT_S = 900.0
+EVERY_S = 0.25
+NOISE = 0.8
+
+
+def damaged(artifact: Artifact) -> Artifact:
+    """int4 with noise on its scales."""
+    store = Store(home())
+    key = f"{'d' * 56}{artifact.manifest.key[:8]}"
+    if store.has(key):
+        return store.open(key)
+    with store.staging(key) as staged:
+        (staged / "model").mkdir()
+        for file in artifact.model_path.iterdir():
+            (staged / "model" / file.name).write_bytes(file.read_bytes())
+        weights = staged / "model" / "model.safetensors"
+        tensors, random = load_file(weights), torch.Generator().manual_seed(0)
+        scales = [name for name in tensors if name.endswith("weight_scale")]
+        assert scales
+        for name in scales:
+            noise = torch.randn(tensors[name].shape, generator=random).mul(NOISE).exp()
+            tensors[name] = (tensors[name].float() * noise).to(tensors[name].dtype)
+        save_file(tensors, weights, {"format": "pt"})
+        files = entries(staged)
+        fields = {name: getattr(artifact.manifest, name) for name in Manifest.model_fields}
+        fields |= {"key": key, "digest": Manifest.digest_of_files(files), "variant": "damaged", "files": files}
+        return store.keep(staged, Manifest(**fields))
+
+
+def requests() -> Iterator[tuple[str, str, str, tuple[str, ...]]]:
+    """Task, prompt, label and labels of every held-out example, tasks in turn."""
+    both = [tasks.get(name) for name in ("rotten_tomatoes", "r8")]
+    for pair in zip(*(task.examples("test", 2000) for task in both), strict=True):
+        for task, example in zip(both, pair, strict=True):
+            yield task.name, str(example.input), example.label, task.labels
+
+
+@asynccontextmanager
+async def steady(client: httpx.AsyncClient) -> AsyncIterator[Counter[int]]:
+    """A labelled request every quarter of a second; gives the statuses."""
+    statuses: Counter[int] = Counter()
+    bias: dict[tuple[str, ...], dict[int, int]] = {}
+    running: set[asyncio.Task[None]] = set()
+
+    async def ask(task: str, prompt: str, label: str, labels: tuple[str, ...]) -> None:
+        if labels not in bias:
+            firsts = []
+            for each in labels:
+                body = {"model": "smollm2@baseline", "prompt": each, "add_special_tokens": False}
+                firsts.append((await client.post("/tokenize", json=body)).json()["tokens"][0])
+            bias[labels] = dict.fromkeys(firsts, 100)
+        body = {
+            "model": "smollm2", "prompt": prompt, "max_tokens": 1, "temperature": 0, "logit_bias": bias[labels]
+        }  # fmt: skip
+        headers = {"x-understudy-label": label, "x-understudy-task": task}
+        statuses[(await client.post("/v1/completions", json=body, headers=headers)).status_code] += 1
+
+    async def loop() -> None:
+        for each in requests():
+            task = asyncio.create_task(ask(*each))
+            running.add(task)
+            task.add_done_callback(running.discard)
+            await asyncio.sleep(EVERY_S)
+
+    looping = asyncio.create_task(loop())
+    try:
+        yield statuses
+    finally:
+        looping.cancel()
+        await asyncio.gather(*running)
+
+
+async def ended(client: httpx.AsyncClient) -> dict[str, Any]:
+    deadline = time.monotonic() + LIMIT_S
+    while True:
+        found: dict[str, Any] = (await client.get(ROLLOUT)).json()
+        if found["rollout"]["status"] != "running":
+            return found
+        assert time.monotonic() < deadline, found
+        await asyncio.sleep(1)
+
+
+def plan(variant: str) -> dict[str, Any]:
+    return {"variant": variant, "shadow": 1.0, "hold_s": 3.0, "gate": {"quality": 0.05, "errors": 0.05}}
+
+
+async def test_a_damaged_variant_goes_and_int8_takes_over(demo: tuple[str, int]) -> None:
+    async with httpx.AsyncClient(base_url=demo[0], timeout=120) as client:
+        state, before = (await client.get("/admin/v1/stack")).json(), (await client.get(TRAFFIC)).json()["traffic"]
+        variants, keys = state["stack"]["models"]["smollm2"]["variants"], state["artifacts"]
+        worse = damaged(Store(home()).open(keys["smollm2@int4"]))
+        grown = {**variants, "damaged": {**variants["int4"], "weight": 0}}
+        wider = {**state["stack"], "models": {**state["stack"]["models"]}}
+        wider["models"]["smollm2"] = {**wider["models"]["smollm2"], "variants": grown}
+        done = await change(
+            client, {"stack": wider, "artifacts": {**keys, "smollm2@damaged": worse.manifest.key}}
+        )  # fmt: skip
+        assert done["state"] == "done", done
+        began = time.monotonic()
+        async with steady(client) as statuses:
+            answer = await client.post(ROLLOUT, json=plan("damaged"))
+            assert answer.status_code == 200, answer.text
+            harmful = await ended(client)
+            print(f"damaged: {harmful['rollout']['status']} after {time.monotonic() - began:.0f} s, {harmful['pairs']}")
+            done = await change(client, {"stack": state["stack"], "artifacts": keys, "force": True})
+            assert done["state"] == "done", done
+            began = time.monotonic()
+            assert (await client.post(ROLLOUT, json=plan("int8"))).status_code == 200
+            sound = await ended(client)
+            print(f"int8: {sound['rollout']['status']} after {time.monotonic() - began:.0f} s, {sound['pairs']}")
+        journal = (await client.get("/admin/v1/journal?last=10000")).json()["entries"]
+        restored = await client.put(TRAFFIC, json=before, headers={"if-match": "*"})
+        assert restored.status_code == 200, restored.text
+    assert harmful["rollout"]["status"] == "rolled back", harmful
+    assert harmful["verdict"]["findings"][0]["high"] < -0.05
+    assert sound["rollout"]["status"] == "promoted", sound
+    assert sound["traffic"]["shares"]["baseline"] == 0.0
+    steps = [
+        e["rollout"]["step"] for e in journal if e["kind"] == "rollout" and e["rollout"]["plan"]["variant"] == "int8"
+    ]
+    assert steps == [0, 1, 2, 3, 3]
+    assert set(statuses) == {200}

@@ -1,0 +1,80 @@
+"""A rollout through Ray Serve and HAProxy, while its conductor, its variant and its ingress are killed."""
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+import pytest
+
+from serve.journal import Journal
+from serve.ledger import Ledger
+from tests.family import Family, change
+from tests.integration.serve.test_apply_on_ray import engines
+from tests.integration.serve.test_rollout import ROLLOUT, plan
+from tests.labelled_load import labelled
+from tests.processes import server
+
+pytestmark = pytest.mark.integration
+LIMIT_S = 180.0
+
+
+async def test_what_is_decided_and_counted_outlives_those_who_did(tmp_path: Path) -> None:
+    family = Family(tmp_path, 8000)
+    engine = {"kind": "scripted"}
+    family.variants = {"baseline": {"weight": 1, "engine": engine}, "int8": {"parent": "baseline", "engine": engine}}
+    state = tmp_path / "traffic"
+    command = ("tests.serve_scripted", "{port}", f"state={state}")
+    async with asyncio.timeout(LIMIT_S):
+        with server(tmp_path, *command) as (url, pid):
+            async with httpx.AsyncClient(base_url=url, timeout=60) as client, labelled(url, "echo", 3) as load:
+                assert (await change(client, family.proposal()))["state"] == "done"
+                slow = plan(hold_s=5.0, gate={"quality": 0.05})
+                assert (await client.post(ROLLOUT, json=slow)).status_code == 200
+                before = await compared(client, 30)
+                kill(pid, "ray::ServeReplica:conductor:")
+                after = await compared(client, before["pairs"]["compared"] + 10)
+                assert after["rollout"]["digests"] == before["rollout"]["digests"]
+                next(e for e in engines(pid) if "echo@int8" in e.cmdline()).kill()
+                await compared(client, after["pairs"]["compared"] + 10)
+                while (found := await rollout(client))["rollout"]["status"] == "running":
+                    await asyncio.sleep(0.5)
+                assert set(load.statuses) == {200}
+                kill(pid, "ray::ServeReplica:ingress:")
+                load.stopping = True
+    assert found["rollout"]["status"] == "promoted"
+    entries = list(Journal(state).entries())
+    assert len({entry["epoch"] for entry in entries}) == 2
+    steps = [entry["rollout"]["step"] for entry in entries if entry["kind"] == "rollout"]
+    assert steps == [0, 1, 2, 3, 3]
+    ledger = Ledger.read(entries)
+    counted = sum(
+        len(shadowed["pairs"])
+        for entry in entries
+        if entry["kind"] == "outcomes"
+        for shadowed in entry["models"].get("echo", {}).get("shadows", {}).values()
+    )
+    assert len(ledger.pair(ledger.rollouts["echo"].pair).requests) == counted >= found["pairs"]["compared"]
+
+
+async def rollout(client: httpx.AsyncClient) -> dict[str, Any]:
+    """Asked until the conductor answers."""
+    while True:
+        answer = await client.get(ROLLOUT)
+        if answer.status_code == 200:
+            return dict(answer.json())
+        await asyncio.sleep(0.3)
+
+
+async def compared(client: httpx.AsyncClient, pairs: int) -> dict[str, Any]:
+    while (found := await rollout(client))["pairs"]["compared"] < pairs:
+        await asyncio.sleep(0.2)
+    return found
+
+
+def kill(pid: int, name: str) -> None:
+    (found,) = [
+        child for child in psutil.Process(pid).children(recursive=True) if (child.cmdline() or [""])[0].startswith(name)
+    ]
+    found.kill()

@@ -1,0 +1,42 @@
+"""Building one variant in a process of its own: what it makes, how it says no, and how it ends when it is killed."""
+
+import os
+import signal
+import threading
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from serve.study.make import make, make_in_child
+from tests.study import scripted_stack
+from variants.errors import EngineError, UnderstudyError
+
+pytestmark = pytest.mark.integration
+LINE = [("bands", "baseline")]
+
+
+@pytest.fixture(autouse=True)
+def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("UNDERSTUDY_HOME", str(tmp_path))
+
+
+def test_why_a_build_failed_comes_back_in_its_own_words() -> None:
+    with pytest.raises(UnderstudyError, match="/nowhere/weights"):
+        make(scripted_stack(), LINE)
+    with pytest.raises(UnderstudyError, match="/nowhere/weights"):
+        make_in_child(scripted_stack(), LINE)
+
+
+def test_a_build_that_is_killed_is_an_error_that_names_memory() -> None:
+    def kill() -> None:
+        while not (children := psutil.Process().children()):
+            time.sleep(0.01)
+        os.kill(children[0].pid, signal.SIGKILL)
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    with pytest.raises(EngineError, match="the build was killed"):
+        make_in_child(scripted_stack(), LINE)
+    killer.join()

@@ -1,0 +1,69 @@
+"""Which cards a study has: at most 40, parents first, and the shipped matrix as it is promised."""
+
+from collections import Counter
+
+import pytest
+
+from serve.cli import STUDY_STACK
+from serve.judged import reference_of
+from serve.stack import load
+from serve.study.matrix import MOST_CARDS, family_of, line_of, matrix
+from tests.study import BF16, INT8, scripted_stack
+from variants.errors import InputError
+from variants.kinds import kind_of
+
+
+def test_the_shipped_matrix_has_a_baseline_two_quantized_and_a_pruned_one_of_each_family() -> None:
+    stack = load(STUDY_STACK)
+    seats = matrix(stack, None)
+    assert len(seats) <= MOST_CARDS
+    kinds: dict[str, Counter[str]] = {}
+    for model, variant in seats:
+        recipe = stack.models[model].variants[variant].recipe
+        kinds.setdefault(family_of(stack.models[model].task), Counter())[kind_of(recipe)] += 1
+    assert {"text-generation", "image-classification"} <= set(kinds)
+    for family, found in kinds.items():
+        assert found["baseline"] >= 1, family
+        assert found["quantized"] >= 2, family
+        assert found["pruned"] >= 1, family
+    for family in ("text-generation", "image-classification"):
+        assert kinds[family]["lora"] >= 1
+
+
+def test_whatever_is_no_baseline_is_judged_against_one() -> None:
+    stack = load(STUDY_STACK)
+    for seat in matrix(stack, None):
+        baseline = kind_of(stack.models[seat[0]].variants[seat[1]].recipe) == "baseline"
+        assert (reference_of(stack, seat) is None) == baseline, seat
+
+
+def test_a_family_by_itself() -> None:
+    stack = load(STUDY_STACK)
+    assert {stack.models[model].task for model, _ in matrix(stack, "text-generation")} == {"text-generation"}
+    with pytest.raises(InputError, match="--only: no model of the family 'audio'") as refused:
+        matrix(stack, "audio")
+    assert "text-generation" in str(refused.value.mend)
+
+
+def test_more_than_forty_cards_are_refused() -> None:
+    many = {f"v{number}": BF16 for number in range(MOST_CARDS)}
+    with pytest.raises(InputError, match="41 cards, and a study has at most 40"):
+        matrix(scripted_stack(**many), None)
+
+
+def test_parents_come_first_and_with_what_they_are_judged_against() -> None:
+    stack = scripted_stack(int8=INT8, bf16=BF16)
+    document = stack.model_dump(mode="json", by_alias=True, exclude_none=True)
+    variants = document["models"]["bands"]["variants"]
+    variants["int8"]["parent"] = "bf16"
+    variants["lora"] = {
+        "recipe": {
+            "kind": "lora", "task": "mnist", "rank": 8, "alpha": 16, "steps": 9, "architecture": "efficientnet-lite0",
+            "image_size": 64,
+        },
+        "engine": {"kind": "scripted"},
+    }  # fmt: skip
+    stack = type(stack).model_validate(document)
+    assert [variant for _, variant in matrix(stack, None)] == ["baseline", "bf16", "int8", "lora"]
+    assert [variant for _, variant in line_of(stack, ("bands", "int8"))] == ["baseline", "bf16", "int8"]
+    assert [variant for _, variant in line_of(stack, ("bands", "lora"))] == ["baseline", "lora"]

@@ -1,0 +1,50 @@
+"""What kind of compression a variant is, read off its recipe: how tables and pages group variants."""
+
+from collections.abc import Sequence
+from typing import Literal
+
+from variants.recipe import Chain, Recipe
+
+Kind = Literal["baseline", "quantized", "pruned", "lora", "chain"]
+
+_KINDS: dict[str, Kind] = {
+    "baseline": "baseline",
+    "train": "baseline",
+    "quantize": "quantized",
+    "prune": "pruned",
+    "lora": "lora",
+    "qlora": "lora",
+    "chain": "chain",
+}
+UNSTRUCTURED = ("unstructured", "magnitude", "wanda", "sparsegpt")
+"""What a pruning recipe's `structure` begins with when it leaves zeros where they are."""
+
+
+def kind_of(recipe: Recipe) -> Kind:
+    """The kind of one recipe by itself. ValueError for a recipe that this does not know yet."""
+    begins = [kind for name, kind in _KINDS.items() if recipe.kind.startswith(name)]
+    if not begins:
+        raise ValueError(f"what kind of variant does the recipe {recipe.kind!r} make? Add it to variants/kinds.py")
+    return begins[-1]
+
+
+def kind_of_line(recipes: Sequence[Recipe]) -> Kind:
+    """The kind of a variant by its own recipe and those of its parents, its own last: one that was compressed twice is
+    a chain, each step an artifact."""
+    kinds = [kind for kind in map(kind_of, recipes) if kind != "baseline"]
+    if not kinds:
+        return "baseline"
+    return "chain" if len(kinds) > 1 else kinds[0]
+
+
+def structured(recipes: Sequence[Recipe]) -> bool | None:
+    """Whether what was pruned left a smaller dense model (True) or zeros in one of the same shape (False); None where
+    nothing was pruned."""
+    steps = [step for recipe in recipes for step in (recipe.steps if isinstance(recipe, Chain) else (recipe,))]
+    found = [not _leaves_zeros(step) for step in steps if kind_of(step) == "pruned"]
+    return all(found) if found else None
+
+
+def _leaves_zeros(recipe: Recipe) -> bool:
+    says = [recipe.kind, *(str(getattr(recipe, field, "")) for field in ("structure", "algorithm", "method"))]
+    return any(word in each for each in says for word in UNSTRUCTURED)
