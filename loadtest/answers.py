@@ -7,6 +7,7 @@ is taken before it is parsed. Whatever is not a whole, well-formed answer raises
 is a failed request.
 """
 
+import base64
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,7 +15,9 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from variants.boxes import from_tensors, to_text
+from variants.errors import InputError
 from variants.scoring import nearer, numbers_of
+from variants.tasks.digit_judge import Judge
 
 MOST_SAID = 300
 
@@ -126,6 +129,19 @@ def read_embeddings(body: RawBody) -> Answer:
         raise BadAnswer(f"no data or no usage in {_said(data)}")
     found = nearer([numbers_of(entry["embedding"]) for entry in document["data"]])
     return Answer(text=found, prompt_tokens=document["usage"]["prompt_tokens"])
+
+
+@_foreseen()
+def read_drawing(body: RawBody, judge: Judge) -> Answer:
+    """What the judge reads in the one picture of OpenAI's form. Raises BadAnswer."""
+    data = body.read()
+    drawn = _object(data).get("data")
+    if not drawn or "b64_json" not in drawn[0]:
+        raise BadAnswer(f"no data[0].b64_json in {_said(data)}")
+    try:
+        return Answer(text=judge.read(base64.b64decode(drawn[0]["b64_json"], validate=True)))
+    except InputError as error:
+        raise BadAnswer(str(error)) from error
 
 
 def refusal(status: int, data: bytes) -> BadAnswer:

@@ -1,5 +1,5 @@
-"""A content -> the bytes of one HTTP request: path, headers, body. The OpenAI API for text and embeddings, v2
-for pictures and articles.
+"""A content -> the bytes of one HTTP request: path, headers, body. The OpenAI API for text, embeddings and
+drawings, v2 for pictures and articles.
 """
 
 import base64
@@ -36,6 +36,9 @@ def ask(pool: Pool, content: Content, variant: str | None, client: str | None) -
     if pool.kind == "triplet":
         body |= {"input": content.texts, "encoding_format": "base64"}
         return Ask("/v1/embeddings", headers, json.dumps(body).encode())
+    if pool.kind == "drawing":
+        body |= {"prompt": content.text, "seed": content.seed, "response_format": "b64_json"}
+        return Ask("/v1/images/generations", headers, json.dumps(body).encode())
     body |= {"prompt": content.text, "max_tokens": pool.max_tokens, "temperature": 0}
     if pool.kind == "label":
         body["logit_bias"] = pool.logit_bias

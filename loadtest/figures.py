@@ -99,7 +99,12 @@ class ModelFigures(Figures):
 
     model: str
     task: Literal[
-        "text-generation", "text-classification", "image-classification", "feature-extraction", "object-detection"
+        "text-generation",
+        "text-classification",
+        "image-classification",
+        "feature-extraction",
+        "object-detection",
+        "image-generation",
     ]
     variants: tuple[VariantFigures, ...]
     comparisons: tuple[Comparison, ...]

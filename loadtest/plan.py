@@ -9,7 +9,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-Kind = Literal["text", "label", "article", "image", "triplet", "boxes"]
+Kind = Literal["text", "label", "article", "image", "triplet", "boxes", "drawing"]
 
 
 class Planned(BaseModel):
@@ -17,14 +17,15 @@ class Planned(BaseModel):
 
 
 class Content(Planned):
-    """One thing to ask: a prompt, a picture (PNG bytes as base64), or several texts at once. `label`: what is
-    right, if it is to be scored.
+    """One thing to ask: a prompt, a picture (PNG bytes as base64), or several texts at once; `seed` with a
+    prompt for a picture. `label`: what is right, if it is to be scored.
     """
 
     example: str
     text: str | None = None
     png: str | None = None
     texts: tuple[str, ...] | None = None
+    seed: int | None = None
     label: str | None = None
 
 
@@ -43,7 +44,7 @@ class Pool(Planned):
 class Lane(Planned):
     """`clients` closed loops that share one pass through a pool, on one pinned variant.
 
-    `at_end` says what happens after the pool's last content: stop; begin again (pictures, triplets: nothing
+    `at_end` says what happens after the pool's last content: stop; begin again (pictures, triplets, drawings: nothing
     caches them); or refuse (prompts: a second pass would be answered from the prefix cache).
     """
 

@@ -17,7 +17,8 @@ from loadtest.plan import Arrival, Content, Lane, Plan, Pool, Stage, Window
 from loadtest.server import ServedModel, ServerState
 from variants import scoring
 from variants.errors import StackError, UnknownName
-from variants.tasks import Example, Task
+from variants.tasks import Example, Prompt, Task
+from variants.tasks.digit_judge import judge
 
 Tokenize = Callable[[str, str], list[int]]
 GetTask = Callable[[str], Task]
@@ -26,14 +27,17 @@ LABEL_BIAS = 100.0
 MOST_PROMPTS = 4000
 SAMPLE_WORDS = 800
 # Only for the first guess of the time left, until the part itself shows how fast it goes.
-EXPECTED_LABELS_PER_S = {"text": 15.0, "image": 150.0, "triplet": 40.0, "article": 100.0, "boxes": 80.0}
-EXPECTED_DRAIN_S = {"text": 2.0, "image": 0.1, "triplet": 0.2, "article": 0.2, "boxes": 0.2}
-KINDS: dict[str, Literal["text", "article", "image", "triplet", "boxes"]] = {
+EXPECTED_LABELS_PER_S = {
+    "text": 15.0, "image": 150.0, "triplet": 40.0, "article": 100.0, "boxes": 80.0, "drawing": 20.0,
+}  # fmt: skip
+EXPECTED_DRAIN_S = {"text": 2.0, "image": 0.1, "triplet": 0.2, "article": 0.2, "boxes": 0.2, "drawing": 0.5}
+KINDS: dict[str, Literal["text", "article", "image", "triplet", "boxes", "drawing"]] = {
     "text-generation": "text",
     "text-classification": "article",
     "image-classification": "image",
     "feature-extraction": "triplet",
     "object-detection": "boxes",
+    "image-generation": "drawing",
 }
 """The kind of examples that a model's task can be asked."""
 
@@ -226,6 +230,8 @@ class Planner:
             raise UnknownName(error.message, field=f"{field}.task", mend=error.mend) from None
         if task.kind != KINDS[served.task]:
             raise StackError(f"{model} does {served.task}; {task_name} is of {task.kind}", field=f"{field}.task")
+        if task.kind == "drawing":
+            judge()  # here, where torch may be imported to train it: the worker only loads it
         waiting = [variant.variant for variant in served.variants if not variant.ready]
         if waiting:
             raise LoadError(f"{model}: not ready yet: {', '.join(waiting)}", mend="wait until /admin/v1/models says so")
@@ -249,4 +255,6 @@ def _content(example: Example, *, scored: bool) -> Content:
         return Content(example=example.id, png=base64.b64encode(example.input).decode(), label=label)
     if isinstance(example.input, tuple):
         return Content(example=example.id, texts=example.input, label=label)
+    if isinstance(example.input, Prompt):
+        return Content(example=example.id, text=example.input.text, seed=example.input.seed, label=label)
     return Content(example=example.id, text=example.input, label=label)

@@ -41,7 +41,12 @@ class ServedVariant(Said):
 class ServedModel(Said):
     model: str
     task: Literal[
-        "text-generation", "text-classification", "image-classification", "feature-extraction", "object-detection"
+        "text-generation",
+        "text-classification",
+        "image-classification",
+        "feature-extraction",
+        "object-detection",
+        "image-generation",
     ]
     variants: tuple[ServedVariant, ...] = Field(min_length=1)
 

@@ -18,6 +18,7 @@ from loadtest.answers import (
     BadAnswer,
     read_boxes,
     read_completion,
+    read_drawing,
     read_embeddings,
     read_labels,
     read_stream,
@@ -28,6 +29,7 @@ from loadtest.plan import Kind
 from loadtest.records import LineWriter, Record
 from loadtest.stage import StageRun, Turn, share_within, tokens_within
 from variants import scoring
+from variants.tasks.digit_judge import judge
 
 READERS: dict[Kind, Callable[[Any, Callable[[], float]], Answer]] = {
     "text": read_stream,
@@ -36,6 +38,7 @@ READERS: dict[Kind, Callable[[Any, Callable[[], float]], Answer]] = {
     "article": lambda body, clock: read_labels(body),
     "triplet": lambda body, clock: read_embeddings(body),
     "boxes": lambda body, clock: read_boxes(body),
+    "drawing": lambda body, clock: read_drawing(body, judge()),
 }
 # A response's own errors and the socket's: the request failed, the campaign goes on.
 REQUEST_ERRORS = (*FAILURE_EXCEPTIONS, BadAnswer)

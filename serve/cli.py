@@ -103,6 +103,7 @@ def describe_card(card: dict[str, Any]) -> str:
 
     parts = [f"{found['task']} {found['metric']} {between(found)} n={found['n']}" for found in card["accuracy"]]
     parts += [f"{found['metric']} less its parent's {between(found)}" for found in card["differences"]]
+    parts += [f"{found['metric']} distance {found['value']:.2f} n={found['n']}" for found in card["distances"]]
     parts += [f"same answers {between(found)}" for found in card["agreement"]]
     parts.append(f"{card['throughput_per_s']:.1f} requests/s")
     parts.append(f"{card['cost_cpu_s']:.1f} CPU-s for 1,000 requests")

@@ -19,15 +19,16 @@ from serve.judged import Seat, chosen, parents_first, reference_of
 from serve.live import LiveVariant, live_variant
 from serve.making import build_stack
 from serve.open_inference import HEADER_LENGTH, Tensor, bytes_tensor, encode_request
-from serve.predict import answered, predictor
+from serve.predict import Drawings, answered, predictor
 from serve.saturation import Saturated, Saturation, latency_of
 from serve.side_by_side import side_by_side
 from serve.stack import Stack
 from variants import tasks
-from variants.card import Accuracy, Card, Latency, Speedup
+from variants.card import Accuracy, Card, Distance, Latency, Speedup
 from variants.catalog import Catalog
 from variants.errors import InputError
 from variants.evaluate import Predict, SumsUp, accuracy, evaluate
+from variants.evidence.frechet import frechet_distance
 from variants.home import home
 from variants.machine import describe, versions
 from variants.manifest import Manifest
@@ -36,6 +37,8 @@ from variants.pairing import agreement, differences
 from variants.progress import Progress, for_stream
 from variants.store import Artifact
 from variants.tasks import Example, Task
+from variants.tasks.digit_judge import Judge
+from variants.tasks.mnist import Mnist
 
 Artifacts = Mapping[Seat, Artifact]
 Examples = Mapping[str, Sequence[Example]]
@@ -147,6 +150,7 @@ class Measured:
     load_s: float
     resident_bytes: int
     peak_memory_bytes: int
+    distances: tuple[Distance, ...] = ()
 
 
 @asynccontextmanager
@@ -172,6 +176,7 @@ async def measure(
     """Start the variant's engine alone, ask it everything; then its reference's beside it, where there is one. Speed is
     measured on the first task."""
     manifest, inference, speedup = variant.manifest, None, None
+    distances: list[Distance] = []
     with progress.step(f"{variant.name}: evaluating"):
         async with running(variant, "evaluate") as (process, load_s), aiohttp.ClientSession() as session:
             url, found = process.url, [task_of(name, progress) for name in examples]
@@ -190,8 +195,14 @@ async def measure(
                     saturated.end()
                 if isinstance(predict, SumsUp):
                     figures += await asyncio.to_thread(predict.figures, task, examples[task.name])
+                if isinstance(predict, Drawings) and len(examples[task.name]) > 1:
+                    pictures = [predict.pictures[each.id] for each in examples[task.name]]
+                    distances.append(await asyncio.to_thread(distance, task, predict.judge, pictures, progress))
                 process.memory_bytes()
-            if manifest.task in TIMED_ALONE:
+            if manifest.task == "image-generation":
+                drawn, nanoseconds = await computed(session, url, variant.asked_as)
+                inference = drawn / nanoseconds * 1e9
+            elif manifest.task in TIMED_ALONE:
                 batch = batch_for(manifest, held_out(found[0], BATCH))
                 inference = await inference_rate(session, url, variant.asked_as, batch)
             process.memory_bytes()
@@ -202,7 +213,8 @@ async def measure(
                     pool = fresh[WARM_UP_EXAMPLES + LATENCY_EXAMPLES :] or fresh
                     speedup = await side_by_side(predicts[0], theirs, pool, latency.p50, rate, CLIENTS, progress)
     peak = process.peak_memory_bytes
-    return Measured(outcomes, figures, latency, saturated.seen(), speedup, inference, load_s, resident, peak)
+    seen = saturated.seen()
+    return Measured(outcomes, figures, latency, seen, speedup, inference, load_s, resident, peak, tuple(distances))
 
 
 def card_of(
@@ -231,6 +243,7 @@ def card_of(
             each for task, ours, other in pairs if parent for each in differences(task, ours, other, parent)
         ),
         agreement=tuple(each for each in agreed if each),
+        distances=measured.distances,
         latency_s=measured.latency,
         saturated_latency_s=found.latency,
         speedup=measured.speedup,
@@ -254,6 +267,13 @@ def unasked(task: Task, asked: Sequence[Example]) -> list[Example]:
     with suppress(ValueError):  # a task need not have that split
         others += task.examples("calibration")[: MOST_UNASKED - len(others)]
     return others if len(others) >= WARM_UP_EXAMPLES + LATENCY_EXAMPLES else [*others, *asked][:MOST_UNASKED]
+
+
+def distance(task: Task, judge: Judge, pictures: Sequence[bytes], progress: Progress) -> Distance:
+    """From what was drawn to the held-out real ones."""
+    real = [each.input for each in Mnist(home(), progress).examples("test") if isinstance(each.input, bytes)]
+    value = frechet_distance(judge.features(pictures), judge.features(real))
+    return Distance(task=task.name, value=value, n=len(pictures), real=len(real))
 
 
 def batch_for(manifest: Manifest, examples: Sequence[Example]) -> Tensor:

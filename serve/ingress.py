@@ -16,6 +16,7 @@ from serve.api.admin import AdminModelsRoute, CardsRoute, MetricsRoute
 from serve.api.change import StackRoute
 from serve.api.embeddings import embeddings_route
 from serve.api.http import Body
+from serve.api.images import images_route
 from serve.api.open_inference import InferRoute, MetadataRoute, ReadyRoute, ServerRoute
 from serve.api.openai import ModelsRoute, TextRoute
 from serve.api.steering import steering_routes
@@ -40,6 +41,7 @@ def build_ingress(fleet: Fleet, server: Server, conductor: Conducting) -> Starle
     routes = [
         *(Route(path, TextRoute(fleet, relay, shadows, path, limit), methods=["POST"]) for path in TEXT_PATHS),
         Route("/v1/embeddings", embeddings_route(fleet, relay, shadows, limit), methods=["POST"]),
+        Route("/v1/images/generations", images_route(fleet, relay, shadows, limit), methods=["POST"]),
         *(Route(f"{path}/infer", infer, methods=["POST"]) for path in (model, version)),
         *(Route(f"{path}/ready", ready, methods=["GET"]) for path in (model, version)),
         *(Route(path, metadata, methods=["GET"]) for path in (model, version)),

@@ -3,9 +3,12 @@
 Text: one token, greedy, with the same large bias on each label's first token, so that the likeliest label wins
 (Brown et al. 2020, arXiv 2005.14165, section 2.4, for choosing among labels by likelihood). Images and articles: the
 top label; ranked: the first five. Triplets: three embeddings in one request, and which of two is nearer to the first.
-Boxes: all that are found. Choices and passages: `serve.likelihood`.
+Boxes: all that are found. Drawings: what the task's judge reads in the picture. Choices and passages:
+`serve.likelihood`.
 """
 
+import asyncio
+import base64
 import json
 from collections.abc import Awaitable, Callable
 
@@ -16,7 +19,8 @@ from serve.likelihood import Likelihood, choice_predictor, passage_predictor
 from serve.open_inference import HEADER_LENGTH, RequestedOutput, bytes_tensor, encode_request, parse_response
 from variants.boxes import from_tensors, to_text
 from variants.scoring import first_tokens, nearer, numbers_of
-from variants.tasks import Example, Task
+from variants.tasks import Example, Prompt, Task
+from variants.tasks.digit_judge import Judge, judge
 
 Predict = Callable[[Example], Awaitable[str]]
 BIAS = 100
@@ -39,6 +43,8 @@ async def predictor(session: aiohttp.ClientSession, url: str, name: str, task: T
         return choice_predictor(Likelihood(session, url, name))
     if task.kind == "passage":
         return passage_predictor(Likelihood(session, url, name))
+    if task.kind == "drawing":
+        return Drawings(session, url, name, await asyncio.to_thread(judge))
     return await text_predictor(session, url, name, task)
 
 
@@ -114,3 +120,19 @@ def triplet_predictor(session: aiohttp.ClientSession, url: str, name: str) -> Pr
         return nearer([numbers_of(entry["embedding"]) for entry in json.loads(found)["data"]])
 
     return predict
+
+
+class Drawings:
+    """The predict of a generator; `pictures` keeps each PNG by its example, for what is said of all together."""
+
+    def __init__(self, session: aiohttp.ClientSession, url: str, name: str, judge: Judge) -> None:
+        self.session, self.url, self.name, self.judge = session, f"{url}/v1/images/generations", name, judge
+        self.pictures: dict[str, bytes] = {}
+
+    async def __call__(self, example: Example) -> str:
+        assert isinstance(example.input, Prompt)
+        body = {"model": self.name, "prompt": example.input.text, "seed": example.input.seed}
+        found, _ = await answered(self.session.post(self.url, json=body))
+        picture = base64.b64decode(json.loads(found)["data"][0]["b64_json"])
+        self.pictures[example.id] = picture
+        return self.judge.read(picture)

@@ -65,5 +65,8 @@ def examples(url: str, name: str, model: Model) -> list[str]:
     if model.task == "feature-extraction":
         body = json.dumps({"model": name, "input": "Hello"})
         return [f"  curl -s {url}/v1/embeddings -H 'content-type: application/json' -d '{body}'"]
+    if model.task == "image-generation":
+        body = json.dumps({"model": name, "prompt": "a handwritten 7", "seed": 1})
+        return [f"  curl -s {url}/v1/images/generations -H 'content-type: application/json' -d '{body}'"]
     body = json.dumps({"model": name, "messages": [{"role": "user", "content": "Hello"}], "max_tokens": 32})
     return [f"  curl -s {url}/v1/chat/completions -H 'content-type: application/json' -d '{body}'"]

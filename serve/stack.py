@@ -20,7 +20,12 @@ from variants.source import Source
 
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 Task = Literal[
-    "text-generation", "text-classification", "image-classification", "feature-extraction", "object-detection"
+    "text-generation",
+    "text-classification",
+    "image-classification",
+    "feature-extraction",
+    "object-detection",
+    "image-generation",
 ]
 # Numbers as YAML writes them: `weight: true` is no 1.
 Whole = Annotated[int, Field(strict=True)]
@@ -38,7 +43,7 @@ class Adapters(Strict):
     slots: Whole = Field(default=4, ge=1, le=64)
     rank: Literal[8, 16, 32, 64, 128] = 16
     modules: tuple[str, ...] = Field(
-        default=("q_proj", "v_proj"),
+        default=("q_proj", "k_proj", "v_proj", "o_proj"),
         min_length=1,
         description="layers that adapters may adapt; each slows all requests",
     )
@@ -88,6 +93,7 @@ ENGINES: dict[Task, tuple[str, ...]] = {
     "feature-extraction": ("openvino", "scripted"),
     "object-detection": ("openvino",),
     "text-classification": ("openvino", "scripted"),
+    "image-generation": ("openvino",),
 }
 EXAMPLES: dict[Task, str] = {
     "text-generation": "text",
@@ -95,6 +101,7 @@ EXAMPLES: dict[Task, str] = {
     "feature-extraction": "triplet",
     "object-detection": "boxes",
     "text-classification": "article",
+    "image-generation": "drawing",
 }
 MORE_EXAMPLES: dict[Task, tuple[str, ...]] = {
     "text-generation": ("choice", "passage"),

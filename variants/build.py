@@ -30,7 +30,7 @@ from variants.machine import gpus, versions
 from variants.manifest import Manifest, TaskKind
 from variants.methods import Job, Made, Method, find
 from variants.progress import NoProgress, Progress
-from variants.recipe import LoRA, Prune, Quantize, Recipe, Sparsify, Train, TrainDetector, TrainText
+from variants.recipe import Diffusion, LoRA, Prune, Quantize, Recipe, Sparsify, Train, TrainDetector, TrainText
 from variants.source import Source, content_sha256, fetch
 from variants.space import full_disk_seen, full_disk_told
 from variants.store import Artifact, Store, entries
@@ -212,7 +212,7 @@ def data_sources(plan: VariantPlan) -> tuple[Source, ...]:
 
 
 def _tasks_of(recipe: Recipe) -> tuple[str, ...]:
-    if isinstance(recipe, Train | TrainText | TrainDetector | LoRA):
+    if isinstance(recipe, Train | TrainText | TrainDetector | Diffusion | LoRA):
         return (recipe.task,)
     found: tuple[str, ...] = ()
     if isinstance(recipe, Quantize | Prune | Sparsify) and recipe.calibration:

@@ -58,6 +58,17 @@ class Agreement(_Measured):
     parent: Sha256
 
 
+class Distance(Document):
+    """How far `n` pictures that were drawn are from `real` held-out ones, as sets: the Frechet distance of what the
+    task's judge says of them. It compares with distances of the same judge and the same n, and with nothing else."""
+
+    task: str
+    metric: Literal["frechet"] = "frechet"
+    value: Annotated[float, Field(ge=0)]
+    n: Annotated[int, Field(gt=1)]
+    real: Annotated[int, Field(gt=1)]
+
+
 class Latency(Document):
     """Of one request, in seconds."""
 
@@ -100,6 +111,7 @@ class Card(Document):
     accuracy: tuple[Accuracy, ...] = ()
     differences: tuple[Difference, ...] = ()
     agreement: tuple[Agreement, ...] = ()
+    distances: tuple[Distance, ...] = ()
     latency_s: Latency | None = None
     saturated_latency_s: Latency | None = None
     speedup: Speedup | None = None

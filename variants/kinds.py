@@ -10,6 +10,8 @@ Kind = Literal["baseline", "quantized", "pruned", "lora", "chain"]
 _KINDS: dict[str, Kind] = {
     "baseline": "baseline",
     "train": "baseline",
+    "train-text": "baseline",
+    "diffusion": "baseline",
     "quantize": "quantized",
     "prune": "pruned",
     "sparsify": "pruned",

@@ -20,6 +20,7 @@ Positive = Annotated[int, Field(gt=0)]
 Rate = Annotated[float, Field(gt=0, lt=1)]
 ImageSize = Annotated[int, Field(ge=32, le=1024, multiple_of=16, description="pixels, height and width")]
 LayerName = Annotated[str, Field(pattern=r"^[a-z0-9_]+$", description="a layer's last name, like down_proj")]
+UNetWidth = Annotated[int, Field(ge=16, le=512, multiple_of=8, description="channels; 8 normalise together")]
 TaskName = Annotated[str, Field(pattern=r"^[a-z0-9_]+$", description="a name in variants.tasks")]
 
 
@@ -97,6 +98,22 @@ class TrainText(_Recipe):
     batch: Positive = 16
     learning_rate: Rate = 2e-4
     tokens: Annotated[int, Field(ge=8, le=512)] = 128
+
+
+class Diffusion(_Recipe):
+    """Train an image generator from nothing on the first `examples` of `task`'s training split: a class-conditional
+    diffusion model, a UNet with `width` channels at half and `deep_width` at a quarter of the image's side, which
+    draws in `sampling_steps` steps."""
+
+    kind: Literal["diffusion"] = "diffusion"
+    task: TaskName
+    examples: Positive
+    width: UNetWidth
+    deep_width: UNetWidth
+    steps: Annotated[int, Field(gt=0, description="batches trained on")]
+    batch: Positive = 64
+    learning_rate: Rate = 2e-3
+    sampling_steps: Annotated[int, Field(ge=2, le=100)] = 12
 
 
 class Quantize(_Recipe):
@@ -252,7 +269,17 @@ class Merge(_Recipe):
 
 
 Recipe = Annotated[
-    Baseline | Train | TrainText | TrainDetector | DetectorBaseline | Quantize | Prune | Sparsify | LoRA | Merge,
+    Baseline
+    | Train
+    | TrainText
+    | TrainDetector
+    | DetectorBaseline
+    | Diffusion
+    | Quantize
+    | Prune
+    | Sparsify
+    | LoRA
+    | Merge,
     Field(discriminator="kind"),
 ]
 

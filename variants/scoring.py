@@ -33,17 +33,19 @@ def ranked_matches(answer: str, label: str) -> bool:
 
 def is_correct(kind: str, answer: str, label: str) -> bool:
     """The scorer of a task's kind: "text" (label by likelihood), "image" and "article" (top label), "ranked" (the label
-    is among the first), "triplet" (which of two texts is nearer to the first), "choice" (the likeliest ending) or
-    "boxes" (all of them, and no other). ValueError for another kind."""
+    is among the first), "triplet" (which of two texts is nearer to the first), "choice" (the likeliest ending),
+    "drawing" (what a judge reads in it) or "boxes" (all of them, and no other). ValueError for another kind."""
     if kind == "text":
         return text_matches(answer, label)
     if kind == "boxes":
         return boxes_outcome(answer, label) == 1
-    if kind in ("image", "article", "triplet", "choice"):
+    if kind in ("image", "article", "triplet", "choice", "drawing"):
         return label_matches(answer, label)
     if kind == "ranked":
         return ranked_matches(answer, label)
-    raise ValueError(f"no scorer for tasks of kind {kind!r}: text, image, article, ranked, triplet, choice or boxes")
+    raise ValueError(
+        f"no scorer for tasks of kind {kind!r}: text, image, article, ranked, triplet, choice, drawing or boxes"
+    )
 
 
 def surprise_of(nats: float, tokens: int) -> str:

@@ -131,6 +131,8 @@ class InferRoute:
         self.fleet.model(target.model)
         if self.fleet.models[target.model].task == "text-generation":
             raise InputError(f"{target.model} generates text", field="model", mend="POST to /v1/completions")
+        if self.fleet.models[target.model].task == "image-generation":
+            raise InputError(f"{target.model} draws", field="model", mend="POST to /v1/images/generations")
 
         def ask(seat: Seat) -> tuple[str, bytes]:
             return f"/v2/models/{seat.live.asked_as}/infer", body

@@ -1,5 +1,5 @@
 """OpenAI's API: `/v1/models`, `/v1/chat/completions`, `/v1/completions`, and `/tokenize` as vLLM has it; what
-`/v1/embeddings` has of its own stands in `embeddings`.
+`/v1/embeddings` and `/v1/images/generations` have of their own stands in `embeddings` and `images`.
 
 The door checks what the router needs (a JSON object, a model, a client); every other field is checked by the engine,
 whose answer, errors too, is passed on as it is. Knows nothing of Ray.
@@ -32,7 +32,7 @@ from variants.errors import EngineError, InputError, UnderstudyError, UnknownNam
 from variants.scoring import text_matches
 
 TASK = "text-generation"
-PLACES = {TASK: "/v1/completions", "feature-extraction": "/v1/embeddings"}
+PLACES = {TASK: "/v1/completions", "feature-extraction": "/v1/embeddings", "image-generation": "/v1/images/generations"}
 """Where to POST what, if not to v2."""
 
 

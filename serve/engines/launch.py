@@ -16,6 +16,7 @@ OPENVINO = {
     "feature-extraction": "openvino_text",
     "text-classification": "openvino_text_classifier",
     "object-detection": "openvino_detector",
+    "image-generation": "openvino_generator",
 }
 """The module of OpenVINO's engine for tasks other than image classification."""
 

@@ -39,6 +39,7 @@ class Method:
 _TEXT, _IMAGE, _EMBED = "text-generation", "image-classification", "feature-extraction"
 _DETECT = "object-detection"
 _CLASSIFY = "text-classification"
+_DRAW = "image-generation"
 
 _METHODS: dict[tuple[str, str], Method] = {
     (_TEXT, "baseline"): Method("huggingface-causal", 1, "causal:baseline", "source"),
@@ -53,7 +54,7 @@ _METHODS: dict[tuple[str, str], Method] = {
     (_TEXT, "sparsify sparsegpt"): Method("llmcompressor-sparsegpt", 1, "sparse:calibrated", "parent"),
     (_TEXT, "merge"): Method("peft-merge", 1, "merge:merge", "parent"),
     (_TEXT, "prune layers"): Method("prune-layers", 1, "prune_layers:prune", "parent"),
-    (_TEXT, "lora"): Method("peft-lora", 1, "lora:lora", "parent"),
+    (_TEXT, "lora"): Method("peft-lora", 2, "lora:lora", "parent"),
     (_IMAGE, "baseline"): Method("openvino-f32", 1, "classifier:baseline", "source"),
     (_IMAGE, "train"): Method("finetune", 1, "finetune:train", "source"),
     (_IMAGE, "quantize bf16"): Method("openvino-bf16", 1, "openvino_bf16:bf16", "parent"),
@@ -80,6 +81,11 @@ _METHODS: dict[tuple[str, str], Method] = {
     (_CLASSIFY, "prune heads"): Method("prune-heads", 1, "heads:heads", "parent"),
     (_CLASSIFY, "sparsify magnitude"): Method("magnitude-text", 1, "text_magnitude:magnitude", "parent"),
     (_CLASSIFY, "lora"): Method("peft-lora-text", 1, "text_adapter:lora", "source"),
+    (_DRAW, "diffusion"): Method("diffusion", 1, "diffusion:train", "source"),
+    (_DRAW, "quantize bf16"): Method("openvino-bf16", 1, "diffusion_numbers:bf16", "parent"),
+    (_DRAW, "quantize int8"): Method("nncf-diffusion-int8", 1, "diffusion_numbers:int8", "parent"),
+    (_DRAW, "prune channels"): Method("torch-pruning-diffusion", 1, "diffusion_pruning:channels", "parent"),
+    (_DRAW, "sparsify magnitude"): Method("magnitude-diffusion", 1, "diffusion_pruning:magnitude", "parent"),
 }
 
 

@@ -1,5 +1,5 @@
-"""LoRA by peft: a low-rank adapter on every linear layer, trained on a task's training split (Hu et al. 2021, arXiv
-2106.09685). What is stored is the adapter alone; an engine puts it on top of the parent.
+"""LoRA by peft: a low-rank adapter on the layers of attention, trained on a task's training split (Hu et al. 2021,
+arXiv 2106.09685). What is stored is the adapter alone; an engine puts it on top of the parent.
 
 Made for a CPU and a minute or two: only the label's token carries loss, so the head computes one row a prompt; the
 parent computes in bfloat16; and of the first examples the shorter half is learned from, in batches of like length, so
@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 CONFIG = "adapter_config.json"
+ATTENTION = ("q_proj", "k_proj", "v_proj", "o_proj")
+"""What most engines take adapters on. Feed-forward layers gain 0.1 points on Rotten Tomatoes and cost more than all of
+these when an adapter serves unmerged."""
 _WARM_UP = 0.1  # of the steps
 
 
@@ -53,7 +56,7 @@ def lora(job: Job) -> Made:
     settings = LoraConfig(
         r=recipe.rank,
         lora_alpha=recipe.alpha,  # type: ignore[arg-type]
-        target_modules=_linear(base),
+        target_modules=_adapted(base),
         task_type="CAUSAL_LM",
     )
     model = get_peft_model(base, settings)
@@ -63,7 +66,7 @@ def lora(job: Job) -> Made:
         _write(model, job)
     with job.progress.step("checking what was written"):
         _check_written(job.out, parent)
-    note = f"rank {recipe.rank} on all linear layers, {recipe.steps} steps of {recipe.batch} examples of {task.name}"
+    note = f"rank {recipe.rank} on {', '.join(_adapted(base))}, {recipe.steps} steps of {recipe.batch} examples of {task.name}"
     return Made("bf16", "adapter", note, (*PACKAGES, "peft"))
 
 
@@ -89,6 +92,12 @@ def _asked(examples: Sequence[Example], labels: Sequence[str], tokenizer: "PreTr
         raise RecipeError(str(error), field="recipe.task", mend="another task") from error
     answers = dict(zip(labels, firsts, strict=True))
     return [Asked(tokenizer.encode(str(example.input)), answers[example.label]) for example in examples]
+
+
+def _adapted(model: "PreTrainedModel") -> list[str]:
+    """The layers of attention, where there are such, else all linear ones."""
+    linear = _linear(model)
+    return [name for name in ATTENTION if name in linear] or linear
 
 
 def _linear(model: "PreTrainedModel") -> list[str]:

@@ -5,8 +5,9 @@ from pathlib import Path
 
 from variants.errors import UnknownName
 from variants.progress import Progress
-from variants.tasks.base import Example, Split, Task
+from variants.tasks.base import Example, Prompt, Split, Task
 from variants.tasks.coco96 import Coco96
+from variants.tasks.digit_prompts import DigitPrompts
 from variants.tasks.imagenet import Imagenet, ImagenetTop5
 from variants.tasks.mnist import Mnist, MnistTop5
 from variants.tasks.r8 import R8
@@ -17,12 +18,13 @@ from variants.tasks.scenes import Scenes
 from variants.tasks.tale_endings import TaleEndings
 from variants.tasks.tales import Tales
 
-__all__ = ["NAMES", "Example", "Split", "Task", "get"]
+__all__ = ["NAMES", "Example", "Prompt", "Split", "Task", "get"]
 
 _TASKS: dict[str, Callable[[Path | None, Progress | None], Task]] = {
     "coco96": Coco96,
     "imagenet": Imagenet,
     "imagenet_top5": ImagenetTop5,
+    "digit_prompts": DigitPrompts,
     "mnist": Mnist,
     "mnist_top5": MnistTop5,
     "r8": R8,

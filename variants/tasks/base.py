@@ -22,23 +22,32 @@ SEED = 20261123
 
 
 @dataclass(frozen=True)
+class Prompt:
+    """What to draw, and the seed of the noise that it is drawn from: the same for every variant."""
+
+    text: str
+    seed: int
+
+
+@dataclass(frozen=True)
 class Example:
     """`input` is a whole prompt (text), a text to be classified (article), the bytes of a PNG (image; PNG or JPEG for
-    ranked and boxes), three texts (triplet), a context and its possible endings (choice), or plain text (passage);
-    `label` is one of the task's labels, labelled boxes as `variants.boxes` writes them, "" for a passage."""
+    ranked and boxes), three texts (triplet), a context and its possible endings (choice), plain text (passage), or what
+    to draw (drawing); `label` is one of the task's labels, labelled boxes as `variants.boxes` writes them, "" for a
+    passage."""
 
     id: str
-    input: str | bytes | tuple[str, ...]
+    input: str | bytes | tuple[str, ...] | Prompt
     label: str
 
 
 class Task(ABC):
     """A task: `name`, `kind` ("text", "article", "image", "ranked": an image, and right is a label among the first
-    five, "triplet", "boxes", "choice" or "passage"), `labels`, `sources`, `examples`. `metrics`: what its outcomes come
-    to, the one it is judged by first."""
+    five, "triplet", "boxes", "choice", "passage" or "drawing"), `labels`, `sources`, `examples`. `metrics`: what its
+    outcomes come to, the one it is judged by first."""
 
     name: ClassVar[str]
-    kind: ClassVar[Literal["text", "article", "image", "ranked", "triplet", "boxes", "choice", "passage"]]
+    kind: ClassVar[Literal["text", "article", "image", "ranked", "triplet", "boxes", "choice", "passage", "drawing"]]
     labels: ClassVar[tuple[str, ...]]
     metrics: ClassVar[tuple[Metric, ...]] = (ACCURACY,)
 

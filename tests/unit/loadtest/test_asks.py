@@ -82,3 +82,16 @@ def test_a_picture_is_one_binary_tensor() -> None:
     routed = ask(pool, content, None, "client-3")
     assert routed.path == "/v2/models/digits/infer"
     assert routed.headers["x-understudy-client"] == "client-3"
+
+
+def test_a_drawing_is_asked_with_its_seed() -> None:
+    pool = Pool.model_validate({"kind": "drawing", "model": "scribe", "task": "digit_prompts", "contents": ()})
+    asked = ask(pool, Content(example="1", text="a handwritten 7", seed=41, label="7"), "int8", None)
+    assert asked.path == "/v1/images/generations"
+    assert json.loads(asked.body) == {
+        "model": "scribe@int8",
+        "prompt": "a handwritten 7",
+        "seed": 41,
+        "response_format": "b64_json",
+    }
+    assert (asked.headers["x-understudy-label"], asked.headers["x-understudy-task"]) == ("7", "digit_prompts")

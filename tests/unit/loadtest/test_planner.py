@@ -11,7 +11,7 @@ from loadtest.planner import Planner
 from loadtest.server import ServerState
 from tests.unit.loadtest.made import PICTURES, TEXT, served
 from variants.errors import StackError, UnderstudyError, UnknownName
-from variants.tasks import Example
+from variants.tasks import Example, Prompt
 
 STATE = {
     "models": [served("smollm2", "text-generation", TEXT), served("digits", "image-classification", PICTURES)],
@@ -254,3 +254,30 @@ def test_a_variant_that_is_not_ready_is_waited_for_by_nobody() -> None:
     error = refusal(campaign(speed={"clients": 8, "tests": [SPEED_TEXT]}), {**STATE, "models": [model]})
     assert isinstance(error, LoadError)
     assert "not ready yet: int8" in error.message
+
+
+def test_drawings_carry_prompt_seed_and_label(monkeypatch: pytest.MonkeyPatch) -> None:
+    trained: list[bool] = []
+    monkeypatch.setattr("loadtest.planner.judge", lambda: trained.append(True))
+    monkeypatch.setitem(TASKS, "prompts", MadePrompts())
+    state = {**STATE, "models": [served("scribe", "image-generation", PICTURES)]}
+    tests = [{"model": "scribe", "task": "prompts", "n": 4}]
+    found = plan(campaign(accuracy={"clients": 2, "limit_s": 30, "tests": tests}), state)
+    (pool,) = found.pools.values()
+    assert (pool.kind, len(pool.contents)) == ("drawing", 4)
+    assert pool.contents[3].model_dump(exclude_none=True) == {
+        "example": "prompt-3", "text": "a handwritten 3", "seed": 3, "label": "3",
+    }  # fmt: skip
+    assert trained, "the judge is there before the worker starts"
+    mismatch = refusal(
+        campaign(accuracy={"clients": 2, "limit_s": 30, "tests": [{**tests[0], "task": "pictures"}]}), state
+    )
+    assert "pictures is of image" in mismatch.message
+
+
+class MadePrompts:
+    name, kind, labels = "prompts", "drawing", tuple("0123456789")
+
+    def examples(self, split: str, n: int | None = None) -> list[Example]:
+        assert split == "test"
+        return [Example(f"prompt-{k}", Prompt(f"a handwritten {k}", k), str(k)) for k in range(10)][:n]

@@ -14,6 +14,9 @@ RECOVERY = {"task": "mnist", "examples": 4000, "epochs": 2}
 CHANNELS = {"kind": "prune", "structure": "channels", "sparsity": 0.5, "recovery": RECOVERY}
 HEADS = {"kind": "prune", "structure": "heads", "sparsity": 0.5, "recovery": {**RECOVERY, "task": "r8_topics"}}
 TRAIN_TEXT = {"kind": "train-text", "task": "r8_topics", "examples": 64, "epochs": 1}
+DIFFUSION = {
+    "kind": "diffusion", "task": "mnist", "examples": 4000, "width": 32, "deep_width": 64, "steps": 100,
+}  # fmt: skip
 LORA = {"kind": "lora", "task": "mnist", "rank": 8, "alpha": 16, "steps": 10}
 
 DEMO = {
@@ -98,6 +101,10 @@ def test_a_recipe_is_what_its_kind_says() -> None:
         ({**W4A16, "algorithm": "awq"}, "recipe", "calibration: this recipe needs it"),
         ({"kind": "quantize", "scheme": "llm-int8", "algorithm": "gptq"}, "recipe", "not for scheme llm-int8"),
         ({"kind": "quantize", "scheme": "fp16", "smoothing": 0.5}, "recipe", "not for scheme fp16"),
+        ({**DIFFUSION, "width": 60}, "recipe.width", "multiple of 8"),
+        ({**DIFFUSION, "deep_width": 8}, "recipe.deep_width", "greater than or equal to 16"),
+        ({**DIFFUSION, "sampling_steps": 1}, "recipe.sampling_steps", "greater than or equal to 2"),
+        ({**DIFFUSION, "guidance": 2}, "recipe.guidance", "Extra"),
     ],
 )
 def test_what_means_nothing_is_refused_by_field(data: dict[str, object], field: str, says: str) -> None:

@@ -27,7 +27,7 @@ def test_images_need_the_exact_label() -> None:
 
 
 def test_an_unknown_kind_has_no_scorer() -> None:
-    with pytest.raises(ValueError, match="text, image, article, ranked, triplet, choice or boxes"):
+    with pytest.raises(ValueError, match="text, image, article, ranked, triplet, choice, drawing or boxes"):
         scoring.is_correct("audio", "a", "a")
 
 

@@ -1,0 +1,40 @@
+"""OpenAI's `/v1/images/generations`: a text route whose answers are pictures.
+
+They are copied as they are. The first picture of a labelled request is shown to the judge that offline evaluation and
+the load's campaign score with (`variants.tasks.digit_judge`), where this home has one: it reads in numpy, in 0.3 ms
+beside a picture that took tens to draw, and the ingress imports no torch. It is never trained here; where nobody has
+evaluated or asked for a campaign yet, labels are not counted.
+"""
+
+import base64
+import json
+
+from serve.api.openai import TextAnswer, TextRoute
+from serve.fleet import Fleet
+from serve.relay import Relay
+from serve.shadow import Shadows
+from variants.errors import InputError
+from variants.scoring import label_matches
+from variants.tasks.digit_judge import judge_if_trained
+
+
+class ImagesAnswer(TextAnswer):
+    """Follows pictures on their way: there is no usage in them to count."""
+
+    def end(self) -> bytes:
+        return self.rest
+
+    def is_right(self, label: str) -> bool | None:
+        """None where there is no judge, or what was drawn is nothing that it reads."""
+        reader = judge_if_trained()
+        if reader is None:
+            return None
+        try:
+            picture = base64.b64decode(json.loads(self.body)["data"][0]["b64_json"])
+            return label_matches(reader.read(picture), label)
+        except InputError:
+            return None
+
+
+def images_route(fleet: Fleet, relay: Relay, shadows: Shadows, body_limit: int) -> TextRoute:
+    return TextRoute(fleet, relay, shadows, "/v1/images/generations", body_limit, "image-generation", ImagesAnswer)
