@@ -28,8 +28,7 @@ if TYPE_CHECKING:
 
 CONFIG = "adapter_config.json"
 ATTENTION = ("q_proj", "k_proj", "v_proj", "o_proj")
-"""What most engines take adapters on. Feed-forward layers gain 0.1 points on Rotten Tomatoes and cost more than all of
-these when an adapter serves unmerged."""
+"""An adapter that is not merged slows its engine by each layer that it adapts (docs/decisions.md)."""
 _WARM_UP = 0.1  # of the steps
 
 
@@ -66,7 +65,8 @@ def lora(job: Job) -> Made:
         _write(model, job)
     with job.progress.step("checking what was written"):
         _check_written(job.out, parent)
-    note = f"rank {recipe.rank} on {', '.join(_adapted(base))}, {recipe.steps} steps of {recipe.batch} examples of {task.name}"
+    learned = f"{recipe.steps} steps of {recipe.batch} examples of {task.name}"
+    note = f"rank {recipe.rank} on {', '.join(_adapted(base))}, {learned}"
     return Made("bf16", "adapter", note, (*PACKAGES, "peft"))
 
 
