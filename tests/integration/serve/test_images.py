@@ -145,7 +145,7 @@ def test_a_labelled_campaign_scores_as_offline_evaluation_does(drawn: tuple[str,
     assert model.comparisons[0].accuracy[0].difference == pytest.approx(-wrong / N)
 
     found = live_of(drawing_stack(), drawing_artifacts(folder)).variants["scribe", "int8"]
-    measured = asyncio.run(measure(found, {"digit_prompts": examples}, NoProgress()))
+    measured = asyncio.run(measure(found, None, {"digit_prompts": examples}, NoProgress()))
     card = card_of(found.manifest, measured, None, {}, NoProgress())
     offline = card.accuracy[0]
     assert (offline.value, offline.low, offline.high, offline.n) == (
