@@ -77,7 +77,7 @@ class Latency(Document):
 
 
 class Ratio(Document):
-    """The median over rounds, and the lowest and the highest of them."""
+    """The median over rounds, and its interval (`serve/side_by_side.py`)."""
 
     value: Annotated[float, Field(gt=0)]
     low: Annotated[float, Field(gt=0)]
