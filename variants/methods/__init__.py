@@ -58,7 +58,7 @@ _METHODS: dict[tuple[str, str], Method] = {
     (_IMAGE, "baseline"): Method("openvino-f32", 1, "classifier:baseline", "source"),
     (_IMAGE, "train"): Method("finetune", 1, "finetune:train", "source"),
     (_IMAGE, "quantize bf16"): Method("openvino-bf16", 1, "openvino_bf16:bf16", "parent"),
-    (_IMAGE, "quantize int8"): Method("nncf-static-int8", 1, "nncf_int8:int8", "parent"),
+    (_IMAGE, "quantize int8"): Method("nncf-static-int8", 2, "nncf_int8:int8", "parent"),
     (_IMAGE, "prune channels"): Method("torch-pruning-channels", 1, "channels:channels", "parent"),
     (_IMAGE, "lora efficientnet-lite0"): Method("peft-lora-image", 1, "image_adapter:lora", "source"),
     (_IMAGE, "quantize fp16"): Method("openvino-fp16", 1, "openvino_fp16:fp16", "parent"),
