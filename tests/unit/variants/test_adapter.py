@@ -75,6 +75,15 @@ def test_a_rank_above_the_limit_is_refused(adapter: Callable[..., Artifact], bas
     assert refused.value.field == "models.m.variants.lora.recipe.rank"
 
 
+def test_layers_that_the_engine_takes_no_adapters_on_are_refused(
+    adapter: Callable[..., Artifact], base: Manifest
+) -> None:
+    assert check_adapter(adapter(), base, modules=("q_proj", "k_proj", "v_proj"))
+    with pytest.raises(RecipeError, match=r"adapts k_proj, where its engine takes adapters on q_proj alone") as refused:
+        check_adapter(adapter(), base, modules=("q_proj",))
+    assert refused.value.mend == "modules: [k_proj, q_proj]"
+
+
 def test_what_is_no_adapter_is_refused(adapter: Callable[..., Artifact], base: Manifest) -> None:
     with pytest.raises(RecipeError, match="is no adapter but huggingface"):
         check_adapter(adapter(form="huggingface"), base)
