@@ -78,9 +78,10 @@ def test_a_rank_above_the_limit_is_refused(adapter: Callable[..., Artifact], bas
 def test_layers_that_the_engine_takes_no_adapters_on_are_refused(
     adapter: Callable[..., Artifact], base: Manifest
 ) -> None:
-    assert check_adapter(adapter(), base, modules=("q_proj", "k_proj", "v_proj"))
+    artifact = adapter()
+    assert check_adapter(artifact, base, modules=("q_proj", "k_proj", "v_proj"))
     with pytest.raises(RecipeError, match=r"adapts k_proj, where its engine takes adapters on q_proj alone") as refused:
-        check_adapter(adapter(), base, modules=("q_proj",))
+        check_adapter(artifact, base, modules=("q_proj",))
     assert refused.value.mend == "modules: [k_proj, q_proj]"
 
 
