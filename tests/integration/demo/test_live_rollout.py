@@ -67,7 +67,7 @@ async def steady(client: httpx.AsyncClient) -> AsyncIterator[Counter[int]]:
     """A labelled request every quarter of a second; gives the statuses."""
     statuses: Counter[int] = Counter()
     bias: dict[tuple[str, ...], dict[int, int]] = {}
-    running: set[asyncio.Task[None]] = set()
+    asked: list[asyncio.Task[None]] = []
 
     async def ask(task: str, prompt: str, label: str, labels: tuple[str, ...]) -> None:
         if labels not in bias:
@@ -79,14 +79,12 @@ async def steady(client: httpx.AsyncClient) -> AsyncIterator[Counter[int]]:
         body = {
             "model": "smollm2", "prompt": prompt, "max_tokens": 1, "temperature": 0, "logit_bias": bias[labels]
         }  # fmt: skip
-        headers = {"x-understudy-label": label, "x-understudy-task": task}
+        headers = {"x-understudy-label": label.strip(), "x-understudy-task": task}
         statuses[(await client.post("/v1/completions", json=body, headers=headers)).status_code] += 1
 
     async def loop() -> None:
         for each in requests():
-            task = asyncio.create_task(ask(*each))
-            running.add(task)
-            task.add_done_callback(running.discard)
+            asked.append(asyncio.create_task(ask(*each)))
             await asyncio.sleep(EVERY_S)
 
     looping = asyncio.create_task(loop())
@@ -95,7 +93,7 @@ async def steady(client: httpx.AsyncClient) -> AsyncIterator[Counter[int]]:
     finally:
         assert not looping.done(), f"the load has ended: {looping}"
         looping.cancel()
-        await asyncio.gather(*running)
+        await asyncio.gather(*asked)
 
 
 async def ended(client: httpx.AsyncClient) -> dict[str, Any]:
