@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help environment demo serve study test test-fast check lock ways-out evidence clean
+.PHONY: help environment demo serve study test test-zoo test-fast check lock ways-out evidence clean
 
 help:  ## what there is to make
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -21,6 +21,9 @@ study: environment  ## every family and method on one page; ONLY=text-generation
 
 test: environment  ## every test that this machine can run
 	@$(BIN)/python -m pytest -q --durations=15
+
+test-zoo: environment  ## the tests on real data beside the project, named by UNDERSTUDY_ZOO
+	@UNDERSTUDY_ZOO=$${UNDERSTUDY_ZOO:-$(CURDIR)/../shared/zoo} $(BIN)/python -m pytest -q -m zoo
 
 test-fast: environment  ## the tests that start no process: under two minutes
 	@$(BIN)/python -m pytest -q tests/unit

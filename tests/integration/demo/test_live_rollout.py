@@ -5,6 +5,7 @@ at the end.
 """
 
 import asyncio
+import os
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
@@ -25,7 +26,7 @@ from variants.store import Artifact, Store, entries
 pytestmark = pytest.mark.integration
 ROLLOUT = "/admin/v1/models/smollm2/rollout"
 TRAFFIC = "/admin/v1/models/smollm2/traffic"
-LIMIT_S = 900.0
+LIMIT_S = 600.0
 EVERY_S = 0.25
 NOISE = 0.8
 
@@ -110,39 +111,45 @@ def plan(variant: str) -> dict[str, Any]:
     return {"variant": variant, "shadow": 1.0, "hold_s": 3.0, "gate": {"quality": 0.05, "errors": 0.05}}
 
 
-async def test_a_damaged_variant_goes_and_int8_takes_over(demo: tuple[str, int]) -> None:
+async def test_a_damaged_variant_is_rolled_back_by_itself(demo: tuple[str, int]) -> None:
     async with httpx.AsyncClient(base_url=demo[0], timeout=120) as client:
-        state, before = (await client.get("/admin/v1/stack")).json(), (await client.get(TRAFFIC)).json()["traffic"]
-        variants, keys = state["stack"]["models"]["smollm2"]["variants"], state["artifacts"]
+        state = (await client.get("/admin/v1/stack")).json()
+        model, keys = state["stack"]["models"]["smollm2"], state["artifacts"]
         worse = damaged(Store(home()).open(keys["smollm2@int4"]))
-        grown = {**variants, "damaged": {**variants["int4"], "weight": 0}}
-        wider = {**state["stack"], "models": {**state["stack"]["models"]}}
-        wider["models"]["smollm2"] = {**wider["models"]["smollm2"], "variants": grown}
-        done = await change(
-            client, {"stack": wider, "artifacts": {**keys, "smollm2@damaged": worse.manifest.key}}
-        )  # fmt: skip
+        variants = {**model["variants"], "damaged": {**model["variants"]["int4"], "weight": 0}}
+        models = {**state["stack"]["models"], "smollm2": {**model, "variants": variants}}
+        grown = {
+            "stack": {**state["stack"], "models": models},
+            "artifacts": {**keys, "smollm2@damaged": worse.manifest.key},
+        }
+        done = await change(client, grown)
         assert done["state"] == "done", done
-        began = time.monotonic()
         async with steady(client) as statuses:
             answer = await client.post(ROLLOUT, json=plan("damaged"))
             assert answer.status_code == 200, answer.text
-            harmful = await ended(client)
-            print(f"damaged: {harmful['rollout']['status']} after {time.monotonic() - began:.0f} s, {harmful['pairs']}")
-            done = await change(client, {"stack": state["stack"], "artifacts": keys, "force": True})
-            assert done["state"] == "done", done
-            began = time.monotonic()
-            assert (await client.post(ROLLOUT, json=plan("int8"))).status_code == 200
-            sound = await ended(client)
-            print(f"int8: {sound['rollout']['status']} after {time.monotonic() - began:.0f} s, {sound['pairs']}")
+            found = await ended(client)
+        done = await change(client, {"stack": state["stack"], "artifacts": keys, "force": True})
+        assert done["state"] == "done", done
+    print(f"damaged: {found['rollout']['status']}, {found['pairs']}")
+    assert found["rollout"]["status"] == "rolled back", found
+    assert found["verdict"]["findings"][0]["high"] < -0.05
+    assert set(statuses) == {200}
+
+
+@pytest.mark.skipif("UNDERSTUDY_LONG" not in os.environ, reason="takes minutes: set UNDERSTUDY_LONG=1")
+async def test_int8_takes_over_by_itself(demo: tuple[str, int]) -> None:
+    async with httpx.AsyncClient(base_url=demo[0], timeout=120) as client:
+        before = (await client.get(TRAFFIC)).json()["traffic"]
+        async with steady(client) as statuses:
+            answer = await client.post(ROLLOUT, json=plan("int8"))
+            assert answer.status_code == 200, answer.text
+            found = await ended(client)
         journal = (await client.get("/admin/v1/journal?last=10000")).json()["entries"]
         restored = await client.put(TRAFFIC, json=before, headers={"if-match": "*"})
         assert restored.status_code == 200, restored.text
-    assert harmful["rollout"]["status"] == "rolled back", harmful
-    assert harmful["verdict"]["findings"][0]["high"] < -0.05
-    assert sound["rollout"]["status"] == "promoted", sound
-    assert sound["traffic"]["shares"]["baseline"] == 0.0
-    steps = [
-        e["rollout"]["step"] for e in journal if e["kind"] == "rollout" and e["rollout"]["plan"]["variant"] == "int8"
-    ]
-    assert steps == [0, 1, 2, 3, 3]
+    print(f"int8: {found['rollout']['status']}, {found['pairs']}")
+    assert found["rollout"]["status"] == "promoted", found
+    assert found["traffic"]["shares"]["baseline"] == 0.0
+    rollouts = [entry["rollout"] for entry in journal if entry["kind"] == "rollout"]
+    assert [each["step"] for each in rollouts if each["plan"]["variant"] == "int8"] == [0, 1, 2, 3, 3]
     assert set(statuses) == {200}
