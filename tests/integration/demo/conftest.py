@@ -10,7 +10,7 @@ from variants.home import home
 STACK = ROOT / "deploy" / "stacks" / "demo.yaml"
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def demo() -> Iterator[tuple[str, int]]:
     """The server's URL and pid."""
     with server(home(), "serve.cli", "serve", str(STACK), "--port", "{port}", "--json") as found:

@@ -13,7 +13,7 @@ class Served(NamedTuple):
     pid: int
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     with server(tmp_path_factory.mktemp("home"), "tests.serve_scripted", "{port}", "token_s=0.002") as found:
         yield Served(*found)
