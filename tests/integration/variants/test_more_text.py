@@ -46,6 +46,7 @@ RECIPES: dict[str, tuple[str | None, dict[str, Any]]] = {
     "lora-int8": ("merged", W8A8),
 }
 UP, DOWN = "model.layers.0.mlp.up_proj.weight", "model.layers.0.mlp.down_proj.weight"
+QUERY, OUT = "model.layers.0.self_attn.q_proj.weight", "model.layers.0.self_attn.o_proj.weight"
 
 
 def plans(tiny_llama: Path, recipes: dict[str, tuple[str | None, dict[str, Any]]]) -> list[VariantPlan]:
@@ -194,7 +195,7 @@ def test_a_merged_adapter_is_the_base_plus_its_product(built: Family) -> None:
     base, merged = tensors(built["baseline"]), tensors(built["merged"])
     adapter = tensors(built["lora"], "adapter_model.safetensors")
     assert {n: (w.dtype, w.shape) for n, w in merged.items()} == {n: (w.dtype, w.shape) for n, w in base.items()}
-    for name in (UP, DOWN):
+    for name in (QUERY, OUT):
         stem = f"base_model.model.{name.removesuffix('.weight')}"
         a, b = (adapter[f"{stem}.lora_{side}.weight"].float() for side in "AB")
         assert torch.equal(merged[name], (base[name].float() + b @ a * (8 / 4)).to(torch.bfloat16)), name
