@@ -20,7 +20,15 @@ SIZES = {
 }
 
 
-@pytest.mark.parametrize("name", tasks.NAMES)
+ELSEWHERE = {"coco96", "digit_prompts", "imagenet", "imagenet_top5", "mnist_top5", "scenes"}
+"""Composed, drawn, or read from a folder of the user's: each has tests of its own."""
+
+
+def test_every_task_is_tested() -> None:
+    assert set(tasks.NAMES) == SIZES.keys() | ELSEWHERE
+
+
+@pytest.mark.parametrize("name", SIZES)
 def test_splits_have_their_sizes_and_the_test_shares_nothing(name: str) -> None:
     task = tasks.get(name)
     splits = {split: task.examples(split) for split in ("train", "calibration", "test")}  # type: ignore[arg-type]
@@ -34,7 +42,7 @@ def test_splits_have_their_sizes_and_the_test_shares_nothing(name: str) -> None:
 
 def test_the_order_never_changes() -> None:
     """Figures of different days compare only if the first n are the same n."""
-    first = {name: tasks.get(name).examples("test", 1)[0].id for name in tasks.NAMES}
+    first = {name: tasks.get(name).examples("test", 1)[0].id for name in SIZES}
     assert first == {
         "mnist": "mnist-2461",
         "r8": "r8-test-01775",
