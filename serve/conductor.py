@@ -43,7 +43,7 @@ POLL_S = 0.1
 GONE_S = 5.0
 """An ingress that has not been heard of for so long is not waited for."""
 JUDGE_S = 1.0
-FOLLOW_LIMIT_S = 2.0
+FOLLOW_LIMIT_S = 10.0
 SWITCH_LIMIT_S = 120.0
 DRAIN_GRACE_S = 10.0
 PINNED_S = 60.0
