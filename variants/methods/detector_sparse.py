@@ -6,16 +6,11 @@ alone cost. Weights are taken as they stand in the IR, BatchNorm folded in. Dept
 hold a few per cent of the weights, nine to a filter, and each is missed.
 """
 
-from typing import TYPE_CHECKING
-
 from variants.errors import RecipeError
 from variants.methods.base import Job, Made
 from variants.methods.classifier import IR, read_ir, write_ir
+from variants.methods.magnitude import sparsify
 from variants.recipe import Sparsify
-
-if TYPE_CHECKING:
-    import numpy as np
-    import openvino as ov
 
 
 def magnitude(job: Job) -> Made:
@@ -26,37 +21,8 @@ def magnitude(job: Job) -> Made:
         mend = "a variant in f32; quantize what was made sparse instead"
         raise RecipeError(f"its parent is in {parent.manifest.precision}", field="parent", mend=mend)
     with job.progress.step("zeroing the smallest weights"):
-        zeros, weights = sparsify(model, job.recipe.sparsity)
+        zeros, weights = sparsify(model, job.recipe.sparsity, ("Convolution",))
         write_ir(model, job.out)
     note = f"{zeros:,} of its parent's {weights:,} weights outside depthwise convolutions are zero"
     manifest = parent.manifest
     return Made("f32", "openvino", note, ("openvino",), manifest.labels, None, IR, manifest.detector)
-
-
-def sparsify(model: "ov.Model", sparsity: float) -> tuple[int, int]:
-    """Zero the smallest `sparsity` of each convolution's weights, in place in `model`; how many are zero then, and of
-    how many."""
-    import numpy as np
-    from openvino import opset13 as ops
-
-    zeros = weights = 0
-    for node in model.get_ordered_ops():
-        constant = node.input_value(1).get_node() if node.get_type_name() == "Convolution" else None
-        if constant is None or constant.get_type_name() != "Constant":
-            continue
-        sparse = without_smallest(constant.data, sparsity)
-        name = f"{constant.get_friendly_name()}/sparse"
-        node.input(1).replace_source_output(ops.constant(sparse, name=name).output(0))
-        zeros, weights = zeros + int(np.count_nonzero(sparse == 0)), weights + sparse.size
-    return zeros, weights
-
-
-def without_smallest(values: "np.ndarray", sparsity: float) -> "np.ndarray":
-    """A copy in which the `round(size * sparsity)` elements of least magnitude are zero."""
-    import numpy as np
-
-    result = values.copy()
-    count = round(result.size * sparsity)
-    if count:
-        result.ravel()[np.argpartition(np.abs(result), count - 1, axis=None)[:count]] = 0
-    return result

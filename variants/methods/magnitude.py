@@ -7,6 +7,7 @@ IR, BatchNorm folded in: there a small weight is one that adds little. Depthwise
 few per cent of the weights, nine to a filter, and each is missed.
 """
 
+from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 from variants.methods.base import Job, Made
@@ -31,15 +32,15 @@ def magnitude(job: Job) -> Made:
     return Made("f32", "openvino", note, ("openvino",), parent.manifest.labels, parent.manifest.preprocess, IR)
 
 
-def sparsify(model: "ov.Model", sparsity: float) -> tuple[int, int]:
-    """Zero the smallest `sparsity` of the weights of each convolution and linear layer, in place in `model`; how many
-    are zero then, and of how many."""
+def sparsify(model: "ov.Model", sparsity: float, pruned: Collection[str] = PRUNED) -> tuple[int, int]:
+    """Zero the smallest `sparsity` of the weights of each layer of the `pruned` kinds, OpenVINO's names of operations,
+    in place in `model`; how many are zero then, and of how many."""
     import numpy as np
     from openvino import opset13 as ops
 
     zeros = weights = 0
     for node in model.get_ordered_ops():
-        constant = node.input_value(1).get_node() if node.get_type_name() in PRUNED else None
+        constant = node.input_value(1).get_node() if node.get_type_name() in pruned else None
         if constant is None or constant.get_type_name() != "Constant":
             continue
         sparse = without_smallest(constant.data, sparsity)
