@@ -12,9 +12,14 @@ import sys
 PR_SET_PDEATHSIG = 1
 
 
+def end_with_parent(number: signal.Signals) -> None:
+    """From now on the kernel sends `number` to this process when the thread that started it ends."""
+    ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, number)
+
+
 def main() -> None:
     parent = int(os.environ.pop("UNDERSTUDY_PARENT"))
-    ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+    end_with_parent(signal.SIGTERM)
     if os.getppid() != parent:  # it went away before the call above took hold
         sys.exit(1)
     os.execvp(sys.argv[1], sys.argv[1:])  # noqa: S606 - the command comes from our own launch

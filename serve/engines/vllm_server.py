@@ -1,7 +1,9 @@
-"""vLLM's own OpenAI server, as a module that its child processes can import cheaply.
+"""vLLM's own OpenAI server, started cheaply on a CPU.
 
-vLLM on a CPU runs as three processes, the later two *spawned*, and a spawned process imports the main module again. As
-`-m vllm.entrypoints.openai.api_server` that is the whole server, in processes that serve nobody; here it is this file.
+vLLM on a CPU is three processes: a server, an engine core and a worker. vLLM spawns the later two there, and each
+imports torch and vLLM again, more than half of what a start costs. Here they are forked, as on other hardware;
+docs/decisions.md has what that saves and why it is safe. A forked process also holds its parent's listening socket,
+so it must not outlive it.
 
 Its processes talk through shared memory, and for a second after each message yield the processor in a loop in case
 another comes. On a machine with a few cores that takes them from whoever computes, other engines too. They nap instead;
@@ -9,15 +11,22 @@ after that second they wait on a socket, as they do anyhow. Waiting there at onc
 keeps only the newest one, and libzmq may miss to wake for it (docs/decisions.md has both measurements).
 """
 
+import functools
+import multiprocessing
+import os
+import signal
 import sys
 import time
 
 from serve.engines.server import hide_packages
+from serve.engines.tether import end_with_parent
 
 hide_packages()
 sys.modules["scipy"] = None  # type: ignore[assignment]  # for sound and images, and 8 % of what importing costs
 
 from vllm.distributed.device_communicators import shm_broadcast  # noqa: E402
+from vllm.platforms import current_platform  # noqa: E402
+from vllm.utils import system_utils  # noqa: E402
 
 NAP_S = 0.0002
 """Short against a step of a model, some 20 ms and more; long against what waking up costs."""
@@ -34,6 +43,11 @@ class Napping(shm_broadcast.SpinCondition):
 
 
 shm_broadcast.SpinCondition = Napping  # type: ignore[misc]
+
+if current_platform.is_cpu():
+    # vLLM sets VLLM_WORKER_MULTIPROC_METHOD=spawn itself, too late for anyone else to have a say.
+    system_utils.get_mp_context = functools.partial(multiprocessing.get_context, "fork")
+    os.register_at_fork(after_in_child=functools.partial(end_with_parent, signal.SIGKILL))
 
 
 if __name__ == "__main__":

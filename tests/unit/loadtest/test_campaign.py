@@ -31,7 +31,6 @@ def test_the_demo_asks_for_what_the_demo_has_to_show() -> None:
     wanted = {(test.model, test.task): test.n for test in campaign.accuracy.tests}
     assert wanted == {
         ("smollm2", "rotten_tomatoes"): 200,
-        ("smollm2", "r8"): 200,
         ("digits", "mnist"): 1000,
         ("minilm", "r8_triplets"): 1000,
     }
