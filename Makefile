@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help environment demo serve study test test-zoo test-fast check lock ways-out evidence clean
+.PHONY: help environment demo serve study campaigns test test-zoo test-fast check lock ways-out evidence clean
 
 help:  ## what there is to make
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -18,6 +18,9 @@ serve: environment  ## build the demo's models and keep the server up
 
 study: environment  ## every family and method on one page; ONLY=text-generation for one family, BUDGET=20 for minutes
 	@$(BIN)/understudy study $(if $(ONLY),--only $(ONLY)) $(if $(BUDGET),--budget $(BUDGET))
+
+campaigns: environment  ## each family's labelled load through the server, against its cards; ONLY=object-detection for one
+	@$(BIN)/python -m deploy.campaigns $(if $(ONLY),--only $(ONLY))
 
 test: environment  ## every test that this machine can run
 	@$(BIN)/python -m pytest -q --durations=15
