@@ -1,7 +1,8 @@
 """From an encoded image to a detector's input, proportions kept. Training, calibration and serving share this one
 function, so no variant sees its images another way than it was made with.
 
-The image is scaled to fit; the rest, at right and bottom, is filled with the detector's `pad`.
+The image is scaled to fit; the rest, at right and bottom, is filled with the detector's `pad`. A detector that was
+trained on stretched images gets them stretched.
 """
 
 from io import BytesIO
@@ -19,9 +20,9 @@ if TYPE_CHECKING:
 
 def pixels_of(
     image: bytes, detector: Detector, field: str = "image"
-) -> "tuple[npt.NDArray[np.float32], float, tuple[int, int]]":
-    """An encoded image (PNG, JPEG) as the detector's input, float32 [3, height, width]; by how much it was scaled; its
-    own width and height.
+) -> "tuple[npt.NDArray[np.float32], tuple[float, float], tuple[int, int]]":
+    """An encoded image (PNG, JPEG) as the detector's input, float32 [3, height, width]; by how much it was scaled
+    across and down; its own width and height.
 
     Grey images become RGB, transparency is dropped. InputError naming `field` when the bytes are no image, or one of
     more than MAX_PIXELS.
@@ -45,14 +46,17 @@ def pixels_of(
     return np.ascontiguousarray(prepared, np.float32), scale, (width, height)
 
 
-def _fitted(image: "Image.Image", detector: Detector) -> "tuple[npt.NDArray[np.float32], float]":
-    """RGB values, float32 [height, width, 3], padded, and the scale."""
+def _fitted(image: "Image.Image", detector: Detector) -> "tuple[npt.NDArray[np.float32], tuple[float, float]]":
+    """RGB values, float32 [height, width, 3], padded, and the scales across and down."""
     import numpy as np
     from PIL import Image
 
     height, width = detector.size
+    if detector.fit == "stretch":
+        stretched = image.resize((width, height), Image.Resampling.BILINEAR)
+        return np.asarray(stretched, np.float32), (width / image.width, height / image.height)
     scale = min(height / image.height, width / image.width)
     inner = max(1, int(image.width * scale)), max(1, int(image.height * scale))
     values = np.full((height, width, 3), detector.pad, np.float32)
     values[: inner[1], : inner[0]] = np.asarray(image.resize(inner, Image.Resampling.BILINEAR))
-    return values, scale
+    return values, (scale, scale)

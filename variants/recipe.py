@@ -12,7 +12,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, TypeAdapter, ValidationError, field_validator, model_validator
 
-from variants.detector import Detector
+from variants.detector import Detector, Side
 from variants.errors import RecipeError
 from variants.typed import Document
 
@@ -73,16 +73,30 @@ class TrainDetector(_Recipe):
 
 
 class DetectorBaseline(_Recipe):
-    """A detector out of an ONNX file, its weights as they are, executed in float32. `detector` says how images are
-    prepared and what its output means, `labels` are its classes in their order."""
+    """A detector, its weights as they are, executed in float32. Of an ONNX file `detector` says how images are prepared
+    and what its output means, and `labels` are its classes in their order. A Hugging Face folder or hub id says both of
+    itself; `image_size`, height and width, is given where its images come in no one size."""
 
     kind: Literal["baseline-detector"] = "baseline-detector"
-    detector: Detector
-    labels: Annotated[tuple[Annotated[str, Field(min_length=1)], ...], Field(min_length=1)]
+    # Each is left out of the JSON where it is not given: recipes of ONNX files keep their digests.
+    detector: Annotated[Detector | None, Field(exclude_if=lambda given: given is None)] = None
+    labels: Annotated[
+        tuple[Annotated[str, Field(min_length=1)], ...] | None,
+        Field(min_length=1, exclude_if=lambda given: given is None),
+    ] = None
+    image_size: Annotated[tuple[Side, Side] | None, Field(exclude_if=lambda given: given is None)] = None
 
     @model_validator(mode="after")
-    def _labels_differ(self) -> Self:
-        if len(set(self.labels)) != len(self.labels):
+    def _says_one_of_two(self) -> Self:
+        if (self.detector is None) != (self.labels is None):
+            raise ValueError("detector and labels: both for an ONNX file, neither for a Hugging Face folder")
+        if self.detector is not None and self.image_size is not None:
+            raise ValueError("image_size: for a Hugging Face folder; of an ONNX file it is detector.size")
+        if self.detector is not None and self.detector.has_queries:
+            raise ValueError(
+                f"detector: {self.detector.decoder} comes from a Hugging Face folder, which says it itself"
+            )
+        if self.labels is not None and len(set(self.labels)) != len(self.labels):
             raise ValueError("labels: each must be another one")
         return self
 

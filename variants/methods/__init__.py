@@ -13,7 +13,7 @@ from typing import Literal
 from variants.errors import RecipeError
 from variants.methods.base import Job, Made
 from variants.methods.quiet import quiet_libraries
-from variants.recipe import LoRA, Prune, Quantize, Recipe, Sparsify
+from variants.recipe import DetectorBaseline, LoRA, Prune, Quantize, Recipe, Sparsify
 
 __all__ = ["Job", "Made", "Method", "find"]
 
@@ -69,6 +69,9 @@ _METHODS: dict[tuple[str, str], Method] = {
     (_EMBED, "quantize int8"): Method("nncf-embedder-int8", 1, "embedder_int8:int8", "parent"),
     (_DETECT, "train-detector"): Method("train-detector", 1, "detector_train:train", "source"),
     (_DETECT, "baseline-detector"): Method("openvino-detector-f32", 1, "detector_onnx:baseline", "source"),
+    (_DETECT, "baseline-detector huggingface"): Method(
+        "huggingface-detector-f32", 1, "detector_huggingface:baseline", "source"
+    ),
     (_DETECT, "quantize bf16"): Method("openvino-bf16", 1, "openvino_bf16:bf16", "parent"),
     (_DETECT, "quantize int8"): Method("nncf-detector-int8", 1, "detector_int8:int8", "parent"),
     (_DETECT, "prune channels"): Method("torch-pruning-detector", 1, "detector_channels:channels", "parent"),
@@ -113,6 +116,8 @@ def _name(recipe: Recipe) -> str:
             return f"prune {recipe.structure}"
         case Sparsify():
             return f"sparsify {recipe.algorithm}"
+        case DetectorBaseline(detector=None):
+            return f"{recipe.kind} huggingface"
         case LoRA(architecture=str(architecture)):
             return f"lora {architecture}"
         case _:

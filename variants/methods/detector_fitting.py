@@ -108,7 +108,7 @@ def batch_of(examples: Sequence[Example], labels: Sequence[str], detector: Detec
     images, wanted = [], []
     for example in examples:
         assert isinstance(example.input, bytes)
-        image, scale, _ = pixels_of(example.input, detector)
+        image, (scale, _), _ = pixels_of(example.input, detector)
         images.append(image)
         wanted.append(targets(from_text(example.label), scale, labels, detector))
     heat, reach, near = (torch.from_numpy(np.stack(parts)) for parts in zip(*wanted, strict=True))

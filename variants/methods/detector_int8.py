@@ -47,6 +47,7 @@ def int8(job: Job) -> Made:
             nncf.Dataset(images, prepared),
             subset_size=len(images),
             preset=nncf.QuantizationPreset.MIXED,
+            model_type=nncf.ModelType.TRANSFORMER if detector.has_queries else None,
         )
         write_ir(quantized, job.out)
     note = f"static int8 from its parent, ranges from {len(images)} {task.name} images"

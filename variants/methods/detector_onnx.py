@@ -26,10 +26,15 @@ def baseline(job: Job) -> Made:
     """The file as an IR for one image at a time, executed in float32. SourceError when OpenVINO cannot read it,
     RecipeError when its shapes are not those that the recipe's `detector` and `labels` ask for."""
     assert isinstance(job.recipe, DetectorBaseline)
+    detector, labels = job.recipe.detector, job.recipe.labels
     assert job.source is not None
+    assert detector is not None
+    assert labels is not None
+    if job.source.is_dir():
+        mend = "leave detector and labels out: a Hugging Face folder says them itself"
+        raise RecipeError(f"{job.source.name} is a folder, not an ONNX file", field="recipe.detector", mend=mend)
     import openvino as ov
 
-    detector, labels = job.recipe.detector, job.recipe.labels
     with job.progress.step(f"reading {job.source.name}"):
         try:
             model = ov.Core().read_model(job.source)

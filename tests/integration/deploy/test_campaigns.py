@@ -1,4 +1,4 @@
-"""`make campaigns` in small: a detector that is trained in seconds, built, evaluated and driven through a server on Ray."""
+"""`make campaigns` in small: a detector trained in seconds, evaluated and driven through a server on Ray."""
 
 from pathlib import Path
 

@@ -26,11 +26,11 @@ def picture(width: int, height: int, mode: str = "RGB", colour: Any = (200, 100,
 
 def test_an_image_keeps_its_proportions_and_the_rest_is_filled() -> None:
     pixels, scale, size = pixels_of(picture(100, 100), Detector.model_validate(PLAIN))
-    assert (pixels.shape, pixels.dtype, scale, size) == ((3, 32, 64), np.float32, 0.32, (100, 100))
+    assert (pixels.shape, pixels.dtype, scale, size) == ((3, 32, 64), np.float32, (0.32, 0.32), (100, 100))
     assert (pixels[:, :, :32] == np.array([95, 45, -5]).reshape(3, 1, 1)).all()
     assert (pixels[:, :, 32:] == 52).all()
     wide, scale, _ = pixels_of(picture(200, 50), Detector.model_validate(PLAIN))
-    assert scale == 0.32
+    assert scale == (0.32, 0.32)
     assert (wide[0, :16] == 95).all()
     assert (wide[0, 16:] == 52).all()
 
