@@ -9,7 +9,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from serve.stack import Engine, Limits, ScriptedEngine, Stack, VllmEngine
+from serve.stack import Engine, Limits, ScriptedEngine, Stack, TorchEngine, VllmEngine
 from serve.traffic import Versioned, merged
 from variants.adapter import check_adapter
 from variants.errors import StackError
@@ -120,13 +120,13 @@ def live_variant(stack: Stack, artifacts: Mapping[Name, Artifact], name: Name, w
     adapter, base = None, artifact
     if artifact.manifest.format == "adapter":
         field = f"models.{name[0]}.variants.{name[1]}"
-        if not (isinstance(variant.engine, VllmEngine | ScriptedEngine) and variant.engine.adapters):
+        if not (isinstance(variant.engine, VllmEngine | TorchEngine | ScriptedEngine) and variant.engine.adapters):
             raise StackError(
                 "an adapter needs an engine that takes adapters", field=f"{field}.engine", mend="adapters: {slots: 4}"
             )
         assert variant.parent is not None  # the stack file and the recipe's method see to it
         base = artifacts[name[0], variant.parent]
-        if isinstance(variant.engine, VllmEngine):
+        if isinstance(variant.engine, VllmEngine | TorchEngine):
             check_adapter(artifact, base.manifest, variant.engine.adapters.rank, variant.engine.adapters.modules)
         elif artifact.manifest.parent_digest != base.manifest.digest:
             raise StackError(

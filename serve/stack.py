@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from variants import tasks
 from variants.build import VariantPlan
 from variants.errors import StackError
-from variants.recipe import Recipe
+from variants.recipe import LoRA, Quantize, Recipe
 from variants.source import Source
 
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
@@ -67,6 +67,7 @@ class TorchEngine(Strict):
     threads: Whole = Field(default=1, ge=1, le=1024)
     context: Whole = Field(default=2048, ge=16)
     batch: Whole = Field(default=16, ge=1, description="most requests decoded together")
+    adapters: Adapters | None = None
 
 
 class OpenVinoEngine(Strict):
@@ -165,6 +166,11 @@ class Model(Strict):
             if variant.parent is not None and variant.parent not in self.variants:
                 known = ", ".join(self.variants)
                 raise ValueError(f"variant {name!r} has the unknown parent {variant.parent!r}: known are {known}")
+            base = self.variants[variant.parent].recipe if variant.parent else None
+            if isinstance(variant.recipe, LoRA) and isinstance(base, Quantize) and variant.engine.kind == "vllm":
+                raise ValueError(f"variant {name!r}: vLLM takes no adapter on {base.scheme} weights: use torch")
+            if getattr(variant.engine, "adapters", None) and self.task != "text-generation":
+                raise ValueError(f"variant {name!r}: no engine takes adapters for {self.task}: leave `adapters` out")
         for named in (*self.traffic.pins.values(), *self.traffic.shadows):
             if named not in self.variants:
                 raise ValueError(f"traffic names the unknown variant {named!r}: known are {', '.join(self.variants)}")

@@ -12,6 +12,7 @@ from pathlib import PurePosixPath, PureWindowsPath
 
 from variants.errors import IntegrityError, RecipeError
 from variants.manifest import Manifest
+from variants.recipe import LoRA, Merge, Quantize, Recipe
 from variants.store import Artifact
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
@@ -60,6 +61,18 @@ def check_adapter(
             mend=f"modules: [{', '.join(adapter.targets)}]",
         )
     return adapter
+
+
+def check_line(recipes: Sequence[Recipe], field: str) -> None:
+    """Whether an adapter can be trained on what it is planned on, or merged into it: `recipes` are a variant's own and
+    those of its parents, the nearest first. RecipeError names what stands in the way."""
+    bases = [f"{each.scheme} weights" if isinstance(each, Quantize) else None for each in recipes[1:]]
+    if isinstance(recipes[0], LoRA) and any(bases[:1]) and bases[0] != "nf4 weights":
+        mend = "one in bfloat16 or float32, or nf4"
+        raise RecipeError(f"no adapter is trained on {bases[0]}", field=f"{field}.parent", mend=mend)
+    if isinstance(recipes[0], Merge) and any(bases[1:2]):
+        mend = "merge an adapter of the baseline, and quantize what comes of it"
+        raise RecipeError(f"an adapter on {bases[1]} is not merged", field=f"{field}.parent", mend=mend)
 
 
 def _read(artifact: Artifact) -> Adapter:

@@ -23,6 +23,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from variants import tasks
+from variants.adapter import check_line
 from variants.catalog import Catalog
 from variants.errors import RecipeError, UnknownName
 from variants.history import History
@@ -86,6 +87,8 @@ def build(
     order = in_order(plans)
     by_name = {plan.name: plan for plan in order}
     methods = {plan.name: _method(plan, method_for) for plan in order}
+    for plan in order:
+        check_line([each.recipe for each in _line(plan, by_name)], plan.field)
     data = {plan.name: data_sources(plan) for plan in order}
     done: dict[Name, Artifact] = {}
     # All is held to the end, so that a collection beside this takes nothing away before its name is bound to it.

@@ -21,6 +21,7 @@ Rate = Annotated[float, Field(gt=0, lt=1)]
 ImageSize = Annotated[int, Field(ge=32, le=1024, multiple_of=16, description="pixels, height and width")]
 LayerName = Annotated[str, Field(pattern=r"^[a-z0-9_]+$", description="a layer's last name, like down_proj")]
 UNetWidth = Annotated[int, Field(ge=16, le=512, multiple_of=8, description="channels; 8 normalise together")]
+Label = Annotated[str, Field(min_length=1)]
 TaskName = Annotated[str, Field(pattern=r"^[a-z0-9_]+$", description="a name in variants.tasks")]
 
 
@@ -29,6 +30,11 @@ class Calibration(Document):
 
     task: TaskName
     examples: Positive
+
+
+def _absent(given: object) -> bool:
+    """What leaves a field out of the JSON, so that recipes from before it was there keep their digests."""
+    return given is None
 
 
 class _Recipe(Document):
@@ -78,24 +84,19 @@ class DetectorBaseline(_Recipe):
     itself; `image_size`, height and width, is given where its images come in no one size."""
 
     kind: Literal["baseline-detector"] = "baseline-detector"
-    # Each is left out of the JSON where it is not given: recipes of ONNX files keep their digests.
-    detector: Annotated[Detector | None, Field(exclude_if=lambda given: given is None)] = None
-    labels: Annotated[
-        tuple[Annotated[str, Field(min_length=1)], ...] | None,
-        Field(min_length=1, exclude_if=lambda given: given is None),
-    ] = None
-    image_size: Annotated[tuple[Side, Side] | None, Field(exclude_if=lambda given: given is None)] = None
+    detector: Annotated[Detector | None, Field(exclude_if=_absent)] = None
+    labels: Annotated[tuple[Label, ...] | None, Field(min_length=1, exclude_if=_absent)] = None
+    image_size: Annotated[tuple[Side, Side] | None, Field(exclude_if=_absent)] = None
 
     @model_validator(mode="after")
     def _says_one_of_two(self) -> Self:
-        if (self.detector is None) != (self.labels is None):
-            raise ValueError("detector and labels: both for an ONNX file, neither for a Hugging Face folder")
-        if self.detector is not None and self.image_size is not None:
-            raise ValueError("image_size: for a Hugging Face folder; of an ONNX file it is detector.size")
-        if self.detector is not None and self.detector.has_queries:
+        given = self.detector is not None
+        if given != (self.labels is not None) or (given and self.image_size is not None):
             raise ValueError(
-                f"detector: {self.detector.decoder} comes from a Hugging Face folder, which says it itself"
+                "detector and labels: both and no more for an ONNX file, neither for a Hugging Face folder"
             )
+        if self.detector is not None and self.detector.has_queries:
+            raise ValueError(f"detector: {self.detector.decoder} is of a Hugging Face folder: leave it and labels out")
         if self.labels is not None and len(set(self.labels)) != len(self.labels):
             raise ValueError("labels: each must be another one")
         return self
@@ -135,7 +136,8 @@ class Quantize(_Recipe):
     activations by the range of each token as it comes, which is what dynamic-range int8 is; `w8a8-fp8`: the same in
     8-bit floats, on a GPU; `nf4`: 4-bit normal floats and `llm-int8`: 8 bits with outliers apart, by bitsandbytes;
     `int8`: static 8-bit weights and activations of an image model or a text encoder; `int8-dynamic`: 8-bit weights,
-    activations rounded as they come; `bf16`, `fp16`: stored in 16 bits, and executed in them where the machine can."""
+    activations rounded as they come; `bf16`, `fp16`: stored in 16 bits, and executed in them where the machine can.
+    Layers whose last names are in `int8_layers` stay in int8 where the others become int4."""
 
     kind: Literal["quantize"] = "quantize"
     scheme: Literal["w8a8", "w4a16", "nf4", "int8", "bf16", "fp16", "llm-int8", "w8a8-fp8", "int8-dynamic"]
@@ -143,11 +145,7 @@ class Quantize(_Recipe):
     smoothing: Annotated[float, Field(gt=0, lt=1, description="SmoothQuant's share moved to the weights")] | None = None
     group_size: Positive | None = None
     calibration: Calibration | None = None
-    # Left out of the JSON where it is not given: recipes without it keep the digests that they had before it was there.
-    int8_layers: Annotated[
-        tuple[LayerName, ...] | None,
-        Field(min_length=1, exclude_if=lambda names: names is None, description="last names, kept in int8 instead"),
-    ] = None
+    int8_layers: Annotated[tuple[LayerName, ...] | None, Field(min_length=1, exclude_if=_absent)] = None
 
     @model_validator(mode="after")
     def _fields_fit_scheme(self) -> Self:

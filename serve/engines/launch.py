@@ -93,6 +93,8 @@ def launch_torch(engine: TorchEngine, folder: Path, manifest: Manifest, name: st
     arguments = ["--artifact", str(folder), "--threads", str(engine.threads)]
     if manifest.task == "text-generation":
         arguments += ["--context", str(engine.context), "--batch", str(engine.batch)]
+        if engine.adapters:
+            arguments += ["--adapters", str(engine.adapters.slots)]
         return Launch(own("torch_text", name, *arguments), threads_environment(engine.threads))
     return Launch(own("torch_image", name, *arguments), threads_environment(engine.threads))
 

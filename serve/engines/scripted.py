@@ -23,15 +23,12 @@ import secrets
 import time
 from collections.abc import AsyncGenerator, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 
 import numpy as np
-from starlette.requests import Request
-from starlette.responses import Response
-from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from serve.engines import embedding_api, image_api, server, text_api, text_classifier_api
+from serve.engines.adapter_api import adapter_routes
 from serve.engines.artifact import open_artifact
 from serve.engines.image_api import Floats
 from serve.engines.scripted_embedder import ScriptedClassifier, ScriptedEmbedder
@@ -200,27 +197,8 @@ class ScriptedImages:
         return scores
 
 
-def adapter_routes(names: set[str], most: int) -> list[Route]:
-    """Loading and unloading as vLLM has it: an adapter is one more name that answers, and has no weights."""
-
-    async def load(request: Request) -> Response:
-        asked = await request.json()
-        if not (Path(asked["lora_path"]) / "adapter_config.json").is_file():
-            return Response(f"no adapter in {asked['lora_path']}", 404)
-        if len(names) >= most:
-            return Response(f"{most - 1} adapters are loaded already", 400)
-        names.add(asked["lora_name"])
-        return Response("loaded")
-
-    async def unload(request: Request) -> Response:
-        asked = await request.json()
-        names.discard(asked["lora_name"])
-        return Response("unloaded")
-
-    return [
-        Route("/v1/load_lora_adapter", load, methods=["POST"]),
-        Route("/v1/unload_lora_adapter", unload, methods=["POST"]),
-    ]
+async def nothing(*_: object) -> None:
+    """What loading and unloading is here: a scripted adapter has no weights."""
 
 
 def build(options: argparse.Namespace) -> ASGIApp:
@@ -229,7 +207,7 @@ def build(options: argparse.Namespace) -> ASGIApp:
     digest = open_artifact(options.artifact).digest if options.artifact else None
     names = {options.name}
     text = text_api.build(ScriptedText(script, options.context, options.errs), names, digest)
-    text.routes.extend(adapter_routes(names, options.adapters + 1))
+    text.routes.extend(adapter_routes(names, options.adapters + 1, nothing, nothing))
     encoder = ScriptedEmbedder(script.begin, options.first_token_s, options.context)
     embeddings = embedding_api.build(encoder, options.name, digest)
     labels = tuple(options.labels.split(","))

@@ -104,6 +104,7 @@ class TextApi:
             top_logprobs=asked.alternatives,
             ignore_eos=asked.ignore_eos,
             prompt_logprobs=asked.prompt_logprobs if isinstance(asked, CompletionRequest) else None,
+            model=asked.model,
         )
 
     async def deltas(self, generation: Generation, stops: tuple[str, ...]) -> AsyncGenerator[Delta, None]:

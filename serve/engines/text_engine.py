@@ -33,7 +33,8 @@ class Generation:
     alone.
 
     `temperature` 0 is greedy. `seed` None draws one. `prompt_logprobs` None means none, 0 those of the prompt's own
-    tokens alone, n the n likeliest at each place besides."""
+    tokens alone, n the n likeliest at each place besides. `model` is the name that it was asked of: the base's or an
+    adapter's."""
 
     prompt: tuple[int, ...]
     max_tokens: int
@@ -44,6 +45,7 @@ class Generation:
     top_logprobs: int | None = None
     ignore_eos: bool = False
     prompt_logprobs: int | None = None
+    model: str = ""
 
 
 @dataclass(frozen=True)

@@ -25,10 +25,12 @@ PADDING = 1.5
 class Row:
     """One request in the batch. `gone` may be set by any thread: nobody waits for it any more.
 
-    `deliver` is for whoever made the row; the batch never calls it."""
+    `deliver` is for whoever made the row; the batch never calls it. `adapter` is the one that it is computed with, ""
+    for none: all rows of a batch have the same."""
 
     request: Generation
     deliver: Callable[[Token | None], None]
+    adapter: str = ""
     gone: bool = False
     last: int = 0
     made: int = 0
@@ -145,14 +147,15 @@ class Batch:
 
 def next_group(waiting: list[Row], most: int) -> list[Row]:
     """Take from `waiting` the rows whose prompts are computed next: the one that waited longest, and up to `most`
-    in all that fit it."""
+    in all that fit it, of the same adapter and of like length."""
     first = waiting[0]
     group = [first]
     shortest = longest = len(first.request.prompt)
     for row in waiting[1:]:
         length = len(row.request.prompt)
         low, high = min(shortest, length), max(longest, length)
-        if len(group) < most and high <= PADDING * low and high * (len(group) + 1) <= PROMPT_TOKENS:
+        alike = row.adapter == first.adapter and len(group) < most
+        if alike and high <= PADDING * low and high * (len(group) + 1) <= PROMPT_TOKENS:
             group.append(row)
             shortest, longest = low, high
     chosen = {id(row) for row in group}

@@ -2,14 +2,15 @@
 
 For what vLLM does not run, or not on this machine. One thread computes, the event loop serves; between
 them there is one queue in, and per step one call out that carries every row's token. bitsandbytes weights
-stay in their 4 or 8 bits in memory.
+stay in their 4 or 8 bits in memory. Rows of the same adapter are a batch; batches take turns, a step each.
 """
 
 import asyncio
 import logging
 import queue
 import threading
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
+from concurrent.futures import Future
 from pathlib import Path
 
 import jinja2
@@ -21,6 +22,7 @@ from transformers.utils import logging as transformers_logging
 from serve.engines.server import EngineFault
 from serve.engines.text_engine import Generation, Token
 from serve.engines.text_stream import Decoder
+from serve.engines.torch_adapters import TorchAdapters
 from serve.engines.torch_attention import use_grouped_decode
 from serve.engines.torch_batch import Batch, Row, next_group
 from variants.errors import EngineError, InputError
@@ -52,8 +54,11 @@ class TorchGenerator:
         self.context = min(context, config.max_position_embeddings)
         self.vocabulary = config.vocab_size
         self.limit = batch
-        self.batch = Batch(self.model, end_tokens(self.model, self.tokenizer))
-        self.inbox: queue.SimpleQueue[Row] = queue.SimpleQueue()
+        self.ends = end_tokens(self.model, self.tokenizer)
+        self.adapters = TorchAdapters(self.model)
+        self.batches: dict[str, Batch] = {}
+        self.waiting: list[Row] = []
+        self.inbox: queue.SimpleQueue[Row | Callable[[], None]] = queue.SimpleQueue()
         self.warm_up()
         threading.Thread(target=self.run, name="decode", daemon=True).start()
 
@@ -79,7 +84,8 @@ class TorchGenerator:
 
     async def generate(self, request: Generation) -> AsyncGenerator[list[Token], None]:
         outbox: asyncio.Queue[Token | None] = asyncio.Queue()
-        row = Row(request, outbox.put_nowait)
+        adapter = request.model if request.model in self.adapters.loaded else ""
+        row = Row(request, outbox.put_nowait, adapter)
         self.loop = asyncio.get_running_loop()
         self.inbox.put(row)
         try:
@@ -89,32 +95,75 @@ class TorchGenerator:
         finally:
             row.gone = True
 
+    async def load_adapter(self, name: str, folder: Path) -> None:
+        """Raises EngineError."""
+        await self.between_steps(lambda: self.adapters.load(name, folder))
+
+    async def unload_adapter(self, name: str) -> None:
+        """Whoever is still answered by it gets no more."""
+        await self.between_steps(lambda: self.forget(name))
+
+    async def between_steps(self, work: Callable[[], None]) -> None:
+        """Do it in the computing thread. Raises what it raises."""
+        done: Future[None] = Future()
+
+        def now() -> None:
+            try:
+                done.set_result(work())
+            except Exception as error:
+                done.set_exception(error)
+
+        self.inbox.put(now)
+        await asyncio.wrap_future(done)
+
+    def forget(self, adapter: str) -> None:
+        left = [row for row in [*self.rows, *self.waiting] if row.adapter == adapter]
+        self.batches.pop(adapter, None)
+        self.waiting = [row for row in self.waiting if row.adapter != adapter]
+        if left:
+            self.hand_over([(row, None) for row in left])
+        self.adapters.unload(adapter)
+
+    def batch_for(self, adapter: str) -> Batch:
+        """The batch of an adapter's rows, the model ready to compute with it."""
+        if adapter != self.adapters.active:
+            self.adapters.use(adapter)
+        return self.batches.setdefault(adapter, Batch(self.model, self.ends))
+
+    @property
+    def rows(self) -> list[Row]:
+        """All that are being decoded."""
+        return [row for batch in self.batches.values() for row in batch.rows]
+
     def run(self) -> None:
         """The computing thread: takes rows in, computes, hands tokens to the event loop; for ever."""
-        waiting: list[Row] = []
         while True:
-            self.collect(waiting)
+            self.collect()
             group: list[Row] = []
             try:
-                room = self.limit - len(self.batch.rows)
-                if waiting and room > 0:
-                    group = next_group(waiting, room)
-                    self.hand_over(self.batch.join(group))
-                if self.batch.rows:
-                    self.hand_over(self.batch.step())
+                room = self.limit - len(self.rows)
+                if self.waiting and room > 0:
+                    group = next_group(self.waiting, room)
+                    self.hand_over(self.batch_for(group[0].adapter).join(group))
+                for adapter in [name for name, batch in self.batches.items() if batch.rows]:
+                    self.hand_over(self.batch_for(adapter).step())
             except Exception:
                 log.exception("a batch failed")
-                failed = {id(row): row for row in [*group, *self.batch.rows]}
-                self.batch.clear()
+                failed = {id(row): row for row in [*group, *self.rows]}
+                self.batches.clear()
                 self.hand_over([(row, None) for row in failed.values()])
 
-    def collect(self, waiting: list[Row]) -> None:
-        """Add what has come in to `waiting`; sleeps while there is nothing to do at all."""
-        waiting[:] = [row for row in waiting if not row.gone]
-        if not waiting and not self.batch.rows:
-            waiting.append(self.inbox.get())
-        while not self.inbox.empty():
-            waiting.append(self.inbox.get())
+    def collect(self) -> None:
+        """Take in the rows that have come, do what else is asked; sleeps while there is nothing to do."""
+        self.waiting = [row for row in self.waiting if not row.gone]
+        idle = not self.waiting and not self.rows
+        while idle or not self.inbox.empty():
+            found = self.inbox.get()
+            if isinstance(found, Row):
+                self.waiting.append(found)
+            else:
+                found()
+            idle = False
 
     def hand_over(self, given: Sequence[tuple[Row, Token | None]]) -> None:
         """One call into the event loop for a whole step, as each such call wakes it up."""
@@ -129,9 +178,10 @@ class TorchGenerator:
         """Compute a little: bitsandbytes repacks its weights when they are first used."""
         for size in (1, 2):
             request = Generation(prompt=(0,) * 4, max_tokens=3, temperature=0, ignore_eos=True)
-            self.batch.join([Row(request, lambda token: None) for _ in range(size)])
-            while self.batch.rows:
-                self.batch.step()
+            batch = self.batch_for("")
+            batch.join([Row(request, lambda token: None) for _ in range(size)])
+            while batch.rows:
+                batch.step()
 
 
 def load(folder: Path) -> tuple[PreTrainedModel, PreTrainedTokenizerFast]:

@@ -10,6 +10,7 @@ import argparse
 from starlette.types import ASGIApp
 
 from serve.engines import server, text_api
+from serve.engines.adapter_api import adapter_routes
 from serve.engines.artifact import open_artifact
 
 
@@ -22,13 +23,17 @@ def build(options: argparse.Namespace) -> ASGIApp:
     torch.set_num_threads(options.threads)
     artifact = open_artifact(options.artifact)
     engine = TorchGenerator(artifact.model, options.context, options.batch)
-    return text_api.build(engine, {options.name}, artifact.digest)
+    names = {options.name}
+    app = text_api.build(engine, names, artifact.digest)
+    app.routes.extend(adapter_routes(names, options.adapters + 1, engine.load_adapter, engine.unload_adapter))
+    return app
 
 
 def parser() -> argparse.ArgumentParser:
     found = server.arguments("text generation by transformers on torch")
     found.add_argument("--context", type=int, default=2048, help="most tokens of a prompt and its answer")
     found.add_argument("--batch", type=int, default=16, help="most requests decoded together")
+    found.add_argument("--adapters", type=int, default=0, help="most adapters that may be loaded")
     return found
 
 

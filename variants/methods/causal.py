@@ -141,9 +141,18 @@ def parent_of(job: Job) -> Path:
 
 def trainable_parent_of(job: Job) -> Path:
     """`parent_of`, for methods that compute with the parent's own weights. RecipeError for a quantized parent."""
+    return _parent_in(job, ("bf16", "f32"))
+
+
+def adaptable_parent_of(job: Job) -> Path:
+    """`parent_of`, for an adapter, which is trained beside weights that stay: NF4 will do. RecipeError for others."""
+    return _parent_in(job, ("bf16", "f32", "nf4"))
+
+
+def _parent_in(job: Job, precisions: tuple[Precision, ...]) -> Path:
     folder = parent_of(job)
     assert job.parent is not None
     precision = job.parent.manifest.precision
-    if precision not in _PRECISIONS.values():
+    if precision not in precisions:
         raise RecipeError(f"needs unquantized weights, not {precision}", field="parent", mend="name the baseline")
     return folder

@@ -1,5 +1,6 @@
 """LoRA by peft: a low-rank adapter on the layers of attention, trained on a task's training split (Hu et al. 2021,
-arXiv 2106.09685). What is stored is the adapter alone; an engine puts it on top of the parent.
+arXiv 2106.09685). What is stored is the adapter alone; an engine puts it on top of the parent. A parent in NF4 stays
+packed while it is trained on (QLoRA: Dettmers et al. 2023, arXiv 2305.14314), and is served by the torch engine.
 
 Made for a CPU and a minute or two: only the label's token carries loss, so the head computes one row a prompt; the
 parent computes in bfloat16; and of the first examples the shorter half is learned from, in batches of like length, so
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from variants import tasks
 from variants.errors import RecipeError
 from variants.methods.base import Job, Made
-from variants.methods.causal import PACKAGES, check_generates, load, trainable_parent_of
+from variants.methods.causal import PACKAGES, adaptable_parent_of, check_generates, load
 from variants.progress import Step
 from variants.recipe import LoRA
 from variants.scoring import first_tokens
@@ -43,11 +44,13 @@ def lora(job: Job) -> Made:
     """An adapter for the parent, as peft writes it. RecipeError, before any work, when the task has no texts or too
     few examples; also when training diverges."""
     assert isinstance(job.recipe, LoRA)
-    recipe, parent = job.recipe, trainable_parent_of(job)
+    recipe, parent = job.recipe, adaptable_parent_of(job)
+    assert job.parent is not None
+    packed = job.parent.manifest.precision == "nf4"
     task = tasks.get(recipe.task, job.home, job.progress)
     examples = _examples(task, recipe)
     import torch
-    from peft import LoraConfig, get_peft_model
+    from peft import LoraConfig, get_peft_model, prepare_model_for_kbit_training
 
     torch.manual_seed(job.seed)
     base, tokenizer = load(parent, "bfloat16")
@@ -58,6 +61,8 @@ def lora(job: Job) -> Made:
         target_modules=_adapted(base),
         task_type="CAUSAL_LM",
     )
+    if packed:
+        base = prepare_model_for_kbit_training(base, use_gradient_checkpointing=False)
     model = get_peft_model(base, settings)
     with job.progress.step(f"training on {recipe.steps * recipe.batch} examples", total=recipe.steps) as step:
         _fit(model, batches, recipe, step)
@@ -67,6 +72,8 @@ def lora(job: Job) -> Made:
         _check_written(job.out, parent)
     learned = f"{recipe.steps} steps of {recipe.batch} examples of {task.name}"
     note = f"rank {recipe.rank} on {', '.join(_adapted(base))}, {learned}"
+    if packed:
+        return Made("nf4", "adapter", f"{note}, its parent in NF4", (*PACKAGES, "peft", "bitsandbytes"))
     return Made("bf16", "adapter", note, (*PACKAGES, "peft"))
 
 

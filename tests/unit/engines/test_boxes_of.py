@@ -9,6 +9,9 @@ from variants.detector import Detector
 
 YOLOX = Detector(decoder="yolox", size=(64, 96), strides=(16, 32), least=0.1, overlap=0.5, most=5)
 CENTER = Detector(decoder="centernet", size=(64, 96), strides=(16,), least=0.1, overlap=0.5, most=5)
+QUERIES = {"size": (64, 96), "least": 0.1, "overlap": 1.0, "most": 5}
+DETR = Detector(decoder="detr", **QUERIES)
+FOCAL = Detector(decoder="detr-focal", **QUERIES)
 LABELS = ("cat", "dog")
 
 
@@ -35,6 +38,23 @@ def test_centernet_reaches_out_from_the_middle_of_a_place() -> None:
     assert found[0][1:5] == pytest.approx((56 - 16, 40 - 8, 56 + 32, 40 + 4), abs=1e-4)
 
 
+def test_a_query_of_detr_is_one_class_or_nothing() -> None:
+    values = np.array([[[0.5, 0.25, 0.5, 0.25, 0, 2, 1], [0.5, 0.5, 1, 1, 0, 0, 9]]], np.float32)
+    (box,) = boxes_of(values, DETR, LABELS, (2, 4), (48, 16))
+    assert box.label == "dog"
+    assert box.score == pytest.approx(np.exp(2) / (1 + np.exp(2) + np.exp(1)))
+    # Of 96 x 64: 24 to 72 across, 8 to 24 down.
+    assert box[1:5] == pytest.approx((12, 2, 36, 6))
+
+
+def test_a_query_of_detr_focal_may_be_several_classes_and_the_surest_answers_are_as_many_as_queries() -> None:
+    values = np.array([[[0.5, 0.5, 0.5, 0.5, 2, 3], [0.25, 0.5, 0.5, 1, 1, -9]]], np.float32)
+    found = boxes_of(values, FOCAL, LABELS, (1, 1), (96, 64))
+    assert [box.label for box in found] == ["dog", "cat"]
+    assert [box.score for box in found] == pytest.approx([1 / (1 + np.exp(-3)), 1 / (1 + np.exp(-2))])
+    assert found[0][1:5] == found[1][1:5] == pytest.approx((24, 16, 72, 48))
+
+
 def test_boxes_end_where_the_image_does() -> None:
     values = np.full((1, 6, 4, 6), -9, np.float32)
     values[0, 0, 0, 0], values[0, 2:, 0, 0] = 5, 30
@@ -50,6 +70,7 @@ def test_of_doubles_the_surest_stays_and_other_classes_are_no_doubles() -> None:
     # 9 of 11 columns are shared: 0.818 is no double where more than that is asked for.
     assert surest(corners, scores, np.array([0, 0, 1, 0, 0]), 0.85, 9).tolist() == [1, 2, 3, 0, 4]
     assert surest(corners, scores, np.array([0, 0, 1, 0, 0]), 0.5, 2).tolist() == [1, 2]
+    assert surest(corners, scores, np.array([0, 0, 0, 0, 0]), 1.0, 4).tolist() == [1, 2, 3, 0]
 
 
 def test_no_more_than_the_most_and_noise_ends() -> None:

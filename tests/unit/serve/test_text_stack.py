@@ -23,7 +23,7 @@ def test_every_kind_is_there_and_chains_are_told_from_their_parents() -> None:
         for name in model.variants
     }
     kinds = {name: kind_of_line(line) for name, line in lines.items()}
-    assert {name for name, kind in kinds.items() if kind == "chain"} == {"pruned-int8", "lora-int8"}
+    assert {name for name, kind in kinds.items() if kind == "chain"} == {"pruned-int8", "lora-int8", "qlora"}
     assert {name for name, kind in kinds.items() if kind == "lora"} == {"lora", "lora-merged"}
     assert {name for name, line in lines.items() if structured(line)} == {"pruned", "pruned-int8"}
     assert sum(structured(line) is False for line in lines.values()) == 3

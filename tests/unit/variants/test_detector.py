@@ -35,6 +35,19 @@ def test_an_image_keeps_its_proportions_and_the_rest_is_filled() -> None:
     assert (wide[0, 16:] == 52).all()
 
 
+def test_a_stretched_image_fills_the_input_and_says_both_scales() -> None:
+    stretched = Detector.model_validate({**PLAIN, "fit": "stretch"})
+    pixels, scale, size = pixels_of(picture(128, 16), stretched)
+    assert (scale, size) == ((0.5, 2.0), (128, 16))
+    assert (pixels == np.array([95, 45, -5]).reshape(3, 1, 1)).all()
+
+
+def test_a_recipe_of_an_onnx_file_keeps_its_digest_and_a_folder_says_all_of_itself() -> None:
+    assert parse_recipe(ONNX).digest().startswith("PINNED")
+    assert parse_recipe({"kind": "baseline-detector"}).model_dump(mode="json") == {"kind": "baseline-detector"}
+    assert find("object-detection", parse_recipe({"kind": "baseline-detector"})).name == "huggingface-detector-f32"
+
+
 def test_channels_are_in_the_order_that_is_said_and_grey_becomes_three() -> None:
     bgr = Detector.model_validate({**PLAIN, "channels": "BGR"})
     assert pixels_of(picture(64, 32), bgr)[0][:, 0, 0].tolist() == [-5, 45, 95]
@@ -56,6 +69,11 @@ def test_what_is_no_image_names_the_field() -> None:
         ({**ONNX, "detector": {**PLAIN, "strides": [12]}}, "recipe.detector", "not whole numbers"),
         ({**ONNX, "detector": {**PLAIN, "decoder": "centernet"}}, "recipe.detector", "centernet has one"),
         ({**ONNX, "detector": {**PLAIN, "anchors": 3}}, "recipe.detector.anchors", "Extra"),
+        ({**ONNX, "detector": {**PLAIN, "strides": []}}, "recipe.detector", "strides: yolox needs at least one"),
+        ({**ONNX, "detector": {**PLAIN, "decoder": "detr"}}, "recipe.detector", "strides: detr has none"),
+        ({**ONNX, "detector": {"decoder": "detr", "size": [32, 32]}}, "recipe", "detr is of a Hugging Face folder"),
+        ({**ONNX, "image_size": [32, 32]}, "recipe", "both and no more for an ONNX file"),
+        ({"kind": "baseline-detector", "labels": ["cat"]}, "recipe", "both and no more for an ONNX file"),
         ({**TRAIN, "width": 20}, "recipe.width", "multiple of 8"),
         ({**TRAIN, "image_size": 100}, "recipe.image_size", "multiple of 16"),
         ({"kind": "sparsify", "algorithm": "magnitude", "sparsity": 1}, "recipe.sparsity", "less than 1"),
