@@ -142,3 +142,12 @@ def test_what_is_shared_by_anchor_may_be_overridden(tmp_path: Path) -> None:
         "other": 3,
         "third": 4,
     }
+
+
+def test_an_adapter_on_nf4_needs_the_torch_engine_and_only_text_takes_adapters(demo: dict[str, Any]) -> None:
+    variant(demo, "lora")["parent"] = "nf4"
+    assert "variant 'lora': vLLM takes no adapter on nf4 weights: use torch" in refused(demo)
+    variant(demo, "lora")["engine"] = {"kind": "torch", "adapters": {"slots": 1}}
+    parse(demo)
+    demo["models"]["digits"]["variants"]["bf16"]["engine"] = {"kind": "torch", "adapters": {"slots": 1}}
+    assert "variant 'bf16': no engine takes adapters for image-classification" in refused(demo)
