@@ -14,14 +14,13 @@ from pydantic import Field, TypeAdapter, ValidationError, field_validator, model
 
 from variants.detector import Detector, Side
 from variants.errors import RecipeError
-from variants.typed import Document
+from variants.typed import Document, absent
 
 Positive = Annotated[int, Field(gt=0)]
 Rate = Annotated[float, Field(gt=0, lt=1)]
 ImageSize = Annotated[int, Field(ge=32, le=1024, multiple_of=16, description="pixels, height and width")]
 LayerName = Annotated[str, Field(pattern=r"^[a-z0-9_]+$", description="a layer's last name, like down_proj")]
 UNetWidth = Annotated[int, Field(ge=16, le=512, multiple_of=8, description="channels; 8 normalise together")]
-Label = Annotated[str, Field(min_length=1)]
 TaskName = Annotated[str, Field(pattern=r"^[a-z0-9_]+$", description="a name in variants.tasks")]
 
 
@@ -30,11 +29,6 @@ class Calibration(Document):
 
     task: TaskName
     examples: Positive
-
-
-def _absent(given: object) -> bool:
-    """What leaves a field out of the JSON, so that recipes from before it was there keep their digests."""
-    return given is None
 
 
 class _Recipe(Document):
@@ -79,14 +73,15 @@ class TrainDetector(_Recipe):
 
 
 class DetectorBaseline(_Recipe):
-    """A detector, its weights as they are, executed in float32. Of an ONNX file `detector` says how images are prepared
-    and what its output means, and `labels` are its classes in their order. A Hugging Face folder or hub id says both of
-    itself; `image_size`, height and width, is given where its images come in no one size."""
+    """A detector, its weights as they are, in float32. Of an ONNX file `detector` says how images are prepared and what
+    its output means, `labels` are its classes. A hub id or folder says both; `image_size` where it has no one size."""
 
     kind: Literal["baseline-detector"] = "baseline-detector"
-    detector: Annotated[Detector | None, Field(exclude_if=_absent)] = None
-    labels: Annotated[tuple[Label, ...] | None, Field(min_length=1, exclude_if=_absent)] = None
-    image_size: Annotated[tuple[Side, Side] | None, Field(exclude_if=_absent)] = None
+    detector: Annotated[Detector | None, Field(exclude_if=absent)] = None
+    labels: Annotated[
+        tuple[Annotated[str, Field(min_length=1)], ...] | None, Field(min_length=1, exclude_if=absent)
+    ] = None
+    image_size: Annotated[tuple[Side, Side] | None, Field(exclude_if=absent)] = None
 
     @model_validator(mode="after")
     def _says_one_of_two(self) -> Self:
@@ -145,7 +140,7 @@ class Quantize(_Recipe):
     smoothing: Annotated[float, Field(gt=0, lt=1, description="SmoothQuant's share moved to the weights")] | None = None
     group_size: Positive | None = None
     calibration: Calibration | None = None
-    int8_layers: Annotated[tuple[LayerName, ...] | None, Field(min_length=1, exclude_if=_absent)] = None
+    int8_layers: Annotated[tuple[LayerName, ...] | None, Field(min_length=1, exclude_if=absent)] = None
 
     @model_validator(mode="after")
     def _fields_fit_scheme(self) -> Self:
@@ -294,7 +289,6 @@ Recipe = Annotated[
     | Merge,
     Field(discriminator="kind"),
 ]
-
 _ADAPTER: TypeAdapter[Recipe] = TypeAdapter(Recipe)
 
 

@@ -18,6 +18,11 @@ def canonical_sha256(data: Any) -> str:
     return hashlib.sha256(canonical.encode()).hexdigest()
 
 
+def absent(given: object) -> bool:
+    """What leaves a field out of the JSON (`exclude_if`): documents from before it was there keep their digests."""
+    return given is None
+
+
 class Document(BaseModel):
     """Frozen; unknown keys are refused; aliases (`schema`) are what files carry."""
 
