@@ -185,8 +185,6 @@ _OF_STRUCTURE = {
     "heads": ("sparsity", "recovery"),
 }
 _MAY_BE_LEFT_OUT = ("drop_layers", "width", "distillation")
-
-
 _NO_2_4 = (
     "2:4 is not offered: nothing here runs it. vLLM loads no 2:4 checkpoint any more, OpenVINO and torch have no "
     "kernel for it on a CPU; dense shapes that are smaller (channels, layers) run faster everywhere"
