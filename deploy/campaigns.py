@@ -56,7 +56,7 @@ FAMILIES = {
 def drive_family(family: Family, out: Path, clock: Clock) -> list[Held]:
     """All of one family, its records and report in `out`. Raises UnderstudyError."""
     out.mkdir(parents=True, exist_ok=True)
-    tests = tests_of(family)
+    tests = asked_of(family)
     stack = served(family, tests, out)
     with ExitStack() as children:
         with clock.phase("build"):
@@ -74,7 +74,7 @@ def drive_family(family: Family, out: Path, clock: Clock) -> list[Held]:
     return hold(Summary.model_validate_json((out / "summary.json").read_bytes()), cards, tests)
 
 
-def tests_of(family: Family) -> tuple[AccuracyTest, ...]:
+def asked_of(family: Family) -> tuple[AccuracyTest, ...]:
     campaign = read_campaign(family.campaign)
     if campaign.accuracy is None:
         raise StackError("no labelled part", field="accuracy", mend="name a model, a task and n")

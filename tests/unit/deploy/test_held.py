@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy.campaigns import FAMILIES, served, tests_of
+from deploy.campaigns import FAMILIES, served, asked_of
 from deploy.held import Cards, check_counts, hold
 from loadtest.campaign import AccuracyTest
 from loadtest.figures import Summary
@@ -60,7 +60,7 @@ def test_a_card_of_another_number_of_examples_is_refused(n: int, task: str, says
 
 def test_the_campaigns_ask_what_the_stacks_evaluate(tmp_path: Path) -> None:
     for family in FAMILIES.values():
-        tests = tests_of(family)
+        tests = asked_of(family)
         models = load(served(family, tests, tmp_path)).models
         assert {test.model for test in tests} == set(models)
         assert all(test.task in models[test.model].evaluate for test in tests)
