@@ -7,16 +7,22 @@ adapter's product, in the adapter's own precision, is added to theirs.
 from itertools import count
 from pathlib import Path
 
+from peft import PeftModel
 from transformers import PreTrainedModel
 
 from variants.errors import EngineError
 
 
 class TorchAdapters:
-    """The adapters of one model. `active` is the name of the one that it computes with, "" for none."""
+    """The adapters of one model, which peft puts into its layers. `active` is the name of the one that it computes
+    with, "" for none.
+
+    Not by the model's own `load_adapter`: that of transformers 5.17 calls the weights of adapters that are there
+    missing when another is loaded."""
 
     def __init__(self, model: PreTrainedModel) -> None:
         self.model = model
+        self.peft: PeftModel | None = None
         self.loaded: dict[str, str] = {}
         self.active = ""
         self.numbers = count()
@@ -26,25 +32,29 @@ class TorchAdapters:
         does not fit the model."""
         known = f"adapter{next(self.numbers)}"  # peft's names hold no dots
         try:
-            found = self.model.load_adapter(str(folder), adapter_name=known, local_files_only=True)
-        except (OSError, ValueError, RuntimeError, KeyError) as error:
+            if self.peft is None:
+                self.peft = PeftModel.from_pretrained(
+                    self.model, folder, adapter_name=known, autocast_adapter_dtype=False
+                )
+            else:
+                self.peft.load_adapter(folder, adapter_name=known, autocast_adapter_dtype=False)
+        except (OSError, ValueError, RuntimeError, KeyError, TypeError) as error:
             raise EngineError(f"peft cannot load it: {' '.join(str(error).split())}", field=name) from error
         self.loaded[name] = known
         self.use("")
-        if found.missing_keys or found.mismatched_keys or found.unexpected_keys:
-            self.unload(name)
-            raise EngineError("its weights are not those of an adapter of this model", field=name)
 
     def unload(self, name: str) -> None:
         if self.active == name:
             self.use("")
-        self.model.delete_adapter(self.loaded.pop(name))
+        assert self.peft is not None
+        self.peft.delete_adapter(self.loaded.pop(name))
 
     def use(self, name: str) -> None:
         """Compute with the adapter `name` from now on, or, where it is "", with none."""
-        if name:
-            self.model.enable_adapters()
-            self.model.set_adapter(self.loaded[name])
-        else:
-            self.model.disable_adapters()
+        if self.peft is not None:
+            if name:
+                self.peft.base_model.enable_adapter_layers()
+                self.peft.set_adapter(self.loaded[name])
+            else:
+                self.peft.base_model.disable_adapter_layers()
         self.active = name
