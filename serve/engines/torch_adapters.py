@@ -7,7 +7,7 @@ adapter's product, in the adapter's own precision, is added to theirs.
 from itertools import count
 from pathlib import Path
 
-from peft import PeftModel
+from peft import LoraModel, PeftModel
 from transformers import PreTrainedModel
 
 from variants.errors import EngineError
@@ -52,9 +52,11 @@ class TorchAdapters:
     def use(self, name: str) -> None:
         """Compute with the adapter `name` from now on, or, where it is "", with none."""
         if self.peft is not None:
+            layers = self.peft.base_model
+            assert isinstance(layers, LoraModel)
             if name:
-                self.peft.base_model.enable_adapter_layers()
+                layers.enable_adapter_layers()
                 self.peft.set_adapter(self.loaded[name])
             else:
-                self.peft.base_model.disable_adapter_layers()
+                layers.disable_adapter_layers()
         self.active = name

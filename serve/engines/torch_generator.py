@@ -109,7 +109,8 @@ class TorchGenerator:
 
         def now() -> None:
             try:
-                done.set_result(work())
+                work()
+                done.set_result(None)
             except Exception as error:
                 done.set_exception(error)
 

@@ -113,16 +113,15 @@ def convert(model: "PreTrainedModel", settings: dict[str, Any], size: Size) -> "
 def _of_pixels(model: "PreTrainedModel", settings: dict[str, Any]) -> "nn.Module":
     import torch
 
+    mean, spread = (torch.tensor(values).reshape(1, 3, 1, 1) for values in _normalisation(settings))
+
     class Predictions(torch.nn.Module):
         def __init__(self) -> None:
             super().__init__()
             self.inner = model
-            mean, spread = (torch.tensor(values).reshape(1, 3, 1, 1) for values in _normalisation(settings))
-            self.register_buffer("mean", mean)
-            self.register_buffer("spread", spread)
 
         def forward(self, pixels: torch.Tensor) -> torch.Tensor:
-            found = self.inner((pixels - self.mean) / self.spread)
+            found = self.inner((pixels - mean) / spread)
             return torch.cat([found.pred_boxes, found.logits], dim=-1)
 
     return Predictions().eval()

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy.campaigns import FAMILIES, served, asked_of
+from deploy.campaigns import FAMILIES, asked_of, served
 from deploy.held import Cards, check_counts, hold
 from loadtest.campaign import AccuracyTest
 from loadtest.figures import Summary
