@@ -85,7 +85,7 @@ NAMED = pytest.mark.parametrize("name", sorted(MADE))
 
 
 def spread(model: Any) -> None:
-    """Weights that keep the size of what passes: as transformers draws them, features end as zeros, all queries alike."""
+    """Weights that keep the size of what passes: as transformers draws them, all queries end alike."""
     import torch
 
     with torch.no_grad():
