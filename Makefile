@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help environment demo serve study test test-zoo test-fast check lock ways-out evidence clean
+.PHONY: help environment demo serve study test test-zoo test-fast check lock ways-out adapter-cost evidence clean
 
 help:  ## what there is to make
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -30,6 +30,9 @@ test-fast: environment  ## the tests that start no process: under two minutes
 
 ways-out: environment  ## what our front end lets through of vLLM's own server: about 6 minutes
 	@$(BIN)/python -m deploy.ways_out
+
+adapter-cost: environment  ## how long an adapter takes to be live, and its memory: about 3 minutes
+	@$(BIN)/python -m deploy.adapter_cost
 
 check: environment  ## format, lint, types
 	@$(BIN)/ruff format --check .
