@@ -1,27 +1,25 @@
 """Evaluates a stack's variants, each through the engine that will serve it, and files the cards in the catalog."""
 
 import asyncio
-import json
-import statistics
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 import aiohttp
-import numpy as np
 
 from serve.engines.adapters import load_adapter
 from serve.engines.launch import launch
 from serve.engines.process import EngineProcess
+from serve.inference import BATCH, ForwardPass, batch_for, computed
+from serve.inference import TASKS as TIMED_ALONE
 from serve.judged import Seat, chosen, parents_first, reference_of
 from serve.live import LiveVariant, live_variant
 from serve.making import build_stack
-from serve.open_inference import HEADER_LENGTH, Tensor, bytes_tensor, encode_request
-from serve.predict import Drawings, answered, predictor
+from serve.predict import Drawings, predictor
 from serve.saturation import Saturated, Saturation, latency_of
-from serve.side_by_side import side_by_side
+from serve.side_by_side import passes_in_turns, side_by_side
 from serve.stack import Stack
 from variants import tasks
 from variants.card import Accuracy, Card, Distance, Latency, Speedup
@@ -47,14 +45,9 @@ Examples = Mapping[str, Sequence[Example]]
 CLIENTS = 8
 LATENCY_EXAMPLES = 100
 WARM_UP_EXAMPLES = 16
-BATCH = 8
-BATCHES_A_ROUND = 20
-INFERENCE_ROUNDS = 50
-LEAST_ROUNDS, LEAST_LATENCIES = 5, 20
+LEAST_LATENCIES = 20
 MOST_UNASKED = 1000
-LATENCY_LIMIT_S, INFERENCE_LIMIT_S = 30.0, 20.0
-TIMED_ALONE = ("text-classification", "image-classification", "feature-extraction", "object-detection")
-"""Tasks whose engines give the time of the forward pass, and take the batch of noise or texts that it is timed on."""
+LATENCY_LIMIT_S = 30.0
 
 
 def evaluate_stack(stack: Stack, names: Sequence[str], count: int | None, again: bool) -> list[Card]:
@@ -176,6 +169,7 @@ async def measure(
     """Start the variant's engine alone, ask it everything; then its reference's beside it, where there is one. Speed is
     measured on the first task."""
     manifest, inference, speedup = variant.manifest, None, None
+    forward: ForwardPass | None = None
     distances: list[Distance] = []
     with progress.step(f"{variant.name}: evaluating"):
         async with running(variant, "evaluate") as (process, load_s), aiohttp.ClientSession() as session:
@@ -204,7 +198,8 @@ async def measure(
                 inference = drawn / nanoseconds * 1e9
             elif manifest.task in TIMED_ALONE:
                 batch = batch_for(manifest, held_out(found[0], BATCH))
-                inference = await inference_rate(session, url, variant.asked_as, batch)
+                forward = ForwardPass(session, url, variant.asked_as, batch)
+                inference = await forward.median_rate()
             process.memory_bytes()
             if reference is not None:
                 async with running(reference, "beside") as (other, _):
@@ -212,6 +207,10 @@ async def measure(
                     rate = saturated.seen().throughput_per_s
                     pool = fresh[WARM_UP_EXAMPLES + LATENCY_EXAMPLES :] or fresh
                     speedup = await side_by_side(predicts[0], theirs, pool, latency.p50, rate, CLIENTS, progress)
+                    if forward is not None:
+                        parent = replace(forward, url=other.url, name=reference.asked_as)
+                        ratio = await passes_in_turns(forward, parent)
+                        speedup = speedup.model_copy(update={"inference": ratio})
     peak = process.peak_memory_bytes
     seen = saturated.seen()
     return Measured(outcomes, figures, latency, seen, speedup, inference, load_s, resident, peak, tuple(distances))
@@ -274,42 +273,6 @@ def distance(task: Task, judge: Judge, pictures: Sequence[bytes], progress: Prog
     real = [each.input for each in Mnist(home(), progress).examples("test") if isinstance(each.input, bytes)]
     value = frechet_distance(judge.features(pictures), judge.features(real))
     return Distance(task=task.name, value=value, n=len(pictures), real=len(real))
-
-
-def batch_for(manifest: Manifest, examples: Sequence[Example]) -> Tensor:
-    """What the forward pass is timed on: noise of the model's size, the first texts of the examples, or, for a
-    detector, one image."""
-    if manifest.detector is not None:
-        return bytes_tensor("image", [example.input for example in examples[:1] if isinstance(example.input, bytes)])
-    if manifest.preprocess is not None:
-        pixels = np.random.default_rng(0).standard_normal((BATCH, 3, *manifest.preprocess.size), dtype=np.float32)
-        return Tensor("pixels", "FP32", pixels)
-    texts = (example.input[0] if isinstance(example.input, tuple) else example.input for example in examples)
-    return bytes_tensor("text", [text.encode() for text in texts if isinstance(text, str)])
-
-
-async def inference_rate(session: aiohttp.ClientSession, url: str, name: str, batch: Tensor) -> float:
-    """Examples a second of the forward pass alone: the median of rounds, by the engine's own statistics."""
-    body, length = encode_request([batch], binary=True, binary_output=True)
-    headers = {HEADER_LENGTH: str(length), "content-type": "application/octet-stream"}
-    rates = []
-    began, before = time.perf_counter(), await computed(session, url, name)
-    for _ in range(INFERENCE_ROUNDS):
-        for _ in range(BATCHES_A_ROUND):
-            await answered(session.post(f"{url}/v2/models/{name}/infer", data=body, headers=headers))
-        after = await computed(session, url, name)
-        rates.append((after[0] - before[0]) / (after[1] - before[1]) * 1e9)
-        before = after
-        if len(rates) >= LEAST_ROUNDS and time.perf_counter() - began > INFERENCE_LIMIT_S:
-            break
-    return statistics.median(rates)
-
-
-async def computed(session: aiohttp.ClientSession, url: str, name: str) -> tuple[int, int]:
-    """Examples computed so far, and the nanoseconds that it took."""
-    body, _ = await answered(session.get(f"{url}/v2/models/{name}/stats"))
-    found = json.loads(body)["model_stats"][0]
-    return found["inference_count"], found["inference_stats"]["compute_infer"]["ns"]
 
 
 async def one_at_a_time(predict: Predict, examples: Sequence[Example]) -> Latency:

@@ -45,7 +45,7 @@ def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (home() / "sources").mkdir(parents=True, exist_ok=True)
     (tmp_path / "home" / "sources").symlink_to(home() / "sources")
     monkeypatch.setenv("UNDERSTUDY_HOME", str(tmp_path / "home"))
-    monkeypatch.setattr("serve.evaluation.INFERENCE_ROUNDS", 5)
+    monkeypatch.setattr("serve.inference.ROUNDS", 5)
 
 
 def test_a_study_fills_every_card_and_goes_on_where_it_stopped(tmp_path: Path) -> None:
