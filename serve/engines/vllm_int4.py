@@ -26,4 +26,4 @@ def use_vnni() -> None:
         with patch.object(torch.cpu, "_is_amx_tile_supported", return_value=amx):
             weights_loaded(kernel, layer)
 
-    CPUWNA16LinearKernel.process_weights_after_loading = process_weights_after_loading  # type: ignore[method-assign]
+    CPUWNA16LinearKernel.process_weights_after_loading = process_weights_after_loading  # type: ignore[method-assign,assignment]
