@@ -10,7 +10,7 @@ help:  ## what there is to make
 environment:  ## the locked packages, in .venv
 	@$(PYTHON) deploy/environment.py --extra $(or $(EXTRA),cpu)
 
-demo: environment  ## build, serve, load, report: real models, about 25 minutes, 12 the second time
+demo: environment  ## build, serve, load, report: real models, about 22 minutes, 9 the second time
 	@$(BIN)/python -m deploy.demo
 
 serve: environment  ## build the demo's models and keep the server up
