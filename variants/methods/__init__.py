@@ -72,7 +72,7 @@ _METHODS: dict[tuple[str, str], Method] = {
     (_DETECT, "quantize bf16"): Method("openvino-bf16", 1, "openvino_bf16:bf16", "parent"),
     (_DETECT, "quantize int8"): Method("nncf-detector-int8", 1, "detector_int8:int8", "parent"),
     (_DETECT, "prune channels"): Method("torch-pruning-detector", 1, "detector_channels:channels", "parent"),
-    (_DETECT, "sparsify magnitude"): Method("magnitude-detector", 1, "detector_sparse:magnitude", "parent"),
+    (_DETECT, "sparsify magnitude"): Method("magnitude-detector", 1, "magnitude:magnitude", "parent"),
     (_CLASSIFY, "baseline"): Method("openvino-text-f32", 1, "text_classifier:baseline", "source"),
     (_CLASSIFY, "train-text"): Method("finetune-text", 1, "text_finetune:train", "source"),
     (_CLASSIFY, "quantize bf16"): Method("openvino-text-bf16", 1, "text_quantize:bf16", "parent"),

@@ -10,6 +10,7 @@ from variants.errors import RecipeError
 from variants.methods import fitting
 from variants.methods.base import Job, Made
 from variants.methods.classifier import IR, PACKAGES, load_huggingface, preprocess_of, save
+from variants.methods.examples import image_task
 from variants.methods.image_adapter import ADAPTER, save_adapter
 from variants.recipe import LoRA
 
@@ -28,7 +29,7 @@ def lora(job: Job) -> Made:
     import torch
 
     recipe = job.recipe
-    task = fitting.image_task(job, recipe.task, "recipe.task")
+    task = image_task(job, recipe.task, "recipe.task")
     torch.manual_seed(job.seed)
     published = load_huggingface(job.source, task.labels)
     preprocess, _ = preprocess_of(job.source, published)

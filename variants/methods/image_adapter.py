@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, cast
 from variants.methods import fitting, lite0
 from variants.methods.base import Job, Made
 from variants.methods.classifier import IR, PACKAGES, save
+from variants.methods.examples import image_task
 from variants.recipe import LoRA
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ def lora(job: Job) -> Made:
     import torch
 
     recipe, side = job.recipe, job.recipe.image_size
-    task = fitting.image_task(job, recipe.task, "recipe.task")
+    task = image_task(job, recipe.task, "recipe.task")
     torch.manual_seed(job.seed)
     model = adapted(base(job.source, side, len(task.labels)), recipe)
     examples = task.examples("train")[: recipe.steps * recipe.batch]
