@@ -8,7 +8,7 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from serve.evaluation import batch_for, inference_rate
+from serve.measuring import batch_for, inference_rate
 from serve.predict import predictor
 from tests.scripted import make_artifact
 from variants import tasks
