@@ -44,11 +44,11 @@ _DRAW = "image-generation"
 _METHODS: dict[tuple[str, str], Method] = {
     (_TEXT, "baseline"): Method("huggingface-causal", 1, "causal:baseline", "source"),
     (_TEXT, "quantize w8a8"): Method("llmcompressor-w8a8", 2, "compressed:w8a8", "parent"),
-    (_TEXT, "quantize nf4"): Method("bitsandbytes-nf4", 2, "nf4:nf4", "parent"),
+    (_TEXT, "quantize nf4"): Method("bitsandbytes-nf4", 2, "packed:nf4", "parent"),
     (_TEXT, "quantize w4a16"): Method("llmcompressor-w4a16", 1, "compressed:w4a16", "parent"),
     (_TEXT, "quantize w8a8-fp8"): Method("llmcompressor-fp8", 1, "compressed:fp8", "parent", capability=8.9),
     (_TEXT, "quantize fp16"): Method("huggingface-fp16", 1, "causal:fp16", "parent"),
-    (_TEXT, "quantize llm-int8"): Method("bitsandbytes-int8", 1, "llm_int8:llm_int8", "parent"),
+    (_TEXT, "quantize llm-int8"): Method("bitsandbytes-int8", 1, "packed:llm_int8", "parent"),
     (_TEXT, "sparsify magnitude"): Method("torch-magnitude", 1, "sparse:magnitude", "parent"),
     (_TEXT, "sparsify wanda"): Method("llmcompressor-wanda", 1, "sparse:calibrated", "parent"),
     (_TEXT, "sparsify sparsegpt"): Method("llmcompressor-sparsegpt", 1, "sparse:calibrated", "parent"),
