@@ -17,7 +17,7 @@ from variants import tasks
 from variants.errors import RecipeError
 from variants.methods import training
 from variants.methods.base import Job, Made
-from variants.methods.causal import PACKAGES, check_generates, load, trainable_parent_of
+from variants.methods.causal import PACKAGES, check_generates, linear_layers, load, trainable_parent_of
 from variants.progress import Step
 from variants.recipe import LoRA
 from variants.scoring import first_tokens
@@ -95,20 +95,10 @@ def _asked(examples: Sequence[Example], labels: Sequence[str], tokenizer: "PreTr
 
 
 def _adapted(model: "PreTrainedModel") -> list[str]:
-    """The layers of attention, where there are such, else all linear ones."""
-    linear = _linear(model)
+    """The layers of attention, where there are such, else all linear ones but the output head, as engines know them:
+    `q_proj`, `down_proj`."""
+    linear = sorted({name.rpartition(".")[2] for name in linear_layers(model)})
     return [name for name in ATTENTION if name in linear] or linear
-
-
-def _linear(model: "PreTrainedModel") -> list[str]:
-    """The last names of all linear layers but the output head, as engines know them: `q_proj`, `down_proj`."""
-    import torch
-
-    head = model.get_output_embeddings()
-    linear = (
-        name for name, module in model.named_modules() if isinstance(module, torch.nn.Linear) and module is not head
-    )
-    return sorted({name.rpartition(".")[2] for name in linear})
 
 
 def _batches(asked: Sequence[Asked], recipe: LoRA, seed: int) -> list[list[Asked]]:

@@ -1,6 +1,7 @@
 """The loop that every method trains by."""
 
 from collections.abc import Iterator
+from itertools import pairwise
 
 import pytest
 import torch
@@ -22,7 +23,7 @@ def test_each_loss_is_of_the_weights_that_the_step_before_left() -> None:
 
     training.descend(training.one_cycle([weight], 0.1, 20, rise=0.2), losses(), NoProgress())
     assert len(seen) == 20
-    assert all(later[0] == earlier[1] for earlier, later in zip(seen, seen[1:], strict=False))
+    assert all(later[0] == earlier[1] for earlier, later in pairwise(seen))
     assert all(after < before for before, after in seen)
 
 
