@@ -117,13 +117,13 @@ class TensorApi(ModelApi[M]):
 
     def parsed(self, body: bytes, header_length: str | None) -> InferRequest:
         """The request, its outputs checked before any work. Raises InputError."""
-        asked = parse_request(body, header_length)
+        asked, offered = parse_request(body, header_length), [port.name for port in self.outputs]
         for i, requested in enumerate(asked.outputs):
             if requested.classification is not None and requested.name != self.ranked:
                 mend = f"only for the output {self.ranked!r}" if self.ranked else "leave it out"
                 raise InputError("not offered", field=f"outputs[{i}].parameters.classification", mend=mend)
-            if requested.name not in (names := [port.name for port in self.outputs]):
-                mend = ", ".join(names)
+            if requested.name not in offered:
+                mend = ", ".join(offered)
                 raise InputError(f"no output {requested.name!r}", field=f"outputs[{i}].name", mend=mend)
         return asked
 

@@ -55,7 +55,7 @@ _METHODS: dict[tuple[str, str], Method] = {
     (_TEXT, "merge"): Method("peft-merge", 1, "merge:merge", "parent"),
     (_TEXT, "prune layers"): Method("prune-layers", 1, "prune_layers:prune", "parent"),
     (_TEXT, "lora"): Method("peft-lora", 2, "lora:lora", "parent"),
-    (_IMAGE, "baseline"): Method("openvino-f32", 1, "classifier:baseline", "source"),
+    (_IMAGE, "baseline"): Method("openvino-f32", 1, "published:baseline", "source"),
     (_IMAGE, "train"): Method("finetune", 1, "finetune:train", "source"),
     (_IMAGE, "quantize bf16"): Method("openvino-bf16", 1, "openvino_bf16:bf16", "parent"),
     (_IMAGE, "quantize int8"): Method("nncf-static-int8", 2, "nncf_int8:int8", "parent"),
