@@ -120,7 +120,7 @@ async def test_a_variant_is_paired_with_its_parents_stored_outcomes_and_served_a
     async def counted(session: aiohttp.ClientSession, url: str, name: str, task: Task) -> Predict:
         return Counted(await predictor(session, url, name, task))
 
-    monkeypatch.setattr("serve.evaluation.predictor", counted)
+    monkeypatch.setattr("serve.measuring.predictor", counted)
     stack = with_port(scripted_stack(int8=INT8), free_port())
     artifacts = ScriptedMake(home())(stack, line_of(stack, ("bands", "int8")))
     examples = examples_for(stack, "bands", 20, NoProgress())

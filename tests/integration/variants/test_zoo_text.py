@@ -33,7 +33,7 @@ WINDOWS, TOKENS = 8, 512
 
 @cache
 def built() -> dict[str, Artifact]:
-    """The study's variants that are asked here, and their baseline. AWQ takes five minutes to make where no study did."""
+    """The study's variants that are asked here, and their baseline. AWQ takes five minutes where no study made it."""
     stack = load(ROOT / "deploy" / "stacks" / "text-generation.yaml")
     model = stack.models["smollm2"]
     wanted = {name: model.variants[name] for name in ("baseline", "int8", "int4", "int4-awq")}
