@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help environment demo serve study campaigns test test-zoo test-fast check lock ways-out evidence clean
+.PHONY: help environment demo serve study campaigns test test-zoo test-fast check lock ways-out adapter-cost evidence clean
 
 help:  ## what there is to make
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -10,7 +10,7 @@ help:  ## what there is to make
 environment:  ## the locked packages, in .venv
 	@$(PYTHON) deploy/environment.py --extra $(or $(EXTRA),cpu)
 
-demo: environment  ## build, serve, load, report: real models, about 25 minutes, 12 the second time
+demo: environment  ## build, serve, load, report: real models, about 22 minutes, 9 the second time
 	@$(BIN)/python -m deploy.demo
 
 serve: environment  ## build the demo's models and keep the server up
@@ -33,6 +33,9 @@ test-fast: environment  ## the tests that start no process: under two minutes
 
 ways-out: environment  ## what our front end lets through of vLLM's own server: about 6 minutes
 	@$(BIN)/python -m deploy.ways_out
+
+adapter-cost: environment  ## how long an adapter takes to be live, and its memory: about 3 minutes
+	@$(BIN)/python -m deploy.adapter_cost
 
 check: environment  ## format, lint, types
 	@$(BIN)/ruff format --check .

@@ -8,6 +8,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from loadtest.compare import AccuracyDifference, Figures, SpeedRatio
+from loadtest.server import Task
 
 
 class Quantiles(Figures):
@@ -98,14 +99,7 @@ class ModelFigures(Figures):
     """
 
     model: str
-    task: Literal[
-        "text-generation",
-        "text-classification",
-        "image-classification",
-        "feature-extraction",
-        "object-detection",
-        "image-generation",
-    ]
+    task: Task
     variants: tuple[VariantFigures, ...]
     comparisons: tuple[Comparison, ...]
     lost: int

@@ -15,6 +15,14 @@ from loadtest.errors import LoadError
 from variants.errors import UnknownName
 
 TIMEOUT_S = 30
+Task = Literal[
+    "text-generation",
+    "text-classification",
+    "image-classification",
+    "feature-extraction",
+    "object-detection",
+    "image-generation",
+]
 
 
 class Said(BaseModel):
@@ -40,14 +48,7 @@ class ServedVariant(Said):
 
 class ServedModel(Said):
     model: str
-    task: Literal[
-        "text-generation",
-        "text-classification",
-        "image-classification",
-        "feature-extraction",
-        "object-detection",
-        "image-generation",
-    ]
+    task: Task
     variants: tuple[ServedVariant, ...] = Field(min_length=1)
 
 

@@ -14,14 +14,15 @@ import socket
 import tempfile
 import threading
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import redirect_stdout, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from starlette.applications import Starlette
 
 from serve.conductor import Conductor
+from serve.director import Director
 from serve.engines.process import free_port
 from serve.fleet import Fleet
 from serve.ingress import build_ingress
@@ -36,6 +37,7 @@ from variants.home import home
 from variants.progress import Progress
 from variants.store import Artifact
 
+T = TypeVar("T")
 INGRESS, CONDUCTOR = "ingress", "conductor"
 Artifacts = Mapping[tuple[str, str], Artifact]
 
@@ -68,28 +70,12 @@ class ConductorHandle:
     async def cancel(self) -> dict[str, Any]:
         return dict(await self.ask("cancel"))
 
-    async def traffic(self, model: str) -> dict[str, Any]:
-        return dict(await self.ask("traffic", model))
-
-    async def set_traffic(
-        self, model: str, document: dict[str, Any], version: int | None, who: str, why: str
-    ) -> dict[str, Any]:
-        return dict(await self.ask("set_traffic", model, document, version, who, why))
-
-    async def rollout(self, model: str) -> dict[str, Any]:
-        return dict(await self.ask("rollout", model))
+    async def direct(self, act: Callable[[Director], T]) -> T:
+        found: T = await self.ask("direct", act)
+        return found
 
     async def begin_rollout(self, model: str, document: dict[str, Any], who: str) -> dict[str, Any]:
         return dict(await self.ask("begin_rollout", model, document, who))
-
-    async def steer_rollout(self, model: str, action: str, who: str) -> dict[str, Any]:
-        return dict(await self.ask("steer_rollout", model, action, who))
-
-    async def journal(self, last: int) -> list[dict[str, Any]]:
-        return list(await self.ask("journal", last))
-
-    async def feedback(self, document: dict[str, Any]) -> dict[str, Any]:
-        return dict(await self.ask("feedback", document))
 
 
 class Ingress:

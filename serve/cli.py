@@ -10,15 +10,12 @@ Every command has `--json`: one document on standard output, everything meant fo
 import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from serve.cli_steering import rollouts, traffic
 from variants.errors import UnderstudyError
-
-if TYPE_CHECKING:
-    from variants.garbage import Collected, Item
 
 app = typer.Typer(
     help="Serve a model and its compressed variants side by side, and measure each on real requests.",
@@ -89,27 +86,12 @@ def evaluate(
     as_json: AsJson = False,
 ) -> None:
     """Fill the cards of a stack's variants, each through the engine that will serve it."""
-    from serve.evaluation import evaluate_stack
+    from serve.evaluation import describe_card, evaluate_stack
     from serve.stack import load
 
     cards = evaluate_stack(load(stack), names or [], examples, again)
     rows = [json.loads(card.model_dump_json()) for card in cards]
     emit(rows, "\n".join(describe_card(row) for row in rows), as_json)
-
-
-def describe_card(card: dict[str, Any]) -> str:
-    def between(found: dict[str, Any]) -> str:
-        return f"{found['value']:.3f} [{found['low']:.3f}, {found['high']:.3f}]"
-
-    parts = [f"{found['task']} {found['metric']} {between(found)} n={found['n']}" for found in card["accuracy"]]
-    parts += [f"{found['metric']} less its parent's {between(found)}" for found in card["differences"]]
-    parts += [f"{found['metric']} distance {found['value']:.2f} n={found['n']}" for found in card["distances"]]
-    parts += [f"same answers {between(found)}" for found in card["agreement"]]
-    parts.append(f"{card['throughput_per_s']:.1f} requests/s")
-    parts.append(f"{card['cost_cpu_s']:.1f} CPU-s for 1,000 requests")
-    if card["inference_per_s"]:
-        parts.append(f"{card['inference_per_s']:.0f} inferences/s")
-    return f"{card['digest'][:8]}  {card['precision']}  {'  '.join(parts)}"
 
 
 @app.command()
@@ -193,23 +175,11 @@ def gc(
 
     Exit codes: 2 a stack that is wrong: then nothing is removed; 6 no room even for a shorter history.
     """
-    from serve.keeping import collect
+    from serve.keeping import collect, describe_collected
     from serve.stack import load
 
     done = collect([load(path) for path in stack or []], keep, dry_run)
     emit(done.model_dump(mode="json"), describe_collected(done), as_json)
-
-
-def describe_collected(done: "Collected") -> str:
-    def named(item: "Item") -> str:
-        name = f"{item.model}@{item.variant}" if item.model else "unreadable"
-        return f"{name}  {(item.digest or item.key)[:8]}  {item.bytes / 1e6:.1f} MB"
-
-    lines = [f"cut from history: {cut.model}@{cut.variant}  {cut.binding.digest[:8]}" for cut in done.trimmed]
-    lines += [f"in use, stays: {named(item)}" for item in done.in_use]
-    lines += [f"{'would go' if done.dry_run else 'removed'}: {named(item)}" for item in done.removed]
-    lines += [f"{'would go' if done.dry_run else 'removed'}: left by a dead builder, {key[:8]}" for key in done.staging]
-    return "\n".join([*lines, f"{done.freed_bytes / 1e6:.1f} MB {'would be freed' if done.dry_run else 'freed'}"])
 
 
 @app.command()

@@ -9,34 +9,34 @@ nothing that is served has changed:
     switching  every ingress takes it (`serve.watch`); requests that are being answered stay where they are
     draining   what nobody asks any more is taken down once its last request has ended
 
-Traffic moves without any of that: `serve.director` decides, on this one's behalf, and this one makes a version of it.
+Traffic moves without any of that: `serve.director` decides, on what is handed to `direct`, and every ingress takes the
+version that comes of it.
 Knows no HTTP; what it does to Ray Serve is `serve.stage`'s.
 """
 
 import asyncio
-import json
 import logging
 import time
 from collections.abc import Callable, Collection
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from serve.difference import differences
 from serve.director import Director
 from serve.errors import Conflict, NotReady
-from serve.live import Live, LiveEngine, Name, live_of
+from serve.live import Live, LiveEngine
 from serve.memory import Budget, budget, need_of
-from serve.stack import Stack, parse
+from serve.proposal import check_unused, read_proposal, version_of
+from serve.recorded import document_of, record, recorded
 from serve.stage import Stage
 from serve.watch import Report
 from variants.catalog import Catalog
-from variants.errors import EngineError, InputError, StackError, UnderstudyError
-from variants.files import write_atomic
+from variants.errors import EngineError, UnderstudyError
 from variants.home import home
-from variants.store import Artifact, Store, read_manifest
 
 log = logging.getLogger("understudy.conductor")
 POLL_S = 0.1
@@ -46,8 +46,7 @@ JUDGE_S = 1.0
 FOLLOW_LIMIT_S = 10.0
 SWITCH_LIMIT_S = 120.0
 DRAIN_GRACE_S = 10.0
-PINNED_S = 60.0
-"""A variant that a client has named within this time is in use."""
+T = TypeVar("T")
 
 State = Literal["starting", "switching", "draining", "done", "failed", "cancelled"]
 
@@ -75,7 +74,7 @@ class Conductor:
     def __init__(self, live: Live, folder: str, state: str, stage: Stage | None = None) -> None:
         self.file = Path(folder) / "live.json"
         self.stage = stage or Stage()
-        self.director = Director(Path(state), read_live(self.file) or live)
+        self.director = Director(Path(state), recorded(self.file) or live)
         self.ticking: asyncio.Task[None] | None = None
         self.reports: dict[str, tuple[float, Report]] = {}
         self.changes = 0
@@ -104,42 +103,26 @@ class Conductor:
             except UnderstudyError as error:
                 log.warning("no verdict could be written down: %s", error)
 
-    async def traffic(self, model: str) -> dict[str, Any]:
-        return self.director.traffic_of(model)
-
-    async def set_traffic(
-        self, model: str, document: dict[str, Any], version: int | None, who: str, why: str
-    ) -> dict[str, Any]:
-        """Change a model's traffic; returns when every ingress places by it. Raises InputError, Stale, Conflict."""
-        return await self.followed(self.director.set_traffic(model, document, version, who, why))
-
-    async def rollout(self, model: str) -> dict[str, Any]:
-        return self.director.rollout_of(model)
+    async def direct(self, act: Callable[[Director], T]) -> T:
+        """What `act` makes of the director; where it made another version, when every ingress has that."""
+        before, found = self.live.version, act(self.director)
+        if self.live.version != before:
+            await self.follow()
+        return found
 
     async def begin_rollout(self, model: str, document: dict[str, Any], who: str) -> dict[str, Any]:
         """Raises InputError, Conflict, NotReady where the variant does not answer."""
         if "objective" in document:
-            return await self.followed(self.director.search(model, document, who))
+            return await self.direct(partial(Director.search, model=model, document=document, who=who))
         plan, parent = self.director.read_plan(model, document)
         for variant in (plan.variant, parent):
             await self.check_ready(model, variant)
-        return await self.followed(self.director.begin(model, plan, parent, who))
+        return await self.direct(partial(Director.begin, model=model, plan=plan, parent=parent, who=who))
 
-    async def steer_rollout(self, model: str, action: str, who: str) -> dict[str, Any]:
-        """`pause`, `resume` or `abort`. Raises InputError, Conflict."""
-        return await self.followed(self.director.steer(model, action, who))
-
-    async def feedback(self, document: dict[str, Any]) -> dict[str, Any]:
-        return self.director.feedback(document)
-
-    async def journal(self, last: int) -> list[dict[str, Any]]:
-        return self.director.last(last)
-
-    async def followed(self, answer: dict[str, Any]) -> dict[str, Any]:
+    async def follow(self) -> None:
         """Wait, not for long, until every ingress has what was decided: it is, whether they have it or not."""
         with suppress(EngineError):
             await self.until(lambda: self.all_have(self.live.version), FOLLOW_LIMIT_S)
-        return answer
 
     async def check_ready(self, model: str, variant: str) -> None:
         """Raises NotReady for a variant whose engine does not answer."""
@@ -163,11 +146,11 @@ class Conductor:
         return vars(self.change)
 
     async def propose(self, document: dict[str, Any]) -> dict[str, Any]:
-        """`{"stack", "artifacts": {"model@variant": key}, "dry_run", "force"}`: say what would change, and begin it.
+        """Say what would change, and begin it; see `serve.proposal`.
 
         Raises InputError and its kind for what is wrong, Conflict for what cannot be now.
         """
-        stack, keys, dry_run, force = read_proposal(document)
+        proposal = read_proposal(document)
         if self.change is not None and self.change.open:
             raise Conflict(
                 f"change {self.change.number} is on its way since {self.change.began}: {self.change.doing}",
@@ -178,42 +161,23 @@ class Conductor:
         before, change = self.live, Change(self.changes, datetime.now(UTC).isoformat(timespec="seconds"), [])
         kept, self.change = self.change, change
         try:
-            wanted = await asyncio.to_thread(self.wanted, stack, keys)
+            wanted = await asyncio.to_thread(version_of, proposal, before)
             change.differences = [found.to_json() for found in differences(before, wanted)]
             found = await self.budget(wanted)
             answer = {"differences": change.differences, "memory": found.to_json(), "change": None}
-            if dry_run:
+            if proposal.dry_run:
                 self.change = kept
                 return answer
             if not found.fits:
                 raise Conflict(f"it does not fit: {found.says()}", field="memory", mend="serve less, or smaller")
-            if not force:
-                self.check_unused(wanted)
+            if not proposal.force:
+                named = (each for _, report in self.reports.values() for each in report.pinned_at.items())
+                check_unused(before, wanted, named, time.time())
         except BaseException:
             self.change = kept
             raise
         self.task = asyncio.create_task(self.carry_out(before, wanted, change))
         return answer | {"change": change.number}
-
-    def wanted(self, stack: Stack, keys: dict[str, str]) -> Live:
-        """The version that is proposed, each new artifact opened and verified. Raises InputError, IntegrityError."""
-        standing = self.live.stack.server
-        if stack.server.body_limit_mib != standing.body_limit_mib:
-            raise StackError("is read when the server starts", field="server.body_limit_mib", mend="start it anew")
-        server = standing.model_copy(update={"memory_mib": stack.server.memory_mib})
-        known = {artifact.manifest.key: artifact for artifact in self.live.artifacts.values()}
-        store = Store(home())
-        artifacts: dict[Name, Artifact] = {}
-        for model, found in stack.models.items():
-            for variant in found.variants:
-                name = f"{model}@{variant}"
-                if name not in keys:
-                    raise InputError(f"no artifact for {name}", field="artifacts", mend="build it: understudy build")
-                artifact = known.get(keys[name]) or store.open(keys[name])
-                if (artifact.manifest.model, artifact.manifest.variant) != (model, variant):
-                    raise InputError(f"{keys[name][:8]} is no artifact of {name}", field=f"artifacts.{name}")
-                artifacts[model, variant] = artifact
-        return live_of(stack.model_copy(update={"server": server}), artifacts, self.live.version + 1, self.live.traffic)
 
     async def budget(self, wanted: Live) -> Budget:
         """What the change needs of memory beside what is there."""
@@ -229,25 +193,12 @@ class Conductor:
                 held[application] = 0
         return budget(needs, held, set(running) - set(coming), wanted.stack.server.memory_mib)
 
-    def check_unused(self, wanted: Live) -> None:
-        """Raises Conflict where a variant is to go that clients have named lately: they would get errors."""
-        going = {found.name for name, found in self.live.variants.items() if name not in wanted.variants}
-        now = time.time()
-        for _, report in self.reports.values():
-            for name, at in report.pinned_at.items():
-                if name in going and now - at < PINNED_S:
-                    raise Conflict(
-                        f"{name} is in use: a client named it {now - at:.0f} s ago, and would get 404",
-                        field="models",
-                        mend=f"wait until nobody has for {PINNED_S:.0f} s, or --force",
-                    )
-
     async def carry_out(self, before: Live, wanted: Live, change: Change) -> None:
         """Never raises: what came of it stands in the change."""
         began = time.monotonic()
         try:
             await self.start(before, wanted, change)
-            write_atomic(self.file, json.dumps(document_of(wanted)).encode())
+            record(wanted, self.file)
             wanted = self.director.replace(wanted)
             change.state, change.doing = "switching", "waiting for every ingress"
             change.seconds["starting"] = round(time.monotonic() - began, 2)
@@ -322,40 +273,3 @@ class Conductor:
 
     def busy(self, places: set[str]) -> bool:
         return any(report.busy & places for report in self.heard())
-
-
-def read_proposal(document: dict[str, Any]) -> tuple[Stack, dict[str, str], bool, bool]:
-    """The parts of a proposal. Raises StackError, InputError naming the field."""
-    unknown = set(document) - {"stack", "artifacts", "dry_run", "force"}
-    if unknown:
-        raise InputError(f"unknown key {min(unknown)!r}", field=min(unknown), mend="stack, artifacts, dry_run, force")
-    keys = document.get("artifacts")
-    if not isinstance(keys, dict) or not all(isinstance(key, str) for key in keys.values()):
-        raise InputError("maps each model@variant to its artifact's key", field="artifacts", mend="understudy apply")
-    for name in ("dry_run", "force"):
-        if not isinstance(document.get(name, False), bool):
-            raise InputError("is true or false", field=name)
-    return parse(document.get("stack")), keys, document.get("dry_run", False), document.get("force", False)
-
-
-def document_of(live: Live) -> dict[str, Any]:
-    """What is live as JSON: enough to serve it again."""
-    return {
-        "version": live.version,
-        "stack": live.stack.model_dump(mode="json", by_alias=True, exclude_none=True),
-        "artifacts": {f"{model}@{variant}": found.manifest.key for (model, variant), found in live.artifacts.items()},
-    }
-
-
-def read_live(file: Path) -> Live | None:
-    """What a conductor before this one has recorded, None where none has. Its files were verified when it was
-    proposed."""
-    if not file.is_file():
-        return None
-    document = json.loads(file.read_bytes())
-    stack, store = parse(document["stack"]), Store(home())
-    artifacts = {}
-    for name, key in document["artifacts"].items():
-        model, _, variant = name.partition("@")
-        artifacts[model, variant] = Artifact(store.path(key), read_manifest(store.path(key)))
-    return live_of(stack, artifacts, document["version"])

@@ -1,34 +1,20 @@
 """Evaluates a stack's variants, each through the engine that will serve it, and files the cards in the catalog."""
 
 import asyncio
-import json
-import statistics
-import time
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from typing import Any
 
-import aiohttp
-import numpy as np
-
-from serve.engines.adapters import load_adapter
-from serve.engines.launch import launch
-from serve.engines.process import EngineProcess
 from serve.judged import Seat, chosen, parents_first, reference_of
-from serve.live import LiveVariant, live_variant
+from serve.live import live_variant
 from serve.making import build_stack
-from serve.open_inference import HEADER_LENGTH, Tensor, bytes_tensor, encode_request
-from serve.predict import Drawings, answered, predictor
-from serve.saturation import Saturated, Saturation, latency_of
-from serve.side_by_side import side_by_side
+from serve.measuring import CLIENTS, Examples, Measured, held_out, measure, task_of
 from serve.stack import Stack
 from variants import tasks
-from variants.card import Accuracy, Card, Distance, Latency, Speedup
+from variants.card import Card
 from variants.catalog import Catalog
 from variants.errors import InputError
-from variants.evaluate import Predict, SumsUp, accuracy, evaluate
-from variants.evidence.frechet import frechet_distance
+from variants.evaluate import accuracy
 from variants.home import home
 from variants.machine import describe, versions
 from variants.manifest import Manifest
@@ -36,25 +22,8 @@ from variants.outcomes import Outcome, Outcomes
 from variants.pairing import agreement, differences
 from variants.progress import Progress, for_stream
 from variants.store import Artifact
-from variants.tasks import Example, Task
-from variants.tasks.digit_judge import Judge
-from variants.tasks.mnist import Mnist
 
 Artifacts = Mapping[Seat, Artifact]
-Examples = Mapping[str, Sequence[Example]]
-"""By task, what is asked; speed is measured on the first task."""
-
-CLIENTS = 8
-LATENCY_EXAMPLES = 100
-WARM_UP_EXAMPLES = 16
-BATCH = 8
-BATCHES_A_ROUND = 20
-INFERENCE_ROUNDS = 50
-LEAST_ROUNDS, LEAST_LATENCIES = 5, 20
-MOST_UNASKED = 1000
-LATENCY_LIMIT_S, INFERENCE_LIMIT_S = 30.0, 20.0
-TIMED_ALONE = ("text-classification", "image-classification", "feature-extraction", "object-detection")
-"""Tasks whose engines give the time of the forward pass, and take the batch of noise or texts that it is timed on."""
 
 
 def evaluate_stack(stack: Stack, names: Sequence[str], count: int | None, again: bool) -> list[Card]:
@@ -125,98 +94,6 @@ def newest_that_will_do(cards: Sequence[Card], wanted: Mapping[str, int], parent
     return None
 
 
-def task_of(name: str, progress: Progress) -> Task:
-    return tasks.get(name, home(), progress)
-
-
-def held_out(task: Task, count: int | None) -> list[Example]:
-    """The first `count` examples of the test split, or all. Raises InputError where there are fewer."""
-    try:
-        return task.examples("test", count)
-    except ValueError as error:
-        raise InputError(str(error), field="--examples", mend="ask for fewer, or for all by leaving it out") from None
-
-
-@dataclass(frozen=True)
-class Measured:
-    """What one engine was seen to do. `inference_per_s` is None where the forward pass is not timed by itself."""
-
-    outcomes: dict[str, list[Outcome]]
-    figures: tuple[Accuracy, ...]
-    latency: Latency
-    saturation: Saturation
-    speedup: Speedup | None
-    inference_per_s: float | None
-    load_s: float
-    resident_bytes: int
-    peak_memory_bytes: int
-    distances: tuple[Distance, ...] = ()
-
-
-@asynccontextmanager
-async def running(variant: LiveVariant, why: str) -> AsyncIterator[tuple[EngineProcess, float]]:
-    """The variant's engine, its adapter loaded, and how many seconds that took; ended on leaving. EngineError where it
-    does not start."""
-    engine = variant.engine
-    how = launch(engine.settings, engine.artifact.path, engine.artifact.manifest, engine.name)
-    process = EngineProcess(variant.name, how, home() / "logs" / f"{variant.name}-{why}.log")
-    try:
-        began = time.perf_counter()
-        await process.start()
-        if variant.adapter:
-            await load_adapter(process.url, variant.adapter)
-        yield process, time.perf_counter() - began
-    finally:
-        await process.stop()
-
-
-async def measure(
-    variant: LiveVariant, reference: LiveVariant | None, examples: Examples, progress: Progress
-) -> Measured:
-    """Start the variant's engine alone, ask it everything; then its reference's beside it, where there is one. Speed is
-    measured on the first task."""
-    manifest, inference, speedup = variant.manifest, None, None
-    distances: list[Distance] = []
-    with progress.step(f"{variant.name}: evaluating"):
-        async with running(variant, "evaluate") as (process, load_s), aiohttp.ClientSession() as session:
-            url, found = process.url, [task_of(name, progress) for name in examples]
-            predicts = [await predictor(session, url, variant.asked_as, task) for task in found]
-            fresh = unasked(found[0], examples[found[0].name])
-            latency = await one_at_a_time(predicts[0], fresh[: WARM_UP_EXAMPLES + LATENCY_EXAMPLES])
-            resident = process.memory_bytes()
-            saturated = Saturated(predicts[0], process.cpu_s)
-            outcomes: dict[str, list[Outcome]] = {}
-            figures: tuple[Accuracy, ...] = ()
-            for task, predict in zip(found, predicts, strict=True):
-                first = not outcomes
-                asked = saturated if first else predict
-                outcomes[task.name] = await evaluate(task, examples[task.name], asked, CLIENTS, progress)
-                if first:
-                    saturated.end()
-                if isinstance(predict, SumsUp):
-                    figures += await asyncio.to_thread(predict.figures, task, examples[task.name])
-                if isinstance(predict, Drawings) and len(examples[task.name]) > 1:
-                    pictures = [predict.pictures[each.id] for each in examples[task.name]]
-                    distances.append(await asyncio.to_thread(distance, task, predict.judge, pictures, progress))
-                process.memory_bytes()
-            if manifest.task == "image-generation":
-                drawn, nanoseconds = await computed(session, url, variant.asked_as)
-                inference = drawn / nanoseconds * 1e9
-            elif manifest.task in TIMED_ALONE:
-                batch = batch_for(manifest, held_out(found[0], BATCH))
-                inference = await inference_rate(session, url, variant.asked_as, batch)
-            process.memory_bytes()
-            if reference is not None:
-                async with running(reference, "beside") as (other, _):
-                    theirs = await predictor(session, other.url, reference.asked_as, found[0])
-                    rate = saturated.seen().throughput_per_s
-                    pool = fresh[WARM_UP_EXAMPLES + LATENCY_EXAMPLES :] or fresh
-                    speedup = await side_by_side(predicts[0], theirs, pool, latency.p50, rate, CLIENTS, progress)
-    peak = process.peak_memory_bytes
-    seen = saturated.seen()
-    return Measured(outcomes, figures, latency, seen, speedup, inference, load_s, resident, peak, tuple(distances))
-
-
 def card_of(
     manifest: Manifest,
     measured: Measured,
@@ -259,71 +136,16 @@ def card_of(
     )
 
 
-def unasked(task: Task, asked: Sequence[Example]) -> list[Example]:
-    """Examples to measure speed on: not those that are asked again afterwards, where there are enough others, so that
-    no engine has seen their prompts before."""
-    ids = {each.id for each in asked}
-    others = [each for each in task.examples("test") if each.id not in ids][:MOST_UNASKED]
-    with suppress(ValueError):  # a task need not have that split
-        others += task.examples("calibration")[: MOST_UNASKED - len(others)]
-    return others if len(others) >= WARM_UP_EXAMPLES + LATENCY_EXAMPLES else [*others, *asked][:MOST_UNASKED]
+def describe_card(card: dict[str, Any]) -> str:
+    def between(found: dict[str, Any]) -> str:
+        return f"{found['value']:.3f} [{found['low']:.3f}, {found['high']:.3f}]"
 
-
-def distance(task: Task, judge: Judge, pictures: Sequence[bytes], progress: Progress) -> Distance:
-    """From what was drawn to the held-out real ones."""
-    real = [each.input for each in Mnist(home(), progress).examples("test") if isinstance(each.input, bytes)]
-    value = frechet_distance(judge.features(pictures), judge.features(real))
-    return Distance(task=task.name, value=value, n=len(pictures), real=len(real))
-
-
-def batch_for(manifest: Manifest, examples: Sequence[Example]) -> Tensor:
-    """What the forward pass is timed on: noise of the model's size, the first texts of the examples, or, for a
-    detector, one image."""
-    if manifest.detector is not None:
-        return bytes_tensor("image", [example.input for example in examples[:1] if isinstance(example.input, bytes)])
-    if manifest.preprocess is not None:
-        pixels = np.random.default_rng(0).standard_normal((BATCH, 3, *manifest.preprocess.size), dtype=np.float32)
-        return Tensor("pixels", "FP32", pixels)
-    texts = (example.input[0] if isinstance(example.input, tuple) else example.input for example in examples)
-    return bytes_tensor("text", [text.encode() for text in texts if isinstance(text, str)])
-
-
-async def inference_rate(session: aiohttp.ClientSession, url: str, name: str, batch: Tensor) -> float:
-    """Examples a second of the forward pass alone: the median of rounds, by the engine's own statistics."""
-    body, length = encode_request([batch], binary=True, binary_output=True)
-    headers = {HEADER_LENGTH: str(length), "content-type": "application/octet-stream"}
-    rates = []
-    began, before = time.perf_counter(), await computed(session, url, name)
-    for _ in range(INFERENCE_ROUNDS):
-        for _ in range(BATCHES_A_ROUND):
-            await answered(session.post(f"{url}/v2/models/{name}/infer", data=body, headers=headers))
-        after = await computed(session, url, name)
-        rates.append((after[0] - before[0]) / (after[1] - before[1]) * 1e9)
-        before = after
-        if len(rates) >= LEAST_ROUNDS and time.perf_counter() - began > INFERENCE_LIMIT_S:
-            break
-    return statistics.median(rates)
-
-
-async def computed(session: aiohttp.ClientSession, url: str, name: str) -> tuple[int, int]:
-    """Examples computed so far, and the nanoseconds that it took."""
-    body, _ = await answered(session.get(f"{url}/v2/models/{name}/stats"))
-    found = json.loads(body)["model_stats"][0]
-    return found["inference_count"], found["inference_stats"]["compute_infer"]["ns"]
-
-
-async def one_at_a_time(predict: Predict, examples: Sequence[Example]) -> Latency:
-    """Latency of single requests in seconds, after a warm-up that is not counted; fewer of them where they are slow."""
-    began = time.perf_counter()
-    for example in examples[:WARM_UP_EXAMPLES]:
-        await predict(example)
-        if time.perf_counter() - began > LATENCY_LIMIT_S / 4:
-            break
-    seconds: list[float] = []
-    for example in examples[WARM_UP_EXAMPLES:] or examples:
-        if len(seconds) >= LEAST_LATENCIES and time.perf_counter() - began > LATENCY_LIMIT_S:
-            break
-        asked = time.perf_counter()
-        await predict(example)
-        seconds.append(time.perf_counter() - asked)
-    return latency_of(seconds)
+    parts = [f"{found['task']} {found['metric']} {between(found)} n={found['n']}" for found in card["accuracy"]]
+    parts += [f"{found['metric']} less its parent's {between(found)}" for found in card["differences"]]
+    parts += [f"{found['metric']} distance {found['value']:.2f} n={found['n']}" for found in card["distances"]]
+    parts += [f"same answers {between(found)}" for found in card["agreement"]]
+    parts.append(f"{card['throughput_per_s']:.1f} requests/s")
+    parts.append(f"{card['cost_cpu_s']:.1f} CPU-s for 1,000 requests")
+    if card["inference_per_s"]:
+        parts.append(f"{card['inference_per_s']:.0f} inferences/s")
+    return f"{card['digest'][:8]}  {card['precision']}  {'  '.join(parts)}"

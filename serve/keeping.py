@@ -11,7 +11,7 @@ from serve.study.model_card import write_model_card
 from variants import garbage, rollback
 from variants.catalog import Catalog, ModelEntry
 from variants.errors import InputError, IntegrityError
-from variants.garbage import Collected
+from variants.garbage import Collected, Item
 from variants.history import History, rolled_back
 from variants.home import home
 from variants.manifest import Manifest
@@ -136,3 +136,15 @@ def roll_back(name: str, build: str | None) -> Rollback:
 def collect(stacks: Sequence[Stack], keep: int | None, dry_run: bool) -> Collected:
     """Remove what no history, none of the stacks and nothing that runs refers to."""
     return garbage.collect(Store(home()), Catalog(home()), [stack.plans() for stack in stacks], keep, dry_run)
+
+
+def describe_collected(done: Collected) -> str:
+    def named(item: Item) -> str:
+        name = f"{item.model}@{item.variant}" if item.model else "unreadable"
+        return f"{name}  {(item.digest or item.key)[:8]}  {item.bytes / 1e6:.1f} MB"
+
+    lines = [f"cut from history: {cut.model}@{cut.variant}  {cut.binding.digest[:8]}" for cut in done.trimmed]
+    lines += [f"in use, stays: {named(item)}" for item in done.in_use]
+    lines += [f"{'would go' if done.dry_run else 'removed'}: {named(item)}" for item in done.removed]
+    lines += [f"{'would go' if done.dry_run else 'removed'}: left by a dead builder, {key[:8]}" for key in done.staging]
+    return "\n".join([*lines, f"{done.freed_bytes / 1e6:.1f} MB {'would be freed' if done.dry_run else 'freed'}"])

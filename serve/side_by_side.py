@@ -13,6 +13,7 @@ import statistics
 import time
 from collections.abc import Iterator, Sequence
 
+from serve.inference import ForwardPass
 from variants.card import Ratio, Speedup
 from variants.evaluate import Predict
 from variants.progress import Progress
@@ -47,6 +48,18 @@ async def side_by_side(
                 found.append(seconds[theirs] / seconds[ours])
             step.to(number + 1)
     return Speedup(single=_ratio(ones), saturated=_ratio(fulls), rounds=ROUNDS)
+
+
+async def passes_in_turns(ours: ForwardPass, theirs: ForwardPass) -> Ratio:
+    """The same, of the forward pass alone."""
+    found = []
+    for number in range(ROUNDS):
+        if number % 2 == 0:
+            mine, other = await ours.rate(), await theirs.rate()
+        else:
+            other, mine = await theirs.rate(), await ours.rate()
+        found.append(mine / other)
+    return _ratio(found)
 
 
 async def _asked(order: Sequence[Predict], examples: Sequence[Example], at_once: int) -> dict[Predict, float]:

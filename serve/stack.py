@@ -15,18 +15,11 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from variants import tasks
 from variants.build import VariantPlan
 from variants.errors import StackError
+from variants.manifest import TaskKind
 from variants.recipe import LoRA, Quantize, Recipe
 from variants.source import Source
 
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
-Task = Literal[
-    "text-generation",
-    "text-classification",
-    "image-classification",
-    "feature-extraction",
-    "object-detection",
-    "image-generation",
-]
 # Numbers as YAML writes them: `weight: true` is no 1.
 Whole = Annotated[int, Field(strict=True)]
 Number = Annotated[float, Field(strict=True)]
@@ -88,7 +81,7 @@ class ScriptedEngine(Strict):
     adapters: Adapters | None = None
 
 
-ENGINES: dict[Task, tuple[str, ...]] = {
+ENGINES: dict[TaskKind, tuple[str, ...]] = {
     "text-generation": ("vllm", "torch", "scripted"),
     "image-classification": ("openvino", "torch", "scripted"),
     "feature-extraction": ("openvino", "scripted"),
@@ -96,7 +89,7 @@ ENGINES: dict[Task, tuple[str, ...]] = {
     "text-classification": ("openvino", "scripted"),
     "image-generation": ("openvino",),
 }
-EXAMPLES: dict[Task, str] = {
+EXAMPLES: dict[TaskKind, str] = {
     "text-generation": "text",
     "image-classification": "image",
     "feature-extraction": "triplet",
@@ -104,7 +97,7 @@ EXAMPLES: dict[Task, str] = {
     "text-classification": "article",
     "image-generation": "drawing",
 }
-MORE_EXAMPLES: dict[Task, tuple[str, ...]] = {
+MORE_EXAMPLES: dict[TaskKind, tuple[str, ...]] = {
     "text-generation": ("choice", "passage"),
     "image-classification": ("ranked",),
 }
@@ -140,7 +133,7 @@ class Routing(Strict):
 
 
 class Model(Strict):
-    task: Task
+    task: TaskKind
     source: Source
     seed: Whole = 0
     limits: Limits = Limits()

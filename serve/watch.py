@@ -7,15 +7,18 @@ While the conductor is away, the ingress serves on with what it has.
 import asyncio
 import logging
 import uuid
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
+from serve.director import Director
 from serve.fleet import Fleet
 from serve.live import Live
 from serve.outcomes import Batch, Outcomes
 
 log = logging.getLogger("understudy.watch")
+T = TypeVar("T")
 EVERY_S = 0.5
 FIRST_LIMIT_S = 10.0
 
@@ -47,28 +50,11 @@ class Conducting(Protocol):
     async def cancel(self) -> dict[str, Any]:
         """Give up a change that has not taken effect yet."""
 
-    async def traffic(self, model: str) -> dict[str, Any]:
-        """A model's traffic and its version; see `serve.director` for this and what follows."""
-
-    async def set_traffic(
-        self, model: str, document: dict[str, Any], version: int | None, who: str, why: str
-    ) -> dict[str, Any]:
-        """Change it."""
-
-    async def rollout(self, model: str) -> dict[str, Any]:
-        """A model's latest rollout."""
+    async def direct(self, act: Callable[[Director], T]) -> T:
+        """What `act` makes of the director; where it made another version, when every ingress has that."""
 
     async def begin_rollout(self, model: str, document: dict[str, Any], who: str) -> dict[str, Any]:
-        """Begin one."""
-
-    async def steer_rollout(self, model: str, action: str, who: str) -> dict[str, Any]:
-        """Pause, resume or abort it."""
-
-    async def journal(self, last: int) -> list[dict[str, Any]]:
-        """The last entries."""
-
-    async def feedback(self, document: dict[str, Any]) -> dict[str, Any]:
-        """Count a score."""
+        """Begin one, of variants that answer."""
 
 
 class Watch:

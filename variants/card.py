@@ -86,10 +86,11 @@ class Ratio(Document):
 
 class Speedup(Document):
     """How many times as fast as `parent_digest`'s engine, both up and asked in turns: by single requests, and with 8 at
-    once."""
+    once; `inference` is of the forward pass alone, where the engine times it."""
 
     single: Ratio
     saturated: Ratio
+    inference: Ratio | None = None
     rounds: Annotated[int, Field(gt=0)]
 
 

@@ -80,7 +80,7 @@ def ways(stack: Stack, name: str, batch: int) -> dict[str, Way]:
     last_model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     found: dict[str, Way] = {PEER: lambda: published(plain), f"{PEER} channels last": lambda: last_model(last)}
     for (_, variant), artifact in build_stack(stack).items():
-        model = OpenVinoModel(str(artifact.model_path / "model.xml"), artifact.manifest, 1)
+        model = OpenVinoModel(artifact.model_path / "model.xml", artifact.manifest, 1)
         found[f"{variant} ({model.executes})"] = lambda model=model: model.predict(pixels)  # type: ignore[misc]
     with torch.inference_mode():
         for way in found.values():

@@ -6,7 +6,7 @@ that starts the engine. A bare Hugging Face folder works too and simply has no m
 from dataclasses import dataclass
 from pathlib import Path
 
-from variants.errors import SourceError
+from variants.errors import EngineError, SourceError
 from variants.manifest import MANIFEST, Manifest
 
 
@@ -21,6 +21,14 @@ class Artifact:
     def digest(self) -> str | None:
         """The artifact's identity, 64 hex."""
         return None if self.manifest is None else self.manifest.digest
+
+
+def open_built(folder: Path) -> tuple[Artifact, Manifest]:
+    """As `open_artifact`, for an engine that cannot do without a manifest. EngineError where there is none."""
+    artifact = open_artifact(folder)
+    if artifact.manifest is None:
+        raise EngineError(f"no manifest in {folder}", field="--artifact", mend="an artifact's folder")
+    return artifact, artifact.manifest
 
 
 def open_artifact(folder: Path) -> Artifact:

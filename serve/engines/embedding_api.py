@@ -5,54 +5,73 @@ Both protocols end in the same batches (`embedding_batch`), and each refuses in 
 import asyncio
 import base64
 import json
+from abc import abstractmethod
 from collections.abc import Sequence
 from typing import Any
 
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
-from starlette.routing import Mount, Route
+from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from serve.engines.embedding_batch import Batcher, Embedder, Floats, Ids
 from serve.engines.embedding_request import EmbeddingRequest, place
-from serve.engines.server import Whole, health, refusals, unless_gone
-from serve.engines.tensor_answer import check_outputs, statistics, tensors
+from serve.engines.server import Whole
+from serve.engines.tensor_api import Encoded, Port, TensorApi, application
 from serve.engines.text_request import ContextTooShort, parse
-from serve.errors import CLIENT_WENT_AWAY, open_inference_body, openai_body
-from serve.open_inference import HEADER_LENGTH, InferRequest, Tensor, encode_response, parse_request
-from variants.errors import InputError, UnknownName
+from serve.open_inference import InferRequest, Tensor, encode_response
+from variants.errors import InputError
 
 
 def build(model: Embedder, name: str, digest: str | None) -> Starlette:
     """The application that answers for `model` under the model name `name`."""
     api = EmbeddingApi(model, name, digest)
-    tensor_routes = [
-        Route("/{model}", api.metadata),
-        Route("/{model}/stats", api.stats),
-        Route("/{model}/infer", api.infer, methods=["POST"]),
-    ]
-    return Starlette(
-        routes=[
-            health(),
-            Route("/v1/embeddings", api.embeddings, methods=["POST"]),
-            Mount("/v2/models", Starlette(routes=tensor_routes, exception_handlers=refusals(open_inference_body))),
-        ],
-        exception_handlers=refusals(openai_body),
-    )
+    return application(api, Route("/v1/embeddings", api.embeddings, methods=["POST"]))
 
 
-class EmbeddingApi:
+class EncoderApi(TensorApi[Embedder]):
+    """v2's routes of a model that takes texts: their tokens checked, their passes shared with all that wait."""
+
+    def __init__(self, model: Embedder, name: str, *outputs: Port) -> None:
+        super().__init__(model, name, [Port("text", "BYTES", (-1,))], outputs, context=model.context)
+        self.batcher = Batcher(model)
+
+    def counted(self) -> tuple[int, int]:
+        return self.batcher.texts, self.batcher.passes
+
+    async def work(self, body: bytes, header_length: str | None) -> Encoded:
+        asked = self.parsed(body, header_length)
+        texts = await asyncio.to_thread(self.model.encode, texts_of(asked))
+        for i, ids in enumerate(texts):
+            self.check(ids, f"inputs[0].data[{i}]")
+        return encode_response(self.name, self.tensors(await self.batcher.embed(texts)), asked)
+
+    @abstractmethod
+    def tensors(self, found: Floats) -> Sequence[Tensor]:
+        """All outputs, from what the model gave for each text."""
+
+    def check(self, ids: Ids, field: str) -> None:
+        if len(ids) > self.model.context:
+            most = f"at most {self.model.context}, those around a text included; nothing is cut"
+            raise ContextTooShort(f"{len(ids)} tokens", field=field, mend=most)
+        wrong = next((token for token in ids if not 0 <= token < self.model.vocabulary), None)
+        if wrong is not None:
+            raise InputError(f"no token {wrong}", field=field, mend=f"ids from 0 to {self.model.vocabulary - 1}")
+
+
+class EmbeddingApi(EncoderApi):
     """The routes of one encoder."""
 
     def __init__(self, model: Embedder, name: str, digest: str | None) -> None:
-        self.model, self.name, self.digest = model, name, digest
-        self.batcher = Batcher(model)
+        super().__init__(model, name, Port("embedding", "FP32", (-1, model.width)))
+        self.digest = digest
+
+    def tensors(self, found: Floats) -> Sequence[Tensor]:
+        return [Tensor("embedding", "FP32", found)]
 
     async def embeddings(self, request: Request) -> ASGIApp:
         asked = parse(EmbeddingRequest, await request.body())
-        if asked.model != self.name:
-            raise UnknownName(f"no model {asked.model!r} here", field="model", mend=self.name)
+        self.check_name(asked.model)
         if asked.dimensions not in (None, self.model.width):
             mend = f"{self.model.width}, or leave it out"
             raise InputError(f"{asked.dimensions} numbers are not offered", field="dimensions", mend=mend)
@@ -69,14 +88,6 @@ class EmbeddingApi:
             self.check(ids, place(inputs is original, i))
         return list(found)
 
-    def check(self, ids: Ids, field: str) -> None:
-        if len(ids) > self.model.context:
-            most = f"at most {self.model.context}, those around a text included; nothing is cut"
-            raise ContextTooShort(f"{len(ids)} tokens", field=field, mend=most)
-        wrong = next((token for token in ids if not 0 <= token < self.model.vocabulary), None)
-        if wrong is not None:
-            raise InputError(f"no token {wrong}", field=field, mend=f"ids from 0 to {self.model.vocabulary - 1}")
-
     async def answer(self, texts: list[Ids], encoding: str) -> bytes:
         """The JSON document; usage stands last, where a relay finds it without reading the numbers."""
         found = await self.batcher.embed(texts)
@@ -89,39 +100,6 @@ class EmbeddingApi:
         ]
         document["usage"] = {"prompt_tokens": tokens, "total_tokens": tokens}
         return json.dumps(document, separators=(",", ":")).encode()
-
-    async def metadata(self, request: Request) -> Response:
-        self.check_model(request)
-        body = {
-            "name": self.name,
-            "versions": [],
-            "platform": self.model.platform,
-            "parameters": {"executes": self.model.executes, "context": self.model.context},
-            "inputs": [{"name": "text", "datatype": "BYTES", "shape": [-1]}],
-            "outputs": [{"name": "embedding", "datatype": "FP32", "shape": [-1, self.model.width]}],
-        }
-        return JSONResponse(body)
-
-    async def stats(self, request: Request) -> Response:
-        """What was computed since the start: texts, passes, their time."""
-        self.check_model(request)
-        return statistics(self.name, self.batcher.texts, self.batcher.passes, self.model.computed_ns)
-
-    async def infer(self, request: Request) -> Response:
-        self.check_model(request)
-        asked = parse_request(await request.body(), request.headers.get(HEADER_LENGTH))
-        check_outputs(asked, ("embedding",))
-        texts = await asyncio.to_thread(self.model.encode, texts_of(asked))
-        for i, ids in enumerate(texts):
-            self.check(ids, f"inputs[0].data[{i}]")
-        found = await unless_gone(request.receive, self.batcher.embed(texts))
-        if found is None:
-            return Response(status_code=CLIENT_WENT_AWAY)
-        return tensors(*encode_response(self.name, [Tensor("embedding", "FP32", found)], asked))
-
-    def check_model(self, request: Request) -> None:
-        if request.path_params["model"] != self.name:
-            raise UnknownName(f"no model {request.path_params['model']!r} here", field="model", mend=self.name)
 
 
 def carried(row: Floats, encoding: str) -> str | list[float]:

@@ -12,6 +12,8 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
+from serve.engines.tensor_api import Runtime
+
 Floats = npt.NDArray[np.float32]
 Ids = Sequence[int]
 MOST = 32
@@ -23,14 +25,10 @@ STEP = 8
 """Tokens: lengths are padded to a multiple of it. A runtime prepares each new shape anew, which costs more."""
 
 
-class Embedder(Protocol):
-    """A text encoder. `platform` is what v2's metadata calls the runtime, `executes` the precision that it computes in
-    on this machine, `computed_ns` the nanoseconds that all forward passes took so far, `width` the numbers of an
-    embedding, `context` the most tokens of a text, `vocabulary` bounds token ids."""
+class Embedder(Runtime, Protocol):
+    """A text encoder. `width` is the numbers of an embedding, `context` the most tokens of a text, `vocabulary` bounds
+    token ids."""
 
-    platform: str
-    executes: str
-    computed_ns: int
     width: int
     context: int
     vocabulary: int

@@ -1,35 +1,19 @@
 """The image engines' HTTP routes: Open Inference Protocol v2 for one classifier, and `/health`.
 
-Everything but the forward pass: metadata, tensors, decoding and normalising images as the manifest says,
-errors. Work on images runs in one thread apart from the event loop, so that requests queue in order and
-`/health` answers meanwhile."""
+Everything but the forward pass: tensors, decoding and normalising images as the manifest says, errors."""
 
-import asyncio
 import base64
 import binascii
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 from starlette.applications import Starlette
-from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
 
-from serve.engines.server import health, refusals, unless_gone
-from serve.engines.tensor_answer import check_outputs, statistics, tensors
-from serve.errors import CLIENT_WENT_AWAY, open_inference_body
-from serve.open_inference import (
-    HEADER_LENGTH,
-    InferRequest,
-    Tensor,
-    bytes_tensor,
-    encode_response,
-    parse_request,
-)
-from variants.errors import InputError, UnknownName
+from serve.engines.tensor_api import Port, Runtime, ThreadedApi, application
+from serve.open_inference import InferRequest, Tensor, bytes_tensor
+from variants.errors import InputError
 from variants.manifest import Preprocess
 from variants.preprocess import pixels_of
 
@@ -38,14 +22,9 @@ SLICE = 32
 """Images decoded and computed at once; longer requests are cut, so that memory does not grow with them."""
 
 
-class ImageModel(Protocol):
-    """A classifier. `platform` is what v2's metadata calls the runtime, `executes` the precision that it
-    computes in on this machine, which is not always what was asked of it, `computed_ns` the nanoseconds that all
-    forward passes took so far, pre- and postprocessing left out."""
+class ImageModel(Runtime, Protocol):
+    """A classifier."""
 
-    platform: str
-    executes: str
-    computed_ns: int
     labels: tuple[str, ...]
     preprocess: Preprocess
 
@@ -56,71 +35,29 @@ class ImageModel(Protocol):
 
 def build(model: ImageModel, name: str) -> Starlette:
     """The application that answers for `model` under the model name `name`."""
-    api = ImageApi(model, name)
-    return Starlette(
-        routes=[
-            health(),
-            Route("/v2/models/{model}", api.metadata),
-            Route("/v2/models/{model}/stats", api.stats),
-            Route("/v2/models/{model}/infer", api.infer, methods=["POST"]),
-        ],
-        exception_handlers=refusals(open_inference_body),
-    )
+    return application(ImageApi(model, name))
 
 
-class ImageApi:
+class ImageApi(ThreadedApi[ImageModel]):
     """The routes of one classifier."""
 
+    ranked = "scores"
+
     def __init__(self, model: ImageModel, name: str) -> None:
-        self.model, self.name = model, name
-        self.worker = ThreadPoolExecutor(1, thread_name_prefix="images")
+        inputs = Port("image", "BYTES", (-1,)), Port("pixels", "FP32", (-1, 3, *model.preprocess.size))
+        outputs = Port("scores", "FP32", (-1, len(model.labels))), Port("labels", "BYTES", (-1,))
+        super().__init__(model, name, inputs, outputs)
         self.images = self.passes = 0
 
-    async def metadata(self, request: Request) -> Response:
-        self.check_model(request)
-        height, width = self.model.preprocess.size
-        body: dict[str, Any] = {
-            "name": self.name,
-            "versions": [],
-            "platform": self.model.platform,
-            "parameters": {"executes": self.model.executes},
-            "inputs": [
-                {"name": "image", "datatype": "BYTES", "shape": [-1]},
-                {"name": "pixels", "datatype": "FP32", "shape": [-1, 3, height, width]},
-            ],
-            "outputs": [
-                {"name": "scores", "datatype": "FP32", "shape": [-1, len(self.model.labels)]},
-                {"name": "labels", "datatype": "BYTES", "shape": [-1]},
-            ],
-        }
-        return JSONResponse(body)
+    def counted(self) -> tuple[int, int]:
+        return self.images, self.passes
 
-    async def stats(self, request: Request) -> Response:
-        """What was computed since the start, as v2's statistics extension has it: images, passes, their time."""
-        self.check_model(request)
-        return statistics(self.name, self.images, self.passes, self.model.computed_ns)
-
-    async def infer(self, request: Request) -> Response:
-        self.check_model(request)
-        body = await request.body()
-        header_length = request.headers.get(HEADER_LENGTH)
-        loop = asyncio.get_running_loop()
-        # A job that has not begun is taken out of the worker's queue when its client leaves.
-        work = loop.run_in_executor(self.worker, self.answer, body, header_length)
-        found = await unless_gone(request.receive, work)
-        if found is None:
-            return Response(status_code=CLIENT_WENT_AWAY)
-        return tensors(*found)
-
-    def answer(self, body: bytes, header_length: str | None) -> tuple[bytes, int | None]:
-        """The whole work on one request, in the worker thread."""
-        asked = parse_request(body, header_length)
-        check_outputs(asked, ("scores", "labels"), ranked="scores")
+    def tensors(self, asked: InferRequest) -> tuple[Tensor, ...]:
         scores = self.scores(asked)
         top = (self.model.labels[i].encode() for i in scores.argmax(axis=1))
         count = next((output.classification for output in asked.outputs if output.classification), None)
         first = ranking(scores, self.model.labels, count) if count else Tensor("scores", "FP32", scores)
-        return encode_response(self.name, (first, bytes_tensor("labels", top)), asked)
+        return first, bytes_tensor("labels", top)
 
     def scores(self, asked: InferRequest) -> Floats:
         """Probabilities [B, C]. Raises InputError naming the tensor."""
@@ -158,10 +95,6 @@ class ImageApi:
             raise InputError(f"pixels have shape {list(tensor.shape)}", field="inputs[0].shape", mend=mend)
         if not np.isfinite(tensor.data).all():
             raise InputError("not all finite", field="inputs[0].data", mend="numbers, none of them NaN or infinite")
-
-    def check_model(self, request: Request) -> None:
-        if request.path_params["model"] != self.name:
-            raise UnknownName(f"no model {request.path_params['model']!r} here", field="model", mend=self.name)
 
 
 def image_files(tensor: Tensor) -> list[bytes]:

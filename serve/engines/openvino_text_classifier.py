@@ -7,17 +7,14 @@ import argparse
 from starlette.types import ASGIApp
 
 from serve.engines import server, text_classifier_api
-from serve.engines.artifact import open_artifact
+from serve.engines.artifact import open_built
 from serve.engines.openvino_text import OpenVinoEmbedder
-from variants.errors import EngineError
 
 
 def build(options: argparse.Namespace) -> ASGIApp:
-    artifact = open_artifact(options.artifact)
-    if artifact.manifest is None:
-        raise EngineError(f"no manifest in {options.artifact}", field="--artifact", mend="an artifact's folder")
-    model = OpenVinoEmbedder(artifact.model, artifact.manifest.precision, options.threads)
-    return text_classifier_api.build(model, artifact.manifest.labels, options.name)
+    artifact, manifest = open_built(options.artifact)
+    model = OpenVinoEmbedder(artifact.model, manifest.precision, options.threads)
+    return text_classifier_api.build(model, manifest.labels, options.name)
 
 
 if __name__ == "__main__":

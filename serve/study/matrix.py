@@ -2,8 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 
-from serve.evaluation import Examples, task_of
 from serve.judged import Seat, parents_first, reference_of
+from serve.measuring import Examples, task_of
 from serve.stack import Stack
 from variants.errors import InputError
 from variants.progress import Progress

@@ -84,6 +84,8 @@ def _speed(card: StudyCard, parent: StudyCard) -> Iterable[str]:
     saves = card.served_bytes < 0.995 * parent.served_bytes and max(single.low, full.low) <= 1
     only = ", so it saves bytes and not time" if saves else ""
     yield f"is {said}, {ratio(single)} times as fast at one request and {ratio(full)} times at saturation{only}"
+    if card.speedup.inference is not None:
+        yield f"its forward pass alone runs at {ratio(card.speedup.inference)} times its parent's rate"
 
 
 def speed_verdict(found: Speedup) -> Speed:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from variants import tasks
 from variants.errors import RecipeError
 from variants.methods.base import Job
+from variants.methods.examples import first
 from variants.recipe import Calibration
 
 if TYPE_CHECKING:
@@ -39,8 +40,5 @@ def texts_of(job: Job, wanted: Calibration) -> list[str]:
     task = tasks.get(wanted.task, job.home, job.progress)
     if task.kind not in ("text", "passage"):
         raise RecipeError(f"{task.name} has no texts", field="recipe.calibration.task", mend="rotten_tomatoes or r8")
-    try:
-        examples = task.examples("calibration", wanted.examples)
-    except ValueError as error:
-        raise RecipeError(str(error), field="recipe.calibration.examples", mend="ask for fewer") from None
+    examples = first(task, "calibration", wanted.examples, "recipe.calibration.examples")
     return [str(example.input) + example.label for example in examples]

@@ -15,6 +15,7 @@ from variants.methods.base import Job, Made
 from variants.recipe import Baseline
 
 if TYPE_CHECKING:
+    from torch.nn import Linear
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 PACKAGES = ("torch", "transformers", "safetensors", "gguf")
@@ -75,6 +76,18 @@ def load(source: Path, dtype: str) -> "tuple[PreTrainedModel, PreTrainedTokenize
         raise SourceError(f"transformers cannot read {source}: {error}", field="source.uri") from error
     tokenizer.model_max_length = min(tokenizer.model_max_length, model.config.max_position_embeddings)
     return model.eval(), tokenizer
+
+
+def linear_layers(model: "PreTrainedModel") -> "dict[str, Linear]":
+    """All linear layers but the output head, by name."""
+    import torch
+
+    head = model.get_output_embeddings()
+    return {
+        name: module
+        for name, module in model.named_modules()
+        if isinstance(module, torch.nn.Linear) and module is not head
+    }
 
 
 def check_generates(model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase", tokens: int = 8) -> str:

@@ -15,6 +15,7 @@ from variants.errors import RecipeError
 from variants.methods import fitting, lite0
 from variants.methods.base import Job, Made
 from variants.methods.classifier import IR, PACKAGES, save
+from variants.methods.examples import first, image_task
 from variants.recipe import Prune
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ def channels(job: Job) -> Made:
     assert job.parent is not None
     labels, preprocess = job.parent.manifest.labels, job.parent.manifest.preprocess
     assert preprocess is not None
-    task = fitting.image_task(job, recovery.task, "recipe.recovery.task")
+    task = image_task(job, recovery.task, "recipe.recovery.task")
     if task.labels != labels:
         mend = "the task that the parent was trained on"
         raise RecipeError(f"{task.name} has other labels than the parent", field="recipe.recovery.task", mend=mend)
@@ -46,7 +47,9 @@ def channels(job: Job) -> Made:
     before = parameters(model)
     narrow(model, recipe.sparsity, preprocess.size[0])
     with job.progress.step(f"reading {recovery.examples} images"):
-        data = fitting.tensors(task.examples("train", recovery.examples), task.labels, preprocess)
+        data = fitting.tensors(
+            first(task, "train", recovery.examples, "recipe.recovery.examples"), task.labels, preprocess
+        )
     settle(model, data[0][:_SETTLING])
     steps = recovery.epochs * (len(data[1]) // recovery.batch)
     with job.progress.step("recovering", total=steps) as step:

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 from variants.errors import RecipeError, SourceError
 from variants.manifest import Preprocess
 from variants.methods.base import Job, Made
-from variants.recipe import Baseline
 from variants.space import free_bytes
 from variants.store import Artifact
 
@@ -27,21 +26,11 @@ PACKAGES = ("torch", "transformers", "openvino", "safetensors")
 IR = ("model.xml", "model.bin")
 
 
-def baseline(job: Job) -> Made:
-    """A Hugging Face image classifier, labels and preprocessing its own, or a state dict as `published` knows it, as an
-    IR that is executed in float32."""
-    assert isinstance(job.recipe, Baseline)
-    assert job.source is not None
-    if job.recipe.dtype != "float32":
-        mend = "float32; bfloat16 is a variant of its own: {kind: quantize, scheme: bf16}"
-        raise RecipeError("an image baseline is executed in float32", field="recipe.dtype", mend=mend)
-    if job.source.is_file():
-        from variants.methods import published
-
-        return published.baseline(job)
-    with job.progress.step(f"reading {job.source.name}"):
-        model = load_huggingface(job.source)
-        preprocess, note = preprocess_of(job.source, model)
+def of_folder(job: Job, folder: Path) -> Made:
+    """A Hugging Face image classifier, labels and preprocessing its own, as an IR that is executed in float32."""
+    with job.progress.step(f"reading {folder.name}"):
+        model = load_huggingface(folder)
+        preprocess, note = preprocess_of(folder, model)
     with job.progress.step("converting to OpenVINO"):
         save(model, preprocess, job.out)
     names: dict[int, str] = model.config.id2label  # type: ignore[assignment]

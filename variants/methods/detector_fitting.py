@@ -1,4 +1,4 @@
-"""Fitting a detector: scenes and their boxes as tensors, the loss, and one training loop for every method that trains.
+"""Fitting a detector: scenes and their boxes as tensors, and the loss of every method that trains one.
 
 At every place a class is asked for whether the middle of its object is here: a bell of height 1 around each middle is
 what is wanted, and the focal loss counts places near it less the nearer they are (Zhou et al. 2019, arXiv 1904.07850,
@@ -15,7 +15,9 @@ from variants.boxes import Box, from_text
 from variants.detector import Detector
 from variants.errors import RecipeError
 from variants.letterbox import pixels_of
+from variants.methods import training
 from variants.methods.base import Job
+from variants.methods.examples import first
 from variants.progress import Step
 from variants.tasks import Example
 from variants.tasks.base import Task
@@ -49,10 +51,7 @@ def boxes_task(job: Job, name: str, field: str) -> Task:
 
 def train_examples(task: Task, examples: int, batch: int, field: str) -> list[Example]:
     """The first of the training split. RecipeError, naming `field`, when there are too few, or not one batch."""
-    try:
-        found = task.examples("train", examples)
-    except ValueError as error:
-        raise RecipeError(str(error), field=field, mend="ask for fewer") from None
+    found = first(task, "train", examples, field)
     if len(found) < batch:
         raise RecipeError(f"{len(found)} images do not fill a batch of {batch}", field=field, mend="a smaller batch")
     return found
@@ -71,21 +70,19 @@ def fit(
     seed: int,
 ) -> None:
     """AdamW under a one-cycle rate; changes `model` in place and leaves it in evaluation mode. Images are prepared as
-    they are needed: 20,000 of them as float32 would take 2 GB."""
+    they are needed: 20,000 of them as float32 would take 2 GB. RecipeError when training diverges."""
     import torch
 
     steps = epochs * (len(examples) // batch)
     model.to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
-    optimizer = torch.optim.AdamW(model.parameters(), lr=learning_rate, weight_decay=0.01)
-    rate = torch.optim.lr_scheduler.OneCycleLR(optimizer, learning_rate, total_steps=steps, pct_start=0.2)
-    for count, chosen in enumerate(_batches(len(examples), batch, epochs, seed)):
-        wanted = batch_of([examples[at] for at in chosen], labels, detector)
-        found = loss(model(wanted.pixels), wanted)
-        optimizer.zero_grad()
-        found.backward()
-        optimizer.step()
-        rate.step()
-        step.to(count + 1, steps)
+
+    def losses() -> "Iterator[Tensor]":
+        for chosen in _batches(len(examples), batch, epochs, seed):
+            wanted = batch_of([examples[at] for at in chosen], labels, detector)
+            yield loss(model(wanted.pixels), wanted)
+
+    step.to(0, steps)
+    training.descend(training.one_cycle(model.parameters(), learning_rate, steps, rise=0.2), losses(), step)
     model.eval()
 
 

@@ -5,16 +5,17 @@ that are kept are a moving average of those trained: without it the pictures fol
 """
 
 import copy
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from variants import tasks
 from variants.errors import RecipeError
-from variants.methods import unet
+from variants.methods import training, unet
 from variants.methods.base import Job, Made
+from variants.methods.examples import first, image_task
 from variants.progress import Step
 from variants.recipe import Diffusion
 from variants.source import fetch
-from variants.tasks import Example, Split, Task
+from variants.tasks import Example
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor, nn
@@ -27,9 +28,7 @@ def train(job: Job) -> Made:
     """The generator as IR, executed in float32, its sampler, and the UNet's own folder."""
     assert isinstance(job.recipe, Diffusion)
     recipe = job.recipe
-    task = tasks.get(recipe.task, job.home, job.progress)
-    if task.kind != "image":
-        raise RecipeError(f"{task.name} is not an image task", field="recipe.task", mend="mnist")
+    task = image_task(job, recipe.task, "recipe.task")
     if job.source != fetch(task.sources[0], job.home):
         mend = f"the task's own: {task.sources[0].uri}"
         raise RecipeError(f"a generator is trained from nothing on {task.name}", field="source", mend=mend)
@@ -48,14 +47,6 @@ def train(job: Job) -> Made:
         model.save_pretrained(job.out / unet.FOLDER)  # type: ignore[operator]
     note = f"trained here from nothing on {len(examples)} {task.name} training images; draws in {recipe.sampling_steps}"
     return Made("f32", "openvino", f"{note} steps", unet.PACKAGES, task.labels, None, unet.SERVED)
-
-
-def first(task: Task, split: Split, count: int, field: str) -> list[Example]:
-    """The first examples of a split. RecipeError, naming `field`, where there are fewer."""
-    try:
-        return task.examples(split, count)
-    except ValueError as error:
-        raise RecipeError(str(error), field=field, mend="ask for fewer") from None
 
 
 def pictures(examples: list[Example], labels: tuple[str, ...]) -> "tuple[Tensor, Tensor]":
@@ -84,7 +75,7 @@ def fit(
     """AdamW under a one-cycle rate for `steps` batches; changes `model` in place and leaves it in evaluation mode.
 
     With a `teacher`, half of the loss is the distance from its velocities. RecipeError where there are fewer pictures
-    than fill one batch.
+    than fill one batch, or training diverges.
     """
     import torch
     from torch.nn import functional
@@ -96,27 +87,25 @@ def fit(
     draw, schedule = torch.Generator().manual_seed(seed), unet.scheduler()
     model.train()
     average = copy.deepcopy(model)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=learning_rate, weight_decay=0.01)
-    rate = torch.optim.lr_scheduler.OneCycleLR(optimizer, learning_rate, total_steps=steps, pct_start=0.1)
-    for count in range(steps):
-        chosen = torch.randint(len(labels), (batch,), generator=draw)
-        timesteps = spread(batch, draw)
-        noise = torch.randn(images[chosen].shape, generator=draw)
-        noisy = schedule.add_noise(images[chosen], noise, timesteps)
-        wanted = schedule.get_velocity(images[chosen], noise, timesteps)
-        found = model(noisy, timesteps, class_labels=labels[chosen], return_dict=False)[0]
-        loss = functional.mse_loss(found, wanted)
-        if teacher is not None:
-            with torch.no_grad():
-                taught = teacher(noisy, timesteps, class_labels=labels[chosen], return_dict=False)[0]
-            loss = 0.5 * loss + 0.5 * functional.mse_loss(found, taught)
-        optimizer.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        rate.step()
-        follow(average, model, min(_AVERAGE, (1 + count) / (10 + count)))
-        step.to(count + 1)
+
+    def losses() -> "Iterator[Tensor]":
+        for count in range(steps):
+            chosen = torch.randint(len(labels), (batch,), generator=draw)
+            timesteps = spread(batch, draw)
+            noise = torch.randn(images[chosen].shape, generator=draw)
+            noisy = schedule.add_noise(images[chosen], noise, timesteps)
+            wanted = schedule.get_velocity(images[chosen], noise, timesteps)
+            found = model(noisy, timesteps, class_labels=labels[chosen], return_dict=False)[0]
+            loss = functional.mse_loss(found, wanted)
+            if teacher is not None:
+                with torch.no_grad():
+                    taught = teacher(noisy, timesteps, class_labels=labels[chosen], return_dict=False)[0]
+                loss = 0.5 * loss + 0.5 * functional.mse_loss(found, taught)
+            yield loss
+            follow(average, model, min(_AVERAGE, (1 + count) / (10 + count)))
+
+    descent = training.one_cycle(model.parameters(), learning_rate, steps, rise=0.1)
+    training.descend(descent, losses(), step, most=1.0)
     model.load_state_dict(average.state_dict())
     model.eval()
 

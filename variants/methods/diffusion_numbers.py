@@ -5,7 +5,6 @@ A denoiser's inputs change from noise to picture along the way, so ranges from n
 the parent was asked on the way, every step of each. The sampler's arithmetic stays in float32 for every variant.
 """
 
-import logging
 import shutil
 from typing import TYPE_CHECKING
 
@@ -13,7 +12,8 @@ from variants import tasks
 from variants.errors import RecipeError
 from variants.methods.base import Job, Made
 from variants.methods.classifier import read_ir, write_ir
-from variants.methods.diffusion import first
+from variants.methods.examples import first
+from variants.methods.nncf_int8 import quantized
 from variants.methods.openvino_bf16 import store_bf16
 from variants.methods.unet import INPUTS, SERVED
 from variants.recipe import Quantize
@@ -46,18 +46,12 @@ def int8(job: Job) -> Made:
         field = "recipe.calibration.task"
         raise RecipeError(f"{task.name} has no prompts to draw", field=field, mend="digit_prompts")
     examples = first(task, "calibration", calibration.examples, "recipe.calibration.examples")
-    import nncf
-
-    nncf.set_log_level(logging.ERROR)
     model, parent = read_ir(job.parent)
     with job.progress.step(f"drawing {len(examples)} pictures"):
         asked = trajectories(model, Sampler.of_folder(parent.model_path), examples, task.labels)
     with job.progress.step(f"quantizing on {len(asked)} steps"):
-        quantized = nncf.quantize(
-            model, nncf.Dataset(asked), subset_size=len(asked), preset=nncf.QuantizationPreset.MIXED
-        )
         note = f"static int8 from its parent, ranges from {len(asked)} steps of {len(examples)} pictures"
-        return written(quantized, parent, job, "int8", note, ("openvino", "nncf"))
+        return written(quantized(model, asked), parent, job, "int8", note, ("openvino", "nncf"))
 
 
 def trajectories(

@@ -11,11 +11,10 @@ OpenVINO computes with them as with any number: neither bytes nor time are saved
 
 from typing import TYPE_CHECKING, Any
 
-from variants import tasks
-from variants.errors import RecipeError
 from variants.methods import unet
 from variants.methods.base import Job, Made
-from variants.methods.diffusion import SIDE, first, fit, pictures
+from variants.methods.diffusion import SIDE, fit, pictures
+from variants.methods.examples import first, image_task
 from variants.recipe import Prune, Sparsify
 from variants.sampler import Sampler
 
@@ -29,9 +28,7 @@ def channels(job: Job) -> Made:
     assert job.recipe.sparsity is not None
     assert job.recipe.recovery is not None
     recovery = job.recipe.recovery
-    task = tasks.get(recovery.task, job.home, job.progress)
-    if task.kind != "image":
-        raise RecipeError(f"{task.name} is not an image task", field="recipe.recovery.task", mend="mnist")
+    task = image_task(job, recovery.task, "recipe.recovery.task")
     examples = first(task, "train", recovery.examples, "recipe.recovery.examples")
     import torch
 

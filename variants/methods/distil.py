@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from variants import tasks
 from variants.errors import RecipeError
+from variants.methods import training
 from variants.progress import Progress, Step
 from variants.recipe import Distillation
 
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from torch import Tensor
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-_WARM_UP = 0.1  # of the steps
 _MAX_TOKENS = 48
 
 
@@ -57,24 +57,11 @@ def distil(
 ) -> None:
     """Change the float32 `student` in place, by AdamW under a rate that rises and falls. RecipeError when it
     diverges."""
-    import torch
-    from transformers import get_cosine_schedule_with_warmup
-
     batches = _batches(texts, tokenizer, wanted.batch, seed)
-    optimizer = torch.optim.AdamW(student.parameters(), lr=wanted.learning_rate, weight_decay=0.0)
-    rate = get_cosine_schedule_with_warmup(optimizer, max(1, round(_WARM_UP * len(batches))), len(batches))
+    losses = (_divergence(student, teacher, batch) for batch in batches)
+    descent = training.cosine(student.parameters(), wanted.learning_rate, len(batches))
     student.train()
-    for count, batch in enumerate(batches):
-        loss = _divergence(student, teacher, batch)
-        if not torch.isfinite(loss):
-            field = "recipe.distillation.learning_rate"
-            raise RecipeError(f"training diverged at step {count}", field=field, mend="lower it")
-        optimizer.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(student.parameters(), 1.0)
-        optimizer.step()
-        rate.step()
-        step.to(count + 1)
+    training.descend(descent, losses, step, most=1.0)
     student.eval()
 
 

@@ -5,7 +5,6 @@ used: it moves scale into the weights first (SmoothQuant, Xiao et al. 2022, arXi
 Weights alone in int8, activations in 8 bits as they come, stay closer to the parent and are slower: docs/decisions.md.
 """
 
-import logging
 import shutil
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
@@ -15,6 +14,8 @@ from variants.errors import RecipeError
 from variants.methods.base import Job, Made
 from variants.methods.classifier import IR, read_ir, write_ir
 from variants.methods.embedder import names
+from variants.methods.examples import first
+from variants.methods.nncf_int8 import quantized
 from variants.recipe import Quantize
 from variants.store import Artifact
 from variants.tasks import Example
@@ -43,8 +44,8 @@ def write_quantized(job: Job, model: "ov.Model", parent: Artifact) -> str:
     import numpy as np
     from transformers import AutoTokenizer
 
-    nncf.set_log_level(logging.ERROR)
-    examples = tasks.get(calibration.task, job.home, job.progress).examples("calibration", calibration.examples)
+    task = tasks.get(calibration.task, job.home, job.progress)
+    examples = first(task, "calibration", calibration.examples, "recipe.calibration.examples")
     texts = [text for example in examples for text in texts_of(example)]
     if not texts:
         field = "recipe.calibration.task"
@@ -56,14 +57,7 @@ def write_quantized(job: Job, model: "ov.Model", parent: Artifact) -> str:
         return dict(zip(names(), (ids, np.ones_like(ids)), strict=False))
 
     with job.progress.step(f"quantizing on {len(texts)} texts"):
-        quantized = nncf.quantize(
-            model,
-            nncf.Dataset(texts, prepared),
-            subset_size=len(texts),
-            preset=nncf.QuantizationPreset.MIXED,
-            model_type=nncf.ModelType.TRANSFORMER,
-        )
-        write_ir(quantized, job.out)
+        write_ir(quantized(model, texts, prepared, model_type=nncf.ModelType.TRANSFORMER), job.out)
     return f"static int8 from its parent, ranges from {len(texts)} {calibration.task} training texts"
 
 

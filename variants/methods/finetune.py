@@ -8,6 +8,7 @@ from variants.manifest import Preprocess
 from variants.methods import fitting, lite0
 from variants.methods.base import Job, Made
 from variants.methods.classifier import IR, PACKAGES, load_huggingface, preprocess_of, save
+from variants.methods.examples import first, image_task
 from variants.recipe import Train
 
 if TYPE_CHECKING:
@@ -21,11 +22,11 @@ def train(job: Job) -> Made:
     import torch
 
     recipe = job.recipe
-    task = fitting.image_task(job, recipe.task, "recipe.task")
+    task = image_task(job, recipe.task, "recipe.task")
     torch.manual_seed(job.seed)
     model, preprocess = _pretrained(recipe, job.source, task.labels)
     with job.progress.step(f"reading {recipe.examples} images"):
-        data = fitting.tensors(task.examples("train", recipe.examples), task.labels, preprocess)
+        data = fitting.tensors(first(task, "train", recipe.examples, "recipe.examples"), task.labels, preprocess)
     steps = recipe.epochs * (len(data[1]) // recipe.batch)
     with job.progress.step("training", total=steps) as step:
         fitting.fit(

@@ -1,4 +1,4 @@
-"""Fitting an image classifier: labelled images as tensors, and one training loop for every method that trains one.
+"""Fitting an image classifier: labelled images as tensors, and the loss of every method that trains one.
 
 Seeded throughout, on one worker: the same seed on the same machine and versions gives the same weights. Shifting each
 batch by a few pixels is the only augmentation: what is trained here is small, and time is what it must not take.
@@ -7,27 +7,17 @@ batch by a few pixels is the only augmentation: what is trained here is small, a
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from variants import tasks
 from variants.errors import RecipeError
 from variants.manifest import Preprocess
-from variants.methods.base import Job
+from variants.methods import training
 from variants.progress import Step
 from variants.tasks import Example
-from variants.tasks.base import Task
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor, nn
 
 _SHIFT = 14  # one part in this many of the image's side, at most, in each direction
 _HEAT = 2.0  # softens teacher and pupil alike
-
-
-def image_task(job: Job, name: str, field: str) -> Task:
-    """The task of that name, whose examples are images. RecipeError, naming `field`, when they are not."""
-    task = tasks.get(name, job.home, job.progress)
-    if task.kind != "image":
-        raise RecipeError(f"{task.name} is not an image task", field=field, mend="mnist")
-    return task
 
 
 def tensors(examples: Sequence[Example], labels: tuple[str, ...], preprocess: Preprocess) -> "tuple[Tensor, Tensor]":
@@ -59,7 +49,7 @@ def fit(
 
     Only parameters that ask for a gradient are trained; a BatchNorm whose own do not keeps its statistics too. With a
     `teacher`, half of the loss is the divergence from its softened answers (Hinton et al. 2015, arXiv 1503.02531).
-    RecipeError when there are fewer images than fill one batch.
+    RecipeError when there are fewer images than fill one batch, or training diverges.
     """
     import torch
     from torch import nn
@@ -75,17 +65,14 @@ def fit(
         if isinstance(module, nn.BatchNorm2d) and not module.weight.requires_grad:
             module.eval()
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    optimizer = torch.optim.AdamW(trained, lr=learning_rate, weight_decay=0.01)
-    rate = torch.optim.lr_scheduler.OneCycleLR(optimizer, learning_rate, total_steps=steps, pct_start=0.2)
     reach = pixels.shape[-1] // _SHIFT
-    for count, chosen in enumerate(_batches(len(targets), batch, steps, draw)):
-        shift = torch.randint(-reach, reach + 1, (2,), generator=draw).tolist()
-        loss = _loss(model, teacher, torch.roll(pixels[chosen], shift, (2, 3)), targets[chosen])
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        rate.step()
-        step.to(count + 1)
+
+    def losses() -> "Iterator[Tensor]":
+        for chosen in _batches(len(targets), batch, steps, draw):
+            shift = torch.randint(-reach, reach + 1, (2,), generator=draw).tolist()
+            yield _loss(model, teacher, torch.roll(pixels[chosen], shift, (2, 3)), targets[chosen])
+
+    training.descend(training.one_cycle(trained, learning_rate, steps, rise=0.2), losses(), step)
     model.eval()
 
 

@@ -7,10 +7,10 @@ What is served is the merged model; the adapter alone lies beside it in `adapter
 from typing import TYPE_CHECKING, cast
 
 from variants.errors import RecipeError
-from variants.methods import fitting
 from variants.methods.base import Job, Made
-from variants.methods.classifier import IR, PACKAGES, load_huggingface, preprocess_of, save
-from variants.methods.image_adapter import ADAPTER, save_adapter
+from variants.methods.classifier import PACKAGES, load_huggingface, preprocess_of
+from variants.methods.examples import image_task
+from variants.methods.image_adapter import learned
 from variants.recipe import LoRA
 
 if TYPE_CHECKING:
@@ -28,26 +28,14 @@ def lora(job: Job) -> Made:
     import torch
 
     recipe = job.recipe
-    task = fitting.image_task(job, recipe.task, "recipe.task")
+    task = image_task(job, recipe.task, "recipe.task")
     torch.manual_seed(job.seed)
     published = load_huggingface(job.source, task.labels)
     preprocess, _ = preprocess_of(job.source, published)
     if preprocess.size != (recipe.image_size, recipe.image_size):
         right = f"{preprocess.size[0]}: this model's own"
         raise RecipeError(f"{recipe.image_size} pixels do not fit", field="recipe.image_size", mend=right)
-    model = adapted(published, recipe)
-    examples = task.examples("train")[: recipe.steps * recipe.batch]
-    with job.progress.step(f"reading {len(examples)} images"):
-        data = fitting.tensors(examples, task.labels, preprocess)
-    with job.progress.step("training", total=recipe.steps) as step:
-        fitting.fit(
-            model, data, step, steps=recipe.steps, batch=recipe.batch, learning_rate=recipe.learning_rate, seed=job.seed
-        )
-    size = save_adapter(model, job.out / ADAPTER)
-    with job.progress.step("converting to OpenVINO"):
-        save(model.merge_and_unload(), preprocess, job.out)
-    note = f"{job.source.name}, merged with an adapter of {size:,} bytes trained on {len(examples)} {task.name} images"
-    return Made("f32", "openvino", note, (*PACKAGES, "peft"), task.labels, preprocess, IR)
+    return learned(job, task, adapted(published, recipe), preprocess, (*PACKAGES, "peft"))
 
 
 def adapted(model: "PreTrainedModel", recipe: LoRA) -> "PeftModel":

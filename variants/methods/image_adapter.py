@@ -11,10 +11,13 @@ What is served is the merged model; the adapter alone lies beside it in `adapter
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
+from variants.manifest import Preprocess
 from variants.methods import fitting, lite0
 from variants.methods.base import Job, Made
 from variants.methods.classifier import IR, PACKAGES, save
+from variants.methods.examples import image_task
 from variants.recipe import LoRA
+from variants.tasks import Task
 
 if TYPE_CHECKING:
     from peft import PeftModel
@@ -34,21 +37,29 @@ def lora(job: Job) -> Made:
     import torch
 
     recipe, side = job.recipe, job.recipe.image_size
-    task = fitting.image_task(job, recipe.task, "recipe.task")
+    task = image_task(job, recipe.task, "recipe.task")
     torch.manual_seed(job.seed)
     model = adapted(base(job.source, side, len(task.labels)), recipe)
+    return learned(job, task, model, lite0.preprocess(side), (*PACKAGES, lite0.PACKAGE, "peft"))
+
+
+def learned(job: Job, task: Task, model: "PeftModel", preprocess: Preprocess, packages: tuple[str, ...]) -> Made:
+    """Train the adapter, write it, and the model that it is merged into."""
+    assert isinstance(job.recipe, LoRA)
+    assert job.source is not None
+    recipe = job.recipe
     examples = task.examples("train")[: recipe.steps * recipe.batch]
     with job.progress.step(f"reading {len(examples)} images"):
-        data = fitting.tensors(examples, task.labels, lite0.preprocess(side))
+        data = fitting.tensors(examples, task.labels, preprocess)
     with job.progress.step("training", total=recipe.steps) as step:
         fitting.fit(
             model, data, step, steps=recipe.steps, batch=recipe.batch, learning_rate=recipe.learning_rate, seed=job.seed
         )
     size = save_adapter(model, job.out / ADAPTER)
     with job.progress.step("converting to OpenVINO"):
-        save(model.merge_and_unload(), lite0.preprocess(side), job.out)
+        save(model.merge_and_unload(), preprocess, job.out)
     note = f"{job.source.name}, merged with an adapter of {size:,} bytes trained on {len(examples)} {task.name} images"
-    return Made("f32", "openvino", note, (*PACKAGES, lite0.PACKAGE, "peft"), task.labels, lite0.preprocess(side), IR)
+    return Made("f32", "openvino", note, packages, task.labels, preprocess, IR)
 
 
 def base(weights: Path, side: int, classes: int) -> "nn.Module":

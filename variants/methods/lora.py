@@ -10,14 +10,15 @@ execute.
 
 import json
 import random
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from variants import tasks
 from variants.errors import RecipeError
+from variants.methods import training
 from variants.methods.base import Job, Made
-from variants.methods.causal import PACKAGES, adaptable_parent_of, check_generates, load
+from variants.methods.causal import PACKAGES, adaptable_parent_of, check_generates, linear_layers, load
 from variants.progress import Step
 from variants.recipe import LoRA
 from variants.scoring import first_tokens
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
 CONFIG = "adapter_config.json"
 ATTENTION = ("q_proj", "k_proj", "v_proj", "o_proj")
 """An adapter that is not merged slows its engine by each layer that it adapts (docs/decisions.md)."""
-_WARM_UP = 0.1  # of the steps
 
 
 class Asked(NamedTuple):
@@ -102,20 +102,10 @@ def _asked(examples: Sequence[Example], labels: Sequence[str], tokenizer: "PreTr
 
 
 def _adapted(model: "PreTrainedModel") -> list[str]:
-    """The layers of attention, where there are such, else all linear ones."""
-    linear = _linear(model)
+    """The layers of attention, where there are such, else all linear ones but the output head, as engines know them:
+    `q_proj`, `down_proj`."""
+    linear = sorted({name.rpartition(".")[2] for name in linear_layers(model)})
     return [name for name in ATTENTION if name in linear] or linear
-
-
-def _linear(model: "PreTrainedModel") -> list[str]:
-    """The last names of all linear layers but the output head, as engines know them: `q_proj`, `down_proj`."""
-    import torch
-
-    head = model.get_output_embeddings()
-    linear = (
-        name for name, module in model.named_modules() if isinstance(module, torch.nn.Linear) and module is not head
-    )
-    return sorted({name.rpartition(".")[2] for name in linear})
 
 
 def _batches(asked: Sequence[Asked], recipe: LoRA, seed: int) -> list[list[Asked]]:
@@ -130,23 +120,16 @@ def _fit(model: Any, batches: Sequence[Sequence[Asked]], recipe: LoRA, step: Ste
     """AdamW under a rate that rises over a tenth of the steps and falls along a cosine; changes the adapter in
     place."""
     import torch
-    from transformers import get_cosine_schedule_with_warmup
 
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    optimizer = torch.optim.AdamW(trained, lr=recipe.learning_rate, weight_decay=0.0)
-    rate = get_cosine_schedule_with_warmup(optimizer, max(1, round(_WARM_UP * len(batches))), len(batches))
+
+    def losses() -> "Iterator[Tensor]":
+        for batch in batches:
+            answers = torch.tensor([each.answer for each in batch])
+            yield torch.nn.functional.cross_entropy(_logits(model.get_base_model(), batch), answers)
+
     model.train()
-    for count, batch in enumerate(batches):
-        answers = torch.tensor([each.answer for each in batch])
-        loss = torch.nn.functional.cross_entropy(_logits(model.get_base_model(), batch), answers)
-        if not torch.isfinite(loss):
-            raise RecipeError(f"training diverged at step {count}", field="recipe.learning_rate", mend="lower it")
-        optimizer.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(trained, 1.0)
-        optimizer.step()
-        rate.step()
-        step.to(count + 1)
+    training.descend(training.cosine(trained, recipe.learning_rate, len(batches)), losses(), step, most=1.0)
     model.eval()
 
 

@@ -1,4 +1,4 @@
-"""Unstructured magnitude pruning of an image classifier: each layer's smallest weights become zero (Han et al. 2015,
+"""Unstructured magnitude pruning of an image model: each layer's smallest weights become zero (Han et al. 2015,
 arXiv 1506.02626, without its retraining).
 
 The shapes stay, and OpenVINO has no kernel that skips zeros, so it is neither faster nor smaller; it shows what
@@ -7,7 +7,6 @@ IR, BatchNorm folded in: there a small weight is one that adds little. Depthwise
 few per cent of the weights, nine to a filter, and each is missed.
 """
 
-from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 from variants.methods.base import Job, Made
@@ -18,7 +17,7 @@ if TYPE_CHECKING:
     import numpy as np
     import openvino as ov
 
-PRUNED = ("Convolution", "MatMul")
+_LAYERS = ("Convolution", "MatMul")  # OpenVINO's names; a depthwise convolution has another
 
 
 def magnitude(job: Job) -> Made:
@@ -29,18 +28,19 @@ def magnitude(job: Job) -> Made:
         zeros, weights = sparsify(model, job.recipe.sparsity)
         write_ir(model, job.out)
     note = f"{zeros:,} of its parent's {weights:,} weights outside depthwise convolutions are zero"
-    return Made("f32", "openvino", note, ("openvino",), parent.manifest.labels, parent.manifest.preprocess, IR)
+    manifest = parent.manifest
+    return Made("f32", "openvino", note, ("openvino",), manifest.labels, manifest.preprocess, IR, manifest.detector)
 
 
-def sparsify(model: "ov.Model", sparsity: float, pruned: Collection[str] = PRUNED) -> tuple[int, int]:
-    """Zero the smallest `sparsity` of the weights of each layer of the `pruned` kinds, OpenVINO's names of operations,
-    in place in `model`; how many are zero then, and of how many."""
+def sparsify(model: "ov.Model", sparsity: float) -> tuple[int, int]:
+    """Zero the smallest `sparsity` of each layer's weights, in place in `model`; how many are zero then, and of how
+    many."""
     import numpy as np
     from openvino import opset13 as ops
 
     zeros = weights = 0
     for node in model.get_ordered_ops():
-        constant = node.input_value(1).get_node() if node.get_type_name() in pruned else None
+        constant = node.input_value(1).get_node() if node.get_type_name() in _LAYERS else None
         if constant is None or constant.get_type_name() != "Constant":
             continue
         sparse = without_smallest(constant.data, sparsity)

@@ -5,17 +5,20 @@ keeps in float; `precision` is int8 because that is what nearly all of the work 
 """
 
 import logging
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
 from variants import tasks
 from variants.errors import RecipeError
 from variants.methods.base import Job, Made
 from variants.methods.classifier import IR, read_ir, write_ir
+from variants.methods.examples import first
 from variants.preprocess import pixels_of
 from variants.recipe import Calibration, Quantize
 
 if TYPE_CHECKING:
     import numpy as np
+    import openvino as ov
 
 
 def int8(job: Job) -> Made:
@@ -23,9 +26,6 @@ def int8(job: Job) -> Made:
     assert isinstance(job.recipe, Quantize)
     calibration = job.recipe.calibration
     assert calibration is not None
-    import nncf
-
-    nncf.set_log_level(logging.ERROR)
     model, parent = read_ir(job.parent)
     preprocess = parent.manifest.preprocess
     assert preprocess is not None
@@ -36,16 +36,22 @@ def int8(job: Job) -> Made:
 
     with job.progress.step(f"quantizing on {len(images)} images"):
         # The fast correction of biases takes layers one by one; this one sees what earlier layers' rounding does too.
-        quantized = nncf.quantize(
-            model,
-            nncf.Dataset(images, prepared),
-            subset_size=len(images),
-            preset=nncf.QuantizationPreset.MIXED,
-            fast_bias_correction=False,
-        )
-        write_ir(quantized, job.out)
+        write_ir(quantized(model, images, prepared, fast_bias_correction=False), job.out)
     note = f"static int8 from its parent, ranges from {len(images)} {calibration.task} training images"
     return Made("int8", "openvino", note, ("openvino", "nncf"), parent.manifest.labels, preprocess, IR)
+
+
+def quantized(
+    model: "ov.Model", looked_at: Sequence[Any], prepared: Callable[[Any], Any] | None = None, **how: Any
+) -> "ov.Model":
+    """`model` in int8, ranges from all of `looked_at`, each as `prepared` gives it to the model. The preset is mixed:
+    activations with both signs get a zero of their own, as nothing is retrained. `how` goes to `nncf.quantize`."""
+    import nncf
+
+    nncf.set_log_level(logging.ERROR)
+    data, preset = nncf.Dataset(looked_at, prepared), nncf.QuantizationPreset.MIXED
+    found: ov.Model = nncf.quantize(model, data, subset_size=len(looked_at), preset=preset, **how)
+    return found
 
 
 def calibration_images(job: Job, calibration: Calibration) -> list[bytes]:
@@ -53,8 +59,5 @@ def calibration_images(job: Job, calibration: Calibration) -> list[bytes]:
     task = tasks.get(calibration.task, job.home, job.progress)
     if task.kind not in ("image", "ranked"):
         raise RecipeError(f"{task.name} is not an image task", field="recipe.calibration.task", mend="mnist, imagenet")
-    try:
-        examples = task.examples("calibration", calibration.examples)
-    except ValueError as error:
-        raise RecipeError(str(error), field="recipe.calibration.examples", mend="fewer") from None
+    examples = first(task, "calibration", calibration.examples, "recipe.calibration.examples")
     return [example.input for example in examples if isinstance(example.input, bytes)]

@@ -14,8 +14,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from variants import tasks
 from variants.errors import RecipeError
+from variants.methods import calibration
 from variants.methods.base import Job, Made
 from variants.methods.causal import PACKAGES, check_generates, load, trainable_parent_of
 from variants.methods.distil import distil, texts_of
@@ -78,8 +78,7 @@ def _prompts(job: Job, wanted: Calibration, tokenizer: "PreTrainedTokenizerBase"
     """Calibration texts with their labels, int64 [1, tokens] each."""
     import torch
 
-    examples = tasks.get(wanted.task, job.home, job.progress).examples("calibration", wanted.examples)
-    return [torch.tensor([tokenizer.encode(str(example.input) + example.label)]) for example in examples]
+    return [torch.tensor([tokenizer.encode(text)]) for text in calibration.texts_of(job, wanted)]
 
 
 def drop_layers(model: "PreTrainedModel", prompts: "Sequence[Tensor]", count: int) -> list[int]:

@@ -1,4 +1,5 @@
-"""Image classifiers as their authors publish them: a state dict with the head that it was trained with on ImageNet.
+"""Image classifiers as their authors publish them: a Hugging Face folder (`classifier`), or a state dict with the head
+that it was trained with on ImageNet.
 
 A state dict does not say what it belongs to, but the names of its tensors do, so a recipe need not. Images are prepared
 as for the published accuracies: shorter side to 256 pixels, 224 x 224 from the middle, bilinear.
@@ -9,11 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from variants.errors import SourceError
+from variants.errors import RecipeError, SourceError
 from variants.manifest import Preprocess
 from variants.methods import lite0, state_dict
 from variants.methods.base import Job, Made
-from variants.methods.classifier import IR, PACKAGES, save
+from variants.methods.classifier import IR, PACKAGES, of_folder, save
+from variants.recipe import Baseline
 from variants.tasks.imagenet import LABELS
 
 if TYPE_CHECKING:
@@ -62,10 +64,19 @@ ARCHITECTURES = (
 
 
 def baseline(job: Job) -> Made:
-    """`job.source`, a state dict, as an IR with its ImageNet head, executed in float32."""
+    """A Hugging Face folder or a state dict as an IR that is executed in float32. RecipeError for another dtype."""
+    assert isinstance(job.recipe, Baseline)
     assert job.source is not None
-    with job.progress.step(f"reading {job.source.name}"):
-        model, architecture = load(job.source)
+    if job.recipe.dtype != "float32":
+        mend = "float32; bfloat16 is a variant of its own: {kind: quantize, scheme: bf16}"
+        raise RecipeError("an image baseline is executed in float32", field="recipe.dtype", mend=mend)
+    return of_state_dict(job, job.source) if job.source.is_file() else of_folder(job, job.source)
+
+
+def of_state_dict(job: Job, weights: Path) -> Made:
+    """A state dict as an IR with its ImageNet head."""
+    with job.progress.step(f"reading {weights.name}"):
+        model, architecture = load(weights)
     with job.progress.step("converting to OpenVINO"):
         save(model, architecture.preprocess, job.out)
     note = f"{architecture.name} with its ImageNet head, weights as published"

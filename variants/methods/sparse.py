@@ -12,11 +12,10 @@ from typing import TYPE_CHECKING, Any
 from variants.errors import IntegrityError
 from variants.methods.base import Job, Made
 from variants.methods.calibration import oneshot_data
-from variants.methods.causal import PACKAGES, check_generates, load, trainable_parent_of
+from variants.methods.causal import PACKAGES, check_generates, linear_layers, load, trainable_parent_of
 from variants.recipe import Sparsify
 
 if TYPE_CHECKING:
-    from torch.nn import Linear
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 _OFF = 0.005  # how far a layer's share of zeros may be from the recipe's: whole rows and blocks are rounded
@@ -52,18 +51,6 @@ def _modifier(recipe: Sparsify) -> Any:
 
     kind = WandaPruningModifier if recipe.algorithm == "wanda" else SparseGPTModifier
     return kind(sparsity=recipe.sparsity, targets=["Linear"], ignore=["re:.*lm_head"])
-
-
-def linear_layers(model: "PreTrainedModel") -> "dict[str, Linear]":
-    """All linear layers but the output head, by name."""
-    import torch
-
-    head = model.get_output_embeddings()
-    return {
-        name: module
-        for name, module in model.named_modules()
-        if isinstance(module, torch.nn.Linear) and module is not head
-    }
 
 
 def _written(

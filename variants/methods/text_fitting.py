@@ -1,4 +1,4 @@
-"""Fitting a text classifier: labelled texts as token ids, and one training loop for every method that trains one.
+"""Fitting a text classifier: labelled texts as token ids, and the loss of every method that trains one.
 
 Seeded throughout, on one worker: the same seed on the same machine and versions gives the same weights. Batches hold
 texts of like length, so that hardly anything is computed for padding: which texts come together is drawn anew in each
@@ -6,12 +6,12 @@ epoch, from stretches of a few batches that are sorted by length.
 """
 
 import random
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from variants import tasks
 from variants.errors import RecipeError
-from variants.methods import text_classifier
+from variants.methods import text_classifier, training
 from variants.methods.base import Job
 from variants.progress import Step
 from variants.tasks import Example, Task
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 _STRETCH = 16  # batches that are sorted by length together
-_WARM_UP = 0.1  # of the steps
 _NEW = 10.0  # times the rate, for a head that knows nothing yet
 _HEAT = 2.0  # softens teacher and pupil alike
 
@@ -73,9 +72,7 @@ def fit(
     a `teacher` the head is not new, and half of the loss is the divergence from the teacher's softened answers (Hinton
     et al. 2015, arXiv 1503.02531). RecipeError when training diverges.
     """
-    import torch
     from torch.nn import functional
-    from transformers import get_cosine_schedule_with_warmup
 
     batches = drawn(data, batch, epochs, seed)
     model.get_input_embeddings().requires_grad_(False)
@@ -83,23 +80,16 @@ def fit(
     inside = set(model.base_model.parameters())
     rates = {True: learning_rate, False: learning_rate * (_NEW if teacher is None else 1)}
     groups = [{"params": [each for each in trained if (each in inside) is of], "lr": rates[of]} for of in rates]
-    optimizer = torch.optim.AdamW(groups, weight_decay=0.01)
-    rate = get_cosine_schedule_with_warmup(optimizer, max(1, round(_WARM_UP * len(batches))), len(batches))
+
+    def losses() -> "Iterator[Tensor]":
+        for some in batches:
+            ids, mask, targets = padded(some)
+            logits = text_classifier.logits(model, ids, mask)
+            loss = functional.cross_entropy(logits, targets)
+            yield loss if teacher is None else 0.5 * loss + 0.5 * apart(logits, teacher, ids, mask)
+
     model.train()
-    for count, some in enumerate(batches):
-        ids, mask, targets = padded(some)
-        logits = text_classifier.logits(model, ids, mask)
-        loss = functional.cross_entropy(logits, targets)
-        if teacher is not None:
-            loss = 0.5 * loss + 0.5 * apart(logits, teacher, ids, mask)
-        if not torch.isfinite(loss):
-            raise RecipeError(f"training diverged at step {count}", field="recipe.learning_rate", mend="lower it")
-        optimizer.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(trained, 1.0)
-        optimizer.step()
-        rate.step()
-        step.to(count + 1)
+    training.descend(training.cosine(groups, learning_rate, len(batches), decay=0.01), losses(), step, most=1.0)
     model.eval()
 
 

@@ -15,23 +15,22 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from variants.errors import RecipeError
 from variants.methods.base import Job, Made
-from variants.methods.classifier import IR, read_ir, write_ir
+from variants.methods.classifier import IR, read_f32, write_ir
 from variants.methods.embedder import SETTINGS, TOKENIZER
 from variants.methods.embedder_int8 import write_quantized
 from variants.methods.openvino_bf16 import store_bf16
 from variants.store import Artifact
 
 if TYPE_CHECKING:
-    import openvino as ov
+    pass
 
 SERVED = (*IR, TOKENIZER, SETTINGS)
 
 
 def int8(job: Job) -> Made:
     """The parent with weights and activations in 8 bits, calibrated on the recipe's texts."""
-    model, parent = _parent(job)
+    model, parent = read_f32(job.parent)
     note = write_quantized(job, model, parent)
     return _made(job.out, parent, Made("int8", "openvino", note, ("openvino", "nncf", "tokenizers")))
 
@@ -41,7 +40,7 @@ def int8_dynamic(job: Job) -> Made:
     import nncf
 
     nncf.set_log_level(logging.ERROR)
-    model, parent = _parent(job)
+    model, parent = read_f32(job.parent)
     with job.progress.step("bringing weights to 8 bits"):
         write_ir(nncf.compress_weights(model, mode=nncf.CompressWeightsMode.INT8_SYM), job.out)
     note = "its parent's weights in 8 bits, a scale a row; activations brought to 8 bits as they come"
@@ -50,20 +49,11 @@ def int8_dynamic(job: Job) -> Made:
 
 def bf16(job: Job) -> Made:
     """The parent with constants in bfloat16; half the bytes, executed in bfloat16."""
-    model, parent = _parent(job)
+    model, parent = read_f32(job.parent)
     with job.progress.step("storing constants as bfloat16"):
         store_bf16(model)
         write_ir(model, job.out)
     return _made(job.out, parent, Made("bf16", "openvino", "its parent's weights rounded to bfloat16", ("openvino",)))
-
-
-def _parent(job: Job) -> "tuple[ov.Model, Artifact]":
-    """The parent's IR in float32. RecipeError where it is in fewer bits already."""
-    model, parent = read_ir(job.parent)
-    if parent.manifest.precision != "f32":
-        mend = "name a variant in f32, e.g. the baseline"
-        raise RecipeError(f"the parent is in {parent.manifest.precision} already", field="parent", mend=mend)
-    return model, parent
 
 
 def _made(out: Path, parent: Artifact, made: Made) -> Made:

@@ -29,6 +29,7 @@ TRAFFIC = "/admin/v1/models/smollm2/traffic"
 LIMIT_S = 600.0
 EVERY_S = 0.25
 NOISE = 0.8
+CHATS = 12
 
 
 def damaged(artifact: Artifact) -> Artifact:
@@ -134,6 +135,36 @@ async def test_a_damaged_variant_is_rolled_back_by_itself(demo: tuple[str, int])
     assert found["rollout"]["status"] == "rolled back", found
     assert found["verdict"]["findings"][0]["high"] < -0.05
     assert set(statuses) == {200}
+
+
+async def test_answers_to_chats_without_labels_are_scored_by_both(demo: tuple[str, int]) -> None:
+    """int8's own words are not asked for: it is asked how likely it finds its parent's."""
+    unlabelled = {
+        "variant": "int8", "steps": ["shadow"], "shadow": 1.0, "gate": {"quality": None, "agreement": 0.5}
+    }  # fmt: skip
+    async with httpx.AsyncClient(base_url=demo[0], timeout=120) as client:
+        answer = await client.post(ROLLOUT, json=unlabelled)
+        assert answer.status_code == 200, answer.text
+        for number in range(CHATS):
+            turns = [{"role": "user", "content": f"Write one sentence about the number {number}."}]
+            body = {
+                "model": "smollm2",
+                "messages": turns,
+                "max_tokens": 24,
+                "temperature": 0,
+                "stream": number % 2 == 1,
+            }
+            answered = await client.post("/v1/chat/completions", json=body)
+            assert answered.status_code == 200, answered.text
+        deadline = time.monotonic() + LIMIT_S
+        while (found := (await client.get(ROLLOUT)).json())["pairs"]["compared"] < CHATS:
+            assert time.monotonic() < deadline, found
+            await asyncio.sleep(0.5)
+        assert (await client.post(f"{ROLLOUT}/abort")).status_code in (200, 409)  # it may have been promoted by now
+    finding = next(each for each in found["verdict"]["findings"] if each["metric"] == "agreement")
+    print(f"agreement: {finding}")
+    assert finding["n"] == CHATS
+    assert -0.5 < finding["value"] <= 0.1
 
 
 @pytest.mark.skipif("UNDERSTUDY_LONG" not in os.environ, reason="takes minutes: set UNDERSTUDY_LONG=1")

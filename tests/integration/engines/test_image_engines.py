@@ -205,7 +205,7 @@ def test_pixels_of_any_memory_layout_are_read_while_they_live(tmp_path: Path) ->
     """OpenVINO reads the array in place, so a copy that was made on the way must live until it is done."""
     artifact = open_artifact(openvino_artifact(tmp_path, "f32"))
     assert artifact.manifest is not None
-    model = OpenVinoModel(str(artifact.model / "model.xml"), artifact.manifest, 1)
+    model = OpenVinoModel(artifact.model / "model.xml", artifact.manifest, 1)
     rng = np.random.default_rng(0)
     for rows in rng.integers(1, 9, 300):
         channels_last = rng.normal(size=(rows, *SIZE, 3)) + rng.normal(size=3)

@@ -14,8 +14,9 @@ from loadtest.campaign import parse_campaign
 from loadtest.records import Record, read_lines
 from loadtest.run import run
 from loadtest.summary import summarise
-from serve.evaluation import card_of, measure
+from serve.evaluation import card_of
 from serve.live import live_of
+from serve.measuring import measure
 from tests.drawing import VARIANTS, drawing_artifacts, drawing_stack
 from tests.integration.serve.conftest import Served
 from tests.integration.serve.test_embeddings import count

@@ -8,7 +8,7 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from serve.evaluation import batch_for, inference_rate
+from serve.inference import ForwardPass, batch_for
 from serve.predict import predictor
 from tests.scripted import make_artifact
 from variants import tasks
@@ -61,7 +61,7 @@ async def test_refused_inferences_are_no_rate(url: str, tmp_path: Path) -> None:
     artifact = make_artifact(tmp_path, "bands", "baseline", "image-classification")
     async with aiohttp.ClientSession() as session:
         with pytest.raises(EngineError, match=r"did not answer|answered 503: out of memory"):
-            await inference_rate(session, url, "made", batch_for(artifact.manifest, []))
+            await ForwardPass(session, url, "made", batch_for(artifact.manifest, [])).median_rate()
 
 
 async def test_nobody_there_is_an_engine_error() -> None:

@@ -45,7 +45,7 @@ def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (home() / "sources").mkdir(parents=True, exist_ok=True)
     (tmp_path / "home" / "sources").symlink_to(home() / "sources")
     monkeypatch.setenv("UNDERSTUDY_HOME", str(tmp_path / "home"))
-    monkeypatch.setattr("serve.evaluation.INFERENCE_ROUNDS", 5)
+    monkeypatch.setattr("serve.inference.ROUNDS", 5)
 
 
 def test_a_study_fills_every_card_and_goes_on_where_it_stopped(tmp_path: Path) -> None:
@@ -120,7 +120,7 @@ async def test_a_variant_is_paired_with_its_parents_stored_outcomes_and_served_a
     async def counted(session: aiohttp.ClientSession, url: str, name: str, task: Task) -> Predict:
         return Counted(await predictor(session, url, name, task))
 
-    monkeypatch.setattr("serve.evaluation.predictor", counted)
+    monkeypatch.setattr("serve.measuring.predictor", counted)
     stack = with_port(scripted_stack(int8=INT8), free_port())
     artifacts = ScriptedMake(home())(stack, line_of(stack, ("bands", "int8")))
     examples = examples_for(stack, "bands", 20, NoProgress())

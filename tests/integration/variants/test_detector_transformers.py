@@ -148,7 +148,7 @@ def engine(artifact: Artifact) -> OpenVinoDetector:
     manifest = artifact.manifest
     assert manifest.detector is not None
     surer = manifest.model_copy(update={"detector": manifest.detector.model_copy(update={"least": LEAST})})
-    return OpenVinoDetector(str(artifact.model_path / "model.xml"), surer, 1)
+    return OpenVinoDetector(artifact.model_path / "model.xml", surer, 1)
 
 
 def theirs(name: str, folder: Path, artifact: Artifact, image: bytes) -> list[Box]:

@@ -66,7 +66,7 @@ def tensors(artifact: Artifact) -> dict[str, tuple[int, ...]]:
 
 def test_training_finds_digits(artifacts: dict[str, Artifact]) -> None:
     manifest = artifacts["baseline"].manifest
-    model = OpenVinoDetector(str(artifacts["baseline"].model_path / "model.xml"), manifest, 1)
+    model = OpenVinoDetector(artifacts["baseline"].model_path / "model.xml", manifest, 1)
     examples = Scenes(home()).examples("test", 60)
     found = [model.find(example.input) for example in examples if isinstance(example.input, bytes)]
     matches = Matches(found, [from_text(example.label) for example in examples])

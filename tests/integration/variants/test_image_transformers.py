@@ -65,11 +65,11 @@ def test_dynamic_int8_stores_linear_layers_in_8_bits_and_convolutions_as_they_we
 
 def test_dynamic_int8_runs_in_the_engine_and_stays_close(built: dict[str, Artifact], pixels: np.ndarray) -> None:
     manifest = built["int8-dynamic"].manifest
-    model = OpenVinoModel(str(built["int8-dynamic"].model_path / "model.xml"), manifest, 1)
+    model = OpenVinoModel(built["int8-dynamic"].model_path / "model.xml", manifest, 1)
     compiled = model.request.get_compiled_model()
     assert model.executes == "f32", "what is not a linear layer's product"
     assert compiled.get_property("DYNAMIC_QUANTIZATION_GROUP_SIZE") == 32
-    theirs = OpenVinoModel(str(built["baseline"].model_path / "model.xml"), built["baseline"].manifest, 1)
+    theirs = OpenVinoModel(built["baseline"].model_path / "model.xml", built["baseline"].manifest, 1)
     change = np.abs(model.predict(pixels) - theirs.predict(pixels)).max()
     assert 0 < change < 0.05
 

@@ -28,7 +28,7 @@ def shares(artifact: Artifact, examples: list[Example]) -> tuple[float, float]:
     """Top-1 and top-5."""
     preprocess = artifact.manifest.preprocess
     assert preprocess is not None
-    model = OpenVinoModel(str(artifact.model_path / "model.xml"), artifact.manifest, 1)
+    model = OpenVinoModel(artifact.model_path / "model.xml", artifact.manifest, 1)
     first = five = 0
     for start in range(0, len(examples), BATCH):
         part = examples[start : start + BATCH]

@@ -46,7 +46,7 @@ def test_the_baseline_scores_what_was_published_and_int8_loses_little() -> None:
     assert sum(len(from_text(example.label)) for example in examples) == 437
     found = {}
     for (_, variant), artifact in build_stack(Stack.model_validate(document)).items():
-        model = OpenVinoDetector(str(artifact.model_path / "model.xml"), artifact.manifest, 1)
+        model = OpenVinoDetector(artifact.model_path / "model.xml", artifact.manifest, 1)
         if variant == "baseline":
             assert model.executes == "f32"
         found[variant] = measured(model, examples)

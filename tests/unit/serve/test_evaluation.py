@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from serve.evaluation import held_out, newest_that_will_do, unasked
+from serve.evaluation import newest_that_will_do
+from serve.measuring import held_out, unasked
 from tests.unit.variants.test_evaluate import Parity
 from variants import tasks
 from variants.card import Accuracy, Card, Speedup

@@ -1,0 +1,94 @@
+"""`make adapter-cost`: how long an adapter takes to be live in an engine that serves, and what it costs in memory.
+
+Serves `smollm2` as the demo has it, baseline and one adapter, then applies stacks with one adapter more each. Memory
+is the PSS of everything below this process, before and after each new adapter has answered. Writes
+`out/adapter-cost/adapter_cost.json`.
+"""
+
+import json
+import os
+import statistics
+import sys
+import tempfile
+import time
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from deploy.demo import ROOT, interrupt_on_signals, start_server
+from serve.applying import apply_stack
+from serve.engines.process import free_port, tree_pss
+from serve.stack import Stack, load
+from variants.errors import UnderstudyError
+from variants.files import write_atomic
+from variants.machine import describe, versions
+
+MODEL, ADAPTER = "smollm2", "lora"
+MORE = ("second", "third", "fourth")
+"""The demo's engine holds four adapters. What loading costs does not depend on what was learnt."""
+SETTLE_S = 3.0
+
+
+def with_adapters(names: tuple[str, ...]) -> Stack:
+    """The demo's model with its baseline, its adapter, and as many copies of that as there are names."""
+    stack = load(ROOT / "deploy" / "stacks" / "demo.yaml")
+    model = stack.models[MODEL]
+    variants = {name: model.variants[name] for name in ("baseline", ADAPTER)}
+    variants |= dict.fromkeys(names, model.variants[ADAPTER])
+    return stack.model_copy(update={"models": {MODEL: model.model_copy(update={"variants": variants})}})
+
+
+def memory_bytes() -> int:
+    time.sleep(SETTLE_S)
+    return tree_pss(os.getpid())
+
+
+def answer(url: str, variant: str) -> None:
+    """Have a variant answer once, so that what it allocates at first use is counted. Raises httpx.HTTPError."""
+    body = {"model": f"{MODEL}@{variant}", "prompt": "The film was", "max_tokens": 8}
+    httpx.post(f"{url}/v1/completions", json=body, timeout=60).raise_for_status()
+
+
+def measure(url: str) -> list[dict[str, Any]]:
+    """One adapter after the other; seconds from the proposal until it is live, bytes once it has answered."""
+    for variant in ("baseline", ADAPTER):
+        answer(url, variant)
+    found, before = [], memory_bytes()
+    for count in range(1, len(MORE) + 1):
+        change = apply_stack(with_adapters(MORE[:count]), url, dry_run=False, force=False)["change"]
+        answer(url, MORE[count - 1])
+        after = memory_bytes()
+        found.append({"adapter": MORE[count - 1], "seconds": change["seconds"], "bytes": after - before})
+        before = after
+    return found
+
+
+def main() -> None:
+    interrupt_on_signals()
+    out = ROOT / "out" / "adapter-cost"
+    with ExitStack() as children:
+        folder = Path(children.enter_context(tempfile.TemporaryDirectory()))
+        stack = folder / "stack.yaml"
+        stack.write_text(json.dumps(with_adapters(()).model_dump(mode="json", by_alias=True, exclude_none=True)))
+        url = start_server(children, stack, free_port(), folder / "state")
+        found = measure(url)
+    out.mkdir(parents=True, exist_ok=True)
+    record = {"schema": 1, "machine": describe().model_dump(), "versions": versions(), "adapters": found}
+    write_atomic(out / "adapter_cost.json", (json.dumps(record, indent=2) + "\n").encode())
+    seconds = [each["seconds"]["all"] for each in found]
+    sizes = [each["bytes"] / 2**20 for each in found]
+    print(f"{len(found)} adapters: live after {', '.join(f'{each:.2f}' for each in seconds)} s "
+          f"(median {statistics.median(seconds):.2f}); {', '.join(f'{each:+.0f}' for each in sizes)} MiB")  # fmt: skip
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except UnderstudyError as error:
+        print(f"adapter-cost: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        print("adapter-cost: interrupted; everything it started has been ended", file=sys.stderr)
+        sys.exit(130)

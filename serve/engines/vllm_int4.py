@@ -1,0 +1,29 @@
+"""vLLM's fast int4 kernel on CPUs that have VNNI but not AMX.
+
+vLLM 0.32 takes its W4A8 kernel (int4 weights, activations rounded to int8 a token) only where the CPU has AMX, and
+elsewhere widens every weight to bfloat16, which is slower than not quantizing at all. The kernel itself multiplies by
+VNNI wherever AMX is missing; docs/decisions.md has how exact and how fast that is. `VLLM_CPU_INT4_W4A8=0` turns it
+off, as it does with AMX.
+"""
+
+from unittest.mock import patch
+
+import torch
+from vllm import envs
+from vllm.model_executor.kernels.linear.mixed_precision.cpu import CPUWNA16LinearKernel
+
+
+def use_vnni() -> None:
+    """Lets the kernel be chosen where VNNI is, from now on in this process and those forked from it."""
+    wanted = envs.VLLM_CPU_INT4_W4A8 and torch.cpu._is_vnni_supported()
+    if not wanted or torch.cpu._is_amx_tile_supported():
+        return
+    weights_loaded = CPUWNA16LinearKernel.process_weights_after_loading
+
+    def process_weights_after_loading(kernel: CPUWNA16LinearKernel, layer: torch.nn.Module) -> None:
+        # With other activations the kernel that follows would take AMX for granted.
+        amx = kernel.config.act_type == torch.bfloat16
+        with patch.object(torch.cpu, "_is_amx_tile_supported", return_value=amx):
+            weights_loaded(kernel, layer)
+
+    CPUWNA16LinearKernel.process_weights_after_loading = process_weights_after_loading  # type: ignore[method-assign,assignment]

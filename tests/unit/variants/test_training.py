@@ -1,0 +1,49 @@
+"""The loop that every method trains by."""
+
+from collections.abc import Iterator
+from itertools import pairwise
+
+import pytest
+import torch
+
+from variants.errors import RecipeError
+from variants.methods import training
+from variants.progress import NoProgress
+
+
+def test_each_loss_is_of_the_weights_that_the_step_before_left() -> None:
+    weight = torch.nn.Parameter(torch.tensor(4.0))
+    seen: list[tuple[float, float]] = []
+
+    def losses() -> Iterator[torch.Tensor]:
+        for _ in range(20):
+            before = weight.item()
+            yield weight**2
+            seen.append((before, weight.item()))
+
+    training.descend(training.one_cycle([weight], 0.1, 20, rise=0.2), losses(), NoProgress())
+    assert len(seen) == 20
+    assert all(later[0] == earlier[1] for earlier, later in pairwise(seen))
+    assert all(after < before for before, after in seen)
+
+
+def test_a_group_with_its_own_rate_keeps_it() -> None:
+    slow, fast = (torch.nn.Parameter(torch.tensor(4.0)) for _ in range(2))
+    groups = [{"params": [slow], "lr": 0.01}, {"params": [fast], "lr": 0.1}]
+    losses = (slow**2 + fast**2 for _ in range(10))
+    training.descend(training.cosine(groups, 0.01, 10), losses, NoProgress(), most=1.0)
+    assert fast < slow < 4
+
+
+def test_gradients_are_cut_together() -> None:
+    weights = [torch.nn.Parameter(torch.tensor(value)) for value in (30.0, 40.0)]
+    losses = (0.5 * (weights[0] ** 2 + weights[1] ** 2) for _ in range(1))
+    training.descend(training.cosine(weights, 0.0, 1), losses, NoProgress(), most=1.0)
+    assert [round(float(weight.grad), 4) for weight in weights if weight.grad is not None] == [0.6, 0.8]
+
+
+def test_a_training_that_diverges_gives_no_result() -> None:
+    weight = torch.nn.Parameter(torch.tensor(4.0))
+    losses = (weight * value for value in (1.0, float("nan"), 1.0))
+    with pytest.raises(RecipeError, match="diverged at step 1"):
+        training.descend(training.cosine([weight], 0.1, 3), losses, NoProgress())
