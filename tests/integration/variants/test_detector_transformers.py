@@ -226,7 +226,7 @@ def test_int8_stays_close(name: str, built: dict[str, dict[str, Artifact]]) -> N
     base, int8 = (engine(built[name][each]) for each in ("baseline", "int8"))
     for image in PICTURES:
         pixels = pixels_of(image, base.detector)[0][None]
-        before, after = (np.array(each.predict(pixels)) for each in (base, int8))
+        before, after = (np.array(each.run(pixels)) for each in (base, int8))
         assert before.shape == after.shape
         assert 0 < np.abs(before[..., :4] - after[..., :4]).mean() < 0.1
 
