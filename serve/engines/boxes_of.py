@@ -87,15 +87,14 @@ def _likeliest(corners: Floats, scores: Floats) -> Found:
 
 
 def _sigmoid(logits: Floats) -> Floats:
-    shares: Floats = 1 / (1 + np.exp(-np.clip(logits, -50, 50)))
+    shares: Floats = np.reciprocal(1 + np.exp(-np.clip(logits, -50, 50)))
     return shares
 
 
 def _corners_of_shares(predictions: Floats, detector: Detector) -> Floats:
     height, width = detector.size
     middle, half = predictions[0, :, :2], predictions[0, :, 2:4] / 2
-    corners: Floats = np.concatenate([middle - half, middle + half], axis=1) * np.float32([width, height] * 2)
-    return corners
+    return np.concatenate([middle - half, middle + half], axis=1) * np.array([width, height] * 2, np.float32)
 
 
 def _places(size: tuple[int, int], stride: int) -> Floats:
