@@ -23,6 +23,7 @@ from variants.source import Source
 from variants.store import Artifact, Store
 
 from .conftest import job
+from .test_detectors import constants
 from .test_published import with_sources
 
 pytestmark = pytest.mark.integration
@@ -210,7 +211,9 @@ def test_what_the_folder_says_is_in_the_manifest(built: dict[str, dict[str, Arti
         assert base.labels == int8.labels == ("cat", "dog", "fox")
         assert base.detector == int8.detector
         assert (base.precision, int8.precision) == ("f32", "int8")
-        assert int8.bytes < 0.6 * base.bytes, name
+        before, after = (constants(variants[each]) for each in ("baseline", "int8"))
+        assert "i8" not in before
+        assert after["i8"] > after.get("f32", 0), name
     found = {name: variants["baseline"].manifest.detector for name, variants in built.items()}
     assert {name: (each.decoder, each.size, each.fit, each.most) for name, each in found.items() if each} == {
         "yolos": ("detr", (64, 96), "proportions", 10),
@@ -228,7 +231,7 @@ def test_int8_stays_close(name: str, built: dict[str, dict[str, Artifact]]) -> N
         pixels = pixels_of(image, base.detector)[0][None]
         before, after = (np.array(each.run(pixels)) for each in (base, int8))
         assert before.shape == after.shape
-        assert 0 < np.abs(before[..., :4] - after[..., :4]).mean() < 0.1
+        assert 0 < np.abs(before[..., :4] - after[..., :4]).mean() < 0.25, "less than boxes drawn at random differ"
 
 
 @pytest.mark.parametrize(
