@@ -8,6 +8,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from loadtest.compare import AccuracyDifference, Figures, SpeedRatio
+from loadtest.verdict import VerdictFigures
 
 
 class Quantiles(Figures):
@@ -113,7 +114,8 @@ class ModelFigures(Figures):
 
 
 class Summary(Figures):
-    """The whole campaign. `limits`: what the figures do not say, in sentences.
+    """The whole campaign. `limits`: what the figures do not say, in sentences; `verdict`: on a variant that
+    shadowed its parent, null where none did.
 
     `wall_s`, `phases_s` and `peak_memory_bytes` are the demo's where it left a `phases.json`; otherwise the
     campaign's own, and the peak is null.
@@ -130,6 +132,7 @@ class Summary(Figures):
     peak_memory_bytes: int | None
     models: tuple[ModelFigures, ...]
     limits: tuple[str, ...]
+    verdict: VerdictFigures | None = None
 
     def to_json(self) -> str:
         """The document as it stands in summary.json."""

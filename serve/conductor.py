@@ -200,7 +200,7 @@ class Conductor:
         standing = self.live.stack.server
         if stack.server.body_limit_mib != standing.body_limit_mib:
             raise StackError("is read when the server starts", field="server.body_limit_mib", mend="start it anew")
-        server = standing.model_copy(update={"memory_mib": stack.server.memory_mib})
+        server = standing.model_copy(update={"memory_mib": stack.server.memory_mib, "keys": stack.server.keys})
         known = {artifact.manifest.key: artifact for artifact in self.live.artifacts.values()}
         store = Store(home())
         artifacts: dict[Name, Artifact] = {}
