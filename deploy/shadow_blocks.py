@@ -88,6 +88,10 @@ class Block:
         """Seconds. ValueError with fewer than two answers."""
         return statistics.quantiles(self.answered, n=20, method="inclusive")[18]
 
+    def describe(self) -> str:
+        found = f"pair {self.pair + 1}, shadows {'on ' if self.shadowed else 'off'}: p95 {self.p95 * 1000:.0f} ms"
+        return f"{found} of {len(self.answered)}, {self.counts.compared} of {self.counts.chosen} compared"
+
     def to_json(self) -> dict[str, Any]:
         return {
             "pair": self.pair,

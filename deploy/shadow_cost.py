@@ -5,7 +5,7 @@ an open-loop load of 70 % of that: blocks with 20 % of requests shadowed and blo
 off; off, on). Both blocks of a pair have the same arrivals and the same prompts but for a number in front, so that the
 ratio of their 95th percentiles is the shadows' doing and the machine's. The first seconds of each block do not count.
 Then more clients than there are places at the engine, in a closed loop: replays find no quiet moment, and what was
-chosen has to be compared, failed or dropped, to the last one, by `/metrics` and by the journal alike. About twelve
+chosen has to be compared, failed or dropped, to the last one, by `/metrics` and by the journal alike. About thirteen
 minutes.
 """
 
@@ -50,10 +50,10 @@ class Size:
     """How much is measured, `load` as a share of the rate at saturation, `share` of the requests shadowed."""
 
     pairs: int = 12
-    block_s: float = 20.0
-    washout_s: float = 5.0
+    block_s: float = 18.0
+    washout_s: float = 4.0
     probe_s: float = 15.0
-    saturated_s: float = 45.0
+    saturated_s: float = 40.0
     clients: int = 96
     load: float = 0.7
     share: float = 0.2
@@ -123,6 +123,7 @@ async def measure(url: str, model: str, variant: str, task: str, size: Size, pro
         with progress.step(f"{size.load * rate:.1f} requests a second", total=len(order)) as step:
             for number, (pair, on) in enumerate(order, 1):
                 blocks.append(await block(load, shadowing, pair, on, size.load * rate, size))
+                print(blocks[-1].describe(), file=sys.stderr, flush=True)
                 step.to(number)
         with progress.step(f"saturated, {size.clients} clients"):
             saturated = await saturate(load, shadowing, size)

@@ -5,9 +5,10 @@ Which requests are compared is decided by a hash of the request's id before anyt
 moment cannot choose. A labelled request is asked again of the other side and both answers are scored; the others are
 compared by agreement (`serve.comparing`), but never an adapter's, whose point is to answer otherwise.
 
-Replays take what capacity is left: one at a time, and only while fewer requests are on their way than is usual of late.
-One that waits too long, or finds the queue full, is dropped and counted. What is kept of a pair is digests, lengths and
-scores; texts and images are gone once it is scored.
+Replays take what capacity is left: one at a time, and only while no request is on its way. A server that is never idle
+would drop them all, so one that is pressing begins while there are half as many as usual of late. One that waits too
+long, or finds the queue full, is dropped and counted. What is kept of a pair is digests, lengths and scores; texts and
+images are gone once it is scored.
 """
 
 import asyncio
@@ -43,6 +44,8 @@ Label = str | list[Box]
 """What is right: a label, or a detector's boxes."""
 log = logging.getLogger("understudy.shadow")
 QUEUE = 256
+PATIENCE_S = 5.0
+"""A replay that has waited for so long is pressing; where the queue is half full, each is."""
 WAIT_S = 30.0
 """A replay that found no quiet moment for so long is dropped."""
 LOOK_S = 0.02
@@ -184,9 +187,11 @@ class Shadows:
     def running(self) -> int:
         return sum(seat.running + seat.waiting for seat in self.fleet.all())
 
-    def quiet(self) -> bool:
+    def quiet(self, job: Job) -> bool:
+        """Whether this is a moment for a replay."""
         running = self.running()
-        return running == 0 or running <= self.usual / 2
+        pressing = time.monotonic() - job.since > PATIENCE_S or self.queue.qsize() >= QUEUE // 2
+        return running == 0 or (pressing and running <= self.usual / 2)
 
     async def work(self) -> None:
         while True:
@@ -199,7 +204,7 @@ class Shadows:
 
     async def replay(self, job: Job) -> None:
         """When there is a quiet moment for it. Never raises."""
-        while not self.quiet():
+        while not self.quiet(job):
             if time.monotonic() - job.since >= WAIT_S:
                 self.drop(job, "dropped_late")
                 return
