@@ -1,12 +1,14 @@
 """The arithmetic of `make shadow-cost`, on figures worked out by hand."""
 
 import math
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from deploy.document import put_into
 from deploy.shadow_blocks import Block, Counts, Written, mean_ratio, ratios, summarise
-from deploy.shadow_cost import counts_in
+from deploy.shadow_cost import DOCUMENT, counts_in
 from loadtest.labelled import Asked
 
 SHADOWED = {"chosen": 5, "pairs": [{}, {}], "failed": 1, "dropped": [10, 12]}
@@ -75,3 +77,12 @@ understudy_shadow_waiting{model="m",variant="int8"} 3
     assert found == Counts(compared=7, dropped_full=2, waiting=3)
     assert found.chosen == 12
     assert found.since(Counts(compared=5, waiting=1)) == Counts(compared=2, dropped_full=2, waiting=3)
+
+
+def test_the_document_has_a_place_for_its_figures(tmp_path: Path) -> None:
+    document = tmp_path / "performance.md"
+    document.write_text(DOCUMENT.read_text())
+    put_into(document, "shadow-cost", "| measured |")
+    put_into(document, "shadow-cost", "| again |")
+    assert document.read_text().count("| again |") == 1
+    assert "| measured |" not in document.read_text()
