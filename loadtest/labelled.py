@@ -83,7 +83,8 @@ class Labelled:
 
     async def open(self, arrivals: Sequence[float], contents: Iterable[Content]) -> list[Asked]:
         """Ask at `arrivals`, ascending seconds from now; returns when all are answered, in the order planned."""
-        began, tasks = time.perf_counter(), []
+        began = time.perf_counter()
+        tasks: list[asyncio.Task[Asked]] = []
         for at, content in zip(arrivals, contents, strict=False):
             await asyncio.sleep(max(0.0, began + at - time.perf_counter()))
             tasks.append(asyncio.create_task(self.ask(content, began + at)))
@@ -91,7 +92,8 @@ class Labelled:
 
     async def closed(self, clients: int, seconds: float) -> list[Asked]:
         """`clients` at once for that long; what is under way then is answered."""
-        ends, found, contents = time.perf_counter() + seconds, [], itertools.cycle(self.pool.contents)
+        ends, contents = time.perf_counter() + seconds, itertools.cycle(self.pool.contents)
+        found: list[Asked] = []
 
         async def client() -> None:
             while (now := time.perf_counter()) < ends:

@@ -83,7 +83,8 @@ async def test_only_who_has_a_key_is_let_in(tmp_path: Path, monkeypatch: pytest.
 
 async def refuses(client: httpx.AsyncClient) -> None:
     """Without a key, with a wrong one, and without an admin's."""
-    for headers in ({}, bearer("wrong")):
+    none: dict[str, str] = {}
+    for headers in (none, bearer("wrong")):
         answer = await client.post("/v1/completions", json=ASK, headers=headers)
         assert answer.status_code == 401
         assert answer.headers["www-authenticate"] == "Bearer"
