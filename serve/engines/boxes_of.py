@@ -87,14 +87,16 @@ def _likeliest(corners: Floats, scores: Floats) -> Found:
 
 
 def _sigmoid(logits: Floats) -> Floats:
-    shares: Floats = 1 / (1 + np.exp(-np.clip(logits, -50, 50)))
+    shares: Floats = (1 / (1 + np.exp(-np.clip(logits, -50, 50)))).astype(np.float32)
     return shares
 
 
 def _corners_of_shares(predictions: Floats, detector: Detector) -> Floats:
     height, width = detector.size
     middle, half = predictions[0, :, :2], predictions[0, :, 2:4] / 2
-    corners: Floats = np.concatenate([middle - half, middle + half], axis=1) * np.float32([width, height] * 2)
+    corners: Floats = np.concatenate([middle - half, middle + half], axis=1) * np.array(
+        [width, height] * 2, dtype=np.float32
+    )
     return corners
 
 
