@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help environment demo serve study campaigns test test-zoo test-fast check lock ways-out adapter-cost evidence clean
+.PHONY: help environment demo serve study campaigns test test-zoo test-fast check lock ways-out adapter-cost evidence shadow-cost clean
 
 help:  ## what there is to make
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -44,6 +44,9 @@ check: environment  ## format, lint, types
 
 evidence: environment  ## how often the gate is wrong, how soon right, by simulation: about 5 minutes
 	@$(BIN)/python -m deploy.evidence
+
+shadow-cost: environment  ## whether clients pay for shadows, at 70 % load and saturated: about 13 minutes
+	@$(BIN)/python -m deploy.shadow_cost
 
 lock: environment  ## resolve the pinned versions again
 	@$(BIN)/python -m deploy.lock cpu

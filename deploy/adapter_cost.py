@@ -27,16 +27,18 @@ from variants.machine import describe, versions
 
 MODEL, ADAPTER = "smollm2", "lora"
 MORE = ("second", "third", "fourth")
-"""The demo's engine holds four adapters. What loading costs does not depend on what was learnt."""
+"""The demo's engine holds four adapters. These learn next to nothing: what loading costs does not depend on it."""
 SETTLE_S = 3.0
 
 
 def with_adapters(names: tuple[str, ...]) -> Stack:
-    """The demo's model with its baseline, its adapter, and as many copies of that as there are names."""
+    """The demo's model with its baseline, its adapter, and another for each name."""
     stack = load(ROOT / "deploy" / "stacks" / "demo.yaml")
     model = stack.models[MODEL]
     variants = {name: model.variants[name] for name in ("baseline", ADAPTER)}
-    variants |= dict.fromkeys(names, model.variants[ADAPTER])
+    adapter = variants[ADAPTER]
+    brief = adapter.model_copy(update={"recipe": adapter.recipe.model_copy(update={"steps": 2})})
+    variants |= dict.fromkeys(names, brief)
     return stack.model_copy(update={"models": {MODEL: model.model_copy(update={"variants": variants})}})
 
 

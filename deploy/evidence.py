@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from deploy.demo import ROOT, interrupt_on_signals
+from deploy.document import put_into
 from serve.router import Target, assign
 from variants.evidence import simulation
 from variants.evidence.fixed_sample import pairs_to_promote, pairs_to_roll_back
@@ -31,7 +32,6 @@ from variants.typed import canonical_sha256
 
 CODE = [*sorted((ROOT / "variants" / "evidence").glob("*.py")), ROOT / "serve" / "router.py", Path(__file__)]
 DOCUMENT = ROOT / "docs" / "evidence.md"
-BEGIN, END = "<!-- figures of make evidence -->", "<!-- end of figures -->"
 MARGIN = 0.02
 WATCHED = Gate(quality=MARGIN)
 """One metric: no union bound that would hide an error of the bounds themselves."""
@@ -228,15 +228,6 @@ def deciding(figures: dict[str, Any]) -> str:
     )
 
 
-def put_into(document: Path, text: str) -> None:
-    """Replace what stands between the two marks. ValueError where they are missing."""
-    before, begin, rest = document.read_text().partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end:
-        raise ValueError(f"{document} lacks {BEGIN} or {END}")
-    write_atomic(document, f"{before}{BEGIN}\n{text}\n{END}{after}".encode())
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description="Simulate the gate where the truth is known.")
     parser.add_argument("--out", type=Path, default=ROOT / "out" / "evidence")
@@ -245,7 +236,7 @@ def main() -> None:
     interrupt_on_signals()
     found = measure(given.out, Size(), for_stream())
     path = write(given.out, found)
-    put_into(DOCUMENT, tables(found))
+    put_into(DOCUMENT, "evidence", tables(found))
     print(json.dumps(found) if given.json else f"{tables(found)}\n\n{path}")
 
 

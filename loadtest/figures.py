@@ -9,6 +9,7 @@ from pydantic import Field
 
 from loadtest.compare import AccuracyDifference, Figures, SpeedRatio
 from loadtest.server import Task
+from loadtest.verdict import VerdictFigures
 
 
 class Quantiles(Figures):
@@ -107,7 +108,8 @@ class ModelFigures(Figures):
 
 
 class Summary(Figures):
-    """The whole campaign. `limits`: what the figures do not say, in sentences.
+    """The whole campaign. `limits`: what the figures do not say, in sentences; `verdict`: on a variant that
+    shadowed its parent, null where none did.
 
     `wall_s`, `phases_s` and `peak_memory_bytes` are the demo's where it left a `phases.json`; otherwise the
     campaign's own, and the peak is null.
@@ -124,6 +126,7 @@ class Summary(Figures):
     peak_memory_bytes: int | None
     models: tuple[ModelFigures, ...]
     limits: tuple[str, ...]
+    verdict: VerdictFigures | None = None
 
     def to_json(self) -> str:
         """The document as it stands in summary.json."""

@@ -5,6 +5,7 @@ through: a newer server is no error. An answer that lacks what is needed is.
 """
 
 import json
+import os
 import urllib.error
 import urllib.request
 from typing import Any, Literal
@@ -87,11 +88,18 @@ def token_ids(target_url: str, model: str, text: str) -> list[int]:
     return tokens
 
 
+def bearer() -> dict[str, str]:
+    """The header with the API key that UNDERSTUDY_KEY holds, none where it holds none."""
+    key = os.environ.get("UNDERSTUDY_KEY")
+    return {"authorization": f"Bearer {key}"} if key else {}
+
+
 def _ask(url: str, body: dict[str, Any] | None) -> Any:
     if not url.startswith(("http://", "https://")):
         raise LoadError(f"{url} is no http address", mend="give one like http://127.0.0.1:8000")
     data = None if body is None else json.dumps(body).encode()
-    request = urllib.request.Request(url, data=data, headers={"content-type": "application/json"})  # noqa: S310
+    headers = {"content-type": "application/json", **bearer()}
+    request = urllib.request.Request(url, data=data, headers=headers)  # noqa: S310
     # The target is named by its address; a proxy in between would be measured with it.
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:

@@ -25,6 +25,7 @@ from loadtest.figures import (
 )
 from loadtest.records import Record, SliceWindow, read_lines
 from loadtest.server import ServedModel, ServedVariant, ServerState
+from loadtest.verdict import read_verdict
 from loadtest.words import limits, says
 from variants.errors import InputError, IntegrityError
 from variants.evidence.intervals import wilson
@@ -50,6 +51,7 @@ def summarise(out_dir: Path) -> Summary:
         state = ServerState.model_validate_json((out_dir / "server.json").read_bytes())
         about = json.loads((out_dir / "campaign.json").read_bytes())
         phases = _phases(out_dir / "phases.json", about["wall_s"])
+        verdict = read_verdict(out_dir / "verdict.json", state)
     except FileNotFoundError as error:
         raise InputError(
             f"{error.filename} is missing", mend="run a campaign into this folder to its end first"
@@ -69,6 +71,7 @@ def summarise(out_dir: Path) -> Summary:
         peak_memory_bytes=phases.peak_memory_bytes,
         models=models,
         limits=limits(models, records.cut_bytes + windows.cut_bytes),
+        verdict=verdict,
     )
     (out_dir / "summary.json").write_text(summary.to_json(), encoding="utf-8")
     return summary

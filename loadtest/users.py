@@ -27,6 +27,7 @@ from loadtest.answers import (
 from loadtest.asks import ask
 from loadtest.plan import Kind
 from loadtest.records import LineWriter, Record
+from loadtest.server import bearer
 from loadtest.stage import StageRun, Turn, share_within, tokens_within
 from variants import scoring
 from variants.tasks.digit_judge import judge
@@ -67,7 +68,7 @@ class CampaignUser(FastHttpUser):
             with self.client.post(
                 asked.path,
                 data=asked.body,  # type: ignore[arg-type]  # bytes are sent as they are
-                headers=asked.headers,
+                headers=asked.headers | bearer(),
                 name=name,
                 stream=True,
                 catch_response=True,

@@ -1,20 +1,20 @@
-"""One request to a running server's admin routes, as the command line sends it. Plain standard-library HTTP, for a
-handful of requests."""
+"""One request to a running server's admin routes, as the command line sends it: with the key that UNDERSTUDY_KEY holds,
+where it holds one. Plain standard-library HTTP, for a handful of requests."""
 
 import getpass
 import json
+import os
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
 from typing import Any
 
-from serve.errors import Conflict, NotReady, Stale
+from serve.errors import Conflict, Forbidden, NotReady, Stale, Unauthorized
 from variants.errors import EngineError, InputError, IntegrityError, StackError, UnderstudyError, UnknownName
 
 ANSWER_LIMIT_S = 120.0
-ERRORS: Mapping[str, type[UnderstudyError]] = {
-    kind.code: kind for kind in (Conflict, Stale, NotReady, StackError, UnknownName, InputError, IntegrityError)
-}
+KINDS = (Conflict, Stale, NotReady, StackError, UnknownName, InputError, IntegrityError, Unauthorized, Forbidden)
+ERRORS: Mapping[str, type[UnderstudyError]] = {kind.code: kind for kind in KINDS}
 
 
 def ask(
@@ -25,6 +25,8 @@ def ask(
         raise InputError(f"{target} is no http address", field="--target", mend="give one like http://127.0.0.1:8000")
     data = None if body is None else json.dumps(body).encode()
     fields = {"content-type": "application/json", "x-understudy-who": getpass.getuser(), **(headers or {})}
+    if key := os.environ.get("UNDERSTUDY_KEY"):
+        fields["authorization"] = f"Bearer {key}"
     request = urllib.request.Request(target.rstrip("/") + path, data=data, method=method, headers=fields)  # noqa: S310
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:

@@ -241,8 +241,8 @@ class Director:
             "pairs": {
                 "chosen": pair.evidence.chosen,
                 "dropped": pair.evidence.dropped,
-                "compared": len(pair.requests),
-                "divergence": pair.divergence / len(pair.requests) if pair.requests else None,
+                "compared": pair.compared,
+                "divergence": pair.divergence / pair.compared if pair.compared else None,
             },
             "assignments": {
                 "seen": pair.evidence.assignments.seen,
@@ -261,7 +261,7 @@ class Director:
         return {"counted": counted, "model": entry["model"], "variant": entry["variant"]}
 
     def last(self, count: int) -> list[Entry]:
-        return list(self.journal.entries())[-count:]
+        return self.journal.last(count)
 
 
 def fits(traffic: Traffic, live: Live, model: str) -> bool:

@@ -3,6 +3,8 @@
 What only a server can run into is defined here; everything else comes from the root in `variants.errors`.
 
     UnderstudyError
+    ├── Unauthorized   no API key, or none that is known     401, WWW-Authenticate
+    ├── Forbidden      a key that may not do this            403
     ├── TooLarge       the body is above the stack's limit   413
     ├── Conflict       what is live does not allow it        409, exit 7
     │   └── Stale      somebody else has changed it since    412, exit 7
@@ -15,6 +17,16 @@ import json
 from collections.abc import Mapping
 
 from variants.errors import EngineError, InputError, UnderstudyError, UnknownName
+
+
+class Unauthorized(UnderstudyError):
+    code = "invalid_api_key"
+    exit_code = 2
+
+
+class Forbidden(UnderstudyError):
+    code = "forbidden"
+    exit_code = 2
 
 
 class TooLarge(UnderstudyError):
@@ -43,6 +55,8 @@ class TimedOut(UnderstudyError):
 
 
 STATUS: Mapping[type[UnderstudyError], int] = {
+    Unauthorized: 401,
+    Forbidden: 403,
     UnknownName: 404,
     InputError: 400,
     Stale: 412,
@@ -54,7 +68,13 @@ STATUS: Mapping[type[UnderstudyError], int] = {
     EngineError: 502,
     UnderstudyError: 500,
 }
-OPENAI_TYPES = {404: "not_found_error", 429: "rate_limit_error", 500: "server_error", 502: "server_error"}
+OPENAI_TYPES = {
+    403: "permission_error",
+    404: "not_found_error",
+    429: "rate_limit_error",
+    500: "server_error",
+    502: "server_error",
+}
 CLIENT_WENT_AWAY = 499
 """Never sent: it stands in the metrics for a request whose client left before the end."""
 
@@ -65,6 +85,8 @@ def status_of(error: UnderstudyError) -> int:
 
 
 def headers_of(error: UnderstudyError) -> dict[str, str]:
+    if isinstance(error, Unauthorized):
+        return {"www-authenticate": "Bearer"}
     return {"retry-after": "1"} if isinstance(error, (Overloaded, NotReady)) else {}
 
 

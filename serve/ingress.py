@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -17,6 +18,7 @@ from serve.api.change import StackRoute
 from serve.api.embeddings import embeddings_route
 from serve.api.http import Body
 from serve.api.images import images_route
+from serve.api.keys import CheckKey
 from serve.api.open_inference import InferRoute, MetadataRoute, ReadyRoute, ServerRoute
 from serve.api.openai import ModelsRoute, TextRoute
 from serve.api.steering import steering_routes
@@ -71,7 +73,10 @@ def build_ingress(fleet: Fleet, server: Server, conductor: Conducting) -> Starle
             await relay.stop()
 
     return Starlette(
-        routes=routes, lifespan=lifespan, exception_handlers={HTTPException: explain_route, Exception: explain_fault}
+        routes=routes,
+        lifespan=lifespan,
+        middleware=[Middleware(CheckKey, keys=lambda: fleet.live.stack.server.keys, body_of=body_of)],
+        exception_handlers={HTTPException: explain_route, Exception: explain_fault},
     )
 
 
@@ -83,14 +88,14 @@ async def explain_route(request: Request, error: Exception) -> Response:
         if error.status_code == 405
         else UnknownName(f"there is no path {request.url.path}", mend="try /v1/models, /v2 or /admin/v1/models")
     )
-    return Response(body_of(request)(fault), error.status_code, error.headers, "application/json")
+    return Response(body_of(request.url.path)(fault), error.status_code, error.headers, "application/json")
 
 
 async def explain_fault(request: Request, error: Exception) -> Response:
     """A defect of ours, in the shape of the protocol; Starlette has it logged."""
     fault = UnderstudyError("the server failed on this request", mend="see its log")
-    return Response(body_of(request)(fault), 500, media_type="application/json")
+    return Response(body_of(request.url.path)(fault), 500, media_type="application/json")
 
 
-def body_of(request: Request) -> Body:
-    return open_inference_body if request.url.path.startswith("/v2") else openai_body
+def body_of(path: str) -> Body:
+    return open_inference_body if path.startswith("/v2") else openai_body

@@ -10,7 +10,7 @@ import os
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from serve.errors import Conflict
 from variants.errors import IntegrityError
@@ -18,6 +18,7 @@ from variants.files import fsync, locked, write_atomic
 from variants.space import full_disk_told
 
 Entry = dict[str, Any]
+BLOCK = 2**16
 
 
 class Journal:
@@ -75,14 +76,35 @@ class Journal:
         """Every entry, oldest first. Raises IntegrityError for one that is not JSON or out of order."""
         with self.file.open("rb") as file:
             for number, line in enumerate(file, 1):
-                try:
-                    entry = json.loads(line)
-                    whole = isinstance(entry, dict) and entry["seq"] == number
-                except (ValueError, KeyError):
-                    whole = False
-                if not whole:
-                    raise IntegrityError(
-                        f"line {number} of {self.file} is damaged",
-                        mend="mend it, or move the folder away to begin anew",
-                    )
-                yield entry
+                yield self.read(line, number)
+
+    def last(self, count: int) -> list[Entry]:
+        """The latest `count` entries, oldest first, read from the end, for the file only grows. Raises IntegrityError
+        for one that is not JSON."""
+        with self.file.open("rb") as file:
+            lines = tail(file, count)
+        return [self.read(line) for line in lines]
+
+    def read(self, line: bytes, number: int | None = None) -> Entry:
+        try:
+            entry = json.loads(line)
+            whole = isinstance(entry, dict) and entry["seq"] == (number or entry["seq"])
+        except (ValueError, KeyError):
+            whole = False
+        if not whole:
+            where = f"line {number}" if number else "a line near the end"
+            raise IntegrityError(
+                f"{where} of {self.file} is damaged", mend="mend it, or move the folder away to begin anew"
+            )
+        return dict(entry)
+
+
+def tail(file: BinaryIO, count: int) -> list[bytes]:
+    """The last `count` whole lines of a file."""
+    start, data = file.seek(0, os.SEEK_END), b""
+    while start and data.count(b"\n") <= count:
+        size = min(start, max(BLOCK, len(data)))
+        start -= size
+        file.seek(start)
+        data = file.read(size) + data
+    return data.split(b"\n")[:-1][-count:]

@@ -3,7 +3,8 @@ conductor that is started anew stands exactly where the one before it stood.
 
 Every kind of entry has one method here. What an ingress reports is counted once: batches are numbered by ingress, a
 pair counts once for each (request, parent, variant), a client's first assignment once, feedback once for a request's
-id.
+id. Evidence is tallies, which do not grow; what came before is remembered as long as memory is worth it
+(`serve.remembered`).
 """
 
 from collections import Counter
@@ -12,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from serve.journal import Entry
+from serve.remembered import Remembered
 from serve.rollout import Rollout
 from serve.traffic import Traffic, Versioned
 from variants.evidence.betting import Tally
@@ -26,7 +28,8 @@ class PairEvidence:
     """All about one pair of artifacts: the evidence for a gate, and what it was counted from."""
 
     evidence: Evidence = field(default_factory=Evidence)
-    requests: set[str] = field(default_factory=set)
+    requests: Remembered = field(default_factory=Remembered)
+    compared: int = 0
     kept_lengths: Counter[int] = field(default_factory=Counter)
     dropped_lengths: Counter[int] = field(default_factory=Counter)
     values: dict[Metric, Counter[tuple[float, float]]] = field(default_factory=dict)
@@ -55,10 +58,10 @@ class Ledger:
     weights: dict[tuple[str, int], Weights] = field(default_factory=dict)
     rollouts: dict[str, Rollout] = field(default_factory=dict)
     pairs: dict[str, PairEvidence] = field(default_factory=dict)
-    clients: dict[str, set[str]] = field(default_factory=dict)
+    clients: dict[str, Remembered] = field(default_factory=dict)
     batches: dict[str, int] = field(default_factory=dict)
     feedback: dict[str, Tally] = field(default_factory=dict)
-    judged: set[str] = field(default_factory=set)
+    judged: Remembered = field(default_factory=Remembered)
 
     @classmethod
     def read(cls, entries: Iterable[Entry]) -> "Ledger":
@@ -98,8 +101,7 @@ class Ledger:
 
     def take_feedback(self, entry: Entry) -> None:
         """A score in [0, 1] for a request; the first one counts."""
-        if entry["id"] not in self.judged:
-            self.judged.add(entry["id"])
+        if self.judged.add(entry["id"]):
             self.feedback.setdefault(entry["artifact"], Tally(0.0, 1.0)).add(entry["score"])
 
     def pair(self, name: str) -> PairEvidence:
@@ -111,7 +113,7 @@ class Ledger:
 
     def count_assigned(self, pair: tuple[Rollout, PairEvidence], model: str, found: dict[str, Any]) -> None:
         """First assignments, against the weights in force when they were made."""
-        known = self.clients.setdefault(model, set())
+        known = self.clients.setdefault(model, Remembered())
         for version, assigned in found["assigned"].items():
             weights = self.weights.get((model, int(version)))
             if weights is None:  # made under traffic that no journal of this server knows
@@ -121,9 +123,10 @@ class Ledger:
             pair[1].evidence.assignments.add(counts, weights)
 
     def note_clients(self, model: str, found: dict[str, Any]) -> None:
-        known = self.clients.setdefault(model, set())
+        known = self.clients.setdefault(model, Remembered())
         for assigned in found["assigned"].values():
-            known.update(assigned["clients"])
+            for client in assigned["clients"]:
+                known.add(client)
 
     def count_served(self, pair: tuple[Rollout, PairEvidence], found: dict[str, Any]) -> None:
         """What clients got of the variant: errors a request, latency a second."""
@@ -143,9 +146,9 @@ class Ledger:
         evidence.tallies["errors"].add(1.0, shadowed["failed"])
         pair.dropped_lengths.update(shadowed["dropped"])
         for each in shadowed["pairs"]:
-            if each["request"] in pair.requests:
+            if not pair.requests.add(each["request"]):
                 continue
-            pair.requests.add(each["request"])
+            pair.compared += 1
             pair.kept_lengths[each["length"]] += 1
             variant, parent = each["values"]
             evidence.tallies[each["metric"]].add(round(variant - parent, 3))

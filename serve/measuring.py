@@ -128,9 +128,9 @@ async def measure(
                     rate = saturated.seen().throughput_per_s
                     pool = fresh[WARM_UP_EXAMPLES + LATENCY_EXAMPLES :] or fresh
                     speedup = await side_by_side(predicts[0], theirs, pool, latency.p50, rate, CLIENTS, progress)
-                    if forward is not None:
+                    if forward is not None and inference is not None:
                         parent = replace(forward, url=other.url, name=reference.asked_as)
-                        ratio = await passes_in_turns(forward, parent)
+                        ratio = await passes_in_turns(forward, parent, inference)
                         speedup = speedup.model_copy(update={"inference": ratio})
     peak = process.peak_memory_bytes
     seen = saturated.seen()

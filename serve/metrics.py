@@ -44,8 +44,14 @@ labelled = Counter(
 )
 shadows = Counter(
     "understudy_shadow_pairs",
-    "Requests chosen to be compared, by what came of them: compared, failed, dropped.",
+    "Requests chosen to be compared, by what came of them: compared, failed, dropped_full, dropped_late.",
     (*VARIANT, "outcome"),
+)
+shadows_waiting = Gauge(
+    "understudy_shadow_waiting",
+    "Requests chosen to be compared that wait for a quiet moment.",
+    VARIANT,
+    multiprocess_mode="livesum",
 )
 agreement = Histogram(
     "understudy_shadow_agreement",

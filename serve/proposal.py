@@ -43,7 +43,7 @@ def version_of(proposal: Proposal, live: Live) -> Live:
     stack, standing = proposal.stack, live.stack.server
     if stack.server.body_limit_mib != standing.body_limit_mib:
         raise StackError("is read when the server starts", field="server.body_limit_mib", mend="start it anew")
-    server = standing.model_copy(update={"memory_mib": stack.server.memory_mib})
+    server = standing.model_copy(update={"memory_mib": stack.server.memory_mib, "keys": stack.server.keys})
     known = {artifact.manifest.key: artifact for artifact in live.artifacts.values()}
     store = Store(home())
     artifacts: dict[Name, Artifact] = {}

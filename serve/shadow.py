@@ -5,9 +5,10 @@ Which requests are compared is decided by a hash of the request's id before anyt
 moment cannot choose. A labelled request is asked again of the other side and both answers are scored; the others are
 compared by agreement (`serve.comparing`), but never an adapter's, whose point is to answer otherwise.
 
-Replays take what capacity is left: one at a time, and only while fewer requests are on their way than is usual of late.
-One that waits too long, or finds the queue full, is dropped and counted. What is kept of a pair is digests, lengths and
-scores; texts and images are gone once it is scored.
+Replays take what capacity is left: one at a time, and only while no request is on its way. A server that is never idle
+would drop them all, so one that is pressing begins while there are half as many as usual of late. One that waits too
+long, or finds the queue full, is dropped and counted. What is kept of a pair is digests, lengths and scores; texts and
+images are gone once it is scored.
 """
 
 import asyncio
@@ -43,6 +44,8 @@ Label = str | list[Box]
 """What is right: a label, or a detector's boxes."""
 log = logging.getLogger("understudy.shadow")
 QUEUE = 256
+PATIENCE_S = 5.0
+"""A replay that has waited for so long is pressing; where the queue is half full, each is."""
 WAIT_S = 30.0
 """A replay that found no quiet moment for so long is dropped."""
 LOOK_S = 0.02
@@ -102,10 +105,13 @@ class Shadows:
         self.tasks = [asyncio.create_task(self.work()), asyncio.create_task(self.watch())]
 
     async def stop(self) -> None:
+        """End; what still waits is dropped."""
         for task in self.tasks:
             task.cancel()
             with suppress(asyncio.CancelledError):
                 await task
+        while not self.queue.empty():
+            self.drop(self.queue.get_nowait(), "dropped_late")
 
     def choose(
         self,
@@ -149,18 +155,23 @@ class Shadows:
                 continue  # agreement is with the parent's answer
             job = Job(each, call, answer, parent, variant)
             self.shadowed(job).chosen += 1
+            metrics.shadows_waiting.labels(*variant.labels).inc()
             try:
                 self.queue.put_nowait(job)
             except asyncio.QueueFull:
-                self.drop(job)
+                self.drop(job, "dropped_full")
 
     def parent_of(self, model: str, variant: str) -> str | None:
         found = self.fleet.models[model].variants.get(variant)
         return found.parent if found else None
 
-    def drop(self, job: Job) -> None:
+    def drop(self, job: Job, why: str) -> None:
         self.shadowed(job).dropped.append(job.chosen.length)
-        metrics.shadows.labels(*job.variant.labels, "dropped").inc()
+        self.ended(job, why)
+
+    def ended(self, job: Job, outcome: str) -> None:
+        metrics.shadows.labels(*job.variant.labels, outcome).inc()
+        metrics.shadows_waiting.labels(*job.variant.labels).dec()
 
     def shadowed(self, job: Job) -> Shadowed:
         """Where to count: a batch may have been told since the job was chosen."""
@@ -176,31 +187,41 @@ class Shadows:
     def running(self) -> int:
         return sum(seat.running + seat.waiting for seat in self.fleet.all())
 
-    def quiet(self) -> bool:
+    def quiet(self, job: Job) -> bool:
+        """Whether this is a moment for a replay."""
         running = self.running()
-        return running == 0 or running <= self.usual / 2
+        pressing = time.monotonic() - job.since > PATIENCE_S or self.queue.qsize() >= QUEUE // 2
+        return running == 0 or (pressing and running <= self.usual / 2)
 
     async def work(self) -> None:
         while True:
             job = await self.queue.get()
-            while not self.quiet() and time.monotonic() - job.since < WAIT_S:
-                await asyncio.sleep(LOOK_S)
-            if time.monotonic() - job.since >= WAIT_S:
-                self.drop(job)
-                continue
             try:
-                async with asyncio.timeout(REPLAY_LIMIT_S):
-                    await self.compare(job)
-            except (UnderstudyError, aiohttp.ClientError, TimeoutError) as error:
-                self.failed(job, str(error))
-            except Exception as error:
-                log.exception("a comparison failed")
-                self.failed(job, repr(error))
+                await self.replay(job)
+            except asyncio.CancelledError:
+                self.drop(job, "dropped_late")
+                raise
+
+    async def replay(self, job: Job) -> None:
+        """When there is a quiet moment for it. Never raises."""
+        while not self.quiet(job):
+            if time.monotonic() - job.since >= WAIT_S:
+                self.drop(job, "dropped_late")
+                return
+            await asyncio.sleep(LOOK_S)
+        try:
+            async with asyncio.timeout(REPLAY_LIMIT_S):
+                await self.compare(job)
+        except (UnderstudyError, aiohttp.ClientError, TimeoutError) as error:
+            self.failed(job, str(error))
+        except Exception as error:
+            log.exception("a comparison failed")
+            self.failed(job, repr(error))
 
     def failed(self, job: Job, why: str) -> None:
         log.warning("%s did not answer a shadow: %s", job.variant.name, why)
         self.shadowed(job).failed += 1
-        metrics.shadows.labels(*job.variant.labels, "failed").inc()
+        self.ended(job, "failed")
 
     async def compare(self, job: Job) -> None:
         """Ask, score, count. Raises EngineError, TimeoutError."""
@@ -217,7 +238,7 @@ class Shadows:
             metrics.agreement.labels(*job.variant.labels, "variant").observe(agreement.variant)
             metrics.agreement.labels(*job.variant.labels, "parent").observe(agreement.floor)
         self.shadowed(job).pairs.append({"request": job.chosen.request, "length": job.chosen.length, **pair})
-        metrics.shadows.labels(*job.variant.labels, "compared").inc()
+        self.ended(job, "compared")
 
     async def compare_right(self, job: Job, label: Label) -> tuple[float, float] | None:
         """The variant's correctness and its parent's, on one labelled request."""

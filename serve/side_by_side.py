@@ -13,7 +13,7 @@ import statistics
 import time
 from collections.abc import Iterator, Sequence
 
-from serve.inference import ForwardPass
+from serve.inference import BATCH, BATCHES_A_ROUND, ForwardPass
 from variants.card import Ratio, Speedup
 from variants.evaluate import Predict
 from variants.progress import Progress
@@ -50,14 +50,15 @@ async def side_by_side(
     return Speedup(single=_ratio(ones), saturated=_ratio(fulls), rounds=ROUNDS)
 
 
-async def passes_in_turns(ours: ForwardPass, theirs: ForwardPass) -> Ratio:
-    """The same, of the forward pass alone."""
+async def passes_in_turns(ours: ForwardPass, theirs: ForwardPass, rate: float) -> Ratio:
+    """The same, of the forward pass alone; `rate` is about how many examples a second ours computes."""
+    batches = _between(SINGLE_S * rate / BATCH, 2, BATCHES_A_ROUND)
     found = []
     for number in range(ROUNDS):
         if number % 2 == 0:
-            mine, other = await ours.rate(), await theirs.rate()
+            mine, other = await ours.rate(batches), await theirs.rate(batches)
         else:
-            other, mine = await theirs.rate(), await ours.rate()
+            other, mine = await theirs.rate(batches), await ours.rate(batches)
         found.append(mine / other)
     return _ratio(found)
 

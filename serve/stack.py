@@ -12,12 +12,14 @@ from typing import Annotated, Any, Literal, Self
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from serve.keys import Key
 from variants import tasks
 from variants.build import VariantPlan
 from variants.errors import StackError
 from variants.manifest import TaskKind
 from variants.recipe import LoRA, Quantize, Recipe
 from variants.source import Source
+from variants.typed import Name
 
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 # Numbers as YAML writes them: `weight: true` is no 1.
@@ -173,7 +175,7 @@ class Model(Strict):
 
 
 class Server(Strict):
-    """Where the ingress listens. Anything but loopback has to be asked for."""
+    """Where the ingress listens, and to whom. Anything but loopback has to be asked for."""
 
     host: str = "127.0.0.1"
     port: Whole = Field(default=8000, ge=1, le=65535)
@@ -181,6 +183,14 @@ class Server(Strict):
     memory_mib: Whole | None = Field(
         default=None, ge=1, description="most that all engines may hold; none: what is free"
     )
+    keys: dict[Name, Key] = Field(default={}, description="who may ask, by a name of the operator's; none: everyone")
+
+    @field_validator("keys")
+    @classmethod
+    def check_keys(cls, keys: dict[Name, Key]) -> dict[Name, Key]:
+        if len({key.sha256 for key in keys.values()}) < len(keys):
+            raise ValueError("one key stands under two names")
+        return keys
 
 
 class Stack(Strict):
@@ -265,7 +275,9 @@ def explain(error: ValidationError, root: type[BaseModel]) -> StackError:
     path = ".".join(str(part) for part in finding["loc"])
     message = finding["msg"].removeprefix("Value error, ")
     if finding["type"] != "extra_forbidden":
-        return StackError(f"{message} (found {finding['input']!r:.80})", field=path or None)
+        # What stands among keys may be one that was not hashed.
+        found = "" if path.startswith("server.keys") else f" (found {finding['input']!r:.80})"
+        return StackError(f"{message}{found}", field=path or None)
     unknown = str(finding["loc"][-1])
     nearest = difflib.get_close_matches(unknown, sorted(known_keys(root)), n=1)
     mend = f"did you mean {nearest[0]!r}?" if nearest else "remove it"

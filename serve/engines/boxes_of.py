@@ -87,14 +87,17 @@ def _likeliest(corners: Floats, scores: Floats) -> Found:
 
 
 def _sigmoid(logits: Floats) -> Floats:
-    shares: Floats = np.reciprocal(1 + np.exp(-np.clip(logits, -50, 50)))
+    shares: Floats = (1 / (1 + np.exp(-np.clip(logits, -50, 50)))).astype(np.float32)
     return shares
 
 
 def _corners_of_shares(predictions: Floats, detector: Detector) -> Floats:
     height, width = detector.size
     middle, half = predictions[0, :, :2], predictions[0, :, 2:4] / 2
-    return np.concatenate([middle - half, middle + half], axis=1) * np.array([width, height] * 2, np.float32)
+    corners: Floats = np.concatenate([middle - half, middle + half], axis=1) * np.array(
+        [width, height] * 2, dtype=np.float32
+    )
+    return corners
 
 
 def _places(size: tuple[int, int], stride: int) -> Floats:

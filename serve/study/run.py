@@ -117,10 +117,10 @@ class Runner:
 
 
 def interrupt_on_signals() -> None:
-    """SIGTERM and a closed terminal end a study as Ctrl-C does."""
+    """SIGTERM and a closed terminal end a study as Ctrl-C does, also where a shell has it ignore Ctrl-C."""
     for number in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) != signal.SIG_IGN:  # nohup's wish is kept
-            signal.signal(number, lambda *_: signal.raise_signal(signal.SIGINT))
+            signal.signal(number, signal.default_int_handler)
 
 
 def tell(text: str) -> None:

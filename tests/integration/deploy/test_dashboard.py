@@ -151,7 +151,12 @@ def test_prometheus_evaluates_the_alerts(watched: Watched) -> None:
         watched.ask("query", query=rule["query"])
 
 
-OF_ROLLOUTS = ("understudy_shadow_pairs", "understudy_shadow_agreement", "understudy_feedback")
+OF_ROLLOUTS = (
+    "understudy_shadow_pairs",
+    "understudy_shadow_waiting",
+    "understudy_shadow_agreement",
+    "understudy_feedback",
+)
 """Counted only where a variant is compared or scored, which this traffic is not."""
 
 

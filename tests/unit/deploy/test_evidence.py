@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from deploy import evidence
+from deploy.document import put_into
 from variants.progress import NoProgress
 
 SLICE = evidence.Size(runs=600, pairs=4000, deciding_runs=100, skew_runs=30, skew_requests=5000, fair_requests=5000)
@@ -56,12 +57,12 @@ def test_goes_on_where_it_was_broken_off(tmp_path: Path, monkeypatch: pytest.Mon
 def test_the_document_has_a_place_for_its_figures(tmp_path: Path, found: dict[str, Any]) -> None:
     document = tmp_path / "evidence.md"
     document.write_text(evidence.DOCUMENT.read_text())
-    evidence.put_into(document, evidence.tables(found))
-    evidence.put_into(document, evidence.tables(found))
+    put_into(document, "evidence", evidence.tables(found))
+    put_into(document, "evidence", evidence.tables(found))
     assert document.read_text().count("exact McNemar, one look") == 1
     written = json.loads(evidence.write(tmp_path, found).read_text())
     assert written["schema"] == 1
     assert {"different", "at_margin", "rollback", "promotion", "sample_ratio", "machine"} <= written.keys()
     document.write_text("nothing")
     with pytest.raises(ValueError, match="lacks"):
-        evidence.put_into(document, "")
+        put_into(document, "evidence", "")

@@ -42,3 +42,22 @@ def test_damage_in_the_middle_is_said(tmp_path: Path, damage: bytes) -> None:
     file.write_bytes(damage + file.read_bytes())
     with pytest.raises(IntegrityError, match="line 1 of"):
         list(Journal(tmp_path).entries())
+
+
+@pytest.mark.parametrize("length", [1, 2**15, 2**16, 2**17])
+def test_the_last_entries_are_read_from_the_end(tmp_path: Path, length: int) -> None:
+    journal = Journal(tmp_path)
+    for number in range(5):
+        journal.append("traffic", {"text": f"{number}" * length})
+    every = list(journal.entries())
+    for count in range(1, 8):
+        assert journal.last(count) == every[-count:]
+
+
+def test_the_last_entries_of_none_and_of_damaged_ones(tmp_path: Path) -> None:
+    journal = Journal(tmp_path)
+    assert journal.last(3) == []
+    journal.append("traffic", {})
+    journal.file.write_bytes(b"{}\n")
+    with pytest.raises(IntegrityError, match="a line near the end of"):
+        journal.last(1)

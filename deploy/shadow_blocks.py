@@ -1,0 +1,145 @@
+"""The arithmetic of `make shadow-cost`: blocks of a steady load with and without shadows, in pairs, and what the server
+counted meanwhile. Pure."""
+
+import math
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from loadtest.labelled import Asked
+from variants.evidence.intervals import Interval
+
+MOST_RATIO, LEAST_COMPLETED = 1.05, 0.9
+"""What is wanted: the whole interval below the one, a share of the chosen above the other."""
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Shadow pairs of one variant by what came of them, as `/metrics` has them; `waiting` is of this moment."""
+
+    compared: int = 0
+    failed: int = 0
+    dropped_full: int = 0
+    dropped_late: int = 0
+    waiting: int = 0
+
+    @property
+    def dropped(self) -> int:
+        return self.dropped_full + self.dropped_late
+
+    @property
+    def chosen(self) -> int:
+        return self.compared + self.failed + self.dropped + self.waiting
+
+    def since(self, before: "Counts") -> "Counts":
+        """What was added; `waiting` is as it is."""
+        totals = {name: value - getattr(before, name) for name, value in asdict(self).items()}
+        return Counts(**totals | {"waiting": self.waiting})
+
+
+@dataclass(frozen=True)
+class Written:
+    """Shadow pairs as the server's journal has them, which counts by itself what was chosen."""
+
+    chosen: int = 0
+    compared: int = 0
+    failed: int = 0
+    dropped: int = 0
+
+    def plus(self, shadowed: Mapping[str, Any]) -> "Written":
+        """With what one batch of an ingress says."""
+        return Written(
+            self.chosen + shadowed["chosen"],
+            self.compared + len(shadowed["pairs"]),
+            self.failed + shadowed["failed"],
+            self.dropped + len(shadowed["dropped"]),
+        )
+
+    def since(self, before: "Written") -> "Written":
+        return Written(**{name: value - getattr(before, name) for name, value in asdict(self).items()})
+
+    @property
+    def settled(self) -> bool:
+        """Something came of every request that was chosen."""
+        return self.chosen == self.compared + self.failed + self.dropped
+
+    def agrees(self, counts: Counts) -> bool:
+        return (self.chosen, self.compared, self.failed, self.dropped) == (
+            counts.chosen, counts.compared, counts.failed, counts.dropped,
+        )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Block:
+    """One stretch of load: `counts` are as of its last answer, so what then still waits is not completed."""
+
+    pair: int
+    shadowed: bool
+    asked: tuple[Asked, ...]
+    counts: Counts
+
+    @property
+    def answered(self) -> list[float]:
+        return [each.latency_s for each in self.asked if each.status == 200]
+
+    @property
+    def p95(self) -> float:
+        """Seconds. ValueError with fewer than two answers."""
+        return statistics.quantiles(self.answered, n=20, method="inclusive")[18]
+
+    def describe(self) -> str:
+        found = f"pair {self.pair + 1}, shadows {'on ' if self.shadowed else 'off'}: p95 {self.p95 * 1000:.0f} ms"
+        return f"{found} of {len(self.answered)}, {self.counts.compared} of {self.counts.chosen} compared"
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "pair": self.pair,
+            "shadowed": self.shadowed,
+            "requests": len(self.asked),
+            "failed": len(self.asked) - len(self.answered),
+            "p50_s": round(statistics.median(self.answered), 5),
+            "p95_s": round(self.p95, 5),
+            "shadows": asdict(self.counts),
+        }
+
+
+def ratios(blocks: Sequence[Block]) -> list[float]:
+    """p95 with shadows over p95 without, a pair of blocks each."""
+    on = {block.pair: block.p95 for block in blocks if block.shadowed}
+    off = {block.pair: block.p95 for block in blocks if not block.shadowed}
+    return [on[pair] / off[pair] for pair in sorted(on)]
+
+
+def mean_ratio(found: Sequence[float], confidence: float = 0.95) -> Interval:
+    """Geometric mean of ratios with Student's t interval of their logarithms, which are a sample of paired differences.
+    ValueError with fewer than two."""
+    from scipy.stats import t
+
+    logs = [math.log(ratio) for ratio in found]
+    mean, error = statistics.fmean(logs), statistics.stdev(logs) / math.sqrt(len(logs))
+    half = float(t.ppf((1 + confidence) / 2, len(logs) - 1)) * error
+    return Interval(math.exp(mean), math.exp(mean - half), math.exp(mean + half))
+
+
+def summarise(blocks: Sequence[Block]) -> dict[str, Any]:
+    """The figures of all blocks, and whether they are what is wanted."""
+    found, on = ratios(blocks), [block.counts for block in blocks if block.shadowed]
+    ratio, chosen = mean_ratio(found), sum(counts.chosen for counts in on)
+    compared = sum(counts.compared for counts in on)
+    share = compared / chosen if chosen else 0.0
+    return {
+        "p95_ratio": {**asdict(ratio), "median": statistics.median(found), "pairs": len(found), "ratios": found},
+        "completed": {"chosen": chosen, "compared": compared, "share": share},
+        "dropped": {
+            "full": sum(counts.dropped_full for counts in on),
+            "late": sum(counts.dropped_late for counts in on),
+            "waiting_at_the_end_of_a_block": sum(counts.waiting for counts in on),
+            "failed": sum(counts.failed for counts in on),
+        },
+        "chosen_without_shadows": sum(block.counts.chosen for block in blocks if not block.shadowed),
+        "wanted": {
+            "p95_ratio_below_1.05": ratio.high < MOST_RATIO,
+            "completed_at_least_0.9": share >= LEAST_COMPLETED,
+        },
+    }

