@@ -72,7 +72,7 @@ class Written:
 
 @dataclass(frozen=True)
 class Block:
-    """One stretch of load: `counts` are as of its last answer, so what then still waits is not completed."""
+    """One stretch of load: `counts` are as of the end of the load, so what then still waits is not completed."""
 
     pair: int
     shadowed: bool

@@ -3,7 +3,9 @@
 Serves one variant and another behind it, finds how many labelled requests a second there are at saturation, and drives
 an open-loop load of 70 % of that: blocks with 20 % of requests shadowed and blocks with none, in pairs, in turns (on,
 off; off, on). Both blocks of a pair have the same arrivals and the same prompts but for a number in front, so that the
-ratio of their 95th percentiles is the shadows' doing and the machine's. The first seconds of each block do not count.
+ratio of their 95th percentiles is the shadows' doing and the machine's. The first seconds of each block do not count,
+and in its last ones no more are chosen: what still waits then is not completed.
+
 Then more clients than there are places at the engine, in a closed loop: replays find no quiet moment, and what was
 chosen has to be compared, failed or dropped, to the last one, by `/metrics` and by the journal alike. About thirteen
 minutes.
@@ -51,7 +53,8 @@ class Size:
 
     pairs: int = 12
     block_s: float = 18.0
-    washout_s: float = 4.0
+    lead_s: float = 2.0
+    tail_s: float = 4.0
     probe_s: float = 15.0
     saturated_s: float = 40.0
     clients: int = 96
@@ -148,16 +151,19 @@ async def saturation(load: Labelled, size: Size) -> float:
 
 
 async def block(load: Labelled, shadowing: Shadowing, pair: int, on: bool, rate: float, size: Size) -> Block:
-    """One block and what came before it; nothing is left waiting when it ends."""
+    """One block: the load begins before what counts, and goes on after it while no more are chosen, so that those
+    chosen last have to find their moment under load as well. Nothing is left waiting when it returns."""
     await shadowing.share(size.share if on else 0)
-    before = await shadowing.counts(load)
-    arrivals = poisson(rate, size.washout_s + size.block_s, random.Random(pair))
+    before, ends = await shadowing.counts(load), size.lead_s + size.block_s
+    arrivals = poisson(rate, ends + size.tail_s, random.Random(pair))
     contents = itertools.islice(itertools.cycle(load.pool.contents), pair * len(arrivals), None)
-    asked = await load.open(arrivals, contents)
-    counts = (await shadowing.counts(load)).since(before)
+    asking = asyncio.create_task(load.open(arrivals, contents))
+    await asyncio.sleep(ends)
     await shadowing.share(0)
+    asked = await asking
+    counts = (await shadowing.counts(load)).since(before)
     await shadowing.settled()
-    counted = [each for each, at in zip(asked, arrivals, strict=True) if at >= size.washout_s]
+    counted = [each for each, at in zip(asked, arrivals, strict=True) if size.lead_s <= at < ends]
     return Block(pair, on, tuple(counted), counts)
 
 
@@ -196,9 +202,10 @@ def tables(found: dict[str, Any]) -> str:
             f"| p95 with shadows over p95 without, geometric mean (95 %, Student's t of the logarithms) "
             f"| {ratio['value']:.3f} ({ratio['low']:.3f}-{ratio['high']:.3f}); pairs {min(ratio['ratios']):.2f} to "
             f"{max(ratio['ratios']):.2f} | below 1.05 |",
-            f"| compared when the block's last answer came, of those chosen | {completed['compared']} of "
-            f"{completed['chosen']}, {completed['share']:.1%}; {dropped['full'] + dropped['late']} dropped, "
-            f"{dropped['waiting_at_the_end_of_a_block']} still waiting | at least 90 % |",
+            f"| compared when the load stopped, {size['tail_s']:g} s after the last was chosen "
+            f"| {completed['compared']} of {completed['chosen']}, {completed['share']:.1%}; "
+            f"{dropped['full'] + dropped['late']} dropped, {dropped['waiting_at_the_end_of_a_block']} still waiting "
+            f"| at least 90 % |",
             f"| saturated for {size['saturated_s']:g} s: chosen = compared + dropped + failed, by metrics and journal "
             f"| {saturated['chosen']} = {ended['compared']} + {ended['dropped_full']} (queue full) "
             f"+ {ended['dropped_late']} (late) + {ended['failed']}"

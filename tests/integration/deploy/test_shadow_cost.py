@@ -12,7 +12,7 @@ from tests.scripted import make_stack, with_variants
 from variants.progress import NoProgress
 
 pytestmark = pytest.mark.integration
-SLICE = Size(pairs=2, block_s=2.0, washout_s=0.5, probe_s=1.0, saturated_s=3.0, clients=24, share=0.5)
+SLICE = Size(pairs=2, block_s=2.0, lead_s=0.5, tail_s=0.5, probe_s=1.0, saturated_s=3.0, clients=24, share=0.5)
 
 
 async def test_everything_is_accounted_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
