@@ -42,11 +42,11 @@ def methods(pause: float) -> MethodFor:
 
 
 def plans(source: Path) -> list[VariantPlan]:
-    """A baseline, its int8, and an int8's adapter."""
+    """A baseline, its nf4, and an adapter on that."""
     recipes = {
         "baseline": ({"kind": "baseline", "dtype": "bfloat16"}, None),
-        "int8": ({"kind": "quantize", "scheme": "w8a8"}, "baseline"),
-        "lora": ({"kind": "lora", "task": "mnist", "rank": 8, "alpha": 16, "steps": 1}, "int8"),
+        "nf4": ({"kind": "quantize", "scheme": "nf4"}, "baseline"),
+        "lora": ({"kind": "lora", "task": "mnist", "rank": 8, "alpha": 16, "steps": 1}, "nf4"),
     }
     given = Source(uri=str(source), licence="MIT")
     return [
