@@ -11,6 +11,7 @@ import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
 
+from serve.engines.torch_adapters import keep_unpacked
 from tests.integration.engines.engine import Engine, running
 from tests.integration.engines.tiny_text import write_tiny_text
 
@@ -70,6 +71,7 @@ def first(engine: Engine, name: str) -> list[float]:
 
 def theirs(base: Path, adapter: Path | None) -> list[float]:
     model = AutoModelForCausalLM.from_pretrained(base, dtype="auto", device_map="cpu").eval()
+    keep_unpacked(model)
     if adapter:
         model = PeftModel.from_pretrained(model, adapter, autocast_adapter_dtype=False).eval()
     ids = AutoTokenizer.from_pretrained(base)(f"<user>{PROMPT}<assistant>", return_tensors="pt").input_ids
