@@ -18,7 +18,7 @@ def keep_unpacked(model: PreTrainedModel) -> None:
     first use, and peft, which asks for the model's state when it loads an adapter, has them unpacked again wrongly."""
     for module in model.modules():
         if hasattr(module, "support_avx512bf16_for_cpu"):
-            module.support_avx512bf16_for_cpu = False
+            module.support_avx512bf16_for_cpu = False  # type: ignore[assignment]
 
 
 class TorchAdapters:
