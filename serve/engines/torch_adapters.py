@@ -13,6 +13,14 @@ from transformers import PreTrainedModel
 from variants.errors import EngineError
 
 
+def keep_unpacked(model: PreTrainedModel) -> None:
+    """Have bitsandbytes leave 4-bit weights as they are stored. On a CPU with AVX512-BF16 it packs them anew at their
+    first use, and peft, which asks for the model's state when it loads an adapter, has them unpacked again wrongly."""
+    for module in model.modules():
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            module.support_avx512bf16_for_cpu = False  # type: ignore[assignment]
+
+
 class TorchAdapters:
     """The adapters of one model, which peft puts into its layers. `active` is the name of the one that it computes
     with, "" for none.

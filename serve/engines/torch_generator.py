@@ -22,7 +22,7 @@ from transformers.utils import logging as transformers_logging
 from serve.engines.server import EngineFault
 from serve.engines.text_engine import Generation, Token
 from serve.engines.text_stream import Decoder
-from serve.engines.torch_adapters import TorchAdapters
+from serve.engines.torch_adapters import TorchAdapters, keep_unpacked
 from serve.engines.torch_attention import use_grouped_decode
 from serve.engines.torch_batch import Batch, Row, next_group
 from variants.errors import EngineError, InputError
@@ -47,9 +47,11 @@ class TorchDecoder:
 class TorchGenerator:
     """The text engine. `batch` is the most requests decoded together."""
 
-    def __init__(self, folder: Path, context: int, batch: int) -> None:
+    def __init__(self, folder: Path, context: int, batch: int, *, takes_adapters: bool = False) -> None:
         """Raises EngineError where the folder holds no causal language model that this engine runs."""
         self.model, self.tokenizer = load(folder)
+        if takes_adapters:
+            keep_unpacked(self.model)
         config = self.model.config.get_text_config()
         self.context = min(context, config.max_position_embeddings)
         self.vocabulary = config.vocab_size

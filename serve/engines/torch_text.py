@@ -22,7 +22,7 @@ def build(options: argparse.Namespace) -> ASGIApp:
 
     torch.set_num_threads(options.threads)
     artifact = open_artifact(options.artifact)
-    engine = TorchGenerator(artifact.model, options.context, options.batch)
+    engine = TorchGenerator(artifact.model, options.context, options.batch, takes_adapters=options.adapters > 0)
     names = {options.name}
     app = text_api.build(engine, names, artifact.digest)
     app.routes.extend(adapter_routes(names, options.adapters + 1, engine.load_adapter, engine.unload_adapter))

@@ -11,6 +11,7 @@ import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
 
+from serve.engines.torch_adapters import keep_unpacked
 from tests.integration.engines.engine import Engine, running
 from tests.integration.engines.tiny_text import write_tiny_text
 
@@ -62,16 +63,18 @@ def asking(name: str, tokens: int = 6) -> dict[str, Any]:
 
 def first(engine: Engine, name: str) -> list[float]:
     """The three greatest log probabilities of the first token."""
-    status, answer = engine.post("/v1/completions", asking(name))
+    body = {"model": name, "messages": [{"role": "user", "content": PROMPT}], "max_tokens": 1, "temperature": 0}
+    status, answer = engine.post("/v1/chat/completions", body | {"logprobs": True, "top_logprobs": 3})
     assert status == 200, answer
-    return sorted(answer["choices"][0]["logprobs"]["top_logprobs"][0].values(), reverse=True)[:3]
+    return [entry["logprob"] for entry in answer["choices"][0]["logprobs"]["content"][0]["top_logprobs"]]
 
 
 def theirs(base: Path, adapter: Path | None) -> list[float]:
     model = AutoModelForCausalLM.from_pretrained(base, dtype="auto", device_map="cpu").eval()
+    keep_unpacked(model)
     if adapter:
-        model = PeftModel.from_pretrained(model, adapter).eval()
-    ids = AutoTokenizer.from_pretrained(base)(PROMPT, return_tensors="pt").input_ids
+        model = PeftModel.from_pretrained(model, adapter, autocast_adapter_dtype=False).eval()
+    ids = AutoTokenizer.from_pretrained(base)(f"<user>{PROMPT}<assistant>", return_tensors="pt").input_ids
     with torch.inference_mode():
         found = model(input_ids=ids).logits[0, -1].float().log_softmax(-1)
     return list(found.topk(3).values.tolist())
