@@ -200,7 +200,7 @@ def test_a_file_that_is_none_and_tasks_without_boxes_are_refused(
     with pytest.raises(RecipeError, match="8 images do not fill a batch of 16"):
         find("object-detection", parse_recipe(few)).run(job(few, tmp_path / "d", tmp_path))
     sparse = {"kind": "sparsify", "algorithm": "magnitude", "sparsity": 0.5}
-    with pytest.raises(RecipeError, match="its parent is in int8"):
+    with pytest.raises(RecipeError, match="its weights are int8 already"):
         find("object-detection", parse_recipe(sparse)).run(job(sparse, tmp_path / "e", parent=artifacts["int8"]))
     int8 = {"kind": "quantize", "scheme": "int8", "calibration": {"task": "scenes", "examples": 301}}
     with pytest.raises(RecipeError, match="300 examples in its calibration split, not 301"):
