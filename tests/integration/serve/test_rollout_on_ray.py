@@ -55,7 +55,7 @@ async def test_what_is_decided_and_counted_outlives_those_who_did(tmp_path: Path
         if entry["kind"] == "outcomes"
         for shadowed in entry["models"].get("echo", {}).get("shadows", {}).values()
     )
-    assert len(ledger.pair(ledger.rollouts["echo"].pair).requests) == counted >= found["pairs"]["compared"]
+    assert ledger.pair(ledger.rollouts["echo"].pair).compared == counted >= found["pairs"]["compared"]
 
 
 async def rollout(client: httpx.AsyncClient) -> dict[str, Any]:
