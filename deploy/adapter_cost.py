@@ -6,7 +6,6 @@ is the PSS of everything below this process, before and after each new adapter h
 """
 
 import json
-import os
 import statistics
 import sys
 import tempfile
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import psutil
 
 from deploy.demo import ROOT, interrupt_on_signals, start_server
 from serve.applying import apply_stack
@@ -44,7 +44,7 @@ def with_adapters(names: tuple[str, ...]) -> Stack:
 
 def memory_bytes() -> int:
     time.sleep(SETTLE_S)
-    return tree_pss(os.getpid())
+    return sum(tree_pss(child.pid) for child in psutil.Process().children())
 
 
 def answer(url: str, variant: str) -> None:
