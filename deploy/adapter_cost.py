@@ -7,7 +7,6 @@ is the PSS of everything below this process, before and after each new adapter h
 
 import json
 import statistics
-import sys
 import tempfile
 import time
 from contextlib import ExitStack
@@ -17,11 +16,10 @@ from typing import Any
 import httpx
 import psutil
 
-from deploy.demo import ROOT, interrupt_on_signals, start_server
+from deploy.demo import ROOT, ends_in_words, interrupt_on_signals, start_server
 from serve.applying import apply_stack
 from serve.engines.process import free_port, tree_pss
 from serve.stack import Stack, load
-from variants.errors import UnderstudyError
 from variants.files import write_atomic
 from variants.machine import describe, versions
 
@@ -86,11 +84,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    try:
+    with ends_in_words("adapter-cost"):
         main()
-    except UnderstudyError as error:
-        print(f"adapter-cost: {error}", file=sys.stderr)
-        sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        print("adapter-cost: interrupted; everything it started has been ended", file=sys.stderr)
-        sys.exit(130)

@@ -17,14 +17,14 @@ from pathlib import Path
 
 import yaml
 
-from deploy.demo import ROOT, Clock, drive, interrupt_on_signals, run, start, start_server, understudy
+from deploy.demo import ROOT, Clock, drive, ends_in_words, interrupt_on_signals, run, start, start_server, understudy
 from deploy.held import Cards, Held, check_counts, hold
 from loadtest.campaign import AccuracyTest, read_campaign
 from loadtest.figures import Summary
 from serve.engines.process import free_port
 from serve.stack import load
 from variants.card import Accuracy
-from variants.errors import EngineError, StackError, UnderstudyError
+from variants.errors import EngineError, StackError
 from variants.files import write_atomic
 from variants.machine import describe, versions
 
@@ -119,7 +119,7 @@ def main() -> None:
     given = parser.parse_args()
     interrupt_on_signals()
     found: dict[str, list[Held]] = {}
-    try:
+    with ends_in_words("campaigns"):
         for name in [given.only] if given.only else FAMILIES:
             clock = Clock()
             print(f"\n=== {name}", file=sys.stderr, flush=True)
@@ -127,12 +127,6 @@ def main() -> None:
             write(found, given.out.resolve())
             phases = ", ".join(f"{phase} {seconds:.0f} s" for phase, seconds in clock.phases.items())
             print("\n".join([f"\n{name}: {phases}", *(f"  {each}" for each in found[name])]), flush=True)
-    except UnderstudyError as error:
-        print(f"campaigns: {error}", file=sys.stderr)
-        sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        print("campaigns: interrupted; everything it started has been ended", file=sys.stderr)
-        sys.exit(130)
     every = [each for several in found.values() for each in several]
     outside = sum(not each.within for each in every)
     print(f"\n{len(every) - outside} of {len(every)} accuracies under load lie within the intervals of their cards")

@@ -98,6 +98,19 @@ def interrupt_on_signals() -> None:
         signal.signal(number, interrupt)
 
 
+@contextmanager
+def ends_in_words(name: str) -> Iterator[None]:
+    """How the command `name` ends: what went wrong and Ctrl-C are a line and an exit code, not a traceback."""
+    try:
+        yield
+    except UnderstudyError as error:
+        print(f"{name}: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        print(f"{name}: interrupted; everything it started has been ended", file=sys.stderr)
+        sys.exit(130)
+
+
 def start(children: ExitStack, command: list[str], **options: object) -> subprocess.Popen[str]:
     """A child in a session of its own, so that Ctrl-C reaches this process alone, which then ends the child."""
     process = subprocess.Popen(command, cwd=ROOT, text=True, start_new_session=True, **options)  # type: ignore[call-overload]
@@ -180,14 +193,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=ROOT / "out" / "demo")
     given = parser.parse_args()
     interrupt_on_signals()
-    try:
+    with ends_in_words("demo"):
         demo(given.stack.resolve(), given.campaign.resolve(), given.out.resolve())
-    except UnderstudyError as error:
-        print(f"demo: {error}", file=sys.stderr)
-        sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        print("demo: interrupted; everything it started has been ended", file=sys.stderr)
-        sys.exit(130)
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ from typing import Any
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from deploy.demo import ROOT, interrupt_on_signals, start_server
+from deploy.demo import ROOT, ends_in_words, interrupt_on_signals, start_server
 from deploy.document import put_into
 from deploy.shadow_blocks import Block, Counts, Written, summarise
 from loadtest.arrivals import poisson
@@ -34,7 +34,7 @@ from serve.admin_client import ask
 from serve.engines.process import free_port
 from serve.steering import change_traffic
 from variants import tasks
-from variants.errors import EngineError, UnderstudyError
+from variants.errors import EngineError
 from variants.files import write_atomic
 from variants.machine import describe, versions
 from variants.progress import Progress, for_stream
@@ -244,11 +244,7 @@ def main() -> None:
     given = parser.parse_args()
     interrupt_on_signals()
     size = Size(pairs=given.pairs, block_s=given.block_s)
-    try:
-        found = run(size, given.out.resolve())
-    except UnderstudyError as error:
-        print(f"shadow-cost: {error}", file=sys.stderr)
-        sys.exit(error.exit_code)
+    found = run(size, given.out.resolve())
     path = write(given.out.resolve(), found)
     if size == Size():
         put_into(DOCUMENT, "shadow-cost", tables(found))
@@ -256,8 +252,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    try:
+    with ends_in_words("shadow-cost"):
         main()
-    except KeyboardInterrupt:
-        print("shadow-cost: interrupted; everything it started has been ended", file=sys.stderr)
-        sys.exit(130)

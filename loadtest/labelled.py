@@ -72,13 +72,12 @@ class Labelled:
     async def ask(self, content: Content, planned: float) -> Asked:
         numbered = content.model_copy(update={"text": f"{next(self.numbers):06} {content.text}"})
         request = ask(self.pool, numbered, None, None)
-        status = NOT_ANSWERED
         try:
             async with self.session.post(self.url + request.path, data=request.body, headers=request.headers) as answer:
                 await answer.read()
                 status = answer.status
         except (aiohttp.ClientError, TimeoutError):
-            pass
+            status = NOT_ANSWERED
         return Asked(planned, time.perf_counter() - planned, status)
 
     async def open(self, arrivals: Sequence[float], contents: Iterable[Content]) -> list[Asked]:

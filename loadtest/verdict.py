@@ -7,16 +7,16 @@ to hold, proven broken, or not proven yet, which is neither.
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
 from loadtest.compare import Figures
 from loadtest.server import ServerState
 from variants.errors import IntegrityError
+from variants.evidence.gate import Decision, Metric, State
 from variants.show.formats import points, share
 
-Metric = Literal["quality", "agreement", "floor", "latency", "errors"]
 MEANS: Mapping[str, str] = {
     "quality": "right answers, less its parent's",
     "agreement": "agreement with its parent's answer, less the parent's own when asked again",
@@ -42,7 +42,7 @@ class MetricFigures(Figures):
     low: float
     high: float
     limit: float
-    state: Literal["holds", "broken", "open"]
+    state: State
 
     @property
     def means(self) -> str:
@@ -89,7 +89,7 @@ class VerdictFigures(Figures):
     artifacts: tuple[str, str]
     status: str
     why: str
-    decision: Literal["promote", "roll back", "inconclusive"]
+    decision: Decision
     different: bool
     alpha: float
     pairs: Pairs
@@ -116,7 +116,7 @@ class SaidRollout(Said):
 
 
 class SaidVerdict(Said):
-    decision: Literal["promote", "roll back", "inconclusive"]
+    decision: Decision
     different: bool
     findings: tuple[MetricFigures, ...]
     missing: tuple[str, ...]
