@@ -293,7 +293,7 @@ def test_a_parent_without_weights_to_train_on_is_refused(built: dict[str, Artifa
     for recipe, says in (
         (HEADS, "weights that can be trained on"),
         (MAGNITUDE, "trained on"),
-        (BF16, "in int8 already"),
+        (BF16, "its weights are int8 already"),
     ):
         given = job(recipe, tmp_path / str(recipe["kind"]), parent=built["int8"])
         with pytest.raises(RecipeError, match=says) as refused:
