@@ -63,7 +63,7 @@ class Host:
         if time.monotonic() - self.measured > MEMORY_EVERY_S:
             self.measured = time.monotonic()
             self.memory_bytes = await asyncio.to_thread(self.engine.memory_bytes)
-        return Endpoint(self.engine.url, self.memory_bytes, self.engine.peak_memory_bytes)
+        return Endpoint(self.engine.url, self.memory_bytes, self.engine.peak_memory_bytes, self.engine.pid)
 
     async def load(self, adapter: Adapter) -> None:
         async with self.loading:

@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from serve import metrics
+from serve import metrics, spare
 from serve.errors import Overloaded
 from serve.live import LiveVariant
 from variants.manifest import Manifest
@@ -20,14 +20,17 @@ log = logging.getLogger("understudy.seat")
 REFRESH_S = 3.0
 RETRY_S = 0.5
 ANSWER_LIMIT_S = 60.0
+MISSED_S = 10.0
+"""For so long after a client named it, a variant keeps its priority."""
 
 
 class Endpoint(NamedTuple):
-    """Where an engine answers, and what it holds in memory (PSS of its process tree, bytes)."""
+    """Where an engine answers, what it holds in memory (PSS of its process tree, bytes), and its first process."""
 
     url: str
     memory_bytes: int
     peak_memory_bytes: int
+    pid: int
 
 
 Describe = Callable[[], Awaitable[Endpoint]]
@@ -94,6 +97,7 @@ class Seat:
         running = metrics.running.labels(*self.labels)
         running.inc()
         try:
+            await self.compete()
             yield
         finally:
             self.running -= 1
@@ -103,6 +107,30 @@ class Seat:
     def pinned(self) -> None:
         """A client named this variant: it would miss it."""
         self.pinned_at = time.time()
+
+    @property
+    def unasked(self) -> bool:
+        """Whether no client waits for this variant, nor is about to, so that its engine may do with what is left."""
+        lately = self.pinned_at is not None and time.time() - self.pinned_at < MISSED_S
+        return self.live.weight == 0 and self.idle and not lately and self.live.adapter is None and spare.can_return()
+
+    async def give_way(self) -> None:
+        """The engine computes with what other processes leave."""
+        if self.endpoint is not None and not spare.is_spare(self.endpoint.pid):
+            await self.prioritise(spare.make_spare)
+
+    async def compete(self) -> None:
+        """The engine computes like any other, whoever made it give way."""
+        if self.endpoint is not None and spare.is_spare(self.endpoint.pid):
+            await self.prioritise(spare.make_usual)
+
+    async def prioritise(self, how: Callable[[int], None]) -> None:
+        """A refusal leaves what it is: the next request tries again."""
+        assert self.endpoint is not None
+        try:
+            await asyncio.to_thread(how, self.endpoint.pid)
+        except OSError as error:
+            log.warning("the priority of %s stays what it is: %s", self.name, error)
 
     def lost(self) -> None:
         """A connection failed: not ready until its deployment, asked at once, says otherwise."""

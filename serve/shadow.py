@@ -5,17 +5,18 @@ Which requests are compared is decided by a hash of the request's id before anyt
 moment cannot choose. A labelled request is asked again of the other side and both answers are scored; the others are
 compared by agreement (`serve.comparing`), but never an adapter's, whose point is to answer otherwise.
 
-Replays take what capacity is left: one at a time, and only while no request is on its way. A server that is never idle
-would drop them all, so one that is pressing begins while there are half as many as usual of late. One that waits too
-long, or finds the queue full, is dropped and counted. What is kept of a pair is digests, lengths and scores; texts and
-images are gone once it is scored.
+Replays take what capacity is left. Where only they ask the variant, its engine gives way to every other process
+(`serve.spare`), and a few of them begin whenever the server is not busier than usual. Elsewhere they wait for a moment:
+one at a time, and only while no request is on its way. A server that is never idle would drop them all, so one that is
+pressing begins while there are half as many as usual of late. One that waits too long, or finds the queue full, is
+dropped and counted. What is kept of a pair is digests, lengths and scores; texts and images are gone once it is scored.
 """
 
 import asyncio
 import hashlib
 import logging
 import time
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -49,6 +50,10 @@ PATIENCE_S = 5.0
 WAIT_S = 30.0
 """A replay that found no quiet moment for so long is dropped."""
 LOOK_S = 0.02
+AT_ONCE = 4
+"""Replays on their way to engines that give way: together they cost less than one by one."""
+CALM = 0.75
+"""The share of the usual number of requests up to which such replays begin: a saturated server has none to give."""
 USUAL_S = 20.0
 """Over about how long the usual number of requests on their way is averaged."""
 REPLAY_LIMIT_S = 60.0
@@ -100,9 +105,12 @@ class Shadows:
         self.queue: asyncio.Queue[Job] = asyncio.Queue(QUEUE)
         self.tasks: list[asyncio.Task[None]] = []
         self.usual = 0.0
+        self.alone = asyncio.Lock()
+        """Held by the replay that is asked of engines that do not give way."""
 
     async def start(self) -> None:
-        self.tasks = [asyncio.create_task(self.work()), asyncio.create_task(self.watch())]
+        self.tasks = [asyncio.create_task(self.work()) for _ in range(AT_ONCE)]
+        self.tasks.append(asyncio.create_task(self.watch()))
 
     async def stop(self) -> None:
         """End; what still waits is dropped."""
@@ -190,8 +198,17 @@ class Shadows:
     def quiet(self, job: Job) -> bool:
         """Whether this is a moment for a replay."""
         running = self.running()
+        if self.gives_way(job):
+            return running <= self.usual * CALM
+        if self.alone.locked():
+            return False
         pressing = time.monotonic() - job.since > PATIENCE_S or self.queue.qsize() >= QUEUE // 2
         return running == 0 or (pressing and running <= self.usual / 2)
+
+    def gives_way(self, job: Job) -> bool:
+        """Whether all that is asked for this pair is asked of an engine that may do with what is left."""
+        labelled = job.chosen.label is not None and not job.call.streamed
+        return labelled and job.call.seat is job.parent and job.variant.unasked
 
     async def work(self) -> None:
         while True:
@@ -211,8 +228,16 @@ class Shadows:
             await asyncio.sleep(LOOK_S)
         try:
             async with asyncio.timeout(REPLAY_LIMIT_S):
-                await self.compare(job)
-        except (UnderstudyError, aiohttp.ClientError, TimeoutError) as error:
+                if job.variant.unasked:
+                    await job.variant.give_way()
+                async with nullcontext() if self.gives_way(job) else self.alone:
+                    await self.compare(job)
+        except TimeoutError:
+            if self.gives_way(job):  # nothing was left for it: no fault of the variant's
+                self.drop(job, "dropped_late")
+            else:
+                self.failed(job, f"nothing after {REPLAY_LIMIT_S:g} s")
+        except (UnderstudyError, aiohttp.ClientError) as error:
             self.failed(job, str(error))
         except Exception as error:
             log.exception("a comparison failed")

@@ -54,7 +54,7 @@ class LocalStage:
     async def holds(self, application: str) -> Endpoint:
         engine = self.engines[application]
         engine.check()
-        return Endpoint(engine.url, engine.memory_bytes(), engine.peak_memory_bytes)
+        return Endpoint(engine.url, engine.memory_bytes(), engine.peak_memory_bytes, engine.pid)
 
     async def standing(self) -> set[str]:
         return set(self.engines)
@@ -65,7 +65,7 @@ class LocalStage:
             engine.check()
             if variant.adapter:
                 await self.load(variant.engine.application, variant.adapter)
-            return Endpoint(engine.url, 1, 1)
+            return Endpoint(engine.url, 1, 1, engine.pid)
 
         return describe
 

@@ -14,6 +14,7 @@ import aiohttp
 import psutil
 
 from serve.engines.launch import Launch, child_environment
+from serve.spare import is_spare
 from variants.errors import EngineError
 from variants.store import hold
 
@@ -103,7 +104,8 @@ class EngineProcess:
                 await asyncio.sleep(POLL_S)
 
     async def check_answers(self) -> None:
-        """Raises EngineError if the process is gone, or lives but does not say in time that it is healthy."""
+        """Raises EngineError if the process is gone, or lives but does not say in time that it is healthy. One that
+        gives way to all others (`serve.spare`) may have no time to say so."""
         self.check()
         try:
             async with (
@@ -112,6 +114,8 @@ class EngineProcess:
             ):
                 found = "" if answer.status == 200 else f"/health answers {answer.status}"
         except TimeoutError:
+            if is_spare(self.pid):
+                return
             found = f"/health did not answer within {HEALTH_LIMIT_S:g} s"
         except aiohttp.ClientError as error:
             found = f"/health: {error}"
@@ -130,6 +134,13 @@ class EngineProcess:
     def last_lines(self, count: int = 3) -> str:
         with self.log.open(errors="replace") as lines:
             return " | ".join(line.strip() for line in deque(lines, maxlen=count))
+
+    @property
+    def pid(self) -> int:
+        """Of its first process. Raises EngineError if it is gone."""
+        self.check()
+        assert self.process is not None
+        return self.process.pid
 
     def memory_bytes(self) -> int:
         """PSS of its process tree now; the peak is kept."""

@@ -19,9 +19,11 @@ def shadows(running: int, usual: float, waiting: int = 0) -> Shadows:
     return found
 
 
-def job(waited_s: float = 0.0) -> Job:
-    nothing = cast(Any, None)
-    return Job(nothing, nothing, nothing, nothing, nothing, time.monotonic() - waited_s)
+def job(waited_s: float = 0.0, unasked: bool = False) -> Job:
+    nothing, parent = cast(Any, None), cast(Any, SimpleNamespace())
+    chosen, call = SimpleNamespace(label="pos"), SimpleNamespace(streamed=False, seat=parent)
+    variant = SimpleNamespace(unasked=unasked)
+    return Job(cast(Any, chosen), cast(Any, call), nothing, parent, cast(Any, variant), time.monotonic() - waited_s)
 
 
 @pytest.mark.parametrize(
@@ -38,3 +40,10 @@ def job(waited_s: float = 0.0) -> Job:
 )
 def test_moments(running: int, usual: float, waited_s: float, waiting: int, quiet: bool) -> None:
     assert shadows(running, usual, waiting).quiet(job(waited_s)) is quiet
+
+
+@pytest.mark.parametrize(
+    ("running", "usual", "begins"), [(0, 0.0, True), (1, 0.0, False), (6, 8.0, True), (7, 8.0, False)]
+)
+def test_moments_of_an_engine_that_gives_way(running: int, usual: float, begins: bool) -> None:
+    assert shadows(running, usual).quiet(job(unasked=True)) is begins
