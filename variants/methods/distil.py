@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from variants import tasks
 from variants.errors import RecipeError
 from variants.methods import training
+from variants.methods.causal import computing_dtype
 from variants.progress import Progress, Step
 from variants.recipe import Distillation
 
@@ -89,7 +90,7 @@ def _divergence(student: "PreTrainedModel", teacher: "PreTrainedModel", batch: "
     ids, real = batch
     with torch.no_grad():
         wanted = torch.log_softmax(_logits(teacher, ids, real), dim=-1)
-    with torch.autocast("cpu", dtype=torch.bfloat16):
+    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=computing_dtype() == "bfloat16"):
         found = _logits(student, ids, real)
     return torch.nn.functional.kl_div(
         torch.log_softmax(found.float(), dim=-1), wanted, log_target=True, reduction="batchmean"

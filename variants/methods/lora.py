@@ -3,9 +3,9 @@ arXiv 2106.09685). What is stored is the adapter alone; an engine puts it on top
 packed while it is trained on (QLoRA: Dettmers et al. 2023, arXiv 2305.14314), and is served by the torch engine.
 
 Made for a CPU and a minute or two: only the label's token carries loss, so the head computes one row a prompt; the
-parent computes in bfloat16; and of the first examples the shorter half is learned from, in batches of like length, so
-that hardly anything is padding. The adapter is trained in float32, and stored in bfloat16, which is what engines
-execute.
+parent computes in bfloat16 where the CPU does so natively; and of the first examples the shorter half is learned from,
+in batches of like length, so that hardly anything is padding. The adapter is trained in float32, and stored in
+bfloat16, which is what engines execute.
 """
 
 import json
@@ -18,7 +18,14 @@ from variants import tasks
 from variants.errors import RecipeError
 from variants.methods import training
 from variants.methods.base import Job, Made
-from variants.methods.causal import PACKAGES, adaptable_parent_of, check_generates, linear_layers, load
+from variants.methods.causal import (
+    PACKAGES,
+    adaptable_parent_of,
+    check_generates,
+    computing_dtype,
+    linear_layers,
+    load,
+)
 from variants.progress import Step
 from variants.recipe import LoRA
 from variants.scoring import first_tokens
@@ -53,7 +60,7 @@ def lora(job: Job) -> Made:
     from peft import LoraConfig, get_peft_model, prepare_model_for_kbit_training
 
     torch.manual_seed(job.seed)
-    base, tokenizer = load(parent, "bfloat16")
+    base, tokenizer = load(parent, "bfloat16" if packed else computing_dtype())
     batches = _batches(_asked(examples, task.labels, tokenizer), recipe, job.seed)
     settings = LoraConfig(
         r=recipe.rank,

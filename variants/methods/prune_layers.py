@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from variants.errors import RecipeError
 from variants.methods import calibration
 from variants.methods.base import Job, Made
-from variants.methods.causal import PACKAGES, check_generates, load, trainable_parent_of
+from variants.methods.causal import PACKAGES, check_generates, computing_dtype, load, trainable_parent_of
 from variants.methods.distil import distil, texts_of
 from variants.recipe import Calibration, Prune
 
@@ -45,7 +45,7 @@ def prune(job: Job) -> Made:
     if width:
         narrow(student, prompts, width)
     if recipe.distillation:
-        teacher, _ = load(parent, "bfloat16")
+        teacher, _ = load(parent, computing_dtype())
         with job.progress.step("learning from its parent", total=recipe.distillation.steps) as step:
             distil(student, teacher, tokenizer, texts, recipe.distillation, job.seed, step)
     student.to(torch.bfloat16)  # type: ignore[arg-type]
