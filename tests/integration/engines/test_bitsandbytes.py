@@ -7,7 +7,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
 
-from serve.engines.torch_generator import load
+from serve.engines.torch_generator import computing_dtype, load
 from tests.integration.engines.engine import running
 from tests.integration.engines.tiny_text import write_tiny_text
 
@@ -38,7 +38,7 @@ def folder(tmp_path: Path, request: pytest.FixtureRequest) -> Path:
 
 def test_it_answers_as_transformers_does(folder: Path) -> None:
     tokenizer = AutoTokenizer.from_pretrained(folder)
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype="auto").eval()
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=computing_dtype()).eval()
     ids = tokenizer("<user>a good film<assistant>", return_tensors="pt").input_ids
     with torch.inference_mode():
         expected = model(ids).logits[0, -1].float().log_softmax(-1)

@@ -12,6 +12,7 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
 
 from serve.engines.torch_adapters import keep_unpacked
+from serve.engines.torch_generator import compute_in, computing_dtype
 from tests.integration.engines.engine import Engine, running
 from tests.integration.engines.tiny_text import write_tiny_text
 
@@ -70,7 +71,8 @@ def first(engine: Engine, name: str) -> list[float]:
 
 
 def theirs(base: Path, adapter: Path | None) -> list[float]:
-    model = AutoModelForCausalLM.from_pretrained(base, dtype="auto", device_map="cpu").eval()
+    model = AutoModelForCausalLM.from_pretrained(base, dtype=computing_dtype(), device_map="cpu").eval()
+    compute_in(model, model.dtype)
     keep_unpacked(model)
     if adapter:
         model = PeftModel.from_pretrained(model, adapter, autocast_adapter_dtype=False).eval()

@@ -16,7 +16,7 @@ def packed_layer(weight: torch.Tensor, scale: torch.Tensor) -> torch.nn.Module:
     layer.weight_packed = torch.nn.Parameter(pack_to_int32(weight, 4), requires_grad=False)
     layer.weight_scale = torch.nn.Parameter(scale, requires_grad=False)
     layer.bias = None
-    for name, value in {"input_dim": 1, "packed_dim": 1}.items():
+    for name, value in {"input_dim": 1, "output_dim": 0, "packed_dim": 1}.items():
         setattr(layer.weight_packed, name, value)
     layer.weight_scale.output_dim = 0  # type: ignore[attr-defined]
     return layer
@@ -44,3 +44,40 @@ def test_int4_multiplies_by_vnni_and_is_as_exact_as_int8_activations_are(rows: i
     right = x.float() @ (weight.float() * scale.float().repeat_interleave(GROUP, 1)).T
     assert found.shape == (rows, OUTPUTS)
     assert (found - right).norm() < 0.02 * right.norm()
+
+
+@pytest.mark.parametrize("zero_points", [False, True])
+def test_where_no_kernel_is_the_weights_are_widened_exactly(monkeypatch: pytest.MonkeyPatch, zero_points: bool) -> None:
+    from vllm.model_executor.kernels.linear.mixed_precision.MPLinearKernel import MPLinearLayerConfig
+    from vllm.scalar_type import scalar_types
+
+    from serve.engines.vllm_int4 import CPUWNA16LinearKernel, multiply_widened, widen
+
+    monkeypatch.setattr(CPUWNA16LinearKernel, "process_weights_after_loading", widen)
+    monkeypatch.setattr(CPUWNA16LinearKernel, "apply_weights", multiply_widened)
+    draw = torch.Generator().manual_seed(0)
+    weight = torch.randint(-8, 8, (OUTPUTS, INPUTS), generator=draw, dtype=torch.int8)
+    scale = (0.01 * torch.rand(OUTPUTS, INPUTS // GROUP, generator=draw)).bfloat16()
+    zeros = torch.randint(-8, 8, (OUTPUTS, INPUTS // GROUP), generator=draw, dtype=torch.int8)
+    x = torch.randn(8, INPUTS, generator=draw)
+    layer, shape = packed_layer(weight, scale), (INPUTS, OUTPUTS)
+    if zero_points:
+        layer.weight_zero_point = packed_zeros(zeros)
+    kind = scalar_types.uint4 if zero_points else scalar_types.uint4b8
+    config = MPLinearLayerConfig(shape, shape, kind, torch.float32, GROUP, zero_points=zero_points)
+    kernel = CPUWNA16LinearKernel(config, "weight_packed", "weight_scale", "weight_zero_point")
+    kernel.process_weights_after_loading(layer)
+    found = kernel.apply_weights(layer, x)
+    offset = zeros.repeat_interleave(GROUP, 1).float() if zero_points else 0.0
+    right = x @ ((weight.float() - offset) * scale.float().repeat_interleave(GROUP, 1)).T
+    torch.testing.assert_close(found, right, rtol=1e-4, atol=1e-4)
+    assert not hasattr(layer, "weight_packed")
+
+
+def packed_zeros(zeros: torch.Tensor) -> torch.nn.Parameter:
+    """int32 (outputs / 8, groups) of int8 (outputs, groups) in -8..7, as compressed tensors pack them."""
+    from compressed_tensors.compressors.pack_quantized.helpers import pack_to_int32
+
+    found = torch.nn.Parameter(pack_to_int32(zeros, 4, packed_dim=0), requires_grad=False)
+    found.output_dim = 0  # type: ignore[attr-defined]
+    return found
