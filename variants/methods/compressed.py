@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from variants.errors import RecipeError
 from variants.methods.base import Job, Made
 from variants.methods.calibration import oneshot_data
-from variants.methods.causal import PACKAGES, check_generates, load, trainable_parent_of
+from variants.methods.causal import PACKAGES, check_generates, computing_dtype, load, trainable_parent_of
 from variants.recipe import Quantize
 
 if TYPE_CHECKING:
@@ -61,14 +61,16 @@ def fp8(job: Job) -> Made:
 
 def _quantize(job: Job, parent: Path) -> None:
     assert isinstance(job.recipe, Quantize)
+    import torch
     from llmcompressor import oneshot
 
-    model, tokenizer = load(parent, "bfloat16")
+    model, tokenizer = load(parent, computing_dtype() if job.recipe.calibration else "bfloat16")
     if job.recipe.scheme != "w8a8-fp8":
         part_head(model)
     data = oneshot_data(job, job.recipe.calibration, tokenizer)
     with job.progress.step(f"quantizing to {job.recipe.scheme.upper()} ({job.recipe.algorithm})"):
         oneshot(model=model, recipe=_modifiers(job.recipe), **data)
+        model.to(torch.bfloat16)  # type: ignore[arg-type]  # a number of 8 bits outlasts the rounding of its scale
     with job.progress.step("checking that it generates"):
         check_generates(model, tokenizer)
     with job.progress.step("writing compressed tensors"):

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from variants.errors import IntegrityError
 from variants.methods.base import Job, Made
 from variants.methods.calibration import oneshot_data
-from variants.methods.causal import PACKAGES, check_generates, linear_layers, load, trainable_parent_of
+from variants.methods.causal import PACKAGES, check_generates, computing_dtype, linear_layers, load, trainable_parent_of
 from variants.recipe import Sparsify
 
 if TYPE_CHECKING:
@@ -37,12 +37,14 @@ def magnitude(job: Job) -> Made:
 def calibrated(job: Job) -> Made:
     """The parent with the weights at zero that Wanda or SparseGPT choose on calibration texts, in bfloat16."""
     assert isinstance(job.recipe, Sparsify)
+    import torch
     from llmcompressor import oneshot
 
-    model, tokenizer = load(trainable_parent_of(job), "bfloat16")
+    model, tokenizer = load(trainable_parent_of(job), computing_dtype())
     data = oneshot_data(job, job.recipe.calibration, tokenizer)
     with job.progress.step(f"pruning by {job.recipe.algorithm}"):
         oneshot(model=model, recipe=[_modifier(job.recipe)], **data)
+        model.to(torch.bfloat16)  # type: ignore[arg-type]
     return _written(job, job.recipe, model, tokenizer, (*PACKAGES, "llmcompressor"))
 
 
