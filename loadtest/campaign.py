@@ -3,7 +3,8 @@
 A campaign has up to three parts, run one after the other:
 
     mixed     routed by weight, open loop: arrivals are planned, and waited for by nobody
-    accuracy  each variant pinned, every labelled example asked once; not timed, so variants run together
+    accuracy  each variant pinned, every labelled example asked once; one variant after the other, as engines that
+              compute at once take longer together than in turn where cores are few
     speed     each variant pinned and alone, closed loop, in slices that take turns
 
 It holds no logic of the load itself (`plan.py` expands it, `worker.py` carries it out) and names no
@@ -65,7 +66,7 @@ class AccuracyTest(Strict):
 
 
 class Accuracy(Strict):
-    """`clients` requests at once to each variant, and at most `limit_s` for the whole part."""
+    """`clients` requests at once, to one variant at a time, which has at most `limit_s` for a test."""
 
     clients: int = Field(ge=1, le=1000)
     limit_s: float = Field(gt=0, le=7200)

@@ -116,23 +116,20 @@ class Planner:
         accuracy = self.campaign.accuracy
         if accuracy is None:
             return
-        lanes: list[Lane] = []
-        expected = 0.0
         for number, test in enumerate(accuracy.tests):
             field = f"accuracy.tests[{number}]"
             model, task = self._pair(test.model, test.task, field)
             pool_id = f"{field} {test.model}/{test.task}"
             self.pools[pool_id] = self._labelled(model, task, _first(task, test, field))
             for variant in model.variants:
-                lanes.append(Lane(pool=pool_id, variant=variant.variant, clients=accuracy.clients, at_end="stop"))
-            expected += test.n * len(model.variants) / EXPECTED_LABELS_PER_S[task.kind]
-        yield Stage(
-            part="accuracy",
-            text="each labelled example once to each variant",
-            limit_s=accuracy.limit_s,
-            expected_s=expected,
-            lanes=tuple(lanes),
-        )
+                name = variant.variant
+                yield Stage(
+                    part="accuracy",
+                    text=f"{test.model}@{name}, each labelled example once",
+                    limit_s=accuracy.limit_s,
+                    expected_s=test.n / EXPECTED_LABELS_PER_S[task.kind],
+                    lanes=(Lane(pool=pool_id, variant=name, clients=accuracy.clients, at_end="stop"),),
+                )
 
     def _speed(self) -> Iterator[Stage]:
         speed = self.campaign.speed

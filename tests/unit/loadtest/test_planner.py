@@ -100,11 +100,11 @@ SPEED_PICTURES = {"model": "digits", "task": "pictures", "slices": 4, "slice_s":
 
 
 def test_accuracy_asks_every_variant_the_same_distinct_examples() -> None:
-    (stage,) = plan(campaign(accuracy=ACCURACY)).stages
     made = plan(campaign(accuracy=ACCURACY))
-    lanes = {(lane.pool, lane.variant) for lane in stage.lanes}
-    assert len(lanes) == 6
-    assert {lane.at_end for lane in stage.lanes} == {"stop"}
+    lanes = [stage.lanes for stage in made.stages]
+    assert [len(each) for each in lanes] == [1] * 6, "one variant after the other"
+    assert len({(lane.pool, lane.variant) for (lane,) in lanes}) == 6
+    assert {lane.at_end for (lane,) in lanes} == {"stop"}
     for pool in made.pools.values():
         examples = [content.example for content in pool.contents]
         assert len(examples) == len(set(examples)) == (200 if pool.model == "smollm2" else 120)
