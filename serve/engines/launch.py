@@ -2,6 +2,9 @@
 
 vLLM's threads are bound to no core: its own binding puts every engine's threads on core 0 and leaves the others to the
 front end, so several engines on one machine would fight for one core while the rest idle.
+
+A thread of libgomp's that has nothing to do spins for milliseconds before it sleeps, which takes a core from the other
+engines; on a CPU without AVX-512 it spins for microseconds instead (docs/decisions.md has what that costs and gives).
 """
 
 import os
@@ -10,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from serve.stack import Engine, OpenVinoEngine, ScriptedEngine, TorchEngine, VllmEngine
+from variants.machine import describe
 from variants.manifest import Manifest
 
 OPENVINO = {
@@ -19,6 +23,8 @@ OPENVINO = {
     "image-generation": "openvino_generator",
 }
 """The module of OpenVINO's engine for tasks other than image classification."""
+
+SPINS = "1000"
 
 
 @dataclass(frozen=True)
@@ -54,11 +60,12 @@ def own(module: str, name: str, *arguments: str) -> tuple[str, ...]:
 
 
 def threads_environment(threads: int) -> dict[str, str]:
-    return {
+    found = {
         "OMP_NUM_THREADS": str(threads),
         "MKL_NUM_THREADS": str(threads),
         "TOKENIZERS_PARALLELISM": "false",
     }
+    return found if "avx512f" in describe().flags else found | {"GOMP_SPINCOUNT": SPINS}
 
 
 def launch_vllm(engine: VllmEngine, folder: Path, manifest: Manifest, name: str) -> Launch:

@@ -28,7 +28,8 @@ from vllm.distributed.device_communicators import shm_broadcast  # noqa: E402
 from vllm.platforms import current_platform  # noqa: E402
 from vllm.utils import system_utils  # noqa: E402
 
-from serve.engines.vllm_int4 import use_what_there_is  # noqa: E402
+from serve.engines.vllm_int4 import use_vnni  # noqa: E402
+from serve.engines.vllm_widened import multiplies_integers, widen_integers  # noqa: E402
 
 NAP_S = 0.0002
 """Short against a step of a model, some 20 ms and more; long against what waking up costs."""
@@ -47,7 +48,10 @@ class Napping(shm_broadcast.SpinCondition):
 shm_broadcast.SpinCondition = Napping  # type: ignore[misc]
 
 if current_platform.is_cpu():
-    use_what_there_is()
+    if multiplies_integers():
+        use_vnni()
+    else:
+        widen_integers()
     # vLLM sets VLLM_WORKER_MULTIPROC_METHOD=spawn itself, too late for anyone else to have a say.
     system_utils.get_mp_context = functools.partial(multiprocessing.get_context, "fork")
     os.register_at_fork(after_in_child=functools.partial(end_with_parent, signal.SIGKILL))
