@@ -153,6 +153,7 @@ async def test_answers_to_chats_without_labels_are_scored_by_both(demo: tuple[st
     async with httpx.AsyncClient(base_url=demo[0], timeout=120) as client:
         answer = await client.post(ROLLOUT, json=unlabelled)
         assert answer.status_code == 200, answer.text
+        by_parent = 0
         for number in range(CHATS):
             turns = [{"role": "user", "content": f"Write one sentence about the number {number}."}]
             body = {
@@ -164,15 +165,17 @@ async def test_answers_to_chats_without_labels_are_scored_by_both(demo: tuple[st
             }
             answered = await client.post("/v1/chat/completions", json=body)
             assert answered.status_code == 200, answered.text
+            by_parent += answered.headers["x-understudy-variant"] == "baseline"
+        assert by_parent >= CHATS // 3, "most of the weight is the parent's"
         deadline = time.monotonic() + LIMIT_S
-        while (found := (await client.get(ROLLOUT)).json())["pairs"]["compared"] < CHATS:
+        while (found := (await client.get(ROLLOUT)).json())["pairs"]["compared"] < by_parent:
             assert time.monotonic() < deadline, found
             await asyncio.sleep(0.5)
         aborted = await client.post(f"{ROLLOUT}/abort")
         assert aborted.status_code == 200, aborted.text
     finding = next(each for each in found["verdict"]["findings"] if each["metric"] == "agreement")
     print(f"agreement: {finding}")
-    assert finding["n"] == CHATS
+    assert finding["n"] == by_parent
     assert -0.5 < finding["value"] <= 0.1
 
 
