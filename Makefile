@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help environment demo serve study campaigns test test-zoo test-fast check lock ways-out adapter-cost evidence shadow-cost clean
+.PHONY: help environment demo serve study campaigns test test-long test-zoo test-fast check lock ways-out adapter-cost evidence shadow-cost clean
 
 help:  ## what there is to make
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -24,6 +24,9 @@ campaigns: environment  ## each family's labelled load through the server, again
 
 test: environment  ## every test that this machine can run
 	@$(BIN)/python -m pytest -q --durations=15
+
+test-long: environment  ## and those that take minutes
+	@UNDERSTUDY_LONG=1 $(BIN)/python -m pytest -q --durations=15
 
 test-zoo: environment  ## the tests on real data beside the project, named by UNDERSTUDY_ZOO
 	@UNDERSTUDY_ZOO=$${UNDERSTUDY_ZOO:-$(CURDIR)/../shared/zoo} $(BIN)/python -m pytest -q -m zoo

@@ -11,6 +11,7 @@ import psutil
 import pytest
 import yaml
 
+from tests.long import long_only
 from tests.processes import ROOT
 
 pytestmark = pytest.mark.integration
@@ -26,7 +27,7 @@ def digits_only(tmp_path: Path) -> Path:
     return path
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=long_only), signal.SIGHUP])
 def test_a_signal_leaves_nothing_behind(number: signal.Signals, digits_only: Path, tmp_path: Path) -> None:
     if signal.getsignal(number) == signal.SIG_IGN:
         pytest.skip(f"{number.name} is ignored here, as under nohup, and the demo keeps that wish")

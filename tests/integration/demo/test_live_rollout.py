@@ -6,7 +6,6 @@ at the end.
 
 import asyncio
 import itertools
-import os
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
@@ -19,6 +18,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from tests.family import change
+from tests.long import long_only
 from variants import tasks
 from variants.home import home
 from variants.manifest import Manifest
@@ -179,7 +179,7 @@ async def test_answers_to_chats_without_labels_are_scored_by_both(demo: tuple[st
     assert -0.5 < finding["value"] <= 0.1
 
 
-@pytest.mark.skipif("UNDERSTUDY_LONG" not in os.environ, reason="takes minutes: set UNDERSTUDY_LONG=1")
+@long_only
 async def test_int8_takes_over_by_itself(demo: tuple[str, int]) -> None:
     async with httpx.AsyncClient(base_url=demo[0], timeout=120) as client:
         before = (await client.get(TRAFFIC)).json()["traffic"]

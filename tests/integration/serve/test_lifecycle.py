@@ -22,6 +22,7 @@ from deploy.demo import start_server
 from deploy.prometheus import end_politely
 from serve.engines.launch import Launch, launch
 from serve.engines.process import EngineProcess, free_port
+from tests.long import long_only
 from tests.processes import ROOT, server
 from tests.scripted import make_artifacts, make_stack
 from variants.errors import EngineError
@@ -54,7 +55,12 @@ def scripted(folder: Path, prefix: tuple[str, ...] = (), **settings: float) -> E
 
 
 @pytest.mark.parametrize(
-    ("number", "whole_group"), [(signal.SIGTERM, False), (signal.SIGHUP, False), (signal.SIGHUP, True)]
+    ("number", "whole_group"),
+    [
+        (signal.SIGTERM, False),
+        pytest.param(signal.SIGHUP, False, marks=long_only),
+        (signal.SIGHUP, True),
+    ],
 )
 def test_a_signal_ends_everything_with_code_0(number: signal.Signals, whole_group: bool, tmp_path: Path) -> None:
     """A terminal that is closed sends SIGHUP to the whole group, not to the server alone."""
