@@ -117,6 +117,7 @@ def plan(variant: str) -> dict[str, Any]:
     return {"variant": variant, "shadow": 1.0, "hold_s": 3.0, "gate": {"quality": 0.05, "errors": 0.05}}
 
 
+@long_only
 async def test_a_damaged_variant_is_rolled_back_by_itself(demo: tuple[str, int]) -> None:
     async with httpx.AsyncClient(base_url=demo[0], timeout=120) as client:
         state = (await client.get("/admin/v1/stack")).json()
