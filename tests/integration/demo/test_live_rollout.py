@@ -169,14 +169,16 @@ async def test_answers_to_chats_without_labels_are_scored_by_both(demo: tuple[st
             by_parent += answered.headers["x-understudy-variant"] == "baseline"
         assert by_parent >= CHATS // 3, "most of the weight is the parent's"
         deadline = time.monotonic() + LIMIT_S
-        while (found := (await client.get(ROLLOUT)).json())["pairs"]["compared"] < by_parent:
+        while (pairs := (found := (await client.get(ROLLOUT)).json())["pairs"])["compared"] + pairs[
+            "dropped"
+        ] < by_parent:
             assert time.monotonic() < deadline, found
             await asyncio.sleep(0.5)
         aborted = await client.post(f"{ROLLOUT}/abort")
         assert aborted.status_code == 200, aborted.text
     finding = next(each for each in found["verdict"]["findings"] if each["metric"] == "agreement")
     print(f"agreement: {finding}")
-    assert finding["n"] == by_parent
+    assert finding["n"] == pairs["compared"] >= by_parent // 2, "a slow machine may find no moment for some"
     assert -0.5 < finding["value"] <= 0.1
 
 
