@@ -49,6 +49,14 @@ def describe() -> Machine:
     )
 
 
+def multiplies_bfloat16() -> bool:
+    """Whether torch's products of bfloat16 are this CPU's own (AVX-512 or AMX on x86). Where they are not, float32 is
+    several times as fast."""
+    import torch
+
+    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+
+
 class Gpu(NamedTuple):
     """A GPU's name, and what CUDA calls its compute capability: 8.9 and above multiply 8-bit floats."""
 

@@ -27,6 +27,7 @@ from serve.engines.torch_adapters import TorchAdapters, keep_unpacked
 from serve.engines.torch_attention import use_grouped_decode
 from serve.engines.torch_batch import Batch, Row, next_group
 from variants.errors import EngineError, InputError
+from variants.machine import multiplies_bfloat16
 
 log = logging.getLogger("understudy.engine")
 ATTENTION = {"full_attention"}
@@ -214,7 +215,7 @@ def load(folder: Path) -> tuple[PreTrainedModel, PreTrainedTokenizerFast]:
 
 def computing_dtype() -> str | torch.dtype:
     """As stored; float32, which is several times as fast, where the CPU does not multiply bfloat16 (no AVX-512)."""
-    return "auto" if torch.ops.mkldnn._is_mkldnn_bf16_supported() else torch.float32
+    return "auto" if multiplies_bfloat16() else torch.float32
 
 
 def compute_in(model: PreTrainedModel, dtype: torch.dtype) -> None:

@@ -30,6 +30,7 @@ from vllm.utils import system_utils  # noqa: E402
 
 from serve.engines.vllm_int4 import use_vnni  # noqa: E402
 from serve.engines.vllm_widened import multiplies_integers, widen_integers  # noqa: E402
+from variants.machine import multiplies_bfloat16  # noqa: E402
 
 NAP_S = 0.0002
 """Short against a step of a model, some 20 ms and more; long against what waking up costs."""
@@ -57,15 +58,8 @@ if current_platform.is_cpu():
     os.register_at_fork(after_in_child=functools.partial(end_with_parent, signal.SIGKILL))
 
 
-def multiplies_bfloat16() -> bool:
-    """Whether products of bfloat16 are fast here. Where they are not, float32 is twice as fast and more."""
-    import torch
-
-    return not current_platform.is_cpu() or bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
-
-
 if __name__ == "__main__":
-    if not multiplies_bfloat16():
+    if current_platform.is_cpu() and not multiplies_bfloat16():
         sys.argv += ["--dtype", "float32"]
     from vllm.entrypoints.launchers.api_server.entry import main
 

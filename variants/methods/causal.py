@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from variants.errors import IntegrityError, RecipeError, SourceError
+from variants.machine import multiplies_bfloat16
 from variants.manifest import Precision
 from variants.methods.base import Job, Made
 from variants.recipe import Baseline
@@ -155,9 +156,7 @@ def parent_of(job: Job) -> Path:
 def computing_dtype() -> str:
     """What training and calibration compute in: bfloat16 where the CPU multiplies it by itself (AVX-512 or AMX on x86),
     float32 elsewhere, where torch multiplies bfloat16 one by one and takes seven times as long."""
-    import torch
-
-    return "bfloat16" if torch.ops.mkldnn._is_mkldnn_bf16_supported() else "float32"
+    return "bfloat16" if multiplies_bfloat16() else "float32"
 
 
 def trainable_parent_of(job: Job) -> Path:
