@@ -2,8 +2,8 @@
 
 An x86 CPU without VNNI multiplies 8-bit integers in pairs, whose sum saturates at 16 bits: vLLM's int8 layers answer
 wrongly there, and slowly (docs/decisions.md has how wrong). Its int4 layers have no kernel below AVX-512 and fail at
-the first request. Widened, both compute what their weights say, as fast as a variant that is not quantized: fewer bits
-save bytes on disk there and nothing else.
+the first request. Widened, both compute what their weights say, by the products of a variant that is not quantized:
+fewer bits save bytes on disk there and nothing else.
 """
 
 import platform
