@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help environment demo serve study campaigns test test-long test-zoo test-fast check lock ways-out adapter-cost evidence shadow-cost clean
+.PHONY: help environment demo serve study campaigns test test-long test-zoo test-fast check lock ways-out adapter-cost evidence shadow-cost neighbours clean
 
 help:  ## what there is to make
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -39,6 +39,9 @@ ways-out: environment  ## what our front end lets through of vLLM's own server: 
 
 adapter-cost: environment  ## how long an adapter takes to be live, and its memory: about 3 minutes
 	@$(BIN)/python -m deploy.adapter_cost
+
+neighbours: environment  ## what two engines give alone and at once, and with less spinning: about 5 minutes
+	@$(BIN)/python -m deploy.neighbours
 
 check: environment  ## format, lint, types
 	@$(BIN)/ruff format --check .

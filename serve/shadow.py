@@ -226,14 +226,15 @@ class Shadows:
                 self.drop(job, "dropped_late")
                 return
             await asyncio.sleep(LOOK_S)
+        gives_way = self.gives_way(job)
         try:
             async with asyncio.timeout(REPLAY_LIMIT_S):
                 if job.variant.unasked:
                     await job.variant.give_way()
-                async with nullcontext() if self.gives_way(job) else self.alone:
+                async with nullcontext() if gives_way else self.alone:
                     await self.compare(job)
         except TimeoutError:
-            if self.gives_way(job):  # nothing was left for it: no fault of the variant's
+            if gives_way:  # nothing was left for it: no fault of the variant's
                 self.drop(job, "dropped_late")
             else:
                 self.failed(job, f"nothing after {REPLAY_LIMIT_S:g} s")
