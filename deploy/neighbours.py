@@ -27,7 +27,7 @@ from variants.progress import Progress, for_stream
 
 STACK = ROOT / "deploy" / "stacks" / "demo.yaml"
 MODEL, VARIANTS = "smollm2", ("baseline", "int8")
-CLIENTS, REQUESTS, TOKENS = 8, 2, 24
+CLIENTS, REQUESTS, TOKENS = 8, 2, 32
 OUT = ROOT / "out" / "neighbours"
 Rate = dict[str, float]
 """Output tokens a second, by what was asked: a variant alone, or one of both."""

@@ -2,8 +2,9 @@
 
 vLLM 0.32 takes its W4A8 kernel (int4 weights, activations rounded to int8 a token) only where the CPU has AMX, and
 elsewhere widens every weight at every step, which is slower than not quantizing at all. The kernel itself multiplies by
-VNNI wherever AMX is missing; docs/decisions.md has how exact and how fast that is. `VLLM_CPU_INT4_W4A8=0` turns it
-off, as it does with AMX.
+VNNI wherever AMX is missing; docs/decisions.md has how exact and how fast that is. It is in the one of vLLM's libraries
+that is loaded where the CPU has AVX512_BF16, and no CPU has that without VNNI. `VLLM_CPU_INT4_W4A8=0` turns it off, as
+it does with AMX.
 """
 
 from unittest.mock import patch
@@ -14,8 +15,8 @@ from vllm.model_executor.kernels.linear.mixed_precision.cpu import CPUWNA16Linea
 
 
 def use_vnni() -> None:
-    """Lets the kernel be chosen where VNNI is, from now on in this process and those forked from it."""
-    wanted = envs.VLLM_CPU_INT4_W4A8 and torch.cpu._is_vnni_supported()
+    """Lets the kernel be chosen where it is, from now on in this process and those forked from it."""
+    wanted = envs.VLLM_CPU_INT4_W4A8 and torch.cpu._is_avx512_bf16_supported()
     if not wanted or torch.cpu._is_amx_tile_supported():
         return
     weights_loaded = CPUWNA16LinearKernel.process_weights_after_loading

@@ -29,6 +29,7 @@ from vllm.platforms import current_platform  # noqa: E402
 from vllm.utils import system_utils  # noqa: E402
 
 from serve.engines.vllm_int4 import use_vnni  # noqa: E402
+from serve.engines.vllm_kernels import use_kernels  # noqa: E402
 from serve.engines.vllm_widened import multiplies_integers, widen_integers  # noqa: E402
 from variants.machine import multiplies_bfloat16  # noqa: E402
 
@@ -49,6 +50,7 @@ class Napping(shm_broadcast.SpinCondition):
 shm_broadcast.SpinCondition = Napping  # type: ignore[misc]
 
 if current_platform.is_cpu():
+    use_kernels()
     if multiplies_integers():
         use_vnni()
     else:

@@ -22,7 +22,7 @@ def packed_layer(weight: torch.Tensor, scale: torch.Tensor) -> torch.nn.Module:
     return layer
 
 
-@pytest.mark.skipif(not torch.cpu._is_vnni_supported(), reason="this CPU has no VNNI")
+@pytest.mark.skipif(not torch.cpu._is_avx512_bf16_supported(), reason="this CPU has no AVX512_BF16")
 @pytest.mark.parametrize("rows", [1, 8, 33])
 def test_int4_multiplies_by_vnni_and_is_as_exact_as_int8_activations_are(rows: int) -> None:
     from vllm.model_executor.kernels.linear.mixed_precision.MPLinearKernel import MPLinearLayerConfig

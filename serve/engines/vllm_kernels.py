@@ -1,0 +1,47 @@
+"""vLLM's own kernels for x86 CPUs, where it leaves them aside.
+
+vLLM 0.32 computes each RMS norm by eight of torch's operations unless it compiles, though its library has a kernel for
+them. And it multiplies by the kernels that it took from SGLang only where the CPU has AMX; they multiply by VNNI and
+AVX512_BF16 as well, and quantize activations on the way. docs/decisions.md has how exact and how fast they are.
+"""
+
+from unittest.mock import patch
+
+import torch
+from vllm.model_executor.kernels.linear.scaled_mm import cpu as int8_kernel
+from vllm.model_executor.layers import utils
+from vllm.model_executor.layers.layernorm import RMSNorm
+
+Norm = torch.Tensor | tuple[torch.Tensor, torch.Tensor]
+
+
+takes = utils.check_cpu_sgl_kernel
+"""Whether SGLang's kernels take a weight, as vLLM has it."""
+
+
+def use_kernels() -> None:
+    """From now on in this process and those forked from it."""
+    RMSNorm.forward_cpu = normalise  # type: ignore[method-assign]
+    utils.check_cpu_sgl_kernel = int8_kernel.check_cpu_sgl_kernel = multiplies_without_amx
+
+
+def multiplies_without_amx(n: int, k: int, dtype: torch.dtype) -> bool:
+    """Whether they take a weight of shape [n, k]. They are in the one of vLLM's libraries that is loaded where the CPU
+    has AVX512_BF16, and no CPU has that without VNNI."""
+    with patch.object(torch.cpu, "_is_amx_tile_supported", torch.cpu._is_avx512_bf16_supported):
+        return takes(n, k, dtype)
+
+
+def normalise(norm: RMSNorm, x: torch.Tensor, residual: torch.Tensor | None = None) -> Norm:
+    """The norm of `x`; or of `x` plus `residual`, and that sum, which take the places of both, as vLLM allows. Shapes
+    [..., width]. The kernel reads memory without strides, and weights of the activations' dtype."""
+    weight = norm.weight if norm.has_weight else None
+    plain = x.is_contiguous() and (residual is None or residual.is_contiguous())
+    if not plain or norm.variance_size_override or (weight is not None and weight.dtype != x.dtype):
+        return norm.forward_native(x, residual)
+    if residual is None:
+        found = torch.empty_like(x)
+        torch.ops._C.rms_norm(found, x, weight, norm.variance_epsilon)
+        return found
+    torch.ops._C.fused_add_rms_norm(x, residual, weight, norm.variance_epsilon)
+    return x, residual

@@ -1,0 +1,86 @@
+"""vLLM's kernels that it leaves aside: they compute what they stand for, and are the ones that are taken."""
+
+import pytest
+import torch
+
+pytestmark = pytest.mark.integration
+INPUTS, OUTPUTS = 576, 192
+multiplies = pytest.mark.skipif(not torch.cpu._is_avx512_bf16_supported(), reason="this CPU has no AVX512_BF16")
+
+
+@pytest.fixture(autouse=True)
+def kernels(monkeypatch: pytest.MonkeyPatch) -> None:
+    from vllm.platforms import current_platform
+
+    from serve.engines import vllm_kernels
+
+    current_platform.import_kernels()
+    monkeypatch.setattr(vllm_kernels.utils, "check_cpu_sgl_kernel", vllm_kernels.takes)
+    monkeypatch.setattr(vllm_kernels.int8_kernel, "check_cpu_sgl_kernel", vllm_kernels.takes)
+    monkeypatch.setattr(vllm_kernels.RMSNorm, "forward_cpu", vllm_kernels.RMSNorm.forward_cpu)
+    vllm_kernels.use_kernels()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("strided", [False, True])
+def test_norms_are_what_torch_computes(dtype: torch.dtype, strided: bool) -> None:
+    from vllm.config import VllmConfig, set_current_vllm_config
+    from vllm.model_executor.layers.layernorm import RMSNorm
+
+    with set_current_vllm_config(VllmConfig()):
+        norm = RMSNorm(INPUTS, eps=1e-5, dtype=dtype)
+    draw = torch.Generator().manual_seed(0)
+    norm.weight.data = torch.rand(INPUTS, generator=draw).to(dtype)
+    wide, residual = (torch.randn(5, size, generator=draw).to(dtype) for size in (2 * INPUTS, INPUTS))
+    x = wide[:, :INPUTS] if strided else wide[:, :INPUTS].contiguous()
+    total = x.float() + residual.float()
+    with torch.no_grad():
+        alone = norm.forward_cpu(x)
+        summed, kept = norm.forward_cpu(x.clone(), residual.clone())
+    step = torch.finfo(dtype).eps
+    for found, of in ((alone, x.float()), (summed, total)):
+        right = of * torch.rsqrt(of.pow(2).mean(-1, keepdim=True) + 1e-5) * norm.weight.float()
+        torch.testing.assert_close(found.float(), right, rtol=2 * step, atol=2 * step)
+    torch.testing.assert_close(kept.float(), total, rtol=step, atol=step)
+
+
+@multiplies
+@pytest.mark.parametrize("rows", [1, 8, 33, 300])
+def test_int8_multiplies_without_amx_and_is_as_exact_as_int8_activations_are(rows: int) -> None:
+    from vllm.model_executor.kernels.linear.scaled_mm.cpu import CPUInt8ScaledMMLinearKernel
+    from vllm.model_executor.kernels.linear.scaled_mm.ScaledMMLinearKernel import Int8ScaledMMLinearLayerConfig
+
+    draw = torch.Generator().manual_seed(0)
+    weight = torch.randint(-127, 128, (OUTPUTS, INPUTS), generator=draw, dtype=torch.int8)
+    scale = 0.01 * torch.rand(OUTPUTS, 1, generator=draw)
+    x = torch.randn(rows, INPUTS, generator=draw).bfloat16()
+    layer = torch.nn.Module()
+    layer.weight = torch.nn.Parameter(weight, requires_grad=False)
+    layer.weight_scale = torch.nn.Parameter(scale, requires_grad=False)
+    layer.bias = layer.input_scale = layer.input_zero_point = None
+    layer.logical_widths = [OUTPUTS]
+    names = ["weight", "weight_scale", "input_scale", "input_zero_point", "azp_adj"]
+    config = Int8ScaledMMLinearLayerConfig(is_static_input_scheme=False, is_channelwise=True, input_symmetric=True)
+    kernel = CPUInt8ScaledMMLinearKernel(config, names)
+    kernel.process_weights_after_loading(layer)
+    assert kernel.linear_method == kernel._apply_weights_sgl
+    found = kernel.apply_weights(layer, x).float()
+    right = x.float() @ (weight.float() * scale).T
+    assert found.shape == (rows, OUTPUTS)
+    assert (found - right).norm() < 0.02 * right.norm()
+
+
+@multiplies
+@pytest.mark.parametrize("rows", [1, 8, 33, 300])
+def test_bf16_multiplies_without_amx(rows: int) -> None:
+    from vllm.model_executor.layers.utils import dispatch_cpu_unquantized_gemm
+
+    draw = torch.Generator().manual_seed(0)
+    layer = torch.nn.Linear(INPUTS, OUTPUTS, bias=False, dtype=torch.bfloat16)
+    layer.weight.data = torch.randn(OUTPUTS, INPUTS, generator=draw).bfloat16()
+    x, weight = torch.randn(rows, INPUTS, generator=draw).bfloat16(), layer.weight.data.float()
+    dispatch_cpu_unquantized_gemm(layer, remove_weight=True)
+    assert "weight_packed_linear_cpu" in layer.cpu_linear.__code__.co_names
+    found = layer.cpu_linear(x, layer.weight, None).float()
+    right = x.float() @ weight.T
+    assert (found - right).norm() < 0.005 * right.norm()
