@@ -1,7 +1,9 @@
 """Static int8 for image models by NNCF: weights and activations in 8 bits, ranges from calibration images.
 
 The images come from the calibration split of a task, prepared exactly as in serving. What does not quantize well NNCF
-keeps in float; `precision` is int8 because that is what nearly all of the work is executed in.
+keeps in float, and depthwise convolutions are kept there as well: each of their sums is of a few products, and
+OpenVINO computes them faster in bf16 or f32 than in int8 (docs/decisions.md has by how much). `precision` is int8
+because that is what nearly all of the multiplying is executed in.
 """
 
 import logging
@@ -50,8 +52,17 @@ def quantized(
 
     nncf.set_log_level(logging.ERROR)
     data, preset = nncf.Dataset(looked_at, prepared), nncf.QuantizationPreset.MIXED
+    if names := depthwise(model):
+        how["ignored_scope"] = nncf.IgnoredScope(names=names)
     found: ov.Model = nncf.quantize(model, data, subset_size=len(looked_at), preset=preset, **how)
     return found
+
+
+def depthwise(model: "ov.Model") -> list[str]:
+    """The names of the convolutions that compute each channel from itself alone: their weights are [channels, 1, 1,
+    height, width]."""
+    grouped = (op for op in model.get_ops() if op.get_type_name() == "GroupConvolution")
+    return [op.get_friendly_name() for op in grouped if op.input(1).get_partial_shape().to_shape()[1:3] == [1, 1]]
 
 
 def calibration_images(job: Job, calibration: Calibration) -> list[bytes]:
