@@ -73,7 +73,7 @@ _METHODS: dict[tuple[str, str], Method] = {
         "huggingface-detector-f32", 1, "detector_huggingface:baseline", "source"
     ),
     (_DETECT, "quantize bf16"): Method("openvino-bf16", 1, "openvino_bf16:bf16", "parent"),
-    (_DETECT, "quantize int8"): Method("nncf-detector-int8", 2, "detector_int8:int8", "parent"),
+    (_DETECT, "quantize int8"): Method("nncf-detector-int8", 1, "detector_int8:int8", "parent"),
     (_DETECT, "prune channels"): Method("torch-pruning-detector", 1, "detector_channels:channels", "parent"),
     (_DETECT, "sparsify magnitude"): Method("magnitude-detector", 1, "magnitude:magnitude", "parent"),
     (_CLASSIFY, "baseline"): Method("openvino-text-f32", 1, "text_classifier:baseline", "source"),

@@ -31,6 +31,8 @@ def int8(job: Job) -> Made:
     model, parent = read_ir(job.parent)
     preprocess = parent.manifest.preprocess
     assert preprocess is not None
+    import nncf
+
     images = calibration_images(job, calibration)
 
     def prepared(image: bytes) -> "np.ndarray":
@@ -38,7 +40,8 @@ def int8(job: Job) -> Made:
 
     with job.progress.step(f"quantizing on {len(images)} images"):
         # The fast correction of biases takes layers one by one; this one sees what earlier layers' rounding does too.
-        write_ir(quantized(model, images, prepared, fast_bias_correction=False), job.out)
+        kept = nncf.IgnoredScope(names=depthwise(model))
+        write_ir(quantized(model, images, prepared, fast_bias_correction=False, ignored_scope=kept), job.out)
     note = f"static int8 from its parent, ranges from {len(images)} {calibration.task} training images"
     return Made("int8", "openvino", note, ("openvino", "nncf"), parent.manifest.labels, preprocess, IR)
 
@@ -52,8 +55,6 @@ def quantized(
 
     nncf.set_log_level(logging.ERROR)
     data, preset = nncf.Dataset(looked_at, prepared), nncf.QuantizationPreset.MIXED
-    if names := depthwise(model):
-        how["ignored_scope"] = nncf.IgnoredScope(names=names)
     found: ov.Model = nncf.quantize(model, data, subset_size=len(looked_at), preset=preset, **how)
     return found
 
