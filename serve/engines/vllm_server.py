@@ -17,6 +17,7 @@ import os
 import signal
 import sys
 import time
+from typing import Any
 
 from serve.engines.server import hide_packages
 from serve.engines.tether import end_with_parent
@@ -24,6 +25,7 @@ from serve.engines.tether import end_with_parent
 hide_packages()
 sys.modules["scipy"] = None  # type: ignore[assignment]  # for sound and images, and 8 % of what importing costs
 
+import torch  # noqa: E402
 from vllm.distributed.device_communicators import shm_broadcast  # noqa: E402
 from vllm.platforms import current_platform  # noqa: E402
 from vllm.utils import system_utils  # noqa: E402
@@ -48,8 +50,18 @@ class Napping(shm_broadcast.SpinCondition):
 
 
 shm_broadcast.SpinCondition = Napping  # type: ignore[misc]
+new_group = torch.distributed.new_group
+
+
+def group_of_one(*asked: Any, **how: Any) -> Any:
+    """vLLM makes thirteen groups of its one worker, and each has a thread that looks for messages a hundred times a
+    second. All groups of one process are the same."""
+    alone = torch.distributed.get_world_size() == 1
+    return torch.distributed.group.WORLD if alone else new_group(*asked, **how)
+
 
 if current_platform.is_cpu():
+    torch.distributed.new_group = group_of_one
     use_kernels()
     if multiplies_integers():
         use_vnni()
