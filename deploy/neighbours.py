@@ -44,7 +44,7 @@ async def start(within: AsyncExitStack, variant: LiveVariant, name: str, changed
     """The port of an engine that lives as long as `within`. Raises EngineError."""
     engine = variant.engine
     how = launch(engine.settings, engine.artifact.path, engine.artifact.manifest, engine.name)
-    how = replace(how, environment=how.environment | changed)
+    how = replace(how, environment={**how.environment, **changed})
     process = EngineProcess(variant.name, how, OUT / f"{name}.log")
     within.push_async_callback(process.stop)
     port = urlsplit(await process.start()).port

@@ -21,7 +21,7 @@ takes = utils.check_cpu_sgl_kernel
 
 def use_kernels() -> None:
     """From now on in this process and those forked from it."""
-    RMSNorm.forward_cpu = normalise  # type: ignore[method-assign]
+    RMSNorm.forward_cpu = normalise  # type: ignore[method-assign,assignment]
     utils.check_cpu_sgl_kernel = int8_kernel.check_cpu_sgl_kernel = multiplies_without_amx
 
 
