@@ -6,6 +6,7 @@ from pathlib import Path
 import httpx
 import numpy as np
 import openai
+import psutil
 import pytest
 import tritonclient.http as triton
 
@@ -103,6 +104,15 @@ def test_nothing_listens_beyond_loopback(demo: tuple[str, int]) -> None:
     found = listeners(demo[1])
     assert len(found) > 10
     assert [pair for pair in found if not is_loopback(pair[0])] == []
+
+
+def test_a_worker_has_one_process_group(demo: tuple[str, int]) -> None:
+    server = psutil.Process(demo[1])
+    workers = [each for each in server.children(recursive=True) if each.name().startswith("VLLM::Worker")]
+    assert workers
+    for worker in workers:
+        threads = [Path(f"/proc/{worker.pid}/task/{each.id}/comm").read_text().strip() for each in worker.threads()]
+        assert threads.count("gloo_tcp_loop") == 1
 
 
 def test_prometheus_sees_every_variant(demo: tuple[str, int], tmp_path: Path) -> None:
