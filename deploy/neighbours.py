@@ -21,6 +21,7 @@ from serve.engines.process import EngineProcess
 from serve.live import LiveVariant, live_variant
 from serve.making import build_stack
 from serve.stack import Stack, load
+from variants.errors import InputError
 from variants.files import write_atomic
 from variants.machine import describe, versions
 from variants.progress import Progress, for_stream
@@ -41,9 +42,12 @@ def pair_of(stack: Stack) -> Stack:
 
 
 async def start(within: AsyncExitStack, variant: LiveVariant, name: str, changed: Mapping[str, str]) -> int:
-    """The port of an engine that lives as long as `within`. Raises EngineError."""
+    """The port of an engine that lives as long as `within`. Raises EngineError, and InputError where nothing would be
+    changed."""
     engine = variant.engine
     how = launch(engine.settings, engine.artifact.path, engine.artifact.manifest, engine.name)
+    if changed and changed.items() <= how.environment.items():
+        raise InputError("engines are started with that here", field="--set", mend="another variable or value")
     how = replace(how, environment={**how.environment, **changed})
     process = EngineProcess(variant.name, how, OUT / f"{name}.log")
     within.push_async_callback(process.stop)
@@ -102,6 +106,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=8)
     given = parser.parse_args()
     interrupt_on_signals()
+    if nameless := [each for each in given.set if not each.partition("=")[0] or "=" not in each]:
+        raise InputError(nameless[0], field="--set", mend="NAME=VALUE")
     changed = dict(each.partition("=")[::2] for each in given.set)
     found = asyncio.run(measure(pair_of(load(STACK)), changed, given.rounds, for_stream()))
     record: dict[str, Any] = {"schema": 1, "machine": describe().model_dump(), "versions": versions()}

@@ -1,8 +1,9 @@
-"""vLLM's own kernels for x86 CPUs, where it leaves them aside.
+"""vLLM's own kernels for CPUs, where it leaves them aside.
 
 vLLM 0.32 computes each RMS norm by eight of torch's operations unless it compiles, though its library has a kernel for
 them. And it multiplies by the kernels that it took from SGLang only where the CPU has AMX; they multiply by VNNI and
-AVX512_BF16 as well, and quantize activations on the way. docs/decisions.md has how exact and how fast they are.
+AVX512_BF16 as well, and quantize activations on the way, each row by its own range: a static range that a model of
+others' may bring is not used. docs/decisions.md has how exact and how fast they are.
 """
 
 from unittest.mock import patch
@@ -27,17 +28,25 @@ def use_kernels() -> None:
 
 def multiplies_without_amx(n: int, k: int, dtype: torch.dtype) -> bool:
     """Whether they take a weight of shape [n, k]. They are in the one of vLLM's libraries that is loaded where the CPU
-    has AVX512_BF16, and no CPU has that without VNNI."""
+    has AVX512_BF16, and no CPU has that without VNNI. Of int8 they pack blocks of 32 outputs, and multiply activations
+    in bfloat16; vLLM makes torch's default dtype the model's while it loads."""
+    if dtype == torch.int8 and (n % 32 or torch.get_default_dtype() != torch.bfloat16):
+        return False
     with patch.object(torch.cpu, "_is_amx_tile_supported", torch.cpu._is_avx512_bf16_supported):
         return takes(n, k, dtype)
 
 
+VECTOR = 8
+"""Elements that the kernel of the norm takes at a time: widths are multiples of it."""
+
+
 def normalise(norm: RMSNorm, x: torch.Tensor, residual: torch.Tensor | None = None) -> Norm:
     """The norm of `x`; or of `x` plus `residual`, and that sum, which take the places of both, as vLLM allows. Shapes
-    [..., width]. The kernel reads memory without strides, and weights of the activations' dtype."""
+    [..., width]. The kernel reads memory without strides, and all of one dtype."""
     weight = norm.weight if norm.has_weight else None
-    plain = x.is_contiguous() and (residual is None or residual.is_contiguous())
-    if not plain or norm.variance_size_override or (weight is not None and weight.dtype != x.dtype):
+    read = [each for each in (x, residual, weight) if each is not None]
+    alike = all(each.is_contiguous() and each.dtype == x.dtype for each in read)
+    if not alike or norm.variance_size_override or x.shape[-1] % VECTOR:
         return norm.forward_native(x, residual)
     if residual is None:
         found = torch.empty_like(x)

@@ -50,18 +50,27 @@ class Napping(shm_broadcast.SpinCondition):
 
 
 shm_broadcast.SpinCondition = Napping  # type: ignore[misc]
-new_group = torch.distributed.new_group
+new_group, destroy_group = torch.distributed.new_group, torch.distributed.destroy_process_group
+
+
+def alone() -> bool:
+    return bool(torch.distributed.is_initialized() and torch.distributed.get_world_size() == 1)
 
 
 def group_of_one(*asked: Any, **how: Any) -> Any:
     """vLLM makes thirteen groups of its one worker, and each has a thread that looks for messages a hundred times a
-    second. All groups of one process are the same."""
-    alone = torch.distributed.get_world_size() == 1
-    return torch.distributed.group.WORLD if alone else new_group(*asked, **how)
+    second. Whoever is in one process is in the same group."""
+    return torch.distributed.group.WORLD if alone() else new_group(*asked, **how)
+
+
+def destroy_group_of_one(group: Any = None) -> None:
+    """It goes with all of them, at the end, and not with the first that vLLM is done with."""
+    if group is None or not alone():
+        destroy_group(group)
 
 
 if current_platform.is_cpu():
-    torch.distributed.new_group = group_of_one
+    torch.distributed.new_group, torch.distributed.destroy_process_group = group_of_one, destroy_group_of_one
     use_kernels()
     if multiplies_integers():
         use_vnni()

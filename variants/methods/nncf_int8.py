@@ -2,8 +2,8 @@
 
 The images come from the calibration split of a task, prepared exactly as in serving. What does not quantize well NNCF
 keeps in float, and depthwise convolutions are kept there as well: each of their sums is of a few products, and
-OpenVINO computes them faster in bf16 or f32 than in int8 (docs/decisions.md has by how much). `precision` is int8
-because that is what nearly all of the multiplying is executed in.
+OpenVINO computed them faster in bf16 and f32 than in int8 where that was measured (docs/decisions.md). `precision` is
+int8 because that is what nearly all of the multiplying is executed in.
 """
 
 import logging
@@ -25,14 +25,14 @@ if TYPE_CHECKING:
 
 def int8(job: Job) -> Made:
     """The parent quantized after training, calibrated on the recipe's examples one at a time."""
+    import nncf
+
     assert isinstance(job.recipe, Quantize)
     calibration = job.recipe.calibration
     assert calibration is not None
     model, parent = read_ir(job.parent)
     preprocess = parent.manifest.preprocess
     assert preprocess is not None
-    import nncf
-
     images = calibration_images(job, calibration)
 
     def prepared(image: bytes) -> "np.ndarray":

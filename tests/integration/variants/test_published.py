@@ -141,6 +141,13 @@ def test_half_of_each_layers_weights_are_zero_and_the_rest_are_as_they_were(buil
     assert abs(sizes["sparse"] - sizes["baseline"]) < 1000, "zeros take as many bytes as other numbers"
 
 
+def test_int8_leaves_depthwise_convolutions_in_float(built: dict[str, Artifact]) -> None:
+    depthwise, others = (weights_of(built["sparse-int8"], (kind,)) for kind in ("GroupConvolution", "Convolution"))
+    assert len(depthwise) == 17
+    assert {values.dtype.name for values in depthwise.values()} == {"float32"}
+    assert {values.dtype.name for values in others.values()} == {"int8"}
+
+
 def test_a_chain_carries_everything_over_and_zeros_survive_int8(built: dict[str, Artifact], pixels: np.ndarray) -> None:
     sparse, last = built["sparse"].manifest, built["sparse-int8"].manifest
     assert (last.parent, last.parent_digest) == ("sparse", sparse.digest)
