@@ -20,10 +20,16 @@ takes = utils.check_cpu_sgl_kernel
 """Whether SGLang's kernels take a weight, as vLLM has it."""
 
 
+MOST_BYTES = 8 * 2**20
+"""Of a bfloat16 weight that SGLang's kernel takes, where vLLM says 1 MiB: up to here it was faster without AMX."""
+
+
 def use_kernels() -> None:
     """From now on in this process and those forked from it."""
     RMSNorm.forward_cpu = normalise  # type: ignore[method-assign,assignment]
     utils.check_cpu_sgl_kernel = int8_kernel.check_cpu_sgl_kernel = multiplies_without_amx
+    utils._CPU_SGL_GEMM_MAX_WEIGHT_BYTES = MOST_BYTES
+    int8_kernel.CPUInt8ScaledMMLinearKernel._apply_weights_sgl = multiply_int8  # type: ignore[method-assign,assignment]
 
 
 def multiplies_without_amx(n: int, k: int, dtype: torch.dtype) -> bool:
@@ -34,6 +40,23 @@ def multiplies_without_amx(n: int, k: int, dtype: torch.dtype) -> bool:
         return False
     with patch.object(torch.cpu, "_is_amx_tile_supported", torch.cpu._is_avx512_bf16_supported):
         return takes(n, k, dtype)
+
+
+def multiply_int8(
+    kernel: int8_kernel.CPUInt8ScaledMMLinearKernel,
+    layer: torch.nn.Module,
+    x: torch.Tensor,
+    bias: torch.Tensor | None = None,
+) -> torch.Tensor:
+    """The product of `x` [..., k] with a packed weight of n outputs, [..., n]. As vLLM has it, but for looking up three
+    parameters that such a layer has not, which costs more than small products."""
+    name, scale = kernel.layer_param_names[:2]
+    wide_bias = layer.bias_fp32 if bias is not None else None
+    rows = x if x.dim() == 2 else x.reshape(-1, x.shape[-1])
+    found: torch.Tensor = torch.ops._C.int8_scaled_mm_with_quant(
+        rows, getattr(layer, name), getattr(layer, scale), wide_bias, x.dtype, True
+    )
+    return found.reshape(*x.shape[:-1], -1)
 
 
 VECTOR = 8

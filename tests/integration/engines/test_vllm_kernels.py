@@ -4,7 +4,7 @@ import pytest
 import torch
 
 pytestmark = pytest.mark.integration
-INPUTS, OUTPUTS = 576, 192
+INPUTS, OUTPUTS, WIDE = 576, 192, 3072
 multiplies = pytest.mark.skipif(not torch.cpu._is_avx512_bf16_supported(), reason="this CPU has no AVX512_BF16")
 
 
@@ -17,6 +17,9 @@ def kernels(monkeypatch: pytest.MonkeyPatch) -> None:
     current_platform.import_kernels()
     monkeypatch.setattr(vllm_kernels.utils, "check_cpu_sgl_kernel", vllm_kernels.takes)
     monkeypatch.setattr(vllm_kernels.int8_kernel, "check_cpu_sgl_kernel", vllm_kernels.takes)
+    monkeypatch.setattr(vllm_kernels.utils, "_CPU_SGL_GEMM_MAX_WEIGHT_BYTES", vllm_kernels.MOST_BYTES)
+    int8 = vllm_kernels.int8_kernel.CPUInt8ScaledMMLinearKernel
+    monkeypatch.setattr(int8, "_apply_weights_sgl", int8._apply_weights_sgl)
     monkeypatch.setattr(vllm_kernels.RMSNorm, "forward_cpu", vllm_kernels.RMSNorm.forward_cpu)
     vllm_kernels.use_kernels()
 
@@ -80,6 +83,7 @@ def test_int8_multiplies_without_amx_and_is_as_exact_as_int8_activations_are(
     kernel.process_weights_after_loading(layer)
     taken = dtype == torch.bfloat16 and outputs % 32 == 0
     assert (kernel.linear_method == kernel._apply_weights_sgl) is taken
+    assert kernel.apply_weights(layer, x[None]).shape == (1, rows, outputs)
     found = kernel.apply_weights(layer, x).float()
     right = x.float() @ (weight.float() * scale).T
     assert found.shape == (rows, outputs)
@@ -92,8 +96,8 @@ def test_bf16_multiplies_without_amx(rows: int) -> None:
     from vllm.model_executor.layers.utils import dispatch_cpu_unquantized_gemm
 
     draw = torch.Generator().manual_seed(0)
-    layer = torch.nn.Linear(INPUTS, OUTPUTS, bias=False, dtype=torch.bfloat16)
-    layer.weight.data = torch.randn(OUTPUTS, INPUTS, generator=draw).bfloat16()
+    layer = torch.nn.Linear(INPUTS, WIDE, bias=False, dtype=torch.bfloat16)
+    layer.weight.data = torch.randn(WIDE, INPUTS, generator=draw).bfloat16()
     x, weight = torch.randn(rows, INPUTS, generator=draw).bfloat16(), layer.weight.data.float()
     dispatch_cpu_unquantized_gemm(layer, remove_weight=True)
     assert "weight_packed_linear_cpu" in layer.cpu_linear.__code__.co_names
