@@ -15,20 +15,20 @@ from vllm.model_executor.layers.layernorm import RMSNorm
 
 Norm = torch.Tensor | tuple[torch.Tensor, torch.Tensor]
 
-
 takes = utils.check_cpu_sgl_kernel
 """Whether SGLang's kernels take a weight, as vLLM has it."""
-
-
 MOST_BYTES = 8 * 2**20
 """Of a bfloat16 weight that SGLang's kernel takes, where vLLM says 1 MiB: up to here it was faster without AMX."""
+VECTOR = 8
+"""Elements that the kernel of the norm takes at a time: widths are multiples of it."""
 
 
 def use_kernels() -> None:
     """From now on in this process and those forked from it."""
     RMSNorm.forward_cpu = normalise  # type: ignore[method-assign,assignment]
     utils.check_cpu_sgl_kernel = int8_kernel.check_cpu_sgl_kernel = multiplies_without_amx
-    utils._CPU_SGL_GEMM_MAX_WEIGHT_BYTES = MOST_BYTES
+    if not torch.cpu._is_amx_tile_supported():
+        utils._CPU_SGL_GEMM_MAX_WEIGHT_BYTES = MOST_BYTES
     int8_kernel.CPUInt8ScaledMMLinearKernel._apply_weights_sgl = multiply_int8  # type: ignore[method-assign,assignment]
 
 
@@ -49,18 +49,15 @@ def multiply_int8(
     bias: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """The product of `x` [..., k] with a packed weight of n outputs, [..., n]. As vLLM has it, but for looking up three
-    parameters that such a layer has not, which costs more than small products."""
+    parameters that such a layer has not."""
+    if x.dim() != 2:
+        return multiply_int8(kernel, layer, x.reshape(-1, x.shape[-1]), bias).reshape(*x.shape[:-1], -1)
     name, scale = kernel.layer_param_names[:2]
     wide_bias = layer.bias_fp32 if bias is not None else None
-    rows = x if x.dim() == 2 else x.reshape(-1, x.shape[-1])
     found: torch.Tensor = torch.ops._C.int8_scaled_mm_with_quant(
-        rows, getattr(layer, name), getattr(layer, scale), wide_bias, x.dtype, True
+        x, getattr(layer, name), getattr(layer, scale), wide_bias, x.dtype, True
     )
-    return found.reshape(*x.shape[:-1], -1)
-
-
-VECTOR = 8
-"""Elements that the kernel of the norm takes at a time: widths are multiples of it."""
+    return found
 
 
 def normalise(norm: RMSNorm, x: torch.Tensor, residual: torch.Tensor | None = None) -> Norm:
