@@ -31,12 +31,11 @@ SETTLE_S = 3.0
 
 def with_adapters(names: tuple[str, ...]) -> Stack:
     """The demo's model with its baseline, its adapter, and another for each name."""
-    stack = load(ROOT / "deploy" / "stacks" / "demo.yaml")
+    stack = load(ROOT / "deploy" / "stacks" / "demo.yaml").only(MODEL, "baseline", ADAPTER)
     model = stack.models[MODEL]
-    variants = {name: model.variants[name] for name in ("baseline", ADAPTER)}
-    adapter = variants[ADAPTER]
+    adapter = model.variants[ADAPTER]
     brief = adapter.model_copy(update={"recipe": adapter.recipe.model_copy(update={"steps": 2})})
-    variants |= dict.fromkeys(names, brief)
+    variants = {**model.variants, **dict.fromkeys(names, brief)}
     return stack.model_copy(update={"models": {MODEL: model.model_copy(update={"variants": variants})}})
 
 

@@ -9,7 +9,6 @@ import asyncio
 import json
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
-from dataclasses import replace
 from statistics import median
 from typing import Any
 from urllib.parse import urlsplit
@@ -17,9 +16,9 @@ from urllib.parse import urlsplit
 from deploy.demo import ROOT, ends_in_words, interrupt_on_signals
 from loadtest.peers.clients import burst
 from serve.engines.launch import SPINS, launch
-from serve.engines.process import EngineProcess
 from serve.live import LiveVariant, live_variant
 from serve.making import build_stack
+from serve.measuring import running
 from serve.stack import Stack, load
 from variants.errors import InputError
 from variants.files import write_atomic
@@ -34,26 +33,12 @@ Rate = dict[str, float]
 """Output tokens a second, by what was asked: a variant alone, or one of both."""
 
 
-def pair_of(stack: Stack) -> Stack:
-    """The stack with nothing but the variants that are compared."""
-    model = stack.models[MODEL]
-    model = model.model_copy(update={"variants": {name: model.variants[name] for name in VARIANTS}})
-    return stack.model_copy(update={"models": {MODEL: model}})
-
-
-async def start(within: AsyncExitStack, variant: LiveVariant, name: str, changed: Mapping[str, str]) -> int:
-    """The port of an engine that lives as long as `within`. Raises EngineError, and InputError where nothing would be
-    changed."""
+def check_changes(variant: LiveVariant, changed: Mapping[str, str]) -> None:
+    """Raises InputError where the variant's engine is started so already."""
     engine = variant.engine
     how = launch(engine.settings, engine.artifact.path, engine.artifact.manifest, engine.name)
-    if changed and changed.items() <= how.environment.items():
+    if changed.items() <= how.environment.items():
         raise InputError("engines are started with that here", field="--set", mend="another variable or value")
-    how = replace(how, environment={**how.environment, **changed})
-    process = EngineProcess(variant.name, how, OUT / f"{name}.log")
-    within.push_async_callback(process.stop)
-    port = urlsplit(await process.start()).port
-    assert port is not None
-    return port
 
 
 async def rates(ports: Mapping[str, tuple[int, str]], salt: str) -> Rate:
@@ -78,7 +63,10 @@ async def measure(stack: Stack, changed: Mapping[str, str], rounds: int, progres
             ways[way] = {}
             for variant in VARIANTS:
                 live = live_variant(stack, artifacts, (MODEL, variant), weight=0.0)
-                port = await start(within, live, f"{variant}-{way}", environment)
+                check_changes(live, changed)
+                process, _ = await within.enter_async_context(running(live, way, environment))
+                port = urlsplit(process.url).port
+                assert port is not None
                 ways[way][variant] = port, live.asked_as
         with progress.step("asking in turn", total=rounds) as step:
             for number in range(rounds + 1):
@@ -109,7 +97,7 @@ def main() -> None:
     if nameless := [each for each in given.set if not each.partition("=")[0] or "=" not in each]:
         raise InputError(nameless[0], field="--set", mend="NAME=VALUE")
     changed = dict(each.partition("=")[::2] for each in given.set)
-    found = asyncio.run(measure(pair_of(load(STACK)), changed, given.rounds, for_stream()))
+    found = asyncio.run(measure(load(STACK).only(MODEL, *VARIANTS), changed, given.rounds, for_stream()))
     record: dict[str, Any] = {"schema": 1, "machine": describe().model_dump(), "versions": versions()}
     record |= {"changed": changed, "rounds": found}
     write_atomic(OUT / "neighbours.json", (json.dumps(record, indent=2) + "\n").encode())

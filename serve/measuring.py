@@ -5,6 +5,7 @@ import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 
 import aiohttp
 
@@ -68,11 +69,14 @@ class Measured:
 
 
 @asynccontextmanager
-async def running(variant: LiveVariant, why: str) -> AsyncIterator[tuple[EngineProcess, float]]:
-    """The variant's engine, its adapter loaded, and how many seconds that took; ended on leaving. EngineError where it
-    does not start."""
+async def running(
+    variant: LiveVariant, why: str, environment: Mapping[str, str] = MappingProxyType({})
+) -> AsyncIterator[tuple[EngineProcess, float]]:
+    """The variant's engine, its adapter loaded, and how many seconds that took; ended on leaving. `environment` is
+    added to its own. EngineError where it does not start."""
     engine = variant.engine
     how = launch(engine.settings, engine.artifact.path, engine.artifact.manifest, engine.name)
+    how = replace(how, environment={**how.environment, **environment})
     process = EngineProcess(variant.name, how, home() / "logs" / f"{variant.name}-{why}.log")
     try:
         began = time.perf_counter()

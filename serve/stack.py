@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from serve.keys import Key
 from variants import tasks
 from variants.build import VariantPlan
-from variants.errors import StackError
+from variants.errors import StackError, UnknownName
 from variants.manifest import TaskKind
 from variants.recipe import LoRA, Quantize, Recipe
 from variants.source import Source
@@ -205,6 +205,17 @@ class Stack(Strict):
             if not NAME.fullmatch(name):
                 raise ValueError(f"{name!r} is not a name: use a-z, 0-9, '.', '_', '-', at most 64, no other first")
         return models
+
+    def only(self, model: str, *variants: str) -> "Stack":
+        """With one of its models, and of that with some variants; with all where none is named. Raises UnknownName."""
+        if model not in self.models:
+            raise UnknownName(f"there is no model {model!r} in the stack", mend=f"known are {', '.join(self.models)}")
+        kept = self.models[model]
+        if unknown := [name for name in variants if name not in kept.variants]:
+            raise UnknownName(f"{model} has no variant {unknown[0]!r}", mend=f"known are {', '.join(kept.variants)}")
+        if variants:
+            kept = kept.model_copy(update={"variants": {name: kept.variants[name] for name in variants}})
+        return self.model_copy(update={"models": {model: kept}})
 
     def plans(self) -> list[VariantPlan]:
         """What has to be made, in the file's order."""

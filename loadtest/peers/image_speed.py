@@ -44,7 +44,7 @@ def main() -> None:
     torch.set_num_threads(1)
     stack = load(asked.stack)
     names = [asked.model] if asked.model else list(stack.models)
-    found = {name: measure(ways(alone(stack, name), name, asked.batch), asked) for name in names}
+    found = {name: measure(ways(stack.only(name), name, asked.batch), asked) for name in names}
     for name, rounds in found.items():
         show(name, rounds, asked.batch)
     document = {
@@ -62,11 +62,6 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, default=1.0)
     parser.add_argument("--batch", type=int, default=1)
     return parser.parse_args()
-
-
-def alone(stack: Stack, name: str) -> Stack:
-    """The stack with one of its models."""
-    return Stack.model_validate(stack.model_dump(by_alias=True) | {"models": {name: stack.models[name]}})
 
 
 def ways(stack: Stack, name: str, batch: int) -> dict[str, Way]:

@@ -9,7 +9,7 @@ import pytest
 
 from serve.engines.openvino_image import OpenVinoModel
 from serve.making import build_stack
-from serve.stack import Stack, load
+from serve.stack import load
 from tests.processes import ROOT
 from tests.zoo import zoo
 from variants import tasks
@@ -45,12 +45,7 @@ def test_int8_is_as_good_as_the_baseline_which_is_as_good_as_published(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(SETTING, str(zoo("imagenet500/0000_n01440764_tench.jpg").parent))
-    stack = load(ROOT / "deploy" / "stacks" / "imagenet.yaml")
-    model = stack.models[name]
-    wanted = {variant: model.variants[variant] for variant in ("baseline", "int8")}
-    alone = Stack.model_validate(
-        stack.model_dump(by_alias=True) | {"models": {name: model.model_copy(update={"variants": wanted})}}
-    )
+    alone = load(ROOT / "deploy" / "stacks" / "imagenet.yaml").only(name, "baseline", "int8")
     examples = tasks.get("imagenet").examples("test")
     assert len(examples) == 450
     assert len(tasks.get("imagenet").examples("calibration")) == 50

@@ -13,7 +13,7 @@ import pytest
 from serve.engines.embedding_batch import MOST
 from serve.engines.openvino_text import OpenVinoEmbedder
 from serve.making import build_stack
-from serve.stack import Stack, load
+from serve.stack import load
 from tests.processes import ROOT
 from tests.zoo import zoo
 
@@ -48,8 +48,7 @@ def embedded(model: OpenVinoEmbedder, texts: list[str]) -> np.ndarray:
 def test_int8_ranks_pairs_as_well_as_the_baseline() -> None:
     scores, first, second = pairs(zoo("text/sts_test.csv"))
     assert len(scores) == 1379
-    stack = load(ROOT / "deploy" / "stacks" / "demo.yaml")
-    alone = Stack.model_validate(stack.model_dump(by_alias=True) | {"models": {"minilm": stack.models["minilm"]}})
+    alone = load(ROOT / "deploy" / "stacks" / "demo.yaml").only("minilm")
     found = {}
     for (_, variant), artifact in build_stack(alone).items():
         model = OpenVinoEmbedder(artifact.model_path, artifact.manifest.precision, 1)

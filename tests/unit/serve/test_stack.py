@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from serve.stack import load, parse
-from variants.errors import StackError
+from variants.errors import StackError, UnknownName
 
 DEMO = Path(__file__).parents[3] / "deploy" / "stacks" / "demo.yaml"
 
@@ -151,3 +151,16 @@ def test_an_adapter_on_nf4_needs_the_torch_engine_and_only_text_takes_adapters(d
     parse(demo)
     demo["models"]["digits"]["variants"]["bf16"]["engine"] = {"kind": "torch", "adapters": {"slots": 1}}
     assert "variant 'bf16': no engine takes adapters for image-classification" in refused(demo)
+
+
+def test_a_part_of_a_stack_keeps_what_is_named(demo: dict[str, Any]) -> None:
+    stack = parse(demo)
+    part = stack.only("smollm2", "int8", "baseline")
+    assert list(part.models) == ["smollm2"]
+    assert list(part.models["smollm2"].variants) == ["int8", "baseline"]
+    assert part.server == stack.server
+    assert stack.only("digits").models["digits"] == stack.models["digits"]
+    with pytest.raises(UnknownName, match="no variant 'int9'"):
+        stack.only("smollm2", "int9")
+    with pytest.raises(UnknownName, match="no model 'smollm'"):
+        stack.only("smollm")
