@@ -1,9 +1,15 @@
-"""Real data that may not be copied into the project: where it is not there, a test that needs it skips and says so."""
+"""Real data that may not be copied into the project: where it is not there, a test that needs it skips and says so.
+What is required on it is kept for the study's page, also where it is not met."""
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
+
+from serve.study.requirement import Requirement, found_here, keep
+from serve.study.words import met
+from tests.processes import ROOT
 
 
 def zoo(name: str) -> Path:
@@ -16,3 +22,11 @@ def zoo(name: str) -> Path:
     if "zoo" in os.environ.get("UNDERSTUDY_REQUIRE", ""):
         pytest.fail(reason)
     pytest.skip(reason)
+
+
+def require(name: str, what: str, **given: Any) -> Requirement:
+    """Keep what was found and what is required; fails where it is not met."""
+    found = found_here(name, what, command="make test-zoo", **given)
+    keep(found, ROOT / "out" / "study")
+    assert found.met, f"{what}: {found.value:.4g}, {met(found)}"
+    return found

@@ -44,7 +44,10 @@ def main() -> None:
     torch.set_num_threads(1)
     stack = load(asked.stack)
     names = [asked.model] if asked.model else list(stack.models)
-    found = {name: measure(ways(stack.only(name), name, asked.batch), asked) for name in names}
+    found = {
+        name: measure(ways(stack.only(name), name, asked.batch), asked.rounds, asked.seconds, asked.batch)
+        for name in names
+    }
     for name, rounds in found.items():
         show(name, rounds, asked.batch)
     document = {
@@ -83,13 +86,13 @@ def ways(stack: Stack, name: str, batch: int) -> dict[str, Way]:
     return found
 
 
-def measure(found: Mapping[str, Way], asked: argparse.Namespace) -> Rounds:
-    """Images a second of each way, a round each."""
+def measure(found: Mapping[str, Way], count: int, seconds: float, batch: int = 1) -> Rounds:
+    """Images a second of each way, by round."""
     order, rounds = list(found), []
     with torch.inference_mode():
-        for count in range(asked.rounds):
-            turn = count % len(order)
-            rates = {name: rate(found[name], asked.seconds) * asked.batch for name in order[turn:] + order[:turn]}
+        for number in range(count):
+            turn = number % len(order)
+            rates = {name: rate(found[name], seconds) * batch for name in order[turn:] + order[:turn]}
             rounds.append({name: rates[name] for name in order})
     return rounds
 

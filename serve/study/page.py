@@ -27,6 +27,8 @@ FORMATS: Mapping[str, Callable[[Any, str], str]] = {
     "ratio": lambda found, unit: formats.NOTHING if found is None else words.ratio(found),
     "between": lambda found, unit: formats.NOTHING if found is None else words.measure_share(found),
     "measure": lambda found, unit: words.measure(found, unit),
+    "met": lambda found, unit: words.met(found),
+    "digits": lambda found, unit: f"{found:.3g} {unit}".rstrip(),
     "difference": lambda found, unit: formats.NOTHING if found is None else words.difference(found, unit),
 }
 """Each takes a figure of the study and the unit of the metric that it belongs to."""
@@ -56,6 +58,14 @@ OTHER: Sequence[tuple[str, str, str]] = (
     ("difference to parent", "/paired_difference", "difference"),
     ("same answers", "/agreement", "between"),
 )
+REQUIRED: Sequence[tuple[str, str, str]] = (
+    ("what", "/what", "text"),
+    ("found", "/value", "digits"),
+    ("wanted", "/sense", "text"),
+    ("", "/limit", "digits"),
+    ("of", "/sample", "text"),
+    ("met", "", "met"),
+)
 
 
 class Cell(NamedTuple):
@@ -81,6 +91,11 @@ def write(study: Study, out: Path) -> Path:
         study=study,
         families=[(family, [_model(study, name) for name in _models(study, family)]) for family in families],
         limits=words.limits(study),
+        required_columns=[heading for heading, _, _ in REQUIRED],
+        required=[
+            (each, row_of(each, f"/required/{number}", REQUIRED, each.unit))
+            for number, each in enumerate(study.required)
+        ],
         palette=PALETTE,
         kinds=plots.KINDS,
         colour=plots.colour_of,
@@ -123,7 +138,7 @@ def row_of(shown: Any, pointer: str, columns: Sequence[tuple[str, str, str]], un
 
 
 def _at(shown: Any, path: str) -> Any:
-    """What stands at `path` of a card; None where a part of the way is None."""
-    for part in path.strip("/").split("/"):
+    """What stands at `path` of a card, itself at none; None where a part of the way is None."""
+    for part in filter(None, path.split("/")):
         shown = getattr(shown, part) if shown is not None else None
     return shown

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AwareDatetime, Field
 
+from serve.study.requirement import Requirement
 from variants.card import Accuracy, Agreement, Difference, Latency, Speedup
 from variants.kinds import Kind
 from variants.machine import Machine
@@ -100,7 +101,7 @@ class Failure(Document):
 
 
 class Study(Document):
-    """`missing` are the variants that there was no time for."""
+    """`missing` are the variants that there was no time for, `required` what was found on data that no study has."""
 
     schema_: Literal[1] = Field(1, alias="schema")
     machine: Machine
@@ -108,6 +109,7 @@ class Study(Document):
     cards: tuple[StudyCard, ...]
     failed: tuple[Failure, ...] = ()
     missing: tuple[str, ...] = ()
+    required: tuple[Requirement, ...] = ()
     created: AwareDatetime
     seconds: Annotated[float, Field(ge=0)]
 

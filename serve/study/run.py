@@ -22,6 +22,7 @@ from serve.study.entry import entry_of
 from serve.study.matrix import examples_for, family_of, line_of, matrix
 from serve.study.model_card import write_model_card
 from serve.study.record import FILE, Failure, Study, StudyCard
+from serve.study.requirement import kept
 from variants.errors import UnderstudyError
 from variants.files import write_atomic
 from variants.machine import describe, versions
@@ -49,6 +50,7 @@ class Runner:
         self.cards: dict[Seat, StudyCard] = {}
         self.failed: dict[Seat, Failure] = {}
         self.seats = matrix(plan.stack, plan.only)
+        self.required = kept(out)
         self.began = time.monotonic()
 
     def run(self) -> Study:
@@ -106,6 +108,7 @@ class Runner:
             cards=tuple(self.cards[seat] for seat in self.seats if seat in self.cards),
             failed=tuple(self.failed.values()),
             missing=tuple(f"{model}@{variant}" for model, variant in self.seats if (model, variant) not in done),
+            required=self.required,
             created=datetime.now(UTC),
             seconds=round(time.monotonic() - self.began, 1),
         )

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from typing import Literal
 
 from serve.study.record import Between, Measure, Study, StudyCard
+from serve.study.requirement import Requirement
 from variants.card import Ratio, Speedup
 from variants.show.formats import number, points, share, size
 
@@ -134,6 +135,14 @@ def _limits(cards: Sequence[StudyCard]) -> Iterable[str]:
             "nothing of other tasks."
         )
     yield "Examples come from held-out splits, but a published model may have seen them when it was trained."
+
+
+def met(found: Requirement) -> str:
+    """Whether it is, and otherwise by how much it is missed, and why."""
+    if found.met:
+        return "yes"
+    by = f"{found.misses_by:.3g} {found.unit}".rstrip()
+    return f"no, missed by {by}: {found.why or 'the reason is not known'}"
 
 
 def _undecided(card: StudyCard) -> bool:

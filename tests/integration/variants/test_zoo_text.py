@@ -20,7 +20,7 @@ from serve.making import build_stack
 from serve.stack import load
 from tests.integration.engines.engine import running
 from tests.processes import ROOT
-from tests.zoo import zoo
+from tests.zoo import require, zoo
 from variants.evaluate import evaluate
 from variants.evidence.intervals import wilson
 from variants.store import Artifact
@@ -67,12 +67,19 @@ def test_the_baseline_is_as_good_as_is_known(measured: dict[str, float]) -> None
 
 
 def test_int8_costs_at_most_four_percent(measured: dict[str, float]) -> None:
-    assert measured["int8"] <= 1.04 * measured["baseline"]
+    require_perplexity("int8", "SmolLM2-135M int8", measured["int8"], measured["baseline"], most=4)
 
 
 def test_the_better_int4_costs_at_most_twenty_percent(measured: dict[str, float]) -> None:
-    best = min(measured[name] for name in measured if name.startswith("int4"))
-    assert best <= 1.2 * measured["baseline"]
+    best = min((name for name in measured if name.startswith("int4")), key=measured.__getitem__)
+    what = f"SmolLM2-135M int4, the better of GPTQ and AWQ ({best})"
+    require_perplexity("int4", what, measured[best], measured["baseline"], most=20)
+
+
+def require_perplexity(name: str, what: str, found: float, baseline: float, most: float) -> None:
+    require(f"smollm2-{name}-perplexity", f"{what}: perplexity above the {baseline:.2f} of bf16",
+            sense="at most", limit=most, value=100 * (found / baseline - 1), unit="%",
+            sample=f"{WINDOWS * (TOKENS - 1):,} predictions of WikiText-2")  # fmt: skip
 
 
 def test_no_int4_is_lossless(measured: dict[str, float]) -> None:

@@ -10,7 +10,8 @@ import pytest
 
 from serve.study import page, words
 from serve.study.record import FILE, Between, Failure, Measure, Study, read_study
-from tests.study import baseline, card, made_study, perplexity
+from serve.study.requirement import Requirement
+from tests.study import baseline, card, made_study, perplexity, required
 from variants.card import Ratio
 
 
@@ -31,6 +32,7 @@ def study() -> Study:
         card("int4", **text, **perplexity(35.9, (8.26, 7.1, 9.5))),
         failed=(Failure(family="text-generation", model="smollm2", variant="nf4", why="the build was killed"),),
         missing=("smollm2@awq",),
+        required=(required("detector", 0.0016), required("encoder", 0.031, why="<b>its CPU</b>")),
     )
 
 
@@ -74,7 +76,7 @@ def written(document: Any, pointer: str, how: str) -> str:
         document = document[int(part)] if isinstance(document, list) else document[part]
         unit = document.get("unit", unit) if isinstance(document, dict) else unit
     if isinstance(document, dict):
-        kind = Measure if "metric" in document else Ratio if how == "ratio" else Between
+        kind = {"measure": Measure, "ratio": Ratio, "met": Requirement}.get(how, Between)
         document = kind.model_validate(document)
     return page.FORMATS[how](document, unit)
 
@@ -118,6 +120,15 @@ def test_every_card_has_an_anchor_its_recipe_its_digest_and_its_sentence(study: 
         sentence = words.says(each, by_name.get((each.model, each.parent or "")))
         assert f"{each.variant}</a>{sentence.removeprefix(each.variant)}</li>" in text.replace("&#39;", "'")
     assert text.count("nncf-static-int8/1") == len(study.cards)
+
+
+def test_what_is_required_is_said_to_be_met_or_by_how_much_and_why_not(study: Study, tmp_path: Path) -> None:
+    text, found = drawn(study, tmp_path)
+    said = {given["data-of"]: text for given, text in found.cells if given.get("data-as") == "met"}
+    assert said == {"/required/0": "yes", "/required/1": "no, missed by 0.011 mAP: <b>its CPU</b>"}
+    assert text.count('<tr id="required-encoder" class="alarm"') == 1
+    without, _ = drawn(study.model_copy(update={"required": ()}), tmp_path)
+    assert "real data" not in without
 
 
 def test_the_page_is_one_file_that_fetches_nothing(study: Study, tmp_path: Path) -> None:
