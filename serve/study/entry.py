@@ -57,6 +57,7 @@ def entry_of(stack: Stack, seat: Seat, card: Card, artifacts: Mapping[Seat, Arti
         versions=card.versions,
         measured=card.created,
         others=tuple(_judged(card, each) for each in others),
+        distances=card.distances,
     )
 
 

@@ -92,6 +92,10 @@ def rows(manifest: Manifest, card: Card) -> list[tuple[str, str]]:
             (f"difference to its parent on {each.task}", f"{show(each.value)} ({show(each.low)} to {show(each.high)})")
         )
     found += [(f"same answers as its parent on {each.task}", f"{share(each.value)}") for each in card.agreement]
+    found += [
+        (f"Fréchet distance of {each.n:,} drawn to {each.real:,} real ones, {each.task}", number(each.value))
+        for each in card.distances
+    ]
     if card.latency_s:
         found.append(("one request, p50 and p95", f"{seconds(card.latency_s.p50)}, {seconds(card.latency_s.p95)}"))
     if card.throughput_per_s:

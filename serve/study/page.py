@@ -22,6 +22,7 @@ FORMATS: Mapping[str, Callable[[Any, str], str]] = {
     "size": lambda found, unit: formats.size(found),
     "seconds": lambda found, unit: formats.seconds(found),
     "number": lambda found, unit: formats.number(found),
+    "count": lambda found, unit: f"{found:,}",
     "text": lambda found, unit: str(found),
     "share": lambda found, unit: formats.NOTHING if found is None else formats.share(found),
     "ratio": lambda found, unit: formats.NOTHING if found is None else words.ratio(found),
@@ -57,6 +58,11 @@ OTHER: Sequence[tuple[str, str, str]] = (
     ("figure, 95 % interval", "/accuracy", "measure"),
     ("difference to parent", "/paired_difference", "difference"),
     ("same answers", "/agreement", "between"),
+)
+DISTANCE: Sequence[tuple[str, str, str]] = (
+    ("Fréchet distance", "/value", "number"),
+    ("drawn", "/n", "count"),
+    ("real", "/real", "count"),
 )
 REQUIRED: Sequence[tuple[str, str, str]] = (
     ("what", "/what", "text"),
@@ -126,6 +132,12 @@ def _model(study: Study, name: str) -> dict[str, Any]:
             (card, other, row_of(other, f"/cards/{number}/others/{place}", OTHER, other.unit))
             for number, card in numbered
             for place, other in enumerate(card.others)
+        ],
+        "distance_columns": [heading for heading, _, _ in DISTANCE],
+        "distances": [
+            (card, each.task, row_of(each, f"/cards/{number}/distances/{place}", DISTANCE, ""))
+            for number, card in numbered
+            for place, each in enumerate(card.distances)
         ],
         "says": [(card, words.says(card, by_name.get(card.parent or ""))) for card in cards],
         "plot": plots.pareto(name, cards),

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AwareDatetime, Field
 
 from serve.study.requirement import Requirement
-from variants.card import Accuracy, Agreement, Difference, Latency, Speedup
+from variants.card import Accuracy, Agreement, Difference, Distance, Latency, Speedup
 from variants.kinds import Kind
 from variants.machine import Machine
 from variants.typed import Document, Name, Sha256
@@ -85,6 +85,7 @@ class StudyCard(Document):
     versions: dict[str, str]
     measured: AwareDatetime
     others: tuple[Other, ...] = ()
+    distances: tuple[Distance, ...] = ()
 
     @property
     def name(self) -> str:

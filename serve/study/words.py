@@ -25,6 +25,7 @@ def says(card: StudyCard, parent: StudyCard | None) -> str:
         accuracy(card, parent),
         *_agreement(card),
         *_others(card),
+        *_distances(card, parent),
         bytes_saved(card, parent),
         *_speed(card, parent),
         *_zeros(card),
@@ -64,6 +65,16 @@ def _others(card: StudyCard) -> Iterable[str]:
             by = " points" if other.unit == "share" else ""
             found = difference(other.paired_difference, other.unit)
             yield f"on {what} {found}{by}: {verdict(other.paired_difference, other.better)}"
+
+
+def _distances(card: StudyCard, parent: StudyCard) -> Iterable[str]:
+    """Without a verdict: a distance of sets has no interval here."""
+    for one, other in zip(card.distances, parent.distances, strict=False):
+        if (one.task, one.n, one.real) == (other.task, other.n, other.real):
+            yield (
+                f"draws at a Fréchet distance of {number(one.value)} from {one.real:,} real pictures, "
+                f"{parent.variant} at {number(other.value)} ({one.n:,} drawn by each)"
+            )
 
 
 def bytes_saved(card: StudyCard, parent: StudyCard) -> str:

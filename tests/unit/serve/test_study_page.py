@@ -24,7 +24,7 @@ def study() -> Study:
     text = {"family": "text-generation", "model": "smollm2", "engine": "vllm"}
     return made_study(
         baseline(others=[r8]),
-        card("int8"),
+        card("int8", distances=[{"task": "digit_prompts", "value": 11.53, "n": 500, "real": 1000}]),
         card("zeros", kind="pruned", structured=False, note="<img src=x>"),
         card("pruned", kind="pruned", structured=True),
         card("lora", kind="lora", served_bytes=17_000_000),
@@ -95,7 +95,7 @@ def test_every_figure_in_a_table_is_one_of_the_studys(study: Study, tmp_path: Pa
     assert len(figures) > 7 * 10
     for given, text in figures:
         assert written(document, str(given["data-of"]), str(given["data-as"])) == text, given
-    names = {card.variant for card in study.cards} | {"mnist", "r8", "wikitext2", "macro-F1"}
+    names = {card.variant for card in study.cards} | {"mnist", "r8", "wikitext2", "macro-F1", "digit_prompts"}
     assert {text for given, text in found.cells if "data-of" not in given} <= names
 
 

@@ -1,5 +1,7 @@
 """Sentences of a study: each adjective has its number, and saving bytes is never called being faster."""
 
+from typing import Any
+
 import pytest
 
 from serve.study import words
@@ -49,6 +51,15 @@ def test_a_loss_on_a_further_task_is_not_passed_over() -> None:
     assert "on r8 −10.5 (−16.3 to −4.6) points: worse;" in said
     said = words.says(card("nf4", others=[r8 | perplexity(35.9, (8.26, 7.1, 9.5))]), baseline())
     assert "on wikitext2 (perplexity) +8.26 (+7.10 to +9.50): worse;" in said
+
+
+def test_distances_of_drawings_stand_beside_the_parents() -> None:
+    def distances(value: float, n: int = 500) -> dict[str, Any]:
+        return {"distances": [{"task": "digit_prompts", "value": value, "n": n, "real": 1000}]}
+
+    said = words.says(card("int8", **distances(11.53)), baseline(**distances(11.9)))
+    assert "Fréchet distance of 11.5 from 1,000 real pictures, baseline at 11.9 (500 drawn by each);" in said
+    assert "Fréchet" not in words.says(card("int8", **distances(11.53, n=100)), baseline(**distances(11.9)))
 
 
 def test_what_was_not_compared_side_by_side_has_no_word_for_its_speed() -> None:
