@@ -6,7 +6,7 @@ moment cannot choose. A labelled request is asked again of the other side and bo
 compared by agreement (`serve.comparing`), but never an adapter's, whose point is to answer otherwise.
 
 Replays take what capacity is left. Where only they ask the variant, its engine gives way to every other process
-(`serve.spare`), and a few of them begin whenever the server is not busier than usual. Elsewhere they wait for a moment:
+(`serve.spare`), and a few of them begin whenever the server is less busy than usual. Elsewhere they wait for a moment:
 one at a time, and only while no request is on its way. A server that is never idle would drop them all, so one that is
 pressing begins while there are half as many as usual of late. One that waits too long, or finds the queue full, is
 dropped and counted. What is kept of a pair is digests, lengths and scores; texts and images are gone once it is scored.
@@ -52,8 +52,9 @@ WAIT_S = 30.0
 LOOK_S = 0.02
 AT_ONCE = 4
 """Replays on their way to engines that give way: together they cost less than one by one."""
-CALM = 0.75
-"""The share of the usual number of requests up to which such replays begin: a saturated server has none to give."""
+CALM, HARDLY_CALM = 0.5, 0.75
+"""The shares of the usual number of requests up to which such replays begin, and those that are pressing: a saturated
+server has none to give."""
 USUAL_S = 20.0
 """Over about how long the usual number of requests on their way is averaged."""
 REPLAY_LIMIT_S = 60.0
@@ -198,11 +199,11 @@ class Shadows:
     def quiet(self, job: Job) -> bool:
         """Whether this is a moment for a replay."""
         running = self.running()
+        pressing = time.monotonic() - job.since > PATIENCE_S or self.queue.qsize() >= QUEUE // 2
         if self.gives_way(job):
-            return running <= self.usual * CALM
+            return running <= self.usual * (HARDLY_CALM if pressing else CALM)
         if self.alone.locked():
             return False
-        pressing = time.monotonic() - job.since > PATIENCE_S or self.queue.qsize() >= QUEUE // 2
         return running == 0 or (pressing and running <= self.usual / 2)
 
     def gives_way(self, job: Job) -> bool:

@@ -17,6 +17,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from serve.ledger import Ledger
 from tests.family import change
 from tests.long import long_only
 from variants import tasks
@@ -113,6 +114,20 @@ async def ended(client: httpx.AsyncClient) -> dict[str, Any]:
         await asyncio.sleep(1)
 
 
+async def replayed(client: httpx.AsyncClient, found: dict[str, Any]) -> list[dict[str, Any]]:
+    """The journal, once it is seen to say again what the conductor said."""
+    entries: list[dict[str, Any]] = (await client.get("/admin/v1/journal?last=10000")).json()["entries"]
+    assert entries[0]["seq"] == 1, "not all of it is here"
+    ledger = Ledger.read(entries)
+    rollout = {name: value for name, value in found["rollout"].items() if name != "doing"}
+    assert ledger.rollouts["smollm2"].to_json() == rollout
+    assert ledger.traffic["smollm2"].version == found["traffic"]["version"]
+    assert ledger.traffic["smollm2"].traffic.model_dump(mode="json") == found["traffic"]["traffic"]
+    pair = ledger.pair(ledger.rollouts["smollm2"].pair)
+    assert pair.compared >= found["pairs"]["compared"] > 0
+    return entries
+
+
 def plan(variant: str) -> dict[str, Any]:
     return {"variant": variant, "shadow": 1.0, "hold_s": 3.0, "gate": {"quality": 0.05, "errors": 0.05}}
 
@@ -135,6 +150,7 @@ async def test_a_damaged_variant_is_rolled_back_by_itself(demo: tuple[str, int])
             answer = await client.post(ROLLOUT, json=plan("damaged"))
             assert answer.status_code == 200, answer.text
             found = await ended(client)
+        await replayed(client, found)
         done = await change(client, {"stack": state["stack"], "artifacts": keys, "force": True})
         assert done["state"] == "done", done
     print(f"damaged: {found['rollout']['status']}, {found['pairs']}")
@@ -190,7 +206,7 @@ async def test_int8_takes_over_by_itself(demo: tuple[str, int]) -> None:
             answer = await client.post(ROLLOUT, json=plan("int8"))
             assert answer.status_code == 200, answer.text
             found = await ended(client)
-        journal = (await client.get("/admin/v1/journal?last=10000")).json()["entries"]
+        journal = await replayed(client, found)
         restored = await client.put(TRAFFIC, json=before, headers={"if-match": "*"})
         assert restored.status_code == 200, restored.text
     print(f"int8: {found['rollout']['status']}, {found['pairs']}")

@@ -43,7 +43,15 @@ def test_moments(running: int, usual: float, waited_s: float, waiting: int, quie
 
 
 @pytest.mark.parametrize(
-    ("running", "usual", "begins"), [(0, 0.0, True), (1, 0.0, False), (6, 8.0, True), (7, 8.0, False)]
+    ("running", "usual", "waited_s", "begins"),
+    [
+        (0, 0.0, 0.0, True),
+        (1, 0.0, 10.0, False),
+        (4, 8.0, 0.0, True),
+        (5, 8.0, 0.0, False),
+        (6, 8.0, 10.0, True),
+        (7, 8.0, 10.0, False),
+    ],
 )
-def test_moments_of_an_engine_that_gives_way(running: int, usual: float, begins: bool) -> None:
-    assert shadows(running, usual).quiet(job(unasked=True)) is begins
+def test_moments_of_an_engine_that_gives_way(running: int, usual: float, waited_s: float, begins: bool) -> None:
+    assert shadows(running, usual).quiet(job(waited_s, unasked=True)) is begins
