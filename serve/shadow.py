@@ -6,10 +6,9 @@ moment cannot choose. A labelled request is asked again of the other side and bo
 compared by agreement (`serve.comparing`), but never an adapter's, whose point is to answer otherwise.
 
 Replays take what capacity is left. Where only they ask the variant, its engine gives way to every other process
-(`serve.spare`), and a few of them begin whenever the server is less busy than usual. Elsewhere they wait for a moment:
-one at a time, and only while no request is on its way. A server that is never idle would drop them all, so one that is
-pressing begins while there are half as many as usual of late. One that waits too long, or finds the queue full, is
-dropped and counted. What is kept of a pair is digests, lengths and scores; texts and images are gone once it is scored.
+(`serve.spare`), and a few of them begin in each calm moment. Elsewhere they wait for a quiet one and begin one at a
+time (`serve.moments`). One that waits too long, or finds the queue full, is dropped and counted. What is kept of a pair is
+digests, lengths and scores; texts and images are gone once it is scored.
 """
 
 import asyncio
@@ -34,6 +33,7 @@ from serve.comparing import (
     compare_text,
 )
 from serve.fleet import Fleet
+from serve.moments import LOOK_S, Moments
 from serve.outcomes import Outcomes, Shadowed
 from serve.relay import Call, Relay, Reply
 from serve.router import Target
@@ -45,18 +45,10 @@ Label = str | list[Box]
 """What is right: a label, or a detector's boxes."""
 log = logging.getLogger("understudy.shadow")
 QUEUE = 256
-PATIENCE_S = 5.0
-"""A replay that has waited for so long is pressing; where the queue is half full, each is."""
 WAIT_S = 30.0
 """A replay that found no quiet moment for so long is dropped."""
-LOOK_S = 0.02
 AT_ONCE = 4
 """Replays on their way to engines that give way: together they cost less than one by one."""
-CALM, HARDLY_CALM = 0.5, 0.75
-"""The shares of the usual number of requests up to which such replays begin, and those that are pressing: a saturated
-server has none to give."""
-USUAL_S = 20.0
-"""Over about how long the usual number of requests on their way is averaged."""
 REPLAY_LIMIT_S = 60.0
 
 
@@ -105,13 +97,13 @@ class Shadows:
         self.fleet, self.relay, self.outcomes = fleet, relay, outcomes
         self.queue: asyncio.Queue[Job] = asyncio.Queue(QUEUE)
         self.tasks: list[asyncio.Task[None]] = []
-        self.usual = 0.0
+        self.moments = Moments(fleet)
         self.alone = asyncio.Lock()
         """Held by the replay that is asked of engines that do not give way."""
 
     async def start(self) -> None:
         self.tasks = [asyncio.create_task(self.work()) for _ in range(AT_ONCE)]
-        self.tasks.append(asyncio.create_task(self.watch()))
+        self.tasks.append(asyncio.create_task(self.moments.watch()))
 
     async def stop(self) -> None:
         """End; what still waits is dropped."""
@@ -187,24 +179,12 @@ class Shadows:
         pair = f"{job.parent.manifest.digest}:{job.variant.manifest.digest}"
         return self.outcomes.shadowed(job.parent.live.model, pair)
 
-    async def watch(self) -> None:
-        """Keep the usual number of requests on their way."""
-        while True:
-            self.usual += (self.running() - self.usual) * LOOK_S / USUAL_S
-            await asyncio.sleep(LOOK_S)
-
-    def running(self) -> int:
-        return sum(seat.running + seat.waiting for seat in self.fleet.all())
-
     def quiet(self, job: Job) -> bool:
         """Whether this is a moment for a replay."""
-        running = self.running()
-        pressing = time.monotonic() - job.since > PATIENCE_S or self.queue.qsize() >= QUEUE // 2
+        waited_s, crowded = time.monotonic() - job.since, self.queue.qsize() >= QUEUE // 2
         if self.gives_way(job):
-            return running <= self.usual * (HARDLY_CALM if pressing else CALM)
-        if self.alone.locked():
-            return False
-        return running == 0 or (pressing and running <= self.usual / 2)
+            return self.moments.calm(waited_s, crowded)
+        return not self.alone.locked() and self.moments.quiet(waited_s, crowded)
 
     def gives_way(self, job: Job) -> bool:
         """Whether all that is asked for this pair is asked of an engine that may do with what is left."""

@@ -13,7 +13,7 @@ from serve.shadow import Job, Shadows
 def shadows(running: int, usual: float, waiting: int = 0) -> Shadows:
     fleet = SimpleNamespace(all=lambda: [SimpleNamespace(running=running, waiting=0)])
     found = Shadows(cast(Any, fleet), cast(Any, None), cast(Any, None))
-    found.usual = usual
+    found.moments.usual = usual
     for _ in range(waiting):
         found.queue.put_nowait(job())
     return found
