@@ -7,8 +7,8 @@ compared by agreement (`serve.comparing`), but never an adapter's, whose point i
 
 Replays take what capacity is left. Where only they ask the variant, its engine gives way to every other process
 (`serve.spare`), and a few of them begin in each calm moment. Elsewhere they wait for a quiet one and begin one at a
-time (`serve.moments`). One that waits too long, or finds the queue full, is dropped and counted. What is kept of a pair is
-digests, lengths and scores; texts and images are gone once it is scored.
+time (`serve.moments`). One that waits too long, or finds the queue full, is dropped and counted. What is kept of a pair
+is digests, lengths and scores; texts and images are gone once it is scored.
 """
 
 import asyncio
