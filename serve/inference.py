@@ -1,6 +1,5 @@
 """The forward pass alone: examples a second by the engine's own clock, without what a request costs besides."""
 
-import asyncio
 import json
 import statistics
 import time
@@ -13,6 +12,7 @@ from serve.open_inference import HEADER_LENGTH, Tensor, bytes_tensor, encode_req
 from serve.predict import answered
 from variants.manifest import Manifest
 from variants.tasks import Example
+from variants.together import together
 
 BATCH = 8
 BATCHES_A_ROUND = 20
@@ -44,12 +44,9 @@ class ForwardPass:
             for _ in left:
                 await answered(self.session.post(f"{self.url}/v2/models/{self.name}/infer", data=body, headers=headers))
 
-        try:
-            async with asyncio.TaskGroup() as group:
-                for _ in range(1 if self.batch.name == "text" else IN_FLIGHT):
-                    group.create_task(ask())
-        except ExceptionGroup as failures:
-            raise failures.exceptions[0] from failures
+        async with together() as group:
+            for _ in range(1 if self.batch.name == "text" else IN_FLIGHT):
+                group.create_task(ask())
         after = await computed(self.session, self.url, self.name)
         return (after[0] - before[0]) / (after[1] - before[1]) * 1e9
 

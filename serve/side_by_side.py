@@ -7,7 +7,6 @@ their distribution (H. A. David and H. N. Nagaraja 2003, "Order Statistics", sec
 not widen it. An engine that waits uses next to no CPU.
 """
 
-import asyncio
 import itertools
 import statistics
 import time
@@ -18,6 +17,7 @@ from variants.card import Ratio, Speedup
 from variants.evaluate import Predict
 from variants.progress import Progress
 from variants.tasks import Example
+from variants.together import together
 
 ROUNDS, LEFT_OUT = 15, 3
 SINGLE_S, FULL_S = 0.3, 0.6
@@ -69,12 +69,9 @@ async def _asked(order: Sequence[Predict], examples: Sequence[Example], at_once:
     for predict in order:
         began = time.perf_counter()
         waiting = iter(examples)
-        try:
-            async with asyncio.TaskGroup() as group:
-                for _ in range(at_once):
-                    group.create_task(_client(predict, waiting))
-        except ExceptionGroup as failures:
-            raise failures.exceptions[0] from failures
+        async with together() as group:
+            for _ in range(at_once):
+                group.create_task(_client(predict, waiting))
         seconds[predict] = time.perf_counter() - began
     return seconds
 

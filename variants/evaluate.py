@@ -13,6 +13,7 @@ from variants.card import Accuracy
 from variants.outcomes import Outcome
 from variants.progress import NoProgress, Progress
 from variants.tasks import Example, Task
+from variants.together import together
 
 Predict = Callable[[Example], Awaitable[str]]
 
@@ -53,11 +54,8 @@ async def evaluate(
             right = task.metrics[0].right(task.kind, answer, example.label)
             return Outcome(example.id, example.label, answer, right)
 
-        try:
-            async with asyncio.TaskGroup() as group:
-                running = [group.create_task(one(example)) for example in examples]
-        except ExceptionGroup as failures:
-            raise failures.exceptions[0] from failures
+        async with together() as group:
+            running = [group.create_task(one(example)) for example in examples]
     return [each.result() for each in running]
 
 
