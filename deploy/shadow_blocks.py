@@ -3,6 +3,7 @@ counted meanwhile. Pure."""
 
 import math
 import statistics
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -72,42 +73,41 @@ class Written:
 
 @dataclass(frozen=True)
 class Block:
-    """One stretch of load: `counts` are as of the end of the load, so what then still waits is not completed."""
+    """One stretch of load, latencies in seconds. `counts` are as of the end of the load, so what then still waits is
+    not completed."""
 
     pair: int
     shadowed: bool
-    asked: tuple[Asked, ...]
+    requests: int
+    failed: int
+    p50_s: float
+    p95_s: float
     counts: Counts
 
-    @property
-    def answered(self) -> list[float]:
-        return [each.latency_s for each in self.asked if each.status == 200]
-
-    @property
-    def p95(self) -> float:
-        """Seconds. ValueError with fewer than two answers."""
-        return statistics.quantiles(self.answered, n=20, method="inclusive")[18]
+    @classmethod
+    def of(cls, pair: int, shadowed: bool, asked: Sequence[Asked], counts: Counts) -> "Block":
+        """ValueError with fewer than two answers."""
+        answered = [each.latency_s for each in asked if each.status == 200]
+        p95 = statistics.quantiles(answered, n=20, method="inclusive")[18]
+        failed = len(asked) - len(answered)
+        return cls(pair, shadowed, len(asked), failed, round(statistics.median(answered), 5), round(p95, 5), counts)
 
     def describe(self) -> str:
-        found = f"pair {self.pair + 1}, shadows {'on ' if self.shadowed else 'off'}: p95 {self.p95 * 1000:.0f} ms"
-        return f"{found} of {len(self.answered)}, {self.counts.compared} of {self.counts.chosen} compared"
+        found = f"pair {self.pair + 1}, shadows {'on ' if self.shadowed else 'off'}: p95 {self.p95_s * 1000:.0f} ms"
+        return f"{found} of {self.requests - self.failed}, {self.counts.compared} of {self.counts.chosen} compared"
 
-    def to_json(self) -> dict[str, Any]:
-        return {
-            "pair": self.pair,
-            "shadowed": self.shadowed,
-            "requests": len(self.asked),
-            "failed": len(self.asked) - len(self.answered),
-            "p50_s": round(statistics.median(self.answered), 5),
-            "p95_s": round(self.p95, 5),
-            "shadows": asdict(self.counts),
-        }
+
+def whole_pairs(documents: Sequence[Mapping[str, Any]]) -> list[Block]:
+    """Blocks as they were written, but for one whose other is missing."""
+    blocks = [Block(**{**each, "counts": Counts(**each["counts"])}) for each in documents]
+    pairs = Counter(block.pair for block in blocks)
+    return [block for block in blocks if pairs[block.pair] == 2]
 
 
 def ratios(blocks: Sequence[Block]) -> list[float]:
     """p95 with shadows over p95 without, a pair of blocks each."""
-    on = {block.pair: block.p95 for block in blocks if block.shadowed}
-    off = {block.pair: block.p95 for block in blocks if not block.shadowed}
+    on = {block.pair: block.p95_s for block in blocks if block.shadowed}
+    off = {block.pair: block.p95_s for block in blocks if not block.shadowed}
     return [on[pair] / off[pair] for pair in sorted(on)]
 
 

@@ -8,7 +8,7 @@ and in its last ones no more are chosen: what still waits then is not completed.
 
 Then more clients than there are places at the engine, in a closed loop: replays find no quiet moment, and what was
 chosen has to be compared, failed or dropped, to the last one, by `/metrics` and by the journal alike. About nine
-minutes.
+minutes for ten pairs. What a run that was broken off had measured is taken up by the next on the same machine.
 """
 
 import argparse
@@ -19,7 +19,7 @@ import random
 import shutil
 import sys
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from deploy.demo import ROOT, ends_in_words, interrupt_on_signals, start_server
 from deploy.document import put_into
-from deploy.shadow_blocks import Block, Counts, Written, summarise
+from deploy.shadow_blocks import Block, Counts, Written, summarise, whole_pairs
 from loadtest.arrivals import poisson
 from loadtest.labelled import Asked, Labelled, labelled_pool
 from serve.admin_client import ask
@@ -38,6 +38,7 @@ from variants.errors import EngineError
 from variants.files import write_atomic
 from variants.machine import describe, versions
 from variants.progress import Progress, for_stream
+from variants.typed import canonical_sha256
 
 DOCUMENT = ROOT / "docs" / "performance.md"
 STACK = ROOT / "deploy" / "stacks" / "shadow-cost.yaml"
@@ -112,21 +113,24 @@ def counts_in(text: str, model: str, variant: str) -> Counts:
     return Counts(**found)
 
 
-async def measure(url: str, model: str, variant: str, task: str, size: Size, progress: Progress) -> dict[str, Any]:
+async def measure(
+    url: str, model: str, variant: str, task: str, size: Size, out: Path, progress: Progress
+) -> dict[str, Any]:
     """Everything, against a server that runs. Raises EngineError, LoadError."""
     pool = await asyncio.to_thread(labelled_pool, url, model, tasks.get(task))
-    shadowing = Shadowing(url, model, variant)
+    shadowing, broken_off = Shadowing(url, model, variant), BrokenOff.of(out, size)
     async with Labelled(url, pool) as load:
         await shadowing.share(0)
         await shadowing.settled()
         with progress.step(f"how many a second at saturation, {size.clients} clients"):
-            rate = await saturation(load, size)
-        blocks = []
+            rate = broken_off.rate or await saturation(load, size)
+        blocks = broken_off.blocks
         order = [(pair, on) for pair in range(size.pairs) for on in ((True, False), (False, True))[pair % 2]]
         with progress.step(f"{size.load * rate:.1f} requests a second", total=len(order)) as step:
-            for number, (pair, on) in enumerate(order, 1):
+            for number, (pair, on) in enumerate(order[len(blocks) :], len(blocks) + 1):
                 blocks.append(await block(load, shadowing, pair, on, size.load * rate, size))
                 print(blocks[-1].describe(), file=sys.stderr, flush=True)
+                broken_off.keep(rate)
                 step.to(number)
         with progress.step(f"saturated, {size.clients} clients"):
             saturated = await saturate(load, shadowing, size)
@@ -136,8 +140,34 @@ async def measure(url: str, model: str, variant: str, task: str, size: Size, pro
         "load_per_s": size.load * rate,
         **summarise(blocks),
         "saturated": saturated,
-        "blocks": [each.to_json() for each in blocks],
+        "blocks": [asdict(each) for each in blocks],
     }
+
+
+@dataclass
+class BrokenOff:
+    """What was measured so far, in a file where the figures will be: whole pairs of blocks, and the rate at saturation
+    that their load is a share of."""
+
+    path: Path
+    like: str
+    rate: float | None = None
+    blocks: list[Block] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, out: Path, size: Size) -> "BrokenOff":
+        """That of an earlier run on this machine with these versions, blocks as long and as many pairs or fewer."""
+        same = {**asdict(size), "pairs": None, "machine": describe().model_dump(), "versions": versions()}
+        found = cls(out / "blocks.json", canonical_sha256(same))
+        kept = json.loads(found.path.read_bytes()) if found.path.is_file() else {}
+        if kept.get("like") == found.like:
+            blocks = [each for each in whole_pairs(kept["blocks"]) if each.pair < size.pairs]
+            found = replace(found, rate=kept["rate"], blocks=blocks)
+        return found
+
+    def keep(self, rate: float) -> None:
+        document = {"like": self.like, "rate": rate, "blocks": [asdict(each) for each in self.blocks]}
+        write_atomic(self.path, json.dumps(document).encode())
 
 
 async def saturation(load: Labelled, size: Size) -> float:
@@ -164,7 +194,7 @@ async def block(load: Labelled, shadowing: Shadowing, pair: int, on: bool, rate:
     counts = (await shadowing.counts(load)).since(before)
     await shadowing.settled()
     counted = [each for each, at in zip(asked, arrivals, strict=True) if size.lead_s <= at < ends]
-    return Block(pair, on, tuple(counted), counts)
+    return Block.of(pair, on, counted, counts)
 
 
 async def saturate(load: Labelled, shadowing: Shadowing, size: Size) -> dict[str, Any]:
@@ -224,6 +254,7 @@ def write(out: Path, found: dict[str, Any]) -> Path:
     }
     path = out / "shadow_cost.json"
     write_atomic(path, (json.dumps(document, indent=2) + "\n").encode())
+    (out / "blocks.json").unlink(missing_ok=True)
     return path
 
 
@@ -232,7 +263,7 @@ def run(size: Size, out: Path) -> dict[str, Any]:
     shutil.rmtree(out / "state", ignore_errors=True)
     with ExitStack() as children:
         url = start_server(children, STACK, free_port(), out / "state")
-        return asyncio.run(measure(url, MODEL, VARIANT, TASK, size, for_stream()))
+        return asyncio.run(measure(url, MODEL, VARIANT, TASK, size, out, for_stream()))
 
 
 def main() -> None:

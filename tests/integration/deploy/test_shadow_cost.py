@@ -30,7 +30,7 @@ async def test_everything_is_accounted_for(tmp_path: Path, monkeypatch: pytest.M
     stack = type(stack).model_validate(document)
     async with local(tmp_path, stack) as served:
         url = str(served.client.base_url).rstrip("/")
-        found = await measure(url, "echo", "int8", "rotten_tomatoes", SLICE, NoProgress())
+        found = await measure(url, "echo", "int8", "rotten_tomatoes", SLICE, tmp_path, NoProgress())
     assert [(block["pair"], block["shadowed"]) for block in found["blocks"]] == [
         (0, True), (0, False), (1, False), (1, True),
     ]  # fmt: skip
@@ -48,5 +48,7 @@ async def test_everything_is_accounted_for(tmp_path: Path, monkeypatch: pytest.M
     assert saturated["shadows"]["dropped_late"] > 0
     assert saturated["shadows"]["waiting"] == 0
     assert "NOT" not in tables(found)
+    assert (tmp_path / "blocks.json").exists()
     written = json.loads(write(tmp_path, found).read_text())
     assert {"schema", "machine", "versions", "p95_ratio", "completed", "saturated", "blocks"} <= written.keys()
+    assert not (tmp_path / "blocks.json").exists()

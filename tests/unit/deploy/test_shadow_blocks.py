@@ -8,7 +8,7 @@ import pytest
 
 from deploy.document import put_into
 from deploy.shadow_blocks import Block, Counts, Written, mean_ratio, ratios, summarise
-from deploy.shadow_cost import DOCUMENT, counts_in
+from deploy.shadow_cost import DOCUMENT, BrokenOff, Size, counts_in
 from loadtest.labelled import Asked
 
 SHADOWED = {"chosen": 5, "pairs": [{}, {}], "failed": 1, "dropped": [10, 12]}
@@ -16,7 +16,7 @@ SHADOWED = {"chosen": 5, "pairs": [{}, {}], "failed": 1, "dropped": [10, 12]}
 
 def block(pair: int, shadowed: bool, seconds: float, counts: Counts | None = None) -> Block:
     """Every answer takes as long."""
-    return Block(pair, shadowed, tuple(Asked(0.0, seconds, 200) for _ in range(40)), counts or Counts())
+    return Block.of(pair, shadowed, [Asked(0.0, seconds, 200) for _ in range(40)], counts or Counts())
 
 
 def test_the_mean_ratio_and_its_interval() -> None:
@@ -33,9 +33,9 @@ def test_blocks_are_compared_within_their_pair() -> None:
 
 
 def test_what_failed_has_no_latency() -> None:
-    answered = tuple(Asked(0.0, 0.1, 200) for _ in range(20))
-    found = Block(0, True, (*answered, Asked(0.0, 9.0, 502)), Counts()).to_json()
-    assert (found["requests"], found["failed"], found["p95_s"]) == (21, 1, 0.1)
+    answered = [Asked(0.0, 0.1, 200) for _ in range(20)]
+    found = Block.of(0, True, [*answered, Asked(0.0, 9.0, 502)], Counts())
+    assert (found.requests, found.failed, found.p95_s) == (21, 1, 0.1)
 
 
 def test_what_still_waits_is_not_completed() -> None:
@@ -52,6 +52,18 @@ def test_the_whole_interval_has_to_be_below() -> None:
     found = summarise(blocks)
     assert found["p95_ratio"]["value"] < 1.05
     assert not found["wanted"]["p95_ratio_below_1.05"]
+
+
+def test_a_run_goes_on_after_its_last_whole_pair(tmp_path: Path) -> None:
+    size = Size(pairs=3, block_s=2.0)
+    first = BrokenOff.of(tmp_path, size)
+    assert (first.rate, first.blocks) == (None, [])
+    first.blocks += [block(0, True, 0.2, Counts(compared=3)), block(0, False, 0.1), block(1, False, 0.4)]
+    first.keep(21.5)
+    again = BrokenOff.of(tmp_path, size)
+    assert (again.rate, again.blocks) == (21.5, first.blocks[:2])
+    assert BrokenOff.of(tmp_path, Size(pairs=9, block_s=2.0)).blocks == first.blocks[:2]
+    assert BrokenOff.of(tmp_path, Size(pairs=3, block_s=3.0)).blocks == [], "blocks of another length"
 
 
 def test_both_books_have_to_say_the_same() -> None:
