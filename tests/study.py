@@ -76,8 +76,10 @@ def perplexity(value: float, difference: tuple[float, float, float] | None) -> d
 
 def required(name: str, value: float, **other: Any) -> Requirement:
     """At most 0.02 of mAP."""
-    facts: dict[str, Any] = {"sense": "at most", "limit": 0.02, "unit": "mAP", "sample": "64 photographs"}
-    return found_here(name, f"what {name} loses", command="make test-zoo", value=value, **facts | other)
+    facts: dict[str, Any] = {
+        "sense": "at most", "limit": 0.02, "unit": "mAP", "sample": "64 photographs", "command": "make test-zoo"
+    }  # fmt: skip
+    return found_here(name, f"what {name} loses", value=value, **facts | other)
 
 
 def made_study(*cards: StudyCard, **other: Any) -> Study:
