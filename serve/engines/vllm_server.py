@@ -32,8 +32,8 @@ from vllm.utils import system_utils  # noqa: E402
 
 from serve.engines.vllm_int4 import use_vnni  # noqa: E402
 from serve.engines.vllm_kernels import use_kernels  # noqa: E402
-from serve.engines.vllm_widened import multiplies_integers, widen_integers  # noqa: E402
-from variants.machine import multiplies_bfloat16  # noqa: E402
+from serve.engines.vllm_widened import widen_integers  # noqa: E402
+from variants.machine import multiplies_bfloat16, multiplies_integers  # noqa: E402
 
 NAP_S = 0.0002
 """Short against a step of a model, some 20 ms and more; long against what waking up costs."""

@@ -6,7 +6,6 @@ the first request. Widened, both compute what their weights say, by the products
 fewer bits save bytes on disk there and nothing else.
 """
 
-import platform
 from collections.abc import Iterable
 
 import torch
@@ -15,15 +14,6 @@ from vllm.model_executor.kernels.linear.scaled_mm.cpu import CPUInt8ScaledMMLine
 from vllm.model_executor.layers.quantization.utils.quant_utils import unpack_quantized_values_into_int32
 from vllm.model_executor.layers.quantization.utils.w8a8_utils import convert_to_channelwise
 from vllm.model_executor.layers.utils import dispatch_cpu_unquantized_gemm
-
-from variants.machine import describe
-
-EXACT = {"avx512_vnni", "avx_vnni", "amx_int8"}
-
-
-def multiplies_integers() -> bool:
-    """Whether this CPU's products of 8-bit integers are exact."""
-    return platform.machine() not in ("x86_64", "AMD64") or bool(EXACT & set(describe().flags))
 
 
 def widen_integers() -> None:
