@@ -30,9 +30,9 @@ from vllm.distributed.device_communicators import shm_broadcast  # noqa: E402
 from vllm.platforms import current_platform  # noqa: E402
 from vllm.utils import system_utils  # noqa: E402
 
+from serve.engines.vllm_fbgemm import use_fbgemm  # noqa: E402
 from serve.engines.vllm_int4 import use_vnni  # noqa: E402
 from serve.engines.vllm_kernels import use_kernels  # noqa: E402
-from serve.engines.vllm_widened import widen_integers  # noqa: E402
 from variants.machine import multiplies_bfloat16, multiplies_integers  # noqa: E402
 
 NAP_S = 0.0002
@@ -75,7 +75,7 @@ if current_platform.is_cpu():
     if multiplies_integers():
         use_vnni()
     else:
-        widen_integers()
+        use_fbgemm()
     # vLLM sets VLLM_WORKER_MULTIPROC_METHOD=spawn itself, too late for anyone else to have a say.
     system_utils.get_mp_context = functools.partial(multiprocessing.get_context, "fork")
     os.register_at_fork(after_in_child=functools.partial(end_with_parent, signal.SIGKILL))

@@ -1,0 +1,106 @@
+"""vLLM's products on x86 CPUs without VNNI: by FBGEMM, which torch carries (Khudia et al. 2021, arXiv 2101.05615).
+
+Such a CPU multiplies 8-bit integers in pairs, whose sum saturates at 16 bits: vLLM's int8 layers answer wrongly there,
+and its int4 layers have no kernel below AVX-512. FBGEMM takes activations of 7 bits, which cannot saturate; here each
+row is rounded by its own range, as vLLM has it. int4 weights are rounded once more, to 8 bits a channel. And where a
+model of bfloat16 is computed in float32, its weights lie in memory as float16, half as many bytes to read for each
+product, and are widened on the way. docs/decisions.md has how exact and how fast that is.
+"""
+
+from collections.abc import Iterable
+
+import torch
+from vllm.model_executor.kernels.linear.mixed_precision.cpu import CPUWNA16LinearKernel
+from vllm.model_executor.kernels.linear.scaled_mm.cpu import CPUInt8ScaledMMLinearKernel
+from vllm.model_executor.layers import utils
+from vllm.model_executor.layers.quantization.utils.quant_utils import unpack_quantized_values_into_int32
+from vllm.model_executor.layers.quantization.utils.w8a8_utils import convert_to_channelwise
+
+int8_product = torch.ops.quantized.linear_dynamic.default
+float16_product = torch.ops.quantized.linear_dynamic_fp16.default
+dispatch = utils.dispatch_cpu_unquantized_gemm
+INEXACT = 2.0**-25
+"""What float16 may change of a weight: half of the distance between its smallest numbers."""
+LEAST_REACH = 1e-12
+"""Of a row of activations, so that one of zeros is not divided by zero."""
+
+
+def use_fbgemm() -> None:
+    """From now on in this process and those forked from it."""
+    torch.backends.quantized.engine = "fbgemm"
+    utils.dispatch_cpu_unquantized_gemm = keep_as_float16
+    CPUWNA16LinearKernel.process_weights_after_loading = pack_int4  # type: ignore[method-assign,assignment]
+    CPUWNA16LinearKernel.apply_weights = multiply  # type: ignore[method-assign,assignment]
+    CPUInt8ScaledMMLinearKernel.process_weights_after_loading = pack_int8  # type: ignore[method-assign,assignment]
+    CPUInt8ScaledMMLinearKernel.apply_weights = multiply  # type: ignore[method-assign,assignment]
+
+
+def keep_as_float16(layer: torch.nn.Module, remove_weight: bool) -> None:
+    """Packs a layer's weight, float32 [outputs, inputs], where float16 holds it exactly, as it does what was bfloat16;
+    any other is vLLM's."""
+    weight = layer.weight
+    fits = weight.dim() == 2 and weight.dtype == torch.float32 and not weight.is_meta
+    if not fits or not bool(((weight.half().float() - weight).abs() <= INEXACT).all()):
+        dispatch(layer, remove_weight)
+        return
+    packed = torch.ops.quantized.linear_prepack_fp16(weight.data, None)
+    if remove_weight:
+        layer.weight = torch.nn.Parameter(torch.empty(0), requires_grad=False)
+
+    def linear(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
+        found: torch.Tensor = float16_product(x, packed)
+        return found if bias is None else found.add_(bias)
+
+    layer.cpu_linear = linear  # type: ignore[assignment]
+
+
+def pack_int4(kernel: CPUWNA16LinearKernel, layer: torch.nn.Module) -> None:
+    """Of the packed weight, int32 [outputs, inputs / 8], its scales [outputs, groups], and its zeros, int32
+    [outputs / 8, groups]."""
+    packed, scales, zeros = kernel._get_weight_params(layer)
+    kind = kernel.config.weight_type
+    numbers = unpack_quantized_values_into_int32(outputs_first(packed), kind, 1)
+    scale = outputs_first(scales).float()
+    size = numbers.shape[1] // scale.shape[1]
+    if kernel.config.zero_points:
+        assert zeros is not None
+        offsets = unpack_quantized_values_into_int32(outputs_first(zeros), kind, 0)
+        numbers = numbers - offsets.repeat_interleave(size, 1)
+    weight = (numbers - kind.bias) * scale.repeat_interleave(size, 1)
+    step = weight.abs().amax(1).clamp_min(LEAST_REACH) / 127
+    pack(layer, (kernel.w_q_name, kernel.w_s_name, kernel.w_zp_name), (weight / step[:, None]).round(), step)
+
+
+def pack_int8(kernel: CPUInt8ScaledMMLinearKernel, layer: torch.nn.Module) -> None:
+    """Of the weight, int8 [outputs, inputs], and its scales, [outputs, 1] or one for each layer that is fused."""
+    weight, scales = kernel._get_layer_params(layer)[:2]
+    if not kernel.config.is_channelwise and scales.numel() > 1:
+        scales = convert_to_channelwise(scales, layer.logical_widths)  # type: ignore[arg-type,assignment]
+    pack(layer, kernel.layer_param_names, weight.data, scales.data.float().reshape(-1).expand(len(weight)))
+
+
+def outputs_first(tensor: torch.Tensor) -> torch.Tensor:
+    """`tensor`, which says itself which of its two dimensions is the outputs'."""
+    return tensor.data if tensor.output_dim == 0 else tensor.data.t()  # type: ignore[attr-defined]
+
+
+def pack(layer: torch.nn.Module, names: Iterable[str | None], weight: torch.Tensor, scale: torch.Tensor) -> None:
+    """Puts whole numbers of 8 bits [outputs, inputs] and a scale for each output in place of the parameters `names`."""
+    for name in names:
+        if name is not None and getattr(layer, name, None) is not None:
+            delattr(layer, name)
+    zeros = torch.zeros(len(scale), dtype=torch.long)
+    numbers = weight.to(torch.int8).contiguous()
+    quantized = torch._make_per_channel_quantized_tensor(numbers, scale.double().contiguous(), zeros, 0)
+    layer.packed = torch.ops.quantized.linear_prepack(quantized, None)
+
+
+def multiply(kernel: object, layer: torch.nn.Module, x: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:
+    """The product of `x` [..., inputs] with a packed weight, [..., outputs], in the dtype of `x`. FBGEMM rounds all
+    rows by one range, so each is brought to the same before."""
+    rows = x.reshape(-1, x.shape[-1]).float()
+    reach = rows.abs().amax(-1, keepdim=True).clamp_min_(LEAST_REACH)  # several times as fast as the norm of that name
+    found: torch.Tensor = int8_product(rows / reach, layer.packed, True).mul_(reach)
+    if bias is not None:
+        found.add_(bias)
+    return found.to(x.dtype).reshape(*x.shape[:-1], -1)

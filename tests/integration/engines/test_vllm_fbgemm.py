@@ -1,0 +1,149 @@
+"""Products on CPUs without VNNI: as exact as activations of 7 bits are, never saturated, and float16 only where it
+holds the weights."""
+
+import pytest
+import torch
+
+from tests.integration.engines.test_vllm_int4 import GROUP, INPUTS, OUTPUTS, packed_layer
+
+pytestmark = [
+    pytest.mark.integration,
+    pytest.mark.skipif("fbgemm" not in torch.backends.quantized.supported_engines, reason="this CPU has no FBGEMM"),
+]
+SEVEN_BITS = 0.025
+"""Relative error of a product of normal numbers, 1.5 % to 2.1 % here; int4 weights are rounded once more in it."""
+
+
+@pytest.fixture(autouse=True)
+def fbgemm(monkeypatch: pytest.MonkeyPatch) -> None:
+    from serve.engines import vllm_fbgemm as ours
+
+    monkeypatch.setattr(torch.backends.quantized, "engine", "fbgemm")
+    monkeypatch.setattr(ours.CPUWNA16LinearKernel, "process_weights_after_loading", ours.pack_int4)
+    monkeypatch.setattr(ours.CPUWNA16LinearKernel, "apply_weights", ours.multiply)
+    monkeypatch.setattr(ours.CPUInt8ScaledMMLinearKernel, "process_weights_after_loading", ours.pack_int8)
+    monkeypatch.setattr(ours.CPUInt8ScaledMMLinearKernel, "apply_weights", ours.multiply)
+
+
+def drawn() -> torch.Generator:
+    return torch.Generator().manual_seed(0)
+
+
+def activations(*shape: int) -> torch.Tensor:
+    """Rows of very different reach, as they are where nothing normalises them."""
+    return torch.randn(*shape, INPUTS, generator=drawn()) * torch.logspace(-3, 2, shape[-1])[:, None]
+
+
+def assert_near(found: torch.Tensor, right: torch.Tensor) -> None:
+    """Each row by itself."""
+    assert found.shape == right.shape
+    assert ((found - right).norm(dim=-1) < SEVEN_BITS * right.norm(dim=-1)).all()
+
+
+@pytest.mark.parametrize("zero_points", [False, True])
+def test_int4_computes_what_its_weights_say(zero_points: bool) -> None:
+    from vllm.model_executor.kernels.linear.mixed_precision.MPLinearKernel import MPLinearLayerConfig
+    from vllm.scalar_type import scalar_types
+
+    from serve.engines.vllm_fbgemm import CPUWNA16LinearKernel
+
+    draw = drawn()
+    weight = torch.randint(-8, 8, (OUTPUTS, INPUTS), generator=draw, dtype=torch.int8)
+    scale = (0.01 * torch.rand(OUTPUTS, INPUTS // GROUP, generator=draw)).bfloat16()
+    zeros = torch.randint(-8, 8, (OUTPUTS, INPUTS // GROUP), generator=draw, dtype=torch.int8)
+    x = activations(8)
+    layer, shape = packed_layer(weight, scale), (INPUTS, OUTPUTS)
+    if zero_points:
+        layer.weight_zero_point = packed_zeros(zeros)
+    kind = scalar_types.uint4 if zero_points else scalar_types.uint4b8
+    config = MPLinearLayerConfig(shape, shape, kind, torch.float32, GROUP, zero_points=zero_points)
+    kernel = CPUWNA16LinearKernel(config, "weight_packed", "weight_scale", "weight_zero_point")
+    kernel.process_weights_after_loading(layer)
+    offset = zeros.repeat_interleave(GROUP, 1).float() if zero_points else 0.0
+    right = x @ ((weight.float() - offset) * scale.float().repeat_interleave(GROUP, 1)).T
+    assert_near(kernel.apply_weights(layer, x), right)
+    assert not hasattr(layer, "weight_packed")
+
+
+def packed_zeros(zeros: torch.Tensor) -> torch.nn.Parameter:
+    """int32 (outputs / 8, groups) of int8 (outputs, groups) in -8..7, as compressed tensors pack them."""
+    from compressed_tensors.compressors.pack_quantized.helpers import pack_to_int32
+
+    found = torch.nn.Parameter(pack_to_int32(zeros, 4, packed_dim=0), requires_grad=False)
+    found.output_dim = 0  # type: ignore[attr-defined]
+    return found
+
+
+def int8_layer(weight: torch.Tensor, scale: torch.Tensor) -> torch.nn.Module:
+    layer = torch.nn.Module()
+    layer.logical_widths = [len(weight) // 2, len(weight) // 2]  # type: ignore[assignment]
+    layer.weight = torch.nn.Parameter(weight, requires_grad=False)
+    layer.weight_scale = torch.nn.Parameter(scale, requires_grad=False)
+    return layer
+
+
+def product(layer: torch.nn.Module, x: torch.Tensor, channelwise: bool, bias: torch.Tensor | None) -> torch.Tensor:
+    from vllm.model_executor.kernels.linear.scaled_mm.ScaledMMLinearKernel import Int8ScaledMMLinearLayerConfig
+
+    from serve.engines.vllm_fbgemm import CPUInt8ScaledMMLinearKernel
+
+    config = Int8ScaledMMLinearLayerConfig(
+        is_static_input_scheme=False, is_channelwise=channelwise, input_symmetric=True
+    )
+    names = ("weight", "weight_scale", "input_scale", "input_zero_point", "azp_adj")
+    kernel = CPUInt8ScaledMMLinearKernel(config, names)
+    kernel.process_weights_after_loading(layer)
+    return kernel.apply_weights(layer, x, bias)
+
+
+@pytest.mark.parametrize(("channelwise", "shape"), [(True, (8,)), (False, (8,)), (True, (1,)), (True, (2, 5))])
+def test_int8_computes_what_its_weights_say(channelwise: bool, shape: tuple[int, ...]) -> None:
+    draw = drawn()
+    weight = torch.randint(-127, 128, (OUTPUTS, INPUTS), generator=draw, dtype=torch.int8)
+    scale = 0.01 * torch.rand(OUTPUTS if channelwise else 2, 1, generator=draw)
+    x, bias = activations(*shape), torch.randn(OUTPUTS, generator=draw)
+    right = x @ (weight.float() * scale.repeat_interleave(OUTPUTS // len(scale), 0)).T
+    assert_near(product(int8_layer(weight, scale), x, channelwise, None), right)
+    assert_near(product(int8_layer(weight, scale), x, channelwise, bias) - bias, right)
+
+
+def test_no_sum_saturates() -> None:
+    """Both of each pair as large as they can be."""
+    weight = torch.full((OUTPUTS, INPUTS), 127, dtype=torch.int8)
+    x = torch.ones(4, INPUTS)
+    found = product(int8_layer(weight, torch.ones(OUTPUTS, 1)), x, True, None)
+    torch.testing.assert_close(found, torch.full((4, OUTPUTS), 127.0 * INPUTS), rtol=1e-3, atol=0)
+
+
+def test_a_row_of_zeros_stays_zero() -> None:
+    weight = torch.full((OUTPUTS, INPUTS), 127, dtype=torch.int8)
+    x = torch.stack([torch.zeros(INPUTS), torch.ones(INPUTS)])
+    found = product(int8_layer(weight, torch.ones(OUTPUTS, 1)), x, True, None)
+    assert not found[0].any()
+    assert found.isfinite().all()
+
+
+def test_what_was_bfloat16_is_kept_as_float16_and_computed_exactly() -> None:
+    from serve.engines.vllm_fbgemm import keep_as_float16
+
+    draw = drawn()
+    layer = torch.nn.Module()
+    weight = (0.02 * torch.randn(OUTPUTS, INPUTS, generator=draw)).bfloat16().float()
+    layer.weight = torch.nn.Parameter(weight, requires_grad=False)
+    x, bias = activations(8), torch.randn(OUTPUTS, generator=draw)
+    keep_as_float16(layer, remove_weight=True)
+    assert not layer.weight.numel()
+    torch.testing.assert_close(layer.cpu_linear(x, layer.weight, None), x @ weight.T, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(layer.cpu_linear(x, layer.weight, bias), x @ weight.T + bias, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("weight", [torch.full((2, 8), 0.1), torch.full((2, 8), 1e6)])
+def test_what_float16_does_not_hold_is_left_to_vllm(weight: torch.Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
+    from serve.engines import vllm_fbgemm
+
+    left: list[bool] = []
+    monkeypatch.setattr(vllm_fbgemm, "dispatch", lambda layer, remove_weight: left.append(remove_weight))
+    layer = torch.nn.Module()
+    layer.weight = torch.nn.Parameter(weight, requires_grad=False)
+    vllm_fbgemm.keep_as_float16(layer, remove_weight=True)
+    assert left == [True]
