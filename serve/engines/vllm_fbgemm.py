@@ -1,12 +1,14 @@
-"""vLLM's products on x86 CPUs without VNNI: by FBGEMM, which torch carries (Khudia et al. 2021, arXiv 2101.05615).
+"""vLLM's products on x86 CPUs that lack AVX-512 or VNNI: by FBGEMM, which torch carries.
 
-Such a CPU multiplies 8-bit integers in pairs, whose sum saturates at 16 bits: vLLM's int8 layers answer wrongly there,
-and its int4 layers have no kernel below AVX-512. FBGEMM takes activations of 7 bits, which cannot saturate; here each
-row is rounded by its own range, as vLLM has it. int4 weights are rounded once more, to 8 bits a channel. And where a
-model of bfloat16 is computed in float32, its weights lie in memory as float16, half as many bytes to read for each
-product, and are widened on the way. docs/decisions.md has how exact and how fast that is.
+Without VNNI a CPU multiplies 8-bit integers in pairs, whose sum saturates at 16 bits: vLLM's int8 layers answer wrongly
+there, and its int4 layers have no kernel below AVX-512. FBGEMM (Khudia et al. 2021, arXiv 2101.05615) takes activations
+of 7 bits, which cannot saturate; here each row is rounded by its own range, as vLLM has it. int4 weights are rounded
+once more, to 8 bits a channel. And where a model of bfloat16 is computed in float32, its weights lie in memory as
+float16, half as many bytes to read for each product, and are widened on the way. docs/decisions.md has how exact and
+how fast that is.
 """
 
+import platform
 from collections.abc import Iterable
 
 import torch
@@ -16,6 +18,8 @@ from vllm.model_executor.layers import utils
 from vllm.model_executor.layers.quantization.utils.quant_utils import unpack_quantized_values_into_int32
 from vllm.model_executor.layers.quantization.utils.w8a8_utils import convert_to_channelwise
 
+from variants.machine import describe, multiplies_integers
+
 int8_product = torch.ops.quantized.linear_dynamic.default
 float16_product = torch.ops.quantized.linear_dynamic_fp16.default
 dispatch = utils.dispatch_cpu_unquantized_gemm
@@ -23,6 +27,13 @@ INEXACT = 2.0**-25
 """What float16 may change of a weight: half of the distance between its smallest numbers."""
 LEAST_REACH = 1e-12
 """Of a row of activations, so that one of zeros is not divided by zero."""
+
+
+def is_needed() -> bool:
+    """Whether vLLM's own products would be wrong here (without VNNI), or are not all there (its library for x86 CPUs
+    without AVX-512 lacks those of int4)."""
+    x86 = platform.machine() in ("x86_64", "AMD64")
+    return x86 and not ("avx512f" in describe().flags and multiplies_integers())
 
 
 def use_fbgemm() -> None:
@@ -39,6 +50,7 @@ def keep_as_float16(layer: torch.nn.Module, remove_weight: bool) -> None:
     """Packs a layer's weight, float32 [outputs, inputs], where float16 holds it exactly, as it does what was bfloat16;
     any other is vLLM's."""
     weight = layer.weight
+    assert isinstance(weight, torch.Tensor)
     fits = weight.dim() == 2 and weight.dtype == torch.float32 and not weight.is_meta
     if not fits or not bool(((weight.half().float() - weight).abs() <= INEXACT).all()):
         dispatch(layer, remove_weight)

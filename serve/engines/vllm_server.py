@@ -30,10 +30,10 @@ from vllm.distributed.device_communicators import shm_broadcast  # noqa: E402
 from vllm.platforms import current_platform  # noqa: E402
 from vllm.utils import system_utils  # noqa: E402
 
-from serve.engines.vllm_fbgemm import use_fbgemm  # noqa: E402
+from serve.engines import vllm_fbgemm  # noqa: E402
 from serve.engines.vllm_int4 import use_vnni  # noqa: E402
 from serve.engines.vllm_kernels import use_kernels  # noqa: E402
-from variants.machine import multiplies_bfloat16, multiplies_integers  # noqa: E402
+from variants.machine import multiplies_bfloat16  # noqa: E402
 
 NAP_S = 0.0002
 """Short against a step of a model, some 20 ms and more; long against what waking up costs."""
@@ -72,10 +72,10 @@ def destroy_group_of_one(group: Any = None) -> None:
 if current_platform.is_cpu():
     torch.distributed.new_group, torch.distributed.destroy_process_group = group_of_one, destroy_group_of_one
     use_kernels()
-    if multiplies_integers():
-        use_vnni()
+    if vllm_fbgemm.is_needed():
+        vllm_fbgemm.use_fbgemm()
     else:
-        use_fbgemm()
+        use_vnni()
     # vLLM sets VLLM_WORKER_MULTIPROC_METHOD=spawn itself, too late for anyone else to have a say.
     system_utils.get_mp_context = functools.partial(multiprocessing.get_context, "fork")
     os.register_at_fork(after_in_child=functools.partial(end_with_parent, signal.SIGKILL))

@@ -147,3 +147,27 @@ def test_what_float16_does_not_hold_is_left_to_vllm(weight: torch.Tensor, monkey
     layer.weight = torch.nn.Parameter(weight, requires_grad=False)
     vllm_fbgemm.keep_as_float16(layer, remove_weight=True)
     assert left == [True]
+
+
+@pytest.mark.parametrize(
+    ("flags", "needed"),
+    [
+        (("avx2",), True),
+        (("avx2", "avx_vnni"), True),
+        (("avx2", "avx512f"), True),
+        (("avx2", "avx512f", "avx512_vnni"), False),
+    ],
+)
+def test_it_is_for_cpus_without_avx512_or_vnni(
+    flags: tuple[str, ...], needed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from serve.engines import vllm_fbgemm
+    from variants import machine
+
+    here = machine.describe().model_copy(update={"flags": flags})
+    for module in (machine, vllm_fbgemm):
+        monkeypatch.setattr(module, "describe", lambda: here)
+    monkeypatch.setattr("platform.machine", lambda: "x86_64")
+    assert vllm_fbgemm.is_needed() is needed
+    monkeypatch.setattr("platform.machine", lambda: "aarch64")
+    assert not vllm_fbgemm.is_needed()
