@@ -8,7 +8,7 @@ and in its last ones no more are chosen: what still waits then is not completed.
 
 Then more clients than there are places at the engine, in a closed loop: replays find no quiet moment, and what was
 chosen has to be compared, failed or dropped, to the last one, by `/metrics` and by the journal alike. About nine
-minutes for ten pairs. What a run that was broken off had measured is taken up by the next on the same machine.
+minutes for ten pairs. What a run that was broken off had measured is taken up by the next.
 """
 
 import argparse
@@ -34,14 +34,15 @@ from serve.admin_client import ask
 from serve.engines.process import free_port
 from serve.steering import change_traffic
 from variants import tasks
-from variants.errors import EngineError
-from variants.files import write_atomic
+from variants.errors import EngineError, InputError
+from variants.files import sha256_of, write_atomic
 from variants.machine import describe, versions
 from variants.progress import Progress, for_stream
 from variants.typed import canonical_sha256
 
 DOCUMENT = ROOT / "docs" / "performance.md"
 STACK = ROOT / "deploy" / "stacks" / "shadow-cost.yaml"
+CODE = [*sorted((ROOT / "serve").rglob("*.py")), *sorted((ROOT / "deploy").glob("shadow_*.py")), STACK]
 MODEL, VARIANT, TASK = "smollm2", "int8", "rotten_tomatoes"
 WARM_S = 3.0
 SETTLE_LIMIT_S = 120.0
@@ -123,7 +124,8 @@ async def measure(
         await shadowing.share(0)
         await shadowing.settled()
         with progress.step(f"how many a second at saturation, {size.clients} clients"):
-            rate = broken_off.rate or await saturation(load, size)
+            now = await saturation(load, size)  # warms a server up whose rate is known, too
+            rate = broken_off.rate or now
         blocks = broken_off.blocks
         order = [(pair, on) for pair in range(size.pairs) for on in ((True, False), (False, True))[pair % 2]]
         with progress.step(f"{size.load * rate:.1f} requests a second", total=len(order)) as step:
@@ -156,13 +158,17 @@ class BrokenOff:
 
     @classmethod
     def of(cls, out: Path, size: Size) -> "BrokenOff":
-        """That of an earlier run on this machine with these versions, blocks as long and as many pairs or fewer."""
-        same = {**asdict(size), "pairs": None, "machine": describe().model_dump(), "versions": versions()}
+        """That of an earlier run of the same code on this machine with these versions, its blocks as long. Raises
+        InputError where it has more pairs than are asked for."""
+        code = {str(file.relative_to(ROOT)): sha256_of(file) for file in CODE}
+        same = {**asdict(size), "pairs": None, "machine": describe().model_dump(), "versions": versions(), "code": code}
         found = cls(out / "blocks.json", canonical_sha256(same))
         kept = json.loads(found.path.read_bytes()) if found.path.is_file() else {}
         if kept.get("like") == found.like:
-            blocks = [each for each in whole_pairs(kept["blocks"]) if each.pair < size.pairs]
-            found = replace(found, rate=kept["rate"], blocks=blocks)
+            found = replace(found, rate=kept["rate"], blocks=whole_pairs(kept["blocks"]))
+        if (known := len(found.blocks) // 2) > size.pairs:
+            mend = f"ask for as many, or remove {found.path}"
+            raise InputError(f"a run that was broken off has {known} already", field="--pairs", mend=mend)
         return found
 
     def keep(self, rate: float) -> None:

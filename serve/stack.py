@@ -207,15 +207,17 @@ class Stack(Strict):
         return models
 
     def only(self, model: str, *variants: str) -> "Stack":
-        """With one of its models, and of that with some variants; with all where none is named. Raises UnknownName."""
+        """With one of its models, and of that with some variants; with all where none is named. Raises UnknownName, and
+        StackError where what is left is no stack: a variant without its parent, say."""
         if model not in self.models:
             raise UnknownName(f"there is no model {model!r} in the stack", mend=f"known are {', '.join(self.models)}")
-        kept = self.models[model]
-        if unknown := [name for name in variants if name not in kept.variants]:
-            raise UnknownName(f"{model} has no variant {unknown[0]!r}", mend=f"known are {', '.join(kept.variants)}")
-        if variants:
-            kept = kept.model_copy(update={"variants": {name: kept.variants[name] for name in variants}})
-        return self.model_copy(update={"models": {model: kept}})
+        known = self.models[model].variants
+        if unknown := [name for name in variants if name not in known]:
+            raise UnknownName(f"{model} has no variant {unknown[0]!r}", mend=f"known are {', '.join(known)}")
+        document = self.model_dump(mode="json", by_alias=True, exclude_none=True)
+        kept = document["models"][model]
+        kept["variants"] = {name: each for name, each in kept["variants"].items() if not variants or name in variants}
+        return parse(document | {"models": {model: kept}})
 
     def plans(self) -> list[VariantPlan]:
         """What has to be made, in the file's order."""

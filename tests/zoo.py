@@ -25,8 +25,12 @@ def zoo(name: str) -> Path:
 
 
 def require(name: str, what: str, **given: Any) -> Requirement:
-    """Keep what was found and what is required; fails where it is not met."""
+    """Keep what was found and what is required, met or not; a test that has kept all of its own asks for `all_met`."""
     found = found_here(name, what, command="make test-zoo", **given)
     keep(found, ROOT / "out" / "study")
-    assert found.met, f"{what}: {found.value:.4g}, {met(found)}"
     return found
+
+
+def all_met(*required: Requirement) -> None:
+    missed = [f"{each.what}: {each.value:.4g}, {met(each)}" for each in required if not each.met]
+    assert not missed, "\n".join(missed)

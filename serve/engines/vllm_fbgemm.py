@@ -1,11 +1,12 @@
 """vLLM's products on x86 CPUs that lack AVX-512 or VNNI: by FBGEMM, which torch carries.
 
-Without VNNI a CPU multiplies 8-bit integers in pairs, whose sum saturates at 16 bits: vLLM's int8 layers answer wrongly
-there, and its int4 layers have no kernel below AVX-512. FBGEMM (Khudia et al. 2021, arXiv 2101.05615) takes activations
-of 7 bits, which cannot saturate; here each row is rounded by its own range, as vLLM has it. int4 weights are rounded
-once more, to 8 bits a channel. And where a model of bfloat16 is computed in float32, its weights lie in memory as
-float16, half as many bytes to read for each product, and are widened on the way. docs/decisions.md has how exact and
-how fast that is.
+Without VNNI a CPU multiplies integers of 8 bits in pairs, whose sum saturates at 16 bits: vLLM's int8 layers answer
+wrongly there, and its int4 layers have no kernel below AVX-512. FBGEMM (Khudia et al. 2021, arXiv 2101.05615) is given
+activations of 8 bits, each row rounded by its own reach as vLLM has it, and weights of which no pair can saturate:
+where one could, its row is rounded once more when it is loaded, by a coarser step. (torch's own way is to round
+activations to 7 bits, but they need the bit more.) And where a model of bfloat16 is computed in float32, its weights lie
+in memory as float16, half as many bytes to read for each product, and are widened on the way. docs/decisions.md has how
+exact and how fast that is.
 """
 
 import platform
@@ -20,13 +21,17 @@ from vllm.model_executor.layers.quantization.utils.w8a8_utils import convert_to_
 
 from variants.machine import describe, multiplies_integers
 
-int8_product = torch.ops.quantized.linear_dynamic.default
+int8_product = torch.ops.quantized.linear_with_input_q_dq_qweight_dq_output_fp32.default
 float16_product = torch.ops.quantized.linear_dynamic_fp16.default
 dispatch = utils.dispatch_cpu_unquantized_gemm
-INEXACT = 2.0**-25
-"""What float16 may change of a weight: half of the distance between its smallest numbers."""
+INEXACT = 2.0**-16
+"""What float16 may change of a weight, as a share of the largest of its row; bfloat16 rounded by up to 2**-9."""
+STEPS, MIDDLE = 127, 128
+"""Of an activation: from -1 to 1 by so many steps to either side of what stands for 0."""
+MOST_PAIR = 127
+"""Of two neighbours in a row of weights, their sum to either side: 16 bits hold 255 times that, rounded up."""
 LEAST_REACH = 1e-12
-"""Of a row of activations, so that one of zeros is not divided by zero."""
+"""Of a row, so that one of zeros is not divided by zero."""
 
 
 def is_needed() -> bool:
@@ -47,12 +52,11 @@ def use_fbgemm() -> None:
 
 
 def keep_as_float16(layer: torch.nn.Module, remove_weight: bool) -> None:
-    """Packs a layer's weight, float32 [outputs, inputs], where float16 holds it exactly, as it does what was bfloat16;
-    any other is vLLM's."""
+    """Packs a layer's weight, float32 [outputs, inputs], where float16 holds it, as it does what was bfloat16; any
+    other is vLLM's."""
     weight = layer.weight
     assert isinstance(weight, torch.Tensor)
-    fits = weight.dim() == 2 and weight.dtype == torch.float32 and not weight.is_meta
-    if not fits or not bool(((weight.half().float() - weight).abs() <= INEXACT).all()):
+    if weight.is_meta or weight.dim() != 2 or weight.dtype != torch.float32 or not held_by_float16(weight):
         dispatch(layer, remove_weight)
         return
     packed = torch.ops.quantized.linear_prepack_fp16(weight.data, None)
@@ -64,6 +68,12 @@ def keep_as_float16(layer: torch.nn.Module, remove_weight: bool) -> None:
         return found if bias is None else found.add_(bias)
 
     layer.cpu_linear = linear  # type: ignore[assignment]
+
+
+def held_by_float16(weight: torch.Tensor) -> bool:
+    """Whether each row [outputs, inputs] is, but for numbers so small beside its largest that they do not count."""
+    change = (weight.half().float() - weight).abs().amax(1)
+    return bool((change <= INEXACT * weight.abs().amax(1)).all())
 
 
 def pack_int4(kernel: CPUWNA16LinearKernel, layer: torch.nn.Module) -> None:
@@ -80,7 +90,7 @@ def pack_int4(kernel: CPUWNA16LinearKernel, layer: torch.nn.Module) -> None:
         numbers = numbers - offsets.repeat_interleave(size, 1)
     weight = (numbers - kind.bias) * scale.repeat_interleave(size, 1)
     step = weight.abs().amax(1).clamp_min(LEAST_REACH) / 127
-    pack(layer, (kernel.w_q_name, kernel.w_s_name, kernel.w_zp_name), (weight / step[:, None]).round(), step)
+    pack(layer, (kernel.w_q_name, kernel.w_s_name, kernel.w_zp_name), weight / step[:, None], step)
 
 
 def pack_int8(kernel: CPUInt8ScaledMMLinearKernel, layer: torch.nn.Module) -> None:
@@ -88,7 +98,7 @@ def pack_int8(kernel: CPUInt8ScaledMMLinearKernel, layer: torch.nn.Module) -> No
     weight, scales = kernel._get_layer_params(layer)[:2]
     if not kernel.config.is_channelwise and scales.numel() > 1:
         scales = convert_to_channelwise(scales, layer.logical_widths)  # type: ignore[arg-type,assignment]
-    pack(layer, kernel.layer_param_names, weight.data, scales.data.float().reshape(-1).expand(len(weight)))
+    pack(layer, kernel.layer_param_names, weight.data.float(), scales.data.float().reshape(-1).expand(len(weight)))
 
 
 def outputs_first(tensor: torch.Tensor) -> torch.Tensor:
@@ -97,22 +107,30 @@ def outputs_first(tensor: torch.Tensor) -> torch.Tensor:
 
 
 def pack(layer: torch.nn.Module, names: Iterable[str | None], weight: torch.Tensor, scale: torch.Tensor) -> None:
-    """Puts whole numbers of 8 bits [outputs, inputs] and a scale for each output in place of the parameters `names`."""
+    """Puts numbers of 8 bits, float32 [outputs, inputs], with a scale for each output, [outputs], in place of the
+    parameters `names`."""
     for name in names:
         if name is not None and getattr(layer, name, None) is not None:
             delattr(layer, name)
-    zeros = torch.zeros(len(scale), dtype=torch.long)
-    numbers = weight.to(torch.int8).contiguous()
-    quantized = torch._make_per_channel_quantized_tensor(numbers, scale.double().contiguous(), zeros, 0)
+    coarser = largest_pair(weight).clamp_min(MOST_PAIR) / MOST_PAIR
+    numbers = (weight / coarser[:, None]).round().to(torch.int8)
+    scales, zeros = (scale * coarser).double(), torch.zeros(len(scale), dtype=torch.long)
+    quantized = torch._make_per_channel_quantized_tensor(numbers, scales, zeros, 0)
     layer.packed = torch.ops.quantized.linear_prepack(quantized, None)
+
+
+def largest_pair(weight: torch.Tensor) -> torch.Tensor:
+    """By row of [outputs, inputs], the largest sum of two that a CPU adds first, to either side of 0."""
+    pairs = torch.nn.functional.pad(weight, (0, weight.shape[1] % 2)).unflatten(1, (-1, 2))
+    return torch.maximum(pairs.clamp_min(0).sum(-1), (-pairs).clamp_min(0).sum(-1)).amax(1)
 
 
 def multiply(kernel: object, layer: torch.nn.Module, x: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:
     """The product of `x` [..., inputs] with a packed weight, [..., outputs], in the dtype of `x`. FBGEMM rounds all
-    rows by one range, so each is brought to the same before."""
+    rows by one range, so each is brought to -1..1 before: what a row gives does not depend on the others."""
     rows = x.reshape(-1, x.shape[-1]).float()
     reach = rows.abs().amax(-1, keepdim=True).clamp_min_(LEAST_REACH)  # several times as fast as the norm of that name
-    found: torch.Tensor = int8_product(rows / reach, layer.packed, True).mul_(reach)
+    found: torch.Tensor = int8_product(rows / reach, 1 / STEPS, MIDDLE, layer.packed).mul_(reach)
     if bias is not None:
         found.add_(bias)
     return found.to(x.dtype).reshape(*x.shape[:-1], -1)

@@ -114,9 +114,13 @@ async def ended(client: httpx.AsyncClient) -> dict[str, Any]:
         await asyncio.sleep(1)
 
 
-async def replayed(client: httpx.AsyncClient, found: dict[str, Any]) -> list[dict[str, Any]]:
-    """The journal, once it is seen to say again what the conductor said."""
+async def journal_of(client: httpx.AsyncClient) -> list[dict[str, Any]]:
     entries: list[dict[str, Any]] = (await client.get("/admin/v1/journal?last=10000")).json()["entries"]
+    return entries
+
+
+def check_replay(entries: list[dict[str, Any]], found: dict[str, Any]) -> None:
+    """The journal says again what the conductor said."""
     assert entries[0]["seq"] == 1, "not all of it is here"
     ledger = Ledger.read(entries)
     rollout = {name: value for name, value in found["rollout"].items() if name != "doing"}
@@ -125,7 +129,6 @@ async def replayed(client: httpx.AsyncClient, found: dict[str, Any]) -> list[dic
     assert ledger.traffic["smollm2"].traffic.model_dump(mode="json") == found["traffic"]["traffic"]
     pair = ledger.pair(ledger.rollouts["smollm2"].pair)
     assert pair.compared >= found["pairs"]["compared"] > 0
-    return entries
 
 
 def plan(variant: str) -> dict[str, Any]:
@@ -150,12 +153,13 @@ async def test_a_damaged_variant_is_rolled_back_by_itself(demo: tuple[str, int])
             answer = await client.post(ROLLOUT, json=plan("damaged"))
             assert answer.status_code == 200, answer.text
             found = await ended(client)
-        await replayed(client, found)
+        journal = await journal_of(client)
         done = await change(client, {"stack": state["stack"], "artifacts": keys, "force": True})
         assert done["state"] == "done", done
     print(f"damaged: {found['rollout']['status']}, {found['pairs']}")
     assert found["rollout"]["status"] == "rolled back", found
     assert found["verdict"]["findings"][0]["high"] < -0.05
+    check_replay(journal, found)
     assert set(statuses) == {200}
 
 
@@ -206,12 +210,13 @@ async def test_int8_takes_over_by_itself(demo: tuple[str, int]) -> None:
             answer = await client.post(ROLLOUT, json=plan("int8"))
             assert answer.status_code == 200, answer.text
             found = await ended(client)
-        journal = await replayed(client, found)
+        journal = await journal_of(client)
         restored = await client.put(TRAFFIC, json=before, headers={"if-match": "*"})
         assert restored.status_code == 200, restored.text
     print(f"int8: {found['rollout']['status']}, {found['pairs']}")
     assert found["rollout"]["status"] == "promoted", found
     assert found["traffic"]["shares"]["baseline"] == 0.0
+    check_replay(journal, found)
     rollouts = [entry["rollout"] for entry in journal if entry["kind"] == "rollout"]
     assert [each["step"] for each in rollouts if each["plan"]["variant"] == "int8"] == [0, 1, 2, 3, 3]
     assert set(statuses) == {200}

@@ -10,6 +10,7 @@ from deploy.document import put_into
 from deploy.shadow_blocks import Block, Counts, Written, mean_ratio, ratios, summarise
 from deploy.shadow_cost import DOCUMENT, BrokenOff, Size, counts_in
 from loadtest.labelled import Asked
+from variants.errors import InputError
 
 SHADOWED = {"chosen": 5, "pairs": [{}, {}], "failed": 1, "dropped": [10, 12]}
 
@@ -54,7 +55,7 @@ def test_the_whole_interval_has_to_be_below() -> None:
     assert not found["wanted"]["p95_ratio_below_1.05"]
 
 
-def test_a_run_goes_on_after_its_last_whole_pair(tmp_path: Path) -> None:
+def test_a_run_goes_on_after_its_last_whole_pair(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     size = Size(pairs=3, block_s=2.0)
     first = BrokenOff.of(tmp_path, size)
     assert (first.rate, first.blocks) == (None, [])
@@ -64,6 +65,10 @@ def test_a_run_goes_on_after_its_last_whole_pair(tmp_path: Path) -> None:
     assert (again.rate, again.blocks) == (21.5, first.blocks[:2])
     assert BrokenOff.of(tmp_path, Size(pairs=9, block_s=2.0)).blocks == first.blocks[:2]
     assert BrokenOff.of(tmp_path, Size(pairs=3, block_s=3.0)).blocks == [], "blocks of another length"
+    with pytest.raises(InputError, match="has 1 already"):
+        BrokenOff.of(tmp_path, Size(pairs=0, block_s=2.0))
+    monkeypatch.setattr("deploy.shadow_cost.CODE", [])
+    assert BrokenOff.of(tmp_path, size).blocks == [], "of other code"
 
 
 def test_both_books_have_to_say_the_same() -> None:

@@ -157,10 +157,13 @@ def test_a_part_of_a_stack_keeps_what_is_named(demo: dict[str, Any]) -> None:
     stack = parse(demo)
     part = stack.only("smollm2", "int8", "baseline")
     assert list(part.models) == ["smollm2"]
-    assert list(part.models["smollm2"].variants) == ["int8", "baseline"]
+    assert list(part.models["smollm2"].variants) == ["baseline", "int8"], "in the file's order"
+    assert part.models["smollm2"].variants["int8"] == stack.models["smollm2"].variants["int8"]
     assert part.server == stack.server
     assert stack.only("digits").models["digits"] == stack.models["digits"]
     with pytest.raises(UnknownName, match="no variant 'int9'"):
         stack.only("smollm2", "int9")
     with pytest.raises(UnknownName, match="no model 'smollm'"):
         stack.only("smollm")
+    with pytest.raises(StackError, match="baseline"):
+        stack.only("smollm2", "int8")
