@@ -4,9 +4,9 @@ Without VNNI a CPU multiplies integers of 8 bits in pairs, whose sum saturates a
 wrongly there, and its int4 layers have no kernel below AVX-512. FBGEMM (Khudia et al. 2021, arXiv 2101.05615) is given
 activations of 8 bits, each row rounded by its own reach as vLLM has it, and weights of which no pair can saturate:
 where one could, its row is rounded once more when it is loaded, by a coarser step. (torch's own way is to round
-activations to 7 bits, but they need the bit more.) And where a model of bfloat16 is computed in float32, its weights lie
-in memory as float16, half as many bytes to read for each product, and are widened on the way. docs/decisions.md has how
-exact and how fast that is.
+activations to 7 bits, but they need the bit more.) And where a model of bfloat16 is computed in float32, its weights
+lie in memory as float16, half as many bytes to read for each product, and are widened on the way. docs/decisions.md has
+how exact and how fast that is.
 """
 
 import platform
