@@ -58,12 +58,13 @@ async def measure(stack: Stack, changed: Mapping[str, str], rounds: int, progres
     artifacts = await asyncio.to_thread(build_stack, stack)
     found = []
     async with AsyncExitStack() as within:
+        lives = {name: live_variant(stack, artifacts, (MODEL, name), weight=0.0) for name in VARIANTS}
+        for live in lives.values():
+            check_changes(live, changed)
         ways: dict[str, dict[str, tuple[int, str]]] = {}
         for way, environment in {"usual": {}, "changed": dict(changed)}.items():
             ways[way] = {}
-            for variant in VARIANTS:
-                live = live_variant(stack, artifacts, (MODEL, variant), weight=0.0)
-                check_changes(live, changed)
+            for variant, live in lives.items():
                 process, _ = await within.enter_async_context(running(live, way, environment))
                 port = urlsplit(process.url).port
                 assert port is not None

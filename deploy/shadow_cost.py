@@ -19,7 +19,7 @@ import random
 import shutil
 import sys
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -165,7 +165,7 @@ class BrokenOff:
         found = cls(out / "blocks.json", canonical_sha256(same))
         kept = json.loads(found.path.read_bytes()) if found.path.is_file() else {}
         if kept.get("like") == found.like:
-            found = replace(found, rate=kept["rate"], blocks=whole_pairs(kept["blocks"]))
+            found.rate, found.blocks = kept["rate"], whole_pairs(kept["blocks"])
         if (known := len(found.blocks) // 2) > size.pairs:
             mend = f"ask for as many, or remove {found.path}"
             raise InputError(f"a run that was broken off has {known} already", field="--pairs", mend=mend)

@@ -1,7 +1,7 @@
 """What is required of variants on real data beside the project, and what was found: the limits of a study.
 
-Such data may not be copied into the project, so nobody's `make study` has cards of it. `make test-zoo` leaves a
-file for each requirement in the study's folder, and the next study shows them, met or not.
+Such data may not be copied into the project, so nobody's `make study` has cards of it. `make test-zoo` and
+`make zoo-speed` leave a file for each requirement in the study's folder, and the next study shows them, met or not.
 """
 
 from datetime import UTC, datetime
