@@ -24,7 +24,8 @@ class Labelled:
 
 @asynccontextmanager
 async def labelled(url: str, model: str, clients: int, pause_s: float = 0.05) -> AsyncIterator[Labelled]:
-    """`clients` closed loops of routed requests, no two alike."""
+    """`clients` closed loops of routed requests, no two alike. Once the load is `stopping`, a server that is killed may
+    cut off what is on its way."""
     load, numbers = Labelled(), itertools.count()
     async with httpx.AsyncClient(base_url=url, timeout=60) as http:
 
@@ -39,7 +40,12 @@ async def labelled(url: str, model: str, clients: int, pause_s: float = 0.05) ->
                     "temperature": 0,
                     "logit_bias": BIAS,
                 }
-                answer = await http.post("/v1/completions", json=body, headers={"x-understudy-label": label.strip()})
+                try:
+                    answer = await http.post("/v1/completions", json=body, headers={"x-understudy-label": label.strip()})
+                except httpx.RemoteProtocolError:
+                    if load.stopping:
+                        return
+                    raise
                 load.statuses[answer.status_code] += 1
                 load.variants[answer.headers.get("x-understudy-variant", "")] += 1
                 load.ids.append(answer.headers.get("x-understudy-id", ""))

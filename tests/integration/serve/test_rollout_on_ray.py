@@ -41,8 +41,8 @@ async def test_what_is_decided_and_counted_outlives_those_who_did(tmp_path: Path
                 while (found := await rollout(client))["rollout"]["status"] == "running":
                     await asyncio.sleep(0.5)
                 assert set(load.statuses) == {200}
-                kill(pid, "ray::ServeReplica:ingress:")
                 load.stopping = True
+                kill(pid, "ray::ServeReplica:ingress:")
     assert found["rollout"]["status"] == "promoted"
     entries = list(Journal(state).entries())
     assert len({entry["epoch"] for entry in entries}) == 2
