@@ -7,8 +7,9 @@ ratio of their 95th percentiles is the shadows' doing and the machine's. The fir
 and in its last ones no more are chosen: what still waits then is not completed.
 
 Then more clients than there are places at the engine, in a closed loop: replays find no quiet moment, and what was
-chosen has to be compared, failed or dropped, to the last one, by `/metrics` and by the journal alike. About nine
-minutes for ten pairs. What a run that was broken off had measured is taken up by the next.
+chosen has to be compared, failed or dropped, to the last one, by `/metrics` and by the journal alike. About fifty
+minutes: with fewer pairs, or shorter ones, the interval is too wide to say anything. What a run that was broken off had
+measured is taken up by the next.
 """
 
 import argparse
@@ -53,10 +54,10 @@ LOOK_S = 0.5
 class Size:
     """How much is measured, `load` as a share of the rate at saturation, `share` of the requests shadowed."""
 
-    pairs: int = 10
-    block_s: float = 15.0
+    pairs: int = 24
+    block_s: float = 45.0
     lead_s: float = 2.0
-    tail_s: float = 4.0
+    tail_s: float = 6.0
     probe_s: float = 15.0
     saturated_s: float = 40.0
     clients: int = 96
