@@ -41,7 +41,9 @@ async def labelled(url: str, model: str, clients: int, pause_s: float = 0.05) ->
                     "logit_bias": BIAS,
                 }
                 try:
-                    answer = await http.post("/v1/completions", json=body, headers={"x-understudy-label": label.strip()})
+                    answer = await http.post(
+                        "/v1/completions", json=body, headers={"x-understudy-label": label.strip()}
+                    )
                 except httpx.RemoteProtocolError:
                     if load.stopping:
                         return
