@@ -19,12 +19,26 @@ def use_vnni() -> None:
     wanted = envs.VLLM_CPU_INT4_W4A8 and torch.cpu._is_avx512_bf16_supported()
     if not wanted or torch.cpu._is_amx_tile_supported():
         return
-    weights_loaded = CPUWNA16LinearKernel.process_weights_after_loading
+    weights_loaded, multiplied = CPUWNA16LinearKernel.process_weights_after_loading, CPUWNA16LinearKernel.apply_weights
 
     def process_weights_after_loading(kernel: CPUWNA16LinearKernel, layer: torch.nn.Module) -> None:
         # With other activations the kernel that follows would take AMX for granted.
         amx = kernel.config.act_type == torch.bfloat16
         with patch.object(torch.cpu, "_is_amx_tile_supported", return_value=amx):
             weights_loaded(kernel, layer)
+        if layer.use_w4a8:
+            weight, scales, zeros = kernel._get_weight_params(layer)
+            assert zeros is not None
+            layer.packed = weight.data, zeros.data, scales.data
+
+    def apply_weights(
+        kernel: CPUWNA16LinearKernel, layer: torch.nn.Module, x: torch.Tensor, bias: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        # vLLM's parameters tell torch's dispatcher to ask Python about each operation, which costs as much as multiplying.
+        if layer.use_w4a8 and x.dim() == 2:
+            found: torch.Tensor = torch.ops._C.int4_scaled_mm_cpu(x, *layer.packed, bias)
+            return found
+        return multiplied(kernel, layer, x, bias)
 
     CPUWNA16LinearKernel.process_weights_after_loading = process_weights_after_loading  # type: ignore[method-assign,assignment]
+    CPUWNA16LinearKernel.apply_weights = apply_weights  # type: ignore[method-assign]
