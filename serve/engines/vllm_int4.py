@@ -29,16 +29,16 @@ def use_vnni() -> None:
         if layer.use_w4a8:
             weight, scales, zeros = kernel._get_weight_params(layer)
             assert zeros is not None
-            layer.packed = weight.data, zeros.data, scales.data
+            layer.packed = weight.data, zeros.data, scales.data  # type: ignore[assignment]
 
     def apply_weights(
         kernel: CPUWNA16LinearKernel, layer: torch.nn.Module, x: torch.Tensor, bias: torch.Tensor | None = None
     ) -> torch.Tensor:
-        # vLLM's parameters tell torch's dispatcher to ask Python about each operation, which costs as much as multiplying.
+        # Not vLLM's parameters, about each of whose operations torch asks Python.
         if layer.use_w4a8 and x.dim() == 2:
-            found: torch.Tensor = torch.ops._C.int4_scaled_mm_cpu(x, *layer.packed, bias)
+            found: torch.Tensor = torch.ops._C.int4_scaled_mm_cpu(x, *layer.packed, bias)  # type: ignore[misc]
             return found
         return multiplied(kernel, layer, x, bias)
 
     CPUWNA16LinearKernel.process_weights_after_loading = process_weights_after_loading  # type: ignore[method-assign,assignment]
-    CPUWNA16LinearKernel.apply_weights = apply_weights  # type: ignore[method-assign]
+    CPUWNA16LinearKernel.apply_weights = apply_weights  # type: ignore[method-assign,assignment]

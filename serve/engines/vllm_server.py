@@ -1,14 +1,12 @@
 """vLLM's own OpenAI server, started cheaply on a CPU.
 
-vLLM on a CPU is three processes: a server, an engine core and a worker. vLLM spawns the later two there, and each
-imports torch and vLLM again, more than half of what a start costs. Here they are forked, as on other hardware;
+vLLM on a CPU is three processes: a server, an engine core and a worker. It spawns the later two there, and each imports
+torch and vLLM again, more than half of what a start costs. Here the core is forked, as on other hardware;
 docs/decisions.md has what that saves and why it is safe. A forked process also holds its parent's listening socket,
 so it must not outlive it.
 
-Its processes talk through shared memory, and for a second after each message yield the processor in a loop in case
-another comes. On a machine with a few cores that takes them from whoever computes, other engines too. They nap instead;
-after that second they wait on a socket, as they do anyhow. Waiting there at once loses messages: vLLM's subscriber
-keeps only the newest one, and libzmq may miss to wake for it (docs/decisions.md has both measurements).
+And the core is its own worker, as on other hardware. vLLM has a process for it on a CPU because it binds the worker's
+threads to cores, which is not done here. Between two processes each step of the model waits for messages both ways.
 """
 
 import functools
@@ -16,7 +14,7 @@ import multiprocessing
 import os
 import signal
 import sys
-import time
+from collections.abc import Callable
 from typing import Any
 
 from serve.engines.server import hide_packages
@@ -26,7 +24,7 @@ hide_packages()
 sys.modules["scipy"] = None  # type: ignore[assignment]  # for sound and images, and 8 % of what importing costs
 
 import torch  # noqa: E402
-from vllm.distributed.device_communicators import shm_broadcast  # noqa: E402
+from vllm.config import VllmConfig  # noqa: E402
 from vllm.platforms import current_platform  # noqa: E402
 from vllm.utils import system_utils  # noqa: E402
 
@@ -35,21 +33,6 @@ from serve.engines.vllm_int4 import use_vnni  # noqa: E402
 from serve.engines.vllm_kernels import use_kernels  # noqa: E402
 from variants.machine import multiplies_bfloat16  # noqa: E402
 
-NAP_S = 0.0002
-"""Short against a step of a model, some 20 ms and more; long against what waking up costs."""
-
-
-class Napping(shm_broadcast.SpinCondition):
-    """vLLM has no setting for it."""
-
-    def wait(self, timeout_ms: int | None = None) -> None:
-        if time.monotonic() <= self.last_read + self.busy_loop_s:
-            time.sleep(NAP_S)
-        else:
-            super().wait(timeout_ms)
-
-
-shm_broadcast.SpinCondition = Napping  # type: ignore[misc]
 new_group, destroy_group = torch.distributed.new_group, torch.distributed.destroy_process_group
 
 
@@ -69,7 +52,17 @@ def destroy_group_of_one(group: Any = None) -> None:
         destroy_group(group)
 
 
+def work_in_core(check: Callable[[VllmConfig], None], config: VllmConfig) -> None:
+    """Once the CPU's platform has checked `config`, which may name another executor by then."""
+    check(config)
+    if config.parallel_config.world_size == 1:
+        config.parallel_config.distributed_executor_backend = "uni"
+
+
 if current_platform.is_cpu():
+    current_platform.check_and_update_config = functools.partial(  # type: ignore[method-assign]
+        work_in_core, current_platform.check_and_update_config
+    )
     torch.distributed.new_group, torch.distributed.destroy_process_group = group_of_one, destroy_group_of_one
     use_kernels()
     if vllm_fbgemm.is_needed():

@@ -106,12 +106,13 @@ def test_nothing_listens_beyond_loopback(demo: tuple[str, int]) -> None:
     assert [pair for pair in found if not is_loopback(pair[0])] == []
 
 
-def test_a_worker_has_one_process_group(demo: tuple[str, int]) -> None:
-    server = psutil.Process(demo[1])
-    workers = [each for each in server.children(recursive=True) if each.name().startswith("VLLM::Worker")]
-    assert workers
-    for worker in workers:
-        threads = [Path(f"/proc/{worker.pid}/task/{each.id}/comm").read_text().strip() for each in worker.threads()]
+def test_an_engine_core_is_its_own_worker_and_has_one_process_group(demo: tuple[str, int]) -> None:
+    processes = psutil.Process(demo[1]).children(recursive=True)
+    assert not [each for each in processes if each.name().startswith("VLLM::Worker")]
+    cores = [each for each in processes if each.name().startswith("VLLM::EngineCor")]
+    assert cores
+    for core in cores:
+        threads = [Path(f"/proc/{core.pid}/task/{each.id}/comm").read_text().strip() for each in core.threads()]
         assert threads.count("gloo_tcp_loop") == 1
 
 
