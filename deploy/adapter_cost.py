@@ -18,7 +18,8 @@ import psutil
 
 from deploy.demo import ROOT, ends_in_words, interrupt_on_signals, start_server
 from serve.applying import apply_stack
-from serve.engines.process import free_port, tree_pss
+from serve.engines.process import tree_pss
+from serve.ports import free_port
 from serve.stack import Stack, load
 from variants.files import write_atomic
 from variants.machine import describe, versions

@@ -21,7 +21,7 @@ from deploy.demo import ROOT, Clock, drive, ends_in_words, interrupt_on_signals,
 from deploy.held import Cards, Held, check_counts, hold
 from loadtest.campaign import AccuracyTest, read_campaign
 from loadtest.figures import Summary
-from serve.engines.process import free_port
+from serve.ports import free_port
 from serve.stack import load
 from variants.card import Accuracy
 from variants.errors import EngineError, StackError

@@ -21,7 +21,8 @@ from pathlib import Path
 from deploy.grafana.queries import DASHBOARD, Watched, check
 from deploy.judgement import shadow
 from deploy.prometheus import NOT_INSTALLED, end_politely, start_prometheus
-from serve.engines.process import free_port, tree_pss
+from serve.engines.process import tree_pss
+from serve.ports import free_port
 from serve.stack import load
 from variants.errors import EngineError, UnderstudyError
 

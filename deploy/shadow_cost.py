@@ -32,7 +32,7 @@ from deploy.shadow_blocks import Block, Counts, Written, summarise, whole_pairs
 from loadtest.arrivals import poisson
 from loadtest.labelled import Asked, Labelled, labelled_pool
 from serve.admin_client import ask
-from serve.engines.process import free_port
+from serve.ports import free_port
 from serve.steering import change_traffic
 from variants import tasks
 from variants.errors import EngineError, InputError

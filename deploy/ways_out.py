@@ -11,7 +11,7 @@ from contextlib import ExitStack
 import psutil
 
 from deploy.demo import ROOT, interrupt_on_signals, start, start_server
-from serve.engines.process import free_port
+from serve.ports import free_port
 from variants.errors import EngineError
 
 MODEL, VARIANT = "smollm2", "smollm2@baseline"

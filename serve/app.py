@@ -23,11 +23,11 @@ from starlette.applications import Starlette
 
 from serve.conductor import Conductor
 from serve.director import Director
-from serve.engines.process import free_port
 from serve.fleet import Fleet
 from serve.ingress import build_ingress
 from serve.live import Live, LiveVariant, live_of
 from serve.loopback import ray_environment
+from serve.ports import free_port
 from serve.seat import Describe
 from serve.stack import Server, Stack
 from serve.stage import Handles, engine_target, explain

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import psutil
 
-from serve.engines.process import free_port
+from serve.ports import free_port
 
 ROOT = Path(__file__).resolve().parent.parent
 

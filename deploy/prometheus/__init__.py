@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 import yaml
 
-from serve.engines.process import free_port
+from serve.ports import free_port
 
 FOLDER = Path(__file__).resolve().parent
 ALERTS = FOLDER / "alerts.yml"

@@ -7,7 +7,6 @@ covers its first thread only.
 import contextlib
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -19,13 +18,6 @@ import psutil
 
 ENGINE_CORE = 0
 OTHER_CORE = 1
-
-
-def free_port() -> int:
-    """A port of loopback that nobody listens on right now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def tree(root: int) -> list[psutil.Process]:

@@ -12,8 +12,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from loadtest.peers.processes import free_port
 from loadtest.peers.relays import RELAYS
+from serve.ports import free_port
 
 ROOT = Path(__file__).parents[2]
 MODEL = "smollm2"

@@ -41,7 +41,6 @@ from loadtest.peers.processes import (
     ENGINE_CORE,
     OTHER_CORE,
     cpu_s,
-    free_port,
     is_engine,
     pause,
     pin,
@@ -52,6 +51,7 @@ from loadtest.peers.processes import (
 )
 from loadtest.peers.ray_ways import ENGINE, MODEL
 from loadtest.peers.relays import RELAYS
+from serve.ports import free_port
 
 LEVELS = {1: 6, 8: 6, 32: 5}
 """Clients, and how many requests each of them sends in a burst."""

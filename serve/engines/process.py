@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import os
 import signal
-import socket
 import sys
 from collections import deque
 from contextlib import ExitStack
@@ -14,6 +13,7 @@ import aiohttp
 import psutil
 
 from serve.engines.launch import Launch, child_environment
+from serve.ports import free_port
 from serve.spare import is_spare
 from variants.errors import EngineError
 from variants.store import hold
@@ -22,13 +22,6 @@ START_LIMIT_S = 600.0
 STOP_LIMIT_S = 15.0
 HEALTH_LIMIT_S = 10.0
 POLL_S = 0.1
-
-
-def free_port() -> int:
-    """A loopback port that was free a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def tree_pss(pid: int) -> int:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from deploy.shadow_cost import Size, measure, tables, write
-from serve.engines.process import free_port
+from serve.ports import free_port
 from tests.local_stage import local
 from tests.scripted import make_stack, with_variants
 from variants.progress import NoProgress

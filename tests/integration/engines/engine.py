@@ -1,7 +1,6 @@
 """Starts an engine of ours as a test's child, and makes the artifacts that it serves."""
 
 import json
-import socket
 import subprocess
 import sys
 import time
@@ -13,6 +12,7 @@ from typing import Any
 
 import httpx
 
+from serve.ports import free_port
 from variants.files import digest_of, hash_folder
 
 START_LIMIT_S = 60
@@ -44,9 +44,7 @@ def command(kind: str, port: int, *options: str) -> list[str]:
 @contextmanager
 def running(kind: str, *options: str) -> Iterator[Engine]:
     """An engine that is ready; it is ended with SIGTERM, and a test fails where that does not work."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     process = subprocess.Popen(command(kind, port, *options))
     try:
         engine = Engine(f"http://127.0.0.1:{port}", process)

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from serve.ports import free_port
 from variants.tasks import Example
 
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -50,9 +51,7 @@ class ScriptedServer:
 
 @pytest.fixture
 def server() -> Iterator[ScriptedServer]:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     script = Path(__file__).parent / "scripted_server.py"
     process = subprocess.Popen([sys.executable, str(script), str(port)])
     deadline = time.monotonic() + 20

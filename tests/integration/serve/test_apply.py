@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from serve.engines.process import free_port
+from serve.ports import free_port
 from tests.family import ADAPTERS, Family, change
 from tests.live_load import steady
 from tests.local_stage import local

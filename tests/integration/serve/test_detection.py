@@ -10,8 +10,8 @@ import pytest
 from loadtest.campaign import parse_campaign
 from loadtest.run import run
 from loadtest.summary import summarise
-from serve.engines.process import free_port
 from serve.open_inference import HEADER_LENGTH, bytes_tensor, encode_request
+from serve.ports import free_port
 from serve.predict import predictor
 from serve.stack import Stack
 from tests.integration.conftest import Detectors

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from serve.engines.launch import Launch, launch
-from serve.engines.process import EngineProcess, free_port
+from serve.engines.process import EngineProcess
+from serve.ports import free_port
 from serve.stack import Stack
 from tests.local_stage import local
 from tests.scripted import make_artifacts, make_stack

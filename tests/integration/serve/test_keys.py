@@ -8,8 +8,8 @@ from typing import Any
 import httpx
 import pytest
 
-from serve.engines.process import free_port
 from serve.keys import Key
+from serve.ports import free_port
 from serve.stack import Stack
 from tests.family import Family, change
 from tests.local_stage import Local, local

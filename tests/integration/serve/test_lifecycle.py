@@ -21,7 +21,8 @@ import yaml
 from deploy.demo import start_server
 from deploy.prometheus import end_politely
 from serve.engines.launch import Launch, launch
-from serve.engines.process import EngineProcess, free_port
+from serve.engines.process import EngineProcess
+from serve.ports import free_port
 from tests.long import long_only
 from tests.processes import ROOT, server
 from tests.scripted import make_artifacts, make_stack

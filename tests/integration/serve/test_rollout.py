@@ -12,10 +12,10 @@ import httpx
 import pytest
 
 from serve.director import Director
-from serve.engines.process import free_port
 from serve.journal import Journal
 from serve.ledger import Ledger
 from serve.live import live_of
+from serve.ports import free_port
 from tests.family import ADAPTERS, Family
 from tests.labelled_load import labelled
 from tests.local_stage import Local, local

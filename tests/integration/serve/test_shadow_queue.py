@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from serve import metrics
-from serve.engines.process import free_port
+from serve.ports import free_port
 from tests.family import Family
 from tests.labelled_load import labelled
 from tests.local_stage import local

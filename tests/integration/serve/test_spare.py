@@ -12,7 +12,7 @@ import psutil
 import pytest
 
 from serve import spare
-from serve.engines.process import free_port
+from serve.ports import free_port
 from tests.family import Family
 from tests.labelled_load import labelled
 from tests.local_stage import local

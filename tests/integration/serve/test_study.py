@@ -14,8 +14,8 @@ import aiohttp
 import psutil
 import pytest
 
-from serve.engines.process import free_port
 from serve.evaluation import evaluate_variant
+from serve.ports import free_port
 from serve.predict import predictor
 from serve.stack import parse, with_port
 from serve.study.entry import entry_of

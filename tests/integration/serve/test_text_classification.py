@@ -12,10 +12,11 @@ from loadtest.plan import Content, Pool
 from serve.engines.launch import launch
 from serve.engines.process import EngineProcess
 from serve.live import LiveVariant
+from serve.ports import free_port
 from serve.predict import predictor
 from serve.stack import Stack, load, parse
 from tests.local_stage import local
-from tests.processes import ROOT, free_port
+from tests.processes import ROOT
 from variants import tasks
 from variants.build import build
 from variants.catalog import Catalog

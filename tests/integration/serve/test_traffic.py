@@ -9,8 +9,8 @@ import httpx
 import pytest
 
 from serve.director import Director
-from serve.engines.process import free_port
 from serve.live import live_of
+from serve.ports import free_port
 from tests.family import Family
 from tests.labelled_load import labelled
 from tests.local_stage import Local, local

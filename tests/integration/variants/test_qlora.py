@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from serve.engines.process import free_port
+from serve.ports import free_port
 from serve.stack import Stack
 from tests.local_stage import local
 from variants.adapter import Adapter, check_adapter

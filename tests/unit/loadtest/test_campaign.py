@@ -32,7 +32,7 @@ def test_the_demo_asks_for_what_the_demo_has_to_show() -> None:
     assert wanted == {
         ("smollm2", "rotten_tomatoes"): 200,
         ("digits", "mnist"): 1000,
-        ("minilm", "r8_triplets"): 1000,
+        ("minilm", "r8_triplets"): 500,
     }
     assert campaign.speed.clients == 8
     assert {test.model for test in campaign.speed.tests} == {"smollm2", "digits", "minilm"}
