@@ -14,12 +14,13 @@ from variants.manifest import Manifest
 from variants.tasks import Example
 from variants.together import together
 
-BATCH = 8
-BATCHES_A_ROUND = 20
+TEXTS = 8
+IMAGES = 32
+"""Examples in a batch. Of images the rate rises up to there, most of all in int8 (docs/decisions.md)."""
 IN_FLIGHT = 2
 """Batches of images asked at a time: one waits while the other is computed, so that few passes begin on a CPU that was
 idle. Texts that wait are put into one batch, so only one of those is asked."""
-ROUNDS, LEAST_ROUNDS, LIMIT_S = 50, 5, 10.0
+ROUNDS, LEAST_ROUNDS, ROUND_S, LIMIT_S = 50, 5, 0.15, 10.0
 TASKS = ("text-classification", "image-classification", "feature-extraction", "object-detection")
 """Those whose engines give the time of the forward pass, and take the batch of noise or texts that it is timed on."""
 
@@ -33,12 +34,12 @@ class ForwardPass:
     name: str
     batch: Tensor
 
-    async def rate(self, batches: int = BATCHES_A_ROUND) -> float:
-        """Examples a second over one round of so many batches. Raises EngineError."""
+    async def rate(self, examples: float) -> float:
+        """Examples a second over one round of about so many, in whole batches, two at least. Raises EngineError."""
         body, length = encode_request([self.batch], binary=True, binary_output=True)
         headers = {HEADER_LENGTH: str(length), "content-type": "application/octet-stream"}
         before = await computed(self.session, self.url, self.name)
-        left = iter(range(batches))
+        left = iter(range(max(2, round(examples / self.batch.shape[0]))))
 
         async def ask() -> None:
             for _ in left:
@@ -54,8 +55,9 @@ class ForwardPass:
         """Examples a second: the median of as many rounds as there is time for."""
         rates: list[float] = []
         began = time.perf_counter()
+        examples = ROUND_S * await self.rate(1)
         while len(rates) < ROUNDS and (len(rates) < LEAST_ROUNDS or time.perf_counter() - began < LIMIT_S):
-            rates.append(await self.rate())
+            rates.append(await self.rate(examples))
         return statistics.median(rates)
 
 
@@ -65,7 +67,7 @@ def batch_for(manifest: Manifest, examples: list[Example]) -> Tensor:
     if manifest.detector is not None:
         return bytes_tensor("image", [example.input for example in examples[:1] if isinstance(example.input, bytes)])
     if manifest.preprocess is not None:
-        pixels = np.random.default_rng(0).standard_normal((BATCH, 3, *manifest.preprocess.size), dtype=np.float32)
+        pixels = np.random.default_rng(0).standard_normal((IMAGES, 3, *manifest.preprocess.size), dtype=np.float32)
         return Tensor("pixels", "FP32", pixels)
     texts = (example.input[0] if isinstance(example.input, tuple) else example.input for example in examples)
     return bytes_tensor("text", [text.encode() for text in texts if isinstance(text, str)])

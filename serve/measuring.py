@@ -12,7 +12,7 @@ import aiohttp
 from serve.engines.adapters import load_adapter
 from serve.engines.launch import launch
 from serve.engines.process import EngineProcess
-from serve.inference import BATCH, TASKS, ForwardPass, batch_for, computed
+from serve.inference import TASKS, TEXTS, ForwardPass, batch_for, computed
 from serve.live import LiveVariant
 from serve.predict import Drawings, predictor
 from serve.saturation import Saturated, Saturation, latency_of
@@ -122,7 +122,7 @@ async def measure(
                 drawn, nanoseconds = await computed(session, url, variant.asked_as)
                 inference = drawn / nanoseconds * 1e9
             elif manifest.task in TASKS:
-                batch = batch_for(manifest, held_out(found[0], BATCH))
+                batch = batch_for(manifest, held_out(found[0], TEXTS))
                 forward = ForwardPass(session, url, variant.asked_as, batch)
                 inference = await forward.median_rate()
             process.memory_bytes()

@@ -12,7 +12,7 @@ import statistics
 import time
 from collections.abc import Iterator, Sequence
 
-from serve.inference import BATCH, BATCHES_A_ROUND, ForwardPass
+from serve.inference import ForwardPass
 from variants.card import Ratio, Speedup
 from variants.evaluate import Predict
 from variants.progress import Progress
@@ -52,13 +52,13 @@ async def side_by_side(
 
 async def passes_in_turns(ours: ForwardPass, theirs: ForwardPass, rate: float) -> Ratio:
     """The same, of the forward pass alone; `rate` is about how many examples a second ours computes."""
-    batches = _between(SINGLE_S * rate / BATCH, 2, BATCHES_A_ROUND)
+    examples = SINGLE_S * rate
     found = []
     for number in range(ROUNDS):
         if number % 2 == 0:
-            mine, other = await ours.rate(batches), await theirs.rate(batches)
+            mine, other = await ours.rate(examples), await theirs.rate(examples)
         else:
-            other, mine = await theirs.rate(batches), await ours.rate(batches)
+            other, mine = await theirs.rate(examples), await ours.rate(examples)
         found.append(mine / other)
     return _ratio(found)
 

@@ -97,8 +97,8 @@ class Speedup(Document):
 class Card(Document):
     """What is None was not measured. `latency_s` is of one request at a time, `saturated_latency_s` with 8 at once;
     `throughput_per_s` is requests per second with 8 at once, all that a request costs included;
-    `inference_per_s` is examples per second of the forward pass alone, in batches of 8, by the engine's own clock (of
-    a detector one by one).
+    `inference_per_s` is examples per second of the forward pass alone, by the engine's own clock: texts in batches
+    of 8, images of 32, a detector's one by one.
     `cost_cpu_s` are the CPU-seconds that the engine's processes use for 1,000 requests at saturation.
     `load_s` is from the engine's start until it answers. Memory is PSS: `resident_bytes` once warm, and the highest
     seen. `parent_digest` is the artifact that `differences`, `agreement` and `speedup` compare with."""
