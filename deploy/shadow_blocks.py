@@ -21,6 +21,7 @@ class Counts:
 
     compared: int = 0
     failed: int = 0
+    unjudged: int = 0
     dropped_full: int = 0
     dropped_late: int = 0
     waiting: int = 0
@@ -31,7 +32,7 @@ class Counts:
 
     @property
     def chosen(self) -> int:
-        return self.compared + self.failed + self.dropped + self.waiting
+        return self.compared + self.failed + self.unjudged + self.dropped + self.waiting
 
     def since(self, before: "Counts") -> "Counts":
         """What was added; `waiting` is as it is."""
@@ -46,14 +47,17 @@ class Written:
     chosen: int = 0
     compared: int = 0
     failed: int = 0
+    unjudged: int = 0
     dropped: int = 0
 
     def plus(self, shadowed: Mapping[str, Any]) -> "Written":
         """With what one batch of an ingress says."""
+        failed = sum(pair["failed"] for pair in shadowed["pairs"])
         return Written(
             self.chosen + shadowed["chosen"],
-            self.compared + len(shadowed["pairs"]),
-            self.failed + shadowed["failed"],
+            self.compared + len(shadowed["pairs"]) - failed,
+            self.failed + failed,
+            self.unjudged + len(shadowed["unjudged"]),
             self.dropped + len(shadowed["dropped"]),
         )
 
@@ -63,11 +67,11 @@ class Written:
     @property
     def settled(self) -> bool:
         """Something came of every request that was chosen."""
-        return self.chosen == self.compared + self.failed + self.dropped
+        return self.chosen == self.compared + self.failed + self.unjudged + self.dropped
 
     def agrees(self, counts: Counts) -> bool:
-        return (self.chosen, self.compared, self.failed, self.dropped) == (
-            counts.chosen, counts.compared, counts.failed, counts.dropped,
+        return (self.chosen, self.compared, self.failed, self.unjudged, self.dropped) == (
+            counts.chosen, counts.compared, counts.failed, counts.unjudged, counts.dropped,
         )  # fmt: skip
 
 
@@ -136,6 +140,7 @@ def summarise(blocks: Sequence[Block]) -> dict[str, Any]:
             "late": sum(counts.dropped_late for counts in on),
             "waiting_at_the_end_of_a_block": sum(counts.waiting for counts in on),
             "failed": sum(counts.failed for counts in on),
+            "unjudged": sum(counts.unjudged for counts in on),
         },
         "chosen_without_shadows": sum(block.counts.chosen for block in blocks if not block.shadowed),
         "wanted": {

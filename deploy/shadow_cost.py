@@ -102,14 +102,15 @@ class Shadowing:
 
 
 def counts_in(text: str, model: str, variant: str) -> Counts:
-    """Shadow pairs in Prometheus' text format."""
+    """Shadow pairs in Prometheus' text format; those that were withdrawn count as not chosen."""
     found: dict[str, int] = {}
     for family in text_string_to_metric_families(text):
         for sample in family.samples:
             if (sample.labels.get("model"), sample.labels.get("variant")) != (model, variant):
                 continue
             if sample.name == "understudy_shadow_pairs_total":
-                found[sample.labels["outcome"]] = int(sample.value)
+                if (outcome := sample.labels["outcome"]) != "withdrawn":
+                    found[outcome] = int(sample.value)
             elif sample.name == "understudy_shadow_waiting":
                 found["waiting"] = int(sample.value)
     return Counts(**found)
@@ -243,9 +244,10 @@ def tables(found: dict[str, Any]) -> str:
             f"| {completed['compared']} of {completed['chosen']}, {completed['share']:.1%}; "
             f"{dropped['full'] + dropped['late']} dropped, {dropped['waiting_at_the_end_of_a_block']} still waiting "
             f"| at least 90 % |",
-            f"| saturated for {size['saturated_s']:g} s: chosen = compared + dropped + failed, by metrics and journal "
+            f"| saturated for {size['saturated_s']:g} s: chosen = compared + dropped + failed + unjudged, by metrics "
+            f"and journal "
             f"| {saturated['chosen']} = {ended['compared']} + {ended['dropped_full']} (queue full) "
-            f"+ {ended['dropped_late']} (late) + {ended['failed']}"
+            f"+ {ended['dropped_late']} (late) + {ended['failed']} + {ended['unjudged']}"
             f"{'' if saturated['counted'] else ', which is NOT so'} | equal |",
         ]
     )

@@ -23,6 +23,7 @@ MEANS: Mapping[str, str] = {
     "floor": "right answers, less the share of its parent's that must be kept",
     "latency": "requests within the latency objective",
     "errors": "requests that failed",
+    "feedback": "mean score of what clients scored",
 }
 STATES: Mapping[str, str] = {"holds": "proven to hold", "broken": "proven broken", "open": "not proven yet"}
 DECISIONS: Mapping[str, str] = {
@@ -64,7 +65,7 @@ class MetricFigures(Figures):
         return f"{'at most' if self.metric == 'errors' else 'at least'} {self.read(self.limit)}"
 
     def read(self, value: float) -> str:
-        return share(value) if self.metric in ("latency", "errors") else f"{points(value)} points"
+        return share(value) if self.metric in ("latency", "errors", "feedback") else f"{points(value)} points"
 
 
 class Said(BaseModel):

@@ -98,7 +98,10 @@ def targets_of(live: Live, folder: Path, state: Path) -> list[Any]:
     `folder` is this run's: its ingresses count below `metrics`; `state` outlasts it."""
     from ray import serve as ray_serve
 
-    conductor = ray_serve.deployment(name="conductor", ray_actor_options={"num_cpus": 0})(Conductor)
+    # Calls wait in it for reports, which are calls as well: Ray's limit of five would have them wait for each other.
+    conductor = ray_serve.deployment(name="conductor", max_ongoing_requests=1000, ray_actor_options={"num_cpus": 0})(
+        Conductor
+    )
     ingress = ray_serve.deployment(
         name="ingress",
         max_ongoing_requests=100_000,  # the stack's own limits rule: see serve.seat

@@ -59,6 +59,7 @@ def start(
         float | None, typer.Option(help="How much agreement may be lost against the parent's own.")
     ] = None,
     errors: Annotated[float | None, typer.Option(help="The largest share of requests that may fail.")] = None,
+    feedback: Annotated[float | None, typer.Option(help="The least mean score its answers get, 0 to 1.")] = None,
     latency: Annotated[
         str | None, typer.Option(help="Objective in seconds and the least share within: 2.5:0.95.")
     ] = None,
@@ -69,13 +70,14 @@ def start(
     target: Target = HERE,
     as_json: AsJson = False,
 ) -> None:
-    """Begin a rollout. Without a limit on quality or agreement, 2 points of correctness may be lost."""
+    """Begin a rollout. Without a limit on quality, agreement or feedback, 2 points of correctness may be lost."""
     from serve.steering import begin_rollout, describe_rollout, read_latency
 
     gate: dict[str, Any] = {
-        "quality": 0.02 if quality is None and agreement is None else quality,
+        "quality": 0.02 if (quality, agreement, feedback) == (None, None, None) else quality,
         "agreement": agreement,
         "errors": errors,
+        "feedback": feedback,
         "latency": read_latency(latency),
         "cost": "lower" if cheaper else None,
         "alpha": alpha,

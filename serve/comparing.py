@@ -5,11 +5,13 @@ its parent's answer, and how much the parent itself does when it is asked again.
     image-classification   the same top label
     object-detection       F1 of boxes matched at an overlap of 0.5
     feature-extraction     cosine, from -1 to 1 brought to 0 to 1
+    image-generation       the same of what the judge sees in pictures drawn from the same seed
 
 Each comparison asks the parent once more than the variant: with batches and threads a model does not always agree with
 itself, and only what is below that floor is the variant's.
 """
 
+import base64
 import json
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
@@ -23,7 +25,9 @@ from variants.boxes import Box, agreement, from_tensors
 from variants.errors import EngineError
 from variants.evidence.agreement import Distribution, argmax_agreement, class_divergence, divergence
 from variants.scoring import cosine, numbers_of
+from variants.tasks.digit_judge import judge_if_trained
 
+PICTURES = "/v1/images/generations"
 TOP = 5
 """Most likely tokens asked for at each position."""
 CHAT = "/v1/chat/completions"
@@ -79,8 +83,13 @@ def distributions(document: dict[str, Any]) -> list[Distribution]:
     ]
 
 
-def comparable_text(path: str, request: dict[str, Any]) -> bool:
-    """Whether an answer can be scored as the end of its prompt: one answer, to one prompt that is text."""
+def comparable(path: str, request: dict[str, Any] | None) -> bool:
+    """Whether a request's answers can be compared by agreement: one answer to one text, that can be scored as its end;
+    pictures where there is a judge, and a seed, without which each is another."""
+    if request is None or path == "/v1/embeddings":
+        return True
+    if path == PICTURES:
+        return request.get("seed") is not None and judge_if_trained() is not None
     whole = request.get("n", 1) == 1 and not request.get("tools") and not request.get("echo")
     if path == CHAT:
         return whole and isinstance(request.get("messages"), list)
@@ -123,6 +132,19 @@ def compare_embeddings(answers: Sequence[Reply]) -> Agreement:
     """Mean cosine over the texts of the request."""
     first, other, again = ([numbers_of(e["embedding"]) for e in json.loads(a.body)["data"]] for a in answers)
     return Agreement(near(first, other), near(first, again), None)
+
+
+def compare_pictures(answers: Sequence[Reply]) -> Agreement:
+    """Mean cosine of the judge's features over the pictures of the request. Raises EngineError without a judge."""
+    judge = judge_if_trained()
+    if judge is None:
+        raise EngineError("there is no judge of pictures", mend="understudy evaluate")
+    first, other, again = (judge.features(pictures_of(answer)).tolist() for answer in answers)
+    return Agreement(near(first, other), near(first, again), None)
+
+
+def pictures_of(answer: Reply) -> list[bytes]:
+    return [base64.b64decode(each["b64_json"]) for each in json.loads(answer.body)["data"]]
 
 
 def near(one: Sequence[Sequence[float]], other: Sequence[Sequence[float]]) -> float:

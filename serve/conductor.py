@@ -44,6 +44,7 @@ GONE_S = 5.0
 """An ingress that has not been heard of for so long is not waited for."""
 JUDGE_S = 1.0
 FOLLOW_LIMIT_S = 10.0
+READY_LIMIT_S = 10.0
 SWITCH_LIMIT_S = 120.0
 DRAIN_GRACE_S = 10.0
 T = TypeVar("T")
@@ -98,10 +99,7 @@ class Conductor:
         """Judge what has come in, every second."""
         while True:
             await asyncio.sleep(JUDGE_S)
-            try:
-                self.director.judge_all()
-            except UnderstudyError as error:
-                log.warning("no verdict could be written down: %s", error)
+            self.director.judge_all()
 
     async def direct(self, act: Callable[[Director], T]) -> T:
         """What `act` makes of the director; where it made another version, when every ingress has that."""
@@ -113,6 +111,8 @@ class Conductor:
     async def begin_rollout(self, model: str, document: dict[str, Any], who: str) -> dict[str, Any]:
         """Raises InputError, Conflict, NotReady where the variant does not answer."""
         if "objective" in document:
+            for variant in self.director.candidates(model, document):
+                await self.check_ready(model, variant)
             return await self.direct(partial(Director.search, model=model, document=document, who=who))
         plan, parent = self.director.read_plan(model, document)
         for variant in (plan.variant, parent):
@@ -127,7 +127,8 @@ class Conductor:
     async def check_ready(self, model: str, variant: str) -> None:
         """Raises NotReady for a variant whose engine does not answer."""
         try:
-            await self.stage.holds(self.live.variants[model, variant].engine.application)
+            async with asyncio.timeout(READY_LIMIT_S):
+                await self.stage.holds(self.live.variants[model, variant].engine.application)
         except Exception as error:  # whatever Ray raises for a replica that is starting or gone
             raise NotReady(f"{model}@{variant} is not ready: {error}", mend="wait until it answers") from None
 

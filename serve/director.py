@@ -6,6 +6,7 @@ live. A decision and the traffic that follows from it are one entry, so there is
 reports is on disk before the ingress is told so. Knows no Ray and no HTTP, and never waits.
 """
 
+import logging
 import time
 from collections.abc import Mapping
 from dataclasses import replace
@@ -20,14 +21,15 @@ from serve.live import Live, live_of, with_traffic
 from serve.outcomes import Batch
 from serve.rollout import Plan, Rollout, next_of, read_plan, read_search, unknowable
 from serve.stack import Model
-from serve.traffic import Traffic, Versioned, read_traffic
+from serve.traffic import Versioned, read_traffic
 from variants.card import Card
 from variants.catalog import Catalog
-from variants.errors import InputError, UnknownName
+from variants.errors import InputError, UnderstudyError, UnknownName
 from variants.evidence.gate import Evidence, Verdict, judge
 from variants.home import home
 from variants.machine import describe
 
+log = logging.getLogger("understudy.director")
 VERSIONS_AN_EPOCH = 1_000_000
 """A conductor that is started anew gives out versions above all that came before."""
 
@@ -39,21 +41,32 @@ class Director:
         self.state, self.journal = state, Journal(state)
         self.ledger = Ledger.read(self.journal.entries())
         self.held_since: dict[str, float] = {}
-        known = {model: found for model, found in self.ledger.traffic.items() if fits(found.traffic, live, model)}
         first = self.journal.epoch * VERSIONS_AN_EPOCH
-        self.live = live_of(live.stack, live.artifacts, first, known)
+        self.live = live_of(live.stack, live.artifacts, first, self.ledger.traffic)
         self.adopt("the stack file")
 
     def adopt(self, why: str) -> None:
-        """Write down traffic that a stack brought, and end rollouts whose builds are no longer there."""
-        for model, found in self.live.traffic.items():
-            if self.ledger.traffic.get(model) != found:
+        """Write down traffic that a stack brought, and end rollouts whose builds, or whose traffic, are no longer
+        there."""
+        for model in {**self.live.traffic, **self.ledger.rollouts}:
+            standing, rollout = self.ledger.traffic.get(model), self.ledger.rollouts.get(model)
+            found = self.live.traffic.get(model, standing)
+            assert found is not None
+            if rollout is not None and rollout.open:
+                aborted = replace(rollout, status="aborted", why=f"{why}: it declares other traffic")
+                if not self.is_live(model, rollout):
+                    self.end(model, replace(aborted, why="one of its builds is no longer live"), found)
+                elif found != standing:
+                    self.end(model, aborted, found)
+            elif found != standing:
                 self.write("traffic", {"model": model, "who": "stack", "why": why, **document_of(found)})
-        for model, rollout in self.ledger.rollouts.items():
-            if rollout.open and not self.is_live(model, rollout):
-                aborted = replace(rollout, status="aborted", why="one of its builds is no longer live")
-                self.write("rollout", {**self.standing(model), "who": "conductor", "rollout": aborted.to_json()})
         self.show()
+
+    def end(self, model: str, rollout: Rollout, traffic: Versioned) -> None:
+        """One entry: where a rollout came to, and the traffic that is in force from now on."""
+        self.write(
+            "rollout", {"model": model, "who": "conductor", **document_of(traffic), "rollout": rollout.to_json()}
+        )
 
     def is_live(self, model: str, rollout: Rollout) -> bool:
         names = ((model, rollout.parent), (model, rollout.plan.variant))
@@ -61,8 +74,15 @@ class Director:
         return found == list(rollout.digests)
 
     def write(self, kind: str, what: Entry) -> None:
-        """On disk first, then known. Raises Conflict, StoreFull: then nothing has changed."""
-        self.ledger.take(self.journal.append(kind, what))
+        """On disk first, then known. Raises Conflict, StoreFull: then nothing has changed, and neither has it where
+        the entry cannot be counted, which would end every later start."""
+        entry = self.journal.append(kind, what)
+        try:
+            self.ledger.take(entry)
+        except Exception:
+            self.journal.take_back()
+            self.ledger = Ledger.read(self.journal.entries())
+            raise
 
     def show(self) -> None:
         """Make a version of what is known."""
@@ -76,8 +96,7 @@ class Director:
 
     def replace(self, wanted: Live) -> Live:
         """Another stack has taken effect: its variants, and its traffic where it declares another."""
-        known = {model: found for model, found in self.ledger.traffic.items() if fits(found.traffic, wanted, model)}
-        self.live = live_of(wanted.stack, wanted.artifacts, self.live.version + 1, known)
+        self.live = live_of(wanted.stack, wanted.artifacts, self.live.version + 1, self.ledger.traffic)
         self.adopt("a stack was applied")
         return self.live
 
@@ -87,9 +106,6 @@ class Director:
         if name not in models:
             raise UnknownName(f"there is no model {name!r}", field="model", mend=f"models are {', '.join(models)}")
         return models[name]
-
-    def standing(self, model: str) -> Entry:
-        return {"model": model, **document_of(self.ledger.traffic[model])}
 
     def traffic_of(self, model: str) -> dict[str, Any]:
         self.model(model)
@@ -148,7 +164,13 @@ class Director:
     def search(self, model: str, document: dict[str, Any], who: str) -> dict[str, Any]:
         """Begin with the cheapest of the variants that cost less than their parent, by the cards of this machine.
         Raises InputError where no card says so, Conflict where a rollout is on its way."""
-        search, parent, children = read_search(document, self.model(model), model)
+        search, _, _ = read_search(document, self.model(model), model)
+        parent, first, *others = self.candidates(model, document)
+        return self.begin(model, search.plan(first, 1 + len(others)), parent, who, tuple(others))
+
+    def candidates(self, model: str, document: dict[str, Any]) -> list[str]:
+        """The parent that a search compares with, and what it tries, the cheapest first. Raises InputError."""
+        _, parent, children = read_search(document, self.model(model), model)
         costs = self.costs_of(model, [parent, *children])
         if costs[parent] is None or not any(costs[child] is not None for child in children):
             raise InputError(
@@ -159,8 +181,7 @@ class Director:
         known = {child: cost for child in children if (cost := costs[child]) is not None and cost < costs[parent]}
         if not known:
             raise InputError(f"no variant of {model} costs less than {parent}", field="objective")
-        first, *others = sorted(known, key=lambda child: known[child])
-        return self.begin(model, search.plan(first, len(known)), parent, who, tuple(others))
+        return [parent, *sorted(known, key=lambda child: known[child])]
 
     def costs_of(self, model: str, variants: list[str]) -> dict[str, Any]:
         try:
@@ -201,18 +222,40 @@ class Director:
             self.write("outcomes", {"ingress": ingress, **batch})
 
     def judge_all(self) -> None:
-        """Take what evidence decides. Raises Conflict, StoreFull where it cannot be written down: then it is decided
-        again later."""
+        """Take what evidence decides, model by model: what goes wrong with one is logged, and decided again later."""
         for model, rollout in list(self.ledger.rollouts.items()):
-            if rollout.status == "rolled back" and rollout.queue and model in self.live.stack.models:
-                plan = rollout.plan.model_copy(update={"variant": rollout.queue[0]})
-                self.begin(model, plan, rollout.parent, "evidence", rollout.queue[1:])
-            elif rollout.status == "running" and model in self.live.stack.models:
-                verdict = self.verdict(model, rollout)
-                held = time.monotonic() - self.held_since.setdefault(model, time.monotonic())
-                moved = next_of(rollout, verdict, held)
-                if moved is not rollout:
-                    self.move(model, moved, "evidence", verdict)
+            try:
+                if model in self.live.stack.models:
+                    self.judge_one(model, rollout)
+            except UnderstudyError as error:
+                log.warning("no verdict on %s could be written down: %s", model, error)
+            except Exception:  # a defect met by one model must not keep another from being rolled back
+                log.exception("%s could not be judged", model)
+
+    def judge_one(self, model: str, rollout: Rollout) -> None:
+        """Raises Conflict, StoreFull where nothing can be written down."""
+        if rollout.status == "rolled back" and rollout.queue:
+            self.try_next(model, rollout)
+        elif rollout.status == "running":
+            verdict = self.verdict(model, rollout)
+            held = time.monotonic() - self.held_since.setdefault(model, time.monotonic())
+            moved = next_of(rollout, verdict, held)
+            if moved is not rollout:
+                self.move(model, moved, "evidence", verdict)
+
+    def try_next(self, model: str, rollout: Rollout) -> None:
+        """A search goes on with the next of its candidates that is still served, and ends where there is none."""
+        left = [name for name in rollout.queue if (model, name) in self.live.variants]
+        why = "no other candidate is served"
+        if left and (model, rollout.parent) in self.live.variants:
+            try:
+                plan = rollout.plan.model_copy(update={"variant": left[0]})
+                self.begin(model, plan, rollout.parent, "evidence", tuple(left[1:]))
+            except InputError as error:
+                why = str(error)
+            else:
+                return
+        self.end(model, replace(rollout, queue=(), why=f"{rollout.why}; {why}"), self.ledger.traffic[model])
 
     def verdict(self, model: str, rollout: Rollout) -> Verdict:
         evidence = self.evidence(model, rollout)
@@ -223,6 +266,11 @@ class Director:
         if gate.cost:
             variant, parent = self.costs_of(model, [rollout.plan.variant, rollout.parent]).values()
             pair.evidence.costs = None if variant is None or parent is None else (variant, parent)
+        if gate.latency:
+            pair.evidence.tallies["latency"] = pair.latency_within(gate.latency.objective_s)
+        if gate.feedback:
+            pair.evidence.tallies["feedback"] = self.ledger.feedback_on(rollout.digests[1])
+        pair.evidence.lengths_differ = pair.lengths_differ
         if gate.floor:
             pair.evidence.tallies["floor"] = pair.above_floor(rollout.plan.by, gate.floor)
         return pair.evidence
@@ -241,6 +289,7 @@ class Director:
             "pairs": {
                 "chosen": pair.evidence.chosen,
                 "dropped": pair.evidence.dropped,
+                "unjudged": pair.evidence.unjudged,
                 "compared": pair.compared,
                 "divergence": pair.divergence / pair.compared if pair.compared else None,
             },
@@ -262,12 +311,6 @@ class Director:
 
     def last(self, count: int) -> list[Entry]:
         return self.journal.last(count)
-
-
-def fits(traffic: Traffic, live: Live, model: str) -> bool:
-    """Whether traffic of an earlier run is about the variants that are there now."""
-    found = live.stack.models.get(model)
-    return found is not None and set(traffic.weights) == set(found.variants)
 
 
 def document_of(found: Versioned) -> Entry:

@@ -6,7 +6,7 @@ change at once, and old ones end with their last request. Routes among those tha
 """
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 
 from serve.errors import NotReady
@@ -103,11 +103,8 @@ class Fleet:
     def place(self, target: Target, client: str | None, excluding: set[str]) -> tuple[Seat, Assignment]:
         """Choose who answers. Raises UnknownName, NotReady."""
         seats = self.model(target.model)
-        weights = {name: seat.live.weight for name, seat in seats.items()}
         up = {name for name, seat in seats.items() if seat.endpoint is not None and name not in excluding}
-        traffic = self.live.traffic[target.model].traffic
-        pin = traffic.pins.get(client) if client else None
-        assignment = assign(target, weights, up, client if traffic.sticky else None, pin)
+        assignment = self.assign(target, client, up)
         if assignment is None:
             wanted = f"{target.model}@{target.variant}" if target.variant else target.model
             raise NotReady(f"no variant that may answer for {wanted!r} is ready", mend="try again shortly")
@@ -115,6 +112,23 @@ class Fleet:
         if target.build:
             self.check_build(seat, target.build)
         return seat, assignment
+
+    def preferred(self, target: Target, client: str | None) -> tuple[Seat, Assignment]:
+        """Who would answer if all were ready. Raises UnknownName."""
+        seats = self.model(target.model)
+        assignment = self.assign(target, client, seats)
+        assert assignment is not None  # some variant has a weight
+        return seats[assignment.variant], assignment
+
+    def assign(self, target: Target, client: str | None, up: Collection[str]) -> Assignment | None:
+        weights = {name: seat.live.weight for name, seat in self.seats[target.model].items()}
+        traffic = self.live.traffic[target.model].traffic
+        pin = traffic.pins.get(client) if client else None
+        return assign(target, weights, up, client if traffic.sticky else None, pin)
+
+    def all_up(self, model: str) -> bool:
+        """Whether every variant with a share of the traffic is ready."""
+        return all(seat.endpoint is not None for seat in self.seats[model].values() if seat.live.weight > 0)
 
     @staticmethod
     def check_build(seat: Seat, build: str) -> None:

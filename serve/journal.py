@@ -58,10 +58,9 @@ class Journal:
             **what,
         }
         with locked(self.lock), full_disk_told(self.file.parent):
-            if self.standing_epoch() != self.epoch:
-                raise Conflict("another conductor has taken over", mend="ask again: the new one answers")
+            self.check_epoch()
             with self.file.open("ab") as file:
-                size = file.tell()
+                self.before = size = file.tell()
                 try:
                     file.write(json.dumps(entry, separators=(",", ":")).encode() + b"\n")
                     file.flush()
@@ -71,6 +70,19 @@ class Journal:
                     raise
         self.seq += 1
         return entry
+
+    def take_back(self) -> None:
+        """Remove the entry that was appended last. Raises Conflict where another conductor has taken over."""
+        with locked(self.lock):
+            self.check_epoch()
+            with self.file.open("r+b") as file:
+                file.truncate(self.before)
+                os.fsync(file.fileno())
+        self.seq -= 1
+
+    def check_epoch(self) -> None:
+        if self.standing_epoch() != self.epoch:
+            raise Conflict("another conductor has taken over", mend="ask again: the new one answers")
 
     def entries(self) -> Iterator[Entry]:
         """Every entry, oldest first. Raises IntegrityError for one that is not JSON or out of order."""

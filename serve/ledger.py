@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from serve.journal import Entry
+from serve.outcomes import RULES
 from serve.remembered import Remembered
 from serve.rollout import Rollout
 from serve.traffic import Traffic, Versioned
@@ -31,7 +32,9 @@ class PairEvidence:
     requests: Remembered = field(default_factory=Remembered)
     compared: int = 0
     kept_lengths: Counter[int] = field(default_factory=Counter)
-    dropped_lengths: Counter[int] = field(default_factory=Counter)
+    lost_lengths: Counter[int] = field(default_factory=Counter)
+    latency: dict[float, Tally] = field(default_factory=dict)
+    """By objective in seconds: what was measured against one says nothing of another."""
     values: dict[Metric, Counter[tuple[float, float]]] = field(default_factory=dict)
     """How often the variant and its parent had which two values, by metric."""
     divergence: float = 0.0
@@ -44,9 +47,13 @@ class PairEvidence:
             tally.add(round(variant - floor * parent, 6), times)
         return tally
 
+    def latency_within(self, objective_s: float) -> Tally:
+        """Shares of the variant's requests within an objective, a second each."""
+        return self.latency.setdefault(objective_s, Tally(*RANGES["latency"]))
+
     @property
     def lengths_differ(self) -> bool:
-        return differ(self.kept_lengths, self.dropped_lengths)
+        return differ(self.kept_lengths, self.lost_lengths)
 
 
 @dataclass
@@ -87,10 +94,13 @@ class Ledger:
         self.rollouts[entry["model"]] = Rollout.from_json(entry["rollout"])
 
     def take_outcomes(self, entry: Entry) -> None:
-        """One batch of one ingress; one that was counted before is not counted again."""
+        """One batch of one ingress; one that was counted before is not counted again, nor one of a server that counted
+        by other rules."""
         if entry["number"] <= self.batches.get(entry["ingress"], 0):
             return
         self.batches[entry["ingress"]] = entry["number"]
+        if entry.get("rules") != RULES:
+            return
         for model, found in entry["models"].items():
             for pair in self.open_pairs(model):
                 self.count_assigned(pair, model, found)
@@ -102,7 +112,11 @@ class Ledger:
     def take_feedback(self, entry: Entry) -> None:
         """A score in [0, 1] for a request; the first one counts."""
         if self.judged.add(entry["id"]):
-            self.feedback.setdefault(entry["artifact"], Tally(0.0, 1.0)).add(entry["score"])
+            self.feedback_on(entry["artifact"]).add(entry["score"])
+
+    def feedback_on(self, digest: str) -> Tally:
+        """Scores of an artifact's answers."""
+        return self.feedback.setdefault(digest, Tally(*RANGES["feedback"]))
 
     def pair(self, name: str) -> PairEvidence:
         return self.pairs.setdefault(name, PairEvidence())
@@ -136,23 +150,30 @@ class Ledger:
             return
         evidence.tallies["errors"].add(1.0, served["failed"])
         evidence.tallies["errors"].add(0.0, served["requests"] - served["failed"])
-        for within, requests in served["seconds"]:
-            evidence.tallies["latency"].add(round(within / requests, 3))
+        for objective_s, within, requests in served["seconds"]:
+            pair[1].latency_within(objective_s).add(round(within / requests, 3))
 
     def count_shadowed(self, pair: PairEvidence, shadowed: dict[str, Any]) -> None:
+        """An error is the variant's where the variant was asked; what its client saw is counted when it was served."""
         evidence = pair.evidence
         evidence.chosen += shadowed["chosen"]
         evidence.dropped += len(shadowed["dropped"])
-        evidence.tallies["errors"].add(1.0, shadowed["failed"])
-        pair.dropped_lengths.update(shadowed["dropped"])
+        evidence.unjudged += len(shadowed["unjudged"])
+        pair.lost_lengths.update(shadowed["dropped"])
+        pair.lost_lengths.update(shadowed["unjudged"])
         for each in shadowed["pairs"]:
+            if each["metric"] is None:
+                evidence.unjudged += 1
+                pair.lost_lengths[each["length"]] += 1
             if not pair.requests.add(each["request"]):
+                continue
+            if each["asked"]:
+                evidence.tallies["errors"].add(float(each["failed"]))
+            if each["metric"] is None:
                 continue
             pair.compared += 1
             pair.kept_lengths[each["length"]] += 1
             variant, parent = each["values"]
             evidence.tallies[each["metric"]].add(round(variant - parent, 3))
             pair.values.setdefault(each["metric"], Counter())[variant, parent] += 1
-            evidence.tallies["errors"].add(0.0)
             pair.divergence += each.get("divergence") or 0.0
-        evidence.lengths_differ = pair.lengths_differ

@@ -44,7 +44,7 @@ labelled = Counter(
 )
 shadows = Counter(
     "understudy_shadow_pairs",
-    "Requests chosen to be compared, by what came of them: compared, failed, dropped_full, dropped_late.",
+    "Requests chosen to be compared, by what came of them; see docs/operating.md.",
     (*VARIANT, "outcome"),
 )
 shadows_waiting = Gauge(

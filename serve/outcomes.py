@@ -2,8 +2,8 @@
 what failed, what was late, which shadow pairs came of it.
 
 Counted only for models with a rollout on its way or a shadow. A batch is numbered, and given again unchanged until the
-conductor has it on disk, so nothing is lost while that is away and nothing is counted twice. Bounded: a conductor that
-stays away for long costs the detail of the newest outcomes, which are left out whole and said to be.
+conductor has it on disk, so nothing is lost while that is away and nothing is counted twice. Bounded: while a conductor
+stays away for long, the newest pairs are dropped and count as such, and clients are assigned unseen.
 """
 
 import hashlib
@@ -15,8 +15,12 @@ from typing import Any
 from serve.router import Assignment
 
 Batch = dict[str, Any]
+RULES = 2
+"""What is counted, and how; a batch says by which it was made."""
 KNOWN_CLIENTS = 200_000
 """Clients an ingress remembers, to name each once; the conductor remembers all."""
+MOST = 50_000
+"""Pairs of two artifacts, and clients of one version, that wait to be told."""
 CHOSEN_BY_THE_ROUTER = ("weight", "sticky")
 
 
@@ -28,23 +32,28 @@ class Assigned:
 
 @dataclass
 class Served:
-    """What one artifact's clients got; `seconds` maps a second of the epoch to requests within the objective, and
-    all."""
+    """What one artifact's clients got; `seconds` maps an objective and a second, of a clock that does not jump,
+    to the requests within the objective, and all."""
 
     requests: int = 0
     failed: int = 0
-    seconds: dict[int, list[int]] = field(default_factory=dict)
+    seconds: dict[tuple[float, int], list[int]] = field(default_factory=dict)
 
 
 @dataclass
 class Shadowed:
-    """Of one pair of artifacts: how many requests were chosen, what came of them. Lengths are characters of the
-    request."""
+    """Of one pair of artifacts: how many requests were chosen, what came of them. `dropped` and `unjudged` are lengths,
+    bytes of the request. A pair says whether the variant was `asked` for it, and whether that `failed`; its `metric` is
+    None where that is all there is to say."""
 
     chosen: int = 0
-    failed: int = 0
     dropped: list[int] = field(default_factory=list)
+    unjudged: list[int] = field(default_factory=list)
     pairs: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def full(self) -> bool:
+        return len(self.pairs) >= MOST
 
 
 @dataclass
@@ -57,7 +66,8 @@ class Seen:
         """What is complete: seconds before `before` with the rest; the others stay."""
         served = {}
         for digest, found in self.served.items():
-            whole = [tuple(found.seconds.pop(second)) for second in sorted(found.seconds) if second < before]
+            over = sorted(key for key in found.seconds if key[1] < before)
+            whole = [(key[0], *found.seconds.pop(key)) for key in over]
             served[digest] = {"requests": found.requests, "failed": found.failed, "seconds": whole}
             found.requests = found.failed = 0
         batch = {
@@ -87,19 +97,27 @@ class Outcomes:
             found.anonymous[assignment.variant] += 1
             return
         name = hashlib.blake2b(client.encode(errors="surrogatepass"), digest_size=8).hexdigest()
-        if (assignment.model, name) not in self.known:
+        if (assignment.model, name) not in self.known and len(found.clients) < MOST:
             self.known[assignment.model, name] = None
             if len(self.known) > KNOWN_CLIENTS:
                 self.known.popitem(last=False)
             found.clients[name] = assignment.variant
 
-    def served(self, model: str, digest: str, failed: bool, within: bool | None) -> None:
-        """A request was answered, or failed; `within` the latency objective, None where there is none."""
+    def served(self, model: str, digest: str, failed: bool, took_s: float, objective_s: float | None) -> None:
+        """A request was answered, or failed; its latency counts where there is an objective."""
         found = self.of(model).served.setdefault(digest, Served())
         found.requests += 1
         found.failed += failed
-        if within is not None:
-            second = found.seconds.setdefault(int(time.time()), [0, 0])
+        self.timed(found, not failed and objective_s is not None and took_s <= objective_s, objective_s)
+
+    def late(self, model: str, digest: str, objective_s: float) -> None:
+        """A client went away after the latency objective: nothing is known but that."""
+        self.timed(self.of(model).served.setdefault(digest, Served()), False, objective_s)
+
+    @staticmethod
+    def timed(found: Served, within: bool, objective_s: float | None) -> None:
+        if objective_s is not None:
+            second = found.seconds.setdefault((objective_s, int(time.monotonic())), [0, 0])
             second[0] += within
             second[1] += 1
 
@@ -112,11 +130,11 @@ class Outcomes:
     def batch(self) -> Batch | None:
         """What is to be told next: the one that is not on disk yet, again, or what has been seen since."""
         if self.waiting is None:
-            models = {model: seen.take_batch(int(time.time())) for model, seen in self.seen.items()}
+            models = {model: seen.take_batch(int(time.monotonic())) for model, seen in self.seen.items()}
             models = {model: found for model, found in models.items() if any(found.values())}
             if models:
                 self.number += 1
-                self.waiting = {"number": self.number, "models": models}
+                self.waiting = {"number": self.number, "rules": RULES, "models": models}
         return self.waiting
 
     def told(self) -> None:

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple, Protocol
 
 import aiohttp
 
-from serve.errors import CLIENT_WENT_AWAY, NotReady, TimedOut, openai_body
+from serve.errors import CLIENT_WENT_AWAY, STATUS, NotReady, Overloaded, TimedOut, openai_body
 from serve.feedback import HEADER as ID
 from serve.feedback import issue
 from serve.fleet import Fleet
@@ -43,6 +43,14 @@ class Reply(NamedTuple):
 
     body: bytes
     header_length: str | None
+
+
+class Unanswered(EngineError):
+    """An engine did not answer what no client waits for. `refused`: it found the request wrong."""
+
+    def __init__(self, message: str, refused: bool = False) -> None:
+        super().__init__(message)
+        self.refused = refused
 
 
 class Answer(Protocol):
@@ -112,24 +120,37 @@ class Relay:
             raise EngineError(f"the engine of {seat.name} did not answer: {error}") from error
 
     async def ask_aside(self, seat: Seat, path: str, body: bytes, headers: dict[str, str]) -> Reply:
-        """Ask an engine for something that no client waits for: it takes no turn. Raises EngineError."""
+        """Ask an engine for something that no client waits for: it takes no turn. Raises NotReady where there is
+        no engine to ask, Unanswered."""
         assert self.session is not None
         if seat.endpoint is None:
-            raise EngineError(f"{seat.name} is not ready")
-        async with self.session.post(seat.endpoint.url + path, data=body, headers=headers) as engine:
-            found = await engine.read()
-            if engine.status != 200:
-                said = found[:200].decode(errors="replace")
-                raise EngineError(f"the engine of {seat.name} answered {engine.status}: {said}")
-            return Reply(found, engine.headers.get(HEADER_LENGTH))
+            raise NotReady(f"{seat.name} is not ready")
+        try:
+            async with self.session.post(seat.endpoint.url + path, data=body, headers=headers) as engine:
+                found = await engine.read()
+        except UNREACHABLE as error:
+            seat.lost()
+            raise NotReady(f"the engine of {seat.name} is gone: {error}") from error
+        except aiohttp.ClientError as error:
+            raise Unanswered(f"the engine of {seat.name} broke off: {error}") from error
+        if engine.status != 200:
+            said = found[:200].decode(errors="replace")
+            refused = 400 <= engine.status < 500
+            raise Unanswered(f"the engine of {seat.name} answered {engine.status}: {said}", refused)
+        return Reply(found, engine.headers.get(HEADER_LENGTH))
 
     async def carry(self, call: Call, answer: Answer, receive: Receive, send: Send) -> None:
         """Assign, admit, ask, copy. Fills in `call`. Raises what `serve.errors` has a status for."""
         excluding: set[str] = set()
         async with cancelled_by_disconnect(call, receive):
             while True:
-                call.seat, call.assignment = self.fleet.place(call.target, call.client, excluding)
-                self.note_assigned(call.assignment, call.client)
+                try:
+                    call.seat, call.assignment = self.fleet.place(call.target, call.client, excluding)
+                except NotReady:
+                    self.note_unplaced(call)
+                    raise
+                if not excluding and self.fleet.all_up(call.target.model):
+                    self.note_assigned(call.assignment, call.client)
                 if call.target.variant:
                     call.seat.pinned()
                 try:
@@ -144,6 +165,8 @@ class Relay:
                 return
 
     def note_assigned(self, assignment: Assignment, client: str | None) -> None:
+        """Of requests that every variant with a share could have answered: to count others by whom they fell to would
+        leave out those who prefer one that is down."""
         if assignment.model in self.fleet.live.judged:
             version = self.fleet.live.traffic[assignment.model].version
             self.outcomes.assigned(assignment, client if self.sticks(assignment.model) else None, version)
@@ -152,15 +175,30 @@ class Relay:
         return self.fleet.live.traffic[model].traffic.sticky
 
     def note_served(self, call: Call) -> None:
-        """What a request's client got, for a model whose variants are being judged."""
+        """What a request's client got, for a model whose variants are being judged. One that was turned away by a full
+        queue failed; one whose client went away was late, if it was, and what is the client's fault counts for
+        nothing."""
         assert call.assignment is not None
         assert call.seat is not None
-        model = call.assignment.model
-        if model not in self.fleet.live.judged or call.assignment.reason == "pinned" or 400 <= call.status < 500:
+        model, digest = call.assignment.model, call.seat.manifest.digest
+        if model not in self.fleet.live.judged or call.assignment.reason == "pinned":
             return
-        objective, failed = self.fleet.live.judged[model], call.status != 200
-        within = None if objective is None else not failed and time.perf_counter() - call.arrived <= objective
-        self.outcomes.served(model, call.seat.manifest.digest, failed, within)
+        objective, took = self.fleet.live.judged[model], time.perf_counter() - call.arrived
+        if call.status == CLIENT_WENT_AWAY:
+            if objective is not None and took > objective:
+                self.outcomes.late(model, digest, objective)
+        elif call.status == STATUS[Overloaded] or not 400 <= call.status < 500:
+            self.outcomes.served(model, digest, call.status != 200, took, objective)
+
+    def note_unplaced(self, call: Call) -> None:
+        """Nobody could answer: a failure of the variant that was to, for a model whose variants are being judged."""
+        model = call.target.model
+        if model not in self.fleet.live.judged or call.target.variant or call.assignment is not None:
+            return  # not judged, not the router's, or counted with whom it was placed first
+        seat, assignment = self.fleet.preferred(call.target, call.client)
+        if assignment.reason != "pinned":
+            took, objective = time.perf_counter() - call.arrived, self.fleet.live.judged[model]
+            self.outcomes.served(model, seat.manifest.digest, True, took, objective)
 
     async def ask(self, call: Call, seat: Seat, answer: Answer, send: Send) -> None:
         assert self.session is not None

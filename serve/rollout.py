@@ -18,6 +18,8 @@ from variants.errors import InputError
 from variants.evidence.gate import Gate, Metric, Verdict
 
 Percent = Annotated[Number, Field(gt=0, le=100)]
+UNKNOWABLE: tuple[Metric, ...] = ("latency", "feedback")
+"""While nobody is answered by the variant."""
 Status = Literal["running", "paused", "promoted", "rolled back", "aborted"]
 
 
@@ -54,6 +56,8 @@ class Plan(Strict):
         numbers = [step for step in self.steps if step != "shadow"]
         if not self.steps or numbers != sorted(set(numbers)) or "shadow" in self.steps[1:]:
             raise ValueError("steps are percentages that rise, `shadow` only as the first: [shadow, 10, 50, 100]")
+        if self.steps[0] == "shadow" and not set(self.gate.metrics) - set(UNKNOWABLE):
+            raise ValueError("nobody is answered in `shadow`, so feedback says nothing there: steps [10, 50, 100]")
         return self
 
 
@@ -174,5 +178,5 @@ def next_of(rollout: Rollout, verdict: Verdict, held_s: float) -> Rollout:
 
 
 def unknowable(rollout: Rollout) -> tuple[Metric, ...]:
-    """Metrics of which the present step can say nothing: while nobody is answered by the variant, its latency."""
-    return ("latency",) if rollout.plan.steps[rollout.step] == "shadow" else ()
+    """Metrics of which the present step can say nothing."""
+    return UNKNOWABLE if rollout.plan.steps[rollout.step] == "shadow" else ()

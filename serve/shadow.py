@@ -1,48 +1,43 @@
 """Shadow pairs: a share of requests is answered by one variant and afterwards, off the client's path, compared with
 what another says to the same request.
 
-Which requests are compared is decided by a hash of the request's id before anything else is looked at, so that a busy
-moment cannot choose. A labelled request is asked again of the other side and both answers are scored; the others are
-compared by agreement (`serve.comparing`), but never an adapter's, whose point is to answer otherwise.
+Which requests are compared is decided before it is known who answers (`serve.chosen`). A labelled one is asked again of
+the other side and both answers are scored; the others are compared by agreement (`serve.comparing`).
 
 Replays take what capacity is left. Where only they ask the variant, its engine gives way to every other process
 (`serve.spare`), and a few of them begin in each calm moment. Elsewhere they wait for a quiet one and begin one at a
-time (`serve.moments`). One that waits too long, or finds the queue full, is dropped and counted. What is kept of a pair
-is digests, lengths and scores; texts and images are gone once it is scored.
+time (`serve.moments`). One that waits too long, or finds the queue full, is dropped and counted. A variant that is
+asked and does not answer has failed, and was wrong where there is a label; where nothing can be compared for another
+reason, that is counted as well, and nobody's fault. What is kept of a pair is digests, lengths and scores; texts and
+images are gone once it is scored.
 """
 
 import asyncio
-import hashlib
 import logging
 import time
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-import aiohttp
-
 from serve import metrics
-from serve.api.http import Scope, header
+from serve.chosen import Chosen, Label
 from serve.comparing import (
     Agreement,
     Ask,
-    comparable_text,
     compare_boxes,
     compare_embeddings,
     compare_labels,
+    compare_pictures,
     compare_text,
 )
+from serve.errors import STATUS, Overloaded
 from serve.fleet import Fleet
 from serve.moments import LOOK_S, Moments
 from serve.outcomes import Outcomes, Shadowed
-from serve.relay import Call, Relay, Reply
-from serve.router import Target
+from serve.relay import Call, Relay, Reply, Unanswered
 from serve.seat import Seat
-from variants.boxes import Box
 from variants.errors import EngineError, UnderstudyError
 
-Label = str | list[Box]
-"""What is right: a label, or a detector's boxes."""
 log = logging.getLogger("understudy.shadow")
 QUEUE = 256
 WAIT_S = 30.0
@@ -68,18 +63,6 @@ class Scored(Protocol):
         """The answer as the engine gave it."""
 
 
-@dataclass(frozen=True)
-class Chosen:
-    """A request that is to be compared by `variant`, before it is known who answers it."""
-
-    variant: str
-    request: str
-    length: int
-    label: Label | None
-    document: dict[str, Any] | None
-    path: str
-
-
 @dataclass
 class Job:
     chosen: Chosen
@@ -88,6 +71,7 @@ class Job:
     parent: Seat
     variant: Seat
     since: float = field(default_factory=time.monotonic)
+    asking: Seat | None = None
 
 
 class Shadows:
@@ -114,37 +98,11 @@ class Shadows:
         while not self.queue.empty():
             self.drop(self.queue.get_nowait(), "dropped_late")
 
-    def choose(
-        self,
-        scope: Scope,
-        target: Target,
-        path: str,
-        body: bytes,
-        label: Label | None,
-        document: dict[str, Any] | None = None,
-    ) -> list[Chosen]:
-        """Which shadows compare this request; by its id's hash, before load is looked at. `body` is what the client
-        sent, `document` the same read. A request that names its variant is not the router's, and is left alone."""
-        shares = self.fleet.live.traffic[target.model].traffic.shadows
-        if not shares or target.variant or path == "/tokenize" or header(scope, "x-understudy-shadow") == "off":
-            return []
-        named = header(scope, "x-request-id") or ""
-        found = []
-        for variant, share in shares.items():
-            seat = self.fleet.seats[target.model][variant]
-            agreeable = seat.live.adapter is None and (document is None or comparable_text(path, document))
-            agreeable = agreeable or path == "/v1/embeddings"
-            if (label is None or bool((document or {}).get("stream"))) and not agreeable:
-                continue
-            if fraction(f"{named}\0{variant}".encode()) < share:
-                digest = hashlib.sha256(path.encode() + b"\0" + body).hexdigest()[:32]
-                found.append(Chosen(variant, digest, len(body), label, document, path))
-        return found
-
     def offer(self, chosen: list[Chosen], call: Call, answer: Scored) -> None:
-        """A chosen request has been answered: compare it when there is time. Not those that failed, nor those that a
-        third variant answered."""
-        if call.status != 200 or call.seat is None or call.assignment is None:
+        """A chosen request has been answered: compare it when there is time. One that failed cannot be compared, which
+        is counted; what was the client's fault is left alone, and what a third variant answered."""
+        failed = call.status >= 500 or call.status == STATUS[Overloaded]
+        if not (failed or call.status == 200) or call.seat is None or call.assignment is None:
             return
         seats = self.fleet.seats.get(call.assignment.model, {})
         for each in chosen:
@@ -157,6 +115,9 @@ class Shadows:
             job = Job(each, call, answer, parent, variant)
             self.shadowed(job).chosen += 1
             metrics.shadows_waiting.labels(*variant.labels).inc()
+            if failed:
+                self.unjudged(job, f"{call.seat.name} answered {call.status}")
+                continue
             try:
                 self.queue.put_nowait(job)
             except asyncio.QueueFull:
@@ -170,6 +131,37 @@ class Shadows:
         self.shadowed(job).dropped.append(job.chosen.length)
         self.ended(job, why)
 
+    def withdraw(self, job: Job) -> None:
+        """One of the two is no longer served: as if it had not been chosen."""
+        self.shadowed(job).chosen -= 1
+        self.ended(job, "withdrawn")
+
+    def unjudged(self, job: Job, why: str) -> None:
+        log.warning("a shadow of %s says nothing: %s", job.variant.name, why)
+        self.shadowed(job).unjudged.append(job.chosen.length)
+        self.ended(job, "unjudged")
+
+    def failed(self, job: Job, why: str) -> None:
+        """The variant was asked and did not answer: wrong, where it can be said what its parent was."""
+        log.warning("%s did not answer a shadow: %s", job.variant.name, why)
+        known = job.answer.outcome(job.chosen.label) if job.chosen.label is not None and labelled(job) else None
+        metric, values = (None, None) if known is None else ("quality", (0.0, round(known, 3)))
+        self.record(job, metric=metric, values=values, asked=True, failed=True)
+        self.ended(job, "failed")
+
+    def record(self, job: Job, **found: Any) -> None:
+        """What is told of a pair; dropped where too many wait to be told."""
+        shadowed = self.shadowed(job)
+        if shadowed.full:
+            shadowed.dropped.append(job.chosen.length)
+        else:
+            shadowed.pairs.append({"request": job.chosen.request, "length": job.chosen.length, **found})
+
+    def stands(self, job: Job) -> bool:
+        """Whether both are still served."""
+        seats = self.fleet.seats.get(job.parent.live.model, {}).values()
+        return any(seat is job.parent for seat in seats) and any(seat is job.variant for seat in seats)
+
     def ended(self, job: Job, outcome: str) -> None:
         metrics.shadows.labels(*job.variant.labels, outcome).inc()
         metrics.shadows_waiting.labels(*job.variant.labels).dec()
@@ -180,7 +172,9 @@ class Shadows:
         return self.outcomes.shadowed(job.parent.live.model, pair)
 
     def quiet(self, job: Job) -> bool:
-        """Whether this is a moment for a replay."""
+        """Whether this is a moment for a replay: not while one of the two is starting again."""
+        if job.parent.endpoint is None or job.variant.endpoint is None:
+            return False
         waited_s, crowded = time.monotonic() - job.since, self.queue.qsize() >= QUEUE // 2
         if self.gives_way(job):
             return self.moments.calm(waited_s, crowded)
@@ -188,8 +182,7 @@ class Shadows:
 
     def gives_way(self, job: Job) -> bool:
         """Whether all that is asked for this pair is asked of an engine that may do with what is left."""
-        labelled = job.chosen.label is not None and not job.call.streamed
-        return labelled and job.call.seat is job.parent and job.variant.unasked
+        return labelled(job) and job.call.seat is job.parent and job.variant.unasked
 
     async def work(self) -> None:
         while True:
@@ -202,11 +195,14 @@ class Shadows:
 
     async def replay(self, job: Job) -> None:
         """When there is a quiet moment for it. Never raises."""
-        while not self.quiet(job):
+        while self.stands(job) and not self.quiet(job):
             if time.monotonic() - job.since >= WAIT_S:
                 self.drop(job, "dropped_late")
                 return
             await asyncio.sleep(LOOK_S)
+        if not self.stands(job):
+            self.withdraw(job)
+            return
         gives_way = self.gives_way(job)
         try:
             async with asyncio.timeout(REPLAY_LIMIT_S):
@@ -218,70 +214,83 @@ class Shadows:
             if gives_way:  # nothing was left for it: no fault of the variant's
                 self.drop(job, "dropped_late")
             else:
-                self.failed(job, f"nothing after {REPLAY_LIMIT_S:g} s")
-        except (UnderstudyError, aiohttp.ClientError) as error:
-            self.failed(job, str(error))
+                self.unanswered(job, f"nothing after {REPLAY_LIMIT_S:g} s", refused=False)
+        except Unanswered as error:
+            self.unanswered(job, str(error), error.refused)
+        except UnderstudyError as error:
+            self.unjudged(job, str(error))
         except Exception as error:
             log.exception("a comparison failed")
-            self.failed(job, repr(error))
+            self.unjudged(job, repr(error))
 
-    def failed(self, job: Job, why: str) -> None:
-        log.warning("%s did not answer a shadow: %s", job.variant.name, why)
-        self.shadowed(job).failed += 1
-        self.ended(job, "failed")
+    def unanswered(self, job: Job, why: str, refused: bool) -> None:
+        """Whose fault it is: the variant's, unless its parent was asked, or it refused what no client has asked of it,
+        to score an answer."""
+        if not self.stands(job):
+            self.withdraw(job)
+        elif job.asking is job.variant and not (refused and not labelled(job)):
+            self.failed(job, why)
+        else:
+            self.unjudged(job, why)
 
     async def compare(self, job: Job) -> None:
-        """Ask, score, count. Raises EngineError, TimeoutError."""
-        if job.chosen.label is not None and not job.call.streamed:
+        """Ask, score, count. Raises Unanswered, NotReady, EngineError, TimeoutError."""
+        if job.chosen.label is not None and labelled(job):
             values = await self.compare_right(job, job.chosen.label)
             if values is None:
-                self.failed(job, "its answer says nothing that could be right")
+                self.unjudged(job, "neither answer says anything that could be right")
                 return
-            pair: dict[str, Any] = {"metric": "quality", "values": values}
+            asked = job.call.seat is job.parent
+            self.record(job, metric="quality", values=values, asked=asked, failed=False)
         else:
-            agreement = await self.compare_agreement(job)
-            values = round(agreement.variant, 3), round(agreement.floor, 3)
-            pair = {"metric": "agreement", "values": values, "divergence": agreement.divergence}
-            metrics.agreement.labels(*job.variant.labels, "variant").observe(agreement.variant)
-            metrics.agreement.labels(*job.variant.labels, "parent").observe(agreement.floor)
-        self.shadowed(job).pairs.append({"request": job.chosen.request, "length": job.chosen.length, **pair})
+            found = await self.compare_agreement(job)
+            values = round(found.variant, 3), round(found.floor, 3)
+            self.record(job, metric="agreement", values=values, divergence=found.divergence, asked=True, failed=False)
+            metrics.agreement.labels(*job.variant.labels, "variant").observe(found.variant)
+            metrics.agreement.labels(*job.variant.labels, "parent").observe(found.floor)
         self.ended(job, "compared")
 
     async def compare_right(self, job: Job, label: Label) -> tuple[float, float] | None:
-        """The variant's correctness and its parent's, on one labelled request."""
+        """The variant's correctness and its parent's, on one labelled request; an answer that cannot be right is wrong,
+        unless neither can."""
         other = job.variant if job.call.seat is job.parent else job.parent
         path, body = job.call.ask(other)
-        reply = await self.ask(other, path, body, job.call.headers)
-        known, replayed = job.answer.outcome(label), job.answer.again(reply).outcome(label)
-        if known is None or replayed is None:
+        reply = await self.asker(job)(other, path, body, job.call.headers)
+        answers = job.answer.outcome(label), job.answer.again(reply).outcome(label)
+        if answers == (None, None):
             return None
-        known, replayed = round(known, 3), round(replayed, 3)
+        known, replayed = (round(found or 0.0, 3) for found in answers)
         return (replayed, known) if other is job.variant else (known, replayed)
 
     async def compare_agreement(self, job: Job) -> Agreement:
-        task = self.fleet.models[job.parent.live.model].task
+        ask, task = self.asker(job), self.fleet.models[job.parent.live.model].task
         if task == "text-generation":
             assert job.chosen.document is not None
             text, tokens = job.answer.answered()
             if not text or not tokens:
                 raise EngineError("the answer is empty")
-            return await compare_text(
-                self.ask, job.parent, job.variant, job.chosen.path, job.chosen.document, text, tokens
-            )
+            return await compare_text(ask, job.parent, job.variant, job.chosen.path, job.chosen.document, text, tokens)
         replies = [job.answer.reply()]
         for seat in (job.variant, job.parent):
             path, body = job.call.ask(seat)
-            replies.append(await self.ask(seat, path, body, job.call.headers))
-        compare = {"feature-extraction": compare_embeddings, "object-detection": compare_boxes}.get(
-            task, compare_labels
-        )
+            replies.append(await ask(seat, path, body, job.call.headers))
+        compare = {
+            "feature-extraction": compare_embeddings,
+            "object-detection": compare_boxes,
+            "image-generation": compare_pictures,
+        }.get(task, compare_labels)
         return compare(replies)
 
-    @property
-    def ask(self) -> Ask:
-        return self.relay.ask_aside
+    def asker(self, job: Job) -> Ask:
+        """Asks an engine, and notes which."""
+
+        async def ask(seat: Seat, path: str, body: bytes, headers: dict[str, str]) -> Reply:
+            job.asking = seat
+            return await self.relay.ask_aside(seat, path, body, headers)
+
+        return ask
 
 
-def fraction(data: bytes) -> float:
-    """A hash of `data` as a number in [0, 1)."""
-    return int.from_bytes(hashlib.blake2b(data, digest_size=8).digest(), "big") / 2**64
+def labelled(job: Job) -> bool:
+    """Whether it is compared by what is right. Tokens of a stream carry no likelihoods of labels."""
+    return job.chosen.label is not None and not job.call.streamed

@@ -25,6 +25,8 @@ NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 # Numbers as YAML writes them: `weight: true` is no 1.
 Whole = Annotated[int, Field(strict=True)]
 Number = Annotated[float, Field(strict=True)]
+Weight = Annotated[Number, Field(ge=0, le=1e6)]
+"""Relative to others; sums of them stay numbers."""
 
 
 class Strict(BaseModel):
@@ -122,7 +124,7 @@ class Variant(Strict):
     parent: str | None = None
     source: Source | None = None
     engine: Engine
-    weight: Number = Field(default=0.0, ge=0, allow_inf_nan=False)
+    weight: Weight = 0.0
 
 
 class Routing(Strict):

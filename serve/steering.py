@@ -71,11 +71,13 @@ def steer_rollout(target: str, model: str, action: str) -> dict[str, Any]:
 
 
 def watch_rollout(target: str, model: str) -> Iterator[dict[str, Any]]:
-    """What is known, every second, until the rollout has ended."""
+    """What is known, every second, until the rollout has ended; a search goes on with what is in its queue."""
     while True:
         found = read_rollout(target, model)
         yield found
-        if found["rollout"] is None or found["rollout"]["status"] not in ("running", "paused"):
+        rollout = found["rollout"]
+        going_on = ("running", "paused", "rolled back") if rollout and rollout["queue"] else ("running", "paused")
+        if rollout is None or rollout["status"] not in going_on:
             return
         time.sleep(WATCH_S)
 

@@ -7,14 +7,12 @@ has the next version. What a stack file declares counts again once it declares s
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Any
 
-from pydantic import Field, ValidationError
+from pydantic import ValidationError
 
-from serve.stack import Model, Number, Routing, Stack, explain
+from serve.stack import Model, Routing, Stack, Weight, explain
 from variants.errors import InputError
-
-Weight = Annotated[Number, Field(ge=0, allow_inf_nan=False)]
 
 
 class Traffic(Routing):

@@ -21,6 +21,7 @@ log = logging.getLogger("understudy.watch")
 T = TypeVar("T")
 EVERY_S = 0.5
 FIRST_LIMIT_S = 10.0
+LAST_LIMIT_S = 2.0
 
 
 @dataclass(frozen=True)
@@ -77,6 +78,8 @@ class Watch:
             self.task.cancel()
             with suppress(asyncio.CancelledError):
                 await self.task
+        with suppress(TimeoutError):  # what was seen since the last report, if the conductor is still there
+            await asyncio.wait_for(self.once(), LAST_LIMIT_S)
 
     async def run(self) -> None:
         while True:

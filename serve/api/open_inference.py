@@ -11,6 +11,7 @@ from typing import Any
 
 from serve import metrics
 from serve.api.http import carry, count_label, header, read_body, refuse, send_json
+from serve.chosen import choose
 from serve.errors import open_inference_body, status_of
 from serve.fleet import Fleet
 from serve.open_inference import HEADER_LENGTH, parse_response
@@ -102,7 +103,7 @@ class InferRoute:
             body = await read_body(receive, self.body_limit)
             call = self.prepare(scope, body, arrived)
             label = self.label_of(scope, call.target)
-            chosen = self.shadows.choose(scope, call.target, "/infer", body, label)
+            chosen = choose(self.fleet, scope, call.target, "/infer", body, label)
         except UnderstudyError as error:
             metrics.errors.labels(str(status_of(error))).inc()
             await refuse(send, error, open_inference_body)

@@ -21,6 +21,7 @@ from serve.api.http import (
     refuse,
     send_json,
 )
+from serve.chosen import choose
 from serve.errors import openai_body, status_of
 from serve.fleet import Fleet
 from serve.relay import Call, Receive, Relay, Reply, Scope, Send
@@ -167,8 +168,8 @@ class TextRoute:
             body = await read_body(receive, self.body_limit)
             document = parse_object(body)
             call, answer = self.prepare(scope, document, arrived)
-            chosen = self.shadows.choose(
-                scope, call.target, self.path, body, header(scope, "x-understudy-label"), document
+            chosen = choose(
+                self.fleet, scope, call.target, self.path, body, header(scope, "x-understudy-label"), document
             )
             answer.keep = bool(chosen)
         except UnderstudyError as error:

@@ -8,6 +8,7 @@ Every metric but cost is the mean of a bounded outcome, held against a limit by 
     floor     the variant's correctness (or agreement) minus `floor` times its parent's       mean at least 0
     latency   share of a second's requests within the objective, in [0, 1]  mean at least `share`
     errors    1 for a request that failed, 0 for one that did not           mean at most `limit`
+    feedback  the score that a client gave for an answer of the variant's, in [0, 1]          mean at least `feedback`
     cost      no outcome: the variant's card against its parent's           lower
 
 Promoting needs every metric proven to hold; rolling back needs one proven broken. Each bound is taken at the gate's
@@ -36,7 +37,7 @@ from variants.evidence.betting import (
 from variants.evidence.sample_ratio import SampleRatio
 from variants.typed import Document
 
-Metric = Literal["quality", "agreement", "floor", "latency", "errors"]
+Metric = Literal["quality", "agreement", "floor", "latency", "errors", "feedback"]
 Decision = Literal["promote", "roll back", "inconclusive"]
 State = Literal["holds", "broken", "open"]
 RANGES: dict[Metric, tuple[float, float]] = {
@@ -45,10 +46,11 @@ RANGES: dict[Metric, tuple[float, float]] = {
     "floor": (-1.0, 1.0),
     "latency": (0.0, 1.0),
     "errors": (0.0, 1.0),
+    "feedback": (0.0, 1.0),
 }
 PAIRED = ("quality", "agreement", "floor")
 DROPPED_SHARE = 0.10
-"""No verdict on pairs when more of those chosen were dropped: what is left may not be like what came."""
+"""No verdict on pairs when more of those chosen came to nothing: what is left may not be like what came."""
 Share = Annotated[float, Field(strict=True, gt=0, lt=1)]
 Delta = Annotated[float, Field(strict=True, ge=0, lt=1)]
 
@@ -63,20 +65,23 @@ class Latency(Document):
 class Gate(Document):
     """What must be proven before a step is taken. `quality` and `agreement` are deltas: how much may be lost on
     average; `floor` is the share of its parent's quality that must be kept; `errors` is the largest share that may
-    fail."""
+    fail, `feedback` the least mean score."""
 
     quality: Delta | None = 0.02
     agreement: Delta | None = None
     floor: Share | None = None
     latency: Latency | None = None
     errors: Share | None = None
+    feedback: Share | None = None
     cost: Literal["lower"] | None = None
     alpha: Share = 0.05
 
     @model_validator(mode="after")
     def check_pairs(self) -> Self:
-        if self.quality is None and self.agreement is None and self.floor is None:
-            raise ValueError("quality, agreement and floor are all left out: a variant is judged by at least one")
+        if not {"quality", "agreement", "floor", "feedback"} & set(self.metrics):
+            raise ValueError(
+                "quality, agreement, floor and feedback are all left out: a variant is judged by at least one"
+            )
         return self
 
     @property
@@ -101,6 +106,9 @@ class Gate(Document):
         if metric == "latency":
             assert self.latency is not None
             return self.latency.share
+        if metric == "feedback":
+            assert self.feedback is not None
+            return self.feedback
         assert self.errors is not None
         return self.errors
 
@@ -109,14 +117,16 @@ class Gate(Document):
 class Evidence:
     """All that one variant's outcomes have said, for one pair of artifacts.
 
-    `chosen` and `dropped` count shadow pairs, `lengths_differ` says whether the dropped ones are of other lengths than
-    those kept. `costs` are the variant's and its parent's, in engine seconds per 1,000 requests.
+    `chosen` counts shadow pairs, `dropped` those that there was no time for, `unjudged` those of which nothing could be
+    said; `lengths_differ` says whether these two are of other lengths than those kept. `costs` are the variant's and
+    its parent's, in engine seconds per 1,000 requests.
     """
 
     tallies: dict[Metric, Tally] = field(default_factory=lambda: {name: Tally(*ends) for name, ends in RANGES.items()})
     assignments: SampleRatio = field(default_factory=SampleRatio)
     chosen: int = 0
     dropped: int = 0
+    unjudged: int = 0
     lengths_differ: bool = False
     costs: tuple[float, float] | None = None
 
@@ -156,6 +166,7 @@ def judge(gate: Gate, evidence: Evidence, leave_out: Collection[Metric] = ()) ->
         broken = [found for found in findings if found.state == "broken"]
         if any(found.metric not in PAIRED or not missing for found in broken):
             return Verdict("roll back", findings, different, missing)
+        missing += () if findings else ("none of the gate's metrics can be known yet",)
         missing += tuple(lacking(gate, evidence.tallies[f.metric], f) for f in findings if f.state == "open")
         missing += tuple(cost_missing(gate, evidence.costs))
         if not missing:
@@ -192,10 +203,13 @@ def objections(evidence: Evidence) -> list[str]:
         seen, due = evidence.assignments.seen, evidence.assignments.due
         shares = ", ".join(f"{name} {seen[name]} of {due.get(name, 0):.0f} due" for name in sorted(seen))
         found.append(f"assignments do not follow the weights: {shares}")
-    if evidence.chosen and evidence.dropped > DROPPED_SHARE * evidence.chosen:
-        found.append(f"{evidence.dropped} of {evidence.chosen} shadow pairs were dropped: at most 10 % may be")
+    if evidence.chosen and evidence.dropped + evidence.unjudged > DROPPED_SHARE * evidence.chosen:
+        found.append(
+            f"of {evidence.chosen} shadow pairs {evidence.dropped} were dropped and {evidence.unjudged} could not be "
+            "compared: together at most 10 % may be"
+        )
     if evidence.lengths_differ:
-        found.append("the shadow pairs that were dropped differ in prompt length from those kept")
+        found.append("the shadow pairs that came to nothing differ in prompt length from those kept")
     return found
 
 

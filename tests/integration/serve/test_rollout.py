@@ -16,7 +16,7 @@ from serve.journal import Journal
 from serve.ledger import Ledger
 from serve.live import live_of
 from serve.ports import free_port
-from tests.family import ADAPTERS, Family
+from tests.family import ADAPTERS, Family, change
 from tests.labelled_load import labelled
 from tests.local_stage import Local, local
 from variants.card import Card
@@ -148,6 +148,39 @@ async def test_a_conductor_that_is_killed_goes_on_where_it_was(tmp_path: Path) -
     ledger = Ledger.read(entries)
     twice = Ledger.read([*entries, *(entry for entry in entries if entry["kind"] == "outcomes")])
     assert ledger.pairs == twice.pairs
+
+
+async def test_an_outage_of_one_variant_is_no_fault_of_the_router(tmp_path: Path) -> None:
+    family = family_of(tmp_path, errs=0.0)
+    family.variants["int8"]["weight"] = 1
+    async with local(tmp_path, family.stack, family.artifacts) as served:
+        await served.client.post(ROLLOUT, json=plan(steps=[50, 100], hold_s=600.0))
+        async with labelled(str(served.client.base_url), "echo", 4) as load:
+            await until(served.client, lambda found: found["assignments"]["seen"].get("int8", 0) > 20)
+            await served.engine("echo", "int8").stop()
+            answered = sum(load.statuses.values())
+            while sum(load.statuses.values()) < answered + 400:
+                await asyncio.sleep(0.1)
+        assert set(load.statuses) == {200}
+        found = await until(served.client, lambda found: found["assignments"]["seen"]["baseline"] > 0)
+        assert found["assignments"]["broken"] is False
+        assert sum(found["assignments"]["seen"].values()) < answered + 200
+
+
+async def test_a_stack_with_other_traffic_ends_a_rollout_and_all_goes_on(tmp_path: Path) -> None:
+    family = family_of(tmp_path, errs=0.0)
+    async with local(tmp_path, family.stack, family.artifacts) as served:
+        client = served.client
+        await client.post(ROLLOUT, json=plan(steps=[50, 100], hold_s=600.0))
+        async with labelled(str(client.base_url), "echo", 2) as load:
+            family.variants["int4"] = {"weight": 1, "parent": "baseline", "engine": {"kind": "scripted"}}
+            assert (await change(client, family.proposal()))["state"] == "done"
+            found = (await client.get(ROLLOUT)).json()
+            assert (found["rollout"]["status"], found["traffic"]["shares"]["int4"]) == ("aborted", 0.5)
+            again = await client.post(ROLLOUT, json=plan(variant="int4", steps=[50, 100], hold_s=0.5))
+            assert again.status_code == 200, again.text
+            await until(client, ended)
+        assert set(load.statuses) == {200}
 
 
 async def test_pause_resume_abort(serving: Local) -> None:

@@ -12,7 +12,8 @@ from deploy.shadow_cost import DOCUMENT, BrokenOff, Size, counts_in
 from loadtest.labelled import Asked
 from variants.errors import InputError
 
-SHADOWED = {"chosen": 5, "pairs": [{}, {}], "failed": 1, "dropped": [10, 12]}
+PAIRS = [{"failed": False}, {"failed": False}, {"failed": True}]
+SHADOWED = {"chosen": 6, "pairs": PAIRS, "unjudged": [9], "dropped": [10, 12]}
 
 
 def block(pair: int, shadowed: bool, seconds: float, counts: Counts | None = None) -> Block:
@@ -44,7 +45,7 @@ def test_what_still_waits_is_not_completed() -> None:
     blocks = [block(pair, shadowed, 0.1, on if shadowed else None) for pair in (0, 1) for shadowed in (True, False)]
     found = summarise(blocks)
     assert found["completed"] == {"chosen": 200, "compared": 178, "share": 0.89}
-    assert found["dropped"] == {"full": 2, "late": 4, "waiting_at_the_end_of_a_block": 16, "failed": 0}
+    assert found["dropped"] == {"full": 2, "late": 4, "waiting_at_the_end_of_a_block": 16, "failed": 0, "unjudged": 0}
     assert found["wanted"] == {"p95_ratio_below_1.05": True, "completed_at_least_0.9": False}
 
 
@@ -73,11 +74,11 @@ def test_a_run_goes_on_after_its_last_whole_pair(tmp_path: Path, monkeypatch: py
 
 def test_both_books_have_to_say_the_same() -> None:
     written = Written().plus(SHADOWED)
-    assert written == Written(chosen=5, compared=2, failed=1, dropped=2)
+    assert written == Written(chosen=6, compared=2, failed=1, unjudged=1, dropped=2)
     assert written.settled
-    assert written.agrees(Counts(compared=2, failed=1, dropped_full=2))
-    assert not written.agrees(Counts(compared=2, failed=1, dropped_full=1, waiting=1))
-    lost: dict[str, Any] = {**SHADOWED, "chosen": 6}
+    assert written.agrees(Counts(compared=2, failed=1, unjudged=1, dropped_full=2))
+    assert not written.agrees(Counts(compared=2, failed=1, unjudged=1, dropped_full=1, waiting=1))
+    lost: dict[str, Any] = {**SHADOWED, "chosen": 7}
     assert not Written().plus(lost).settled
 
 

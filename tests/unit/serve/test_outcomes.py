@@ -44,11 +44,12 @@ def test_only_the_routers_choices_count(reason: str) -> None:
 
 def test_a_second_is_told_when_it_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 1000.5
-    monkeypatch.setattr(time, "time", lambda: now)
+    monkeypatch.setattr(time, "monotonic", lambda: now)
     outcomes = Outcomes()
     for within in (True, True, False):
-        outcomes.served("m", "digest", False, within)
-    outcomes.served("m", "digest", True, None)
+        outcomes.served("m", "digest", False, 0.1 if within else 3.0, 2.5)
+    outcomes.served("m", "digest", True, 0.1, None)
+    outcomes.late("m", "digest", 2.5)
     batch = outcomes.batch()
     assert batch is not None
     assert batch["models"]["m"]["served"]["digest"] == {"requests": 4, "failed": 1, "seconds": []}
@@ -56,4 +57,4 @@ def test_a_second_is_told_when_it_is_over(monkeypatch: pytest.MonkeyPatch) -> No
     now = 1001.1
     batch = outcomes.batch()
     assert batch is not None
-    assert batch["models"]["m"]["served"]["digest"] == {"requests": 0, "failed": 0, "seconds": [(2, 3)]}
+    assert batch["models"]["m"]["served"]["digest"] == {"requests": 0, "failed": 0, "seconds": [(2.5, 2, 4)]}

@@ -3,9 +3,9 @@ from dataclasses import replace
 import pytest
 from pydantic import ValidationError
 
-from serve.rollout import Plan, Rollout, next_of
+from serve.rollout import Plan, Rollout, next_of, unknowable
 from serve.traffic import Traffic
-from variants.evidence.gate import Finding, Verdict
+from variants.evidence.gate import Finding, Gate, Verdict
 
 BEFORE = Traffic(weights={"baseline": 80, "int8": 10, "nf4": 10}, shadows={"nf4": 0.1})
 START = Rollout(Plan(variant="int8", shadow=0.5), "baseline", ("p" * 64, "v" * 64), BEFORE)
@@ -64,3 +64,12 @@ def test_it_is_the_same_after_the_journal() -> None:
 def test_refuses_steps_that_do_not_rise(steps: tuple[object, ...]) -> None:
     with pytest.raises(ValidationError):
         Plan(variant="int8", steps=steps)  # type: ignore[arg-type]
+
+
+def test_feedback_alone_says_nothing_in_the_shadow() -> None:
+    gate = Gate(quality=None, feedback=0.8)
+    with pytest.raises(ValidationError, match="nobody is answered in `shadow`"):
+        Plan(variant="lora", gate=gate)
+    plan = Plan(variant="lora", steps=(10.0, 100.0), gate=gate)
+    assert unknowable(replace(START, plan=plan)) == ()
+    assert "feedback" in unknowable(START)

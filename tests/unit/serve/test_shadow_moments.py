@@ -20,9 +20,9 @@ def shadows(running: int, usual: float, waiting: int = 0) -> Shadows:
 
 
 def job(waited_s: float = 0.0, unasked: bool = False) -> Job:
-    nothing, parent = cast(Any, None), cast(Any, SimpleNamespace())
+    nothing, parent = cast(Any, None), cast(Any, SimpleNamespace(endpoint="there"))
     chosen, call = SimpleNamespace(label="pos"), SimpleNamespace(streamed=False, seat=parent)
-    variant = SimpleNamespace(unasked=unasked)
+    variant = SimpleNamespace(unasked=unasked, endpoint="there")
     return Job(cast(Any, chosen), cast(Any, call), nothing, parent, cast(Any, variant), time.monotonic() - waited_s)
 
 
@@ -55,3 +55,10 @@ def test_moments(running: int, usual: float, waited_s: float, waiting: int, quie
 )
 def test_moments_of_an_engine_that_gives_way(running: int, usual: float, waited_s: float, begins: bool) -> None:
     assert shadows(running, usual).quiet(job(waited_s, unasked=True)) is begins
+
+
+@pytest.mark.parametrize("side", ["parent", "variant"])
+def test_a_replay_waits_for_an_engine_that_starts_again(side: str) -> None:
+    waiting = job(10.0)
+    cast(Any, getattr(waiting, side)).endpoint = None
+    assert not shadows(0, 0.0).quiet(waiting)

@@ -140,3 +140,23 @@ def test_refuses_a_gate_that_makes_no_sense(wrong: dict[str, Any]) -> None:
 def test_tallies_know_their_ranges() -> None:
     with pytest.raises(ValueError, match="low < high"):
         Tally(1.0, 1.0)
+
+
+def test_feedback_is_a_mean_score_that_has_to_be_reached() -> None:
+    gate = Gate(quality=None, feedback=0.8)
+    assert judge(gate, evidence(feedback={0.9: 300})).decision == "promote"
+    assert judge(gate, evidence(feedback={0.9: 100, 0.2: 200})).decision == "roll back"
+    assert judge(gate, evidence()).missing == ("feedback: no outcome yet",)
+
+
+def test_a_gate_of_which_nothing_can_be_known_yet_is_not_passed() -> None:
+    verdict = judge(Gate(quality=None, feedback=0.8), evidence(feedback={1.0: 500}), ("feedback",))
+    assert (verdict.decision, verdict.missing) == ("inconclusive", ("none of the gate's metrics can be known yet",))
+
+
+def test_what_failed_and_what_was_dropped_count_together() -> None:
+    found = evidence(quality=EQUAL)
+    found.chosen, found.dropped, found.unjudged = 4000, 300, 101
+    assert judge(Gate(quality=0.05), found).decision == "inconclusive"
+    found.unjudged = 99
+    assert judge(Gate(quality=0.05), found).decision == "promote"

@@ -1,0 +1,146 @@
+"""What comes of a replay, and whose fault it is where nothing does."""
+
+import asyncio
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from serve import shadow
+from serve.chosen import Chosen
+from serve.errors import NotReady
+from serve.outcomes import Outcomes, Shadowed
+from serve.relay import Call, Reply, Unanswered
+from serve.router import Assignment, Target
+from serve.seat import Seat
+from serve.shadow import Shadows
+from variants.errors import EngineError
+
+
+class Answer:
+    """As right as `right`; None: cannot be scored."""
+
+    def __init__(self, right: float | None) -> None:
+        self.right = right
+
+    def outcome(self, label: object) -> float | None:
+        return self.right
+
+    def answered(self) -> tuple[str, int]:
+        return "so", 2
+
+    def again(self, reply: Reply) -> "Answer":
+        return Answer(float(reply.body) if reply.body else None)
+
+    def reply(self) -> Reply:
+        return Reply(b"", None)
+
+
+class Relay:
+    """Every engine's reply to a replay, or what is raised instead."""
+
+    def __init__(self, **replies: bytes | Exception) -> None:
+        self.replies = replies
+
+    async def ask_aside(self, seat: Seat, path: str, body: bytes, headers: dict[str, str]) -> Reply:
+        found = self.replies[seat.live.asked_as]
+        if isinstance(found, Exception):
+            raise found
+        return Reply(found, None)
+
+
+def seat(variant: str) -> Any:
+    return SimpleNamespace(
+        name=f"m@{variant}", labels=("m", variant), live=SimpleNamespace(model="m", asked_as=variant),
+        manifest=SimpleNamespace(digest=variant), endpoint="there", unasked=False,
+    )  # fmt: skip
+
+
+def replay(
+    relay: Relay, answer: Answer, label: str | None = "pos", served: str = "a", status: int = 200, gone: bool = False
+) -> Shadowed:
+    """One request that `served` answered, compared with the other of `a` and its variant `b`."""
+    seats = {"a": seat("a"), "b": seat("b")}
+    model = SimpleNamespace(task="text-generation", variants={"b": SimpleNamespace(parent="a")})
+    fleet = SimpleNamespace(all=list, seats={"m": seats}, models={"m": model})
+    outcomes = Outcomes()
+    shadows = Shadows(cast(Any, fleet), cast(Any, relay), outcomes)
+    call = Call(Target("m"), None, lambda seat: ("/v1/completions", b"{}"), {}, False, "r")
+    call.seat, call.assignment, call.status = seats[served], Assignment("m", served, "weight"), status
+    shadows.offer([Chosen("b", "digest", 7, label, {"prompt": "is it"}, "/v1/completions")], call, cast(Any, answer))
+    if gone:
+        fleet.seats = {"m": {"a": seats["a"]}}
+
+    async def all_that_wait() -> None:
+        while not shadows.queue.empty():
+            await shadows.replay(shadows.queue.get_nowait())
+
+    asyncio.run(all_that_wait())
+    return outcomes.shadowed("m", "a:b")
+
+
+def only(found: Shadowed) -> dict[str, Any]:
+    (pair,) = found.pairs
+    assert (found.chosen, found.dropped, found.unjudged) == (1, [], [])
+    return pair
+
+
+def test_a_pair_says_whether_the_variant_was_asked() -> None:
+    usual = {"request": "digest", "length": 7, "metric": "quality", "failed": False}
+    assert only(replay(Relay(b=b"0"), Answer(1.0))) == {**usual, "values": (0.0, 1.0), "asked": True}
+    assert only(replay(Relay(a=b"1"), Answer(0.0), served="b")) == {**usual, "values": (0.0, 1.0), "asked": False}
+
+
+@pytest.mark.parametrize("refused", [False, True])
+def test_a_variant_that_does_not_answer_was_wrong(refused: bool) -> None:
+    pair = only(replay(Relay(b=Unanswered("no", refused)), Answer(1.0)))
+    assert (pair["metric"], pair["values"], pair["asked"], pair["failed"]) == ("quality", (0.0, 1.0), True, True)
+
+
+def test_without_a_label_it_is_one_error_and_no_agreement(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def compare(ask: Any, parent: Seat, variant: Seat, *rest: object) -> None:
+        await ask(parent, "/", b"", {})
+        await ask(variant, "/", b"", {})
+
+    monkeypatch.setattr(shadow, "compare_text", compare)
+    pair = only(replay(Relay(a=b"", b=Unanswered("500")), Answer(None), label=None))
+    assert (pair["metric"], pair["asked"], pair["failed"]) == (None, True, True)
+    for nobodys in (Relay(a=Unanswered("500"), b=b""), Relay(a=b"", b=Unanswered("too long", refused=True))):
+        found = replay(nobodys, Answer(None), label=None)
+        assert (found.chosen, found.unjudged, found.pairs) == (1, [7], [])
+
+
+@pytest.mark.parametrize(
+    ("relay", "right", "served"),
+    [
+        (Relay(a=Unanswered("502")), 1.0, "b"),  # the parent is down
+        (Relay(b=b""), None, "a"),  # neither can be scored: the client did not ask for it
+        (Relay(b=EngineError("odd")), 1.0, "a"),
+        (Relay(b=NotReady("starting again")), 1.0, "a"),
+    ],
+)
+def test_what_is_not_the_variants_fault_is_not_its_error(relay: Relay, right: float | None, served: str) -> None:
+    found = replay(relay, Answer(right), served=served)
+    assert (found.chosen, found.unjudged, found.pairs) == (1, [7], [])
+
+
+def test_an_answer_that_cannot_be_right_is_wrong_beside_one_that_can() -> None:
+    assert only(replay(Relay(b=b""), Answer(1.0)))["values"] == (0.0, 1.0)
+    assert only(replay(Relay(b=b"1"), Answer(None)))["values"] == (1.0, 0.0)
+
+
+def test_one_whose_variant_is_no_longer_served_was_not_chosen() -> None:
+    found = replay(Relay(b=b"1"), Answer(1.0), gone=True)
+    assert (found.chosen, found.unjudged, found.pairs) == (0, [], [])
+
+
+@pytest.mark.parametrize(("status", "chosen"), [(502, 1), (429, 1), (400, 0)])
+def test_a_request_that_failed_cannot_be_compared_and_counts(status: int, chosen: int) -> None:
+    found = replay(Relay(), Answer(1.0), served="b", status=status)
+    assert (found.chosen, found.unjudged, found.pairs) == (chosen, [7] * chosen, [])
+
+
+def test_beyond_what_may_wait_to_be_told_pairs_are_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("serve.outcomes.MOST", 0)
+    found = replay(Relay(b=b"1"), Answer(1.0))
+    assert (found.chosen, found.dropped, found.pairs) == (1, [7], [])
