@@ -110,6 +110,8 @@ class Shadows:
             parent = seats.get(self.parent_of(call.assignment.model, each.variant) or "")
             if variant is None or parent is None or call.seat not in (parent, variant):
                 continue
+            if variant.endpoint is None or parent.endpoint is None:
+                continue  # whatever is asked meanwhile: no choice among requests
             if call.seat is variant and each.label is None:
                 continue  # agreement is with the parent's answer
             job = Job(each, call, answer, parent, variant)
@@ -132,7 +134,7 @@ class Shadows:
         self.ended(job, why)
 
     def withdraw(self, job: Job) -> None:
-        """One of the two is no longer served: as if it had not been chosen."""
+        """One of the two is not there to be asked: as if it had not been chosen."""
         self.shadowed(job).chosen -= 1
         self.ended(job, "withdrawn")
 
@@ -197,7 +199,10 @@ class Shadows:
         """When there is a quiet moment for it. Never raises."""
         while self.stands(job) and not self.quiet(job):
             if time.monotonic() - job.since >= WAIT_S:
-                self.drop(job, "dropped_late")
+                if job.parent.endpoint is None or job.variant.endpoint is None:
+                    self.withdraw(job)
+                else:
+                    self.drop(job, "dropped_late")
                 return
             await asyncio.sleep(LOOK_S)
         if not self.stands(job):

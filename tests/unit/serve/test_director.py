@@ -10,10 +10,8 @@ from serve.director import Director
 from serve.journal import Journal
 from serve.live import Live, live_of
 from tests.family import Family
-from variants.card import Card
-from variants.catalog import Catalog
+from tests.integration.serve.test_rollout import add_cost
 from variants.errors import InputError
-from variants.machine import describe
 
 SCRIPTED = {"kind": "scripted"}
 
@@ -92,11 +90,7 @@ def search(tmp_path: Path, family: Family) -> Director:
     family.variants["int8"]["weight"] = 0
     family.variants["int4"] = {"weight": 0, "parent": "baseline", "engine": SCRIPTED}
     for variant, cost in (("baseline", 3.0), ("int8", 2.0), ("int4", 1.0)):
-        card = Card(
-            digest=family.digest(variant), hardware=describe(), precision="f32", versions={}, cost_cpu_s=cost,
-            artifact_bytes=1, measured_by="a test", created="2026-11-27T00:00:00Z",
-        )  # fmt: skip
-        Catalog(tmp_path).add_card("echo", card)
+        add_cost(tmp_path, family, variant, cost)
     director = Director(tmp_path / "state", live(family))
     director.search("echo", {"objective": "cheapest"}, "somebody")
     return director

@@ -57,7 +57,13 @@ def seat(variant: str) -> Any:
 
 
 def replay(
-    relay: Relay, answer: Answer, label: str | None = "pos", served: str = "a", status: int = 200, gone: bool = False
+    relay: Relay,
+    answer: Answer,
+    label: str | None = "pos",
+    served: str = "a",
+    status: int = 200,
+    gone: bool = False,
+    down: str = "",
 ) -> Shadowed:
     """One request that `served` answered, compared with the other of `a` and its variant `b`."""
     seats = {"a": seat("a"), "b": seat("b")}
@@ -67,6 +73,7 @@ def replay(
     shadows = Shadows(cast(Any, fleet), cast(Any, relay), outcomes)
     call = Call(Target("m"), None, lambda seat: ("/v1/completions", b"{}"), {}, False, "r")
     call.seat, call.assignment, call.status = seats[served], Assignment("m", served, "weight"), status
+    seats["a"].endpoint, seats["b"].endpoint = (None if name in down else "there" for name in "ab")
     shadows.offer([Chosen("b", "digest", 7, label, {"prompt": "is it"}, "/v1/completions")], call, cast(Any, answer))
     if gone:
         fleet.seats = {"m": {"a": seats["a"]}}
@@ -132,6 +139,19 @@ def test_an_answer_that_cannot_be_right_is_wrong_beside_one_that_can() -> None:
 def test_one_whose_variant_is_no_longer_served_was_not_chosen() -> None:
     found = replay(Relay(b=b"1"), Answer(1.0), gone=True)
     assert (found.chosen, found.unjudged, found.pairs) == (0, [], [])
+
+
+@pytest.mark.parametrize("down", ["a", "b"])
+def test_nothing_is_chosen_while_one_of_the_two_is_down(down: str) -> None:
+    found = replay(Relay(b=b"1"), Answer(1.0), down=down)
+    assert (found.chosen, found.dropped, found.unjudged, found.pairs) == (0, [], [], [])
+
+
+def test_what_waited_for_an_engine_to_start_again_was_not_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shadow, "WAIT_S", 0.0)
+    monkeypatch.setattr(Shadows, "quiet", lambda self, job: setattr(job.variant, "endpoint", None))
+    found = replay(Relay(b=b"1"), Answer(1.0))
+    assert (found.chosen, found.dropped, found.pairs) == (0, [], [])
 
 
 @pytest.mark.parametrize(("status", "chosen"), [(502, 1), (429, 1), (400, 0)])
