@@ -115,7 +115,10 @@ def describe_rollout(found: dict[str, Any]) -> str:
             f"{each['limit']:>9.3f}  {each['state']}"
         )
     pairs = found["pairs"]
-    lines.append(f"  shadow pairs: {pairs['chosen']} chosen, {pairs['compared']} compared, {pairs['dropped']} dropped")
+    nothing = f", {pairs['unjudged']} with nothing to compare" if pairs["unjudged"] else ""
+    lines.append(
+        f"  shadow pairs: {pairs['chosen']} chosen, {pairs['compared']} compared, {pairs['dropped']} dropped{nothing}"
+    )
     lines.append(f"  verdict: {found['verdict']['decision']}")
     lines += [f"    {missing}" for missing in found["verdict"]["missing"]]
     return "\n".join(lines)
