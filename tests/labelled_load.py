@@ -13,6 +13,8 @@ import httpx
 LABELS = (" pos", " neg")
 BIAS = {int.from_bytes(b"\1" + label.encode(), "big"): 100 for label in LABELS}
 
+NUMBERS = itertools.count()
+
 
 @dataclass
 class Labelled:
@@ -24,14 +26,14 @@ class Labelled:
 
 @asynccontextmanager
 async def labelled(url: str, model: str, clients: int, pause_s: float = 0.05) -> AsyncIterator[Labelled]:
-    """`clients` closed loops of routed requests, no two alike. Once the load is `stopping`, a server that is killed may
+    """`clients` closed loops of routed requests, no two alike, of no two loads. Once the load is `stopping`, a server that is killed may
     cut off what is on its way."""
-    load, numbers = Labelled(), itertools.count()
+    load = Labelled()
     async with httpx.AsyncClient(base_url=url, timeout=60) as http:
 
         async def loop(client: int) -> None:
             while not load.stopping:
-                number = next(numbers)
+                number = next(NUMBERS)
                 label = LABELS[number % 2]
                 body = {
                     "model": model,
