@@ -26,8 +26,8 @@ class Labelled:
 
 @asynccontextmanager
 async def labelled(url: str, model: str, clients: int, pause_s: float = 0.05) -> AsyncIterator[Labelled]:
-    """`clients` closed loops of routed requests, no two alike, of no two loads. Once the load is `stopping`, a server that is killed may
-    cut off what is on its way."""
+    """`clients` closed loops of routed requests, no two alike, whatever the load. Once the load is `stopping`, a server
+    that is killed may cut off what is on its way."""
     load = Labelled()
     async with httpx.AsyncClient(base_url=url, timeout=60) as http:
 
