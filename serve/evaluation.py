@@ -24,6 +24,8 @@ from variants.progress import Progress, for_stream
 from variants.store import Artifact
 
 Artifacts = Mapping[Seat, Artifact]
+OWN_LABELS = ("article", "image", "ranked", "boxes")
+"""Kinds of tasks that are answered with the labels of the model's manifest, and with nothing else."""
 
 
 def evaluate_stack(stack: Stack, names: Sequence[str], count: int | None, again: bool) -> list[Card]:
@@ -47,6 +49,7 @@ def evaluate_variant(
     if not examples:
         mend = f"name some of {tasks.NAMES}"
         raise InputError("no task to evaluate on", field=f"models.{name}.evaluate", mend=mend)
+    check_labels(artifacts[seat].manifest, list(examples))
     catalog, digest = Catalog(home()), artifacts[seat].manifest.digest
     reference = reference_of(stack, seat)
     parent = artifacts[reference].manifest.digest if reference else None
@@ -68,6 +71,21 @@ def evaluate_variant(
     card = card_of(live.manifest, measured, parent, theirs or {}, progress)
     catalog.add_card(name, card)
     return card
+
+
+def check_labels(manifest: Manifest, names: Sequence[str]) -> None:
+    """InputError where a task has labels that the model never answers with: whatever it says there counts as wrong."""
+    ours = manifest.labels
+    for task in (tasks.get(name) for name in names):
+        never = [label for label in task.labels if ours is not None and label not in ours]
+        if task.kind in OWN_LABELS and never:
+            message = f"{manifest.model}@{manifest.variant} never answers {never[0]!r}, a label of {task.name}"
+            mend = f"labels there are {_some(task.labels)}; the model's are {_some(ours or ())}"
+            raise InputError(message, field=f"models.{manifest.model}.evaluate", mend=mend)
+
+
+def _some(labels: Sequence[str]) -> str:
+    return ", ".join([*labels[:10], *(["..."] if len(labels) > 10 else [])])
 
 
 def outcomes_of(digest: str | None, examples: Examples) -> dict[str, list[Outcome]] | None:

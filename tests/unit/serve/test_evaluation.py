@@ -1,17 +1,21 @@
 """Which cards stand in for a measurement: same machine, same versions, at least as many examples."""
 
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from serve.evaluation import newest_that_will_do
+from serve.evaluation import check_labels, evaluate_variant, newest_that_will_do
 from serve.measuring import held_out, unasked
+from tests.scripted import make_artifact, make_stack
 from tests.unit.variants.test_evaluate import Parity
 from variants import tasks
 from variants.card import Accuracy, Card, Speedup
 from variants.errors import InputError
 from variants.machine import describe, versions
+from variants.progress import NoProgress
+from variants.tasks import Example
 
 
 def card(n: int, **other: Any) -> Card:
@@ -77,3 +81,28 @@ def test_speed_is_timed_on_examples_that_are_not_asked_again_where_there_are_oth
     timed = unasked(mnist, mnist.examples("test"))
     assert len(timed) >= 116
     assert not {each.id for each in timed} & {each.id for each in mnist.examples("test")}
+
+
+@pytest.mark.parametrize("task", ["r8_topics", "imagenet", "imagenet_top5", "coco96"])
+def test_a_task_whose_labels_the_model_never_says_is_refused_and_not_scored_0(tmp_path: Path, task: str) -> None:
+    model = make_artifact(tmp_path, "bands", "baseline", "image-classification").manifest
+    with pytest.raises(InputError, match=f"models.bands.evaluate: bands@baseline never .* label of {task} ") as refused:
+        check_labels(model, ["mnist", task])
+    assert tasks.get(task).labels[0] in str(refused.value.mend)
+    assert "the model's are 0, 1, 2" in str(refused.value.mend)
+
+
+@pytest.mark.parametrize("task", ["mnist", "mnist_top5", "scenes", "digit_prompts", "rotten_tomatoes", "r8_triplets"])
+def test_labels_that_the_model_knows_and_those_that_are_not_its_own_are_asked_for(tmp_path: Path, task: str) -> None:
+    model = make_artifact(tmp_path, "bands", "baseline", "image-classification").manifest
+    check_labels(model, [task])
+    check_labels(model.model_copy(update={"labels": (*"9876543210", "none of these")}), [task])
+    check_labels(model.model_copy(update={"labels": None}), ["imagenet"])
+
+
+def test_labels_are_compared_before_an_engine_is_started(tmp_path: Path) -> None:
+    seat = ("bands", "baseline")
+    artifacts = {seat: make_artifact(tmp_path, *seat, "image-classification")}
+    photograph = {"imagenet": [Example("1", b"", "n01440764 tench")]}
+    with pytest.raises(InputError, match="label of imagenet"):
+        evaluate_variant(make_stack(), artifacts, seat, photograph, False, NoProgress())
