@@ -18,21 +18,25 @@ def earlier_cards(stack: Stack, out: Path) -> dict[Seat, StudyCard]:
     except FileNotFoundError:
         return {}
     except (OSError, InputError) as error:
-        print(f"study: {out / FILE} is written anew, nothing is taken over from it: {error}", file=sys.stderr, flush=True)
+        print(f"study: nothing is taken over from {out / FILE}: {error}", file=sys.stderr, flush=True)
         return {}
 
 
 def still_holding(study: Study, stack: Stack) -> dict[Seat, StudyCard]:
-    """The cards that were measured here, with what is installed now, of variants that the stack still makes so."""
+    """The cards that were measured here, with what is installed now, of variants that the stack still makes and serves
+    so."""
     if study.machine != describe():
         return {}
     now = versions()
     found = {(card.model, card.variant): card for card in study.cards if card.versions == now}
-    return {seat: card for seat, card in found.items() if card.recipe == _recipe(stack, seat)}
+    return {seat: card for seat, card in found.items() if _is_so(stack, seat, card)}
 
 
-def _recipe(stack: Stack, seat: Seat) -> dict[str, object] | None:
-    """As a card has it; None where the stack has no such variant."""
+def _is_so(stack: Stack, seat: Seat, card: StudyCard) -> bool:
+    """Whether the stack has that variant, by the card's recipe and in an engine with its settings."""
     model = stack.models.get(seat[0])
     variant = model.variants.get(seat[1]) if model else None
-    return variant.recipe.model_dump(mode="json", exclude_none=True) if variant else None
+    if variant is None:
+        return False
+    recipe = variant.recipe.model_dump(mode="json", exclude_none=True)
+    return (card.recipe, card.engine_settings) == (recipe, variant.engine.model_dump(mode="json"))

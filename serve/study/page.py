@@ -37,6 +37,7 @@ COLUMNS: Sequence[tuple[str, str, str]] = (
     ("executed", "/precision", "text"),
     ("bytes<br>served", "/served_bytes", "size"),
     ("{metric}<br>95 % interval", "/accuracy", "measure"),
+    ("<br>n", "/accuracy/n", "count"),
     ("difference to parent<br>same examples, 95 %", "/paired_difference", "difference"),
     ("same<br>answers", "/agreement/value", "share"),
     ("1 request<br>p50", "/latency_s/p50", "seconds"),
@@ -56,6 +57,7 @@ COST: Sequence[tuple[str, str, str]] = (
 )
 OTHER: Sequence[tuple[str, str, str]] = (
     ("figure, 95 % interval", "/accuracy", "measure"),
+    ("n", "/accuracy/n", "count"),
     ("difference to parent", "/paired_difference", "difference"),
     ("same answers", "/agreement", "between"),
 )

@@ -17,6 +17,8 @@ from variants.machine import describe, versions
 from variants.progress import NoProgress
 from variants.tasks import Example
 
+ENGINE = {"kind": "openvino", "threads": 1}
+
 
 def card(n: int, **other: Any) -> Card:
     facts: dict[str, Any] = {
@@ -26,6 +28,7 @@ def card(n: int, **other: Any) -> Card:
         "versions": versions(),
         "accuracy": (Accuracy(task="mnist", value=0.9, low=0.8, high=1.0, n=n),),
         "artifact_bytes": 9,
+        "engine": ENGINE,
         "measured_by": "a test",
         "created": datetime.now(UTC),
     }
@@ -34,24 +37,29 @@ def card(n: int, **other: Any) -> Card:
 
 def test_a_card_of_five_examples_is_no_card_of_a_thousand() -> None:
     few, many = card(5), card(1000)
-    assert newest_that_will_do([few], {"mnist": 1000}) is None
-    assert newest_that_will_do([many, few], {"mnist": 1000}) is many
-    assert newest_that_will_do([many, few], {"mnist": 5}) is few
-    assert newest_that_will_do([], {"mnist": 5}) is None
+    assert newest_that_will_do([few], {"mnist": 1000}, ENGINE) is None
+    assert newest_that_will_do([many, few], {"mnist": 1000}, ENGINE) is many
+    assert newest_that_will_do([many, few], {"mnist": 5}, ENGINE) is few
+    assert newest_that_will_do([], {"mnist": 5}, ENGINE) is None
 
 
 def test_a_task_that_a_card_does_not_know_is_measured() -> None:
-    assert newest_that_will_do([card(1000)], {"mnist": 1000, "r8": 10}) is None
+    assert newest_that_will_do([card(1000)], {"mnist": 1000, "r8": 10}, ENGINE) is None
 
 
 @pytest.mark.parametrize(
     "other",
-    [{"hardware": describe().model_copy(update={"cores": 4711})}, {"versions": versions() | {"openvino": "2020.1"}}],
+    [
+        {"hardware": describe().model_copy(update={"cores": 4711})},
+        {"versions": versions() | {"openvino": "2020.1"}},
+        {"engine": ENGINE | {"threads": 2}},
+        {"engine": None},
+    ],
 )
-def test_a_card_of_another_machine_or_other_versions_does_not_count(other: dict[str, Any]) -> None:
+def test_a_card_of_another_machine_other_versions_or_another_engine_does_not_count(other: dict[str, Any]) -> None:
     here = card(1000)
-    assert newest_that_will_do([card(1000, **other)], {"mnist": 1000}) is None
-    assert newest_that_will_do([here, card(1000, **other)], {"mnist": 1000}) is here
+    assert newest_that_will_do([card(1000, **other)], {"mnist": 1000}, ENGINE) is None
+    assert newest_that_will_do([here, card(1000, **other)], {"mnist": 1000}, ENGINE) is here
 
 
 def test_more_examples_than_there_are_is_said_in_one_line() -> None:
@@ -62,12 +70,14 @@ def test_more_examples_than_there_are_is_said_in_one_line() -> None:
 def test_a_card_of_schema_1_or_of_another_pair_is_measured_again() -> None:
     ratio = {"value": 1.2, "low": 1.1, "high": 1.3}
     speedup = Speedup.model_validate({"single": ratio, "saturated": ratio, "rounds": 6})
-    pair = card(1000, parent_digest="cd" * 32, speedup=speedup)
-    assert newest_that_will_do([pair], {"mnist": 1000}, "cd" * 32) is pair
-    assert newest_that_will_do([pair], {"mnist": 1000}, "ef" * 32) is None
-    assert newest_that_will_do([card(1000, parent_digest="cd" * 32)], {"mnist": 1000}, "cd" * 32) is None
-    assert newest_that_will_do([card(1000)], {"mnist": 1000}, "cd" * 32) is None
-    assert newest_that_will_do([card(1000, schema_=1)], {"mnist": 1000}) is None
+    pair = card(1000, parent_digest="cd" * 32, parent_engine=ENGINE, speedup=speedup)
+    assert newest_that_will_do([pair], {"mnist": 1000}, ENGINE, "cd" * 32, ENGINE) is pair
+    assert newest_that_will_do([pair], {"mnist": 1000}, ENGINE, "ef" * 32, ENGINE) is None
+    assert newest_that_will_do([pair], {"mnist": 1000}, ENGINE, "cd" * 32, ENGINE | {"threads": 2}) is None
+    half = card(1000, parent_digest="cd" * 32, parent_engine=ENGINE)
+    assert newest_that_will_do([half], {"mnist": 1000}, ENGINE, "cd" * 32, ENGINE) is None, "no speedup"
+    assert newest_that_will_do([card(1000)], {"mnist": 1000}, ENGINE, "cd" * 32, ENGINE) is None
+    assert newest_that_will_do([card(1000, schema_=1)], {"mnist": 1000}, ENGINE) is None
 
 
 def test_speed_is_timed_on_examples_that_are_not_asked_again_where_there_are_others() -> None:

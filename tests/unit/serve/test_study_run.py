@@ -18,12 +18,13 @@ from variants.recipe import parse_recipe
 from variants.store import Artifact
 
 STACK = scripted_stack(int8=INT8, bf16=BF16)
+ENGINE = STACK.models["bands"].variants["int8"].engine.model_dump(mode="json")
 
 
 def bands(variant: str = "int8", recipe: dict[str, Any] = INT8, **other: Any) -> StudyCard:
     """A card as an earlier run of STACK left it."""
     dumped = parse_recipe(recipe).model_dump(mode="json", exclude_none=True)
-    facts = {"model": "bands", "recipe": dumped, "versions": versions()} | other
+    facts = {"model": "bands", "recipe": dumped, "versions": versions(), "engine_settings": ENGINE} | other
     return baseline(**facts) if variant == "baseline" else card(variant, **facts)
 
 
@@ -66,6 +67,8 @@ def test_what_an_earlier_run_measured_stays_and_is_not_missing(tmp_path: Path) -
     [
         bands(recipe=INT8 | {"calibration": {"task": "mnist", "examples": 33}}),
         bands(versions=versions() | {"torch": "1"}),
+        bands(engine_settings=ENGINE | {"token_s": 0.5}),
+        bands(engine_settings=None),
         bands(parent_digest="ef" * 32),
         bands("int9"),
         bands(model="other"),
@@ -106,4 +109,4 @@ def test_a_study_that_cannot_be_read_is_left_out_and_said_to_be(
 ) -> None:
     (tmp_path / FILE).write_bytes(content)
     assert run_out(tmp_path).cards == ()
-    assert f"nothing is taken over from it: {tmp_path / FILE} is not a valid Study" in capsys.readouterr().err
+    assert f"nothing is taken over from {tmp_path / FILE}: {tmp_path / FILE} is not a valid Study" in capsys.readouterr().err
