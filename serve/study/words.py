@@ -127,6 +127,11 @@ def _limits(cards: Sequence[StudyCard]) -> Iterable[str]:
         "asked in turns, the same examples each round: ratios may carry over to a like machine, milliseconds do not."
     )
     yield "The client asks from the same machine, and its share of each request makes ratios of speed look smaller."
+    if any(card.family == "text-generation" for card in cards):
+        yield (
+            "Speed of text generation is of labelled requests, which end after one token: of reading a prompt. A "
+            "variant that is faster or slower there need not be so at the tokens of a long answer."
+        )
     judged = [card for card in cards if card.paired_difference]
     if len(judged) > 1:
         yield (

@@ -119,5 +119,11 @@ def test_limits_say_how_much_may_be_lost_and_how_many_intervals_may_be_wrong() -
     assert "trained on the task" not in " ".join(words.limits(made_study(baseline(), card("int8"))))
 
 
+def test_the_speed_of_text_generation_is_said_to_be_of_one_token() -> None:
+    text = made_study(baseline(), baseline(family="text-generation", model="smollm2", **perplexity(27.6, None)))
+    assert "requests, which end after one token" in " ".join(words.limits(text))
+    assert "one token" not in " ".join(words.limits(made_study(baseline(), card("int8"))))
+
+
 def test_a_baseline_says_what_it_is() -> None:
     assert words.says(baseline(), None) == "baseline: accuracy 97.4 % on 1,000 examples, 14 MB."
