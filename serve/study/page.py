@@ -28,6 +28,7 @@ FORMATS: Mapping[str, Callable[[Any, str], str]] = {
     "ratio": lambda found, unit: formats.NOTHING if found is None else words.ratio(found),
     "between": lambda found, unit: formats.NOTHING if found is None else words.measure_share(found),
     "measure": lambda found, unit: words.measure(found, unit),
+    "date": lambda found, unit: f"{found:%Y-%m-%d}",
     "met": lambda found, unit: words.met(found),
     "digits": lambda found, unit: f"{found:.3g} {unit}".rstrip(),
     "difference": lambda found, unit: formats.NOTHING if found is None else words.difference(found, unit),
@@ -73,6 +74,8 @@ REQUIRED: Sequence[tuple[str, str, str]] = (
     ("", "/limit", "digits"),
     ("of", "/sample", "text"),
     ("met", "", "met"),
+    ("on", "/measured", "date"),
+    ("CPU", "/machine/cpu", "text"),
 )
 
 
