@@ -54,7 +54,7 @@ COST: Sequence[tuple[str, str, str]] = (
     ("<br>load", "/load_s", "seconds"),
     ("memory<br>warm", "/resident_bytes", "size"),
     ("<br>highest", "/peak_memory_bytes", "size"),
-    ("artifact<br>on disk", "/artifact_bytes", "size"),
+    ("artifact,<br>served part", "/artifact_bytes", "size"),
 )
 OTHER: Sequence[tuple[str, str, str]] = (
     ("figure, 95 % interval", "/accuracy", "measure"),
