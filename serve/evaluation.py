@@ -150,6 +150,7 @@ def card_of(
         parent_digest=parent,
         hardware=describe(),
         precision=manifest.precision,
+        executes=measured.executes,
         versions=versions(),
         accuracy=(
             *(each for name, task in tasks_asked.items() for each in accuracy(task, measured.outcomes[name])),

@@ -95,7 +95,9 @@ class Speedup(Document):
 
 
 class Card(Document):
-    """What is None was not measured. `latency_s` is of one request at a time, `saturated_latency_s` with 8 at once;
+    """What is None was not measured. `precision` is the manifest's, `executes` what the engine says that it computes
+    in: of int8, in what the rest is computed.
+    `latency_s` is of one request at a time, `saturated_latency_s` with 8 at once;
     `throughput_per_s` is requests per second with 8 at once, all that a request costs included;
     `inference_per_s` is examples per second of the forward pass alone, by the engine's own clock: texts in batches
     of 8, images of 32, a detector's one by one.
@@ -109,6 +111,7 @@ class Card(Document):
     parent_digest: Sha256 | None = None
     hardware: Machine
     precision: Precision
+    executes: str | None = None
     versions: dict[str, str]
     accuracy: tuple[Accuracy, ...] = ()
     differences: tuple[Difference, ...] = ()

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from serve.judged import Seat
 from serve.stack import Stack
-from serve.study.record import FILE, Study, StudyCard, read_study
+from serve.study.record import Study, StudyCard, read_study
 from variants.errors import InputError
 from variants.machine import describe, versions
 
@@ -18,7 +18,7 @@ def earlier_cards(stack: Stack, out: Path) -> dict[Seat, StudyCard]:
     except FileNotFoundError:
         return {}
     except (OSError, InputError) as error:
-        print(f"study: nothing is taken over from {out / FILE}: {error}", file=sys.stderr, flush=True)
+        print(f"study: begins anew, for what is there cannot be read: {error}", file=sys.stderr, flush=True)
         return {}
 
 

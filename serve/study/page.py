@@ -29,13 +29,14 @@ FORMATS: Mapping[str, Callable[[Any, str], str]] = {
     "between": lambda found, unit: formats.NOTHING if found is None else words.measure_share(found),
     "measure": lambda found, unit: words.measure(found, unit),
     "date": lambda found, unit: f"{found:%Y-%m-%d}",
+    "executed": lambda found, unit: words.executed(found),
     "met": lambda found, unit: words.met(found),
     "digits": lambda found, unit: f"{found:.3g} {unit}".rstrip(),
     "difference": lambda found, unit: formats.NOTHING if found is None else words.difference(found, unit),
 }
 """Each takes a figure of the study and the unit of the metric that it belongs to."""
 COLUMNS: Sequence[tuple[str, str, str]] = (
-    ("executed", "/precision", "text"),
+    ("executed", "", "executed"),
     ("bytes<br>served", "/served_bytes", "size"),
     ("{metric}<br>95 % interval", "/accuracy", "measure"),
     ("<br>n", "/accuracy/n", "count"),

@@ -148,7 +148,7 @@ def tell(text: str) -> None:
 
 def describe_study(study: Study, out: Path) -> str:
     """What came of it, for people."""
-    lines = [f"{len(study.cards)} cards in {study.seconds / 60:.1f} min"]
+    lines = [f"{len(study.cards)} cards; this run took {study.seconds / 60:.1f} min"]
     lines += [f"failed: {each.model}@{each.variant}: {each.why}" for each in study.failed]
     if study.missing:
         lines.append(f"missing, for want of time: {', '.join(study.missing)}; the same command goes on from here")

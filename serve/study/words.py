@@ -78,6 +78,13 @@ def _distances(card: StudyCard, parent: StudyCard) -> Iterable[str]:
             )
 
 
+def executed(card: StudyCard) -> str:
+    """The precision, and what the engine computes in where that is another; of int8, what is not quantized."""
+    if card.executes in (None, card.precision) or card.precision == "int8-dynamic":
+        return card.precision
+    return f"{card.precision}, {'rest ' if card.precision == 'int8' else ''}in {card.executes}"
+
+
 def bytes_saved(card: StudyCard, parent: StudyCard) -> str:
     ratio = card.served_bytes / parent.served_bytes
     if card.served_bytes > card.artifact_bytes:

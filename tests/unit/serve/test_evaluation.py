@@ -4,10 +4,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
 
 from serve.evaluation import check_labels, evaluate_variant, newest_that_will_do
-from serve.measuring import held_out, unasked
+from serve.measuring import executes, held_out, unasked
 from tests.scripted import make_artifact, make_stack
 from tests.unit.variants.test_evaluate import Parity
 from variants import tasks
@@ -116,3 +119,15 @@ def test_labels_are_compared_before_an_engine_is_started(tmp_path: Path) -> None
     photograph = {"imagenet": [Example("1", b"", "n01440764 tench")]}
     with pytest.raises(InputError, match="label of imagenet"):
         evaluate_variant(make_stack(), artifacts, seat, photograph, False, NoProgress())
+
+
+async def test_what_an_engine_executes_is_asked_and_none_where_it_does_not_say() -> None:
+    async def metadata(request: web.Request) -> web.Response:
+        return web.json_response({"name": "digits", "parameters": {"executes": "bf16"}})
+
+    application = web.Application()
+    application.router.add_get("/v2/models/digits", metadata)
+    async with TestServer(application) as server, aiohttp.ClientSession() as session:
+        url = str(server.make_url("")).rstrip("/")
+        assert await executes(session, url, "digits") == "bf16"
+        assert await executes(session, url, "other") is None

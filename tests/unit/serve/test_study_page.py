@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from serve.study import page, words
-from serve.study.record import FILE, Between, Failure, Measure, Study, read_study
+from serve.study.record import FILE, Between, Failure, Measure, Study, StudyCard, read_study
 from serve.study.requirement import Requirement
 from tests.study import baseline, card, made_study, perplexity, required
 from variants.card import Ratio
@@ -26,7 +26,7 @@ def study() -> Study:
     return made_study(
         baseline(others=[r8]),
         card("int8", distances=[{"task": "digit_prompts", "value": 11.53, "n": 500, "real": 1000}]),
-        card("zeros", kind="pruned", structured=False, note="<img src=x>"),
+        card("zeros", kind="pruned", structured=False, note="<img src=x>", precision="f16", executes="f32"),
         card("pruned", kind="pruned", structured=True),
         card("lora", kind="lora", served_bytes=17_000_000),
         baseline(**text, **perplexity(27.6, None)),
@@ -80,7 +80,7 @@ def written(document: Any, pointer: str, how: str) -> str:
         document = document[int(part)] if isinstance(document, list) else document[part]
         unit = document.get("unit", unit) if isinstance(document, dict) else unit
     if isinstance(document, dict):
-        kind = {"measure": Measure, "ratio": Ratio, "met": Requirement}.get(how, Between)
+        kind = {"measure": Measure, "ratio": Ratio, "met": Requirement, "executed": StudyCard}.get(how, Between)
         document = kind.model_validate(document)
     if how == "date":
         document = datetime.fromisoformat(document)

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from serve.judged import Seat
-from serve.stack import Stack, parse
+from serve.stack import Stack
 from serve.study.record import FILE, Study, StudyCard, read_study
 from serve.study.run import Plan, Runner, describe_study
-from tests.scripted import make_stack, with_variants
+from tests.scripted import make_stack
 from tests.study import BF16, INT8, baseline, card, made_study, scripted_stack
 from variants.errors import EngineError
 from variants.machine import describe, versions
@@ -84,10 +84,8 @@ def test_the_study_of_another_machine_is_not_taken_over(tmp_path: Path) -> None:
 
 
 def test_one_family_by_itself_leaves_the_others_cards(tmp_path: Path) -> None:
-    models = STACK.models | with_variants(make_stack(), "echo", {"baseline": {"weight": 1}}).models
-    document = STACK.model_copy(update={"models": models}).model_dump(mode="json", by_alias=True, exclude_none=True)
-    document["models"] = {name: document["models"][name] for name in ("bands", "echo")}
-    study = run_out(left(made_study(BASE, QUANTIZED), tmp_path), parse(document), "text-generation")
+    stack = STACK.model_copy(update={"models": STACK.models | {"echo": make_stack().models["echo"]}})
+    study = run_out(left(made_study(BASE, QUANTIZED), tmp_path), stack, "text-generation")
     assert study.cards == (BASE, QUANTIZED)
     assert {name.partition("@")[0] for name in study.missing} == {"echo"}
 
@@ -109,4 +107,6 @@ def test_a_study_that_cannot_be_read_is_left_out_and_said_to_be(
 ) -> None:
     (tmp_path / FILE).write_bytes(content)
     assert run_out(tmp_path).cards == ()
-    assert f"nothing is taken over from {tmp_path / FILE}: {tmp_path / FILE} is not a valid Study" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "study: begins anew" in said
+    assert f"{tmp_path / FILE} is not a valid Study" in said

@@ -142,5 +142,19 @@ def test_the_speed_of_text_generation_is_said_to_be_of_one_token() -> None:
     assert "one token" not in " ".join(words.limits(made_study(baseline(), card("int8"))))
 
 
+@pytest.mark.parametrize(
+    ("precision", "executes", "said"),
+    [
+        ("f16", "f32", "f16, in f32"),
+        ("bf16", "bf16", "bf16"),
+        ("bf16", None, "bf16"),
+        ("int8", "bf16", "int8, rest in bf16"),
+        ("int8-dynamic", "f32", "int8-dynamic"),
+    ],
+)
+def test_what_is_executed_in_another_precision_says_so(precision: str, executes: str | None, said: str) -> None:
+    assert words.executed(card("narrow", precision=precision, executes=executes)) == said
+
+
 def test_a_baseline_says_what_it_is() -> None:
     assert words.says(baseline(), None) == "baseline: accuracy 97.4 % on 1,000 examples, 14 MB."
