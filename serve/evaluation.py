@@ -24,6 +24,10 @@ from variants.progress import Progress, for_stream
 from variants.store import Artifact
 
 Artifacts = Mapping[Seat, Artifact]
+Settings = dict[str, Any]
+"""Of an engine, as the stack file has them."""
+OWN_LABELS = ("article", "image", "ranked", "boxes")
+"""Kinds of tasks that are answered with the labels of the model's manifest, and with nothing else."""
 
 
 def evaluate_stack(stack: Stack, names: Sequence[str], count: int | None, again: bool) -> list[Card]:
@@ -47,49 +51,82 @@ def evaluate_variant(
     if not examples:
         mend = f"name some of {tasks.NAMES}"
         raise InputError("no task to evaluate on", field=f"models.{name}.evaluate", mend=mend)
+    check_labels(artifacts[seat].manifest, list(examples))
     catalog, digest = Catalog(home()), artifacts[seat].manifest.digest
-    reference = reference_of(stack, seat)
+    reference, engine = reference_of(stack, seat), settings_of(stack, seat)
     parent = artifacts[reference].manifest.digest if reference else None
+    parent_engine = settings_of(stack, reference) if reference else None
     if not again:
         wanted = {task: len(asked) for task, asked in examples.items()}
         known = catalog.model(name).cards.get(digest, ())
-        if card := newest_that_will_do(known, wanted, parent):
+        if card := newest_that_will_do(known, wanted, engine, parent, parent_engine):
             return card
-    theirs = outcomes_of(parent, examples)
+    theirs = outcomes_of(parent, parent_engine, examples)
     if reference and theirs is None:
         evaluate_variant(stack, artifacts, reference, examples, True, progress)
-        theirs = outcomes_of(parent, examples)
+        theirs = outcomes_of(parent, parent_engine, examples)
     live = live_variant(stack, artifacts, seat, weight=0.0)  # alone, whatever its share
     beside = live_variant(stack, artifacts, reference, weight=0.0) if reference else None
     measured = asyncio.run(measure(live, beside, examples, progress))
     kept, here, now = Outcomes(home()), describe(), versions()
     for task, outcomes in measured.outcomes.items():
-        kept.keep(digest, task, here, now, outcomes)
-    card = card_of(live.manifest, measured, parent, theirs or {}, progress)
+        kept.keep(digest, task, here, now, engine, outcomes)
+    card = card_of(live.manifest, measured, engine, parent, parent_engine, theirs or {}, progress)
     catalog.add_card(name, card)
     return card
 
 
-def outcomes_of(digest: str | None, examples: Examples) -> dict[str, list[Outcome]] | None:
-    """By task, what an artifact answered to these examples on this machine and with these versions; None where that is
-    not all known."""
-    if digest is None:
+def check_labels(manifest: Manifest, names: Sequence[str]) -> None:
+    """InputError where a task has labels that the model never answers with: whatever it says there counts as wrong."""
+    ours = manifest.labels
+    for task in (tasks.get(name) for name in names):
+        never = [label for label in task.labels if ours is not None and label not in ours]
+        if task.kind in OWN_LABELS and never:
+            message = f"{manifest.model}@{manifest.variant} never answers {never[0]!r}, a label of {task.name}"
+            mend = f"labels there are {_some(task.labels)}; the model's are {_some(ours or ())}"
+            raise InputError(message, field=f"models.{manifest.model}.evaluate", mend=mend)
+
+
+def _some(labels: Sequence[str]) -> str:
+    return ", ".join([*labels[:10], *(["..."] if len(labels) > 10 else [])])
+
+
+def settings_of(stack: Stack, seat: Seat) -> Settings:
+    """A variant's engine as the stack file has it, what it leaves out filled in."""
+    return stack.models[seat[0]].variants[seat[1]].engine.model_dump(mode="json")
+
+
+def outcomes_of(digest: str | None, engine: Settings | None, examples: Examples) -> dict[str, list[Outcome]] | None:
+    """By task, what an artifact answered to these examples in such an engine, on this machine and with these versions;
+    None where that is not all known."""
+    if digest is None or engine is None:
         return None
     kept, here, now = Outcomes(home()), describe(), versions()
-    found = {task: kept.find(digest, task, here, now, [each.id for each in asked]) for task, asked in examples.items()}
+    found = {
+        task: kept.find(digest, task, here, now, engine, [each.id for each in asked])
+        for task, asked in examples.items()
+    }
     known = {task: outcomes for task, outcomes in found.items() if outcomes is not None}
     return known if len(known) == len(found) else None
 
 
-def newest_that_will_do(cards: Sequence[Card], wanted: Mapping[str, int], parent: str | None = None) -> Card | None:
-    """The last whole card that was measured here, with what is installed now, on at least the `wanted` examples a task,
-    and compared with the artifact `parent` where one is given."""
+def newest_that_will_do(
+    cards: Sequence[Card],
+    wanted: Mapping[str, int],
+    engine: Settings,
+    parent: str | None = None,
+    parent_engine: Settings | None = None,
+) -> Card | None:
+    """The last whole card that was measured here, in such an engine, with what is installed now, on at least the
+    `wanted` examples a task, and compared with the artifact `parent` in its own engine where one is given."""
     here, now = describe(), versions()
     for card in reversed(cards):
         measured = {found.task: found.n for found in reversed(card.accuracy)}  # a task's own metric stands first
         enough = all(measured.get(task, 0) >= count for task, count in wanted.items())
-        compared = card.parent_digest == parent and (parent is None or card.speedup is not None)
-        if enough and compared and card.schema_ == 2 and (card.hardware, card.versions) == (here, now):
+        pair = (card.parent_digest, card.parent_engine) == (parent, parent_engine)
+        compared = pair and (parent is None or card.speedup is not None)
+        measured_so = (card.schema_, card.hardware, card.versions, card.engine) == (2, here, now, engine)
+        if enough and compared and measured_so:
             return card
     return None
 
@@ -97,7 +134,9 @@ def newest_that_will_do(cards: Sequence[Card], wanted: Mapping[str, int], parent
 def card_of(
     manifest: Manifest,
     measured: Measured,
+    engine: Settings,
     parent: str | None,
+    parent_engine: Settings | None,
     theirs: Mapping[str, Sequence[Outcome]],
     progress: Progress,
 ) -> Card:
@@ -111,6 +150,7 @@ def card_of(
         parent_digest=parent,
         hardware=describe(),
         precision=manifest.precision,
+        executes=measured.executes,
         versions=versions(),
         accuracy=(
             *(each for name, task in tasks_asked.items() for each in accuracy(task, measured.outcomes[name])),
@@ -131,6 +171,8 @@ def card_of(
         resident_bytes=measured.resident_bytes,
         peak_memory_bytes=measured.peak_memory_bytes,
         artifact_bytes=manifest.bytes,
+        engine=engine,
+        parent_engine=parent_engine,
         measured_by=f"understudy evaluate: latency at 1 client, throughput at {CLIENTS}, through the serving engine",
         created=datetime.now(UTC),
     )

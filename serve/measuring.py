@@ -5,6 +5,7 @@ import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
+from http import HTTPStatus
 from types import MappingProxyType
 
 import aiohttp
@@ -54,7 +55,8 @@ def held_out(task: Task, count: int | None) -> list[Example]:
 
 @dataclass(frozen=True)
 class Measured:
-    """What one engine was seen to do. `inference_per_s` is None where the forward pass is not timed by itself."""
+    """What one engine was seen to do. `inference_per_s` is None where the forward pass is not timed by itself,
+    `executes` where the engine does not say."""
 
     outcomes: dict[str, list[Outcome]]
     figures: tuple[Accuracy, ...]
@@ -66,6 +68,7 @@ class Measured:
     resident_bytes: int
     peak_memory_bytes: int
     distances: tuple[Distance, ...] = ()
+    executes: str | None = None
 
 
 @asynccontextmanager
@@ -99,6 +102,7 @@ async def measure(
     with progress.step(f"{variant.name}: evaluating"):
         async with running(variant, "evaluate") as (process, load_s), aiohttp.ClientSession() as session:
             url, found = process.url, [task_of(name, progress) for name in examples]
+            really = await executes(session, url, variant.asked_as)
             predicts = [await predictor(session, url, variant.asked_as, task) for task in found]
             fresh = unasked(found[0], examples[found[0].name])
             latency = await one_at_a_time(predicts[0], fresh[: WARM_UP_EXAMPLES + LATENCY_EXAMPLES])
@@ -138,7 +142,16 @@ async def measure(
                         speedup = speedup.model_copy(update={"inference": ratio})
     peak = process.peak_memory_bytes
     seen = saturated.seen()
-    return Measured(outcomes, figures, latency, seen, speedup, inference, load_s, resident, peak, tuple(distances))
+    return Measured(
+        outcomes, figures, latency, seen, speedup, inference, load_s, resident, peak, tuple(distances), really
+    )
+
+
+async def executes(session: aiohttp.ClientSession, url: str, name: str) -> str | None:
+    """The precision that an engine says it computes in; None where it has no v2 metadata, as vLLM."""
+    async with session.get(f"{url}/v2/models/{name}") as answer:
+        found = (await answer.json())["parameters"]["executes"] if answer.status == HTTPStatus.OK else None
+    return found if found is None else str(found)
 
 
 def unasked(task: Task, asked: Sequence[Example]) -> list[Example]:

@@ -79,7 +79,8 @@ def required(name: str, value: float, **other: Any) -> Requirement:
     facts: dict[str, Any] = {
         "sense": "at most", "limit": 0.02, "unit": "mAP", "sample": "64 photographs", "command": "make test-zoo"
     }  # fmt: skip
-    return found_here(name, f"what {name} loses", value=value, **facts | other)
+    found = found_here(name, f"what {name} loses", value=value, **facts)
+    return found.model_copy(update=other)
 
 
 def made_study(*cards: StudyCard, **other: Any) -> Study:

@@ -25,7 +25,8 @@ def zoo(name: str) -> Path:
 
 
 def require(name: str, what: str, **given: Any) -> Requirement:
-    """Keep what was found and what is required, met or not; a test that has kept all of its own asks for `all_met`."""
+    """Keep what was found and what is required, met or not, with `why` where the reason for a miss is known; a test
+    that has kept all of its own asks for `all_met`."""
     found = found_here(name, what, command="make test-zoo", **given)
     keep(found, ROOT / "out" / "study")
     return found

@@ -3,7 +3,7 @@
 Cards of schema 1 know less and are read as they are: what they did not measure is None or empty.
 """
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import AwareDatetime, Field, model_validator
 
@@ -95,19 +95,23 @@ class Speedup(Document):
 
 
 class Card(Document):
-    """What is None was not measured. `latency_s` is of one request at a time, `saturated_latency_s` with 8 at once;
+    """What is None was not measured. `precision` is the manifest's, `executes` what the engine says that it computes
+    in: of int8, in what the rest is computed.
+    `latency_s` is of one request at a time, `saturated_latency_s` with 8 at once;
     `throughput_per_s` is requests per second with 8 at once, all that a request costs included;
     `inference_per_s` is examples per second of the forward pass alone, by the engine's own clock: texts in batches
     of 8, images of 32, a detector's one by one.
     `cost_cpu_s` are the CPU-seconds that the engine's processes use for 1,000 requests at saturation.
     `load_s` is from the engine's start until it answers. Memory is PSS: `resident_bytes` once warm, and the highest
-    seen. `parent_digest` is the artifact that `differences`, `agreement` and `speedup` compare with."""
+    seen. `parent_digest` is the artifact that `differences`, `agreement` and `speedup` compare with. `engine` and
+    `parent_engine` are the settings of the engines that both were measured in, as the stack file has them."""
 
     schema_: Literal[1, 2] = Field(2, alias="schema")
     digest: Sha256
     parent_digest: Sha256 | None = None
     hardware: Machine
     precision: Precision
+    executes: str | None = None
     versions: dict[str, str]
     accuracy: tuple[Accuracy, ...] = ()
     differences: tuple[Difference, ...] = ()
@@ -123,5 +127,7 @@ class Card(Document):
     resident_bytes: Annotated[int, Field(ge=0)] | None = None
     peak_memory_bytes: Annotated[int, Field(gt=0)] | None = None
     artifact_bytes: Annotated[int, Field(gt=0)]
+    engine: dict[str, Any] | None = None
+    parent_engine: dict[str, Any] | None = None
     measured_by: Annotated[str, Field(min_length=1, description="which program, and how")]
     created: AwareDatetime

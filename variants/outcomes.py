@@ -2,7 +2,8 @@
 compared with its parent example by example.
 
 One file an artifact and task, `outcomes/<digest>/<task>.json` below the home. An answer stands for another time only on
-the machine and with the versions that gave it: whoever asks for outcomes says both, and gets nothing that is of others.
+the machine, with the versions and in an engine with the settings that gave it: whoever asks for outcomes says all
+three, and gets nothing that is of others.
 """
 
 import shutil
@@ -10,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import AwareDatetime, Field
 
@@ -30,13 +31,14 @@ class Outcome:
 
 
 class Kept(Document):
-    """The outcomes of one artifact on one task, by one machine and one set of versions."""
+    """The outcomes of one artifact on one task, by one machine, one set of versions and one engine's settings."""
 
     schema_: Literal[1] = Field(1, alias="schema")
     digest: Sha256
     task: str
     hardware: Machine
     versions: dict[str, str]
+    engine: dict[str, Any] | None = None
     created: AwareDatetime
     outcomes: tuple[Outcome, ...]
 
@@ -48,28 +50,43 @@ class Outcomes:
         self.root = home / "outcomes"
 
     def keep(
-        self, digest: str, task: str, hardware: Machine, versions: dict[str, str], outcomes: Sequence[Outcome]
+        self,
+        digest: str,
+        task: str,
+        hardware: Machine,
+        versions: dict[str, str],
+        engine: dict[str, Any],
+        outcomes: Sequence[Outcome],
     ) -> None:
-        """File outcomes. Those of other examples stay where machine and versions are the same; all go otherwise."""
+        """File outcomes. Those of other examples stay where machine, versions and engine are the same; all go
+        otherwise."""
         path = self._path(digest, task)
         with locked(self.root / ".lock"):
-            found = self._read(path, hardware, versions)
+            found = self._read(path, hardware, versions, engine)
             merged = {each.example_id: each for each in (*found, *outcomes)}
             kept = Kept(
                 digest=digest,
                 task=task,
                 hardware=hardware,
                 versions=versions,
+                engine=engine,
                 created=datetime.now(UTC),
                 outcomes=tuple(merged.values()),
             )
             write_atomic(path, kept.model_dump_json(by_alias=True).encode() + b"\n")
 
     def find(
-        self, digest: str, task: str, hardware: Machine, versions: dict[str, str], ids: Sequence[str]
+        self,
+        digest: str,
+        task: str,
+        hardware: Machine,
+        versions: dict[str, str],
+        engine: dict[str, Any],
+        ids: Sequence[str],
     ) -> list[Outcome] | None:
         """The outcomes of the examples `ids`, in that order; None where one is missing, or was got elsewhere."""
-        found = {each.example_id: each for each in self._read(self._path(digest, task), hardware, versions)}
+        kept = self._read(self._path(digest, task), hardware, versions, engine)
+        found = {each.example_id: each for each in kept}
         return [found[each] for each in ids] if all(each in found for each in ids) else None
 
     def forget_all_but(self, digests: Iterable[str]) -> None:
@@ -79,11 +96,14 @@ class Outcomes:
             if folder.name not in kept:
                 shutil.rmtree(folder)
 
-    def _read(self, path: Path, hardware: Machine, versions: dict[str, str]) -> tuple[Outcome, ...]:
+    def _read(
+        self, path: Path, hardware: Machine, versions: dict[str, str], engine: dict[str, Any]
+    ) -> tuple[Outcome, ...]:
         if not path.is_file():
             return ()
         kept = Kept.from_json(path.read_bytes(), str(path))
-        return kept.outcomes if (kept.hardware, kept.versions) == (hardware, versions) else ()
+        alike = (kept.hardware, kept.versions, kept.engine) == (hardware, versions, engine)
+        return kept.outcomes if alike else ()
 
     def _path(self, digest: str, task: str) -> Path:
         return self.root / digest / f"{task}.json"

@@ -152,6 +152,8 @@ class Quantize(_Recipe):
             raise ValueError(f"algorithm and smoothing: not for scheme {self.scheme}")
         if self.algorithm == "awq" and (self.scheme != "w4a16" or self.smoothing is not None):
             raise ValueError("algorithm: awq is for scheme w4a16, and smooths by itself")
+        if self.smoothing is not None and self.scheme != "w8a8":
+            raise ValueError(f"smoothing: not for scheme {self.scheme}")
         learns = self.algorithm != "rtn" or self.smoothing is not None or self.scheme == "int8"
         if learns != (self.calibration is not None):
             need = "needs" if learns else "does not use"

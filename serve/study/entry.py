@@ -56,6 +56,8 @@ def entry_of(stack: Stack, seat: Seat, card: Card, artifacts: Mapping[Seat, Arti
         note=manifest.note,
         versions=card.versions,
         measured=card.created,
+        executes=card.executes,
+        engine_settings=card.engine,
         others=tuple(_judged(card, each) for each in others),
         distances=card.distances,
     )

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from serve.judged import Seat, parents_first, reference_of
+from serve.judged import Seat, chosen, parents_first, reference_of
 from serve.measuring import Examples, task_of
 from serve.stack import Stack
 from variants.errors import InputError
@@ -29,19 +29,19 @@ def family_of(task: str) -> str:
 def matrix(stack: Stack, only: str | None) -> list[Seat]:
     """The study's variants, parents first; those of one family where `only` names it. InputError where there are none,
     or more than 40."""
-    seats = [
-        (name, variant)
-        for name, model in stack.models.items()
-        if only in (None, family_of(model.task))
-        for variant in model.variants
-    ]
+    seats = [seat for seat in whole(stack) if only in (None, family_of(stack.models[seat[0]].task))]
     if not seats:
         known = sorted({family_of(model.task) for model in stack.models.values()})
         raise InputError(f"no model of the family {only!r}", field="--only", mend=f"one of {', '.join(known)}")
     if len(seats) > MOST_CARDS:
         mend = "take variants out of the stack file, or study one family at a time with --only"
         raise InputError(f"{len(seats)} cards, and a study has at most {MOST_CARDS}", field="models", mend=mend)
-    return parents_first(stack, seats)
+    return seats
+
+
+def whole(stack: Stack) -> list[Seat]:
+    """Every variant of the stack, parents first."""
+    return parents_first(stack, chosen(stack, ()))
 
 
 def line_of(stack: Stack, seat: Seat) -> list[Seat]:

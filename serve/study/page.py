@@ -28,15 +28,18 @@ FORMATS: Mapping[str, Callable[[Any, str], str]] = {
     "ratio": lambda found, unit: formats.NOTHING if found is None else words.ratio(found),
     "between": lambda found, unit: formats.NOTHING if found is None else words.measure_share(found),
     "measure": lambda found, unit: words.measure(found, unit),
+    "date": lambda found, unit: f"{found:%Y-%m-%d}",
+    "executed": lambda found, unit: words.executed(found),
     "met": lambda found, unit: words.met(found),
     "digits": lambda found, unit: f"{found:.3g} {unit}".rstrip(),
     "difference": lambda found, unit: formats.NOTHING if found is None else words.difference(found, unit),
 }
 """Each takes a figure of the study and the unit of the metric that it belongs to."""
 COLUMNS: Sequence[tuple[str, str, str]] = (
-    ("executed", "/precision", "text"),
+    ("executed", "", "executed"),
     ("bytes<br>served", "/served_bytes", "size"),
     ("{metric}<br>95 % interval", "/accuracy", "measure"),
+    ("<br>n", "/accuracy/n", "count"),
     ("difference to parent<br>same examples, 95 %", "/paired_difference", "difference"),
     ("same<br>answers", "/agreement/value", "share"),
     ("1 request<br>p50", "/latency_s/p50", "seconds"),
@@ -52,10 +55,11 @@ COST: Sequence[tuple[str, str, str]] = (
     ("<br>load", "/load_s", "seconds"),
     ("memory<br>warm", "/resident_bytes", "size"),
     ("<br>highest", "/peak_memory_bytes", "size"),
-    ("artifact<br>on disk", "/artifact_bytes", "size"),
+    ("artifact,<br>served part", "/artifact_bytes", "size"),
 )
 OTHER: Sequence[tuple[str, str, str]] = (
     ("figure, 95 % interval", "/accuracy", "measure"),
+    ("n", "/accuracy/n", "count"),
     ("difference to parent", "/paired_difference", "difference"),
     ("same answers", "/agreement", "between"),
 )
@@ -71,6 +75,8 @@ REQUIRED: Sequence[tuple[str, str, str]] = (
     ("", "/limit", "digits"),
     ("of", "/sample", "text"),
     ("met", "", "met"),
+    ("on", "/measured", "date"),
+    ("CPU", "/machine/cpu", "text"),
 )
 
 

@@ -84,6 +84,8 @@ class StudyCard(Document):
     note: str
     versions: dict[str, str]
     measured: AwareDatetime
+    executes: str | None = None
+    engine_settings: dict[str, Any] | None = None
     others: tuple[Other, ...] = ()
     distances: tuple[Distance, ...] = ()
 

@@ -1,8 +1,9 @@
 """Runs a study: builds and evaluates one variant after the other, and keeps each card as it is made.
 
 What an earlier run made is found again: artifacts in the store, cards in the catalog, as long as machine and versions
-are the same. A variant that fails is reported, with what was to be made of it, and the others go on. Where the time is
-over, it stops before the next card and says which are missing.
+are the same; and the cards of its `study.json` stay until this run has its own (`serve.study.earlier`). A variant that
+fails is reported, with what was to be made of it, and the others go on. Where the time is over, it stops before the
+next card and says which are missing.
 """
 
 import signal
@@ -18,8 +19,9 @@ from serve.evaluation import evaluate_variant
 from serve.judged import Seat
 from serve.stack import Stack
 from serve.study import make, page
+from serve.study.earlier import earlier_cards
 from serve.study.entry import entry_of
-from serve.study.matrix import examples_for, family_of, line_of, matrix
+from serve.study.matrix import examples_for, family_of, line_of, matrix, whole
 from serve.study.model_card import write_model_card
 from serve.study.record import FILE, Failure, Study, StudyCard
 from serve.study.requirement import kept
@@ -51,21 +53,21 @@ class Runner:
         self.failed: dict[Seat, Failure] = {}
         self.seats = matrix(plan.stack, plan.only)
         self.required = kept(out)
+        self.earlier = earlier_cards(plan.stack, out)
         self.began = time.monotonic()
 
     def run(self) -> Study:
-        """Every card, then the page; the page of what there is after Ctrl-C too. Raises InputError before any work."""
+        """Every card, and after each the page of what there is: with none, and after Ctrl-C, too. Raises InputError
+        before any work."""
         try:
             for number, seat in enumerate(self.seats):
                 if self.plan.budget_s is not None and time.monotonic() - self.began >= self.plan.budget_s:
                     break
                 tell(f"card {number + 1} of {len(self.seats)}: {seat[0]}@{seat[1]}{self.left(number)}")
-                self.one(seat)
                 self.write()
+                self.one(seat)
         finally:
             study = self.write()
-            if self.cards:
-                page.write(study, self.out)
         return study
 
     def left(self, done: int) -> str:
@@ -101,11 +103,12 @@ class Runner:
         self.failed[seat] = Failure(family=family, model=seat[0], variant=seat[1], why=why)
 
     def study(self) -> Study:
-        done = {*self.cards, *self.failed}
+        shown = self.shown()
+        done = {*shown, *self.failed}
         return Study(
             machine=describe(),
             versions=versions(),
-            cards=tuple(self.cards[seat] for seat in self.seats if seat in self.cards),
+            cards=tuple(shown.values()),
             failed=tuple(self.failed.values()),
             missing=tuple(f"{model}@{variant}" for model, variant in self.seats if (model, variant) not in done),
             required=self.required,
@@ -113,9 +116,22 @@ class Runner:
             seconds=round(time.monotonic() - self.began, 1),
         )
 
+    def shown(self) -> dict[Seat, StudyCard]:
+        """This run's cards and, where it has none yet, the earlier ones whose parent's card is still the one that they
+        were compared with."""
+        found: dict[Seat, StudyCard] = {}
+        for seat in whole(self.plan.stack):
+            earlier = None if seat in self.failed else self.earlier.get(seat)
+            if earlier and earlier.parent_digest not in (None, *(card.digest for card in found.values())):
+                earlier = None
+            if card := self.cards.get(seat, earlier):
+                found[seat] = card
+        return found
+
     def write(self) -> Study:
         study = self.study()
         write_atomic(self.out / FILE, study.to_json())
+        page.write(study, self.out)
         return study
 
 
@@ -132,10 +148,8 @@ def tell(text: str) -> None:
 
 def describe_study(study: Study, out: Path) -> str:
     """What came of it, for people."""
-    lines = [f"{len(study.cards)} cards in {study.seconds / 60:.1f} min"]
+    lines = [f"{len(study.cards)} cards; this run took {study.seconds / 60:.1f} min"]
     lines += [f"failed: {each.model}@{each.variant}: {each.why}" for each in study.failed]
     if study.missing:
         lines.append(f"missing, for want of time: {', '.join(study.missing)}; the same command goes on from here")
-    if study.cards:
-        lines.append(f"page: {out / 'index.html'}")
-    return "\n".join([*lines, f"figures: {out / FILE}"])
+    return "\n".join([*lines, f"page: {out / 'index.html'}", f"figures: {out / FILE}"])

@@ -4,6 +4,7 @@ No adjective without its number beside it. "Not shown to differ" is never put as
 request and at saturation is called faster: a method that saves bytes alone is said to save bytes.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Literal
 
@@ -77,6 +78,13 @@ def _distances(card: StudyCard, parent: StudyCard) -> Iterable[str]:
             )
 
 
+def executed(card: StudyCard) -> str:
+    """The precision, and what the engine computes in where that is another; of int8, what is not quantized."""
+    if card.executes in (None, card.precision) or card.precision == "int8-dynamic":
+        return card.precision
+    return f"{card.precision}, {'rest ' if card.precision == 'int8' else ''}in {card.executes}"
+
+
 def bytes_saved(card: StudyCard, parent: StudyCard) -> str:
     ratio = card.served_bytes / parent.served_bytes
     if card.served_bytes > card.artifact_bytes:
@@ -127,11 +135,17 @@ def _limits(cards: Sequence[StudyCard]) -> Iterable[str]:
         "asked in turns, the same examples each round: ratios may carry over to a like machine, milliseconds do not."
     )
     yield "The client asks from the same machine, and its share of each request makes ratios of speed look smaller."
-    judged = [card for card in cards if card.paired_difference]
-    if len(judged) > 1:
+    if any(card.family == "text-generation" for card in cards):
         yield (
-            f"Each interval misses the truth 1 time in 20 by itself, and there are {len(judged)} paired differences: "
-            f"expect {len(judged) / 20:.1f} that do."
+            "Speed of text generation is of labelled requests, which end after one token: of reading a prompt. A "
+            "variant that is faster or slower there need not be so at the tokens of a long answer."
+        )
+    judged = [card for card in cards if card.paired_difference]
+    pairs = len(judged) + sum(other.paired_difference is not None for card in cards for other in card.others)
+    if pairs > 1:
+        yield (
+            f"Each interval misses the truth 1 time in 20 by itself, and there are {pairs} paired differences: "
+            f"expect {pairs / 20:.1f} that do."
         )
     unsure = [card for card in judged if card.unit == "share" and _undecided(card)]
     if unsure:
@@ -140,12 +154,24 @@ def _limits(cards: Sequence[StudyCard]) -> Iterable[str]:
             f"Not shown to differ is not equal: with {worst.accuracy.n:,} examples of {worst.task} a loss of up to "
             f"{max(0.0, -100 * _worst(worst)):.1f} points of {worst.name} is compatible with what was seen."
         )
-    if any(card.kind == "lora" for card in cards):
+    if ways := Counter(filter(None, map(_learned, cards))):
+        how = ", ".join(f"{count} {way}" for way, count in ways.items())
         yield (
-            "An adapter was trained on the task that it is measured on (its training split): what it gains there says "
-            "nothing of other tasks."
+            f"Some variants learned from other examples of a task that they are measured on ({how}): what they gain or "
+            "keep there says nothing of other tasks."
         )
     yield "Examples come from held-out splits, but a published model may have seen them when it was trained."
+
+
+def _learned(card: StudyCard) -> str | None:
+    """How a variant's own recipe learned from a task that it is measured on; None where it did not."""
+    measured = {card.task, *(other.task for other in card.others)}
+    recovery, calibration = (card.recipe.get(name, {}).get("task") for name in ("recovery", "calibration"))
+    if card.recipe["kind"] == "lora" and card.recipe["task"] in measured:
+        return "as adapter"
+    if measured & {recovery, *card.recipe.get("distillation", {}).get("tasks", ())}:
+        return "healed after a cut"
+    return "calibrated" if calibration in measured else None
 
 
 def met(found: Requirement) -> str:

@@ -46,6 +46,7 @@ def channels(job: Job) -> Made:
     torch.manual_seed(job.seed)
     before = parameters(model)
     narrow(model, recipe.sparsity, preprocess.size[0])
+    check_smaller(model, before)
     with job.progress.step(f"reading {recovery.examples} images"):
         data = fitting.tensors(
             first(task, "train", recovery.examples, "recipe.recovery.examples"), task.labels, preprocess
@@ -104,3 +105,10 @@ def settle(model: "nn.Module", pixels: "Tensor") -> None:
 
 def parameters(model: "nn.Module") -> int:
     return sum(parameter.numel() for parameter in model.parameters())
+
+
+def check_smaller(model: "nn.Module", before: int) -> None:
+    """RecipeError where a cut left all of the `before` parameters: the variant would be its parent by another name."""
+    if parameters(model) == before:
+        mend = "a larger share, of a parent whose layers are wider than 8"
+        raise RecipeError(f"it removes nothing: all {before:,} parameters stay", field="recipe.sparsity", mend=mend)

@@ -117,19 +117,14 @@ def write_ir(model: "ov.Model", out: Path, *, fp16: bool = False) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(out)) from error
 
 
-def read_ir(parent: Artifact | None) -> "tuple[ov.Model, Artifact]":
-    """The IR of a parent artifact, and the artifact. RecipeError when there is none, or it is in another form."""
+def read_f32(parent: Artifact | None) -> "tuple[ov.Model, Artifact]":
+    """The IR of a parent artifact, and the artifact. RecipeError when there is none, it is in another form, or its
+    weights are no longer float32: rounded twice, a variant would not be what its precision says."""
     if parent is None or parent.manifest.format != "openvino":
-        raise RecipeError("needs an image model as parent", field="parent", mend="name the model's baseline")
+        raise RecipeError("needs an OpenVINO model as parent", field="parent", mend="name the model's baseline")
+    if parent.manifest.precision != "f32":
+        mend = "an f32 variant: what narrows the weights comes last in a chain"
+        raise RecipeError(f"its weights are {parent.manifest.precision} already", field="parent", mend=mend)
     import openvino as ov
 
     return ov.Core().read_model(parent.model_path / IR[0]), parent
-
-
-def read_f32(parent: Artifact | None) -> "tuple[ov.Model, Artifact]":
-    """As `read_ir`, of a parent whose weights are float32 still. RecipeError when they are not."""
-    model, found = read_ir(parent)
-    if found.manifest.precision != "f32":
-        mend = "an f32 variant: what narrows the weights comes last in a chain"
-        raise RecipeError(f"its weights are {found.manifest.precision} already", field="parent", mend=mend)
-    return model, found

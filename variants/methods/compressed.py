@@ -8,13 +8,14 @@ The output head is quantized to W8A8 either way: in a small model it is a fifth 
 too much. Where it shares its weights with the embedding, they are parted first, and the embedding stays as it is."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from variants.errors import RecipeError
 from variants.methods.base import Job, Made
 from variants.methods.calibration import oneshot_data
-from variants.methods.causal import PACKAGES, check_generates, computing_dtype, load, trainable_parent_of
+from variants.methods.causal import PACKAGES, check_generates, computing_dtype, linear_layers, load, trainable_parent_of
 from variants.recipe import Quantize
 
 if TYPE_CHECKING:
@@ -65,6 +66,7 @@ def _quantize(job: Job, parent: Path) -> None:
     from llmcompressor import oneshot
 
     model, tokenizer = load(parent, computing_dtype() if job.recipe.calibration else "bfloat16")
+    check_layers(job.recipe.int8_layers or (), model)
     if job.recipe.scheme != "w8a8-fp8":
         part_head(model)
     data = oneshot_data(job, job.recipe.calibration, tokenizer)
@@ -94,6 +96,15 @@ def _check_groups(size: int, parent: Path) -> None:
                 field="recipe.group_size",
                 mend=f"one of {', '.join(fits)}" if fits else "no usual size fits this model",
             )
+
+
+def check_layers(wanted: Sequence[str], model: "PreTrainedModel") -> None:
+    """RecipeError where one of `int8_layers` is no layer of the model: it would stand in the recipe and do nothing."""
+    known = sorted({name.rpartition(".")[2] for name in linear_layers(model)})
+    for name in wanted:
+        if name not in known:
+            mend = f"one of {', '.join(known)}"
+            raise RecipeError(f"the parent has no layer {name!r}", field="recipe.int8_layers", mend=mend)
 
 
 def part_head(model: "PreTrainedModel") -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from variants.errors import RecipeError
 from variants.methods import detector_net
 from variants.methods.base import Job, Made
-from variants.methods.channels import parameters, settle
+from variants.methods.channels import check_smaller, parameters, settle
 from variants.methods.classifier import IR
 from variants.methods.detector_fitting import batch_of, boxes_task, fit, train_examples
 from variants.recipe import Prune
@@ -42,6 +42,7 @@ def channels(job: Job) -> Made:
     torch.manual_seed(job.seed)
     before = parameters(model)
     narrow(model, recipe.sparsity, detector.size)
+    check_smaller(model, before)
     settle(model, batch_of(examples[:_SETTLING], labels, detector).pixels)
     with job.progress.step("recovering") as step:
         fit(

@@ -10,7 +10,7 @@ from variants import tasks
 from variants.errors import RecipeError
 from variants.letterbox import pixels_of
 from variants.methods.base import Job, Made
-from variants.methods.classifier import IR, read_ir, write_ir
+from variants.methods.classifier import IR, read_f32, write_ir
 from variants.methods.examples import first
 from variants.methods.nncf_int8 import quantized
 from variants.recipe import Quantize
@@ -26,7 +26,7 @@ def int8(job: Job) -> Made:
     assert calibration is not None
     import nncf
 
-    model, parent = read_ir(job.parent)
+    model, parent = read_f32(job.parent)
     detector = parent.manifest.detector
     assert detector is not None
     task = tasks.get(calibration.task, job.home, job.progress)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from variants import tasks
 from variants.errors import RecipeError
 from variants.methods.base import Job, Made
-from variants.methods.classifier import read_ir, write_ir
+from variants.methods.classifier import read_f32, write_ir
 from variants.methods.examples import first
 from variants.methods.nncf_int8 import quantized
 from variants.methods.openvino_bf16 import store_bf16
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 def bf16(job: Job) -> Made:
     """The parent with constants in bfloat16; half the bytes, executed in bfloat16."""
-    model, parent = read_ir(job.parent)
+    model, parent = read_f32(job.parent)
     with job.progress.step("storing constants as bfloat16"):
         store_bf16(model)
         return written(model, parent, job, "bf16", "its parent's weights rounded to bfloat16", ("openvino",))
@@ -41,12 +41,12 @@ def int8(job: Job) -> Made:
     assert isinstance(job.recipe, Quantize)
     calibration = job.recipe.calibration
     assert calibration is not None
+    model, parent = read_f32(job.parent)
     task = tasks.get(calibration.task, job.home, job.progress)
     if task.kind != "drawing":
         field = "recipe.calibration.task"
         raise RecipeError(f"{task.name} has no prompts to draw", field=field, mend="digit_prompts")
     examples = first(task, "calibration", calibration.examples, "recipe.calibration.examples")
-    model, parent = read_ir(job.parent)
     with job.progress.step(f"drawing {len(examples)} pictures"):
         asked = trajectories(model, Sampler.of_folder(parent.model_path), examples, task.labels)
     with job.progress.step(f"quantizing on {len(asked)} steps"):

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from variants.methods import unet
 from variants.methods.base import Job, Made
+from variants.methods.channels import check_smaller, parameters
 from variants.methods.diffusion import SIDE, fit, pictures
 from variants.methods.examples import first, image_task
 from variants.recipe import Prune, Sparsify
@@ -36,6 +37,7 @@ def channels(job: Job) -> Made:
     assert job.parent is not None
     torch.manual_seed(job.seed)
     narrow(model, job.recipe.sparsity)
+    check_smaller(model, parameters(teacher))
     steps = recovery.epochs * (len(examples) // recovery.batch)
     with job.progress.step("recovering", total=steps) as step:
         fit(
@@ -104,7 +106,3 @@ def thin(model: "nn.Module", sparsity: float) -> int:
         for weight in weights:
             weight[weight.abs() <= threshold] = 0
     return sum(int((weight == 0).sum()) for weight in weights)
-
-
-def parameters(model: "nn.Module") -> int:
-    return sum(parameter.numel() for parameter in model.parameters())

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from variants import tasks
 from variants.errors import RecipeError
 from variants.methods.base import Job, Made
-from variants.methods.classifier import IR, read_ir, write_ir
+from variants.methods.classifier import IR, read_f32, write_ir
 from variants.methods.embedder import names
 from variants.methods.examples import first
 from variants.methods.nncf_int8 import quantized
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 def int8(job: Job) -> Made:
     """The parent quantized after training, calibrated on the recipe's texts, each cut to the model's length."""
-    model, parent = read_ir(job.parent)
+    model, parent = read_f32(job.parent)
     note = write_quantized(job, model, parent)
     for path in parent.model_path.iterdir():
         if path.name not in IR:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from variants.errors import RecipeError
 from variants.methods import text_classifier, text_fitting
 from variants.methods.base import Job, Made
+from variants.methods.channels import check_smaller, parameters
 from variants.methods.text_fitting import Encoded
 from variants.recipe import Prune
 
@@ -40,7 +41,7 @@ class Layer(NamedTuple):
 
 def heads(job: Job) -> Made:
     """The parent without its weakest heads and neurons, recovered; IR and safetensors, executed in float32. RecipeError
-    when the parent is built otherwise, or the recovery's labels are not its own."""
+    when the parent is built otherwise, nothing is removed, or the recovery's labels are not its own."""
     assert isinstance(job.recipe, Prune)
     recipe, recovery = job.recipe, job.recipe.recovery
     assert recipe.sparsity is not None
@@ -60,6 +61,7 @@ def heads(job: Job) -> Made:
     data = text_fitting.encoded(examples, labels, tokenizer, tokenizer.model_max_length)
     with job.progress.step("judging heads and neurons"):
         narrow(model, data[:_LOOKED_AT], recipe.sparsity)
+    check_smaller(model, before)
     total = text_fitting.steps(len(data), recovery.batch, recovery.epochs)
     with job.progress.step("recovering", total=total) as step:
         text_fitting.fit(
@@ -148,7 +150,3 @@ def cut(layer: Layer, heads: "Tensor", neurons: "Tensor") -> None:
     for linear, kept in ((layer.writes, wide), (layer.down, neurons)):
         linear.weight = torch.nn.Parameter(linear.weight.detach()[:, kept].clone())
         linear.in_features = len(kept)
-
-
-def parameters(model: "nn.Module") -> int:
-    return sum(parameter.numel() for parameter in model.parameters())

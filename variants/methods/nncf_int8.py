@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from variants import tasks
 from variants.errors import RecipeError
 from variants.methods.base import Job, Made
-from variants.methods.classifier import IR, read_ir, write_ir
+from variants.methods.classifier import IR, read_f32, write_ir
 from variants.methods.examples import first
 from variants.preprocess import pixels_of
 from variants.recipe import Calibration, Quantize
@@ -30,7 +30,7 @@ def int8(job: Job) -> Made:
     assert isinstance(job.recipe, Quantize)
     calibration = job.recipe.calibration
     assert calibration is not None
-    model, parent = read_ir(job.parent)
+    model, parent = read_f32(job.parent)
     preprocess = parent.manifest.preprocess
     assert preprocess is not None
     images = calibration_images(job, calibration)

@@ -7,7 +7,7 @@ bfloat16 constant with a conversion back to float32, which the CPU plug-in folds
 from typing import TYPE_CHECKING
 
 from variants.methods.base import Job, Made
-from variants.methods.classifier import IR, read_ir, write_ir
+from variants.methods.classifier import IR, read_f32, write_ir
 
 if TYPE_CHECKING:
     import openvino as ov
@@ -17,7 +17,7 @@ _SMALL = 64  # elements: scalars and shapes gain nothing
 
 def bf16(job: Job) -> Made:
     """The parent with constants in bfloat16; half the bytes, executed in bfloat16."""
-    model, parent = read_ir(job.parent)
+    model, parent = read_f32(job.parent)
     with job.progress.step("storing constants as bfloat16"):
         store_bf16(model)
         write_ir(model, job.out)

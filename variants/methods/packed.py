@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from variants.methods.base import Job, Made
-from variants.methods.causal import PACKAGES, check_follows, parent_of, trainable_parent_of
+from variants.methods.causal import PACKAGES, check_follows, trainable_parent_of
 
 
 def nf4(job: Job) -> Made:
@@ -20,7 +20,7 @@ def nf4(job: Job) -> Made:
     import torch
 
     how = {"load_in_4bit": True, "bnb_4bit_quant_type": "nf4", "bnb_4bit_compute_dtype": torch.bfloat16}
-    _pack(job, parent_of(job), "NF4", how)
+    _pack(job, trainable_parent_of(job), "NF4", how)
     note = "NF4 weights in blocks of 64, computed in bfloat16, from its parent"
     return Made("nf4", "huggingface", note, (*PACKAGES, "bitsandbytes"))
 

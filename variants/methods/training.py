@@ -26,9 +26,13 @@ class Descent(NamedTuple):
 
 
 def one_cycle(parameters: "Iterable[Tensor]", learning_rate: float, steps: int, *, rise: float) -> Descent:
-    """A rate that rises to `learning_rate` over the share `rise` of the steps, and falls to next to nothing."""
+    """A rate that rises to `learning_rate` over the share `rise` of the steps, and falls to next to nothing.
+    RecipeError where the rise is one step, over which torch divides by its length, 0."""
     import torch
 
+    if rise * steps == 1:
+        mend = "one step more or fewer: by examples, epochs or batch"
+        raise RecipeError(f"a rate cannot rise and fall in {steps} steps", field="recipe", mend=mend)
     optimizer = torch.optim.AdamW(parameters, lr=learning_rate, weight_decay=0.01)
     rate = torch.optim.lr_scheduler.OneCycleLR(optimizer, learning_rate, total_steps=steps, pct_start=rise)
     return Descent(optimizer, rate)

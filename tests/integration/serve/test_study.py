@@ -75,6 +75,7 @@ def test_a_study_fills_every_card_and_goes_on_where_it_stopped(tmp_path: Path) -
         assert card.throughput_per_s > 0
         assert card.cost_cpu_s > 0
         assert card.load_s > 0.1
+        assert card.executes == "f32"
         (kept,) = Catalog(home()).model("bands").cards[card.digest]
         assert kept.throughput_per_s == card.throughput_per_s
         assert (out / "cards" / f"{card.name}.md").is_file()

@@ -1,20 +1,28 @@
 """Building one variant in a process of its own: what it makes, how it says no, and how it ends when it is killed."""
 
 import os
+import resource
 import signal
+import subprocess
 import threading
 import time
+from functools import partial
 from pathlib import Path
 
 import psutil
 import pytest
 
+from serve.stack import parse
 from serve.study.make import make, make_in_child
 from tests.study import scripted_stack
 from variants.errors import EngineError, UnderstudyError
+from variants.home import home
+from variants.store import Store
 
 pytestmark = pytest.mark.integration
 LINE = [("bands", "baseline")]
+LITTLE = 256 << 20
+"""Bytes of address space: enough to begin with, too few to load torch."""
 
 
 @pytest.fixture(autouse=True)
@@ -42,3 +50,19 @@ def test_a_build_that_is_killed_is_an_error_that_names_memory() -> None:
     with pytest.raises(EngineError, match="the build was killed"):
         make_in_child(scripted_stack(), LINE)
     killer.join()
+
+
+def test_a_build_that_runs_out_of_memory_is_an_error_and_leaves_no_artifact(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "weights").mkdir()
+    (tmp_path / "weights" / "config.json").write_text("{}")
+    variant = {"recipe": {"kind": "baseline", "dtype": "float32"}, "engine": {"kind": "scripted"}, "weight": 1}
+    source = {"uri": str(tmp_path / "weights"), "licence": "Apache-2.0"}
+    model = {"task": "text-generation", "source": source, "variants": {"baseline": variant}}
+    stack = parse({"schema": 1, "models": {"words": model}})
+    limit = partial(resource.setrlimit, resource.RLIMIT_AS, (LITTLE, LITTLE))
+    monkeypatch.setattr("subprocess.Popen", partial(subprocess.Popen, preexec_fn=limit))
+    with pytest.raises(UnderstudyError, match=r"failed to map|[Mm]emory|ended with code"):
+        make(stack, [("words", "baseline")])
+    assert Store(home()).stored() == []

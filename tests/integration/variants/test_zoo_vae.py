@@ -19,6 +19,7 @@ from tests.zoo import all_met, require, zoo
 from variants import tasks
 from variants.evidence.intervals import paired_difference
 from variants.methods.classifier import write_ir
+from variants.methods.nncf_int8 import quantized
 from variants.tasks.digit_judge import judge, pixels
 
 pytestmark = [pytest.mark.integration, pytest.mark.zoo]
@@ -64,8 +65,6 @@ def digits() -> tuple[np.ndarray, np.ndarray]:
 @pytest.fixture(scope="module")
 def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """The VAE as IR: in float32, and in static int8 with ranges from training digits that are not in the test."""
-    import nncf
-
     model = Vae()
     model.load_state_dict(torch.load(zoo("generative/mnist_vae.pth"), map_location="cpu", weights_only=True))
     plain = openvino.convert_model(model.eval(), example_input=torch.zeros(2, 784), input=[-1, 784])
@@ -74,7 +73,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     found = {}
     for name in ("f32", "int8"):
         found[name] = tmp_path_factory.mktemp(name)
-        write_ir(plain if name == "f32" else nncf.quantize(plain, nncf.Dataset(known)), found[name])
+        write_ir(plain if name == "f32" else quantized(plain, known), found[name])
     return found
 
 

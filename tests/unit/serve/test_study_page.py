@@ -2,6 +2,7 @@
 
 import json
 import re
+from datetime import UTC, datetime
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import pytest
 
 from serve.study import page, words
-from serve.study.record import FILE, Between, Failure, Measure, Study, read_study
+from serve.study.record import FILE, Between, Failure, Measure, Study, StudyCard, read_study
 from serve.study.requirement import Requirement
 from tests.study import baseline, card, made_study, perplexity, required
 from variants.card import Ratio
@@ -25,14 +26,17 @@ def study() -> Study:
     return made_study(
         baseline(others=[r8]),
         card("int8", distances=[{"task": "digit_prompts", "value": 11.53, "n": 500, "real": 1000}]),
-        card("zeros", kind="pruned", structured=False, note="<img src=x>"),
+        card("zeros", kind="pruned", structured=False, note="<img src=x>", precision="f16", executes="f32"),
         card("pruned", kind="pruned", structured=True),
         card("lora", kind="lora", served_bytes=17_000_000),
         baseline(**text, **perplexity(27.6, None)),
         card("int4", **text, **perplexity(35.9, (8.26, 7.1, 9.5))),
         failed=(Failure(family="text-generation", model="smollm2", variant="nf4", why="the build was killed"),),
         missing=("smollm2@awq",),
-        required=(required("detector", 0.0016), required("encoder", 0.031, why="<b>its CPU</b>")),
+        required=(
+            required("detector", 0.0016, versions={"torch": "2"}),
+            required("encoder", 0.031, why="<b>its CPU</b>", measured=datetime(2026, 11, 3, tzinfo=UTC)),
+        ),
     )
 
 
@@ -76,8 +80,10 @@ def written(document: Any, pointer: str, how: str) -> str:
         document = document[int(part)] if isinstance(document, list) else document[part]
         unit = document.get("unit", unit) if isinstance(document, dict) else unit
     if isinstance(document, dict):
-        kind = {"measure": Measure, "ratio": Ratio, "met": Requirement}.get(how, Between)
+        kind = {"measure": Measure, "ratio": Ratio, "met": Requirement, "executed": StudyCard}.get(how, Between)
         document = kind.model_validate(document)
+    if how == "date":
+        document = datetime.fromisoformat(document)
     return page.FORMATS[how](document, unit)
 
 
@@ -96,6 +102,7 @@ def test_every_figure_in_a_table_is_one_of_the_studys(study: Study, tmp_path: Pa
     for given, text in figures:
         assert written(document, str(given["data-of"]), str(given["data-as"])) == text, given
     names = {card.variant for card in study.cards} | {"mnist", "r8", "wikitext2", "macro-F1", "digit_prompts"}
+    names |= {"the study's", "others than the study's"}
     assert {text for given, text in found.cells if "data-of" not in given} <= names
 
 
@@ -127,6 +134,9 @@ def test_what_is_required_is_said_to_be_met_or_by_how_much_and_why_not(study: St
     said = {given["data-of"]: text for given, text in found.cells if given.get("data-as") == "met"}
     assert said == {"/required/0": "yes", "/required/1": "no, missed by 0.011 mAP: <b>its CPU</b>"}
     assert text.count('<tr id="required-encoder" class="alarm"') == 1
+    said = [text for given, text in found.cells if str(given.get("data-of")).startswith("/required/1/m")]
+    assert said == ["2026-11-03", study.required[1].machine.cpu]
+    assert [text for _, text in found.cells if "the study's" in text] == ["the study's", "others than the study's"]
     without, _ = drawn(study.model_copy(update={"required": ()}), tmp_path)
     assert "real data" not in without
 

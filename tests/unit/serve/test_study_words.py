@@ -6,7 +6,7 @@ import pytest
 
 from serve.study import words
 from serve.study.record import Between
-from tests.study import baseline, card, made_study, perplexity, speedup
+from tests.study import BF16, ZEROS, baseline, card, made_study, perplexity, speedup
 
 
 def test_the_sentence_of_a_variant_that_is_as_good_and_faster() -> None:
@@ -112,11 +112,48 @@ def test_limits_say_how_much_may_be_lost_and_how_many_intervals_may_be_wrong() -
     wide = card(
         "pruned", kind="pruned", structured=True, paired_difference={"value": -0.01, "low": -0.034, "high": 0.01}
     )
-    said = " ".join(words.limits(made_study(baseline(), card("int8"), wide, card("lora", kind="lora"))))
+    further = {
+        "task": "mnist_top5", "unit": "share", "better": "higher", "agreement": None,
+        "accuracy": {"metric": "accuracy", "value": 0.99, "low": 0.98, "high": 1.0, "n": 1000},
+    }  # fmt: skip
+    paired, alone = (further | {"paired_difference": found} for found in (wide.model_dump()["paired_difference"], None))
+    said = " ".join(words.limits(made_study(baseline(others=[alone]), card("int8", others=[paired]), wide)))
     assert "a loss of up to 3.4 points of digits@pruned" in said
-    assert "there are 3 paired differences" in said
-    assert "trained on the task" in said
-    assert "trained on the task" not in " ".join(words.limits(made_study(baseline(), card("int8"))))
+    assert "there are 3 paired differences: expect 0.1 that do" in said
+
+
+def test_who_learned_from_a_task_that_it_is_measured_on_is_counted_by_how() -> None:
+    lora = {"kind": "lora", "task": "mnist", "rank": 8, "alpha": 16, "steps": 9}
+    distilled = {"kind": "prune", "structure": "layers", "drop_layers": 1, "calibration": {"task": "r8", "examples": 8}}
+    distilled |= {"distillation": {"tasks": ["mnist", "r8"], "steps": 9}}
+    learned = [
+        card("int8"), card("int4"), card("lora", recipe=lora), card("pruned", recipe=ZEROS),
+        card("layers", recipe=distilled),
+    ]  # fmt: skip
+    elsewhere = [card("nf4", recipe=BF16), card("lora", recipe=lora | {"task": "r8"}), baseline(recipe=BF16)]
+    said = " ".join(words.limits(made_study(*learned, *elsewhere)))
+    assert "measured on (2 calibrated, 1 as adapter, 2 healed after a cut): what they gain" in said
+    assert "learned from" not in " ".join(words.limits(made_study(*elsewhere)))
+
+
+def test_the_speed_of_text_generation_is_said_to_be_of_one_token() -> None:
+    text = made_study(baseline(), baseline(family="text-generation", model="smollm2", **perplexity(27.6, None)))
+    assert "requests, which end after one token" in " ".join(words.limits(text))
+    assert "one token" not in " ".join(words.limits(made_study(baseline(), card("int8"))))
+
+
+@pytest.mark.parametrize(
+    ("precision", "executes", "said"),
+    [
+        ("f16", "f32", "f16, in f32"),
+        ("bf16", "bf16", "bf16"),
+        ("bf16", None, "bf16"),
+        ("int8", "bf16", "int8, rest in bf16"),
+        ("int8-dynamic", "f32", "int8-dynamic"),
+    ],
+)
+def test_what_is_executed_in_another_precision_says_so(precision: str, executes: str | None, said: str) -> None:
+    assert words.executed(card("narrow", precision=precision, executes=executes)) == said
 
 
 def test_a_baseline_says_what_it_is() -> None:

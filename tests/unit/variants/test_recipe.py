@@ -99,6 +99,11 @@ def test_a_recipe_is_what_its_kind_says() -> None:
         ({**W4A16, "int8_layers": []}, "recipe.int8_layers", "at least 1"),
         ({**W4A16, "int8_layers": [".*"]}, "recipe.int8_layers.0", "pattern"),
         ({**W4A16, "algorithm": "awq"}, "recipe", "calibration: this recipe needs it"),
+        (
+            {**W4A16, "smoothing": 0.5, "calibration": {"task": "r8", "examples": 8}},
+            "recipe",
+            "smoothing: not for scheme w4a16",
+        ),
         ({"kind": "quantize", "scheme": "llm-int8", "algorithm": "gptq"}, "recipe", "not for scheme llm-int8"),
         ({"kind": "quantize", "scheme": "fp16", "smoothing": 0.5}, "recipe", "not for scheme fp16"),
         ({**DIFFUSION, "width": 60}, "recipe.width", "multiple of 8"),

@@ -42,6 +42,16 @@ def test_gradients_are_cut_together() -> None:
     assert [round(float(weight.grad), 4) for weight in weights if weight.grad is not None] == [0.6, 0.8]
 
 
+@pytest.mark.parametrize(("steps", "rise"), [(5, 0.2), (10, 0.1)])
+def test_steps_that_a_rate_cannot_rise_and_fall_in_are_refused(steps: int, rise: float) -> None:
+    weight = torch.nn.Parameter(torch.tensor(4.0))
+    with pytest.raises(RecipeError, match=f"{steps} steps .*one step more or fewer"):
+        training.one_cycle([weight], 0.1, steps, rise=rise)
+    for fine in (steps - 1, steps + 1):
+        losses = (weight**2 for _ in range(fine))
+        training.descend(training.one_cycle([weight], 0.1, fine, rise=rise), losses, NoProgress())
+
+
 def test_a_training_that_diverges_gives_no_result() -> None:
     weight = torch.nn.Parameter(torch.tensor(4.0))
     losses = (weight * value for value in (1.0, float("nan"), 1.0))
