@@ -54,10 +54,11 @@ class Director:
             assert found is not None
             if rollout is not None and rollout.open:
                 aborted = replace(rollout, status="aborted", why=f"{why}: it declares other traffic")
-                if not self.is_live(model, rollout):
-                    self.end(model, replace(aborted, why="one of its builds is no longer live"), found)
-                elif found != standing:
+                if found != standing:
                     self.end(model, aborted, found)
+                elif not self.is_live(model, rollout):
+                    before = Versioned(found.version + 1, rollout.before, found.declared)
+                    self.end(model, replace(aborted, why="one of its builds is no longer live"), before)
             elif found != standing:
                 self.write("traffic", {"model": model, "who": "stack", "why": why, **document_of(found)})
         self.show()
@@ -188,8 +189,9 @@ class Director:
             cards = Catalog(home()).model(model).cards
         except UnknownName:  # served, but never built into this catalog
             cards = {}
-        digests = {name: self.live.variants[model, name].manifest.digest for name in variants}
-        return {name: cost_of(cards.get(digest, ())) for name, digest in digests.items()}
+        live = {name: self.live.variants[model, name] for name in variants}
+        settings = {name: self.model(model).variants[name].engine.model_dump(mode="json") for name in variants}
+        return {name: cost_of(cards.get(found.manifest.digest, ()), settings[name]) for name, found in live.items()}
 
     def steer(self, model: str, action: str, who: str) -> dict[str, Any]:
         """Pause, resume or abort. Raises InputError for another word, Conflict where that cannot be."""
@@ -217,9 +219,17 @@ class Director:
         self.show()
 
     def count(self, ingress: str, batch: Batch) -> None:
-        """What an ingress has seen, once."""
-        if batch["number"] > self.ledger.batches.get(ingress, 0):
+        """What an ingress has seen, once. A batch that cannot be counted is left out: the ingress would give it for
+        ever, and hear of no other version meanwhile."""
+        if batch["number"] <= self.ledger.batches.get(ingress, 0):
+            return
+        try:
             self.write("outcomes", {"ingress": ingress, **batch})
+        except UnderstudyError:
+            raise
+        except Exception:
+            log.exception("batch %d of ingress %s cannot be counted", batch["number"], ingress)
+            self.write("outcomes", {"ingress": ingress, **batch, "models": {}})
 
     def judge_all(self) -> None:
         """Take what evidence decides, model by model: what goes wrong with one is logged, and decided again later."""
@@ -330,10 +340,8 @@ def verdict_document(verdict: Verdict) -> dict[str, Any]:
     }
 
 
-def cost_of(cards: tuple[Card, ...]) -> float | None:
-    """Of the newest card of this machine that says it; engine seconds per 1,000 requests."""
+def cost_of(cards: tuple[Card, ...], engine: dict[str, Any]) -> float | None:
+    """Of the newest card of this machine and these engine settings that says it; engine seconds per 1,000 requests."""
     here = describe()
-    return next(
-        (cost for card in reversed(cards) if card.hardware == here and (cost := card.cost_cpu_s)),
-        None,
-    )
+    measured = (card for card in reversed(cards) if (card.hardware, card.engine) == (here, engine))
+    return next((cost for card in measured if (cost := card.cost_cpu_s)), None)

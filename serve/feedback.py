@@ -85,6 +85,7 @@ def check_feedback(document: dict[str, Any]) -> dict[str, Any]:
         "model": issued.model,
         "variant": issued.variant,
         "artifact": issued.artifact,
+        "reason": issued.reason,
         "score": round(float(score), 3),
     }
 

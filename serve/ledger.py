@@ -110,8 +110,8 @@ class Ledger:
                 self.count_shadowed(self.pair(name), shadowed)
 
     def take_feedback(self, entry: Entry) -> None:
-        """A score in [0, 1] for a request; the first one counts."""
-        if self.judged.add(entry["id"]):
+        """A score in [0, 1] for a request; the first one counts, and none of an answer that was asked for by name."""
+        if self.judged.add(entry["id"]) and entry.get("reason") != "pinned":
             self.feedback_on(entry["artifact"]).add(entry["score"])
 
     def feedback_on(self, digest: str) -> Tally:

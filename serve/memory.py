@@ -75,14 +75,15 @@ def mib(size: int) -> str:
 
 
 def need_of(engine: LiveEngine, catalog: Catalog) -> Need:
-    """By the newest card of the artifact that measured a peak; by kind where there is none."""
+    """By the newest card of the artifact in such an engine that measured a peak; by kind where there is none."""
     manifest = engine.artifact.manifest
     adapters = getattr(engine.settings, "adapters", None)
     try:
         cards = catalog.model(manifest.model).cards.get(manifest.digest, ())
     except UnknownName:
         cards = ()
-    peaks = [card.peak_memory_bytes for card in cards if card.peak_memory_bytes]
+    settings = engine.settings.model_dump(mode="json")
+    peaks = [card.peak_memory_bytes for card in cards if card.engine == settings and card.peak_memory_bytes]
     if peaks and not adapters:
         return Need(engine.name, peaks[-1], "measured")
     own, a_byte = ESTIMATES_MIB[engine.settings.kind]

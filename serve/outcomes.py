@@ -2,8 +2,8 @@
 what failed, what was late, which shadow pairs came of it.
 
 Counted only for models with a rollout on its way or a shadow. A batch is numbered, and given again unchanged until the
-conductor has it on disk, so nothing is lost while that is away and nothing is counted twice. Bounded: while a conductor
-stays away for long, the newest pairs are dropped and count as such, and clients are assigned unseen.
+conductor has it on disk, so nothing is lost while that is away and nothing is counted twice. While a conductor stays
+away for long, the newest pairs are dropped, of which only the length is kept, and clients are assigned unseen.
 """
 
 import hashlib

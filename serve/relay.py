@@ -23,7 +23,7 @@ from serve.feedback import HEADER as ID
 from serve.feedback import issue
 from serve.fleet import Fleet
 from serve.open_inference import HEADER_LENGTH
-from serve.outcomes import Outcomes
+from serve.outcomes import CHOSEN_BY_THE_ROUTER, Outcomes
 from serve.router import Assignment, Target
 from serve.seat import Seat
 from variants.errors import EngineError
@@ -176,18 +176,19 @@ class Relay:
 
     def note_served(self, call: Call) -> None:
         """What a request's client got, for a model whose variants are being judged. One that was turned away by a full
-        queue failed; one whose client went away was late, if it was, and what is the client's fault counts for
-        nothing."""
+        queue failed; one whose client went away was late, if it was. The client's fault counts for nothing, nor does
+        another variant's: what fell back from one that is down, and how crowded it makes the others."""
         assert call.assignment is not None
         assert call.seat is not None
         model, digest = call.assignment.model, call.seat.manifest.digest
-        if model not in self.fleet.live.judged or call.assignment.reason == "pinned":
+        if model not in self.fleet.live.judged or call.assignment.reason not in CHOSEN_BY_THE_ROUTER:
             return
-        objective, took = self.fleet.live.judged[model], time.perf_counter() - call.arrived
+        all_up, took = self.fleet.all_up(model), time.perf_counter() - call.arrived
+        objective = self.fleet.live.judged[model] if all_up else None
         if call.status == CLIENT_WENT_AWAY:
             if objective is not None and took > objective:
                 self.outcomes.late(model, digest, objective)
-        elif call.status == STATUS[Overloaded] or not 400 <= call.status < 500:
+        elif (call.status == STATUS[Overloaded] and all_up) or not 400 <= call.status < 500:
             self.outcomes.served(model, digest, call.status != 200, took, objective)
 
     def note_unplaced(self, call: Call) -> None:

@@ -30,7 +30,6 @@ from serve.comparing import (
     compare_pictures,
     compare_text,
 )
-from serve.errors import STATUS, Overloaded
 from serve.fleet import Fleet
 from serve.moments import LOOK_S, Moments
 from serve.outcomes import Outcomes, Shadowed
@@ -99,10 +98,9 @@ class Shadows:
             self.drop(self.queue.get_nowait(), "dropped_late")
 
     def offer(self, chosen: list[Chosen], call: Call, answer: Scored) -> None:
-        """A chosen request has been answered: compare it when there is time. One that failed cannot be compared, which
-        is counted; what was the client's fault is left alone, and what a third variant answered."""
-        failed = call.status >= 500 or call.status == STATUS[Overloaded]
-        if not (failed or call.status == 200) or call.seat is None or call.assignment is None:
+        """A chosen request has been answered, or its engine failed to: compare it when there is time. What was the
+        client's fault is left alone, what a full queue turned away, and what a third variant answered."""
+        if not (call.status == 200 or call.status >= 500) or call.seat is None or call.assignment is None:
             return
         seats = self.fleet.seats.get(call.assignment.model, {})
         for each in chosen:
@@ -112,12 +110,12 @@ class Shadows:
                 continue
             if variant.endpoint is None or parent.endpoint is None:
                 continue  # whatever is asked meanwhile: no choice among requests
-            if call.seat is variant and each.label is None:
-                continue  # agreement is with the parent's answer
             job = Job(each, call, answer, parent, variant)
+            if call.seat is variant and not labelled(job):
+                continue  # agreement is with the parent's answer
             self.shadowed(job).chosen += 1
             metrics.shadows_waiting.labels(*variant.labels).inc()
-            if failed:
+            if call.status != 200 and not labelled(job):
                 self.unjudged(job, f"{call.seat.name} answered {call.status}")
                 continue
             try:
@@ -146,18 +144,18 @@ class Shadows:
     def failed(self, job: Job, why: str) -> None:
         """The variant was asked and did not answer: wrong, where it can be said what its parent was."""
         log.warning("%s did not answer a shadow: %s", job.variant.name, why)
-        known = job.answer.outcome(job.chosen.label) if job.chosen.label is not None and labelled(job) else None
+        known = right(job)
         metric, values = (None, None) if known is None else ("quality", (0.0, round(known, 3)))
-        self.record(job, metric=metric, values=values, asked=True, failed=True)
-        self.ended(job, "failed")
+        self.record(job, "failed", metric=metric, values=values, asked=True, failed=True)
 
-    def record(self, job: Job, **found: Any) -> None:
+    def record(self, job: Job, outcome: str, **found: Any) -> None:
         """What is told of a pair; dropped where too many wait to be told."""
         shadowed = self.shadowed(job)
         if shadowed.full:
-            shadowed.dropped.append(job.chosen.length)
+            self.drop(job, "dropped_full")
         else:
             shadowed.pairs.append({"request": job.chosen.request, "length": job.chosen.length, **found})
+            self.ended(job, outcome)
 
     def stands(self, job: Job) -> bool:
         """Whether both are still served."""
@@ -246,22 +244,29 @@ class Shadows:
                 self.unjudged(job, "neither answer says anything that could be right")
                 return
             asked = job.call.seat is job.parent
-            self.record(job, metric="quality", values=values, asked=asked, failed=False)
+            self.record(job, "compared", metric="quality", values=values, asked=asked, failed=False)
         else:
             found = await self.compare_agreement(job)
             values = round(found.variant, 3), round(found.floor, 3)
-            self.record(job, metric="agreement", values=values, divergence=found.divergence, asked=True, failed=False)
+            self.record(
+                job,
+                "compared",
+                metric="agreement",
+                values=values,
+                divergence=found.divergence,
+                asked=True,
+                failed=False,
+            )
             metrics.agreement.labels(*job.variant.labels, "variant").observe(found.variant)
             metrics.agreement.labels(*job.variant.labels, "parent").observe(found.floor)
-        self.ended(job, "compared")
 
     async def compare_right(self, job: Job, label: Label) -> tuple[float, float] | None:
-        """The variant's correctness and its parent's, on one labelled request; an answer that cannot be right is wrong,
-        unless neither can."""
+        """The variant's correctness and its parent's, on one labelled request; an answer that cannot be right, or never
+        came, is wrong, unless neither can be."""
         other = job.variant if job.call.seat is job.parent else job.parent
         path, body = job.call.ask(other)
         reply = await self.asker(job)(other, path, body, job.call.headers)
-        answers = job.answer.outcome(label), job.answer.again(reply).outcome(label)
+        answers = right(job), job.answer.again(reply).outcome(label)
         if answers == (None, None):
             return None
         known, replayed = (round(found or 0.0, 3) for found in answers)
@@ -294,6 +299,13 @@ class Shadows:
             return await self.relay.ask_aside(seat, path, body, headers)
 
         return ask
+
+
+def right(job: Job) -> float | None:
+    """How right the client's answer was; None where that cannot be said."""
+    if job.chosen.label is None or not labelled(job):
+        return None
+    return job.answer.outcome(job.chosen.label) if job.call.status == 200 else 0.0
 
 
 def labelled(job: Job) -> bool:

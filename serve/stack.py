@@ -25,8 +25,7 @@ NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 # Numbers as YAML writes them: `weight: true` is no 1.
 Whole = Annotated[int, Field(strict=True)]
 Number = Annotated[float, Field(strict=True)]
-Weight = Annotated[Number, Field(ge=0, le=1e6)]
-"""Relative to others; sums of them stay numbers."""
+MOST_WEIGHT = 1e6
 
 
 class Strict(BaseModel):
@@ -124,7 +123,7 @@ class Variant(Strict):
     parent: str | None = None
     source: Source | None = None
     engine: Engine
-    weight: Weight = 0.0
+    weight: Number = Field(default=0.0, ge=0, le=MOST_WEIGHT)
 
 
 class Routing(Strict):

@@ -7,18 +7,18 @@ has the next version. What a stack file declares counts again once it declares s
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
-from serve.stack import Model, Routing, Stack, Weight, explain
+from serve.stack import MOST_WEIGHT, Model, Number, Routing, Stack, explain
 from variants.errors import InputError
 
 
 class Traffic(Routing):
     """The whole of it: `weights` of every variant, relative to each other."""
 
-    weights: dict[str, Weight]
+    weights: dict[str, Annotated[Number, Field(ge=0, allow_inf_nan=False)]]
 
     @property
     def shares(self) -> dict[str, float]:
@@ -51,7 +51,7 @@ def merged(stack: Stack, before: Mapping[str, Versioned]) -> dict[str, Versioned
         now, standing = declared(model), before.get(name)
         if standing is None:
             found[name] = Versioned(1, now, now)
-        elif standing.declared == now:
+        elif standing.declared == now and set(standing.traffic.weights) == set(now.weights):
             found[name] = standing
         else:
             found[name] = Versioned(standing.version + 1, now, now)
@@ -80,5 +80,7 @@ def check(traffic: Traffic, model: Model, name: str) -> None:
     missing = [variant for variant in model.variants if variant not in traffic.weights]
     if missing:
         raise InputError(f"no weight for {', '.join(missing)}", field="weights", mend="give every variant one, 0 too")
+    if max(traffic.weights.values()) > MOST_WEIGHT:
+        raise InputError(f"a weight above {MOST_WEIGHT:g}", field="weights", mend="they are relative: 90 and 10")
     if not any(weight > 0 for weight in traffic.weights.values()):
         raise InputError("all weights are zero", field="weights", mend="give at least one variant a weight above 0")

@@ -3,7 +3,8 @@
 import sys
 from pathlib import Path
 
-from serve.judged import Seat
+from serve.evaluation import settings_of
+from serve.judged import Seat, reference_of
 from serve.stack import Stack
 from serve.study.record import Study, StudyCard, read_study
 from variants.errors import InputError
@@ -33,10 +34,14 @@ def still_holding(study: Study, stack: Stack) -> dict[Seat, StudyCard]:
 
 
 def _is_so(stack: Stack, seat: Seat, card: StudyCard) -> bool:
-    """Whether the stack has that variant, by the card's recipe and in an engine with its settings."""
+    """Whether the stack has that variant: of the same source by the same recipe, in engines of the same settings, and
+    judged against the same on the same tasks."""
     model = stack.models.get(seat[0])
-    variant = model.variants.get(seat[1]) if model else None
-    if variant is None:
+    if model is None or seat[1] not in model.variants:
         return False
-    recipe = variant.recipe.model_dump(mode="json", exclude_none=True)
-    return (card.recipe, card.engine_settings) == (recipe, variant.engine.model_dump(mode="json"))
+    recipe = model.variants[seat[1]].recipe.model_dump(mode="json", exclude_none=True)
+    made = card.recipe == recipe and (card.parent is not None or model.source.uri in card.sources)
+    reference = reference_of(stack, seat)
+    against = (reference[1], settings_of(stack, reference)) if reference else (None, None)
+    judged = (card.engine_settings, card.parent, card.parent_engine) == (settings_of(stack, seat), *against)
+    return made and judged and {card.task, *(other.task for other in card.others)} == set(model.evaluate)

@@ -58,6 +58,7 @@ def entry_of(stack: Stack, seat: Seat, card: Card, artifacts: Mapping[Seat, Arti
         measured=card.created,
         executes=card.executes,
         engine_settings=card.engine,
+        parent_engine=card.parent_engine,
         others=tuple(_judged(card, each) for each in others),
         distances=card.distances,
     )

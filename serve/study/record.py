@@ -86,6 +86,7 @@ class StudyCard(Document):
     measured: AwareDatetime
     executes: str | None = None
     engine_settings: dict[str, Any] | None = None
+    parent_engine: dict[str, Any] | None = None
     others: tuple[Other, ...] = ()
     distances: tuple[Distance, ...] = ()
 

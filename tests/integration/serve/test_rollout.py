@@ -280,6 +280,7 @@ def add_cost(home: Path, family: Family, variant: str, seconds: float) -> None:
         versions={},
         cost_cpu_s=seconds,
         artifact_bytes=1,
+        engine=family.stack.models["echo"].variants[variant].engine.model_dump(mode="json"),
         measured_by="a test",
         created=datetime.now(UTC),
     )

@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from serve.director import Director
-from serve.journal import Journal
+from serve.feedback import issue
 from serve.live import Live, live_of
+from serve.outcomes import RULES
 from tests.family import Family
 from tests.integration.serve.test_rollout import add_cost
 from variants.errors import InputError
@@ -152,10 +153,56 @@ def test_refuses_weights_whose_sum_would_be_no_number(tmp_path: Path, family: Fa
 
 def test_an_entry_that_cannot_be_counted_is_taken_back(tmp_path: Path, family: Family) -> None:
     director = begun(tmp_path, family)
-    before = list(Journal.entries(director.journal))
+    before = list(director.journal.entries())
     with pytest.raises(KeyError):
-        director.count("ingress", {"number": 1, "rules": 2, "models": {"echo": {}}})
+        director.write("outcomes", {"ingress": "i", "number": 1, "rules": RULES, "models": {"echo": {}}})
     assert list(director.journal.entries()) == before
     assert director.ledger.batches == {}
-    director.count("ingress", {"number": 1, "rules": 2, "models": {}})
-    assert Director(tmp_path / "state", live(family)).ledger.batches == {"ingress": 1}
+
+
+def test_a_batch_that_cannot_be_counted_is_left_out(
+    tmp_path: Path, family: Family, caplog: pytest.LogCaptureFixture
+) -> None:
+    director = begun(tmp_path, family)
+    director.count("i", {"number": 1, "rules": RULES, "models": {"echo": {}}})
+    assert "batch 1 of ingress i cannot be counted" in caplog.text
+    assert director.ledger.batches == {"i": 1}
+    assert Director(tmp_path / "state", live(family)).ledger.batches == {"i": 1}
+
+
+def test_a_build_that_takes_the_place_of_one_in_a_rollout_gets_none_of_its_traffic(
+    tmp_path: Path, family: Family
+) -> None:
+    director = begun(tmp_path, family, steps=[90, 100])
+    family.builds["int8"] = 2
+    director.replace(live(family))
+    assert told(director) == ("aborted", "one of its builds is no longer live", {"baseline": 1, "int8": 1})
+    assert director.traffic_of("echo")["traffic"]["shadows"] == {}
+
+
+def test_traffic_of_other_variants_than_the_stack_has_is_not_gone_on_with(tmp_path: Path, family: Family) -> None:
+    director = Director(tmp_path / "state", live(family))
+    standing = director.ledger.traffic["echo"]
+    odd = standing.traffic.model_dump(mode="json") | {"weights": {"baseline": 1.0}}
+    declared = standing.declared.model_dump(mode="json")
+    director.journal.append("traffic", {"model": "echo", "version": 7, "traffic": odd, "declared": declared})
+    again = Director(tmp_path / "state", live(family))
+    assert again.traffic_of("echo")["traffic"]["weights"] == {"baseline": 1, "int8": 1}
+    assert again.traffic_of("echo")["version"] > 7
+
+
+def test_feedback_on_what_was_asked_for_by_name_is_no_evidence(tmp_path: Path, family: Family) -> None:
+    director = begun(tmp_path, family)
+    digest = family.digest("int8")
+    for number, reason in enumerate(("weight", "pinned")):
+        director.feedback({"id": issue("echo", "int8", digest, reason, str(number)), "score": 1.0})
+    assert director.ledger.feedback_on(digest).n == 1
+
+
+def test_costs_are_of_the_engine_that_serves(tmp_path: Path, family: Family) -> None:
+    add_cost(tmp_path, family, "int8", 2.0)
+    director = Director(tmp_path / "state", live(family))
+    assert director.costs_of("echo", ["int8"]) == {"int8": 2.0}
+    family.variants["int8"]["engine"] = {"kind": "scripted", "token_s": 0.5}
+    director.replace(live(family))
+    assert director.costs_of("echo", ["int8"]) == {"int8": None}

@@ -11,10 +11,11 @@ from serve.relay import Call, Relay
 from serve.router import Assignment, Target
 
 
-def relay(objective_s: float | None = 1.0) -> Relay:
+def relay(objective_s: float | None = 1.0, all_up: bool = True) -> Relay:
     seat = SimpleNamespace(manifest=SimpleNamespace(digest="d"))
     fleet = SimpleNamespace(
         live=SimpleNamespace(judged={"m": objective_s}),
+        all_up=lambda model: all_up,
         preferred=lambda target, client: (seat, Assignment("m", "b", "sticky" if client != "pinned" else "pinned")),
     )
     return Relay(cast(Any, fleet))
@@ -58,6 +59,27 @@ def test_without_an_objective_nothing_is_late() -> None:
     asked.assignment = Assignment("m", "b", "weight")
     found.note_served(asked)
     assert noted(found) == (0, 0, [])
+
+
+@pytest.mark.parametrize(
+    ("status", "reason", "all_up", "wanted"),
+    [
+        (200, "fallback", True, (0, 0, [])),
+        (502, "fallback", True, (0, 0, [])),
+        (502, "sticky", False, (1, 1, [])),
+        (429, "sticky", False, (0, 0, [])),
+        (200, "sticky", False, (1, 0, [])),
+        (200, "pinned", True, (0, 0, [])),
+    ],
+)
+def test_another_variants_outage_is_not_held_against_this_one(
+    status: int, reason: str, all_up: bool, wanted: tuple[Any, ...]
+) -> None:
+    found, asked = relay(all_up=all_up), call(status, 2.0)
+    asked.seat = cast(Any, SimpleNamespace(manifest=SimpleNamespace(digest="d")))
+    asked.assignment = Assignment("m", "b", cast(Any, reason))
+    found.note_served(asked)
+    assert noted(found) == wanted
 
 
 def test_where_nobody_could_answer_it_is_the_preferred_variants_failure() -> None:

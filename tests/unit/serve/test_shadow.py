@@ -64,6 +64,7 @@ def replay(
     status: int = 200,
     gone: bool = False,
     down: str = "",
+    streamed: bool = False,
 ) -> Shadowed:
     """One request that `served` answered, compared with the other of `a` and its variant `b`."""
     seats = {"a": seat("a"), "b": seat("b")}
@@ -71,7 +72,7 @@ def replay(
     fleet = SimpleNamespace(all=list, seats={"m": seats}, models={"m": model})
     outcomes = Outcomes()
     shadows = Shadows(cast(Any, fleet), cast(Any, relay), outcomes)
-    call = Call(Target("m"), None, lambda seat: ("/v1/completions", b"{}"), {}, False, "r")
+    call = Call(Target("m"), None, lambda seat: ("/v1/completions", b"{}"), {}, streamed, "r")
     call.seat, call.assignment, call.status = seats[served], Assignment("m", served, "weight"), status
     seats["a"].endpoint, seats["b"].endpoint = (None if name in down else "there" for name in "ab")
     shadows.offer([Chosen("b", "digest", 7, label, {"prompt": "is it"}, "/v1/completions")], call, cast(Any, answer))
@@ -154,10 +155,25 @@ def test_what_waited_for_an_engine_to_start_again_was_not_chosen(monkeypatch: py
     assert (found.chosen, found.dropped, found.pairs) == (0, [], [])
 
 
-@pytest.mark.parametrize(("status", "chosen"), [(502, 1), (429, 1), (400, 0)])
-def test_a_request_that_failed_cannot_be_compared_and_counts(status: int, chosen: int) -> None:
-    found = replay(Relay(), Answer(1.0), served="b", status=status)
-    assert (found.chosen, found.unjudged, found.pairs) == (chosen, [7] * chosen, [])
+@pytest.mark.parametrize(("served", "values"), [("b", (0.0, 1.0)), ("a", (1.0, 0.0))])
+def test_who_failed_its_client_was_wrong_as_in_a_replay(served: str, values: tuple[float, float]) -> None:
+    pair = only(replay(Relay(a=b"1", b=b"1"), Answer(None), served=served, status=502))
+    assert (pair["metric"], pair["values"], pair["asked"], pair["failed"]) == ("quality", values, served == "a", False)
+
+
+def test_a_failed_answer_without_a_label_says_nothing() -> None:
+    found = replay(Relay(), Answer(None), label=None, status=502)
+    assert (found.chosen, found.unjudged, found.pairs) == (1, [7], [])
+
+
+@pytest.mark.parametrize("status", [400, 429, 499])
+def test_what_no_engine_has_seen_is_not_chosen(status: int) -> None:
+    assert replay(Relay(), Answer(1.0), status=status).chosen == 0
+
+
+def test_a_stream_that_the_variant_answered_is_not_scored_by_itself() -> None:
+    found = replay(Relay(), Answer(1.0), served="b", streamed=True)
+    assert (found.chosen, found.pairs) == (0, [])
 
 
 def test_beyond_what_may_wait_to_be_told_pairs_are_dropped(monkeypatch: pytest.MonkeyPatch) -> None:

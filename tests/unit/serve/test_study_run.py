@@ -10,7 +10,7 @@ from serve.judged import Seat
 from serve.stack import Stack
 from serve.study.record import FILE, Study, StudyCard, read_study
 from serve.study.run import Plan, Runner, describe_study
-from tests.scripted import make_stack
+from tests.scripted import SOURCE, make_stack
 from tests.study import BF16, INT8, baseline, card, made_study, scripted_stack
 from variants.errors import EngineError
 from variants.machine import describe, versions
@@ -24,8 +24,10 @@ ENGINE = STACK.models["bands"].variants["int8"].engine.model_dump(mode="json")
 def bands(variant: str = "int8", recipe: dict[str, Any] = INT8, **other: Any) -> StudyCard:
     """A card as an earlier run of STACK left it."""
     dumped = parse_recipe(recipe).model_dump(mode="json", exclude_none=True)
-    facts = {"model": "bands", "recipe": dumped, "versions": versions(), "engine_settings": ENGINE} | other
-    return baseline(**facts) if variant == "baseline" else card(variant, **facts)
+    facts = {"model": "bands", "recipe": dumped, "versions": versions(), "engine_settings": ENGINE}
+    if variant == "baseline":
+        return baseline(**facts | {"sources": [SOURCE["uri"]]} | other)
+    return card(variant, **facts | {"parent_engine": ENGINE} | other)
 
 
 BASE, QUANTIZED = bands("baseline", {"kind": "baseline", "dtype": "float32"}), bands()
@@ -62,6 +64,11 @@ def test_what_an_earlier_run_measured_stays_and_is_not_missing(tmp_path: Path) -
     assert 'id="card-bands@int8"' in (tmp_path / "index.html").read_text()
 
 
+def test_a_baseline_of_other_weights_is_not_taken_over(tmp_path: Path) -> None:
+    other = bands("baseline", {"kind": "baseline", "dtype": "float32"}, sources=["/other/weights"])
+    assert run_out(left(made_study(other), tmp_path)).cards == ()
+
+
 @pytest.mark.parametrize(
     "stale",
     [
@@ -70,6 +77,9 @@ def test_what_an_earlier_run_measured_stays_and_is_not_missing(tmp_path: Path) -
         bands(engine_settings=ENGINE | {"token_s": 0.5}),
         bands(engine_settings=None),
         bands(parent_digest="ef" * 32),
+        bands(parent_engine=ENGINE | {"token_s": 0.5}),
+        bands(parent="bf16"),
+        bands(task="imagenet"),
         bands("int9"),
         bands(model="other"),
     ],
