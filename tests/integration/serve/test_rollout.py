@@ -161,7 +161,7 @@ async def test_an_outage_of_one_variant_is_no_fault_of_the_router(tmp_path: Path
             answered = sum(load.statuses.values())
             while sum(load.statuses.values()) < answered + 400:
                 await asyncio.sleep(0.1)
-        assert set(load.statuses) == {200}
+        assert load.statuses.total() - load.statuses[200] <= 4, "what was on its way to the engine, and no more"
         found = await until(served.client, lambda found: found["assignments"]["seen"]["baseline"] > 0)
         assert found["assignments"]["broken"] is False
         assert sum(found["assignments"]["seen"].values()) < answered + 200
