@@ -190,8 +190,10 @@ class Director:
         except UnknownName:  # served, but never built into this catalog
             cards = {}
         live = {name: self.live.variants[model, name] for name in variants}
-        settings = {name: self.model(model).variants[name].engine.model_dump(mode="json") for name in variants}
-        return {name: cost_of(cards.get(found.manifest.digest, ()), settings[name]) for name, found in live.items()}
+        return {
+            name: cost_of(cards.get(found.manifest.digest, ()), found.engine.settings.model_dump(mode="json"))
+            for name, found in live.items()
+        }
 
     def steer(self, model: str, action: str, who: str) -> dict[str, Any]:
         """Pause, resume or abort. Raises InputError for another word, Conflict where that cannot be."""
