@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from serve.judged import Seat, chosen, parents_first, reference_of
 from serve.live import live_variant
@@ -18,16 +18,21 @@ from variants.evaluate import accuracy
 from variants.home import home
 from variants.machine import describe, versions
 from variants.manifest import Manifest
-from variants.outcomes import Outcome, Outcomes
+from variants.outcomes import Conditions, Outcome, Outcomes
 from variants.pairing import agreement, differences
 from variants.progress import Progress, for_stream
 from variants.store import Artifact
 
 Artifacts = Mapping[Seat, Artifact]
-Settings = dict[str, Any]
-"""Of an engine, as the stack file has them."""
 OWN_LABELS = ("article", "image", "ranked", "boxes")
 """Kinds of tasks that are answered with the labels of the model's manifest, and with nothing else."""
+
+
+class Asked(NamedTuple):
+    """An artifact's digest, and the settings of the engine that it is asked through, as the stack file has them."""
+
+    digest: str
+    engine: dict[str, Any]
 
 
 def evaluate_stack(stack: Stack, names: Sequence[str], count: int | None, again: bool) -> list[Card]:
@@ -52,26 +57,25 @@ def evaluate_variant(
         mend = f"name some of {tasks.NAMES}"
         raise InputError("no task to evaluate on", field=f"models.{name}.evaluate", mend=mend)
     check_labels(artifacts[seat].manifest, list(examples))
-    catalog, digest = Catalog(home()), artifacts[seat].manifest.digest
-    reference, engine = reference_of(stack, seat), settings_of(stack, seat)
-    parent = artifacts[reference].manifest.digest if reference else None
-    parent_engine = settings_of(stack, reference) if reference else None
+    catalog, ours = Catalog(home()), asked_through(stack, artifacts, seat)
+    reference = reference_of(stack, seat)
+    parent = asked_through(stack, artifacts, reference) if reference else None
     if not again:
         wanted = {task: len(asked) for task, asked in examples.items()}
-        known = catalog.model(name).cards.get(digest, ())
-        if card := newest_that_will_do(known, wanted, engine, parent, parent_engine):
+        known = catalog.model(name).cards.get(ours.digest, ())
+        if card := newest_that_will_do(known, wanted, ours.engine, parent):
             return card
-    theirs = outcomes_of(parent, parent_engine, examples)
+    theirs = outcomes_of(parent, examples)
     if reference and theirs is None:
         evaluate_variant(stack, artifacts, reference, examples, True, progress)
-        theirs = outcomes_of(parent, parent_engine, examples)
+        theirs = outcomes_of(parent, examples)
     live = live_variant(stack, artifacts, seat, weight=0.0)  # alone, whatever its share
     beside = live_variant(stack, artifacts, reference, weight=0.0) if reference else None
     measured = asyncio.run(measure(live, beside, examples, progress))
-    kept, here, now = Outcomes(home()), describe(), versions()
+    kept, conditions = Outcomes(home()), Conditions.here(ours.engine)
     for task, outcomes in measured.outcomes.items():
-        kept.keep(digest, task, here, now, engine, outcomes)
-    card = card_of(live.manifest, measured, engine, parent, parent_engine, theirs or {}, progress)
+        kept.keep(ours.digest, task, conditions, outcomes)
+    card = card_of(live.manifest, measured, ours.engine, parent, theirs or {}, progress)
     catalog.add_card(name, card)
     return card
 
@@ -91,31 +95,30 @@ def _some(labels: Sequence[str]) -> str:
     return ", ".join([*labels[:10], *(["..."] if len(labels) > 10 else [])])
 
 
-def settings_of(stack: Stack, seat: Seat) -> Settings:
+def settings_of(stack: Stack, seat: Seat) -> dict[str, Any]:
     """A variant's engine as the stack file has it, what it leaves out filled in."""
     return stack.models[seat[0]].variants[seat[1]].engine.model_dump(mode="json")
 
 
-def outcomes_of(digest: str | None, engine: Settings | None, examples: Examples) -> dict[str, list[Outcome]] | None:
+def asked_through(stack: Stack, artifacts: Artifacts, seat: Seat) -> Asked:
+    return Asked(artifacts[seat].manifest.digest, settings_of(stack, seat))
+
+
+def outcomes_of(asked: Asked | None, examples: Examples) -> dict[str, list[Outcome]] | None:
     """By task, what an artifact answered to these examples in such an engine, on this machine and with these versions;
     None where that is not all known."""
-    if digest is None or engine is None:
+    if asked is None:
         return None
-    kept, here, now = Outcomes(home()), describe(), versions()
+    kept, conditions = Outcomes(home()), Conditions.here(asked.engine)
     found = {
-        task: kept.find(digest, task, here, now, engine, [each.id for each in asked])
-        for task, asked in examples.items()
+        task: kept.find(asked.digest, task, conditions, [each.id for each in held]) for task, held in examples.items()
     }
     known = {task: outcomes for task, outcomes in found.items() if outcomes is not None}
     return known if len(known) == len(found) else None
 
 
 def newest_that_will_do(
-    cards: Sequence[Card],
-    wanted: Mapping[str, int],
-    engine: Settings,
-    parent: str | None = None,
-    parent_engine: Settings | None = None,
+    cards: Sequence[Card], wanted: Mapping[str, int], engine: dict[str, Any], parent: Asked | None = None
 ) -> Card | None:
     """The last whole card that was measured here, in such an engine, with what is installed now, on at least the
     `wanted` examples a task, and compared with the artifact `parent` in its own engine where one is given."""
@@ -123,7 +126,7 @@ def newest_that_will_do(
     for card in reversed(cards):
         measured = {found.task: found.n for found in reversed(card.accuracy)}  # a task's own metric stands first
         enough = all(measured.get(task, 0) >= count for task, count in wanted.items())
-        pair = (card.parent_digest, card.parent_engine) == (parent, parent_engine)
+        pair = (card.parent_digest, card.parent_engine) == (parent or (None, None))
         compared = pair and (parent is None or card.speedup is not None)
         measured_so = (card.schema_, card.hardware, card.versions, card.engine) == (2, here, now, engine)
         if enough and compared and measured_so:
@@ -134,20 +137,19 @@ def newest_that_will_do(
 def card_of(
     manifest: Manifest,
     measured: Measured,
-    engine: Settings,
-    parent: str | None,
-    parent_engine: Settings | None,
+    engine: dict[str, Any],
+    parent: Asked | None,
     theirs: Mapping[str, Sequence[Outcome]],
     progress: Progress,
 ) -> Card:
     """The card of what was measured; `theirs` are the outcomes of `parent` on the same examples."""
     tasks_asked = {name: task_of(name, progress) for name in measured.outcomes}
     pairs = [(tasks_asked[name], measured.outcomes[name], theirs[name]) for name in theirs]
-    agreed = [agreement(task, ours, other, parent) for task, ours, other in pairs] if parent else []
+    agreed = [agreement(task, ours, other, parent.digest) for task, ours, other in pairs] if parent else []
     found = measured.saturation
     return Card(
         digest=manifest.digest,
-        parent_digest=parent,
+        parent_digest=parent.digest if parent else None,
         hardware=describe(),
         precision=manifest.precision,
         executes=measured.executes,
@@ -157,7 +159,7 @@ def card_of(
             *measured.figures,
         ),
         differences=tuple(
-            each for task, ours, other in pairs if parent for each in differences(task, ours, other, parent)
+            each for task, ours, other in pairs if parent for each in differences(task, ours, other, parent.digest)
         ),
         agreement=tuple(each for each in agreed if each),
         distances=measured.distances,
@@ -172,7 +174,7 @@ def card_of(
         peak_memory_bytes=measured.peak_memory_bytes,
         artifact_bytes=manifest.bytes,
         engine=engine,
-        parent_engine=parent_engine,
+        parent_engine=parent.engine if parent else None,
         measured_by=f"understudy evaluate: latency at 1 client, throughput at {CLIENTS}, through the serving engine",
         created=datetime.now(UTC),
     )

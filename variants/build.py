@@ -31,10 +31,11 @@ from variants.machine import gpus, versions
 from variants.manifest import Manifest, TaskKind
 from variants.methods import Job, Made, Method, find
 from variants.progress import NoProgress, Progress
-from variants.recipe import Diffusion, LoRA, Prune, Quantize, Recipe, Sparsify, Train, TrainDetector, TrainText
+from variants.recipe import Recipe
 from variants.source import Source, content_sha256, fetch
 from variants.space import full_disk_seen, full_disk_told
 from variants.store import Artifact, Store, entries
+from variants.training_data import check_tasks, tasks_of
 
 Name = tuple[str, str]
 MethodFor = Callable[[str, Recipe, str], Method]
@@ -79,8 +80,8 @@ def build(
 
     `method_for` gives the method of a task and recipe, and refuses what has none; tests hand in their own.
 
-    RecipeError (no method, a parent missing or too many, a cycle, the same name twice) and UnknownName (a parent that
-    is not planned, an unknown task) come before any work; SourceError and IntegrityError when inputs cannot be had or
+    RecipeError (no method, a parent missing or too many, a cycle, the same name twice, a task that teaches such a model
+    nothing) and UnknownName (a parent that is not planned, an unknown task) come before any work; SourceError and IntegrityError when inputs cannot be had or
     are not what they should be; StoreFull when the disk is full.
     """
     progress = progress or NoProgress()
@@ -204,27 +205,10 @@ def artifact_key(
 
 
 def data_sources(plan: VariantPlan) -> tuple[Source, ...]:
-    """The sources of the tasks that a recipe looks at. UnknownName when there is no such task."""
-    found: dict[str, Source] = {}
-    for name in _tasks_of(plan.recipe):
-        if name not in tasks.NAMES:
-            mend = f"one of {', '.join(tasks.NAMES)}"
-            raise UnknownName(f"there is no task {name!r}", field=f"{plan.field}.recipe", mend=mend)
-        found |= {source.uri: source for source in tasks.get(name).sources}
+    """The sources of the tasks that a recipe looks at. UnknownName and RecipeError where they will not do."""
+    check_tasks(plan.task, plan.recipe, f"{plan.field}.recipe")
+    found = {source.uri: source for name in tasks_of(plan.recipe) for source in tasks.get(name).sources}
     return tuple(found.values())
-
-
-def _tasks_of(recipe: Recipe) -> tuple[str, ...]:
-    if isinstance(recipe, Train | TrainText | TrainDetector | Diffusion | LoRA):
-        return (recipe.task,)
-    found: tuple[str, ...] = ()
-    if isinstance(recipe, Quantize | Prune | Sparsify) and recipe.calibration:
-        found = (recipe.calibration.task,)
-    if isinstance(recipe, Prune) and recipe.recovery:
-        found += (recipe.recovery.task,)
-    if isinstance(recipe, Prune) and recipe.distillation:
-        found += recipe.distillation.tasks
-    return found
 
 
 def _one(

@@ -1,9 +1,8 @@
 """Outcomes: what one artifact answered to each example of a task, kept so that a variant that is evaluated later is
 compared with its parent example by example.
 
-One file an artifact and task, `outcomes/<digest>/<task>.json` below the home. An answer stands for another time only on
-the machine, with the versions and in an engine with the settings that gave it: whoever asks for outcomes says all
-three, and gets nothing that is of others.
+One file an artifact and task, `outcomes/<digest>/<task>.json` below the home. An answer stands for another time only
+under the conditions that gave it: whoever asks for outcomes says which, and gets nothing that is of others.
 """
 
 import shutil
@@ -11,12 +10,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from pydantic import AwareDatetime, Field
 
 from variants.files import locked, write_atomic
-from variants.machine import Machine
+from variants.machine import Machine, describe, versions
 from variants.typed import Document, Sha256
 
 
@@ -28,6 +27,20 @@ class Outcome:
     label: str
     answer: str
     correct: bool
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """What an answer holds for: the machine, what was installed, and the settings of the engine that gave it."""
+
+    hardware: Machine
+    versions: dict[str, str]
+    engine: dict[str, Any]
+
+    @classmethod
+    def here(cls, engine: dict[str, Any]) -> Self:
+        """Those of this machine now, in such an engine."""
+        return cls(describe(), versions(), engine)
 
 
 class Kept(Document):
@@ -49,44 +62,24 @@ class Outcomes:
     def __init__(self, home: Path) -> None:
         self.root = home / "outcomes"
 
-    def keep(
-        self,
-        digest: str,
-        task: str,
-        hardware: Machine,
-        versions: dict[str, str],
-        engine: dict[str, Any],
-        outcomes: Sequence[Outcome],
-    ) -> None:
-        """File outcomes. Those of other examples stay where machine, versions and engine are the same; all go
-        otherwise."""
+    def keep(self, digest: str, task: str, conditions: Conditions, outcomes: Sequence[Outcome]) -> None:
+        """File outcomes. Those of other examples stay where the conditions are the same; all go otherwise."""
         path = self._path(digest, task)
         with locked(self.root / ".lock"):
-            found = self._read(path, hardware, versions, engine)
+            found = self._read(path, conditions)
             merged = {each.example_id: each for each in (*found, *outcomes)}
             kept = Kept(
                 digest=digest,
                 task=task,
-                hardware=hardware,
-                versions=versions,
-                engine=engine,
+                **vars(conditions),
                 created=datetime.now(UTC),
                 outcomes=tuple(merged.values()),
             )
             write_atomic(path, kept.model_dump_json(by_alias=True).encode() + b"\n")
 
-    def find(
-        self,
-        digest: str,
-        task: str,
-        hardware: Machine,
-        versions: dict[str, str],
-        engine: dict[str, Any],
-        ids: Sequence[str],
-    ) -> list[Outcome] | None:
+    def find(self, digest: str, task: str, conditions: Conditions, ids: Sequence[str]) -> list[Outcome] | None:
         """The outcomes of the examples `ids`, in that order; None where one is missing, or was got elsewhere."""
-        kept = self._read(self._path(digest, task), hardware, versions, engine)
-        found = {each.example_id: each for each in kept}
+        found = {each.example_id: each for each in self._read(self._path(digest, task), conditions)}
         return [found[each] for each in ids] if all(each in found for each in ids) else None
 
     def forget_all_but(self, digests: Iterable[str]) -> None:
@@ -96,14 +89,12 @@ class Outcomes:
             if folder.name not in kept:
                 shutil.rmtree(folder)
 
-    def _read(
-        self, path: Path, hardware: Machine, versions: dict[str, str], engine: dict[str, Any]
-    ) -> tuple[Outcome, ...]:
+    def _read(self, path: Path, conditions: Conditions) -> tuple[Outcome, ...]:
         if not path.is_file():
             return ()
         kept = Kept.from_json(path.read_bytes(), str(path))
-        alike = (kept.hardware, kept.versions, kept.engine) == (hardware, versions, engine)
-        return kept.outcomes if alike else ()
+        given = (kept.hardware, kept.versions, kept.engine)
+        return kept.outcomes if given == (conditions.hardware, conditions.versions, conditions.engine) else ()
 
     def _path(self, digest: str, task: str) -> Path:
         return self.root / digest / f"{task}.json"

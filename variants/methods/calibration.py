@@ -7,7 +7,6 @@ task do, and `docs/decisions.md` has the figures.
 from typing import TYPE_CHECKING, Any
 
 from variants import tasks
-from variants.errors import RecipeError
 from variants.methods.base import Job
 from variants.methods.examples import first
 from variants.recipe import Calibration
@@ -20,7 +19,7 @@ MAX_TOKENS = 512
 
 def oneshot_data(job: Job, wanted: Calibration | None, tokenizer: "PreTrainedTokenizerBase") -> dict[str, Any]:
     """oneshot's arguments for the calibration texts, each with its label so that both are seen, cut at MAX_TOKENS; or
-    none. RecipeError when the task has no texts or too few."""
+    none. RecipeError when the task has too few."""
     if wanted is None:
         return {}
     from datasets import Dataset
@@ -38,7 +37,5 @@ def oneshot_data(job: Job, wanted: Calibration | None, tokenizer: "PreTrainedTok
 def texts_of(job: Job, wanted: Calibration) -> list[str]:
     """Each example's input and label. RecipeError as above."""
     task = tasks.get(wanted.task, job.home, job.progress)
-    if task.kind not in ("text", "passage"):
-        raise RecipeError(f"{task.name} has no texts", field="recipe.calibration.task", mend="rotten_tomatoes or r8")
     examples = first(task, "calibration", wanted.examples, "recipe.calibration.examples")
     return [str(example.input) + example.label for example in examples]

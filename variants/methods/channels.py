@@ -11,11 +11,12 @@ steps of a recovery, gives way to torch's own 0.1. Without both, two epochs left
 
 from typing import TYPE_CHECKING
 
+from variants import tasks
 from variants.errors import RecipeError
 from variants.methods import fitting, lite0
 from variants.methods.base import Job, Made
 from variants.methods.classifier import IR, PACKAGES, save
-from variants.methods.examples import first, image_task
+from variants.methods.examples import first
 from variants.recipe import Prune
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ def channels(job: Job) -> Made:
     assert job.parent is not None
     labels, preprocess = job.parent.manifest.labels, job.parent.manifest.preprocess
     assert preprocess is not None
-    task = image_task(job, recovery.task, "recipe.recovery.task")
+    task = tasks.get(recovery.task, job.home, job.progress)
     if task.labels != labels:
         mend = "the task that the parent was trained on"
         raise RecipeError(f"{task.name} has other labels than the parent", field="recipe.recovery.task", mend=mend)

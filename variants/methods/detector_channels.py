@@ -7,12 +7,13 @@ L2 norm first; widths stay multiples of 8, so that vectors are full. BatchNorm's
 
 from typing import TYPE_CHECKING
 
+from variants import tasks
 from variants.errors import RecipeError
 from variants.methods import detector_net
 from variants.methods.base import Job, Made
 from variants.methods.channels import check_smaller, parameters, settle
 from variants.methods.classifier import IR
-from variants.methods.detector_fitting import batch_of, boxes_task, fit, train_examples
+from variants.methods.detector_fitting import batch_of, fit, train_examples
 from variants.recipe import Prune
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ def channels(job: Job) -> Made:
     detector, labels = parent.manifest.detector, parent.manifest.labels
     assert detector is not None
     assert labels is not None
-    task = boxes_task(job, recovery.task, "recipe.recovery.task")
+    task = tasks.get(recovery.task, job.home, job.progress)
     if task.labels != labels:
         mend = "the task that the parent was trained on"
         raise RecipeError(f"{task.name} has other labels than the parent", field="recipe.recovery.task", mend=mend)

@@ -10,13 +10,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from variants import tasks
 from variants.boxes import Box, from_text
 from variants.detector import Detector
 from variants.errors import RecipeError
 from variants.letterbox import pixels_of
 from variants.methods import training
-from variants.methods.base import Job
 from variants.methods.examples import first
 from variants.progress import Step
 from variants.tasks import Example
@@ -39,14 +37,6 @@ class Batch:
     heat: "Tensor"
     reach: "Tensor"
     near: "Tensor"
-
-
-def boxes_task(job: Job, name: str, field: str) -> Task:
-    """The task of that name, whose labels are boxes. RecipeError, naming `field`, when they are not."""
-    task = tasks.get(name, job.home, job.progress)
-    if task.kind != "boxes":
-        raise RecipeError(f"{task.name} has no boxes", field=field, mend="scenes")
-    return task
 
 
 def train_examples(task: Task, examples: int, batch: int, field: str) -> list[Example]:

@@ -7,7 +7,6 @@ engine, and stays exact.
 from typing import TYPE_CHECKING
 
 from variants import tasks
-from variants.errors import RecipeError
 from variants.letterbox import pixels_of
 from variants.methods.base import Job, Made
 from variants.methods.classifier import IR, read_f32, write_ir
@@ -32,8 +31,6 @@ def int8(job: Job) -> Made:
     task = tasks.get(calibration.task, job.home, job.progress)
     examples = first(task, "calibration", calibration.examples, "recipe.calibration.examples")
     images = [example.input for example in examples if isinstance(example.input, bytes)]
-    if not images:
-        raise RecipeError(f"{task.name} has no images", field="recipe.calibration.task", mend="a task of boxes")
 
     def prepared(image: bytes) -> "np.ndarray":
         return pixels_of(image, detector)[0][None]

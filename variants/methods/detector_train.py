@@ -1,9 +1,10 @@
 """Training a small detector from nothing, on a task's training split: minutes of one CPU core."""
 
+from variants import tasks
 from variants.methods import detector_net
 from variants.methods.base import Job, Made
 from variants.methods.classifier import IR
-from variants.methods.detector_fitting import boxes_task, fit, train_examples
+from variants.methods.detector_fitting import fit, train_examples
 from variants.recipe import TrainDetector
 
 
@@ -14,7 +15,7 @@ def train(job: Job) -> Made:
     import torch
 
     recipe = job.recipe
-    task = boxes_task(job, recipe.task, "recipe.task")
+    task = tasks.get(recipe.task, job.home, job.progress)
     detector = detector_net.describe(recipe.image_size)
     with job.progress.step(f"reading {recipe.examples} images"):
         examples = train_examples(task, recipe.examples, recipe.batch, "recipe.examples")

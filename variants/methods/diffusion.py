@@ -8,10 +8,11 @@ import copy
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from variants import tasks
 from variants.errors import RecipeError
 from variants.methods import training, unet
 from variants.methods.base import Job, Made
-from variants.methods.examples import first, image_task
+from variants.methods.examples import first
 from variants.progress import Step
 from variants.recipe import Diffusion
 from variants.source import fetch
@@ -28,7 +29,7 @@ def train(job: Job) -> Made:
     """The generator as IR, executed in float32, its sampler, and the UNet's own folder."""
     assert isinstance(job.recipe, Diffusion)
     recipe = job.recipe
-    task = image_task(job, recipe.task, "recipe.task")
+    task = tasks.get(recipe.task, job.home, job.progress)
     if job.source != fetch(task.sources[0], job.home):
         mend = f"the task's own: {task.sources[0].uri}"
         raise RecipeError(f"a generator is trained from nothing on {task.name}", field="source", mend=mend)

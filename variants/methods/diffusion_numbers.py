@@ -9,7 +9,6 @@ import shutil
 from typing import TYPE_CHECKING
 
 from variants import tasks
-from variants.errors import RecipeError
 from variants.methods.base import Job, Made
 from variants.methods.classifier import read_f32, write_ir
 from variants.methods.examples import first
@@ -43,9 +42,6 @@ def int8(job: Job) -> Made:
     assert calibration is not None
     model, parent = read_f32(job.parent)
     task = tasks.get(calibration.task, job.home, job.progress)
-    if task.kind != "drawing":
-        field = "recipe.calibration.task"
-        raise RecipeError(f"{task.name} has no prompts to draw", field=field, mend="digit_prompts")
     examples = first(task, "calibration", calibration.examples, "recipe.calibration.examples")
     with job.progress.step(f"drawing {len(examples)} pictures"):
         asked = trajectories(model, Sampler.of_folder(parent.model_path), examples, task.labels)

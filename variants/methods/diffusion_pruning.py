@@ -11,11 +11,12 @@ OpenVINO computes with them as with any number: neither bytes nor time are saved
 
 from typing import TYPE_CHECKING, Any
 
+from variants import tasks
 from variants.methods import unet
 from variants.methods.base import Job, Made
 from variants.methods.channels import check_smaller, parameters
 from variants.methods.diffusion import SIDE, fit, pictures
-from variants.methods.examples import first, image_task
+from variants.methods.examples import first
 from variants.recipe import Prune, Sparsify
 from variants.sampler import Sampler
 
@@ -29,7 +30,7 @@ def channels(job: Job) -> Made:
     assert job.recipe.sparsity is not None
     assert job.recipe.recovery is not None
     recovery = job.recipe.recovery
-    task = image_task(job, recovery.task, "recipe.recovery.task")
+    task = tasks.get(recovery.task, job.home, job.progress)
     examples = first(task, "train", recovery.examples, "recipe.recovery.examples")
     import torch
 

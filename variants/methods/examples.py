@@ -1,17 +1,7 @@
-"""The labelled examples that a method learns from or looks at, refused before any work where a task has none such."""
+"""The labelled examples that a method learns from or looks at, refused before any work where a task has too few."""
 
-from variants import tasks
 from variants.errors import RecipeError
-from variants.methods.base import Job
 from variants.tasks import Example, Split, Task
-
-
-def image_task(job: Job, name: str, field: str) -> Task:
-    """The task of that name, whose examples are images. RecipeError, naming `field`, when they are not."""
-    task = tasks.get(name, job.home, job.progress)
-    if task.kind != "image":
-        raise RecipeError(f"{task.name} is not an image task", field=field, mend="mnist")
-    return task
 
 
 def first(task: Task, split: Split, count: int, field: str) -> list[Example]:

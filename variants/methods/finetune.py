@@ -3,12 +3,13 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from variants import tasks
 from variants.errors import RecipeError
 from variants.manifest import Preprocess
 from variants.methods import fitting, lite0
 from variants.methods.base import Job, Made
 from variants.methods.classifier import IR, PACKAGES, load_huggingface, preprocess_of, save
-from variants.methods.examples import first, image_task
+from variants.methods.examples import first
 from variants.recipe import Train
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ def train(job: Job) -> Made:
     import torch
 
     recipe = job.recipe
-    task = image_task(job, recipe.task, "recipe.task")
+    task = tasks.get(recipe.task, job.home, job.progress)
     torch.manual_seed(job.seed)
     model, preprocess = _pretrained(recipe, job.source, task.labels)
     with job.progress.step(f"reading {recipe.examples} images"):

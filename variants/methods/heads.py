@@ -13,10 +13,12 @@ For encoders that are built as BERT is (RoBERTa and ELECTRA among them); others 
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from variants import tasks
 from variants.errors import RecipeError
 from variants.methods import text_classifier, text_fitting
 from variants.methods.base import Job, Made
 from variants.methods.channels import check_smaller, parameters
+from variants.methods.examples import first
 from variants.methods.text_fitting import Encoded
 from variants.recipe import Prune
 
@@ -52,7 +54,8 @@ def heads(job: Job) -> Made:
     assert job.parent is not None
     labels = job.parent.manifest.labels
     layers_of(model)
-    task, examples = text_fitting.articles(job, recovery.task, "recipe.recovery.task", recovery.examples)
+    task = tasks.get(recovery.task, job.home, job.progress)
+    examples = first(task, "train", recovery.examples, "recipe.recovery.examples")
     if task.labels != labels:
         mend = "the task that the parent was trained on"
         raise RecipeError(f"{task.name} has other labels than the parent", field="recipe.recovery.task", mend=mend)

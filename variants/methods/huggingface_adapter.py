@@ -6,10 +6,10 @@ What is served is the merged model; the adapter alone lies beside it in `adapter
 
 from typing import TYPE_CHECKING, cast
 
+from variants import tasks
 from variants.errors import RecipeError
 from variants.methods.base import Job, Made
 from variants.methods.classifier import PACKAGES, load_huggingface, preprocess_of
-from variants.methods.examples import image_task
 from variants.methods.image_adapter import learned
 from variants.recipe import LoRA
 
@@ -28,7 +28,7 @@ def lora(job: Job) -> Made:
     import torch
 
     recipe = job.recipe
-    task = image_task(job, recipe.task, "recipe.task")
+    task = tasks.get(recipe.task, job.home, job.progress)
     torch.manual_seed(job.seed)
     published = load_huggingface(job.source, task.labels)
     preprocess, _ = preprocess_of(job.source, published)

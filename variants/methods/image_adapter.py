@@ -11,11 +11,11 @@ What is served is the merged model; the adapter alone lies beside it in `adapter
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
+from variants import tasks
 from variants.manifest import Preprocess
 from variants.methods import fitting, lite0
 from variants.methods.base import Job, Made
 from variants.methods.classifier import IR, PACKAGES, save
-from variants.methods.examples import image_task
 from variants.recipe import LoRA
 from variants.tasks import Task
 
@@ -37,7 +37,7 @@ def lora(job: Job) -> Made:
     import torch
 
     recipe, side = job.recipe, job.recipe.image_size
-    task = image_task(job, recipe.task, "recipe.task")
+    task = tasks.get(recipe.task, job.home, job.progress)
     torch.manual_seed(job.seed)
     model = adapted(base(job.source, side, len(task.labels)), recipe)
     return learned(job, task, model, lite0.preprocess(side), (*PACKAGES, lite0.PACKAGE, "peft"))

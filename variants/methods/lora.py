@@ -48,8 +48,8 @@ class Asked(NamedTuple):
 
 
 def lora(job: Job) -> Made:
-    """An adapter for the parent, as peft writes it. RecipeError, before any work, when the task has no texts or too
-    few examples; also when training diverges."""
+    """An adapter for the parent, as peft writes it. RecipeError, before any work, when the task has too few
+    examples; also when training diverges."""
     assert isinstance(job.recipe, LoRA)
     recipe, parent = job.recipe, adaptable_parent_of(job)
     assert job.parent is not None
@@ -86,8 +86,6 @@ def lora(job: Job) -> Made:
 
 def _examples(task: Task, recipe: LoRA) -> list[Example]:
     """The first examples of the training split, twice as many as are learned from where there are so many."""
-    if task.kind != "text":
-        raise RecipeError(f"{task.name} is not a text task", field="recipe.task", mend="rotten_tomatoes or r8")
     train, need = task.examples("train"), recipe.steps * recipe.batch
     if need > len(train):
         raise RecipeError(

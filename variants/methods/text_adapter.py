@@ -9,8 +9,10 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
+from variants import tasks
 from variants.methods import text_classifier, text_fitting
 from variants.methods.base import Job, Made
+from variants.methods.examples import first
 from variants.recipe import LoRA
 
 if TYPE_CHECKING:
@@ -32,7 +34,8 @@ def lora(job: Job) -> Made:
     import torch
 
     recipe = job.recipe
-    task, examples = text_fitting.articles(job, recipe.task, "recipe.task", recipe.steps * recipe.batch)
+    task = tasks.get(recipe.task, job.home, job.progress)
+    examples = first(task, "train", recipe.steps * recipe.batch, "recipe.steps")
     torch.manual_seed(job.seed)
     with job.progress.step(f"reading {job.source.name}"):
         base, tokenizer = text_classifier.load_encoder(job.source, task.labels)

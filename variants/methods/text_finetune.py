@@ -1,7 +1,9 @@
 """Fine-tuning a text classifier: a pretrained encoder, a new head, a task's training split, a minute or two on CPU."""
 
+from variants import tasks
 from variants.methods import text_classifier, text_fitting
 from variants.methods.base import Job, Made
+from variants.methods.examples import first
 from variants.recipe import TrainText
 
 
@@ -12,7 +14,8 @@ def train(job: Job) -> Made:
     import torch
 
     recipe = job.recipe
-    task, examples = text_fitting.articles(job, recipe.task, "recipe.task", recipe.examples)
+    task = tasks.get(recipe.task, job.home, job.progress)
+    examples = first(task, "train", recipe.examples, "recipe.examples")
     torch.manual_seed(job.seed)  # the new head is drawn, and what dropout leaves out
     with job.progress.step(f"reading {job.source.name}"):
         model, tokenizer = text_classifier.load_encoder(job.source, task.labels)

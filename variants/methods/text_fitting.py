@@ -9,12 +9,9 @@ import random
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from variants import tasks
-from variants.errors import RecipeError
 from variants.methods import text_classifier, training
-from variants.methods.base import Job
 from variants.progress import Step
-from variants.tasks import Example, Task
+from variants.tasks import Example
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -30,19 +27,6 @@ class Encoded(NamedTuple):
 
     ids: list[int]
     target: int
-
-
-def articles(job: Job, name: str, field: str, count: int) -> tuple[Task, list[Example]]:
-    """The task of that name, whose examples are texts and their classes, and the first `count` of its training split.
-    RecipeError, naming `field`, when it is another task or has fewer."""
-    task = tasks.get(name, job.home, job.progress)
-    if task.kind != "article":
-        raise RecipeError(f"{task.name} is no task of texts and their classes", field=field, mend="r8_topics")
-    train = task.examples("train")
-    if count > len(train):
-        mend = f"at most {len(train)}"
-        raise RecipeError(f"{task.name} has no {count} examples to train on", field=field, mend=mend)
-    return task, train[:count]
 
 
 def encoded(

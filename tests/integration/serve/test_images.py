@@ -147,7 +147,7 @@ def test_a_labelled_campaign_scores_as_offline_evaluation_does(drawn: tuple[str,
 
     found = live_of(drawing_stack(), drawing_artifacts(folder)).variants["scribe", "int8"]
     measured = asyncio.run(measure(found, None, {"digit_prompts": examples}, NoProgress()))
-    card = card_of(found.manifest, measured, {"kind": "openvino"}, None, None, {}, NoProgress())
+    card = card_of(found.manifest, measured, {"kind": "openvino"}, None, {}, NoProgress())
     offline = card.accuracy[0]
     assert (offline.value, offline.low, offline.high, offline.n) == (
         live["int8"].value, live["int8"].low, live["int8"].high, N,

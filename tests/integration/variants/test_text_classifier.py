@@ -121,10 +121,8 @@ def test_what_is_no_classifier_is_refused(encoder: Path, published: Path, tmp_pa
 @pytest.mark.parametrize(
     ("recipe", "field", "says"),
     [
-        (TRAIN | {"task": "mnist"}, "recipe.task", "no task of texts and their classes"),
-        (TRAIN | {"examples": 4885}, "recipe.task", "no 4885 examples to train on (at most 4884)"),
-        (LORA | {"task": "r8"}, "recipe.task", "no task of texts and their classes"),
-        (LORA | {"steps": 400}, "recipe.task", "no 6400 examples"),
+        (TRAIN | {"examples": 4885}, "recipe.examples", "r8_topics has 4884 examples in its train split, not 4885"),
+        (LORA | {"steps": 400}, "recipe.steps", "r8_topics has 4884 examples in its train split, not 6400"),
     ],
 )
 def test_training_on_what_is_not_there_is_refused(

@@ -9,7 +9,7 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from serve.evaluation import check_labels, evaluate_variant, newest_that_will_do
+from serve.evaluation import Asked, check_labels, evaluate_variant, newest_that_will_do
 from serve.measuring import executes, held_out, unasked
 from tests.scripted import make_artifact, make_stack
 from tests.unit.variants.test_evaluate import Parity
@@ -21,6 +21,7 @@ from variants.progress import NoProgress
 from variants.tasks import Example
 
 ENGINE = {"kind": "openvino", "threads": 1}
+PARENT = Asked("cd" * 32, ENGINE)
 
 
 def card(n: int, **other: Any) -> Card:
@@ -74,12 +75,12 @@ def test_a_card_of_schema_1_or_of_another_pair_is_measured_again() -> None:
     ratio = {"value": 1.2, "low": 1.1, "high": 1.3}
     speedup = Speedup.model_validate({"single": ratio, "saturated": ratio, "rounds": 6})
     pair = card(1000, parent_digest="cd" * 32, parent_engine=ENGINE, speedup=speedup)
-    assert newest_that_will_do([pair], {"mnist": 1000}, ENGINE, "cd" * 32, ENGINE) is pair
-    assert newest_that_will_do([pair], {"mnist": 1000}, ENGINE, "ef" * 32, ENGINE) is None
-    assert newest_that_will_do([pair], {"mnist": 1000}, ENGINE, "cd" * 32, ENGINE | {"threads": 2}) is None
+    assert newest_that_will_do([pair], {"mnist": 1000}, ENGINE, PARENT) is pair
+    assert newest_that_will_do([pair], {"mnist": 1000}, ENGINE, Asked("ef" * 32, ENGINE)) is None
+    assert newest_that_will_do([pair], {"mnist": 1000}, ENGINE, Asked("cd" * 32, ENGINE | {"threads": 2})) is None
     half = card(1000, parent_digest="cd" * 32, parent_engine=ENGINE)
-    assert newest_that_will_do([half], {"mnist": 1000}, ENGINE, "cd" * 32, ENGINE) is None, "no speedup"
-    assert newest_that_will_do([card(1000)], {"mnist": 1000}, ENGINE, "cd" * 32, ENGINE) is None
+    assert newest_that_will_do([half], {"mnist": 1000}, ENGINE, PARENT) is None, "no speedup"
+    assert newest_that_will_do([card(1000)], {"mnist": 1000}, ENGINE, PARENT) is None
     assert newest_that_will_do([card(1000, schema_=1)], {"mnist": 1000}, ENGINE) is None
 
 

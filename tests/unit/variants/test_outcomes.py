@@ -1,5 +1,6 @@
 """Outcomes are found again on the same machine, with the same versions, for the same examples; and nowhere else."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -7,12 +8,12 @@ import pytest
 
 from tests.unit.variants.test_store import keep
 from variants.catalog import Catalog
-from variants.machine import Machine, describe
-from variants.outcomes import Outcome, Outcomes
+from variants.machine import describe
+from variants.outcomes import Conditions, Outcome, Outcomes
 from variants.store import Store
 
-HERE, NOW, DIGEST = describe(), {"torch": "2"}, "ab" * 32
-ENGINE = {"kind": "openvino", "threads": 1}
+HERE = Conditions(describe(), {"torch": "2"}, {"kind": "openvino", "threads": 1})
+DIGEST = "ab" * 32
 
 
 def made(*ids: str, answer: str = "a") -> list[Outcome]:
@@ -20,43 +21,43 @@ def made(*ids: str, answer: str = "a") -> list[Outcome]:
 
 
 def test_what_is_kept_is_found_in_the_order_that_is_asked_for(tmp_path: Path) -> None:
-    Outcomes(tmp_path).keep(DIGEST, "mnist", HERE, NOW, ENGINE, made("1", "2", "3"))
-    assert Outcomes(tmp_path).find(DIGEST, "mnist", HERE, NOW, ENGINE, ["3", "1"]) == made("3", "1")
+    Outcomes(tmp_path).keep(DIGEST, "mnist", HERE, made("1", "2", "3"))
+    assert Outcomes(tmp_path).find(DIGEST, "mnist", HERE, ["3", "1"]) == made("3", "1")
     assert (tmp_path / "outcomes" / DIGEST / "mnist.json").stat().st_size < 2000
 
 
 def test_an_example_that_was_not_asked_is_not_made_up(tmp_path: Path) -> None:
     kept = Outcomes(tmp_path)
-    kept.keep(DIGEST, "mnist", HERE, NOW, ENGINE, made("1"))
-    assert kept.find(DIGEST, "mnist", HERE, NOW, ENGINE, ["1", "2"]) is None
-    assert kept.find(DIGEST, "r8", HERE, NOW, ENGINE, ["1"]) is None
-    kept.keep(DIGEST, "mnist", HERE, NOW, ENGINE, made("2"))
-    assert kept.find(DIGEST, "mnist", HERE, NOW, ENGINE, ["1", "2"]) == made("1", "2")
+    kept.keep(DIGEST, "mnist", HERE, made("1"))
+    assert kept.find(DIGEST, "mnist", HERE, ["1", "2"]) is None
+    assert kept.find(DIGEST, "r8", HERE, ["1"]) is None
+    kept.keep(DIGEST, "mnist", HERE, made("2"))
+    assert kept.find(DIGEST, "mnist", HERE, ["1", "2"]) == made("1", "2")
 
 
 def test_a_second_answer_replaces_the_first(tmp_path: Path) -> None:
     kept = Outcomes(tmp_path)
-    kept.keep(DIGEST, "mnist", HERE, NOW, ENGINE, made("1"))
-    kept.keep(DIGEST, "mnist", HERE, NOW, ENGINE, made("1", answer="b"))
-    assert kept.find(DIGEST, "mnist", HERE, NOW, ENGINE, ["1"]) == made("1", answer="b")
+    kept.keep(DIGEST, "mnist", HERE, made("1"))
+    kept.keep(DIGEST, "mnist", HERE, made("1", answer="b"))
+    assert kept.find(DIGEST, "mnist", HERE, ["1"]) == made("1", answer="b")
 
 
 @pytest.mark.parametrize(
-    ("hardware", "versions", "engine"),
+    "other",
     [
-        (HERE.model_copy(update={"cores": 4711}), NOW, ENGINE),
-        (HERE, {"torch": "3"}, ENGINE),
-        (HERE, NOW, ENGINE | {"threads": 2}),
+        {"hardware": HERE.hardware.model_copy(update={"cores": 4711})},
+        {"versions": {"torch": "3"}},
+        {"engine": HERE.engine | {"threads": 2}},
     ],
 )
 def test_answers_of_another_machine_other_versions_or_another_engine_are_no_pair(
-    tmp_path: Path, hardware: Machine, versions: dict[str, str], engine: dict[str, Any]
+    tmp_path: Path, other: dict[str, Any]
 ) -> None:
     kept = Outcomes(tmp_path)
-    kept.keep(DIGEST, "mnist", hardware, versions, engine, made("1"))
-    assert kept.find(DIGEST, "mnist", HERE, NOW, ENGINE, ["1"]) is None
-    kept.keep(DIGEST, "mnist", HERE, NOW, ENGINE, made("2"))
-    assert kept.find(DIGEST, "mnist", HERE, NOW, ENGINE, ["1"]) is None, "what was merged came from elsewhere"
+    kept.keep(DIGEST, "mnist", replace(HERE, **other), made("1"))
+    assert kept.find(DIGEST, "mnist", HERE, ["1"]) is None
+    kept.keep(DIGEST, "mnist", HERE, made("2"))
+    assert kept.find(DIGEST, "mnist", HERE, ["1"]) is None, "what was merged came from elsewhere"
 
 
 def test_outcomes_go_with_the_cards_of_artifacts_that_no_history_names(tmp_path: Path) -> None:
@@ -64,7 +65,7 @@ def test_outcomes_go_with_the_cards_of_artifacts_that_no_history_names(tmp_path:
     manifests = [keep(store).manifest, keep(store, "cd" * 32, "other").manifest]
     for manifest in manifests:
         catalog.record(manifest)
-        kept.keep(manifest.digest, "mnist", HERE, NOW, ENGINE, made("1"))
+        kept.keep(manifest.digest, "mnist", HERE, made("1"))
     catalog.trim(0)
-    found = [kept.find(manifest.digest, "mnist", HERE, NOW, ENGINE, ["1"]) for manifest in manifests]
+    found = [kept.find(manifest.digest, "mnist", HERE, ["1"]) for manifest in manifests]
     assert found == [None, made("1")]
