@@ -2,6 +2,7 @@
 where it holds one. Plain standard-library HTTP, for a handful of requests."""
 
 import getpass
+import http.client
 import json
 import os
 import urllib.error
@@ -9,11 +10,25 @@ import urllib.request
 from collections.abc import Mapping
 from typing import Any
 
-from serve.errors import Conflict, Forbidden, NotReady, Stale, Unauthorized
-from variants.errors import EngineError, InputError, IntegrityError, StackError, UnderstudyError, UnknownName
+from serve.errors import Conflict, Forbidden, NotReady, Overloaded, Stale, TimedOut, TooLarge, Unauthorized
+from variants.errors import (
+    EngineError,
+    InputError,
+    IntegrityError,
+    MissingDependency,
+    RecipeError,
+    SourceError,
+    StackError,
+    StoreFull,
+    UnderstudyError,
+    UnknownName,
+)
 
 ANSWER_LIMIT_S = 120.0
-KINDS = (Conflict, Stale, NotReady, StackError, UnknownName, InputError, IntegrityError, Unauthorized, Forbidden)
+KINDS = (
+    Conflict, Forbidden, InputError, IntegrityError, MissingDependency, NotReady, Overloaded, RecipeError, SourceError,
+    StackError, Stale, StoreFull, TimedOut, TooLarge, Unauthorized, UnknownName,
+)  # fmt: skip
 ERRORS: Mapping[str, type[UnderstudyError]] = {kind.code: kind for kind in KINDS}
 
 
@@ -24,7 +39,7 @@ def ask(
     if not target.startswith(("http://", "https://")):
         raise InputError(f"{target} is no http address", field="--target", mend="give one like http://127.0.0.1:8000")
     data = None if body is None else json.dumps(body).encode()
-    fields = {"content-type": "application/json", "x-understudy-who": getpass.getuser(), **(headers or {})}
+    fields = {"content-type": "application/json", "x-understudy-who": who(), **(headers or {})}
     if key := os.environ.get("UNDERSTUDY_KEY"):
         fields["authorization"] = f"Bearer {key}"
     request = urllib.request.Request(target.rstrip("/") + path, data=data, method=method, headers=fields)  # noqa: S310
@@ -34,8 +49,16 @@ def ask(
             return dict(json.load(answer))
     except urllib.error.HTTPError as error:
         raise error_of(error.code, error.read()) from None
-    except (OSError, ValueError) as error:
-        raise EngineError(f"{target}: {error}", mend="is the server up at that address?") from None
+    except (OSError, ValueError, http.client.HTTPException) as error:
+        raise EngineError(f"{target}: {error!s:.200}", mend="is the server up at that address?") from None
+
+
+def who() -> str:
+    """The user's name, or number where it has no name, as in a container."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return str(os.getuid())
 
 
 def error_of(status: int, body: bytes) -> UnderstudyError:

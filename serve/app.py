@@ -38,7 +38,6 @@ from variants.progress import Progress
 from variants.store import Artifact
 
 T = TypeVar("T")
-INGRESS, CONDUCTOR = "ingress", "conductor"
 Artifacts = Mapping[tuple[str, str], Artifact]
 
 
@@ -67,8 +66,8 @@ class ConductorHandle:
     async def state(self) -> dict[str, Any]:
         return dict(await self.ask("state"))
 
-    async def cancel(self) -> dict[str, Any]:
-        return dict(await self.ask("cancel"))
+    async def cancel(self, number: int | None = None) -> dict[str, Any]:
+        return dict(await self.ask("cancel", number))
 
     async def direct(self, act: Callable[[Director], T]) -> T:
         found: T = await self.ask("direct", act)

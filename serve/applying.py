@@ -3,6 +3,7 @@
 What is missing is built here first: a new build is staged, never live by itself.
 """
 
+import sys
 import time
 from contextlib import ExitStack
 from typing import Any
@@ -22,7 +23,7 @@ def apply_stack(stack: Stack, target: str, dry_run: bool, force: bool) -> dict[s
     """Build, propose, and wait for the end. Gives what changed, the memory's arithmetic, and how long it took.
 
     Raises Conflict where what is live does not allow it, InputError and its kind for what is wrong, EngineError where
-    the change failed; what was live is live then. Ctrl-C gives up a change that has not taken effect yet.
+    the change failed: what was live is live then, unless the error says otherwise. Ctrl-C gives up a change that has not taken effect yet.
     """
     artifacts = build_stack(stack)
     proposal = {
@@ -31,14 +32,25 @@ def apply_stack(stack: Stack, target: str, dry_run: bool, force: bool) -> dict[s
         "dry_run": dry_run,
         "force": force,
     }
-    answer = ask(target, "POST", PATH, proposal)
     if dry_run:
-        return answer
+        return ask(target, "POST", PATH, proposal)
+    number = None
     try:
-        return answer | {"change": follow(target, answer["change"], for_stream())}
+        answer = ask(target, "POST", PATH, proposal)
+        number = answer["change"]
+        return answer | {"change": follow(target, number, for_stream())}
     except KeyboardInterrupt:
-        ask(target, "DELETE", PATH)
+        give_up(target, number)
         raise
+
+
+def give_up(target: str, number: int | None) -> None:
+    """Give up a change; where its number is not known yet, the one that is on its way. Says so where none is, for then
+    it has taken effect, or was never begun."""
+    try:
+        ask(target, "DELETE", PATH, None if number is None else {"change": number})
+    except Conflict as error:
+        print(f"understudy: {error}", file=sys.stderr)
 
 
 def follow(target: str, number: int, progress: Progress) -> dict[str, Any]:
@@ -46,8 +58,11 @@ def follow(target: str, number: int, progress: Progress) -> dict[str, Any]:
     shown = ""
     with ExitStack() as steps:
         while True:
-            change: dict[str, Any] = ask(target, "GET", PATH)["change"]
-            if change["number"] != number or change["state"] == "cancelled":
+            changes: list[dict[str, Any]] = ask(target, "GET", PATH)["changes"]
+            change = next((each for each in changes if each["number"] == number), None)
+            if change is None:
+                raise EngineError(f"the conductor was restarted during change {number}", mend=f"see GET {PATH}")
+            if change["state"] == "cancelled":
                 raise Conflict(f"change {number} was given up by somebody else")
             if change["state"] == "failed":
                 raise EngineError(f"change {number} failed: {change['error']}")

@@ -15,7 +15,7 @@ from typing import Annotated, Any
 import typer
 
 from serve.cli_steering import rollouts, traffic
-from variants.errors import UnderstudyError
+from variants.errors import InputError, UnderstudyError
 
 app = typer.Typer(
     help="Serve a model and its compressed variants side by side, and measure each on real requests.",
@@ -207,13 +207,15 @@ Target = Annotated[str, typer.Option(help="Address of the server.")]
 def apply(
     stack: StackFile,
     target: Target = "http://127.0.0.1:8000",
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would change, and change nothing.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Build what is missing and say what would change; what is live stays.")
+    ] = False,
     force: Annotated[bool, typer.Option("--force", help="Also take away what clients have named lately.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Have a running server serve another stack, without a failed request. Builds what is missing first.
 
-    Of `server:` only `memory_mib` is followed; where it listens stays as it was started."""
+    Of `server:` only `memory_mib` and `keys` are followed; where it listens stays as it was started."""
     from serve.applying import apply_stack, describe
     from serve.stack import load
 
@@ -272,6 +274,10 @@ def main() -> None:
     except UnderstudyError as error:
         print(f"understudy: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
+    except PermissionError as error:
+        mend = "choose a folder of your own with UNDERSTUDY_HOME"
+        print(f"understudy: {error.filename} may not be written or read ({mend})", file=sys.stderr)
+        sys.exit(InputError.exit_code)
     except SystemExit as leaving:
         if leaving.code == INTERRUPTED:  # typer has caught the KeyboardInterrupt and says nothing of it
             print("understudy: interrupted", file=sys.stderr)

@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from serve.carried_over import carried_over, ended
 from serve.errors import Conflict, Stale
 from serve.feedback import check_feedback
 from serve.journal import Entry, Journal
@@ -42,46 +43,26 @@ class Director:
         self.ledger = Ledger.read(self.journal.entries())
         self.held_since: dict[str, float] = {}
         first = self.journal.epoch * VERSIONS_AN_EPOCH
-        self.live = live_of(live.stack, live.artifacts, first, self.ledger.traffic)
-        self.adopt("the stack file")
+        self.adopt(live_of(live.stack, live.artifacts, first, self.ledger.traffic), "the stack file")
 
-    def adopt(self, why: str) -> None:
-        """Write down traffic that a stack brought, and end rollouts whose builds, or whose traffic, are no longer
-        there."""
-        for model in {**self.live.traffic, **self.ledger.rollouts}:
-            standing, rollout = self.ledger.traffic.get(model), self.ledger.rollouts.get(model)
-            found = self.live.traffic.get(model, standing)
-            assert found is not None
-            if rollout is not None and rollout.open:
-                aborted = replace(rollout, status="aborted", why=f"{why}: it declares other traffic")
-                if found != standing:
-                    self.end(model, aborted, found)
-                elif not self.is_live(model, rollout):
-                    before = Versioned(found.version + 1, rollout.before, found.declared)
-                    self.end(model, replace(aborted, why="one of its builds is no longer live"), before)
-            elif found != standing:
-                self.write("traffic", {"model": model, "who": "stack", "why": why, **document_of(found)})
+    def adopt(self, live: Live, why: str) -> None:
+        """Serve by another stack from now on. Raises Conflict, StoreFull: then all is as it was."""
+        self.write_all(*carried_over(self.ledger, live, why))
+        self.live = live
         self.show()
 
-    def end(self, model: str, rollout: Rollout, traffic: Versioned) -> None:
-        """One entry: where a rollout came to, and the traffic that is in force from now on."""
-        self.write(
-            "rollout", {"model": model, "who": "conductor", **document_of(traffic), "rollout": rollout.to_json()}
-        )
-
-    def is_live(self, model: str, rollout: Rollout) -> bool:
-        names = ((model, rollout.parent), (model, rollout.plan.variant))
-        found = [self.live.variants[name].manifest.digest for name in names if name in self.live.variants]
-        return found == list(rollout.digests)
-
     def write(self, kind: str, what: Entry) -> None:
-        """On disk first, then known. Raises Conflict, StoreFull: then nothing has changed, and neither has it where
-        the entry cannot be counted, which would end every later start."""
-        entry = self.journal.append(kind, what)
+        self.write_all((kind, what))
+
+    def write_all(self, *entries: tuple[str, Entry]) -> None:
+        """On disk first, all or none of them, then known. Raises Conflict, StoreFull: then nothing has changed, and
+        neither has it where an entry cannot be counted, which would end every later start."""
+        written = self.journal.append(*entries)
         try:
-            self.ledger.take(entry)
+            for entry in written:
+                self.ledger.take(entry)
         except Exception:
-            self.journal.take_back()
+            self.journal.take_back(len(written))
             self.ledger = Ledger.read(self.journal.entries())
             raise
 
@@ -96,9 +77,9 @@ class Director:
         self.live = with_traffic(self.live, traffic, judged, self.live.version + 1)
 
     def replace(self, wanted: Live) -> Live:
-        """Another stack has taken effect: its variants, and its traffic where it declares another."""
-        self.live = live_of(wanted.stack, wanted.artifacts, self.live.version + 1, self.ledger.traffic)
-        self.adopt("a stack was applied")
+        """Another stack takes effect: its variants, and its traffic where it declares another. Raises as `adopt`."""
+        following = live_of(wanted.stack, wanted.artifacts, self.live.version + 1, self.ledger.traffic)
+        self.adopt(following, "a stack was applied")
         return self.live
 
     def model(self, name: str) -> Model:
@@ -137,7 +118,7 @@ class Director:
                 mend=f"end it first: understudy rollout abort {model}",
             )
         changed = Versioned(standing.version + 1, traffic, standing.declared)
-        self.write("traffic", {"model": model, "who": who, "why": why, **document_of(changed)})
+        self.write("traffic", {"model": model, "who": who, "why": why, **changed.to_json()})
         self.show()
         return self.traffic_of(model)
 
@@ -215,7 +196,7 @@ class Director:
         """One entry: where the rollout stands, why, and the traffic that follows."""
         standing = self.ledger.traffic[model]
         found = Versioned(standing.version + 1, rollout.traffic(), standing.declared)
-        entry = {"model": model, "who": who, "why": rollout.why, **document_of(found), "rollout": rollout.to_json()}
+        entry = {"model": model, "who": who, "why": rollout.why, **found.to_json(), "rollout": rollout.to_json()}
         self.write("rollout", entry | ({"verdict": verdict_document(verdict)} if verdict else {}))
         self.held_since[model] = time.monotonic()
         self.show()
@@ -267,7 +248,8 @@ class Director:
                 why = str(error)
             else:
                 return
-        self.end(model, replace(rollout, queue=(), why=f"{rollout.why}; {why}"), self.ledger.traffic[model])
+        rollout = replace(rollout, queue=(), why=f"{rollout.why}; {why}")
+        self.write_all(ended(model, rollout, self.ledger.traffic[model]))
 
     def verdict(self, model: str, rollout: Rollout) -> Verdict:
         evidence = self.evidence(model, rollout)
@@ -323,14 +305,6 @@ class Director:
 
     def last(self, count: int) -> list[Entry]:
         return self.journal.last(count)
-
-
-def document_of(found: Versioned) -> Entry:
-    return {
-        "version": found.version,
-        "traffic": found.traffic.model_dump(mode="json"),
-        "declared": found.declared.model_dump(mode="json"),
-    }
 
 
 def verdict_document(verdict: Verdict) -> dict[str, Any]:

@@ -6,6 +6,7 @@ change at once, and old ones end with their last request. Routes among those tha
 """
 
 import asyncio
+import time
 from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 
@@ -26,6 +27,7 @@ class Fleet:
         self.seats: dict[str, dict[str, Seat]] = {}
         self.retired: list[Seat] = []
         self.tasks: dict[int, asyncio.Task[None]] = {}
+        self.asked_at: dict[str, float] = {}
 
     @property
     def models(self) -> Mapping[str, Model]:
@@ -57,7 +59,8 @@ class Fleet:
         standing = self.seats.get(wanted.model, {}).get(wanted.variant)
         if standing is not None and standing.fits(wanted):
             return standing
-        return Seat(wanted, self.describe_for(wanted))
+        pinned_at = standing.pinned_at if standing is not None else None
+        return Seat(wanted, self.describe_for(wanted), pinned_at=pinned_at)
 
     def change(self, live: Live, seats: dict[str, dict[str, Seat]]) -> None:
         before = self.all()
@@ -90,9 +93,9 @@ class Fleet:
         self.retired = [seat for seat in self.retired if not seat.idle]
         return {seat.live.place for seat in self.retired}
 
-    def pinned_at(self) -> dict[str, float]:
-        """When a client last named each variant, in seconds of the epoch."""
-        return {seat.name: seat.pinned_at for seat in self.all() if seat.pinned_at is not None}
+    def named_at(self) -> dict[str, float]:
+        """When a client last named each model, and each variant, in seconds of the epoch."""
+        return self.asked_at | {seat.name: seat.pinned_at for seat in self.all() if seat.pinned_at is not None}
 
     def model(self, name: str) -> dict[str, Seat]:
         """The seats of a model. Raises UnknownName."""
@@ -103,6 +106,7 @@ class Fleet:
     def place(self, target: Target, client: str | None, excluding: set[str]) -> tuple[Seat, Assignment]:
         """Choose who answers. Raises UnknownName, NotReady."""
         seats = self.model(target.model)
+        self.asked_at[target.model] = time.time()
         up = {name for name, seat in seats.items() if seat.endpoint is not None and name not in excluding}
         assignment = self.assign(target, client, up)
         if assignment is None:

@@ -24,22 +24,17 @@ MEMORY_EVERY_S = 10.0
 
 class Host:
     """Ray Serve calls `__init__`, `check_health` and `__del__`; the ingress calls `describe`, the conductor
-    `unload`."""
+    `keep_adapters`."""
 
     async def __init__(self, engine: LiveEngine) -> None:  # type: ignore[misc]  # Ray Serve awaits it
         how = launch(engine.settings, engine.artifact.path, engine.artifact.manifest, engine.name)
-        self.engine = EngineProcess(engine.name, how, self.log_of(engine))
+        # By application: the engine that is to replace another must not write over that one's log.
+        self.engine = EngineProcess(engine.name, how, home() / "logs" / f"{engine.application}.log")
         self.memory_bytes, self.measured = 0, float("-inf")
         self.fault: EngineError | None = None
         self.adapters: dict[str, ExitStack] = {}
         self.loading = asyncio.Lock()
         await self.engine.start()
-
-    @staticmethod
-    def log_of(engine: LiveEngine) -> Path:
-        """Adapters' engine is beside that of the base variant, whose name it has."""
-        kind = "+adapters" if getattr(engine.settings, "adapters", None) else ""
-        return home() / "logs" / f"{engine.name}{kind}.log"
 
     async def check_health(self) -> None:
         """Raises EngineError when the engine has died or does not answer; Ray starts this anew after three in a row."""
@@ -74,10 +69,10 @@ class Host:
                     self.adapters[adapter.name] = held.pop_all()
                 self.measured = float("-inf")
 
-    async def unload(self, name: str) -> None:
-        """Take an adapter out; nothing where it is not in. Raises EngineError."""
+    async def keep_adapters(self, names: frozenset[str]) -> None:
+        """Take all other adapters out. Raises EngineError."""
         async with self.loading:
-            if name in self.adapters:
+            for name in set(self.adapters) - names:
                 await unload_adapter(self.engine.url, name)
                 self.adapters.pop(name).close()
 

@@ -47,38 +47,38 @@ class Journal:
         fsync(self.file.parent)
         return data.count(b"\n")
 
-    def append(self, kind: str, what: Entry) -> Entry:
-        """Write one entry and sync it; gives it with its number, epoch and time. Raises Conflict where another
-        conductor has taken over, StoreFull when the disk is full: then nothing of it is there."""
-        entry = {
-            "seq": self.seq + 1,
-            "epoch": self.epoch,
-            "at": datetime.now(UTC).isoformat(timespec="milliseconds"),
-            "kind": kind,
-            **what,
-        }
+    def append(self, *entries: tuple[str, Entry]) -> list[Entry]:
+        """Write entries, each of a kind, and sync them; gives them with their numbers, epoch and time. Raises Conflict
+        where another conductor has taken over, StoreFull when the disk is full: then nothing of them is there."""
+        at = datetime.now(UTC).isoformat(timespec="milliseconds")
+        written = [
+            {"seq": self.seq + number, "epoch": self.epoch, "at": at, "kind": kind, **what}
+            for number, (kind, what) in enumerate(entries, 1)
+        ]
+        lines = [json.dumps(entry, separators=(",", ":")).encode() + b"\n" for entry in written]
         with locked(self.lock), full_disk_told(self.file.parent):
             self.check_epoch()
             with self.file.open("ab") as file:
                 self.before = size = file.tell()
                 try:
-                    file.write(json.dumps(entry, separators=(",", ":")).encode() + b"\n")
+                    file.write(b"".join(lines))
                     file.flush()
                     os.fsync(file.fileno())
                 except BaseException:
                     file.truncate(size)
                     raise
-        self.seq += 1
-        return entry
+        self.seq += len(written)
+        return written
 
-    def take_back(self) -> None:
-        """Remove the entry that was appended last. Raises Conflict where another conductor has taken over."""
+    def take_back(self, count: int = 1) -> None:
+        """Remove the `count` entries that were appended last, at once. Raises Conflict where another conductor has
+        taken over."""
         with locked(self.lock):
             self.check_epoch()
             with self.file.open("r+b") as file:
                 file.truncate(self.before)
                 os.fsync(file.fileno())
-        self.seq -= 1
+        self.seq -= count
 
     def check_epoch(self) -> None:
         if self.standing_epoch() != self.epoch:

@@ -9,7 +9,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from serve.stack import Engine, Limits, ScriptedEngine, Stack, TorchEngine, VllmEngine
+from serve.stack import Adapters, Engine, Limits, ScriptedEngine, Stack, TorchEngine, VllmEngine
 from serve.traffic import Versioned, merged
 from variants.adapter import check_adapter
 from variants.errors import StackError
@@ -31,6 +31,12 @@ class LiveEngine:
     settings: Engine
     artifact: Artifact
     name: str
+
+    @property
+    def slots(self) -> int:
+        """How many adapters it has room for."""
+        adapters: Adapters | None = getattr(self.settings, "adapters", None)
+        return adapters.slots if adapters else 0
 
 
 @dataclass(frozen=True)
@@ -85,6 +91,15 @@ class Live:
         """The engines that are needed, by application."""
         return {variant.engine.application: variant.engine for variant in self.variants.values()}
 
+    @property
+    def adapters(self) -> dict[str, frozenset[str]]:
+        """The names of the adapters that are needed, by application, of engines that take any."""
+        found: dict[str, set[str]] = {name: set() for name, engine in self.engines.items() if engine.slots}
+        for variant in self.variants.values():
+            if variant.adapter:
+                found[variant.engine.application].add(variant.adapter.name)
+        return {application: frozenset(names) for application, names in found.items()}
+
 
 def live_of(
     stack: Stack,
@@ -93,15 +108,25 @@ def live_of(
     traffic: Mapping[str, Versioned] | None = None,
 ) -> Live:
     """Which engine serves what. `traffic` was in force before, and stays where the stack declares what it declared
-    then. StackError for an adapter whose engine takes none, or whose parent is another build; RecipeError and
-    IntegrityError as `variants.adapter` has them."""
+    then. StackError for an adapter whose engine takes none, or not so many, or whose parent is another build;
+    RecipeError and IntegrityError as `variants.adapter` has them."""
     now = merged(stack, traffic or {})
     variants = {
         (model, variant): live_variant(stack, artifacts, (model, variant), now[model].traffic.weights[variant])
         for model in stack.models
         for variant in stack.models[model].variants
     }
-    return Live(version, stack, artifacts, variants, now)
+    live = Live(version, stack, artifacts, variants, now)
+    adapters = live.adapters
+    for variant in variants.values():
+        count, slots = len(adapters.get(variant.engine.application, ())), variant.engine.slots
+        if variant.adapter and count > slots:
+            raise StackError(
+                f"{count} adapters share an engine that has room for {slots}",
+                field=f"models.{variant.model}.variants.{variant.variant}.engine.adapters.slots",
+                mend=f"slots: {count}, or other settings for some, which start another engine",
+            )
+    return live
 
 
 def with_traffic(

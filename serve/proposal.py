@@ -60,10 +60,25 @@ def version_of(proposal: Proposal, live: Live) -> Live:
     return live_of(stack.model_copy(update={"server": server}), artifacts, live.version + 1, live.traffic)
 
 
+def check_slots(live: Live, wanted: Live) -> None:
+    """Raises Conflict where an engine has no room for the adapters that are to come beside those that are to go: both
+    are loaded until the change has taken effect."""
+    for application, names in wanted.adapters.items():
+        engine, both = wanted.engines[application], names | live.adapters.get(application, frozenset())
+        if len(both) > engine.slots:
+            raise Conflict(
+                f"the engine of {engine.name} has room for {engine.slots} adapters, and {len(both)} would be loaded "
+                f"until the change has taken effect: {', '.join(sorted(both))}",
+                field="engine.adapters.slots",
+                mend="more slots, or take the old ones out first",
+            )
+
+
 def check_unused(live: Live, wanted: Live, named: Iterable[tuple[str, float]], now: float) -> None:
-    """Raises Conflict where a variant is to go that clients have `named` lately, each with when, in seconds of the
-    epoch: they would get errors."""
+    """Raises Conflict where a model or a variant is to go that clients have `named` lately, each with when, in seconds
+    of the epoch: they would get errors. Who names a model alone only moves when a variant goes."""
     going = {found.name for name, found in live.variants.items() if name not in wanted.variants}
+    going |= set(live.stack.models) - set(wanted.stack.models)
     for name, at in named:
         if name in going and now - at < PINNED_S:
             raise Conflict(

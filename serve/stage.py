@@ -5,8 +5,8 @@ An application of its own, because Ray Serve starts every deployment of an appli
 
 import asyncio
 import time
-from collections.abc import Collection, Iterable
-from typing import Any
+from collections.abc import Awaitable, Callable, Collection, Iterable
+from typing import Any, TypeVar
 
 from serve.host import Host
 from serve.live import Adapter, LiveEngine
@@ -14,8 +14,13 @@ from serve.seat import Endpoint
 from variants.errors import EngineError
 from variants.home import home
 
+INGRESS, CONDUCTOR = "ingress", "conductor"
+"""The applications that are no engine's."""
 POLL_S = 0.3
 START_LIMIT_S = 900.0
+HOLDS_LIMIT_S = 10.0
+ADAPTER_LIMIT_S = 90.0
+T = TypeVar("T")
 
 
 def engine_target(engine: LiveEngine) -> Any:
@@ -73,7 +78,14 @@ class Stage:
         from ray import serve as ray_serve
 
         targets = [engine_target(engine) for engine in engines]
-        await asyncio.to_thread(ray_serve.run_many, targets, wait_for_applications_running=False)
+        deploying = asyncio.create_task(
+            asyncio.to_thread(ray_serve.run_many, targets, wait_for_applications_running=False)
+        )
+        try:
+            await asyncio.shield(deploying)
+        except asyncio.CancelledError:  # what is being deployed cannot be called back: whoever takes it down sees it
+            await asyncio.wait([deploying])
+            raise
         deadline = time.monotonic() + START_LIMIT_S
         while time.monotonic() < deadline:
             applications = (await asyncio.to_thread(ray_serve.status)).applications
@@ -95,18 +107,33 @@ class Stage:
             await asyncio.to_thread(ray_serve.delete, application)
 
     async def load(self, application: str, adapter: Adapter) -> None:
-        """Have an adapter in an engine that is up. Raises what the engine's host raises."""
-        await self.handles.describe(application, adapter)
+        """Have an adapter in an engine that is up. Raises what the engine's host raises, EngineError."""
+        await in_time(application, lambda: self.handles.describe(application, adapter), ADAPTER_LIMIT_S)
 
-    async def unload(self, application: str, adapter: str) -> None:
-        await (await self.handles.of(application)).unload.remote(adapter)
+    async def keep_adapters(self, application: str, names: frozenset[str]) -> None:
+        """Take all other adapters out of an engine. Raises what the engine's host raises, EngineError."""
+
+        async def keep() -> None:
+            await (await self.handles.of(application)).keep_adapters.remote(names)
+
+        await in_time(application, keep, ADAPTER_LIMIT_S)
 
     async def holds(self, application: str) -> Endpoint:
-        """Where an engine answers, and what it holds in memory."""
-        return await self.handles.describe(application, None)
+        """Where an engine answers, and what it holds in memory. Raises what the engine's host raises, EngineError."""
+        return await in_time(application, lambda: self.handles.describe(application, None), HOLDS_LIMIT_S)
 
     async def standing(self) -> set[str]:
-        """The names of all applications."""
+        """The applications of engines that are there, whatever their state."""
         from ray import serve as ray_serve
 
-        return set((await asyncio.to_thread(ray_serve.status)).applications)
+        return set((await asyncio.to_thread(ray_serve.status)).applications) - {INGRESS, CONDUCTOR}
+
+
+async def in_time(application: str, ask: Callable[[], Awaitable[T]], limit_s: float) -> T:
+    """What a host answers. EngineError where it does not in time: one that has no replica would be waited for as long
+    as its engine fails to start."""
+    try:
+        async with asyncio.timeout(limit_s):
+            return await ask()
+    except TimeoutError:
+        raise EngineError(f"{application} did not answer within {limit_s:g} s", mend="is it being restarted?") from None

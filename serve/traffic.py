@@ -35,6 +35,13 @@ class Versioned:
     traffic: Traffic
     declared: Traffic
 
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "version": self.version,
+            "traffic": self.traffic.model_dump(mode="json"),
+            "declared": self.declared.model_dump(mode="json"),
+        }
+
 
 def declared(model: Model) -> Traffic:
     """What a stack file says."""

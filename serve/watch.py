@@ -26,13 +26,13 @@ LAST_LIMIT_S = 2.0
 
 @dataclass(frozen=True)
 class Report:
-    """What one ingress says of itself. `busy` names places that an earlier version's requests still hold; `pinned_at`
-    is in seconds of the epoch, by `model@variant`."""
+    """What one ingress says of itself. `busy` names places that an earlier version's requests still hold; `named_at`
+    says when a client last named a model or a `model@variant`, in seconds of the epoch."""
 
     ingress: str
     version: int
     busy: frozenset[str]
-    pinned_at: dict[str, float]
+    named_at: dict[str, float]
     outcomes: Batch | None = None
 
 
@@ -48,8 +48,8 @@ class Conducting(Protocol):
     async def state(self) -> dict[str, Any]:
         """What is live, and how the latest change is going."""
 
-    async def cancel(self) -> dict[str, Any]:
-        """Give up a change that has not taken effect yet."""
+    async def cancel(self, number: int | None = None) -> dict[str, Any]:
+        """Give up a change that has not taken effect yet, the one of that number where one is given."""
 
     async def direct(self, act: Callable[[Director], T]) -> T:
         """What `act` makes of the director; where it made another version, when every ingress has that."""
@@ -84,14 +84,17 @@ class Watch:
     async def run(self) -> None:
         while True:
             await asyncio.sleep(EVERY_S)
-            await self.once()
+            try:
+                await self.once()
+            except Exception:  # a defect met once must not end the following for good
+                log.exception("version %d stays for now", self.fleet.live.version)
 
     async def once(self) -> None:
         report = Report(
             self.name,
             self.fleet.live.version,
             frozenset(self.fleet.busy()),
-            self.fleet.pinned_at(),
+            self.fleet.named_at(),
             self.outcomes.batch(),
         )
         try:

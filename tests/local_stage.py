@@ -47,9 +47,10 @@ class LocalStage:
             await load_adapter(self.engines[application].url, adapter)
             self.adapters[application].add(adapter.name)
 
-    async def unload(self, application: str, adapter: str) -> None:
-        await unload_adapter(self.engines[application].url, adapter)
-        self.adapters[application].discard(adapter)
+    async def keep_adapters(self, application: str, names: frozenset[str]) -> None:
+        for adapter in self.adapters[application] - names:
+            await unload_adapter(self.engines[application].url, adapter)
+            self.adapters[application].discard(adapter)
 
     async def holds(self, application: str) -> Endpoint:
         engine = self.engines[application]

@@ -97,8 +97,8 @@ def build(
         for count, plan in enumerate(order):
             step.to(count)
             parent = done[plan.model, plan.parent] if plan.parent else None
-            base = _base(plan, done, by_name)
-            key = artifact_key(plan, methods[plan.name], data[plan.name], parent, store.home, progress, base)
+            base = base_of(plan, done, by_name)
+            key = artifact_key(plan, methods[plan.name], data[plan.name], parent, base, store.home, progress)
             held.enter_context(store.hold(key))
             bound = catalog.kept_back(plan.model, plan.variant, key)
             if bound is None:
@@ -120,7 +120,7 @@ def _kept_back(plan: VariantPlan, history: History, key: str) -> str:
     )
 
 
-def _base(plan: VariantPlan, done: Mapping[Name, Artifact], by_name: Mapping[Name, VariantPlan]) -> Artifact | None:
+def base_of(plan: VariantPlan, done: Mapping[Name, Artifact], by_name: Mapping[Name, VariantPlan]) -> Artifact | None:
     """What a parent that is an adapter was trained on; None for any other parent."""
     if plan.parent is None or done[plan.model, plan.parent].manifest.format != "adapter":
         return None
@@ -185,9 +185,9 @@ def artifact_key(
     method: Method,
     data: Sequence[Source],
     parent: Artifact | None,
+    base: Artifact | None,
     home: Path,
     progress: Progress,
-    base: Artifact | None = None,
 ) -> str:
     """The key of a plan's artifact, 64 hex digits. Fetches a source only when it is not pinned by its sha256. `base` is
     what a parent that is an adapter was trained on."""

@@ -12,7 +12,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from variants.build import MethodFor, VariantPlan, artifact_key, data_sources, in_order
+from variants.build import MethodFor, VariantPlan, artifact_key, base_of, data_sources, in_order
 from variants.catalog import Catalog, ModelEntry
 from variants.errors import IntegrityError
 from variants.files import dead
@@ -75,8 +75,11 @@ def collect(
     if keep is not None and not dry_run:
         catalog.trim(keep)
     removed, in_use = [], []
-    for item in _unnamed(store, planned | _bound(after)):
+    named = planned | _bound(after if dry_run else catalog.entries())
+    for item in _unnamed(store, named):
         with store.unused(item.key) as free:
+            if not store.path(item.key).exists():  # another collection was faster
+                continue
             if not free:
                 in_use.append(item)
             elif dry_run:
@@ -99,12 +102,15 @@ def keys_of(plans: Sequence[VariantPlan], store: Store, catalog: Catalog, method
     there is not there either. Errors as for `build`, before any work."""
     keys: set[str] = set()
     there: dict[tuple[str, str], Artifact] = {}
-    for plan in in_order(plans):
+    order = in_order(plans)
+    by_name = {plan.name: plan for plan in order}
+    for plan in order:
         parent = there.get((plan.model, plan.parent)) if plan.parent else None
         if plan.parent and parent is None:
             continue
         method = method_for(plan.task, plan.recipe, f"{plan.field}.recipe")
-        key = artifact_key(plan, method, data_sources(plan), parent, store.home, NoProgress())
+        base = base_of(plan, there, by_name)
+        key = artifact_key(plan, method, data_sources(plan), parent, base, store.home, NoProgress())
         bound = catalog.kept_back(plan.model, plan.variant, key)
         keys.add(key)
         stands_for = bound.key if bound else key

@@ -6,7 +6,9 @@ from typing import Any
 
 import pytest
 
+from serve.live import live_of
 from serve.ports import free_port
+from serve.seat import Endpoint
 from tests.family import ADAPTERS, Family, change
 from tests.live_load import steady
 from tests.local_stage import local
@@ -78,10 +80,16 @@ async def test_adapters_are_loaded_and_unloaded_in_an_engine_that_serves(tmp_pat
             assert answer.json()["system_fingerprint"] == family.digest(f"lora{number}")
         assert served.stage.engines[host].process.pid == pid  # type: ignore[union-attr]
         family.variants["lora3"] = lora
-        refused = await change(served.client, family.proposal())
-        assert refused["state"] == "failed"
-        assert "3 adapters are loaded already" in refused["error"]
-        del family.variants["lora3"]
+        refused = await served.client.post("/admin/v1/stack", json=family.proposal())
+        assert refused.status_code == 400
+        assert "4 adapters share an engine that has room for 3 (slots: 4" in refused.json()["error"]["message"]
+        del family.variants["lora3"], family.variants["lora2"]
+        family.variants["lora4"] = lora
+        refused = await served.client.post("/admin/v1/stack", json=family.proposal(force=True))
+        assert refused.status_code == 409
+        assert "has room for 3 adapters, and 4 would be loaded until" in refused.json()["error"]["message"]
+        del family.variants["lora4"]
+        family.variants["lora2"] = lora
         for number in (1, 2):
             del family.variants[f"lora{number}"]
             assert (await change(served.client, family.proposal(force=True)))["state"] == "done"
@@ -179,6 +187,136 @@ async def test_one_change_at_a_time_and_one_that_starts_can_be_given_up(tmp_path
         before = served.fleet.live.version
         assert (await change(served.client, family.proposal()))["state"] == "done"
         assert served.fleet.live.version > before
+
+
+async def test_a_change_is_given_up_while_it_is_checked_and_by_its_number(tmp_path: Path) -> None:
+    family = Family(tmp_path, free_port())
+    async with local(tmp_path, family.stack, family.artifacts) as served:
+        holds = served.stage.holds
+        served.stage.holds = never  # type: ignore[method-assign]  # an engine that does not say what it holds
+        family.variants["int4"] = {}
+        proposed = asyncio.create_task(served.client.post("/admin/v1/stack", json=family.proposal()))
+        while (await served.client.get("/admin/v1/stack")).json()["change"] is None:
+            await asyncio.sleep(0.01)
+        change_now = (await served.client.get("/admin/v1/stack")).json()["change"]
+        assert (change_now["number"], change_now["state"]) == (1, "checking")
+        other = await served.client.request("DELETE", "/admin/v1/stack", json={"change": 7})
+        assert other.status_code == 409
+        assert "1 is on its way" in other.json()["error"]["message"]
+        assert (await served.client.request("DELETE", "/admin/v1/stack", json={"change": "1"})).status_code == 400
+        ended = await served.client.request("DELETE", "/admin/v1/stack", json={"change": 1})
+        assert ended.json()["state"] == "cancelled"
+        answer = await proposed
+        assert (answer.status_code, answer.json()["error"]["message"]) == (409, "change 1 was given up")
+        served.stage.holds = holds  # type: ignore[method-assign]
+        assert (await change(served.client, family.proposal()))["state"] == "done"
+        told = (await served.client.get("/admin/v1/stack")).json()["changes"]
+        assert [(each["number"], each["state"]) for each in told] == [(1, "cancelled"), (2, "done")]
+
+
+async def never(application: str) -> Endpoint:
+    await asyncio.sleep(3600)
+    raise AssertionError(application)
+
+
+async def test_a_model_that_clients_ask_for_is_not_taken_away_unless_forced(tmp_path: Path) -> None:
+    family = Family(tmp_path, free_port())
+    async with local(tmp_path, family.stack, family.artifacts) as served:
+        body = {"model": "echo", "prompt": "a", "max_tokens": 1}
+        assert (await served.client.post("/v1/completions", json=body)).status_code == 200
+        await asyncio.sleep(1)
+        document = family.proposal()
+        del document["stack"]["models"]["echo"]
+        document["artifacts"] = {
+            name: key for name, key in document["artifacts"].items() if not name.startswith("echo@")
+        }
+        refused = await served.client.post("/admin/v1/stack", json=document)
+        assert refused.status_code == 409
+        assert "models: echo is in use: a client named it" in refused.json()["error"]["message"]
+        assert (await change(served.client, {**document, "force": True}))["state"] == "done"
+        assert (await served.client.post("/v1/completions", json=body)).status_code == 404
+        assert not [name for name in served.stage.engines if name.startswith("echo.")]
+
+
+async def test_what_is_named_while_a_change_starts_is_not_taken_away(tmp_path: Path) -> None:
+    family = Family(tmp_path, free_port())
+    async with local(tmp_path, family.stack, family.artifacts) as served:
+        engines, version = set(served.stage.engines), served.fleet.live.version
+        del family.variants["int8"]
+        family.variants["int4"] = {"engine": {"kind": "scripted", "startup_s": 3}}
+        asked = asyncio.create_task(change(served.client, family.proposal()))
+        await asyncio.sleep(0.5)
+        body = {"model": "echo@int8", "prompt": "a", "max_tokens": 1}
+        assert (await served.client.post("/v1/completions", json=body)).status_code == 200
+        found = await asked
+        assert found["state"] == "failed"
+        assert "echo@int8 is in use" in found["error"]
+        assert set(served.stage.engines) == engines
+        assert served.fleet.live.version == version
+        assert (await served.client.post("/v1/completions", json=body)).status_code == 200
+
+
+async def test_an_engine_that_cannot_say_what_it_holds_is_taken_to_hold_what_it_held(tmp_path: Path) -> None:
+    family = Family(tmp_path, free_port())
+    async with local(tmp_path, family.stack, family.artifacts) as served:
+        del family.variants["int8"]
+        before = (await served.client.post("/admin/v1/stack", json=family.proposal(dry_run=True))).json()["memory"]
+        await served.engine("echo", "int8").stop()
+        after = (await served.client.post("/admin/v1/stack", json=family.proposal(dry_run=True))).json()["memory"]
+        assert after["freed_bytes"] == before["freed_bytes"] > 2**20
+        done = await change(served.client, family.proposal(force=True))
+        assert done["state"] == "done", "one whose engine is down can be taken out"
+
+
+@pytest.mark.parametrize("lost", ["record", "journal"])
+async def test_where_nothing_can_be_written_down_what_was_live_is(
+    tmp_path: Path, lost: str
+) -> None:
+    family = Family(tmp_path, free_port())
+    async with local(tmp_path, family.stack, family.artifacts) as served:
+        engines = set(served.stage.engines)
+        family.variants["int4"] = {"weight": 5}
+        holder = served.conductor if lost == "record" else served.conductor.director.journal
+        kept, holder.file = holder.file, tmp_path / "weights" / "no folder" / "file"
+        (tmp_path / "weights").write_text("")
+        found = await change(served.client, family.proposal())
+        assert found["state"] == "failed"
+        assert "it is live" not in found["error"]
+        assert set(served.stage.engines) == engines
+        state = (await served.client.get("/admin/v1/stack")).json()
+        assert "int4" not in state["stack"]["models"]["echo"]["variants"]
+        holder.file = kept
+        if served.conductor.file.exists():
+            assert "int4" not in served.conductor.file.read_text()
+        shares = (await served.client.get("/admin/v1/models/echo/traffic")).json()["shares"]
+        assert set(shares) == {"baseline", "int8"}
+        assert (await change(served.client, family.proposal()))["state"] == "done"
+        assert (await served.client.get("/admin/v1/models/echo/traffic")).json()["shares"]["int4"] > 0
+
+
+async def test_what_stands_without_being_live_is_swept_away(tmp_path: Path) -> None:
+    """As a conductor leaves it that died in the middle of a change."""
+    family = Family(tmp_path, free_port())
+    lora = {"parent": "baseline", "engine": ADAPTERS}
+    family.variants["lora0"] = lora
+    async with local(tmp_path, family.stack, family.artifacts) as served:
+        engines = set(served.stage.engines)
+        while not served.conductor.swept:
+            await asyncio.sleep(0.05)
+        family.variants |= {"int4": {}, "lora1": lora}
+        coming = live_of(family.stack, family.artifacts)
+        left = coming.variants["echo", "int4"].engine
+        adapter = coming.variants["echo", "lora1"]
+        await served.stage.put_up([left])
+        assert adapter.adapter is not None
+        await served.stage.load(adapter.engine.application, adapter.adapter)
+        served.conductor.swept = False
+        while not served.conductor.swept:
+            await asyncio.sleep(0.05)
+        assert set(served.stage.engines) == engines
+        assert served.stage.adapters[adapter.engine.application] == {
+            served.fleet.live.variants["echo", "lora0"].asked_as
+        }
 
 
 async def test_a_conductor_that_is_started_anew_goes_on_with_what_was_live(tmp_path: Path) -> None:

@@ -185,7 +185,7 @@ def test_traffic_of_other_variants_than_the_stack_has_is_not_gone_on_with(tmp_pa
     standing = director.ledger.traffic["echo"]
     odd = standing.traffic.model_dump(mode="json") | {"weights": {"baseline": 1.0}}
     declared = standing.declared.model_dump(mode="json")
-    director.journal.append("traffic", {"model": "echo", "version": 7, "traffic": odd, "declared": declared})
+    director.journal.append(("traffic", {"model": "echo", "version": 7, "traffic": odd, "declared": declared}))
     again = Director(tmp_path / "state", live(family))
     assert again.traffic_of("echo")["traffic"]["weights"] == {"baseline": 1, "int8": 1}
     assert again.traffic_of("echo")["version"] > 7

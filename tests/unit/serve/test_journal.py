@@ -10,7 +10,7 @@ from variants.errors import IntegrityError
 
 def test_what_is_appended_is_read_again(tmp_path: Path) -> None:
     journal = Journal(tmp_path)
-    first, second = journal.append("traffic", {"model": "a"}), journal.append("rollout", {"model": "b"})
+    first, second = journal.append(("traffic", {"model": "a"}), ("rollout", {"model": "b"}))
     assert [(entry["seq"], entry["kind"]) for entry in journal.entries()] == [(1, "traffic"), (2, "rollout")]
     assert list(Journal(tmp_path).entries()) == [first, second]
     assert Journal(tmp_path).append("traffic", {})["seq"] == 3
@@ -48,7 +48,7 @@ def test_damage_in_the_middle_is_said(tmp_path: Path, damage: bytes) -> None:
 def test_the_last_entries_are_read_from_the_end(tmp_path: Path, length: int) -> None:
     journal = Journal(tmp_path)
     for number in range(5):
-        journal.append("traffic", {"text": f"{number}" * length})
+        journal.append(("traffic", {"text": f"{number}" * length}))
     every = list(journal.entries())
     for count in range(1, 8):
         assert journal.last(count) == every[-count:]
@@ -57,7 +57,7 @@ def test_the_last_entries_are_read_from_the_end(tmp_path: Path, length: int) -> 
 def test_the_last_entries_of_none_and_of_damaged_ones(tmp_path: Path) -> None:
     journal = Journal(tmp_path)
     assert journal.last(3) == []
-    journal.append("traffic", {})
+    journal.append(("traffic", {}))
     journal.file.write_bytes(b"{}\n")
     with pytest.raises(IntegrityError, match="a line near the end of"):
         journal.last(1)

@@ -8,6 +8,7 @@ import pytest
 from variants.build import VariantPlan, build, in_order
 from variants.catalog import Catalog
 from variants.errors import IntegrityError, RecipeError, UnderstudyError, UnknownName
+from variants.manifest import Format
 from variants.methods import Job, Made, Method
 from variants.recipe import Recipe, parse_recipe
 from variants.rollback import roll_back
@@ -34,7 +35,8 @@ class Upper(Method):
         assert text is not None
         (job.out / "text").write_text(text.read_text().upper() + "!")
         (job.out / "extra").write_text("not served")
-        return Made("bf16", "huggingface", "capitals", (), served=("text",))
+        form: Format = "adapter" if job.recipe.kind == "lora" else "huggingface"
+        return Made("bf16", form, "capitals", (), served=("text",))
 
 
 class World:

@@ -1,3 +1,5 @@
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -6,8 +8,11 @@ from tests.unit.variants.test_build import W8A8, World
 from variants.build import VariantPlan
 from variants.errors import SourceError
 from variants.garbage import Collected, collect
+from variants.recipe import Merge, parse_recipe
 from variants.rollback import roll_back
-from variants.store import hold
+from variants.store import Store, hold
+
+LORA = parse_recipe({"kind": "lora", "task": "rotten_tomatoes", "rank": 8, "alpha": 16, "steps": 10})
 
 
 class Aged(World):
@@ -71,6 +76,44 @@ def test_what_a_stack_makes_stays_whatever_the_history_says(aged: Aged) -> None:
     aged.file.write_text("first")
     assert sorted(item.key for item in aged.collect(keep=0, stacks=1).removed) == aged.keys(1)
     assert aged.left() == aged.keys(0, 2)
+
+
+def test_a_stack_keeps_what_is_made_of_an_adapter_on_its_base(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    plans = [
+        world.plan("baseline"),
+        world.plan("lora", "baseline", LORA),
+        world.plan("merged", "lora", Merge()),
+        world.plan("int8", "merged", W8A8),
+    ]
+    generations = []
+    for text in ("first", "second"):
+        world.file.write_text(text)
+        generations.append(set(world.build(*plans).values()))
+    world.file.write_text("first")
+    collect(world.store, world.catalog, [plans], keep=0, method_for=world.method_for)
+    assert set(world.store.stored()) == generations[0] | generations[1]
+    assert len(generations[0]) == 4
+    collect(world.store, world.catalog, keep=0, method_for=world.method_for)
+    assert set(world.store.stored()) == generations[1]
+
+
+class Raced(Store):
+    """A store where another collection is always a little faster."""
+
+    @contextmanager
+    def unused(self, key: str) -> Iterator[bool]:
+        with super().unused(key) as free:
+            if self.path(key).exists():
+                self.discard(key)
+            yield free
+
+
+def test_of_two_collections_at_once_one_finds_nothing_left(aged: Aged) -> None:
+    aged.store = Raced(aged.store.home)
+    done = aged.collect(keep=0)
+    assert done.removed == ()
+    assert aged.left() == aged.keys(2)
 
 
 def test_a_stack_whose_keys_cannot_be_told_stops_the_collection(aged: Aged) -> None:
