@@ -30,7 +30,7 @@ from serve.loopback import ray_environment
 from serve.ports import free_port
 from serve.seat import Describe
 from serve.stack import Server, Stack
-from serve.stage import Handles, engine_target, explain
+from serve.stage import CONDUCTOR, INGRESS, Handles, engine_target, explain
 from serve.watch import Report
 from variants.errors import EngineError, StackError
 from variants.home import home

@@ -23,7 +23,8 @@ def apply_stack(stack: Stack, target: str, dry_run: bool, force: bool) -> dict[s
     """Build, propose, and wait for the end. Gives what changed, the memory's arithmetic, and how long it took.
 
     Raises Conflict where what is live does not allow it, InputError and its kind for what is wrong, EngineError where
-    the change failed: what was live is live then, unless the error says otherwise. Ctrl-C gives up a change that has not taken effect yet.
+    the change failed: what was live is live then, unless the error says otherwise. Ctrl-C gives up a change that has
+    not taken effect yet.
     """
     artifacts = build_stack(stack)
     proposal = {

@@ -50,6 +50,7 @@ SWITCH_LIMIT_S = 120.0
 DRAIN_GRACE_S = 10.0
 T = TypeVar("T")
 
+
 class Conductor:
     """A Ray Serve deployment of one replica. `folder` belongs to the run of the server, `state` outlasts it."""
 

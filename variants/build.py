@@ -81,8 +81,8 @@ def build(
     `method_for` gives the method of a task and recipe, and refuses what has none; tests hand in their own.
 
     RecipeError (no method, a parent missing or too many, a cycle, the same name twice, a task that teaches such a model
-    nothing) and UnknownName (a parent that is not planned, an unknown task) come before any work; SourceError and IntegrityError when inputs cannot be had or
-    are not what they should be; StoreFull when the disk is full.
+    nothing) and UnknownName (a parent that is not planned, an unknown task) come before any work; SourceError and
+    IntegrityError when inputs cannot be had or are not what they should be; StoreFull when the disk is full.
     """
     progress = progress or NoProgress()
     order = in_order(plans)

@@ -269,9 +269,7 @@ async def test_an_engine_that_cannot_say_what_it_holds_is_taken_to_hold_what_it_
 
 
 @pytest.mark.parametrize("lost", ["record", "journal"])
-async def test_where_nothing_can_be_written_down_what_was_live_is(
-    tmp_path: Path, lost: str
-) -> None:
+async def test_where_nothing_can_be_written_down_what_was_live_is(tmp_path: Path, lost: str) -> None:
     family = Family(tmp_path, free_port())
     async with local(tmp_path, family.stack, family.artifacts) as served:
         engines = set(served.stage.engines)

@@ -182,9 +182,7 @@ def test_a_file_that_is_not_what_the_recipe_says_is_refused(
     assert list(out.iterdir()) == []
 
 
-def test_a_file_that_is_none_and_too_few_scenes_are_refused(
-    tmp_path: Path, artifacts: dict[str, Artifact]
-) -> None:
+def test_a_file_that_is_none_and_too_few_scenes_are_refused(tmp_path: Path, artifacts: dict[str, Artifact]) -> None:
     (tmp_path / "broken.onnx").write_bytes(b"nothing")
     with pytest.raises(SourceError, match=r"cannot read broken\.onnx"):
         find("object-detection", parse_recipe(described())).run(

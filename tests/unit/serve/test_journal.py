@@ -13,11 +13,11 @@ def test_what_is_appended_is_read_again(tmp_path: Path) -> None:
     first, second = journal.append(("traffic", {"model": "a"}), ("rollout", {"model": "b"}))
     assert [(entry["seq"], entry["kind"]) for entry in journal.entries()] == [(1, "traffic"), (2, "rollout")]
     assert list(Journal(tmp_path).entries()) == [first, second]
-    assert Journal(tmp_path).append("traffic", {})["seq"] == 3
+    assert Journal(tmp_path).append(("traffic", {}))[0]["seq"] == 3
 
 
 def test_a_line_that_a_crash_cut_off_is_taken_away(tmp_path: Path) -> None:
-    Journal(tmp_path).append("traffic", {"model": "a"})
+    Journal(tmp_path).append(("traffic", {"model": "a"}))
     file = tmp_path / "journal.jsonl"
     whole = file.read_bytes()
     for cut in range(1, len(whole)):
@@ -29,15 +29,15 @@ def test_a_line_that_a_crash_cut_off_is_taken_away(tmp_path: Path) -> None:
 
 def test_who_was_believed_dead_cannot_write(tmp_path: Path) -> None:
     dead, living = Journal(tmp_path), Journal(tmp_path)
-    living.append("traffic", {})
+    living.append(("traffic", {}))
     with pytest.raises(Conflict, match="another conductor has taken over"):
-        dead.append("traffic", {})
+        dead.append(("traffic", {}))
     assert [entry["epoch"] for entry in living.entries()] == [2]
 
 
 @pytest.mark.parametrize("damage", [b"{}\n", b"no json\n", json.dumps({"seq": 7}).encode() + b"\n"])
 def test_damage_in_the_middle_is_said(tmp_path: Path, damage: bytes) -> None:
-    Journal(tmp_path).append("traffic", {})
+    Journal(tmp_path).append(("traffic", {}))
     file = tmp_path / "journal.jsonl"
     file.write_bytes(damage + file.read_bytes())
     with pytest.raises(IntegrityError, match="line 1 of"):

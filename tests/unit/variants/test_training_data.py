@@ -33,7 +33,12 @@ LAYERS = {
         ("text-generation", LAYERS, "distillation.tasks", "one of r8, rotten_tomatoes"),
         ("text-classification", HEADS, "recovery.task", "one of r8_topics"),
         ("text-classification", {**LORA, "task": "r8"}, "task", "one of r8_topics"),
-        ("text-classification", {**INT8, "calibration": {"task": "mnist", "examples": 8}}, "calibration.task", "r8_topics, r8_triplets"),
+        (
+            "text-classification",
+            {**INT8, "calibration": {"task": "mnist", "examples": 8}},
+            "calibration.task",
+            "r8_topics, r8_triplets",
+        ),
         ("feature-extraction", {**INT8, "calibration": {"task": "scenes", "examples": 8}}, "calibration.task", "r8"),
         ("image-classification", INT8, "calibration.task", "imagenet, imagenet_top5, mnist, mnist_top5"),
         ("image-classification", {**CHANNELS, "recovery": RECOVERY | {"task": "scenes"}}, "recovery.task", "mnist"),
