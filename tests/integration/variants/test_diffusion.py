@@ -172,12 +172,8 @@ def at_home(made: Any, folder: Path) -> Any:
 
 Refused = tuple[dict[str, Any], str | None, str, str]
 REFUSED: dict[str, Refused] = {
-    "another kind of task": ({**BASE, "task": "r8"}, None, "recipe.task", "not an image task"),
     "more than there are": ({**BASE, "examples": 4001}, None, "recipe.examples", "4000 examples"),
     "less than a batch": ({**BASE, "batch": 65}, None, "recipe", "do not fill a batch of 65"),
-    "no prompts": (
-        {**INT8, "calibration": {"task": "mnist", "examples": 2}}, "baseline", "recipe.calibration.task", "no prompts",
-    ),
     "too few prompts": (
         {**INT8, "calibration": {"task": "digit_prompts", "examples": 201}}, "baseline",
         "recipe.calibration.examples", "200 examples",

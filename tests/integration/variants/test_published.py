@@ -175,7 +175,6 @@ def test_a_chain_carries_everything_over_and_zeros_survive_int8(built: dict[str,
             "recipe.calibration.examples",
             "not 301",
         ),
-        ({**INT8, "calibration": {"task": "r8", "examples": 8}}, "baseline", "recipe.calibration.task", "r8 is not"),
     ],
 )
 def test_what_makes_no_sense_is_refused(

@@ -19,6 +19,9 @@ HEADS = {**CHANNELS, "structure": "heads"}
 LORA = {"kind": "lora", "task": "mnist", "rank": 8, "alpha": 16, "steps": 10}
 INT8 = {"kind": "quantize", "scheme": "int8", "calibration": {"task": "r8", "examples": 8}}
 GPTQ = {"kind": "quantize", "scheme": "w8a8", "algorithm": "gptq", "calibration": {"task": "mnist", "examples": 8}}
+DIFFUSION = {
+    "kind": "diffusion", "task": "r8", "examples": 64, "width": 16, "deep_width": 16, "steps": 1,
+}  # fmt: skip
 LAYERS = {
     "kind": "prune", "structure": "layers", "drop_layers": 1,
     "calibration": {"task": "r8", "examples": 8}, "distillation": {"tasks": ["r8", "tales"], "steps": 1},
@@ -45,6 +48,7 @@ LAYERS = {
         ("object-detection", CHANNELS, "recovery.task", "coco96, scenes"),
         ("object-detection", INT8, "calibration.task", "scenes"),
         ("image-generation", INT8, "calibration.task", "one of digit_prompts"),
+        ("image-generation", DIFFUSION, "task", "mnist"),
         ("image-generation", {**CHANNELS, "recovery": RECOVERY | {"task": "r8"}}, "recovery.task", "mnist"),
     ],
 )
