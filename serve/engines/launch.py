@@ -78,6 +78,7 @@ def launch_vllm(engine: VllmEngine, folder: Path, manifest: Manifest, name: str)
         "--max-num-seqs", str(engine.sequences),
         "--kv-cache-memory-bytes", str(engine.kv_cache_mib * 2**20),
         "--fingerprint-mode", "custom", "--fingerprint-value", manifest.digest,
+        "--middleware", "serve.engines.vllm_errors.PlainErrors",
         "--enforce-eager", "--disable-uvicorn-access-log", "--disable-log-stats",
     )  # fmt: skip
     environment = {

@@ -92,8 +92,18 @@ def test_every_image_variant_reads_digits(demo: tuple[str, int], variant: str) -
 
 def test_refusals_of_real_engines_name_what_is_wrong(demo: tuple[str, int], client: openai.OpenAI) -> None:
     for variant in TEXT:
-        with pytest.raises(openai.BadRequestError, match="2048"):
+        with pytest.raises(openai.BadRequestError, match="2048") as long:
             client.completions.create(model=f"smollm2@{variant}", prompt="word " * 3000, max_tokens=1)
+        assert (long.value.code, long.value.type) == ("context_length_exceeded", "invalid_request_error")
+        hot = {"temperature": "hot", "max_tokens": 1}
+        with pytest.raises(
+            openai.BadRequestError, match="unable to parse string as a number, and 'hot' was sent"
+        ) as wrong:
+            client.completions.create(model=f"smollm2@{variant}", prompt="word", extra_body=hot)
+        assert (wrong.value.code, wrong.value.param) == ("invalid_request", "temperature")
+        with pytest.raises(openai.BadRequestError, match="max_tokens") as none:
+            client.completions.create(model=f"smollm2@{variant}", prompt="word", max_tokens=-1)
+        assert none.value.param == "max_tokens"
     not_an_image = {"name": "image", "shape": [1], "datatype": "BYTES", "data": ["bm90IGFuIGltYWdl"]}
     answer = httpx.post(f"{demo[0]}/v2/models/digits/infer", json={"inputs": [not_an_image]})
     assert answer.status_code == 400
