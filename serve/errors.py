@@ -6,6 +6,7 @@ What only a server can run into is defined here; everything else comes from the 
     ├── Unauthorized   no API key, or none that is known     401, WWW-Authenticate
     ├── Forbidden      a key that may not do this            403
     ├── TooLarge       the body is above the stack's limit   413
+    ├── ClientLeft     before its request was done           499, to nobody
     ├── Conflict       what is live does not allow it        409, exit 7
     │   └── Stale      somebody else has changed it since    412, exit 7
     ├── Overloaded     concurrency and queue are full        429, Retry-After
@@ -33,6 +34,10 @@ class TooLarge(UnderstudyError):
     code = "body_too_large"
 
 
+class ClientLeft(UnderstudyError):
+    code = "client_left"
+
+
 class Conflict(UnderstudyError):
     code = "conflict"
     exit_code = 7
@@ -54,6 +59,8 @@ class TimedOut(UnderstudyError):
     code = "timed_out"
 
 
+CLIENT_WENT_AWAY = 499
+"""Never received: it stands in the metrics for a request whose client left before the end."""
 STATUS: Mapping[type[UnderstudyError], int] = {
     Unauthorized: 401,
     Forbidden: 403,
@@ -62,6 +69,7 @@ STATUS: Mapping[type[UnderstudyError], int] = {
     Stale: 412,
     Conflict: 409,
     TooLarge: 413,
+    ClientLeft: CLIENT_WENT_AWAY,
     Overloaded: 429,
     NotReady: 503,
     TimedOut: 504,
@@ -75,8 +83,6 @@ OPENAI_TYPES = {
     500: "server_error",
     502: "server_error",
 }
-CLIENT_WENT_AWAY = 499
-"""Never sent: it stands in the metrics for a request whose client left before the end."""
 
 
 def status_of(error: UnderstudyError) -> int:

@@ -19,6 +19,10 @@ from serve.tensor_data import DATATYPES, Array
 from variants.errors import InputError
 
 HEADER_LENGTH = "inference-header-content-length"
+LENGTH_DIGITS = 20
+"""Of a length that a body may have; `int` refuses thousands."""
+DIMENSIONS = 64
+"""Of a tensor, as many as numpy has."""
 
 
 @dataclass(frozen=True)
@@ -106,9 +110,7 @@ def _asked(output: RequestedOutput) -> dict[str, Any]:
     return {"name": output.name, "parameters": {key: wish for key, wish in wishes.items() if wish is not None}}
 
 
-def encode_response(
-    model: str, tensors: Iterable[Tensor], request: InferRequest, *, version: str | None = None
-) -> tuple[bytes, int | None]:
+def encode_response(model: str, tensors: Iterable[Tensor], request: InferRequest) -> tuple[bytes, int | None]:
     """The body of the answer to `request` and its header length (None when no output is binary).
 
     Outputs that the request does not ask for are left out; one that does not exist is an InputError."""
@@ -118,8 +120,6 @@ def encode_response(
         if name not in by_name:
             raise InputError(f"no output {name!r}", field=f"outputs[{i}].name", mend=f"one of {', '.join(by_name)}")
     head: dict[str, Any] = {"model_name": model}
-    if version is not None:
-        head["model_version"] = version
     if request.id is not None:
         head["id"] = request.id
     return _encode(head, "outputs", [by_name[name] for name in wanted], {n for n in wanted if request.wants_binary(n)})
@@ -135,9 +135,9 @@ def _split(body: bytes, header_length: str | int | None) -> tuple[dict[str, Any]
     length = len(body)
     if header_length is not None:
         text = str(header_length)
-        if not text.isdecimal() or not 0 < int(text) <= len(body):
+        if not text.isdecimal() or len(text) > LENGTH_DIGITS or not 0 < int(text) <= len(body):
             raise InputError(
-                f"is {header_length!r} and the body has {len(body)} bytes",
+                f"is {text!r:.80} and the body has {len(body)} bytes",
                 field="Inference-Header-Content-Length",
                 mend="the length of the JSON part in bytes",
             )
@@ -180,9 +180,15 @@ def _tensor(entry: Any, path: str, binary: memoryview) -> tuple[Tensor, memoryvi
         raise InputError(
             f"unknown datatype {datatype!r}", field=f"{path}.datatype", mend=f"one of {', '.join(DATATYPES)}"
         )
-    if not isinstance(shape, list) or not all(type(n) is int and n >= 0 for n in shape):
+    if (
+        not isinstance(shape, list)
+        or len(shape) > DIMENSIONS
+        or not all(type(n) is int and 0 <= n < 2**63 for n in shape)
+    ):
         raise InputError(
-            f"{shape!r} is not a shape", field=f"{path}.shape", mend="a list of whole numbers, none below 0"
+            f"{shape!r:.80} is not a shape",
+            field=f"{path}.shape",
+            mend=f"a list of at most {DIMENSIONS} whole numbers, none below 0 or above 64 bits",
         )
     size = _parameters(entry, f"{path}.parameters").get("binary_data_size")
     if size is None:

@@ -29,8 +29,14 @@ class Target:
 
     @classmethod
     def parse(cls, name: str) -> "Target":
-        model, _, rest = name.partition("@")
-        variant, _, build = rest.partition(":")
+        """Raises UnknownName where a variant or a build is announced and not named."""
+        model, at, rest = name.partition("@")
+        variant, colon, build = rest.partition(":")
+        if (at and not variant) or (colon and not build):
+            missing = "build" if variant else "variant"
+            raise UnknownName(
+                f"{name!r} names no {missing}", field="model", mend="model@variant or model@variant:build"
+            )
         return cls(model, variant or None, build or None)
 
 

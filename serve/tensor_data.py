@@ -24,6 +24,8 @@ NUMERIC: dict[str, np.dtype[Any]] = {
     "FP64": np.dtype("<f8"),
 }
 DATATYPES = (*NUMERIC, "BYTES")
+ELEMENTS: dict[str, tuple[type, ...]] = {"b": (bool,), "i": (int, bool), "u": (int, bool), "f": (float, int, bool)}
+"""What JSON may carry, by the kind of numpy's dtype."""
 
 
 def objects(elements: Iterable[bytes]) -> Array:
@@ -38,24 +40,19 @@ def from_json(data: Any, datatype: str, shape: list[int], path: str) -> Array:
     """Elements given flat or nested, row-major either way."""
     if not isinstance(data, list):
         raise InputError("not a list", field=f"{path}.data", mend="the elements in row-major order")
-    if datatype == "BYTES":
-        flat = _flat(data)
-        if not all(isinstance(element, str) for element in flat):
-            raise InputError("not all text", field=f"{path}.data", mend="strings; base64 where an element is binary")
-        return _shaped(objects(element.encode() for element in flat), shape, path)
+    text = datatype == "BYTES"
     try:
-        numbers = np.asarray(data)
-        if datatype == "BOOL" and numbers.dtype != np.bool_ and numbers.size:
-            raise ValueError("not all true or false")
-        if numbers.dtype.kind not in "biuf":
-            raise ValueError("not all numbers")
-        if NUMERIC[datatype].kind in "iu" and numbers.dtype.kind == "f" and numbers.size:
-            raise ValueError("not all whole numbers")
-        array = numbers.astype(NUMERIC[datatype])
-        if NUMERIC[datatype].kind in "iu" and not np.array_equal(array, numbers):
-            raise ValueError("a number is out of range")
-    except (ValueError, OverflowError) as error:
-        raise InputError(str(error).split(". ")[0], field=f"{path}.data", mend=f"{datatype} elements") from None
+        # As objects first: of strings numpy would make an array as wide as the longest. What is nested deeper than it
+        # has dimensions stays a list, which is no element.
+        elements = np.asarray(data, dtype=object).ravel().tolist()
+        wrong = set(map(type, elements)) - set((str,) if text else ELEMENTS[NUMERIC[datatype].kind])
+        if wrong:
+            raise ValueError(f"not all {datatype}: {', '.join(sorted(kind.__name__ for kind in wrong))}")
+        with np.errstate(over="raise"):
+            array = objects(map(str.encode, elements)) if text else np.array(elements, NUMERIC[datatype])
+    except (ValueError, ArithmeticError) as error:  # the first is also what text that has no UTF-8 raises
+        mend = "strings; base64 where an element is binary" if text else f"{datatype} elements"
+        raise InputError(str(error).split(". ")[0], field=f"{path}.data", mend=mend) from None
     return _shaped(array, shape, path)
 
 
@@ -69,7 +66,7 @@ def from_binary(data: memoryview, datatype: str, shape: list[int], path: str) ->
             field=f"{path}.parameters.binary_data_size",
             mend="a shape and a size that agree",
         )
-    return np.frombuffer(data, dtype).reshape(shape)
+    return _shaped(np.frombuffer(data, dtype), shape, path)
 
 
 def _length_prefixed(data: memoryview, path: str) -> Array:
@@ -94,11 +91,10 @@ def _shaped(array: Array, shape: list[int], path: str) -> Array:
             field=f"{path}.shape",
             mend="as many",
         )
-    return array.reshape(shape)
-
-
-def _flat(data: list[Any]) -> list[Any]:
-    return [leaf for item in data for leaf in (_flat(item) if isinstance(item, list) else [item])]
+    try:
+        return array.reshape(shape)
+    except (ValueError, OverflowError) as error:  # more dimensions than numpy has, or beside a 0 one too long for it
+        raise InputError(str(error), field=f"{path}.shape", mend="fewer or shorter dimensions") from None
 
 
 def to_binary(data: Array, datatype: str) -> bytes:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from variants.detector import Detector
 from variants.errors import InputError
-from variants.preprocess import MAX_PIXELS
+from variants.preprocess import MAX_PIXELS, resize
 
 if TYPE_CHECKING:
     import numpy as np
@@ -25,7 +25,7 @@ def pixels_of(
     across and down; its own width and height.
 
     Grey images become RGB, transparency is dropped. InputError naming `field` when the bytes are no image, or one of
-    more than MAX_PIXELS.
+    more than MAX_PIXELS, resized or not.
     """
     import numpy as np
     from PIL import Image, UnidentifiedImageError
@@ -36,7 +36,7 @@ def pixels_of(
                 raise InputError(
                     f"the image has {opened.width} x {opened.height} pixels", field=field, mend=f"at most {MAX_PIXELS}"
                 )
-            values, scale = _fitted(opened.convert("RGB"), detector)
+            values, scale = _fitted(opened.convert("RGB"), detector, field)
             width, height = opened.size
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         reason = "neither PNG nor JPEG" if isinstance(error, UnidentifiedImageError) else str(error)
@@ -46,17 +46,18 @@ def pixels_of(
     return np.ascontiguousarray(prepared, np.float32), scale, (width, height)
 
 
-def _fitted(image: "Image.Image", detector: Detector) -> "tuple[npt.NDArray[np.float32], tuple[float, float]]":
+def _fitted(
+    image: "Image.Image", detector: Detector, field: str
+) -> "tuple[npt.NDArray[np.float32], tuple[float, float]]":
     """RGB values, float32 [height, width, 3], padded, and the scales across and down."""
     import numpy as np
-    from PIL import Image
 
     height, width = detector.size
     if detector.fit == "stretch":
-        stretched = image.resize((width, height), Image.Resampling.BILINEAR)
+        stretched = resize(image, width, height, field)
         return np.asarray(stretched, np.float32), (width / image.width, height / image.height)
     scale = min(height / image.height, width / image.width)
     inner = max(1, int(image.width * scale)), max(1, int(image.height * scale))
     values = np.full((height, width, 3), detector.pad, np.float32)
-    values[: inner[1], : inner[0]] = np.asarray(image.resize(inner, Image.Resampling.BILINEAR))
+    values[: inner[1], : inner[0]] = np.asarray(resize(image, *inner, field))
     return values, (scale, scale)

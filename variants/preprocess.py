@@ -21,7 +21,7 @@ def pixels_of(image: bytes, preprocess: Preprocess, field: str = "image") -> "np
     said cut, (x - mean) / std.
 
     Grey images become RGB, transparency is dropped. InputError naming `field` when the bytes are no image, or one of
-    more than MAX_PIXELS.
+    more than MAX_PIXELS, resized or not.
     """
     import numpy as np
     from PIL import Image, UnidentifiedImageError
@@ -34,7 +34,7 @@ def pixels_of(image: bytes, preprocess: Preprocess, field: str = "image") -> "np
                 )
             # Grey stays one channel until it is resized: three equal ones would cost three times as much.
             plain = opened if opened.mode == "L" else opened.convert("RGB")
-            resized = _resized(plain, preprocess)
+            resized = _resized(plain, preprocess, field)
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         reason = "neither PNG nor JPEG" if isinstance(error, UnidentifiedImageError) else str(error)
         raise InputError(f"not an image: {reason}", field=field, mend="a PNG or JPEG file") from error
@@ -44,17 +44,26 @@ def pixels_of(image: bytes, preprocess: Preprocess, field: str = "image") -> "np
     return np.ascontiguousarray((channels - mean) / std, np.float32)
 
 
-def _resized(image: "Picture", preprocess: Preprocess) -> "Picture":
+def _resized(image: "Picture", preprocess: Preprocess, field: str) -> "Picture":
     """`image` at `preprocess.size`: squeezed to it, or its middle at its own proportions."""
-    from PIL import Image
-
     height, width = preprocess.size
     if preprocess.short_side is None:
-        return image.resize((width, height), Image.Resampling.BILINEAR)
-    shorter = min(image.size)
-    whole = image.resize(
-        (image.width * preprocess.short_side // shorter, image.height * preprocess.short_side // shorter),
-        Image.Resampling.BILINEAR,
-    )
+        return resize(image, width, height, field)
+    wide, high = (side * preprocess.short_side // min(image.size) for side in image.size)
+    whole = resize(image, wide, high, field)
     left, top = round((whole.width - width) / 2), round((whole.height - height) / 2)
     return whole.crop((left, top, left + width, top + height))
+
+
+def resize(image: "Picture", width: int, height: int, field: str) -> "Picture":
+    """`image` at another size (bilinear). InputError naming `field` where that takes more than MAX_PIXELS."""
+    from PIL import Image
+
+    # Pillow changes the width first: of a narrow and very high image, what it holds between is the largest.
+    if width * max(height, image.height) > MAX_PIXELS:
+        raise InputError(
+            f"{image.width} x {image.height} pixels are too elongated to be resized to {width} x {height}",
+            field=field,
+            mend=f"sides that are less unequal: resizing takes at most {MAX_PIXELS} pixels",
+        )
+    return image.resize((width, height), Image.Resampling.BILINEAR)

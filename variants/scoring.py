@@ -69,13 +69,6 @@ def macro_f1(answers: Sequence[str], labels: Sequence[str]) -> float:
     return math.fsum(2 * right[name] / (said[name] + wanted[name]) for name in wanted) / len(wanted)
 
 
-def top_label(scores: Sequence[float], labels: Sequence[str]) -> str:
-    """The label with the highest score; the first of equals. ValueError when the lengths differ or are zero."""
-    if not scores or len(scores) != len(labels):
-        raise ValueError(f"{len(scores)} scores for {len(labels)} labels")
-    return labels[max(range(len(scores)), key=scores.__getitem__)]
-
-
 def nearer(embeddings: Sequence[Sequence[float]]) -> str:
     """Of an anchor and two others, which other has the greater cosine to the anchor: "first", "second", or "" where
     neither has, as with embeddings that are all alike. ValueError unless there are three of one length."""

@@ -29,7 +29,7 @@ class StackRoute:
 
     async def answer(self, scope: Scope, receive: Receive) -> tuple[int, dict[str, object]]:
         """Raises what the conductor raises; NotReady where it is away."""
-        body = await read_body(receive, self.body_limit)
+        body = await read_body(scope, receive, self.body_limit)
         try:
             if scope["method"] == "POST":
                 found = await self.conductor.propose(parse_object(body))

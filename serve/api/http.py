@@ -3,11 +3,12 @@
 import json
 import logging
 import time
+import zlib
 from collections.abc import Callable
 from typing import Any
 
 from serve import metrics
-from serve.errors import CLIENT_WENT_AWAY, TooLarge, headers_of, status_of
+from serve.errors import CLIENT_WENT_AWAY, ClientLeft, TooLarge, headers_of, status_of
 from serve.relay import Answer, Call, Receive, Relay, Scope, Send, names_of
 from variants.errors import InputError, UnderstudyError
 from variants.tasks import NAMES as TASKS
@@ -22,19 +23,44 @@ def header(scope: Scope, name: str) -> str | None:
     return next((value.decode("latin-1") for key, value in scope["headers"] if key == wanted), None)
 
 
-async def read_body(receive: Receive, limit: int) -> bytes:
-    """The whole request body, at most `limit` bytes. Raises TooLarge."""
+async def read_body(scope: Scope, receive: Receive, limit: int) -> bytes:
+    """The whole request body, inflated where it came compressed, at most `limit` bytes either way. Raises ClientLeft,
+    InputError, TooLarge."""
     parts, size = [], 0
     while True:
         message = await receive()
         if message["type"] == "http.disconnect":
-            raise InputError("the client left before its request was complete")
+            raise ClientLeft("the client left before its request was complete")
         parts.append(message.get("body", b""))
         size += len(parts[-1])
-        if size > limit:
-            raise TooLarge(f"the body is above {limit} bytes", mend="send less, or raise server.body_limit_mib")
+        check_length(size, limit)
         if not message.get("more_body"):
-            return b"".join(parts)
+            return inflated(b"".join(parts), header(scope, "content-encoding") or "identity", limit)
+
+
+def check_length(size: int, limit: int) -> None:
+    if size > limit:
+        raise TooLarge(f"the body is above {limit} bytes", mend="send less, or raise server.body_limit_mib")
+
+
+def inflated(body: bytes, encoding: str, limit: int) -> bytes:
+    """A body as it was before its Content-Encoding; of one above `limit` bytes no more is made than shows it. Raises
+    InputError, TooLarge."""
+    if encoding.lower() == "identity":
+        return body
+    if encoding.lower() not in ("gzip", "deflate"):
+        mend = "gzip, deflate, or leave it out"
+        raise InputError(f"{encoding!r} is not understood", field="Content-Encoding", mend=mend)
+    inflater = zlib.decompressobj(zlib.MAX_WBITS | 32)  # whichever header there is, gzip's or zlib's
+    try:
+        found = inflater.decompress(body, limit + 1)
+        check_length(len(found), limit)
+        if not inflater.eof or inflater.unused_data:
+            raise zlib.error("it does not end with the body")
+    except zlib.error as error:
+        mend = "the whole body compressed, once"
+        raise InputError(f"not {encoding}: {error}", field="Content-Encoding", mend=mend) from None
+    return found
 
 
 def parse_object(body: bytes) -> dict[str, Any]:
@@ -46,6 +72,14 @@ def parse_object(body: bytes) -> dict[str, Any]:
     if not isinstance(document, dict):
         raise InputError("the body is not a JSON object", mend="send a JSON object")
     return document
+
+
+def encode_object(document: dict[str, Any]) -> bytes:
+    """A client's JSON object, written again. Raises InputError where it could only just be read."""
+    try:
+        return json.dumps(document).encode()
+    except RecursionError:
+        raise InputError("the body is nested too deep", mend="fewer lists and objects inside each other") from None
 
 
 async def send_json(send: Send, status: int, body: bytes, headers: dict[str, str] | None = None) -> None:

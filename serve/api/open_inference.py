@@ -100,7 +100,7 @@ class InferRoute:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         arrived = time.perf_counter()
         try:
-            body = await read_body(receive, self.body_limit)
+            body = await read_body(scope, receive, self.body_limit)
             call = self.prepare(scope, body, arrived)
             label = self.label_of(scope, call.target)
             chosen = choose(self.fleet, scope, call.target, "/infer", body, label)

@@ -15,6 +15,7 @@ from serve import metrics
 from serve.api.http import (
     carry,
     count_label,
+    encode_object,
     header,
     parse_object,
     read_body,
@@ -165,7 +166,7 @@ class TextRoute:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         arrived = time.perf_counter()
         try:
-            body = await read_body(receive, self.body_limit)
+            body = await read_body(scope, receive, self.body_limit)
             document = parse_object(body)
             call, answer = self.prepare(scope, document, arrived)
             chosen = choose(
@@ -186,12 +187,12 @@ class TextRoute:
         streamed = check_type(document, "stream", bool) or False
         client = check_type(document, "user", str) or header(scope, "x-understudy-client")
         options = check_type(document, "stream_options", dict) or {}
-        asked = bool(options.get("include_usage"))
+        asked = check_type(options, "include_usage", bool, inside="stream_options.") or False
         if streamed:
             document["stream_options"] = {**options, "include_usage": True}
 
         def ask(seat: Seat) -> tuple[str, bytes]:
-            return self.path, json.dumps({**document, "model": seat.live.asked_as}).encode()
+            return self.path, encode_object({**document, "model": seat.live.asked_as})
 
         call = Call(
             target=target,
@@ -223,12 +224,13 @@ class TextRoute:
             count_label(call, header(scope, "x-understudy-task"), right)
 
 
-def check_type(document: dict[str, Any], name: str, kind: type) -> Any:
-    """An optional field of the given type, None where it is absent or null. Raises InputError."""
+def check_type(document: dict[str, Any], name: str, kind: type, inside: str = "") -> Any:
+    """An optional field of the given type, None where it is absent or null. Raises InputError; `inside` is the path of
+    the document itself."""
     value = document.get(name)
     if value is not None and not isinstance(value, kind):
         raise InputError(
-            f"{name} is a {type(value).__name__}", field=name, mend=f"send a {kind.__name__} or leave it out"
+            f"{name} is a {type(value).__name__}", field=inside + name, mend=f"send a {kind.__name__} or leave it out"
         )
     return value
 

@@ -40,7 +40,7 @@ class SteeringRoute:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
             method = "GET" if scope["method"] == "HEAD" else scope["method"]
-            body = await read_body(receive, self.body_limit) if method in ("POST", "PUT") else b""
+            body = await read_body(scope, receive, self.body_limit) if method in ("POST", "PUT") else b""
             found = await self.acts[method](self.conductor, scope, parse_object(body or b"{}"))
             headers = {"etag": f'"{found["version"]}"'} if "version" in found else {}
             await send_json(send, 200, json.dumps(found).encode(), headers)
@@ -102,9 +102,9 @@ async def steer_rollout(conductor: Conducting, scope: Scope, body: dict[str, Any
 
 
 async def read_journal(conductor: Conducting, scope: Scope, body: dict[str, Any]) -> dict[str, Any]:
-    found = parse_qs(scope["query_string"].decode()).get("last", ["100"])[0]
-    if not found.isdigit() or not 0 < int(found) <= 10_000:
-        raise InputError(f"{found!r} is no number of entries", field="last", mend="1 to 10000")
+    found = parse_qs(scope["query_string"].decode("latin-1")).get("last", ["100"])[0]
+    if not found.isdecimal() or len(found) > 5 or not 0 < int(found) <= 10_000:
+        raise InputError(f"{found!r:.80} is no number of entries", field="last", mend="1 to 10000")
     return {"entries": await conductor.direct(partial(Director.last, count=int(found)))}
 
 

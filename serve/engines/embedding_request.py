@@ -7,11 +7,9 @@ from typing import Annotated, Literal, cast
 
 from pydantic import Field, StrictInt
 
+from serve.engines.tensor_api import MOST_EXAMPLES
 from serve.engines.text_request import Strict
 from variants.errors import InputError
-
-MOST_INPUTS = 2048
-"""Texts in one request, OpenAI's own limit."""
 
 
 class EmbeddingRequest(Strict):
@@ -30,8 +28,8 @@ class EmbeddingRequest(Strict):
         several = cast("list[str] | list[list[int]]", [self.input] if one else self.input)
         if not several:
             raise InputError("empty", field="input", mend="at least one text")
-        if len(several) > MOST_INPUTS:
-            raise InputError(f"{len(several)} texts", field="input", mend=f"at most {MOST_INPUTS} a request")
+        if len(several) > MOST_EXAMPLES:
+            raise InputError(f"{len(several)} texts", field="input", mend=f"at most {MOST_EXAMPLES} a request")
         for i, each in enumerate(several):
             if not each:
                 raise InputError("empty", field=place(not one, i), mend="at least one character or token")

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from starlette.applications import Starlette
 
 from serve.engines.tensor_api import Port, Runtime, ThreadedApi, application
+from serve.errors import ClientLeft
 from serve.open_inference import InferRequest, Tensor, bytes_tensor
 from variants.errors import InputError
 from variants.manifest import Preprocess
@@ -81,7 +82,9 @@ class ImageApi(ThreadedApi[ImageModel]):
         return np.concatenate(scores)
 
     def predict(self, pixels: Floats) -> Floats:
-        """The forward pass, counted."""
+        """The forward pass, counted. Raises ClientLeft instead where nobody waits for it any more."""
+        if self.gone.is_set():
+            raise ClientLeft("the client left before its batch was done")
         self.passes += 1
         self.images += len(pixels)
         return self.model.predict(pixels)

@@ -80,6 +80,7 @@ class ScriptedText:
     """The text engine."""
 
     vocabulary = 2 ** (8 * TOKEN_BYTES + 1)
+    longest = TOKEN_BYTES
 
     def __init__(self, script: Script, context: int, errs: float = 0.0) -> None:
         self.script, self.context, self.errs = script, context, errs
@@ -89,9 +90,9 @@ class ScriptedText:
         parts = (data[i : i + TOKEN_BYTES] for i in range(0, len(data), TOKEN_BYTES))
         return [int.from_bytes(b"\1" + part, "big") for part in parts]
 
-    def encode_chat(self, messages: Sequence[dict[str, str]]) -> list[int]:
+    def chat_text(self, messages: Sequence[dict[str, str]]) -> str:
         turns = [f"{message['role']}: {message['content']}" for message in messages]
-        return self.encode("\n".join([*turns, "assistant:"]), special=True)
+        return "\n".join([*turns, "assistant:"])
 
     def decoder(self, prompt: Sequence[int]) -> Utf8Decoder:
         return Utf8Decoder()

@@ -3,6 +3,7 @@
 A subclass says what goes in and what comes out, and computes the one from the other."""
 
 import asyncio
+import threading
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -33,6 +34,8 @@ class Runtime(Protocol):
 
 
 M = TypeVar("M", bound=Runtime)
+MOST_EXAMPLES = 2048
+"""In one request, OpenAI's own limit for embeddings."""
 
 
 class Port(NamedTuple):
@@ -118,6 +121,10 @@ class TensorApi(ModelApi[M]):
     def parsed(self, body: bytes, header_length: str | None) -> InferRequest:
         """The request, its outputs checked before any work. Raises InputError."""
         asked, offered = parse_request(body, header_length), [port.name for port in self.outputs]
+        for i, tensor in enumerate(asked.inputs):
+            if tensor.shape and tensor.shape[0] > MOST_EXAMPLES:
+                mend = f"at most {MOST_EXAMPLES} a request"
+                raise InputError(f"{tensor.shape[0]} examples", field=f"inputs[{i}].shape", mend=mend)
         for i, requested in enumerate(asked.outputs):
             if requested.classification is not None and requested.name != self.ranked:
                 mend = f"only for the output {self.ranked!r}" if self.ranked else "leave it out"
@@ -130,15 +137,26 @@ class TensorApi(ModelApi[M]):
 
 class ThreadedApi(TensorApi[M]):
     """Requests are worked on whole, one after the other, in a thread apart from the event loop: so that they queue in
-    order and `/health` answers meanwhile."""
+    order and `/health` answers meanwhile. `gone` belongs to the worker: whether the client of what it works on has
+    left."""
 
     def __init__(self, model: M, name: str, inputs: Sequence[Port], outputs: Sequence[Port]) -> None:
         super().__init__(model, name, inputs, outputs)
         self.worker = ThreadPoolExecutor(1, thread_name_prefix="infer")
+        self.gone = threading.Event()
 
-    def work(self, body: bytes, header_length: str | None) -> Awaitable[Encoded]:
-        # A job that has not begun is taken out of the worker's queue when its client leaves.
-        return asyncio.get_running_loop().run_in_executor(self.worker, self.answer, body, header_length)
+    async def work(self, body: bytes, header_length: str | None) -> Encoded:
+        # A job that has not begun is taken out of the worker's queue when its client leaves; one that has can look.
+        gone = threading.Event()
+
+        def job() -> Encoded:
+            self.gone = gone
+            return self.answer(body, header_length)
+
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self.worker, job)
+        finally:
+            gone.set()
 
     def answer(self, body: bytes, header_length: str | None) -> Encoded:
         """The whole work on one request, in the worker thread."""

@@ -4,6 +4,7 @@ Reads a request, checks it against the engine's context and vocabulary, runs it,
 (`text_answer`). Generates nothing itself.
 """
 
+import asyncio
 from collections.abc import AsyncGenerator, Collection
 from contextlib import aclosing
 
@@ -53,7 +54,7 @@ class TextApi:
     async def tokenize(self, request: Request) -> ASGIApp:
         asked = parse(TokenizeRequest, await request.body())
         self.check_model(asked.model)
-        tokens = self.engine.encode(asked.prompt, special=asked.add_special_tokens)
+        tokens = await self.encoded(asked.prompt, asked.add_special_tokens, "prompt")
         body = {"tokens": tokens, "count": len(tokens), "max_model_len": self.engine.context}
         return JSONResponse(body)
 
@@ -61,10 +62,9 @@ class TextApi:
         asked = parse(CompletionRequest, await request.body())
         self.check_model(asked.model)
         if isinstance(asked.prompt, str):
-            prompt = self.engine.encode(asked.prompt, special=asked.add_special_tokens)
+            prompt = await self.encoded(asked.prompt, asked.add_special_tokens, "prompt")
         else:
             prompt = asked.prompt
-            self.check_ids(prompt, "prompt")
         if not prompt:
             raise InputError("empty", field="prompt", mend="at least one token")
         return self.answer(asked, prompt, "prompt", CompletionAnswer(asked.model, self.digest, len(prompt)))
@@ -72,8 +72,21 @@ class TextApi:
     async def chat(self, request: Request) -> ASGIApp:
         asked = parse(ChatRequest, await request.body())
         self.check_model(asked.model)
-        prompt = self.engine.encode_chat([message.plain() for message in asked.messages])
+        text = await asyncio.to_thread(self.engine.chat_text, [message.plain() for message in asked.messages])
+        prompt = await self.encoded(text, False, "messages")
         return self.answer(asked, prompt, "messages", ChatAnswer(asked.model, self.digest, len(prompt)))
+
+    async def encoded(self, text: str, special: bool, field: str) -> list[int]:
+        """Token ids, made apart from the event loop, which has streams to feed meanwhile. A text that cannot fit,
+        whatever its tokens are, is refused before: a few megabytes take a second. Raises ContextTooShort."""
+        most = self.engine.context * self.engine.longest
+        if len(text) > most:
+            raise ContextTooShort(
+                f"{len(text)} characters, more than the context of {self.engine.context} tokens can hold",
+                field=field,
+                mend=f"at most {self.engine.context} tokens in all, which are never more than {most} characters",
+            )
+        return await asyncio.to_thread(self.engine.encode, text, special=special)
 
     def answer(self, asked: TextRequest, prompt: list[int], field: str, answer: Answer) -> ASGIApp:
         generation = self.generation(asked, prompt, field)
@@ -92,6 +105,7 @@ class TextApi:
                 field=field,
                 mend=f"at most {self.engine.context} in all",
             )
+        self.check_ids(prompt, field)
         bias = asked.logit_bias or {}
         self.check_ids(list(bias), "logit_bias")
         return Generation(

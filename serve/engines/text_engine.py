@@ -63,17 +63,19 @@ class Token:
 
 
 class TextEngine(Protocol):
-    """`context` is the most tokens of a prompt and its answer together; `vocabulary` bounds token ids."""
+    """`context` is the most tokens of a prompt and its answer together; `vocabulary` bounds token ids; `longest` is the
+    most characters that one token stands for. `encode` and `chat_text` are called from any thread."""
 
     context: int
     vocabulary: int
+    longest: int
 
     def encode(self, text: str, *, special: bool) -> list[int]:
         """Token ids of a text; `special` adds what the tokenizer puts around a text."""
         ...
 
-    def encode_chat(self, messages: Sequence[dict[str, str]]) -> list[int]:
-        """Token ids of a conversation, up to where the assistant's answer begins. Raises InputError."""
+    def chat_text(self, messages: Sequence[dict[str, str]]) -> str:
+        """A conversation up to where the assistant's answer begins, to be encoded as it is. Raises InputError."""
         ...
 
     def decoder(self, prompt: Sequence[int]) -> Decoder:

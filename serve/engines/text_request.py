@@ -24,6 +24,10 @@ from pydantic import (
 from variants.errors import InputError
 
 MAX_TOP_LOGPROBS = 20
+MOST_STOPS = 16
+STOP_LENGTH = 256
+"""Characters of one. OpenAI takes 4 strings and vLLM any number; these are more than clients send, and few enough to be
+searched for at every token."""
 
 Role = Literal["system", "developer", "user", "assistant"]
 Bias = Annotated[float, Field(ge=-100, le=100)]
@@ -64,6 +68,14 @@ class _Common(Strict):
     store: StrictBool | None = None
     metadata: dict[str, str] | None = None
     service_tier: str | None = None
+
+    @field_validator("stop")
+    @classmethod
+    def _few_and_short(cls, value: str | list[str] | None) -> str | list[str] | None:
+        listed = [value] if isinstance(value, str) else value or []
+        if len(listed) > MOST_STOPS or any(len(stop) > STOP_LENGTH for stop in listed):
+            raise ValueError(f"at most {MOST_STOPS} strings of at most {STOP_LENGTH} characters")
+        return value
 
     @property
     def stops(self) -> tuple[str, ...]:

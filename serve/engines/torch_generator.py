@@ -57,6 +57,7 @@ class TorchGenerator:
         config = self.model.config.get_text_config()
         self.context = min(context, config.max_position_embeddings)
         self.vocabulary = config.vocab_size
+        self.longest = max(map(len, self.tokenizer.get_vocab()))
         self.limit = batch
         self.ends = end_tokens(self.model, self.tokenizer)
         self.adapters = TorchAdapters(self.model)
@@ -67,18 +68,18 @@ class TorchGenerator:
         threading.Thread(target=self.run, name="decode", daemon=True).start()
 
     def encode(self, text: str, *, special: bool) -> list[int]:
-        return list(self.tokenizer.backend_tokenizer.encode(text, add_special_tokens=special).ids)
+        # A batch of one: `encode_batch` lets go of the interpreter's lock, `encode` does not.
+        return list(self.tokenizer.backend_tokenizer.encode_batch([text], add_special_tokens=special)[0].ids)
 
-    def encode_chat(self, messages: Sequence[dict[str, str]]) -> list[int]:
+    def chat_text(self, messages: Sequence[dict[str, str]]) -> str:
         if self.tokenizer.chat_template is None:
             raise InputError("this model has no chat template", field="messages", mend="POST to /v1/completions")
         try:
-            text = self.tokenizer.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=True)
+            return str(self.tokenizer.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=True))
         except jinja2.TemplateError as error:
             raise InputError(
                 f"the model's chat template refuses them: {error}", field="messages", mend="other roles or order"
             ) from None
-        return self.encode(str(text), special=False)
 
     def decoder(self, prompt: Sequence[int]) -> Decoder:
         return TorchDecoder(self.tokenizer.backend_tokenizer, prompt)

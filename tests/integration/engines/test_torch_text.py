@@ -285,6 +285,17 @@ def test_bad_input_is_a_400_in_openais_shape(
         assert str(CONTEXT) in answer["error"]["message"]
 
 
+def test_a_text_is_refused_by_its_length_alone_only_where_no_tokens_could_be_so_few(
+    engine: Engine, reference: Reference
+) -> None:
+    longest = max(map(len, reference.tokenizer.get_vocab()))
+    status, answer = engine.post("/tokenize", {"model": NAME, "prompt": "a" * (CONTEXT * longest)})
+    assert (status, answer["count"]) == (200, len(reference.tokenizer("a" * (CONTEXT * longest)).input_ids))
+    status, answer = engine.post("/tokenize", {"model": NAME, "prompt": "a" * (CONTEXT * longest + 1)})
+    assert (status, answer["error"]["code"]) == (400, "context_length_exceeded")
+    assert str(CONTEXT * longest) in answer["error"]["message"]
+
+
 def test_another_model_is_a_404_for_the_client(client: openai.OpenAI) -> None:
     with pytest.raises(openai.NotFoundError, match="tiny@baseline"):
         client.completions.create(**greedy("a", 1) | {"model": "tiny"})

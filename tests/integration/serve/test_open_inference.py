@@ -59,6 +59,20 @@ def test_a_request_keeps_its_id_and_may_carry_parameters(client: triton.Inferenc
     assert [label.decode() for label in answer.as_numpy("labels")] == ["5"] * 3
 
 
+@pytest.mark.parametrize("algorithm", ["gzip", "deflate"])
+def test_a_request_may_come_compressed(client: triton.InferenceServerClient, algorithm: str) -> None:
+    tensor = triton.InferInput("image", [1], "BYTES")
+    tensor.set_data_from_numpy(np.array([png(250)], dtype=object))
+    answer = client.infer("bands", [tensor], request_compression_algorithm=algorithm)
+    assert answer.as_numpy("labels").tolist() == [b"9"]
+
+
+def test_another_compression_is_refused_by_name(served: Served) -> None:
+    answer = httpx.post(f"{served.url}/v2/models/bands/infer", content=b"x", headers={"content-encoding": "br"})
+    assert answer.status_code == 400
+    assert answer.json()["error"].startswith("Content-Encoding: 'br' is not understood")
+
+
 def test_unknown_version_and_bad_tensors_are_refused_by_name(served: Served) -> None:
     url = f"{served.url}/v2/models/bands"
     unknown = httpx.post(f"{url}/versions/int3/infer", content=b"{}")

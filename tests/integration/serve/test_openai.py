@@ -109,6 +109,14 @@ def test_the_clients_request_id_is_replaced(served: Served) -> None:
         (b'{"model": "bands", "prompt": "x"}', 400, "model", "/v2/models/bands/infer"),
         (b'{"model": "near", "prompt": "x"}', 400, "model", "/v1/embeddings"),
         (b'{"model": "echo", "prompt": "x", "stream": "yes"}', 400, "stream", "send a bool"),
+        (
+            b'{"model": "echo", "prompt": "x", "stream": true, "stream_options": {"include_usage": "no"}}',
+            400,
+            "stream_options.include_usage",
+            "send a bool",
+        ),
+        (b'{"model": "echo@", "prompt": "x"}', 404, "model", "names no variant"),
+        (b'{"model": "echo@int8:", "prompt": "x"}', 404, "model", "names no build"),
     ],
 )
 def test_bad_requests_name_the_field_and_the_mend(
@@ -119,6 +127,14 @@ def test_bad_requests_name_the_field_and_the_mend(
     assert (answer.status_code, error["param"]) == (status, param)
     assert says in error["message"]
     assert set(error) == {"message", "type", "param", "code"}
+
+
+def test_however_deep_a_body_is_nested_it_is_the_clients_fault(served: Served) -> None:
+    """Some depths can be read and not be written again, where more of the stack is in use."""
+    with httpx.Client() as client:
+        for depth in range(700, 1000, 4):
+            body = b'{"model": "echo", "prompt": ' + b"[" * depth + b"]" * depth + b"}"
+            assert client.post(f"{served.url}/v1/completions", content=body).status_code == 400, depth
 
 
 def test_the_engines_own_refusals_pass_unchanged(client: openai.OpenAI) -> None:

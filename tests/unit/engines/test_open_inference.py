@@ -89,6 +89,12 @@ def test_outputs_come_as_the_request_says() -> None:
     assert parse_response(answer, length)["labels"].tolist() == [b"a"]
 
 
+def nested(element: Any, depth: int) -> Any:
+    for _ in range(depth):
+        element = [element]
+    return element
+
+
 def good(**changes: Any) -> dict[str, Any]:
     return {"inputs": [{"name": "x", "datatype": "FP32", "shape": [2], "data": [1, 2]} | changes]}
 
@@ -110,6 +116,9 @@ def good(**changes: Any) -> dict[str, Any]:
         (good(shape=[-1]), "inputs[0].shape"),
         (good(shape=[2.0]), "inputs[0].shape"),
         (good(shape=2), "inputs[0].shape"),
+        (good(shape=[1] * 64 + [2]), "inputs[0].shape"),
+        (good(shape=[0, 2**70], data=[]), "inputs[0].shape"),
+        (good(shape=[0, 2**62, 2**62], data=[]), "inputs[0].shape"),
         (good(data=["a", "b"]), "inputs[0].data"),
         (good(data=[[1], [1, 2]]), "inputs[0].data"),
         (good(data=3), "inputs[0].data"),
@@ -117,6 +126,14 @@ def good(**changes: Any) -> dict[str, Any]:
         (good(datatype="INT8", data=[1, 1.5]), "inputs[0].data"),
         (good(datatype="BOOL"), "inputs[0].data"),
         (good(datatype="BYTES"), "inputs[0].data"),
+        (good(datatype="BYTES", data=["a", "\ud83d"]), "inputs[0].data"),
+        (good(datatype="BYTES", shape=[1], data=nested("a", 600)), "inputs[0].data"),
+        (good(shape=[1], data=nested(1.0, 600)), "inputs[0].data"),
+        (good(datatype="UINT64", data=[0, 2**64]), "inputs[0].data"),
+        (good(datatype="INT64", data=[0, float("nan")]), "inputs[0].data"),
+        (good(data=[0, 1e39]), "inputs[0].data"),
+        (good(data=[0, 10**400]), "inputs[0].data"),
+        (good(data=["x" * 10**6] + ["y"] * 10**5), "inputs[0].data"),
         (good(parameters=[]), "inputs[0].parameters"),
         (good(parameters={"binary_data_size": 4}), "inputs[0].parameters.binary_data_size"),
         (good() | {"id": 3}, "id"),
@@ -154,6 +171,10 @@ def binary_request(binary: bytes, size: int, **changes: Any) -> tuple[bytes, str
         (binary_request(b"\x01\0\0\0ab", 5), "inputs"),
         (binary_request(b"\x01\0\0\0a", 5, shape=[2]), "inputs[0].shape"),
         (binary_request(b"abc", 3, datatype="FP32"), "inputs[0].parameters.binary_data_size"),
+        (binary_request(b"abcd", 4, datatype="FP32", shape=[1] * 65), "inputs[0].shape"),
+        (binary_request(b"\x01\0\0\0a", 5, shape=[1] * 65), "inputs[0].shape"),
+        (binary_request(b"", 0, datatype="FP32", shape=[0, 2**62, 2**62]), "inputs[0].shape"),
+        ((b"{}", "9" * 5000), "Inference-Header-Content-Length"),
         ((b"{}", "3"), "Inference-Header-Content-Length"),
         ((b"{}", "two"), "Inference-Header-Content-Length"),
     ],

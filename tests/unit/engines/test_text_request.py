@@ -115,3 +115,15 @@ def test_several_prompts_are_refused() -> None:
     with pytest.raises(InputError) as caught:
         parse(CompletionRequest, b'{"model": "m", "prompt": ["a", "b"]}')
     assert caught.value.field == "prompt.0"
+
+
+@pytest.mark.parametrize("stop", [["a"] * 17, ["a", "b" * 257], "b" * 257])
+def test_stop_strings_are_few_and_short(stop: object) -> None:
+    with pytest.raises(InputError, match="at most 16 strings of at most 256 characters") as caught:
+        parse(CompletionRequest, json.dumps({"model": "m", "prompt": "a", "stop": stop}).encode())
+    assert caught.value.field == "stop"
+
+
+def test_as_many_stop_strings_as_anybody_sends_are_taken() -> None:
+    body = {"model": "m", "prompt": "a", "stop": ["b" * 256] * 16}
+    assert len(parse(CompletionRequest, json.dumps(body).encode()).stops) == 16

@@ -79,6 +79,13 @@ def test_target_parses_builds() -> None:
     assert Target.parse("m") == Target("m")
 
 
+@pytest.mark.parametrize(("name", "missing"), [("m@", "variant"), ("m@:1a2b", "variant"), ("m@int8:", "build")])
+def test_what_is_announced_has_to_be_named(name: str, missing: str) -> None:
+    with pytest.raises(UnknownName, match=f"names no {missing}") as refused:
+        Target.parse(name)
+    assert refused.value.field == "model"
+
+
 @given(st.dictionaries(st.sampled_from("abcdef"), st.floats(0, 1e6), min_size=1), st.text(max_size=8))
 def test_only_variants_with_weight_are_preferred(weights: dict[str, float], client: str) -> None:
     assert set(preference(client, weights)) == {name for name, weight in weights.items() if weight > 0}

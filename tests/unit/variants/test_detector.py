@@ -42,6 +42,14 @@ def test_a_stretched_image_fills_the_input_and_says_both_scales() -> None:
     assert (pixels == np.array([95, 45, -5]).reshape(3, 1, 1)).all()
 
 
+def test_an_image_that_would_be_too_large_while_it_is_stretched_is_refused() -> None:
+    stretched = Detector.model_validate({**PLAIN, "fit": "stretch"})
+    with pytest.raises(InputError, match="too elongated") as refused:
+        pixels_of(picture(1, 800_000, "L", 0), stretched, "inputs[0]")
+    assert refused.value.field == "inputs[0]"
+    assert pixels_of(picture(1, 800_000, "L", 0), Detector.model_validate(PLAIN))[0].shape == (3, 32, 64)
+
+
 def test_a_recipe_of_an_onnx_file_keeps_its_digest_and_a_folder_says_all_of_itself() -> None:
     assert parse_recipe(ONNX).digest().startswith("8a0274e40ec837e6")
     assert parse_recipe({"kind": "baseline-detector"}).model_dump(mode="json") == {"kind": "baseline-detector"}

@@ -46,6 +46,15 @@ def test_an_image_too_large_to_hold_is_refused_unread() -> None:
         pixels_of(png(Image.new("1", (8000, 8000))), AS_IT_IS)
 
 
+@pytest.mark.parametrize(("height", "short_side"), [(65_000, 256), (300_000, None)])
+def test_an_image_that_would_be_too_large_resized_is_refused(height: int, short_side: int | None) -> None:
+    """256 pixels wide it would be 16 million high; squeezed to 224 x 224, as high as it is between the two passes."""
+    wanted = Preprocess(size=(224, 224), mean=(0.0,) * 3, std=(1.0,) * 3, short_side=short_side)
+    with pytest.raises(InputError, match="too elongated") as refused:
+        pixels_of(png(Image.new("L", (1, height))), wanted, "inputs[0].data[0]")
+    assert refused.value.field == "inputs[0].data[0]"
+
+
 def test_the_middle_is_cut_at_the_images_own_proportions() -> None:
     image = Image.new("RGB", (60, 20))
     for x in range(60):

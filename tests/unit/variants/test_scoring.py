@@ -80,12 +80,6 @@ def test_embeddings_come_as_numbers_or_as_base64_of_float32() -> None:
             scoring.numbers_of(damaged)
 
 
-def test_the_first_of_equal_scores_wins() -> None:
-    assert scoring.top_label([0.1, 0.4, 0.4, 0.1], ["a", "b", "c", "d"]) == "b"
-    with pytest.raises(ValueError, match="2 scores for 1 labels"):
-        scoring.top_label([0.5, 0.5], ["a"])
-
-
 def test_labels_that_share_a_first_token_are_refused_by_name() -> None:
     assert scoring.first_tokens([[5, 1], [7]], ["a b", "c"]) == [5, 7]
     with pytest.raises(ValueError, match="money market, money supply"):
