@@ -5,8 +5,8 @@ measurement behind it). Per chunk this takes a time and copies. Three things are
 asked for, and its frame withheld from a client that did not ask; where it is withheld, the last frame gets the
 `system_fingerprint` that it would have carried.
 
-If the engine cannot be reached, nothing has been sent yet, so a routed request falls back to another variant. Once the
-first byte is out, a broken stream ends with an error frame.
+If the engine cannot be reached, or goes away while the request waits for its turn, nothing has been sent yet, so a
+routed request falls back to another variant. Once the first byte is out, a broken stream ends with an error frame.
 """
 
 import asyncio
@@ -51,6 +51,10 @@ class Unanswered(EngineError):
     def __init__(self, message: str, refused: bool = False) -> None:
         super().__init__(message)
         self.refused = refused
+
+
+class WentAway(NotReady):
+    """A variant's engine has gone while the request waited for its turn: nothing was asked."""
 
 
 class Answer(Protocol):
@@ -140,29 +144,35 @@ class Relay:
         return Reply(found, engine.headers.get(HEADER_LENGTH))
 
     async def carry(self, call: Call, answer: Answer, receive: Receive, send: Send) -> None:
-        """Assign, admit, ask, copy. Fills in `call`. Raises what `serve.errors` has a status for."""
+        """Assign, admit, ask, copy, all within one limit. Fills in `call`. Raises what `serve.errors` has a status for."""
         excluding: set[str] = set()
+        began, first = time.perf_counter(), None
         async with cancelled_by_disconnect(call, receive):
             while True:
                 try:
                     call.seat, call.assignment = self.fleet.place(call.target, call.client, excluding)
                 except NotReady:
                     self.note_unplaced(call)
+                    if first is not None:  # nobody answered: it counts with whom it was placed first
+                        call.seat, call.assignment = first
                     raise
+                first = first or (call.seat, call.assignment)
                 if not excluding and self.fleet.all_up(call.target.model):
                     self.note_assigned(call.assignment, call.client)
                 if call.target.variant:
                     call.seat.pinned()
+                left_s = call.seat.live.limits.timeout_s - (time.perf_counter() - began)
                 try:
-                    await self.ask(call, call.seat, answer, send)
+                    return await self.ask(call, call.seat, left_s, answer, send)
                 except UNREACHABLE as error:
                     # Nothing was sent: the engine has gone, the fleet shall know, another variant may answer.
                     call.seat.lost()
-                    excluding.add(call.assignment.variant)
                     if call.target.variant:
                         raise EngineError(f"the engine of {call.seat.name} cannot be reached") from error
-                    continue
-                return
+                except WentAway:
+                    if call.target.variant:
+                        raise
+                excluding.add(call.assignment.variant)
 
     def note_assigned(self, assignment: Assignment, client: str | None) -> None:
         """Of requests that every variant with a share could have answered: to count others by whom they fell to would
@@ -201,12 +211,12 @@ class Relay:
             took, objective = time.perf_counter() - call.arrived, self.fleet.live.judged[model]
             self.outcomes.served(model, seat.manifest.digest, True, took, objective)
 
-    async def ask(self, call: Call, seat: Seat, answer: Answer, send: Send) -> None:
+    async def ask(self, call: Call, seat: Seat, left_s: float, answer: Answer, send: Send) -> None:
         assert self.session is not None
         try:
-            async with asyncio.timeout(seat.live.limits.timeout_s), seat.admitted():
+            async with asyncio.timeout(left_s), seat.admitted():
                 if seat.endpoint is None:
-                    raise NotReady(f"{seat.name} went away while the request waited", mend="try again shortly")
+                    raise WentAway(f"{seat.name} went away while the request waited", mend="try again shortly")
                 path, body = call.ask(seat)
                 async with self.session.post(seat.endpoint.url + path, data=body, headers=call.headers) as engine:
                     await copy(call, engine, answer, send)

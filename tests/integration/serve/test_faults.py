@@ -11,6 +11,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from serve.engines.launch import Launch, launch
 from serve.engines.process import EngineProcess
 from serve.ports import free_port
+from serve.router import Target
 from serve.stack import Stack
 from tests.local_stage import Local, local
 from tests.scripted import make_artifacts, make_stack
@@ -121,6 +122,29 @@ async def test_a_stream_whose_client_leaves_counts_as_far_as_it_came(tmp_path: P
         first, each, tokens = map(float.__sub__, await counted(served, *STREAMED), before)
         assert (first, each) == (1, 1)
         assert 3 <= tokens < 1000
+
+
+async def test_an_engine_that_goes_while_requests_wait_for_it(tmp_path: Path) -> None:
+    """Nothing was asked of it yet: another variant answers the routed, the pinned are told to come again."""
+    async with local(tmp_path, limited(make_stack(free_port()), concurrency=1)) as served:
+        seat = served.fleet.seats["echo"]["baseline"]
+        clients = (f"client-{number}" for number in range(100))
+        client = next(name for name in clients if served.fleet.preferred(Target("echo"), name)[0] is seat)
+        async with seat.admitted():
+            routed = asyncio.create_task(served.client.post("/v1/completions", json=ask(user=client)))
+            pinned = asyncio.create_task(served.client.post("/v1/completions", json=ask("echo@baseline")))
+            async with asyncio.timeout(10):
+                while seat.waiting < 2:
+                    await asyncio.sleep(0.02)
+                await served.engine("echo", "baseline").stop()
+                while seat.endpoint is not None:
+                    await asyncio.sleep(0.02)
+        answer = await routed
+        assert (answer.status_code, answer.headers["x-understudy-variant"]) == (200, "int8")
+        assert answer.headers["x-understudy-reason"] == "fallback"
+        told = await pinned
+        assert (told.status_code, told.headers["retry-after"]) == (503, "1")
+        assert "went away while the request waited" in told.json()["error"]["message"]
 
 
 async def test_an_engine_that_cannot_start_says_why(tmp_path: Path) -> None:
