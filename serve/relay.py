@@ -12,7 +12,7 @@ routed request falls back to another variant. Once the first byte is out, a brok
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, MutableMapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
@@ -36,6 +36,8 @@ Send = Callable[[Message], Awaitable[None]]
 FETCH_TIMEOUT = aiohttp.ClientTimeout(total=10)
 UNREACHABLE = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError)
 PASSED_ON = ("content-type", "content-length", HEADER_LENGTH)
+LAST_FRAME_S = 5.0
+"""For so long a client is offered the frame that ends a broken stream."""
 
 
 class Reply(NamedTuple):
@@ -74,7 +76,8 @@ class Answer(Protocol):
 class Call:
     """One request on its way: what to ask of whom, and what came of it.
 
-    `ask` gives the path and the body for the engine of a seat; `arrived` is in seconds of the monotonic clock.
+    `ask` gives the path and the body for the engine of a seat; `arrived` is in seconds of the monotonic clock;
+    `offering`: a piece of the answer is on offer that the client has not taken yet.
     """
 
     target: Target
@@ -88,6 +91,7 @@ class Call:
     assignment: Assignment | None = None
     status: int = 0
     started: bool = False
+    offering: bool = False
 
 
 class Relay:
@@ -223,6 +227,9 @@ class Relay:
         except UNREACHABLE:
             raise
         except TimeoutError:
+            if call.offering:  # the client did not take what was there: as if it had gone
+                call.status = CLIENT_WENT_AWAY
+                return
             fault = TimedOut(f"{seat.name} did not finish within {seat.live.limits.timeout_s:g} s")
             await break_off(call, fault, send)
         except aiohttp.ClientError as error:
@@ -252,26 +259,35 @@ async def copy(call: Call, engine: aiohttp.ClientResponse, answer: Answer, send:
     call.status = engine.status
     headers = [(name.encode(), engine.headers[name].encode()) for name in PASSED_ON if name in engine.headers]
     headers += [(name.encode(), value.encode()) for name, value in names_of(call).items()]
-    await send({"type": "http.response.start", "status": engine.status, "headers": headers})
+    await offer(call, send, {"type": "http.response.start", "status": engine.status, "headers": headers})
     call.started = True
     answer.begin(engine.headers)
     now = time.perf_counter
     async for data in engine.content.iter_any():
         out = answer.chunk(data, now())
         if out:
-            await send({"type": "http.response.body", "body": out, "more_body": True})
-    await send({"type": "http.response.body", "body": answer.end(), "more_body": False})
+            await offer(call, send, {"type": "http.response.body", "body": out, "more_body": True})
+    await offer(call, send, {"type": "http.response.body", "body": answer.end(), "more_body": False})
+
+
+async def offer(call: Call, send: Send, message: Message) -> None:
+    """Send one piece; where the client takes it too slowly to be done in time, `call` says that it was on offer."""
+    call.offering = True
+    await send(message)
+    call.offering = False
 
 
 async def break_off(call: Call, error: TimedOut | EngineError, send: Send) -> None:
-    """Before the first byte the error is the answer; in a stream it is the last frame."""
+    """Before the first byte the error is the answer; in a stream it is the last frame, if the client takes it."""
     if not call.started:
         raise error
     call.status = 502 if isinstance(error, EngineError) else 504
     if not call.streamed:
         raise error
     frame = b"data: " + openai_body(error) + b"\n\n"
-    await send({"type": "http.response.body", "body": frame, "more_body": False})
+    with suppress(TimeoutError):
+        async with asyncio.timeout(LAST_FRAME_S):
+            await send({"type": "http.response.body", "body": frame, "more_body": False})
 
 
 @asynccontextmanager

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -77,6 +78,37 @@ async def stays() -> Message:
 
 async def takes(message: Message) -> None:
     """A client that takes all there is."""
+
+
+async def takes_no_body(message: Message) -> None:
+    if message["type"] == "http.response.body":
+        await asyncio.Event().wait()
+
+
+async def takes_no_error(message: Message) -> None:
+    if b'{"error":' in message.get("body", b""):
+        await asyncio.Event().wait()
+
+
+async def test_a_client_that_takes_nothing_is_no_failure_of_the_variant(tmp_path: Path) -> None:
+    async with judged(tmp_path, within(make_stack(free_port()), 0.5)) as found:
+        call = await found.stream(takes_no_body)
+        assert call.status == 499
+        assert call.seat is not None
+        assert call.seat.idle
+        assert found.counted("baseline") == found.counted("int8") == (0, 0)
+        assert (await found.stream(takes)).status == 200
+
+
+async def test_the_last_frame_of_a_broken_stream_is_not_offered_for_ever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("serve.relay.LAST_FRAME_S", 0.2)
+    async with judged(tmp_path, within(make_stack(free_port(), token_s=60.0), 0.5)) as found:
+        began = time.monotonic()
+        call = await found.stream(takes_no_error, "echo@int8")
+        assert call.status == 504
+        assert time.monotonic() - began < 10
 
 
 async def test_where_nobody_is_left_it_counts_once_with_whom_it_was_placed_first(tmp_path: Path) -> None:
