@@ -148,7 +148,8 @@ class Relay:
         return Reply(found, engine.headers.get(HEADER_LENGTH))
 
     async def carry(self, call: Call, answer: Answer, receive: Receive, send: Send) -> None:
-        """Assign, admit, ask, copy, all within one limit. Fills in `call`. Raises what `serve.errors` has a status for."""
+        """Assign, admit, ask, copy, in one limit of time. Fills in `call`. Raises what `serve.errors` has a status
+        for."""
         excluding: set[str] = set()
         began, first = time.perf_counter(), None
         async with cancelled_by_disconnect(call, receive):
