@@ -150,7 +150,6 @@ def drive(children: ExitStack, url: str, campaign: str, out: Path) -> None:
 
 def demo(stack: Path, campaign: Path, out: Path) -> None:
     out.mkdir(parents=True, exist_ok=True)
-    (out / "verdict.json").unlink(missing_ok=True)
     clock = Clock()
     with ExitStack() as children, MemoryWatch() as memory:
         with clock.phase("build"):

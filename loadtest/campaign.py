@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Literal, Self, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from variants.errors import StackError
 
@@ -89,10 +89,20 @@ class SpeedTest(Strict):
 
 
 class Speed(Strict):
-    """`clients` closed loops at once, on one variant at a time."""
+    """`clients` closed loops at once, on one variant at a time. One test a model: a record says which variant and
+    slice it is of, not which test.
+    """
 
     clients: int = Field(ge=1, le=1000)
     tests: tuple[SpeedTest, ...] = Field(min_length=1)
+
+    @field_validator("tests")
+    @classmethod
+    def check_models(cls, tests: tuple[SpeedTest, ...]) -> tuple[SpeedTest, ...]:
+        models = [test.model for test in tests]
+        if twice := next((model for model in models if models.count(model) > 1), None):
+            raise ValueError(f"{twice} has two speed tests: put the second one into a campaign of its own")
+        return tests
 
 
 class Campaign(Strict):

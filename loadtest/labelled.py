@@ -18,7 +18,7 @@ import aiohttp
 from loadtest.asks import ask
 from loadtest.plan import Content, Pool
 from loadtest.planner import LABEL_BIAS
-from loadtest.server import token_ids
+from loadtest.server import bearer, token_ids
 from variants.scoring import first_tokens
 from variants.tasks import Task
 
@@ -72,8 +72,9 @@ class Labelled:
     async def ask(self, content: Content, planned: float) -> Asked:
         numbered = content.model_copy(update={"text": f"{next(self.numbers):06} {content.text}"})
         request = ask(self.pool, numbered, None, None)
+        headers = request.headers | bearer()
         try:
-            async with self.session.post(self.url + request.path, data=request.body, headers=request.headers) as answer:
+            async with self.session.post(self.url + request.path, data=request.body, headers=headers) as answer:
                 await answer.read()
                 status = answer.status
         except (aiohttp.ClientError, TimeoutError):

@@ -53,7 +53,8 @@ def run(
         "slices.jsonl",
         "server.json",
         "campaign.json",
-        "phases.json",  # the demo's clock of an earlier run
+        "phases.json",  # the demo's clock of an earlier run, and its verdict
+        "verdict.json",
         "summary.json",
         "report.html",
     ):

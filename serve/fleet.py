@@ -9,6 +9,7 @@ import asyncio
 import time
 from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
+from dataclasses import replace
 
 from serve.errors import NotReady
 from serve.live import Live, LiveVariant
@@ -104,7 +105,8 @@ class Fleet:
         return self.seats[name]
 
     def place(self, target: Target, client: str | None, excluding: set[str]) -> tuple[Seat, Assignment]:
-        """Choose who answers. Raises UnknownName, NotReady."""
+        """Choose who answers; whoever does in place of one that is `excluding` is a fallback. Raises UnknownName,
+        NotReady."""
         seats = self.model(target.model)
         self.asked_at[target.model] = time.time()
         up = {name for name, seat in seats.items() if seat.endpoint is not None and name not in excluding}
@@ -112,6 +114,8 @@ class Fleet:
         if assignment is None:
             wanted = f"{target.model}@{target.variant}" if target.variant else target.model
             raise NotReady(f"no variant that may answer for {wanted!r} is ready", mend="try again shortly")
+        if excluding:
+            assignment = replace(assignment, reason="fallback")
         seat = seats[assignment.variant]
         if target.build:
             self.check_build(seat, target.build)

@@ -3,8 +3,9 @@
 prometheus-client's multiprocess mode, switched on by PROMETHEUS_MULTIPROC_DIR, lets every ingress process of a node
 write its own files; `/metrics` merges them, and what a dead process counted stays counted. Labels are only ever
 `model`, `variant`, `reason`, `status`, `task`, `outcome` and `of`, whose values come from the stack file and fixed
-lists, never from a client. Time to first token runs from the request's arrival at the ingress, queue included; time per
-output token leaves the first token out.
+lists, never from a client. Latency is of requests that were answered (200) or timed out (504). Time to first token runs
+from the request's arrival at the ingress, queue included; time per output token leaves the first token out; both, and
+output tokens, are of streams that broke off too, as far as they came.
 """
 
 import os
@@ -22,7 +23,12 @@ VARIANT = ("model", "variant")
 
 requests = Counter("understudy_requests", "Requests answered.", (*VARIANT, "reason", "status"))
 errors = Counter("understudy_errors", "Requests that were refused before a variant was chosen.", ("status",))
-latency = Histogram("understudy_request_seconds", "Arrival to last byte.", VARIANT, buckets=SECONDS)
+latency = Histogram(
+    "understudy_request_seconds",
+    "Arrival to last byte of requests that were answered (200), or timed out (504).",
+    VARIANT,
+    buckets=SECONDS,
+)
 first_token = Histogram(
     "understudy_time_to_first_token_seconds",
     "Arrival at the ingress to the first streamed token, queue included.",

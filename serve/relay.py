@@ -5,14 +5,14 @@ measurement behind it). Per chunk this takes a time and copies. Three things are
 asked for, and its frame withheld from a client that did not ask; where it is withheld, the last frame gets the
 `system_fingerprint` that it would have carried.
 
-If the engine cannot be reached, nothing has been sent yet, so a routed request falls back to another variant. Once the
-first byte is out, a broken stream ends with an error frame.
+If the engine cannot be reached, or goes away while the request waits for its turn, nothing has been sent yet, so a
+routed request falls back to another variant. Once the first byte is out, a broken stream ends with an error frame.
 """
 
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, MutableMapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
@@ -36,6 +36,8 @@ Send = Callable[[Message], Awaitable[None]]
 FETCH_TIMEOUT = aiohttp.ClientTimeout(total=10)
 UNREACHABLE = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError)
 PASSED_ON = ("content-type", "content-length", HEADER_LENGTH)
+LAST_FRAME_S = 5.0
+"""For so long a client is offered the frame that ends a broken stream."""
 
 
 class Reply(NamedTuple):
@@ -51,6 +53,10 @@ class Unanswered(EngineError):
     def __init__(self, message: str, refused: bool = False) -> None:
         super().__init__(message)
         self.refused = refused
+
+
+class WentAway(NotReady):
+    """A variant's engine has gone while the request waited for its turn: nothing was asked."""
 
 
 class Answer(Protocol):
@@ -70,7 +76,8 @@ class Answer(Protocol):
 class Call:
     """One request on its way: what to ask of whom, and what came of it.
 
-    `ask` gives the path and the body for the engine of a seat; `arrived` is in seconds of the monotonic clock.
+    `ask` gives the path and the body for the engine of a seat; `arrived` is in seconds of the monotonic clock;
+    `offering`: a piece of the answer is on offer that the client has not taken yet.
     """
 
     target: Target
@@ -84,6 +91,7 @@ class Call:
     assignment: Assignment | None = None
     status: int = 0
     started: bool = False
+    offering: bool = False
 
 
 class Relay:
@@ -140,29 +148,36 @@ class Relay:
         return Reply(found, engine.headers.get(HEADER_LENGTH))
 
     async def carry(self, call: Call, answer: Answer, receive: Receive, send: Send) -> None:
-        """Assign, admit, ask, copy. Fills in `call`. Raises what `serve.errors` has a status for."""
+        """Assign, admit, ask, copy, in one limit of time. Fills in `call`. Raises what `serve.errors` has a status
+        for."""
         excluding: set[str] = set()
+        began, first = time.perf_counter(), None
         async with cancelled_by_disconnect(call, receive):
             while True:
                 try:
                     call.seat, call.assignment = self.fleet.place(call.target, call.client, excluding)
                 except NotReady:
                     self.note_unplaced(call)
+                    if first is not None:  # nobody answered: it counts with whom it was placed first
+                        call.seat, call.assignment = first
                     raise
+                first = first or (call.seat, call.assignment)
                 if not excluding and self.fleet.all_up(call.target.model):
                     self.note_assigned(call.assignment, call.client)
                 if call.target.variant:
                     call.seat.pinned()
+                left_s = call.seat.live.limits.timeout_s - (time.perf_counter() - began)
                 try:
-                    await self.ask(call, call.seat, answer, send)
+                    return await self.ask(call, call.seat, left_s, answer, send)
                 except UNREACHABLE as error:
                     # Nothing was sent: the engine has gone, the fleet shall know, another variant may answer.
                     call.seat.lost()
-                    excluding.add(call.assignment.variant)
                     if call.target.variant:
                         raise EngineError(f"the engine of {call.seat.name} cannot be reached") from error
-                    continue
-                return
+                except WentAway:
+                    if call.target.variant:
+                        raise
+                excluding.add(call.assignment.variant)
 
     def note_assigned(self, assignment: Assignment, client: str | None) -> None:
         """Of requests that every variant with a share could have answered: to count others by whom they fell to would
@@ -201,18 +216,21 @@ class Relay:
             took, objective = time.perf_counter() - call.arrived, self.fleet.live.judged[model]
             self.outcomes.served(model, seat.manifest.digest, True, took, objective)
 
-    async def ask(self, call: Call, seat: Seat, answer: Answer, send: Send) -> None:
+    async def ask(self, call: Call, seat: Seat, left_s: float, answer: Answer, send: Send) -> None:
         assert self.session is not None
         try:
-            async with asyncio.timeout(seat.live.limits.timeout_s), seat.admitted():
+            async with asyncio.timeout(left_s), seat.admitted():
                 if seat.endpoint is None:
-                    raise NotReady(f"{seat.name} went away while the request waited", mend="try again shortly")
+                    raise WentAway(f"{seat.name} went away while the request waited", mend="try again shortly")
                 path, body = call.ask(seat)
                 async with self.session.post(seat.endpoint.url + path, data=body, headers=call.headers) as engine:
                     await copy(call, engine, answer, send)
         except UNREACHABLE:
             raise
         except TimeoutError:
+            if call.offering:  # the client did not take what was there: as if it had gone
+                call.status = CLIENT_WENT_AWAY
+                return
             fault = TimedOut(f"{seat.name} did not finish within {seat.live.limits.timeout_s:g} s")
             await break_off(call, fault, send)
         except aiohttp.ClientError as error:
@@ -242,26 +260,35 @@ async def copy(call: Call, engine: aiohttp.ClientResponse, answer: Answer, send:
     call.status = engine.status
     headers = [(name.encode(), engine.headers[name].encode()) for name in PASSED_ON if name in engine.headers]
     headers += [(name.encode(), value.encode()) for name, value in names_of(call).items()]
-    await send({"type": "http.response.start", "status": engine.status, "headers": headers})
+    await offer(call, send, {"type": "http.response.start", "status": engine.status, "headers": headers})
     call.started = True
     answer.begin(engine.headers)
     now = time.perf_counter
     async for data in engine.content.iter_any():
         out = answer.chunk(data, now())
         if out:
-            await send({"type": "http.response.body", "body": out, "more_body": True})
-    await send({"type": "http.response.body", "body": answer.end(), "more_body": False})
+            await offer(call, send, {"type": "http.response.body", "body": out, "more_body": True})
+    await offer(call, send, {"type": "http.response.body", "body": answer.end(), "more_body": False})
+
+
+async def offer(call: Call, send: Send, message: Message) -> None:
+    """Send one piece; where the client takes it too slowly to be done in time, `call` says that it was on offer."""
+    call.offering = True
+    await send(message)
+    call.offering = False
 
 
 async def break_off(call: Call, error: TimedOut | EngineError, send: Send) -> None:
-    """Before the first byte the error is the answer; in a stream it is the last frame."""
+    """Before the first byte the error is the answer; in a stream it is the last frame, if the client takes it."""
     if not call.started:
         raise error
     call.status = 502 if isinstance(error, EngineError) else 504
     if not call.streamed:
         raise error
     frame = b"data: " + openai_body(error) + b"\n\n"
-    await send({"type": "http.response.body", "body": frame, "more_body": False})
+    with suppress(TimeoutError):
+        async with asyncio.timeout(LAST_FRAME_S):
+            await send({"type": "http.response.body", "body": frame, "more_body": False})
 
 
 @asynccontextmanager

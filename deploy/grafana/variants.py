@@ -62,7 +62,7 @@ def traffic() -> list[Panel]:
         chart("Requests", "reqps", "Requests a second, whatever came of them.", Line(rate(requests, "variant"))),
         chart(
             "Output tokens", "suffix: tokens/s",
-            "Tokens of finished answers a second. Follows the traffic a variant gets: it is not its speed.",
+            "Tokens a second, of streams that broke off too. Follows the traffic a variant gets: it is not its speed.",
             Line(rate("understudy_output_tokens_total", "variant")),
         ),
     ]  # fmt: skip
@@ -70,8 +70,9 @@ def traffic() -> list[Panel]:
 
 def latency() -> list[Panel]:
     whole = "understudy_request_seconds"
+    about = "Arrival to last byte of requests that were answered, or timed out: not of those that were turned away."
     return [
-        chart(f"Latency p{percent}", "s", f"Arrival to last byte. {BUCKETS}", quantile(percent / 100, whole))
+        chart(f"Latency p{percent}", "s", f"{about} {BUCKETS}", quantile(percent / 100, whole))
         for percent in (50, 95, 99)
     ]
 

@@ -8,13 +8,16 @@ from collections.abc import Callable
 from typing import Any
 
 from serve import metrics
-from serve.errors import CLIENT_WENT_AWAY, ClientLeft, TooLarge, headers_of, status_of
+from serve.errors import CLIENT_WENT_AWAY, STATUS, ClientLeft, TimedOut, TooLarge, headers_of, status_of
 from serve.relay import Answer, Call, Receive, Relay, Scope, Send, names_of
 from variants.errors import InputError, UnderstudyError
 from variants.tasks import NAMES as TASKS
 
 log = logging.getLogger("understudy.api")
 Body = Callable[[UnderstudyError], bytes]
+TIMED = (200, STATUS[TimedOut])
+"""Statuses of requests whose latency counts: a variant that turns most away at once is not fast, and one that lets them
+time out is slow."""
 
 
 def header(scope: Scope, name: str) -> str | None:
@@ -105,7 +108,8 @@ async def conclude(relay: Relay, call: Call, error: UnderstudyError | None, body
         return
     labels = (call.assignment.model, call.assignment.variant)
     metrics.requests.labels(*labels, call.assignment.reason, str(call.status)).inc()
-    metrics.latency.labels(*labels).observe(time.perf_counter() - call.arrived)
+    if call.status in TIMED:
+        metrics.latency.labels(*labels).observe(time.perf_counter() - call.arrived)
     relay.note_served(call)
 
 

@@ -36,20 +36,23 @@ from variants.scoring import text_matches
 TASK = "text-generation"
 PLACES = {TASK: "/v1/completions", "feature-extraction": "/v1/embeddings", "image-generation": "/v1/images/generations"}
 """Where to POST what, if not to v2."""
+TEXT, ROLE = b'"choices":[{', b'"role":"assistant","content":""'
+"""In every frame of text; and in the one before the first token that vLLM's chats begin with."""
 
 
 @dataclass
 class TextAnswer:
     """Follows a text answer on its way: first token, tokens, and the text where it has to be scored.
 
-    A stream's frames end in a blank line. Only three kinds are looked at: the one with usage (`choices` empty), the one
-    that ends the answer (a `finish_reason`), and the first.
+    A stream's frames end in a blank line. Those of text are counted; only two kinds are looked into: the one with usage
+    (`choices` empty), and the one that ends the answer (a `finish_reason`).
     """
 
     call: Call
     show_usage: bool
     first: float | None = None
     last: float | None = None
+    frames: int = 0
     usage: dict[str, Any] = field(default_factory=dict)
     rest: bytes = b""
     body: bytearray = field(default_factory=bytearray)
@@ -81,12 +84,12 @@ class TextAnswer:
 
     def follow(self, data: bytes, now: float) -> bytes:
         """Take what a stream's whole frames say; gives what is to be sent of them."""
-        if self.first is None:
-            self.first = now
-        self.last = now
         if self.rest or not data.endswith(b"\n\n"):
             data, end, self.rest = (self.rest + data).rpartition(b"\n\n")
             data += end
+        if frames := data.count(TEXT) - data.count(ROLE):
+            self.first, self.last = now if self.first is None else self.first, now
+            self.frames += frames
         if b'data: {"error":' in data:
             self.call.status = status_of(EngineError(""))  # a stream has begun as 200; it is counted as what it became
         if b'"choices":[]' in data or b'"finish_reason":"' in data:
@@ -108,6 +111,12 @@ class TextAnswer:
         if not self.call.streamed and self.call.status == 200:
             self.usage = json.loads(self.body).get("usage") or {}
         return self.stamped(bytes(self.body)) if self.is_adapter and not self.call.streamed else self.rest
+
+    @property
+    def tokens(self) -> int:
+        """Of the answer as far as it came. Where usage does not say, as many as a stream had frames of text: the
+        engines here stream a token a frame, but for what vLLM puts together when nobody takes it at once."""
+        return int(self.usage.get("completion_tokens", self.frames))
 
     def text(self) -> str:
         """What an unstreamed answer says."""
@@ -177,8 +186,11 @@ class TextRoute:
             metrics.errors.labels(str(status_of(error))).inc()
             await refuse(send, error, openai_body)
             return
-        await carry(self.relay, call, answer, receive, send, openai_body)
-        self.count(scope, call, answer)
+        try:
+            await carry(self.relay, call, answer, receive, send, openai_body)
+        finally:  # a client that leaves cancels this, after tokens that the engine has made
+            count_tokens(call, answer)
+        self.score(scope, call, answer)
         self.shadows.offer(chosen, call, answer)
 
     def prepare(self, scope: Scope, document: dict[str, Any], arrived: float) -> tuple[Call, TextAnswer]:
@@ -205,23 +217,26 @@ class TextRoute:
         )
         return call, self.answer(call, show_usage=asked)
 
-    def count(self, scope: Scope, call: Call, answer: TextAnswer) -> None:
-        """What an answer that was complete says of its variant."""
-        if call.status != 200 or call.assignment is None:
-            return
-        labels = (call.assignment.model, call.assignment.variant)
-        tokens = answer.usage.get("completion_tokens", 0)
-        metrics.prompt_tokens.labels(*labels).inc(answer.usage.get("prompt_tokens", 0))
-        metrics.output_tokens.labels(*labels).inc(tokens)
-        if answer.first is not None and answer.last is not None:
-            metrics.first_token.labels(*labels).observe(answer.first - call.arrived)
-            if tokens > 1:
-                metrics.per_token.labels(*labels).observe((answer.last - answer.first) / (tokens - 1))
+    def score(self, scope: Scope, call: Call, answer: TextAnswer) -> None:
+        """Count an answer that was complete, where the request says what is right."""
         label = header(scope, "x-understudy-label")
-        if label is None or call.streamed or self.path == "/tokenize":
+        if call.status != 200 or label is None or call.streamed or self.path == "/tokenize":
             return
         if (right := answer.is_right(label)) is not None:
             count_label(call, header(scope, "x-understudy-task"), right)
+
+
+def count_tokens(call: Call, answer: TextAnswer) -> None:
+    """What an answer says of its variant's speed, as far as it came: whoever broke it off, its tokens were made."""
+    if call.assignment is None:
+        return
+    labels = (call.assignment.model, call.assignment.variant)
+    metrics.prompt_tokens.labels(*labels).inc(answer.usage.get("prompt_tokens", 0))
+    metrics.output_tokens.labels(*labels).inc(answer.tokens)
+    if answer.first is not None and answer.last is not None:
+        metrics.first_token.labels(*labels).observe(answer.first - call.arrived)
+        if answer.tokens > 1:
+            metrics.per_token.labels(*labels).observe((answer.last - answer.first) / (answer.tokens - 1))
 
 
 def check_type(document: dict[str, Any], name: str, kind: type, inside: str = "") -> Any:

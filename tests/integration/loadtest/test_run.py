@@ -266,10 +266,12 @@ def test_from_campaign_to_report(server: ScriptedServer, tmp_path: Path, get_tas
 
 
 def test_a_new_campaign_is_told_by_its_own_clock(server: ScriptedServer, tmp_path: Path) -> None:
-    """An earlier demo's `phases.json` is not the new records' time; and JSON is promised of every command."""
+    """An earlier demo's `phases.json` is not the new records' time, nor is its verdict on them; and JSON is promised of
+    every command."""
     out = tmp_path / "out"
     out.mkdir()
     (out / "phases.json").write_text(json.dumps({"wall_s": 4711.0, "phases_s": {}, "peak_memory_bytes": 1}))
+    (out / "verdict.json").write_text(json.dumps({"model": "smollm2", "rollout": None}))
     arrival = {"model": "smollm2", "task": "rotten_tomatoes", "ask": "text", "per_s": 20, "max_tokens": 4}
     path = tmp_path / "campaign.yaml"
     path.write_text(
@@ -287,3 +289,5 @@ def test_a_new_campaign_is_told_by_its_own_clock(server: ScriptedServer, tmp_pat
     summary = summarise(out)
     assert summary.wall_s < 60
     assert summary.peak_memory_bytes is None
+    assert summary.verdict is None
+    assert not (out / "verdict.json").exists()

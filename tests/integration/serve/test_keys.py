@@ -2,12 +2,15 @@
 
 import asyncio
 import hashlib
+import time
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
+from loadtest.labelled import Labelled
+from loadtest.plan import Content, Pool
 from serve.keys import Key
 from serve.ports import free_port
 from serve.stack import Stack
@@ -99,6 +102,20 @@ async def refuses(client: httpx.AsyncClient) -> None:
     assert (await client.get("/metrics")).status_code == 200
     assert (await client.get("/v2/health/ready")).status_code == 200
     assert (await client.get("/v1/models", headers=bearer("penny"))).status_code == 200
+
+
+async def test_the_labelled_load_sends_the_key_that_it_has(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("UNDERSTUDY_HOME", str(tmp_path))
+    monkeypatch.delenv("UNDERSTUDY_KEY", raising=False)
+    family = family_of(tmp_path)
+    content = Content(example="1", text="is it pos", label="pos")
+    pool = Pool(kind="label", model="echo", task="rotten_tomatoes", contents=(content,), max_tokens=1, logit_bias={})
+    stack = with_keys(family.stack, ops=key("root", admin=True), shop=key("penny"))
+    url = f"http://127.0.0.1:{stack.server.port}"
+    async with local(tmp_path, stack, family.artifacts), Labelled(url, pool) as load:
+        assert (await load.ask(content, time.perf_counter())).status == 401
+        monkeypatch.setenv("UNDERSTUDY_KEY", "penny")
+        assert (await load.ask(content, time.perf_counter())).status == 200
 
 
 async def test_keys_change_while_it_serves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -95,6 +95,14 @@ def test_tokens_are_needed_for_text_and_refused_for_labels() -> None:
         assert "max_tokens" in error.message
 
 
+def test_two_speed_tests_of_one_model_are_refused() -> None:
+    document = demo()
+    document["speed"]["tests"].append(document["speed"]["tests"][1] | {"slice_s": 3})
+    error = refusal(document)
+    assert error.field == "speed.tests"
+    assert error.message == "digits has two speed tests: put the second one into a campaign of its own"
+
+
 def test_a_campaign_without_parts_is_refused() -> None:
     error = refusal({"schema": 1, "name": "empty", "limit_s": 10})
     assert "mixed, accuracy, speed" in error.message
