@@ -11,13 +11,14 @@ import pytest
 import serve.errors
 import variants.errors
 from serve.admin_client import ERRORS, ask, error_of, who
+from serve.errors import ClientLeft
 from variants.errors import EngineError, StoreFull, UnderstudyError
 
 
 def test_every_error_of_a_server_comes_back_as_itself() -> None:
     modules = (serve.errors, variants.errors)
     kinds = {kind for module in modules for _, kind in inspect.getmembers(module, inspect.isclass)}
-    ours = {kind for kind in kinds if issubclass(kind, UnderstudyError)} - {UnderstudyError, EngineError}
+    ours = {kind for kind in kinds if issubclass(kind, UnderstudyError)} - {UnderstudyError, EngineError, ClientLeft}
     assert {kind.code: kind for kind in ours} == ERRORS
     assert error_of(500, b'{"error": {"code": "store_full", "message": "m"}}').exit_code == StoreFull.exit_code
 
