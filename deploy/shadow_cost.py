@@ -7,8 +7,8 @@ ratio of their 95th percentiles is the shadows' doing and the machine's. The fir
 and in its last ones no more are chosen: what still waits then is not completed.
 
 Then more clients than there are places at the engine, in a closed loop: replays find no quiet moment, and what was
-chosen has to be compared, failed or dropped, to the last one, by `/metrics` and by the journal alike. About seventy-five
-minutes: with fewer pairs, or shorter ones, the interval is too wide to say anything. What a run that was broken off had
+chosen has to be compared, failed or dropped, to the last one, by `/metrics` and by the journal alike. Over an
+hour: with fewer pairs, or shorter ones, the interval is too wide to say anything. What a run that was broken off had
 measured is taken up by the next.
 """
 
