@@ -13,21 +13,19 @@ from serve.live import Live
 from serve.rollout import Rollout
 from serve.traffic import Versioned
 
-Kind = str
 
-
-def carried_over(ledger: Ledger, live: Live, why: str) -> list[tuple[Kind, Entry]]:
+def carried_over(ledger: Ledger, live: Live, why: str) -> list[tuple[str, Entry]]:
     """The journal's entries, by kind, for a stack that is live from now on."""
     found = (_of_model(ledger, live, model, why) for model in {**live.traffic, **ledger.rollouts})
     return [entry for entry in found if entry is not None]
 
 
-def ended(model: str, rollout: Rollout, traffic: Versioned) -> tuple[Kind, Entry]:
+def ended(model: str, rollout: Rollout, traffic: Versioned) -> tuple[str, Entry]:
     """One entry: where a rollout came to, and the traffic that is in force from now on."""
     return "rollout", {"model": model, "who": "conductor", **traffic.to_json(), "rollout": rollout.to_json()}
 
 
-def _of_model(ledger: Ledger, live: Live, model: str, why: str) -> tuple[Kind, Entry] | None:
+def _of_model(ledger: Ledger, live: Live, model: str, why: str) -> tuple[str, Entry] | None:
     standing, rollout = ledger.traffic.get(model), ledger.rollouts.get(model)
     found = live.traffic.get(model, standing)
     assert found is not None
