@@ -46,7 +46,7 @@ def plans(source: Path) -> list[VariantPlan]:
     recipes = {
         "baseline": ({"kind": "baseline", "dtype": "bfloat16"}, None),
         "nf4": ({"kind": "quantize", "scheme": "nf4"}, "baseline"),
-        "lora": ({"kind": "lora", "task": "mnist", "rank": 8, "alpha": 16, "steps": 1}, "nf4"),
+        "lora": ({"kind": "lora", "task": "r8", "rank": 8, "alpha": 16, "steps": 1}, "nf4"),
     }
     given = Source(uri=str(source), licence="MIT")
     return [
