@@ -25,6 +25,7 @@ from pathlib import Path
 from variants import tasks
 from variants.adapter import check_line
 from variants.catalog import Catalog
+from variants.effort import Effort, Watch
 from variants.errors import RecipeError, UnknownName
 from variants.history import History
 from variants.machine import gpus, versions
@@ -232,10 +233,12 @@ def _one(
             return store.open(key)
         out = folder / "model"
         out.mkdir()
+        watch = Watch()
         with full_disk_seen(folder):
             made = method.run(Job(plan.recipe, plan.seed, source, parent, out, store.home, progress, base))
         inherited = parent.manifest.sources if parent else (plan.source,)
-        return store.keep(folder, _manifest(plan, key, method, made, folder, parent, (*inherited, *data)))
+        sources = (*inherited, *data)
+        return store.keep(folder, _manifest(plan, key, method, made, folder, parent, sources, watch.effort()))
 
 
 def _manifest(
@@ -246,6 +249,7 @@ def _manifest(
     folder: Path,
     parent: Artifact | None,
     sources: Sequence[Source],
+    effort: Effort,
 ) -> Manifest:
     files = entries(folder)
     served = [f"model/{name}" for name in made.served] or list(files)
@@ -271,4 +275,5 @@ def _manifest(
         preprocess=made.preprocess,
         note=made.note,
         detector=made.detector,
+        effort=effort,
     )

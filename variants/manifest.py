@@ -17,6 +17,7 @@ from typing import Annotated, Literal, Self
 from pydantic import AwareDatetime, Field, model_validator
 
 from variants.detector import Detector
+from variants.effort import Effort
 from variants.errors import InputError
 from variants.files import digest_of
 from variants.recipe import Recipe
@@ -87,6 +88,7 @@ class Manifest(Document):
     preprocess: Preprocess | None
     note: str
     detector: Detector | None = None
+    effort: Effort | None = None
 
     @staticmethod
     def digest_of_files(files: Mapping[str, FileEntry]) -> str:

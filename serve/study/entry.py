@@ -61,6 +61,7 @@ def entry_of(stack: Stack, seat: Seat, card: Card, artifacts: Mapping[Seat, Arti
         parent_engine=card.parent_engine,
         others=tuple(_judged(card, each) for each in others),
         distances=card.distances,
+        effort=manifest.effort,
     )
 
 

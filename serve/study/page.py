@@ -56,6 +56,8 @@ COST: Sequence[tuple[str, str, str]] = (
     ("memory<br>warm", "/resident_bytes", "size"),
     ("<br>highest", "/peak_memory_bytes", "size"),
     ("artifact,<br>served part", "/artifact_bytes", "size"),
+    ("building<br>time", "/effort/seconds", "seconds"),
+    ("<br>memory", "/effort/peak_bytes", "size"),
 )
 OTHER: Sequence[tuple[str, str, str]] = (
     ("figure, 95 % interval", "/accuracy", "measure"),

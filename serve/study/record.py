@@ -11,6 +11,7 @@ from pydantic import AwareDatetime, Field
 
 from serve.study.requirement import Requirement
 from variants.card import Accuracy, Agreement, Difference, Distance, Latency, Speedup
+from variants.effort import Effort
 from variants.kinds import Kind
 from variants.machine import Machine
 from variants.typed import Document, Name, Sha256
@@ -48,7 +49,8 @@ class Other(Document):
 class StudyCard(Document):
     """`paired_difference` is the variant's figure less that of `parent` on the same examples, None for a baseline.
     `artifact_bytes` are the artifact's own, `served_bytes` those an engine loads: an adapter's and its base's.
-    Latency is of one request at a time; `cost_cpu_s` the engine's CPU-seconds for 1,000 requests at saturation."""
+    Latency is of one request at a time; `cost_cpu_s` the engine's CPU-seconds for 1,000 requests at saturation.
+    `effort` is what building the variant took, its parents not included."""
 
     family: str
     model: Name
@@ -89,6 +91,7 @@ class StudyCard(Document):
     parent_engine: dict[str, Any] | None = None
     others: tuple[Other, ...] = ()
     distances: tuple[Distance, ...] = ()
+    effort: Effort | None = None
 
     @property
     def name(self) -> str:

@@ -13,11 +13,11 @@ def number(value: float | None) -> str:
 
 
 def seconds(value: float | None) -> str:
-    """Milliseconds below a second, seconds above: 4.2 ms · 42 ms · 1.25 s."""
+    """Milliseconds below a second, seconds above: 4.2 ms · 42 ms · 1.25 s · 185 s."""
     if value is None:
         return NOTHING
     if value >= 0.9995:
-        return f"{value:.2f} s"
+        return f"{number(value)} s"
     thousandths = 1000 * value
     return f"{thousandths:.1f} ms" if thousandths < 10 else f"{thousandths:.0f} ms"
 

@@ -127,7 +127,15 @@ def test_a_campaign_without_speed_or_accuracy_is_shown_too(tmp_path: Path) -> No
 
 @pytest.mark.parametrize(
     ("value", "expected"),
-    [(0.0042, "4.2 ms"), (0.042, "42 ms"), (0.9994, "999 ms"), (0.9996, "1.00 s"), (12.3, "12.30 s"), (None, "–")],
+    [
+        (0.0042, "4.2 ms"),
+        (0.042, "42 ms"),
+        (0.9994, "999 ms"),
+        (0.9996, "1.00 s"),
+        (12.3, "12.3 s"),
+        (185.2, "185 s"),
+        (None, "–"),
+    ],
 )
 def test_seconds(value: float | None, expected: str) -> None:
     assert formats.seconds(value) == expected

@@ -77,6 +77,7 @@ def test_parents_come_first_and_their_bytes_reach_the_variant(world: World) -> N
     assert world.ran == ["baseline", "quantize"]
     child = world.store.open(keys["m", "int8"])
     assert (child.model_path / "text").read_text() == "ABC!!"
+    assert child.manifest.effort is not None
     parent = world.store.open(keys["m", "baseline"])
     assert child.manifest.parent_digest == parent.manifest.digest
     assert child.manifest.sources == (world.source,)
