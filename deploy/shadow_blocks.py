@@ -6,7 +6,7 @@ import statistics
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Literal
 
 from loadtest.labelled import Asked
 from variants.evidence.intervals import Interval
@@ -108,10 +108,10 @@ def whole_pairs(documents: Sequence[Mapping[str, Any]]) -> list[Block]:
     return [block for block in blocks if pairs[block.pair] == 2]
 
 
-def ratios(blocks: Sequence[Block]) -> list[float]:
-    """p95 with shadows over p95 without, a pair of blocks each."""
-    on = {block.pair: block.p95_s for block in blocks if block.shadowed}
-    off = {block.pair: block.p95_s for block in blocks if not block.shadowed}
+def ratios(blocks: Sequence[Block], of: Literal["p50_s", "p95_s"] = "p95_s") -> list[float]:
+    """A latency with shadows over the same without, a pair of blocks each."""
+    on = {block.pair: getattr(block, of) for block in blocks if block.shadowed}
+    off = {block.pair: getattr(block, of) for block in blocks if not block.shadowed}
     return [on[pair] / off[pair] for pair in sorted(on)]
 
 
@@ -134,6 +134,7 @@ def summarise(blocks: Sequence[Block]) -> dict[str, Any]:
     share = compared / chosen if chosen else 0.0
     return {
         "p95_ratio": {**asdict(ratio), "median": statistics.median(found), "pairs": len(found), "ratios": found},
+        "p50_ratio": asdict(mean_ratio(ratios(blocks, "p50_s"))),
         "completed": {"chosen": chosen, "compared": compared, "share": share},
         "dropped": {
             "full": sum(counts.dropped_full for counts in on),

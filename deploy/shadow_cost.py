@@ -224,7 +224,7 @@ async def saturate(load: Labelled, shadowing: Shadowing, size: Size) -> dict[str
 
 def tables(found: dict[str, Any]) -> str:
     """The figures as they stand in the document."""
-    ratio, completed, dropped = found["p95_ratio"], found["completed"], found["dropped"]
+    ratio, median, completed, dropped = found["p95_ratio"], found["p50_ratio"], found["completed"], found["dropped"]
     size, saturated, blocks = found["size"], found["saturated"], found["blocks"]
     ended = saturated["shadows"]
     p95 = {on: [block["p95_s"] * 1000 for block in blocks if block["shadowed"] is on] for on in (True, False)}
@@ -240,6 +240,7 @@ def tables(found: dict[str, Any]) -> str:
             f"| p95 with shadows over p95 without, geometric mean (95 %, Student's t of the logarithms) "
             f"| {ratio['value']:.3f} ({ratio['low']:.3f}-{ratio['high']:.3f}); pairs {min(ratio['ratios']):.2f} to "
             f"{max(ratio['ratios']):.2f} | below 1.05 |",
+            f"| the same of the median | {median['value']:.3f} ({median['low']:.3f}-{median['high']:.3f}) | |",
             f"| compared when the load stopped, {size['tail_s']:g} s after the last was chosen "
             f"| {completed['compared']} of {completed['chosen']}, {completed['share']:.1%}; "
             f"{dropped['full'] + dropped['late']} dropped, {dropped['waiting_at_the_end_of_a_block']} still waiting "

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
-from serve.judged import Seat, chosen, parents_first, reference_of
+from serve.judged import Seat, chosen, line_of, parents_first, reference_of
 from serve.live import live_variant
 from serve.making import build_stack
 from serve.measuring import CLIENTS, Examples, Measured, held_out, measure, task_of
@@ -28,6 +28,13 @@ OWN_LABELS = ("article", "image", "ranked", "boxes")
 """Kinds of tasks that are answered with the labels of the model's manifest, and with nothing else."""
 
 
+class Wanted(NamedTuple):
+    """What a card is to be of: how many examples of a task, and of which test split."""
+
+    n: int
+    test_sha256: str
+
+
 class Asked(NamedTuple):
     """An artifact's digest, and the settings of the engine that it is asked through, as the stack file has them."""
 
@@ -39,7 +46,7 @@ def evaluate_stack(stack: Stack, names: Sequence[str], count: int | None, again:
     """The cards of the named variants (`model` or `model@variant`; all where none is named), measured where none will
     do, or `again`. `count` limits the examples of each task. Raises UnknownName, InputError, EngineError."""
     seats = chosen(stack, names)
-    artifacts, progress = build_stack(stack), for_stream()
+    artifacts, progress = build_stack(stack, {each for seat in seats for each in line_of(stack, seat)}), for_stream()
     cards = {}
     for seat in parents_first(stack, seats):
         examples = {name: held_out(task_of(name, progress), count) for name in stack.models[seat[0]].evaluate}
@@ -57,25 +64,29 @@ def evaluate_variant(
         mend = f"name some of {tasks.NAMES}"
         raise InputError("no task to evaluate on", field=f"models.{name}.evaluate", mend=mend)
     check_labels(artifacts[seat].manifest, list(examples))
+    splits = {task: task_of(task, progress).test_sha256 for task in examples}
     catalog, ours = Catalog(home()), asked_through(stack, artifacts, seat)
     reference = reference_of(stack, seat)
     parent = asked_through(stack, artifacts, reference) if reference else None
     if not again:
-        wanted = {task: len(asked) for task, asked in examples.items()}
+        wanted = {task: Wanted(len(asked), splits[task]) for task, asked in examples.items()}
         known = catalog.model(name).cards.get(ours.digest, ())
         if card := newest_that_will_do(known, wanted, ours.engine, parent):
             return card
-    theirs = outcomes_of(parent, examples)
+    theirs = outcomes_of(parent, examples, splits)
     if reference and theirs is None:
         evaluate_variant(stack, artifacts, reference, examples, True, progress)
-        theirs = outcomes_of(parent, examples)
+        theirs = outcomes_of(parent, examples, splits)
     live = live_variant(stack, artifacts, seat, weight=0.0)  # alone, whatever its share
     beside = live_variant(stack, artifacts, reference, weight=0.0) if reference else None
     measured = asyncio.run(measure(live, beside, examples, progress))
-    kept, conditions = Outcomes(home()), Conditions.here(ours.engine)
+    kept = Outcomes(home())
     for task, outcomes in measured.outcomes.items():
-        kept.keep(ours.digest, task, conditions, outcomes)
-    card = card_of(live.manifest, measured, ours.engine, parent, theirs or {}, progress)
+        kept.keep(ours.digest, task, Conditions.here(ours.engine, splits[task]), outcomes)
+    try:
+        card = card_of(live.manifest, measured, ours.engine, parent, theirs or {}, progress)
+    except ValueError as error:  # a figure that so few examples, or such answers, do not come to
+        raise InputError(f"{live.name}: {error}", field=f"models.{name}.evaluate") from error
     catalog.add_card(name, card)
     return card
 
@@ -104,32 +115,36 @@ def asked_through(stack: Stack, artifacts: Artifacts, seat: Seat) -> Asked:
     return Asked(artifacts[seat].manifest.digest, settings_of(stack, seat))
 
 
-def outcomes_of(asked: Asked | None, examples: Examples) -> dict[str, list[Outcome]] | None:
+def outcomes_of(asked: Asked | None, examples: Examples, splits: Mapping[str, str]) -> dict[str, list[Outcome]] | None:
     """By task, what an artifact answered to these examples in such an engine, on this machine and with these versions;
-    None where that is not all known."""
+    None where that is not all known. `splits` has the sha256 of each task's test split."""
     if asked is None:
         return None
-    kept, conditions = Outcomes(home()), Conditions.here(asked.engine)
+    kept = Outcomes(home())
     found = {
-        task: kept.find(asked.digest, task, conditions, [each.id for each in held]) for task, held in examples.items()
+        task: kept.find(asked.digest, task, Conditions.here(asked.engine, splits[task]), [each.id for each in held])
+        for task, held in examples.items()
     }
     known = {task: outcomes for task, outcomes in found.items() if outcomes is not None}
     return known if len(known) == len(found) else None
 
 
 def newest_that_will_do(
-    cards: Sequence[Card], wanted: Mapping[str, int], engine: dict[str, Any], parent: Asked | None = None
+    cards: Sequence[Card], wanted: Mapping[str, Wanted], engine: dict[str, Any], parent: Asked | None = None
 ) -> Card | None:
     """The last whole card that was measured here, in such an engine, with what is installed now, on at least the
-    `wanted` examples a task, and compared with the artifact `parent` in its own engine where one is given."""
+    `wanted` examples a task, its speed on the first of them, and compared with the artifact `parent` in its own engine
+    where one is given."""
     here, now = describe(), versions()
     for card in reversed(cards):
-        measured = {found.task: found.n for found in reversed(card.accuracy)}  # a task's own metric stands first
-        enough = all(measured.get(task, 0) >= count for task, count in wanted.items())
+        # A task's own metric stands first.
+        measured = {(found.task, found.test_sha256): found.n for found in reversed(card.accuracy)}
+        enough = all(measured.get((task, split), 0) >= count for task, (count, split) in wanted.items())
+        timed = bool(card.accuracy) and card.accuracy[0].task == next(iter(wanted))
         pair = (card.parent_digest, card.parent_engine) == (parent or (None, None))
         compared = pair and (parent is None or card.speedup is not None)
         measured_so = (card.schema_, card.hardware, card.versions, card.engine) == (2, here, now, engine)
-        if enough and compared and measured_so:
+        if enough and timed and compared and measured_so:
             return card
     return None
 
@@ -154,10 +169,7 @@ def card_of(
         precision=manifest.precision,
         executes=measured.executes,
         versions=versions(),
-        accuracy=(
-            *(each for name, task in tasks_asked.items() for each in accuracy(task, measured.outcomes[name])),
-            *measured.figures,
-        ),
+        accuracy=tuple(each for name, task in tasks_asked.items() for each in accuracy(task, measured.outcomes[name])),
         differences=tuple(
             each for task, ours, other in pairs if parent for each in differences(task, ours, other, parent.digest)
         ),
@@ -185,9 +197,9 @@ def describe_card(card: dict[str, Any]) -> str:
         return f"{found['value']:.3f} [{found['low']:.3f}, {found['high']:.3f}]"
 
     parts = [f"{found['task']} {found['metric']} {between(found)} n={found['n']}" for found in card["accuracy"]]
-    parts += [f"{found['metric']} less its parent's {between(found)}" for found in card["differences"]]
+    parts += [f"{found['task']} {found['metric']} less its parent's {between(found)}" for found in card["differences"]]
     parts += [f"{found['metric']} distance {found['value']:.2f} n={found['n']}" for found in card["distances"]]
-    parts += [f"same answers {between(found)}" for found in card["agreement"]]
+    parts += [f"{found['task']} same answers {between(found)}" for found in card["agreement"]]
     parts.append(f"{card['throughput_per_s']:.1f} requests/s")
     parts.append(f"{card['cost_cpu_s']:.1f} CPU-s for 1,000 requests")
     if card["inference_per_s"]:

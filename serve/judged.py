@@ -22,6 +22,14 @@ def reference_of(stack: Stack, seat: Seat) -> Seat | None:
     return (seat[0], baseline) if baseline else None
 
 
+def line_of(stack: Stack, seat: Seat) -> list[Seat]:
+    """What must be built for one card: the variant's ancestors and what it is judged against, itself last."""
+    line: dict[Seat, None] = {}
+    if reference := reference_of(stack, seat):
+        line |= dict.fromkeys(line_of(stack, reference))
+    return [*line, seat]
+
+
 def parents_first(stack: Stack, seats: Sequence[Seat]) -> list[Seat]:
     """The same seats, each after what it is judged against, otherwise in their order."""
     ordered: dict[Seat, None] = {}

@@ -1,5 +1,8 @@
 """Builds a stack's artifacts: the command line's way into `variants.build`."""
 
+from collections.abc import Collection
+
+from serve.judged import Seat
 from serve.stack import Stack
 from variants.build import build
 from variants.catalog import Catalog
@@ -8,7 +11,8 @@ from variants.progress import for_stream
 from variants.store import Artifact, Store
 
 
-def build_stack(stack: Stack) -> dict[tuple[str, str], Artifact]:
-    """Every variant's artifact, made where it is not there yet; each file of each has been hashed once. A name that
-    was rolled back comes with what it was rolled back to."""
-    return build(stack.plans(), Store(home()), Catalog(home()), for_stream())
+def build_stack(stack: Stack, only: Collection[Seat] | None = None) -> dict[Seat, Artifact]:
+    """Every variant's artifact, or those of `only`, whose parents must be among them; made where it is not there yet.
+    Each file of each has been hashed once. A name that was rolled back comes with what it was rolled back to."""
+    plans = [plan for plan in stack.plans() if only is None or plan.name in only]
+    return build(plans, Store(home()), Catalog(home()), for_stream())

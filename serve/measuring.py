@@ -19,9 +19,9 @@ from serve.predict import Drawings, predictor
 from serve.saturation import Saturated, Saturation, latency_of
 from serve.side_by_side import passes_in_turns, side_by_side
 from variants import tasks
-from variants.card import Accuracy, Distance, Latency, Speedup
+from variants.card import Distance, Latency, Speedup
 from variants.errors import InputError
-from variants.evaluate import Predict, SumsUp, evaluate
+from variants.evaluate import Predict, evaluate
 from variants.evidence.frechet import frechet_distance
 from variants.home import home
 from variants.outcomes import Outcome
@@ -59,7 +59,6 @@ class Measured:
     `executes` where the engine does not say."""
 
     outcomes: dict[str, list[Outcome]]
-    figures: tuple[Accuracy, ...]
     latency: Latency
     saturation: Saturation
     speedup: Speedup | None
@@ -109,15 +108,12 @@ async def measure(
             resident = process.memory_bytes()
             saturated = Saturated(predicts[0], process.cpu_s)
             outcomes: dict[str, list[Outcome]] = {}
-            figures: tuple[Accuracy, ...] = ()
             for task, predict in zip(found, predicts, strict=True):
                 first = not outcomes
                 asked = saturated if first else predict
                 outcomes[task.name] = await evaluate(task, examples[task.name], asked, CLIENTS, progress)
                 if first:
                     saturated.end()
-                if isinstance(predict, SumsUp):
-                    figures += await asyncio.to_thread(predict.figures, task, examples[task.name])
                 if isinstance(predict, Drawings) and len(examples[task.name]) > 1:
                     pictures = [predict.pictures[each.id] for each in examples[task.name]]
                     distances.append(await asyncio.to_thread(distance, task, predict.judge, pictures, progress))
@@ -142,9 +138,7 @@ async def measure(
                         speedup = speedup.model_copy(update={"inference": ratio})
     peak = process.peak_memory_bytes
     seen = saturated.seen()
-    return Measured(
-        outcomes, figures, latency, seen, speedup, inference, load_s, resident, peak, tuple(distances), really
-    )
+    return Measured(outcomes, latency, seen, speedup, inference, load_s, resident, peak, tuple(distances), really)
 
 
 async def executes(session: aiohttp.ClientSession, url: str, name: str) -> str | None:

@@ -41,6 +41,7 @@ def card(variant: str, **other: Any) -> StudyCard:
         "parent": "baseline", "parent_digest": "08" * 32, "task": "mnist", "unit": "share", "better": "higher",
         "engine": "openvino", "method": "nncf-static-int8/1", "recipe": INT8, "licences": ["Apache-2.0"],
         "sources": ["wheel:made==1/up.pth"], "note": "made in a test", "versions": {}, "measured": datetime.now(UTC),
+        "limit": 1000, "seed": 0,
     }  # fmt: skip
     return StudyCard.model_validate(facts | other)
 

@@ -16,8 +16,8 @@ removes.
 import hashlib
 import json
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -26,7 +26,7 @@ from variants import tasks
 from variants.adapter import check_line
 from variants.catalog import Catalog
 from variants.effort import Effort, Watch
-from variants.errors import RecipeError, UnknownName
+from variants.errors import RecipeError, UnderstudyError, UnknownName
 from variants.history import History
 from variants.machine import gpus, versions
 from variants.manifest import Manifest, TaskKind
@@ -99,11 +99,13 @@ def build(
             step.to(count)
             parent = done[plan.model, plan.parent] if plan.parent else None
             base = base_of(plan, done, by_name)
-            key = artifact_key(plan, methods[plan.name], data[plan.name], parent, base, store.home, progress)
+            with named(plan):
+                key = artifact_key(plan, methods[plan.name], data[plan.name], parent, base, store.home, progress)
             held.enter_context(store.hold(key))
             bound = catalog.kept_back(plan.model, plan.variant, key)
             if bound is None:
-                made = _one(plan, key, methods[plan.name], data[plan.name], parent, store, progress, base)
+                with named(plan):
+                    made = _one(plan, key, methods[plan.name], data[plan.name], parent, store, progress, base)
                 bound = catalog.record(made.manifest)
             if bound.key != key:
                 say(_kept_back(plan, catalog.model(plan.model).history(plan.variant), key))
@@ -111,6 +113,20 @@ def build(
                 made = store.open(bound.key)
             done[plan.name] = made
     return done
+
+
+@contextmanager
+def named(plan: VariantPlan) -> Iterator[None]:
+    """Methods and sources know a recipe and an address; whose they are is said here, in an error's `field`."""
+    try:
+        yield
+    except UnderstudyError as error:
+        first = (error.field or "").partition(".")[0]
+        if first in ("recipe", "parent"):
+            error.field = f"{plan.field}.{error.field}"
+        elif first == "source":
+            error.field = f"models.{plan.model}.{error.field}"
+        raise
 
 
 def _kept_back(plan: VariantPlan, history: History, key: str) -> str:

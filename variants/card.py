@@ -32,8 +32,10 @@ class _Measured(Document):
 
 
 class Accuracy(_Measured):
-    """How good the answers are, by a metric of the task: the share of right ones unless it says something else."""
+    """How good the answers are, by a metric of the task: the share of right ones unless it says something else.
+    `test_sha256` says which test split the examples are the first of; None on cards from before that was kept."""
 
+    test_sha256: Sha256 | None = None
     metric: str = "accuracy"
     unit: Literal["share", ""] = "share"
     better: Literal["higher", "lower"] = "higher"

@@ -7,7 +7,6 @@ not answered is not a wrong answer.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Protocol, runtime_checkable
 
 from variants.card import Accuracy
 from variants.outcomes import Outcome
@@ -16,15 +15,6 @@ from variants.tasks import Example, Task
 from variants.together import together
 
 Predict = Callable[[Example], Awaitable[str]]
-
-
-@runtime_checkable
-class SumsUp(Protocol):
-    """A predict that has kept what it was answered, and can say more of all of it together than one outcome an example
-    holds: how far a set of pictures is from a set of real ones."""
-
-    def figures(self, task: Task, examples: Sequence[Example]) -> tuple[Accuracy, ...]:
-        """What the answers to these examples come to, each figure with its interval."""
 
 
 async def evaluate(
@@ -75,6 +65,7 @@ def accuracy(task: Task, outcomes: Sequence[Outcome]) -> tuple[Accuracy, ...]:
                 low=interval.low,
                 high=interval.high,
                 n=len(outcomes),
+                test_sha256=task.test_sha256,
             )
         )
     return tuple(found)

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Literal
 
-from variants.recipe import Merge, Recipe
+from variants.recipe import Merge, Recipe, Sparsify
 
 Kind = Literal["baseline", "quantized", "pruned", "lora", "chain"]
 
@@ -16,11 +16,8 @@ _KINDS: dict[str, Kind] = {
     "prune": "pruned",
     "sparsify": "pruned",
     "lora": "lora",
-    "qlora": "lora",
     "merge": "lora",
 }
-UNSTRUCTURED = ("unstructured", "magnitude", "wanda", "sparsegpt")
-"""What a pruning recipe's `structure` begins with when it leaves zeros where they are."""
 
 
 def kind_of(recipe: Recipe) -> Kind:
@@ -44,10 +41,5 @@ def kind_of_line(recipes: Sequence[Recipe]) -> Kind:
 def structured(recipes: Sequence[Recipe]) -> bool | None:
     """Whether what was pruned left a smaller dense model (True) or zeros in one of the same shape (False); None where
     nothing was pruned."""
-    found = [not _leaves_zeros(recipe) for recipe in recipes if kind_of(recipe) == "pruned"]
+    found = [not isinstance(recipe, Sparsify) for recipe in recipes if kind_of(recipe) == "pruned"]
     return all(found) if found else None
-
-
-def _leaves_zeros(recipe: Recipe) -> bool:
-    says = [recipe.kind, *(str(getattr(recipe, field, "")) for field in ("structure", "algorithm", "method"))]
-    return any(word in each for each in says for word in UNSTRUCTURED)

@@ -24,7 +24,8 @@ PACKAGES = (
 
 
 class Machine(Document):
-    """`cores` are those this process may use; `memory_bytes` is the machine's, or the container's limit if lower."""
+    """`cores` are those this process may use; `memory_bytes` is the machine's, or the container's limit if lower;
+    `gpus` the names of NVIDIA's."""
 
     cpu: str
     architecture: str
@@ -33,6 +34,7 @@ class Machine(Document):
     flags: tuple[str, ...]
     os: str
     python: str
+    gpus: tuple[str, ...] = ()
 
 
 def describe() -> Machine:
@@ -47,6 +49,7 @@ def describe() -> Machine:
         flags=tuple(flag for flag in _FLAGS if flag in present),
         os=f"{platform.system()} {platform.release()}",
         python=platform.python_version(),
+        gpus=tuple(gpu.name for gpu in gpus()),
     )
 
 

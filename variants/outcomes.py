@@ -31,20 +31,22 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Conditions:
-    """What an answer holds for: the machine, what was installed, and the settings of the engine that gave it."""
+    """What an answer holds for: the machine, what was installed, the settings of the engine that gave it, and the test
+    split that the examples are of (`Task.test_sha256`)."""
 
     hardware: Machine
     versions: dict[str, str]
     engine: dict[str, Any]
+    test_sha256: str
 
     @classmethod
-    def here(cls, engine: dict[str, Any]) -> Self:
-        """Those of this machine now, in such an engine."""
-        return cls(describe(), versions(), engine)
+    def here(cls, engine: dict[str, Any], test_sha256: str) -> Self:
+        """Those of this machine now, in such an engine, on such data."""
+        return cls(describe(), versions(), engine, test_sha256)
 
 
 class Kept(Document):
-    """The outcomes of one artifact on one task, by one machine, one set of versions and one engine's settings."""
+    """The outcomes of one artifact on one task, all got under the same conditions."""
 
     schema_: Literal[1] = Field(1, alias="schema")
     digest: Sha256
@@ -52,6 +54,7 @@ class Kept(Document):
     hardware: Machine
     versions: dict[str, str]
     engine: dict[str, Any] | None = None
+    test_sha256: Sha256 | None = None
     created: AwareDatetime
     outcomes: tuple[Outcome, ...]
 
@@ -93,8 +96,8 @@ class Outcomes:
         if not path.is_file():
             return ()
         kept = Kept.from_json(path.read_bytes(), str(path))
-        given = (kept.hardware, kept.versions, kept.engine)
-        return kept.outcomes if given == (conditions.hardware, conditions.versions, conditions.engine) else ()
+        given = {name: getattr(kept, name) for name in vars(conditions)}
+        return kept.outcomes if given == vars(conditions) else ()
 
     def _path(self, digest: str, task: str) -> Path:
         return self.root / digest / f"{task}.json"

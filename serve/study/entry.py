@@ -12,14 +12,17 @@ from variants.kinds import kind_of_line, structured
 from variants.store import Artifact
 
 
-def entry_of(stack: Stack, seat: Seat, card: Card, artifacts: Mapping[Seat, Artifact]) -> StudyCard:
-    """The entry of one variant. InputError for a card that was not filled whole."""
+def entry_of(stack: Stack, seat: Seat, card: Card, artifacts: Mapping[Seat, Artifact], limit: int) -> StudyCard:
+    """The entry of one variant, which was to be asked at most `limit` examples of a task. InputError for a card that
+    was not filled whole."""
     manifest, recipes = artifacts[seat].manifest, [artifacts[each].manifest.recipe for each in recipes_of(stack, seat)]
     reference = reference_of(stack, seat)
     base = artifacts[reference].manifest.bytes if reference and manifest.format == "adapter" else 0
-    if not (card.accuracy and card.latency_s and card.saturated_latency_s and card.throughput_per_s):
+    tasks = stack.models[seat[0]].evaluate
+    figures = [each for task in tasks for each in card.accuracy if each.task == task]
+    if not (figures and card.latency_s and card.saturated_latency_s and card.throughput_per_s):
         raise InputError(f"the card of {seat[0]}@{seat[1]} is not whole", mend="understudy evaluate --again")
-    first, *others = card.accuracy
+    first, *others = figures
     found = _judged(card, first)
     return StudyCard(
         family=family_of(manifest.task),
@@ -60,7 +63,9 @@ def entry_of(stack: Stack, seat: Seat, card: Card, artifacts: Mapping[Seat, Arti
         engine_settings=card.engine,
         parent_engine=card.parent_engine,
         others=tuple(_judged(card, each) for each in others),
-        distances=card.distances,
+        distances=tuple(each for each in card.distances if each.task in tasks),
+        seed=manifest.seed,
+        limit=limit,
         effort=manifest.effort,
     )
 

@@ -95,18 +95,24 @@ def _fault(code: int, said: str) -> UnderstudyError:
 
 
 def main() -> None:
-    document = json.load(sys.stdin)
-    stack, line = parse(document["stack"]), [(model, variant) for model, variant in document["line"]]
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell has what it starts in the background ignore it
     try:
+        document = json.load(sys.stdin)
+        stack, line = parse(document["stack"]), [(model, variant) for model, variant in document["line"]]
         build(plans_of(stack, line), Store(home()), Catalog(home()), for_stream())
     except UnderstudyError as error:
-        print(error)
+        print(_one_line(error))
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
         sys.exit(130)
     except Exception as error:
-        print(f"{type(error).__name__}: {' '.join(str(error).split())[:300]}")
+        print(f"{type(error).__name__}: {_one_line(error)[:300]}")
         raise
+
+
+def _one_line(error: Exception) -> str:
+    """Libraries say things in paragraphs, and of this only the last line is read."""
+    return " ".join(str(error).split())
 
 
 if __name__ == "__main__":

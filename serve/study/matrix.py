@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from serve.judged import Seat, chosen, parents_first, reference_of
+from serve.judged import Seat, chosen, parents_first
 from serve.measuring import Examples, task_of
 from serve.stack import Stack
 from variants.errors import InputError
@@ -44,14 +44,6 @@ def whole(stack: Stack) -> list[Seat]:
     return parents_first(stack, chosen(stack, ()))
 
 
-def line_of(stack: Stack, seat: Seat) -> list[Seat]:
-    """What must be built for one card: the variant's ancestors and what it is judged against, itself last."""
-    line: dict[Seat, None] = {}
-    if reference := reference_of(stack, seat):
-        line |= dict.fromkeys(line_of(stack, reference))
-    return [*line, seat]
-
-
 def recipes_of(stack: Stack, seat: Seat) -> list[Seat]:
     """The variant and its parents, itself last: what its weights went through."""
     line = [seat]
@@ -60,11 +52,17 @@ def recipes_of(stack: Stack, seat: Seat) -> list[Seat]:
     return line[::-1]
 
 
+def limit_of(stack: Stack, model: str, most: int | None) -> int:
+    """How many examples of a task a model's variants are asked: what its family's time allows, and at most `most`."""
+    allowed = EXAMPLES.get(family_of(stack.models[model].task), 500)
+    return allowed if most is None else min(allowed, most)
+
+
 def examples_for(stack: Stack, model: str, most: int | None, progress: Progress) -> Examples:
     """What each variant of a model is asked: of each of its tasks the first of the test split, as many as its family's
     time allows, and at most `most`."""
     found: dict[str, Sequence] = {}
-    limit = min(EXAMPLES.get(family_of(stack.models[model].task), 500), most or 10**9)
+    limit = limit_of(stack, model, most)
     for name in stack.models[model].evaluate:
         found[name] = task_of(name, progress).examples("test")[:limit]
     return found

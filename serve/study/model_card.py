@@ -10,6 +10,9 @@ from variants.files import write_atomic
 from variants.manifest import Manifest
 from variants.show.formats import number, points, seconds, share, size
 
+HUB_TASKS = {"image-generation": "text-to-image"}
+"""What the hub calls a task, where it calls it otherwise."""
+
 
 def write_model_card(manifest: Manifest, card: Card, folder: Path) -> Path:
     """Write `MODEL@VARIANT.md` into `folder` and return its path."""
@@ -45,7 +48,7 @@ def front_matter(manifest: Manifest, card: Card) -> str:
         license=known.get(licences[0], "other") if len(licences) == 1 else "other",
         license_name=None if len(licences) == 1 and licences[0] in known else "; ".join(licences),
         base_model=base_model(manifest),
-        pipeline_tag=manifest.task,
+        pipeline_tag=HUB_TASKS.get(manifest.task, manifest.task),
         tags=["understudy", manifest.precision, manifest.recipe.kind],
         model_name=f"{manifest.model}@{manifest.variant}",
         eval_results=results,
@@ -61,6 +64,7 @@ def base_model(manifest: Manifest) -> str | None:
 
 
 def body(manifest: Manifest, card: Card) -> str:
+    where = ", ".join((card.hardware.cpu, *card.hardware.gpus))
     lines = [
         f"# {manifest.model}@{manifest.variant}",
         "",
@@ -71,7 +75,7 @@ def body(manifest: Manifest, card: Card) -> str:
         "|---|---|",
         *(f"| {what} | {found} |" for what, found in rows(manifest, card)),
         "",
-        f"On {card.hardware.cpu}, {card.hardware.cores} cores, {card.created:%Y-%m-%d}; {card.measured_by}. "
+        f"On {where}, {card.hardware.cores} cores, {card.created:%Y-%m-%d}; {card.measured_by}. "
         "Intervals are of 95 %; differences are of the same examples.",
         "",
         "```json",
@@ -88,9 +92,8 @@ def rows(manifest: Manifest, card: Card) -> list[tuple[str, str]]:
     shares = {(each.task, each.metric) for each in card.accuracy if each.unit == "share"}
     for each in card.differences:
         show = points if (each.task, each.metric) in shares else number
-        found.append(
-            (f"difference to its parent on {each.task}", f"{show(each.value)} ({show(each.low)} to {show(each.high)})")
-        )
+        what = f"{each.metric} less its parent's on {each.task}"
+        found.append((what, f"{show(each.value)} ({show(each.low)} to {show(each.high)})"))
     found += [(f"same answers as its parent on {each.task}", f"{share(each.value)}") for each in card.agreement]
     found += [
         (f"Fréchet distance of {each.n:,} drawn to {each.real:,} real ones, {each.task}", number(each.value))

@@ -50,7 +50,8 @@ class StudyCard(Document):
     """`paired_difference` is the variant's figure less that of `parent` on the same examples, None for a baseline.
     `artifact_bytes` are the artifact's own, `served_bytes` those an engine loads: an adapter's and its base's.
     Latency is of one request at a time; `cost_cpu_s` the engine's CPU-seconds for 1,000 requests at saturation.
-    `effort` is what building the variant took, its parents not included."""
+    `effort` is what building the variant took, its parents not included. `limit`: it was to be asked no more
+    examples of a task than this."""
 
     family: str
     model: Name
@@ -92,6 +93,8 @@ class StudyCard(Document):
     others: tuple[Other, ...] = ()
     distances: tuple[Distance, ...] = ()
     effort: Effort | None = None
+    seed: int | None = None
+    limit: int | None = None
 
     @property
     def name(self) -> str:

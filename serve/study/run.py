@@ -16,12 +16,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from serve.evaluation import evaluate_variant
-from serve.judged import Seat
+from serve.judged import Seat, line_of
 from serve.stack import Stack
 from serve.study import make, page
 from serve.study.earlier import earlier_cards
 from serve.study.entry import entry_of
-from serve.study.matrix import examples_for, family_of, line_of, matrix, whole
+from serve.study.matrix import examples_for, family_of, limit_of, matrix, whole
 from serve.study.model_card import write_model_card
 from serve.study.record import FILE, Failure, Study, StudyCard
 from serve.study.requirement import kept
@@ -53,7 +53,7 @@ class Runner:
         self.failed: dict[Seat, Failure] = {}
         self.seats = matrix(plan.stack, plan.only)
         self.required = kept(out)
-        self.earlier = earlier_cards(plan.stack, out)
+        self.earlier = earlier_cards(plan.stack, out, plan.most)
         self.began = time.monotonic()
 
     def run(self) -> Study:
@@ -89,8 +89,9 @@ class Runner:
             artifacts = self.make(stack, line)
             examples = examples_for(stack, seat[0], self.plan.most, progress)
             card = evaluate_variant(stack, artifacts, seat, examples, False, progress)
-            self.cards[seat] = entry_of(stack, seat, card, artifacts)
+            entry = entry_of(stack, seat, card, artifacts, limit_of(stack, seat[0], self.plan.most))
             write_model_card(artifacts[seat].manifest, card, self.out / "cards")
+            self.cards[seat] = entry
         except UnderstudyError as error:
             self.fail(seat, str(error))
         except Exception as error:  # a defect in one method must not cost the other cards

@@ -5,8 +5,8 @@ request and at saturation is called faster: a method that saves bytes alone is s
 """
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from typing import Literal
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any, Literal
 
 from serve.study.record import Between, Measure, Study, StudyCard
 from serve.study.requirement import Requirement
@@ -15,6 +15,7 @@ from variants.show.formats import number, points, share, size
 
 Verdict = Literal["better", "worse", "not shown to differ"]
 Speed = Literal["faster", "slower", "not faster"]
+_WAYS = ("as adapter", "healed after a cut", "calibrated")
 
 
 def says(card: StudyCard, parent: StudyCard | None) -> str:
@@ -154,7 +155,8 @@ def _limits(cards: Sequence[StudyCard]) -> Iterable[str]:
             f"Not shown to differ is not equal: with {worst.accuracy.n:,} examples of {worst.task} a loss of up to "
             f"{max(0.0, -100 * _worst(worst)):.1f} points of {worst.name} is compatible with what was seen."
         )
-    if ways := Counter(filter(None, map(_learned, cards))):
+    by_name = {(card.model, card.variant): card for card in cards}
+    if ways := Counter(filter(None, (_learned(card, by_name) for card in cards))):
         how = ", ".join(f"{count} {way}" for way, count in ways.items())
         yield (
             f"Some variants learned from other examples of a task that they are measured on ({how}): what they gain or "
@@ -163,13 +165,23 @@ def _limits(cards: Sequence[StudyCard]) -> Iterable[str]:
     yield "Examples come from held-out splits, but a published model may have seen them when it was trained."
 
 
-def _learned(card: StudyCard) -> str | None:
-    """How a variant's own recipe learned from a task that it is measured on; None where it did not."""
+def _learned(card: StudyCard, cards: Mapping[tuple[str, str], StudyCard]) -> str | None:
+    """How a variant, or one that it was made from, learned from a task that it is measured on; None where none did. Of
+    several ways the one that teaches most."""
     measured = {card.task, *(other.task for other in card.others)}
-    recovery, calibration = (card.recipe.get(name, {}).get("task") for name in ("recovery", "calibration"))
-    if card.recipe["kind"] == "lora" and card.recipe["task"] in measured:
+    line = [card]
+    while (parent := cards.get((card.model, line[-1].parent or ""))) is not None and parent not in line:
+        line.append(parent)
+    ways = {_taught(each.recipe, measured) for each in line}
+    return next((way for way in _WAYS if way in ways), None)
+
+
+def _taught(recipe: Mapping[str, Any], measured: Collection[str]) -> str | None:
+    """How this one recipe learns from any of these tasks."""
+    recovery, calibration = (recipe.get(name, {}).get("task") for name in ("recovery", "calibration"))
+    if recipe["kind"] == "lora" and recipe["task"] in measured:
         return "as adapter"
-    if measured & {recovery, *card.recipe.get("distillation", {}).get("tasks", ())}:
+    if any(task in measured for task in (recovery, *recipe.get("distillation", {}).get("tasks", ()))):
         return "healed after a cut"
     return "calibrated" if calibration in measured else None
 

@@ -13,7 +13,6 @@ float32 where it does not.
 import logging
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from variants.methods.base import Job, Made
 from variants.methods.classifier import IR, read_f32, write_ir
@@ -21,9 +20,6 @@ from variants.methods.embedder import SETTINGS, TOKENIZER
 from variants.methods.embedder_int8 import write_quantized
 from variants.methods.openvino_bf16 import store_bf16
 from variants.store import Artifact
-
-if TYPE_CHECKING:
-    pass
 
 SERVED = (*IR, TOKENIZER, SETTINGS)
 

@@ -65,3 +65,5 @@ def descend(descent: Descent, losses: "Iterator[Tensor]", step: Step, *, most: f
         descent.optimizer.step()
         descent.rate.step()
         step.to(count + 1)
+    if not all(bool(torch.isfinite(parameter).all()) for parameter in trained):
+        raise RecipeError("training diverged at its last step", field="recipe", mend="a lower learning_rate")

@@ -4,6 +4,7 @@ The order within a split is a seeded shuffle, so the first n of a split are a ra
 occurs in the two other splits, not even as the same text under another id.
 """
 
+import hashlib
 import random
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
@@ -16,6 +17,7 @@ from variants.home import home as default_home
 from variants.metric import ACCURACY, Metric
 from variants.progress import Progress
 from variants.source import Source, fetch
+from variants.typed import canonical_sha256
 
 Split = Literal["train", "calibration", "test"]
 SEED = 20261123
@@ -71,12 +73,25 @@ class Task(ABC):
         return list(found[:n])
 
     @cached_property
+    def test_sha256(self) -> str:
+        """sha256 over the test split's ids, inputs and labels: what was answered holds for these alone. Data that a
+        user names, a prompt's wording, and a split may all change while the names stay."""
+        return canonical_sha256([[each.id, _plain(each.input), each.label] for each in self.examples("test")])
+
+    @cached_property
     def _splits(self) -> dict[Split, Sequence[Example]]:
         return self._load([fetch(source, self._home, self._progress) for source in self.sources])
 
     @abstractmethod
     def _load(self, files: Sequence[Path]) -> dict[Split, Sequence[Example]]:
         """All splits out of the fetched `sources`, in their order."""
+
+
+def _plain(given: str | bytes | tuple[str, ...] | Prompt) -> object:
+    """An input as JSON has it."""
+    if isinstance(given, bytes):
+        return hashlib.sha256(given).hexdigest()
+    return [given.text, given.seed] if isinstance(given, Prompt) else given
 
 
 def shuffled(examples: Iterable[Example]) -> list[Example]:

@@ -7,32 +7,27 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
 from pathlib import Path
 
-import aiohttp
 import psutil
 import pytest
 
 from serve.evaluation import evaluate_variant
+from serve.judged import line_of
 from serve.ports import free_port
-from serve.predict import predictor
 from serve.stack import parse, with_port
 from serve.study.entry import entry_of
-from serve.study.matrix import examples_for, line_of
+from serve.study.matrix import examples_for
 from serve.study.record import FILE, read_study
 from serve.study.run import Plan, Runner, describe_study
 from tests.local_stage import local
 from tests.processes import ROOT
 from tests.scripted import make_artifact, make_stack, with_variants
 from tests.study import BF16, INT8, ScriptedMake, scripted_stack
-from variants.card import Accuracy
 from variants.catalog import Catalog
-from variants.evaluate import Predict
 from variants.home import home
 from variants.progress import NoProgress
 from variants.recipe import parse_recipe
-from variants.tasks import Example, Task
 
 pytestmark = pytest.mark.integration
 BANDS = ("bands", "baseline")
@@ -100,34 +95,12 @@ def test_a_variant_that_fails_is_reported_and_the_others_go_on(tmp_path: Path) -
     assert "bands@int8 has no card: the build was killed" in (tmp_path / "index.html").read_text()
 
 
-class Counted:
-    """A predict that says of all answers how many different ones there were."""
-
-    def __init__(self, predict: Predict) -> None:
-        self.predict, self.answers = predict, dict[str, str]()
-
-    async def __call__(self, example: Example) -> str:
-        self.answers[example.id] = await self.predict(example)
-        return self.answers[example.id]
-
-    def figures(self, task: Task, examples: Sequence[Example]) -> tuple[Accuracy, ...]:
-        value = len({self.answers[each.id] for each in examples})
-        return (Accuracy(task=task.name, metric="answers", unit="", value=value, low=1, high=10, n=len(examples)),)
-
-
-async def test_a_variant_is_paired_with_its_parents_stored_outcomes_and_served_as_a_card(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async def counted(session: aiohttp.ClientSession, url: str, name: str, task: Task) -> Predict:
-        return Counted(await predictor(session, url, name, task))
-
-    monkeypatch.setattr("serve.measuring.predictor", counted)
+async def test_a_variant_is_paired_with_its_parents_stored_outcomes_and_served_as_a_card(tmp_path: Path) -> None:
     stack = with_port(scripted_stack(int8=INT8), free_port())
     artifacts = ScriptedMake(home())(stack, line_of(stack, ("bands", "int8")))
     examples = examples_for(stack, "bands", 20, NoProgress())
     card = await asyncio.to_thread(evaluate_variant, stack, artifacts, ("bands", "int8"), examples, False, NoProgress())
-    assert [(found.metric, found.n) for found in card.accuracy] == [("accuracy", 20), ("answers", 20)]
-    assert 1 <= card.accuracy[1].value <= 10
+    assert [(found.metric, found.n) for found in card.accuracy] == [("accuracy", 20)]
     cards = Catalog(home()).model("bands").cards
     baseline = artifacts[BANDS].manifest.digest
     assert set(cards) == {card.digest, baseline}, "its parent had no outcomes, so it was evaluated first"
@@ -157,7 +130,7 @@ def test_an_adapter_is_asked_in_its_bases_engine_and_served_with_its_bases_bytes
         Catalog(home()).record(artifact.manifest)
     examples = examples_for(stack, "echo", 12, NoProgress())
     card = evaluate_variant(stack, artifacts, ("echo", "lora"), examples, False, NoProgress())
-    entry = entry_of(stack, ("echo", "lora"), card, artifacts)
+    entry = entry_of(stack, ("echo", "lora"), card, artifacts, 12)
     assert (entry.kind, entry.parent, entry.accuracy.n) == ("lora", "baseline", 12)
     assert entry.artifact_bytes == adapter.manifest.bytes
     assert entry.served_bytes == adapter.manifest.bytes + base.manifest.bytes

@@ -4,6 +4,7 @@ import os
 import resource
 import signal
 import subprocess
+import sys
 import threading
 import time
 from functools import partial
@@ -66,3 +67,32 @@ def test_a_build_that_runs_out_of_memory_is_an_error_and_leaves_no_artifact(
     with pytest.raises(UnderstudyError, match=r"failed to map|[Mm]emory|ended with code"):
         make(stack, [("words", "baseline")])
     assert Store(home()).stored() == []
+
+
+def test_ctrl_c_ends_a_build_that_a_shell_began_in_the_background() -> None:
+    """Such a shell has its children ignore SIGINT, and theirs inherit it."""
+    ignore = partial(signal.signal, signal.SIGINT, signal.SIG_IGN)
+    process = subprocess.Popen([sys.executable, "-m", "serve.study.make"], stdin=subprocess.PIPE, preexec_fn=ignore)
+    deadline = time.monotonic() + 60
+    while not catches(process.pid, signal.SIGINT):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(30) == 130
+
+
+def catches(pid: int, number: signal.Signals) -> bool:
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    caught = next(int(line.split()[1], 16) for line in lines if line.startswith("SigCgt:"))
+    return bool(caught >> (number - 1) & 1)
+
+
+def test_an_error_of_many_lines_comes_back_whole(tmp_path: Path) -> None:
+    (tmp_path / "weights").mkdir()
+    (tmp_path / "weights" / "config.json").write_text('{"model_type": "no such architecture"}')
+    variant = {"recipe": {"kind": "baseline", "dtype": "float32"}, "engine": {"kind": "scripted"}, "weight": 1}
+    source = {"uri": str(tmp_path / "weights"), "licence": "Apache-2.0"}
+    model = {"task": "image-classification", "source": source, "variants": {"baseline": variant}}
+    stack = parse({"schema": 1, "models": {"words": model}})
+    with pytest.raises(UnderstudyError, match=r"models\.words\.source\.uri: .*cannot read .*no such architecture"):
+        make_in_child(stack, [("words", "baseline")])

@@ -9,7 +9,7 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from serve.evaluation import Asked, check_labels, evaluate_variant, newest_that_will_do
+from serve.evaluation import Asked, Wanted, check_labels, evaluate_variant, newest_that_will_do
 from serve.measuring import executes, held_out, unasked
 from tests.scripted import make_artifact, make_stack
 from tests.unit.variants.test_evaluate import Parity
@@ -22,6 +22,7 @@ from variants.tasks import Example
 
 ENGINE = {"kind": "openvino", "threads": 1}
 PARENT = Asked("cd" * 32, ENGINE)
+DATA = "12" * 32
 
 
 def card(n: int, **other: Any) -> Card:
@@ -30,7 +31,7 @@ def card(n: int, **other: Any) -> Card:
         "hardware": describe(),
         "precision": "f32",
         "versions": versions(),
-        "accuracy": (Accuracy(task="mnist", value=0.9, low=0.8, high=1.0, n=n),),
+        "accuracy": (Accuracy(task="mnist", value=0.9, low=0.8, high=1.0, n=n, test_sha256=DATA),),
         "artifact_bytes": 9,
         "engine": ENGINE,
         "measured_by": "a test",
@@ -41,14 +42,14 @@ def card(n: int, **other: Any) -> Card:
 
 def test_a_card_of_five_examples_is_no_card_of_a_thousand() -> None:
     few, many = card(5), card(1000)
-    assert newest_that_will_do([few], {"mnist": 1000}, ENGINE) is None
-    assert newest_that_will_do([many, few], {"mnist": 1000}, ENGINE) is many
-    assert newest_that_will_do([many, few], {"mnist": 5}, ENGINE) is few
-    assert newest_that_will_do([], {"mnist": 5}, ENGINE) is None
+    assert newest_that_will_do([few], {"mnist": Wanted(1000, DATA)}, ENGINE) is None
+    assert newest_that_will_do([many, few], {"mnist": Wanted(1000, DATA)}, ENGINE) is many
+    assert newest_that_will_do([many, few], {"mnist": Wanted(5, DATA)}, ENGINE) is few
+    assert newest_that_will_do([], {"mnist": Wanted(5, DATA)}, ENGINE) is None
 
 
 def test_a_task_that_a_card_does_not_know_is_measured() -> None:
-    assert newest_that_will_do([card(1000)], {"mnist": 1000, "r8": 10}, ENGINE) is None
+    assert newest_that_will_do([card(1000)], {"mnist": Wanted(1000, DATA), "r8": Wanted(10, DATA)}, ENGINE) is None
 
 
 @pytest.mark.parametrize(
@@ -58,12 +59,25 @@ def test_a_task_that_a_card_does_not_know_is_measured() -> None:
         {"versions": versions() | {"openvino": "2020.1"}},
         {"engine": ENGINE | {"threads": 2}},
         {"engine": None},
+        {"accuracy": ()},
+        {"accuracy": (Accuracy(task="mnist", value=0.9, low=0.8, high=1.0, n=1000, test_sha256="34" * 32),)},
+        {"accuracy": (Accuracy(task="mnist", value=0.9, low=0.8, high=1.0, n=1000),)},
     ],
 )
-def test_a_card_of_another_machine_other_versions_or_another_engine_does_not_count(other: dict[str, Any]) -> None:
+def test_a_card_of_another_machine_other_versions_another_engine_or_other_data_does_not_count(
+    other: dict[str, Any],
+) -> None:
     here = card(1000)
-    assert newest_that_will_do([card(1000, **other)], {"mnist": 1000}, ENGINE) is None
-    assert newest_that_will_do([here, card(1000, **other)], {"mnist": 1000}, ENGINE) is here
+    assert newest_that_will_do([card(1000, **other)], {"mnist": Wanted(1000, DATA)}, ENGINE) is None
+    assert newest_that_will_do([here, card(1000, **other)], {"mnist": Wanted(1000, DATA)}, ENGINE) is here
+
+
+def test_a_card_whose_speed_is_of_another_task_does_not_count() -> None:
+    wanted = {"r8": Wanted(10, DATA), "mnist": Wanted(1000, DATA)}
+    both = (*card(1000).accuracy, Accuracy(task="r8", value=0.9, low=0.8, high=1.0, n=10, test_sha256=DATA))
+    assert newest_that_will_do([card(1000, accuracy=both)], wanted, ENGINE) is None
+    turned = card(1000, accuracy=both[::-1])
+    assert newest_that_will_do([turned], wanted, ENGINE) is turned
 
 
 def test_more_examples_than_there_are_is_said_in_one_line() -> None:
@@ -75,13 +89,16 @@ def test_a_card_of_schema_1_or_of_another_pair_is_measured_again() -> None:
     ratio = {"value": 1.2, "low": 1.1, "high": 1.3}
     speedup = Speedup.model_validate({"single": ratio, "saturated": ratio, "rounds": 6})
     pair = card(1000, parent_digest="cd" * 32, parent_engine=ENGINE, speedup=speedup)
-    assert newest_that_will_do([pair], {"mnist": 1000}, ENGINE, PARENT) is pair
-    assert newest_that_will_do([pair], {"mnist": 1000}, ENGINE, Asked("ef" * 32, ENGINE)) is None
-    assert newest_that_will_do([pair], {"mnist": 1000}, ENGINE, Asked("cd" * 32, ENGINE | {"threads": 2})) is None
+    assert newest_that_will_do([pair], {"mnist": Wanted(1000, DATA)}, ENGINE, PARENT) is pair
+    assert newest_that_will_do([pair], {"mnist": Wanted(1000, DATA)}, ENGINE, Asked("ef" * 32, ENGINE)) is None
+    assert (
+        newest_that_will_do([pair], {"mnist": Wanted(1000, DATA)}, ENGINE, Asked("cd" * 32, ENGINE | {"threads": 2}))
+        is None
+    )
     half = card(1000, parent_digest="cd" * 32, parent_engine=ENGINE)
-    assert newest_that_will_do([half], {"mnist": 1000}, ENGINE, PARENT) is None, "no speedup"
-    assert newest_that_will_do([card(1000)], {"mnist": 1000}, ENGINE, PARENT) is None
-    assert newest_that_will_do([card(1000, schema_=1)], {"mnist": 1000}, ENGINE) is None
+    assert newest_that_will_do([half], {"mnist": Wanted(1000, DATA)}, ENGINE, PARENT) is None, "no speedup"
+    assert newest_that_will_do([card(1000)], {"mnist": Wanted(1000, DATA)}, ENGINE, PARENT) is None
+    assert newest_that_will_do([card(1000, schema_=1)], {"mnist": Wanted(1000, DATA)}, ENGINE) is None
 
 
 def test_speed_is_timed_on_examples_that_are_not_asked_again_where_there_are_others() -> None:

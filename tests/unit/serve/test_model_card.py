@@ -64,7 +64,7 @@ def test_the_body_has_the_figures_and_the_recipe(tmp_path: Path) -> None:
     assert path.name == "m@v.md"
     for figure in (
         "91.4 % (90.0 to 93.0)",
-        "−0.4 (−1.1 to +0.3)",
+        "| accuracy less its parent's on r8 | −0.4 (−1.1 to +0.3) |",
         "98.0 %",
         "28.6 (27.0 to 30.0)",
         "31 ms, 44 ms",

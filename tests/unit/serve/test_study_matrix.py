@@ -5,9 +5,9 @@ from collections import Counter
 import pytest
 
 from serve.cli import STUDY_STACK
-from serve.judged import reference_of
+from serve.judged import line_of, reference_of
 from serve.stack import load
-from serve.study.matrix import MOST_CARDS, family_of, line_of, matrix
+from serve.study.matrix import MOST_CARDS, family_of, matrix
 from tests.study import BF16, INT8, scripted_stack
 from variants.errors import InputError
 from variants.kinds import kind_of, structured

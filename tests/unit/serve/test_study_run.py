@@ -14,6 +14,7 @@ from tests.scripted import SOURCE, make_stack
 from tests.study import BF16, INT8, baseline, card, made_study, scripted_stack
 from variants.errors import EngineError
 from variants.machine import describe, versions
+from variants.methods import find
 from variants.recipe import parse_recipe
 from variants.store import Artifact
 
@@ -23,8 +24,12 @@ ENGINE = STACK.models["bands"].variants["int8"].engine.model_dump(mode="json")
 
 def bands(variant: str = "int8", recipe: dict[str, Any] = INT8, **other: Any) -> StudyCard:
     """A card as an earlier run of STACK left it."""
-    dumped = parse_recipe(recipe).model_dump(mode="json", exclude_none=True)
-    facts = {"model": "bands", "recipe": dumped, "versions": versions(), "engine_settings": ENGINE}
+    parsed = parse_recipe(recipe)
+    method = find("image-classification", parsed, "recipe")
+    facts = {
+        "model": "bands", "recipe": parsed.model_dump(mode="json", exclude_none=True), "versions": versions(),
+        "engine_settings": ENGINE, "method": f"{method.name}/{method.version}",
+    }  # fmt: skip
     if variant == "baseline":
         return baseline(**facts | {"sources": [SOURCE["uri"]]} | other)
     return card(variant, **facts | {"parent_engine": ENGINE} | other)
@@ -80,6 +85,10 @@ def test_a_baseline_of_other_weights_is_not_taken_over(tmp_path: Path) -> None:
         bands(parent_engine=ENGINE | {"token_s": 0.5}),
         bands(parent="bf16"),
         bands(task="imagenet"),
+        bands(method="nncf-static-int8/0"),
+        bands(seed=1),
+        bands(limit=999),
+        bands(limit=None),
         bands("int9"),
         bands(model="other"),
     ],

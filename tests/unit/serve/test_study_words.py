@@ -136,6 +136,16 @@ def test_who_learned_from_a_task_that_it_is_measured_on_is_counted_by_how() -> N
     assert "learned from" not in " ".join(words.limits(made_study(*elsewhere)))
 
 
+def test_what_a_parent_learned_its_variant_has_learned_too() -> None:
+    lora = {"kind": "lora", "task": "mnist", "rank": 8, "alpha": 16, "steps": 9}
+    line = [
+        baseline(recipe=BF16), card("lora", recipe=lora), card("merged", recipe={"kind": "merge"}, parent="lora"),
+        card("merged-int8", parent="merged"),
+    ]  # fmt: skip
+    said = " ".join(words.limits(made_study(*line)))
+    assert "measured on (3 as adapter): what they gain" in said
+
+
 def test_the_speed_of_text_generation_is_said_to_be_of_one_token() -> None:
     text = made_study(baseline(), baseline(family="text-generation", model="smollm2", **perplexity(27.6, None)))
     assert "requests, which end after one token" in " ".join(words.limits(text))

@@ -7,7 +7,7 @@ import pytest
 
 from variants.build import VariantPlan, build, in_order
 from variants.catalog import Catalog
-from variants.errors import IntegrityError, RecipeError, UnderstudyError, UnknownName
+from variants.errors import IntegrityError, RecipeError, SourceError, UnderstudyError, UnknownName
 from variants.manifest import Format
 from variants.methods import Job, Made, Method
 from variants.recipe import Recipe, parse_recipe
@@ -70,6 +70,20 @@ class World:
 @pytest.fixture
 def world(tmp_path: Path) -> World:
     return World(tmp_path)
+
+
+def test_what_a_method_refuses_says_which_variant_it_was(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(method: Upper, job: Job) -> Made:
+        raise RecipeError("there are 512 texts, not 600", field="recipe.calibration.examples")
+
+    monkeypatch.setattr(Upper, "run", refuse)
+    with pytest.raises(RecipeError) as refused:
+        world.build(world.plan("baseline"))
+    assert refused.value.field == "models.m.variants.baseline.recipe.calibration.examples"
+    world.file.unlink()
+    with pytest.raises(SourceError) as refused_source:
+        world.build(world.plan("baseline"))
+    assert str(refused_source.value.field).startswith("models.m.source")
 
 
 def test_parents_come_first_and_their_bytes_reach_the_variant(world: World) -> None:

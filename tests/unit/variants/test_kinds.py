@@ -36,10 +36,3 @@ def test_every_recipe_has_a_kind() -> None:
 )
 def test_kinds_follow_the_line_of_parents(line: list[Recipe], kind: str, dense: bool | None) -> None:
     assert (kind_of_line(line), structured(line)) == (kind, dense)
-
-
-@pytest.mark.parametrize("structure", ["unstructured", "magnitude", "wanda-unstructured"])
-def test_zeros_in_the_same_shape_are_not_structured(structure: str) -> None:
-    zeros = type(LAYERS).model_construct(kind="prune", structure=structure)
-    assert structured([BASE, zeros]) is False
-    assert structured([BASE, LAYERS, zeros]) is False

@@ -12,7 +12,7 @@ from variants.machine import describe
 from variants.outcomes import Conditions, Outcome, Outcomes
 from variants.store import Store
 
-HERE = Conditions(describe(), {"torch": "2"}, {"kind": "openvino", "threads": 1})
+HERE = Conditions(describe(), {"torch": "2"}, {"kind": "openvino", "threads": 1}, "12" * 32)
 DIGEST = "ab" * 32
 
 
@@ -48,9 +48,10 @@ def test_a_second_answer_replaces_the_first(tmp_path: Path) -> None:
         {"hardware": HERE.hardware.model_copy(update={"cores": 4711})},
         {"versions": {"torch": "3"}},
         {"engine": HERE.engine | {"threads": 2}},
+        {"test_sha256": "34" * 32},
     ],
 )
-def test_answers_of_another_machine_other_versions_or_another_engine_are_no_pair(
+def test_answers_of_another_machine_other_versions_another_engine_or_other_data_are_no_pair(
     tmp_path: Path, other: dict[str, Any]
 ) -> None:
     kept = Outcomes(tmp_path)

@@ -57,3 +57,10 @@ def test_a_training_that_diverges_gives_no_result() -> None:
     losses = (weight * value for value in (1.0, float("nan"), 1.0))
     with pytest.raises(RecipeError, match="diverged at step 1"):
         training.descend(training.cosine([weight], 0.1, 3), losses, NoProgress())
+
+
+def test_weights_that_the_last_step_broke_are_no_result() -> None:
+    weight = torch.nn.Parameter(torch.tensor(4.0))
+    losses = (weight * 0 + torch.sqrt(weight - 4.0) for _ in range(1))  # its slope there is infinite
+    with pytest.raises(RecipeError, match="diverged at its last step"):
+        training.descend(training.cosine([weight], 0.1, 1), losses, NoProgress())
