@@ -22,6 +22,7 @@ from variants.outcomes import Conditions, Outcome, Outcomes
 from variants.pairing import agreement, differences
 from variants.progress import Progress, for_stream
 from variants.store import Artifact
+from variants.tasks import Task
 
 Artifacts = Mapping[Seat, Artifact]
 OWN_LABELS = ("article", "image", "ranked", "boxes")
@@ -64,27 +65,27 @@ def evaluate_variant(
         mend = f"name some of {tasks.NAMES}"
         raise InputError("no task to evaluate on", field=f"models.{name}.evaluate", mend=mend)
     check_labels(artifacts[seat].manifest, list(examples))
-    splits = {task: task_of(task, progress).test_sha256 for task in examples}
+    asked_of = {task: task_of(task, progress) for task in examples}
     catalog, ours = Catalog(home()), asked_through(stack, artifacts, seat)
     reference = reference_of(stack, seat)
     parent = asked_through(stack, artifacts, reference) if reference else None
     if not again:
-        wanted = {task: Wanted(len(asked), splits[task]) for task, asked in examples.items()}
+        wanted = {task: Wanted(len(asked), asked_of[task].test_sha256) for task, asked in examples.items()}
         known = catalog.model(name).cards.get(ours.digest, ())
         if card := newest_that_will_do(known, wanted, ours.engine, parent):
             return card
-    theirs = outcomes_of(parent, examples, splits)
+    theirs = outcomes_of(parent, examples, asked_of)
     if reference and theirs is None:
         evaluate_variant(stack, artifacts, reference, examples, True, progress)
-        theirs = outcomes_of(parent, examples, splits)
+        theirs = outcomes_of(parent, examples, asked_of)
     live = live_variant(stack, artifacts, seat, weight=0.0)  # alone, whatever its share
     beside = live_variant(stack, artifacts, reference, weight=0.0) if reference else None
     measured = asyncio.run(measure(live, beside, examples, progress))
     kept = Outcomes(home())
     for task, outcomes in measured.outcomes.items():
-        kept.keep(ours.digest, task, Conditions.here(ours.engine, splits[task]), outcomes)
+        kept.keep(ours.digest, task, Conditions.here(ours.engine, asked_of[task].test_sha256), outcomes)
     try:
-        card = card_of(live.manifest, measured, ours.engine, parent, theirs or {}, progress)
+        card = card_of(live.manifest, measured, ours.engine, parent, theirs or {}, asked_of)
     except ValueError as error:  # a figure that so few examples, or such answers, do not come to
         raise InputError(f"{live.name}: {error}", field=f"models.{name}.evaluate") from error
     catalog.add_card(name, card)
@@ -115,15 +116,19 @@ def asked_through(stack: Stack, artifacts: Artifacts, seat: Seat) -> Asked:
     return Asked(artifacts[seat].manifest.digest, settings_of(stack, seat))
 
 
-def outcomes_of(asked: Asked | None, examples: Examples, splits: Mapping[str, str]) -> dict[str, list[Outcome]] | None:
-    """By task, what an artifact answered to these examples in such an engine, on this machine and with these versions;
-    None where that is not all known. `splits` has the sha256 of each task's test split."""
+def outcomes_of(
+    asked: Asked | None, examples: Examples, asked_of: Mapping[str, Task]
+) -> dict[str, list[Outcome]] | None:
+    """By task, what an artifact answered to these examples of `asked_of` in such an engine, on this machine and with
+    these versions; None where that is not all known."""
     if asked is None:
         return None
     kept = Outcomes(home())
     found = {
-        task: kept.find(asked.digest, task, Conditions.here(asked.engine, splits[task]), [each.id for each in held])
-        for task, held in examples.items()
+        name: kept.find(
+            asked.digest, name, Conditions.here(asked.engine, task.test_sha256), [each.id for each in examples[name]]
+        )
+        for name, task in asked_of.items()
     }
     known = {task: outcomes for task, outcomes in found.items() if outcomes is not None}
     return known if len(known) == len(found) else None
@@ -155,11 +160,11 @@ def card_of(
     engine: dict[str, Any],
     parent: Asked | None,
     theirs: Mapping[str, Sequence[Outcome]],
-    progress: Progress,
+    asked_of: Mapping[str, Task],
 ) -> Card:
-    """The card of what was measured; `theirs` are the outcomes of `parent` on the same examples."""
-    tasks_asked = {name: task_of(name, progress) for name in measured.outcomes}
-    pairs = [(tasks_asked[name], measured.outcomes[name], theirs[name]) for name in theirs]
+    """The card of what was measured on the tasks `asked_of`; `theirs` are the outcomes of `parent` on the same
+    examples."""
+    pairs = [(asked_of[name], measured.outcomes[name], theirs[name]) for name in theirs]
     agreed = [agreement(task, ours, other, parent.digest) for task, ours, other in pairs] if parent else []
     found = measured.saturation
     return Card(
@@ -169,7 +174,7 @@ def card_of(
         precision=manifest.precision,
         executes=measured.executes,
         versions=versions(),
-        accuracy=tuple(each for name, task in tasks_asked.items() for each in accuracy(task, measured.outcomes[name])),
+        accuracy=tuple(each for name, task in asked_of.items() for each in accuracy(task, measured.outcomes[name])),
         differences=tuple(
             each for task, ours, other in pairs if parent for each in differences(task, ours, other, parent.digest)
         ),

@@ -15,13 +15,13 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from serve.judged import Seat
+from serve.making import build_stack, plans_of
 from serve.stack import Stack, parse
-from variants.build import VariantPlan, build
+from variants.build import build
 from variants.catalog import Catalog
 from variants.errors import EngineError, UnderstudyError
 from variants.home import home
 from variants.methods import Job, Made, Method, find
-from variants.progress import for_stream
 from variants.recipe import Recipe
 from variants.store import Artifact, Store
 
@@ -57,10 +57,6 @@ def make(stack: Stack, line: Sequence[Seat]) -> dict[Seat, Artifact]:
 def stored(stack: Stack, line: Sequence[Seat]) -> dict[Seat, Artifact]:
     """The artifacts of `line`, out of the store. Raises NotMade where one is missing."""
     return build(plans_of(stack, line), Store(home()), Catalog(home()), method_for=stored_only)
-
-
-def plans_of(stack: Stack, line: Sequence[Seat]) -> list[VariantPlan]:
-    return [plan for plan in stack.plans() if plan.name in line]
 
 
 def make_in_child(stack: Stack, line: Sequence[Seat]) -> None:
@@ -99,7 +95,7 @@ def main() -> None:
     try:
         document = json.load(sys.stdin)
         stack, line = parse(document["stack"]), [(model, variant) for model, variant in document["line"]]
-        build(plans_of(stack, line), Store(home()), Catalog(home()), for_stream())
+        build_stack(stack, line)
     except UnderstudyError as error:
         print(_one_line(error))
         sys.exit(error.exit_code)

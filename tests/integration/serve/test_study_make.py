@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from serve.stack import parse
+from serve.stack import Stack, parse
 from serve.study.make import make, make_in_child
 from tests.study import scripted_stack
 from variants.errors import EngineError, UnderstudyError
@@ -29,6 +29,16 @@ LITTLE = 256 << 20
 @pytest.fixture(autouse=True)
 def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("UNDERSTUDY_HOME", str(tmp_path))
+
+
+def configured(weights: Path, task: str, config: str) -> Stack:
+    """A baseline of `words` from a folder that holds a config and no weights."""
+    weights.mkdir()
+    (weights / "config.json").write_text(config)
+    variant = {"recipe": {"kind": "baseline", "dtype": "float32"}, "engine": {"kind": "scripted"}, "weight": 1}
+    source = {"uri": str(weights), "licence": "Apache-2.0"}
+    model = {"task": task, "source": source, "variants": {"baseline": variant}}
+    return parse({"schema": 1, "models": {"words": model}})
 
 
 def test_why_a_build_failed_comes_back_in_its_own_words() -> None:
@@ -56,12 +66,7 @@ def test_a_build_that_is_killed_is_an_error_that_names_memory() -> None:
 def test_a_build_that_runs_out_of_memory_is_an_error_and_leaves_no_artifact(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "weights").mkdir()
-    (tmp_path / "weights" / "config.json").write_text("{}")
-    variant = {"recipe": {"kind": "baseline", "dtype": "float32"}, "engine": {"kind": "scripted"}, "weight": 1}
-    source = {"uri": str(tmp_path / "weights"), "licence": "Apache-2.0"}
-    model = {"task": "text-generation", "source": source, "variants": {"baseline": variant}}
-    stack = parse({"schema": 1, "models": {"words": model}})
+    stack = configured(tmp_path / "weights", "text-generation", "{}")
     limit = partial(resource.setrlimit, resource.RLIMIT_AS, (LITTLE, LITTLE))
     monkeypatch.setattr("subprocess.Popen", partial(subprocess.Popen, preexec_fn=limit))
     with pytest.raises(UnderstudyError, match=r"failed to map|[Mm]emory|ended with code"):
@@ -88,11 +93,6 @@ def catches(pid: int, number: signal.Signals) -> bool:
 
 
 def test_an_error_of_many_lines_comes_back_whole(tmp_path: Path) -> None:
-    (tmp_path / "weights").mkdir()
-    (tmp_path / "weights" / "config.json").write_text('{"model_type": "no such architecture"}')
-    variant = {"recipe": {"kind": "baseline", "dtype": "float32"}, "engine": {"kind": "scripted"}, "weight": 1}
-    source = {"uri": str(tmp_path / "weights"), "licence": "Apache-2.0"}
-    model = {"task": "image-classification", "source": source, "variants": {"baseline": variant}}
-    stack = parse({"schema": 1, "models": {"words": model}})
+    stack = configured(tmp_path / "weights", "image-classification", '{"model_type": "no such architecture"}')
     with pytest.raises(UnderstudyError, match=r"models\.words\.source\.uri: .*cannot read .*no such architecture"):
         make_in_child(stack, [("words", "baseline")])
