@@ -139,15 +139,16 @@ def test_a_labelled_campaign_scores_as_offline_evaluation_does(drawn: tuple[str,
     assert [record.error for record in records if record.failed] == []
     (model,) = summarise(tmp_path).models
     live = {variant.variant: variant.accuracy[0] for variant in model.variants}
-    examples = tasks.get("digit_prompts").examples("test", N)
+    task = tasks.get("digit_prompts")
+    examples = task.examples("test", N)
     wrong = sum(example.label in ("8", "9") for example in examples)
     assert [(live["baseline"].value, live["baseline"].n), live["int8"].n] == [(1.0, N), N]
     assert live["int8"].value == pytest.approx(1 - wrong / N)
     assert model.comparisons[0].accuracy[0].difference == pytest.approx(-wrong / N)
 
     found = live_of(drawing_stack(), drawing_artifacts(folder)).variants["scribe", "int8"]
-    measured = asyncio.run(measure(found, None, {"digit_prompts": examples}, NoProgress()))
-    card = card_of(found.manifest, measured, {"kind": "openvino"}, None, {}, NoProgress())
+    measured = asyncio.run(measure(found, None, {task.name: examples}, NoProgress()))
+    card = card_of(found.manifest, measured, {"kind": "openvino"}, None, {}, {task.name: task})
     offline = card.accuracy[0]
     assert (offline.value, offline.low, offline.high, offline.n) == (
         live["int8"].value, live["int8"].low, live["int8"].high, N,
