@@ -35,7 +35,7 @@ def make_artifact(
             digest=digest_of({name: entry.sha256 for name, entry in files.items()}),
             model=model,
             variant=variant,
-            task=task,  # type: ignore[arg-type]
+            task=task,
             method="scripted",
             precision="f32",
             recipe=recipe,

@@ -131,7 +131,9 @@ def test_prometheus_sees_every_variant(demo: tuple[str, int], tmp_path: Path) ->
     queries = [f'understudy_variant_ready{{model="smollm2",variant="{name}"}} == 1' for name in TEXT]
     queries += [f'understudy_engine_memory_bytes{{model="digits",variant="{name}"}} > 1e6' for name in IMAGE]
     with ExitStack() as children:
-        assert set(wait_for(start_prometheus(children, demo[0], tmp_path / "prometheus"), queries)) == set(queries)
+        prometheus = start_prometheus(children, demo[0], tmp_path / "prometheus")
+        assert prometheus is not None
+        assert set(wait_for(prometheus, queries)) == set(queries)
 
 
 def test_the_official_client_embeds(client: openai.OpenAI) -> None:

@@ -42,6 +42,7 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Seen]:
         began = time.time()
         rounds = send(url, TRAFFIC_S)
         time.sleep(2.5)  # the last scrape that matters, and one of what the engines hold
+        assert prometheus is not None
         # Both variants chosen, one scrape a second.
         yield Watched(prometheus, began, time.time(), MODEL, f"({'|'.join(VARIANTS)})", "4s"), url, rounds
 

@@ -59,7 +59,7 @@ def test_as_many_as_asked_for_and_signed(client: openai.OpenAI, folder: Path) ->
     answer = client.images.generate(
         model=NAME, prompt="a 3", n=3, response_format="b64_json", extra_body={"seed": 2**60}
     )
-    assert len(answer.data) == 3
+    assert len(answer.data or []) == 3
     assert answer.model_extra["seed"] == 2**60
     assert len(answer.model_extra["system_fingerprint"]) == 64
 

@@ -41,7 +41,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> Folders:
         settings = LoraConfig(r=4, lora_alpha=8, target_modules=["q_proj", "v_proj"], init_lora_weights=False)
         adapters[name] = tmp_path_factory.mktemp("adapter")
         get_peft_model(AutoModelForCausalLM.from_pretrained(base, device_map="cpu"), settings).save_pretrained(
-            adapters[name]
+            str(adapters[name])
         )
     return Folders(base, adapters)
 
@@ -135,7 +135,7 @@ def test_what_cannot_be_loaded_is_said(engine: Engine, folders: Folders, tmp_pat
     wider = tmp_path / "wider"
     torch.manual_seed(9)
     settings = LoraConfig(r=4, target_modules=["no_such_layer"])
-    settings.save_pretrained(wider)
+    settings.save_pretrained(str(wider))
     (wider / "adapter_model.safetensors").write_bytes((one / "adapter_model.safetensors").read_bytes())
     status, said = change(engine, "load", "tiny@wider", wider)
     assert status == 400

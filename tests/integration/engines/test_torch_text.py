@@ -60,7 +60,7 @@ class Reference:
 
     def text(self, ids: list[int]) -> str:
         """Whole characters only, as an answer shows them."""
-        return self.tokenizer.decode(ids, skip_special_tokens=True)
+        return str(self.tokenizer.decode(ids, skip_special_tokens=True))
 
     def logprobs(self, prompt: str) -> torch.Tensor:
         with torch.no_grad():

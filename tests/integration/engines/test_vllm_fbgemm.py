@@ -73,13 +73,13 @@ def packed_zeros(zeros: torch.Tensor) -> torch.nn.Parameter:
     from compressed_tensors.compressors.pack_quantized.helpers import pack_to_int32
 
     found = torch.nn.Parameter(pack_to_int32(zeros, 4, packed_dim=0), requires_grad=False)
-    found.output_dim = 0  # type: ignore[attr-defined]
+    found.output_dim = 0
     return found
 
 
 def int8_layer(weight: torch.Tensor, scale: torch.Tensor) -> torch.nn.Module:
     layer = torch.nn.Module()
-    layer.logical_widths = [len(weight) // 2, len(weight) // 2]  # type: ignore[assignment]
+    layer.logical_widths = [len(weight) // 2, len(weight) // 2]
     layer.weight = torch.nn.Parameter(weight, requires_grad=False)
     layer.weight_scale = torch.nn.Parameter(scale, requires_grad=False)
     return layer

@@ -18,7 +18,7 @@ def packed_layer(weight: torch.Tensor, scale: torch.Tensor) -> torch.nn.Module:
     layer.bias = None
     for name, value in {"input_dim": 1, "output_dim": 0, "packed_dim": 1}.items():
         setattr(layer.weight_packed, name, value)
-    layer.weight_scale.output_dim = 0  # type: ignore[attr-defined]
+    layer.weight_scale.output_dim = 0
     return layer
 
 

@@ -248,7 +248,7 @@ def test_from_campaign_to_report(server: ScriptedServer, tmp_path: Path, get_tas
         "lead_in_s": 0.1,
         "warm_up_s": 0.1,
     }
-    speed = {**SPEED, "tests": [*SPEED["tests"], pictures]}  # type: ignore[misc]
+    speed = {**SPEED, "tests": [*SPEED["tests"], pictures]}
     records, _ = carry_out(server, campaign(mixed=MIXED, accuracy=ACCURACY, speed=speed), tmp_path, get_task)
     summary = summarise(tmp_path)
     found = [variant for model in summary.models for variant in model.variants]

@@ -68,7 +68,7 @@ async def test_adapters_are_loaded_and_unloaded_in_an_engine_that_serves(tmp_pat
         steady(str(served.client.base_url), "echo", 4, ("lora0",)) as load,
     ):
         host = served.fleet.live.variants["echo", "lora0"].engine.application
-        pid = served.stage.engines[host].process.pid  # type: ignore[union-attr]
+        pid = served.stage.engines[host].process.pid
         for number in (1, 2):
             family.variants[f"lora{number}"] = lora
             assert (await change(served.client, family.proposal()))["state"] == "done"
@@ -78,7 +78,7 @@ async def test_adapters_are_loaded_and_unloaded_in_an_engine_that_serves(tmp_pat
             body = {"model": f"echo@lora{number}", "prompt": "a b c", "max_tokens": 2}
             answer = await served.client.post("/v1/completions", json=body)
             assert answer.json()["system_fingerprint"] == family.digest(f"lora{number}")
-        assert served.stage.engines[host].process.pid == pid  # type: ignore[union-attr]
+        assert served.stage.engines[host].process.pid == pid
         family.variants["lora3"] = lora
         refused = await served.client.post("/admin/v1/stack", json=family.proposal())
         assert refused.status_code == 400
@@ -193,7 +193,7 @@ async def test_a_change_is_given_up_while_it_is_checked_and_by_its_number(tmp_pa
     family = Family(tmp_path, free_port())
     async with local(tmp_path, family.stack, family.artifacts) as served:
         holds = served.stage.holds
-        served.stage.holds = never  # type: ignore[method-assign]  # an engine that does not say what it holds
+        served.stage.holds = never  # an engine that does not say what it holds
         family.variants["int4"] = {}
         proposed = asyncio.create_task(served.client.post("/admin/v1/stack", json=family.proposal()))
         while (await served.client.get("/admin/v1/stack")).json()["change"] is None:
@@ -208,7 +208,7 @@ async def test_a_change_is_given_up_while_it_is_checked_and_by_its_number(tmp_pa
         assert ended.json()["state"] == "cancelled"
         answer = await proposed
         assert (answer.status_code, answer.json()["error"]["message"]) == (409, "change 1 was given up")
-        served.stage.holds = holds  # type: ignore[method-assign]
+        served.stage.holds = holds
         assert (await change(served.client, family.proposal()))["state"] == "done"
         told = (await served.client.get("/admin/v1/stack")).json()["changes"]
         assert [(each["number"], each["state"]) for each in told] == [(1, "cancelled"), (2, "done")]

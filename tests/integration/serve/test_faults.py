@@ -48,8 +48,8 @@ STREAMED = ("time_to_first_token_seconds_count", "time_per_output_token_seconds_
 
 async def test_a_dead_engine_means_fallback_for_the_routed_and_an_error_for_the_pinned(tmp_path: Path) -> None:
     async with local(tmp_path, make_stack(free_port())) as served:
-        served.engine("echo", "baseline").process.send_signal(signal.SIGKILL)  # type: ignore[union-attr]
-        await served.engine("echo", "baseline").process.wait()  # type: ignore[union-attr]
+        served.engine("echo", "baseline").process.send_signal(signal.SIGKILL)
+        await served.engine("echo", "baseline").process.wait()
         answers = [await served.client.post("/v1/completions", json=ask()) for _ in range(20)]
         assert {answer.status_code for answer in answers} == {200}
         reasons = [answer.headers["x-understudy-reason"] for answer in answers]
@@ -67,7 +67,7 @@ async def test_an_engine_that_dies_in_mid_stream_ends_the_stream_with_an_error(t
             async for line in answer.aiter_lines():
                 lines.append(line)
                 if len(lines) == 5:
-                    served.engine("echo", "int8").process.send_signal(signal.SIGKILL)  # type: ignore[union-attr]
+                    served.engine("echo", "int8").process.send_signal(signal.SIGKILL)
         assert '"engine_error"' in [line for line in lines if line][-1]
         text = (await served.client.get("/metrics")).text
         assert 'model="echo",reason="pinned",status="502",variant="int8"' in text

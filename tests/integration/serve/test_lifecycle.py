@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import httpx
 import psutil
@@ -47,7 +48,7 @@ def digits_only(folder: Path) -> Path:
     return path
 
 
-def scripted(folder: Path, prefix: tuple[str, ...] = (), **settings: float) -> EngineProcess:
+def scripted(folder: Path, prefix: tuple[str, ...] = (), **settings: Any) -> EngineProcess:
     """A scripted engine, not started; `prefix` is put before its command."""
     stack = make_stack(**settings)
     artifact = make_artifacts(folder, stack)["bands", "baseline"]

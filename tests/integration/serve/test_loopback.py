@@ -13,7 +13,7 @@ pytestmark = pytest.mark.integration
 def listeners(pid: int) -> list[tuple[str, str]]:
     """(address, process) of every listening TCP socket and bound UDP socket of a process and all below it."""
     root = psutil.Process(pid)
-    found = []
+    found: list[tuple[str, str]] = []
     for process in [root, *root.children(recursive=True)]:
         for connection in process.net_connections("inet"):
             if connection.status in (psutil.CONN_LISTEN, psutil.CONN_NONE) and not connection.raddr:

@@ -32,6 +32,7 @@ def test_prometheus_scrapes_the_server(served: Served, tmp_path: Path) -> None:
         assert httpx.post(f"{served.url}/v1/completions", json=body).status_code == 200
     with ExitStack() as children:
         prometheus = start_prometheus(children, served.url, tmp_path / "prometheus")
+        assert prometheus is not None
         found = wait_for(prometheus, QUERIES)
     assert set(found) == set(QUERIES)
     assert found[QUERIES[0]] >= 3

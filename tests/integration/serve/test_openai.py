@@ -1,6 +1,7 @@
 """OpenAI's API through Ray Serve, HAProxy and the relay, by the official client."""
 
 import json
+from typing import Any
 
 import httpx
 import openai
@@ -9,7 +10,7 @@ import pytest
 from tests.integration.serve.conftest import Served
 
 pytestmark = pytest.mark.integration
-MESSAGES = [{"role": "user", "content": "alpha beta gamma"}]
+MESSAGES: Any = [{"role": "user", "content": "alpha beta gamma"}]
 
 
 @pytest.fixture
@@ -55,7 +56,7 @@ def test_a_stream_shows_usage_only_where_asked_and_always_its_fingerprint(
 
 
 def test_a_user_stays_and_a_header_stays_as_well(client: openai.OpenAI) -> None:
-    def variant(**options: object) -> tuple[str, str]:
+    def variant(**options: Any) -> tuple[str, str]:
         raw = client.completions.with_raw_response.create(model="echo", prompt="a b", max_tokens=1, **options)
         return raw.headers["x-understudy-variant"], raw.headers["x-understudy-reason"]
 

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -119,7 +120,10 @@ async def test_a_variant_is_paired_with_its_parents_stored_outcomes_and_served_a
 def test_an_adapter_is_asked_in_its_bases_engine_and_served_with_its_bases_bytes() -> None:
     lora = {"kind": "lora", "task": "rotten_tomatoes", "rank": 8, "alpha": 16, "steps": 9}
     engine = {"kind": "scripted", "first_token_s": 0.001, "adapters": {"slots": 2}}
-    variants = {"baseline": {"weight": 1}, "lora": {"recipe": lora, "parent": "baseline", "engine": engine}}
+    variants: dict[str, dict[str, Any]] = {
+        "baseline": {"weight": 1},
+        "lora": {"recipe": lora, "parent": "baseline", "engine": engine},
+    }
     document = with_variants(make_stack(), "echo", variants).model_dump(mode="json", by_alias=True, exclude_none=True)
     document["models"]["echo"]["evaluate"] = ["rotten_tomatoes"]
     stack = parse(document)

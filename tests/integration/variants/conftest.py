@@ -2,6 +2,7 @@
 not."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -37,7 +38,7 @@ def tiny_llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
         num_key_value_heads=2, max_position_embeddings=256, bos_token_id=1, eos_token_id=2, pad_token_id=2,
         tie_word_embeddings=False,
     )  # fmt: skip
-    model = LlamaForCausalLM(config).to(torch.bfloat16)
+    model = LlamaForCausalLM(config).to(torch.bfloat16)  # type: ignore[arg-type]
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
@@ -64,7 +65,7 @@ def tiny_vit(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def job(recipe: dict[str, object], out: Path, source: Path | None = None, parent: Artifact | None = None) -> Job:
+def job(recipe: Mapping[str, object], out: Path, source: Path | None = None, parent: Artifact | None = None) -> Job:
     """A job as the builder would hand it over, with an empty `out`."""
     out.mkdir(parents=True)
     return Job(parse_recipe(recipe), 0, source, parent, out, out.parent / "home", NoProgress())

@@ -77,7 +77,8 @@ def test_fifty_kills_at_random_moments_leave_a_whole_store(tmp_path: Path) -> No
     child.join(60)
     length = time.monotonic() - began
     assert child.exitcode == 0
-    draw, finished, tries = random.Random(0), [], 0
+    draw, tries = random.Random(0), 0
+    finished: list[int] = []
     while len(finished) < KILLS:
         tries += 1
         assert tries < 4 * KILLS, "most builds ended before they could be killed"

@@ -28,7 +28,7 @@ from .test_published import with_sources
 
 pytestmark = pytest.mark.integration
 NAMES = {0: "cat", 1: "dog", 2: "fox"}
-LABELS = {"id2label": NAMES, "label2id": {name: at for at, name in NAMES.items()}}
+LABELS: dict[str, Any] = {"id2label": NAMES, "label2id": {name: at for at, name in NAMES.items()}}
 NORMAL = {"do_normalize": True, "image_mean": [0.5, 0.4, 0.3], "image_std": [0.2, 0.3, 0.4]}
 SETTINGS: dict[str, dict[str, Any]] = {
     "yolos": {"do_resize": True, "size": {"shortest_edge": 64, "longest_edge": 96}, "do_rescale": True, **NORMAL},
@@ -53,11 +53,11 @@ def yolos() -> Any:
 def detr() -> Any:
     from transformers import DetrConfig, DetrForObjectDetection, ResNetConfig
 
-    backbone = ResNetConfig(
+    backbone = ResNetConfig(  # type: ignore[call-arg]
         embedding_size=8, hidden_sizes=[8, 16, 16, 32], depths=[1, 1, 1, 1], layer_type="basic",
         out_features=["stage4"],
     )  # fmt: skip
-    config = DetrConfig(
+    config = DetrConfig(  # type: ignore[call-arg]
         use_timm_backbone=False, use_pretrained_backbone=False, backbone=None, backbone_config=backbone, d_model=32,
         num_queries=10, encoder_layers=1, decoder_layers=2, encoder_attention_heads=2, decoder_attention_heads=2,
         encoder_ffn_dim=64, decoder_ffn_dim=64, **LABELS,
@@ -68,7 +68,7 @@ def detr() -> Any:
 def rt_detr() -> Any:
     from transformers import RTDetrConfig, RTDetrForObjectDetection, RTDetrResNetConfig
 
-    backbone = RTDetrResNetConfig(
+    backbone = RTDetrResNetConfig(  # type: ignore[call-arg]
         embedding_size=8, hidden_sizes=[8, 16, 24, 32], depths=[1, 1, 1, 1], layer_type="basic",
         out_features=["stage2", "stage3", "stage4"],
     )  # fmt: skip
@@ -175,7 +175,7 @@ def theirs(name: str, folder: Path, artifact: Artifact, image: bytes) -> list[Bo
     (found,) = reader.post_process_object_detection(outputs, threshold=LEAST, target_sizes=sizes)
     most = np.array([width, height, width, height])
     rows = zip(found["labels"].tolist(), found["boxes"].numpy(), found["scores"].tolist(), strict=True)
-    boxes = [Box(NAMES[label], *np.clip(box, 0, most).tolist(), score) for label, box, score in rows]
+    boxes = [Box(NAMES[label], *np.clip(box, 0, most).tolist(), score=score) for label, box, score in rows]
     return sorted(boxes, key=lambda box: -box.score)
 
 

@@ -121,7 +121,7 @@ def test_sparse_has_its_zeros_and_its_parents_bytes(artifacts: dict[str, Artifac
         if node.get_type_name() == "Convolution":
             values = node.input_value(1).get_node().data
             assert np.count_nonzero(values == 0) == round(values.size * 0.3)
-            zeros, weights = zeros + np.count_nonzero(values == 0), weights + values.size
+            zeros, weights = zeros + int(np.count_nonzero(values == 0)), weights + values.size
     note = artifacts["sparse"].manifest.note
     assert note == f"{zeros:,} of its parent's {weights:,} weights outside depthwise convolutions are zero"
     sizes = {name: artifacts[name].manifest.files["model/model.bin"].bytes for name in artifacts}

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import pytest
@@ -24,7 +24,7 @@ from variants.tasks.mnist import Mnist
 from .conftest import job
 
 pytestmark = pytest.mark.integration
-TASK = "image-generation"
+TASK: Final = "image-generation"
 BASE: dict[str, Any] = {
     "kind": "diffusion", "task": "mnist", "examples": 64, "width": 32, "deep_width": 32, "steps": 8, "batch": 16,
     "sampling_steps": 4,
@@ -189,7 +189,7 @@ def test_what_cannot_be_is_refused_before_anything_is_written(
 ) -> None:
     recipe, parent, field, says = case
     start = {"parent": built[parent]} if parent else {"source": fetch(Mnist.sources[0], folder)}
-    asked = at_home(job(recipe, tmp_path / "out", **start), folder)  # type: ignore[arg-type]
+    asked = at_home(job(recipe, tmp_path / "out", **start), folder)
     with pytest.raises(RecipeError, match=says) as refused:
         find(TASK, parse_recipe(recipe)).run(asked)
     assert refused.value.field == field

@@ -41,10 +41,10 @@ def test_prompts_are_balanced_seeded_and_never_shared() -> None:
     task = tasks.get("digit_prompts")
     seeds: list[int] = []
     for split in ("test", "calibration"):
-        examples = task.examples(split)  # type: ignore[arg-type]
+        examples = task.examples(split)
         assert {label: sum(each.label == label for each in examples) for label in task.labels} == {
             label: len(examples) // 10 for label in task.labels
         }
-        seeds += [each.input.seed for each in examples]  # type: ignore[union-attr]
+        seeds += [each.input.seed for each in examples]
     assert len(set(seeds)) == 1200
-    assert task.examples("test", 1)[0].input.text == f"a handwritten {task.examples('test', 1)[0].label}"  # type: ignore[union-attr]
+    assert task.examples("test", 1)[0].input.text == f"a handwritten {task.examples('test', 1)[0].label}"

@@ -22,7 +22,14 @@ def twice(tiny_llama: Path, tiny_vit: Path, tmp_path_factory: pytest.TempPathFac
     """Two homes in which all has been built, each by a process of its own."""
     homes = [tmp_path_factory.mktemp("once"), tmp_path_factory.mktemp("again")]
     for home in homes:
-        command = [sys.executable, "-m", "tests.integration.variants.rebuild", home, tiny_llama, tiny_vit]
+        command = [
+            sys.executable,
+            "-m",
+            "tests.integration.variants.rebuild",
+            str(home),
+            str(tiny_llama),
+            str(tiny_vit),
+        ]
         done = subprocess.run(command, cwd=ROOT, env=os.environ, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr[-3000:]
     return homes

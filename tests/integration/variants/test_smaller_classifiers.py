@@ -184,7 +184,7 @@ def test_the_same_seed_makes_the_same_weights(
 ) -> None:
     recipe: dict[str, object] = PRUNED if variant == "pruned" else LORA
     start = {"parent": built["baseline"]} if variant == "pruned" else {"source": Path(source.uri)}
-    again = job(recipe, tmp_path / "out", **start)  # type: ignore[arg-type]
+    again = job(recipe, tmp_path / "out", **start)
     find("image-classification", parse_recipe(recipe)).run(again)
     assert sha256_of(again.out / lite0.WEIGHTS) == built[variant].manifest.files[f"model/{lite0.WEIGHTS}"].sha256
 

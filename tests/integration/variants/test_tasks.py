@@ -31,7 +31,7 @@ def test_every_task_is_tested() -> None:
 @pytest.mark.parametrize("name", SIZES)
 def test_splits_have_their_sizes_and_the_test_shares_nothing(name: str) -> None:
     task = tasks.get(name)
-    splits = {split: task.examples(split) for split in ("train", "calibration", "test")}  # type: ignore[arg-type]
+    splits = {split: task.examples(split) for split in ("train", "calibration", "test")}
     assert {split: len(found) for split, found in splits.items()} == SIZES[name]
     seen = [*splits["train"], *splits["calibration"]]
     assert not {example.input for example in splits["test"]} & {example.input for example in seen}
@@ -70,14 +70,14 @@ def test_triplets_are_of_r8s_own_split_and_their_label_is_the_one_of_the_anchors
         stories.setdefault(text, set()).add(example.label)
     triplets = tasks.get("r8_triplets").examples("test")
     for example in triplets:
-        anchor, first, second = (stories[text] for text in example.input)  # type: ignore[index]
+        anchor, first, second = (stories[text] for text in example.input)
         assert anchor & (first if example.label == "first" else second)
     firsts = sum(example.label == "first" for example in triplets)
     assert abs(firsts / len(triplets) - 0.5) < 0.05
 
 
 def test_a_tale_is_in_one_split_and_keeps_its_punctuation() -> None:
-    tales = {split: tasks.get("tales").examples(split) for split in ("train", "calibration", "test")}  # type: ignore[arg-type]
+    tales = {split: tasks.get("tales").examples(split) for split in ("train", "calibration", "test")}
     told = {split: {example.id[:8] for example in found} for split, found in tales.items()}
     assert not told["test"] & (told["train"] | told["calibration"])
     assert not told["train"] & told["calibration"]
@@ -94,11 +94,12 @@ def test_the_right_ending_is_the_pieces_own() -> None:
     whole = " ".join(str(example.input) for example in tasks.get("tales").examples("test"))
     examples = tasks.get("tale_endings").examples("test")
     for example in examples:
+        assert isinstance(example.input, tuple)
         context, *endings = example.input
         assert [len(str(part).split()) for part in (context, *endings)] == [24, 8, 8]
         assert len(set(endings)) == 2
-    found = [example for example in examples if f"{example.input[0]}{example.input[1 + int(example.label)]}" in whole]  # type: ignore[index]
-    wrong = [example for example in examples if f"{example.input[0]}{example.input[2 - int(example.label)]}" in whole]  # type: ignore[index]
+    found = [example for example in examples if f"{example.input[0]}{example.input[1 + int(example.label)]}" in whole]
+    wrong = [example for example in examples if f"{example.input[0]}{example.input[2 - int(example.label)]}" in whole]
     assert len(found) > 0.7 * len(examples)
     assert wrong == []
 
@@ -119,5 +120,6 @@ def test_topics_are_r8s_stories_without_the_question_under_their_own_names() -> 
     asked, plain = tasks.get("r8").examples("test", 50), tasks.get("r8_topics").examples("test", 50)
     assert tasks.get("r8_topics").labels == ("acq", "crude", "earn", "grain", "interest", "money-fx", "ship", "trade")
     for with_question, example in zip(asked, plain, strict=True):
+        assert isinstance(example.input, str)
         assert with_question.input == f"{example.input}\n\nThis news story is about"
         assert (with_question.label == " earnings") == (example.label == "earn")

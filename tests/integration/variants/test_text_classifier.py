@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -87,7 +88,7 @@ def by_torch(artifact: Artifact, texts: list[str]) -> np.ndarray:
     return np.concatenate(rows)
 
 
-def make(recipe: dict[str, object], out: Path, source: Path | None = None) -> Made:
+def make(recipe: Mapping[str, object], out: Path, source: Path | None = None) -> Made:
     return find(TASK, parse_recipe(recipe)).run(job(recipe, out, source))
 
 

@@ -17,7 +17,7 @@ class Fixed:
     """Gives the same rows whatever it is shown."""
 
     platform, executes, computed_ns = "fixed", "f32", 0
-    labels = ("a", "b", "c:d", "e")
+    labels: tuple[str, ...] = ("a", "b", "c:d", "e")
     preprocess = Preprocess(size=(2, 2), mean=(0, 0, 0), std=(1, 1, 1))
 
     def predict(self, pixels: Floats) -> Floats:

@@ -47,7 +47,8 @@ def test_what_is_held_at_the_end_is_shown() -> None:
     st.text(alphabet="ab#", max_size=30), st.lists(st.integers(1, 4), min_size=1), st.sampled_from(["##", "a#b", "b"])
 )
 def test_any_cut_shows_the_text_before_the_stop_string(text: str, cuts: list[int], stop: str) -> None:
-    pieces, at = [], 0
+    pieces: list[str] = []
+    at = 0
     while at < len(text):
         size = cuts[len(pieces) % len(cuts)]
         pieces.append(text[at : at + size])

@@ -37,7 +37,7 @@ class MadeTask:
         found = []
         for number in range(self.size):
             words = " ".join(f"w{number}x{index}" for index in range(20))
-            content = {
+            content: Any = {
                 "text": f"Review: {words}\nSentiment:",
                 "image": b"\x89PNG%d" % number,
                 "triplet": (words, f"{words} near", "far"),
@@ -250,7 +250,7 @@ def test_tokens_for_pictures_and_none_for_text() -> None:
 
 def test_a_variant_that_is_not_ready_is_waited_for_by_nobody() -> None:
     model = served("smollm2", "text-generation", TEXT)
-    model["variants"][1]["ready"] = False  # type: ignore[index]
+    model["variants"][1]["ready"] = False
     error = refusal(campaign(speed={"clients": 8, "tests": [SPEED_TEXT]}), {**STATE, "models": [model]})
     assert isinstance(error, LoadError)
     assert "not ready yet: int8" in error.message

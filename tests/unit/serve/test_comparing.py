@@ -22,7 +22,7 @@ def judge(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(comparing, "judge_if_trained", lambda: found)
 
 
-def drawn(*pictures: np.ndarray) -> Reply:  # type: ignore[type-arg]
+def drawn(*pictures: np.ndarray) -> Reply:
     """An answer of `/v1/images/generations` with these pictures, uint8 [28, 28] each."""
     data = []
     for picture in pictures:

@@ -100,7 +100,7 @@ def search(tmp_path: Path, family: Family) -> Director:
 def fail(director: Director) -> None:
     """Every pair so far was worse."""
     rollout = director.ledger.rollouts["echo"]
-    director.ledger.pair(rollout.pair).values["quality"] = {(0.0, 1.0): 500}  # type: ignore[assignment]
+    director.ledger.pair(rollout.pair).values["quality"] = {(0.0, 1.0): 500}
     director.judge_all()
 
 

@@ -1,6 +1,7 @@
 """Which engine serves what, and what two versions differ in."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,7 +13,7 @@ from variants.errors import StackError
 ADAPTERS = {"kind": "scripted", "adapters": {"slots": 2}}
 
 
-def lived(home: Path, **variants: dict[str, object]) -> Live:
+def lived(home: Path, **variants: dict[str, Any]) -> Live:
     """`echo` with the given variants, `lora...` ones being adapters of its baseline."""
     stack = with_variants(make_stack(), "echo", variants)
     artifacts = make_artifacts(home, stack)
@@ -23,7 +24,7 @@ def lived(home: Path, **variants: dict[str, object]) -> Live:
 
 
 def test_adapters_of_one_parent_meet_in_one_engine_apart_from_the_parents_own(tmp_path: Path) -> None:
-    lora = {"parent": "baseline", "engine": ADAPTERS}
+    lora: dict[str, Any] = {"parent": "baseline", "engine": ADAPTERS}
     live = lived(tmp_path, baseline={"weight": 1}, lora=lora, lora2=lora)
     one, two, own = (live.variants["echo", name] for name in ("lora", "lora2", "baseline"))
     assert one.engine == two.engine

@@ -63,7 +63,7 @@ def test_it_is_the_same_after_the_journal() -> None:
 @pytest.mark.parametrize("steps", [(), (50, 10), (10, 10), (10, "shadow"), (0,), (101,), ("shadw",)])
 def test_refuses_steps_that_do_not_rise(steps: tuple[object, ...]) -> None:
     with pytest.raises(ValidationError):
-        Plan(variant="int8", steps=steps)  # type: ignore[arg-type]
+        Plan(variant="int8", steps=steps)
 
 
 def test_feedback_alone_says_nothing_in_the_shadow() -> None:

@@ -44,17 +44,14 @@ def test_a_changed_weight_moves_no_client_that_need_not_move() -> None:
 
 def test_models_do_not_share_their_clients_places() -> None:
     weights = {"baseline": 50.0, "int8": 50.0}
-    places = [
-        {assign(Target(model), weights, BOTH, f"client-{i}").variant for model in ("a", "b")}  # type: ignore[union-attr]
-        for i in range(200)
-    ]
+    places = [{assign(Target(model), weights, BOTH, f"client-{i}").variant for model in ("a", "b")} for i in range(200)]
     assert 60 < sum(len(place) == 2 for place in places) < 140
 
 
 def test_reasons() -> None:
     weights = {"baseline": 100.0, "int8": 0.0}
-    assert assign(MODEL, weights, BOTH).reason == "weight"  # type: ignore[union-attr]
-    assert assign(MODEL, weights, BOTH, "ann").reason == "sticky"  # type: ignore[union-attr]
+    assert assign(MODEL, weights, BOTH).reason == "weight"
+    assert assign(MODEL, weights, BOTH, "ann").reason == "sticky"
     pinned = assign(Target.parse("smollm2@int8"), weights, BOTH, "ann")
     assert pinned is not None
     assert (pinned.variant, pinned.reason) == ("int8", "pinned")

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import BaseModel
 
 from serve.study import page, words
 from serve.study.record import FILE, Between, Failure, Measure, Study, StudyCard, read_study
@@ -80,7 +81,9 @@ def written(document: Any, pointer: str, how: str) -> str:
         document = document[int(part)] if isinstance(document, list) else document[part]
         unit = document.get("unit", unit) if isinstance(document, dict) else unit
     if isinstance(document, dict):
-        kind = {"measure": Measure, "ratio": Ratio, "met": Requirement, "executed": StudyCard}.get(how, Between)
+        kind: type[BaseModel] = {"measure": Measure, "ratio": Ratio, "met": Requirement, "executed": StudyCard}.get(
+            how, Between
+        )
         document = kind.model_validate(document)
     if how == "date":
         document = datetime.fromisoformat(document)
@@ -134,8 +137,8 @@ def test_what_is_required_is_said_to_be_met_or_by_how_much_and_why_not(study: St
     said = {given["data-of"]: text for given, text in found.cells if given.get("data-as") == "met"}
     assert said == {"/required/0": "yes", "/required/1": "no, missed by 0.011 mAP: <b>its CPU</b>"}
     assert text.count('<tr id="required-encoder" class="alarm"') == 1
-    said = [text for given, text in found.cells if str(given.get("data-of")).startswith("/required/1/m")]
-    assert said == ["2026-11-03", study.required[1].machine.cpu]
+    machine = [text for given, text in found.cells if str(given.get("data-of")).startswith("/required/1/m")]
+    assert machine == ["2026-11-03", study.required[1].machine.cpu]
     assert [text for _, text in found.cells if "the study's" in text] == ["the study's", "others than the study's"]
     without, _ = drawn(study.model_copy(update={"required": ()}), tmp_path)
     assert "real data" not in without

@@ -17,7 +17,7 @@ def evidence(**counts: dict[float, int]) -> Evidence:
     found = Evidence()
     for metric, values in counts.items():
         for value, times in values.items():
-            found.tallies[metric].add(value, times)  # type: ignore[index]
+            found.tallies[metric].add(value, times)
     return found
 
 
@@ -150,7 +150,7 @@ def test_feedback_is_a_mean_score_that_has_to_be_reached() -> None:
 
 
 def test_a_gate_of_which_nothing_can_be_known_yet_is_not_passed() -> None:
-    verdict = judge(Gate(quality=None, feedback=0.8), evidence(feedback={1.0: 500}), ("feedback",))
+    verdict = judge(Gate(quality=None, feedback=0.8), evidence(feedback={1.0: 500}), ["feedback"])
     assert (verdict.decision, verdict.missing) == ("inconclusive", ("none of the gate's metrics can be known yet",))
 
 
