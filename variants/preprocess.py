@@ -17,8 +17,8 @@ MAX_PIXELS = 50_000_000
 
 
 def pixels_of(image: bytes, preprocess: Preprocess, field: str = "image") -> "npt.NDArray[np.float32]":
-    """An encoded image (PNG, JPEG) as `pixels`, float32 [3, height, width]: RGB, resized (bilinear) and where it is so
-    said cut, (x - mean) / std.
+    """An encoded image (PNG, JPEG) as `pixels`, float32 [3, height, width]: RGB, resized and where it is so said cut,
+    (x - mean) / std.
 
     Grey images become RGB, transparency is dropped. InputError naming `field` when the bytes are no image, or one of
     more than MAX_PIXELS, resized or not.
@@ -45,18 +45,21 @@ def pixels_of(image: bytes, preprocess: Preprocess, field: str = "image") -> "np
 
 
 def _resized(image: "Picture", preprocess: Preprocess, field: str) -> "Picture":
-    """`image` at `preprocess.size`: squeezed to it, or its middle at its own proportions."""
+    """`image` at `preprocess.size`: squeezed to it, or its middle, at its own proportions or squeezed before."""
     height, width = preprocess.size
-    if preprocess.short_side is None:
-        return resize(image, width, height, field)
-    wide, high = (side * preprocess.short_side // min(image.size) for side in image.size)
-    whole = resize(image, wide, high, field)
+    high, wide = preprocess.whole or preprocess.size
+    if preprocess.short_side is not None:
+        wide, high = (side * preprocess.short_side // min(image.size) for side in image.size)
+    whole = resize(image, wide, high, field, preprocess.resample)
+    if whole.size == (width, height):
+        return whole
     left, top = round((whole.width - width) / 2), round((whole.height - height) / 2)
     return whole.crop((left, top, left + width, top + height))
 
 
-def resize(image: "Picture", width: int, height: int, field: str) -> "Picture":
-    """`image` at another size (bilinear). InputError naming `field` where that takes more than MAX_PIXELS."""
+def resize(image: "Picture", width: int, height: int, field: str, resample: str = "bilinear") -> "Picture":
+    """`image` at another size, by one of Pillow's filters. InputError naming `field` where that takes more than
+    MAX_PIXELS."""
     from PIL import Image
 
     # Pillow changes the width first: of a narrow and very high image, what it holds between is the largest.
@@ -66,4 +69,4 @@ def resize(image: "Picture", width: int, height: int, field: str) -> "Picture":
             field=field,
             mend=f"sides that are less unequal: resizing takes at most {MAX_PIXELS} pixels",
         )
-    return image.resize((width, height), Image.Resampling.BILINEAR)
+    return image.resize((width, height), Image.Resampling[resample.upper()])

@@ -13,7 +13,7 @@ from typing import Literal
 from variants.errors import RecipeError
 from variants.methods.base import Job, Made
 from variants.methods.quiet import quiet_libraries
-from variants.recipe import DetectorBaseline, LoRA, Prune, Quantize, Recipe, Sparsify
+from variants.recipe import DetectorBaseline, LoRA, Prune, Quantize, Recipe, Sparsify, Train
 
 __all__ = ["Job", "Made", "Method", "find"]
 
@@ -55,8 +55,9 @@ _METHODS: dict[tuple[str, str], Method] = {
     (_TEXT, "merge"): Method("peft-merge", 1, "merge:merge", "parent"),
     (_TEXT, "prune layers"): Method("prune-layers", 1, "prune_layers:prune", "parent"),
     (_TEXT, "lora"): Method("peft-lora", 2, "lora:lora", "parent"),
-    (_IMAGE, "baseline"): Method("openvino-f32", 1, "published:baseline", "source"),
+    (_IMAGE, "baseline"): Method("openvino-f32", 2, "published:baseline", "source"),
     (_IMAGE, "train"): Method("finetune", 1, "finetune:train", "source"),
+    (_IMAGE, "train huggingface"): Method("finetune-huggingface", 1, "finetune:train", "source"),
     (_IMAGE, "quantize bf16"): Method("openvino-bf16", 1, "openvino_bf16:bf16", "parent"),
     (_IMAGE, "quantize int8"): Method("nncf-static-int8", 3, "nncf_int8:int8", "parent"),
     (_IMAGE, "prune channels"): Method("torch-pruning-channels", 1, "channels:channels", "parent"),
@@ -64,7 +65,7 @@ _METHODS: dict[tuple[str, str], Method] = {
     (_IMAGE, "quantize fp16"): Method("openvino-fp16", 1, "openvino_fp16:fp16", "parent"),
     (_IMAGE, "quantize int8-dynamic"): Method("nncf-dynamic-int8", 1, "dynamic_int8:int8", "parent"),
     (_IMAGE, "sparsify magnitude"): Method("openvino-magnitude", 1, "magnitude:magnitude", "parent"),
-    (_IMAGE, "lora huggingface"): Method("peft-lora-huggingface", 1, "huggingface_adapter:lora", "source"),
+    (_IMAGE, "lora huggingface"): Method("peft-lora-huggingface", 2, "huggingface_adapter:lora", "source"),
     (_EMBED, "baseline"): Method("openvino-embedder-f32", 1, "embedder:baseline", "source"),
     (_EMBED, "quantize int8"): Method("nncf-embedder-int8", 1, "embedder_int8:int8", "parent"),
     (_DETECT, "train-detector"): Method("train-detector", 1, "detector_train:train", "source"),
@@ -117,6 +118,8 @@ def _name(recipe: Recipe) -> str:
         case Sparsify():
             return f"sparsify {recipe.algorithm}"
         case DetectorBaseline(detector=None):
+            return f"{recipe.kind} huggingface"
+        case Train(architecture="huggingface"):
             return f"{recipe.kind} huggingface"
         case LoRA(architecture=str(architecture)):
             return f"lora {architecture}"

@@ -6,11 +6,11 @@ OpenVINO's own habit of halving them to fp16 is switched off.
 """
 
 import errno
-import json
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from variants import image_processor
 from variants.errors import RecipeError, SourceError
 from variants.manifest import Preprocess
 from variants.methods.base import Job, Made
@@ -30,12 +30,12 @@ def of_folder(job: Job, folder: Path) -> Made:
     """A Hugging Face image classifier, labels and preprocessing its own, as an IR that is executed in float32."""
     with job.progress.step(f"reading {folder.name}"):
         model = load_huggingface(folder)
-        preprocess, note = preprocess_of(folder, model)
+        preprocess = image_processor.read(folder, "source.uri")
     with job.progress.step("converting to OpenVINO"):
         save(model, preprocess, job.out)
     names: dict[int, str] = model.config.id2label  # type: ignore[assignment]
     labels = tuple(names[index] for index in sorted(names))
-    return Made("f32", "openvino", f"weights as published{note}", PACKAGES, labels, preprocess, IR)
+    return Made("f32", "openvino", "weights as published", PACKAGES, labels, preprocess, IR)
 
 
 def load_huggingface(folder: Path, labels: tuple[str, ...] | None = None) -> "PreTrainedModel":
@@ -53,29 +53,6 @@ def load_huggingface(folder: Path, labels: tuple[str, ...] | None = None) -> "Pr
     except (OSError, ValueError, KeyError) as error:
         raise SourceError(f"transformers cannot read {folder}: {error}", field="source.uri") from error
     return model.eval()
-
-
-def preprocess_of(folder: Path, model: "PreTrainedModel") -> tuple[Preprocess, str]:
-    """The image processor's settings in the manifest's terms, mean and std for pixel values 0..255; and a remark for
-    the manifest's note where the processor also crops, which serving does not.
-
-    The settings are read as they are written: transformers' own reader wants torchvision for what a file says.
-    """
-    path = folder / "preprocessor_config.json"
-    try:
-        settings = json.loads(path.read_bytes())
-        scale = settings.get("rescale_factor", 1 / 255) if settings.get("do_rescale", True) else 1.0
-        mean, std = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
-        if settings.get("do_normalize", True):
-            mean, std = tuple(settings["image_mean"]), tuple(settings["image_std"])
-    except (OSError, ValueError, KeyError) as error:
-        raise SourceError(f"{path} is missing or not readable: {error!r}", field="source.uri") from error
-    side = model.config.image_size
-    height, width = (side, side) if isinstance(side, int) else side
-    preprocess = Preprocess(
-        size=(height, width), mean=tuple(value / scale for value in mean), std=tuple(value / scale for value in std)
-    )
-    return preprocess, "; whole images are resized, not cropped" if settings.get("do_center_crop") else ""
 
 
 def save(model: "nn.Module", preprocess: Preprocess, out: Path) -> None:

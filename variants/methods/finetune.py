@@ -3,12 +3,12 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from variants import tasks
+from variants import image_processor, tasks
 from variants.errors import RecipeError
 from variants.manifest import Preprocess
 from variants.methods import fitting, lite0
 from variants.methods.base import Job, Made
-from variants.methods.classifier import IR, PACKAGES, load_huggingface, preprocess_of, save
+from variants.methods.classifier import IR, PACKAGES, load_huggingface, save
 from variants.methods.examples import first
 from variants.recipe import Train
 
@@ -44,7 +44,7 @@ def _pretrained(recipe: Train, source: Path, labels: tuple[str, ...]) -> "tuple[
     """The pretrained model with a new head for `labels`, and how its images are prepared."""
     if recipe.architecture == "huggingface":
         model = load_huggingface(source, labels)
-        preprocess, _ = preprocess_of(source, model)
+        preprocess = image_processor.read(source, "source.uri")
         if preprocess.size != (recipe.image_size, recipe.image_size):
             right = f"{preprocess.size[0]}: this model's own"
             raise RecipeError(f"{recipe.image_size} pixels do not fit", field="recipe.image_size", mend=right)

@@ -6,10 +6,10 @@ What is served is the merged model; the adapter alone lies beside it in `adapter
 
 from typing import TYPE_CHECKING, cast
 
-from variants import tasks
+from variants import image_processor, tasks
 from variants.errors import RecipeError
 from variants.methods.base import Job, Made
-from variants.methods.classifier import PACKAGES, load_huggingface, preprocess_of
+from variants.methods.classifier import PACKAGES, load_huggingface
 from variants.methods.image_adapter import learned
 from variants.recipe import LoRA
 
@@ -31,7 +31,7 @@ def lora(job: Job) -> Made:
     task = tasks.get(recipe.task, job.home, job.progress)
     torch.manual_seed(job.seed)
     published = load_huggingface(job.source, task.labels)
-    preprocess, _ = preprocess_of(job.source, published)
+    preprocess = image_processor.read(job.source, "source.uri")
     if preprocess.size != (recipe.image_size, recipe.image_size):
         right = f"{preprocess.size[0]}: this model's own"
         raise RecipeError(f"{recipe.image_size} pixels do not fit", field="recipe.image_size", mend=right)
