@@ -1,8 +1,10 @@
 """Lets an engine that only answers replays compute with the processor time that others leave, and takes it back.
 
 Linux only, and only where the machine allows the way back: leaving SCHED_IDLE needs CAP_SYS_NICE or RLIMIT_NICE
-(sched(7)). Where sessions compete before threads do (autogroup), the session's share counts as well. The kernel alone
-holds the state, so any ingress may ask for it, and one that starts anew finds it.
+(sched(7)). Where sessions compete before threads do (autogroup), the session's share counts as well. Meanwhile the
+engine keeps to half of the processors: beside a client's engine on the same one, it would get a small share all the
+same, and interrupt the other for it (docs/decisions.md). The kernel alone holds the state, so any ingress may ask for
+it, and one that starts anew finds it.
 """
 
 import os
@@ -47,24 +49,30 @@ def is_spare(pid: int) -> bool:
 
 
 def make_spare(pid: int) -> None:
-    """A process and all below it get what others leave. Raises OSError where that is not allowed."""
+    """A process and all below it get what others leave on half of the processors. Raises OSError where that is not
+    allowed."""
     put(pid, os.SCHED_IDLE, LEAST)
 
 
 def make_usual(pid: int) -> None:
-    """A process and all below it compete again. Raises OSError where that is not allowed."""
+    """A process and all below it compete again, wherever its parent may. Raises OSError where that is not allowed."""
     put(pid, os.SCHED_OTHER, USUAL)
 
 
 def put(pid: int, policy: int, session_niceness: int) -> None:
     """Children first, and the first thread last: by its policy the process tells that all is done."""
     with suppress(*GONE):
-        for process in [*psutil.Process(pid).children(recursive=True), psutil.Process(pid)]:
+        first = psutil.Process(pid)
+        processors = sorted(os.sched_getaffinity(first.ppid()))
+        if policy == os.SCHED_IDLE:
+            processors = processors[len(processors) // 2 :]
+        for process in [*first.children(recursive=True), first]:
             with suppress(*GONE):
                 share(process.pid, session_niceness)
                 threads = [int(task.name) for task in (PROC / str(process.pid) / "task").iterdir()]
                 for thread in sorted(threads, reverse=True):
                     with suppress(*GONE):
+                        os.sched_setaffinity(thread, processors)
                         set_policy(thread, policy)
 
 

@@ -40,12 +40,18 @@ def tree() -> Iterator[int]:
             each.kill()
 
 
-def policies(pid: int) -> list[int]:
-    """Of all threads of a process and its children."""
+def threads(pid: int) -> list[int]:
+    """Of a process and its children."""
     processes = [pid, *(child.pid for child in psutil.Process(pid).children())]
-    return [
-        os.sched_getscheduler(int(thread.name)) for each in processes for thread in Path(f"/proc/{each}/task").iterdir()
-    ]
+    return [int(thread.name) for each in processes for thread in Path(f"/proc/{each}/task").iterdir()]
+
+
+def policies(pid: int) -> list[int]:
+    return [os.sched_getscheduler(thread) for thread in threads(pid)]
+
+
+def processors(pid: int) -> list[set[int]]:
+    return [os.sched_getaffinity(thread) for thread in threads(pid)]
 
 
 def session_niceness(pid: int) -> str:
@@ -54,15 +60,18 @@ def session_niceness(pid: int) -> str:
 
 
 def test_every_thread_gives_way_and_returns(tree: int) -> None:
-    before = session_niceness(tree)
+    before, usual = session_niceness(tree), os.sched_getaffinity(0)
     assert policies(tree) == [os.SCHED_OTHER] * 3
     spare.make_spare(tree)
     assert policies(tree) == [os.SCHED_IDLE] * 3
+    half = set(sorted(usual)[len(usual) // 2 :])
+    assert processors(tree) == [half] * 3
     assert session_niceness(tree) in ("19", "no sessions")
     assert spare.is_spare(tree)
     time.sleep(0.2)  # unprivileged, a session's niceness may be changed ten times a second
     spare.make_usual(tree)
     assert policies(tree) == [os.SCHED_OTHER] * 3
+    assert processors(tree) == [usual] * 3
     assert session_niceness(tree) == before
     assert not spare.is_spare(tree)
 
