@@ -7,8 +7,8 @@ ratio of their 95th percentiles is the shadows' doing and the machine's. The fir
 and in its last ones no more are chosen: what still waits then is not completed.
 
 Then more clients than there are places at the engine, in a closed loop: replays find no quiet moment, and what was
-chosen has to be compared, failed or dropped, to the last one, by `/metrics` and by the journal alike. Over an
-hour: with fewer pairs, or shorter ones, the interval is too wide to say anything. What a run that was broken off had
+chosen has to be compared, failed or dropped, to the last one, by `/metrics` and by the journal alike. Over two
+hours: with fewer pairs, or shorter ones, the interval is too wide to say anything. What a run that was broken off had
 measured is taken up by the next.
 """
 
@@ -54,7 +54,7 @@ LOOK_S = 0.5
 class Size:
     """How much is measured, `load` as a share of the rate at saturation, `share` of the requests shadowed."""
 
-    pairs: int = 40
+    pairs: int = 80
     block_s: float = 45.0
     lead_s: float = 2.0
     tail_s: float = 6.0
