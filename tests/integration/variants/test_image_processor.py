@@ -63,6 +63,11 @@ def test_what_is_said_of_an_image_is_in_the_manifests_terms(tmp_path: Path) -> N
     assert (found.size, found.whole, found.short_side, found.resample) == ((32, 32), (40, 40), None, "bicubic")
 
 
+def test_where_an_odd_number_of_pixels_is_cut_one_row_more_or_less_is_no_reason_to_refuse(tmp_path: Path) -> None:
+    settings = {"size": {"shortest_edge": 35}, **MIDDLE}
+    assert read(folder_of(tmp_path, "mobilenet_v2", settings), "source.uri").short_side == 35
+
+
 @pytest.mark.parametrize(
     ("kind", "settings", "says"),
     [
