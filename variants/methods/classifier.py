@@ -29,8 +29,7 @@ IR = ("model.xml", "model.bin")
 def of_folder(job: Job, folder: Path) -> Made:
     """A Hugging Face image classifier, labels and preprocessing its own, as an IR that is executed in float32."""
     with job.progress.step(f"reading {folder.name}"):
-        model = load_huggingface(folder)
-        preprocess = image_processor.read(folder, "source.uri")
+        model, preprocess = load_huggingface(folder)
     with job.progress.step("converting to OpenVINO"):
         save(model, preprocess, job.out)
     names: dict[int, str] = model.config.id2label  # type: ignore[assignment]
@@ -38,8 +37,9 @@ def of_folder(job: Job, folder: Path) -> Made:
     return Made("f32", "openvino", "weights as published", PACKAGES, labels, preprocess, IR)
 
 
-def load_huggingface(folder: Path, labels: tuple[str, ...] | None = None) -> "PreTrainedModel":
-    """The classifier in a Hugging Face folder, in float32; with a new head for `labels` where they are given."""
+def load_huggingface(folder: Path, labels: tuple[str, ...] | None = None) -> "tuple[PreTrainedModel, Preprocess]":
+    """The classifier in a Hugging Face folder, in float32, with a new head for `labels` where they are given, and how
+    its images are prepared. Raises SourceError where one of them cannot be read, or they do not fit each other."""
     import torch
     from transformers import AutoModelForImageClassification
 
@@ -52,7 +52,17 @@ def load_huggingface(folder: Path, labels: tuple[str, ...] | None = None) -> "Pr
         model = AutoModelForImageClassification.from_pretrained(folder, dtype=torch.float32, weights_only=True, **head)
     except (OSError, ValueError, KeyError) as error:
         raise SourceError(f"transformers cannot read {folder}: {error}", field="source.uri") from error
-    return model.eval()
+    preprocess = image_processor.read(folder, "source.uri")
+    height, width = preprocess.size
+    try:
+        with torch.no_grad():
+            model.eval()(torch.zeros(1, 3, height, width))
+    except (ValueError, RuntimeError) as error:
+        message = (
+            f"the image processor in {folder} makes {height} x {width} pixels, which the model does not take: {error}"
+        )
+        raise SourceError(message, field="source.uri") from error
+    return model, preprocess
 
 
 def save(model: "nn.Module", preprocess: Preprocess, out: Path) -> None:

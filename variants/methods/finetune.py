@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from variants import image_processor, tasks
+from variants import tasks
 from variants.errors import RecipeError
 from variants.manifest import Preprocess
 from variants.methods import fitting, lite0
@@ -43,8 +43,7 @@ def train(job: Job) -> Made:
 def _pretrained(recipe: Train, source: Path, labels: tuple[str, ...]) -> "tuple[nn.Module, Preprocess]":
     """The pretrained model with a new head for `labels`, and how its images are prepared."""
     if recipe.architecture == "huggingface":
-        model = load_huggingface(source, labels)
-        preprocess = image_processor.read(source, "source.uri")
+        model, preprocess = load_huggingface(source, labels)
         if preprocess.size != (recipe.image_size, recipe.image_size):
             right = f"{preprocess.size[0]}: this model's own"
             raise RecipeError(f"{recipe.image_size} pixels do not fit", field="recipe.image_size", mend=right)

@@ -6,7 +6,7 @@ What is served is the merged model; the adapter alone lies beside it in `adapter
 
 from typing import TYPE_CHECKING, cast
 
-from variants import image_processor, tasks
+from variants import tasks
 from variants.errors import RecipeError
 from variants.methods.base import Job, Made
 from variants.methods.classifier import PACKAGES, load_huggingface
@@ -30,8 +30,7 @@ def lora(job: Job) -> Made:
     recipe = job.recipe
     task = tasks.get(recipe.task, job.home, job.progress)
     torch.manual_seed(job.seed)
-    published = load_huggingface(job.source, task.labels)
-    preprocess = image_processor.read(job.source, "source.uri")
+    published, preprocess = load_huggingface(job.source, task.labels)
     if preprocess.size != (recipe.image_size, recipe.image_size):
         right = f"{preprocess.size[0]}: this model's own"
         raise RecipeError(f"{recipe.image_size} pixels do not fit", field="recipe.image_size", mend=right)

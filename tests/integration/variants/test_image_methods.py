@@ -1,7 +1,9 @@
 """Image methods on a tiny random ViT: the IR computes what the model computes, in the precision it says."""
 
 import io
+import json
 import math
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -129,6 +131,18 @@ def test_a_fine_tuned_classifier_has_the_tasks_labels(built: dict[str, Artifact]
     assert any("mnist_5k" in source.uri for source in manifest.sources)
     pixels = np.zeros((2, 3, 32, 32), np.float32)
     assert logits(built["digits"], pixels).shape == (2, 10)
+
+
+def test_a_processor_of_another_size_than_the_model_is_refused(tiny_vit: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "vit"
+    shutil.copytree(tiny_vit, folder)
+    settings = json.loads((folder / "preprocessor_config.json").read_text())
+    (folder / "preprocessor_config.json").write_text(json.dumps(settings | {"size": {"height": 48, "width": 48}}))
+    baseline = {"kind": "baseline", "dtype": "float32"}
+    with pytest.raises(SourceError, match="makes 48 x 48 pixels, which the model does not take") as refused:
+        find("image-classification", parse_recipe(baseline)).run(job(baseline, tmp_path / "out", folder))
+    assert refused.value.field == "source.uri"
+    assert list((tmp_path / "out").iterdir()) == []
 
 
 def test_an_image_size_that_does_not_fit_is_refused(tiny_vit: Path, tmp_path: Path) -> None:

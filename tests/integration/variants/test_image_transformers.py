@@ -87,7 +87,7 @@ def test_merged_is_base_plus_adapter(built: dict[str, Artifact], tiny_vit: Path,
 
     manifest = built["lora"].manifest
     assert manifest.labels == tuple("0123456789")
-    base = load_huggingface(tiny_vit, manifest.labels)
+    base, _ = load_huggingface(tiny_vit, manifest.labels)
     model = PeftModel.from_pretrained(base, str(built["lora"].model_path / "adapter")).eval()
     with torch.no_grad():
         theirs = model(torch.from_numpy(pixels)).logits.numpy()
