@@ -117,9 +117,7 @@ def _name(recipe: Recipe) -> str:
             return f"prune {recipe.structure}"
         case Sparsify():
             return f"sparsify {recipe.algorithm}"
-        case DetectorBaseline(detector=None):
-            return f"{recipe.kind} huggingface"
-        case Train(architecture="huggingface"):
+        case DetectorBaseline(detector=None) | Train(architecture="huggingface"):
             return f"{recipe.kind} huggingface"
         case LoRA(architecture=str(architecture)):
             return f"lora {architecture}"

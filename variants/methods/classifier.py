@@ -65,6 +65,16 @@ def load_huggingface(folder: Path, labels: tuple[str, ...] | None = None) -> "tu
     return model, preprocess
 
 
+def load_to_train(folder: Path, labels: tuple[str, ...], side: int) -> "tuple[PreTrainedModel, Preprocess]":
+    """As `load_huggingface`, for a recipe whose images have `side` pixels each way. RecipeError when the model's do
+    not."""
+    model, preprocess = load_huggingface(folder, labels)
+    if preprocess.size != (side, side):
+        right = f"{preprocess.size[0]}: this model's own"
+        raise RecipeError(f"{side} pixels do not fit", field="recipe.image_size", mend=right)
+    return model, preprocess
+
+
 def save(model: "nn.Module", preprocess: Preprocess, out: Path) -> None:
     """Write `model` (pixels in; logits, or an output with `.logits`, out) as IR and as safetensors below `out`."""
     import openvino as ov

@@ -4,11 +4,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from variants import tasks
-from variants.errors import RecipeError
 from variants.manifest import Preprocess
 from variants.methods import fitting, lite0
 from variants.methods.base import Job, Made
-from variants.methods.classifier import IR, PACKAGES, load_huggingface, save
+from variants.methods.classifier import IR, PACKAGES, load_to_train, save
 from variants.methods.examples import first
 from variants.recipe import Train
 
@@ -43,9 +42,5 @@ def train(job: Job) -> Made:
 def _pretrained(recipe: Train, source: Path, labels: tuple[str, ...]) -> "tuple[nn.Module, Preprocess]":
     """The pretrained model with a new head for `labels`, and how its images are prepared."""
     if recipe.architecture == "huggingface":
-        model, preprocess = load_huggingface(source, labels)
-        if preprocess.size != (recipe.image_size, recipe.image_size):
-            right = f"{preprocess.size[0]}: this model's own"
-            raise RecipeError(f"{recipe.image_size} pixels do not fit", field="recipe.image_size", mend=right)
-        return model, preprocess
+        return load_to_train(source, labels, recipe.image_size)
     return lite0.pretrained(source, recipe.image_size, len(labels)), lite0.preprocess(recipe.image_size)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, cast
 from variants import tasks
 from variants.errors import RecipeError
 from variants.methods.base import Job, Made
-from variants.methods.classifier import PACKAGES, load_huggingface
+from variants.methods.classifier import PACKAGES, load_to_train
 from variants.methods.image_adapter import learned
 from variants.recipe import LoRA
 
@@ -30,10 +30,7 @@ def lora(job: Job) -> Made:
     recipe = job.recipe
     task = tasks.get(recipe.task, job.home, job.progress)
     torch.manual_seed(job.seed)
-    published, preprocess = load_huggingface(job.source, task.labels)
-    if preprocess.size != (recipe.image_size, recipe.image_size):
-        right = f"{preprocess.size[0]}: this model's own"
-        raise RecipeError(f"{recipe.image_size} pixels do not fit", field="recipe.image_size", mend=right)
+    published, preprocess = load_to_train(job.source, task.labels, cast(int, recipe.image_size))
     return learned(job, task, adapted(published, recipe), preprocess, (*PACKAGES, "peft"))
 
 
