@@ -77,11 +77,12 @@ class Written:
 
 @dataclass(frozen=True)
 class Block:
-    """One stretch of load, latencies in seconds. `counts` are as of the end of the load, so what then still waits is
-    not completed."""
+    """One stretch of load, latencies in seconds; `saturation_per_s` is what its load is a share of. `counts` are as of
+    the end of the load, so what then still waits is not completed."""
 
     pair: int
     shadowed: bool
+    saturation_per_s: float
     requests: int
     failed: int
     p50_s: float
@@ -89,12 +90,13 @@ class Block:
     counts: Counts
 
     @classmethod
-    def of(cls, pair: int, shadowed: bool, asked: Sequence[Asked], counts: Counts) -> "Block":
+    def of(cls, pair: int, shadowed: bool, saturation_per_s: float, asked: Sequence[Asked], counts: Counts) -> "Block":
         """ValueError with fewer than two answers."""
         answered = [each.latency_s for each in asked if each.status == 200]
         p95 = statistics.quantiles(answered, n=20, method="inclusive")[18]
         failed = len(asked) - len(answered)
-        return cls(pair, shadowed, len(asked), failed, round(statistics.median(answered), 5), round(p95, 5), counts)
+        p50 = statistics.median(answered)
+        return cls(pair, shadowed, saturation_per_s, len(asked), failed, round(p50, 5), round(p95, 5), counts)
 
     def describe(self) -> str:
         found = f"pair {self.pair + 1}, shadows {'on ' if self.shadowed else 'off'}: p95 {self.p95_s * 1000:.0f} ms"

@@ -1,15 +1,16 @@
 """`make shadow-cost`: whether clients pay for shadows, and whether each of them is accounted for.
 
-Serves one variant and another behind it, finds how many labelled requests a second there are at saturation, and drives
-an open-loop load of 70 % of that: blocks with 20 % of requests shadowed and blocks with none, in pairs, in turns (on,
-off; off, on). Both blocks of a pair have the same arrivals and the same prompts but for a number in front, so that the
-ratio of their 95th percentiles is the shadows' doing and the machine's. The first seconds of each block do not count,
-and in its last ones no more are chosen: what still waits then is not completed.
+Serves one variant and another behind it, finds how many labelled requests a second there are at saturation, again every
+ten minutes, because a shared machine's speed drifts, and drives an open-loop load of 70 % of that: blocks with 20 % of
+requests shadowed and blocks with none, in pairs, in turns (on, off; off, on). Both blocks of a pair have the same
+arrivals and the same prompts but for a number in front, so that the ratio of their 95th percentiles is the shadows'
+doing and the machine's. They are short, so that little of it is the machine's. The first seconds of each block do not
+count, and in its last ones no more are chosen: what still waits then is not completed.
 
 Then more clients than there are places at the engine, in a closed loop: replays find no quiet moment, and what was
-chosen has to be compared, failed or dropped, to the last one, by `/metrics` and by the journal alike. Over two
-hours: with fewer pairs, or shorter ones, the interval is too wide to say anything. What a run that was broken off had
-measured is taken up by the next.
+chosen has to be compared, failed or dropped, to the last one, by `/metrics` and by the journal alike. An hour and a
+half: with fewer pairs the interval is too wide to say anything. What a run that was broken off had measured is taken up
+by the next.
 """
 
 import argparse
@@ -55,10 +56,11 @@ class Size:
     """How much is measured, `load` as a share of the rate at saturation, `share` of the requests shadowed."""
 
     pairs: int = 80
-    block_s: float = 45.0
-    lead_s: float = 2.0
+    block_s: float = 20.0
+    lead_s: float = 4.0
     tail_s: float = 6.0
     probe_s: float = 15.0
+    probe_every: int = 10
     saturated_s: float = 40.0
     clients: int = 96
     load: float = 0.7
@@ -125,23 +127,20 @@ async def measure(
     async with Labelled(url, pool) as load:
         await shadowing.share(0)
         await shadowing.settled()
-        with progress.step(f"how many a second at saturation, {size.clients} clients"):
-            now = await saturation(load, size)  # warms a server up whose rate is known, too
-            rate = broken_off.rate or now
-        blocks = broken_off.blocks
-        order = [(pair, on) for pair in range(size.pairs) for on in ((True, False), (False, True))[pair % 2]]
-        with progress.step(f"{size.load * rate:.1f} requests a second", total=len(order)) as step:
-            for number, (pair, on) in enumerate(order[len(blocks) :], len(blocks) + 1):
-                blocks.append(await block(load, shadowing, pair, on, size.load * rate, size))
-                print(blocks[-1].describe(), file=sys.stderr, flush=True)
-                broken_off.keep(rate)
-                step.to(number)
+        blocks, rate = broken_off.blocks, 0.0
+        with progress.step("blocks with and without shadows", total=2 * size.pairs) as step:
+            for pair in range(len(blocks) // 2, size.pairs):
+                if not rate or pair % size.probe_every == 0:
+                    rate = await saturation(load, size)  # warms the server up as well
+                for on in ((True, False), (False, True))[pair % 2]:
+                    blocks.append(await block(load, shadowing, pair, on, rate, size))
+                    print(blocks[-1].describe(), file=sys.stderr, flush=True)
+                    broken_off.keep()
+                    step.to(len(blocks))
         with progress.step(f"saturated, {size.clients} clients"):
             saturated = await saturate(load, shadowing, size)
     return {
         "size": asdict(size),
-        "saturation_per_s": rate,
-        "load_per_s": size.load * rate,
         **summarise(blocks),
         "saturated": saturated,
         "blocks": [asdict(each) for each in blocks],
@@ -150,12 +149,10 @@ async def measure(
 
 @dataclass
 class BrokenOff:
-    """What was measured so far, in a file where the figures will be: whole pairs of blocks, and the rate at saturation
-    that their load is a share of."""
+    """What was measured so far, in a file where the figures will be: whole pairs of blocks."""
 
     path: Path
     like: str
-    rate: float | None = None
     blocks: list[Block] = field(default_factory=list)
 
     @classmethod
@@ -167,14 +164,14 @@ class BrokenOff:
         found = cls(out / "blocks.json", canonical_sha256(same))
         kept = json.loads(found.path.read_bytes()) if found.path.is_file() else {}
         if kept.get("like") == found.like:
-            found.rate, found.blocks = kept["rate"], whole_pairs(kept["blocks"])
+            found.blocks = whole_pairs(kept["blocks"])
         if (known := len(found.blocks) // 2) > size.pairs:
             mend = f"ask for as many, or remove {found.path}"
             raise InputError(f"a run that was broken off has {known} already", field="--pairs", mend=mend)
         return found
 
-    def keep(self, rate: float) -> None:
-        document = {"like": self.like, "rate": rate, "blocks": [asdict(each) for each in self.blocks]}
+    def keep(self) -> None:
+        document = {"like": self.like, "blocks": [asdict(each) for each in self.blocks]}
         write_atomic(self.path, json.dumps(document).encode())
 
 
@@ -188,12 +185,13 @@ async def saturation(load: Labelled, size: Size) -> float:
     return len(answered) / (max(each.planned + each.latency_s for each in answered) - min(e.planned for e in asked))
 
 
-async def block(load: Labelled, shadowing: Shadowing, pair: int, on: bool, rate: float, size: Size) -> Block:
-    """One block: the load begins before what counts, and goes on after it while no more are chosen, so that those
-    chosen last have to find their moment under load as well. Nothing is left waiting when it returns."""
+async def block(load: Labelled, shadowing: Shadowing, pair: int, on: bool, saturated: float, size: Size) -> Block:
+    """One block, its load a share of `saturated` requests a second: it begins before what counts, and goes on after it
+    while no more are chosen, so that those chosen last have to find their moment under load as well. Nothing is left
+    waiting when it returns."""
     await shadowing.share(size.share if on else 0)
     before, ends = await shadowing.counts(load), size.lead_s + size.block_s
-    arrivals = poisson(rate, ends + size.tail_s, random.Random(pair))
+    arrivals = poisson(size.load * saturated, ends + size.tail_s, random.Random(pair))
     contents = itertools.islice(itertools.cycle(load.pool.contents), pair * len(arrivals), None)
     asking = asyncio.create_task(load.open(arrivals, contents))
     await asyncio.sleep(ends)
@@ -202,7 +200,7 @@ async def block(load: Labelled, shadowing: Shadowing, pair: int, on: bool, rate:
     counts = (await shadowing.counts(load)).since(before)
     await shadowing.settled()
     counted = [each for each, at in zip(asked, arrivals, strict=True) if size.lead_s <= at < ends]
-    return Block.of(pair, on, counted, counts)
+    return Block.of(pair, on, saturated, counted, counts)
 
 
 async def saturate(load: Labelled, shadowing: Shadowing, size: Size) -> dict[str, Any]:
@@ -227,11 +225,12 @@ def tables(found: dict[str, Any]) -> str:
     ratio, median, completed, dropped = found["p95_ratio"], found["p50_ratio"], found["completed"], found["dropped"]
     size, saturated, blocks = found["size"], found["saturated"], found["blocks"]
     ended = saturated["shadows"]
+    rates = [block["saturation_per_s"] for block in blocks]
     p95 = {on: [block["p95_s"] * 1000 for block in blocks if block["shadowed"] is on] for on in (True, False)}
     return "\n".join(
         [
-            f"{found['saturation_per_s']:.1f} requests a second at saturation ({size['clients']} clients), "
-            f"{found['load_per_s']:.1f} planned; {ratio['pairs']} pairs of blocks of {size['block_s']:g} s, "
+            f"{min(rates):.1f} to {max(rates):.1f} requests a second at saturation ({size['clients']} clients), "
+            f"{size['load']:.0%} of that planned; {ratio['pairs']} pairs of blocks of {size['block_s']:g} s, "
             f"{size['share']:.0%} shadowed in one of each; p95 of a block without {min(p95[False]):.0f} to "
             f"{max(p95[False]):.0f} ms, with {min(p95[True]):.0f} to {max(p95[True]):.0f} ms.",
             "",
