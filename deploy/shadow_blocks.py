@@ -77,8 +77,9 @@ class Written:
 
 @dataclass(frozen=True)
 class Block:
-    """One stretch of load, latencies in seconds; `saturation_per_s` is what its load is a share of. `counts` are as of
-    the end of the load, so what then still waits is not completed."""
+    """All stretches of one kind in a pair of blocks, latencies in seconds; `saturation_per_s` is what their load is a
+    share of. `counts` are as of the end of the load, so what then still waits is not completed. `left_over` replays
+    waited when these stretches began to count."""
 
     pair: int
     shadowed: bool
@@ -88,15 +89,24 @@ class Block:
     p50_s: float
     p95_s: float
     counts: Counts
+    left_over: int
 
     @classmethod
-    def of(cls, pair: int, shadowed: bool, saturation_per_s: float, asked: Sequence[Asked], counts: Counts) -> "Block":
+    def of(
+        cls,
+        pair: int,
+        shadowed: bool,
+        saturation_per_s: float,
+        asked: Sequence[Asked],
+        counts: Counts,
+        left_over: int = 0,
+    ) -> "Block":
         """ValueError with fewer than two answers."""
         answered = [each.latency_s for each in asked if each.status == 200]
         p95 = statistics.quantiles(answered, n=20, method="inclusive")[18]
-        failed = len(asked) - len(answered)
-        p50 = statistics.median(answered)
-        return cls(pair, shadowed, saturation_per_s, len(asked), failed, round(p50, 5), round(p95, 5), counts)
+        p50, failed = statistics.median(answered), len(asked) - len(answered)
+        found = round(p50, 5), round(p95, 5)
+        return cls(pair, shadowed, saturation_per_s, len(asked), failed, *found, counts, left_over)
 
     def describe(self) -> str:
         found = f"pair {self.pair + 1}, shadows {'on ' if self.shadowed else 'off'}: p95 {self.p95_s * 1000:.0f} ms"
@@ -145,7 +155,7 @@ def summarise(blocks: Sequence[Block]) -> dict[str, Any]:
             "failed": sum(counts.failed for counts in on),
             "unjudged": sum(counts.unjudged for counts in on),
         },
-        "chosen_without_shadows": sum(block.counts.chosen for block in blocks if not block.shadowed),
+        "left_over": sum(block.left_over for block in blocks if not block.shadowed),
         "wanted": {
             "p95_ratio_below_1.05": ratio.high < MOST_RATIO,
             "completed_at_least_0.9": share >= LEAST_COMPLETED,

@@ -1,28 +1,30 @@
 """`make shadow-cost`: whether clients pay for shadows, and whether each of them is accounted for.
 
 Serves one variant and another behind it, finds how many labelled requests a second there are at saturation, again every
-ten minutes, because a shared machine's speed drifts, and drives an open-loop load of 70 % of that: blocks with 20 % of
-requests shadowed and blocks with none, in pairs, in turns (on, off; off, on). Both blocks of a pair have the same
-arrivals and the same prompts but for a number in front, so that the ratio of their 95th percentiles is the shadows'
-doing and the machine's. They are short, so that little of it is the machine's. The first seconds of each block do not
-count, and in its last ones no more are chosen: what still waits then is not completed.
+ten minutes or so, and drives an open-loop load of 70 % of that, in pairs of blocks: one with 20 % of requests shadowed
+and one with none. A shared machine's speed drifts within half a minute, and near saturation latency tells that several
+times over. So the blocks of a pair are cut into short stretches in turns (on, off; off, on), under one load: the two
+of a turn have the same arrivals and the same prompts but for a number in front. The first seconds of each stretch do
+not count: the replays and the queue of the one before it end in them.
 
 Then more clients than there are places at the engine, in a closed loop: replays find no quiet moment, and what was
-chosen has to be compared, failed or dropped, to the last one, by `/metrics` and by the journal alike. An hour and a
-half: with fewer pairs the interval is too wide to say anything. What a run that was broken off had measured is taken up
-by the next.
+chosen has to be compared, failed or dropped, to the last one, by `/metrics` and by the journal alike. About an hour:
+with fewer pairs the interval is too wide to say anything. What a run that was broken off had measured is taken up by
+the next.
 """
 
 import argparse
 import asyncio
 import itertools
 import json
-import random
 import shutil
 import sys
+import time
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from random import Random
 from typing import Any
 
 from prometheus_client.parser import text_string_to_metric_families
@@ -32,6 +34,7 @@ from deploy.document import put_into
 from deploy.shadow_blocks import Block, Counts, Written, summarise, whole_pairs
 from loadtest.arrivals import poisson
 from loadtest.labelled import Asked, Labelled, labelled_pool
+from loadtest.plan import Content
 from serve.admin_client import ask
 from serve.ports import free_port
 from serve.steering import change_traffic
@@ -53,14 +56,15 @@ LOOK_S = 0.5
 
 @dataclass(frozen=True)
 class Size:
-    """How much is measured, `load` as a share of the rate at saturation, `share` of the requests shadowed."""
+    """How much is measured, `load` as a share of the rate at saturation, `share` of the requests shadowed; the first
+    `lead_s` of a stretch do not count."""
 
-    pairs: int = 80
-    block_s: float = 20.0
-    lead_s: float = 4.0
-    tail_s: float = 6.0
+    pairs: int = 12
+    turns: int = 8
+    stretch_s: float = 14.0
+    lead_s: float = 6.0
     probe_s: float = 15.0
-    probe_every: int = 10
+    probe_every: int = 3
     saturated_s: float = 40.0
     clients: int = 96
     load: float = 0.7
@@ -128,15 +132,14 @@ async def measure(
         await shadowing.share(0)
         await shadowing.settled()
         blocks, rate = broken_off.blocks, 0.0
-        with progress.step("blocks with and without shadows", total=2 * size.pairs) as step:
+        with progress.step("blocks with and without shadows", total=size.pairs) as step:
             for pair in range(len(blocks) // 2, size.pairs):
                 if not rate or pair % size.probe_every == 0:
                     rate = await saturation(load, size)  # warms the server up as well
-                for on in ((True, False), (False, True))[pair % 2]:
-                    blocks.append(await block(load, shadowing, pair, on, rate, size))
-                    print(blocks[-1].describe(), file=sys.stderr, flush=True)
-                    broken_off.keep()
-                    step.to(len(blocks))
+                blocks += await pair_of_blocks(load, shadowing, pair, rate, size)
+                print(*(each.describe() for each in blocks[-2:]), sep="\n", file=sys.stderr, flush=True)
+                broken_off.keep()
+                step.to(pair + 1)
         with progress.step(f"saturated, {size.clients} clients"):
             saturated = await saturate(load, shadowing, size)
     return {
@@ -157,7 +160,7 @@ class BrokenOff:
 
     @classmethod
     def of(cls, out: Path, size: Size) -> "BrokenOff":
-        """That of an earlier run of the same code on this machine with these versions, its blocks as long. Raises
+        """That of an earlier run of the same code on this machine with these versions, its stretches as long. Raises
         InputError where it has more pairs than are asked for."""
         code = {str(file.relative_to(ROOT)): sha256_of(file) for file in CODE}
         same = {**asdict(size), "pairs": None, "machine": describe().model_dump(), "versions": versions(), "code": code}
@@ -185,22 +188,55 @@ async def saturation(load: Labelled, size: Size) -> float:
     return len(answered) / (max(each.planned + each.latency_s for each in answered) - min(e.planned for e in asked))
 
 
-async def block(load: Labelled, shadowing: Shadowing, pair: int, on: bool, saturated: float, size: Size) -> Block:
-    """One block, its load a share of `saturated` requests a second: it begins before what counts, and goes on after it
-    while no more are chosen, so that those chosen last have to find their moment under load as well. Nothing is left
-    waiting when it returns."""
-    await shadowing.share(size.share if on else 0)
-    before, ends = await shadowing.counts(load), size.lead_s + size.block_s
-    arrivals = poisson(size.load * saturated, ends + size.tail_s, random.Random(pair))
-    contents = itertools.islice(itertools.cycle(load.pool.contents), pair * len(arrivals), None)
-    asking = asyncio.create_task(load.open(arrivals, contents))
-    await asyncio.sleep(ends)
+def in_turns(pair: int, turns: int) -> list[bool]:
+    """Which stretches of a pair have shadows."""
+    return [(pair + turn + half) % 2 == 0 for turn in range(turns) for half in (0, 1)]
+
+
+def planned(contents: Sequence[Content], pair: int, per_s: float, size: Size) -> list[tuple[float, Content]]:
+    """What is asked in a pair of blocks, and when: the same in both stretches of a turn, and more at the end while what
+    was chosen last is replayed."""
+    random = Random(pair)
+    start = random.randrange(len(contents))
+    supply = itertools.islice(itertools.cycle(contents), start, None)
+    found: list[tuple[float, Content]] = []
+    for turn in range(size.turns):
+        times = poisson(per_s, size.stretch_s, random)
+        asked = list(zip(times, supply, strict=False))
+        for stretch in (2 * turn, 2 * turn + 1):
+            found += [(stretch * size.stretch_s + at, content) for at, content in asked]
+    ends = 2 * size.turns * size.stretch_s
+    return found + [(ends + at, next(supply)) for at in poisson(per_s, size.lead_s, random)]
+
+
+async def pair_of_blocks(
+    load: Labelled, shadowing: Shadowing, pair: int, saturated: float, size: Size
+) -> tuple[Block, Block]:
+    """With shadows and without, in turns, under a load that is a share of `saturated` requests a second. Nothing is
+    left waiting when it returns."""
+    order, requests = in_turns(pair, size.turns), planned(load.pool.contents, pair, size.load * saturated, size)
+    before, left_over = await shadowing.counts(load), {True: 0, False: 0}
+    asking = asyncio.create_task(load.open(*zip(*requests, strict=True)))
+    began = time.monotonic()
+    for stretch, on in enumerate(order):
+        await asyncio.sleep(began + stretch * size.stretch_s - time.monotonic())
+        await shadowing.share(size.share if on else 0)
+        await asyncio.sleep(began + stretch * size.stretch_s + size.lead_s - time.monotonic())
+        left_over[on] += (await shadowing.counts(load)).waiting
+    await asyncio.sleep(began + len(order) * size.stretch_s - time.monotonic())
     await shadowing.share(0)
     asked = await asking
     counts = (await shadowing.counts(load)).since(before)
     await shadowing.settled()
-    counted = [each for each, at in zip(asked, arrivals, strict=True) if size.lead_s <= at < ends]
-    return Block.of(pair, on, saturated, counted, counts)
+    counted: dict[bool, list[Asked]] = {True: [], False: []}
+    for each, (at, _) in zip(asked, requests, strict=True):
+        number, into_s = divmod(at, size.stretch_s)
+        if number < len(order) and into_s >= size.lead_s:
+            counted[order[int(number)]].append(each)
+    return (
+        Block.of(pair, True, saturated, counted[True], counts, left_over[True]),
+        Block.of(pair, False, saturated, counted[False], Counts(), left_over[False]),
+    )
 
 
 async def saturate(load: Labelled, shadowing: Shadowing, size: Size) -> dict[str, Any]:
@@ -230,9 +266,10 @@ def tables(found: dict[str, Any]) -> str:
     return "\n".join(
         [
             f"{min(rates):.1f} to {max(rates):.1f} requests a second at saturation ({size['clients']} clients), "
-            f"{size['load']:.0%} of that planned; {ratio['pairs']} pairs of blocks of {size['block_s']:g} s, "
-            f"{size['share']:.0%} shadowed in one of each; p95 of a block without {min(p95[False]):.0f} to "
-            f"{max(p95[False]):.0f} ms, with {min(p95[True]):.0f} to {max(p95[True]):.0f} ms.",
+            f"{size['load']:.0%} of that planned; {ratio['pairs']} pairs of blocks in "
+            f"{2 * size['turns']} stretches of {size['stretch_s']:g} s, {size['share']:.0%} shadowed in every other; "
+            f"p95 of a block without {min(p95[False]):.0f} to {max(p95[False]):.0f} ms, "
+            f"with {min(p95[True]):.0f} to {max(p95[True]):.0f} ms.",
             "",
             "| what | measured | wanted |",
             "|---|---|---|",
@@ -240,9 +277,10 @@ def tables(found: dict[str, Any]) -> str:
             f"| {ratio['value']:.3f} ({ratio['low']:.3f}-{ratio['high']:.3f}); pairs {min(ratio['ratios']):.2f} to "
             f"{max(ratio['ratios']):.2f} | below 1.05 |",
             f"| the same of the median | {median['value']:.3f} ({median['low']:.3f}-{median['high']:.3f}) | |",
-            f"| compared when the load stopped, {size['tail_s']:g} s after the last was chosen "
+            f"| compared when the load stopped, {size['lead_s']:g} s after the last was chosen "
             f"| {completed['compared']} of {completed['chosen']}, {completed['share']:.1%}; "
-            f"{dropped['full'] + dropped['late']} dropped, {dropped['waiting_at_the_end_of_a_block']} still waiting "
+            f"{dropped['full'] + dropped['late']} dropped, {dropped['waiting_at_the_end_of_a_block']} still waiting; "
+            f"{found['left_over']} still waited when a stretch without began to count "
             f"| at least 90 % |",
             f"| saturated for {size['saturated_s']:g} s: chosen = compared + dropped + failed + unjudged, by metrics "
             f"and journal "
@@ -279,11 +317,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Measure what shadows cost the clients.")
     parser.add_argument("--out", type=Path, default=ROOT / "out" / "shadow-cost")
     parser.add_argument("--pairs", type=int, default=Size.pairs, help="pairs of blocks, at least 2")
-    parser.add_argument("--block-s", type=float, default=Size.block_s, help="seconds of a block that count")
     parser.add_argument("--json", action="store_true", help="print the figures as JSON")
     given = parser.parse_args()
     interrupt_on_signals()
-    size = Size(pairs=given.pairs, block_s=given.block_s)
+    size = Size(pairs=given.pairs)
     found = run(size, given.out.resolve())
     path = write(given.out.resolve(), found)
     if size == Size():

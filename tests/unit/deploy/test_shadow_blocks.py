@@ -8,8 +8,9 @@ import pytest
 
 from deploy.document import put_into
 from deploy.shadow_blocks import Block, Counts, Written, mean_ratio, ratios, summarise
-from deploy.shadow_cost import DOCUMENT, BrokenOff, Size, counts_in
+from deploy.shadow_cost import DOCUMENT, BrokenOff, Size, counts_in, in_turns, planned
 from loadtest.labelled import Asked
+from loadtest.plan import Content
 from variants.errors import InputError
 
 PAIRS = [{"failed": False}, {"failed": False}, {"failed": True}]
@@ -56,18 +57,38 @@ def test_the_whole_interval_has_to_be_below() -> None:
     assert not found["wanted"]["p95_ratio_below_1.05"]
 
 
+def test_both_stretches_of_a_turn_are_asked_the_same() -> None:
+    size, contents = (
+        Size(turns=3, stretch_s=10.0, lead_s=4.0),
+        [Content(example=str(n), text=str(n)) for n in range(50)],
+    )
+    requests = planned(contents, 1, 7.0, size)
+    stretches = [[(at - n * 10, each) for at, each in requests if n * 10 <= at < n * 10 + 10] for n in range(7)]
+    for first, second in zip(stretches[:6:2], stretches[1:6:2], strict=True):
+        assert [each for _, each in first] == [each for _, each in second]
+        assert [at for at, _ in first] == pytest.approx([at for at, _ in second])
+    assert stretches[0] != stretches[2]
+    assert stretches[6], "the load goes on for a while"
+    assert max(at for at, _ in requests) < 64
+
+
+def test_stretches_take_turns() -> None:
+    assert in_turns(0, 3) == [True, False, False, True, True, False]
+    assert in_turns(1, 2) == [False, True, True, False]
+
+
 def test_a_run_goes_on_after_its_last_whole_pair(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    size = Size(pairs=3, block_s=2.0)
+    size = Size(pairs=3, stretch_s=2.0)
     first = BrokenOff.of(tmp_path, size)
     assert first.blocks == []
     first.blocks += [block(0, True, 0.2, Counts(compared=3)), block(0, False, 0.1), block(1, False, 0.4)]
     first.keep()
     again = BrokenOff.of(tmp_path, size)
     assert again.blocks == first.blocks[:2]
-    assert BrokenOff.of(tmp_path, Size(pairs=9, block_s=2.0)).blocks == first.blocks[:2]
-    assert BrokenOff.of(tmp_path, Size(pairs=3, block_s=3.0)).blocks == [], "blocks of another length"
+    assert BrokenOff.of(tmp_path, Size(pairs=9, stretch_s=2.0)).blocks == first.blocks[:2]
+    assert BrokenOff.of(tmp_path, Size(pairs=3, stretch_s=3.0)).blocks == [], "stretches of another length"
     with pytest.raises(InputError, match="has 1 already"):
-        BrokenOff.of(tmp_path, Size(pairs=0, block_s=2.0))
+        BrokenOff.of(tmp_path, Size(pairs=0, stretch_s=2.0))
     monkeypatch.setattr("deploy.shadow_cost.CODE", [])
     assert BrokenOff.of(tmp_path, size).blocks == [], "of other code"
 
