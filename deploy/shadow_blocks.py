@@ -3,7 +3,6 @@ counted meanwhile. Pure."""
 
 import math
 import statistics
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
@@ -77,47 +76,42 @@ class Written:
 
 @dataclass(frozen=True)
 class Block:
-    """All stretches of one kind in a pair of blocks, latencies in seconds; `saturation_per_s` is what their load is a
-    share of. `counts` are as of the end of the load, so what then still waits is not completed. `left_over` replays
-    waited when these stretches began to count."""
+    """What counts of one block of a pair, latencies in seconds."""
 
     pair: int
     shadowed: bool
-    saturation_per_s: float
     requests: int
     failed: int
     p50_s: float
     p95_s: float
+
+    @classmethod
+    def of(cls, pair: int, shadowed: bool, asked: Sequence[Asked]) -> "Block":
+        """ValueError with fewer than two answers."""
+        answered = [each.latency_s for each in asked if each.status == 200]
+        p95 = statistics.quantiles(answered, n=20, method="inclusive")[18]
+        failed = len(asked) - len(answered)
+        return cls(pair, shadowed, len(asked), failed, round(statistics.median(answered), 5), round(p95, 5))
+
+
+@dataclass(frozen=True)
+class Round:
+    """Pairs of blocks under one load, which is a share of `saturation_per_s`. `counts` are as of the end of the load,
+    so what then still waits is not completed. `left_over` replays waited when blocks without shadows began to count."""
+
+    saturation_per_s: float
+    blocks: tuple[Block, ...]
     counts: Counts
     left_over: int
 
     @classmethod
-    def of(
-        cls,
-        pair: int,
-        shadowed: bool,
-        saturation_per_s: float,
-        asked: Sequence[Asked],
-        counts: Counts,
-        left_over: int = 0,
-    ) -> "Block":
-        """ValueError with fewer than two answers."""
-        answered = [each.latency_s for each in asked if each.status == 200]
-        p95 = statistics.quantiles(answered, n=20, method="inclusive")[18]
-        p50, failed = statistics.median(answered), len(asked) - len(answered)
-        found = round(p50, 5), round(p95, 5)
-        return cls(pair, shadowed, saturation_per_s, len(asked), failed, *found, counts, left_over)
+    def read(cls, document: Mapping[str, Any]) -> "Round":
+        blocks = tuple(Block(**block) for block in document["blocks"])
+        return cls(**{**document, "blocks": blocks, "counts": Counts(**document["counts"])})
 
     def describe(self) -> str:
-        found = f"pair {self.pair + 1}, shadows {'on ' if self.shadowed else 'off'}: p95 {self.p95_s * 1000:.0f} ms"
-        return f"{found} of {self.requests - self.failed}, {self.counts.compared} of {self.counts.chosen} compared"
-
-
-def whole_pairs(documents: Sequence[Mapping[str, Any]]) -> list[Block]:
-    """Blocks as they were written, but for one whose other is missing."""
-    blocks = [Block(**{**each, "counts": Counts(**each["counts"])}) for each in documents]
-    pairs = Counter(block.pair for block in blocks)
-    return [block for block in blocks if pairs[block.pair] == 2]
+        found = " ".join(f"{ratio:.2f}" for ratio in ratios(self.blocks))
+        return f"p95 with shadows over without {found}; {self.counts.compared} of {self.counts.chosen} compared"
 
 
 def ratios(blocks: Sequence[Block], of: Literal["p50_s", "p95_s"] = "p95_s") -> list[float]:
@@ -138,24 +132,25 @@ def mean_ratio(found: Sequence[float], confidence: float = 0.95) -> Interval:
     return Interval(math.exp(mean), math.exp(mean - half), math.exp(mean + half))
 
 
-def summarise(blocks: Sequence[Block]) -> dict[str, Any]:
-    """The figures of all blocks, and whether they are what is wanted."""
-    found, on = ratios(blocks), [block.counts for block in blocks if block.shadowed]
-    ratio, chosen = mean_ratio(found), sum(counts.chosen for counts in on)
-    compared = sum(counts.compared for counts in on)
+def summarise(rounds: Sequence[Round]) -> dict[str, Any]:
+    """The figures of all rounds, and whether they are what is wanted."""
+    blocks, counts = [block for each in rounds for block in each.blocks], [each.counts for each in rounds]
+    found = ratios(blocks)
+    ratio, chosen = mean_ratio(found), sum(each.chosen for each in counts)
+    compared = sum(each.compared for each in counts)
     share = compared / chosen if chosen else 0.0
     return {
         "p95_ratio": {**asdict(ratio), "median": statistics.median(found), "pairs": len(found), "ratios": found},
         "p50_ratio": asdict(mean_ratio(ratios(blocks, "p50_s"))),
         "completed": {"chosen": chosen, "compared": compared, "share": share},
         "dropped": {
-            "full": sum(counts.dropped_full for counts in on),
-            "late": sum(counts.dropped_late for counts in on),
-            "waiting_at_the_end_of_a_block": sum(counts.waiting for counts in on),
-            "failed": sum(counts.failed for counts in on),
-            "unjudged": sum(counts.unjudged for counts in on),
+            "full": sum(each.dropped_full for each in counts),
+            "late": sum(each.dropped_late for each in counts),
+            "waiting_at_the_end_of_a_round": sum(each.waiting for each in counts),
+            "failed": sum(each.failed for each in counts),
+            "unjudged": sum(each.unjudged for each in counts),
         },
-        "left_over": sum(block.left_over for block in blocks if not block.shadowed),
+        "left_over": sum(each.left_over for each in rounds),
         "wanted": {
             "p95_ratio_below_1.05": ratio.high < MOST_RATIO,
             "completed_at_least_0.9": share >= LEAST_COMPLETED,

@@ -1,16 +1,17 @@
 """`make shadow-cost`: whether clients pay for shadows, and whether each of them is accounted for.
 
 Serves one variant and another behind it, finds how many labelled requests a second there are at saturation, again every
-ten minutes or so, and drives an open-loop load of 70 % of that, in pairs of blocks: one with 20 % of requests shadowed
-and one with none. A shared machine's speed drifts within half a minute, and near saturation latency tells that several
-times over. So the blocks of a pair are cut into short stretches in turns (on, off; off, on), under one load: the two
-of a turn have the same arrivals and the same prompts but for a number in front. The first seconds of each stretch do
-not count: the replays and the queue of the one before it end in them.
+quarter of an hour, and drives an open-loop load of 70 % of that: blocks with 20 % of requests shadowed and blocks with
+none, in pairs, in turns (on, off; off, on), a few pairs under one load that does not pause. Both blocks of a pair have
+the same arrivals and the same prompts but for a number in front, so that the ratio of their 95th percentiles is the
+shadows' doing and the machine's. A shared machine's speed drifts within half a minute, so blocks are short, and has bad
+moments, which spoil one pair of many. The first seconds of a block do not count: the replays and the queue of the one
+before it end in them.
 
 Then more clients than there are places at the engine, in a closed loop: replays find no quiet moment, and what was
-chosen has to be compared, failed or dropped, to the last one, by `/metrics` and by the journal alike. About an hour:
-with fewer pairs the interval is too wide to say anything. What a run that was broken off had measured is taken up by
-the next.
+chosen has to be compared, failed or dropped, to the last one, by `/metrics` and by the journal alike. Nearly two
+hours: with fewer pairs the interval is too wide to say anything. What a run that was broken off had measured is taken
+up by the next.
 """
 
 import argparse
@@ -31,7 +32,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from deploy.demo import ROOT, ends_in_words, interrupt_on_signals, start_server
 from deploy.document import put_into
-from deploy.shadow_blocks import Block, Counts, Written, summarise, whole_pairs
+from deploy.shadow_blocks import Block, Counts, Round, Written, summarise
 from loadtest.arrivals import poisson
 from loadtest.labelled import Asked, Labelled, labelled_pool
 from loadtest.plan import Content
@@ -57,11 +58,11 @@ LOOK_S = 0.5
 @dataclass(frozen=True)
 class Size:
     """How much is measured, `load` as a share of the rate at saturation, `share` of the requests shadowed; the first
-    `lead_s` of a stretch do not count."""
+    `lead_s` of a block do not count."""
 
-    pairs: int = 12
-    turns: int = 8
-    stretch_s: float = 14.0
+    rounds: int = 26
+    pairs: int = 6
+    block_s: float = 20.0
     lead_s: float = 6.0
     probe_s: float = 15.0
     probe_every: int = 3
@@ -131,50 +132,50 @@ async def measure(
     async with Labelled(url, pool) as load:
         await shadowing.share(0)
         await shadowing.settled()
-        blocks, rate = broken_off.blocks, 0.0
-        with progress.step("blocks with and without shadows", total=size.pairs) as step:
-            for pair in range(len(blocks) // 2, size.pairs):
-                if not rate or pair % size.probe_every == 0:
+        rounds, rate = broken_off.rounds, 0.0
+        with progress.step(f"rounds of {size.pairs} pairs of blocks", total=size.rounds) as step:
+            for number in range(len(rounds), size.rounds):
+                if not rate or number % size.probe_every == 0:
                     rate = await saturation(load, size)  # warms the server up as well
-                blocks += await pair_of_blocks(load, shadowing, pair, rate, size)
-                print(*(each.describe() for each in blocks[-2:]), sep="\n", file=sys.stderr, flush=True)
+                rounds.append(await measure_round(load, shadowing, number, rate, size))
+                print(rounds[-1].describe(), file=sys.stderr, flush=True)
                 broken_off.keep()
-                step.to(pair + 1)
+                step.to(number + 1)
         with progress.step(f"saturated, {size.clients} clients"):
             saturated = await saturate(load, shadowing, size)
     return {
         "size": asdict(size),
-        **summarise(blocks),
+        **summarise(rounds),
         "saturated": saturated,
-        "blocks": [asdict(each) for each in blocks],
+        "rounds": [asdict(each) for each in rounds],
     }
 
 
 @dataclass
 class BrokenOff:
-    """What was measured so far, in a file where the figures will be: whole pairs of blocks."""
+    """The rounds that were measured so far, in a file where the figures will be."""
 
     path: Path
     like: str
-    blocks: list[Block] = field(default_factory=list)
+    rounds: list[Round] = field(default_factory=list)
 
     @classmethod
     def of(cls, out: Path, size: Size) -> "BrokenOff":
-        """That of an earlier run of the same code on this machine with these versions, its stretches as long. Raises
-        InputError where it has more pairs than are asked for."""
+        """That of an earlier run of the same code on this machine with these versions, its rounds as long. Raises
+        InputError where it has more of them than are asked for."""
         code = {str(file.relative_to(ROOT)): sha256_of(file) for file in CODE}
-        same = {**asdict(size), "pairs": None, "machine": describe().model_dump(), "versions": versions(), "code": code}
-        found = cls(out / "blocks.json", canonical_sha256(same))
+        same = {**asdict(size), "rounds": None, "machine": describe().model_dump(), "versions": versions()}
+        found = cls(out / "rounds.json", canonical_sha256({**same, "code": code}))
         kept = json.loads(found.path.read_bytes()) if found.path.is_file() else {}
         if kept.get("like") == found.like:
-            found.blocks = whole_pairs(kept["blocks"])
-        if (known := len(found.blocks) // 2) > size.pairs:
+            found.rounds = [Round.read(each) for each in kept["rounds"]]
+        if (known := len(found.rounds)) > size.rounds:
             mend = f"ask for as many, or remove {found.path}"
-            raise InputError(f"a run that was broken off has {known} already", field="--pairs", mend=mend)
+            raise InputError(f"a run that was broken off has {known} already", field="--rounds", mend=mend)
         return found
 
     def keep(self) -> None:
-        document = {"like": self.like, "blocks": [asdict(each) for each in self.blocks]}
+        document = {"like": self.like, "rounds": [asdict(each) for each in self.rounds]}
         write_atomic(self.path, json.dumps(document).encode())
 
 
@@ -188,55 +189,54 @@ async def saturation(load: Labelled, size: Size) -> float:
     return len(answered) / (max(each.planned + each.latency_s for each in answered) - min(e.planned for e in asked))
 
 
-def in_turns(pair: int, turns: int) -> list[bool]:
-    """Which stretches of a pair have shadows."""
-    return [(pair + turn + half) % 2 == 0 for turn in range(turns) for half in (0, 1)]
+def in_turns(number: int, pairs: int) -> list[bool]:
+    """Which blocks of a round have shadows."""
+    return [(number + pair + half) % 2 == 0 for pair in range(pairs) for half in (0, 1)]
 
 
-def planned(contents: Sequence[Content], pair: int, per_s: float, size: Size) -> list[tuple[float, Content]]:
-    """What is asked in a pair of blocks, and when: the same in both stretches of a turn, and more at the end while what
-    was chosen last is replayed."""
-    random = Random(pair)
-    start = random.randrange(len(contents))
-    supply = itertools.islice(itertools.cycle(contents), start, None)
+def planned(contents: Sequence[Content], number: int, per_s: float, size: Size) -> list[tuple[float, Content]]:
+    """What is asked in a round, and when: the same in both blocks of a pair, and more at the end while what was chosen
+    last is replayed."""
+    random = Random(number)
+    supply = itertools.islice(itertools.cycle(contents), random.randrange(len(contents)), None)
     found: list[tuple[float, Content]] = []
-    for turn in range(size.turns):
-        times = poisson(per_s, size.stretch_s, random)
-        asked = list(zip(times, supply, strict=False))
-        for stretch in (2 * turn, 2 * turn + 1):
-            found += [(stretch * size.stretch_s + at, content) for at, content in asked]
-    ends = 2 * size.turns * size.stretch_s
-    return found + [(ends + at, next(supply)) for at in poisson(per_s, size.lead_s, random)]
+    for pair in range(size.pairs):
+        asked = list(zip(poisson(per_s, size.block_s, random), supply, strict=False))
+        for block in (2 * pair, 2 * pair + 1):
+            found += [(block * size.block_s + at, content) for at, content in asked]
+    ends = 2 * size.pairs * size.block_s
+    return found + list(zip((ends + at for at in poisson(per_s, size.lead_s, random)), supply, strict=False))
 
 
-async def pair_of_blocks(
-    load: Labelled, shadowing: Shadowing, pair: int, saturated: float, size: Size
-) -> tuple[Block, Block]:
-    """With shadows and without, in turns, under a load that is a share of `saturated` requests a second. Nothing is
-    left waiting when it returns."""
-    order, requests = in_turns(pair, size.turns), planned(load.pool.contents, pair, size.load * saturated, size)
-    before, left_over = await shadowing.counts(load), {True: 0, False: 0}
+async def measure_round(load: Labelled, shadowing: Shadowing, number: int, saturated: float, size: Size) -> Round:
+    """Pairs of blocks under one load that is a share of `saturated` requests a second. Nothing is left waiting when it
+    returns."""
+    order, requests = in_turns(number, size.pairs), planned(load.pool.contents, number, size.load * saturated, size)
+    before, left_over = await shadowing.counts(load), 0
     asking = asyncio.create_task(load.open(*zip(*requests, strict=True)))
     began = time.monotonic()
-    for stretch, on in enumerate(order):
-        await asyncio.sleep(began + stretch * size.stretch_s - time.monotonic())
+    for block, on in enumerate(order):
+        begins = began + block * size.block_s
+        await asyncio.sleep(begins - time.monotonic())
         await shadowing.share(size.share if on else 0)
-        await asyncio.sleep(began + stretch * size.stretch_s + size.lead_s - time.monotonic())
-        left_over[on] += (await shadowing.counts(load)).waiting
-    await asyncio.sleep(began + len(order) * size.stretch_s - time.monotonic())
+        await asyncio.sleep(begins + size.lead_s - time.monotonic())
+        waiting = (await shadowing.counts(load)).waiting
+        left_over += 0 if on else waiting
+    await asyncio.sleep(began + len(order) * size.block_s - time.monotonic())
     await shadowing.share(0)
     asked = await asking
     counts = (await shadowing.counts(load)).since(before)
     await shadowing.settled()
-    counted: dict[bool, list[Asked]] = {True: [], False: []}
+    counted: list[list[Asked]] = [[] for _ in order]
     for each, (at, _) in zip(asked, requests, strict=True):
-        number, into_s = divmod(at, size.stretch_s)
-        if number < len(order) and into_s >= size.lead_s:
-            counted[order[int(number)]].append(each)
-    return (
-        Block.of(pair, True, saturated, counted[True], counts, left_over[True]),
-        Block.of(pair, False, saturated, counted[False], Counts(), left_over[False]),
+        in_block, into_s = divmod(at, size.block_s)
+        if in_block < len(order) and into_s >= size.lead_s:
+            counted[int(in_block)].append(each)
+    blocks = (
+        Block.of(number * size.pairs + block // 2, on, found)
+        for block, (on, found) in enumerate(zip(order, counted, strict=True))
     )
+    return Round(saturated, tuple(blocks), counts, left_over)
 
 
 async def saturate(load: Labelled, shadowing: Shadowing, size: Size) -> dict[str, Any]:
@@ -259,15 +259,15 @@ async def saturate(load: Labelled, shadowing: Shadowing, size: Size) -> dict[str
 def tables(found: dict[str, Any]) -> str:
     """The figures as they stand in the document."""
     ratio, median, completed, dropped = found["p95_ratio"], found["p50_ratio"], found["completed"], found["dropped"]
-    size, saturated, blocks = found["size"], found["saturated"], found["blocks"]
-    ended = saturated["shadows"]
-    rates = [block["saturation_per_s"] for block in blocks]
+    size, saturated, ended = found["size"], found["saturated"], found["saturated"]["shadows"]
+    rates = [each["saturation_per_s"] for each in found["rounds"]]
+    blocks = [block for each in found["rounds"] for block in each["blocks"]]
     p95 = {on: [block["p95_s"] * 1000 for block in blocks if block["shadowed"] is on] for on in (True, False)}
     return "\n".join(
         [
             f"{min(rates):.1f} to {max(rates):.1f} requests a second at saturation ({size['clients']} clients), "
-            f"{size['load']:.0%} of that planned; {ratio['pairs']} pairs of blocks in "
-            f"{2 * size['turns']} stretches of {size['stretch_s']:g} s, {size['share']:.0%} shadowed in every other; "
+            f"{size['load']:.0%} of that planned; {ratio['pairs']} pairs of blocks of {size['block_s']:g} s whose "
+            f"first {size['lead_s']:g} do not count, {size['share']:.0%} shadowed in one of each; "
             f"p95 of a block without {min(p95[False]):.0f} to {max(p95[False]):.0f} ms, "
             f"with {min(p95[True]):.0f} to {max(p95[True]):.0f} ms.",
             "",
@@ -279,8 +279,8 @@ def tables(found: dict[str, Any]) -> str:
             f"| the same of the median | {median['value']:.3f} ({median['low']:.3f}-{median['high']:.3f}) | |",
             f"| compared when the load stopped, {size['lead_s']:g} s after the last was chosen "
             f"| {completed['compared']} of {completed['chosen']}, {completed['share']:.1%}; "
-            f"{dropped['full'] + dropped['late']} dropped, {dropped['waiting_at_the_end_of_a_block']} still waiting; "
-            f"{found['left_over']} still waited when a stretch without began to count "
+            f"{dropped['full'] + dropped['late']} dropped, {dropped['waiting_at_the_end_of_a_round']} still waiting; "
+            f"{found['left_over']} still waited when a block without began to count "
             f"| at least 90 % |",
             f"| saturated for {size['saturated_s']:g} s: chosen = compared + dropped + failed + unjudged, by metrics "
             f"and journal "
@@ -301,7 +301,7 @@ def write(out: Path, found: dict[str, Any]) -> Path:
     }
     path = out / "shadow_cost.json"
     write_atomic(path, (json.dumps(document, indent=2) + "\n").encode())
-    (out / "blocks.json").unlink(missing_ok=True)
+    (out / "rounds.json").unlink(missing_ok=True)
     return path
 
 
@@ -316,11 +316,11 @@ def run(size: Size, out: Path) -> dict[str, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser(description="Measure what shadows cost the clients.")
     parser.add_argument("--out", type=Path, default=ROOT / "out" / "shadow-cost")
-    parser.add_argument("--pairs", type=int, default=Size.pairs, help="pairs of blocks, at least 2")
+    parser.add_argument("--rounds", type=int, default=Size.rounds, help="rounds of six pairs of blocks")
     parser.add_argument("--json", action="store_true", help="print the figures as JSON")
     given = parser.parse_args()
     interrupt_on_signals()
-    size = Size(pairs=given.pairs)
+    size = Size(rounds=given.rounds)
     found = run(size, given.out.resolve())
     path = write(given.out.resolve(), found)
     if size == Size():

@@ -12,7 +12,7 @@ from tests.scripted import make_stack, with_variants
 from variants.progress import NoProgress
 
 pytestmark = pytest.mark.integration
-SLICE = Size(pairs=2, turns=2, stretch_s=1.5, lead_s=0.5, probe_s=1.0, saturated_s=3.0, clients=24, share=0.5)
+SLICE = Size(rounds=2, pairs=2, block_s=1.5, lead_s=0.5, probe_s=1.0, saturated_s=3.0, clients=24, share=0.5)
 
 
 async def test_everything_is_accounted_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -31,15 +31,15 @@ async def test_everything_is_accounted_for(tmp_path: Path, monkeypatch: pytest.M
     async with local(tmp_path, stack) as served:
         url = str(served.client.base_url).rstrip("/")
         found = await measure(url, "echo", "int8", "rotten_tomatoes", SLICE, tmp_path, NoProgress())
-    assert [(block["pair"], block["shadowed"]) for block in found["blocks"]] == [
-        (0, True), (0, False), (1, True), (1, False),
+    blocks = [block for each in found["rounds"] for block in each["blocks"]]
+    assert [(block["pair"], block["shadowed"]) for block in blocks] == [
+        (0, True), (0, False), (1, False), (1, True), (2, False), (2, True), (3, True), (3, False),
     ]  # fmt: skip
-    assert all(block["failed"] == 0 for block in found["blocks"])
-    for first, second in (found["blocks"][:2], found["blocks"][2:]):
+    assert all(block["failed"] == 0 for block in blocks)
+    for first, second in zip(blocks[::2], blocks[1::2], strict=True):
         assert first["requests"] == second["requests"] > 0
-    assert all(block["counts"]["compared"] == 0 for block in found["blocks"] if not block["shadowed"])
     assert found["completed"]["chosen"] > 0
-    assert found["p95_ratio"]["pairs"] == 2
+    assert found["p95_ratio"]["pairs"] == 4
     saturated = found["saturated"]
     assert saturated["counted"]
     assert saturated["failed"] == 0
@@ -48,7 +48,7 @@ async def test_everything_is_accounted_for(tmp_path: Path, monkeypatch: pytest.M
     assert saturated["shadows"]["dropped_late"] > 0
     assert saturated["shadows"]["waiting"] == 0
     assert "NOT" not in tables(found)
-    assert (tmp_path / "blocks.json").exists()
+    assert (tmp_path / "rounds.json").exists()
     written = json.loads(write(tmp_path, found).read_text())
-    assert {"schema", "machine", "versions", "p95_ratio", "completed", "saturated", "blocks"} <= written.keys()
-    assert not (tmp_path / "blocks.json").exists()
+    assert {"schema", "machine", "versions", "p95_ratio", "completed", "saturated", "rounds"} <= written.keys()
+    assert not (tmp_path / "rounds.json").exists()
