@@ -103,6 +103,7 @@ class Round:
     blocks: tuple[Block, ...]
     counts: Counts
     left_over: int
+    chosen_without_shadows: int
 
     @classmethod
     def read(cls, document: Mapping[str, Any]) -> "Round":
@@ -151,6 +152,7 @@ def summarise(rounds: Sequence[Round]) -> dict[str, Any]:
             "unjudged": sum(each.unjudged for each in counts),
         },
         "left_over": sum(each.left_over for each in rounds),
+        "chosen_without_shadows": sum(each.chosen_without_shadows for each in rounds),
         "wanted": {
             "p95_ratio_below_1.05": ratio.high < MOST_RATIO,
             "completed_at_least_0.9": share >= LEAST_COMPLETED,

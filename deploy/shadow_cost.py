@@ -136,7 +136,8 @@ async def measure(
         with progress.step(f"rounds of {size.pairs} pairs of blocks", total=size.rounds) as step:
             for number in range(len(rounds), size.rounds):
                 if not rate or number % size.probe_every == 0:
-                    rate = await saturation(load, size)  # warms the server up as well
+                    with progress.step(f"how many a second at saturation, {size.clients} clients"):
+                        rate = await saturation(load, size)  # warms the server up as well
                 rounds.append(await measure_round(load, shadowing, number, rate, size))
                 print(rounds[-1].describe(), file=sys.stderr, flush=True)
                 broken_off.keep()
@@ -212,17 +213,18 @@ async def measure_round(load: Labelled, shadowing: Shadowing, number: int, satur
     """Pairs of blocks under one load that is a share of `saturated` requests a second. Nothing is left waiting when it
     returns."""
     order, requests = in_turns(number, size.pairs), planned(load.pool.contents, number, size.load * saturated, size)
-    before, left_over = await shadowing.counts(load), 0
+    before, left_over, chosen_without = await shadowing.counts(load), 0, 0
     asking = asyncio.create_task(load.open(*zip(*requests, strict=True)))
     began = time.monotonic()
     for block, on in enumerate(order):
         begins = began + block * size.block_s
-        await asyncio.sleep(begins - time.monotonic())
         await shadowing.share(size.share if on else 0)
         await asyncio.sleep(begins + size.lead_s - time.monotonic())
-        waiting = (await shadowing.counts(load)).waiting
-        left_over += 0 if on else waiting
-    await asyncio.sleep(began + len(order) * size.block_s - time.monotonic())
+        first = await shadowing.counts(load)
+        await asyncio.sleep(begins + size.block_s - time.monotonic())
+        if not on:
+            left_over += first.waiting
+            chosen_without += (await shadowing.counts(load)).chosen - first.chosen
     await shadowing.share(0)
     asked = await asking
     counts = (await shadowing.counts(load)).since(before)
@@ -236,7 +238,7 @@ async def measure_round(load: Labelled, shadowing: Shadowing, number: int, satur
         Block.of(number * size.pairs + block // 2, on, found)
         for block, (on, found) in enumerate(zip(order, counted, strict=True))
     )
-    return Round(saturated, tuple(blocks), counts, left_over)
+    return Round(saturated, tuple(blocks), counts, left_over, chosen_without)
 
 
 async def saturate(load: Labelled, shadowing: Shadowing, size: Size) -> dict[str, Any]:
@@ -316,7 +318,7 @@ def run(size: Size, out: Path) -> dict[str, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser(description="Measure what shadows cost the clients.")
     parser.add_argument("--out", type=Path, default=ROOT / "out" / "shadow-cost")
-    parser.add_argument("--rounds", type=int, default=Size.rounds, help="rounds of six pairs of blocks")
+    parser.add_argument("--rounds", type=int, default=Size.rounds, help=f"rounds of {Size.pairs} pairs of blocks")
     parser.add_argument("--json", action="store_true", help="print the figures as JSON")
     given = parser.parse_args()
     interrupt_on_signals()

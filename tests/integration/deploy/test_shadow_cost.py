@@ -38,6 +38,7 @@ async def test_everything_is_accounted_for(tmp_path: Path, monkeypatch: pytest.M
     assert all(block["failed"] == 0 for block in blocks)
     for first, second in zip(blocks[::2], blocks[1::2], strict=True):
         assert first["requests"] == second["requests"] > 0
+    assert found["chosen_without_shadows"] == 0
     assert found["completed"]["chosen"] > 0
     assert found["p95_ratio"]["pairs"] == 4
     saturated = found["saturated"]

@@ -23,7 +23,7 @@ def block(pair: int, shadowed: bool, seconds: float) -> Block:
 
 
 def measured(*blocks: Block, counts: Counts | None = None, left_over: int = 0) -> Round:
-    return Round(30.0, blocks, counts or Counts(), left_over)
+    return Round(30.0, blocks, counts or Counts(), left_over, 0)
 
 
 def test_the_mean_ratio_and_its_interval() -> None:
