@@ -11,9 +11,10 @@ from serve.fleet import Fleet
 PATIENCE_S = 5.0
 """A replay that has waited for so long is pressing; where the queue is crowded, each is."""
 LOOK_S = 0.02
-CALM, HARDLY_CALM = 0.5, 0.75
-"""The shares of the usual number of requests up to which a replay begins that takes nothing from them, and one that
-presses."""
+CALM, HARDLY_CALM = 0.25, 0.5
+"""The shares of the usual number of requests up to which a replay begins that takes no processor from them, and one
+that presses. Replays under way count like requests: they share memory and caches with them, and a server that usually
+answers many at once may well compare a few at once."""
 QUIET = 0.5
 """The same of one that takes its part, if it presses; otherwise it waits until there is no request."""
 USUAL_S = 20.0
@@ -26,6 +27,8 @@ class Moments:
     def __init__(self, fleet: Fleet) -> None:
         self.fleet = fleet
         self.usual = 0.0
+        self.under_way = 0
+        """Replays that have begun."""
 
     async def watch(self) -> None:
         """Keep the usual number of requests on their way, until cancelled."""
@@ -38,7 +41,8 @@ class Moments:
 
     def calm(self, waited_s: float, crowded: bool) -> bool:
         """Whether a replay may begin whose engine gives way to all others."""
-        return self.running() <= self.usual * (HARDLY_CALM if pressing(waited_s, crowded) else CALM)
+        usual_share = HARDLY_CALM if pressing(waited_s, crowded) else CALM
+        return self.running() + self.under_way <= self.usual * usual_share
 
     def quiet(self, waited_s: float, crowded: bool) -> bool:
         """Whether any other replay may begin."""

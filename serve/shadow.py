@@ -5,11 +5,11 @@ Which requests are compared is decided before it is known who answers (`serve.ch
 the other side and both answers are scored; the others are compared by agreement (`serve.comparing`).
 
 Replays take what capacity is left. Where only they ask the variant, its engine gives way to every other process
-(`serve.spare`), and a few of them begin in each calm moment. Elsewhere they wait for a quiet one and begin one at a
-time (`serve.moments`). One that waits too long, or finds the queue full, is dropped and counted. A variant that is
-asked and does not answer has failed, and was wrong where there is a label; where nothing can be compared for another
-reason, that is counted as well, and nobody's fault. What is kept of a pair is digests, lengths and scores; texts and
-images are gone once it is scored.
+(`serve.spare`), and they begin in calm moments, several at once where many requests are. Elsewhere they wait for a
+quiet one and begin one at a time (`serve.moments`). One that waits too long, or finds the queue full, is dropped and
+counted. A variant that is asked and does not answer has failed, and was wrong where there is a label; where nothing can
+be compared for another reason, that is counted as well, and nobody's fault. What is kept of a pair is digests, lengths
+and scores; texts and images are gone once it is scored.
 """
 
 import asyncio
@@ -42,7 +42,7 @@ QUEUE = 256
 WAIT_S = 30.0
 """A replay that found no quiet moment for so long is dropped."""
 AT_ONCE = 4
-"""Replays on their way to engines that give way: together they cost less than one by one."""
+"""Replays on their way to engines that give way, at most."""
 REPLAY_LIMIT_S = 60.0
 
 
@@ -207,6 +207,7 @@ class Shadows:
             self.withdraw(job)
             return
         gives_way = self.gives_way(job)
+        self.moments.under_way += 1
         try:
             async with asyncio.timeout(REPLAY_LIMIT_S):
                 if job.variant.unasked:
@@ -225,6 +226,8 @@ class Shadows:
         except Exception as error:
             log.exception("a comparison failed")
             self.unjudged(job, repr(error))
+        finally:
+            self.moments.under_way -= 1
 
     def unanswered(self, job: Job, why: str, refused: bool) -> None:
         """Whose fault it is: the variant's, unless its parent was asked, or it refused what no client has asked of it,

@@ -10,10 +10,10 @@ from serve import shadow
 from serve.shadow import Job, Shadows
 
 
-def shadows(running: int, usual: float, waiting: int = 0) -> Shadows:
+def shadows(running: int, usual: float, waiting: int = 0, under_way: int = 0) -> Shadows:
     fleet = SimpleNamespace(all=lambda: [SimpleNamespace(running=running, waiting=0)])
     found = Shadows(cast(Any, fleet), cast(Any, None), cast(Any, None))
-    found.moments.usual = usual
+    found.moments.usual, found.moments.under_way = usual, under_way
     for _ in range(waiting):
         found.queue.put_nowait(job())
     return found
@@ -43,18 +43,22 @@ def test_moments(running: int, usual: float, waited_s: float, waiting: int, quie
 
 
 @pytest.mark.parametrize(
-    ("running", "usual", "waited_s", "begins"),
+    ("running", "under_way", "usual", "waited_s", "begins"),
     [
-        (0, 0.0, 0.0, True),
-        (1, 0.0, 10.0, False),
-        (4, 8.0, 0.0, True),
-        (5, 8.0, 0.0, False),
-        (6, 8.0, 10.0, True),
-        (7, 8.0, 10.0, False),
+        (0, 0, 0.0, 0.0, True),
+        (1, 0, 0.0, 10.0, False),
+        (0, 1, 0.0, 10.0, False),
+        (2, 0, 8.0, 0.0, True),
+        (1, 1, 8.0, 0.0, True),
+        (2, 1, 8.0, 0.0, False),
+        (3, 1, 8.0, 10.0, True),
+        (4, 1, 8.0, 10.0, False),
     ],
 )
-def test_moments_of_an_engine_that_gives_way(running: int, usual: float, waited_s: float, begins: bool) -> None:
-    assert shadows(running, usual).quiet(job(waited_s, unasked=True)) is begins
+def test_moments_of_an_engine_that_gives_way(
+    running: int, under_way: int, usual: float, waited_s: float, begins: bool
+) -> None:
+    assert shadows(running, usual, under_way=under_way).quiet(job(waited_s, unasked=True)) is begins
 
 
 @pytest.mark.parametrize("side", ["parent", "variant"])
