@@ -11,10 +11,10 @@ from serve.fleet import Fleet
 PATIENCE_S = 5.0
 """A replay that has waited for so long is pressing; where the queue is crowded, each is."""
 LOOK_S = 0.02
-CALM, HARDLY_CALM = 0.25, 0.5
+CALM, HARDLY_CALM = 0.25, 0.75
 """The shares of the usual number of requests up to which a replay begins that takes no processor from them, and one
-that presses. Replays under way count like requests: they share memory and caches with them, and a server that usually
-answers many at once may well compare a few at once."""
+that presses. The first counts replays under way like requests: they share memory and caches with them, so one by one
+is enough, but where many are answered at once as a rule. Those that press may begin together."""
 QUIET = 0.5
 """The same of one that takes its part, if it presses; otherwise it waits until there is no request."""
 USUAL_S = 20.0
@@ -41,8 +41,10 @@ class Moments:
 
     def calm(self, waited_s: float, crowded: bool) -> bool:
         """Whether a replay may begin whose engine gives way to all others."""
-        usual_share = HARDLY_CALM if pressing(waited_s, crowded) else CALM
-        return self.running() + self.under_way <= self.usual * usual_share
+        running = self.running()
+        if pressing(waited_s, crowded):
+            return running <= self.usual * HARDLY_CALM
+        return running + self.under_way <= self.usual * CALM
 
     def quiet(self, waited_s: float, crowded: bool) -> bool:
         """Whether any other replay may begin."""

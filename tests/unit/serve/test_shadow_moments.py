@@ -47,12 +47,13 @@ def test_moments(running: int, usual: float, waited_s: float, waiting: int, quie
     [
         (0, 0, 0.0, 0.0, True),
         (1, 0, 0.0, 10.0, False),
-        (0, 1, 0.0, 10.0, False),
+        (0, 1, 0.0, 0.0, False),
+        (0, 1, 0.0, 10.0, True),
         (2, 0, 8.0, 0.0, True),
         (1, 1, 8.0, 0.0, True),
         (2, 1, 8.0, 0.0, False),
-        (3, 1, 8.0, 10.0, True),
-        (4, 1, 8.0, 10.0, False),
+        (6, 3, 8.0, 10.0, True),
+        (7, 0, 8.0, 10.0, False),
     ],
 )
 def test_moments_of_an_engine_that_gives_way(
