@@ -54,7 +54,7 @@ check: environment  ## format, lint, types
 evidence: environment  ## how often the gate is wrong, how soon right, by simulation: about 5 minutes
 	@$(BIN)/python -m deploy.evidence
 
-shadow-cost: environment  ## whether clients pay for shadows, at 70 % load and saturated: about 110 minutes
+shadow-cost: environment  ## whether clients pay for shadows, at 70 % load and saturated: about 130 minutes
 	@$(BIN)/python -m deploy.shadow_cost
 
 lock: environment  ## resolve the pinned versions again

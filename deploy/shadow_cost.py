@@ -9,7 +9,7 @@ moments, which spoil one pair of many. The first seconds of a block do not count
 before it end in them.
 
 Then more clients than there are places at the engine, in a closed loop: replays find no quiet moment, and what was
-chosen has to be compared, failed or dropped, to the last one, by `/metrics` and by the journal alike. Nearly two
+chosen has to be compared, failed or dropped, to the last one, by `/metrics` and by the journal alike. More than two
 hours: with fewer pairs the interval is too wide to say anything. What a run that was broken off had measured is taken
 up by the next.
 """
@@ -60,7 +60,7 @@ class Size:
     """How much is measured, `load` as a share of the rate at saturation, `share` of the requests shadowed; the first
     `lead_s` of a block do not count."""
 
-    rounds: int = 26
+    rounds: int = 30
     pairs: int = 6
     block_s: float = 20.0
     lead_s: float = 6.0
