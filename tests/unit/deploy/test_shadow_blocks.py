@@ -8,7 +8,8 @@ import pytest
 
 from deploy.document import put_into
 from deploy.shadow_blocks import Block, Counts, Round, Written, mean_ratio, ratios, summarise
-from deploy.shadow_cost import DOCUMENT, BrokenOff, Size, counts_in, in_turns, planned
+from deploy.shadow_cost import DOCUMENT, BrokenOff, Size, in_turns, planned
+from deploy.shadow_switch import counts_in
 from loadtest.labelled import Asked
 from loadtest.plan import Content
 from variants.errors import InputError
