@@ -13,8 +13,8 @@ PATIENCE_S = 5.0
 LOOK_S = 0.02
 CALM, HARDLY_CALM = 0.25, 0.75
 """The shares of the usual number of requests up to which a replay begins that takes no processor from them, and one
-that presses. The first counts replays under way like requests: they share memory and caches with them, so one by one
-is enough, but where many are answered at once as a rule. Those that press may begin together."""
+that presses. The first counts replays under way like requests, whose memory and caches they share: one by one is
+enough where few are answered at once. Those that press may begin together."""
 QUIET = 0.5
 """The same of one that takes its part, if it presses; otherwise it waits until there is no request."""
 USUAL_S = 20.0
@@ -28,7 +28,7 @@ class Moments:
         self.fleet = fleet
         self.usual = 0.0
         self.under_way = 0
-        """Replays that have begun."""
+        """Replays that have begun, or wait for their turn."""
 
     async def watch(self) -> None:
         """Keep the usual number of requests on their way, until cancelled."""

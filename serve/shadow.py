@@ -5,11 +5,11 @@ Which requests are compared is decided before it is known who answers (`serve.ch
 the other side and both answers are scored; the others are compared by agreement (`serve.comparing`).
 
 Replays take what capacity is left. Where only they ask the variant, its engine gives way to every other process
-(`serve.spare`), and they begin in calm moments, several at once where many requests are. Elsewhere they wait for a
-quiet one and begin one at a time (`serve.moments`). One that waits too long, or finds the queue full, is dropped and
-counted. A variant that is asked and does not answer has failed, and was wrong where there is a label; where nothing can
-be compared for another reason, that is counted as well, and nobody's fault. What is kept of a pair is digests, lengths
-and scores; texts and images are gone once it is scored.
+(`serve.spare`). A replay that asks no other engine begins in a calm moment, beside others where many requests are
+usual; any other waits for a quiet one and is alone (`serve.moments`). One that waits too long, or finds the queue full,
+is dropped and counted. A variant that is asked and does not answer has failed, and was wrong where there is a label;
+where nothing can be compared for another reason, that is counted as well, and nobody's fault. What is kept of a pair is
+digests, lengths and scores; texts and images are gone once it is scored.
 """
 
 import asyncio

@@ -41,8 +41,12 @@ class Relay:
 
     def __init__(self, **replies: bytes | Exception) -> None:
         self.replies = replies
+        self.shadows: Shadows | None = None
+        self.under_way: list[int] = []
 
     async def ask_aside(self, seat: Seat, path: str, body: bytes, headers: dict[str, str]) -> Reply:
+        assert self.shadows is not None
+        self.under_way.append(self.shadows.moments.under_way)
         found = self.replies[seat.live.asked_as]
         if isinstance(found, Exception):
             raise found
@@ -71,7 +75,7 @@ def replay(
     model = SimpleNamespace(task="text-generation", variants={"b": SimpleNamespace(parent="a")})
     fleet = SimpleNamespace(all=list, seats={"m": seats}, models={"m": model})
     outcomes = Outcomes()
-    shadows = Shadows(cast(Any, fleet), cast(Any, relay), outcomes)
+    shadows = relay.shadows = Shadows(cast(Any, fleet), cast(Any, relay), outcomes)
     call = Call(Target("m"), None, lambda seat: ("/v1/completions", b"{}"), {}, streamed, "r")
     call.seat, call.assignment, call.status = seats[served], Assignment("m", served, "weight"), status
     seats["a"].endpoint, seats["b"].endpoint = (None if name in down else "there" for name in "ab")
@@ -84,6 +88,7 @@ def replay(
             await shadows.replay(shadows.queue.get_nowait())
 
     asyncio.run(all_that_wait())
+    assert shadows.moments.under_way == 0
     return outcomes.shadowed("m", "a:b")
 
 
@@ -103,6 +108,15 @@ def test_a_pair_says_whether_the_variant_was_asked() -> None:
 def test_a_variant_that_does_not_answer_was_wrong(refused: bool) -> None:
     pair = only(replay(Relay(b=Unanswered("no", refused)), Answer(1.0)))
     assert (pair["metric"], pair["values"], pair["asked"], pair["failed"]) == ("quality", (0.0, 1.0), True, True)
+
+
+@pytest.mark.parametrize(
+    "reply", [b"1", Unanswered("no", refused=False), TimeoutError(), EngineError("no"), KeyError()]
+)
+def test_a_replay_is_under_way_until_it_has_ended(reply: bytes | Exception) -> None:
+    relay = Relay(b=reply)
+    replay(relay, Answer(1.0))
+    assert relay.under_way == [1]
 
 
 def test_without_a_label_it_is_one_error_and_no_agreement(monkeypatch: pytest.MonkeyPatch) -> None:
