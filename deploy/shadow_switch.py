@@ -10,8 +10,9 @@ from serve.admin_client import ask
 from serve.steering import change_traffic
 from variants.errors import EngineError
 
-SETTLE_LIMIT_S = 120.0
-LOOK_S = 0.5
+SETTLE_LIMIT_S = 240.0
+LOOK_S = 1.0
+"""Ingresses report twice as often."""
 
 
 class Shadowing:
@@ -32,10 +33,10 @@ class Shadowing:
             return counts_in(await answer.text(), self.model, self.variant)
 
     async def settled(self) -> Written:
-        """Wait until something came of all that was chosen, and is on disk. Raises EngineError after two minutes."""
+        """Wait until something came of all that was chosen, and is on disk. Raises EngineError after four minutes."""
         for _ in range(round(SETTLE_LIMIT_S / LOOK_S)):
             before = self.written
-            await asyncio.sleep(2 * LOOK_S)  # ingresses report twice a second
+            await asyncio.sleep(LOOK_S)
             await self.read_journal()
             if self.written.settled and self.written == before:
                 return self.written
