@@ -1,8 +1,10 @@
 # Every target makes the environment first. `make PYTHON=python3.12 demo` chooses another interpreter.
 PYTHON ?= python3
 BIN := .venv/bin
+# Ends what tests leave behind, also after Ctrl-C.
+TEST = $(BIN)/python .ci/supervise.py $(BIN)/python $(MEASURE) -m pytest -q --durations=15 --dist loadgroup
 
-.PHONY: help environment demo serve study campaigns test test-long test-zoo zoo-speed test-fast check lock ways-out adapter-cost evidence shadow-cost neighbours clean
+.PHONY: help environment demo demo-all serve study campaigns test test-fast test-integration test-long test-zoo test-faults coverage zoo-speed check lock ways-out adapter-cost evidence shadow-cost neighbours clean
 
 help:  ## what there is to make
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -10,8 +12,11 @@ help:  ## what there is to make
 environment:  ## the locked packages, in .venv
 	@$(PYTHON) deploy/environment.py --extra $(or $(EXTRA),cpu)
 
-demo: environment  ## build, serve, load, report: real models, about 22 minutes, 9 the second time
+demo: environment  ## build, serve, load, report: nine variants of three real models, DEMO_FIRST, DEMO_SECOND the second time
 	@$(BIN)/python -m deploy.demo
+
+demo-all: environment  ## the same with thirteen variants: about 20 minutes, 8 the second time
+	@$(BIN)/python -m deploy.demo --stack deploy/stacks/demo-all.yaml --campaign loadtest/campaigns/demo-all.yaml --out out/demo-all
 
 serve: environment  ## build the demo's models and keep the server up
 	@$(BIN)/understudy serve deploy/stacks/demo.yaml
@@ -22,20 +27,29 @@ study: environment  ## every family and method on one page; ONLY=text-generation
 campaigns: environment  ## each family's labelled load through the server, against its cards; ONLY=object-detection for one
 	@$(BIN)/python -m deploy.campaigns $(if $(ONLY),--only $(ONLY))
 
-test: environment  ## every test that this machine can run
-	@$(BIN)/python -m pytest -q --durations=15
+test: test-fast test-integration  ## every test that this machine can run: under 20 minutes on two cores
 
-test-long: environment  ## and those that take minutes
-	@UNDERSTUDY_LONG=1 $(BIN)/python -m pytest -q --durations=15
+test-fast: environment  ## the tests that start no server: under 90 s
+	@$(TEST) tests/unit -n auto
+
+test-integration: environment  ## those with real processes and weights: two at a time, then those that need the machine alone
+	@$(TEST) tests/integration -n auto -m "not alone"
+	@$(TEST) tests/integration -m alone
+
+coverage: environment  ## make test, and which lines and branches it reaches, in child processes too
+	@$(BIN)/coverage erase
+	@$(MAKE) --no-print-directory test MEASURE="-m coverage run"
+	@$(BIN)/coverage combine --quiet
+	@$(BIN)/coverage report --skip-covered
+
+test-long: environment  ## all of them, and those that take minutes
+	@UNDERSTUDY_LONG=1 $(TEST) tests
 
 test-zoo: environment  ## the tests on real data beside the project, named by UNDERSTUDY_ZOO
 	@UNDERSTUDY_ZOO=$${UNDERSTUDY_ZOO:-$(CURDIR)/../shared/zoo} $(BIN)/python -m pytest -q -m zoo
 
 zoo-speed: environment  ## how much faster int8 is on the published models there: about 3 minutes, and their builds
 	@UNDERSTUDY_ZOO=$${UNDERSTUDY_ZOO:-$(CURDIR)/../shared/zoo} $(BIN)/python -m deploy.zoo_speed
-
-test-fast: environment  ## the tests that start no process: under two minutes
-	@$(BIN)/python -m pytest -q tests/unit
 
 ways-out: environment  ## what our front end lets through of vLLM's own server: about 6 minutes
 	@$(BIN)/python -m deploy.ways_out
@@ -56,6 +70,9 @@ evidence: environment  ## how often the gate is wrong, how soon right, by simula
 
 shadow-cost: environment  ## whether clients pay for shadows, at 70 % load and saturated: about 130 minutes
 	@$(BIN)/python -m deploy.shadow_cost
+
+test-faults: environment  ## whether tests notice planted faults: 43 of them, about FAULTS minutes
+	@$(BIN)/python .ci/supervise.py $(BIN)/python -m tests.faults
 
 lock: environment  ## resolve the pinned versions again
 	@$(BIN)/python -m deploy.lock cpu

@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 
 from serve.stack import Stack
-from tests.scripted import make_adapter, make_artifact, make_artifacts, make_stack, with_variants
+from tests.scripted import echo_stack, make_adapter, make_artifact, make_artifacts, with_variants
 from variants.store import Artifact
 
 ADAPTERS = {"kind": "scripted", "token_s": 0.002, "adapters": {"slots": 3}}
@@ -18,7 +18,7 @@ class Family:
     """`echo` as it changes; a variant called `lora...` is an adapter of its baseline."""
 
     def __init__(self, home: Path, port: int) -> None:
-        self.home, self.base = home, make_stack(port)
+        self.home, self.base = home, echo_stack(port)
         self.variants: dict[str, dict[str, Any]] = {
             "baseline": {"weight": 90, "engine": SLOW},
             "int8": {"weight": 10, "engine": SLOW},

@@ -21,6 +21,7 @@ def server(home: Path, *command: str) -> Iterator[tuple[str, int]]:
     """Start `python -m COMMAND` with `{port}` filled in, wait for its line of JSON; gives its URL and its pid."""
     port = str(free_port())
     arguments = [part.replace("{port}", port) for part in command]
+    home.mkdir(parents=True, exist_ok=True)
     with (home / "server.log").open("w") as log:
         process = subprocess.Popen(
             [sys.executable, "-m", *arguments],

@@ -85,6 +85,11 @@ def make_stack(port: int = 8000, **settings: Any) -> Stack:
     )
 
 
+def echo_stack(port: int = 8000, **settings: Any) -> Stack:
+    """`echo` alone: two engines to start instead of five."""
+    return make_stack(port, **settings).only("echo")
+
+
 def make_artifacts(home: Path, stack: Stack) -> dict[tuple[str, str], Artifact]:
     return {
         (model_name, variant): make_artifact(home, model_name, variant, model.task)

@@ -25,6 +25,7 @@ sys.modules["scipy"] = None  # type: ignore[assignment]  # for sound and images,
 
 import torch  # noqa: E402
 from vllm.config import VllmConfig  # noqa: E402
+from vllm.model_executor.models import registry  # noqa: E402
 from vllm.platforms import current_platform  # noqa: E402
 from vllm.utils import system_utils  # noqa: E402
 
@@ -52,6 +53,12 @@ def destroy_group_of_one(group: Any = None) -> None:
         destroy_group(group)
 
 
+def ask_here(question: Callable[[], Any]) -> Any:
+    """Answers in this process what vLLM asks of a model's class. vLLM starts a process for it, which imports all of
+    vLLM once more, so that no GPU is in use before the core is forked. On a CPU nothing can be."""
+    return question()
+
+
 def work_in_core(check: Callable[[VllmConfig], None], config: VllmConfig) -> None:
     """Once the CPU's platform has checked `config`, which may name another executor by then."""
     check(config)
@@ -64,6 +71,7 @@ if current_platform.is_cpu():
         work_in_core, current_platform.check_and_update_config
     )
     torch.distributed.new_group, torch.distributed.destroy_process_group = group_of_one, destroy_group_of_one
+    registry._run_in_subprocess = ask_here
     use_kernels()
     if vllm_fbgemm.is_needed():
         vllm_fbgemm.use_fbgemm()

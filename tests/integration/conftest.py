@@ -1,16 +1,30 @@
 """What several folders of integration tests share."""
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import pytest
 
 from tests.integration.detectors import build_small, share_sources, small_stack
+from tests.processes import server
 from variants.store import Artifact
 
 
 class Detectors(NamedTuple):
     home: str
     artifacts: dict[str, Artifact]
+
+
+class Served(NamedTuple):
+    url: str
+    pid: int
+
+
+@pytest.fixture(scope="session")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """One real server over scripted engines for all tests that do not disturb it."""
+    with server(tmp_path_factory.mktemp("home"), "tests.serve_scripted", "{port}", "token_s=0.002") as found:
+        yield Served(*found)
 
 
 @pytest.fixture(scope="session")

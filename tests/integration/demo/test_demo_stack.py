@@ -18,8 +18,8 @@ from variants import tasks
 from variants.scoring import first_tokens, text_matches
 
 pytestmark = pytest.mark.integration
-TEXT, IMAGE = ("baseline", "int8", "nf4"), ("baseline", "bf16", "int8", "pruned", "lora")
-LABELLING = (*TEXT, "int4", "lora")
+TEXT, IMAGE = ("baseline", "int8", "nf4"), ("baseline", "int8", "pruned")
+LABELLING = (*TEXT, "lora")
 """An adapter for reviews need not know the capital of France."""
 
 

@@ -11,6 +11,7 @@ import psutil
 import pytest
 import yaml
 
+from serve.stack import load
 from tests.long import long_only
 from tests.processes import ROOT
 
@@ -19,15 +20,28 @@ pytestmark = pytest.mark.integration
 
 @pytest.fixture
 def digits_only(tmp_path: Path) -> Path:
-    """The demo's stack with its small model alone."""
-    document = yaml.safe_load((ROOT / "deploy" / "stacks" / "demo.yaml").read_text())
-    del document["models"]["smollm2"]
+    """The demo's stack with two variants of its smallest model."""
+    document = load(ROOT / "deploy" / "stacks" / "demo.yaml").only("digits", "baseline", "int8")
     path = tmp_path / "stack.yaml"
-    path.write_text(yaml.safe_dump(document))
+    path.write_text(yaml.safe_dump(document.model_dump(mode="json", by_alias=True, exclude_none=True)))
     return path
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=long_only), signal.SIGHUP])
+def engines(pid: int) -> list[psutil.Process]:
+    return [
+        child
+        for child in psutil.Process(pid).children(recursive=True)
+        if any(word.startswith("serve.engines.") for word in child.cmdline())
+    ]
+
+
+@pytest.mark.parametrize(
+    "number",
+    [
+        signal.SIGINT,
+        *(pytest.param(number, marks=long_only) for number in (signal.SIGTERM, signal.SIGHUP)),
+    ],
+)
 def test_a_signal_leaves_nothing_behind(number: signal.Signals, digits_only: Path, tmp_path: Path) -> None:
     if signal.getsignal(number) == signal.SIG_IGN:
         pytest.skip(f"{number.name} is ignored here, as under nohup, and the demo keeps that wish")
@@ -38,11 +52,10 @@ def test_a_signal_leaves_nothing_behind(number: signal.Signals, digits_only: Pat
             cwd=ROOT, env=os.environ, stdout=out, stderr=out, start_new_session=True,
         )  # fmt: skip
     deadline = time.monotonic() + 600
-    while "starting engines" not in log.read_text():
+    while "starting engines" not in log.read_text() or not engines(process.pid):
         assert process.poll() is None, log.read_text()
         assert time.monotonic() < deadline, log.read_text()
         time.sleep(0.5)
-    time.sleep(3)
     children = psutil.Process(process.pid).children(recursive=True)
     assert len(children) > 5
     process.send_signal(number)

@@ -35,7 +35,7 @@ CHATS = 12
 
 
 def damaged(artifact: Artifact) -> Artifact:
-    """int4 with noise on its scales."""
+    """int8 with noise on its scales."""
     store = Store(home())
     key = f"{'d' * 56}{artifact.manifest.key[:8]}"
     if store.has(key):
@@ -140,8 +140,8 @@ async def test_a_damaged_variant_is_rolled_back_by_itself(demo: tuple[str, int])
     async with httpx.AsyncClient(base_url=demo[0], timeout=120) as client:
         state = (await client.get("/admin/v1/stack")).json()
         model, keys = state["stack"]["models"]["smollm2"], state["artifacts"]
-        worse = damaged(Store(home()).open(keys["smollm2@int4"]))
-        variants = {**model["variants"], "damaged": {**model["variants"]["int4"], "weight": 0}}
+        worse = damaged(Store(home()).open(keys["smollm2@int8"]))
+        variants = {**model["variants"], "damaged": {**model["variants"]["int8"], "weight": 0}}
         models = {**state["stack"]["models"], "smollm2": {**model, "variants": variants}}
         grown = {
             "stack": {**state["stack"], "models": models},

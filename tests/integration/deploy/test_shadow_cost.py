@@ -8,7 +8,7 @@ import pytest
 from deploy.shadow_cost import Size, measure, tables, write
 from serve.ports import free_port
 from tests.local_stage import local
-from tests.scripted import make_stack, with_variants
+from tests.scripted import echo_stack, with_variants
 from variants.progress import NoProgress
 
 pytestmark = pytest.mark.integration
@@ -24,7 +24,7 @@ async def test_everything_is_accounted_for(tmp_path: Path, monkeypatch: pytest.M
         "baseline": {"weight": 1, "engine": engine},
         "int8": {"weight": 0, "parent": "baseline", "engine": engine},
     }
-    stack = with_variants(make_stack(free_port()), "echo", variants)
+    stack = with_variants(echo_stack(free_port()), "echo", variants)
     document = stack.model_dump(mode="json", by_alias=True)
     document["models"]["echo"]["limits"]["concurrency"] = 4
     stack = type(stack).model_validate(document)

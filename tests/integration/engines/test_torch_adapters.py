@@ -46,10 +46,18 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> Folders:
     return Folders(base, adapters)
 
 
+@pytest.fixture(scope="module")
+def started(folders: Folders) -> Iterator[Engine]:
+    with running("torch_text", "--artifact", str(folders.base), "--name", "tiny@nf4", "--adapters", "2") as engine:
+        yield engine
+
+
 @pytest.fixture
-def engine(folders: Folders) -> Iterator[Engine]:
-    with running("torch_text", "--artifact", str(folders.base), "--name", "tiny@nf4", "--adapters", "2") as started:
-        yield started
+def engine(started: Engine) -> Iterator[Engine]:
+    """The one engine of this module, without adapters again afterwards."""
+    yield started
+    for name in NAMES:
+        change(started, "unload", name)
 
 
 def change(engine: Engine, what: str, name: str, folder: Path | None = None) -> tuple[int, str]:

@@ -13,7 +13,7 @@ from loadtest.campaign import parse_campaign
 from loadtest.records import Record, read_lines
 from loadtest.run import run
 from loadtest.summary import summarise
-from tests.processes import server
+from tests.integration.conftest import Served
 from variants.tasks import Example
 
 pytestmark = pytest.mark.integration
@@ -86,11 +86,9 @@ class Shades:
         return found[:n]
 
 
-def test_every_part_is_answered_without_a_failure(tmp_path: Path) -> None:
+def test_every_part_is_answered_without_a_failure(served: Served, tmp_path: Path) -> None:
     get_task: Callable[[str], Any] = {"echoes": Echoes(), "shades": Shades()}.__getitem__
-    (tmp_path / "home").mkdir()
-    with server(tmp_path / "home", "tests.serve_scripted", "{port}", "token_s=0.002") as (url, _):
-        run(url, parse_campaign(CAMPAIGN), tmp_path / "out", lambda step: None, get_task)
+    run(served.url, parse_campaign(CAMPAIGN), tmp_path / "out", lambda step: None, get_task)
     records = list(read_lines(tmp_path / "out" / "records.jsonl", Record))
     assert [record.error for record in records if record.failed] == []
     assert Counter(record.part for record in records).keys() == {"mixed", "accuracy", "warm-up", "speed"}

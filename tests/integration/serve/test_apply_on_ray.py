@@ -1,13 +1,14 @@
 """The same through Ray Serve and HAProxy: a steady load, and variants, builds and adapters that come and go."""
 
 import asyncio
-from pathlib import Path
+from collections.abc import Iterator
+from typing import NamedTuple
 
 import httpx
 import psutil
 import pytest
 
-from tests.family import ADAPTERS, SLOW, Family, change
+from tests.family import ADAPTERS, Family, change
 from tests.integration.serve.test_loopback import is_loopback, listeners
 from tests.live_load import steady
 from tests.processes import server
@@ -15,29 +16,42 @@ from tests.processes import server
 pytestmark = pytest.mark.integration
 
 
-async def test_nobody_notices_that_variants_come_and_go(tmp_path: Path) -> None:
-    family = Family(tmp_path, 8000)
-    with server(tmp_path, "tests.serve_scripted", "{port}", "token_s=0.02") as (url, pid):
-        family.variants = {"baseline": {"weight": 90, "engine": SLOW}, "int8": {"weight": 10, "engine": SLOW}}
-        async with httpx.AsyncClient(base_url=url, timeout=60) as client, steady(url, "echo", 6, ("baseline",)) as load:
-            first = family.digest("int8")
-            family.variants["int4"] = {"weight": 50}
+class Running(NamedTuple):
+    """A server on Ray, and the family that it serves."""
+
+    url: str
+    pid: int
+    family: Family
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    folder = tmp_path_factory.mktemp("home")
+    with server(folder, "tests.serve_scripted", "{port}", "model=echo", "token_s=0.02") as (url, pid):
+        yield Running(url, pid, Family(folder, 8000))
+
+
+async def test_nobody_notices_that_variants_come_and_go(running: Running) -> None:
+    url, pid, family = running
+    async with httpx.AsyncClient(base_url=url, timeout=60) as client, steady(url, "echo", 6, ("baseline",)) as load:
+        first = family.digest("int8")
+        family.variants["int4"] = {"weight": 50}
+        assert (await change(client, family.proposal()))["state"] == "done"
+        family.builds["int8"] = 1
+        assert (await change(client, family.proposal()))["state"] == "done"
+        for number in range(3):
+            family.variants[f"lora{number}"] = {"parent": "baseline", "engine": ADAPTERS}
             assert (await change(client, family.proposal()))["state"] == "done"
-            family.builds["int8"] = 1
-            assert (await change(client, family.proposal()))["state"] == "done"
-            for number in range(3):
-                family.variants[f"lora{number}"] = {"parent": "baseline", "engine": ADAPTERS}
-                assert (await change(client, family.proposal()))["state"] == "done"
-                body = {"model": f"echo@lora{number}", "prompt": "a b c", "max_tokens": 2}
-                answer = await client.post("/v1/completions", json=body)
-                assert answer.json()["system_fingerprint"] == family.digest(f"lora{number}")
-            assert len(engines(pid)) == 4  # baseline, int8, int4, and one for all adapters
-            for name in ("int4", "lora2", "lora1", "lora0"):
-                del family.variants[name]
-                assert (await change(client, family.proposal(force=True)))["state"] == "done"
-            assert len(engines(pid)) == 2
-            assert [pair for pair in listeners(pid) if not is_loopback(pair[0])] == []
-            await asyncio.sleep(1)
+            body = {"model": f"echo@lora{number}", "prompt": "a b c", "max_tokens": 2}
+            answer = await client.post("/v1/completions", json=body)
+            assert answer.json()["system_fingerprint"] == family.digest(f"lora{number}")
+        assert len(engines(pid)) == 4  # baseline, int8, int4, and one for all adapters
+        for name in ("int4", "lora2", "lora1", "lora0"):
+            del family.variants[name]
+            assert (await change(client, family.proposal(force=True)))["state"] == "done"
+        assert len(engines(pid)) == 2
+        assert [pair for pair in listeners(pid) if not is_loopback(pair[0])] == []
+        await asyncio.sleep(1)
     assert load.broken == []
     assert set(load.statuses) == {200}
     assert load.statuses[200] > 200
@@ -56,24 +70,23 @@ def engines(pid: int) -> list[psutil.Process]:
     ]
 
 
-async def test_an_ingress_that_is_started_anew_serves_what_is_live_now(tmp_path: Path) -> None:
-    family = Family(tmp_path, 8000)
-    with server(tmp_path, "tests.serve_scripted", "{port}", "token_s=0.02") as (url, pid):
-        async with httpx.AsyncClient(base_url=url, timeout=60) as client:
-            family.variants["int4"] = {"weight": 50}
-            assert (await change(client, family.proposal()))["state"] == "done"
-            (ingress,) = [
-                child
-                for child in psutil.Process(pid).children(recursive=True)
-                if child.cmdline()[0].startswith("ray::ServeReplica:ingress:")
-            ]
-            ingress.kill()
-            async with asyncio.timeout(60):
-                while True:
-                    await asyncio.sleep(0.5)
-                    try:
-                        answer = await client.get("/v1/models")
-                    except httpx.TransportError:
-                        continue
-                    if answer.status_code == 200 and any(m["id"] == "echo@int4" for m in answer.json()["data"]):
-                        break
+async def test_an_ingress_that_is_started_anew_serves_what_is_live_now(running: Running) -> None:
+    url, pid, family = running
+    async with httpx.AsyncClient(base_url=url, timeout=60) as client:
+        family.variants["int4"] = {"weight": 50}
+        assert (await change(client, family.proposal()))["state"] == "done"
+        (ingress,) = [
+            child
+            for child in psutil.Process(pid).children(recursive=True)
+            if child.cmdline()[0].startswith("ray::ServeReplica:ingress:")
+        ]
+        ingress.kill()
+        async with asyncio.timeout(60):
+            while True:
+                await asyncio.sleep(0.5)
+                try:
+                    answer = await client.get("/v1/models")
+                except httpx.TransportError:
+                    continue
+                if answer.status_code == 200 and any(m["id"] == "echo@int4" for m in answer.json()["data"]):
+                    break

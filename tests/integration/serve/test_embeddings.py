@@ -6,7 +6,7 @@ import openai
 import pytest
 import tritonclient.http as triton
 
-from tests.integration.serve.conftest import Served
+from tests.integration.conftest import Served
 
 pytestmark = pytest.mark.integration
 TEXTS = ["rates rise again", "rates rise", "wheat harvest"]

@@ -14,7 +14,7 @@ from serve.ports import free_port
 from serve.router import Target
 from serve.stack import Stack
 from tests.local_stage import Local, local
-from tests.scripted import make_artifacts, make_stack
+from tests.scripted import echo_stack, make_artifacts
 from variants.errors import EngineError, IntegrityError
 
 pytestmark = pytest.mark.integration
@@ -47,7 +47,7 @@ STREAMED = ("time_to_first_token_seconds_count", "time_per_output_token_seconds_
 
 
 async def test_a_dead_engine_means_fallback_for_the_routed_and_an_error_for_the_pinned(tmp_path: Path) -> None:
-    async with local(tmp_path, make_stack(free_port())) as served:
+    async with local(tmp_path, echo_stack(free_port())) as served:
         served.engine("echo", "baseline").process.send_signal(signal.SIGKILL)
         await served.engine("echo", "baseline").process.wait()
         answers = [await served.client.post("/v1/completions", json=ask()) for _ in range(20)]
@@ -60,7 +60,7 @@ async def test_a_dead_engine_means_fallback_for_the_routed_and_an_error_for_the_
 
 
 async def test_an_engine_that_dies_in_mid_stream_ends_the_stream_with_an_error(tmp_path: Path) -> None:
-    async with local(tmp_path, make_stack(free_port(), token_s=0.05)) as served:
+    async with local(tmp_path, echo_stack(free_port(), token_s=0.05)) as served:
         body = ask("echo@int8", max_tokens=100, stream=True)
         lines, before = [], await counted(served, *STREAMED)
         async with served.client.stream("POST", "/v1/completions", json=body) as answer:
@@ -76,7 +76,7 @@ async def test_an_engine_that_dies_in_mid_stream_ends_the_stream_with_an_error(t
 
 
 async def test_a_full_queue_answers_429_and_time_out_504(tmp_path: Path) -> None:
-    stack = limited(make_stack(free_port(), first_token_s=1.5), concurrency=1, queue=1, timeout_s=2.0)
+    stack = limited(echo_stack(free_port(), first_token_s=1.5), concurrency=1, queue=1, timeout_s=2.0)
     async with local(tmp_path, stack) as served:
         (before,) = await counted(served, "request_seconds_count")
         calls = [served.client.post("/v1/completions", json=ask("echo@int8")) for _ in range(4)]
@@ -92,7 +92,7 @@ async def test_a_full_queue_answers_429_and_time_out_504(tmp_path: Path) -> None
 
 
 async def test_a_client_that_leaves_frees_its_turn(tmp_path: Path) -> None:
-    stack = limited(make_stack(free_port(), token_s=0.05), concurrency=1)
+    stack = limited(echo_stack(free_port(), token_s=0.05), concurrency=1)
     async with local(tmp_path, stack) as served:
         body = ask("echo@int8", max_tokens=1000, stream=True)
         async with served.client.stream("POST", "/v1/completions", json=body) as answer:
@@ -107,7 +107,7 @@ async def test_a_client_that_leaves_frees_its_turn(tmp_path: Path) -> None:
 
 
 async def test_a_stream_whose_client_leaves_counts_as_far_as_it_came(tmp_path: Path) -> None:
-    async with local(tmp_path, make_stack(free_port(), token_s=0.05)) as served:
+    async with local(tmp_path, echo_stack(free_port(), token_s=0.05)) as served:
         before, seen = await counted(served, *STREAMED), 0
         body = ask("echo@int8", max_tokens=1000, stream=True)
         async with served.client.stream("POST", "/v1/completions", json=body) as answer:
@@ -126,7 +126,7 @@ async def test_a_stream_whose_client_leaves_counts_as_far_as_it_came(tmp_path: P
 
 async def test_an_engine_that_goes_while_requests_wait_for_it(tmp_path: Path) -> None:
     """Nothing was asked of it yet: another variant answers the routed, the pinned are told to come again."""
-    async with local(tmp_path, limited(make_stack(free_port()), concurrency=1)) as served:
+    async with local(tmp_path, limited(echo_stack(free_port()), concurrency=1)) as served:
         seat = served.fleet.seats["echo"]["baseline"]
         clients = (f"client-{number}" for number in range(100))
         client = next(name for name in clients if served.fleet.preferred(Target("echo"), name)[0] is seat)
@@ -148,7 +148,7 @@ async def test_an_engine_that_goes_while_requests_wait_for_it(tmp_path: Path) ->
 
 
 async def test_an_engine_that_cannot_start_says_why(tmp_path: Path) -> None:
-    stack = make_stack(startup_s=0.0)
+    stack = echo_stack(startup_s=0.0)
     artifact = make_artifacts(tmp_path, stack)["echo", "int8"]
     how = launch(stack.models["echo"].variants["int8"].engine, tmp_path / "gone", artifact.manifest, "echo@int8")
     with pytest.raises(IntegrityError, match=r"gone has no manifest\.json: it is not an artifact"):

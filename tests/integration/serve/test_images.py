@@ -18,7 +18,7 @@ from serve.evaluation import card_of
 from serve.live import live_of
 from serve.measuring import measure
 from tests.drawing import VARIANTS, drawing_artifacts, drawing_stack
-from tests.integration.serve.conftest import Served
+from tests.integration.conftest import Served
 from tests.integration.serve.test_embeddings import count
 from tests.processes import server
 from variants import tasks

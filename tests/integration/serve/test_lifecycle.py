@@ -66,7 +66,7 @@ def scripted(folder: Path, prefix: tuple[str, ...] = (), **settings: Any) -> Eng
 )
 def test_a_signal_ends_everything_with_code_0(number: signal.Signals, whole_group: bool, tmp_path: Path) -> None:
     """A terminal that is closed sends SIGHUP to the whole group, not to the server alone."""
-    with server(tmp_path, "tests.serve_scripted", "{port}") as (_, pid):
+    with server(tmp_path, "tests.serve_scripted", "{port}", "model=echo") as (_, pid):
         children = psutil.Process(pid).children(recursive=True)
         commands = " ".join(word for child in children for word in child.cmdline())
         folders = set(re.findall(rf"{re.escape(tempfile.gettempdir())}/understudy-\w+", commands))
@@ -88,7 +88,7 @@ def test_a_signal_ends_everything_with_code_0(number: signal.Signals, whole_grou
 
 
 def test_an_engine_that_hangs_is_routed_around_and_then_started_again(tmp_path: Path) -> None:
-    with server(tmp_path, "tests.serve_scripted", "{port}") as (url, pid):
+    with server(tmp_path, "tests.serve_scripted", "{port}", "model=echo") as (url, pid):
 
         def engine() -> psutil.Process:
             """The newest engine of echo@baseline."""

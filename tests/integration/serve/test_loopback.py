@@ -5,7 +5,7 @@ import ipaddress
 import psutil
 import pytest
 
-from tests.integration.serve.conftest import Served
+from tests.integration.conftest import Served
 
 pytestmark = pytest.mark.integration
 

@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from deploy.prometheus import start_prometheus
-from tests.integration.serve.conftest import Served
+from tests.integration.conftest import Served
 from tests.programs import need
 
 pytestmark = pytest.mark.integration

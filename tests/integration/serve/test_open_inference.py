@@ -8,7 +8,7 @@ import pytest
 import tritonclient.http as triton
 from PIL import Image
 
-from tests.integration.serve.conftest import Served
+from tests.integration.conftest import Served
 
 pytestmark = pytest.mark.integration
 

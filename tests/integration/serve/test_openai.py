@@ -7,7 +7,7 @@ import httpx
 import openai
 import pytest
 
-from tests.integration.serve.conftest import Served
+from tests.integration.conftest import Served
 
 pytestmark = pytest.mark.integration
 MESSAGES: Any = [{"role": "user", "content": "alpha beta gamma"}]

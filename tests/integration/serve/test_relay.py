@@ -22,7 +22,7 @@ from serve.router import Target
 from serve.seat import Seat
 from serve.stack import Stack
 from tests.local_stage import local
-from tests.scripted import make_stack
+from tests.scripted import echo_stack
 
 pytestmark = pytest.mark.integration
 LIMIT_S = 20
@@ -91,7 +91,7 @@ async def takes_no_error(message: Message) -> None:
 
 
 async def test_a_client_that_takes_nothing_is_no_failure_of_the_variant(tmp_path: Path) -> None:
-    async with judged(tmp_path, within(make_stack(free_port()), 0.5)) as found:
+    async with judged(tmp_path, within(echo_stack(free_port()), 0.5)) as found:
         call = await found.stream(takes_no_body)
         assert call.status == 499
         assert call.seat is not None
@@ -104,7 +104,7 @@ async def test_the_last_frame_of_a_broken_stream_is_not_offered_for_ever(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("serve.relay.LAST_FRAME_S", 0.2)
-    async with judged(tmp_path, within(make_stack(free_port(), token_s=60.0), 0.5)) as found:
+    async with judged(tmp_path, within(echo_stack(free_port(), token_s=60.0), 0.5)) as found:
         began = time.monotonic()
         call = await found.stream(takes_no_error, "echo@int8")
         assert call.status == 504
@@ -112,7 +112,7 @@ async def test_the_last_frame_of_a_broken_stream_is_not_offered_for_ever(
 
 
 async def test_where_nobody_is_left_it_counts_once_with_whom_it_was_placed_first(tmp_path: Path) -> None:
-    async with judged(tmp_path, within(make_stack(free_port()), 30)) as found:
+    async with judged(tmp_path, within(echo_stack(free_port()), 30)) as found:
         baseline, int8 = (found.fleet.seats["echo"][name] for name in ("baseline", "int8"))
         int8.live = replace(int8.live, weight=1e-9)
         async with asyncio.timeout(LIMIT_S), baseline.admitted(), int8.admitted():

@@ -26,7 +26,7 @@ async def test_what_is_decided_and_counted_outlives_those_who_did(tmp_path: Path
     engine = {"kind": "scripted"}
     family.variants = {"baseline": {"weight": 1, "engine": engine}, "int8": {"parent": "baseline", "engine": engine}}
     state = tmp_path / "traffic"
-    command = ("tests.serve_scripted", "{port}", f"state={state}")
+    command = ("tests.serve_scripted", "{port}", "model=echo", f"state={state}")
     async with asyncio.timeout(LIMIT_S):
         with server(tmp_path, *command) as (url, pid):
             async with httpx.AsyncClient(base_url=url, timeout=60) as client:

@@ -66,6 +66,19 @@ def test_fallback_goes_where_weight_is_and_nowhere_else() -> None:
     assert assign(Target.parse("smollm2@baseline"), weights, {"int8"}) is None
 
 
+def test_a_client_that_the_operator_pinned_stays_as_long_as_that_variant_is_ready() -> None:
+    weights = {"baseline": 100.0, "int8": 0.0}
+    pinned = assign(MODEL, weights, BOTH, "ann", pin="int8")
+    assert pinned is not None
+    assert (pinned.variant, pinned.reason) == ("int8", "pinned")
+    without = assign(MODEL, weights, {"baseline"}, "ann", pin="int8")
+    assert without is not None
+    assert (without.variant, without.reason) == ("baseline", "sticky")
+    other = assign(Target.parse("smollm2@baseline"), weights, BOTH, "ann", pin="int8")
+    assert other is not None
+    assert other.variant == "baseline", "what a request names comes before what its client is pinned to"
+
+
 def test_a_pin_to_an_unknown_variant_names_the_known_ones() -> None:
     with pytest.raises(UnknownName, match=r"has no variant 'int4'.*baseline, int8"):
         assign(Target.parse("smollm2@int4"), {"baseline": 1.0, "int8": 0.0}, BOTH)

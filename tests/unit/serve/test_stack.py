@@ -149,8 +149,8 @@ def test_an_adapter_on_nf4_needs_the_torch_engine_and_only_text_takes_adapters(d
     assert "variant 'lora': vLLM takes no adapter on nf4 weights: use torch" in refused(demo)
     variant(demo, "lora")["engine"] = {"kind": "torch", "adapters": {"slots": 1}}
     parse(demo)
-    demo["models"]["digits"]["variants"]["bf16"]["engine"] = {"kind": "torch", "adapters": {"slots": 1}}
-    assert "variant 'bf16': no engine takes adapters for image-classification" in refused(demo)
+    demo["models"]["digits"]["variants"]["pruned"]["engine"] = {"kind": "torch", "adapters": {"slots": 1}}
+    assert "variant 'pruned': no engine takes adapters for image-classification" in refused(demo)
 
 
 def test_a_part_of_a_stack_keeps_what_is_named(demo: dict[str, Any]) -> None:

@@ -10,7 +10,7 @@ STACKS = ROOT / "deploy" / "stacks"
 
 def test_what_stands_in_the_demo_is_the_same_there() -> None:
     ours = load(STACKS / "text-generation.yaml").models["smollm2"]
-    theirs = load(STACKS / "demo.yaml").models["smollm2"]
+    theirs = load(STACKS / "demo-all.yaml").models["smollm2"]
     assert {name: ours.variants[name] for name in theirs.variants} == theirs.variants
     assert (ours.source, ours.seed) == (theirs.source, theirs.seed)
 

@@ -1,0 +1,31 @@
+"""What must hold before a change lands, in phases: what fails soonest comes first, and the first failure ends it.
+
+Each phase is a target of the Makefile that a developer runs too. Each ends with a line that says how long it took. A
+phase that leaves a process behind has failed, and Ctrl-C or SIGTERM leaves none (`supervise.py`).
+"""
+
+import sys
+import time
+
+from supervise import supervise
+
+PHASES = ("environment", "check", "test-fast", "demo", "test-integration")
+
+
+def main() -> int:
+    began = time.monotonic()
+    lines = []
+    for phase in PHASES:
+        print(f"== {phase}", flush=True)
+        phase_began = time.monotonic()
+        code = supervise(["make", "--no-print-directory", phase])
+        lines.append(f"{phase}: {time.monotonic() - phase_began:.0f} s" + (f", exit code {code}" if code else ""))
+        print(f"== {lines[-1]}", flush=True)
+        if code:
+            break
+    print(f"== in all {time.monotonic() - began:.0f} s: {'; '.join(lines)}", flush=True)
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,53 @@
+"""What holds for every test: how many run at a time, which of them share a worker, and where their caches are.
+
+Tests that share a fixture of their module, package or session run in one worker, in their order, so that it is made
+once. What they share is read off their fixtures. The others go wherever a worker is free (pytest-xdist).
+"""
+
+import os
+
+import psutil
+import pytest
+
+from variants.home import home
+
+WORKER_BYTES = 9 * 2**30
+"""What one test at a time takes at most: a server with real engines."""
+EVERYWHERE = {"tmp_path_factory", "pytestconfig", "anyio_backend", "tiny_llama", "tiny_vit"}
+"""Shared fixtures that cost next to nothing: whoever uses them need not wait for a worker that has made them."""
+FIRST = ("tests/integration/demo::demo", "tests/integration::served")
+"""Groups that take longest, so that none of them is still running when all others have ended."""
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """`-n auto`: as many as there are cores, as long as memory holds them."""
+    return max(1, min(os.cpu_count() or 1, psutil.virtual_memory().available // WORKER_BYTES))
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    for folder in ("sources", "judges"):
+        (home() / folder).mkdir(parents=True, exist_ok=True)
+    if hasattr(config, "workerinput"):
+        # Two workers with a thread a core each would wait for one another: OpenMP's threads spin.
+        os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Function]) -> None:
+    for item in items:
+        group = group_of(item)
+        if group:
+            item.add_marker(pytest.mark.xdist_group(group))
+    items.sort(key=lambda item: FIRST.index(group) if (group := group_of(item)) in FIRST else len(FIRST))
+
+
+def group_of(item: pytest.Function) -> str | None:
+    """What a test shares with others: the fixture of widest scope, or its module for one of the module's scope."""
+    definitions = [each[-1] for name, each in item._fixtureinfo.name2fixturedefs.items() if name not in EVERYWHERE]
+    for scope in ("session", "package"):
+        for definition in definitions:
+            if definition.scope == scope and definition.baseid.startswith("tests"):
+                return f"{definition.baseid}::{definition.argname}"
+    if any(definition.scope == "module" for definition in definitions):
+        return item.nodeid.partition("::")[0]
+    return None

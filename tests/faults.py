@@ -1,0 +1,135 @@
+"""`make test-faults`: plants faults, one at a time, in a copy of the tree, and runs the tests of the module at fault.
+
+Coverage says which lines a test reaches. It does not say whether the test would fail if such a line were wrong. Each fault
+here is one that a person could make: a turned comparison, a forgotten condition, a limit that is off by one. A fault
+that no test notices ends the run with code 1. The copy is the working tree, without what git ignores.
+"""
+
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).resolve().parent.parent
+LIMIT_S = 300.0
+TESTS = {
+    "serve/router.py": ["tests/unit/serve/test_router.py"],
+    "serve/relay.py": [
+        "tests/unit/serve/test_relay.py",
+        "tests/integration/serve/test_relay.py",
+        "tests/integration/serve/test_faults.py",
+    ],
+    "variants/evidence/gate.py": ["tests/unit/variants/test_gate.py"],
+    "variants/store.py": ["tests/unit/variants/test_store.py", "tests/unit/variants/test_garbage.py"],
+    "serve/journal.py": ["tests/unit/serve/test_journal.py"],
+    "serve/keys.py": ["tests/unit/serve/test_keys.py"],
+    "serve/api/keys.py": ["tests/unit/serve/test_keys.py"],
+}
+
+
+class Fault(NamedTuple):
+    """In `file`, `right` becomes `wrong`, once."""
+
+    file: str
+    right: str
+    wrong: str
+
+
+FAULTS = [
+    Fault("serve/router.py", "return -weight / math.log(uniform)", "return -1 / math.log(uniform)"),
+    Fault("serve/router.py", "for variant, weight in weights.items() if weight > 0}", "for variant, weight in weights.items()}"),
+    Fault("serve/router.py", "reverse=True", "reverse=False"),
+    Fault("serve/router.py", '"fallback" if place else', '"fallback" if not place else'),
+    Fault("serve/router.py", '"pinned") if target.variant in ready else None', '"pinned")'),
+    Fault("serve/router.py", "    if pin in ready:", "    if pin:"),
+    Fault("serve/router.py", "(at and not variant) or (colon and not build)", "at and not variant"),
+    Fault("serve/relay.py", "                    if call.target.variant:\n                        raise EngineError(", "                    if not call.target.variant:\n                        raise EngineError("),
+    Fault("serve/relay.py", "seat.manifest.digest, True, took, objective", "seat.manifest.digest, False, took, objective"),
+    Fault("serve/relay.py", "call.status != 200, took", "call.status == 200, took"),
+    Fault("serve/relay.py", "        call.status = CLIENT_WENT_AWAY\n        work.cancel()", "        work.cancel()"),
+    Fault("serve/relay.py", "call.status = 502 if isinstance(error, EngineError) else 504", "call.status = 504"),
+    Fault("serve/relay.py", "        if out:\n", "        if not out:\n"),
+    Fault("serve/relay.py", "    call.offering = True", "    call.offering = False"),
+    Fault("serve/relay.py", "if first is not None:  # nobody", "if first is None:  # nobody"),
+    Fault("serve/relay.py", "(call.status == STATUS[Overloaded] and all_up)", "call.status == STATUS[Overloaded]"),
+    Fault("variants/evidence/gate.py", "return self.alpha / len(self.metrics)", "return self.alpha"),
+    Fault("variants/evidence/gate.py", '(below, above) if metric == "errors" else (above, below)', "(above, below)"),
+    Fault("variants/evidence/gate.py", "return -self.quality", "return self.quality"),
+    Fault("variants/evidence/gate.py", "evidence.dropped + evidence.unjudged > DROPPED", "evidence.dropped > DROPPED"),
+    Fault("variants/evidence/gate.py", 'missing += () if findings else ("none', 'missing += () if True else ("none'),
+    Fault("variants/evidence/gate.py", "if costs[0] >= costs[1]:", "if costs[0] > costs[1]:"),
+    Fault("variants/evidence/gate.py", "found.metric not in PAIRED or not missing", "found.metric not in PAIRED"),
+    Fault("variants/evidence/gate.py", "    if not evidence.assignments.is_broken():\n        broken", "    if True:\n        broken"),
+    Fault("variants/store.py", "if found != entry.sha256:", "if len(found) != len(entry.sha256):"),
+    Fault("variants/store.py", "sorted(present ^ set(manifest.files))", "sorted(set(manifest.files) - present)"),
+    Fault("variants/store.py", "return (self.path(key) / MANIFEST).is_file()", "return self.path(key).is_dir()"),
+    Fault("variants/store.py", "yield free and idle", "yield free or idle"),
+    Fault("variants/store.py", "if artifact.manifest.key != key:", "if not artifact.manifest.key:"),
+    Fault("serve/journal.py", "self.epoch = self.standing_epoch() + 1", "self.epoch = self.standing_epoch()"),
+    Fault("serve/journal.py", "                except BaseException:\n                    file.truncate(size)", "                except BaseException:\n                    file.truncate(size + 1)"),
+    Fault("serve/journal.py", 'whole = data.rfind(b"\\n") + 1', 'whole = data.rfind(b"\\n")'),
+    Fault("serve/journal.py", "if self.standing_epoch() != self.epoch:", "if self.standing_epoch() < self.epoch:"),
+    Fault("serve/journal.py", "self.seq += len(written)", "self.seq += 1"),
+    Fault("serve/journal.py", 'data.count(b"\\n") <= count', 'data.count(b"\\n") < count'),
+    Fault("serve/journal.py", "self.seq -= count", "self.seq -= 1"),
+    Fault("serve/keys.py", "if hmac.compare_digest(each.sha256, given)", "if each.sha256 or given"),
+    Fault("serve/keys.py", 'scheme.lower() != "bearer" or not', "not"),
+    Fault("serve/api/keys.py", "and not keys[name].admin:", "and keys[name].admin:"),
+    Fault("serve/api/keys.py", 'scope["path"].startswith(ADMIN)', 'scope["path"] == ADMIN'),
+    Fault("serve/api/keys.py", "if pair[0] not in SET_HERE]", 'if pair[0] != b"x-understudy-who"]'),
+    Fault("serve/api/keys.py", "    if not keys[name].shadow:", "    if keys[name].shadow:"),
+    Fault("serve/api/keys.py", 'OPEN = ("/metrics", "/v2/health/")', 'OPEN = ("/metrics", "/v2/")'),
+]  # fmt: skip
+
+
+def copy_tree(folder: Path) -> None:
+    names = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT, capture_output=True, text=True, check=True,
+    ).stdout.splitlines()  # fmt: skip
+    for name in names:
+        if (ROOT / name).is_file():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, folder / name)
+
+
+def is_noticed(folder: Path, fault: Fault) -> bool:
+    """Whether a test of the module fails, or does not end, with the fault planted; the file is mended afterwards."""
+    path = folder / fault.file
+    text = path.read_text()
+    if text.count(fault.right) != 1:
+        raise SystemExit(f"{fault.file} holds {text.count(fault.right)} times, not once: {fault.right}")
+    path.write_text(text.replace(fault.right, fault.wrong))
+    command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *TESTS[fault.file]]
+    try:
+        ended = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=LIMIT_S)
+    except subprocess.TimeoutExpired:
+        return True
+    finally:
+        path.write_text(text)
+    if ended.returncode > 1:
+        raise SystemExit(f"pytest itself failed with the fault in {fault.file}:\n{ended.stdout}{ended.stderr}")
+    return ended.returncode == 1
+
+
+def main() -> int:
+    survivors = 0
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        copy_tree(folder)
+        for number, fault in enumerate(FAULTS, 1):
+            began = time.monotonic()
+            noticed = is_noticed(folder, fault)
+            survivors += not noticed
+            words = f"{fault.file}: {' '.join(fault.right.split())} -> {' '.join(fault.wrong.split())}"
+            said = "noticed " if noticed else "SURVIVED"
+            print(f"{number:2}/{len(FAULTS)} {said} {time.monotonic() - began:5.1f} s  {words}", flush=True)
+    print(f"{len(FAULTS) - survivors} of {len(FAULTS)} faults noticed by their module's own tests")
+    return int(bool(survivors))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
