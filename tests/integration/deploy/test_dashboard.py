@@ -27,7 +27,7 @@ from variants.errors import EngineError
 pytestmark = pytest.mark.integration
 DOCUMENT: dict[str, Any] = json.loads(variants.DASHBOARD.read_text())
 CHARTS = panels(variants.DASHBOARD)
-TRAFFIC_S = 16.0
+TRAFFIC_S = 10.0
 LABEL_VALUES = re.compile(r"label_values\((?P<selector>.+), (?P<label>\w+)\)")
 Seen = tuple[Watched, str, int]
 """What Prometheus saw, the server's address, and how many rounds of traffic there were."""

@@ -41,7 +41,11 @@ def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (home() / "sources").mkdir(parents=True, exist_ok=True)
     (tmp_path / "home" / "sources").symlink_to(home() / "sources")
     monkeypatch.setenv("UNDERSTUDY_HOME", str(tmp_path / "home"))
+    # Cards are filled here, not believed: the fewest rounds and the shortest that give intervals.
     monkeypatch.setattr("serve.inference.ROUNDS", 5)
+    monkeypatch.setattr("serve.side_by_side.ROUNDS", 8)
+    monkeypatch.setattr("serve.side_by_side.SINGLE_S", 0.05)
+    monkeypatch.setattr("serve.side_by_side.FULL_S", 0.1)
 
 
 def test_a_study_fills_every_card_and_goes_on_where_it_stopped(tmp_path: Path) -> None:
