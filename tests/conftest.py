@@ -15,7 +15,7 @@ WORKER_BYTES = 9 * 2**30
 """What one test at a time takes at most: a server with real engines."""
 EVERYWHERE = {"tmp_path_factory", "pytestconfig", "anyio_backend", "tiny_llama", "tiny_vit"}
 """Shared fixtures that cost next to nothing: whoever uses them need not wait for a worker that has made them."""
-FIRST = ("tests/integration/demo::demo", "tests/integration::served")
+FIRST = ("tests/integration/demo::demo", "tests/integration/serve::started_on_ray", "tests/integration::served")
 """Groups that take longest, so that none of them is still running when all others have ended."""
 
 

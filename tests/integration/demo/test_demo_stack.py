@@ -1,5 +1,6 @@
 """The demo's own stack with real weights, served as a user serves it, asked by real clients."""
 
+import math
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -9,13 +10,16 @@ import openai
 import psutil
 import pytest
 import tritonclient.http as triton
+from safetensors import safe_open
 
 from deploy.prometheus import start_prometheus
 from tests.integration.serve.test_loopback import is_loopback, listeners
 from tests.integration.serve.test_metrics import wait_for
 from tests.programs import need
 from variants import tasks
+from variants.home import home
 from variants.scoring import first_tokens, text_matches
+from variants.store import Store
 
 pytestmark = pytest.mark.integration
 TEXT, IMAGE = ("baseline", "int8", "nf4"), ("baseline", "int8", "pruned")
@@ -108,6 +112,15 @@ def test_refusals_of_real_engines_name_what_is_wrong(demo: tuple[str, int], clie
     answer = httpx.post(f"{demo[0]}/v2/models/digits/infer", json={"inputs": [not_an_image]})
     assert answer.status_code == 400
     assert "image" in answer.json()["error"]
+
+
+def test_the_baseline_is_what_its_package_carries(demo: tuple[str, int]) -> None:
+    keys = httpx.get(f"{demo[0]}/admin/v1/stack", timeout=30).json()["artifacts"]
+    artifact = Store(home()).open(keys["smollm2@baseline"])
+    assert "Q4_1" in artifact.manifest.note
+    with safe_open(artifact.model_path / "model.safetensors", "np") as file:
+        shapes = [file.get_slice(name).get_shape() for name in file.keys()]  # noqa: SIM118  # it is no mapping
+    assert sum(math.prod(shape) for shape in shapes) == 134_515_008
 
 
 def test_nothing_listens_beyond_loopback(demo: tuple[str, int]) -> None:

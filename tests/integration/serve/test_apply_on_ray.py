@@ -1,38 +1,21 @@
 """The same through Ray Serve and HAProxy: a steady load, and variants, builds and adapters that come and go."""
 
 import asyncio
-from collections.abc import Iterator
-from typing import NamedTuple
 
 import httpx
 import psutil
 import pytest
 
-from tests.family import ADAPTERS, Family, change
+from tests.family import ADAPTERS, change
+from tests.integration.serve.conftest import OnRay
 from tests.integration.serve.test_loopback import is_loopback, listeners
 from tests.live_load import steady
-from tests.processes import server
 
 pytestmark = pytest.mark.integration
 
 
-class Running(NamedTuple):
-    """A server on Ray, and the family that it serves."""
-
-    url: str
-    pid: int
-    family: Family
-
-
-@pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    folder = tmp_path_factory.mktemp("home")
-    with server(folder, "tests.serve_scripted", "{port}", "model=echo", "token_s=0.02") as (url, pid):
-        yield Running(url, pid, Family(folder, 8000))
-
-
-async def test_nobody_notices_that_variants_come_and_go(running: Running) -> None:
-    url, pid, family = running
+async def test_nobody_notices_that_variants_come_and_go(on_ray: OnRay) -> None:
+    url, pid, family = on_ray.url, on_ray.pid, on_ray.family
     async with httpx.AsyncClient(base_url=url, timeout=60) as client, steady(url, "echo", 6, ("baseline",)) as load:
         first = family.digest("int8")
         family.variants["int4"] = {"weight": 50}
@@ -70,8 +53,8 @@ def engines(pid: int) -> list[psutil.Process]:
     ]
 
 
-async def test_an_ingress_that_is_started_anew_serves_what_is_live_now(running: Running) -> None:
-    url, pid, family = running
+async def test_an_ingress_that_is_started_anew_serves_what_is_live_now(on_ray: OnRay) -> None:
+    url, pid, family = on_ray.url, on_ray.pid, on_ray.family
     async with httpx.AsyncClient(base_url=url, timeout=60) as client:
         family.variants["int4"] = {"weight": 50}
         assert (await change(client, family.proposal()))["state"] == "done"

@@ -24,6 +24,7 @@ from deploy.prometheus import end_politely
 from serve.engines.launch import Launch, launch
 from serve.engines.process import EngineProcess
 from serve.ports import free_port
+from tests.integration.serve.conftest import OnRay
 from tests.long import long_only
 from tests.processes import ROOT, server
 from tests.scripted import make_artifacts, make_stack
@@ -87,37 +88,38 @@ def test_a_signal_ends_everything_with_code_0(number: signal.Signals, whole_grou
     assert "Traceback" not in (tmp_path / "server.log").read_text()
 
 
-def test_an_engine_that_hangs_is_routed_around_and_then_started_again(tmp_path: Path) -> None:
-    with server(tmp_path, "tests.serve_scripted", "{port}", "model=echo") as (url, pid):
+def test_an_engine_that_hangs_is_routed_around_and_then_started_again(on_ray: OnRay) -> None:
+    url, pid = on_ray.url, on_ray.pid
 
-        def engine() -> psutil.Process:
-            """The newest engine of echo@baseline."""
-            found = [
-                child
-                for child in psutil.Process(pid).children(recursive=True)
-                if "serve.engines.scripted" in (words := child.cmdline()) and "echo@baseline" in words
-            ]
-            return max(found, key=lambda process: process.create_time())
+    def engine() -> psutil.Process:
+        """The newest engine of echo@baseline."""
+        found = [
+            child
+            for child in psutil.Process(pid).children(recursive=True)
+            if "serve.engines.scripted" in (words := child.cmdline()) and "echo@baseline" in words
+        ]
+        return max(found, key=lambda process: process.create_time())
 
-        def ready() -> bool:
-            models = httpx.get(f"{url}/admin/v1/models", timeout=30).json()["models"]
-            echo = next(model for model in models if model["model"] == "echo")
-            return bool(next(found["ready"] for found in echo["variants"] if found["variant"] == "baseline"))
+    def ready() -> bool:
+        models = httpx.get(f"{url}/admin/v1/models", timeout=30).json()["models"]
+        echo = next(model for model in models if model["model"] == "echo")
+        return bool(next(found["ready"] for found in echo["variants"] if found["variant"] == "baseline"))
 
-        hung = engine()
-        assert ready()
-        hung.suspend()
-        wait_until(lambda: not ready(), 40)
-        assert hung.status() == psutil.STATUS_STOPPED  # not ready before Ray has ended it
-        body = {"model": "echo", "prompt": "a b c", "max_tokens": 2}
-        answers = [httpx.post(f"{url}/v1/completions", json=body, timeout=10) for _ in range(20)]
-        assert {(answer.status_code, answer.headers["x-understudy-variant"]) for answer in answers} == {(200, "int8")}
-        assert "fallback" in {answer.headers["x-understudy-reason"] for answer in answers}
-        wait_until(ready, 120)
-        assert engine().pid != hung.pid
-        wait_until(lambda: not hung.is_running(), 60)
-        logs = [path.name for path in (tmp_path / "logs").glob("echo.baseline.*")]
-        assert sorted(name.rpartition(".")[2] for name in logs) == ["log", "previous"]
+    hung = engine()
+    assert ready()
+    hung.suspend()
+    wait_until(lambda: not ready(), 40)
+    assert hung.status() == psutil.STATUS_STOPPED  # not ready before Ray has ended it
+    body = {"model": "echo", "prompt": "a b c", "max_tokens": 2}
+    answers = [httpx.post(f"{url}/v1/completions", json=body, timeout=10) for _ in range(20)]
+    assert {(answer.status_code, answer.headers["x-understudy-variant"]) for answer in answers} == {(200, "int8")}
+    assert "fallback" in {answer.headers["x-understudy-reason"] for answer in answers}
+    wait_until(ready, 120)
+    assert engine().pid != hung.pid
+    wait_until(lambda: not hung.is_running(), 60)
+    logs = [path.name for path in (on_ray.home / "logs").glob("echo.baseline.*")]
+    (previous,) = [name for name in logs if name.endswith(".previous")]
+    assert previous.removesuffix(".previous") in logs
 
 
 def test_a_taken_port_is_one_line(tmp_path: Path) -> None:

@@ -2,57 +2,51 @@
 
 import asyncio
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 import httpx
 import psutil
 import pytest
 
-from serve.journal import Journal
 from serve.ledger import Ledger
-from tests.family import Family, change
+from tests.family import change
+from tests.integration.serve.conftest import OnRay
 from tests.integration.serve.test_apply_on_ray import engines
 from tests.integration.serve.test_rollout import ROLLOUT, plan
 from tests.labelled_load import labelled
-from tests.processes import server
 
 pytestmark = pytest.mark.integration
 LIMIT_S = 180.0
 
 
-async def test_what_is_decided_and_counted_outlives_those_who_did(tmp_path: Path) -> None:
-    family = Family(tmp_path, 8000)
+async def test_what_is_decided_and_counted_outlives_those_who_did(on_ray: OnRay) -> None:
+    url, pid, family = on_ray.url, on_ray.pid, on_ray.family
     engine = {"kind": "scripted"}
     family.variants = {"baseline": {"weight": 1, "engine": engine}, "int8": {"parent": "baseline", "engine": engine}}
-    state = tmp_path / "traffic"
-    command = ("tests.serve_scripted", "{port}", "model=echo", f"state={state}")
-    async with asyncio.timeout(LIMIT_S):
-        with server(tmp_path, *command) as (url, pid):
-            async with httpx.AsyncClient(base_url=url, timeout=60) as client:
-                async with labelled(url, "echo", 3) as load:
-                    assert (await change(client, family.proposal()))["state"] == "done"
-                    slow = plan(hold_s=5.0, gate={"quality": 0.05})
-                    assert (await client.post(ROLLOUT, json=slow)).status_code == 200
-                    before = await compared(client, 30)
-                    kill(pid, "ray::ServeReplica:conductor:")
-                    after = await compared(client, before["pairs"]["compared"] + 10)
-                    assert after["rollout"]["digests"] == before["rollout"]["digests"]
-                    assert (await client.post(f"{ROLLOUT}/pause")).status_code == 200
-                    next(e for e in engines(pid) if "echo@int8" in e.cmdline()).kill()
-                    after = await compared(client, after["pairs"]["compared"] + 10)
-                    assert set(load.statuses) == {200}
-                    load.stopping = True
-                    kill(pid, "ray::ServeReplica:ingress:")
-                assert (await rollout(client))["pairs"]["compared"] >= after["pairs"]["compared"]
-                async with labelled(url, "echo", 3) as load:
-                    await compared(client, after["pairs"]["compared"] + 10)
-                    assert (await client.post(f"{ROLLOUT}/resume")).status_code == 200
-                    while (found := await rollout(client))["rollout"]["status"] == "running":
-                        await asyncio.sleep(0.5)
-                assert set(load.statuses) == {200}
+    async with asyncio.timeout(LIMIT_S), httpx.AsyncClient(base_url=url, timeout=60) as client:
+        async with labelled(url, "echo", 3) as load:
+            assert (await change(client, family.proposal(force=True)))["state"] == "done"
+            slow = plan(hold_s=5.0, gate={"quality": 0.05})
+            assert (await client.post(ROLLOUT, json=slow)).status_code == 200
+            before = await compared(client, 30)
+            kill(pid, "ray::ServeReplica:conductor:")
+            after = await compared(client, before["pairs"]["compared"] + 10)
+            assert after["rollout"]["digests"] == before["rollout"]["digests"]
+            assert (await client.post(f"{ROLLOUT}/pause")).status_code == 200
+            next(e for e in engines(pid) if "echo@int8" in e.cmdline()).kill()
+            after = await compared(client, after["pairs"]["compared"] + 10)
+            assert set(load.statuses) == {200}
+            load.stopping = True
+            kill(pid, "ray::ServeReplica:ingress:")
+        assert (await rollout(client))["pairs"]["compared"] >= after["pairs"]["compared"]
+        async with labelled(url, "echo", 3) as load:
+            await compared(client, after["pairs"]["compared"] + 10)
+            assert (await client.post(f"{ROLLOUT}/resume")).status_code == 200
+            while (found := await rollout(client))["rollout"]["status"] == "running":
+                await asyncio.sleep(0.5)
+        assert set(load.statuses) == {200}
+        entries = (await client.get("/admin/v1/journal?last=10000")).json()["entries"]
     assert found["rollout"]["status"] == "promoted"
-    entries = list(Journal(state).entries())
     assert len({entry["epoch"] for entry in entries}) == 2
     steps = [entry["rollout"]["step"] for entry in entries if entry["kind"] == "rollout"]
     assert list(dict.fromkeys(steps)) == [0, 1, 2, 3]

@@ -1,9 +1,11 @@
-"""The demo's own weights, out of packages, through the methods that build the baselines."""
+"""The demo's own weights, out of packages, through the methods that build the baselines; the demo's tests ask what is
+built so."""
 
 from pathlib import Path
 
 import pytest
 
+from tests.long import long_only
 from variants.files import sha256_of
 from variants.home import home
 from variants.methods import find
@@ -26,6 +28,7 @@ LITE0 = Source(
 )
 
 
+@long_only
 def test_smollm2_out_of_its_gguf_answers_in_bfloat16(tmp_path: Path) -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -40,6 +43,7 @@ def test_smollm2_out_of_its_gguf_answers_in_bfloat16(tmp_path: Path) -> None:
     assert "Paris" in check_generates(model, AutoTokenizer.from_pretrained(task.out))
 
 
+@long_only
 def test_efficientnet_learns_from_its_first_examples(tmp_path: Path) -> None:
     import numpy as np
     import openvino as ov
