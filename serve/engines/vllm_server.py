@@ -15,7 +15,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 from serve.engines.server import hide_packages
 from serve.engines.tether import end_with_parent
@@ -34,6 +34,7 @@ from serve.engines.vllm_int4 import use_vnni  # noqa: E402
 from serve.engines.vllm_kernels import use_kernels  # noqa: E402
 from variants.machine import multiplies_bfloat16  # noqa: E402
 
+T = TypeVar("T")
 new_group, destroy_group = torch.distributed.new_group, torch.distributed.destroy_process_group
 
 
@@ -53,10 +54,10 @@ def destroy_group_of_one(group: Any = None) -> None:
         destroy_group(group)
 
 
-def ask_here(question: Callable[[], Any]) -> Any:
+def ask_here(fn: Callable[[], T]) -> T:
     """Answers in this process what vLLM asks of a model's class. vLLM starts a process for it, which imports all of
     vLLM once more, so that no GPU is in use before the core is forked. On a CPU nothing can be."""
-    return question()
+    return fn()
 
 
 def work_in_core(check: Callable[[VllmConfig], None], config: VllmConfig) -> None:

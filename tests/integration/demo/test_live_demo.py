@@ -167,3 +167,30 @@ async def engine_of_lora(client: httpx.AsyncClient) -> dict[str, Any]:
     models = (await client.get("/admin/v1/models")).json()["models"]
     (text,) = [each for each in models if each["model"] == "smollm2"]
     return next(dict(variant) for variant in text["variants"] if variant["variant"] == "lora")
+
+
+async def test_int4_is_made_and_served_beside_the_others(demo: tuple[str, int], tmp_path: Path) -> None:
+    """What llmcompressor packs is what vLLM reads: it finds a sentence likelier than the same words in disorder."""
+    url, document = demo[0], yaml.safe_load(STACK.read_text())
+    variants, path = document["models"]["smollm2"]["variants"], tmp_path / "stack.yaml"
+    variants["int4"] = {**variants["int8"], "recipe": {"kind": "quantize", "scheme": "w4a16", "group_size": 64}}
+
+    async def apply(*more: str) -> None:
+        path.write_text(yaml.safe_dump(document))
+        done = await asyncio.to_thread(understudy, "apply", str(path), "--target", url, *more)
+        assert done["change"]["state"] == "done", done
+
+    async def surprise(client: httpx.AsyncClient, text: str) -> float:
+        body = {"model": "smollm2@int4", "prompt": text, "max_tokens": 1, "temperature": 0, "echo": True, "logprobs": 1}
+        answer = await client.post("/v1/completions", json=body)
+        assert answer.status_code == 200, answer.text
+        assert answer.headers["x-understudy-artifact"] == live_digests(url, "smollm2")["int4"]
+        return -float(sum(answer.json()["choices"][0]["logprobs"]["token_logprobs"][1:-1]))
+
+    await apply()
+    async with httpx.AsyncClient(base_url=url, timeout=120) as client:
+        sense = await surprise(client, "The capital of France is Paris.")
+        nonsense = await surprise(client, "Paris the is of capital France.")
+    assert sense < nonsense - 5
+    del variants["int4"]
+    await apply("--force")
