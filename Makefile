@@ -32,12 +32,12 @@ test: test-fast test-integration  ## every test that this machine can run: under
 test-fast: environment  ## the tests that start no server: under 90 s
 	@$(TEST) tests/unit -n auto
 
-test-integration: environment  ## those with real processes and weights: two at a time, then those that need the machine alone
-	@$(TEST) tests/integration -n auto -m "not alone"
-	@$(TEST) tests/integration -m alone
+test-integration: environment  ## those with real processes and weights, two at a time where memory allows
+	@$(TEST) tests/integration -n auto
 
+coverage: export COVERAGE_FILE = $(CURDIR)/out/coverage/data
 coverage: environment  ## make test, and which lines and branches it reaches, in child processes too
-	@$(BIN)/coverage erase
+	@mkdir -p out/coverage && $(BIN)/coverage erase
 	@$(MAKE) --no-print-directory test MEASURE="-m coverage run"
 	@$(BIN)/coverage combine --quiet
 	@$(BIN)/coverage report --skip-covered

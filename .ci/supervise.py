@@ -1,14 +1,17 @@
 """Runs a command, and leaves none of the processes that it started: `python3 .ci/supervise.py COMMAND ...`.
 
 Tests and demos start servers, engines and browsers in sessions of their own, and some of their children outlive their
-parents. A process group or a process tree does not hold them all. So each process carries a mark in its environment,
-which its children inherit, and whoever still carries it at the end is ended and named. Standard library only: this runs
-before the environment is made. Where there is no /proc (macOS) only the command's own process group is ended.
+parents. No process group holds them all. So this process becomes a subreaper (prctl(2), PR_SET_CHILD_SUBREAPER): who
+loses its parent becomes its child instead of that of pid 1, and all that the command has started stays below this
+process. What is still there when the command has ended is named and ended. Standard library only: this runs before
+the environment is made. Where the system has no subreapers (macOS) only the command's own process group is ended.
 
-SIGINT, SIGTERM and SIGHUP interrupt the command once, as Ctrl-C would. Exit codes: the command's own; 130 where it was
-interrupted; 1 where the command ended well but left a process running.
+SIGINT, SIGTERM and SIGHUP interrupt the command once, as Ctrl-C would; one that is ignored here, as SIGHUP under nohup,
+stays ignored. Exit codes: the command's own; 130 where it was interrupted; 1 where the command ended well but left a
+process running.
 """
 
+import ctypes
 import os
 import signal
 import subprocess
@@ -17,91 +20,118 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-MARK = "UNDERSTUDY_SUPERVISED"
+PR_SET_CHILD_SUBREAPER = 36
 INTERRUPT_LIMIT_S = 90.0
 GRACE_S = 10.0
+LOOK_S = 0.1
 
 
 def supervise(command: Sequence[str]) -> int:
     """Run the command to its end; gives the exit code."""
-    mark = f"<{os.getpid()}.{time.time_ns()}>"
-    environment = os.environ | {MARK: os.environ.get(MARK, "") + mark}
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     interrupted = False
 
     def interrupt(*_: object) -> None:
         nonlocal interrupted
-        if not interrupted:
-            interrupted = True
-            signal_group(process, signal.SIGINT)
+        interrupted = True
 
     numbers = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
+    numbers = [number for number in numbers if signal.getsignal(number) != signal.SIG_IGN]
     before = {number: signal.signal(number, interrupt) for number in numbers}
     # A session of its own: Ctrl-C in a terminal reaches this process alone, which hands it on once.
-    process = subprocess.Popen(command, env=environment, start_new_session=True)
-    code = wait(process, lambda: interrupted)
-    left = marked(mark)
-    if left and not interrupted:
-        left = still_running(left, GRACE_S)
-    names = [describe(pid) for pid in left]
-    end(left)
+    pid = subprocess.Popen(command, start_new_session=True).pid
+    ended: dict[int, int] = {}
+    while pid not in ended and not interrupted:
+        ended |= reap(LOOK_S)
+    if pid not in ended:
+        end_group(pid, signal.SIGINT)
+        deadline = time.monotonic() + INTERRUPT_LIMIT_S
+        while pid not in ended and time.monotonic() < deadline:
+            ended |= reap(LOOK_S)
+    names = [] if interrupted else [describe(each) for each in left_after(GRACE_S)]
+    end_all(pid)
     for number, handler in before.items():
         signal.signal(number, handler)
     if interrupted:
         return 130
     for name in names:
         print(f"left running, ended now: {name}", file=sys.stderr)
-    return code or int(bool(names))
+    return exit_code(ended[pid]) or int(bool(names))
 
 
-def wait(process: subprocess.Popen[bytes], interrupted: object) -> int:
-    """Wait for the command; one that was interrupted has INTERRUPT_LIMIT_S to end."""
-    deadline = None
+def reap(wait_s: float) -> dict[int, int]:
+    """Take note of the children that have ended: their pids and wait statuses. Waits where none has."""
+    ended = {}
     while True:
         try:
-            return process.wait(0.5)
-        except subprocess.TimeoutExpired:
-            pass
-        if deadline is None and interrupted():  # type: ignore[operator]
-            deadline = time.monotonic() + INTERRUPT_LIMIT_S
-        if deadline is not None and time.monotonic() > deadline:
-            signal_group(process, signal.SIGKILL)
+            pid, status = os.waitpid(-1, os.WNOHANG)
+        except ChildProcessError:
+            pid = 0
+        if pid == 0:
+            break
+        ended[pid] = status
+    if not ended:
+        time.sleep(wait_s)
+    return ended
 
 
-def signal_group(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
+def exit_code(status: int) -> int:
+    """As a shell gives it: 128 and the number of the signal that ended a process."""
+    code = os.waitstatus_to_exitcode(status)
+    return 128 - code if code < 0 else code
+
+
+def descendants() -> list[int]:
+    """The processes below this one, zombies left out."""
+    children: dict[int, list[int]] = {}
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            state, parent = path.read_text().rpartition(")")[2].split()[:2]
+        except OSError:  # it has ended meanwhile
+            continue
+        if state != "Z":
+            children.setdefault(int(parent), []).append(int(path.parent.name))
+    below, parents = [], [os.getpid()]
+    while parents:
+        parents = [child for parent in parents for child in children.get(parent, [])]
+        below += parents
+    return below
+
+
+def left_after(limit_s: float) -> list[int]:
+    """The descendants that still run after `limit_s` seconds; none as soon as there is none."""
+    deadline = time.monotonic() + limit_s
+    while (left := descendants()) and time.monotonic() < deadline:
+        reap(LOOK_S)
+    return left
+
+
+def end_all(pid: int) -> None:
+    """End the group of `pid` and all descendants, those too that they start meanwhile: SIGTERM, then SIGKILL."""
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        end_group(pid, number)
+        deadline = time.monotonic() + GRACE_S
+        told: set[int] = set()
+        while (left := descendants()) and time.monotonic() < deadline:
+            for each in set(left) - told:
+                end(each, number)
+            told |= set(left)
+            reap(LOOK_S)
+
+
+def end_group(pid: int, number: signal.Signals) -> None:
     try:
-        os.killpg(process.pid, number)
-    except ProcessLookupError:
+        os.killpg(pid, number)
+    except (ProcessLookupError, PermissionError):  # none of it is left; macOS says so by the second
         return
 
 
-def marked(mark: str) -> list[int]:
-    """The processes that carry the mark, this one left out."""
-    pids = []
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            environment = (folder / "environ").read_bytes()
-        except OSError:  # it has ended, or is somebody else's
-            continue
-        if mark.encode() in environment and is_running(int(folder.name)):
-            pids.append(int(folder.name))
-    return pids
-
-
-def is_running(pid: int) -> bool:
-    """Whether there is such a process, and it is no zombie."""
+def end(pid: int, number: signal.Signals) -> None:
     try:
-        status = Path(f"/proc/{pid}/stat").read_text()
-    except OSError:
-        return False
-    return status.rpartition(")")[2].split()[0] != "Z"
-
-
-def still_running(pids: Sequence[int], limit_s: float) -> list[int]:
-    """Those of them that run when `limit_s` seconds have passed; sooner where none does."""
-    deadline = time.monotonic() + limit_s
-    while (left := [pid for pid in pids if is_running(pid)]) and time.monotonic() < deadline:
-        time.sleep(0.1)
-    return left
+        os.kill(pid, number)
+    except ProcessLookupError:
+        return
 
 
 def describe(pid: int) -> str:
@@ -110,17 +140,6 @@ def describe(pid: int) -> str:
     except OSError:
         words = "ended meanwhile"
     return f"{pid} {words.strip()[:200]}"
-
-
-def end(pids: Sequence[int]) -> None:
-    """SIGTERM, and SIGKILL for whoever runs on."""
-    for number in (signal.SIGTERM, signal.SIGKILL):
-        for pid in pids:
-            try:
-                os.kill(pid, number)
-            except ProcessLookupError:
-                continue
-        pids = still_running(pids, GRACE_S)
 
 
 if __name__ == "__main__":

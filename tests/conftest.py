@@ -34,20 +34,42 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Function]) -> None:
+    """Marks each test with its group, and puts each group's tests one after the other."""
+    places = {group: place for place, group in enumerate(FIRST)}
     for item in items:
         group = group_of(item)
         if group:
             item.add_marker(pytest.mark.xdist_group(group))
-    items.sort(key=lambda item: FIRST.index(group) if (group := group_of(item)) in FIRST else len(FIRST))
+        places.setdefault(group or item.nodeid, len(places))
+    items.sort(key=lambda item: places[group_of(item) or item.nodeid])
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_teardown(item: pytest.Function, nextitem: pytest.Function | None) -> None:
+    """Ends what a group shares with its last test, and not with the session: an idle server takes time from others."""
+    if nextitem is None or group_of(nextitem) != group_of(item):
+        for definition in shared_by(item):
+            definition.finish(item._request)
 
 
 def group_of(item: pytest.Function) -> str | None:
-    """What a test shares with others: the fixture of widest scope, or its module for one of the module's scope."""
-    definitions = [each[-1] for name, each in item._fixtureinfo.name2fixturedefs.items() if name not in EVERYWHERE]
-    for scope in ("session", "package"):
-        for definition in definitions:
-            if definition.scope == scope and definition.baseid.startswith("tests"):
-                return f"{definition.baseid}::{definition.argname}"
-    if any(definition.scope == "module" for definition in definitions):
+    """What a test shares with others: a fixture of the session or a package, or its module for one of the module's
+    scope."""
+    for definition in shared_by(item):
+        return f"{definition.baseid}::{definition.argname}"
+    if any(definition.scope == "module" for definition in definitions_of(item)):
         return item.nodeid.partition("::")[0]
     return None
+
+
+def shared_by(item: pytest.Function) -> list[pytest.FixtureDef[object]]:
+    """Our own fixtures of the session or a package that the test uses."""
+    return [
+        definition
+        for definition in definitions_of(item)
+        if definition.scope in ("session", "package") and definition.baseid.startswith("tests")
+    ]
+
+
+def definitions_of(item: pytest.Function) -> list[pytest.FixtureDef[object]]:
+    return [each[-1] for name, each in item._fixtureinfo.name2fixturedefs.items() if name not in EVERYWHERE]

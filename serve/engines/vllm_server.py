@@ -56,7 +56,7 @@ def destroy_group_of_one(group: Any = None) -> None:
 
 def ask_here(fn: Callable[[], T]) -> T:
     """Answers in this process what vLLM asks of a model's class. vLLM starts a process for it, which imports all of
-    vLLM once more, so that no GPU is in use before the core is forked. On a CPU nothing can be."""
+    vLLM once more, so that no GPU is in use before the core is forked. On a CPU no GPU can be in use."""
     return fn()
 
 

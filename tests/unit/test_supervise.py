@@ -54,3 +54,9 @@ def test_a_signal_ends_the_command_and_all_that_it_started(number: signal.Signal
     out, err = process.communicate(timeout=60)
     assert process.returncode == 130, out + err
     wait_for_end(orphan)
+
+
+def test_a_closed_terminal_does_not_end_what_nohup_runs() -> None:
+    code = "import os, signal; os.kill(os.getppid(), signal.SIGHUP)"
+    ended = subprocess.run(["nohup", *SUPERVISE, sys.executable, "-c", code], capture_output=True, timeout=60)
+    assert ended.returncode == 0, ended.stderr

@@ -13,7 +13,7 @@ import yaml
 
 from serve.stack import load
 from tests.long import long_only
-from tests.processes import ROOT
+from tests.processes import ROOT, borrow_home, words_of
 
 pytestmark = pytest.mark.integration
 
@@ -31,7 +31,7 @@ def engines(pid: int) -> list[psutil.Process]:
     return [
         child
         for child in psutil.Process(pid).children(recursive=True)
-        if any(word.startswith("serve.engines.") for word in child.cmdline())
+        if any(word.startswith("serve.engines.") for word in words_of(child))
     ]
 
 
@@ -45,11 +45,11 @@ def engines(pid: int) -> list[psutil.Process]:
 def test_a_signal_leaves_nothing_behind(number: signal.Signals, digits_only: Path, tmp_path: Path) -> None:
     if signal.getsignal(number) == signal.SIG_IGN:
         pytest.skip(f"{number.name} is ignored here, as under nohup, and the demo keeps that wish")
-    log = tmp_path / "log"
+    log, environment = tmp_path / "log", os.environ | {"UNDERSTUDY_HOME": str(borrow_home(tmp_path / "home"))}
     with log.open("w") as out:
         process = subprocess.Popen(
             [sys.executable, "-m", "deploy.demo", "--stack", str(digits_only), "--out", str(tmp_path / "out")],
-            cwd=ROOT, env=os.environ, stdout=out, stderr=out, start_new_session=True,
+            cwd=ROOT, env=environment, stdout=out, stderr=out, start_new_session=True,
         )  # fmt: skip
     deadline = time.monotonic() + 600
     while "starting engines" not in log.read_text() or not engines(process.pid):

@@ -19,6 +19,7 @@ import yaml
 from tests.family import change
 from tests.integration.demo.conftest import STACK
 from tests.live_load import steady
+from tests.long import long_only
 from tests.processes import ROOT
 from variants import tasks
 from variants.home import home
@@ -27,6 +28,7 @@ from variants.store import Artifact, Store, entries
 
 pytestmark = pytest.mark.integration
 MIB = 2**20
+GPTQ = {"algorithm": "gptq", "calibration": {"task": "rotten_tomatoes", "examples": 128}}
 
 
 def understudy(*arguments: str) -> dict[str, Any]:
@@ -86,9 +88,7 @@ async def test_the_command_line_adds_replaces_and_removes_under_load(demo: tuple
         assert set(kinds.values()) == {"keep"}
         assert live_digests(url, "digits") == first
         assert (await apply())["change"]["state"] == "done"
-        variants["second"]["recipe"] = {
-            "kind": "quantize", "scheme": "bf16"
-        }  # fmt: skip
+        variants["second"]["recipe"] = {"kind": "quantize", "scheme": "bf16"}
         added = live_digests(url, "digits")
         replaced = await apply()
         assert [each["kind"] for each in replaced["differences"] if each["name"] == "digits@second"] == ["replace"]
@@ -169,15 +169,18 @@ async def engine_of_lora(client: httpx.AsyncClient) -> dict[str, Any]:
     return next(dict(variant) for variant in text["variants"] if variant["variant"] == "lora")
 
 
-async def test_int4_is_made_and_served_beside_the_others(demo: tuple[str, int], tmp_path: Path) -> None:
+@pytest.mark.parametrize("more", [{}, pytest.param(GPTQ, marks=long_only)], ids=["rtn", "gptq"])
+async def test_int4_is_made_and_served_beside_the_others(
+    demo: tuple[str, int], tmp_path: Path, more: dict[str, Any]
+) -> None:
     """What llmcompressor packs is what vLLM reads: it finds a sentence likelier than the same words in disorder."""
     url, document = demo[0], yaml.safe_load(STACK.read_text())
     variants, path = document["models"]["smollm2"]["variants"], tmp_path / "stack.yaml"
-    variants["int4"] = {**variants["int8"], "recipe": {"kind": "quantize", "scheme": "w4a16", "group_size": 64}}
+    variants["int4"] = {**variants["int8"], "recipe": {"kind": "quantize", "scheme": "w4a16", "group_size": 64, **more}}
 
-    async def apply(*more: str) -> None:
+    async def apply(*options: str) -> None:
         path.write_text(yaml.safe_dump(document))
-        done = await asyncio.to_thread(understudy, "apply", str(path), "--target", url, *more)
+        done = await asyncio.to_thread(understudy, "apply", str(path), "--target", url, *options)
         assert done["change"]["state"] == "done", done
 
     async def surprise(client: httpx.AsyncClient, text: str) -> float:
@@ -188,9 +191,11 @@ async def test_int4_is_made_and_served_beside_the_others(demo: tuple[str, int], 
         return -float(sum(answer.json()["choices"][0]["logprobs"]["token_logprobs"][1:-1]))
 
     await apply()
-    async with httpx.AsyncClient(base_url=url, timeout=120) as client:
-        sense = await surprise(client, "The capital of France is Paris.")
-        nonsense = await surprise(client, "Paris the is of capital France.")
+    try:
+        async with httpx.AsyncClient(base_url=url, timeout=120) as client:
+            sense = await surprise(client, "The capital of France is Paris.")
+            nonsense = await surprise(client, "Paris the is of capital France.")
+    finally:
+        del variants["int4"]
+        await apply("--force")
     assert sense < nonsense - 5
-    del variants["int4"]
-    await apply("--force")

@@ -8,7 +8,7 @@ import yaml
 from deploy.campaigns import Family, drive_family
 from deploy.demo import Clock
 from serve.stack import load
-from tests.processes import ROOT
+from tests.processes import ROOT, borrow_home
 
 pytestmark = pytest.mark.integration
 N = 1000
@@ -19,7 +19,10 @@ CAMPAIGN = {
 }  # fmt: skip
 
 
-def test_a_labelled_campaign_says_under_load_what_the_card_says_offline(tmp_path: Path) -> None:
+def test_a_labelled_campaign_says_under_load_what_the_card_says_offline(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("UNDERSTUDY_HOME", str(borrow_home(tmp_path / "home")))
     stack, campaign = tmp_path / "stack.yaml", tmp_path / "campaign.yaml"
     digits = load(ROOT / "deploy" / "stacks" / "demo.yaml").only("digits")
     stack.write_text(yaml.safe_dump(digits.model_dump(mode="json", by_alias=True, exclude_none=True)))

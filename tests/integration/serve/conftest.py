@@ -3,7 +3,7 @@
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import httpx
 import pytest
@@ -11,23 +11,24 @@ import pytest
 from tests.family import SLOW, Family
 from tests.processes import server
 
+CHANGE_LIMIT_S = 180.0
+
 
 class OnRay(NamedTuple):
-    """A server of `echo` alone, the family that it serves, its home and where it keeps its traffic."""
+    """A server of `echo` alone, the family that it serves, and its home."""
 
     url: str
     pid: int
     family: Family
     home: Path
-    state: Path
 
 
 @pytest.fixture(scope="session")
 def started_on_ray(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OnRay]:
     home = tmp_path_factory.mktemp("home")
-    command = ("tests.serve_scripted", "{port}", "model=echo", "token_s=0.02", f"state={home / 'traffic'}")
+    command = ("tests.serve_scripted", "{port}", "model=echo", "token_s=0.02")
     with server(home, *command) as (url, pid):
-        yield OnRay(url, pid, Family(home, 8000), home, home / "traffic")
+        yield OnRay(url, pid, Family(home, 8000), home)
 
 
 @pytest.fixture
@@ -37,9 +38,21 @@ def on_ray(started_on_ray: OnRay) -> OnRay:
     family.variants = {"baseline": {"weight": 90, "engine": SLOW}, "int8": {"weight": 10, "engine": SLOW}}
     family.builds = {}
     with httpx.Client(base_url=started_on_ray.url, timeout=60) as client:
+        ended(client)
         answer = client.post("/admin/v1/stack", json=family.proposal(force=True))
         assert answer.status_code == 202, answer.text
-        while (change := client.get("/admin/v1/stack").json()["change"])["state"] not in ("done", "failed"):
-            time.sleep(0.1)
+        change = ended(client)
+    assert change is not None
     assert change["state"] == "done", change
     return started_on_ray
+
+
+def ended(client: httpx.Client) -> dict[str, Any] | None:
+    """The latest change, once it has ended; None where there was none."""
+    deadline = time.monotonic() + CHANGE_LIMIT_S
+    while True:
+        change: dict[str, Any] | None = client.get("/admin/v1/stack").json()["change"]
+        if change is None or change["state"] in ("done", "failed", "cancelled"):
+            return change
+        assert time.monotonic() < deadline, change
+        time.sleep(0.1)

@@ -10,6 +10,7 @@ from tests.family import ADAPTERS, change
 from tests.integration.serve.conftest import OnRay
 from tests.integration.serve.test_loopback import is_loopback, listeners
 from tests.live_load import steady
+from tests.processes import words_of
 
 pytestmark = pytest.mark.integration
 
@@ -45,7 +46,7 @@ async def test_nobody_notices_that_variants_come_and_go(on_ray: OnRay) -> None:
 def engines(pid: int) -> list[psutil.Process]:
     """The engines of `echo`."""
     children = psutil.Process(pid).children(recursive=True)
-    commands = [(child, child.cmdline()) for child in children]
+    commands = [(child, words_of(child)) for child in children]
     return [
         child
         for child, words in commands
@@ -61,7 +62,7 @@ async def test_an_ingress_that_is_started_anew_serves_what_is_live_now(on_ray: O
         (ingress,) = [
             child
             for child in psutil.Process(pid).children(recursive=True)
-            if child.cmdline()[0].startswith("ray::ServeReplica:ingress:")
+            if " ".join(words_of(child)).startswith("ray::ServeReplica:ingress:")
         ]
         ingress.kill()
         async with asyncio.timeout(60):

@@ -14,6 +14,7 @@ from tests.integration.serve.conftest import OnRay
 from tests.integration.serve.test_apply_on_ray import engines
 from tests.integration.serve.test_rollout import ROLLOUT, plan
 from tests.labelled_load import labelled
+from tests.processes import words_of
 
 pytestmark = pytest.mark.integration
 LIMIT_S = 180.0
@@ -33,7 +34,7 @@ async def test_what_is_decided_and_counted_outlives_those_who_did(on_ray: OnRay)
             after = await compared(client, before["pairs"]["compared"] + 10)
             assert after["rollout"]["digests"] == before["rollout"]["digests"]
             assert (await client.post(f"{ROLLOUT}/pause")).status_code == 200
-            next(e for e in engines(pid) if "echo@int8" in e.cmdline()).kill()
+            next(e for e in engines(pid) if "echo@int8" in words_of(e)).kill()
             after = await compared(client, after["pairs"]["compared"] + 10)
             assert set(load.statuses) == {200}
             load.stopping = True
@@ -78,13 +79,7 @@ async def compared(client: httpx.AsyncClient, pairs: int) -> dict[str, Any]:
 
 
 def kill(pid: int, name: str) -> None:
-    (found,) = [child for child in psutil.Process(pid).children(recursive=True) if title(child).startswith(name)]
+    (found,) = [
+        child for child in psutil.Process(pid).children(recursive=True) if " ".join(words_of(child)).startswith(name)
+    ]
     found.kill()
-
-
-def title(process: psutil.Process) -> str:
-    """Empty for a process that has ended."""
-    try:
-        return (process.cmdline() or [""])[0]
-    except psutil.NoSuchProcess:  # a zombie is one too
-        return ""

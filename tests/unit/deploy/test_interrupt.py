@@ -24,12 +24,12 @@ with ends_in_words("demo"):
 """
 
 
-def begin(how: str = "") -> subprocess.Popen[str]:
+def begin(how: str = "") -> subprocess.Popen[bytes]:
     process = subprocess.Popen(
-        [sys.executable, "-c", CODE, how], cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        [sys.executable, "-c", CODE, how], cwd=ROOT, bufsize=0, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
     assert process.stdout is not None
-    assert process.stdout.readline() == "ready\n"
+    assert process.stdout.readline() == b"ready\n"
     return process
 
 
@@ -38,15 +38,15 @@ def test_a_signal_interrupts_once(number: signal.Signals) -> None:
     process = begin()
     process.send_signal(number)
     assert process.stdout is not None
-    assert process.stdout.readline() == "ending\n"
+    assert process.stdout.readline() == b"ending\n"
     process.send_signal(number)  # an impatient second one
     out, err = process.communicate(timeout=30)
-    assert (process.returncode, out) == (130, "ended\n")
-    assert err == "demo: interrupted; everything it started has been ended\n"
+    assert (process.returncode, out) == (130, b"ended\n")
+    assert err == b"demo: interrupted; everything it started has been ended\n"
 
 
 def test_a_closed_terminal_does_not_end_what_nohup_runs() -> None:
     process = begin("nohup")
     process.send_signal(signal.SIGHUP)
     out, _ = process.communicate(timeout=30)
-    assert (process.returncode, out) == (0, "ending\nended\n")
+    assert (process.returncode, out) == (0, b"ending\nended\n")

@@ -24,15 +24,21 @@ def refusal(document: Any) -> StackError:
     return caught.value
 
 
+def test_the_large_demo_asks_all_models_too() -> None:
+    campaign = read_campaign(DEMO.with_name("demo-all.yaml"))
+    assert campaign.accuracy is not None
+    assert {test.model for test in campaign.accuracy.tests} == {"smollm2", "digits", "minilm"}
+
+
 def test_the_demo_asks_for_what_the_demo_has_to_show() -> None:
     campaign = read_campaign(DEMO)
     assert campaign.accuracy is not None
     assert campaign.speed is not None
     wanted = {(test.model, test.task): test.n for test in campaign.accuracy.tests}
     assert wanted == {
-        ("smollm2", "rotten_tomatoes"): 150,
+        ("smollm2", "rotten_tomatoes"): 120,
         ("digits", "mnist"): 1000,
-        ("minilm", "r8_triplets"): 400,
+        ("minilm", "r8_triplets"): 250,
     }
     assert campaign.speed.clients == 8
     assert {test.model for test in campaign.speed.tests} == {"smollm2", "digits", "minilm"}

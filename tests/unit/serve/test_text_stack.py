@@ -1,4 +1,4 @@
-"""The study's text part: what the demo made is used again, and the table says what each variant is."""
+"""The study's text part: what `make demo-all` made is used again, and the table says what each variant is."""
 
 from serve.stack import load
 from serve.study.matrix import recipes_of
@@ -8,7 +8,7 @@ from variants.kinds import kind_of_line, structured
 STACKS = ROOT / "deploy" / "stacks"
 
 
-def test_what_stands_in_the_demo_is_the_same_there() -> None:
+def test_what_stands_in_the_large_demo_is_the_same_there() -> None:
     ours = load(STACKS / "text-generation.yaml").models["smollm2"]
     theirs = load(STACKS / "demo-all.yaml").models["smollm2"]
     assert {name: ours.variants[name] for name in theirs.variants} == theirs.variants
