@@ -40,7 +40,8 @@ def supervise(command: Sequence[str]) -> int:
     numbers = [number for number in numbers if signal.getsignal(number) != signal.SIG_IGN]
     before = {number: signal.signal(number, interrupt) for number in numbers}
     # A session of its own: Ctrl-C in a terminal reaches this process alone, which hands it on once.
-    pid = subprocess.Popen(command, start_new_session=True).pid
+    process = subprocess.Popen(command, start_new_session=True)
+    pid = process.pid
     ended: dict[int, int] = {}
     while pid not in ended and not interrupted:
         ended |= reap(LOOK_S)
@@ -49,6 +50,7 @@ def supervise(command: Sequence[str]) -> int:
         deadline = time.monotonic() + INTERRUPT_LIMIT_S
         while pid not in ended and time.monotonic() < deadline:
             ended |= reap(LOOK_S)
+    process.returncode = exit_code(ended.get(pid, signal.SIGKILL))  # `reap` has waited for it; nothing else may
     names = [] if interrupted else [describe(each) for each in left_after(GRACE_S)]
     end_all(pid)
     for number, handler in before.items():
@@ -57,7 +59,7 @@ def supervise(command: Sequence[str]) -> int:
         return 130
     for name in names:
         print(f"left running, ended now: {name}", file=sys.stderr)
-    return exit_code(ended[pid]) or int(bool(names))
+    return process.returncode or int(bool(names))
 
 
 def reap(wait_s: float) -> dict[int, int]:

@@ -25,8 +25,8 @@ def wait_for_end(pid: int) -> None:
 
 
 def test_the_commands_exit_code_is_passed_on() -> None:
-    assert subprocess.run([*SUPERVISE, sys.executable, "-c", "raise SystemExit(3)"]).returncode == 3
-    assert subprocess.run([*SUPERVISE, "true"]).returncode == 0
+    assert subprocess.run([*SUPERVISE, sys.executable, "-c", "raise SystemExit(3)"], timeout=60).returncode == 3
+    assert subprocess.run([*SUPERVISE, "true"], timeout=60).returncode == 0
 
 
 def test_a_process_that_is_left_behind_is_named_and_ended() -> None:
