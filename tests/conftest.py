@@ -49,7 +49,7 @@ def pytest_runtest_teardown(item: pytest.Function, nextitem: pytest.Function | N
     """Ends what a group shares with its last test, and not with the session: an idle server takes time from others."""
     if nextitem is None or group_of(nextitem) != group_of(item):
         for definition in shared_by(item):
-            definition.finish(item._request)
+            definition.finish(item._request)  # type: ignore[arg-type]  # of whichever request
 
 
 def group_of(item: pytest.Function) -> str | None:
