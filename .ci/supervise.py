@@ -6,9 +6,8 @@ loses its parent becomes its child instead of that of pid 1, and all that the co
 process. What is still there when the command has ended is named and ended. Standard library only: this runs before
 the environment is made. Where the system has no subreapers (macOS) only the command's own process group is ended.
 
-SIGINT, SIGTERM and SIGHUP interrupt the command once, as Ctrl-C would; one that is ignored here, as SIGHUP under nohup,
-stays ignored. Exit codes: the command's own; 130 where it was interrupted; 1 where the command ended well but left a
-process running.
+SIGINT, SIGTERM and SIGHUP interrupt the command once, as Ctrl-C would; under nohup SIGHUP does not. Exit codes: the
+command's own; 130 where it was interrupted; 1 where the command ended well but left a process running.
 """
 
 import ctypes
@@ -36,8 +35,9 @@ def supervise(command: Sequence[str]) -> int:
         nonlocal interrupted
         interrupted = True
 
-    numbers = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
-    numbers = [number for number in numbers if signal.getsignal(number) != signal.SIG_IGN]
+    numbers = [signal.SIGINT, signal.SIGTERM]
+    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # nohup's wish is kept
+        numbers.append(signal.SIGHUP)
     before = {number: signal.signal(number, interrupt) for number in numbers}
     # A session of its own: Ctrl-C in a terminal reaches this process alone, which hands it on once.
     process = subprocess.Popen(command, start_new_session=True)

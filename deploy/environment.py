@@ -3,18 +3,24 @@
 uv installs the locked versions in seconds, but it does not read pip's configuration. What the user has set there
 (indexes, mirrors, find-links, certificates) is handed to uv, so an environment that pip can fill uv can fill too.
 PyTorch's CPU build is looked for in those places first; only where it resolves from none of them is PyTorch's own
-CPU index asked. Bytecode is compiled at install: without it every engine process imports for twice as long.
+CPU index asked. Bytecode is compiled at install: without it every engine process imports for twice as long. That is
+most of an install whose packages are in uv's cache. Where UNDERSTUDY_CACHE names a folder, it is kept
+there for the next one.
 
 A stamp with the digest of all inputs makes a second call return at once.
 """
 
 import argparse
+import contextlib
 import hashlib
 import os
 import re
 import subprocess
 import sys
+import tarfile
+import time
 import venv
+from collections.abc import Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -79,7 +85,7 @@ def install(python: Path, extra: str) -> None:
     settings = pip_settings(python)
     environment = uv_environment(settings)
     command: list[str | Path] = [
-        python, "-m", "uv", "pip", "install", "--python", python, "--compile-bytecode",
+        python, "-m", "uv", "pip", "install", "--python", python,
         "--editable", f"{ROOT}[{extra},dev]",
         "--constraint", LOCKS / f"{extra}.txt",
         "--override", LOCKS / f"overrides-{extra}.txt",
@@ -93,6 +99,43 @@ def install(python: Path, extra: str) -> None:
     print("torch's CPU build did not resolve from your indexes: trying PyTorch's own CPU index", file=sys.stderr)
     if subprocess.run([*command, "--torch-backend", "cpu"], env=environment).returncode != 0:
         raise SystemExit("the environment could not be installed: see uv's message above")
+
+
+def compile_bytecode(python: Path, kept: Path | None) -> None:
+    """Compile all packages of the environment. With `kept`, a tar file, what is in there and still fits is not compiled
+    again, and afterwards all of it is there. A file that cannot be read or written is no error."""
+    packages = next((python.parent.parent / "lib").glob("python*/site-packages"))
+    began = time.time()
+    if kept is not None:
+        with contextlib.suppress(OSError, tarfile.TarError), tarfile.open(kept) as archive:
+            archive.extractall(packages, filter="data")
+    # It skips what is compiled already. Its status is not looked at: some packages carry files for other Pythons.
+    subprocess.run([python, "-m", "compileall", "-qq", "-j", "0", packages], stdout=subprocess.DEVNULL)
+    compiled = list(packages.rglob("__pycache__/*.pyc"))
+    if kept is not None and any(path.stat().st_mtime > began for path in compiled):
+        with contextlib.suppress(OSError):
+            keep(compiled, packages, kept)
+
+
+def keep(files: Sequence[Path], folder: Path, kept: Path) -> None:
+    """Write a tar file of what lies below `folder`, in place of every other one beside it. Raises OSError."""
+    staged = kept.with_name(f"{kept.name}.{os.getpid()}")
+    try:
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        with tarfile.open(staged, "w") as archive:
+            for path in files:
+                archive.add(path, path.relative_to(folder))
+        for former in kept.parent.glob("bytecode-*.tar"):
+            former.unlink()
+        staged.rename(kept)
+    finally:
+        staged.unlink(missing_ok=True)
+
+
+def kept_bytecode(wanted: str) -> Path | None:
+    """Where the bytecode of this environment is kept; None where UNDERSTUDY_CACHE names no folder."""
+    folder = os.environ.get("UNDERSTUDY_CACHE")
+    return Path(folder) / f"bytecode-{hashlib.sha256(wanted.encode()).hexdigest()[:16]}.tar" if folder else None
 
 
 def fingerprint(extra: str) -> str:
@@ -122,6 +165,7 @@ def main() -> None:
     if not python.exists():
         venv.create(given.folder, with_pip=True)
     install(python, given.extra)
+    compile_bytecode(python, kept_bytecode(wanted))
     stamp.write_text(wanted)
 
 

@@ -47,6 +47,7 @@ def test_a_signal_ends_the_command_and_all_that_it_started(number: signal.Signal
     process = subprocess.Popen(
         [*SUPERVISE, sys.executable, "-c", WAITING],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),  # these tests may run under nohup
     )  # fmt: skip
     assert process.stdout is not None
     orphan = int(process.stdout.readline())

@@ -43,26 +43,29 @@ def test_smollm2_out_of_its_gguf_answers_in_bfloat16(tmp_path: Path) -> None:
     assert "Paris" in check_generates(model, AutoTokenizer.from_pretrained(task.out))
 
 
-@long_only
-def test_efficientnet_learns_from_its_first_examples(tmp_path: Path) -> None:
+TRAIN: dict[str, object] = {"kind": "train", "examples": 1024, "epochs": 4, "batch": 32}
+LORA: dict[str, object] = {
+    "kind": "lora", "rank": 8, "alpha": 16, "steps": 64, "batch": 32, "learning_rate": 0.005
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("recipe", [pytest.param(TRAIN, marks=long_only), LORA], ids=["train", "lora"])
+def test_efficientnet_learns_from_its_first_examples(recipe: dict[str, object], tmp_path: Path) -> None:
     import numpy as np
     import openvino as ov
 
     from variants import tasks
     from variants.preprocess import pixels_of
 
-    recipe: dict[str, object] = {
-        "kind": "train", "task": "mnist", "architecture": "efficientnet-lite0", "examples": 1024, "epochs": 4,
-        "batch": 32, "image_size": 32,
-    }  # fmt: skip
+    recipe = {**recipe, "task": "mnist", "architecture": "efficientnet-lite0", "image_size": 32}
     task = job(recipe, tmp_path / "out", fetch(LITE0, home()))
     made = find("image-classification", parse_recipe(recipe)).run(task)
     assert task.source is not None
     assert sha256_of(task.source) == LITE0.sha256
     assert made.preprocess is not None
-    held_in = tasks.get("mnist").examples("train")[1024:1224]
-    pixels = np.stack([pixels_of(example.input, made.preprocess) for example in held_in])  # type: ignore[arg-type]
+    held_out = tasks.get("mnist").examples("test", 200)
+    pixels = np.stack([pixels_of(example.input, made.preprocess) for example in held_out])  # type: ignore[arg-type]
     model = ov.compile_model(task.out / "model.xml", "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     best = np.asarray(model(pixels)["logits"]).argmax(1)
-    right = sum(str(answer) == example.label for answer, example in zip(best, held_in, strict=True))
+    right = sum(str(answer) == example.label for answer, example in zip(best, held_out, strict=True))
     assert right > 100, "a tenth would be chance"
