@@ -71,7 +71,7 @@ evidence: environment  ## how often the gate is wrong, how soon right, by simula
 shadow-cost: environment  ## whether clients pay for shadows, at 70 % load and saturated: about 130 minutes
 	@$(BIN)/python -m deploy.shadow_cost
 
-test-faults: environment  ## whether tests notice planted faults: 43 of them, about FAULTS minutes
+test-faults: environment  ## whether tests notice planted faults: 43 of them, about 4 minutes
 	@$(BIN)/python .ci/supervise.py $(BIN)/python -m tests.faults
 
 lock: environment  ## resolve the pinned versions again

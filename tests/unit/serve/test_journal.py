@@ -1,4 +1,6 @@
+import errno
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -14,6 +16,33 @@ def test_what_is_appended_is_read_again(tmp_path: Path) -> None:
     assert [(entry["seq"], entry["kind"]) for entry in journal.entries()] == [(1, "traffic"), (2, "rollout")]
     assert list(Journal(tmp_path).entries()) == [first, second]
     assert Journal(tmp_path).append(("traffic", {}))[0]["seq"] == 3
+
+
+def test_several_entries_are_numbered_and_taken_back_together(tmp_path: Path) -> None:
+    journal = Journal(tmp_path)
+    journal.append(("traffic", {"model": "a"}))
+    journal.append(("traffic", {"model": "b"}), ("rollout", {"model": "b"}))
+    journal.take_back(2)
+    assert [entry["seq"] for entry in journal.entries()] == [1]
+    journal.append(("traffic", {"model": "c"}), ("rollout", {"model": "c"}))
+    journal.append(("traffic", {"model": "d"}))
+    assert [(entry["seq"], entry["model"]) for entry in journal.entries()] == [(1, "a"), (2, "c"), (3, "c"), (4, "d")]
+
+
+def test_of_what_could_not_be_synced_nothing_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    journal = Journal(tmp_path)
+    journal.append(("traffic", {"model": "a"}))
+    whole = journal.file.read_bytes()
+
+    def fail(descriptor: int) -> None:
+        raise OSError(errno.EIO, "the disk does not answer")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", fail)
+        with pytest.raises(OSError, match="the disk does not answer"):
+            journal.append(("traffic", {"model": "b"}))
+    assert journal.file.read_bytes() == whole
+    assert journal.append(("traffic", {"model": "c"}))[0]["seq"] == 2
 
 
 def test_a_line_that_a_crash_cut_off_is_taken_away(tmp_path: Path) -> None:

@@ -1,13 +1,15 @@
 """What a judged model's clients got: what counts as failed, as late, and as nobody's."""
 
+import asyncio
 import time
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 
+from serve.errors import CLIENT_WENT_AWAY
 from serve.outcomes import Served
-from serve.relay import Call, Relay
+from serve.relay import Call, Relay, cancelled_by_disconnect
 from serve.router import Assignment, Target
 
 
@@ -92,3 +94,32 @@ def test_where_nobody_could_answer_it_is_the_preferred_variants_failure() -> Non
     placed_before.assignment = Assignment("m", "a", "weight")
     found.note_unplaced(placed_before)
     assert noted(found) == (1, 1, [[0, 1]])
+
+
+async def test_a_client_that_goes_away_ends_the_work_for_it_and_is_noted() -> None:
+    asked = call(0, 0.1)
+
+    async def gone() -> dict[str, str]:
+        return {"type": "http.disconnect"}
+
+    async def work() -> None:
+        async with cancelled_by_disconnect(asked, cast(Any, gone)):
+            await asyncio.sleep(60)
+
+    with pytest.raises(asyncio.CancelledError):
+        await asyncio.create_task(work())
+    assert asked.status == CLIENT_WENT_AWAY
+
+
+async def test_a_client_that_stays_disturbs_nothing() -> None:
+    asked, more = call(0, 0.1), asyncio.Event()
+
+    async def stays() -> dict[str, str]:
+        await more.wait()
+        return {"type": "http.disconnect"}
+
+    async with cancelled_by_disconnect(asked, cast(Any, stays)):
+        await asyncio.sleep(0)
+    more.set()
+    await asyncio.sleep(0)
+    assert asked.status == 0
