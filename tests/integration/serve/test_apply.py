@@ -12,6 +12,7 @@ from serve.seat import Endpoint
 from tests.family import ADAPTERS, Family, change
 from tests.live_load import steady
 from tests.local_stage import local
+from tests.scripted import make_stack
 
 pytestmark = pytest.mark.integration
 
@@ -221,6 +222,7 @@ async def never(application: str) -> Endpoint:
 
 async def test_a_model_that_clients_ask_for_is_not_taken_away_unless_forced(tmp_path: Path) -> None:
     family = Family(tmp_path, free_port())
+    family.base = make_stack(family.base.server.port)  # a server keeps at least one model
     async with local(tmp_path, family.stack, family.artifacts) as served:
         body = {"model": "echo", "prompt": "a", "max_tokens": 1}
         assert (await served.client.post("/v1/completions", json=body)).status_code == 200
