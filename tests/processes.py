@@ -53,6 +53,7 @@ def server(folder: Path, *command: str) -> Iterator[tuple[str, int]]:
             [sys.executable, "-m", *arguments],
             cwd=ROOT, env=os.environ | {"UNDERSTUDY_HOME": str(folder)}, start_new_session=True,
             stdout=subprocess.PIPE, stderr=log, text=True,
+            preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),  # the tests themselves may run under nohup
         )  # fmt: skip
         try:
             assert process.stdout is not None

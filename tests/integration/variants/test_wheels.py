@@ -91,6 +91,8 @@ def _fetch(home: Path) -> str:
 def test_processes_that_want_the_same_file_share_one(index: Path, tmp_path: Path) -> None:
     with multiprocessing.get_context("spawn").Pool(3) as pool:
         paths = pool.map(_fetch, [tmp_path / "home"] * 3)
+        pool.close()
+        pool.join()  # where coverage is measured, a pool that is terminated may wait for ever
     assert len(set(paths)) == 1
     assert Path(paths[0]).read_bytes() == DATA
     assert leftovers(tmp_path / "home") == []
