@@ -27,7 +27,7 @@ study: environment  ## every family and method on one page; ONLY=text-generation
 campaigns: environment  ## each family's labelled load through the server, against its cards; ONLY=object-detection for one
 	@$(BIN)/python -m deploy.campaigns $(if $(ONLY),--only $(ONLY))
 
-test: test-fast test-integration  ## every test that this machine can run: under 20 minutes on two cores
+test: test-fast test-integration  ## every test that this machine can run
 
 test-fast: environment  ## the tests that start no server: under 90 s
 	@$(TEST) tests/unit -n auto
