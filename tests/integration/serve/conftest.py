@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import httpx
 import pytest
 
-from tests.family import SLOW, Family
+from tests.family import Family
 from tests.processes import server
 
 CHANGE_LIMIT_S = 180.0
@@ -34,9 +34,7 @@ def started_on_ray(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OnRay]:
 @pytest.fixture
 def on_ray(started_on_ray: OnRay) -> OnRay:
     """The server with the two variants that it has begun with."""
-    family = started_on_ray.family
-    family.variants = {"baseline": {"weight": 90, "engine": SLOW}, "int8": {"weight": 10, "engine": SLOW}}
-    family.builds = {}
+    family = Family(started_on_ray.home, 8000)
     with httpx.Client(base_url=started_on_ray.url, timeout=60) as client:
         ended(client)
         answer = client.post("/admin/v1/stack", json=family.proposal(force=True))
@@ -44,7 +42,7 @@ def on_ray(started_on_ray: OnRay) -> OnRay:
         change = ended(client)
     assert change is not None
     assert change["state"] == "done", change
-    return started_on_ray
+    return started_on_ray._replace(family=family)
 
 
 def ended(client: httpx.Client) -> dict[str, Any] | None:
