@@ -4,7 +4,7 @@ BIN := .venv/bin
 # Ends what tests leave behind, also after Ctrl-C.
 TEST = $(BIN)/python .ci/supervise.py $(BIN)/python $(MEASURE) -m pytest -q --durations=15 --dist loadgroup
 
-.PHONY: help environment demo demo-all serve study campaigns test test-fast test-integration test-long test-zoo test-faults coverage zoo-speed check lock ways-out adapter-cost evidence shadow-cost neighbours clean
+.PHONY: help environment demo demo-all serve study test test-fast test-integration test-long test-zoo test-faults coverage check lock bench-accuracy bench-proxy bench-adapter bench-gate bench-shadow clean
 
 help:  ## what there is to make
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -23,9 +23,6 @@ serve: environment  ## build the demo's models and keep the server up
 
 study: environment  ## every family and method on one page; ONLY=text-generation for one family, BUDGET=20 for minutes
 	@$(BIN)/understudy study $(if $(ONLY),--only $(ONLY)) $(if $(BUDGET),--budget $(BUDGET))
-
-campaigns: environment  ## each family's labelled load through the server, against its cards; ONLY=object-detection for one
-	@$(BIN)/python -m deploy.campaigns $(if $(ONLY),--only $(ONLY))
 
 test: test-fast test-integration  ## every test that this machine can run
 
@@ -46,33 +43,30 @@ test-long: environment  ## all of them, and those that take minutes
 	@UNDERSTUDY_LONG=1 $(TEST) tests
 
 test-zoo: environment  ## the tests on real data beside the project, named by UNDERSTUDY_ZOO
-	@UNDERSTUDY_ZOO=$${UNDERSTUDY_ZOO:-$(CURDIR)/../shared/zoo} $(BIN)/python -m pytest -q -m zoo
-
-zoo-speed: environment  ## how much faster int8 is on the published models there: about 3 minutes, and their builds
-	@UNDERSTUDY_ZOO=$${UNDERSTUDY_ZOO:-$(CURDIR)/../shared/zoo} $(BIN)/python -m deploy.zoo_speed
-
-ways-out: environment  ## what our front end lets through of vLLM's own server: about 6 minutes
-	@$(BIN)/python -m deploy.ways_out
-
-adapter-cost: environment  ## how long an adapter takes to be live, and its memory: about 3 minutes
-	@$(BIN)/python -m deploy.adapter_cost
-
-neighbours: environment  ## what two engines give alone and at once, and with less spinning: about 5 minutes
-	@$(BIN)/python -m deploy.neighbours
+	@$(BIN)/python -m pytest -q -m zoo
 
 check: environment  ## format, lint, types
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
 
-evidence: environment  ## how often the gate is wrong, how soon right, by simulation: about 5 minutes
-	@$(BIN)/python -m deploy.evidence
-
-shadow-cost: environment  ## whether clients pay for shadows, at 70 % load and saturated: about 130 minutes
-	@$(BIN)/python -m deploy.shadow_cost
-
 test-faults: environment  ## whether tests notice planted faults: 43 of them, about 4 minutes
 	@$(BIN)/python .ci/supervise.py $(BIN)/python -m tests.faults
+
+bench-accuracy: environment  ## each family's labelled load through the server, against its cards; ONLY=object-detection for one
+	@$(BIN)/python -m deploy.campaigns $(if $(ONLY),--only $(ONLY))
+
+bench-proxy: environment  ## what the server lets through of vLLM's own: about 6 minutes
+	@$(BIN)/python -m loadtest.benchmarks.proxy_overhead
+
+bench-adapter: environment  ## how long an adapter takes to be live, and its memory: about 3 minutes
+	@$(BIN)/python -m deploy.adapter_cost
+
+bench-gate: environment  ## how often the gate is wrong, how soon right, by simulation: about 5 minutes
+	@$(BIN)/python -m deploy.evidence
+
+bench-shadow: environment  ## whether clients wait longer because of shadows: about 20 minutes
+	@$(BIN)/python -m loadtest.benchmarks.shadow_overhead
 
 lock: environment  ## resolve the pinned versions again
 	@$(BIN)/python -m deploy.lock cpu

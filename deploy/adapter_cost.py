@@ -1,4 +1,4 @@
-"""`make adapter-cost`: how long an adapter takes to be live in an engine that serves, and what it costs in memory.
+"""`make bench-adapter`: how long an adapter takes to be live in an engine that serves, and what it costs in memory.
 
 Serves `smollm2` as the demo has it, baseline and one adapter, then applies stacks with one adapter more each. Memory
 is the PSS of everything below this process, before and after each new adapter has answered. Writes

@@ -1,4 +1,4 @@
-"""`make campaigns`: the labelled load of each family through the server, held against what was measured offline.
+"""`make bench-accuracy`: the labelled load of each family through the server, held against what was measured offline.
 
 A family at a time: build, evaluate, serve on Ray, drive the campaign. Then, for each variant, whether its accuracy
 under load lies within the interval of its card, which is of the same artifact and the same examples. Cards and

@@ -1,4 +1,4 @@
-"""`make evidence`: how often the gate is wrong and how soon it is right, where the truth is known.
+"""`make bench-gate`: how often the gate is wrong and how soon it is right, where the truth is known.
 
 Runs the simulations of `variants.evidence.simulation`, writes `out/evidence/evidence.json` and the figures in
 `docs/evidence.md`. Each part that is done is kept in `out/evidence/parts/` under the digest of the code and settings
@@ -236,7 +236,7 @@ def main() -> None:
     interrupt_on_signals()
     found = measure(given.out, Size(), for_stream())
     path = write(given.out, found)
-    put_into(DOCUMENT, "evidence", tables(found))
+    put_into(DOCUMENT, "bench-gate", tables(found))
     print(json.dumps(found) if given.json else f"{tables(found)}\n\n{path}")
 
 

@@ -8,7 +8,6 @@ from typing import Any
 from serve.judged import Seat
 from serve.stack import Stack, parse
 from serve.study.record import Study, StudyCard
-from serve.study.requirement import Requirement, found_here
 from tests.scripted import SOURCE, make_artifact
 from variants.catalog import Catalog
 from variants.errors import EngineError
@@ -73,15 +72,6 @@ def perplexity(value: float, difference: tuple[float, float, float] | None) -> d
         "accuracy": {"metric": "perplexity", "value": value, "low": value - 1, "high": value + 1, "n": 64},
         "paired_difference": between, "agreement": None, "task": "wikitext2", "unit": "", "better": "lower",
     }  # fmt: skip
-
-
-def required(name: str, value: float, **other: Any) -> Requirement:
-    """At most 0.02 of mAP."""
-    facts: dict[str, Any] = {
-        "sense": "at most", "limit": 0.02, "unit": "mAP", "sample": "64 photographs", "command": "make test-zoo"
-    }  # fmt: skip
-    found = found_here(name, f"what {name} loses", value=value, **facts)
-    return found.model_copy(update=other)
 
 
 def made_study(*cards: StudyCard, **other: Any) -> Study:

@@ -23,15 +23,11 @@ FORMATS: Mapping[str, Callable[[Any, str], str]] = {
     "seconds": lambda found, unit: formats.seconds(found),
     "number": lambda found, unit: formats.number(found),
     "count": lambda found, unit: f"{found:,}",
-    "text": lambda found, unit: str(found),
     "share": lambda found, unit: formats.NOTHING if found is None else formats.share(found),
     "ratio": lambda found, unit: formats.NOTHING if found is None else words.ratio(found),
     "between": lambda found, unit: formats.NOTHING if found is None else words.measure_share(found),
     "measure": lambda found, unit: words.measure(found, unit),
-    "date": lambda found, unit: f"{found:%Y-%m-%d}",
     "executed": lambda found, unit: words.executed(found),
-    "met": lambda found, unit: words.met(found),
-    "digits": lambda found, unit: f"{found:.3g} {unit}".rstrip(),
     "difference": lambda found, unit: formats.NOTHING if found is None else words.difference(found, unit),
 }
 """Each takes a figure of the study and the unit of the metric that it belongs to."""
@@ -70,16 +66,6 @@ DISTANCE: Sequence[tuple[str, str, str]] = (
     ("drawn", "/n", "count"),
     ("real", "/real", "count"),
 )
-REQUIRED: Sequence[tuple[str, str, str]] = (
-    ("what", "/what", "text"),
-    ("found", "/value", "digits"),
-    ("wanted", "/sense", "text"),
-    ("", "/limit", "digits"),
-    ("of", "/sample", "text"),
-    ("met", "", "met"),
-    ("on", "/measured", "date"),
-    ("CPU", "/machine/cpu", "text"),
-)
 
 
 class Cell(NamedTuple):
@@ -105,11 +91,6 @@ def write(study: Study, out: Path) -> Path:
         study=study,
         families=[(family, [_model(study, name) for name in _models(study, family)]) for family in families],
         limits=words.limits(study),
-        required_columns=[heading for heading, _, _ in REQUIRED],
-        required=[
-            (each, row_of(each, f"/required/{number}", REQUIRED, each.unit))
-            for number, each in enumerate(study.required)
-        ],
         palette=PALETTE,
         kinds=plots.KINDS,
         colour=plots.colour_of,

@@ -7,9 +7,8 @@ what else was measured.
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AwareDatetime, Field
+from pydantic import AwareDatetime, Field, model_validator
 
-from serve.study.requirement import Requirement
 from variants.card import Accuracy, Agreement, Difference, Distance, Latency, Speedup
 from variants.effort import Effort
 from variants.kinds import Kind
@@ -111,7 +110,7 @@ class Failure(Document):
 
 
 class Study(Document):
-    """`missing` are the variants that there was no time for, `required` what was found on data that no study has."""
+    """`missing` are the variants that there was no time for."""
 
     schema_: Literal[1] = Field(1, alias="schema")
     machine: Machine
@@ -119,9 +118,14 @@ class Study(Document):
     cards: tuple[StudyCard, ...]
     failed: tuple[Failure, ...] = ()
     missing: tuple[str, ...] = ()
-    required: tuple[Requirement, ...] = ()
     created: AwareDatetime
     seconds: Annotated[float, Field(ge=0)]
+
+    @model_validator(mode="before")
+    @classmethod
+    def without_requirements(cls, given: Any) -> Any:
+        """Studies of earlier releases have a field `required`, which is not read any more."""
+        return {key: value for key, value in given.items() if key != "required"} if isinstance(given, dict) else given
 
     @property
     def whole(self) -> bool:

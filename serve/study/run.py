@@ -24,7 +24,6 @@ from serve.study.entry import entry_of
 from serve.study.matrix import examples_for, family_of, limit_of, matrix, whole
 from serve.study.model_card import write_model_card
 from serve.study.record import FILE, Failure, Study, StudyCard
-from serve.study.requirement import kept
 from variants.errors import UnderstudyError
 from variants.files import write_atomic
 from variants.machine import describe, versions
@@ -52,7 +51,6 @@ class Runner:
         self.cards: dict[Seat, StudyCard] = {}
         self.failed: dict[Seat, Failure] = {}
         self.seats = matrix(plan.stack, plan.only)
-        self.required = kept(out)
         self.earlier = earlier_cards(plan.stack, out, plan.most)
         self.began = time.monotonic()
 
@@ -112,7 +110,6 @@ class Runner:
             cards=tuple(shown.values()),
             failed=tuple(self.failed.values()),
             missing=tuple(f"{model}@{variant}" for model, variant in self.seats if (model, variant) not in done),
-            required=self.required,
             created=datetime.now(UTC),
             seconds=round(time.monotonic() - self.began, 1),
         )

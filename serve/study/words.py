@@ -9,7 +9,6 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 from serve.study.record import Between, Measure, Study, StudyCard
-from serve.study.requirement import Requirement
 from variants.card import Ratio, Speedup
 from variants.show.formats import number, points, share, size
 
@@ -184,14 +183,6 @@ def _taught(recipe: Mapping[str, Any], measured: Collection[str]) -> str | None:
     if any(task in measured for task in (recovery, *recipe.get("distillation", {}).get("tasks", ()))):
         return "healed after a cut"
     return "calibrated" if calibration in measured else None
-
-
-def met(found: Requirement) -> str:
-    """Whether it is, and otherwise by how much it is missed, and why."""
-    if found.met:
-        return "yes"
-    by = f"{found.misses_by:.3g} {found.unit}".rstrip()
-    return f"no, missed by {by}: {found.why or 'the reason is not known'}"
 
 
 def _undecided(card: StudyCard) -> bool:

@@ -1,4 +1,4 @@
-"""`make campaigns` in small: the demo's digits, evaluated and driven through a server on Ray."""
+"""`make bench-accuracy` in small: the demo's digits, evaluated and driven through a server on Ray."""
 
 from pathlib import Path
 

@@ -2,15 +2,16 @@
 
 import asyncio
 import hashlib
-import time
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
-from loadtest.labelled import Labelled
-from loadtest.plan import Content, Pool
+from loadtest.campaign import parse_campaign
+from loadtest.errors import LoadError
+from loadtest.records import Record, read_lines
+from loadtest.run import run
 from serve.keys import Key
 from serve.ports import free_port
 from serve.stack import Stack
@@ -18,6 +19,7 @@ from tests.family import Family, change
 from tests.local_stage import Local, local
 
 pytestmark = pytest.mark.integration
+TEXT_ARRIVALS = {"model": "echo", "task": "rotten_tomatoes", "ask": "label", "per_s": 10}
 TRAFFIC = "/admin/v1/models/echo/traffic"
 ASK = {"model": "echo", "prompt": "is it pos", "max_tokens": 1, "temperature": 0}
 
@@ -104,18 +106,22 @@ async def refuses(client: httpx.AsyncClient) -> None:
     assert (await client.get("/v1/models", headers=bearer("penny"))).status_code == 200
 
 
-async def test_the_labelled_load_sends_the_key_that_it_has(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_campaign_sends_the_key_that_it_has(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("UNDERSTUDY_HOME", str(tmp_path))
     monkeypatch.delenv("UNDERSTUDY_KEY", raising=False)
     family = family_of(tmp_path)
-    content = Content(example="1", text="is it pos", label="pos")
-    pool = Pool(kind="label", model="echo", task="rotten_tomatoes", contents=(content,), max_tokens=1, logit_bias={})
     stack = with_keys(family.stack, ops=key("root", admin=True), shop=key("penny"))
     url = f"http://127.0.0.1:{stack.server.port}"
-    async with local(tmp_path, stack, family.artifacts), Labelled(url, pool) as load:
-        assert (await load.ask(content, time.perf_counter())).status == 401
-        monkeypatch.setenv("UNDERSTUDY_KEY", "penny")
-        assert (await load.ask(content, time.perf_counter())).status == 200
+    part = {"seconds": 1, "clients": 2, "arrivals": [TEXT_ARRIVALS]}
+    campaign = parse_campaign({"schema": 1, "name": "keys", "limit_s": 60, "mixed": part})
+    async with local(tmp_path, stack, family.artifacts):
+        with pytest.raises(LoadError, match="answered 401"):
+            await asyncio.to_thread(run, url, campaign, tmp_path / "out", lambda step: None)
+        monkeypatch.setenv("UNDERSTUDY_KEY", "root")
+        records = await asyncio.to_thread(run, url, campaign, tmp_path / "out", lambda step: None)
+    statuses = [record.status for record in read_lines(records, Record)]
+    assert statuses
+    assert set(statuses) == {200}
 
 
 async def test_keys_change_while_it_serves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

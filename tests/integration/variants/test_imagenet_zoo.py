@@ -11,7 +11,7 @@ from serve.engines.openvino_image import OpenVinoModel
 from serve.making import build_stack
 from serve.stack import load
 from tests.processes import ROOT
-from tests.zoo import all_met, require, zoo
+from tests.zoo import zoo
 from variants import tasks
 from variants.preprocess import pixels_of
 from variants.scoring import ranked_matches
@@ -52,13 +52,6 @@ def test_int8_is_as_good_as_the_baseline_which_is_as_good_as_published(
     found = {variant: shares(artifact, examples) for (_, variant), artifact in build_stack(alone).items()}
     print(found)
     assert abs(found["baseline"][0] - PUBLISHED[name]) < 0.0045, "two photographs"
-    required = []
     for number, metric in enumerate(("top-1", "top-5")):
-        baseline, int8 = found["baseline"][number], found["int8"][number]
-        required.append(
-            require(f"{name}-int8-{metric}", f"{name} int8: {metric} below the {baseline:.1%} of f32",
-                    sense="at most", limit=1.5, value=100 * (baseline - int8), unit="points",
-                    sample=f"{len(examples)} photographs")
-        )  # fmt: skip
-    all_met(*required)
+        assert 100 * (found["baseline"][number] - found["int8"][number]) <= 1.5, metric
     assert found["baseline"][1] > found["baseline"][0]

@@ -15,7 +15,7 @@ from serve.engines.openvino_text import OpenVinoEmbedder
 from serve.making import build_stack
 from serve.stack import load
 from tests.processes import ROOT
-from tests.zoo import all_met, require, zoo
+from tests.zoo import zoo
 
 pytestmark = [pytest.mark.integration, pytest.mark.zoo]
 PUBLISHED = 0.820
@@ -56,7 +56,4 @@ def test_int8_ranks_pairs_as_well_as_the_baseline() -> None:
         found[variant] = np.corrcoef(ranks(cosines), ranks(scores))[0, 1]
     assert abs(found["baseline"] - PUBLISHED) < 0.005
     print(found)
-    what = f"MiniLM int8: Spearman's correlation, distance to the {found['baseline']:.3f} of f32"
-    all_met(require("minilm-int8-spearman", what,
-            sense="at most", limit=0.01, value=abs(found["int8"] - found["baseline"]),
-            sample=f"{len(scores):,} pairs of sentences"))  # fmt: skip
+    assert abs(found["int8"] - found["baseline"]) <= 0.01

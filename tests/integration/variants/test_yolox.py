@@ -11,7 +11,7 @@ from serve.engines.openvino_detector import OpenVinoDetector
 from serve.making import build_stack
 from serve.stack import Stack, load
 from tests.processes import ROOT
-from tests.zoo import all_met, require, zoo
+from tests.zoo import zoo
 from variants import tasks
 from variants.boxes import from_tensors, from_text
 from variants.evidence.average_precision import Matches
@@ -51,14 +51,7 @@ def test_the_baseline_scores_what_was_published_and_int8_loses_little() -> None:
             assert model.executes == "f32"
         found[variant] = measured(model, examples)
     print(found)
-    photos, required = f"{len(examples)} photographs", []
-    for number, (metric, known) in enumerate({"mAP50": MAP50, "mAP50-95": MAP50_95}.items()):
+    for number, published in enumerate((MAP50, MAP50_95)):
         baseline, int8 = found["baseline"][number], found["int8"][number]
-        slug = metric.lower()
-        required += [
-            require(f"yolox-baseline-{slug}", f"YOLOX-nano in f32, {metric}: distance to {known}, which is known of it",
-                    sense="at most", limit=0.01, value=abs(baseline - known), unit=metric, sample=photos),
-            require(f"yolox-int8-{slug}", f"YOLOX-nano int8: {metric} below the {baseline:.3f} of f32",
-                    sense="at most", limit=0.02, value=baseline - int8, unit=metric, sample=photos),
-        ]  # fmt: skip
-    all_met(*required)
+        assert abs(baseline - published) <= 0.01
+        assert baseline - int8 <= 0.02

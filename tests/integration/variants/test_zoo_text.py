@@ -20,7 +20,7 @@ from serve.making import build_stack
 from serve.stack import load
 from tests.integration.engines.engine import running
 from tests.processes import ROOT
-from tests.zoo import all_met, require, zoo
+from tests.zoo import zoo
 from variants.evaluate import evaluate
 from variants.evidence.intervals import wilson
 from variants.store import Artifact
@@ -67,20 +67,12 @@ def test_the_baseline_is_as_good_as_is_known(measured: dict[str, float]) -> None
 
 
 def test_int8_costs_at_most_four_percent(measured: dict[str, float]) -> None:
-    require_perplexity("int8", "SmolLM2-135M int8", measured["int8"], measured["baseline"], most=4)
+    assert 100 * (measured["int8"] / measured["baseline"] - 1) <= 4
 
 
 def test_the_better_int4_costs_at_most_twenty_percent(measured: dict[str, float]) -> None:
-    best = min((name for name in measured if name.startswith("int4")), key=measured.__getitem__)
-    what = f"SmolLM2-135M int4, the better of GPTQ and AWQ ({best})"
-    require_perplexity("int4", what, measured[best], measured["baseline"], most=20)
-
-
-def require_perplexity(name: str, what: str, found: float, baseline: float, most: float) -> None:
-    all_met(require(f"smollm2-{name}-perplexity", f"{what}: perplexity above the {baseline:.2f} of bf16",
-            sense="at most", limit=most, value=100 * (found / baseline - 1), unit="%",
-            sample=f"{WINDOWS * (TOKENS - 1):,} predictions of WikiText-2, weights as stored, by transformers",
-            ))  # fmt: skip
+    best = min(found for name, found in measured.items() if name.startswith("int4"))
+    assert 100 * (best / measured["baseline"] - 1) <= 20
 
 
 def test_no_int4_is_lossless(measured: dict[str, float]) -> None:

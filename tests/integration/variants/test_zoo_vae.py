@@ -15,7 +15,7 @@ from torch import nn
 from torch.nn import functional
 
 from serve.engines.openvino_model import compiled
-from tests.zoo import all_met, require, zoo
+from tests.zoo import zoo
 from variants import tasks
 from variants.evidence.intervals import paired_difference
 from variants.methods.classifier import write_ir
@@ -105,9 +105,6 @@ def test_int8_keeps_the_labels(digits: tuple[np.ndarray, np.ndarray], models: di
     assert kept["f32"].mean() == pytest.approx(KEPT, abs=0.002)
     difference = paired_difference(kept["int8"].tolist(), kept["f32"].tolist())
     print({name: (found.mean(), error[name]) for name, found in kept.items()}, difference)
-    what = "VAE of digits, int8: labels lost of those that f32 keeps, at the interval's worse end"
-    all_met(require("vae-int8-labels", what,
-            sense="at most", limit=1, value=-100 * difference.low, unit="points",
-            sample=f"{N:,} digits, paired, 95 %"))  # fmt: skip
+    assert -100 * difference.low <= 1, "points, at the worse end of the interval"
     sizes = {name: (folder / "model.bin").stat().st_size for name, folder in models.items()}
     assert sizes["int8"] < 0.3 * sizes["f32"]

@@ -1,4 +1,4 @@
-"""A slice of `make evidence`: the same simulations, fewer runs."""
+"""A slice of `make bench-gate`: the same simulations, fewer runs."""
 
 import json
 from pathlib import Path
@@ -57,12 +57,12 @@ def test_goes_on_where_it_was_broken_off(tmp_path: Path, monkeypatch: pytest.Mon
 def test_the_document_has_a_place_for_its_figures(tmp_path: Path, found: dict[str, Any]) -> None:
     document = tmp_path / "evidence.md"
     document.write_text(evidence.DOCUMENT.read_text())
-    put_into(document, "evidence", evidence.tables(found))
-    put_into(document, "evidence", evidence.tables(found))
+    put_into(document, "bench-gate", evidence.tables(found))
+    put_into(document, "bench-gate", evidence.tables(found))
     assert document.read_text().count("exact McNemar, one look") == 1
     written = json.loads(evidence.write(tmp_path, found).read_text())
     assert written["schema"] == 1
     assert {"different", "at_margin", "rollback", "promotion", "sample_ratio", "machine"} <= written.keys()
     document.write_text("nothing")
     with pytest.raises(ValueError, match="lacks"):
-        put_into(document, "evidence", "")
+        put_into(document, "bench-gate", "")

@@ -2,7 +2,6 @@
 
 import json
 import re
-from datetime import UTC, datetime
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -12,8 +11,7 @@ from pydantic import BaseModel
 
 from serve.study import page, words
 from serve.study.record import FILE, Between, Failure, Measure, Study, StudyCard, read_study
-from serve.study.requirement import Requirement
-from tests.study import baseline, card, made_study, perplexity, required
+from tests.study import baseline, card, made_study, perplexity
 from variants.card import Ratio
 
 
@@ -34,10 +32,6 @@ def study() -> Study:
         card("int4", **text, **perplexity(35.9, (8.26, 7.1, 9.5))),
         failed=(Failure(family="text-generation", model="smollm2", variant="nf4", why="the build was killed"),),
         missing=("smollm2@awq",),
-        required=(
-            required("detector", 0.0016, versions={"torch": "2"}),
-            required("encoder", 0.031, why="<b>its CPU</b>", measured=datetime(2026, 11, 3, tzinfo=UTC)),
-        ),
     )
 
 
@@ -81,12 +75,8 @@ def written(document: Any, pointer: str, how: str) -> str:
         document = document[int(part)] if isinstance(document, list) else document[part]
         unit = document.get("unit", unit) if isinstance(document, dict) else unit
     if isinstance(document, dict):
-        kind: type[BaseModel] = {"measure": Measure, "ratio": Ratio, "met": Requirement, "executed": StudyCard}.get(
-            how, Between
-        )
+        kind: type[BaseModel] = {"measure": Measure, "ratio": Ratio, "executed": StudyCard}.get(how, Between)
         document = kind.model_validate(document)
-    if how == "date":
-        document = datetime.fromisoformat(document)
     return page.FORMATS[how](document, unit)
 
 
@@ -105,7 +95,6 @@ def test_every_figure_in_a_table_is_one_of_the_studys(study: Study, tmp_path: Pa
     for given, text in figures:
         assert written(document, str(given["data-of"]), str(given["data-as"])) == text, given
     names = {card.variant for card in study.cards} | {"mnist", "r8", "wikitext2", "macro-F1", "digit_prompts"}
-    names |= {"the study's", "others than the study's"}
     assert {text for given, text in found.cells if "data-of" not in given} <= names
 
 
@@ -130,18 +119,6 @@ def test_every_card_has_an_anchor_its_recipe_its_digest_and_its_sentence(study: 
         sentence = words.says(each, by_name.get((each.model, each.parent or "")))
         assert f"{each.variant}</a>{sentence.removeprefix(each.variant)}</li>" in text.replace("&#39;", "'")
     assert text.count("nncf-static-int8/1") == len(study.cards)
-
-
-def test_what_is_required_is_said_to_be_met_or_by_how_much_and_why_not(study: Study, tmp_path: Path) -> None:
-    text, found = drawn(study, tmp_path)
-    said = {given["data-of"]: text for given, text in found.cells if given.get("data-as") == "met"}
-    assert said == {"/required/0": "yes", "/required/1": "no, missed by 0.011 mAP: <b>its CPU</b>"}
-    assert text.count('<tr id="required-encoder" class="alarm"') == 1
-    machine = [text for given, text in found.cells if str(given.get("data-of")).startswith("/required/1/m")]
-    assert machine == ["2026-11-03", study.required[1].machine.cpu]
-    assert [text for _, text in found.cells if "the study's" in text] == ["the study's", "others than the study's"]
-    without, _ = drawn(study.model_copy(update={"required": ()}), tmp_path)
-    assert "real data" not in without
 
 
 def test_the_page_is_one_file_that_fetches_nothing(study: Study, tmp_path: Path) -> None:

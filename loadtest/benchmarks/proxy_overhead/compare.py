@@ -1,0 +1,123 @@
+"""Bursts of streaming clients, sent in turn to the engine's own HTTP server and to the whole server before it.
+
+Generating a token costs the engine the same either way. What differs is the CPU time spent on each streamed chunk
+between engine and client. So the engine has core 0 for itself, and everything else (the engine's HTTP server, router,
+Ray, HAProxy, and this load) shares core 1: a server that spends more there delivers less as soon as core 1 is full.
+
+A burst during which other processes used the machine is repeated. Linux, two cores or more.
+"""
+
+import asyncio
+import sys
+import time
+from dataclasses import dataclass, field
+from statistics import median
+from typing import Any
+
+import psutil
+
+from loadtest.benchmarks.proxy_overhead.clients import Burst, burst
+from loadtest.benchmarks.proxy_overhead.processes import busy_s, cpu_s, is_engine, pin, tree
+
+ENGINE_CORE, OTHER_CORE = 0, 1
+LEVELS = {1: 6, 8: 6, 32: 5}
+"""Clients, and how many requests each of them sends in a burst."""
+TOKENS = 32
+SETTLE_S = 2.0
+QUIET_CORES = 0.08
+TRIES = 5
+
+
+@dataclass(frozen=True)
+class Way:
+    """Where to ask, and for which model."""
+
+    name: str
+    port: int
+    model: str
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One burst. CPU time is of everything but the engine; `foreign_cores` were busy with other processes."""
+
+    way: str
+    round: int
+    burst: Burst
+    front_cpu_s: float
+    foreign_cores: float
+
+    @property
+    def front_ms_per_token(self) -> float:
+        return 1000 * self.front_cpu_s / self.burst.tokens
+
+
+@dataclass
+class Comparison:
+    """Measures `ways` of the server whose first process is `server`; the first way is what the others are compared
+    with."""
+
+    server: int
+    ways: list[Way]
+    results: list[Measured] = field(default_factory=list)
+
+    def run(self, rounds: int) -> None:
+        """Every way at every number of clients, in an order that rotates from round to round."""
+        for number in range(rounds):
+            for clients in LEVELS:
+                shift = number % len(self.ways)
+                for way in self.ways[shift:] + self.ways[:shift]:
+                    self.measure_undisturbed(way, clients, number)
+
+    def measure_undisturbed(self, way: Way, clients: int, number: int) -> None:
+        """Measure until nothing else used the machine meanwhile, five times at most; keep the quietest."""
+        tries: list[Measured] = []
+        while len(tries) < TRIES and all(one.foreign_cores > QUIET_CORES for one in tries):
+            tries.append(self.measure(way, clients, number))
+            seen = tries[-1].burst
+            line = f"round {number} {way.name:>12} {clients:>2} clients {seen.tokens_per_s:7.1f} tok/s"
+            line += f"  first token {seen.ttft_s * 1000:6.1f} ms  foreign {tries[-1].foreign_cores:.2f} cores"
+            print(line, file=sys.stderr, flush=True)
+        self.results.append(min(tries, key=lambda one: one.foreign_cores))
+
+    def measure(self, way: Way, clients: int, number: int) -> Measured:
+        """One burst after a warm one. Prompts are the same for every way: a longer one would cost prefill."""
+        family = tree(self.server)
+        engine = [process for process in family if is_engine(process)]
+        others = [process for process in family if process not in engine]
+        pin(engine, ENGINE_CORE)
+        pin(others, OTHER_CORE)
+        time.sleep(SETTLE_S)
+        salt = f"{number:02}-{clients:02}"
+        asyncio.run(burst(way.port, way.model, clients, 1, TOKENS, f"warm-{salt}"))
+        every = [*engine, *others, psutil.Process()]
+        ours, front, busy = cpu_s(every), cpu_s(others), busy_s()
+        seen = asyncio.run(burst(way.port, way.model, clients, LEVELS[clients], TOKENS, salt))
+        foreign = busy_s() - busy - (cpu_s(every) - ours)
+        return Measured(way.name, number, seen, cpu_s(others) - front, foreign / seen.wall_s)
+
+    def summary(self) -> list[dict[str, Any]]:
+        """One row a way and number of clients. Ratios are to the first way in the same round."""
+        rows = []
+        for clients in LEVELS:
+            at = {(one.way, one.round): one for one in self.results if one.burst.clients == clients}
+            for way in self.ways:
+                own = [one for (name, _), one in at.items() if name == way.name]
+                pairs = [(one.burst, at[self.ways[0].name, one.round].burst) for one in own]
+                rows.append(
+                    {
+                        "way": way.name,
+                        "clients": clients,
+                        "tokens_per_s": spread([one.burst.tokens_per_s for one in own]),
+                        "tokens_ratio": spread([this.tokens_per_s / bare.tokens_per_s for this, bare in pairs]),
+                        "ttft_s": spread([one.burst.ttft_s for one in own]),
+                        "ttft_ratio": spread([this.ttft_s / bare.ttft_s for this, bare in pairs]),
+                        "front_cpu_ms_per_token": spread([one.front_ms_per_token for one in own]),
+                        "foreign_cores": spread([one.foreign_cores for one in own]),
+                    }
+                )
+        return rows
+
+
+def spread(values: list[float]) -> dict[str, float]:
+    return {"median": median(values), "low": min(values), "high": max(values)}

@@ -1,1 +1,0 @@
-"""Measurements of this server beside its peers and beside the alternatives to its own design."""
