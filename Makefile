@@ -10,7 +10,7 @@ help:  ## what there is to make
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
 environment:  ## the locked packages, in .venv
-	@$(PYTHON) deploy/environment.py --extra $(or $(EXTRA),cpu)
+	@$(PYTHON) deploy/install.py --extra $(or $(EXTRA),cpu)
 
 demo: environment  ## build, serve, load, report: nine variants of three real models, about 11 minutes, 5 the second time
 	@$(BIN)/python -m deploy.demo
@@ -54,16 +54,16 @@ test-faults: environment  ## whether tests notice planted faults: 43 of them, ab
 	@$(BIN)/python .ci/supervise.py $(BIN)/python -m tests.faults
 
 bench-accuracy: environment  ## each family's labelled load through the server, against its cards; ONLY=object-detection for one
-	@$(BIN)/python -m deploy.campaigns $(if $(ONLY),--only $(ONLY))
+	@$(BIN)/python -m loadtest.benchmarks.accuracy_under_load $(if $(ONLY),--only $(ONLY))
 
 bench-proxy: environment  ## what the server lets through of vLLM's own: about 6 minutes
 	@$(BIN)/python -m loadtest.benchmarks.proxy_overhead
 
 bench-adapter: environment  ## how long an adapter takes to be live, and its memory: about 3 minutes
-	@$(BIN)/python -m deploy.adapter_cost
+	@$(BIN)/python -m loadtest.benchmarks.adapter_load
 
 bench-gate: environment  ## how often the gate is wrong, how soon right, by simulation: about 5 minutes
-	@$(BIN)/python -m deploy.evidence
+	@$(BIN)/python -m loadtest.benchmarks.gate
 
 bench-shadow: environment  ## whether clients wait longer because of shadows: about 20 minutes
 	@$(BIN)/python -m loadtest.benchmarks.shadow_overhead

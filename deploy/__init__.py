@@ -1,0 +1,1 @@
+"""What an operator runs: installation, stacks, Prometheus, Grafana, the demo."""

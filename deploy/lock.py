@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from deploy.environment import LOCKS, ROOT, pip_settings, uv_environment
+from deploy.install import LOCKS, ROOT, pip_settings, uv_environment
 
 TORCH = {"cpu": "torch==2.13.0+cpu", "gpu": "torch==2.13.0"}
 

@@ -1,0 +1,1 @@
+"""Load campaigns against a server, over HTTP."""

@@ -21,21 +21,21 @@ from typing import Any, TypeVar
 
 from starlette.applications import Starlette
 
-from serve.conductor import Conductor
-from serve.director import Director
-from serve.fleet import Fleet
-from serve.ingress import build_ingress
-from serve.live import Live, LiveVariant, live_of
-from serve.loopback import ray_environment
+from serve.api.application import build_ingress
+from serve.cluster.deployer import CONDUCTOR, INGRESS, Handles, engine_target, explain
+from serve.cluster.ray_environment import ray_environment
+from serve.config.snapshot import Live, LiveVariant, live_of
+from serve.config.stack import Server, Stack
+from serve.control.controller import Conductor
+from serve.control.traffic_manager import Director
+from serve.dataplane.sync import Report
+from serve.dataplane.upstream import Describe
+from serve.dataplane.upstreams import Fleet
 from serve.ports import free_port
-from serve.seat import Describe
-from serve.stack import Server, Stack
-from serve.stage import CONDUCTOR, INGRESS, Handles, engine_target, explain
-from serve.watch import Report
+from variants.artifacts.store import Artifact
 from variants.errors import EngineError, StackError
 from variants.home import home
 from variants.progress import Progress
-from variants.store import Artifact
 
 T = TypeVar("T")
 Artifacts = Mapping[tuple[str, str], Artifact]
@@ -103,7 +103,7 @@ def targets_of(live: Live, folder: Path, state: Path) -> list[Any]:
     )
     ingress = ray_serve.deployment(
         name="ingress",
-        max_ongoing_requests=100_000,  # the stack's own limits rule: see serve.seat
+        max_ongoing_requests=100_000,  # the stack's own limits rule: see serve.dataplane.upstream
         graceful_shutdown_timeout_s=5,
         ray_actor_options={
             "num_cpus": 0,
@@ -152,7 +152,7 @@ class Cluster:
             logging_level=logging.WARNING,
             object_store_memory=100 * 2**20,  # bytes; nothing large ever passes through Ray's store
             _temp_dir=str(self.folder),
-            runtime_env={"worker_process_setup_hook": "serve.loopback.on_worker_start"},
+            runtime_env={"worker_process_setup_hook": "serve.cluster.ray_environment.on_worker_start"},
         )
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
         signal.signal(signal.SIGTERM, on_sigterm)  # Ray has put `sys.exit` in its place

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from variants.space import full_disk_told
+from variants.disk import full_disk_told
 
 CHUNK = 1 << 20
 

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import psutil
 
-from variants.typed import Document
+from variants.document import Document
 
 # Instructions that decide which kernels an engine takes.
 _FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "avx_vnni", "amx_tile", "amx_int8", "amx_bf16", "asimddp")

@@ -22,13 +22,13 @@ from urllib.request import urlopen
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from deploy.demo import ROOT, ends_in_words, interrupt_on_signals, start_server
-from loadtest.campaign import parse_campaign
+from deploy.demo.__main__ import ROOT, ends_in_words, interrupt_on_signals, start_server
+from loadtest.campaign.schema import parse_campaign
 from loadtest.errors import LoadError
-from loadtest.records import Record, read_lines
-from loadtest.run import run
+from loadtest.results.records import Record, read_lines
+from loadtest.worker.parent import run
+from serve.cli.rollout_client import change_traffic
 from serve.ports import free_port
-from serve.steering import change_traffic
 from variants.evidence.intervals import Interval
 from variants.files import write_atomic
 from variants.machine import describe, versions

@@ -8,12 +8,12 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 from serve import metrics
 from serve.api.http import refuse, send_json
+from serve.dataplane.relay import Receive, Scope, Send
+from serve.dataplane.upstream import Seat
+from serve.dataplane.upstreams import Fleet
 from serve.errors import openai_body
-from serve.fleet import Fleet
-from serve.relay import Receive, Scope, Send
-from serve.seat import Seat
-from variants.card import Card
-from variants.catalog import Catalog
+from variants.artifacts.card import Card
+from variants.artifacts.catalog import Catalog
 from variants.errors import UnknownName
 from variants.home import home
 from variants.machine import describe, versions

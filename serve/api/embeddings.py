@@ -8,10 +8,10 @@ import json
 import re
 
 from serve.api.openai import TextAnswer, TextRoute
-from serve.fleet import Fleet
-from serve.relay import Relay
-from serve.shadow import Shadows
-from variants.scoring import label_matches, nearer, numbers_of
+from serve.dataplane.relay import Relay
+from serve.dataplane.upstreams import Fleet
+from serve.shadow.replay import Shadows
+from variants.metrics.scoring import label_matches, nearer, numbers_of
 
 TAIL = 256
 """Bytes at the end of an answer that hold its usage."""

@@ -8,8 +8,8 @@ from collections.abc import Callable
 from typing import Any
 
 from serve import metrics
+from serve.dataplane.relay import Answer, Call, Receive, Relay, Scope, Send, names_of
 from serve.errors import CLIENT_WENT_AWAY, STATUS, ClientLeft, TimedOut, TooLarge, headers_of, status_of
-from serve.relay import Answer, Call, Receive, Relay, Scope, Send, names_of
 from variants.errors import InputError, UnderstudyError
 from variants.tasks import NAMES as TASKS
 

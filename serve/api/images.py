@@ -1,21 +1,20 @@
 """OpenAI's `/v1/images/generations`: a text route whose answers are pictures.
 
 They are copied as they are. The first picture of a labelled request is shown to the judge that offline evaluation and
-the load's campaign score with (`variants.tasks.digit_judge`), where this home has one: it reads in numpy, in 0.3 ms
-beside a picture that took tens to draw, and the ingress imports no torch. It is never trained here; where nobody has
-evaluated or asked for a campaign yet, labels are not counted.
-"""
+the load's campaign score with (`variants.tasks.digit_classifier.store`), where this home has one: it reads in numpy, in
+0.3 ms beside a picture that took tens to draw, and the ingress imports no torch. It is never trained here; where nobody
+has evaluated or asked for a campaign yet, labels are not counted."""
 
 import base64
 import json
 
 from serve.api.openai import TextAnswer, TextRoute
-from serve.fleet import Fleet
-from serve.relay import Relay
-from serve.shadow import Shadows
+from serve.dataplane.relay import Relay
+from serve.dataplane.upstreams import Fleet
+from serve.shadow.replay import Shadows
 from variants.errors import InputError
-from variants.scoring import label_matches
-from variants.tasks.digit_judge import judge_if_trained
+from variants.metrics.scoring import label_matches
+from variants.tasks.digit_classifier.store import judge_if_trained
 
 
 class ImagesAnswer(TextAnswer):

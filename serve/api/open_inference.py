@@ -11,18 +11,18 @@ from typing import Any
 
 from serve import metrics
 from serve.api.http import carry, count_label, header, read_body, refuse, send_json
-from serve.chosen import choose
+from serve.dataplane.relay import Call, Receive, Relay, Reply, Scope, Send
+from serve.dataplane.router import Target
+from serve.dataplane.upstream import Seat
+from serve.dataplane.upstreams import Fleet
 from serve.errors import open_inference_body, status_of
-from serve.fleet import Fleet
-from serve.open_inference import HEADER_LENGTH, parse_response
-from serve.relay import Call, Receive, Relay, Reply, Scope, Send
-from serve.router import Target
-from serve.seat import Seat
-from serve.shadow import Shadows
-from variants.boxes import Box, agreement, from_tensors, from_text
+from serve.protocols.open_inference import HEADER_LENGTH, parse_response
+from serve.shadow.replay import Shadows
+from serve.shadow.sampling import choose
 from variants.errors import InputError, UnderstudyError, UnknownName
 from variants.machine import versions
-from variants.scoring import label_matches
+from variants.metrics.scoring import label_matches
+from variants.vision.boxes import Box, agreement, from_tensors, from_text
 
 SERVER = {"name": "understudy", "version": versions(["understudy"])["understudy"], "extensions": ["binary_tensor_data"]}
 PASSED_IN = ("content-type", HEADER_LENGTH)

@@ -22,16 +22,16 @@ from serve.api.http import (
     refuse,
     send_json,
 )
-from serve.chosen import choose
+from serve.dataplane.relay import Call, Receive, Relay, Reply, Scope, Send
+from serve.dataplane.router import Target
+from serve.dataplane.upstream import Seat
+from serve.dataplane.upstreams import Fleet
 from serve.errors import openai_body, status_of
-from serve.fleet import Fleet
-from serve.relay import Call, Receive, Relay, Reply, Scope, Send
-from serve.router import Target
-from serve.seat import Seat
-from serve.shadow import Shadows
-from variants.boxes import Box
+from serve.shadow.replay import Shadows
+from serve.shadow.sampling import choose
 from variants.errors import EngineError, InputError, UnderstudyError, UnknownName
-from variants.scoring import text_matches
+from variants.metrics.scoring import text_matches
+from variants.vision.boxes import Box
 
 TASK = "text-generation"
 PLACES = {TASK: "/v1/completions", "feature-extraction": "/v1/embeddings", "image-generation": "/v1/images/generations"}

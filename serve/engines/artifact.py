@@ -6,8 +6,8 @@ that starts the engine. A bare Hugging Face folder works too and simply has no m
 from dataclasses import dataclass
 from pathlib import Path
 
+from variants.artifacts.manifest import MANIFEST, Manifest
 from variants.errors import EngineError, SourceError
-from variants.manifest import MANIFEST, Manifest
 
 
 @dataclass(frozen=True)

@@ -12,9 +12,9 @@ import sys
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from serve.stack import Engine, OpenVinoEngine, ScriptedEngine, TorchEngine, VllmEngine
+from serve.config.stack import Engine, OpenVinoEngine, ScriptedEngine, TorchEngine, VllmEngine
+from variants.artifacts.manifest import Manifest
 from variants.machine import describe
-from variants.manifest import Manifest
 
 OPENVINO = {
     "feature-extraction": "openvino_text",
@@ -70,7 +70,7 @@ def threads_environment(threads: int) -> dict[str, str]:
 
 def launch_vllm(engine: VllmEngine, folder: Path, manifest: Manifest, name: str) -> Launch:
     command: tuple[str, ...] = (
-        sys.executable, "-m", "serve.engines.vllm_server",
+        sys.executable, "-m", "serve.engines.vllm.server",
         "--model", str(folder / "model"),
         "--served-model-name", name,
         "--host", "127.0.0.1", "--port", "{port}",
@@ -78,7 +78,7 @@ def launch_vllm(engine: VllmEngine, folder: Path, manifest: Manifest, name: str)
         "--max-num-seqs", str(engine.sequences),
         "--kv-cache-memory-bytes", str(engine.kv_cache_mib * 2**20),
         "--fingerprint-mode", "custom", "--fingerprint-value", manifest.digest,
-        "--middleware", "serve.engines.vllm_errors.PlainErrors",
+        "--middleware", "serve.engines.vllm.errors.PlainErrors",
         "--enforce-eager", "--disable-uvicorn-access-log", "--disable-log-stats",
     )  # fmt: skip
     environment = {

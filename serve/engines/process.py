@@ -12,11 +12,11 @@ from pathlib import Path
 import aiohttp
 import psutil
 
+from serve.engines.cpu_priority import is_spare
 from serve.engines.launch import Launch, child_environment
 from serve.ports import free_port
-from serve.spare import is_spare
+from variants.artifacts.store import hold
 from variants.errors import EngineError
-from variants.store import hold
 
 START_LIMIT_S = 600.0
 STOP_LIMIT_S = 15.0
@@ -70,7 +70,7 @@ class EngineProcess:
             # Only the engine keeps the lock: it lasts exactly as long as its process, however that ends.
             held = stack.enter_context(hold(self.launch.artifact)) if self.launch.artifact else None
             self.process = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "serve.engines.tether", *command,
+                sys.executable, "-m", "serve.engines.parent_watch", *command,
                 stdin=asyncio.subprocess.DEVNULL, stdout=log, stderr=log,
                 env=child_environment(self.launch), start_new_session=True,
                 pass_fds=() if held is None else (held,),
@@ -98,7 +98,7 @@ class EngineProcess:
 
     async def check_answers(self) -> None:
         """Raises EngineError if the process is gone, or lives but does not say in time that it is healthy. One that
-        gives way to all others (`serve.spare`) may have no time to say so."""
+        gives way to all others (`serve.engines.cpu_priority`) may have no time to say so."""
         self.check()
         try:
             async with (

@@ -2,14 +2,14 @@
 
 from collections.abc import Mapping
 
-from serve.judged import Seat, reference_of
-from serve.stack import Stack
+from serve.config.lineage import Seat, reference_of
+from serve.config.stack import Stack
 from serve.study.matrix import family_of, recipes_of
-from serve.study.record import Other, StudyCard, between, measure_of
-from variants.card import Accuracy, Card
+from serve.study.schema import Other, StudyCard, between, measure_of
+from variants.artifacts.card import Accuracy, Card
+from variants.artifacts.store import Artifact
 from variants.errors import InputError
-from variants.kinds import kind_of_line, structured
-from variants.store import Artifact
+from variants.recipes.family import kind_of_line, structured
 
 
 def entry_of(stack: Stack, seat: Seat, card: Card, artifacts: Mapping[Seat, Artifact], limit: int) -> StudyCard:

@@ -2,9 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 
-from serve.judged import Seat, chosen, parents_first
-from serve.measuring import Examples, task_of
-from serve.stack import Stack
+from serve.config.lineage import Seat, chosen, parents_first
+from serve.config.stack import Stack
+from serve.evaluation.measure import Examples, task_of
 from variants.errors import InputError
 from variants.progress import Progress
 

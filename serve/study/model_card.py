@@ -5,10 +5,10 @@ One Markdown file a variant. Nothing is sent anywhere.
 
 from pathlib import Path
 
-from variants.card import Accuracy, Card
+from variants.artifacts.card import Accuracy, Card
+from variants.artifacts.manifest import Manifest
 from variants.files import write_atomic
-from variants.manifest import Manifest
-from variants.show.formats import number, points, seconds, share, size
+from variants.reports.formats import number, points, seconds, share, size
 
 HUB_TASKS = {"image-generation": "text-to-image"}
 """What the hub calls a task, where it calls it otherwise."""

@@ -11,11 +11,11 @@ from typing import Any, NamedTuple
 
 import jinja2
 
-from serve.study import plots, words
-from serve.study.record import Study
+from serve.study import plots, sentences
+from serve.study.schema import Study
 from variants.files import write_atomic
-from variants.show import formats
-from variants.show.svg import PALETTE, TEMPLATES
+from variants.reports import formats
+from variants.reports.svg import PALETTE, TEMPLATES
 
 HERE = Path(__file__).parent
 FORMATS: Mapping[str, Callable[[Any, str], str]] = {
@@ -24,11 +24,11 @@ FORMATS: Mapping[str, Callable[[Any, str], str]] = {
     "number": lambda found, unit: formats.number(found),
     "count": lambda found, unit: f"{found:,}",
     "share": lambda found, unit: formats.NOTHING if found is None else formats.share(found),
-    "ratio": lambda found, unit: formats.NOTHING if found is None else words.ratio(found),
-    "between": lambda found, unit: formats.NOTHING if found is None else words.measure_share(found),
-    "measure": lambda found, unit: words.measure(found, unit),
-    "executed": lambda found, unit: words.executed(found),
-    "difference": lambda found, unit: formats.NOTHING if found is None else words.difference(found, unit),
+    "ratio": lambda found, unit: formats.NOTHING if found is None else sentences.ratio(found),
+    "between": lambda found, unit: formats.NOTHING if found is None else sentences.measure_share(found),
+    "measure": lambda found, unit: sentences.measure(found, unit),
+    "executed": lambda found, unit: sentences.executed(found),
+    "difference": lambda found, unit: formats.NOTHING if found is None else sentences.difference(found, unit),
 }
 """Each takes a figure of the study and the unit of the metric that it belongs to."""
 COLUMNS: Sequence[tuple[str, str, str]] = (
@@ -90,7 +90,7 @@ def write(study: Study, out: Path) -> Path:
     text = environment.get_template("page.html.j2").render(
         study=study,
         families=[(family, [_model(study, name) for name in _models(study, family)]) for family in families],
-        limits=words.limits(study),
+        limits=sentences.limits(study),
         palette=PALETTE,
         kinds=plots.KINDS,
         colour=plots.colour_of,
@@ -128,7 +128,7 @@ def _model(study: Study, name: str) -> dict[str, Any]:
             for number, card in numbered
             for place, each in enumerate(card.distances)
         ],
-        "says": [(card, words.says(card, by_name.get(card.parent or ""))) for card in cards],
+        "says": [(card, sentences.says(card, by_name.get(card.parent or ""))) for card in cards],
         "plot": plots.pareto(name, cards),
     }
 

@@ -1,4 +1,4 @@
-"""Accuracy against latency and against bytes, one picture a model (`variants/show/svg.py` draws)."""
+"""Accuracy against latency and against bytes, one picture a model (`variants/reports/svg.py` draws)."""
 
 from collections.abc import Callable, Sequence
 
@@ -8,8 +8,8 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from serve.study.record import StudyCard
-from variants.show.svg import FAINT, STYLE, Mark, as_svg, colour, place_labels
+from serve.study.schema import StudyCard
+from variants.reports.svg import FAINT, STYLE, Mark, as_svg, colour, place_labels
 
 KINDS = ("baseline", "quantized", "pruned", "lora", "chain")
 """A colour a kind, in this order of the palette."""

@@ -6,8 +6,8 @@ from typing import NamedTuple
 import pytest
 
 from tests.integration.detectors import build_small, share_sources, small_stack
-from tests.processes import server
-from variants.store import Artifact
+from tests.support.processes import server
+from variants.artifacts.store import Artifact
 
 
 class Detectors(NamedTuple):
@@ -23,7 +23,7 @@ class Served(NamedTuple):
 @pytest.fixture(scope="session")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     """One real server over scripted engines for all tests that do not disturb it."""
-    with server(tmp_path_factory.mktemp("home"), "tests.serve_scripted", "{port}", "token_s=0.002") as found:
+    with server(tmp_path_factory.mktemp("home"), "tests.support.serve_scripted", "{port}", "token_s=0.002") as found:
         yield Served(*found)
 
 

@@ -3,12 +3,12 @@
 from pathlib import Path
 from typing import Any
 
-from serve.making import build_stack
-from serve.stack import Stack, load
-from tests.processes import ROOT
+from serve.config.artifacts import build_stack
+from serve.config.stack import Stack, load
+from tests.support.processes import ROOT
+from variants.artifacts.store import Artifact
 from variants.home import home
-from variants.source import fetch
-from variants.store import Artifact
+from variants.recipes.source import fetch
 
 TRAIN = {
     "kind": "train-detector", "task": "scenes", "examples": 1200, "epochs": 1, "batch": 16, "learning_rate": 0.006,

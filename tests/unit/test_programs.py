@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.programs import need
+from tests.support.programs import need
 
 
 def test_a_program_that_is_absent_skips(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from variants.boxes import Box
 from variants.errors import MissingDependency
 from variants.evidence import bootstrap
 from variants.evidence.intervals import Interval
+from variants.vision.boxes import Box
 
 if TYPE_CHECKING:
     import numpy as np

@@ -1,14 +1,13 @@
 """How good a detector's answers are, and how much two detectors differ on the same images: figures with intervals.
 
-Answers and labels are `variants.boxes`' text. `mAP50` is what a detector is judged by, `mAP50-95` asks for tighter
-boxes, and `F1` is the mean of what each labelled request counts for while it is served.
-"""
+Answers and labels are `variants.vision.boxes`' text. `mAP50` is what a detector is judged by, `mAP50-95` asks for
+tighter boxes, and `F1` is the mean of what each labelled request counts for while it is served."""
 
 from collections.abc import Sequence
 
-from variants.boxes import from_text, outcome
 from variants.evidence import average_precision, bootstrap
 from variants.evidence.intervals import Interval
+from variants.vision.boxes import from_text, outcome
 
 METRICS = (*average_precision.METRICS, "F1")
 

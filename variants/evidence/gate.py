@@ -25,6 +25,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
+from variants.document import Document
 from variants.evidence.betting import (
     Tally,
     evidence_above,
@@ -35,7 +36,6 @@ from variants.evidence.betting import (
     upper_bound,
 )
 from variants.evidence.sample_ratio import SampleRatio
-from variants.typed import Document
 
 Metric = Literal["quality", "agreement", "floor", "latency", "errors", "feedback"]
 Decision = Literal["promote", "roll back", "inconclusive"]

@@ -3,11 +3,11 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from variants.detector import Detector
-from variants.manifest import Format, Precision, Preprocess
+from variants.artifacts.manifest import Format, Precision, Preprocess
+from variants.artifacts.store import Artifact
 from variants.progress import Progress
-from variants.recipe import Recipe
-from variants.store import Artifact
+from variants.recipes.recipe import Recipe
+from variants.vision.detector import Detector
 
 
 @dataclass(frozen=True)

@@ -13,11 +13,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import ClassVar, Literal
 
+from variants.document import canonical_sha256
 from variants.home import home as default_home
-from variants.metric import ACCURACY, Metric
+from variants.metrics.base import ACCURACY, Metric
 from variants.progress import Progress
-from variants.source import Source, fetch
-from variants.typed import canonical_sha256
+from variants.recipes.source import Source, fetch
 
 Split = Literal["train", "calibration", "test"]
 SEED = 20261123
@@ -35,8 +35,8 @@ class Prompt:
 class Example:
     """`input` is a whole prompt (text), a text to be classified (article), the bytes of a PNG (image; PNG or JPEG for
     ranked and boxes), three texts (triplet), a context and its possible endings (choice), plain text (passage), or what
-    to draw (drawing); `label` is one of the task's labels, labelled boxes as `variants.boxes` writes them, "" for a
-    passage."""
+    to draw (drawing); `label` is one of the task's labels, labelled boxes as `variants.vision.boxes` writes them, ""
+    for a passage."""
 
     id: str
     input: str | bytes | tuple[str, ...] | Prompt

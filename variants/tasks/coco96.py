@@ -11,18 +11,19 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from variants.boxes import Box, to_text
-from variants.detection import METRICS
 from variants.errors import SourceError
-from variants.source import Source
+from variants.metrics.detection import METRICS
+from variants.recipes.source import Source
 from variants.tasks.base import Example, Split, Task
+from variants.vision.boxes import Box, to_text
 
 FOLDER = "UNDERSTUDY_ZOO"
 _CALIBRATION = 32
 
 
 class Coco96(Task):
-    """JPEG photos; the label is the boxes in `variants.boxes`' text. `test` 64, `calibration` 32, `train` none."""
+    """JPEG photos; the label is the boxes in `variants.vision.boxes`' text. `test` 64, `calibration` 32, `train`
+    none."""
 
     name = "coco96"
     kind = "boxes"

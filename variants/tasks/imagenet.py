@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import ClassVar, Literal
 
 from variants.errors import InputError
-from variants.source import Source
+from variants.recipes.source import Source
 from variants.tasks.base import Example, Split, Task, shuffled, without_repeats
 
 SETTING = "UNDERSTUDY_IMAGENET"

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from variants.source import Source
+from variants.recipes.source import Source
 from variants.tasks.base import Example, Split, Task, shuffled
 
 if TYPE_CHECKING:

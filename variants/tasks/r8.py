@@ -11,7 +11,7 @@ import csv
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from variants.source import Source
+from variants.recipes.source import Source
 from variants.tasks.base import Example, Split, Task, first_words, shuffled, without_repeats
 
 _LABELS = {

@@ -8,9 +8,9 @@ model that never says `grain`: macro-F1 stands beside it.
 from collections.abc import Sequence
 from pathlib import Path
 
-from variants.metric import ACCURACY, Statistic
-from variants.outcomes import Outcome
-from variants.scoring import macro_f1
+from variants.artifacts.outcome_store import Outcome
+from variants.metrics.base import ACCURACY, Statistic
+from variants.metrics.scoring import macro_f1
 from variants.tasks.base import Example, Split, Task
 from variants.tasks.r8 import R8, splits_of, story, topics
 

@@ -10,7 +10,7 @@ import io
 from collections.abc import Sequence
 from pathlib import Path
 
-from variants.source import Source
+from variants.recipes.source import Source
 from variants.tasks.base import Example, Split, Task, first_words, shuffled, without_repeats
 
 _LABELS = {"fresh": " positive", "rotten": " negative"}

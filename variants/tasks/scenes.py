@@ -12,10 +12,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
-from variants.boxes import Box, overlap, to_text
-from variants.detection import METRICS
+from variants.metrics.detection import METRICS
 from variants.tasks.base import SEED, Example, Split, Task
 from variants.tasks.mnist import Mnist, grey_digits
+from variants.vision.boxes import Box, overlap, to_text
 
 if TYPE_CHECKING:
     import numpy as np
@@ -31,7 +31,8 @@ _TRIES = 12
 
 
 class Scenes(Task):
-    """PNG scenes; the label is the boxes in `variants.boxes`' text. `test` 500, `calibration` 300, `train` 20,000."""
+    """PNG scenes; the label is the boxes in `variants.vision.boxes`' text. `test` 500, `calibration` 300, `train`
+    20,000."""
 
     name = "scenes"
     kind = "boxes"

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from variants.perplexity import PERPLEXITY
-from variants.source import Source
+from variants.metrics.perplexity import PERPLEXITY
+from variants.recipes.source import Source
 from variants.tasks.base import Example, Split, Task, shuffled
 
 _WORDS: dict[Split, int] = {"test": 128, "calibration": 256, "train": 256}

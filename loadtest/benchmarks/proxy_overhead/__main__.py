@@ -16,7 +16,7 @@ import psutil
 from rich.console import Console
 from rich.table import Table
 
-from deploy.demo import ends_in_words, interrupt_on_signals, start_server
+from deploy.demo.__main__ import ends_in_words, interrupt_on_signals, start_server
 from loadtest.benchmarks.proxy_overhead.compare import OTHER_CORE, TOKENS, Comparison, Way
 from serve.ports import free_port
 from variants.errors import EngineError
@@ -31,7 +31,7 @@ def engine_port(root: int) -> int:
     """The port of the vLLM server somewhere below the process `root`. Raises EngineError."""
     for process in psutil.Process(root).children(recursive=True):
         command = process.cmdline()
-        if "serve.engines.vllm_server" in command:
+        if "serve.engines.vllm.server" in command:
             return int(command[command.index("--port") + 1])
     raise EngineError("the server started no vLLM engine")
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.processes import ROOT, server
+from tests.support.processes import ROOT, server
 from variants.home import home
 
 STACK = ROOT / "deploy" / "stacks" / "demo.yaml"

@@ -12,14 +12,14 @@ import pytest
 import tritonclient.http as triton
 from safetensors import safe_open
 
-from deploy.prometheus import start_prometheus
-from tests.integration.serve.test_loopback import is_loopback, listeners
+from deploy.prometheus.local import start_prometheus
+from tests.integration.serve.cluster.test_ray_environment import is_loopback, listeners
 from tests.integration.serve.test_metrics import wait_for
-from tests.programs import need
+from tests.support.programs import need
 from variants import tasks
+from variants.artifacts.store import Store
 from variants.home import home
-from variants.scoring import first_tokens, text_matches
-from variants.store import Store
+from variants.metrics.scoring import first_tokens, text_matches
 
 pytestmark = pytest.mark.integration
 TEXT, IMAGE = ("baseline", "int8", "nf4"), ("baseline", "int8", "pruned")

@@ -11,9 +11,9 @@ import psutil
 import pytest
 import yaml
 
-from serve.stack import load
-from tests.long import long_only
-from tests.processes import ROOT, borrow_home, words_of
+from serve.config.stack import load
+from tests.support.long import long_only
+from tests.support.processes import ROOT, borrow_home, words_of
 
 pytestmark = pytest.mark.integration
 

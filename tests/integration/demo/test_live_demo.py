@@ -16,15 +16,15 @@ import httpx
 import pytest
 import yaml
 
-from tests.family import change
 from tests.integration.demo.conftest import STACK
-from tests.live_load import steady
-from tests.long import long_only
-from tests.processes import ROOT
+from tests.support.family import change
+from tests.support.live_load import steady
+from tests.support.long import long_only
+from tests.support.processes import ROOT
 from variants import tasks
+from variants.artifacts.manifest import Manifest
+from variants.artifacts.store import Artifact, Store, entries
 from variants.home import home
-from variants.manifest import Manifest
-from variants.store import Artifact, Store, entries
 
 pytestmark = pytest.mark.integration
 MIB = 2**20

@@ -17,13 +17,13 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from serve.ledger import Ledger
-from tests.family import change
-from tests.long import long_only
+from serve.control.state import Ledger
+from tests.support.family import change
+from tests.support.long import long_only
 from variants import tasks
+from variants.artifacts.manifest import Manifest
+from variants.artifacts.store import Artifact, Store, entries
 from variants.home import home
-from variants.manifest import Manifest
-from variants.store import Artifact, Store, entries
 
 pytestmark = pytest.mark.integration
 ROLLOUT = "/admin/v1/models/smollm2/rollout"

@@ -16,17 +16,17 @@ import pytest
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
-from deploy.grafana import variants
-from deploy.grafana.queries import Series, Watched, check, panels
-from deploy.prometheus import start_prometheus
+from deploy.grafana import dashboard
+from deploy.grafana.check import Series, Watched, check, panels
+from deploy.prometheus.local import start_prometheus
 from tests.integration.deploy.traffic import MODEL, VARIANTS, send
-from tests.processes import ROOT, server
-from tests.programs import need
+from tests.support.processes import ROOT, server
+from tests.support.programs import need
 from variants.errors import EngineError
 
 pytestmark = pytest.mark.integration
-DOCUMENT: dict[str, Any] = json.loads(variants.DASHBOARD.read_text())
-CHARTS = panels(variants.DASHBOARD)
+DOCUMENT: dict[str, Any] = json.loads(dashboard.DASHBOARD.read_text())
+CHARTS = panels(dashboard.DASHBOARD)
 TRAFFIC_S = 10.0
 LABEL_VALUES = re.compile(r"label_values\((?P<selector>.+), (?P<label>\w+)\)")
 Seen = tuple[Watched, str, int]
@@ -37,7 +37,7 @@ Seen = tuple[Watched, str, int]
 def seen(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Seen]:
     need("prometheus")
     home = tmp_path_factory.mktemp("home")
-    with server(home, "tests.serve_scripted", "{port}", "token_s=0.002") as (url, _), ExitStack() as children:
+    with server(home, "tests.support.serve_scripted", "{port}", "token_s=0.002") as (url, _), ExitStack() as children:
         prometheus = start_prometheus(children, url, home / "prometheus", scrape_interval="1s")
         began = time.time()
         rounds = send(url, TRAFFIC_S)
@@ -90,9 +90,9 @@ def test_the_variables_find_models_and_variants(watched: Watched) -> None:
 
 
 def test_all_queries_together_and_one_without_data_is_named(watched: Watched) -> None:
-    assert "panels have data of echo" in check(variants.DASHBOARD, watched)
+    assert "panels have data of echo" in check(dashboard.DASHBOARD, watched)
     with pytest.raises(EngineError, match="queries without data: Traffic share by reason: "):
-        check(variants.DASHBOARD, replace(watched, model="nobody"))
+        check(dashboard.DASHBOARD, replace(watched, model="nobody"))
 
 
 def test_the_numbers_are_those_that_were_sent(seen: Seen) -> None:

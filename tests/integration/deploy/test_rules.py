@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from deploy.prometheus import ALERTS, FOLDER, configuration
-from tests.programs import need
+from deploy.prometheus.local import ALERTS, FOLDER, configuration
+from tests.support.programs import need
 
 pytestmark = pytest.mark.integration
 CASES = Path(__file__).with_name("alerts_test.yml")

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from loadtest.campaign import parse_campaign
-from loadtest.records import Record, read_lines
-from loadtest.run import run
-from loadtest.summary import summarise
+from loadtest.campaign.schema import parse_campaign
+from loadtest.results.records import Record, read_lines
+from loadtest.results.summary import summarise
+from loadtest.worker.parent import run
 from tests.integration.conftest import Served
 from variants.tasks import Example
 

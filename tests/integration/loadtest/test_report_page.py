@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from loadtest.report import write
-from loadtest.summary import summarise
-from tests.programs import need
-from tests.unit.loadtest.made import make
+from loadtest.results.page import write
+from loadtest.results.summary import summarise
+from tests.support.programs import need
+from tests.unit.loadtest.results.made import make
 
 pytestmark = pytest.mark.integration
 FLAGS = (

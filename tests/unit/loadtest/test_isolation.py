@@ -7,7 +7,8 @@ from pathlib import Path
 PROBE = """
 import socket, sys, threading
 before = socket.socket, threading.Thread.start
-import loadtest.run, loadtest.summary, loadtest.table, loadtest.report, loadtest.campaign, loadtest.progress
+import loadtest.worker.parent, loadtest.campaign.schema, loadtest.progress
+import loadtest.results.summary, loadtest.results.table, loadtest.results.page
 assert (socket.socket, threading.Thread.start) == before
 for name in ("gevent", "locust", "torch", "ray"):
     assert name not in sys.modules, name

@@ -1,0 +1,1 @@
+"""The demo: build, serve, load and report, then a shadow's verdict."""

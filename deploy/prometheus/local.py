@@ -1,0 +1,71 @@
+"""A real Prometheus beside a server, on loopback, with its data in a folder of its own.
+
+`prometheus.yml` and `alerts.yml` beside this file are what a user runs as they are; here only the target and, for
+tests, the scrape interval are replaced. It notifies nobody: alerts show on Prometheus' own page.
+"""
+
+import os
+import shutil
+import signal
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Protocol
+
+import yaml
+
+from serve.ports import free_port
+
+FOLDER = Path(__file__).resolve().parent
+ALERTS = FOLDER / "alerts.yml"
+STOP_LIMIT_S = 30.0
+NOT_INSTALLED = "not installed (apt-get install prometheus)"
+
+
+class Keeper(Protocol):
+    def callback(self, function: Callable[..., object], /, *arguments: object) -> object: ...
+
+
+def configuration(target: str, scrape_interval: str | None = None) -> str:
+    """`prometheus.yml` for one ingress at `target` (host:port), scraped every `scrape_interval`, such as `1s`."""
+    document = yaml.safe_load((FOLDER / "prometheus.yml").read_text())
+    (job,) = document["scrape_configs"]
+    job["static_configs"] = [{"targets": [target]}]
+    if scrape_interval is not None:
+        document["global"]["scrape_interval"] = scrape_interval
+    return yaml.safe_dump(document, sort_keys=False)
+
+
+def start_prometheus(children: Keeper, url: str, folder: Path, scrape_interval: str | None = None) -> str | None:
+    """Start it for the server at `url`, ended by `children`; gives its address, None where it is not installed."""
+    program = shutil.which("prometheus")
+    if program is None:
+        return None
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    path = folder / "prometheus.yml"
+    path.write_text(configuration(url.removeprefix("http://"), scrape_interval))
+    shutil.copy(ALERTS, folder)
+    address = f"127.0.0.1:{free_port()}"
+    with (folder / "log").open("wb") as log:
+        process = subprocess.Popen(
+            [
+                program, f"--config.file={path}", f"--storage.tsdb.path={folder / 'data'}",
+                f"--web.listen-address={address}",
+            ],
+            stdout=log, stderr=log, start_new_session=True,
+        )  # fmt: skip
+    children.callback(end_politely, process, signal.SIGTERM, STOP_LIMIT_S)
+    return f"http://{address}"
+
+
+def end_politely(process: subprocess.Popen[Any], number: signal.Signals, limit_s: float) -> None:
+    """End a child that leads a session of its own by a signal; after `limit_s` seconds by SIGKILL, its group too."""
+    if process.poll() is not None:
+        return
+    process.send_signal(number)
+    try:
+        process.wait(limit_s)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()

@@ -1,0 +1,1 @@
+"""Each family's labelled load through the server, held against its cards."""

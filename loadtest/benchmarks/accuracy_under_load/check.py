@@ -1,0 +1,71 @@
+"""An accuracy under load held against the card of the same artifact: does it lie within the card's interval?
+
+Only of as many examples: a share of some of a task's examples need not lie in the interval of all of them.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from loadtest.campaign.schema import AccuracyTest
+from loadtest.results import schema
+from loadtest.results.schema import Summary
+from variants.artifacts.card import Accuracy
+from variants.errors import EngineError, StackError
+
+Cards = Mapping[str, Sequence[Accuracy]]
+"""By an artifact's digest, what its card says."""
+
+
+class Held(NamedTuple):
+    """One variant on one task: what came of it under load, and the card's figure."""
+
+    variant: str
+    live: schema.Accuracy
+    card: Accuracy
+
+    @property
+    def within(self) -> bool:
+        return self.live.n == self.card.n and self.card.low <= self.live.value <= self.card.high
+
+    def __str__(self) -> str:
+        live, card = self.live, self.card
+        of = "" if live.n == card.n else f" of {card.n}"
+        return (
+            f"{self.variant} {live.task} {live.metric}: {live.value:.3f} under load, n {live.n}{of}; "
+            f"{'within' if self.within else 'OUTSIDE'} its card's {card.value:.3f} [{card.low:.3f}, {card.high:.3f}]"
+        )
+
+    def row(self) -> dict[str, Any]:
+        card = self.card.model_dump(include={"value", "low", "high", "n"})
+        live = self.live.model_dump(include={"task", "metric", "value", "n"})
+        return {"variant": self.variant, **live, "card": card, "within": self.within}
+
+
+def check_counts(cards: Cards, tests: Sequence[AccuracyTest]) -> None:
+    """Raises StackError where a campaign asks another number of examples than the cards are of."""
+    for number, test in enumerate(tests):
+        counts = {each.n for card in cards.values() for each in card if each.task == test.task}
+        if counts != {test.n}:
+            found = " and ".join(map(str, sorted(counts))) or "no"
+            raise StackError(
+                f"the cards are of {found} examples of {test.task}, not {test.n}",
+                field=f"accuracy.tests[{number}].n",
+                mend="as many as the cards are of; the task stands among the model's `evaluate`",
+            )
+
+
+def hold(summary: Summary, cards: Cards, tests: Sequence[AccuracyTest]) -> list[Held]:
+    """Each variant on each task that it was tested on. Raises EngineError where one answered nothing."""
+    found = []
+    for test in tests:
+        (model,) = (each for each in summary.models if each.model == test.model)
+        for variant in model.variants:
+            name = f"{model.model}@{variant.variant}"
+            live = next((each for each in variant.accuracy if each.task == test.task), None)
+            if live is None:
+                raise EngineError(f"{name} answered no example of {test.task}", mend="see the campaign's records")
+            card = next(
+                each for each in cards[variant.artifact_sha256] if (each.task, each.metric) == (live.task, live.metric)
+            )
+            found.append(Held(name, live, card))
+    return found

@@ -1,0 +1,1 @@
+"""What a campaign asks: its file, and the plan made of it."""

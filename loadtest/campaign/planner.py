@@ -1,0 +1,257 @@
+"""Campaign + what the server has + the tasks' test examples -> the plan. Asks the server only for token
+ids.
+
+Examples are taken from the test split and nothing else. The accuracy part takes the first n; the mixed part
+begins at the other end, so that they meet only where a task is small.
+"""
+
+import base64
+import random
+from collections.abc import Callable, Iterator, Sequence
+from typing import Literal
+
+from loadtest.campaign.arrivals import poisson
+from loadtest.campaign.plan import Arrival, Content, Lane, Plan, Pool, Stage, Window
+from loadtest.campaign.schema import AccuracyTest, Arrivals, Campaign, Mixed, SpeedTest
+from loadtest.errors import LoadError
+from loadtest.target import ServedModel, ServerState
+from variants.errors import StackError, UnknownName
+from variants.metrics import scoring
+from variants.tasks import Example, Prompt, Task
+from variants.tasks.digit_classifier.store import judge
+
+Tokenize = Callable[[str, str], list[int]]
+GetTask = Callable[[str], Task]
+
+LABEL_BIAS = 100.0
+MOST_PROMPTS = 4000
+SAMPLE_WORDS = 800
+# Only for the first guess of the time left, until the part itself shows how fast it goes.
+EXPECTED_LABELS_PER_S = {
+    "text": 15.0, "image": 150.0, "triplet": 40.0, "article": 100.0, "boxes": 80.0, "drawing": 20.0,
+}  # fmt: skip
+EXPECTED_DRAIN_S = {"text": 2.0, "image": 0.1, "triplet": 0.2, "article": 0.2, "boxes": 0.2, "drawing": 0.5}
+KINDS: dict[str, Literal["text", "article", "image", "triplet", "boxes", "drawing"]] = {
+    "text-generation": "text",
+    "text-classification": "article",
+    "image-classification": "image",
+    "feature-extraction": "triplet",
+    "object-detection": "boxes",
+    "image-generation": "drawing",
+}
+"""The kind of examples that a model's task can be asked."""
+
+
+class Planner:
+    """Makes one plan. `tokenize(model, text)` gives token ids, `get_task(name)` a task."""
+
+    def __init__(self, campaign: Campaign, state: ServerState, tokenize: Tokenize, get_task: GetTask) -> None:
+        self.campaign = campaign
+        self.state = state
+        self.tokenize = tokenize
+        self.get_task = get_task
+        self.pools: dict[str, Pool] = {}
+        self.random = random.Random(campaign.seed)
+
+    def plan(self, target_url: str) -> Plan:
+        """Raises StackError or UnknownName for what the file asks and cannot have, LoadError for the
+        server's part.
+        """
+        stages = [*self._mixed(), *self._accuracy(), *self._speed()]
+        return Plan(
+            target_url=target_url,
+            timeout_s=self.campaign.timeout_s,
+            limit_s=self.campaign.limit_s,
+            pools=self.pools,
+            stages=tuple(stages),
+        )
+
+    def _mixed(self) -> Iterator[Stage]:
+        mixed = self.campaign.mixed
+        if mixed is None:
+            return
+        arrivals: list[Arrival] = []
+        for number, wanted in enumerate(mixed.arrivals):
+            arrivals += self._stream(mixed, wanted, f"mixed.arrivals[{number}]")
+        arrivals.sort(key=lambda arrival: arrival.at_s)
+        rate = sum(wanted.per_s for wanted in mixed.arrivals)
+        yield Stage(
+            part="mixed",
+            text=f"routed by weight, {rate:g} arrivals a second",
+            limit_s=mixed.seconds + 2 * self.campaign.timeout_s,
+            expected_s=mixed.seconds + 1,
+            in_flight=mixed.in_flight,
+            arrivals=tuple(arrivals),
+        )
+
+    def _stream(self, mixed: Mixed, wanted: Arrivals, field: str) -> list[Arrival]:
+        model, task = self._pair(wanted.model, wanted.task, field)
+        examples = list(reversed(task.examples("test")))
+        pool_id = f"{field} {wanted.model}/{wanted.task}"
+        if wanted.ask == "text":
+            if task.kind != "text":
+                raise StackError(
+                    f"{wanted.model} does {model.task} and writes no text", field=f"{field}.ask", mend="ask: label"
+                )
+            self.pools[pool_id] = Pool(
+                kind="text",
+                model=wanted.model,
+                task=wanted.task,
+                contents=tuple(_content(example, scored=False) for example in examples),
+                max_tokens=wanted.max_tokens,
+            )
+        else:
+            self.pools[pool_id] = self._labelled(model, task, examples)
+        return [
+            Arrival(
+                at_s=at,
+                pool=pool_id,
+                content=number % len(examples),
+                client=f"client-{self.random.randrange(mixed.clients)}",
+            )
+            for number, at in enumerate(poisson(wanted.per_s, mixed.seconds, self.random))
+        ]
+
+    def _accuracy(self) -> Iterator[Stage]:
+        accuracy = self.campaign.accuracy
+        if accuracy is None:
+            return
+        for number, test in enumerate(accuracy.tests):
+            field = f"accuracy.tests[{number}]"
+            model, task = self._pair(test.model, test.task, field)
+            pool_id = f"{field} {test.model}/{test.task}"
+            self.pools[pool_id] = self._labelled(model, task, _first(task, test, field))
+            for variant in model.variants:
+                name = variant.variant
+                yield Stage(
+                    part="accuracy",
+                    text=f"{test.model}@{name}, each labelled example once",
+                    limit_s=accuracy.limit_s,
+                    expected_s=test.n / EXPECTED_LABELS_PER_S[task.kind],
+                    lanes=(Lane(pool=pool_id, variant=name, clients=accuracy.clients, at_end="stop"),),
+                )
+
+    def _speed(self) -> Iterator[Stage]:
+        speed = self.campaign.speed
+        if speed is None:
+            return
+        for number, test in enumerate(speed.tests):
+            field = f"speed.tests[{number}]"
+            model, task = self._pair(test.model, test.task, field)
+            pool_id = f"{field} {test.model}/{test.task}"
+            self.pools[pool_id] = self._speed_pool(model, task, test, field)
+            names = [variant.variant for variant in model.variants]
+            yield from (self._window(test, task, pool_id, name, None) for name in names)
+            for index in range(test.slices):
+                turn = index % len(names)
+                for name in names[turn:] + names[:turn]:
+                    yield self._window(test, task, pool_id, name, index)
+
+    def _window(self, test: SpeedTest, task: Task, pool_id: str, variant: str, index: int | None) -> Stage:
+        assert self.campaign.speed is not None
+        clients = self.campaign.speed.clients
+        warm_up = index is None
+        lead_in = 0.0 if warm_up else test.lead_in_s
+        seconds = test.warm_up_s if warm_up else test.slice_s
+        what = "warm-up" if index is None else f"slice {index + 1} of {test.slices}"
+        at_end = "refuse" if task.kind == "text" else "again"
+        return Stage(
+            part="warm-up" if warm_up else "speed",
+            text=f"{test.model}@{variant} alone, {what}, {clients} clients",
+            limit_s=lead_in + seconds + 2 * self.campaign.timeout_s,
+            expected_s=lead_in + seconds + EXPECTED_DRAIN_S[task.kind],
+            lanes=(Lane(pool=pool_id, variant=variant, clients=clients, at_end=at_end),),
+            window=Window(lead_in_s=lead_in, seconds=seconds),
+            slice=index,
+        )
+
+    def _speed_pool(self, model: ServedModel, task: Task, test: SpeedTest, field: str) -> Pool:
+        for name, value in (("prompt_tokens", test.prompt_tokens), ("max_tokens", test.max_tokens)):
+            if (task.kind == "text") != (value is not None):
+                need = "is needed for a text task" if task.kind == "text" else "is for text tasks only"
+                raise StackError(need, field=f"{field}.{name}", mend="see loadtest/campaigns/demo.yaml")
+        examples = task.examples("test")
+        if task.kind != "text":
+            return self._labelled(model, task, examples)
+        assert test.prompt_tokens is not None
+        prompts = self._prompts(test.model, examples, test.prompt_tokens)
+        return Pool(
+            kind="text",
+            model=test.model,
+            task=test.task,
+            contents=tuple(Content(example=f"words-{at}", text=text) for at, text in prompts),
+            max_tokens=test.max_tokens,
+            ignore_eos=True,
+        )
+
+    def _prompts(self, model: str, examples: Sequence[Example], tokens: int) -> list[tuple[int, str]]:
+        """Pieces of the test split's text of about `tokens` tokens, no two with the same beginning."""
+        words = [word for example in examples for word in str(example.input).split()]
+        sample = " ".join(words[:SAMPLE_WORDS])
+        per_word = len(self.tokenize(model, sample)) / len(words[:SAMPLE_WORDS])
+        size = max(1, round(tokens / per_word))
+        pieces: dict[str, tuple[int, str]] = {}
+        # First pieces side by side, then the same a little further on: other beginnings, so nothing is cached.
+        for shift in range(size):
+            for at in range(shift, len(words) - size, size):
+                text = " ".join(words[at : at + size])
+                pieces.setdefault(text[:40], (at, text))
+                if len(pieces) == MOST_PROMPTS:
+                    return list(pieces.values())
+        return list(pieces.values())
+
+    def _labelled(self, model: ServedModel, task: Task, examples: Sequence[Example]) -> Pool:
+        text = task.kind == "text"
+        return Pool(
+            kind="label" if text else KINDS[model.task],
+            model=model.model,
+            task=task.name,
+            contents=tuple(_content(example, scored=True) for example in examples),
+            max_tokens=1 if text else None,
+            logit_bias=self._label_bias(model.model, task) if text else None,
+        )
+
+    def _label_bias(self, model: str, task: Task) -> dict[str, float]:
+        encoded = [self.tokenize(model, label) for label in task.labels]
+        try:
+            return {str(token): LABEL_BIAS for token in scoring.first_tokens(encoded, task.labels)}
+        except ValueError as error:
+            raise LoadError(f"{task.name} with the tokenizer of {model}: {error}") from None
+
+    def _pair(self, model: str, task_name: str, field: str) -> tuple[ServedModel, Task]:
+        """The model and the task, if both are there, fit each other, and every variant is ready."""
+        served = self.state.served(model, f"{field}.model")
+        try:
+            task = self.get_task(task_name)
+        except UnknownName as error:
+            raise UnknownName(error.message, field=f"{field}.task", mend=error.mend) from None
+        if task.kind != KINDS[served.task]:
+            raise StackError(f"{model} does {served.task}; {task_name} is of {task.kind}", field=f"{field}.task")
+        if task.kind == "drawing":
+            judge()  # here, where torch may be imported to train it: the worker only loads it
+        waiting = [variant.variant for variant in served.variants if not variant.ready]
+        if waiting:
+            raise LoadError(f"{model}: not ready yet: {', '.join(waiting)}", mend="wait until /admin/v1/models says so")
+        return served, task
+
+
+def _first(task: Task, test: AccuracyTest, field: str) -> list[Example]:
+    examples = task.examples("test")
+    if len(examples) < test.n:
+        raise StackError(
+            f"the test split of {task.name} has no {test.n} examples",
+            field=f"{field}.n",
+            mend=f"at most {len(examples)}",
+        )
+    return examples[: test.n]
+
+
+def _content(example: Example, *, scored: bool) -> Content:
+    label = example.label.strip() if scored else None
+    if isinstance(example.input, bytes):
+        return Content(example=example.id, png=base64.b64encode(example.input).decode(), label=label)
+    if isinstance(example.input, tuple):
+        return Content(example=example.id, texts=example.input, label=label)
+    if isinstance(example.input, Prompt):
+        return Content(example=example.id, text=example.input.text, seed=example.input.seed, label=label)
+    return Content(example=example.id, text=example.input, label=label)

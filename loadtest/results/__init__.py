@@ -1,0 +1,1 @@
+"""What a campaign measured: records, summary, table and page."""

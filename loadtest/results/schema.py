@@ -1,0 +1,133 @@
+"""`summary.json`, typed: what a campaign measured. Seconds and bytes throughout; null where nothing was
+measured.
+"""
+
+import json
+from typing import Any, Literal
+
+from pydantic import Field
+
+from loadtest.results.compare import AccuracyDifference, Figures, SpeedRatio
+from loadtest.results.rollout_verdict import VerdictFigures
+from loadtest.target import Task
+
+
+class Quantiles(Figures):
+    """Of one measure, in seconds, over `n` requests; interpolated between neighbours."""
+
+    p50: float
+    p95: float
+    p99: float
+    n: int
+
+
+class Accuracy(Figures):
+    """Share of right answers on `n` distinct examples, with its 95 % Wilson interval; another figure from 0 to 1, with
+    a bootstrap interval, where `metric` names it."""
+
+    task: str
+    metric: str = "accuracy"
+    value: float
+    low: float
+    high: float
+    n: int
+
+
+class SliceFigures(Figures):
+    """One slice: what came inside its window, a second. `load_cores`: cores that making the load kept busy."""
+
+    slice: int
+    seconds: float
+    throughput_rps: float
+    output_tokens_per_s: float | None
+    load_cores: float
+
+
+class MixedFigures(Figures):
+    """What the variant did of the routed part; latency from the planned arrival."""
+
+    requests: int
+    failed: int
+    share: float
+    latency_s: Quantiles | None
+    ttft_s: Quantiles | None
+
+
+class VariantFigures(Figures):
+    """One variant. `requests`, `failed`, `output_tokens` are of the whole campaign, each record counted
+    once.
+
+    `clients`, `slices`, throughputs and times are of the speed part, alone on the machine: throughputs are
+    medians of the slices, times are of requests that ended inside a slice's window.
+    """
+
+    variant: str
+    method: str
+    precision: str
+    parent: str | None
+    engine: str
+    note: str | None
+    artifact_sha256: str
+    artifact_bytes: int
+    requests: int
+    failed: int
+    clients: int | None
+    output_tokens: int
+    slices: tuple[SliceFigures, ...]
+    throughput_rps: float | None
+    output_tokens_per_s: float | None
+    latency_s: Quantiles | None
+    ttft_s: Quantiles | None
+    tpot_s: Quantiles | None
+    accuracy: tuple[Accuracy, ...]
+    mixed: MixedFigures | None
+    peak_memory_bytes: int | None
+
+
+class Comparison(Figures):
+    """A variant against its parent."""
+
+    variant: str
+    parent: str
+    bytes_ratio: float
+    speed: SpeedRatio | None
+    accuracy: tuple[AccuracyDifference, ...]
+
+
+class ModelFigures(Figures):
+    """One model. `says`: what its figures say, in sentences. `lost`: routed requests that failed before a
+    variant answered.
+    """
+
+    model: str
+    task: Task
+    variants: tuple[VariantFigures, ...]
+    comparisons: tuple[Comparison, ...]
+    lost: int
+    says: tuple[str, ...]
+
+
+class Summary(Figures):
+    """The whole campaign. `limits`: what the figures do not say, in sentences; `verdict`: on a variant that
+    shadowed its parent, null where none did.
+
+    `wall_s`, `phases_s` and `peak_memory_bytes` are the demo's where it left a `phases.json`; otherwise the
+    campaign's own, and the peak is null.
+    """
+
+    schema_: Literal[1] = Field(default=1, alias="schema")
+    machine: dict[str, Any]
+    versions: dict[str, Any]
+    campaign: str
+    started: str
+    wall_s: float
+    phases_s: dict[str, float]
+    load_s: dict[str, float]
+    peak_memory_bytes: int | None
+    models: tuple[ModelFigures, ...]
+    limits: tuple[str, ...]
+    verdict: VerdictFigures | None = None
+
+    def to_json(self) -> str:
+        """The document as it stands in summary.json."""
+        return json.dumps(self.model_dump(mode="json", by_alias=True), indent=1) + "\n"

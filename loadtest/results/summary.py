@@ -1,0 +1,281 @@
+"""Records, slice windows and what the server said -> `summary.json`. Every figure comes from the records.
+
+Nothing is measured or corrected here. A request that failed is counted and has no latency; an example that
+got no answer is missing from the accuracy's n, and its failure stands beside it.
+"""
+
+import json
+import statistics
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from loadtest.results import detections
+from loadtest.results.compare import AccuracyDifference, SpeedRatio, accuracy_difference, speed_ratio
+from loadtest.results.records import Record, SliceWindow, read_lines
+from loadtest.results.rollout_verdict import read_verdict
+from loadtest.results.schema import (
+    Accuracy,
+    Comparison,
+    MixedFigures,
+    ModelFigures,
+    Quantiles,
+    SliceFigures,
+    Summary,
+    VariantFigures,
+)
+from loadtest.results.sentences import limits, says
+from loadtest.target import ServedModel, ServedVariant, ServerState
+from variants.errors import InputError, IntegrityError
+from variants.evidence.intervals import wilson
+
+
+class Phases(BaseModel):
+    """`phases.json`: the demo's own clock and its peak of memory, phase by phase."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+    wall_s: float
+    phases_s: dict[str, float]
+    peak_memory_bytes: int | None = None
+
+
+def summarise(out_dir: Path) -> Summary:
+    """Read what `run` left in `out_dir`, write `summary.json` beside it, and return it.
+
+    Raises InputError where a file is missing, IntegrityError where one is not what it should be.
+    """
+    try:
+        records = read_lines(out_dir / "records.jsonl", Record)
+        windows = read_lines(out_dir / "slices.jsonl", SliceWindow)
+        state = ServerState.model_validate_json((out_dir / "server.json").read_bytes())
+        about = json.loads((out_dir / "campaign.json").read_bytes())
+        phases = _phases(out_dir / "phases.json", about["wall_s"])
+        verdict = read_verdict(out_dir / "verdict.json", state)
+    except FileNotFoundError as error:
+        raise InputError(
+            f"{error.filename} is missing", mend="run a campaign into this folder to its end first"
+        ) from None
+    except (ValidationError, ValueError, KeyError) as error:
+        raise IntegrityError(f"a file in {out_dir} is damaged: {' '.join(str(error).split())[:200]}") from None
+    models = tuple(_model(served, records.lines, windows.lines) for served in state.models)
+    models = tuple(model for model in models if any(variant.requests for variant in model.variants))
+    summary = Summary(
+        machine=state.machine,
+        versions=state.versions,
+        campaign=about["campaign"]["name"],
+        started=about["started"],
+        wall_s=phases.wall_s,
+        phases_s=phases.phases_s,
+        load_s=_parts(records.lines),
+        peak_memory_bytes=phases.peak_memory_bytes,
+        models=models,
+        limits=limits(models, records.cut_bytes + windows.cut_bytes),
+        verdict=verdict,
+    )
+    (out_dir / "summary.json").write_text(summary.to_json(), encoding="utf-8")
+    return summary
+
+
+def _phases(path: Path, campaign_s: float) -> Phases:
+    if not path.exists():
+        return Phases(wall_s=campaign_s, phases_s={"load": campaign_s})
+    return Phases.model_validate_json(path.read_bytes())
+
+
+def _parts(records: Sequence[Record]) -> dict[str, float]:
+    """Seconds from the first request of a part to the end of its last; warm-up belongs to speed."""
+    spans: dict[str, list[float]] = {}
+    for record in records:
+        part = "speed" if record.part == "warm-up" else record.part
+        begin = record.started if record.planned is None else record.planned
+        spans.setdefault(part, []).extend((begin, begin + record.latency_s))
+    return {part: round(max(times) - min(times), 3) for part, times in spans.items()}
+
+
+def _model(served: ServedModel, records: Iterable[Record], windows: Iterable[SliceWindow]) -> ModelFigures:
+    mine = [record for record in records if record.model == served.model]
+    open_windows = [window for window in windows if window.model == served.model]
+    routed = sum(record.part == "mixed" for record in mine)
+    by_variant: dict[str, list[Record]] = {variant.variant: [] for variant in served.variants}
+    for record in mine:
+        # A request that failed without an answer belongs to whom it was meant for; a routed one, to nobody known.
+        name = record.variant_asked or record.variant
+        if name in by_variant:
+            by_variant[name].append(record)
+    boxes = served.task == "object-detection"
+    variants = tuple(
+        _variant(
+            variant,
+            by_variant[variant.variant],
+            [window for window in open_windows if window.variant == variant.variant],
+            routed,
+            boxes,
+        )
+        for variant in served.variants
+    )
+    comparisons = tuple(_comparisons(variants, by_variant, boxes))
+    return ModelFigures(
+        model=served.model,
+        task=served.task,
+        variants=variants,
+        comparisons=comparisons,
+        lost=sum(record.variant_asked is None and record.variant is None for record in mine),
+        says=says(served.model, variants, comparisons),
+    )
+
+
+def _variant(
+    served: ServedVariant, records: list[Record], windows: list[SliceWindow], routed: int, boxes: bool
+) -> VariantFigures:
+    _check_build(served, records)
+    slices = tuple(_slices(records, windows))
+    settled = list(_settled(records, windows))
+    tokens = [figures.output_tokens_per_s for figures in slices if figures.output_tokens_per_s is not None]
+    return VariantFigures(
+        variant=served.variant,
+        method=served.method,
+        precision=served.precision,
+        parent=served.parent,
+        engine=served.engine,
+        note=served.note,
+        artifact_sha256=served.artifact_sha256,
+        artifact_bytes=served.artifact_bytes,
+        requests=len(records),
+        failed=sum(record.failed for record in records),
+        clients=windows[0].clients if windows else None,
+        output_tokens=sum(record.output_tokens or 0 for record in records),
+        slices=slices,
+        throughput_rps=statistics.median(each.throughput_rps for each in slices) if slices else None,
+        output_tokens_per_s=statistics.median(tokens) if tokens else None,
+        latency_s=_quantiles(record.latency_s for record in settled),
+        ttft_s=_quantiles(record.ttft_s for record in settled if record.ttft_s is not None),
+        tpot_s=_quantiles(record.tpot_s for record in settled if record.tpot_s is not None),
+        accuracy=tuple(detections.accuracies(records) if boxes else _accuracies(records)),
+        mixed=_mixed([record for record in records if record.part == "mixed"], routed),
+        peak_memory_bytes=served.peak_memory_bytes,
+    )
+
+
+def _check_build(served: ServedVariant, records: list[Record]) -> None:
+    """Figures belong to one artifact: a variant that was rebound while it was measured has none. Raises
+    IntegrityError.
+    """
+    others = {record.artifact for record in records if record.artifact is not None} - {served.artifact_sha256}
+    if others:
+        raise IntegrityError(
+            f"{served.variant} was answered by another build, {min(others)[:8]}, too",
+            field=served.variant,
+            mend="run the campaign again while nothing is bound anew",
+        )
+
+
+def _slices(records: list[Record], windows: list[SliceWindow]) -> Iterable[SliceFigures]:
+    for window in sorted(windows, key=lambda window: window.slice):
+        inside = [record for record in records if record.part == "speed" and record.slice == window.slice]
+        streamed = any(record.ttft_s is not None for record in inside)
+        tokens = sum(record.slice_tokens or 0 for record in inside)
+        yield SliceFigures(
+            slice=window.slice,
+            seconds=window.seconds,
+            throughput_rps=sum(record.slice_share or 0 for record in inside) / window.seconds,
+            output_tokens_per_s=tokens / window.seconds if streamed else None,
+            load_cores=window.load_cores,
+        )
+
+
+def _settled(records: list[Record], windows: list[SliceWindow]) -> Iterable[Record]:
+    """Requests of the speed part that were answered inside their slice's window, when all clients were at
+    work.
+    """
+    open_at = {window.slice: window for window in windows}
+    for record in records:
+        if record.part != "speed" or record.failed or record.slice not in open_at:
+            continue
+        window = open_at[record.slice]
+        if 0 <= record.started + record.latency_s - window.opened < window.seconds:
+            yield record
+
+
+def _quantiles(values: Iterable[float]) -> Quantiles | None:
+    found = list(values)
+    if not found:
+        return None
+    if len(found) == 1:
+        return Quantiles(p50=found[0], p95=found[0], p99=found[0], n=1)
+    cuts = statistics.quantiles(found, n=100, method="inclusive")
+    return Quantiles(p50=cuts[49], p95=cuts[94], p99=cuts[98], n=len(found))
+
+
+def _scored(records: Iterable[Record]) -> dict[str, dict[str, bool]]:
+    """Task -> example -> whether it was answered rightly, of the accuracy part. Raises IntegrityError on a
+    repeat.
+    """
+    tasks: dict[str, dict[str, bool]] = {}
+    for record in records:
+        if record.part != "accuracy" or record.correct is None or record.failed:
+            continue
+        task = tasks.setdefault(record.task, {})
+        if record.example in task:
+            raise IntegrityError(f"{record.example} was asked twice: repeats are not data", field=record.task)
+        task[record.example] = record.correct
+    return tasks
+
+
+def _accuracies(records: list[Record]) -> Iterable[Accuracy]:
+    for task, scored in sorted(_scored(records).items()):
+        right = sum(scored.values())
+        interval = wilson(right, len(scored))
+        yield Accuracy(task=task, value=right / len(scored), low=interval.low, high=interval.high, n=len(scored))
+
+
+def _mixed(records: list[Record], routed: int) -> MixedFigures | None:
+    if not routed:
+        return None
+    answered = [record for record in records if not record.failed]
+    return MixedFigures(
+        requests=len(records),
+        failed=len(records) - len(answered),
+        share=len(records) / routed,
+        latency_s=_quantiles(record.latency_s for record in answered),
+        ttft_s=_quantiles(record.ttft_s for record in answered if record.ttft_s is not None),
+    )
+
+
+def _comparisons(
+    variants: tuple[VariantFigures, ...], records: dict[str, list[Record]], boxes: bool
+) -> Iterable[Comparison]:
+    by_name = {variant.variant: variant for variant in variants}
+    for variant in variants:
+        # What was made from the source itself, beside the baseline, stands next to the baseline.
+        parent = by_name.get(variant.parent or "baseline")
+        if parent is None or parent is variant:
+            continue
+        mine, theirs = records[variant.variant], records[parent.variant]
+        yield Comparison(
+            variant=variant.variant,
+            parent=parent.variant,
+            bytes_ratio=variant.artifact_bytes / parent.artifact_bytes,
+            speed=_speed(variant, parent),
+            accuracy=tuple(detections.differences(mine, theirs) if boxes else _differences(mine, theirs)),
+        )
+
+
+def _differences(variant: list[Record], parent: list[Record]) -> Iterable[AccuracyDifference]:
+    mine, theirs = _scored(variant), _scored(parent)
+    found = (accuracy_difference(task, mine[task], theirs[task]) for task in sorted(mine) if task in theirs)
+    return (difference for difference in found if difference is not None)
+
+
+def _speed(variant: VariantFigures, parent: VariantFigures) -> SpeedRatio | None:
+    if variant.output_tokens_per_s is None:
+        return speed_ratio(
+            "throughput_rps",
+            [each.throughput_rps for each in variant.slices],
+            [each.throughput_rps for each in parent.slices],
+        )
+    return speed_ratio(
+        "output_tokens_per_s",
+        [each.output_tokens_per_s or 0.0 for each in variant.slices],
+        [each.output_tokens_per_s or 0.0 for each in parent.slices],
+    )

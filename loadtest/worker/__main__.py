@@ -1,0 +1,143 @@
+"""`python -m loadtest.worker OUT_DIR`: carries out a plan with Locust, in a process of its own.
+
+The plan comes as one JSON line on standard input, which stays open: when it ends, the parent is gone and so
+is this process. Standard output carries one JSON event a line (`Event`), for progress and for the end.
+Records and slice windows go to their files as they come. It sends nothing beyond the plan, and stops at the
+plan's limit.
+"""
+
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Literal
+
+from loadtest.worker.users import ClosedUser, Live, OpenUser, epoch_offset  # first: it patches the standard library
+
+# isort: split
+import gevent
+import gevent.os
+from locust.env import Environment
+from pydantic import BaseModel
+
+from loadtest.campaign.plan import Plan, Stage
+from loadtest.results.records import LineWriter, Record, SliceWindow
+from loadtest.worker.stage_run import Cursor, StageError, StageRun
+
+TICK_S = 0.5
+ORPHANED = 3
+
+
+class Event(BaseModel):
+    """What the parent hears. `failed`: `text` says why the campaign ended early."""
+
+    kind: Literal["step", "finished", "failed"]
+    part: str = ""
+    text: str = ""
+    done: float = 0
+    of: float = 0
+    left_s: float = 0
+
+
+def emit(event: Event) -> None:
+    print(event.model_dump_json(), flush=True)
+
+
+class Worker:
+    """Runs the stages of one plan in order."""
+
+    def __init__(self, plan: Plan, out_dir: Path) -> None:
+        self._plan = plan
+        self._out_dir = out_dir
+        self._cursors: dict[tuple[str, str], Cursor] = {}
+        self._ends = time.perf_counter() + plan.limit_s
+
+    def run(self) -> None:
+        """Raises StageError when the campaign cannot go on."""
+        with (
+            LineWriter[Record](self._out_dir / "records.jsonl") as records,
+            LineWriter[SliceWindow](self._out_dir / "slices.jsonl") as slices,
+        ):
+            for index, stage in enumerate(self._plan.stages):
+                later = sum(after.expected_s for after in self._plan.stages[index + 1 :])
+                live = Live(StageRun(self._plan, stage, self._cursors), records, epoch_offset())
+                cores = self._carry_out(stage, live, later)
+                if stage.slice is not None:
+                    slices.write(_window(stage, live, cores))
+
+    def _carry_out(self, stage: Stage, live: Live, later_s: float) -> float:
+        """Run one stage to its end; how many cores that kept busy. Raises StageError."""
+        if live.run.users == 0:
+            return 0.0
+        base = OpenUser if stage.arrivals else ClosedUser
+        user = type(base.__name__, (base,), {"live": live, "network_timeout": self._plan.timeout_s})
+        environment = Environment(user_classes=[user], host=self._plan.target_url)
+        runner = environment.create_local_runner()
+        spawned = gevent.event.Event()
+        environment.events.spawning_complete.add_listener(lambda user_count: spawned.set())
+        ticker = gevent.spawn(self._tick, stage, live, later_s)
+        limit = min(time.perf_counter() + stage.limit_s, self._ends)
+        try:
+            runner.start(live.run.users, spawn_rate=live.run.users)
+            spawned.wait(limit - time.perf_counter())
+            cpu = time.process_time()
+            live.run.began = time.perf_counter()
+            live.gate.set()
+            in_time = live.finished.wait(max(0.0, limit - time.perf_counter()))
+            cores = (time.process_time() - cpu) / (time.perf_counter() - live.run.began)
+        finally:
+            ticker.kill()
+            runner.quit()
+        if live.error is not None:
+            raise live.error
+        if not in_time:
+            raise StageError(f"{stage.part} ({stage.text}) was not through within its limit")
+        return cores
+
+    def _tick(self, stage: Stage, live: Live, later_s: float) -> None:
+        """Tell how far the stage is when it begins, and twice a second from then on."""
+        live.gate.wait()
+        while True:
+            done, of, left_s = live.run.progress()
+            left_s += later_s
+            emit(Event(kind="step", part=stage.part, text=stage.text, done=done, of=of, left_s=left_s))
+            gevent.sleep(TICK_S)
+
+
+def _window(stage: Stage, live: Live, cores: float) -> SliceWindow:
+    assert stage.window is not None
+    assert stage.slice is not None
+    lane = stage.lanes[0]
+    return SliceWindow(
+        model=live.run.plan.pools[lane.pool].model,
+        variant=lane.variant,
+        slice=stage.slice,
+        clients=lane.clients,
+        opened=live.run.opens + epoch_offset(),
+        seconds=stage.window.seconds,
+        load_cores=cores,
+    )
+
+
+def _leave_with_parent() -> None:
+    """End at once when standard input does: records are flushed, and nobody reads the rest."""
+    while gevent.os.nb_read(0, 1):
+        pass
+    os._exit(ORPHANED)
+
+
+def main() -> int:
+    plan = Plan.model_validate_json(sys.stdin.buffer.readline())
+    gevent.os.make_nonblocking(0)
+    gevent.spawn(_leave_with_parent)
+    try:
+        Worker(plan, Path(sys.argv[1])).run()
+    except StageError as error:
+        emit(Event(kind="failed", text=str(error)))
+        return 1
+    emit(Event(kind="finished"))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,267 @@
+"""Locust's users: one sends planned arrivals (open loop), one asks again when answered (closed loop).
+
+Importing this module imports Locust, which patches the standard library for gevent: only `worker.py` does,
+in a process of its own. Locust's own statistics see every request too, with the same times.
+"""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import gevent
+from locust import FastHttpUser, task
+from locust.contrib.fasthttp import FAILURE_EXCEPTIONS
+from locust.exception import StopUser
+
+from loadtest.campaign.plan import Kind
+from loadtest.results.records import LineWriter, Record
+from loadtest.target import bearer
+from loadtest.worker.requests import ask
+from loadtest.worker.responses import (
+    Answer,
+    BadAnswer,
+    read_boxes,
+    read_completion,
+    read_drawing,
+    read_embeddings,
+    read_labels,
+    read_stream,
+    refusal,
+)
+from loadtest.worker.stage_run import StageRun, Turn, share_within, tokens_within
+from variants.metrics import scoring
+from variants.tasks.digit_classifier.store import judge
+
+READERS: dict[Kind, Callable[[Any, Callable[[], float]], Answer]] = {
+    "text": read_stream,
+    "label": lambda body, clock: read_completion(body),
+    "image": lambda body, clock: read_labels(body),
+    "article": lambda body, clock: read_labels(body),
+    "triplet": lambda body, clock: read_embeddings(body),
+    "boxes": lambda body, clock: read_boxes(body),
+    "drawing": lambda body, clock: read_drawing(body, judge()),
+}
+# A response's own errors and the socket's: the request failed, the campaign goes on.
+REQUEST_ERRORS = (*FAILURE_EXCEPTIONS, BadAnswer)
+
+
+class CampaignUser(FastHttpUser):
+    """What both kinds share: sending one turn and recording it. `live` is set by the worker on a subclass."""
+
+    abstract = True
+    live: "Live"
+
+    def send(self, turn: Turn) -> None:
+        """Send one request, wait for its whole answer, write its record. Raises StageError when too many
+        failed.
+        """
+        run = self.live.run
+        asked = ask(turn.pool, turn.content, turn.variant, turn.client)
+        name = f"{run.stage.part} {turn.pool.model}@{turn.variant or 'routed'} {turn.pool.task}"
+        started = run.clock()
+        facts: dict[str, Any] = {"status": 0}
+        answer: Answer | None = None
+        error: str | None = None
+        limit = gevent.Timeout(run.plan.timeout_s)
+        limit.start()
+        try:
+            with self.client.post(
+                asked.path,
+                data=asked.body,  # type: ignore[arg-type]  # bytes are sent as they are
+                headers=asked.headers | bearer(),
+                name=name,
+                stream=True,
+                catch_response=True,
+            ) as response:
+                try:
+                    facts = _facts(response)
+                    answer = _read(response, turn, run.clock)
+                except REQUEST_ERRORS as failure:
+                    error = _words(failure, run.plan.timeout_s)
+                    response.failure(error)
+                response.request_meta["response_time"] = 1000 * (run.clock() - started)
+        except gevent.GreenletExit:
+            error = "cut off: the stage passed its limit"
+            raise
+        finally:
+            limit.close()
+            self.live.write(turn, started, run.clock(), facts, answer, error)
+        run.note(error)
+
+
+class OpenUser(CampaignUser):
+    """Takes the next planned arrival, waits for its time, sends it. Enough of these, and nobody waits for
+    an answer.
+    """
+
+    abstract = True
+
+    @task
+    def work(self) -> None:
+        with self.live.guard():
+            self.live.gate.wait()
+            while turn := self.live.run.next_arrival():
+                assert turn.planned is not None
+                gevent.sleep(max(0.0, turn.planned - self.live.run.clock()))
+                self.send(turn)
+        raise StopUser
+
+
+class ClosedUser(CampaignUser):
+    """Asks, waits for the answer, asks again, on one pinned variant."""
+
+    abstract = True
+
+    @task
+    def work(self) -> None:
+        with self.live.guard():
+            lane, delay = self.live.run.seat()
+            self.live.gate.wait()
+            gevent.sleep(delay)
+            while turn := self.live.run.next_in(lane):
+                self.send(turn)
+        raise StopUser
+
+
+class Live:
+    """What the users of one stage share: its run, the gate that lets them begin, the writer, and the first
+    error.
+    """
+
+    def __init__(self, run: StageRun, writer: LineWriter[Record], clock_to_epoch: float) -> None:
+        self.run = run
+        self.gate = gevent.event.Event()
+        self.finished = gevent.event.Event()
+        self.error: BaseException | None = None
+        self._writer = writer
+        self._clock_to_epoch = clock_to_epoch
+        self._working = run.users
+
+    def guard(self) -> "Guard":
+        return Guard(self)
+
+    def leave(self, error: BaseException | None) -> None:
+        """One user is through, or failed: the first error ends the stage."""
+        self._working -= 1
+        if error is not None and self.error is None:
+            self.error = error
+        if self.error is not None or self._working == 0:
+            self.finished.set()
+
+    def write(
+        self,
+        turn: Turn,
+        started: float,
+        ended: float,
+        facts: dict[str, Any],
+        answer: Answer | None,
+        error: str | None,
+    ) -> None:
+        run, stage = self.run, self.run.stage
+        begin = started if turn.planned is None else turn.planned
+        answered = answer is not None and error is None
+        record = Record(
+            part=stage.part,
+            slice=stage.slice,
+            model=turn.pool.model,
+            variant_asked=turn.variant,
+            client=turn.client,
+            task=turn.pool.task,
+            example=turn.content.example,
+            planned=None if turn.planned is None else turn.planned + self._clock_to_epoch,
+            started=started + self._clock_to_epoch,
+            latency_s=ended - begin,
+            error=error if answered or error is not None else "no answer",
+            label=turn.content.label,
+            **facts,
+            **(_figures(answer, begin) if answer is not None else {}),
+            **(_in_slice(answer, started, ended, run) if answer is not None and stage.slice is not None else {}),
+            **(_score(turn, answer) if answer is not None and turn.content.label is not None else {}),
+        )
+        self._writer.write(record)
+
+
+class Guard:
+    """Tells the stage when a user's work ends, however it ends; unexpected errors end the stage with it."""
+
+    def __init__(self, live: Live) -> None:
+        self._live = live
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> bool:
+        if isinstance(error, gevent.GreenletExit):
+            return False
+        self._live.leave(error)
+        return error is not None
+
+
+def _facts(response: Any) -> dict[str, Any]:
+    """Status and what the headers say. A response that never came has status 0 and no headers."""
+    headers = response.headers or {}
+    return {
+        "status": response.status_code,
+        "variant": headers.get("x-understudy-variant"),
+        "reason": headers.get("x-understudy-reason"),
+        "request_id": headers.get("x-request-id"),
+        "artifact": headers.get("x-understudy-artifact"),
+    }
+
+
+def _read(response: Any, turn: Turn, clock: Callable[[], float]) -> Answer:
+    """The whole answer, checked against what was asked. Raises one of REQUEST_ERRORS."""
+    if response.status_code == 0:
+        raise response.error
+    if response.status_code != 200:
+        # The client has read the body of a refusal already.
+        raise refusal(response.status_code, response.content or b"")
+    answer = READERS[turn.pool.kind](response.stream, clock)
+    answered_by = response.headers.get("x-understudy-variant")
+    if answered_by is None:
+        raise BadAnswer("the answer names no variant")
+    if turn.variant is not None and answered_by != turn.variant:
+        raise BadAnswer(f"asked {turn.variant}, answered by {answered_by}")
+    if turn.pool.ignore_eos and answer.output_tokens != turn.pool.max_tokens:
+        raise BadAnswer(f"{answer.output_tokens} tokens instead of {turn.pool.max_tokens}")
+    return answer
+
+
+def _words(failure: BaseException, timeout_s: float) -> str:
+    if isinstance(failure, gevent.Timeout):
+        return f"no whole answer within {timeout_s:g} s"
+    return f"{failure}" if isinstance(failure, BadAnswer) else f"{type(failure).__name__}: {failure}"
+
+
+def _figures(answer: Answer, begin: float) -> dict[str, Any]:
+    figures: dict[str, Any] = {
+        "answer": answer.text,
+        "prompt_tokens": answer.prompt_tokens,
+        "output_tokens": answer.output_tokens,
+    }
+    times = answer.token_times
+    if times:
+        figures["ttft_s"] = times[0] - begin
+        if answer.output_tokens and answer.output_tokens > 1:
+            figures["tpot_s"] = (times[-1] - times[0]) / (answer.output_tokens - 1)
+    return figures
+
+
+def _in_slice(answer: Answer, started: float, ended: float, run: StageRun) -> dict[str, float]:
+    assert run.stage.window is not None
+    opened, seconds = run.opens, run.stage.window.seconds
+    return {
+        "slice_tokens": tokens_within(answer.token_times, answer.output_tokens or 0, opened, seconds),
+        "slice_share": share_within(started, ended, opened, seconds),
+    }
+
+
+def _score(turn: Turn, answer: Answer) -> dict[str, bool]:
+    assert turn.content.label is not None
+    kind = "text" if turn.pool.kind == "label" else turn.pool.kind
+    return {"correct": scoring.is_correct(kind, answer.text, turn.content.label)}
+
+
+def epoch_offset() -> float:
+    """Seconds to add to the stage's clock for seconds since 1970."""
+    return time.time() - time.perf_counter()

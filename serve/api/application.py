@@ -1,0 +1,101 @@
+"""The ASGI application that clients talk to: one visible list of routes over a fleet and a relay.
+
+Built from plain parts, so that the same application runs inside Ray Serve and, in tests, under any ASGI server.
+"""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from serve.api.admin import AdminModelsRoute, CardsRoute, MetricsRoute
+from serve.api.authentication import CheckKey
+from serve.api.embeddings import embeddings_route
+from serve.api.http import Body
+from serve.api.images import images_route
+from serve.api.open_inference import InferRoute, MetadataRoute, ReadyRoute, ServerRoute
+from serve.api.openai import ModelsRoute, TextRoute
+from serve.api.stack import StackRoute
+from serve.api.traffic import steering_routes
+from serve.config.stack import Server
+from serve.dataplane.relay import Relay
+from serve.dataplane.sync import Conducting, Watch
+from serve.dataplane.upstreams import Fleet
+from serve.errors import open_inference_body, openai_body
+from serve.shadow.replay import Shadows
+from variants.errors import InputError, UnderstudyError, UnknownName
+
+TEXT_PATHS = ("/v1/chat/completions", "/v1/completions", "/tokenize")
+
+
+def build_ingress(fleet: Fleet, server: Server, conductor: Conducting) -> Starlette:
+    """The application. Its lifespan starts and stops the fleet, what keeps it in step, and the relay."""
+    relay = Relay(fleet)
+    shadows, watch = Shadows(fleet, relay, relay.outcomes), Watch(fleet, conductor, relay.outcomes)
+    limit = server.body_limit_mib * 2**20
+    infer, metadata, ready = InferRoute(fleet, relay, shadows, limit), MetadataRoute(fleet, relay), ReadyRoute(fleet)
+    model, version = "/v2/models/{model}", "/v2/models/{model}/versions/{variant}"
+    routes = [
+        *(Route(path, TextRoute(fleet, relay, shadows, path, limit), methods=["POST"]) for path in TEXT_PATHS),
+        Route("/v1/embeddings", embeddings_route(fleet, relay, shadows, limit), methods=["POST"]),
+        Route("/v1/images/generations", images_route(fleet, relay, shadows, limit), methods=["POST"]),
+        *(Route(f"{path}/infer", infer, methods=["POST"]) for path in (model, version)),
+        *(Route(f"{path}/ready", ready, methods=["GET"]) for path in (model, version)),
+        *(Route(path, metadata, methods=["GET"]) for path in (model, version)),
+        Route("/v2/health/{probe}", ServerRoute(fleet), methods=["GET"]),
+        Route("/v2", ServerRoute(fleet), methods=["GET"]),
+        Route("/v1/models", ModelsRoute(fleet), methods=["GET"]),
+        Route("/v1/models/{model}", ModelsRoute(fleet), methods=["GET"]),
+        Route("/admin/v1/models", AdminModelsRoute(fleet), methods=["GET"]),
+        Route("/admin/v1/models/{model}/cards", CardsRoute(fleet), methods=["GET"]),
+        Route("/admin/v1/stack", StackRoute(conductor, limit), methods=["GET", "POST", "DELETE"]),
+        *(Route(path, route, methods=route.methods) for path, route in steering_routes(conductor, limit).items()),
+        Route("/metrics", MetricsRoute(fleet), methods=["GET"]),
+    ]
+
+    @asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        await relay.start()
+        fleet.start()
+        await watch.start()
+        await shadows.start()
+        try:
+            yield
+        finally:
+            await shadows.stop()
+            await watch.stop()
+            await fleet.stop()
+            await relay.stop()
+
+    return Starlette(
+        routes=routes,
+        lifespan=lifespan,
+        middleware=[Middleware(CheckKey, keys=lambda: fleet.live.stack.server.keys, body_of=body_of)],
+        exception_handlers={HTTPException: explain_route, Exception: explain_fault},
+    )
+
+
+async def explain_route(request: Request, error: Exception) -> Response:
+    """A path or method that does not exist, in the shape of the protocol whose path it is."""
+    assert isinstance(error, HTTPException)
+    fault = (
+        InputError(f"{request.method} is not for {request.url.path}", mend="see the API's documentation")
+        if error.status_code == 405
+        else UnknownName(f"there is no path {request.url.path}", mend="try /v1/models, /v2 or /admin/v1/models")
+    )
+    return Response(body_of(request.url.path)(fault), error.status_code, error.headers, "application/json")
+
+
+async def explain_fault(request: Request, error: Exception) -> Response:
+    """A defect of ours, in the shape of the protocol; Starlette has it logged."""
+    fault = UnderstudyError("the server failed on this request", mend="see its log")
+    return Response(body_of(request.url.path)(fault), 500, media_type="application/json")
+
+
+def body_of(path: str) -> Body:
+    return open_inference_body if path.startswith("/v2") else openai_body

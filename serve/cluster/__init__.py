@@ -1,0 +1,1 @@
+"""Ray: one deployment an engine, and the settings of Ray and HAProxy."""

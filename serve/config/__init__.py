@@ -1,0 +1,1 @@
+"""The stack file, and what follows from it: traffic, snapshot, lineage, keys."""

@@ -1,0 +1,57 @@
+"""Which variants of a stack are meant, what each is judged against, and the order that follows from it."""
+
+from collections.abc import Sequence
+
+from serve.config.stack import Stack
+from variants.errors import UnknownName
+from variants.recipes.family import kind_of
+
+Seat = tuple[str, str]
+"""A model and one of its variants."""
+
+
+def reference_of(stack: Stack, seat: Seat) -> Seat | None:
+    """What a variant is judged against: its parent, or the model's baseline where it was made from the source by
+    something else. None for a baseline."""
+    variants = stack.models[seat[0]].variants
+    if parent := variants[seat[1]].parent:
+        return seat[0], parent
+    if kind_of(variants[seat[1]].recipe) == "baseline":
+        return None
+    baseline = next((name for name, each in variants.items() if kind_of(each.recipe) == "baseline"), None)
+    return (seat[0], baseline) if baseline else None
+
+
+def line_of(stack: Stack, seat: Seat) -> list[Seat]:
+    """What must be built for one card: the variant's ancestors and what it is judged against, itself last."""
+    line: dict[Seat, None] = {}
+    if reference := reference_of(stack, seat):
+        line |= dict.fromkeys(line_of(stack, reference))
+    return [*line, seat]
+
+
+def parents_first(stack: Stack, seats: Sequence[Seat]) -> list[Seat]:
+    """The same seats, each after what it is judged against, otherwise in their order."""
+    ordered: dict[Seat, None] = {}
+    for seat in seats:
+        line = [seat]
+        while (before := reference_of(stack, line[-1])) is not None and before not in line:
+            line.append(before)
+        ordered |= dict.fromkeys(each for each in reversed(line) if each in seats)
+    return list(ordered)
+
+
+def chosen(stack: Stack, names: Sequence[str]) -> list[Seat]:
+    """The (model, variant) pairs that `names` stand for. Raises UnknownName."""
+    seats = [(model, variant) for model in stack.models for variant in stack.models[model].variants]
+    if not names:
+        return seats
+    found = []
+    for name in names:
+        model, _, variant = name.partition("@")
+        matching = [seat for seat in seats if seat == (model, variant) or (not variant and seat[0] == model)]
+        if not matching:
+            known = ", ".join(f"{model}@{variant}" for model, variant in seats)
+            raise UnknownName(f"there is no {name!r} in the stack", field="names", mend=f"known are {known}")
+        found += matching
+    return found

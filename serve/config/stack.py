@@ -1,0 +1,305 @@
+"""The stack file: which models and variants there are, how each is made, and how each is served.
+
+One typed, frozen document (YAML, `schema: 1`) starts the same thing on a laptop and on a Ray cluster. Unknown keys are
+refused with the nearest known one. It holds no logic: making belongs to `variants.build.builder`, serving to
+`serve.app`."""
+
+import difflib
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from serve.config.api_keys import Key
+from variants import tasks
+from variants.artifacts.manifest import TaskKind
+from variants.build.builder import VariantPlan
+from variants.document import Name
+from variants.errors import StackError, UnknownName
+from variants.recipes.recipe import LoRA, Quantize, Recipe
+from variants.recipes.source import Source
+
+NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
+# Numbers as YAML writes them: `weight: true` is no 1.
+Whole = Annotated[int, Field(strict=True)]
+Number = Annotated[float, Field(strict=True)]
+MOST_WEIGHT = 1e6
+
+
+class Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+
+class Adapters(Strict):
+    """How many low-rank adapters an engine serves at once, and of at most which rank. It is slower for every model in
+    it, so an engine takes them only when told to."""
+
+    slots: Whole = Field(default=4, ge=1, le=64)
+    rank: Literal[8, 16, 32, 64, 128] = 16
+    modules: tuple[str, ...] = Field(
+        default=("q_proj", "k_proj", "v_proj", "o_proj"),
+        min_length=1,
+        description="layers that adapters may adapt; each slows all requests",
+    )
+
+
+class VllmEngine(Strict):
+    """vLLM's own OpenAI server. `context` in tokens, `kv_cache_mib` MiB of key-value cache."""
+
+    kind: Literal["vllm"]
+    threads: Whole = Field(default=1, ge=1, le=1024)
+    context: Whole = Field(default=2048, ge=16)
+    kv_cache_mib: Whole = Field(default=512, ge=16)
+    sequences: Whole = Field(default=64, ge=1, description="most requests decoded together")
+    adapters: Adapters | None = None
+
+
+class TorchEngine(Strict):
+    """transformers on torch: bitsandbytes, and whatever the others cannot run."""
+
+    kind: Literal["torch"]
+    threads: Whole = Field(default=1, ge=1, le=1024)
+    context: Whole = Field(default=2048, ge=16)
+    batch: Whole = Field(default=16, ge=1, description="most requests decoded together")
+    adapters: Adapters | None = None
+
+
+class OpenVinoEngine(Strict):
+    """OpenVINO on CPU."""
+
+    kind: Literal["openvino"]
+    threads: Whole = Field(default=1, ge=1, le=1024)
+
+
+class ScriptedEngine(Strict):
+    """Deterministic answers with settable timing, for tests and dry runs. Times in seconds."""
+
+    kind: Literal["scripted"]
+    first_token_s: Number = Field(default=0.0, ge=0, le=60)
+    token_s: Number = Field(default=0.0, ge=0, le=60)
+    startup_s: Number = Field(default=0.0, ge=0, le=600)
+    errs: Number = Field(default=0.0, ge=0, le=1, description="share of labelled prompts answered otherwise")
+    adapters: Adapters | None = None
+
+
+ENGINES: dict[TaskKind, tuple[str, ...]] = {
+    "text-generation": ("vllm", "torch", "scripted"),
+    "image-classification": ("openvino", "torch", "scripted"),
+    "feature-extraction": ("openvino", "scripted"),
+    "object-detection": ("openvino",),
+    "text-classification": ("openvino", "scripted"),
+    "image-generation": ("openvino",),
+}
+EXAMPLES: dict[TaskKind, str] = {
+    "text-generation": "text",
+    "image-classification": "image",
+    "feature-extraction": "triplet",
+    "object-detection": "boxes",
+    "text-classification": "article",
+    "image-generation": "drawing",
+}
+MORE_EXAMPLES: dict[TaskKind, tuple[str, ...]] = {
+    "text-generation": ("choice", "passage"),
+    "image-classification": ("ranked",),
+}
+"""What a model can be evaluated on besides, by several requests an example."""
+Engine = Annotated[VllmEngine | TorchEngine | OpenVinoEngine | ScriptedEngine, Field(discriminator="kind")]
+
+
+class Limits(Strict):
+    """What one variant takes on at once, in each ingress."""
+
+    concurrency: Whole = Field(default=64, ge=1, description="requests at the engine at once")
+    queue: Whole = Field(default=256, ge=0, description="requests waiting beyond that; more are answered 429")
+    timeout_s: Number = Field(default=120.0, gt=0, le=3600, description="from arrival to the last byte")
+
+
+class Variant(Strict):
+    """One served form of a model. `weight` is its share of the model's routed requests, relative to the others'."""
+
+    recipe: Recipe
+    parent: str | None = None
+    source: Source | None = None
+    engine: Engine
+    weight: Number = Field(default=0.0, ge=0, le=MOST_WEIGHT)
+
+
+class Routing(Strict):
+    """How a model's requests are routed beside its variants' weights: whether clients stick, who is pinned (variant by
+    client), and which share of requests each shadow answers again, off the client's path."""
+
+    sticky: bool = True
+    pins: dict[str, str] = {}
+    shadows: dict[str, Annotated[Number, Field(gt=0, le=1)]] = {}
+
+
+class Model(Strict):
+    task: TaskKind
+    source: Source
+    seed: Whole = 0
+    limits: Limits = Limits()
+    evaluate: tuple[str, ...] = ()
+    traffic: Routing = Routing()
+    variants: dict[str, Variant] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def check_evaluate(self) -> Self:
+        kinds = (EXAMPLES[self.task], *MORE_EXAMPLES.get(self.task, ()))
+        known = [name for name in tasks.NAMES if tasks.get(name).kind in kinds]
+        for name in self.evaluate:
+            if name not in known:
+                raise ValueError(f"evaluate names {name!r}, no examples for {self.task}: known are {', '.join(known)}")
+        return self
+
+    @model_validator(mode="after")
+    def check_variants(self) -> Self:
+        for name, variant in self.variants.items():
+            if variant.engine.kind not in ENGINES[self.task]:
+                fitting = ", ".join(ENGINES[self.task])
+                raise ValueError(f"variant {name!r}: engine {variant.engine.kind!r} does no {self.task}: use {fitting}")
+            if variant.parent is not None and variant.parent not in self.variants:
+                known = ", ".join(self.variants)
+                raise ValueError(f"variant {name!r} has the unknown parent {variant.parent!r}: known are {known}")
+            base = self.variants[variant.parent].recipe if variant.parent else None
+            if isinstance(variant.recipe, LoRA) and isinstance(base, Quantize) and variant.engine.kind == "vllm":
+                raise ValueError(f"variant {name!r}: vLLM takes no adapter on {base.scheme} weights: use torch")
+            if getattr(variant.engine, "adapters", None) and self.task != "text-generation":
+                raise ValueError(f"variant {name!r}: no engine takes adapters for {self.task}: leave `adapters` out")
+        for named in (*self.traffic.pins.values(), *self.traffic.shadows):
+            if named not in self.variants:
+                raise ValueError(f"traffic names the unknown variant {named!r}: known are {', '.join(self.variants)}")
+        if not any(variant.weight > 0 for variant in self.variants.values()):
+            raise ValueError("all weights are zero: give at least one variant a weight above 0")
+        return self
+
+
+class Server(Strict):
+    """Where the ingress listens, and to whom. Anything but loopback has to be asked for."""
+
+    host: str = "127.0.0.1"
+    port: Whole = Field(default=8000, ge=1, le=65535)
+    body_limit_mib: Whole = Field(default=32, ge=1, le=1024, description="larger request bodies are answered 413")
+    memory_mib: Whole | None = Field(
+        default=None, ge=1, description="most that all engines may hold; none: what is free"
+    )
+    keys: dict[Name, Key] = Field(default={}, description="who may ask, by a name of the operator's; none: everyone")
+
+    @field_validator("keys")
+    @classmethod
+    def check_keys(cls, keys: dict[Name, Key]) -> dict[Name, Key]:
+        if len({key.sha256 for key in keys.values()}) < len(keys):
+            raise ValueError("one key stands under two names")
+        return keys
+
+
+class Stack(Strict):
+    schema_: Literal[1] = Field(alias="schema")
+    server: Server = Server()
+    models: dict[str, Model] = Field(min_length=1)
+
+    @field_validator("models")
+    @classmethod
+    def check_names(cls, models: dict[str, Model]) -> dict[str, Model]:
+        for name in [*models, *(variant for model in models.values() for variant in model.variants)]:
+            if not NAME.fullmatch(name):
+                raise ValueError(f"{name!r} is not a name: use a-z, 0-9, '.', '_', '-', at most 64, no other first")
+        return models
+
+    def only(self, model: str, *variants: str) -> "Stack":
+        """With one of its models, and of that with some variants; with all where none is named. Raises UnknownName, and
+        StackError where what is left is no stack: a variant without its parent, say."""
+        if model not in self.models:
+            raise UnknownName(f"there is no model {model!r} in the stack", mend=f"known are {', '.join(self.models)}")
+        known = self.models[model].variants
+        if unknown := [name for name in variants if name not in known]:
+            raise UnknownName(f"{model} has no variant {unknown[0]!r}", mend=f"known are {', '.join(known)}")
+        document = self.model_dump(mode="json", by_alias=True, exclude_none=True)
+        kept = document["models"][model]
+        kept["variants"] = {name: each for name, each in kept["variants"].items() if not variants or name in variants}
+        return parse(document | {"models": {model: kept}})
+
+    def plans(self) -> list[VariantPlan]:
+        """What has to be made, in the file's order."""
+        return [
+            VariantPlan(
+                model=model_name,
+                variant=variant_name,
+                task=model.task,
+                source=variant.source or model.source,
+                recipe=variant.recipe,
+                parent=variant.parent,
+                seed=model.seed,
+            )
+            for model_name, model in self.models.items()
+            for variant_name, variant in model.variants.items()
+        ]
+
+
+class Loader(yaml.SafeLoader):
+    """Refuses a key that is given twice, of which YAML's own would keep the last in silence."""
+
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        node = super().compose_mapping_node(anchor)
+        seen = set()
+        for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
+            if key.value in seen:
+                raise yaml.MarkedYAMLError(problem=f"the key {key.value!r} stands twice", problem_mark=key.start_mark)
+            seen.add(key.value)
+        return node
+
+
+def load(path: Path) -> Stack:
+    """Read and check a stack file. Raises StackError naming the first wrong field."""
+    try:
+        document = yaml.load(path.read_text(), Loader)  # noqa: S506  # a SafeLoader
+    except FileNotFoundError:
+        raise StackError(
+            f"there is no file {path}", mend="give the path of a stack file, e.g. deploy/stacks/demo.yaml"
+        ) from None
+    except OSError as error:
+        raise StackError(f"{path} cannot be read: {error.strerror}", mend="give the path of a stack file") from None
+    except (yaml.YAMLError, ValueError) as error:
+        raise StackError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
+    return parse(document)
+
+
+def with_port(stack: Stack, port: int | None) -> Stack:
+    """The same stack on another port, where one is given."""
+    if port is None:
+        return stack
+    return stack.model_copy(update={"server": stack.server.model_copy(update={"port": port})})
+
+
+def parse(document: Any) -> Stack:
+    """Check a parsed document. Raises StackError naming the first wrong field."""
+    if not isinstance(document, dict):
+        raise StackError("a stack file is a mapping", mend="start it with `schema: 1`")
+    try:
+        return Stack.model_validate(document)
+    except ValidationError as error:
+        raise explain(error, Stack) from None
+
+
+def explain(error: ValidationError, root: type[BaseModel]) -> StackError:
+    """The first of pydantic's findings as one line with the field's path and what would be right."""
+    finding = error.errors(include_url=False)[0]
+    # A union's tag stands in the location although it is no key of the file: engine.vllm.threads.
+    path = ".".join(str(part) for part in finding["loc"])
+    message = finding["msg"].removeprefix("Value error, ")
+    if finding["type"] != "extra_forbidden":
+        # What stands among keys may be one that was not hashed.
+        found = "" if path.startswith("server.keys") else f" (found {finding['input']!r:.80})"
+        return StackError(f"{message}{found}", field=path or None)
+    unknown = str(finding["loc"][-1])
+    nearest = difflib.get_close_matches(unknown, sorted(known_keys(root)), n=1)
+    mend = f"did you mean {nearest[0]!r}?" if nearest else "remove it"
+    return StackError(f"unknown key {unknown!r}", field=path, mend=mend)
+
+
+def known_keys(root: type[BaseModel]) -> set[str]:
+    """Every key that any part of the document knows."""
+    schema = root.model_json_schema()
+    parts = [schema, *schema.get("$defs", {}).values()]
+    return {key for part in parts for key in part.get("properties", {})}

@@ -1,0 +1,62 @@
+"""Two versions of what is live, compared: what is added, replaced, removed, or weighed anew. Pure."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from serve.config.snapshot import Live, LiveVariant
+
+Kind = Literal["add", "replace", "remove", "change", "keep"]
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One variant in both versions. Shares are of the model's routed requests; a build is a digest's beginning."""
+
+    name: str
+    kind: Kind
+    build_before: str | None
+    build_after: str | None
+    share_before: float
+    share_after: float
+
+    def to_json(self) -> dict[str, Any]:
+        return dict(vars(self))
+
+
+def differences(before: Live, after: Live) -> list[Difference]:
+    """Every variant of either version, in the order of the later one."""
+    names = dict.fromkeys([*after.variants, *before.variants])
+    shares = share_of(before), share_of(after)
+    return [
+        Difference(
+            name=f"{name[0]}@{name[1]}",
+            kind=kind_of(before.variants.get(name), after.variants.get(name)),
+            build_before=build_of(before.variants.get(name)),
+            build_after=build_of(after.variants.get(name)),
+            share_before=shares[0].get(name, 0.0),
+            share_after=shares[1].get(name, 0.0),
+        )
+        for name in names
+    ]
+
+
+def kind_of(before: LiveVariant | None, after: LiveVariant | None) -> Kind:
+    if before is None:
+        return "add"
+    if after is None:
+        return "remove"
+    if before.place != after.place:
+        return "replace"
+    return "keep" if (before.weight, before.limits) == (after.weight, after.limits) else "change"
+
+
+def build_of(variant: LiveVariant | None) -> str | None:
+    return variant.manifest.digest[:8] if variant else None
+
+
+def share_of(live: Live) -> Mapping[tuple[str, str], float]:
+    totals: dict[str, float] = {}
+    for (model, _), variant in live.variants.items():
+        totals[model] = totals.get(model, 0.0) + variant.weight
+    return {name: variant.weight / totals[name[0]] for name, variant in live.variants.items()}

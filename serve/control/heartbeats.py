@@ -1,0 +1,45 @@
+"""What the ingresses have last said of themselves: which version each has, what its requests still hold, and what
+clients named.
+
+An ingress that has not been heard of for a while is not waited for: it has ended, or serves nobody.
+"""
+
+import time
+from collections.abc import Iterator
+
+from serve.dataplane.sync import Report
+
+GONE_S = 5.0
+
+
+class Attendance:
+    """The latest report of every ingress."""
+
+    def __init__(self) -> None:
+        self.reports: dict[str, tuple[float, Report]] = {}
+
+    def note(self, report: Report) -> None:
+        self.reports[report.ingress] = (time.monotonic(), report)
+
+    def heard(self) -> list[Report]:
+        """Of every ingress that lives."""
+        now = time.monotonic()
+        return [report for at, report in self.reports.values() if now - at < GONE_S]
+
+    def all_have(self, version: int) -> bool:
+        """Whether every ingress has at least that version; not where none is heard of."""
+        found = self.heard()
+        return bool(found) and all(report.version >= version for report in found)
+
+    def busy(self) -> set[str]:
+        """The places that requests of an earlier version still hold."""
+        return {place for report in self.heard() for place in report.busy}
+
+    def all_left(self, places: set[str]) -> bool:
+        """Whether no request of an earlier version holds any of these; not where no ingress is heard of, for it may
+        be too busy to say that it is."""
+        return bool(self.heard()) and not self.busy() & places
+
+    def named(self) -> Iterator[tuple[str, float]]:
+        """What clients named, and when, in seconds of the epoch; of ingresses that are gone, too."""
+        return (each for _, report in self.reports.values() for each in report.named_at.items())

@@ -1,0 +1,102 @@
+"""What engines need in memory, before they are started: by their cards where there are any, otherwise by their kind.
+
+The estimates are what `docs/performance.md` measured, rounded up: an engine's own, and so much for each byte of its
+artifact.
+"""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import psutil
+
+from serve.config.snapshot import LiveEngine
+from serve.config.stack import VllmEngine
+from variants.artifacts.catalog import Catalog
+from variants.errors import UnknownName
+
+MIB = 2**20
+ESTIMATES_MIB: dict[str, tuple[int, float]] = {
+    "vllm": (2300, 1.2),
+    "torch": (600, 1.5),
+    "openvino": (90, 3.0),
+    "scripted": (60, 1.0),
+}
+ADAPTERS_MIB = 200
+"""What vLLM adds for the slots of adapters."""
+
+
+@dataclass(frozen=True)
+class Need:
+    """What one engine needs, in bytes of PSS, and how that is known."""
+
+    engine: str
+    bytes: int
+    known: Literal["measured", "estimated"]
+
+
+@dataclass(frozen=True)
+class Budget:
+    """The arithmetic of a change: all that is started is up beside what it replaces before that ends. In bytes."""
+
+    needs: tuple[Need, ...]
+    freed_bytes: int
+    available_bytes: int
+    available_is: str
+
+    @property
+    def needed_bytes(self) -> int:
+        return sum(need.bytes for need in self.needs)
+
+    @property
+    def fits(self) -> bool:
+        return self.needed_bytes <= self.available_bytes
+
+    def says(self) -> str:
+        parts = " + ".join(f"{need.engine} {mib(need.bytes)} ({need.known})" for need in self.needs)
+        total = f" = {mib(self.needed_bytes)}" if len(self.needs) > 1 else ""
+        return (
+            f"needs {parts or '0 MiB'}{total} while old and new run side by side, {mib(self.available_bytes)} "
+            f"{self.available_is}; {mib(self.freed_bytes)} are freed afterwards"
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "needs": [vars(need) for need in self.needs],
+            "needed_bytes": self.needed_bytes,
+            "freed_bytes": self.freed_bytes,
+            "available_bytes": self.available_bytes,
+            "fits": self.fits,
+            "says": self.says(),
+        }
+
+
+def mib(size: int) -> str:
+    return f"{size / MIB:,.0f} MiB"
+
+
+def need_of(engine: LiveEngine, catalog: Catalog) -> Need:
+    """By the newest card of the artifact in such an engine that measured a peak; by kind where there is none."""
+    manifest = engine.artifact.manifest
+    adapters = getattr(engine.settings, "adapters", None)
+    try:
+        cards = catalog.model(manifest.model).cards.get(manifest.digest, ())
+    except UnknownName:
+        cards = ()
+    settings = engine.settings.model_dump(mode="json")
+    peaks = [card.peak_memory_bytes for card in cards if card.engine == settings and card.peak_memory_bytes]
+    if peaks and not adapters:
+        return Need(engine.name, peaks[-1], "measured")
+    own, a_byte = ESTIMATES_MIB[engine.settings.kind]
+    size = own * MIB + round(a_byte * manifest.bytes)
+    if isinstance(engine.settings, VllmEngine):
+        size += (engine.settings.kv_cache_mib + (ADAPTERS_MIB if adapters else 0)) * MIB
+    return Need(engine.name, size, "estimated")
+
+
+def budget(needs: tuple[Need, ...], held: dict[str, int], ending: set[str], limit_mib: int | None) -> Budget:
+    """`held` is what each running engine holds, by application, `ending` those that will go."""
+    freed = sum(size for application, size in held.items() if application in ending)
+    if limit_mib is not None:
+        left = limit_mib * MIB - sum(held.values())
+        return Budget(needs, freed, max(0, left), f"are left of server.memory_mib {limit_mib:,}")
+    return Budget(needs, freed, psutil.virtual_memory().available, "are free on this machine")

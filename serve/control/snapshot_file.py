@@ -1,0 +1,38 @@
+"""What is live, on disk: enough to serve it again."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from serve.config.snapshot import Live, live_of
+from serve.config.stack import parse
+from variants.artifacts.store import Artifact, Store, read_manifest
+from variants.files import write_atomic
+from variants.home import home
+
+
+def document_of(live: Live) -> dict[str, Any]:
+    """Its version, its stack, and the key of every artifact."""
+    return {
+        "version": live.version,
+        "stack": live.stack.model_dump(mode="json", by_alias=True, exclude_none=True),
+        "artifacts": {f"{model}@{variant}": found.manifest.key for (model, variant), found in live.artifacts.items()},
+    }
+
+
+def record(live: Live, file: Path) -> None:
+    write_atomic(file, json.dumps(document_of(live)).encode())
+
+
+def recorded(file: Path) -> Live | None:
+    """What a conductor before this one has recorded, None where none has. Its files were verified when it was
+    proposed."""
+    if not file.is_file():
+        return None
+    document = json.loads(file.read_bytes())
+    stack, store = parse(document["stack"]), Store(home())
+    artifacts = {}
+    for name, key in document["artifacts"].items():
+        model, _, variant = name.partition("@")
+        artifacts[model, variant] = Artifact(store.path(key), read_manifest(store.path(key)))
+    return live_of(stack, artifacts, document["version"])

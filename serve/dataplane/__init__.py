@@ -1,0 +1,1 @@
+"""A request's path from the router to an engine and back."""

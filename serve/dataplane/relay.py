@@ -1,0 +1,310 @@
+"""Carries one request to the engine of its variant and the engine's bytes back to the client.
+
+The way out is bytes: what the engine has encoded is copied, never parsed and encoded again (docs/decisions.md has the
+measurement behind it). Per chunk this takes a time and copies. Three things are added to a text stream: usage is always
+asked for, and its frame withheld from a client that did not ask; where it is withheld, the last frame gets the
+`system_fingerprint` that it would have carried.
+
+If the engine cannot be reached, or goes away while the request waits for its turn, nothing has been sent yet, so a
+routed request falls back to another variant. Once the first byte is out, a broken stream ends with an error frame.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, MutableMapping
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, Protocol
+
+import aiohttp
+
+from serve.dataplane.observations import CHOSEN_BY_THE_ROUTER, Outcomes
+from serve.dataplane.router import Assignment, Target
+from serve.dataplane.upstream import Seat
+from serve.dataplane.upstreams import Fleet
+from serve.errors import CLIENT_WENT_AWAY, STATUS, NotReady, Overloaded, TimedOut, openai_body
+from serve.protocols.answer_id import HEADER as ID
+from serve.protocols.answer_id import issue
+from serve.protocols.open_inference import HEADER_LENGTH
+from variants.errors import EngineError
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+
+FETCH_TIMEOUT = aiohttp.ClientTimeout(total=10)
+UNREACHABLE = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError)
+PASSED_ON = ("content-type", "content-length", HEADER_LENGTH)
+LAST_FRAME_S = 5.0
+"""For so long a client is offered the frame that ends a broken stream."""
+
+
+class Reply(NamedTuple):
+    """An engine's whole answer, and where its JSON ends if tensors follow."""
+
+    body: bytes
+    header_length: str | None
+
+
+class Unanswered(EngineError):
+    """An engine did not answer what no client waits for. `refused`: it found the request wrong."""
+
+    def __init__(self, message: str, refused: bool = False) -> None:
+        super().__init__(message)
+        self.refused = refused
+
+
+class WentAway(NotReady):
+    """A variant's engine has gone while the request waited for its turn: nothing was asked."""
+
+
+class Answer(Protocol):
+    """What a protocol makes of an engine's answer while it passes."""
+
+    def begin(self, headers: Mapping[str, str]) -> None:
+        """The engine has begun to answer, with these headers."""
+
+    def chunk(self, data: bytes, now: float) -> bytes:
+        """See one chunk of the body, at `now` seconds of the monotonic clock; what is returned is sent."""
+
+    def end(self) -> bytes:
+        """The body is complete; what is returned is sent after it."""
+
+
+@dataclass
+class Call:
+    """One request on its way: what to ask of whom, and what came of it.
+
+    `ask` gives the path and the body for the engine of a seat; `arrived` is in seconds of the monotonic clock;
+    `offering`: a piece of the answer is on offer that the client has not taken yet.
+    """
+
+    target: Target
+    client: str | None
+    ask: Callable[[Seat], tuple[str, bytes]]
+    headers: dict[str, str]
+    streamed: bool
+    request_id: str
+    arrived: float = field(default_factory=time.perf_counter)
+    seat: Seat | None = None
+    assignment: Assignment | None = None
+    status: int = 0
+    started: bool = False
+    offering: bool = False
+
+
+class Relay:
+    """Holds the pool of connections to the engines of this machine."""
+
+    def __init__(self, fleet: Fleet) -> None:
+        self.fleet = fleet
+        self.outcomes = Outcomes()
+        self.session: aiohttp.ClientSession | None = None
+
+    async def start(self) -> None:
+        """Open the pool. Call from a running event loop."""
+        self.session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=4),
+            timeout=aiohttp.ClientTimeout(total=None, connect=5),
+            auto_decompress=False,
+            skip_auto_headers=("user-agent", "accept-encoding"),
+        )
+
+    async def stop(self) -> None:
+        if self.session is not None:
+            await self.session.close()
+
+    async def fetch(self, seat: Seat, path: str) -> dict[str, Any]:
+        """A JSON document that the engine of a seat gives out. Raises EngineError, NotReady."""
+        assert self.session is not None
+        if seat.endpoint is None:
+            raise NotReady(f"{seat.name} is not ready", mend="try again shortly")
+        try:
+            async with self.session.get(seat.endpoint.url + path, timeout=FETCH_TIMEOUT) as engine:
+                engine.raise_for_status()
+                return dict(await engine.json())
+        except (aiohttp.ClientError, TimeoutError) as error:
+            raise EngineError(f"the engine of {seat.name} did not answer: {error}") from error
+
+    async def ask_aside(self, seat: Seat, path: str, body: bytes, headers: dict[str, str]) -> Reply:
+        """Ask an engine for something that no client waits for: it takes no turn. Raises NotReady where there is
+        no engine to ask, Unanswered."""
+        assert self.session is not None
+        if seat.endpoint is None:
+            raise NotReady(f"{seat.name} is not ready")
+        try:
+            async with self.session.post(seat.endpoint.url + path, data=body, headers=headers) as engine:
+                found = await engine.read()
+        except UNREACHABLE as error:
+            seat.lost()
+            raise NotReady(f"the engine of {seat.name} is gone: {error}") from error
+        except aiohttp.ClientError as error:
+            raise Unanswered(f"the engine of {seat.name} broke off: {error}") from error
+        if engine.status != 200:
+            said = found[:200].decode(errors="replace")
+            refused = 400 <= engine.status < 500
+            raise Unanswered(f"the engine of {seat.name} answered {engine.status}: {said}", refused)
+        return Reply(found, engine.headers.get(HEADER_LENGTH))
+
+    async def carry(self, call: Call, answer: Answer, receive: Receive, send: Send) -> None:
+        """Assign, admit, ask, copy, in one limit of time. Fills in `call`. Raises what `serve.errors` has a status
+        for."""
+        excluding: set[str] = set()
+        began, first = time.perf_counter(), None
+        async with cancelled_by_disconnect(call, receive):
+            while True:
+                try:
+                    call.seat, call.assignment = self.fleet.place(call.target, call.client, excluding)
+                except NotReady:
+                    self.note_unplaced(call)
+                    if first is not None:  # nobody answered: it counts with whom it was placed first
+                        call.seat, call.assignment = first
+                    raise
+                first = first or (call.seat, call.assignment)
+                if not excluding and self.fleet.all_up(call.target.model):
+                    self.note_assigned(call.assignment, call.client)
+                if call.target.variant:
+                    call.seat.pinned()
+                left_s = call.seat.live.limits.timeout_s - (time.perf_counter() - began)
+                try:
+                    return await self.ask(call, call.seat, left_s, answer, send)
+                except UNREACHABLE as error:
+                    # Nothing was sent: the engine has gone, the fleet shall know, another variant may answer.
+                    call.seat.lost()
+                    if call.target.variant:
+                        raise EngineError(f"the engine of {call.seat.name} cannot be reached") from error
+                except WentAway:
+                    if call.target.variant:
+                        raise
+                excluding.add(call.assignment.variant)
+
+    def note_assigned(self, assignment: Assignment, client: str | None) -> None:
+        """Of requests that every variant with a share could have answered: to count others by whom they fell to would
+        leave out those who prefer one that is down."""
+        if assignment.model in self.fleet.live.judged:
+            version = self.fleet.live.traffic[assignment.model].version
+            self.outcomes.assigned(assignment, client if self.sticks(assignment.model) else None, version)
+
+    def sticks(self, model: str) -> bool:
+        return self.fleet.live.traffic[model].traffic.sticky
+
+    def note_served(self, call: Call) -> None:
+        """What a request's client got, for a model whose variants are being judged. One that was turned away by a full
+        queue failed; one whose client went away was late, if it was. The client's fault counts for nothing, nor does
+        another variant's: what fell back from one that is down, and how crowded it makes the others."""
+        assert call.assignment is not None
+        assert call.seat is not None
+        model, digest = call.assignment.model, call.seat.manifest.digest
+        if model not in self.fleet.live.judged or call.assignment.reason not in CHOSEN_BY_THE_ROUTER:
+            return
+        all_up, took = self.fleet.all_up(model), time.perf_counter() - call.arrived
+        objective = self.fleet.live.judged[model] if all_up else None
+        if call.status == CLIENT_WENT_AWAY:
+            if objective is not None and took > objective:
+                self.outcomes.late(model, digest, objective)
+        elif (call.status == STATUS[Overloaded] and all_up) or not 400 <= call.status < 500:
+            self.outcomes.served(model, digest, call.status != 200, took, objective)
+
+    def note_unplaced(self, call: Call) -> None:
+        """Nobody could answer: a failure of the variant that was to, for a model whose variants are being judged."""
+        model = call.target.model
+        if model not in self.fleet.live.judged or call.target.variant or call.assignment is not None:
+            return  # not judged, not the router's, or counted with whom it was placed first
+        seat, assignment = self.fleet.preferred(call.target, call.client)
+        if assignment.reason != "pinned":
+            took, objective = time.perf_counter() - call.arrived, self.fleet.live.judged[model]
+            self.outcomes.served(model, seat.manifest.digest, True, took, objective)
+
+    async def ask(self, call: Call, seat: Seat, left_s: float, answer: Answer, send: Send) -> None:
+        assert self.session is not None
+        try:
+            async with asyncio.timeout(left_s), seat.admitted():
+                if seat.endpoint is None:
+                    raise WentAway(f"{seat.name} went away while the request waited", mend="try again shortly")
+                path, body = call.ask(seat)
+                async with self.session.post(seat.endpoint.url + path, data=body, headers=call.headers) as engine:
+                    await copy(call, engine, answer, send)
+        except UNREACHABLE:
+            raise
+        except TimeoutError:
+            if call.offering:  # the client did not take what was there: as if it had gone
+                call.status = CLIENT_WENT_AWAY
+                return
+            fault = TimedOut(f"{seat.name} did not finish within {seat.live.limits.timeout_s:g} s")
+            await break_off(call, fault, send)
+        except aiohttp.ClientError as error:
+            await break_off(call, EngineError(f"the engine of {seat.name} broke off: {error}"), send)
+
+
+def names_of(call: Call) -> dict[str, str]:
+    """The headers that say who answers, or was to answer; none before a variant was chosen."""
+    if call.seat is None or call.assignment is None:
+        return {}
+    return {
+        "x-understudy-variant": call.assignment.variant,
+        "x-understudy-reason": call.assignment.reason,
+        "x-understudy-artifact": call.seat.manifest.digest,
+        ID: issue(
+            call.assignment.model,
+            call.assignment.variant,
+            call.seat.manifest.digest,
+            call.assignment.reason,
+            call.request_id,
+        ),
+    }
+
+
+async def copy(call: Call, engine: aiohttp.ClientResponse, answer: Answer, send: Send) -> None:
+    """Send the engine's status, headers and bytes on as they come."""
+    call.status = engine.status
+    headers = [(name.encode(), engine.headers[name].encode()) for name in PASSED_ON if name in engine.headers]
+    headers += [(name.encode(), value.encode()) for name, value in names_of(call).items()]
+    await offer(call, send, {"type": "http.response.start", "status": engine.status, "headers": headers})
+    call.started = True
+    answer.begin(engine.headers)
+    now = time.perf_counter
+    async for data in engine.content.iter_any():
+        out = answer.chunk(data, now())
+        if out:
+            await offer(call, send, {"type": "http.response.body", "body": out, "more_body": True})
+    await offer(call, send, {"type": "http.response.body", "body": answer.end(), "more_body": False})
+
+
+async def offer(call: Call, send: Send, message: Message) -> None:
+    """Send one piece; where the client takes it too slowly to be done in time, `call` says that it was on offer."""
+    call.offering = True
+    await send(message)
+    call.offering = False
+
+
+async def break_off(call: Call, error: TimedOut | EngineError, send: Send) -> None:
+    """Before the first byte the error is the answer; in a stream it is the last frame, if the client takes it."""
+    if not call.started:
+        raise error
+    call.status = 502 if isinstance(error, EngineError) else 504
+    if not call.streamed:
+        raise error
+    frame = b"data: " + openai_body(error) + b"\n\n"
+    with suppress(TimeoutError):
+        async with asyncio.timeout(LAST_FRAME_S):
+            await send({"type": "http.response.body", "body": frame, "more_body": False})
+
+
+@asynccontextmanager
+async def cancelled_by_disconnect(call: Call, receive: Receive) -> AsyncIterator[None]:
+    """Cancel the block when the client goes away, so that the engine stops working for nobody."""
+    work = asyncio.current_task()
+    assert work is not None
+
+    async def watch() -> None:
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        call.status = CLIENT_WENT_AWAY
+        work.cancel()
+
+    watcher = asyncio.create_task(watch())
+    try:
+        yield
+    finally:
+        watcher.cancel()

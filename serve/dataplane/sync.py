@@ -1,0 +1,110 @@
+"""How an ingress and the conductor keep in step: twice a second the ingress says what it serves and what is still busy,
+and takes the version that is live where that is another one.
+
+While the conductor is away, the ingress serves on with what it has.
+"""
+
+import asyncio
+import logging
+import uuid
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar
+
+from serve.config.snapshot import Live
+from serve.control.traffic_manager import Director
+from serve.dataplane.observations import Batch, Outcomes
+from serve.dataplane.upstreams import Fleet
+
+log = logging.getLogger("understudy.watch")
+T = TypeVar("T")
+EVERY_S = 0.5
+FIRST_LIMIT_S = 10.0
+LAST_LIMIT_S = 2.0
+
+
+@dataclass(frozen=True)
+class Report:
+    """What one ingress says of itself. `busy` names places that an earlier version's requests still hold; `named_at`
+    says when a client last named a model or a `model@variant`, in seconds of the epoch."""
+
+    ingress: str
+    version: int
+    busy: frozenset[str]
+    named_at: dict[str, float]
+    outcomes: Batch | None = None
+
+
+class Conducting(Protocol):
+    """What an ingress asks of the conductor, wherever that runs."""
+
+    async def tell(self, report: Report) -> Live | None:
+        """The version that is live, None where the report names it."""
+
+    async def propose(self, document: dict[str, Any]) -> dict[str, Any]:
+        """Change what is live; see `serve.control.controller`."""
+
+    async def state(self) -> dict[str, Any]:
+        """What is live, and how the latest change is going."""
+
+    async def cancel(self, number: int | None = None) -> dict[str, Any]:
+        """Give up a change that has not taken effect yet, the one of that number where one is given."""
+
+    async def direct(self, act: Callable[[Director], T]) -> T:
+        """What `act` makes of the director; where it made another version, when every ingress has that."""
+
+    async def begin_rollout(self, model: str, document: dict[str, Any], who: str) -> dict[str, Any]:
+        """Begin one, of variants that answer."""
+
+
+class Watch:
+    """Keeps one fleet in step."""
+
+    def __init__(self, fleet: Fleet, conductor: Conducting, outcomes: Outcomes) -> None:
+        self.fleet, self.conductor, self.outcomes = fleet, conductor, outcomes
+        self.name = uuid.uuid4().hex
+        self.task: asyncio.Task[None] | None = None
+        self.away = False
+
+    async def start(self) -> None:
+        """An ingress that is started later than the server must not begin with what was live then."""
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self.once(), FIRST_LIMIT_S)
+        self.task = asyncio.create_task(self.run())
+
+    async def stop(self) -> None:
+        if self.task is not None:
+            self.task.cancel()
+            with suppress(asyncio.CancelledError):
+                await self.task
+        with suppress(TimeoutError):  # what was seen since the last report, if the conductor is still there
+            await asyncio.wait_for(self.once(), LAST_LIMIT_S)
+
+    async def run(self) -> None:
+        while True:
+            await asyncio.sleep(EVERY_S)
+            try:
+                await self.once()
+            except Exception:  # a defect met once must not end the following for good
+                log.exception("version %d stays for now", self.fleet.live.version)
+
+    async def once(self) -> None:
+        report = Report(
+            self.name,
+            self.fleet.live.version,
+            frozenset(self.fleet.busy()),
+            self.fleet.named_at(),
+            self.outcomes.batch(),
+        )
+        try:
+            live = await self.conductor.tell(report)
+        except Exception as error:  # whatever Ray raises for a replica that is starting or gone
+            if not self.away:
+                log.warning("the conductor is away, serving on with version %d: %s", report.version, error)
+            self.away = True
+            return
+        self.away = False
+        self.outcomes.told()
+        if live is not None:
+            await self.fleet.take(live)

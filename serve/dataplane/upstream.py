@@ -1,0 +1,182 @@
+"""One variant as an ingress sees it: whether it answers, where, and how busy it is here.
+
+Admission is counted here, in each ingress: Ray Serve's own queue limits count per caller and know no waiting room.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from serve import metrics
+from serve.config.snapshot import LiveVariant
+from serve.engines import cpu_priority
+from serve.errors import Overloaded
+from variants.artifacts.manifest import Manifest
+
+log = logging.getLogger("understudy.seat")
+REFRESH_S = 3.0
+RETRY_S = 0.5
+ANSWER_LIMIT_S = 60.0
+MISSED_S = 10.0
+"""For so long after a client named it, a variant keeps its priority."""
+
+
+class Endpoint(NamedTuple):
+    """Where an engine answers, what it holds in memory (PSS of its process tree, bytes), and its first process."""
+
+    url: str
+    memory_bytes: int
+    peak_memory_bytes: int
+    pid: int
+
+
+Describe = Callable[[], Awaitable[Endpoint]]
+"""Asks a variant's deployment; raises while there is none to ask."""
+
+
+@dataclass
+class Seat:
+    """`live` may change while it stands, as far as `fits` says."""
+
+    live: LiveVariant
+    describe: Describe
+    endpoint: Endpoint | None = None
+    running: int = 0
+    waiting: int = 0
+    pinned_at: float | None = None
+    turn: asyncio.Semaphore = field(init=False)
+    doubt: asyncio.Event = field(init=False, default_factory=asyncio.Event)
+
+    def __post_init__(self) -> None:
+        self.turn = asyncio.Semaphore(self.live.limits.concurrency)
+
+    @property
+    def name(self) -> str:
+        return self.live.name
+
+    @property
+    def manifest(self) -> Manifest:
+        return self.live.manifest
+
+    @property
+    def labels(self) -> tuple[str, str]:
+        return self.live.model, self.live.variant
+
+    def fits(self, wanted: LiveVariant) -> bool:
+        """Whether this seat serves `wanted` as well: the same build on the same engine, only the weight may differ."""
+        return (self.live.engine, self.live.adapter, self.live.limits) == (
+            wanted.engine,
+            wanted.adapter,
+            wanted.limits,
+        )
+
+    @property
+    def idle(self) -> bool:
+        return not self.running and not self.waiting
+
+    @asynccontextmanager
+    async def admitted(self) -> AsyncIterator[None]:
+        """Wait for a turn at the engine. Raises Overloaded when the waiting room is full."""
+        if self.turn.locked() and self.waiting >= self.live.limits.queue:
+            raise Overloaded(
+                f"{self.name} has {self.running} requests running and {self.waiting} waiting",
+                mend="try again after the time in Retry-After",
+            )
+        self.waiting += 1
+        queued = metrics.queued.labels(*self.labels)
+        queued.inc()
+        try:
+            await self.turn.acquire()
+        finally:
+            self.waiting -= 1
+            queued.dec()
+        self.running += 1
+        running = metrics.running.labels(*self.labels)
+        running.inc()
+        try:
+            await self.compete()
+            yield
+        finally:
+            self.running -= 1
+            running.dec()
+            self.turn.release()
+
+    def pinned(self) -> None:
+        """A client named this variant: it would miss it."""
+        self.pinned_at = time.time()
+
+    @property
+    def unasked(self) -> bool:
+        """Whether no client waits for this variant, nor is about to, so that its engine may do with what is left."""
+        lately = self.pinned_at is not None and time.time() - self.pinned_at < MISSED_S
+        return (
+            self.live.weight == 0
+            and self.idle
+            and not lately
+            and self.live.adapter is None
+            and cpu_priority.can_return()
+        )
+
+    async def give_way(self) -> None:
+        """The engine computes with what other processes leave."""
+        if self.endpoint is not None and not cpu_priority.is_spare(self.endpoint.pid):
+            await self.prioritise(cpu_priority.make_spare)
+
+    async def compete(self) -> None:
+        """The engine computes like any other, whoever made it give way."""
+        if self.endpoint is not None and cpu_priority.is_spare(self.endpoint.pid):
+            await self.prioritise(cpu_priority.make_usual)
+
+    async def prioritise(self, how: Callable[[int], None]) -> None:
+        """A refusal leaves what it is: the next request tries again."""
+        assert self.endpoint is not None
+        try:
+            await asyncio.to_thread(how, self.endpoint.pid)
+        except OSError as error:
+            log.warning("the priority of %s stays what it is: %s", self.name, error)
+
+    def lost(self) -> None:
+        """A connection failed: not ready until its deployment, asked at once, says otherwise."""
+        self.endpoint = None
+        self.doubt.set()
+
+    async def refresh(self) -> None:
+        """Ask the deployment where the engine is; a failure means not ready."""
+        try:
+            self.endpoint = await asyncio.wait_for(self.describe(), timeout=ANSWER_LIMIT_S)
+        except Exception as error:  # whatever Ray raises for a replica that is starting, dying or gone
+            if self.endpoint is not None:
+                log.warning("%s is not ready: %s", self.name, error)
+            self.endpoint = None
+
+    def report(self) -> None:
+        """Set this seat's gauges."""
+        manifest = self.manifest
+        metrics.weight.labels(*self.labels).set(self.live.weight)
+        metrics.ready.labels(*self.labels).set(self.endpoint is not None)
+        metrics.variant_info.labels(
+            *self.labels,
+            manifest.method,
+            manifest.precision,
+            self.live.engine.settings.kind,
+            manifest.parent or "",
+            manifest.digest,
+        ).set(1)
+        if self.endpoint is not None:
+            metrics.memory.labels(*self.labels).set(self.endpoint.memory_bytes)
+            metrics.peak_memory.labels(*self.labels).set(self.endpoint.peak_memory_bytes)
+
+    async def follow(self) -> None:
+        """Ask again every few seconds, and half a second after a connection failed; until cancelled."""
+        while True:
+            await self.refresh()
+            self.report()
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self.doubt.wait(), REFRESH_S if self.endpoint else RETRY_S)
+            if self.doubt.is_set():
+                self.doubt.clear()
+                await asyncio.sleep(RETRY_S)  # the deployment may not have noticed yet either

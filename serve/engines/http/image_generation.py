@@ -1,0 +1,88 @@
+"""The image generators' HTTP routes: OpenAI's `/v1/images/generations`, v2's metadata and statistics, `/health`.
+
+Pictures are drawn one at a time in a thread apart from the event loop, in the order in which they were asked for: what
+one request gets depends on no other, and one whose client has gone ends with the picture that is being drawn."""
+
+import asyncio
+import base64
+import io
+import json
+import secrets
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.routing import Route
+from starlette.types import ASGIApp
+
+from serve.engines.http.image_generation_request import GenerationRequest, check_size, label_in
+from serve.engines.http.server import Whole
+from serve.engines.http.tensors import ModelApi, Runtime, application
+from serve.engines.http.text_request import parse
+
+Picture = npt.NDArray[np.uint8]
+
+
+class Generator(Runtime, Protocol):
+    """Draws pictures. `steps` is how many forward passes a picture takes, `side` its pixels."""
+
+    labels: tuple[str, ...]
+    side: int
+    steps: int
+
+    def draw(self, label: int, seed: int, index: int) -> Picture:
+        """The picture `index` of a seed: uint8 [side, side], grey."""
+        ...
+
+
+def build(model: Generator, name: str, digest: str | None) -> Starlette:
+    """The application that answers for `model` under the model name `name`."""
+    api = GenerationApi(model, name, digest)
+    return application(api, Route("/v1/images/generations", api.generate, methods=["POST"]))
+
+
+class GenerationApi(ModelApi[Generator]):
+    """The routes of one generator."""
+
+    def __init__(self, model: Generator, name: str, digest: str | None) -> None:
+        size = f"{model.side}x{model.side}"
+        super().__init__(model, name, size=size, sampling_steps=model.steps, labels=list(model.labels))
+        self.digest = digest
+        self.worker = ThreadPoolExecutor(1, thread_name_prefix="draw")
+        self.drawn = 0
+
+    def counted(self) -> tuple[int, int]:
+        return self.drawn, self.drawn * self.model.steps
+
+    async def generate(self, request: Request) -> ASGIApp:
+        asked = parse(GenerationRequest, await request.body())
+        self.check_name(asked.model)
+        check_size(asked.size, self.model.side)
+        label = label_in(asked.prompt, self.model.labels)
+        seed = secrets.randbits(63) if asked.seed is None else asked.seed
+        return Whole(self.answer(label, seed, asked.n or 1))
+
+    async def answer(self, label: int, seed: int, count: int) -> bytes:
+        """The JSON document with `count` pictures of one seed."""
+        data = [{"b64_json": base64.b64encode(await self.png(label, seed, index)).decode()} for index in range(count)]
+        document: dict[str, Any] = {"created": int(time.time()), "data": data, "seed": seed, "output_format": "png"}
+        if self.digest is not None:
+            document["system_fingerprint"] = self.digest
+        return json.dumps(document, separators=(",", ":")).encode()
+
+    async def png(self, label: int, seed: int, index: int) -> bytes:
+        found = await asyncio.get_running_loop().run_in_executor(self.worker, self.model.draw, label, seed, index)
+        self.drawn += 1
+        return png_of(found)
+
+
+def png_of(picture: Picture) -> bytes:
+    """A grey picture as PNG."""
+    buffer = io.BytesIO()
+    Image.fromarray(picture).save(buffer, format="PNG")
+    return buffer.getvalue()

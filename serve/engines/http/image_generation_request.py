@@ -1,0 +1,50 @@
+"""What a client may ask of an image generator: OpenAI's images, typed and checked.
+
+What is understood is honoured and everything else is refused by name, as with text. `seed` is ours: the same prompt and
+seed give the same pictures. A prompt is free text that names exactly one of the model's labels as a word of its own,
+because that is all a class-conditional model can be told.
+"""
+
+import re
+from collections.abc import Sequence
+from typing import Annotated, Literal
+
+from pydantic import Field, StrictInt
+
+from serve.engines.http.text_request import Strict
+from variants.errors import InputError
+
+MOST_IMAGES = 10
+"""Pictures in one request, OpenAI's own limit."""
+MOST_WORDS = 1000
+"""Characters of a prompt."""
+
+
+class GenerationRequest(Strict):
+    """`POST /v1/images/generations`."""
+
+    model: str
+    prompt: Annotated[str, Field(min_length=1, max_length=MOST_WORDS)]
+    n: Annotated[StrictInt, Field(ge=1, le=MOST_IMAGES)] | None = 1
+    size: str | None = None
+    response_format: Literal["b64_json"] | None = None
+    output_format: Literal["png"] | None = None
+    stream: Literal[False] | None = None
+    seed: Annotated[StrictInt, Field(ge=0, lt=2**63)] | None = None
+    user: str | None = None
+
+
+def label_in(prompt: str, labels: Sequence[str]) -> int:
+    """The position of the one label that a prompt names. InputError where it names none, or several."""
+    found = [place for place, label in enumerate(labels) if re.search(rf"(?<!\w){re.escape(label)}(?!\w)", prompt)]
+    if len(found) != 1:
+        named = f"it names {len(found)} of them" if found else "it names none of them"
+        raise InputError(named, field="prompt", mend=f"name exactly one of {', '.join(labels)}: a handwritten 7")
+    return found[0]
+
+
+def check_size(size: str | None, side: int) -> None:
+    """InputError unless the size is the model's own, or left to it."""
+    own = f"{side}x{side}"
+    if size not in (None, "auto", own):
+        raise InputError(f"{size} is not offered", field="size", mend=f"{own}, or leave it out")

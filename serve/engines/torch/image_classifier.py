@@ -1,0 +1,53 @@
+"""Image classification by transformers on torch, from a Hugging Face folder (`AutoModelForImageClassification`).
+
+For architectures that OpenVINO does not run. Preprocessing comes from the manifest, and of a bare folder from its
+`preprocessor_config.json` (`variants.vision.hub_processor`).
+"""
+
+import time
+
+import torch
+from transformers import AutoModelForImageClassification
+
+from serve.engines.artifact import Artifact
+from serve.engines.http.images import Floats
+from variants.errors import EngineError
+from variants.vision import hub_processor
+
+DTYPES = {"f32": torch.float32, "bf16": torch.bfloat16}
+
+
+class TorchClassifier:
+    """A classifier in eval mode."""
+
+    platform = "torch"
+
+    def __init__(self, artifact: Artifact) -> None:
+        """Raises EngineError where the folder holds no classifier, SourceError where nothing says how its images are
+        prepared."""
+        manifest = artifact.manifest
+        self.executes: str = "f32" if manifest is None else manifest.precision
+        if self.executes not in DTYPES:
+            raise EngineError(f"{self.executes!r}", field="manifest.precision", mend=", ".join(DTYPES))
+        self.dtype = DTYPES[self.executes]
+        try:
+            self.model = AutoModelForImageClassification.from_pretrained(
+                artifact.model, dtype=self.dtype, local_files_only=True, use_safetensors=True
+            ).eval()
+        except (OSError, ValueError) as error:
+            mend = "a folder with config.json and model.safetensors"
+            raise EngineError(f"no image classifier: {error}", field="--artifact", mend=mend) from None
+        self.computed_ns = 0
+        names: dict[int, str] = self.model.config.id2label
+        given = None if manifest is None else manifest.labels
+        self.labels = given or tuple(names[i] for i in sorted(names))
+        prepared = None if manifest is None else manifest.preprocess
+        self.preprocess = prepared or hub_processor.read(artifact.model, "--artifact")
+
+    @torch.inference_mode()
+    def predict(self, pixels: Floats) -> Floats:
+        began = time.perf_counter_ns()
+        logits = self.model(pixel_values=torch.tensor(pixels, dtype=self.dtype)).logits
+        self.computed_ns += time.perf_counter_ns() - began
+        scores: Floats = logits.float().softmax(dim=-1).numpy()
+        return scores

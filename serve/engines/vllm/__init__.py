@@ -1,0 +1,1 @@
+"""vLLM's own server, with kernels and error answers of ours."""

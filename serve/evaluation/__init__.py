@@ -1,0 +1,1 @@
+"""Starts an engine, asks it, and measures it."""

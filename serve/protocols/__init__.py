@@ -1,0 +1,1 @@
+"""Wire formats that the server, the engines and the evaluation share."""

@@ -1,0 +1,258 @@
+"""The Open Inference Protocol v2's messages, in JSON and with the binary tensor extension.
+
+Pure: bytes in, values out; it knows no HTTP, no model and no image. Requests and answers have the same form,
+so one parser reads both. Each error is an `InputError` whose `field` is a path in the message
+(`inputs[0].shape`).
+
+BYTES elements travel as text in JSON and length-prefixed (4 bytes, little-endian) in binary. Text cannot
+carry any byte, so by this project's convention an element that is binary (an image) is base64 there; whoever
+expects one asks the tensor (`Tensor.in_json`), as the protocol itself does not say which is which.
+"""
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from serve.protocols import tensor_codec
+from serve.protocols.tensor_codec import DATATYPES, Array
+from variants.errors import InputError
+
+HEADER_LENGTH = "inference-header-content-length"
+LENGTH_DIGITS = 20
+"""Of a length that a body may have; `int` refuses thousands."""
+DIMENSIONS = 64
+"""Of a tensor, as many as numpy has."""
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """One named tensor: `data` has its datatype's dtype and its shape; BYTES are `bytes` in an object array.
+
+    `in_json` says that the elements came as JSON, not as binary."""
+
+    name: str
+    datatype: str
+    data: Array
+    in_json: bool = False
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.data.shape
+
+
+@dataclass(frozen=True)
+class RequestedOutput:
+    """An output that the client asked for; `binary` is None where it left the choice to the whole request. With
+    `classification`, not the tensor but its highest values are wanted, that many an example (Triton's extension)."""
+
+    name: str
+    binary: bool | None = None
+    classification: int | None = None
+
+
+@dataclass(frozen=True)
+class InferRequest:
+    """An infer request. `binary_output` is its wish for those outputs that do not say."""
+
+    inputs: tuple[Tensor, ...]
+    id: str | None = None
+    outputs: tuple[RequestedOutput, ...] = ()
+    binary_output: bool = False
+
+    def wants_binary(self, output: str) -> bool:
+        for requested in self.outputs:
+            if requested.name == output and requested.binary is not None:
+                return requested.binary
+        return self.binary_output
+
+
+def parse_request(body: bytes, header_length: str | int | None = None) -> InferRequest:
+    """An infer request from its body and, for the binary extension, its Inference-Header-Content-Length."""
+    head, binary = _split(body, header_length)
+    outputs = head.get("outputs", [])
+    if not isinstance(outputs, list):
+        raise InputError("is not a list", field="outputs", mend='[{"name": ...}], or leave it out for all')
+    parameters = _parameters(head, "parameters")
+    return InferRequest(
+        inputs=_tensors(head, "inputs", binary),
+        id=_id(head),
+        outputs=tuple(_requested_output(entry, f"outputs[{i}]") for i, entry in enumerate(outputs)),
+        binary_output=_flag(parameters, "binary_data_output", "parameters") or False,
+    )
+
+
+def parse_response(body: bytes, header_length: str | int | None = None) -> dict[str, Array]:
+    """The outputs of an infer answer by name, as a client or a scorer reads them."""
+    head, binary = _split(body, header_length)
+    return {tensor.name: tensor.data for tensor in _tensors(head, "outputs", binary)}
+
+
+def encode_request(
+    tensors: Sequence[Tensor],
+    *,
+    binary: bool,
+    binary_output: bool = False,
+    request_id: str | None = None,
+    outputs: Sequence[RequestedOutput] = (),
+) -> tuple[bytes, int | None]:
+    """The body of an infer request and its header length (None without the binary extension)."""
+    head: dict[str, Any] = {"id": request_id} if request_id is not None else {}
+    if outputs:
+        head["outputs"] = [_asked(output) for output in outputs]
+    if binary_output:
+        head["parameters"] = {"binary_data_output": True}
+    return _encode(head, "inputs", tensors, {t.name for t in tensors} if binary else set())
+
+
+def _asked(output: RequestedOutput) -> dict[str, Any]:
+    wishes = {"binary_data": output.binary, "classification": output.classification}
+    return {"name": output.name, "parameters": {key: wish for key, wish in wishes.items() if wish is not None}}
+
+
+def encode_response(model: str, tensors: Iterable[Tensor], request: InferRequest) -> tuple[bytes, int | None]:
+    """The body of the answer to `request` and its header length (None when no output is binary).
+
+    Outputs that the request does not ask for are left out; one that does not exist is an InputError."""
+    by_name = {tensor.name: tensor for tensor in tensors}
+    wanted = [requested.name for requested in request.outputs] or list(by_name)
+    for i, name in enumerate(wanted):
+        if name not in by_name:
+            raise InputError(f"no output {name!r}", field=f"outputs[{i}].name", mend=f"one of {', '.join(by_name)}")
+    head: dict[str, Any] = {"model_name": model}
+    if request.id is not None:
+        head["id"] = request.id
+    return _encode(head, "outputs", [by_name[name] for name in wanted], {n for n in wanted if request.wants_binary(n)})
+
+
+def bytes_tensor(name: str, elements: Iterable[bytes]) -> Tensor:
+    """A BYTES tensor of shape [n]."""
+    return Tensor(name, "BYTES", tensor_codec.objects(elements))
+
+
+def _split(body: bytes, header_length: str | int | None) -> tuple[dict[str, Any], memoryview]:
+    """The JSON head and the binary data behind it."""
+    length = len(body)
+    if header_length is not None:
+        text = str(header_length)
+        if not text.isdecimal() or len(text) > LENGTH_DIGITS or not 0 < int(text) <= len(body):
+            raise InputError(
+                f"is {text!r:.80} and the body has {len(body)} bytes",
+                field="Inference-Header-Content-Length",
+                mend="the length of the JSON part in bytes",
+            )
+        length = int(text)
+    try:
+        head = json.loads(body[:length])
+    except (ValueError, RecursionError) as error:  # the first is also UnicodeDecodeError and JSONDecodeError
+        raise InputError(f"not JSON: {error}", field="body", mend='{"inputs": [...]}') from None
+    if not isinstance(head, dict):
+        raise InputError(f"a {type(head).__name__}, not an object", field="body", mend='{"inputs": [...]}')
+    return head, memoryview(body)[length:]
+
+
+def _tensors(head: dict[str, Any], key: str, binary: memoryview) -> tuple[Tensor, ...]:
+    entries = head.get(key)
+    if not isinstance(entries, list) or not entries:
+        mend = '[{"name", "shape", "datatype", "data"}]'
+        raise InputError("missing" if entries is None else "not a list with at least one tensor", field=key, mend=mend)
+    tensors: list[Tensor] = []
+    for i, entry in enumerate(entries):
+        tensor, binary = _tensor(entry, f"{key}[{i}]", binary)
+        if any(other.name == tensor.name for other in tensors):
+            raise InputError(f"{tensor.name!r} is there twice", field=f"{key}[{i}].name", mend="each name once")
+        tensors.append(tensor)
+    if binary:
+        raise InputError(
+            f"{len(binary)} bytes belong to no tensor", field=key, mend="a binary_data_size that covers them"
+        )
+    return tuple(tensors)
+
+
+def _tensor(entry: Any, path: str, binary: memoryview) -> tuple[Tensor, memoryview]:
+    """One tensor and what is left of the binary data."""
+    if not isinstance(entry, dict):
+        raise InputError("not an object", field=path, mend='{"name", "shape", "datatype", "data"}')
+    name, datatype, shape = entry.get("name"), entry.get("datatype"), entry.get("shape")
+    if not isinstance(name, str) or not name:
+        raise InputError("missing or not text", field=f"{path}.name", mend="the tensor's name")
+    if datatype not in DATATYPES:
+        raise InputError(
+            f"unknown datatype {datatype!r}", field=f"{path}.datatype", mend=f"one of {', '.join(DATATYPES)}"
+        )
+    if (
+        not isinstance(shape, list)
+        or len(shape) > DIMENSIONS
+        or not all(type(n) is int and 0 <= n < 2**63 for n in shape)
+    ):
+        raise InputError(
+            f"{shape!r:.80} is not a shape",
+            field=f"{path}.shape",
+            mend=f"a list of at most {DIMENSIONS} whole numbers, none below 0 or above 64 bits",
+        )
+    size = _parameters(entry, f"{path}.parameters").get("binary_data_size")
+    if size is None:
+        if "data" not in entry:
+            raise InputError("missing", field=f"{path}.data", mend="the elements, or parameters.binary_data_size")
+        return Tensor(
+            name, datatype, tensor_codec.from_json(entry["data"], datatype, shape, path), in_json=True
+        ), binary
+    if type(size) is not int or not 0 <= size <= len(binary):
+        raise InputError(
+            f"{size!r} bytes announced, {len(binary)} left in the body",
+            field=f"{path}.parameters.binary_data_size",
+            mend="the number of bytes sent for this tensor",
+        )
+    return Tensor(name, datatype, tensor_codec.from_binary(binary[:size], datatype, shape, path)), binary[size:]
+
+
+def _encode(head: dict[str, Any], key: str, tensors: Sequence[Tensor], binary: set[str]) -> tuple[bytes, int | None]:
+    entries, chunks = [], []
+    for tensor in tensors:
+        entry: dict[str, Any] = {
+            "name": tensor.name,
+            "datatype": tensor.datatype,
+            "shape": list(tensor.shape),
+        }
+        if tensor.name in binary:
+            raw = tensor_codec.to_binary(tensor.data, tensor.datatype)
+            entry["parameters"] = {"binary_data_size": len(raw)}
+            chunks.append(raw)
+        elif tensor.datatype == "BYTES":
+            entry["data"] = [element.decode() for element in tensor.data.ravel()]
+        else:
+            entry["data"] = tensor.data.ravel().tolist()
+        entries.append(entry)
+    text = json.dumps({**head, key: entries}, separators=(",", ":")).encode()
+    return (text + b"".join(chunks), len(text)) if chunks else (text, None)
+
+
+def _requested_output(entry: Any, path: str) -> RequestedOutput:
+    if not isinstance(entry, dict) or not isinstance(entry.get("name"), str):
+        raise InputError("no name", field=path, mend='{"name": ...}')
+    parameters = _parameters(entry, f"{path}.parameters")
+    count = parameters.get("classification")
+    if count is not None and (type(count) is not int or count < 1):
+        raise InputError(f"{count!r}", field=f"{path}.parameters.classification", mend="how many, at least 1")
+    return RequestedOutput(entry["name"], _flag(parameters, "binary_data", f"{path}.parameters"), count)
+
+
+def _parameters(entry: dict[str, Any], path: str) -> dict[str, Any]:
+    parameters = entry.get("parameters", {})
+    if not isinstance(parameters, dict):
+        raise InputError("not an object", field=path, mend="{...}, or leave it out")
+    return parameters
+
+
+def _flag(parameters: dict[str, Any], name: str, path: str) -> bool | None:
+    value = parameters.get(name)
+    if value is not None and not isinstance(value, bool):
+        raise InputError(f"{value!r}", field=f"{path}.{name}", mend="true or false")
+    return value
+
+
+def _id(head: dict[str, Any]) -> str | None:
+    value = head.get("id")
+    if value is not None and not isinstance(value, str):
+        raise InputError(f"{value!r} is not text", field="id", mend="a string, or leave it out")
+    return value

@@ -1,0 +1,1 @@
+"""Replays of live requests on shadow variants."""

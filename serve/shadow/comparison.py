@@ -1,0 +1,152 @@
+"""What a shadow pair is compared by, task by task, where the request carries no label: how much the variant agrees with
+its parent's answer, and how much the parent itself does when it is asked again.
+
+    text-generation        the parent's answer scored by both, as the end of a prompt: the same most likely token
+    image-classification   the same top label
+    object-detection       F1 of boxes matched at an overlap of 0.5
+    feature-extraction     cosine, from -1 to 1 brought to 0 to 1
+    image-generation       the same of what the judge sees in pictures drawn from the same seed
+
+Each comparison asks the parent once more than the variant: with batches and threads a model does not always agree with
+itself, and only what is below that floor is the variant's.
+"""
+
+import base64
+import json
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from serve.dataplane.relay import Reply
+from serve.dataplane.upstream import Seat
+from serve.protocols.open_inference import parse_response
+from serve.protocols.tensor_codec import Array
+from variants.errors import EngineError
+from variants.evidence.agreement import Distribution, argmax_agreement, class_divergence, divergence
+from variants.metrics.scoring import cosine, numbers_of
+from variants.tasks.digit_classifier.store import judge_if_trained
+from variants.vision.boxes import Box, agreement, from_tensors
+
+PICTURES = "/v1/images/generations"
+TOP = 5
+"""Most likely tokens asked for at each position."""
+CHAT = "/v1/chat/completions"
+KEPT = ("messages", "prompt", "chat_template_kwargs", "documents")
+
+
+Ask = Callable[[Seat, str, bytes, dict[str, str]], Awaitable[Reply]]
+"""Asks the engine of a seat. Raises EngineError."""
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """In [0, 1], with the parent's answer. `divergence` in nats a position, None where it is not defined."""
+
+    variant: float
+    floor: float
+    divergence: float | None
+
+
+async def compare_text(ask: Ask, parent: Seat, variant: Seat, path: str, request: dict[str, Any], text: str,
+                       tokens: int) -> Agreement:  # fmt: skip
+    """Score `text`, the parent's answer of about `tokens` tokens. Raises EngineError."""
+    body = scoring_request(path, request, text)
+
+    async def score(seat: Seat) -> list[Distribution]:
+        document = json.dumps({**body, "model": seat.live.asked_as}).encode()
+        reply = await ask(seat, path, document, {"content-type": "application/json"})
+        return distributions(json.loads(reply.body))[-tokens:]
+
+    first, other, again = await score(parent), await score(variant), await score(parent)
+    return Agreement(argmax_agreement(first, other), argmax_agreement(first, again), round(divergence(first, other), 6))
+
+
+def scoring_request(path: str, request: dict[str, Any], text: str) -> dict[str, Any]:
+    """A request whose prompt ends in the answer, and that is asked for the prompt's log probabilities alone."""
+    body = {name: request[name] for name in KEPT if name in request}
+    body |= {"max_tokens": 1, "temperature": 0, "prompt_logprobs": TOP}
+    if path == CHAT:
+        turns = [*request["messages"], {"role": "assistant", "content": text}]
+        return body | {"messages": turns, "continue_final_message": True, "add_generation_prompt": False}
+    return body | {"prompt": request["prompt"] + text}
+
+
+def distributions(document: dict[str, Any]) -> list[Distribution]:
+    """vLLM's `prompt_logprobs`: for each position but the first, log probabilities by token. Raises EngineError."""
+    found = document.get("prompt_logprobs") or document["choices"][0].get("prompt_logprobs")
+    if not found:
+        raise EngineError("the engine gives no log probabilities of prompts")
+    return [
+        {int(token): entry["logprob"] for token, entry in position.items()}
+        for position in found
+        if position is not None
+    ]
+
+
+def comparable(path: str, request: dict[str, Any] | None) -> bool:
+    """Whether a request's answers can be compared by agreement: one answer to one text, that can be scored as its end;
+    pictures where there is a judge, and a seed, without which each is another."""
+    if request is None or path == "/v1/embeddings":
+        return True
+    if path == PICTURES:
+        return request.get("seed") is not None and judge_if_trained() is not None
+    whole = request.get("n", 1) == 1 and not request.get("tools") and not request.get("echo")
+    if path == CHAT:
+        return whole and isinstance(request.get("messages"), list)
+    return whole and path == "/v1/completions" and isinstance(request.get("prompt"), str)
+
+
+def compare_labels(answers: Sequence[Reply]) -> Agreement:
+    """Top labels of the parent, the variant and the parent again, over all images of the request."""
+    tensors = [parse_response(answer.body, answer.header_length) for answer in answers]
+    if any("labels" not in found for found in tensors):
+        raise EngineError("the answer has no labels to compare")
+    first, other, again = (found["labels"].tolist() for found in tensors)
+    spread = [class_divergence(p, q) for p, q in zip(*map(scores_of, tensors[:2]), strict=True)]
+    return Agreement(same(first, other), same(first, again), sum(spread) / len(spread) if spread else None)
+
+
+def scores_of(tensors: dict[str, Array]) -> list[list[float]]:
+    """Class probabilities, a row an image; none where the client did not ask for them."""
+    rows: list[list[float]] = tensors["scores"].tolist() if "scores" in tensors else []
+    return rows
+
+
+def same(one: Sequence[object], other: Sequence[object]) -> float:
+    return sum(a == b for a, b in zip(one, other, strict=True)) / len(one)
+
+
+def compare_boxes(answers: Sequence[Reply]) -> Agreement:
+    """F1 of the boxes, matched at an overlap of 0.5."""
+    first, other, again = (boxes_of(parse_response(a.body, a.header_length)) for a in answers)
+    return Agreement(agreement(first, other), agreement(first, again), None)
+
+
+def boxes_of(tensors: dict[str, Array]) -> list[Box]:
+    if not {"boxes", "scores", "labels"} <= tensors.keys():
+        raise EngineError("the answer lacks boxes, scores or labels to compare")
+    return from_tensors(tensors["boxes"].tolist(), tensors["scores"].tolist(), tensors["labels"].tolist())
+
+
+def compare_embeddings(answers: Sequence[Reply]) -> Agreement:
+    """Mean cosine over the texts of the request."""
+    first, other, again = ([numbers_of(e["embedding"]) for e in json.loads(a.body)["data"]] for a in answers)
+    return Agreement(near(first, other), near(first, again), None)
+
+
+def compare_pictures(answers: Sequence[Reply]) -> Agreement:
+    """Mean cosine of the judge's features over the pictures of the request. Raises EngineError without a judge."""
+    judge = judge_if_trained()
+    if judge is None:
+        raise EngineError("there is no judge of pictures", mend="understudy evaluate")
+    first, other, again = (judge.features(pictures_of(answer)).tolist() for answer in answers)
+    return Agreement(near(first, other), near(first, again), None)
+
+
+def pictures_of(answer: Reply) -> list[bytes]:
+    return [base64.b64decode(each["b64_json"]) for each in json.loads(answer.body)["data"]]
+
+
+def near(one: Sequence[Sequence[float]], other: Sequence[Sequence[float]]) -> float:
+    cosines = [cosine(a, b) for a, b in zip(one, other, strict=True)]
+    return min(1.0, max(0.0, (sum(cosines) / len(cosines) + 1) / 2))

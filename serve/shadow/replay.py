@@ -1,0 +1,315 @@
+"""Shadow pairs: a share of requests is answered by one variant and afterwards, off the client's path, compared with
+what another says to the same request.
+
+Which requests are compared is decided before it is known who answers (`serve.shadow.sampling`). A labelled one is asked
+again of the other side and both answers are scored; the others are compared by agreement (`serve.shadow.comparison`).
+
+Replays take what capacity is left. Where only they ask the variant, its engine gives way to every other process
+(`serve.engines.cpu_priority`). A replay that asks no other engine begins in a calm moment, beside others where many
+requests are usual; any other waits for a quiet one and is alone (`serve.shadow.load_gate`). One that waits too long, or
+finds the queue full, is dropped and counted. A variant that is asked and does not answer has failed, and was wrong
+where there is a label; where nothing can be compared for another reason, that is counted as well, and nobody's fault.
+What is kept of a pair is digests, lengths and scores; texts and images are gone once it is scored."""
+
+import asyncio
+import logging
+import time
+from contextlib import nullcontext, suppress
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from serve import metrics
+from serve.dataplane.observations import Outcomes, Shadowed
+from serve.dataplane.relay import Call, Relay, Reply, Unanswered
+from serve.dataplane.upstream import Seat
+from serve.dataplane.upstreams import Fleet
+from serve.shadow.comparison import (
+    Agreement,
+    Ask,
+    compare_boxes,
+    compare_embeddings,
+    compare_labels,
+    compare_pictures,
+    compare_text,
+)
+from serve.shadow.load_gate import LOOK_S, Moments
+from serve.shadow.sampling import Chosen, Label
+from variants.errors import EngineError, UnderstudyError
+
+log = logging.getLogger("understudy.shadow")
+QUEUE = 256
+WAIT_S = 30.0
+"""A replay that found no quiet moment for so long is dropped."""
+AT_ONCE = 4
+"""Replays on their way to engines that give way, at most."""
+REPLAY_LIMIT_S = 60.0
+
+
+class Scored(Protocol):
+    """A protocol's answer that has been kept whole."""
+
+    def outcome(self, label: Label) -> float | None:
+        """How right the answer is, 0 to 1; None where that cannot be said."""
+
+    def answered(self) -> tuple[str, int]:
+        """The text of the answer and its number of tokens; of no use for tensors."""
+
+    def again(self, reply: Reply) -> "Scored":
+        """An answer of the same kind from another engine's reply."""
+
+    def reply(self) -> Reply:
+        """The answer as the engine gave it."""
+
+
+@dataclass
+class Job:
+    chosen: Chosen
+    call: Call
+    answer: Scored
+    parent: Seat
+    variant: Seat
+    since: float = field(default_factory=time.monotonic)
+    asking: Seat | None = None
+
+
+class Shadows:
+    """One ingress' replays."""
+
+    def __init__(self, fleet: Fleet, relay: Relay, outcomes: Outcomes) -> None:
+        self.fleet, self.relay, self.outcomes = fleet, relay, outcomes
+        self.queue: asyncio.Queue[Job] = asyncio.Queue(QUEUE)
+        self.tasks: list[asyncio.Task[None]] = []
+        self.moments = Moments(fleet)
+        self.alone = asyncio.Lock()
+        """Held by the replay that is asked of engines that do not give way."""
+
+    async def start(self) -> None:
+        self.tasks = [asyncio.create_task(self.work()) for _ in range(AT_ONCE)]
+        self.tasks.append(asyncio.create_task(self.moments.watch()))
+
+    async def stop(self) -> None:
+        """End; what still waits is dropped."""
+        for task in self.tasks:
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
+        while not self.queue.empty():
+            self.drop(self.queue.get_nowait(), "dropped_late")
+
+    def offer(self, chosen: list[Chosen], call: Call, answer: Scored) -> None:
+        """A chosen request has been answered, or its engine failed to: compare it when there is time. What was the
+        client's fault is left alone, what a full queue turned away, and what a third variant answered."""
+        if not (call.status == 200 or call.status >= 500) or call.seat is None or call.assignment is None:
+            return
+        seats = self.fleet.seats.get(call.assignment.model, {})
+        for each in chosen:
+            variant = seats.get(each.variant)
+            parent = seats.get(self.parent_of(call.assignment.model, each.variant) or "")
+            if variant is None or parent is None or call.seat not in (parent, variant):
+                continue
+            if variant.endpoint is None or parent.endpoint is None:
+                continue  # whatever is asked meanwhile: no choice among requests
+            job = Job(each, call, answer, parent, variant)
+            if call.seat is variant and not labelled(job):
+                continue  # agreement is with the parent's answer
+            self.shadowed(job).chosen += 1
+            metrics.shadows_waiting.labels(*variant.labels).inc()
+            if call.status != 200 and not labelled(job):
+                self.unjudged(job, f"{call.seat.name} answered {call.status}")
+                continue
+            try:
+                self.queue.put_nowait(job)
+            except asyncio.QueueFull:
+                self.drop(job, "dropped_full")
+
+    def parent_of(self, model: str, variant: str) -> str | None:
+        found = self.fleet.models[model].variants.get(variant)
+        return found.parent if found else None
+
+    def drop(self, job: Job, why: str) -> None:
+        self.shadowed(job).dropped.append(job.chosen.length)
+        self.ended(job, why)
+
+    def withdraw(self, job: Job) -> None:
+        """One of the two is not there to be asked: as if it had not been chosen."""
+        self.shadowed(job).chosen -= 1
+        self.ended(job, "withdrawn")
+
+    def unjudged(self, job: Job, why: str) -> None:
+        log.warning("a shadow of %s says nothing: %s", job.variant.name, why)
+        self.shadowed(job).unjudged.append(job.chosen.length)
+        self.ended(job, "unjudged")
+
+    def failed(self, job: Job, why: str) -> None:
+        """The variant was asked and did not answer: wrong, where it can be said what its parent was."""
+        log.warning("%s did not answer a shadow: %s", job.variant.name, why)
+        known = right(job)
+        metric, values = (None, None) if known is None else ("quality", (0.0, round(known, 3)))
+        self.record(job, "failed", metric=metric, values=values, asked=True, failed=True)
+
+    def record(self, job: Job, outcome: str, **found: Any) -> None:
+        """What is told of a pair; dropped where too many wait to be told."""
+        shadowed = self.shadowed(job)
+        if shadowed.full:
+            self.drop(job, "dropped_full")
+        else:
+            shadowed.pairs.append({"request": job.chosen.request, "length": job.chosen.length, **found})
+            self.ended(job, outcome)
+
+    def stands(self, job: Job) -> bool:
+        """Whether both are still served."""
+        seats = self.fleet.seats.get(job.parent.live.model, {}).values()
+        return any(seat is job.parent for seat in seats) and any(seat is job.variant for seat in seats)
+
+    def ended(self, job: Job, outcome: str) -> None:
+        metrics.shadows.labels(*job.variant.labels, outcome).inc()
+        metrics.shadows_waiting.labels(*job.variant.labels).dec()
+
+    def shadowed(self, job: Job) -> Shadowed:
+        """Where to count: a batch may have been told since the job was chosen."""
+        pair = f"{job.parent.manifest.digest}:{job.variant.manifest.digest}"
+        return self.outcomes.shadowed(job.parent.live.model, pair)
+
+    def quiet(self, job: Job) -> bool:
+        """Whether this is a moment for a replay: not while one of the two is starting again."""
+        if job.parent.endpoint is None or job.variant.endpoint is None:
+            return False
+        waited_s, crowded = time.monotonic() - job.since, self.queue.qsize() >= QUEUE // 2
+        if self.gives_way(job):
+            return self.moments.calm(waited_s, crowded)
+        return not self.alone.locked() and self.moments.quiet(waited_s, crowded)
+
+    def gives_way(self, job: Job) -> bool:
+        """Whether all that is asked for this pair is asked of an engine that may do with what is left."""
+        return labelled(job) and job.call.seat is job.parent and job.variant.unasked
+
+    async def work(self) -> None:
+        while True:
+            job = await self.queue.get()
+            try:
+                await self.replay(job)
+            except asyncio.CancelledError:
+                self.drop(job, "dropped_late")
+                raise
+
+    async def replay(self, job: Job) -> None:
+        """When there is a quiet moment for it. Never raises."""
+        while self.stands(job) and not self.quiet(job):
+            if time.monotonic() - job.since >= WAIT_S:
+                if job.parent.endpoint is None or job.variant.endpoint is None:
+                    self.withdraw(job)
+                else:
+                    self.drop(job, "dropped_late")
+                return
+            await asyncio.sleep(LOOK_S)
+        if not self.stands(job):
+            self.withdraw(job)
+            return
+        gives_way = self.gives_way(job)
+        self.moments.under_way += 1
+        try:
+            async with asyncio.timeout(REPLAY_LIMIT_S):
+                if job.variant.unasked:
+                    await job.variant.give_way()
+                async with nullcontext() if gives_way else self.alone:
+                    await self.compare(job)
+        except TimeoutError:
+            if gives_way:  # nothing was left for it: no fault of the variant's
+                self.drop(job, "dropped_late")
+            else:
+                self.unanswered(job, f"nothing after {REPLAY_LIMIT_S:g} s", refused=False)
+        except Unanswered as error:
+            self.unanswered(job, str(error), error.refused)
+        except UnderstudyError as error:
+            self.unjudged(job, str(error))
+        except Exception as error:
+            log.exception("a comparison failed")
+            self.unjudged(job, repr(error))
+        finally:
+            self.moments.under_way -= 1
+
+    def unanswered(self, job: Job, why: str, refused: bool) -> None:
+        """Whose fault it is: the variant's, unless its parent was asked, or it refused what no client has asked of it,
+        to score an answer."""
+        if not self.stands(job):
+            self.withdraw(job)
+        elif job.asking is job.variant and not (refused and not labelled(job)):
+            self.failed(job, why)
+        else:
+            self.unjudged(job, why)
+
+    async def compare(self, job: Job) -> None:
+        """Ask, score, count. Raises Unanswered, NotReady, EngineError, TimeoutError."""
+        if job.chosen.label is not None and labelled(job):
+            values = await self.compare_right(job, job.chosen.label)
+            if values is None:
+                self.unjudged(job, "neither answer says anything that could be right")
+                return
+            asked = job.call.seat is job.parent
+            self.record(job, "compared", metric="quality", values=values, asked=asked, failed=False)
+        else:
+            found = await self.compare_agreement(job)
+            values = round(found.variant, 3), round(found.floor, 3)
+            self.record(
+                job,
+                "compared",
+                metric="agreement",
+                values=values,
+                divergence=found.divergence,
+                asked=True,
+                failed=False,
+            )
+            metrics.agreement.labels(*job.variant.labels, "variant").observe(found.variant)
+            metrics.agreement.labels(*job.variant.labels, "parent").observe(found.floor)
+
+    async def compare_right(self, job: Job, label: Label) -> tuple[float, float] | None:
+        """The variant's correctness and its parent's, on one labelled request; an answer that cannot be right, or never
+        came, is wrong, unless neither can be."""
+        other = job.variant if job.call.seat is job.parent else job.parent
+        path, body = job.call.ask(other)
+        reply = await self.asker(job)(other, path, body, job.call.headers)
+        answers = right(job), job.answer.again(reply).outcome(label)
+        if answers == (None, None):
+            return None
+        known, replayed = (round(found or 0.0, 3) for found in answers)
+        return (replayed, known) if other is job.variant else (known, replayed)
+
+    async def compare_agreement(self, job: Job) -> Agreement:
+        ask, task = self.asker(job), self.fleet.models[job.parent.live.model].task
+        if task == "text-generation":
+            assert job.chosen.document is not None
+            text, tokens = job.answer.answered()
+            if not text or not tokens:
+                raise EngineError("the answer is empty")
+            return await compare_text(ask, job.parent, job.variant, job.chosen.path, job.chosen.document, text, tokens)
+        replies = [job.answer.reply()]
+        for seat in (job.variant, job.parent):
+            path, body = job.call.ask(seat)
+            replies.append(await ask(seat, path, body, job.call.headers))
+        compare = {
+            "feature-extraction": compare_embeddings,
+            "object-detection": compare_boxes,
+            "image-generation": compare_pictures,
+        }.get(task, compare_labels)
+        return compare(replies)
+
+    def asker(self, job: Job) -> Ask:
+        """Asks an engine, and notes which."""
+
+        async def ask(seat: Seat, path: str, body: bytes, headers: dict[str, str]) -> Reply:
+            job.asking = seat
+            return await self.relay.ask_aside(seat, path, body, headers)
+
+        return ask
+
+
+def right(job: Job) -> float | None:
+    """How right the client's answer was; None where that cannot be said."""
+    if job.chosen.label is None or not labelled(job):
+        return None
+    return job.answer.outcome(job.chosen.label) if job.call.status == 200 else 0.0
+
+
+def labelled(job: Job) -> bool:
+    """Whether it is compared by what is right. Tokens of a stream carry no likelihoods of labels."""
+    return job.chosen.label is not None and not job.call.streamed

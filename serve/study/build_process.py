@@ -1,0 +1,115 @@
+"""`python -m serve.study.build_process < JOB`: builds one variant and what it is made from, in a process of its own.
+
+What training and quantizing leave in memory goes with the process, before the engine that is measured starts; and where
+the kernel kills it for memory, the study goes on with the next variant. An artifact is in the store whole or not at all
+(`variants.artifacts.store`), however it ends.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+
+from serve.config.artifacts import build_stack, plans_of
+from serve.config.lineage import Seat
+from serve.config.stack import Stack, parse
+from variants.artifacts.catalog import Catalog
+from variants.artifacts.store import Artifact, Store
+from variants.build.builder import build
+from variants.errors import EngineError, UnderstudyError
+from variants.home import home
+from variants.methods.registry import Job, Made, Method, find
+from variants.recipes.recipe import Recipe
+
+STOP_LIMIT_S = 30.0
+
+
+class NotMade(Exception):
+    """An artifact is not in the store yet."""
+
+
+@dataclass(frozen=True)
+class Stored(Method):
+    """A method that makes nothing, to look whether everything is made."""
+
+    def run(self, job: Job) -> Made:
+        raise NotMade
+
+
+def stored_only(task: str, recipe: Recipe, field: str) -> Method:
+    method = find(task, recipe, field)
+    return Stored(method.name, method.version, method.target, method.starts_from)
+
+
+def make(stack: Stack, line: Sequence[Seat]) -> dict[Seat, Artifact]:
+    """The artifacts of `line`, parents first, built in a child process where one is missing. UnderstudyError as
+    `variants.build.builder` has them, EngineError where the child is killed."""
+    with suppress(NotMade):
+        return stored(stack, line)
+    make_in_child(stack, line)
+    return stored(stack, line)
+
+
+def stored(stack: Stack, line: Sequence[Seat]) -> dict[Seat, Artifact]:
+    """The artifacts of `line`, out of the store. Raises NotMade where one is missing."""
+    return build(plans_of(stack, line), Store(home()), Catalog(home()), method_for=stored_only)
+
+
+def make_in_child(stack: Stack, line: Sequence[Seat]) -> None:
+    command = [sys.executable, "-m", "serve.engines.parent_watch", sys.executable, "-m", "serve.study.build_process"]
+    document = {"stack": stack.model_dump(mode="json", by_alias=True, exclude_none=True), "line": line}
+    # A session of its own: Ctrl-C reaches the study alone, which then ends the child once, in order.
+    child = subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True,
+        env=os.environ | {"UNDERSTUDY_PARENT": str(os.getpid())},
+    )  # fmt: skip
+    try:
+        said, _ = child.communicate(json.dumps(document))
+    except BaseException:
+        child.send_signal(signal.SIGINT)
+        with suppress(subprocess.TimeoutExpired):
+            child.wait(STOP_LIMIT_S)
+        child.kill()
+        child.wait()
+        raise
+    if child.returncode:
+        raise _fault(child.returncode, said)
+
+
+def _fault(code: int, said: str) -> UnderstudyError:
+    """What the child said last, or how it was ended."""
+    lines = said.strip().splitlines()
+    if lines:
+        return UnderstudyError(lines[-1])
+    if code == -signal.SIGKILL:
+        return EngineError("the build was killed", mend="most likely for memory: see dmesg")
+    return EngineError(f"the build ended with code {code}")
+
+
+def main() -> None:
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell has what it starts in the background ignore it
+    try:
+        document = json.load(sys.stdin)
+        stack, line = parse(document["stack"]), [(model, variant) for model, variant in document["line"]]
+        build_stack(stack, line)
+    except UnderstudyError as error:
+        print(_one_line(error))
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except Exception as error:
+        print(f"{type(error).__name__}: {_one_line(error)[:300]}")
+        raise
+
+
+def _one_line(error: Exception) -> str:
+    """Libraries say things in paragraphs, and of this only the last line is read."""
+    return " ".join(str(error).split())
+
+
+if __name__ == "__main__":
+    main()

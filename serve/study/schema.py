@@ -1,0 +1,146 @@
+"""`study.json`: one card a variant, with what it takes to read it. Every figure of the page is one of these.
+
+The first fields of a card are the study's interface (`schema: 1`); those from `digest` on say where it comes from and
+what else was measured.
+"""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AwareDatetime, Field, model_validator
+
+from variants.artifacts.build_cost import Effort
+from variants.artifacts.card import Accuracy, Agreement, Difference, Distance, Latency, Speedup
+from variants.document import Document, Name, Sha256
+from variants.machine import Machine
+from variants.recipes.family import Kind
+
+FILE = "study.json"
+
+
+class Measure(Document):
+    metric: str
+    value: float
+    low: float
+    high: float
+    n: int
+
+
+class Between(Document):
+    """A figure with its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+class Other(Document):
+    """The same variant by a further metric, or on a further task."""
+
+    task: str
+    unit: Literal["share", ""]
+    better: Literal["higher", "lower"]
+    accuracy: Measure
+    paired_difference: Between | None
+    agreement: Between | None
+
+
+class StudyCard(Document):
+    """`paired_difference` is the variant's figure less that of `parent` on the same examples, None for a baseline.
+    `artifact_bytes` are the artifact's own, `served_bytes` those an engine loads: an adapter's and its base's.
+    Latency is of one request at a time; `cost_cpu_s` the engine's CPU-seconds for 1,000 requests at saturation.
+    `effort` is what building the variant took, its parents not included. `limit`: it was to be asked no more
+    examples of a task than this."""
+
+    family: str
+    model: Name
+    variant: Name
+    kind: Kind
+    structured: bool | None
+    precision: str
+    artifact_bytes: int
+    accuracy: Measure
+    paired_difference: Between | None
+    latency_s: Latency
+    throughput_per_s: float
+    peak_memory_bytes: int
+    digest: Sha256
+    parent: Name | None
+    parent_digest: Sha256 | None
+    task: str
+    unit: Literal["share", ""]
+    better: Literal["higher", "lower"]
+    agreement: Between | None
+    served_bytes: int
+    resident_bytes: int
+    saturated_latency_s: Latency
+    speedup: Speedup | None
+    inference_per_s: float | None
+    cost_cpu_s: float
+    load_s: float
+    engine: str
+    method: str
+    recipe: dict[str, Any]
+    licences: tuple[str, ...]
+    sources: tuple[str, ...]
+    note: str
+    versions: dict[str, str]
+    measured: AwareDatetime
+    executes: str | None = None
+    engine_settings: dict[str, Any] | None = None
+    parent_engine: dict[str, Any] | None = None
+    others: tuple[Other, ...] = ()
+    distances: tuple[Distance, ...] = ()
+    effort: Effort | None = None
+    seed: int | None = None
+    limit: int | None = None
+
+    @property
+    def name(self) -> str:
+        return f"{self.model}@{self.variant}"
+
+
+class Failure(Document):
+    """A variant without a card, and why."""
+
+    family: str
+    model: Name
+    variant: Name
+    why: str
+
+
+class Study(Document):
+    """`missing` are the variants that there was no time for."""
+
+    schema_: Literal[1] = Field(1, alias="schema")
+    machine: Machine
+    versions: dict[str, str]
+    cards: tuple[StudyCard, ...]
+    failed: tuple[Failure, ...] = ()
+    missing: tuple[str, ...] = ()
+    created: AwareDatetime
+    seconds: Annotated[float, Field(ge=0)]
+
+    @model_validator(mode="before")
+    @classmethod
+    def without_requirements(cls, given: Any) -> Any:
+        """Studies of earlier releases have a field `required`, which is not read any more."""
+        return {key: value for key, value in given.items() if key != "required"} if isinstance(given, dict) else given
+
+    @property
+    def whole(self) -> bool:
+        return not self.failed and not self.missing
+
+
+def measure_of(found: Accuracy) -> Measure:
+    return Measure(metric=found.metric, value=found.value, low=found.low, high=found.high, n=found.n)
+
+
+def between(found: Difference | Agreement | None) -> Between | None:
+    """The interval of a card's difference or agreement; None where there is none."""
+    return Between(value=found.value, low=found.low, high=found.high) if found else None
+
+
+def read_study(out: Path) -> Study:
+    """The study in a folder. InputError where it is not valid."""
+    return Study.from_json((out / FILE).read_bytes(), str(out / FILE))

@@ -1,0 +1,50 @@
+"""The judge is trained on training digits, kept, and reads held-out ones."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from variants import tasks
+from variants.home import home
+from variants.progress import NoProgress
+from variants.tasks.digit_classifier import store
+from variants.tasks.digit_classifier.store import SHAPES, judge, path_of
+
+pytestmark = pytest.mark.integration
+
+
+def test_it_reads_held_out_digits() -> None:
+    examples = tasks.get("mnist").examples("test")
+    read = judge().read_all([example.input for example in examples if isinstance(example.input, bytes)])
+    right = sum(found == example.label for found, example in zip(read, examples, strict=True))
+    assert len(examples) == 1000
+    assert right >= 970, right
+
+
+def test_it_is_trained_once_and_the_same_each_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(store.TRAINING, "epochs", 1)
+    found = []
+    for name in ("one", "two"):
+        place = tmp_path / name
+        place.mkdir()
+        (place / "sources").symlink_to(home() / "sources")
+        found.append(judge(place, NoProgress()))
+        assert path_of(place).is_file()
+        assert judge(place) is found[-1]
+    for part, shape in SHAPES.items():
+        assert (found[0].weights[part].dtype, found[0].weights[part].shape) == (np.float32, shape)
+        assert np.array_equal(found[0].weights[part], found[1].weights[part])
+
+
+def test_prompts_are_balanced_seeded_and_never_shared() -> None:
+    task = tasks.get("digit_prompts")
+    seeds: list[int] = []
+    for split in ("test", "calibration"):
+        examples = task.examples(split)
+        assert {label: sum(each.label == label for each in examples) for label in task.labels} == {
+            label: len(examples) // 10 for label in task.labels
+        }
+        seeds += [each.input.seed for each in examples]
+    assert len(set(seeds)) == 1200
+    assert task.examples("test", 1)[0].input.text == f"a handwritten {task.examples('test', 1)[0].label}"

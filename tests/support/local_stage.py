@@ -1,0 +1,107 @@
+"""The whole server without Ray: ingress, conductor and real engine processes in one event loop."""
+
+import asyncio
+from collections.abc import AsyncIterator, Collection, Iterable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+import httpx
+import uvicorn
+
+from serve.api.application import build_ingress
+from serve.api.request_id import IssueRequestId
+from serve.config.snapshot import Adapter, LiveEngine, LiveVariant, live_of
+from serve.config.stack import Stack
+from serve.control.controller import Conductor
+from serve.dataplane.upstream import Describe, Endpoint
+from serve.dataplane.upstreams import Fleet
+from serve.engines.adapter_client import load_adapter, unload_adapter
+from serve.engines.launch import launch
+from serve.engines.process import EngineProcess
+from tests.support.scripted import make_artifacts
+from variants.artifacts.store import Artifact
+
+
+class LocalStage:
+    """Engines as processes of this one, where `serve.cluster.deployer.Stage` has Ray Serve's applications."""
+
+    def __init__(self, home: Path) -> None:
+        self.home = home
+        self.engines: dict[str, EngineProcess] = {}
+        self.adapters: dict[str, set[str]] = {}
+
+    async def put_up(self, engines: Collection[LiveEngine]) -> None:
+        for engine in engines:
+            how = launch(engine.settings, engine.artifact.path, engine.artifact.manifest, engine.name)
+            process = EngineProcess(engine.name, how, self.home / f"{engine.application}.log")
+            await process.start()
+            self.engines[engine.application], self.adapters[engine.application] = process, set()
+
+    async def take_down(self, applications: Iterable[str]) -> None:
+        for application in list(applications):
+            await self.engines.pop(application).stop()
+
+    async def load(self, application: str, adapter: Adapter) -> None:
+        if adapter.name not in self.adapters[application]:
+            await load_adapter(self.engines[application].url, adapter)
+            self.adapters[application].add(adapter.name)
+
+    async def keep_adapters(self, application: str, names: frozenset[str]) -> None:
+        for adapter in self.adapters[application] - names:
+            await unload_adapter(self.engines[application].url, adapter)
+            self.adapters[application].discard(adapter)
+
+    async def holds(self, application: str) -> Endpoint:
+        engine = self.engines[application]
+        engine.check()
+        return Endpoint(engine.url, engine.memory_bytes(), engine.peak_memory_bytes, engine.pid)
+
+    async def standing(self) -> set[str]:
+        return set(self.engines)
+
+    def describe_for(self, variant: LiveVariant) -> Describe:
+        async def describe() -> Endpoint:
+            engine = self.engines[variant.engine.application]
+            engine.check()
+            if variant.adapter:
+                await self.load(variant.engine.application, variant.adapter)
+            return Endpoint(engine.url, 1, 1, engine.pid)
+
+        return describe
+
+
+class Local(NamedTuple):
+    client: httpx.AsyncClient
+    stage: LocalStage
+    fleet: Fleet
+    conductor: Conductor
+
+    def engine(self, model: str, variant: str) -> EngineProcess:
+        return self.stage.engines[self.fleet.live.variants[model, variant].engine.application]
+
+
+@asynccontextmanager
+async def local(
+    home: Path, stack: Stack, artifacts: dict[tuple[str, str], Artifact] | None = None
+) -> AsyncIterator[Local]:
+    """The ingress under plain uvicorn, over real engine processes; artifacts are made where none are given."""
+    live = live_of(stack, artifacts or make_artifacts(home, stack))
+    stage = LocalStage(home)
+    conductor = Conductor(live, str(home), str(home / "state"), stage)  # type: ignore[arg-type]
+    await stage.put_up(list(live.engines.values()))
+    fleet = Fleet(live, stage.describe_for)
+    app = IssueRequestId(build_ingress(fleet, stack.server, conductor), echo=True)
+    server = uvicorn.Server(uvicorn.Config(app, port=stack.server.port, log_level="warning"))
+    running = asyncio.create_task(server.serve())
+    try:
+        url = f"http://127.0.0.1:{stack.server.port}"
+        async with httpx.AsyncClient(base_url=url, timeout=30) as client:
+            while not fleet.ready:
+                assert not running.done(), "the server has ended: its port was taken, or its start failed"
+                await asyncio.sleep(0.05)
+            yield Local(client, stage, fleet, conductor)
+    finally:
+        server.should_exit = True
+        await running
+        await asyncio.gather(*(engine.stop() for engine in stage.engines.values()))

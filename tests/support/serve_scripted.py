@@ -1,0 +1,22 @@
+"""`python -m tests.support.serve_scripted PORT [model=NAME] [state=DIR] [SETTING=SECONDS ...]`: the real server over
+scripted engines, until SIGINT; with one model of them, where it is named."""
+
+import sys
+from pathlib import Path
+
+from serve.cli.serve import serve_until_stopped
+from tests.support.scripted import make_artifacts, make_stack
+from variants.home import home
+
+
+def main() -> None:
+    given = {name: value for name, _, value in (word.partition("=") for word in sys.argv[2:])}
+    state, model = given.pop("state", None), given.pop("model", None)
+    settings = {name: float(value) for name, value in given.items()}
+    stack = make_stack(int(sys.argv[1]), **settings)
+    stack = stack.only(model) if model else stack
+    serve_until_stopped(stack, make_artifacts(home(), stack), as_json=True, state=Path(state) if state else None)
+
+
+if __name__ == "__main__":
+    main()

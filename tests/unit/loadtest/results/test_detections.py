@@ -1,0 +1,73 @@
+"""A detector in a campaign: what is asked, how the answer is read, and what its records say."""
+
+import base64
+import json
+from typing import Any
+
+import pytest
+
+from loadtest.campaign.plan import Content, Pool
+from loadtest.results.detections import accuracies, differences
+from loadtest.results.records import Record
+from loadtest.worker.requests import ask
+from loadtest.worker.responses import BadAnswer, read_boxes
+from serve.protocols.open_inference import parse_request
+from tests.unit.loadtest.worker.test_responses import Body
+from variants.errors import IntegrityError
+from variants.vision.boxes import Box, from_text, to_text
+
+ONE, OTHER = Box("7", 0.0, 0.0, 20.0, 20.0), Box("3", 40.0, 40.0, 60.0, 60.0)
+
+
+def record(number: int, found: list[Box], variant: str = "int8", **facts: Any) -> Record:
+    """An image with `ONE` and `OTHER` on it."""
+    common = {"part": "accuracy", "model": "scenes", "task": "scenes", "started": 0.0, "latency_s": 0.1, "status": 200}
+    answered = {"example": f"scene-{number}", "answer": to_text(found), "label": to_text([ONE, OTHER])}
+    return Record(**{**common, **answered, "variant_asked": variant, **facts})
+
+
+def test_all_that_makes_boxes_is_asked_for() -> None:
+    content = Content(example="1", png=base64.b64encode(b"png").decode(), label=to_text([ONE]))
+    pool = Pool(kind="boxes", model="scenes", task="scenes", contents=(content,))
+    asked = ask(pool, content, "int8", None)
+    assert asked.path == "/v2/models/scenes/versions/int8/infer"
+    assert asked.headers["x-understudy-label"] == to_text([ONE])
+    request = parse_request(asked.body, asked.headers["Inference-Header-Content-Length"])
+    assert [output.name for output in request.outputs] == ["boxes", "scores", "labels"]
+
+
+def test_an_answer_is_read_to_boxes() -> None:
+    outputs = [
+        {"name": "boxes", "shape": [2, 4], "datatype": "FP32", "data": [0, 0, 20, 20, 40, 40.004, 60, 60]},
+        {"name": "scores", "shape": [2], "datatype": "FP32", "data": [0.75, 0.5]},
+        {"name": "labels", "shape": [2], "datatype": "BYTES", "data": ["7", "3"]},
+    ]
+    answer = read_boxes(Body(json.dumps({"outputs": outputs}).encode()))
+    assert from_text(answer.text) == [ONE._replace(score=0.75), OTHER._replace(score=0.5)]
+    with pytest.raises(BadAnswer, match="no boxes, scores or labels"):
+        read_boxes(Body(json.dumps({"outputs": outputs[1:]}).encode()))
+    outputs[1]["data"] = [0.75]
+    with pytest.raises(BadAnswer, match="another shape"):
+        read_boxes(Body(json.dumps({"outputs": outputs}).encode()))
+
+
+def test_records_give_mean_average_precision() -> None:
+    half = [record(number, [ONE]) for number in range(10)]
+    unsure = record(10, [], part="mixed")
+    failed = record(11, [ONE], error="gone")
+    (found,) = accuracies([*half, unsure, failed])
+    assert (found.task, found.metric, found.n) == ("scenes", "mAP50", 10)
+    assert (found.value, found.low, found.high) == (0.5, 0.5, 0.5), "all of one label, none of the other, everywhere"
+    with pytest.raises(IntegrityError, match="asked twice"):
+        list(accuracies([half[0], half[0]]))
+
+
+def test_variants_are_compared_on_the_images_that_both_answered() -> None:
+    mine = [record(number, [ONE, OTHER]) for number in range(12)]
+    theirs = [record(number, [ONE], "baseline") for number in range(2, 14)]
+    (found,) = differences(mine, theirs)
+    assert (found.metric, found.n, found.verdict) == ("mAP50", 10, "better")
+    assert found.difference == pytest.approx(0.5)
+    (same,) = differences(mine, mine)
+    assert (same.difference, same.verdict) == (0, "cannot tell")
+    assert list(differences(mine, [record(99, [ONE])])) == []

@@ -1,0 +1,94 @@
+"""API keys at the door: who is let in where, and what is left of the key behind it."""
+
+import hashlib
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+from starlette.types import Receive, Scope, Send
+
+from serve.api.authentication import CheckKey
+from serve.config.api_keys import Key
+from serve.errors import openai_body
+
+
+def key(secret: str, **rights: bool) -> Key:
+    return Key(sha256=hashlib.sha256(secret.encode()).hexdigest(), **rights)
+
+
+KEYS = {"client": key("c"), "private": key("p", shadow=False), "operator": key("o", admin=True)}
+INFER, ADMIN = "/v1/completions", "/admin/v1/stack"
+
+
+class Door:
+    """The middleware before an application that notes what it is asked."""
+
+    def __init__(self, keys: Mapping[str, Key] = KEYS) -> None:
+        self.headers: list[tuple[bytes, bytes]] | None = None
+        self.app = CheckKey(self.behind, lambda: keys, lambda path: openai_body)
+
+    async def behind(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self.headers = scope["headers"]
+
+    async def ask(self, path: str, secret: str | None = None, **headers: str) -> int:
+        """Gives the status of a refusal, 200 where the application was asked."""
+        sent = [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()]
+        if secret is not None:
+            sent.append((b"authorization", f"Bearer {secret}".encode()))
+        messages: list[dict[str, Any]] = []
+
+        async def receive() -> dict[str, Any]:
+            return {"type": "http.request", "body": b""}
+
+        async def send(message: Any) -> None:
+            messages.append(message)
+
+        self.headers = None
+        await self.app({"type": "http", "path": path, "headers": sent}, receive, send)
+        assert (self.headers is None) == bool(messages), "either refused or asked"
+        return int(messages[0]["status"]) if messages else 200
+
+
+@pytest.mark.parametrize(
+    ("path", "secret", "status"),
+    [
+        (INFER, None, 401),
+        (INFER, "wrong", 401),
+        (INFER, "c", 200),
+        (INFER, "o", 200),
+        (ADMIN, None, 401),
+        (ADMIN, "c", 403),
+        (ADMIN, "p", 403),
+        (ADMIN, "o", 200),
+        ("/admin", "c", 403),
+        ("/metrics", None, 200),
+        ("/v2/health/live", None, 200),
+        ("/v2/models/digits", None, 401),
+        ("/v2/models/digits/infer", "c", 200),
+    ],
+)
+async def test_who_is_let_in_where(path: str, secret: str | None, status: int) -> None:
+    assert await Door().ask(path, secret) == status
+
+
+async def test_without_keys_everyone_is_let_in_as_they_come() -> None:
+    door = Door({})
+    assert await door.ask(ADMIN, x_understudy_who="me") == 200
+    assert door.headers == [(b"x-understudy-who", b"me")]
+
+
+async def test_behind_the_door_stands_the_name_and_no_key() -> None:
+    door = Door()
+    assert await door.ask(INFER, "c", x_understudy_who="operator", x_understudy_shadow="on", accept="*/*") == 200
+    assert door.headers is not None
+    assert dict(door.headers) == {
+        b"x-understudy-who": b"client", b"x-understudy-shadow": b"on", b"accept": b"*/*"
+    }  # fmt: skip
+    assert len(door.headers) == 3
+
+
+async def test_a_key_without_shadows_says_so_whatever_its_client_says() -> None:
+    door = Door()
+    assert await door.ask(INFER, "p", x_understudy_shadow="on") == 200
+    assert door.headers is not None
+    assert [value for name, value in door.headers if name == b"x-understudy-shadow"] == [b"off"]

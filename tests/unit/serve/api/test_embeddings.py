@@ -1,0 +1,40 @@
+"""What the ingress reads of embeddings on their way: usage from the end, the numbers only for a label."""
+
+import json
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from serve.api.embeddings import EmbeddingAnswer
+from serve.dataplane.relay import Call
+
+
+def passed(document: object, status: int = 200) -> EmbeddingAnswer:
+    """An answer that has passed in pieces of 7 bytes."""
+    answer = EmbeddingAnswer(cast(Call, SimpleNamespace(streamed=False, status=status, seat=None)), show_usage=False)
+    body = json.dumps(document).encode()
+    out = b"".join(answer.chunk(body[i : i + 7], 0.0) for i in range(0, len(body), 7))
+    assert out + answer.end() == body
+    return answer
+
+
+def document(*vectors: object) -> dict[str, Any]:
+    data = [{"object": "embedding", "index": index, "embedding": vector} for index, vector in enumerate(vectors)]
+    return {"object": "list", "data": data, "model": "m", "usage": {"prompt_tokens": 17, "total_tokens": 17}}
+
+
+def test_usage_is_read_from_the_end() -> None:
+    assert passed(document([0.25] * 500)).usage == {"prompt_tokens": 17}
+    assert passed({"error": {"message": "no"}}, 400).usage == {}
+
+
+@pytest.mark.parametrize(("label", "right"), [("first", False), ("second", True)])
+def test_a_triplet_is_scored_whatever_its_order(label: str, right: bool) -> None:
+    answer = document([1.0, 0.0], [0.0, 1.0], [1.0, 0.5])
+    answer["data"].reverse()
+    assert passed(answer).is_right(label) is right
+
+
+def test_what_is_no_triplet_is_not_scored() -> None:
+    assert passed(document([1.0, 0.0], [0.0, 1.0])).is_right("first") is None

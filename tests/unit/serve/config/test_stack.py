@@ -1,0 +1,169 @@
+"""The stack file: what is wrong is named by its path, with what would be right."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from serve.config.stack import load, parse
+from variants.errors import StackError, UnknownName
+
+DEMO = Path(__file__).parents[4] / "deploy" / "stacks" / "demo.yaml"
+
+
+@pytest.fixture
+def demo() -> dict[str, Any]:
+    return dict(yaml.safe_load(DEMO.read_text()))
+
+
+def variant(document: dict[str, Any], name: str = "int8") -> dict[str, Any]:
+    return dict.__getitem__(document["models"]["smollm2"]["variants"], name)
+
+
+def refused(document: Any) -> str:
+    with pytest.raises(StackError) as error:
+        parse(document)
+    return str(error.value)
+
+
+def test_the_demo_is_valid_and_its_plans_keep_their_parents(demo: dict[str, Any]) -> None:
+    plans = {(plan.model, plan.variant): plan for plan in parse(demo).plans()}
+    assert plans["smollm2", "int8"].parent == "baseline"
+    assert plans["smollm2", "baseline"].parent is None
+    assert {model for model, _ in plans} == {"smollm2", "digits", "minilm"}
+
+
+def test_a_typo_is_named_with_the_nearest_key(demo: dict[str, Any]) -> None:
+    variant(demo)["wieght"] = variant(demo).pop("weight")
+    message = refused(demo)
+    assert message.startswith("models.smollm2.variants.int8.wieght: unknown key 'wieght'")
+    assert "did you mean 'weight'?" in message
+
+
+def test_a_weight_below_zero(demo: dict[str, Any]) -> None:
+    variant(demo)["weight"] = -1
+    assert refused(demo).startswith("models.smollm2.variants.int8.weight: Input should be greater than or equal to 0")
+
+
+def test_all_weights_zero(demo: dict[str, Any]) -> None:
+    for name in demo["models"]["smollm2"]["variants"]:
+        variant(demo, name)["weight"] = 0
+    assert "models.smollm2: all weights are zero: give at least one variant a weight above 0" in refused(demo)
+
+
+@pytest.mark.parametrize("weight", [float("nan"), float("inf"), "many", None, True])
+def test_a_weight_that_is_no_number(demo: dict[str, Any], weight: object) -> None:
+    variant(demo)["weight"] = weight
+    assert refused(demo).startswith("models.smollm2.variants.int8.weight: ")
+
+
+def test_an_unknown_parent_lists_the_known(demo: dict[str, Any]) -> None:
+    variant(demo)["parent"] = "base"
+    assert "unknown parent 'base': known are baseline, int8, nf4" in refused(demo)
+
+
+def test_an_unknown_engine_lists_the_known(demo: dict[str, Any]) -> None:
+    variant(demo)["engine"]["kind"] = "vlm"
+    assert "'vllm', 'torch', 'openvino', 'scripted'" in refused(demo)
+
+
+@pytest.mark.parametrize("name", ["rotten_tomatos", "mnist"])
+def test_a_task_to_evaluate_on_that_is_unknown_or_for_images(demo: dict[str, Any], name: str) -> None:
+    demo["models"]["smollm2"]["evaluate"] = ["r8", name]
+    message = refused(demo)
+    assert message.startswith(f"models.smollm2: evaluate names {name!r}")
+    assert "known are r8, rotten_tomatoes" in message
+
+
+@pytest.mark.parametrize(
+    ("model", "kind", "fitting"),
+    [
+        ("smollm2", "openvino", "vllm, torch, scripted"),
+        ("digits", "vllm", "openvino, torch, scripted"),
+        ("minilm", "torch", "openvino, scripted"),
+    ],
+)
+def test_an_engine_that_cannot_do_the_task(demo: dict[str, Any], model: str, kind: str, fitting: str) -> None:
+    demo["models"][model]["variants"]["int8"]["engine"] = {"kind": kind}
+    message = refused(demo)
+    assert message.startswith(f"models.{model}: variant 'int8': engine {kind!r} does no ")
+    assert f"use {fitting}" in message
+
+
+def test_a_name_that_is_none(demo: dict[str, Any]) -> None:
+    demo["models"]["Smol LM"] = demo["models"].pop("smollm2")
+    assert "'Smol LM' is not a name" in refused(demo)
+
+
+@pytest.mark.parametrize("document", [None, [], "text", 7])
+def test_a_document_that_is_no_mapping(document: object) -> None:
+    assert refused(document) == "a stack file is a mapping (start it with `schema: 1`)"
+
+
+def test_a_missing_file_and_one_that_is_not_yaml(tmp_path: Path) -> None:
+    with pytest.raises(StackError, match="there is no file"):
+        load(tmp_path / "none.yaml")
+    (tmp_path / "bad.yaml").write_text("a: [1, 2")
+    with pytest.raises(StackError, match=r"is not YAML: .*line 1"):
+        load(tmp_path / "bad.yaml")
+    (tmp_path / "bad.yaml").write_text("since: 2026-13-45")
+    with pytest.raises(StackError, match="is not YAML: month"):
+        load(tmp_path / "bad.yaml")
+
+
+def test_a_folder_is_no_stack_file(tmp_path: Path) -> None:
+    with pytest.raises(StackError, match="cannot be read: Is a directory"):
+        load(tmp_path)
+
+
+def test_a_key_given_twice_is_refused_with_its_line(tmp_path: Path) -> None:
+    text = DEMO.read_text()
+    (tmp_path / "twice.yaml").write_text(text.replace("\n      nf4:\n", "\n      int8:\n"))
+    line = text.split("\n").index("      nf4:") + 1
+    with pytest.raises(StackError, match=rf"the key 'int8' stands twice .*line {line},"):
+        load(tmp_path / "twice.yaml")
+
+
+def test_what_is_shared_by_anchor_may_be_overridden(tmp_path: Path) -> None:
+    text = """
+        schema: 1
+        models:
+          echo: &echo
+            task: text-generation
+            source: {uri: /nowhere, licence: MIT}
+            variants: {baseline: {recipe: {kind: baseline, dtype: float32}, engine: {kind: scripted}, weight: 1}}
+          other: {<<: *echo, seed: 3}
+          third: {seed: 4, <<: *echo}
+    """
+    (tmp_path / "anchors.yaml").write_text(text)
+    assert {name: model.seed for name, model in load(tmp_path / "anchors.yaml").models.items()} == {
+        "echo": 0,
+        "other": 3,
+        "third": 4,
+    }
+
+
+def test_an_adapter_on_nf4_needs_the_torch_engine_and_only_text_takes_adapters(demo: dict[str, Any]) -> None:
+    variant(demo, "lora")["parent"] = "nf4"
+    assert "variant 'lora': vLLM takes no adapter on nf4 weights: use torch" in refused(demo)
+    variant(demo, "lora")["engine"] = {"kind": "torch", "adapters": {"slots": 1}}
+    parse(demo)
+    demo["models"]["digits"]["variants"]["pruned"]["engine"] = {"kind": "torch", "adapters": {"slots": 1}}
+    assert "variant 'pruned': no engine takes adapters for image-classification" in refused(demo)
+
+
+def test_a_part_of_a_stack_keeps_what_is_named(demo: dict[str, Any]) -> None:
+    stack = parse(demo)
+    part = stack.only("smollm2", "int8", "baseline")
+    assert list(part.models) == ["smollm2"]
+    assert list(part.models["smollm2"].variants) == ["baseline", "int8"], "in the file's order"
+    assert part.models["smollm2"].variants["int8"] == stack.models["smollm2"].variants["int8"]
+    assert part.server == stack.server
+    assert stack.only("digits").models["digits"] == stack.models["digits"]
+    with pytest.raises(UnknownName, match="no variant 'int9'"):
+        stack.only("smollm2", "int9")
+    with pytest.raises(UnknownName, match="no model 'smollm'"):
+        stack.only("smollm")
+    with pytest.raises(StackError, match="baseline"):
+        stack.only("smollm2", "int8")

@@ -1,0 +1,96 @@
+"""What outcomes come to: each counted once, and for whom it was."""
+
+from typing import Any
+
+import pytest
+
+from serve.config.traffic import Traffic
+from serve.control.rollout import Plan, Rollout
+from serve.control.state import Ledger
+from serve.dataplane.observations import RULES
+from variants.evidence.gate import Evidence, Gate, Latency, judge
+
+PARENT, VARIANT = "a" * 64, "b" * 64
+PAIR = f"{PARENT}:{VARIANT}"
+NOTHING: dict[str, Any] = {"chosen": 0, "dropped": [], "unjudged": [], "pairs": []}
+
+
+def ledger(gate: Gate | None = None) -> Ledger:
+    """With a rollout on its way."""
+    traffic = Traffic(weights={"baseline": 50, "int8": 50})
+    rollout = Rollout(Plan(variant="int8", gate=gate or Gate()), "baseline", (PARENT, VARIANT), traffic)
+    found = Ledger()
+    document = traffic.model_dump(mode="json")
+    found.take(
+        {"kind": "rollout", "model": "m", "version": 1, "traffic": document, "declared": document,
+         "rollout": rollout.to_json()}
+    )  # fmt: skip
+    return found
+
+
+def tell(found: Ledger, *, served: dict[str, Any] | None = None, **shadowed: Any) -> Evidence:
+    """One more batch of an ingress."""
+    model = {
+        "assigned": {},
+        "served": {VARIANT: served} if served else {},
+        "shadows": {PAIR: NOTHING | shadowed} if shadowed else {},
+    }
+    number = found.batches.get("i", 0) + 1
+    found.take({"kind": "outcomes", "ingress": "i", "number": number, "rules": RULES, "models": {"m": model}})
+    return found.pair(PAIR).evidence
+
+
+def pair(request: str, **more: Any) -> dict[str, Any]:
+    usual = {"metric": "quality", "values": (1.0, 1.0), "asked": True, "failed": False, "length": 10}
+    return {"request": request, **usual, **more}
+
+
+def test_what_the_client_saw_is_not_counted_again_with_the_pair() -> None:
+    found = ledger()
+    tell(found, served={"requests": 3, "failed": 1, "seconds": []})
+    evidence = tell(found, chosen=2, pairs=[pair("r1", asked=False), pair("r2", asked=False)])
+    errors, quality = evidence.tallies["errors"], evidence.tallies["quality"]
+    assert (errors.n, errors.mean, quality.n) == (3, pytest.approx(1 / 3), 2)
+
+
+def test_a_failure_counts_once_a_request_as_a_success_does() -> None:
+    found = ledger()
+    for _ in range(30):
+        evidence = tell(found, chosen=2, pairs=[pair("good"), pair("bad", values=(0.0, 1.0), failed=True)])
+    assert (evidence.tallies["errors"].n, evidence.tallies["errors"].mean) == (2, 0.5)
+    assert (evidence.tallies["quality"].n, evidence.tallies["quality"].mean) == (2, -0.5)
+
+
+def test_a_variant_that_fails_most_replays_is_rolled_back() -> None:
+    found = ledger()
+    failed = [pair(f"f{number}", values=(0.0, 1.0), failed=True) for number in range(60)]
+    evidence = tell(found, chosen=100, pairs=failed + [pair(f"g{number}") for number in range(40)])
+    assert judge(Gate(quality=0.05), evidence).decision == "roll back"
+
+
+def test_pairs_of_which_nothing_can_be_said_withhold_the_verdict() -> None:
+    found = ledger()
+    good = [pair(f"g{number}") for number in range(5000)]
+    assert judge(Gate(quality=0.05), tell(found, chosen=5000, pairs=good)).decision == "promote"
+    unlabelled = [pair(f"f{number}", metric=None, values=None, failed=True) for number in range(300)]
+    evidence = tell(found, chosen=700, unjudged=[10] * 400, pairs=unlabelled)
+    assert (evidence.unjudged, evidence.tallies["errors"].n) == (700, 5300)
+    verdict = judge(Gate(quality=0.05), evidence)
+    assert verdict.decision == "inconclusive"
+    assert "700 could not be compared" in verdict.missing[0]
+
+
+def test_latency_is_held_against_the_objective_that_it_was_measured_by() -> None:
+    gate = Gate(latency=Latency(objective_s=5.0, share=0.9))
+    found = ledger(gate)
+    tell(found, served={"requests": 300, "failed": 0, "seconds": [(5.0, 10, 10)] * 300})
+    kept = found.pair(PAIR)
+    assert (kept.latency_within(5.0).n, kept.latency_within(0.05).n) == (300, 0)
+
+
+def test_batches_made_by_other_rules_are_not_counted() -> None:
+    found = ledger()
+    old = {"assigned": {}, "served": {}, "shadows": {PAIR: {"chosen": 1, "failed": 1, "dropped": [], "pairs": []}}}
+    found.take({"kind": "outcomes", "ingress": "i", "number": 1, "models": {"m": old}})
+    assert found.pair(PAIR).evidence.chosen == 0
+    assert found.batches == {"i": 1}

@@ -1,0 +1,151 @@
+"""Which cards stand in for a measurement: same machine, same versions, at least as many examples."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+
+from serve.evaluation.evaluate import Asked, Wanted, check_labels, evaluate_variant, newest_that_will_do
+from serve.evaluation.measure import executes, held_out, unasked
+from tests.support.scripted import make_artifact, make_stack
+from tests.unit.variants.evaluation.test_evaluate import Parity
+from variants import tasks
+from variants.artifacts.card import Accuracy, Card, Speedup
+from variants.errors import InputError
+from variants.machine import describe, versions
+from variants.progress import NoProgress
+from variants.tasks import Example
+
+ENGINE = {"kind": "openvino", "threads": 1}
+PARENT = Asked("cd" * 32, ENGINE)
+DATA = "12" * 32
+
+
+def card(n: int, **other: Any) -> Card:
+    facts: dict[str, Any] = {
+        "digest": "ab" * 32,
+        "hardware": describe(),
+        "precision": "f32",
+        "versions": versions(),
+        "accuracy": (Accuracy(task="mnist", value=0.9, low=0.8, high=1.0, n=n, test_sha256=DATA),),
+        "artifact_bytes": 9,
+        "engine": ENGINE,
+        "measured_by": "a test",
+        "created": datetime.now(UTC),
+    }
+    return Card(**facts | other)
+
+
+def test_a_card_of_five_examples_is_no_card_of_a_thousand() -> None:
+    few, many = card(5), card(1000)
+    assert newest_that_will_do([few], {"mnist": Wanted(1000, DATA)}, ENGINE) is None
+    assert newest_that_will_do([many, few], {"mnist": Wanted(1000, DATA)}, ENGINE) is many
+    assert newest_that_will_do([many, few], {"mnist": Wanted(5, DATA)}, ENGINE) is few
+    assert newest_that_will_do([], {"mnist": Wanted(5, DATA)}, ENGINE) is None
+
+
+def test_a_task_that_a_card_does_not_know_is_measured() -> None:
+    assert newest_that_will_do([card(1000)], {"mnist": Wanted(1000, DATA), "r8": Wanted(10, DATA)}, ENGINE) is None
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"hardware": describe().model_copy(update={"cores": 4711})},
+        {"versions": versions() | {"openvino": "2020.1"}},
+        {"engine": ENGINE | {"threads": 2}},
+        {"engine": None},
+        {"accuracy": ()},
+        {"accuracy": (Accuracy(task="mnist", value=0.9, low=0.8, high=1.0, n=1000, test_sha256="34" * 32),)},
+        {"accuracy": (Accuracy(task="mnist", value=0.9, low=0.8, high=1.0, n=1000),)},
+    ],
+)
+def test_a_card_of_another_machine_other_versions_another_engine_or_other_data_does_not_count(
+    other: dict[str, Any],
+) -> None:
+    here = card(1000)
+    assert newest_that_will_do([card(1000, **other)], {"mnist": Wanted(1000, DATA)}, ENGINE) is None
+    assert newest_that_will_do([here, card(1000, **other)], {"mnist": Wanted(1000, DATA)}, ENGINE) is here
+
+
+def test_a_card_whose_speed_is_of_another_task_does_not_count() -> None:
+    wanted = {"r8": Wanted(10, DATA), "mnist": Wanted(1000, DATA)}
+    both = (*card(1000).accuracy, Accuracy(task="r8", value=0.9, low=0.8, high=1.0, n=10, test_sha256=DATA))
+    assert newest_that_will_do([card(1000, accuracy=both)], wanted, ENGINE) is None
+    turned = card(1000, accuracy=both[::-1])
+    assert newest_that_will_do([turned], wanted, ENGINE) is turned
+
+
+def test_more_examples_than_there_are_is_said_in_one_line() -> None:
+    with pytest.raises(InputError, match="--examples: mnist has 1000 examples in its test split, not 1001"):
+        held_out(tasks.get("mnist"), 1001)
+
+
+def test_a_card_of_schema_1_or_of_another_pair_is_measured_again() -> None:
+    ratio = {"value": 1.2, "low": 1.1, "high": 1.3}
+    speedup = Speedup.model_validate({"single": ratio, "saturated": ratio, "rounds": 6})
+    pair = card(1000, parent_digest="cd" * 32, parent_engine=ENGINE, speedup=speedup)
+    assert newest_that_will_do([pair], {"mnist": Wanted(1000, DATA)}, ENGINE, PARENT) is pair
+    assert newest_that_will_do([pair], {"mnist": Wanted(1000, DATA)}, ENGINE, Asked("ef" * 32, ENGINE)) is None
+    assert (
+        newest_that_will_do([pair], {"mnist": Wanted(1000, DATA)}, ENGINE, Asked("cd" * 32, ENGINE | {"threads": 2}))
+        is None
+    )
+    half = card(1000, parent_digest="cd" * 32, parent_engine=ENGINE)
+    assert newest_that_will_do([half], {"mnist": Wanted(1000, DATA)}, ENGINE, PARENT) is None, "no speedup"
+    assert newest_that_will_do([card(1000)], {"mnist": Wanted(1000, DATA)}, ENGINE, PARENT) is None
+    assert newest_that_will_do([card(1000, schema_=1)], {"mnist": Wanted(1000, DATA)}, ENGINE) is None
+
+
+def test_speed_is_timed_on_examples_that_are_not_asked_again_where_there_are_others() -> None:
+    task = Parity()  # 20 examples, and no calibration split
+    asked = task.examples("test", 8)
+    found = unasked(task, asked)
+    assert found[:12] == task.examples("test")[8:]
+    assert found[12:] == asked
+    assert unasked(task, task.examples("test")) == task.examples("test")
+    mnist = tasks.get("mnist")
+    timed = unasked(mnist, mnist.examples("test"))
+    assert len(timed) >= 116
+    assert not {each.id for each in timed} & {each.id for each in mnist.examples("test")}
+
+
+@pytest.mark.parametrize("task", ["r8_topics", "imagenet", "imagenet_top5", "coco96"])
+def test_a_task_whose_labels_the_model_never_says_is_refused_and_not_scored_0(tmp_path: Path, task: str) -> None:
+    model = make_artifact(tmp_path, "bands", "baseline", "image-classification").manifest
+    with pytest.raises(InputError, match=f"models.bands.evaluate: bands@baseline never .* label of {task} ") as refused:
+        check_labels(model, ["mnist", task])
+    assert tasks.get(task).labels[0] in str(refused.value.mend)
+    assert "the model's are 0, 1, 2" in str(refused.value.mend)
+
+
+@pytest.mark.parametrize("task", ["mnist", "mnist_top5", "scenes", "digit_prompts", "rotten_tomatoes", "r8_triplets"])
+def test_labels_that_the_model_knows_and_those_that_are_not_its_own_are_asked_for(tmp_path: Path, task: str) -> None:
+    model = make_artifact(tmp_path, "bands", "baseline", "image-classification").manifest
+    check_labels(model, [task])
+    check_labels(model.model_copy(update={"labels": (*"9876543210", "none of these")}), [task])
+    check_labels(model.model_copy(update={"labels": None}), ["imagenet"])
+
+
+def test_labels_are_compared_before_an_engine_is_started(tmp_path: Path) -> None:
+    seat = ("bands", "baseline")
+    artifacts = {seat: make_artifact(tmp_path, *seat, "image-classification")}
+    photograph = {"imagenet": [Example("1", b"", "n01440764 tench")]}
+    with pytest.raises(InputError, match="label of imagenet"):
+        evaluate_variant(make_stack(), artifacts, seat, photograph, False, NoProgress())
+
+
+async def test_what_an_engine_executes_is_asked_and_none_where_it_does_not_say() -> None:
+    async def metadata(request: web.Request) -> web.Response:
+        return web.json_response({"name": "digits", "parameters": {"executes": "bf16"}})
+
+    application = web.Application()
+    application.router.add_get("/v2/models/digits", metadata)
+    async with TestServer(application) as server, aiohttp.ClientSession() as session:
+        url = str(server.make_url("")).rstrip("/")
+        assert await executes(session, url, "digits") == "bf16"
+        assert await executes(session, url, "other") is None

@@ -1,0 +1,73 @@
+"""How much two answers agree, task by task."""
+
+import base64
+import io
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from serve.dataplane.relay import Reply
+from serve.shadow import comparison
+from serve.shadow.comparison import comparable, compare_pictures
+from variants.errors import EngineError
+from variants.tasks.digit_classifier.store import SHAPES, Judge
+
+
+@pytest.fixture
+def judge(monkeypatch: pytest.MonkeyPatch) -> None:
+    noise = np.random.default_rng(0)
+    found = Judge({name: noise.standard_normal(shape).astype(np.float32) for name, shape in SHAPES.items()})
+    monkeypatch.setattr(comparison, "judge_if_trained", lambda: found)
+
+
+def drawn(*pictures: np.ndarray) -> Reply:
+    """An answer of `/v1/images/generations` with these pictures, uint8 [28, 28] each."""
+    data = []
+    for picture in pictures:
+        file = io.BytesIO()
+        Image.fromarray(picture).save(file, "PNG")
+        data.append({"b64_json": base64.b64encode(file.getvalue()).decode()})
+    return Reply(json.dumps({"data": data}).encode(), None)
+
+
+@pytest.mark.usefixtures("judge")
+def test_pictures_agree_by_what_the_judge_sees() -> None:
+    noise = np.random.default_rng(1)
+    one, other = (noise.integers(0, 255, (28, 28), dtype=np.uint8) for _ in range(2))
+    black = np.zeros((28, 28), np.uint8)
+    same = compare_pictures([drawn(one, other), drawn(one, other), drawn(one, other)])
+    assert (same.variant, same.floor) == (pytest.approx(1.0), pytest.approx(1.0))
+    found = compare_pictures([drawn(one, other), drawn(one, black), drawn(one, other)])
+    assert 0.5 <= found.variant < found.floor
+    assert found.floor == pytest.approx(1.0)
+
+
+@pytest.mark.usefixtures("judge")
+def test_pictures_are_compared_where_both_draw_from_the_same_seed() -> None:
+    path = "/v1/images/generations"
+    assert comparable(path, {"prompt": "a 3", "seed": 0})
+    assert not comparable(path, {"prompt": "a 3"})
+
+
+def test_without_a_judge_there_is_nothing_to_compare_pictures_by(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(comparison, "judge_if_trained", lambda: None)
+    assert not comparable("/v1/images/generations", {"seed": 1})
+    with pytest.raises(EngineError, match="no judge"):
+        compare_pictures([drawn()] * 3)
+
+
+@pytest.mark.parametrize(
+    ("request_", "wanted"),
+    [
+        ({"prompt": "a"}, True),
+        ({"prompt": ["a", "b"]}, False),
+        ({"prompt": "a", "n": 2}, False),
+        ({"prompt": "a", "echo": True}, False),
+    ],
+)
+def test_text_is_compared_where_one_answer_ends_one_prompt(request_: dict[str, object], wanted: bool) -> None:
+    assert comparable("/v1/completions", request_) is wanted
+    assert comparable("/v1/embeddings", request_)
+    assert comparable("/infer", None)

@@ -1,0 +1,69 @@
+"""When a replay may begin."""
+
+import time
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from serve.shadow import replay
+from serve.shadow.replay import Job, Shadows
+
+
+def shadows(running: int, usual: float, waiting: int = 0, under_way: int = 0) -> Shadows:
+    fleet = SimpleNamespace(all=lambda: [SimpleNamespace(running=running, waiting=0)])
+    found = Shadows(cast(Any, fleet), cast(Any, None), cast(Any, None))
+    found.moments.usual, found.moments.under_way = usual, under_way
+    for _ in range(waiting):
+        found.queue.put_nowait(job())
+    return found
+
+
+def job(waited_s: float = 0.0, unasked: bool = False) -> Job:
+    nothing, parent = cast(Any, None), cast(Any, SimpleNamespace(endpoint="there"))
+    chosen, call = SimpleNamespace(label="pos"), SimpleNamespace(streamed=False, seat=parent)
+    variant = SimpleNamespace(unasked=unasked, endpoint="there")
+    return Job(cast(Any, chosen), cast(Any, call), nothing, parent, cast(Any, variant), time.monotonic() - waited_s)
+
+
+@pytest.mark.parametrize(
+    ("running", "usual", "waited_s", "waiting", "quiet"),
+    [
+        (0, 0.0, 0.0, 0, True),
+        (1, 0.0, 0.0, 0, False),
+        (2, 8.0, 0.0, 0, False),  # quieter than usual, but it can wait
+        (2, 8.0, 10.0, 0, True),
+        (5, 8.0, 10.0, 0, False),
+        (2, 8.0, 0.0, replay.QUEUE // 2, True),
+        (5, 8.0, 0.0, replay.QUEUE // 2, False),
+    ],
+)
+def test_moments(running: int, usual: float, waited_s: float, waiting: int, quiet: bool) -> None:
+    assert shadows(running, usual, waiting).quiet(job(waited_s)) is quiet
+
+
+@pytest.mark.parametrize(
+    ("running", "under_way", "usual", "waited_s", "begins"),
+    [
+        (0, 0, 0.0, 0.0, True),
+        (1, 0, 0.0, 10.0, False),
+        (0, 1, 0.0, 0.0, False),
+        (0, 1, 0.0, 10.0, True),
+        (2, 0, 8.0, 0.0, True),
+        (1, 1, 8.0, 0.0, True),
+        (2, 1, 8.0, 0.0, False),
+        (6, 3, 8.0, 10.0, True),
+        (7, 0, 8.0, 10.0, False),
+    ],
+)
+def test_moments_of_an_engine_that_gives_way(
+    running: int, under_way: int, usual: float, waited_s: float, begins: bool
+) -> None:
+    assert shadows(running, usual, under_way=under_way).quiet(job(waited_s, unasked=True)) is begins
+
+
+@pytest.mark.parametrize("side", ["parent", "variant"])
+def test_a_replay_waits_for_an_engine_that_starts_again(side: str) -> None:
+    waiting = job(10.0)
+    cast(Any, getattr(waiting, side)).endpoint = None
+    assert not shadows(0, 0.0).quiet(waiting)

@@ -1,0 +1,196 @@
+"""What comes of a replay, and whose fault it is where nothing does."""
+
+import asyncio
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from serve.dataplane.observations import Outcomes, Shadowed
+from serve.dataplane.relay import Call, Reply, Unanswered
+from serve.dataplane.router import Assignment, Target
+from serve.dataplane.upstream import Seat
+from serve.errors import NotReady
+from serve.shadow import replay as shadow
+from serve.shadow.replay import Shadows
+from serve.shadow.sampling import Chosen
+from variants.errors import EngineError
+
+
+class Answer:
+    """As right as `right`; None: cannot be scored."""
+
+    def __init__(self, right: float | None) -> None:
+        self.right = right
+
+    def outcome(self, label: object) -> float | None:
+        return self.right
+
+    def answered(self) -> tuple[str, int]:
+        return "so", 2
+
+    def again(self, reply: Reply) -> "Answer":
+        return Answer(float(reply.body) if reply.body else None)
+
+    def reply(self) -> Reply:
+        return Reply(b"", None)
+
+
+class Relay:
+    """Every engine's reply to a replay, or what is raised instead."""
+
+    def __init__(self, **replies: bytes | Exception) -> None:
+        self.replies = replies
+        self.shadows: Shadows | None = None
+        self.under_way: list[int] = []
+
+    async def ask_aside(self, seat: Seat, path: str, body: bytes, headers: dict[str, str]) -> Reply:
+        assert self.shadows is not None
+        self.under_way.append(self.shadows.moments.under_way)
+        found = self.replies[seat.live.asked_as]
+        if isinstance(found, Exception):
+            raise found
+        return Reply(found, None)
+
+
+def seat(variant: str) -> Any:
+    return SimpleNamespace(
+        name=f"m@{variant}", labels=("m", variant), live=SimpleNamespace(model="m", asked_as=variant),
+        manifest=SimpleNamespace(digest=variant), endpoint="there", unasked=False,
+    )  # fmt: skip
+
+
+def replay(
+    relay: Relay,
+    answer: Answer,
+    label: str | None = "pos",
+    served: str = "a",
+    status: int = 200,
+    gone: bool = False,
+    down: str = "",
+    streamed: bool = False,
+) -> Shadowed:
+    """One request that `served` answered, compared with the other of `a` and its variant `b`."""
+    seats = {"a": seat("a"), "b": seat("b")}
+    model = SimpleNamespace(task="text-generation", variants={"b": SimpleNamespace(parent="a")})
+    fleet = SimpleNamespace(all=list, seats={"m": seats}, models={"m": model})
+    outcomes = Outcomes()
+    shadows = relay.shadows = Shadows(cast(Any, fleet), cast(Any, relay), outcomes)
+    call = Call(Target("m"), None, lambda seat: ("/v1/completions", b"{}"), {}, streamed, "r")
+    call.seat, call.assignment, call.status = seats[served], Assignment("m", served, "weight"), status
+    seats["a"].endpoint, seats["b"].endpoint = (None if name in down else "there" for name in "ab")
+    shadows.offer([Chosen("b", "digest", 7, label, {"prompt": "is it"}, "/v1/completions")], call, cast(Any, answer))
+    if gone:
+        fleet.seats = {"m": {"a": seats["a"]}}
+
+    async def all_that_wait() -> None:
+        while not shadows.queue.empty():
+            await shadows.replay(shadows.queue.get_nowait())
+
+    asyncio.run(all_that_wait())
+    assert shadows.moments.under_way == 0
+    return outcomes.shadowed("m", "a:b")
+
+
+def only(found: Shadowed) -> dict[str, Any]:
+    (pair,) = found.pairs
+    assert (found.chosen, found.dropped, found.unjudged) == (1, [], [])
+    return pair
+
+
+def test_a_pair_says_whether_the_variant_was_asked() -> None:
+    usual = {"request": "digest", "length": 7, "metric": "quality", "failed": False}
+    assert only(replay(Relay(b=b"0"), Answer(1.0))) == {**usual, "values": (0.0, 1.0), "asked": True}
+    assert only(replay(Relay(a=b"1"), Answer(0.0), served="b")) == {**usual, "values": (0.0, 1.0), "asked": False}
+
+
+@pytest.mark.parametrize("refused", [False, True])
+def test_a_variant_that_does_not_answer_was_wrong(refused: bool) -> None:
+    pair = only(replay(Relay(b=Unanswered("no", refused)), Answer(1.0)))
+    assert (pair["metric"], pair["values"], pair["asked"], pair["failed"]) == ("quality", (0.0, 1.0), True, True)
+
+
+@pytest.mark.parametrize(
+    "reply", [b"1", Unanswered("no", refused=False), TimeoutError(), EngineError("no"), KeyError()]
+)
+def test_a_replay_is_under_way_until_it_has_ended(reply: bytes | Exception) -> None:
+    relay = Relay(b=reply)
+    replay(relay, Answer(1.0))
+    assert relay.under_way == [1]
+
+
+def test_without_a_label_it_is_one_error_and_no_agreement(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def compare(ask: Any, parent: Seat, variant: Seat, *rest: object) -> None:
+        await ask(parent, "/", b"", {})
+        await ask(variant, "/", b"", {})
+
+    monkeypatch.setattr(shadow, "compare_text", compare)
+    pair = only(replay(Relay(a=b"", b=Unanswered("500")), Answer(None), label=None))
+    assert (pair["metric"], pair["asked"], pair["failed"]) == (None, True, True)
+    for nobodys in (Relay(a=Unanswered("500"), b=b""), Relay(a=b"", b=Unanswered("too long", refused=True))):
+        found = replay(nobodys, Answer(None), label=None)
+        assert (found.chosen, found.unjudged, found.pairs) == (1, [7], [])
+
+
+@pytest.mark.parametrize(
+    ("relay", "right", "served"),
+    [
+        (Relay(a=Unanswered("502")), 1.0, "b"),  # the parent is down
+        (Relay(b=b""), None, "a"),  # neither can be scored: the client did not ask for it
+        (Relay(b=EngineError("odd")), 1.0, "a"),
+        (Relay(b=NotReady("starting again")), 1.0, "a"),
+    ],
+)
+def test_what_is_not_the_variants_fault_is_not_its_error(relay: Relay, right: float | None, served: str) -> None:
+    found = replay(relay, Answer(right), served=served)
+    assert (found.chosen, found.unjudged, found.pairs) == (1, [7], [])
+
+
+def test_an_answer_that_cannot_be_right_is_wrong_beside_one_that_can() -> None:
+    assert only(replay(Relay(b=b""), Answer(1.0)))["values"] == (0.0, 1.0)
+    assert only(replay(Relay(b=b"1"), Answer(None)))["values"] == (1.0, 0.0)
+
+
+def test_one_whose_variant_is_no_longer_served_was_not_chosen() -> None:
+    found = replay(Relay(b=b"1"), Answer(1.0), gone=True)
+    assert (found.chosen, found.unjudged, found.pairs) == (0, [], [])
+
+
+@pytest.mark.parametrize("down", ["a", "b"])
+def test_nothing_is_chosen_while_one_of_the_two_is_down(down: str) -> None:
+    found = replay(Relay(b=b"1"), Answer(1.0), down=down)
+    assert (found.chosen, found.dropped, found.unjudged, found.pairs) == (0, [], [], [])
+
+
+def test_what_waited_for_an_engine_to_start_again_was_not_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shadow, "WAIT_S", 0.0)
+    monkeypatch.setattr(Shadows, "quiet", lambda self, job: setattr(job.variant, "endpoint", None))
+    found = replay(Relay(b=b"1"), Answer(1.0))
+    assert (found.chosen, found.dropped, found.pairs) == (0, [], [])
+
+
+@pytest.mark.parametrize(("served", "values"), [("b", (0.0, 1.0)), ("a", (1.0, 0.0))])
+def test_who_failed_its_client_was_wrong_as_in_a_replay(served: str, values: tuple[float, float]) -> None:
+    pair = only(replay(Relay(a=b"1", b=b"1"), Answer(None), served=served, status=502))
+    assert (pair["metric"], pair["values"], pair["asked"], pair["failed"]) == ("quality", values, served == "a", False)
+
+
+def test_a_failed_answer_without_a_label_says_nothing() -> None:
+    found = replay(Relay(), Answer(None), label=None, status=502)
+    assert (found.chosen, found.unjudged, found.pairs) == (1, [7], [])
+
+
+@pytest.mark.parametrize("status", [400, 429, 499])
+def test_what_no_engine_has_seen_is_not_chosen(status: int) -> None:
+    assert replay(Relay(), Answer(1.0), status=status).chosen == 0
+
+
+def test_a_stream_that_the_variant_answered_is_not_scored_by_itself() -> None:
+    found = replay(Relay(), Answer(1.0), served="b", streamed=True)
+    assert (found.chosen, found.pairs) == (0, [])
+
+
+def test_beyond_what_may_wait_to_be_told_pairs_are_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("serve.dataplane.observations.MOST", 0)
+    found = replay(Relay(b=b"1"), Answer(1.0))
+    assert (found.chosen, found.dropped, found.pairs) == (1, [7], [])

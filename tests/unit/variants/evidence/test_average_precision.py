@@ -1,0 +1,111 @@
+"""mAP is COCOeval's own number, and its intervals are of the images."""
+
+import contextlib
+import io
+import random
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+
+from variants.evidence import detection
+from variants.evidence.average_precision import Matches, coco_eval, paired_difference
+from variants.vision.boxes import Box, to_text
+
+Images = list[list[Box]]
+
+
+def made(seed: int, images: int = 25, sloppy: float = 3.0) -> tuple[Images, Images]:
+    """Found and wanted boxes: some missed, some invented, some of the wrong label, all a little off."""
+    draw = random.Random(seed)
+    found, wanted = [], []
+    for _ in range(images):
+        truth, answers = [], []
+        for _ in range(draw.randint(0, 4)):
+            left, top = draw.uniform(0, 60), draw.uniform(0, 60)
+            box = Box(draw.choice("abc"), left, top, left + draw.uniform(8, 30), top + draw.uniform(8, 30))
+            truth.append(box)
+            if draw.random() < 0.85:
+                off = [side + draw.gauss(0, sloppy) for side in box[1:5]]
+                corners = min(off[0], off[2]), min(off[1], off[3]), max(off[0], off[2]), max(off[1], off[3])
+                label = box.label if draw.random() < 0.9 else draw.choice("abcd")
+                answers.append(Box(label, *corners, score=draw.choice([0.2, 0.5, draw.random()])))
+        answers += [Box(draw.choice("abc"), 5.0, 5.0, 25.0, 25.0, draw.random()) for _ in range(draw.randint(0, 2))]
+        found.append(answers)
+        wanted.append(truth)
+    return found, wanted
+
+
+def cocos_own(found: Sequence[Sequence[Box]], wanted: Sequence[Sequence[Box]]) -> tuple[float, float]:
+    """mAP50 and mAP50-95 as COCOeval sums them up."""
+    evaluation = coco_eval(found, wanted)
+    with contextlib.redirect_stdout(io.StringIO()):
+        evaluation.accumulate()
+    precision = evaluation.eval["precision"][..., 0, -1]  # [overlaps, recalls, labels]; -1 where a label has no box
+    assert precision.shape[:2] == (10, 101)
+    known = precision[:, :, (precision > -1).all(axis=(0, 1))]
+    return float(known[0].mean()), float(known.mean())
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_with_every_image_once_it_is_cocos_own_number(seed: int) -> None:
+    found, wanted = made(seed)
+    matches = Matches(found, wanted)
+    once = np.ones(len(wanted), np.int64)
+    mine = matches.statistic("mAP50")(once), matches.statistic("mAP50-95")(once)
+    assert mine == pytest.approx(cocos_own(found, wanted), abs=1e-12)
+    assert 0.05 < mine[1] < mine[0] < 0.95
+
+
+def test_a_resample_is_near_cocos_number_of_the_drawn_images() -> None:
+    found, wanted = made(3, images=40)
+    statistic = Matches(found, wanted).statistic("mAP50-95")
+    drawn = np.random.default_rng(0).integers(0, 40, 40)
+    counts = np.bincount(drawn, minlength=40)
+    theirs = cocos_own([found[at] for at in drawn], [wanted[at] for at in drawn])[1]
+    assert statistic(counts) == pytest.approx(theirs, abs=0.01)
+
+
+def test_perfect_is_one_and_nothing_is_zero() -> None:
+    _, wanted = made(1)
+    assert Matches(wanted, wanted).interval("mAP50-95", resamples=20).low == pytest.approx(1, abs=1e-9)
+    nothing = Matches([[] for _ in wanted], wanted).interval("mAP50", resamples=20)
+    assert (nothing.low, nothing.value, nothing.high) == (0, 0, 0)
+
+
+def test_a_paired_difference_sees_what_two_intervals_do_not() -> None:
+    found, wanted = made(4, images=60)
+    worse = [[box._replace(label="a") if index % 7 == 0 else box for index, box in enumerate(boxes)] for boxes in found]
+    better, poorer = Matches(found, wanted), Matches(worse, wanted)
+    apart = paired_difference(better, poorer, "mAP50", resamples=200)
+    assert 0 < apart.low < apart.value < apart.high
+    one, other = better.interval("mAP50", resamples=200), poorer.interval("mAP50", resamples=200)
+    assert apart.value == pytest.approx(one.value - other.value)
+    assert apart.high - apart.low < one.high - one.low
+    same = paired_difference(better, better, "mAP50", resamples=20)
+    assert (same.low, same.value, same.high) == (0, 0, 0)
+
+
+def test_what_cannot_be_measured_is_refused() -> None:
+    found, wanted = made(0)
+    with pytest.raises(ValueError, match="as many"):
+        Matches(found[1:], wanted)
+    with pytest.raises(ValueError, match="nothing to find"):
+        Matches([[]], [[]])
+    with pytest.raises(ValueError, match="mAP50 or mAP50-95"):
+        Matches(found, wanted).statistic("mAP75")
+    with pytest.raises(ValueError, match="need the same"):
+        paired_difference(Matches(found, wanted), Matches(found[1:], wanted[1:]), "mAP50")
+
+
+def test_the_same_from_text_with_f1_beside_it() -> None:
+    found, wanted = made(2)
+    answers, labels = [to_text(boxes) for boxes in found], [to_text(boxes) for boxes in wanted]
+    for metric in ("mAP50", "mAP50-95"):
+        mine = detection.measure(metric, answers, labels, resamples=50)
+        assert mine == Matches(found, wanted).interval(metric, resamples=50)
+    f1 = detection.measure("F1", answers, labels, resamples=50)
+    assert 0 < f1.low < f1.value < f1.high < 1
+    apart = detection.difference("F1", labels, answers, labels, resamples=50)
+    assert apart.value == pytest.approx(1 - f1.value)
+    assert apart.low > 0

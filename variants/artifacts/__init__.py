@@ -1,0 +1,1 @@
+"""What was made: manifests, the store, the catalog, cards."""

@@ -1,0 +1,106 @@
+"""A variant's history: the artifacts that its name has stood for, oldest first, and what going back means.
+
+A *build* binding comes of making something; a *rollback* binding of somebody who wants an earlier build again. Three
+rules follow, all of them pure:
+
+- The build before is that which one undoes to. A rollback takes back what came after its target, so three builds and
+  two rollbacks end at the first build, and a build after a rollback is undone to what the rollback had chosen.
+- Who rolled back meant it. As long as a name stands for something else than its newest build, a recipe that is already
+  in its history does not take the name again; a recipe that never was, does.
+- Trimming keeps what the first two rules need, so that it neither takes a rollback away nor undoes one.
+"""
+
+from typing import Literal
+
+from pydantic import AwareDatetime
+
+from variants.document import Document, Sha256
+from variants.errors import InputError, UnknownName
+
+
+class Binding(Document):
+    """A variant's name bound to one artifact, since `bound`. Catalogs that were written before rollbacks do not say
+    `why`: all that is in them was built."""
+
+    digest: Sha256
+    key: Sha256
+    bound: AwareDatetime
+    why: Literal["build", "rollback"] = "build"
+
+
+History = tuple[Binding, ...]
+
+
+def line_of(history: History) -> History:
+    """What undoing goes back along, oldest first, the current binding last: each rollback has taken back all that
+    came after its target."""
+    line: list[Binding] = []
+    for binding in history:
+        digests = [earlier.digest for earlier in line]
+        if binding.digest in digests and binding.why == "rollback":
+            del line[digests.index(binding.digest) :]
+        if line and line[-1].digest == binding.digest:  # the same bytes, out of another recipe
+            line.pop()
+        line.append(binding)
+    return tuple(line)
+
+
+def newest_build(history: History) -> Binding | None:
+    return next((binding for binding in reversed(history) if binding.why == "build"), None)
+
+
+def rolled_back(history: History) -> bool:
+    """Whether the name stands for something else than its newest build because somebody wanted it."""
+    if not history or history[-1].why != "rollback":
+        return False
+    newest = newest_build(history)
+    return newest is None or newest.digest != history[-1].digest
+
+
+def kept_back(history: History, key: str) -> Binding | None:
+    """The current binding, where a rollback holds it against the artifact of `key`; None where `key` may be bound."""
+    if rolled_back(history) and key != history[-1].key and any(binding.key == key for binding in history):
+        return history[-1]
+    return None
+
+
+def target(history: History, name: str, build: str | None) -> Binding:
+    """What a rollback of `name` goes to: the build before, or the one whose digest begins with `build`.
+
+    UnknownName when no digest begins so, InputError when several do, when the name stands for it already, or when
+    there is none before.
+    """
+    if build is None:
+        line = line_of(history)
+        if len(line) < 2:
+            known = _known(history)
+            mend = f"name one: {known}" if "," in known else "it has no other build"
+            raise InputError(f"{name} has no build before {history[-1].digest[:8]}", field="build", mend=mend)
+        return line[-2]
+    found = {binding.digest: binding for binding in history if build and binding.digest.startswith(build)}
+    if not found:
+        raise UnknownName(f"no build of {name} begins with {build!r}", field="build", mend=f"one of {_known(history)}")
+    if len(found) > 1:
+        raise InputError(
+            f"{len(found)} builds of {name} begin with {build!r}", field="build", mend=f"one of {', '.join(found)}"
+        )
+    (binding,) = found.values()
+    if binding.digest == history[-1].digest:
+        raise InputError(
+            f"{name} stands for {binding.digest[:8]} already", field="build", mend=f"of {_known(history)}, another"
+        )
+    return binding
+
+
+def trimmed(history: History, keep: int) -> History:
+    """The bindings of the current build, of the `keep` builds that undoing would go back to, and of the newest build
+    where a rollback holds the name against it."""
+    kept = {binding.digest for binding in line_of(history)[-(keep + 1) :]}
+    newest = newest_build(history)
+    if rolled_back(history) and newest:
+        kept.add(newest.digest)
+    return tuple(binding for binding in history if binding.digest in kept)
+
+
+def _known(history: History) -> str:
+    return ", ".join(dict.fromkeys(binding.digest[:8] for binding in history))

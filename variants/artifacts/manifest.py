@@ -1,0 +1,129 @@
+"""The manifest: what an artifact is, how it was made, and the hash of every file of it.
+
+It is written last, so a folder without one is not an artifact. `digest` is the artifact's identity everywhere else
+(`artifact_sha256`); `key` is what its recipe and inputs hash to and is known before it is built.
+
+The digest covers the files, not what is said of them: precision, labels, preprocessing. So what is written carries a
+`seal`, the sha256 of the canonical JSON of all the rest, and a manifest that was edited is refused. It guards against
+accidents; whoever can write the file can seal it again. It is computed from the document as it stands in the file and
+not from what this version reads out of it: a field that is added later breaks no seal. Manifests of schema 1 have none
+and are read as they are, because building all again would cost hours and find nothing.
+"""
+
+import json
+from collections.abc import Mapping
+from typing import Annotated, Literal, Self
+
+from pydantic import AwareDatetime, Field, model_validator
+
+from variants.artifacts.build_cost import Effort
+from variants.document import Document, Name, Sha256, canonical_sha256
+from variants.errors import InputError
+from variants.files import digest_of
+from variants.recipes.recipe import Recipe
+from variants.recipes.source import Source
+from variants.vision.detector import Detector
+
+MANIFEST = "manifest.json"
+Bytes = bytes  # the manifest has a field of that name
+
+TaskKind = Literal[
+    "text-generation",
+    "text-classification",
+    "feature-extraction",
+    "image-classification",
+    "object-detection",
+    "image-generation",
+]
+Precision = Literal["f32", "bf16", "f16", "fp8", "int8", "int8-dynamic", "int4", "nf4"]
+Format = Literal["huggingface", "openvino", "adapter"]
+Channels = Annotated[tuple[float, float, float], Field(description="one value a channel, RGB")]
+
+
+class FileEntry(Document):
+    sha256: Sha256
+    bytes: Annotated[int, Field(ge=0)]
+
+
+class Preprocess(Document):
+    """How an RGB image becomes `pixels`: resize to `size` (height, width), then (x - mean) / std with x in 0..255,
+    float32, channels first. With `short_side` the image keeps its proportions: it is resized until its shorter side has
+    that many pixels, and `size` is cut from its middle. With `whole` (height, width) it is resized to that, and `size`
+    cut from its middle."""
+
+    size: tuple[int, int]
+    mean: Channels
+    std: Channels
+    short_side: Annotated[int, Field(gt=0)] | None = None
+    whole: tuple[int, int] | None = None
+    resample: Literal["nearest", "lanczos", "bilinear", "bicubic"] = "bilinear"
+
+    @model_validator(mode="after")
+    def _the_middle_is_inside(self) -> Self:
+        if self.short_side is not None and self.short_side < max(self.size):
+            raise ValueError(f"short_side: {self.short_side} pixels are less than the {max(self.size)} cut from them")
+        if self.whole is not None and (self.whole[0] < self.size[0] or self.whole[1] < self.size[1]):
+            raise ValueError(f"whole: {self.whole} is less than the {self.size} cut from it")
+        if self.whole is not None and self.short_side is not None:
+            raise ValueError("whole: not beside a short_side")
+        return self
+
+
+class Manifest(Document):
+    """`precision` is what the engine must execute in, whatever its own default; `bytes` counts the files it
+    serves. An `adapter` is served on top of the artifact that `parent_digest` names."""
+
+    schema_: Literal[1, 2] = Field(2, alias="schema")
+    key: Sha256
+    digest: Sha256
+    model: Name
+    variant: Name
+    task: TaskKind
+    method: str
+    precision: Precision
+    recipe: Recipe
+    seed: int
+    parent: Name | None
+    parent_digest: Sha256 | None
+    sources: tuple[Source, ...]
+    files: dict[str, FileEntry]
+    bytes: Annotated[int, Field(ge=0)]
+    versions: dict[str, str]
+    created: AwareDatetime
+    format: Format
+    labels: tuple[str, ...] | None
+    preprocess: Preprocess | None
+    note: str
+    detector: Detector | None = None
+    effort: Effort | None = None
+
+    @staticmethod
+    def digest_of_files(files: Mapping[str, FileEntry]) -> str:
+        """sha256 over the sorted "name sha256" lines: an artifact's identity."""
+        return digest_of({name: entry.sha256 for name, entry in files.items()})
+
+    def to_json(self) -> Bytes:
+        """Indented JSON in field order, sealed."""
+        document = {**self.model_dump(mode="json", by_alias=True), "schema": 2}
+        return (json.dumps({**document, "seal": canonical_sha256(document)}, indent=2) + "\n").encode()
+
+    @classmethod
+    def from_json(cls, data: Bytes | str, origin: str) -> Self:
+        """Parse a manifest. InputError names `origin` and the first wrong field, or the seal that does not fit."""
+        try:
+            document = json.loads(data)
+        except ValueError:
+            document = None
+        if not isinstance(document, dict) or document.get("schema") != 2:
+            return super().from_json(data, origin)
+        seal, found = document.pop("seal", None), canonical_sha256(document)
+        if seal != found:
+            raise InputError(f"{origin} was changed after it was written: its seal is {seal}, it hashes to {found}")
+        return super().from_json(json.dumps(document), origin)
+
+    @model_validator(mode="after")
+    def _digest_is_of_files(self) -> Self:
+        found = self.digest_of_files(self.files)
+        if found != self.digest:
+            raise ValueError(f"digest: {self.digest} is named, the files hash to {found}")
+        return self

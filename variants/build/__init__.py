@@ -1,0 +1,1 @@
+"""Makes artifacts from recipes, and collects those that nobody needs."""

@@ -1,0 +1,295 @@
+"""From plans to artifacts: parents first, each at most once, everything refused that can be refused before any work.
+
+An artifact's key is the digest of what decides its bytes: model and variant, the hashes of its sources and data, the
+recipe, the seed, the method's name and version, and its parent's digest. What is already in the store under its key
+is verified and used. Nothing here imports torch: a method's module is imported when it runs.
+
+A name that somebody rolled back keeps the artifact that it was rolled back to: where the recipe comes to a build that
+is in its history already, what is bound is handed out, said so, and what is made of it is made of what is bound. Only a
+recipe that was never built takes such a name.
+
+A build that ends early loses nothing but the variant it was at; what was finished before is found in the store. An
+exception, Ctrl-C among them, removes what was staged; SIGKILL leaves at most a staging folder, which the next builder
+removes.
+"""
+
+import hashlib
+import json
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from variants import tasks
+from variants.artifacts.adapter import check_line
+from variants.artifacts.build_cost import Effort, Watch
+from variants.artifacts.catalog import Catalog
+from variants.artifacts.history import History
+from variants.artifacts.manifest import Manifest, TaskKind
+from variants.artifacts.store import Artifact, Store, entries
+from variants.build.training_data import check_tasks, tasks_of
+from variants.disk import full_disk_seen, full_disk_told
+from variants.errors import RecipeError, UnderstudyError, UnknownName
+from variants.machine import gpus, versions
+from variants.methods.registry import Job, Made, Method, find
+from variants.progress import NoProgress, Progress
+from variants.recipes.recipe import Recipe
+from variants.recipes.source import Source, content_sha256, fetch
+
+Name = tuple[str, str]
+MethodFor = Callable[[str, Recipe, str], Method]
+
+
+def tell(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+@dataclass(frozen=True)
+class VariantPlan:
+    """One variant to build: from `source` when it has no `parent`, else from the parent variant of the same model."""
+
+    model: str
+    variant: str
+    task: TaskKind
+    source: Source
+    recipe: Recipe
+    parent: str | None = None
+    seed: int = 0
+
+    @property
+    def name(self) -> Name:
+        return self.model, self.variant
+
+    @property
+    def field(self) -> str:
+        """Where the plan stands in a stack file."""
+        return f"models.{self.model}.variants.{self.variant}"
+
+
+def build(
+    plans: Sequence[VariantPlan],
+    store: Store,
+    catalog: Catalog,
+    progress: Progress | None = None,
+    method_for: MethodFor = find,
+    say: Callable[[str], None] = tell,
+) -> dict[Name, Artifact]:
+    """Build what is missing, in order, and return the verified artifact of every plan by (model, variant): what its
+    name stands for. `say` is told, in one line, of each name that a rollback keeps from what was planned.
+
+    `method_for` gives the method of a task and recipe, and refuses what has none; tests hand in their own.
+
+    RecipeError (no method, a parent missing or too many, a cycle, the same name twice, a task that teaches such a model
+    nothing) and UnknownName (a parent that is not planned, an unknown task) come before any work; SourceError and
+    IntegrityError when inputs cannot be had or are not what they should be; StoreFull when the disk is full.
+    """
+    progress = progress or NoProgress()
+    order = in_order(plans)
+    by_name = {plan.name: plan for plan in order}
+    methods = {plan.name: _method(plan, method_for) for plan in order}
+    for plan in order:
+        check_line([each.recipe for each in _line(plan, by_name)], plan.field)
+    data = {plan.name: data_sources(plan) for plan in order}
+    done: dict[Name, Artifact] = {}
+    # All is held to the end, so that a collection beside this takes nothing away before its name is bound to it.
+    with full_disk_told(store.home), ExitStack() as held, progress.step("variants", total=len(order)) as step:
+        for count, plan in enumerate(order):
+            step.to(count)
+            parent = done[plan.model, plan.parent] if plan.parent else None
+            base = base_of(plan, done, by_name)
+            with named(plan):
+                key = artifact_key(plan, methods[plan.name], data[plan.name], parent, base, store.home, progress)
+            held.enter_context(store.hold(key))
+            bound = catalog.kept_back(plan.model, plan.variant, key)
+            if bound is None:
+                with named(plan):
+                    made = _one(plan, key, methods[plan.name], data[plan.name], parent, store, progress, base)
+                bound = catalog.record(made.manifest)
+            if bound.key != key:
+                say(_kept_back(plan, catalog.model(plan.model).history(plan.variant), key))
+                held.enter_context(store.hold(bound.key))
+                made = store.open(bound.key)
+            done[plan.name] = made
+    return done
+
+
+@contextmanager
+def named(plan: VariantPlan) -> Iterator[None]:
+    """Methods and sources know a recipe and an address; whose they are is said here, in an error's `field`."""
+    try:
+        yield
+    except UnderstudyError as error:
+        first = (error.field or "").partition(".")[0]
+        if first in ("recipe", "parent"):
+            error.field = f"{plan.field}.{error.field}"
+        elif first == "source":
+            error.field = f"models.{plan.model}.{error.field}"
+        raise
+
+
+def _kept_back(plan: VariantPlan, history: History, key: str) -> str:
+    name, newer = f"{plan.model}@{plan.variant}", next(found for found in reversed(history) if found.key == key)
+    return (
+        f"{name} was rolled back and stays at {history[-1].digest[:8]}; its recipe makes {newer.digest[:8]}: "
+        f"understudy rollback {name} {newer.digest[:8]} goes forward again"
+    )
+
+
+def base_of(plan: VariantPlan, done: Mapping[Name, Artifact], by_name: Mapping[Name, VariantPlan]) -> Artifact | None:
+    """What a parent that is an adapter was trained on; None for any other parent."""
+    if plan.parent is None or done[plan.model, plan.parent].manifest.format != "adapter":
+        return None
+    below = by_name[plan.model, plan.parent].parent
+    return done[plan.model, below] if below else None
+
+
+def _method(plan: VariantPlan, method_for: MethodFor) -> Method:
+    """The plan's method. RecipeError when the plan gives it the wrong thing to start from."""
+    method = method_for(plan.task, plan.recipe, f"{plan.field}.recipe")
+    if method.starts_from == "parent" and plan.parent is None:
+        raise RecipeError(f"{method.name} needs a parent", field=f"{plan.field}.parent", mend="name the variant")
+    if method.starts_from == "source" and plan.parent is not None:
+        mend = "leave the parent out"
+        raise RecipeError(f"{method.name} starts from the model's source", field=f"{plan.field}.parent", mend=mend)
+    if method.capability and not any(gpu.capability >= method.capability for gpu in gpus()):
+        found = ", ".join(f"{gpu.name} ({gpu.capability})" for gpu in gpus()) or "none"
+        raise RecipeError(
+            f"{method.name} needs an NVIDIA GPU of compute capability {method.capability} or more; here: {found}",
+            field=f"{plan.field}.recipe",
+            mend="build it where it is to be served, or take int8 (w8a8)",
+        )
+    return method
+
+
+def in_order(plans: Sequence[VariantPlan]) -> list[VariantPlan]:
+    """The plans, parents before their variants, otherwise as given. RecipeError for a cycle or a repeated name,
+    UnknownName for a parent that is not among the plans."""
+    by_name: dict[Name, VariantPlan] = {}
+    for plan in plans:
+        if plan.name in by_name:
+            raise RecipeError("is planned twice", field=plan.field, mend="give each variant one name")
+        by_name[plan.name] = plan
+    ordered: dict[Name, VariantPlan] = {}
+    for plan in plans:
+        for ancestor in reversed(_line(plan, by_name)):
+            ordered.setdefault(ancestor.name, ancestor)
+    return list(ordered.values())
+
+
+def _line(plan: VariantPlan, by_name: Mapping[Name, VariantPlan]) -> list[VariantPlan]:
+    """The plan, its parent, its parent's parent, and so on."""
+    line = [plan]
+    while (parent := line[-1].parent) is not None:
+        child = line[-1]
+        if (child.model, parent) not in by_name:
+            others = [variant for model, variant in by_name if model == child.model and variant != child.variant]
+            raise UnknownName(
+                f"parent {parent!r} is not a variant of {child.model}",
+                field=f"{child.field}.parent",
+                mend=f"one of {', '.join(sorted(others))}" if others else "add the parent",
+            )
+        line.append(by_name[child.model, parent])
+        if line[-1] in line[:-1]:
+            names = " -> ".join(step.variant for step in line)
+            raise RecipeError(f"parents go in a circle: {names}", field=f"{plan.field}.parent", mend="break it")
+    return line
+
+
+def artifact_key(
+    plan: VariantPlan,
+    method: Method,
+    data: Sequence[Source],
+    parent: Artifact | None,
+    base: Artifact | None,
+    home: Path,
+    progress: Progress,
+) -> str:
+    """The key of a plan's artifact, 64 hex digits. Fetches a source only when it is not pinned by its sha256. `base` is
+    what a parent that is an adapter was trained on."""
+    inputs = {
+        "model": plan.model,
+        "variant": plan.variant,
+        "source": None if parent else content_sha256(plan.source, home, progress),
+        "data": sorted(content_sha256(source, home, progress) for source in data),
+        "recipe": plan.recipe.digest(),
+        "seed": plan.seed,
+        "method": [method.name, method.version],
+        "parent": parent.manifest.digest if parent else None,
+    } | ({"base": base.manifest.digest} if base else {})
+    return hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()
+
+
+def data_sources(plan: VariantPlan) -> tuple[Source, ...]:
+    """The sources of the tasks that a recipe looks at. UnknownName and RecipeError where they will not do."""
+    check_tasks(plan.task, plan.recipe, f"{plan.field}.recipe")
+    found = {source.uri: source for name in tasks_of(plan.recipe) for source in tasks.get(name).sources}
+    return tuple(found.values())
+
+
+def _one(
+    plan: VariantPlan,
+    key: str,
+    method: Method,
+    data: Sequence[Source],
+    parent: Artifact | None,
+    store: Store,
+    progress: Progress,
+    base: Artifact | None,
+) -> Artifact:
+    """The artifact of one plan: out of the store, or built into it."""
+    title = f"{plan.model} {plan.variant}"
+    if store.has(key):
+        with progress.step(f"{title}: verifying"):
+            return store.open(key)
+    source = None if parent else fetch(plan.source, store.home, progress)
+    with store.staging(key) as folder, progress.step(f"{title}: {method.name}"):
+        if store.has(key):  # another builder was faster
+            return store.open(key)
+        out = folder / "model"
+        out.mkdir()
+        watch = Watch()
+        with full_disk_seen(folder):
+            made = method.run(Job(plan.recipe, plan.seed, source, parent, out, store.home, progress, base))
+        inherited = parent.manifest.sources if parent else (plan.source,)
+        sources = (*inherited, *data)
+        return store.keep(folder, _manifest(plan, key, method, made, folder, parent, sources, watch.effort()))
+
+
+def _manifest(
+    plan: VariantPlan,
+    key: str,
+    method: Method,
+    made: Made,
+    folder: Path,
+    parent: Artifact | None,
+    sources: Sequence[Source],
+    effort: Effort,
+) -> Manifest:
+    files = entries(folder)
+    served = [f"model/{name}" for name in made.served] or list(files)
+    return Manifest(
+        key=key,
+        digest=Manifest.digest_of_files(files),
+        model=plan.model,
+        variant=plan.variant,
+        task=plan.task,
+        method=f"{method.name}/{method.version}",
+        precision=made.precision,
+        recipe=plan.recipe,
+        seed=plan.seed,
+        parent=plan.parent,
+        parent_digest=parent.manifest.digest if parent else None,
+        sources=tuple({source.uri: source for source in sources}.values()),
+        files=files,
+        bytes=sum(files[name].bytes for name in served),
+        versions=versions(("understudy", *made.packages)),
+        created=datetime.now(UTC),
+        format=made.format,
+        labels=made.labels,
+        preprocess=made.preprocess,
+        note=made.note,
+        detector=made.detector,
+        effort=effort,
+    )

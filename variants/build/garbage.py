@@ -1,0 +1,179 @@
+"""Garbage collection: removes the artifacts that nothing refers to any more.
+
+What a catalog history names stays, and what a given stack's recipes come to, and what an engine, a builder or a reader
+holds; so do their parents, as long as their variants are there: an adapter is served on its parent's weights, and a
+variant is judged against its parent. Each artifact is looked at again under its lock before it goes, so that a build, a
+rollback or a start beside this loses nothing.
+"""
+
+import shutil
+from collections.abc import Sequence
+from typing import Annotated
+
+from pydantic import Field
+
+from variants.artifacts.catalog import Catalog, ModelEntry
+from variants.artifacts.history import Binding
+from variants.artifacts.manifest import Manifest
+from variants.artifacts.store import Artifact, Store, read_manifest
+from variants.build.builder import MethodFor, VariantPlan, artifact_key, base_of, data_sources, in_order
+from variants.disk import disk_bytes
+from variants.document import Document, Sha256
+from variants.errors import IntegrityError
+from variants.files import dead
+from variants.methods.registry import find
+from variants.progress import NoProgress
+
+
+class Item(Document):
+    """An artifact that goes, or would if nobody held it. Names are None where its manifest cannot be read."""
+
+    key: Sha256
+    digest: Sha256 | None
+    model: str | None
+    variant: str | None
+    bytes: Annotated[int, Field(description="on disk")]
+
+
+class Trimmed(Document):
+    """A binding that was cut off a history."""
+
+    model: str
+    variant: str
+    binding: Binding
+
+
+class Collected(Document):
+    """What was removed, or would be on a `dry_run`. `in_use` is what nothing names but somebody holds, and stays."""
+
+    dry_run: bool
+    trimmed: tuple[Trimmed, ...]
+    removed: tuple[Item, ...]
+    in_use: tuple[Item, ...]
+    staging: Annotated[tuple[str, ...], Field(description="what dead builders left, by key")]
+    freed_bytes: int
+
+
+def collect(
+    store: Store,
+    catalog: Catalog,
+    plans: Sequence[Sequence[VariantPlan]] = (),
+    keep: int | None = None,
+    dry_run: bool = False,
+    method_for: MethodFor = find,
+) -> Collected:
+    """Remove what nothing refers to. `plans` are those of stacks whose artifacts are to stay; `keep` first cuts every
+    variant's history to its current build and that many before it.
+
+    SourceError and the like when a stack's keys cannot be told: then nothing is removed. StoreFull when there is not
+    even room for a shorter history; what dead builders left is gone by then.
+    """
+    planned = {key for family in plans for key in keys_of(family, store, catalog, method_for)}
+    staging, freed = _sweep(store, dry_run)
+    before = catalog.entries()
+    after = before if keep is None else [entry.trimmed(keep) for entry in before]
+    if keep is not None and not dry_run:
+        catalog.trim(keep)
+    removed, in_use = [], []
+    named = planned | _bound(after if dry_run else catalog.entries())
+    for item in _unnamed(store, named):
+        with store.unused(item.key) as free:
+            if not store.path(item.key).exists():  # another collection was faster
+                continue
+            if not free:
+                in_use.append(item)
+            elif dry_run:
+                removed.append(item)
+            elif item.key not in _bound(catalog.entries()):  # bound while this went through the others
+                store.discard(item.key)
+                removed.append(item)
+    return Collected(
+        dry_run=dry_run,
+        trimmed=tuple(_cut(before, after)),
+        removed=tuple(removed),
+        in_use=tuple(in_use),
+        staging=tuple(staging),
+        freed_bytes=freed + sum(item.bytes for item in removed),
+    )
+
+
+def keys_of(plans: Sequence[VariantPlan], store: Store, catalog: Catalog, method_for: MethodFor = find) -> set[str]:
+    """The keys that a stack's plans come to, as far as their parents are built: what is made of a parent that is not
+    there is not there either. Errors as for `build`, before any work."""
+    keys: set[str] = set()
+    there: dict[tuple[str, str], Artifact] = {}
+    order = in_order(plans)
+    by_name = {plan.name: plan for plan in order}
+    for plan in order:
+        parent = there.get((plan.model, plan.parent)) if plan.parent else None
+        if plan.parent and parent is None:
+            continue
+        method = method_for(plan.task, plan.recipe, f"{plan.field}.recipe")
+        base = base_of(plan, there, by_name)
+        key = artifact_key(plan, method, data_sources(plan), parent, base, store.home, NoProgress())
+        bound = catalog.kept_back(plan.model, plan.variant, key)
+        keys.add(key)
+        stands_for = bound.key if bound else key
+        if store.has(stands_for):
+            there[plan.name] = Artifact(store.path(stands_for), read_manifest(store.path(stands_for)))
+    return keys
+
+
+def _sweep(store: Store, dry_run: bool) -> tuple[list[str], int]:
+    """What dead builders left, and its bytes; removed unless this is a dry run."""
+    names, found = [], 0
+    for left in dead(store.root):
+        names.append(left.name)
+        found += disk_bytes(left)
+        if not dry_run:
+            shutil.rmtree(left)
+    return names, found
+
+
+def _unnamed(store: Store, named: set[str]) -> list[Item]:
+    """Every artifact that is neither named, nor an ancestor of one that is named or held."""
+    manifests = {key: _manifest(store, key) for key in store.stored()}
+    by_digest: dict[str, list[str]] = {}
+    for key, manifest in manifests.items():
+        if manifest:
+            by_digest.setdefault(manifest.digest, []).append(key)
+    stays, waiting = set(named), [key for key in manifests if key in named or _held(store, key)]
+    while waiting:
+        manifest = manifests.get(waiting.pop())
+        parents = by_digest.get(manifest.parent_digest, []) if manifest and manifest.parent_digest else []
+        waiting += [key for key in parents if key not in stays]
+        stays.update(parents)
+    return [_item(store, key, manifest) for key, manifest in manifests.items() if key not in stays]
+
+
+def _item(store: Store, key: str, manifest: Manifest | None) -> Item:
+    size = disk_bytes(store.path(key))
+    if manifest is None:
+        return Item(key=key, digest=None, model=None, variant=None, bytes=size)
+    return Item(key=key, digest=manifest.digest, model=manifest.model, variant=manifest.variant, bytes=size)
+
+
+def _held(store: Store, key: str) -> bool:
+    with store.unused(key) as free:
+        return not free
+
+
+def _manifest(store: Store, key: str) -> Manifest | None:
+    try:
+        return read_manifest(store.path(key))
+    except IntegrityError:
+        return None
+
+
+def _bound(entries: Sequence[ModelEntry]) -> set[str]:
+    return {binding.key for entry in entries for history in entry.variants.values() for binding in history}
+
+
+def _cut(before: Sequence[ModelEntry], after: Sequence[ModelEntry]) -> list[Trimmed]:
+    return [
+        Trimmed(model=old.model, variant=variant, binding=binding)
+        for old, new in zip(before, after, strict=True)
+        for variant, history in old.variants.items()
+        for binding in history
+        if binding not in new.variants[variant]
+    ]

@@ -1,0 +1,63 @@
+"""Training data: the tasks that a recipe looks at, refused where a model of its family learns nothing from them.
+
+What kind of examples a method reads follows from the family alone, so it is asked before anything is fetched or built,
+and methods rely on it. How many examples a task has is known when its data is read: methods say that themselves.
+"""
+
+from collections.abc import Iterator
+
+from variants import tasks
+from variants.artifacts.manifest import TaskKind
+from variants.errors import RecipeError, UnknownName
+from variants.recipes.recipe import Diffusion, LoRA, Prune, Quantize, Recipe, Sparsify, Train, TrainDetector, TrainText
+
+_TEXTS = ("article", "choice", "passage", "text", "triplet")
+_LEARNT: dict[TaskKind, tuple[str, ...]] = {
+    "text-generation": ("text",),
+    "text-classification": ("article",),
+    "feature-extraction": (),
+    "image-classification": ("image",),
+    "object-detection": ("boxes",),
+    "image-generation": ("image",),
+}
+_CALIBRATED_ON: dict[TaskKind, tuple[str, ...]] = {
+    "text-generation": ("passage", "text"),
+    "text-classification": _TEXTS,
+    "feature-extraction": _TEXTS,
+    "image-classification": ("image", "ranked"),
+    "object-detection": ("boxes", "image", "ranked"),
+    "image-generation": ("drawing",),
+}
+
+
+def tasks_of(recipe: Recipe) -> tuple[str, ...]:
+    """The names of the tasks that `recipe` looks at."""
+    return tuple(name for _, name, _ in _looked_at(recipe))
+
+
+def check_tasks(family: TaskKind, recipe: Recipe, field: str) -> None:
+    """UnknownName where there is no such task, RecipeError where its examples are nothing for a model of `family`;
+    both name what is wrong below `field`."""
+    for place, name, kinds in _looked_at(recipe):
+        if name not in tasks.NAMES:
+            mend = f"one of {', '.join(tasks.NAMES)}"
+            raise UnknownName(f"there is no task {name!r}", field=f"{field}.{place}", mend=mend)
+        kind = tasks.get(name).kind
+        if kind not in kinds[family]:
+            fit = [each for each in tasks.NAMES if tasks.get(each).kind in kinds[family]]
+            message = f"a model for {family} learns nothing from {name}, whose examples are of kind {kind}"
+            mend = f"one of {', '.join(fit)}" if fit else "leave it out"
+            raise RecipeError(message, field=f"{field}.{place}", mend=mend)
+
+
+def _looked_at(recipe: Recipe) -> Iterator[tuple[str, str, dict[TaskKind, tuple[str, ...]]]]:
+    """Where a task stands in the recipe, its name, and the kinds that do for it by family."""
+    if isinstance(recipe, Train | TrainText | TrainDetector | Diffusion | LoRA):
+        yield "task", recipe.task, _LEARNT
+    if isinstance(recipe, Quantize | Prune | Sparsify) and recipe.calibration:
+        yield "calibration.task", recipe.calibration.task, _CALIBRATED_ON
+    if isinstance(recipe, Prune) and recipe.recovery:
+        yield "recovery.task", recipe.recovery.task, _LEARNT
+    if isinstance(recipe, Prune) and recipe.distillation:
+        for name in recipe.distillation.tasks:
+            yield "distillation.tasks", name, _LEARNT

@@ -1,0 +1,1 @@
+"""A task's metrics of an artifact, alone and beside its parent's."""

@@ -1,0 +1,152 @@
+"""Object detectors as the hub has them (AutoModelForObjectDetection: YOLOS, DETR, RT-DETR) as OpenVINO IR.
+
+They answer by queries, and what turns answers into boxes is read off their shape: one logit more than there are labels
+is a softmax's over the labels and nothing, as many as labels is a sigmoid's each (`variants.vision.detector`). The IR
+is for one image of one size and takes pixels of 0 to 1; bringing them to the mean and the spread that the image
+processor names, channel by channel, is part of it. Masks are not: where an image keeps its proportions, a model that
+was trained with one (DETR) sees grey at its edges."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from variants.errors import RecipeError, SourceError
+from variants.methods.base import Job, Made
+from variants.methods.detection.network import named
+from variants.methods.image_classification.model import IR, write_ir
+from variants.recipes.recipe import DetectorBaseline
+from variants.vision.detector import Detector
+
+if TYPE_CHECKING:
+    import openvino as ov
+    from torch import nn
+    from transformers import PreTrainedModel
+
+PACKAGES = ("torch", "transformers", "openvino")
+_MOST = 1000
+Size = tuple[int, int]
+
+
+def baseline(job: Job) -> Made:
+    """The detector of a Hugging Face folder for one image at a time, executed in float32. SourceError when transformers
+    cannot read it; RecipeError when the recipe gives no image size and the folder neither, or it does not convert."""
+    assert isinstance(job.recipe, DetectorBaseline)
+    assert job.source is not None
+    if job.source.is_file():
+        mend = "say how its images are prepared and what its output means: detector and labels"
+        raise RecipeError(f"{job.source.name} is one file, no Hugging Face folder", field="recipe.detector", mend=mend)
+    with job.progress.step(f"reading {job.source.name}"):
+        settings = _settings(job.source)
+        size = job.recipe.image_size or fixed_size(settings)
+        if size is None:
+            raise RecipeError(
+                f"the folder's images come in no one size ({settings.get('size')}), and the engine serves one",
+                field="recipe.image_size",
+                mend="height and width, e.g. [512, 672]: images keep their proportions in it",
+            )
+        model = load(job.source)
+    with job.progress.step("converting to OpenVINO"):
+        converted = convert(model, settings, size)
+        names: dict[int, str] = model.config.id2label  # type: ignore[assignment]
+        labels = tuple(names[index] for index in sorted(names))
+        detector = describe(list(converted.outputs[0].shape), len(labels), settings, size)
+        write_ir(named(converted), job.out)
+    note = f"{model.config.model_type} as published, for images of {size[0]} x {size[1]}"
+    return Made("f32", "openvino", note, PACKAGES, labels, None, IR, detector)
+
+
+def load(folder: Path) -> "PreTrainedModel":
+    """The detector in a folder, in float32 and evaluation mode. Raises SourceError."""
+    import torch
+    from transformers import AutoModelForObjectDetection
+
+    try:
+        model = AutoModelForObjectDetection.from_pretrained(folder, dtype=torch.float32, weights_only=True)
+    except (OSError, ValueError, KeyError, ImportError) as error:
+        raise SourceError(f"transformers cannot read {folder}: {error}", field="source.uri") from error
+    return model.eval()
+
+
+def describe(shape: list[int], labels: int, settings: dict[str, Any], size: Size) -> Detector:
+    """What the engine has to know; `shape` is that of the predictions, [1, queries, 4 + logits]."""
+    _, queries, width = shape
+    decoders = {labels + 1: "detr", labels: "detr-focal"}
+    if width - 4 not in decoders:
+        raise SourceError(
+            f"{width - 4} logits a query for {labels} labels", field="source.uri", mend="another detector"
+        )
+    white = 1 / settings.get("rescale_factor", 1 / 255) if settings.get("do_rescale", True) else 1.0
+    mean, _ = _normalisation(settings)
+    return Detector.model_validate(
+        {
+            "decoder": decoders[width - 4],
+            "size": size,
+            "pad": round(white * sum(mean) / 3, 1),
+            "std": white,
+            "overlap": 1.0,
+            "most": min(queries, _MOST),
+            "fit": "stretch" if fixed_size(settings) else "proportions",
+        }
+    )
+
+
+def convert(model: "PreTrainedModel", settings: dict[str, Any], size: Size) -> "ov.Model":
+    """`model` as IR: pixels [1, 3, height, width] of 0 to 1 in, predictions [1, queries, 4 + logits] out. RecipeError
+    when it does not convert at that size."""
+    import openvino as ov
+    import torch
+
+    shape = [1, 3, *size]
+    try:
+        with torch.no_grad():
+            return ov.convert_model(_of_pixels(model, settings), example_input=torch.zeros(shape), input=[shape])
+    except Exception as error:  # torch's tracing and OpenVINO's reading raise what they like
+        reason = str(error).strip().splitlines()[0]
+        raise RecipeError(
+            f"OpenVINO does not convert {model.config.model_type} at {size[0]} x {size[1]}: {reason}",
+            field="recipe.image_size",
+            mend="a multiple of its largest stride or of its patches; else another architecture",
+        ) from error
+
+
+def _of_pixels(model: "PreTrainedModel", settings: dict[str, Any]) -> "nn.Module":
+    import torch
+
+    mean, spread = (torch.tensor(values).reshape(1, 3, 1, 1) for values in _normalisation(settings))
+
+    class Predictions(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = model
+
+        def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+            found = self.inner((pixels - mean) / spread)
+            return torch.cat([found.pred_boxes, found.logits], dim=-1)
+
+    return Predictions().eval()
+
+
+def _settings(folder: Path) -> dict[str, Any]:
+    """What the image processor was saved with, as it is written: transformers' own reader wants torchvision."""
+    path = folder / "preprocessor_config.json"
+    try:
+        settings: dict[str, Any] = json.loads(path.read_bytes())
+        _normalisation(settings)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise SourceError(f"{path} is missing or not readable: {error!r}", field="source.uri") from error
+    return settings
+
+
+def _normalisation(settings: dict[str, Any]) -> tuple[list[float], list[float]]:
+    """Mean and spread, a number a channel."""
+    if not settings.get("do_normalize", True):
+        return [0.0] * 3, [1.0] * 3
+    return [float(value) for value in settings["image_mean"]], [float(value) for value in settings["image_std"]]
+
+
+def fixed_size(settings: dict[str, Any]) -> Size | None:
+    """Height and width that the image processor stretches all images to; None where each keeps its proportions."""
+    size = settings.get("size")
+    if not isinstance(size, dict) or not {"height", "width"} <= size.keys():
+        return None
+    return int(size["height"]), int(size["width"])

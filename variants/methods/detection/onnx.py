@@ -1,0 +1,83 @@
+"""A detector out of an ONNX file as OpenVINO IR, its weights as they are.
+
+The file says neither how its images are prepared nor what its output means: the recipe does, and what can be checked of
+that, the shapes, is checked here before anything is served. Weights are stored as they are, in float32.
+
+The IR is for one image of one size, and what follows from that is folded: as it comes out of ONNX each bias goes
+through a dozen operations that compute its shape, behind which NNCF sees no bias, no activation to fuse and no constant
+weights.
+"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from variants.errors import RecipeError, SourceError
+from variants.methods.base import Job, Made
+from variants.methods.detection.network import named
+from variants.methods.image_classification.model import IR, write_ir
+from variants.recipes.recipe import DetectorBaseline
+from variants.vision.detector import Detector
+
+if TYPE_CHECKING:
+    import openvino as ov
+
+
+def baseline(job: Job) -> Made:
+    """The file as an IR for one image at a time, executed in float32. SourceError when OpenVINO cannot read it,
+    RecipeError when its shapes are not those that the recipe's `detector` and `labels` ask for."""
+    assert isinstance(job.recipe, DetectorBaseline)
+    detector, labels = job.recipe.detector, job.recipe.labels
+    assert job.source is not None
+    assert detector is not None
+    assert labels is not None
+    if job.source.is_dir():
+        mend = "leave detector and labels out: a Hugging Face folder says them itself"
+        raise RecipeError(f"{job.source.name} is a folder, not an ONNX file", field="recipe.detector", mend=mend)
+    import openvino as ov
+
+    with job.progress.step(f"reading {job.source.name}"):
+        try:
+            model = ov.Core().read_model(job.source)
+        except RuntimeError as error:
+            reason = str(error).strip().splitlines()[-1]
+            raise SourceError(f"OpenVINO cannot read {job.source.name}: {reason}", field="source.uri") from error
+        _check(model, detector, len(labels))
+        model = _folded(job.source, detector)
+    write_ir(named(model), job.out)
+    return Made("f32", "openvino", f"{job.source.name} as published", ("openvino",), labels, None, IR, detector)
+
+
+def _check(model: "ov.Model", detector: Detector, classes: int) -> None:
+    """Fix the input to one image of the detector's size, and see that the output is then the decoder's."""
+    if len(model.inputs) != 1 or len(model.outputs) != 1:
+        found = f"{len(model.inputs)} inputs and {len(model.outputs)} outputs"
+        raise RecipeError(f"the file has {found}", field="source", mend="a detector with one of each")
+    wanted = [1, 3, *detector.size]
+    try:
+        model.reshape(wanted)
+    except RuntimeError as error:
+        found = model.inputs[0].partial_shape
+        mend = "the size that the file was exported for"
+        raise RecipeError(f"the file takes {found}, not {wanted}", field="recipe.detector.size", mend=mend) from error
+    shape = list(model.outputs[0].shape)
+    rows, columns = (side // detector.strides[0] for side in detector.size)
+    right = {"yolox": [1, detector.places, 5 + classes], "centernet": [1, classes + 4, rows, columns]}[detector.decoder]
+    if shape != right:
+        mend = "the decoder, strides and labels that it was trained with"
+        raise RecipeError(
+            f"the file gives {shape}; {detector.decoder} of {classes} labels is {right}", field="recipe", mend=mend
+        )
+
+
+def _folded(source: Path, detector: Detector) -> "ov.Model":
+    """The file through OpenVINO's converter, which joins what belongs together (x * sigmoid(x) among it: int8 lost 8
+    points of mAP50 where that was apart), and without what does not depend on the image."""
+    import openvino as ov
+    from openvino.passes import ConstantFolding, Manager
+
+    model = ov.convert_model(source)
+    model.reshape([1, 3, *detector.size])
+    passes = Manager()
+    passes.register_pass(ConstantFolding())
+    passes.run_passes(model)
+    return model

@@ -1,0 +1,96 @@
+"""Image classifiers as their authors publish them: a Hugging Face folder (`classifier`), or a state dict with the head
+that it was trained with on ImageNet.
+
+A state dict does not say what it belongs to, but the names of its tensors do, so a recipe need not. Images are prepared
+as for the published accuracies: shorter side to 256 pixels, 224 x 224 from the middle, bilinear.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from variants.artifacts.manifest import Preprocess
+from variants.errors import RecipeError, SourceError
+from variants.methods.base import Job, Made
+from variants.methods.image_classification import efficientnet_lite0, state_dict
+from variants.methods.image_classification.model import IR, PACKAGES, of_folder, save
+from variants.recipes.recipe import Baseline
+from variants.tasks.imagenet import LABELS
+
+if TYPE_CHECKING:
+    from torch import nn
+
+SIDE, SHORT_SIDE = 224, 256
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """`mark` is the name of a tensor that no other architecture here has."""
+
+    name: str
+    mark: str
+    blank: "Callable[[], nn.Module]"
+    preprocess: Preprocess
+    packages: tuple[str, ...] = ()
+
+
+def _mobilenet2() -> "nn.Module":
+    from variants.methods.image_classification.mobilenet_v2 import MobileNetV2
+
+    return MobileNetV2(len(LABELS))
+
+
+ARCHITECTURES = (
+    Architecture(
+        "EfficientNet-Lite0",
+        "_conv_stem.weight",
+        lambda: efficientnet_lite0.blank(SIDE),
+        efficientnet_lite0.preprocess(SIDE).model_copy(update={"short_side": SHORT_SIDE}),
+        (efficientnet_lite0.PACKAGE,),
+    ),
+    Architecture(
+        "MobileNetV2",
+        "features.18.0.weight",
+        _mobilenet2,
+        Preprocess(
+            size=(SIDE, SIDE),
+            mean=(0.485 * 255, 0.456 * 255, 0.406 * 255),
+            std=(0.229 * 255, 0.224 * 255, 0.225 * 255),
+            short_side=SHORT_SIDE,
+        ),
+    ),
+)
+
+
+def baseline(job: Job) -> Made:
+    """A Hugging Face folder or a state dict as an IR that is executed in float32. RecipeError for another dtype."""
+    assert isinstance(job.recipe, Baseline)
+    assert job.source is not None
+    if job.recipe.dtype != "float32":
+        mend = "float32; bfloat16 is a variant of its own: {kind: quantize, scheme: bf16}"
+        raise RecipeError("an image baseline is executed in float32", field="recipe.dtype", mend=mend)
+    return of_state_dict(job, job.source) if job.source.is_file() else of_folder(job, job.source)
+
+
+def of_state_dict(job: Job, weights: Path) -> Made:
+    """A state dict as an IR with its ImageNet head."""
+    with job.progress.step(f"reading {weights.name}"):
+        model, architecture = load(weights)
+    with job.progress.step("converting to OpenVINO"):
+        save(model, architecture.preprocess, job.out)
+    note = f"{architecture.name} with its ImageNet head, weights as published"
+    return Made("f32", "openvino", note, (*PACKAGES, *architecture.packages), LABELS, architecture.preprocess, IR)
+
+
+def load(weights: Path) -> "tuple[nn.Module, Architecture]":
+    """The model of a state dict, in evaluation mode, and what it is. SourceError when it is none of ours."""
+    known = " or ".join(architecture.name for architecture in ARCHITECTURES)
+    tensors = state_dict.read(weights, known)
+    for architecture in ARCHITECTURES:
+        if architecture.mark in tensors:
+            model = architecture.blank()
+            state_dict.fill(model, tensors, weights, architecture.name)
+            return model.eval(), architecture
+    mend = "a Hugging Face folder, or a recipe of kind train"
+    raise SourceError(f"{weights.name} holds neither {known.replace(' or ', ' nor ')}", field="source.uri", mend=mend)

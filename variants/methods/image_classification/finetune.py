@@ -1,0 +1,48 @@
+"""Fine-tuning an image classifier: pretrained weights, a new head, a task's training split, a few epochs on CPU."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from variants import tasks
+from variants.artifacts.manifest import Preprocess
+from variants.methods.base import Job, Made
+from variants.methods.examples import first
+from variants.methods.image_classification import efficientnet_lite0, fitting
+from variants.methods.image_classification.model import IR, PACKAGES, load_to_train, save
+from variants.recipes.recipe import Train
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+def train(job: Job) -> Made:
+    """`job.source` fine-tuned on the recipe's task; IR and safetensors, executed in float32."""
+    assert isinstance(job.recipe, Train)
+    assert job.source is not None
+    import torch
+
+    recipe = job.recipe
+    task = tasks.get(recipe.task, job.home, job.progress)
+    torch.manual_seed(job.seed)
+    model, preprocess = _pretrained(recipe, job.source, task.labels)
+    with job.progress.step(f"reading {recipe.examples} images"):
+        data = fitting.tensors(first(task, "train", recipe.examples, "recipe.examples"), task.labels, preprocess)
+    steps = recipe.epochs * (len(data[1]) // recipe.batch)
+    with job.progress.step("training", total=steps) as step:
+        fitting.fit(
+            model, data, step, steps=steps, batch=recipe.batch, learning_rate=recipe.learning_rate, seed=job.seed
+        )
+    with job.progress.step("converting to OpenVINO"):
+        save(model, preprocess, job.out)
+    note = f"{job.source.name}, fine-tuned on {recipe.examples} examples of {task.name}"
+    packages = (*PACKAGES, efficientnet_lite0.PACKAGE) if recipe.architecture != "huggingface" else PACKAGES
+    return Made("f32", "openvino", note, packages, task.labels, preprocess, IR)
+
+
+def _pretrained(recipe: Train, source: Path, labels: tuple[str, ...]) -> "tuple[nn.Module, Preprocess]":
+    """The pretrained model with a new head for `labels`, and how its images are prepared."""
+    if recipe.architecture == "huggingface":
+        return load_to_train(source, labels, recipe.image_size)
+    return efficientnet_lite0.pretrained(source, recipe.image_size, len(labels)), efficientnet_lite0.preprocess(
+        recipe.image_size
+    )

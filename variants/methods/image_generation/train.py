@@ -1,0 +1,129 @@
+"""Training a small image generator: a class-conditional diffusion model learns a task's pictures from nothing.
+
+Velocities are learned (Salimans & Ho 2022, arXiv 2202.00512) at timesteps drawn evenly over each batch, and the weights
+that are kept are a moving average of those trained: without it the pictures follow the last batches. Seeded, on CPU.
+"""
+
+import copy
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from variants import tasks
+from variants.errors import RecipeError
+from variants.methods import training
+from variants.methods.base import Job, Made
+from variants.methods.examples import first
+from variants.methods.image_generation import unet
+from variants.progress import Step
+from variants.recipes.recipe import Diffusion
+from variants.recipes.source import fetch
+from variants.tasks import Example
+
+if TYPE_CHECKING:
+    from torch import Generator, Tensor, nn
+
+SIDE = 28
+_AVERAGE = 0.99  # of each step in the moving average, once it has warmed up
+
+
+def train(job: Job) -> Made:
+    """The generator as IR, executed in float32, its sampler, and the UNet's own folder."""
+    assert isinstance(job.recipe, Diffusion)
+    recipe = job.recipe
+    task = tasks.get(recipe.task, job.home, job.progress)
+    if job.source != fetch(task.sources[0], job.home):
+        mend = f"the task's own: {task.sources[0].uri}"
+        raise RecipeError(f"a generator is trained from nothing on {task.name}", field="source", mend=mend)
+    examples = first(task, "train", recipe.examples, "recipe.examples")
+    import torch
+
+    torch.manual_seed(job.seed)
+    model = unet.blank(SIDE, recipe.width, recipe.deep_width, len(task.labels))
+    with job.progress.step("training", total=recipe.steps) as step:
+        fit(
+            model, pictures(examples, task.labels), step, steps=recipe.steps, batch=recipe.batch,
+            learning_rate=recipe.learning_rate, seed=job.seed,
+        )  # fmt: skip
+    with job.progress.step("converting to OpenVINO"):
+        unet.save(model, unet.sampler(SIDE, recipe.sampling_steps), job.out)
+        model.save_pretrained(job.out / unet.FOLDER)  # type: ignore[operator]
+    note = f"trained here from nothing on {len(examples)} {task.name} training images; draws in {recipe.sampling_steps}"
+    return Made("f32", "openvino", f"{note} steps", unet.PACKAGES, task.labels, None, unet.SERVED)
+
+
+def pictures(examples: list[Example], labels: tuple[str, ...]) -> "tuple[Tensor, Tensor]":
+    """Folded pictures, float32 in -1 to 1, and their labels' positions, int64 [n]."""
+    import numpy as np
+    import torch
+
+    from variants.tasks.digit_classifier.store import pixels
+
+    grey = np.stack([pixels(example.input) for example in examples if isinstance(example.input, bytes)])
+    folded = unet.fold(torch.from_numpy(grey)[:, None] * 2 - 1)
+    return folded, torch.tensor([labels.index(example.label) for example in examples])
+
+
+def fit(
+    model: "nn.Module",
+    data: "tuple[Tensor, Tensor]",
+    step: Step,
+    *,
+    steps: int,
+    batch: int,
+    learning_rate: float,
+    seed: int,
+    teacher: "nn.Module | None" = None,
+) -> None:
+    """AdamW under a one-cycle rate for `steps` batches; changes `model` in place and leaves it in evaluation mode.
+
+    With a `teacher`, half of the loss is the distance from its velocities. RecipeError where there are fewer pictures
+    than fill one batch, or training diverges.
+    """
+    import torch
+    from torch.nn import functional
+
+    images, labels = data
+    if len(labels) < batch:
+        mend = "a smaller batch"
+        raise RecipeError(f"{len(labels)} pictures do not fill a batch of {batch}", field="recipe", mend=mend)
+    draw, schedule = torch.Generator().manual_seed(seed), unet.scheduler()
+    model.train()
+    average = copy.deepcopy(model)
+
+    def losses() -> "Iterator[Tensor]":
+        for count in range(steps):
+            chosen = torch.randint(len(labels), (batch,), generator=draw)
+            timesteps = spread(batch, draw)
+            noise = torch.randn(images[chosen].shape, generator=draw)
+            noisy = schedule.add_noise(images[chosen], noise, timesteps)
+            wanted = schedule.get_velocity(images[chosen], noise, timesteps)
+            found = model(noisy, timesteps, class_labels=labels[chosen], return_dict=False)[0]
+            loss = functional.mse_loss(found, wanted)
+            if teacher is not None:
+                with torch.no_grad():
+                    taught = teacher(noisy, timesteps, class_labels=labels[chosen], return_dict=False)[0]
+                loss = 0.5 * loss + 0.5 * functional.mse_loss(found, taught)
+            yield loss
+            follow(average, model, min(_AVERAGE, (1 + count) / (10 + count)))
+
+    descent = training.one_cycle(model.parameters(), learning_rate, steps, rise=0.1)
+    training.descend(descent, losses(), step, most=1.0)
+    model.load_state_dict(average.state_dict())
+    model.eval()
+
+
+def spread(batch: int, draw: "Generator") -> "Tensor":
+    """int64 [batch]: one timestep out of each of `batch` equal stretches, so that no batch is all noise."""
+    import torch
+
+    places = (torch.arange(batch) + torch.rand(batch, generator=draw)) / batch
+    return (places * unet.TRAINED_TIMESTEPS).long()
+
+
+def follow(average: "nn.Module", model: "nn.Module", kept: float) -> None:
+    """Move the average's weights towards the model's."""
+    import torch
+
+    with torch.no_grad():
+        for mean, new in zip(average.parameters(), model.parameters(), strict=True):
+            mean.lerp_(new, 1 - kept)

@@ -1,0 +1,32 @@
+"""Fine-tuning a text classifier: a pretrained encoder, a new head, a task's training split, a minute or two on CPU."""
+
+from variants import tasks
+from variants.methods.base import Job, Made
+from variants.methods.examples import first
+from variants.methods.text_classification import fitting
+from variants.methods.text_classification import model as text_classifier
+from variants.recipes.recipe import TrainText
+
+
+def train(job: Job) -> Made:
+    """`job.source` fine-tuned on the recipe's task; IR and safetensors, executed in float32."""
+    assert isinstance(job.recipe, TrainText)
+    assert job.source is not None
+    import torch
+
+    recipe = job.recipe
+    task = tasks.get(recipe.task, job.home, job.progress)
+    examples = first(task, "train", recipe.examples, "recipe.examples")
+    torch.manual_seed(job.seed)  # the new head is drawn, and what dropout leaves out
+    with job.progress.step(f"reading {job.source.name}"):
+        model, tokenizer = text_classifier.load_encoder(job.source, task.labels)
+    data = fitting.encoded(examples, task.labels, tokenizer, min(recipe.tokens, tokenizer.model_max_length))
+    total = fitting.steps(len(data), recipe.batch, recipe.epochs)
+    with job.progress.step(f"training on {len(data)} texts", total=total) as step:
+        fitting.fit(
+            model, data, step, epochs=recipe.epochs, batch=recipe.batch, learning_rate=recipe.learning_rate,
+            seed=job.seed,
+        )  # fmt: skip
+    text_classifier.save(job, model, tokenizer)
+    note = f"{job.source.name} with a head, fine-tuned on {len(data)} examples of {task.name}"
+    return Made("f32", "openvino", note, text_classifier.PACKAGES, task.labels, served=text_classifier.SERVED)

@@ -1,0 +1,178 @@
+"""Text baselines: a GGUF file or a Hugging Face folder becomes a Hugging Face folder that engines load.
+
+Weights out of a GGUF are widened from its blocks to the recipe's dtype; what rounding has taken is not coming back,
+and the manifest's note says what it was. The chat template is part of the result, and so is a check that it
+generates.
+"""
+
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from variants.artifacts.manifest import Precision
+from variants.errors import IntegrityError, RecipeError, SourceError
+from variants.machine import multiplies_bfloat16
+from variants.methods.base import Job, Made
+from variants.recipes.recipe import Baseline
+
+if TYPE_CHECKING:
+    from torch.nn import Linear
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+PACKAGES = ("torch", "transformers", "safetensors", "gguf")
+_PRECISIONS: dict[str, Precision] = {"bfloat16": "bf16", "float32": "f32"}
+
+
+def baseline(job: Job) -> Made:
+    """`job.source` (a .gguf file or a folder) as a folder in the recipe's dtype, with tokenizer, chat template and
+    generation config. SourceError when transformers cannot read it or what it reads does not generate."""
+    assert isinstance(job.recipe, Baseline)
+    assert job.source is not None
+    with job.progress.step(f"reading {job.source.name}"):
+        model, tokenizer = load(job.source, job.recipe.dtype)
+    with job.progress.step("checking that it generates"):
+        check_generates(model, tokenizer)
+    with job.progress.step("writing safetensors"):
+        model.save_pretrained(job.out)
+        tokenizer.save_pretrained(job.out)
+    return Made(_PRECISIONS[job.recipe.dtype], "huggingface", _note(job.source, job.recipe.dtype), PACKAGES)
+
+
+def fp16(job: Job) -> Made:
+    """The parent in float16: a tenth of bfloat16's rounding, but nothing above 65,504. SourceError where its logits do
+    not stay finite in it."""
+    with job.progress.step("rounding to float16"):
+        model, tokenizer = load(trainable_parent_of(job), "float16")
+    with job.progress.step("checking that it generates"):
+        check_generates(model, tokenizer)
+    with job.progress.step("writing safetensors"):
+        model.save_pretrained(job.out)
+        tokenizer.save_pretrained(job.out)
+    return Made("f16", "huggingface", "its parent's weights, rounded to float16", PACKAGES)
+
+
+def load(source: Path, dtype: str) -> "tuple[PreTrainedModel, PreTrainedTokenizerBase]":
+    """Model and tokenizer in `dtype` ("bfloat16", "float16" or "float32"), on CPU. Pickles only as weights; no remote
+    code."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
+
+    folder, options = source, {}
+    if source.is_file():
+        if source.suffix != ".gguf":
+            raise SourceError(
+                f"{source.name} is neither a folder nor a .gguf file", field="source.uri", mend="name one of the two"
+            )
+        folder, options = source.parent, {"gguf_file": source.name}
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder, **options)
+        model = AutoModelForCausalLM.from_pretrained(
+            folder,
+            dtype=getattr(torch, dtype),
+            weights_only=True,
+            **options,
+            **({"quantization_config": GgufConfig(dequantize=True)} if options else {}),
+        )
+    except (OSError, ValueError, KeyError) as error:
+        raise SourceError(f"transformers cannot read {source}: {error}", field="source.uri") from error
+    tokenizer.model_max_length = min(tokenizer.model_max_length, model.config.max_position_embeddings)
+    return model.eval(), tokenizer
+
+
+def linear_layers(model: "PreTrainedModel") -> "dict[str, Linear]":
+    """All linear layers but the output head, by name."""
+    import torch
+
+    head = model.get_output_embeddings()
+    return {
+        name: module
+        for name, module in model.named_modules()
+        if isinstance(module, torch.nn.Linear) and module is not head
+    }
+
+
+def check_generates(model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase", tokens: int = 8) -> str:
+    """Generate greedily after a question (as a chat where there is a template) and return the text.
+
+    SourceError when a logit is not finite or nothing comes: weights and tokenizer do not fit each other.
+    """
+    import torch
+
+    prompt = "What is the capital of France?"
+    if tokenizer.chat_template:
+        messages = [{"role": "user", "content": prompt}]
+        prompt = str(tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False))
+    encoded = tokenizer(prompt, return_tensors="pt", return_token_type_ids=False)
+    length = encoded["input_ids"].shape[1]
+    with torch.inference_mode():
+        if not torch.isfinite(model(**encoded).logits[:, -1]).all():
+            raise SourceError("the model's logits are not finite", field="source", mend="check the weights")
+        ids = cast(Any, model).generate(**encoded, max_new_tokens=tokens, do_sample=False)
+    answer = cast(torch.Tensor, ids)[0, length:]
+    if len(answer) == 0:
+        raise SourceError("the model generates nothing", field="source", mend="check weights and tokenizer")
+    return str(tokenizer.decode(answer, skip_special_tokens=True))
+
+
+def check_follows(model: "PreTrainedModel", parent: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase") -> float:
+    """Mean KL divergence in nats from the parent's next-token distributions to the model's over a fixed text.
+
+    IntegrityError above 1 nat: compressed weights are a tenth of that, weights that were stored wrongly several times.
+    """
+    import torch
+
+    text = "The river rose in the night, and by morning the bridge at the old mill was under water."
+    encoded = tokenizer(text, return_tensors="pt", return_token_type_ids=False)
+    with torch.inference_mode():
+        wanted, found = (torch.log_softmax(each(**encoded).logits.float(), dim=-1) for each in (parent, model))
+    divergence = float(torch.nn.functional.kl_div(found, wanted, log_target=True, reduction="none").sum(-1).mean())
+    if not divergence <= 1:
+        raise IntegrityError(f"what was written does not follow its parent: {divergence:.2f} nats a token apart")
+    return divergence
+
+
+def _note(source: Path, dtype: str) -> str:
+    if source.suffix != ".gguf":
+        return f"weights as published, as {dtype}"
+    from gguf import GGUFReader
+
+    elements: Counter[str] = Counter()
+    for tensor in GGUFReader(source).tensors:
+        elements[tensor.tensor_type.name] += int(tensor.n_elements)
+    most, count = elements.most_common(1)[0]
+    share = 100 * count / elements.total()
+    return f"widened to {dtype} from {source.name}, which its publisher had rounded to {most} ({share:.0f} % of it)"
+
+
+def parent_of(job: Job) -> Path:
+    """The parent's Hugging Face folder. RecipeError when there is none, or it is in another form."""
+    if job.parent is not None and job.parent.manifest.format == "adapter":
+        raise RecipeError("needs weights, not an adapter", field="parent", mend="put a variant of kind merge between")
+    if job.parent is None or job.parent.manifest.format != "huggingface":
+        raise RecipeError("needs a parent in Hugging Face form", field="parent", mend="name a text variant")
+    return job.parent.model_path
+
+
+def computing_dtype() -> str:
+    """What training and calibration compute in: bfloat16 where the CPU multiplies it by itself (AVX-512 or AMX on x86),
+    float32 elsewhere, where torch multiplies bfloat16 one by one and takes seven times as long."""
+    return "bfloat16" if multiplies_bfloat16() else "float32"
+
+
+def trainable_parent_of(job: Job) -> Path:
+    """`parent_of`, for methods that compute with the parent's own weights. RecipeError for a quantized parent."""
+    return _parent_in(job, ("bf16", "f32"))
+
+
+def adaptable_parent_of(job: Job) -> Path:
+    """`parent_of`, for an adapter, which is trained beside weights that stay: NF4 will do. RecipeError for others."""
+    return _parent_in(job, ("bf16", "f32", "nf4"))
+
+
+def _parent_in(job: Job, precisions: tuple[Precision, ...]) -> Path:
+    folder = parent_of(job)
+    assert job.parent is not None
+    precision = job.parent.manifest.precision
+    if precision not in precisions:
+        raise RecipeError(f"needs unquantized weights, not {precision}", field="parent", mend="name the baseline")
+    return folder

@@ -1,0 +1,158 @@
+"""W8A8, W4A16 and FP8 by llmcompressor, in the compressed-tensors format that vLLM executes with its own kernels: int8
+weights a channel and int8 activations a token, whose ranges are found as they come; int4 weights in symmetric groups
+and bfloat16 activations; 8-bit floats a channel and a token, which only GPUs multiply. Round-to-nearest needs no data;
+GPTQ (Frantar et al. 2022, arXiv 2210.17323), AWQ (Lin et al. 2023, arXiv 2306.00978) and SmoothQuant (Xiao et al. 2022,
+arXiv 2211.10438) look at the calibration split of a task.
+
+The output head is quantized to W8A8 either way: in a small model it is a fifth of each step's work, and 4 bits cost it
+too much. Where it shares its weights with the embedding, they are parted first, and the embedding stays as it is."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from variants.errors import RecipeError
+from variants.methods.base import Job, Made
+from variants.methods.text_generation.baseline import (
+    PACKAGES,
+    check_generates,
+    computing_dtype,
+    linear_layers,
+    load,
+    trainable_parent_of,
+)
+from variants.methods.text_generation.calibration import oneshot_data
+from variants.recipes.recipe import Quantize
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+_HEAD = "re:.*lm_head"
+"""vLLM's head is of a class of its own, so that it is found by name alone."""
+_GROUP_SIZES = (32, 64, 128)
+_AWQ_GRID = 10
+"""Scales tried a layer: the library's 20 take twice as long."""
+
+
+def w8a8(job: Job) -> Made:
+    """The parent with every linear layer in int8, the head too."""
+    assert isinstance(job.recipe, Quantize)
+    _quantize(job, trainable_parent_of(job))
+    note = f"int8 weights a channel, int8 activations a token, from its parent; {job.recipe.algorithm}"
+    return Made("int8", "huggingface", note, (*PACKAGES, "llmcompressor", "compressed-tensors"))
+
+
+def w4a16(job: Job) -> Made:
+    """The parent with every linear layer in int4, eight weights to an int32, and the head in int8. RecipeError, before
+    any work, when the groups do not divide a layer's inputs."""
+    assert isinstance(job.recipe, Quantize)
+    assert job.recipe.group_size is not None
+    parent = trainable_parent_of(job)
+    _check_groups(job.recipe.group_size, parent)
+    _quantize(job, parent)
+    wide = ", ".join(["the head", *(job.recipe.int8_layers or ())])
+    note = (
+        f"int4 weights in symmetric groups of {job.recipe.group_size}, {wide} in int8, from its parent; "
+        f"{job.recipe.algorithm}"
+    )
+    return Made("int4", "huggingface", note, (*PACKAGES, "llmcompressor", "compressed-tensors"))
+
+
+def fp8(job: Job) -> Made:
+    """The parent with every linear layer but the head in 8-bit floats (e4m3), activations too."""
+    assert isinstance(job.recipe, Quantize)
+    _quantize(job, trainable_parent_of(job))
+    note = "8-bit float weights a channel, 8-bit float activations a token, from its parent; rtn"
+    return Made("fp8", "huggingface", note, (*PACKAGES, "llmcompressor", "compressed-tensors"))
+
+
+def _quantize(job: Job, parent: Path) -> None:
+    assert isinstance(job.recipe, Quantize)
+    import torch
+    from llmcompressor import oneshot
+
+    model, tokenizer = load(parent, computing_dtype() if job.recipe.calibration else "bfloat16")
+    check_layers(job.recipe.int8_layers or (), model)
+    if job.recipe.scheme != "w8a8-fp8":
+        part_head(model)
+    data = oneshot_data(job, job.recipe.calibration, tokenizer)
+    with job.progress.step(f"quantizing to {job.recipe.scheme.upper()} ({job.recipe.algorithm})"):
+        oneshot(model=model, recipe=_modifiers(job.recipe), **data)
+        model.to(torch.bfloat16)  # type: ignore[arg-type]  # a number of 8 bits outlasts the rounding of its scale
+    with job.progress.step("checking that it generates"):
+        check_generates(model, tokenizer)
+    with job.progress.step("writing compressed tensors"):
+        model.save_pretrained(job.out, save_compressed=True)
+        tokenizer.save_pretrained(job.out)
+
+
+def _check_groups(size: int, parent: Path) -> None:
+    config = json.loads((parent / "config.json").read_text())
+    hidden, heads = config["hidden_size"], config["num_attention_heads"]
+    widths = {
+        "hidden_size": hidden,
+        "attention heads": heads * (config.get("head_dim") or hidden // heads),
+        "intermediate_size": config["intermediate_size"],
+    }
+    for name, width in widths.items():
+        if width % size:
+            fits = [str(each) for each in _GROUP_SIZES if all(width % each == 0 for width in widths.values())]
+            raise RecipeError(
+                f"groups of {size} do not divide the {width} inputs of a layer ({name})",
+                field="recipe.group_size",
+                mend=f"one of {', '.join(fits)}" if fits else "no usual size fits this model",
+            )
+
+
+def check_layers(wanted: Sequence[str], model: "PreTrainedModel") -> None:
+    """RecipeError where one of `int8_layers` is no layer of the model: it would stand in the recipe and do nothing."""
+    known = sorted({name.rpartition(".")[2] for name in linear_layers(model)})
+    for name in wanted:
+        if name not in known:
+            mend = f"one of {', '.join(known)}"
+            raise RecipeError(f"the parent has no layer {name!r}", field="recipe.int8_layers", mend=mend)
+
+
+def part_head(model: "PreTrainedModel") -> None:
+    """Give the output head weights of its own, in place, where they are the embedding's."""
+    import torch
+
+    head = model.get_output_embeddings()
+    if head is None or not model.config.tie_word_embeddings:
+        return
+    head.weight = torch.nn.Parameter(head.weight.detach().clone(), requires_grad=False)
+    model.config.tie_word_embeddings = False
+
+
+def _modifiers(recipe: Quantize) -> list[Any]:
+    from llmcompressor.modifiers.gptq import GPTQModifier
+    from llmcompressor.modifiers.quantization import QuantizationModifier
+    from llmcompressor.modifiers.transform.smoothquant import SmoothQuantModifier
+
+    if recipe.scheme == "w8a8-fp8":
+        return [QuantizationModifier(targets=["Linear"], scheme="FP8_DYNAMIC", ignore=[_HEAD])]
+    kind = GPTQModifier if recipe.algorithm == "gptq" else QuantizationModifier
+    if recipe.scheme == "w4a16":
+        rounding = kind(config_groups=_int4_groups(recipe))
+        if recipe.algorithm != "awq":
+            return [rounding]
+        from variants.methods.text_generation.awq import PlainAWQModifier
+
+        return [PlainAWQModifier(n_grid=_AWQ_GRID), rounding]
+    rounding = kind(targets=["Linear", _HEAD], scheme="W8A8")
+    if recipe.smoothing is None:
+        return [rounding]
+    return [SmoothQuantModifier(smoothing_strength=recipe.smoothing), rounding]
+
+
+def _int4_groups(recipe: Quantize) -> dict[str, Any]:
+    """int4 for linear layers, int8 for the head and for what the recipe says besides."""
+    from compressed_tensors.quantization import QuantizationArgs, QuantizationScheme, preset_name_to_scheme
+
+    wide = [rf"re:.*\.{name}$" for name in recipe.int8_layers or ()]
+    weights = QuantizationArgs(num_bits=4, type="int", symmetric=True, strategy="group", group_size=recipe.group_size)
+    return {
+        "group_0": QuantizationScheme(targets=["Linear"], weights=weights),
+        "group_1": preset_name_to_scheme("W8A8", [_HEAD, *wide]),
+    }

@@ -1,0 +1,1 @@
+"""A task's metrics and the scores of single answers."""

@@ -1,0 +1,37 @@
+"""The metrics of tasks whose labels are boxes: mAP50, which a detector is judged by, mAP50-95 and F1.
+
+None is a share of right answers, so each has a bootstrap interval over images (`variants.evidence.detection`). An
+answer is right, and two answers are the same, when all boxes that are sure enough are matched one to one.
+"""
+
+from collections.abc import Sequence
+
+from variants.artifacts.outcome_store import Outcome
+from variants.evidence import detection
+from variants.evidence.intervals import Interval
+from variants.metrics.base import Metric
+from variants.vision import boxes
+
+
+class DetectionMetric(Metric):
+    """One of `variants.evidence.detection.METRICS`, by its name."""
+
+    def right(self, kind: str, answer: str, label: str) -> bool:
+        return boxes.outcome(answer, label) == 1
+
+    def agrees(self, answer: str, other: str) -> bool | None:
+        return boxes.outcome(answer, other) == 1
+
+    def measure(self, outcomes: Sequence[Outcome]) -> Interval:
+        return detection.measure(self.name, *_texts(outcomes))
+
+    def difference(self, ours: Sequence[Outcome], theirs: Sequence[Outcome]) -> Interval:
+        answers, labels = _texts(theirs)
+        return detection.difference(self.name, _texts(ours)[0], answers, labels)
+
+
+def _texts(outcomes: Sequence[Outcome]) -> tuple[list[str], list[str]]:
+    return [each.answer for each in outcomes], [each.label for each in outcomes]
+
+
+METRICS = tuple(DetectionMetric(name, "share") for name in detection.METRICS)

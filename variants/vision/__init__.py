@@ -1,0 +1,1 @@
+"""Images and boxes: preparation, detector outputs, the diffusion sampler."""
