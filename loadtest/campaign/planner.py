@@ -18,7 +18,7 @@ from loadtest.target import ServedModel, ServerState
 from variants.errors import StackError, UnknownName
 from variants.metrics import scoring
 from variants.tasks import Example, Prompt, Task
-from variants.tasks.digit_classifier.store import judge
+from variants.tasks.digit_classifier.store import load_or_train
 
 Tokenize = Callable[[str, str], list[int]]
 GetTask = Callable[[str], Task]
@@ -228,7 +228,7 @@ class Planner:
         if task.kind != KINDS[served.task]:
             raise StackError(f"{model} does {served.task}; {task_name} is of {task.kind}", field=f"{field}.task")
         if task.kind == "drawing":
-            judge()  # here, where torch may be imported to train it: the worker only loads it
+            load_or_train()  # here, where torch may be imported to train it: the worker only loads it
         waiting = [variant.variant for variant in served.variants if not variant.ready]
         if waiting:
             raise LoadError(f"{model}: not ready yet: {', '.join(waiting)}", mend="wait until /admin/v1/models says so")

@@ -16,7 +16,7 @@ from typing import Any, Protocol
 
 from variants.errors import InputError
 from variants.metrics.scoring import nearer, numbers_of
-from variants.tasks.digit_classifier.store import Judge
+from variants.tasks.digit_classifier.network import DigitClassifier
 from variants.vision.boxes import from_tensors, to_text
 
 MOST_SAID = 300
@@ -132,14 +132,14 @@ def read_embeddings(body: RawBody) -> Answer:
 
 
 @_foreseen()
-def read_drawing(body: RawBody, judge: Judge) -> Answer:
-    """What the judge reads in the one picture of OpenAI's form. Raises BadAnswer."""
+def read_drawing(body: RawBody, classifier: DigitClassifier) -> Answer:
+    """What the classifier reads in the one picture of OpenAI's form. Raises BadAnswer."""
     data = body.read()
     drawn = _object(data).get("data")
     if not drawn or "b64_json" not in drawn[0]:
         raise BadAnswer(f"no data[0].b64_json in {_said(data)}")
     try:
-        return Answer(text=judge.read(base64.b64decode(drawn[0]["b64_json"], validate=True)))
+        return Answer(text=classifier.read(base64.b64decode(drawn[0]["b64_json"], validate=True)))
     except InputError as error:
         raise BadAnswer(str(error)) from error
 

@@ -30,7 +30,7 @@ from loadtest.worker.responses import (
 )
 from loadtest.worker.stage_run import StageRun, Turn, share_within, tokens_within
 from variants.metrics import scoring
-from variants.tasks.digit_classifier.store import judge
+from variants.tasks.digit_classifier.store import load_or_train
 
 READERS: dict[Kind, Callable[[Any, Callable[[], float]], Answer]] = {
     "text": read_stream,
@@ -39,7 +39,7 @@ READERS: dict[Kind, Callable[[Any, Callable[[], float]], Answer]] = {
     "article": lambda body, clock: read_labels(body),
     "triplet": lambda body, clock: read_embeddings(body),
     "boxes": lambda body, clock: read_boxes(body),
-    "drawing": lambda body, clock: read_drawing(body, judge()),
+    "drawing": lambda body, clock: read_drawing(body, load_or_train()),
 }
 # A response's own errors and the socket's: the request failed, the campaign goes on.
 REQUEST_ERRORS = (*FAILURE_EXCEPTIONS, BadAnswer)

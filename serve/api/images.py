@@ -1,9 +1,9 @@
 """OpenAI's `/v1/images/generations`: a text route whose answers are pictures.
 
-They are copied as they are. The first picture of a labelled request is shown to the judge that offline evaluation and
-the load's campaign score with (`variants.tasks.digit_classifier.store`), where this home has one: it reads in numpy, in
-0.3 ms beside a picture that took tens to draw, and the ingress imports no torch. It is never trained here; where nobody
-has evaluated or asked for a campaign yet, labels are not counted."""
+They are copied as they are. The first picture of a labelled request is given to the digit classifier that offline
+evaluation and the load's campaign score with (`variants.tasks.digit_classifier.store`), where this home has one: it
+reads in numpy, in 0.3 ms beside a picture that took tens to draw, and the ingress imports no torch. It is never trained
+here; where nobody has evaluated or asked for a campaign yet, labels are not counted."""
 
 import base64
 import json
@@ -14,7 +14,7 @@ from serve.dataplane.upstreams import Fleet
 from serve.shadow.replay import Shadows
 from variants.errors import InputError
 from variants.metrics.scoring import label_matches
-from variants.tasks.digit_classifier.store import judge_if_trained
+from variants.tasks.digit_classifier.store import load_if_trained
 
 
 class ImagesAnswer(TextAnswer):
@@ -24,8 +24,8 @@ class ImagesAnswer(TextAnswer):
         return self.rest
 
     def is_right(self, label: str) -> bool | None:
-        """None where there is no judge, or what was drawn is nothing that it reads."""
-        reader = judge_if_trained()
+        """None where there is no classifier, or what was drawn is nothing that it reads."""
+        reader = load_if_trained()
         if reader is None:
             return None
         try:

@@ -14,13 +14,14 @@ from variants import tasks
 from variants.artifacts.card import Card
 from variants.artifacts.catalog import Catalog
 from variants.artifacts.manifest import Manifest
-from variants.artifacts.outcome_store import Conditions, Outcome, Outcomes
+from variants.artifacts.outcome_store import Conditions, Outcomes
 from variants.artifacts.store import Artifact
 from variants.errors import InputError
 from variants.evaluation.evaluate import accuracy
 from variants.evaluation.paired import agreement, differences
 from variants.home import home
 from variants.machine import describe, versions
+from variants.metrics.outcome import Outcome
 from variants.progress import Progress, for_stream
 from variants.tasks import Task
 

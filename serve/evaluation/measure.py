@@ -20,14 +20,14 @@ from serve.evaluation.speedup import passes_in_turns, side_by_side
 from serve.evaluation.throughput import Saturated, Saturation, latency_of
 from variants import tasks
 from variants.artifacts.card import Distance, Latency, Speedup
-from variants.artifacts.outcome_store import Outcome
 from variants.errors import InputError
 from variants.evaluation.evaluate import Predict, evaluate
 from variants.evidence.frechet import frechet_distance
 from variants.home import home
+from variants.metrics.outcome import Outcome
 from variants.progress import Progress
 from variants.tasks import Example, Task
-from variants.tasks.digit_classifier.store import Judge
+from variants.tasks.digit_classifier.network import DigitClassifier
 from variants.tasks.mnist import Mnist
 
 Examples = Mapping[str, Sequence[Example]]
@@ -116,7 +116,7 @@ async def measure(
                     saturated.end()
                 if isinstance(predict, Drawings) and len(examples[task.name]) > 1:
                     pictures = [predict.pictures[each.id] for each in examples[task.name]]
-                    distances.append(await asyncio.to_thread(distance, task, predict.judge, pictures, progress))
+                    distances.append(await asyncio.to_thread(distance, task, predict.classifier, pictures, progress))
                 process.memory_bytes()
             if manifest.task == "image-generation":
                 drawn, nanoseconds = await computed(session, url, variant.asked_as)
@@ -158,10 +158,10 @@ def unasked(task: Task, asked: Sequence[Example]) -> list[Example]:
     return others if len(others) >= WARM_UP_EXAMPLES + LATENCY_EXAMPLES else [*others, *asked][:MOST_UNASKED]
 
 
-def distance(task: Task, judge: Judge, pictures: Sequence[bytes], progress: Progress) -> Distance:
+def distance(task: Task, classifier: DigitClassifier, pictures: Sequence[bytes], progress: Progress) -> Distance:
     """From what was drawn to the held-out real ones."""
     real = [each.input for each in Mnist(home(), progress).examples("test") if isinstance(each.input, bytes)]
-    value = frechet_distance(judge.features(pictures), judge.features(real))
+    value = frechet_distance(classifier.features(pictures), classifier.features(real))
     return Distance(task=task.name, value=value, n=len(pictures), real=len(real))
 
 

@@ -3,7 +3,7 @@
 Text: one token, greedy, with the same large bias on each label's first token, so that the likeliest label wins
 (Brown et al. 2020, arXiv 2005.14165, section 2.4, for choosing among labels by likelihood). Images and articles: the
 top label; ranked: the first five. Triplets: three embeddings in one request, and which of two is nearer to the first.
-Boxes: all that are found. Drawings: what the task's judge reads in the picture. Choices and passages:
+Boxes: all that are found. Drawings: the digit that the classifier reads in the picture. Choices and passages:
 `serve.evaluation.likelihood`.
 """
 
@@ -19,7 +19,8 @@ from serve.evaluation.likelihood import Likelihood, choice_predictor, passage_pr
 from serve.protocols.open_inference import HEADER_LENGTH, RequestedOutput, bytes_tensor, encode_request, parse_response
 from variants.metrics.scoring import first_tokens, nearer, numbers_of
 from variants.tasks import Example, Prompt, Task
-from variants.tasks.digit_classifier.store import Judge, judge
+from variants.tasks.digit_classifier.network import DigitClassifier
+from variants.tasks.digit_classifier.store import load_or_train
 from variants.vision.boxes import from_tensors, to_text
 
 Predict = Callable[[Example], Awaitable[str]]
@@ -44,7 +45,7 @@ async def predictor(session: aiohttp.ClientSession, url: str, name: str, task: T
     if task.kind == "passage":
         return passage_predictor(Likelihood(session, url, name))
     if task.kind == "drawing":
-        return Drawings(session, url, name, await asyncio.to_thread(judge))
+        return Drawings(session, url, name, await asyncio.to_thread(load_or_train))
     return await text_predictor(session, url, name, task)
 
 
@@ -125,8 +126,8 @@ def triplet_predictor(session: aiohttp.ClientSession, url: str, name: str) -> Pr
 class Drawings:
     """The predict of a generator; `pictures` keeps each PNG by its example, for what is said of all together."""
 
-    def __init__(self, session: aiohttp.ClientSession, url: str, name: str, judge: Judge) -> None:
-        self.session, self.url, self.name, self.judge = session, f"{url}/v1/images/generations", name, judge
+    def __init__(self, session: aiohttp.ClientSession, url: str, name: str, classifier: DigitClassifier) -> None:
+        self.session, self.url, self.name, self.classifier = session, f"{url}/v1/images/generations", name, classifier
         self.pictures: dict[str, bytes] = {}
 
     async def __call__(self, example: Example) -> str:
@@ -135,4 +136,4 @@ class Drawings:
         found, _ = await answered(self.session.post(self.url, json=body))
         picture = base64.b64decode(json.loads(found)["data"][0]["b64_json"])
         self.pictures[example.id] = picture
-        return self.judge.read(picture)
+        return self.classifier.read(picture)

@@ -5,7 +5,7 @@ its parent's answer, and how much the parent itself does when it is asked again.
     image-classification   the same top label
     object-detection       F1 of boxes matched at an overlap of 0.5
     feature-extraction     cosine, from -1 to 1 brought to 0 to 1
-    image-generation       the same of what the judge sees in pictures drawn from the same seed
+    image-generation       the same of the digit classifier's features of pictures drawn from the same seed
 
 Each comparison asks the parent once more than the variant: with batches and threads a model does not always agree with
 itself, and only what is below that floor is the variant's.
@@ -24,7 +24,7 @@ from serve.protocols.tensor_codec import Array
 from variants.errors import EngineError
 from variants.evidence.agreement import Distribution, argmax_agreement, class_divergence, divergence
 from variants.metrics.scoring import cosine, numbers_of
-from variants.tasks.digit_classifier.store import judge_if_trained
+from variants.tasks.digit_classifier.store import load_if_trained
 from variants.vision.boxes import Box, agreement, from_tensors
 
 PICTURES = "/v1/images/generations"
@@ -85,11 +85,11 @@ def distributions(document: dict[str, Any]) -> list[Distribution]:
 
 def comparable(path: str, request: dict[str, Any] | None) -> bool:
     """Whether a request's answers can be compared by agreement: one answer to one text, that can be scored as its end;
-    pictures where there is a judge, and a seed, without which each is another."""
+    pictures where there is a digit classifier, and a seed, without which each is another."""
     if request is None or path == "/v1/embeddings":
         return True
     if path == PICTURES:
-        return request.get("seed") is not None and judge_if_trained() is not None
+        return request.get("seed") is not None and load_if_trained() is not None
     whole = request.get("n", 1) == 1 and not request.get("tools") and not request.get("echo")
     if path == CHAT:
         return whole and isinstance(request.get("messages"), list)
@@ -135,11 +135,12 @@ def compare_embeddings(answers: Sequence[Reply]) -> Agreement:
 
 
 def compare_pictures(answers: Sequence[Reply]) -> Agreement:
-    """Mean cosine of the judge's features over the pictures of the request. Raises EngineError without a judge."""
-    judge = judge_if_trained()
-    if judge is None:
-        raise EngineError("there is no judge of pictures", mend="understudy evaluate")
-    first, other, again = (judge.features(pictures_of(answer)).tolist() for answer in answers)
+    """Mean cosine of the digit classifier's features over the pictures of the request. Raises EngineError without a
+    digit classifier."""
+    classifier = load_if_trained()
+    if classifier is None:
+        raise EngineError("there is no digit classifier", mend="understudy evaluate")
+    first, other, again = (classifier.features(pictures_of(answer)).tolist() for answer in answers)
     return Agreement(near(first, other), near(first, again), None)
 
 

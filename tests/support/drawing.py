@@ -16,7 +16,8 @@ from variants.artifacts.manifest import Manifest
 from variants.artifacts.store import Artifact, Store, entries
 from variants.files import digest_of
 from variants.recipes.recipe import Baseline
-from variants.tasks.digit_classifier.store import SIDE, Judge, judge, pixels
+from variants.tasks.digit_classifier.network import SIDE, DigitClassifier, pixels
+from variants.tasks.digit_classifier.store import load_or_train
 from variants.vision.diffusion_sampler import FILE, Sampler
 
 LABELS = tuple("0123456789")
@@ -25,9 +26,9 @@ VARIANTS = {"baseline": LABELS, "int8": (*LABELS[:8], "3", "4")}
 """What each variant draws for each label: `int8` draws a 3 where an 8 is asked for, and a 4 for a 9."""
 
 
-def real_digits(reader: Judge | None = None) -> dict[str, np.ndarray]:
+def real_digits(reader: DigitClassifier | None = None) -> dict[str, np.ndarray]:
     """One picture a label, float32 [28, 28] in -1 to 1: the first real one that the judge reads rightly."""
-    reader, found = reader or judge(), {}
+    reader, found = reader or load_or_train(), {}
     for example in tasks.get("mnist").examples("test", 200):
         assert isinstance(example.input, bytes)
         if example.label not in found and reader.read(example.input) == example.label:

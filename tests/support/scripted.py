@@ -5,10 +5,11 @@ from pathlib import Path
 from typing import Any
 
 from serve.config.stack import Stack, parse
-from variants.artifacts.manifest import Manifest, Preprocess
+from variants.artifacts.manifest import Manifest
 from variants.artifacts.store import Artifact, Store, entries
 from variants.files import digest_of
 from variants.recipes.recipe import Baseline, Recipe
+from variants.vision.preprocess import Preprocess
 
 SOURCE = {"uri": "/nowhere/weights", "licence": "Apache-2.0"}
 RECIPE = {"kind": "baseline", "dtype": "float32"}

@@ -62,7 +62,8 @@ class Agreement(_Measured):
 
 class Distance(Document):
     """How far `n` pictures that were drawn are from `real` held-out ones, as sets: the Frechet distance of what the
-    task's judge says of them. It compares with distances of the same judge and the same n, and with nothing else."""
+    digit classifier says of them. It compares with distances of the same classifier and the same n, and with nothing
+    else."""
 
     task: str
     metric: Literal["frechet"] = "frechet"

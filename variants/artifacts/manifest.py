@@ -23,6 +23,7 @@ from variants.files import digest_of
 from variants.recipes.recipe import Recipe
 from variants.recipes.source import Source
 from variants.vision.detector import Detector
+from variants.vision.preprocess import Preprocess
 
 MANIFEST = "manifest.json"
 Bytes = bytes  # the manifest has a field of that name
@@ -37,36 +38,11 @@ TaskKind = Literal[
 ]
 Precision = Literal["f32", "bf16", "f16", "fp8", "int8", "int8-dynamic", "int4", "nf4"]
 Format = Literal["huggingface", "openvino", "adapter"]
-Channels = Annotated[tuple[float, float, float], Field(description="one value a channel, RGB")]
 
 
 class FileEntry(Document):
     sha256: Sha256
     bytes: Annotated[int, Field(ge=0)]
-
-
-class Preprocess(Document):
-    """How an RGB image becomes `pixels`: resize to `size` (height, width), then (x - mean) / std with x in 0..255,
-    float32, channels first. With `short_side` the image keeps its proportions: it is resized until its shorter side has
-    that many pixels, and `size` is cut from its middle. With `whole` (height, width) it is resized to that, and `size`
-    cut from its middle."""
-
-    size: tuple[int, int]
-    mean: Channels
-    std: Channels
-    short_side: Annotated[int, Field(gt=0)] | None = None
-    whole: tuple[int, int] | None = None
-    resample: Literal["nearest", "lanczos", "bilinear", "bicubic"] = "bilinear"
-
-    @model_validator(mode="after")
-    def _the_middle_is_inside(self) -> Self:
-        if self.short_side is not None and self.short_side < max(self.size):
-            raise ValueError(f"short_side: {self.short_side} pixels are less than the {max(self.size)} cut from them")
-        if self.whole is not None and (self.whole[0] < self.size[0] or self.whole[1] < self.size[1]):
-            raise ValueError(f"whole: {self.whole} is less than the {self.size} cut from it")
-        if self.whole is not None and self.short_side is not None:
-            raise ValueError("whole: not beside a short_side")
-        return self
 
 
 class Manifest(Document):

@@ -17,16 +17,7 @@ from pydantic import AwareDatetime, Field
 from variants.document import Document, Sha256
 from variants.files import locked, write_atomic
 from variants.machine import Machine, describe, versions
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What was answered to one example, and whether it is right."""
-
-    example_id: str
-    label: str
-    answer: str
-    correct: bool
+from variants.metrics.outcome import Outcome
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,8 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 
 from variants.artifacts.card import Accuracy
-from variants.artifacts.outcome_store import Outcome
 from variants.concurrency import together
+from variants.metrics.outcome import Outcome
 from variants.progress import NoProgress, Progress
 from variants.tasks import Example, Task
 

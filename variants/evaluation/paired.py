@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 
 from variants.artifacts.card import Agreement, Difference
-from variants.artifacts.outcome_store import Outcome
 from variants.evidence.intervals import wilson
+from variants.metrics.outcome import Outcome
 from variants.tasks import Task
 
 

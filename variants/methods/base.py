@@ -3,11 +3,12 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from variants.artifacts.manifest import Format, Precision, Preprocess
+from variants.artifacts.manifest import Format, Precision
 from variants.artifacts.store import Artifact
 from variants.progress import Progress
 from variants.recipes.recipe import Recipe
 from variants.vision.detector import Detector
+from variants.vision.preprocess import Preprocess
 
 
 @dataclass(frozen=True)

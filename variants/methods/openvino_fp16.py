@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from variants.errors import RecipeError
 from variants.methods.base import Job, Made
-from variants.methods.image_classification.model import IR, read_f32, write_ir
+from variants.methods.openvino_ir import IR, read_f32, write_ir
 
 if TYPE_CHECKING:
     import openvino as ov

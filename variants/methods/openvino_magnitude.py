@@ -10,7 +10,7 @@ few per cent of the weights, nine to a filter, and each is missed.
 from typing import TYPE_CHECKING
 
 from variants.methods.base import Job, Made
-from variants.methods.image_classification.model import IR, read_f32, write_ir
+from variants.methods.openvino_ir import IR, read_f32, write_ir
 from variants.recipes.recipe import Sparsify
 
 if TYPE_CHECKING:

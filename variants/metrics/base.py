@@ -12,8 +12,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from variants.artifacts.outcome_store import Outcome
 from variants.evidence.intervals import Interval, paired_difference, wilson
+from variants.metrics.outcome import Outcome
 from variants.metrics.scoring import is_correct
 
 Unit = Literal["share", ""]

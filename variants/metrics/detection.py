@@ -6,10 +6,10 @@ answer is right, and two answers are the same, when all boxes that are sure enou
 
 from collections.abc import Sequence
 
-from variants.artifacts.outcome_store import Outcome
 from variants.evidence import detection
 from variants.evidence.intervals import Interval
 from variants.metrics.base import Metric
+from variants.metrics.outcome import Outcome
 from variants.vision import boxes
 
 

@@ -2,10 +2,10 @@
 
 from collections.abc import Sequence
 
-from variants.artifacts.outcome_store import Outcome
 from variants.evidence.intervals import Interval
 from variants.evidence.perplexity import perplexity, perplexity_difference
 from variants.metrics.base import Metric
+from variants.metrics.outcome import Outcome
 from variants.metrics.scoring import surprise
 
 

@@ -34,7 +34,8 @@ def ranked_matches(answer: str, label: str) -> bool:
 def is_correct(kind: str, answer: str, label: str) -> bool:
     """The scorer of a task's kind: "text" (label by likelihood), "image" and "article" (top label), "ranked" (the label
     is among the first), "triplet" (which of two texts is nearer to the first), "choice" (the likeliest ending),
-    "drawing" (what a judge reads in it) or "boxes" (all of them, and no other). ValueError for another kind."""
+    "drawing" (the digit that a classifier reads in it) or "boxes" (all of them, and no other). ValueError for another
+    kind."""
     if kind == "text":
         return text_matches(answer, label)
     if kind == "boxes":

@@ -1,10 +1,9 @@
 """Prompts for handwritten digits: is what was drawn the digit that was asked for? For image generators.
 
 An example is a prompt and the seed of the noise, so every variant draws each from the same noise and outcomes are
-paired. What was drawn is read by a judge (`digit_judge`) that was trained on real digits: the share that it reads as
-the digit asked for is the classifier score (after Salimans et al. 2016, arXiv 1606.03498, which looks at how sure a
-network is of what was drawn). The real digits of MNIST's test split are what a Frechet distance is taken to.
-"""
+paired. What was drawn is read by a classifier (`digit_classifier`) that was trained on real digits: the share that it
+reads as the digit asked for is the classifier score (after Salimans et al. 2016, arXiv 1606.03498, which looks at how
+sure a network is of what was drawn). The real digits of MNIST's test split are what a Frechet distance is taken to."""
 
 from collections.abc import Sequence
 from pathlib import Path

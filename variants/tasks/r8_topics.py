@@ -8,8 +8,8 @@ model that never says `grain`: macro-F1 stands beside it.
 from collections.abc import Sequence
 from pathlib import Path
 
-from variants.artifacts.outcome_store import Outcome
 from variants.metrics.base import ACCURACY, Statistic
+from variants.metrics.outcome import Outcome
 from variants.metrics.scoring import macro_f1
 from variants.tasks.base import Example, Split, Task
 from variants.tasks.r8 import R8, splits_of, story, topics

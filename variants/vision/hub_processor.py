@@ -12,9 +12,8 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-from variants.artifacts.manifest import Preprocess
 from variants.errors import SourceError
-from variants.vision.preprocess import pixels_of
+from variants.vision.preprocess import Preprocess, pixels_of
 
 FILE = "preprocessor_config.json"
 CONVNEXT_SQUEEZES = 384

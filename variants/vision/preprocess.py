@@ -2,15 +2,44 @@
 so no variant sees its images another way than it was made with."""
 
 from io import BytesIO
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, Literal, Self
 
-from variants.artifacts.manifest import Preprocess
+from pydantic import Field, model_validator
+
+from variants.document import Document
 from variants.errors import InputError
 
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
     from PIL.Image import Image as Picture
+
+Channels = Annotated[tuple[float, float, float], Field(description="one value a channel, RGB")]
+
+
+class Preprocess(Document):
+    """How an RGB image becomes `pixels`: resize to `size` (height, width), then (x - mean) / std with x in 0..255,
+    float32, channels first. With `short_side` the image keeps its proportions: it is resized until its shorter side has
+    that many pixels, and `size` is cut from its middle. With `whole` (height, width) it is resized to that, and `size`
+    cut from its middle."""
+
+    size: tuple[int, int]
+    mean: Channels
+    std: Channels
+    short_side: Annotated[int, Field(gt=0)] | None = None
+    whole: tuple[int, int] | None = None
+    resample: Literal["nearest", "lanczos", "bilinear", "bicubic"] = "bilinear"
+
+    @model_validator(mode="after")
+    def _the_middle_is_inside(self) -> Self:
+        if self.short_side is not None and self.short_side < max(self.size):
+            raise ValueError(f"short_side: {self.short_side} pixels are less than the {max(self.size)} cut from them")
+        if self.whole is not None and (self.whole[0] < self.size[0] or self.whole[1] < self.size[1]):
+            raise ValueError(f"whole: {self.whole} is less than the {self.size} cut from it")
+        if self.whole is not None and self.short_side is not None:
+            raise ValueError("whole: not beside a short_side")
+        return self
+
 
 # As RGB, 50 million pixels are 150 MB of memory: more is an attack or a mistake.
 MAX_PIXELS = 50_000_000

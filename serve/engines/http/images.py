@@ -14,9 +14,8 @@ from starlette.applications import Starlette
 from serve.engines.http.tensors import Port, Runtime, ThreadedApi, application
 from serve.errors import ClientLeft
 from serve.protocols.open_inference import InferRequest, Tensor, bytes_tensor
-from variants.artifacts.manifest import Preprocess
 from variants.errors import InputError
-from variants.vision.preprocess import pixels_of
+from variants.vision.preprocess import Preprocess, pixels_of
 
 Floats = npt.NDArray[np.float32]
 SLICE = 32

@@ -36,7 +36,7 @@ from serve.engines.http.adapters import adapter_routes
 from serve.engines.http.images import Floats
 from serve.engines.http.server import EngineFault
 from serve.engines.scripted.embedder import ScriptedClassifier, ScriptedEmbedder
-from variants.artifacts.manifest import Preprocess
+from variants.vision.preprocess import Preprocess
 
 TOKEN_BYTES = 4
 END = 0

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from variants.artifacts.store import Artifact
 from variants.errors import RecipeError
-from variants.methods.image_classification.model import write_ir
+from variants.methods.openvino_ir import write_ir
 from variants.recipes.recipe import Prune, TrainDetector
 from variants.vision.detector import Detector
 

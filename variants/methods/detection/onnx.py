@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from variants.errors import RecipeError, SourceError
 from variants.methods.base import Job, Made
 from variants.methods.detection.network import named
-from variants.methods.image_classification.model import IR, write_ir
+from variants.methods.openvino_ir import IR, write_ir
 from variants.recipes.recipe import DetectorBaseline
 from variants.vision.detector import Detector
 

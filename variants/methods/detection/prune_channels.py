@@ -12,15 +12,15 @@ from variants.errors import RecipeError
 from variants.methods.base import Job, Made
 from variants.methods.detection import network
 from variants.methods.detection.fitting import batch_of, fit, train_examples
-from variants.methods.image_classification.model import IR
-from variants.methods.image_classification.prune_channels import check_smaller, parameters, settle
+from variants.methods.openvino_ir import IR
+from variants.methods.pruning import check_smaller, parameters, settle
 from variants.recipes.recipe import Prune
 
 if TYPE_CHECKING:
     from torch import nn
 
 _MULTIPLE = 8
-_SETTLING = 512  # images that BatchNorm's statistics are taken from after the cut
+SETTLING = 512  # images that BatchNorm's statistics are taken from after the cut
 
 
 def channels(job: Job) -> Made:
@@ -44,7 +44,7 @@ def channels(job: Job) -> Made:
     before = parameters(model)
     narrow(model, recipe.sparsity, detector.size)
     check_smaller(model, before)
-    settle(model, batch_of(examples[:_SETTLING], labels, detector).pixels)
+    settle(model, batch_of(examples[:SETTLING], labels, detector).pixels)
     with job.progress.step("recovering") as step:
         fit(
             model, examples, labels, detector, step, epochs=recovery.epochs, batch=recovery.batch,

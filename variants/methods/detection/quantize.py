@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from variants import tasks
 from variants.methods.base import Job, Made
 from variants.methods.examples import first
-from variants.methods.image_classification.model import IR, read_f32, write_ir
-from variants.methods.image_classification.static_int8 import quantized
+from variants.methods.nncf_quantize import quantized
+from variants.methods.openvino_ir import IR, read_f32, write_ir
 from variants.recipes.recipe import Quantize
 from variants.vision.letterbox import pixels_of
 

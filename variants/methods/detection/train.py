@@ -4,7 +4,7 @@ from variants import tasks
 from variants.methods.base import Job, Made
 from variants.methods.detection import network
 from variants.methods.detection.fitting import fit, train_examples
-from variants.methods.image_classification.model import IR
+from variants.methods.openvino_ir import IR
 from variants.recipes.recipe import TrainDetector
 
 

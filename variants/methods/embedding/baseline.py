@@ -6,13 +6,12 @@ The IR takes `input_ids` and `attention_mask`, int64 [batch, length], both free,
 lies beside it, and says how many tokens the model was made for.
 """
 
-import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING
 
 from variants.errors import RecipeError, SourceError
 from variants.methods.base import Job, Made
-from variants.methods.image_classification.model import write_ir
+from variants.methods.text_encoder import TOKENIZER, Pooling, most_tokens, names, pooling_of, write_encoder
 from variants.recipes.recipe import Baseline
 
 if TYPE_CHECKING:
@@ -20,10 +19,6 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 PACKAGES = ("torch", "transformers", "tokenizers", "openvino")
-TOKENIZER = "tokenizer.json"
-SETTINGS = "tokenizer_config.json"
-"""Carries `model_max_length`, the most tokens of one text."""
-Pooling = Literal["mean", "cls"]
 
 
 def baseline(job: Job) -> Made:
@@ -60,63 +55,9 @@ def load(folder: Path) -> "tuple[PreTrainedModel, PreTrainedTokenizerBase]":
     return model.eval(), tokenizer
 
 
-def most_tokens(tokenizer: "PreTrainedTokenizerBase", model: "PreTrainedModel", folder: Path) -> int:
-    """The most tokens of one text that tokenizer, positions and training allow."""
-    trained = read_settings(folder / "sentence_bert_config.json").get("max_seq_length")
-    lengths = (tokenizer.model_max_length, model.config.max_position_embeddings, trained)
-    return min(length for length in lengths if length)
-
-
-def pooling_of(folder: Path) -> Pooling:
-    """The one pooling that a sentence-transformers folder names, else the mean. SourceError for other poolings."""
-    settings = read_settings(folder / "1_Pooling" / "config.json")
-    named = {name for name, on in settings.items() if name.startswith("pooling_mode_") and on is True}
-    if named <= {"pooling_mode_mean_tokens"}:
-        return "mean"
-    if named == {"pooling_mode_cls_token"}:
-        return "cls"
-    raise SourceError(f"{folder} pools by {', '.join(sorted(named))}", field="source.uri", mend="mean or cls alone")
-
-
-def read_settings(path: Path) -> dict[str, Any]:
-    """A JSON object; an empty one where there is no file. SourceError where it is something else."""
-    if not path.is_file():
-        return {}
-    try:
-        return dict(json.loads(path.read_bytes()))
-    except (ValueError, TypeError) as error:
-        raise SourceError(f"{path} is not readable: {error}", field="source.uri") from error
-
-
 def save(model: "PreTrainedModel", pooling: Pooling, out: Path) -> None:
     """Write the pooled, normalised `model` as IR below `out`."""
     write_encoder(pooled(model, pooling), names()[2], out)
-
-
-def write_encoder(module: "nn.Module", output: str, out: Path) -> None:
-    """Write a module of token ids and their mask as IR below `out`; what it gives is called `output`."""
-    import warnings
-
-    import openvino as ov
-    import torch
-
-    ids = torch.ones(2, 7, dtype=torch.int64)
-    mask = torch.ones_like(ids)
-    mask[1, 5:] = 0  # an example without padding would be traced as a model that never sees any
-    with torch.no_grad(), warnings.catch_warnings():
-        warnings.simplefilter("ignore", torch.jit.TracerWarning)  # of branches that batch and length do not decide
-        converted = ov.convert_model(
-            module,
-            example_input=(ids, mask),
-            input=[([-1, -1], ov.Type.i64), ([-1, -1], ov.Type.i64)],
-        )
-    for tensor, name in zip((*converted.inputs, converted.outputs[0]), (*names()[:2], output), strict=True):
-        tensor.get_tensor().set_names({name})
-    write_ir(converted, out)
-
-
-def names() -> tuple[str, str, str]:
-    return "input_ids", "attention_mask", "embedding"
 
 
 def pooled(model: "PreTrainedModel", pooling: Pooling) -> "nn.Module":

@@ -10,13 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from variants.artifacts.manifest import Preprocess
 from variants.errors import RecipeError, SourceError
 from variants.methods.base import Job, Made
 from variants.methods.image_classification import efficientnet_lite0, state_dict
-from variants.methods.image_classification.model import IR, PACKAGES, of_folder, save
+from variants.methods.image_classification.model import PACKAGES, of_folder, save
+from variants.methods.openvino_ir import IR
 from variants.recipes.recipe import Baseline
 from variants.tasks.imagenet import LABELS
+from variants.vision.preprocess import Preprocess
 
 if TYPE_CHECKING:
     from torch import nn

@@ -7,11 +7,11 @@ layer's width. So a pruned model needs nothing beside its weights to be built ag
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from variants.artifacts.manifest import Preprocess
 from variants.artifacts.store import Artifact
 from variants.errors import MissingDependency, RecipeError
 from variants.methods.image_classification import state_dict
 from variants.recipes.recipe import LoRA, Prune, Train
+from variants.vision.preprocess import Preprocess
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

@@ -4,12 +4,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from variants import tasks
-from variants.artifacts.manifest import Preprocess
 from variants.methods.base import Job, Made
 from variants.methods.examples import first
 from variants.methods.image_classification import efficientnet_lite0, fitting
-from variants.methods.image_classification.model import IR, PACKAGES, load_to_train, save
+from variants.methods.image_classification.model import PACKAGES, load_to_train, save
+from variants.methods.openvino_ir import IR
 from variants.recipes.recipe import Train
+from variants.vision.preprocess import Preprocess
 
 if TYPE_CHECKING:
     from torch import nn

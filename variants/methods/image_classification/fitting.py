@@ -7,11 +7,11 @@ batch by a few pixels is the only augmentation: what is trained here is small, a
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from variants.artifacts.manifest import Preprocess
 from variants.errors import RecipeError
 from variants.methods import training
 from variants.progress import Step
 from variants.tasks import Example
+from variants.vision.preprocess import Preprocess
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor, nn

@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from variants import tasks
-from variants.artifacts.manifest import Preprocess
 from variants.methods.base import Job, Made
 from variants.methods.image_classification import efficientnet_lite0, fitting
-from variants.methods.image_classification.model import IR, PACKAGES, save
+from variants.methods.image_classification.model import PACKAGES, save
+from variants.methods.openvino_ir import IR
 from variants.recipes.recipe import LoRA
 from variants.tasks import Task
+from variants.vision.preprocess import Preprocess
 
 if TYPE_CHECKING:
     from peft import PeftModel

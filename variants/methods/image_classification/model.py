@@ -5,25 +5,20 @@ gives `logits`, float32 [batch, classes]; batch is free, height and width are fi
 OpenVINO's own habit of halving them to fp16 is switched off.
 """
 
-import errno
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from variants.artifacts.manifest import Preprocess
-from variants.artifacts.store import Artifact
-from variants.disk import free_bytes
 from variants.errors import RecipeError, SourceError
 from variants.methods.base import Job, Made
+from variants.methods.openvino_ir import IR, write_ir
 from variants.vision import hub_processor
+from variants.vision.preprocess import Preprocess
 
 if TYPE_CHECKING:
-    import openvino as ov
     from torch import nn
     from transformers import PreTrainedModel
 
 PACKAGES = ("torch", "transformers", "openvino", "safetensors")
-IR = ("model.xml", "model.bin")
 
 
 def of_folder(job: Job, folder: Path) -> Made:
@@ -98,30 +93,3 @@ def save(model: "nn.Module", preprocess: Preprocess, out: Path) -> None:
     converted.outputs[0].get_tensor().set_names({"logits"})
     write_ir(converted, out)
     save_model(model, str(out / "model.safetensors"))
-
-
-def write_ir(model: "ov.Model", out: Path, *, fp16: bool = False) -> None:
-    """model.xml and model.bin below `out`, constants in the types they have, or float32 as float16. OSError when there
-    is no room for them: OpenVINO's own words are "iostream error", and it removes what it has written."""
-    import openvino as ov
-
-    try:
-        ov.save_model(model, out / IR[0], compress_to_fp16=fp16)
-    except RuntimeError as error:
-        needed = sum(node.get_byte_size() for node in model.get_ops() if node.get_type_name() == "Constant")
-        if free_bytes(out) >= needed:
-            raise
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(out)) from error
-
-
-def read_f32(parent: Artifact | None) -> "tuple[ov.Model, Artifact]":
-    """The IR of a parent artifact, and the artifact. RecipeError when there is none, it is in another form, or its
-    weights are no longer float32: rounded twice, a variant would not be what its precision says."""
-    if parent is None or parent.manifest.format != "openvino":
-        raise RecipeError("needs an OpenVINO model as parent", field="parent", mend="name the model's baseline")
-    if parent.manifest.precision != "f32":
-        mend = "an f32 variant: what narrows the weights comes last in a chain"
-        raise RecipeError(f"its weights are {parent.manifest.precision} already", field="parent", mend=mend)
-    import openvino as ov
-
-    return ov.Core().read_model(parent.model_path / IR[0]), parent

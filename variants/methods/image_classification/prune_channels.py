@@ -16,14 +16,15 @@ from variants.errors import RecipeError
 from variants.methods.base import Job, Made
 from variants.methods.examples import first
 from variants.methods.image_classification import efficientnet_lite0, fitting
-from variants.methods.image_classification.model import IR, PACKAGES, save
+from variants.methods.image_classification.model import PACKAGES, save
+from variants.methods.openvino_ir import IR
+from variants.methods.pruning import SETTLING, check_smaller, parameters, settle
 from variants.recipes.recipe import Prune
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import nn
 
 _MULTIPLE = 8
-_SETTLING = 1024  # images that BatchNorm's statistics are taken from after the cut
 
 
 def channels(job: Job) -> Made:
@@ -52,7 +53,7 @@ def channels(job: Job) -> Made:
         data = fitting.tensors(
             first(task, "train", recovery.examples, "recipe.recovery.examples"), task.labels, preprocess
         )
-    settle(model, data[0][:_SETTLING])
+    settle(model, data[0][:SETTLING])
     steps = recovery.epochs * (len(data[1]) // recovery.batch)
     with job.progress.step("recovering", total=steps) as step:
         fitting.fit(
@@ -85,33 +86,3 @@ def narrow(model: "nn.Module", sparsity: float, side: int) -> None:
         round_to=_MULTIPLE,
     )
     pruner.step()
-
-
-def settle(model: "nn.Module", pixels: "Tensor") -> None:
-    """Take BatchNorm's running statistics anew, as means over batches of `pixels`; nothing else changes."""
-    import torch
-    from torch import nn
-
-    norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
-    model.eval()
-    for norm in norms:
-        norm.reset_running_stats()
-        norm.momentum = None
-        norm.train()
-    with torch.no_grad():
-        for some in pixels.split(64):
-            model(some)
-    for norm in norms:
-        norm.momentum = 0.1
-    model.eval()
-
-
-def parameters(model: "nn.Module") -> int:
-    return sum(parameter.numel() for parameter in model.parameters())
-
-
-def check_smaller(model: "nn.Module", before: int) -> None:
-    """RecipeError where a cut left all of the `before` parameters: the variant would be its parent by another name."""
-    if parameters(model) == before:
-        mend = "a larger share, of a parent whose layers are wider than 8"
-        raise RecipeError(f"it removes nothing: all {before:,} parameters stay", field="recipe.sparsity", mend=mend)

@@ -6,20 +6,18 @@ OpenVINO computed them faster in bf16 and f32 than in int8 where that was measur
 int8 because that is what nearly all of the multiplying is executed in.
 """
 
-import logging
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from variants import tasks
 from variants.methods.base import Job, Made
 from variants.methods.examples import first
-from variants.methods.image_classification.model import IR, read_f32, write_ir
+from variants.methods.nncf_quantize import depthwise, quantized
+from variants.methods.openvino_ir import IR, read_f32, write_ir
 from variants.recipes.recipe import Calibration, Quantize
 from variants.vision.preprocess import pixels_of
 
 if TYPE_CHECKING:
     import numpy as np
-    import openvino as ov
 
 
 def int8(job: Job) -> Made:
@@ -43,26 +41,6 @@ def int8(job: Job) -> Made:
         write_ir(quantized(model, images, prepared, fast_bias_correction=False, ignored_scope=kept), job.out)
     note = f"static int8 from its parent, ranges from {len(images)} {calibration.task} training images"
     return Made("int8", "openvino", note, ("openvino", "nncf"), parent.manifest.labels, preprocess, IR)
-
-
-def quantized(
-    model: "ov.Model", looked_at: Sequence[Any], prepared: Callable[[Any], Any] | None = None, **how: Any
-) -> "ov.Model":
-    """`model` in int8, ranges from all of `looked_at`, each as `prepared` gives it to the model. The preset is mixed:
-    activations with both signs get a zero of their own, as nothing is retrained. `how` goes to `nncf.quantize`."""
-    import nncf
-
-    nncf.set_log_level(logging.ERROR)
-    data, preset = nncf.Dataset(looked_at, prepared), nncf.QuantizationPreset.MIXED
-    found: ov.Model = nncf.quantize(model, data, subset_size=len(looked_at), preset=preset, **how)
-    return found
-
-
-def depthwise(model: "ov.Model") -> list[str]:
-    """The names of the convolutions that compute each channel from itself alone: their weights are [channels, 1, 1,
-    height, width]."""
-    grouped = (op for op in model.get_ops() if op.get_type_name() == "GroupConvolution")
-    return [op.get_friendly_name() for op in grouped if op.input(1).get_partial_shape().to_shape()[1:3] == [1, 1]]
 
 
 def calibration_images(job: Job, calibration: Calibration) -> list[bytes]:

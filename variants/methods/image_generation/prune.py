@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 from variants import tasks
 from variants.methods.base import Job, Made
 from variants.methods.examples import first
-from variants.methods.image_classification.prune_channels import check_smaller, parameters
 from variants.methods.image_generation import unet
 from variants.methods.image_generation.train import SIDE, fit, pictures
+from variants.methods.pruning import check_smaller, parameters
 from variants.recipes.recipe import Prune, Sparsify
 from variants.vision.diffusion_sampler import Sampler
 

@@ -12,10 +12,10 @@ from variants import tasks
 from variants.artifacts.store import Artifact
 from variants.methods.base import Job, Made
 from variants.methods.examples import first
-from variants.methods.image_classification.model import read_f32, write_ir
-from variants.methods.image_classification.static_int8 import quantized
 from variants.methods.image_generation.unet import INPUTS, SERVED
+from variants.methods.nncf_quantize import quantized
 from variants.methods.openvino_bf16 import store_bf16
+from variants.methods.openvino_ir import read_f32, write_ir
 from variants.recipes.recipe import Quantize
 from variants.tasks import Example, Prompt
 from variants.vision.diffusion_sampler import FILE, Sampler

@@ -56,7 +56,7 @@ def pictures(examples: list[Example], labels: tuple[str, ...]) -> "tuple[Tensor,
     import numpy as np
     import torch
 
-    from variants.tasks.digit_classifier.store import pixels
+    from variants.tasks.digit_classifier.network import pixels
 
     grey = np.stack([pixels(example.input) for example in examples if isinstance(example.input, bytes)])
     folded = unet.fold(torch.from_numpy(grey)[:, None] * 2 - 1)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from variants.artifacts.store import Artifact
 from variants.errors import MissingDependency, RecipeError
-from variants.methods.image_classification.model import write_ir
+from variants.methods.openvino_ir import write_ir
 from variants.vision.diffusion_sampler import FILE, Sampler
 
 if TYPE_CHECKING:

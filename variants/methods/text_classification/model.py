@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 from variants.artifacts.store import Artifact
 from variants.errors import RecipeError, SourceError
 from variants.methods.base import Job, Made
-from variants.methods.embedding.baseline import SETTINGS, TOKENIZER, most_tokens, pooling_of, write_encoder
-from variants.methods.image_classification.model import IR
+from variants.methods.openvino_ir import IR
+from variants.methods.text_encoder import SETTINGS, TOKENIZER, most_tokens, pooling_of, write_encoder
 from variants.recipes.recipe import Baseline
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from variants import tasks
 from variants.errors import RecipeError
 from variants.methods.base import Job, Made
 from variants.methods.examples import first
-from variants.methods.image_classification.prune_channels import check_smaller, parameters
+from variants.methods.pruning import check_smaller, parameters
 from variants.methods.text_classification import fitting
 from variants.methods.text_classification import model as text_classifier
 from variants.methods.text_classification.fitting import Encoded

@@ -16,10 +16,9 @@ from pathlib import Path
 
 from variants.artifacts.store import Artifact
 from variants.methods.base import Job, Made
-from variants.methods.embedding.baseline import SETTINGS, TOKENIZER
-from variants.methods.embedding.quantize import write_quantized
-from variants.methods.image_classification.model import IR, read_f32, write_ir
 from variants.methods.openvino_bf16 import store_bf16
+from variants.methods.openvino_ir import IR, read_f32, write_ir
+from variants.methods.text_encoder import SETTINGS, TOKENIZER, write_quantized
 
 SERVED = (*IR, TOKENIZER, SETTINGS)
 

@@ -1,22 +1,18 @@
-"""The judge of drawn digits: a small convolutional network that reads a picture, and gives features of it.
-
-A LeNet (LeCun et al. 1998) of two convolutions, a hidden layer of 64 and ten classes. It is trained once, by torch, on
-MNIST's training split (`digit_judge_training`) and kept in the home's `judges/` under the digest of how it was trained;
-reading is numpy's, so whoever scores, the load's worker too, imports no torch, and everybody reads alike.
-"""
+"""The digit classifier of a home: trained once by torch on MNIST's training split (`training`), kept in the folder
+`judges/` under the digest of how it was trained, and read from there."""
 
 import io
 import zipfile
-from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from variants.document import canonical_sha256
-from variants.errors import InputError, IntegrityError
+from variants.errors import IntegrityError
 from variants.files import locked, write_atomic
 from variants.home import home as default_home
 from variants.progress import NoProgress, Progress
+from variants.tasks.digit_classifier.network import SHAPES, TRAINING, DigitClassifier
 from variants.tasks.mnist import Mnist
 
 if TYPE_CHECKING:
@@ -25,84 +21,10 @@ if TYPE_CHECKING:
 
     Floats = npt.NDArray[np.float32]
 
-SIDE = 28
-TRAINING = {"version": 1, "epochs": 12, "batch": 64, "learning_rate": 3e-3, "seed": 20261125}
-SHAPES = {
-    "conv1.weight": (16, 1, 5, 5), "conv1.bias": (16,), "conv2.weight": (32, 16, 5, 5), "conv2.bias": (32,),
-    "hidden.weight": (64, 512), "hidden.bias": (64,), "output.weight": (10, 64), "output.bias": (10,),
-}  # fmt: skip
-_AT_ONCE = 100
 
-
-class Judge:
-    """`weights` are float32 arrays of `SHAPES`."""
-
-    labels = Mnist.labels
-
-    def __init__(self, weights: "Mapping[str, Floats]") -> None:
-        self.weights = weights
-
-    def read(self, picture: bytes) -> str:
-        """The digit that a picture shows. InputError where it is no picture of 28 x 28."""
-        return self.read_all([picture])[0]
-
-    def read_all(self, pictures: Sequence[bytes]) -> list[str]:
-        scores = self.features(pictures) @ self.weights["output.weight"].T + self.weights["output.bias"]
-        return [self.labels[index] for index in scores.argmax(axis=1)]
-
-    def features(self, pictures: Sequence[bytes]) -> "Floats":
-        """What the hidden layer says of each picture: float32 [n, 64]."""
-        import numpy as np
-
-        parts = [pictures[start : start + _AT_ONCE] for start in range(0, len(pictures), _AT_ONCE)]
-        return np.concatenate([self._hidden(np.stack([pixels(picture) for picture in part])) for part in parts])
-
-    def _hidden(self, images: "Floats") -> "Floats":
-        import numpy as np
-
-        found = images[:, None]
-        for layer in ("conv1", "conv2"):
-            found = pooled(convolved(found, self.weights[f"{layer}.weight"], self.weights[f"{layer}.bias"]))
-        flat = found.reshape(len(images), -1)
-        return np.maximum(flat @ self.weights["hidden.weight"].T + self.weights["hidden.bias"], 0)
-
-
-def convolved(images: "Floats", weight: "Floats", bias: "Floats") -> "Floats":
-    """[n, in, h, w] by [out, in, k, k] without padding, then ReLU: [n, out, h - k + 1, w - k + 1]."""
-    import numpy as np
-
-    size = weight.shape[-1]
-    windows = np.lib.stride_tricks.sliding_window_view(images, (size, size), axis=(2, 3))  # type: ignore[call-overload]
-    sums = np.tensordot(windows, weight, axes=((1, 4, 5), (1, 2, 3)))
-    found: Floats = np.maximum(sums + bias, 0).transpose(0, 3, 1, 2)
-    return found
-
-
-def pooled(images: "Floats") -> "Floats":
-    """The greatest of each 2 x 2: [n, c, h / 2, w / 2]."""
-    n, channels, height, width = images.shape
-    found: Floats = images.reshape(n, channels, height // 2, 2, width // 2, 2).max(axis=(3, 5))
-    return found
-
-
-def pixels(picture: bytes) -> "Floats":
-    """A picture's brightness, 0 to 1: float32 [28, 28]. InputError where it is none of that size."""
-    import numpy as np
-    from PIL import Image, UnidentifiedImageError
-
-    try:
-        image = Image.open(io.BytesIO(picture)).convert("L")
-    except (UnidentifiedImageError, OSError) as error:
-        raise InputError(f"no picture: {error}", field="picture", mend="a PNG") from None
-    if image.size != (SIDE, SIDE):
-        raise InputError(f"{image.width} x {image.height}", field="picture", mend=f"{SIDE} x {SIDE} pixels")
-    found: Floats = np.asarray(image, dtype=np.float32) / np.float32(255)
-    return found
-
-
-def judge(home: Path | None = None, progress: Progress | None = None) -> Judge:
-    """The judge of this home; trained, which takes seconds, where it is not there yet. IntegrityError where what is
-    there is none."""
+def load_or_train(home: Path | None = None, progress: Progress | None = None) -> DigitClassifier:
+    """The digit classifier of this home; trained, which takes seconds, where it is not there yet. IntegrityError where
+    what is there is none."""
     home = home or default_home()
     path = path_of(home)
     if not path.exists():
@@ -112,8 +34,8 @@ def judge(home: Path | None = None, progress: Progress | None = None) -> Judge:
     return _read(path)
 
 
-def judge_if_trained(home: Path | None = None) -> Judge | None:
-    """The judge of this home, or None where it was not trained yet: for who may not train it."""
+def load_if_trained(home: Path | None = None) -> DigitClassifier | None:
+    """The digit classifier of this home, or None where it was not trained yet: for who may not train it."""
     path = path_of(home or default_home())
     return _read(path) if path.exists() else None
 
@@ -128,21 +50,21 @@ def _train(path: Path, home: Path, progress: Progress) -> None:
 
     from variants.tasks.digit_classifier.training import trained
 
-    with progress.step("training the judge of digits"):
+    with progress.step("training the digit classifier"):
         buffer = io.BytesIO()
         np.savez(buffer, **trained(Mnist(home, progress)))  # type: ignore[arg-type]
         write_atomic(path, buffer.getvalue())
 
 
 @lru_cache
-def _read(path: Path) -> Judge:
+def _read(path: Path) -> DigitClassifier:
     import numpy as np
 
     try:
         with np.load(path, allow_pickle=False) as found:
             weights = {name: found[name] for name in found.files}
     except (OSError, ValueError, zipfile.BadZipFile) as error:
-        raise IntegrityError(f"{path} is no judge: {error}", mend="delete it: it is trained again") from None
+        raise IntegrityError(f"{path} is no digit classifier: {error}", mend="delete it: it is trained again") from None
     if {name: weight.shape for name, weight in weights.items()} != SHAPES:
-        raise IntegrityError(f"{path} is no judge: other shapes", mend="delete it: it is trained again")
-    return Judge(weights)
+        raise IntegrityError(f"{path} is no digit classifier: other shapes", mend="delete it: it is trained again")
+    return DigitClassifier(weights)

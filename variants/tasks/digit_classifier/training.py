@@ -1,4 +1,4 @@
-"""Trains the judge of drawn digits, by torch: a few seconds on one thread, seeded.
+"""Trains the digit classifier, by torch: a few seconds on one thread, seeded.
 
 On the training split alone, each batch shifted by up to two pixels so that it learns shapes, not places.
 """
@@ -6,14 +6,14 @@ On the training split alone, each batch shifted by up to two pixels so that it l
 from typing import TYPE_CHECKING, Any
 
 from variants.tasks.base import Task
-from variants.tasks.digit_classifier.store import SHAPES, TRAINING, pixels
+from variants.tasks.digit_classifier.network import SHAPES, TRAINING, pixels
 
 if TYPE_CHECKING:
     import numpy as np
 
 
 def trained(task: Task) -> "dict[str, np.ndarray[Any, Any]]":
-    """The judge's weights, float32 arrays of `SHAPES`, from the examples of `task`'s training split."""
+    """The classifier's weights, float32 arrays of `SHAPES`, from the examples of `task`'s training split."""
     import numpy as np
     import torch
     from torch.nn import functional

@@ -18,10 +18,10 @@ from tests.integration.conftest import Detectors
 from tests.integration.detectors import small_stack
 from tests.support.local_stage import Local, local
 from variants import tasks
-from variants.artifacts.outcome_store import Outcome
 from variants.evaluation.evaluate import evaluate
 from variants.home import home
 from variants.metrics.detection import METRICS
+from variants.metrics.outcome import Outcome
 from variants.tasks import Example
 from variants.vision.boxes import outcome
 

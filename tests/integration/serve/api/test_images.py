@@ -24,7 +24,7 @@ from tests.support.processes import server
 from variants import tasks
 from variants.home import home
 from variants.progress import NoProgress
-from variants.tasks.digit_classifier.store import judge
+from variants.tasks.digit_classifier.store import load_or_train
 
 pytestmark = pytest.mark.integration
 N = 60
@@ -75,7 +75,7 @@ def test_each_variant_draws_what_it_knows(client: openai.OpenAI, variant: str) -
         ask = {"model": f"scribe@{variant}", "prompt": f"a handwritten {label}", "response_format": "b64_json"}
         raw = client.images.with_raw_response.generate(**ask, extra_body={"seed": label})
         answer = raw.parse()
-        assert judge().read(base64.b64decode(answer.data[0].b64_json)) == known
+        assert load_or_train().read(base64.b64decode(answer.data[0].b64_json)) == known
         assert (raw.headers["x-understudy-variant"], raw.headers["x-understudy-reason"]) == (variant, "pinned")
         assert raw.headers["x-understudy-artifact"] == answer.model_extra["system_fingerprint"]
 

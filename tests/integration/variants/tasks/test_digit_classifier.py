@@ -1,4 +1,4 @@
-"""The judge is trained on training digits, kept, and reads held-out ones."""
+"""The classifier is trained on training digits, kept, and reads held-out ones."""
 
 from pathlib import Path
 
@@ -9,14 +9,15 @@ from variants import tasks
 from variants.home import home
 from variants.progress import NoProgress
 from variants.tasks.digit_classifier import store
-from variants.tasks.digit_classifier.store import SHAPES, judge, path_of
+from variants.tasks.digit_classifier.network import SHAPES
+from variants.tasks.digit_classifier.store import load_or_train, path_of
 
 pytestmark = pytest.mark.integration
 
 
 def test_it_reads_held_out_digits() -> None:
     examples = tasks.get("mnist").examples("test")
-    read = judge().read_all([example.input for example in examples if isinstance(example.input, bytes)])
+    read = load_or_train().read_all([example.input for example in examples if isinstance(example.input, bytes)])
     right = sum(found == example.label for found, example in zip(read, examples, strict=True))
     assert len(examples) == 1000
     assert right >= 970, right
@@ -29,9 +30,9 @@ def test_it_is_trained_once_and_the_same_each_time(tmp_path: Path, monkeypatch: 
         place = tmp_path / name
         place.mkdir()
         (place / "sources").symlink_to(home() / "sources")
-        found.append(judge(place, NoProgress()))
+        found.append(load_or_train(place, NoProgress()))
         assert path_of(place).is_file()
-        assert judge(place) is found[-1]
+        assert load_or_train(place) is found[-1]
     for part, shape in SHAPES.items():
         assert (found[0].weights[part].dtype, found[0].weights[part].shape) == (np.float32, shape)
         assert np.array_equal(found[0].weights[part], found[1].weights[part])

@@ -258,7 +258,7 @@ def test_a_variant_that_is_not_ready_is_waited_for_by_nobody() -> None:
 
 def test_drawings_carry_prompt_seed_and_label(monkeypatch: pytest.MonkeyPatch) -> None:
     trained: list[bool] = []
-    monkeypatch.setattr("loadtest.campaign.planner.judge", lambda: trained.append(True))
+    monkeypatch.setattr("loadtest.campaign.planner.load_or_train", lambda: trained.append(True))
     monkeypatch.setitem(TASKS, "prompts", MadePrompts())
     state = {**STATE, "models": [served("scribe", "image-generation", PICTURES)]}
     tests = [{"model": "scribe", "task": "prompts", "n": 4}]
@@ -268,7 +268,7 @@ def test_drawings_carry_prompt_seed_and_label(monkeypatch: pytest.MonkeyPatch) -
     assert pool.contents[3].model_dump(exclude_none=True) == {
         "example": "prompt-3", "text": "a handwritten 3", "seed": 3, "label": "3",
     }  # fmt: skip
-    assert trained, "the judge is there before the worker starts"
+    assert trained, "the classifier is there before the worker starts"
     mismatch = refusal(
         campaign(accuracy={"clients": 2, "limit_s": 30, "tests": [{**tests[0], "task": "pictures"}]}), state
     )

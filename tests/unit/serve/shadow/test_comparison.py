@@ -12,14 +12,14 @@ from serve.dataplane.relay import Reply
 from serve.shadow import comparison
 from serve.shadow.comparison import comparable, compare_pictures
 from variants.errors import EngineError
-from variants.tasks.digit_classifier.store import SHAPES, Judge
+from variants.tasks.digit_classifier.network import SHAPES, DigitClassifier
 
 
 @pytest.fixture
-def judge(monkeypatch: pytest.MonkeyPatch) -> None:
+def classifier(monkeypatch: pytest.MonkeyPatch) -> None:
     noise = np.random.default_rng(0)
-    found = Judge({name: noise.standard_normal(shape).astype(np.float32) for name, shape in SHAPES.items()})
-    monkeypatch.setattr(comparison, "judge_if_trained", lambda: found)
+    found = DigitClassifier({name: noise.standard_normal(shape).astype(np.float32) for name, shape in SHAPES.items()})
+    monkeypatch.setattr(comparison, "load_if_trained", lambda: found)
 
 
 def drawn(*pictures: np.ndarray) -> Reply:
@@ -32,7 +32,7 @@ def drawn(*pictures: np.ndarray) -> Reply:
     return Reply(json.dumps({"data": data}).encode(), None)
 
 
-@pytest.mark.usefixtures("judge")
+@pytest.mark.usefixtures("classifier")
 def test_pictures_agree_by_what_the_judge_sees() -> None:
     noise = np.random.default_rng(1)
     one, other = (noise.integers(0, 255, (28, 28), dtype=np.uint8) for _ in range(2))
@@ -44,7 +44,7 @@ def test_pictures_agree_by_what_the_judge_sees() -> None:
     assert found.floor == pytest.approx(1.0)
 
 
-@pytest.mark.usefixtures("judge")
+@pytest.mark.usefixtures("classifier")
 def test_pictures_are_compared_where_both_draw_from_the_same_seed() -> None:
     path = "/v1/images/generations"
     assert comparable(path, {"prompt": "a 3", "seed": 0})
@@ -52,9 +52,9 @@ def test_pictures_are_compared_where_both_draw_from_the_same_seed() -> None:
 
 
 def test_without_a_judge_there_is_nothing_to_compare_pictures_by(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(comparison, "judge_if_trained", lambda: None)
+    monkeypatch.setattr(comparison, "load_if_trained", lambda: None)
     assert not comparable("/v1/images/generations", {"seed": 1})
-    with pytest.raises(EngineError, match="no judge"):
+    with pytest.raises(EngineError, match="no digit classifier"):
         compare_pictures([drawn()] * 3)
 
 

@@ -8,9 +8,10 @@ import pytest
 
 from tests.unit.variants.artifacts.test_store import keep
 from variants.artifacts.catalog import Catalog
-from variants.artifacts.outcome_store import Conditions, Outcome, Outcomes
+from variants.artifacts.outcome_store import Conditions, Outcomes
 from variants.artifacts.store import Store
 from variants.machine import describe
+from variants.metrics.outcome import Outcome
 
 HERE = Conditions(describe(), {"torch": "2"}, {"kind": "openvino", "threads": 1}, "12" * 32)
 DIGEST = "ab" * 32

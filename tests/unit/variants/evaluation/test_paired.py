@@ -3,9 +3,9 @@
 import pytest
 
 from tests.unit.variants.evaluation.test_evaluate import Parity
-from variants.artifacts.outcome_store import Outcome
 from variants.evaluation.paired import agreement, differences
 from variants.metrics.base import ACCURACY, Statistic
+from variants.metrics.outcome import Outcome
 
 PARENT = "ab" * 32
 

@@ -10,6 +10,7 @@ from torch import nn
 from tests.support.scripted import make_artifact
 from variants.artifacts.store import Artifact
 from variants.errors import RecipeError
+from variants.methods import pruning
 from variants.methods.image_classification import prune_channels
 from variants.methods.registry import Job, find
 from variants.methods.text_generation import llmcompressor
@@ -63,13 +64,13 @@ def test_what_is_quantized_already_is_not_quantized_again(tmp_path: Path, task: 
 def test_a_cut_that_removes_nothing_is_refused() -> None:
     for width, removed in ((32, True), (8, False)):
         model = nn.Sequential(nn.Conv2d(3, width, 3), nn.ReLU(), nn.Flatten(), nn.Linear(36 * width, 2))
-        before = prune_channels.parameters(model)
+        before = pruning.parameters(model)
         prune_channels.narrow(model, 0.5, 8)
         if removed:
-            prune_channels.check_smaller(model, before)
+            pruning.check_smaller(model, before)
         else:
             with pytest.raises(RecipeError, match=f"it removes nothing: all {before} parameters stay"):
-                prune_channels.check_smaller(model, before)
+                pruning.check_smaller(model, before)
 
 
 class Attention(nn.Module):

@@ -5,8 +5,8 @@ from math import exp
 
 import pytest
 
-from variants.artifacts.outcome_store import Outcome
 from variants.metrics.base import ACCURACY, Statistic
+from variants.metrics.outcome import Outcome
 
 
 def outcomes(*answers: object) -> list[Outcome]:

@@ -1,4 +1,4 @@
-"""The judge reads as torch's own layers would, and refuses what is no picture of its size."""
+"""The classifier reads as torch's own layers would, and refuses what is no picture of its size."""
 
 import io
 
@@ -8,12 +8,15 @@ from PIL import Image
 
 from variants.errors import InputError, IntegrityError
 from variants.tasks.digit_classifier import store
-from variants.tasks.digit_classifier.store import SHAPES, Judge, judge, path_of, pixels
+from variants.tasks.digit_classifier.network import SHAPES, DigitClassifier, pixels
+from variants.tasks.digit_classifier.store import load_or_train, path_of
 
 
-def made() -> Judge:
+def made() -> DigitClassifier:
     draw = np.random.default_rng(1)
-    return Judge({name: draw.standard_normal(shape, dtype=np.float32) * 0.1 for name, shape in SHAPES.items()})
+    return DigitClassifier(
+        {name: draw.standard_normal(shape, dtype=np.float32) * 0.1 for name, shape in SHAPES.items()}
+    )
 
 
 def png(size: tuple[int, int] = (28, 28), seed: int = 0) -> bytes:
@@ -62,4 +65,4 @@ def test_a_file_that_is_no_judge_is_refused(damage: bytes | None, tmp_path) -> N
     else:
         path.write_bytes(damage)
     with pytest.raises(IntegrityError, match="delete it"):
-        judge(tmp_path)
+        load_or_train(tmp_path)

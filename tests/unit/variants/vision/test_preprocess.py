@@ -4,9 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from variants.artifacts.manifest import Preprocess
 from variants.errors import InputError
-from variants.vision.preprocess import pixels_of
+from variants.vision.preprocess import Preprocess, pixels_of
 
 AS_IT_IS = Preprocess(size=(2, 3), mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
 

@@ -86,7 +86,7 @@ def test_int8_is_a_quarter_and_stays_near_its_parent(tmp_path: Path) -> None:
 
 
 def test_examples_that_are_triplets_give_three_texts() -> None:
-    from variants.methods.embedding.quantize import texts_of
+    from variants.methods.text_encoder import texts_of
 
     assert list(texts_of(Example("a", ("x", "y", "z"), "first"))) == ["x", "y", "z"]
     assert list(texts_of(Example("a", "x", " label"))) == ["x"]

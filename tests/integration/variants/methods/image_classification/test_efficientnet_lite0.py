@@ -118,7 +118,8 @@ def test_the_ir_computes_what_the_stored_weights_do(
 def test_statistics_are_those_of_the_images_after_the_cut(built: dict[str, Artifact], pixels: np.ndarray) -> None:
     import torch
 
-    from variants.methods.image_classification.prune_channels import narrow, settle
+    from variants.methods.image_classification.prune_channels import narrow
+    from variants.methods.pruning import settle
 
     model: Any = efficientnet_lite0.of_artifact(built["baseline"])
     narrow(model, 0.5, 32)

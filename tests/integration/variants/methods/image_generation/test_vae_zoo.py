@@ -18,9 +18,10 @@ from serve.engines.openvino.model import compiled
 from tests.support.zoo import zoo
 from variants import tasks
 from variants.evidence.intervals import paired_difference
-from variants.methods.image_classification.model import write_ir
-from variants.methods.image_classification.static_int8 import quantized
-from variants.tasks.digit_classifier.store import judge, pixels
+from variants.methods.nncf_quantize import quantized
+from variants.methods.openvino_ir import write_ir
+from variants.tasks.digit_classifier.network import pixels
+from variants.tasks.digit_classifier.store import load_or_train
 
 pytestmark = [pytest.mark.integration, pytest.mark.zoo]
 KEPT, MSE = 0.972, 0.00868
@@ -83,8 +84,8 @@ def reconstructed(folder: Path, precision: str, images: np.ndarray) -> np.ndarra
 
 
 def by_our_judge(images: np.ndarray) -> np.ndarray:
-    hidden = judge()._hidden(images.reshape(-1, 28, 28))
-    return (hidden @ judge().weights["output.weight"].T + judge().weights["output.bias"]).argmax(axis=1)
+    hidden = load_or_train()._hidden(images.reshape(-1, 28, 28))
+    return (hidden @ load_or_train().weights["output.weight"].T + load_or_train().weights["output.bias"]).argmax(axis=1)
 
 
 @pytest.mark.parametrize("reader", [lenet, by_our_judge])

@@ -7,8 +7,8 @@ import pytest
 
 from serve.engines.http.images import Floats, ImageApi, ranking
 from serve.protocols.open_inference import RequestedOutput, Tensor, encode_request, parse_response
-from variants.artifacts.manifest import Preprocess
 from variants.errors import InputError
+from variants.vision.preprocess import Preprocess
 
 ROWS = np.asarray([[0.125, 0.5, 0.25, 0.125], [0.0, 0.0, 0.25, 0.75]], np.float32)
 
