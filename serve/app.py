@@ -14,7 +14,7 @@ import socket
 import tempfile
 import threading
 import urllib.request
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import redirect_stdout, suppress
 from pathlib import Path
 from typing import Any, TypeVar
@@ -26,11 +26,10 @@ from serve.cluster.deployer import CONDUCTOR, INGRESS, Handles, engine_target, e
 from serve.cluster.ray_environment import ray_environment
 from serve.config.snapshot import Live, LiveVariant, live_of
 from serve.config.stack import Server, Stack
+from serve.control.client import ConductorHandle
 from serve.control.controller import Conductor
-from serve.control.traffic_manager import Director
-from serve.dataplane.sync import Report
-from serve.dataplane.upstream import Describe
 from serve.dataplane.upstreams import Fleet
+from serve.engines.endpoint import Describe
 from serve.ports import free_port
 from variants.artifacts.store import Artifact
 from variants.errors import EngineError, StackError
@@ -39,42 +38,6 @@ from variants.progress import Progress
 
 T = TypeVar("T")
 Artifacts = Mapping[tuple[str, str], Artifact]
-
-
-class ConductorHandle:
-    """The conductor as an ingress reaches it. Its errors come as they were raised there."""
-
-    def __init__(self) -> None:
-        self.handles = Handles()
-
-    async def ask(self, method: str, *arguments: Any) -> Any:
-        import ray
-
-        handle = await self.handles.of(CONDUCTOR)
-        try:
-            return await getattr(handle, method).remote(*arguments)
-        except ray.exceptions.RayTaskError as error:
-            raise error.cause from None
-
-    async def tell(self, report: Report) -> Live | None:
-        found: Live | None = await self.ask("tell", report)
-        return found
-
-    async def propose(self, document: dict[str, Any]) -> dict[str, Any]:
-        return dict(await self.ask("propose", document))
-
-    async def state(self) -> dict[str, Any]:
-        return dict(await self.ask("state"))
-
-    async def cancel(self, number: int | None = None) -> dict[str, Any]:
-        return dict(await self.ask("cancel", number))
-
-    async def direct(self, act: Callable[[Director], T]) -> T:
-        found: T = await self.ask("direct", act)
-        return found
-
-    async def begin_rollout(self, model: str, document: dict[str, Any], who: str) -> dict[str, Any]:
-        return dict(await self.ask("begin_rollout", model, document, who))
 
 
 class Ingress:

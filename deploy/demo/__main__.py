@@ -21,7 +21,7 @@ from pathlib import Path
 from deploy.demo.rollout import shadow
 from deploy.grafana.check import DASHBOARD, Watched, check
 from deploy.prometheus.local import NOT_INSTALLED, end_politely, start_prometheus
-from serve.config.stack import load
+from serve.config.loader import load
 from serve.engines.process import tree_pss
 from serve.ports import free_port
 from variants.errors import EngineError, UnderstudyError

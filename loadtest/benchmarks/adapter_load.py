@@ -18,7 +18,8 @@ import psutil
 
 from deploy.demo.__main__ import ROOT, ends_in_words, interrupt_on_signals, start_server
 from serve.cli.apply import apply_stack
-from serve.config.stack import Stack, load
+from serve.config.loader import load
+from serve.config.stack import Stack
 from serve.engines.process import tree_pss
 from serve.ports import free_port
 from variants.files import write_atomic

@@ -5,10 +5,10 @@ import json
 from typing import Any
 
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
+from starlette.types import Receive, Scope, Send
 
 from serve import metrics
 from serve.api.http import refuse, send_json
-from serve.dataplane.relay import Receive, Scope, Send
 from serve.dataplane.upstream import Seat
 from serve.dataplane.upstreams import Fleet
 from serve.errors import openai_body

@@ -23,8 +23,9 @@ from serve.api.openai import ModelsRoute, TextRoute
 from serve.api.stack import StackRoute
 from serve.api.traffic import steering_routes
 from serve.config.stack import Server
+from serve.control.contract import Conducting
 from serve.dataplane.relay import Relay
-from serve.dataplane.sync import Conducting, Watch
+from serve.dataplane.sync import Watch
 from serve.dataplane.upstreams import Fleet
 from serve.errors import open_inference_body, openai_body
 from serve.shadow.replay import Shadows

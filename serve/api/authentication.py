@@ -8,12 +8,11 @@ journal.
 
 from collections.abc import Callable, Mapping
 
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from serve import metrics
 from serve.api.http import Body, header, refuse
 from serve.config.api_keys import Key, name_of
-from serve.dataplane.relay import Receive, Scope, Send
 from serve.errors import Forbidden, status_of
 from variants.errors import UnderstudyError
 

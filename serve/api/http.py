@@ -7,8 +7,11 @@ import zlib
 from collections.abc import Callable
 from typing import Any
 
+from starlette.types import Receive, Scope, Send
+
 from serve import metrics
-from serve.dataplane.relay import Answer, Call, Receive, Relay, Scope, Send, names_of
+from serve.dataplane.call import Answer, Call
+from serve.dataplane.relay import Relay, names_of
 from serve.errors import CLIENT_WENT_AWAY, STATUS, ClientLeft, TimedOut, TooLarge, headers_of, status_of
 from variants.errors import InputError, UnderstudyError
 from variants.tasks import NAMES as TASKS

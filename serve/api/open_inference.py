@@ -9,9 +9,12 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
+from starlette.types import Receive, Scope, Send
+
 from serve import metrics
 from serve.api.http import carry, count_label, header, read_body, refuse, send_json
-from serve.dataplane.relay import Call, Receive, Relay, Reply, Scope, Send
+from serve.dataplane.call import Call, Reply
+from serve.dataplane.relay import Relay
 from serve.dataplane.router import Target
 from serve.dataplane.upstream import Seat
 from serve.dataplane.upstreams import Fleet

@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from starlette.types import Receive, Scope, Send
+
 from serve import metrics
 from serve.api.http import (
     carry,
@@ -22,7 +24,8 @@ from serve.api.http import (
     refuse,
     send_json,
 )
-from serve.dataplane.relay import Call, Receive, Relay, Reply, Scope, Send
+from serve.dataplane.call import Call, Reply
+from serve.dataplane.relay import Relay
 from serve.dataplane.router import Target
 from serve.dataplane.upstream import Seat
 from serve.dataplane.upstreams import Fleet

@@ -7,9 +7,10 @@ DELETE  give up a change that has not taken effect yet, `{"change": number}` tha
 
 import json
 
-from serve.api.http import Scope, parse_object, read_body, refuse, send_json
-from serve.dataplane.relay import Receive, Send
-from serve.dataplane.sync import Conducting
+from starlette.types import Receive, Scope, Send
+
+from serve.api.http import parse_object, read_body, refuse, send_json
+from serve.control.contract import Conducting
 from serve.errors import NotReady, openai_body
 from variants.errors import InputError, UnderstudyError
 

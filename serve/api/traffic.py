@@ -11,15 +11,14 @@ POST  /v1/feedback                                 a score for an answer, by the
 
 import json
 from collections.abc import Awaitable, Callable
-from functools import partial
 from typing import Any
 from urllib.parse import parse_qs
 
+from starlette.types import Receive, Scope, Send
+
 from serve import metrics
-from serve.api.http import Scope, header, parse_object, read_body, refuse, send_json
-from serve.control.traffic_manager import Director
-from serve.dataplane.relay import Receive, Send
-from serve.dataplane.sync import Conducting
+from serve.api.http import header, parse_object, read_body, refuse, send_json
+from serve.control.contract import Conducting
 from serve.errors import NotReady, openai_body
 from variants.errors import InputError, UnderstudyError
 
@@ -60,17 +59,14 @@ def model_of(scope: Scope) -> str:
 
 
 async def read_traffic(conductor: Conducting, scope: Scope, body: dict[str, Any]) -> dict[str, Any]:
-    return await conductor.direct(partial(Director.traffic_of, model=model_of(scope)))
+    return await conductor.traffic(model_of(scope))
 
 
 async def put_traffic(conductor: Conducting, scope: Scope, body: dict[str, Any]) -> dict[str, Any]:
     why = body.pop("why", "")
     if not isinstance(why, str):
         raise InputError("is no text", field="why", mend="say why in words, or leave it out")
-    model, version = model_of(scope), if_match(scope)
-    return await conductor.direct(
-        partial(Director.set_traffic, model=model, document=body, version=version, who=who(scope), why=why)
-    )
+    return await conductor.set_traffic(model_of(scope), body, if_match(scope), who(scope), why)
 
 
 def if_match(scope: Scope) -> int | None:
@@ -89,7 +85,7 @@ def if_match(scope: Scope) -> int | None:
 
 
 async def read_rollout(conductor: Conducting, scope: Scope, body: dict[str, Any]) -> dict[str, Any]:
-    return await conductor.direct(partial(Director.rollout_of, model=model_of(scope)))
+    return await conductor.rollout(model_of(scope))
 
 
 async def begin_rollout(conductor: Conducting, scope: Scope, body: dict[str, Any]) -> dict[str, Any]:
@@ -98,18 +94,18 @@ async def begin_rollout(conductor: Conducting, scope: Scope, body: dict[str, Any
 
 async def steer_rollout(conductor: Conducting, scope: Scope, body: dict[str, Any]) -> dict[str, Any]:
     action = str(scope["path_params"]["action"])
-    return await conductor.direct(partial(Director.steer, model=model_of(scope), action=action, who=who(scope)))
+    return await conductor.steer_rollout(model_of(scope), action, who(scope))
 
 
 async def read_journal(conductor: Conducting, scope: Scope, body: dict[str, Any]) -> dict[str, Any]:
     found = parse_qs(scope["query_string"].decode("latin-1")).get("last", ["100"])[0]
     if not found.isdecimal() or len(found) > 5 or not 0 < int(found) <= 10_000:
         raise InputError(f"{found!r:.80} is no number of entries", field="last", mend="1 to 10000")
-    return {"entries": await conductor.direct(partial(Director.last, count=int(found)))}
+    return {"entries": await conductor.journal(int(found))}
 
 
 async def give_feedback(conductor: Conducting, scope: Scope, body: dict[str, Any]) -> dict[str, Any]:
-    found = await conductor.direct(partial(Director.feedback, document=body))
+    found = await conductor.add_feedback(body)
     if found["counted"]:
         metrics.feedback.labels(found["model"], found["variant"]).inc()
     return found

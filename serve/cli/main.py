@@ -54,7 +54,7 @@ def doctor(as_json: AsJson = False) -> None:
 def build(stack: StackFile = DEMO_STACK, as_json: AsJson = False) -> None:
     """Make every variant of a stack that is not made yet."""
     from serve.config.artifacts import build_stack
-    from serve.config.stack import load
+    from serve.config.loader import load
 
     artifacts = build_stack(load(stack))
     rows: list[dict[str, Any]] = [
@@ -86,7 +86,7 @@ def evaluate(
     as_json: AsJson = False,
 ) -> None:
     """Fill the cards of a stack's variants, each through the engine that will serve it."""
-    from serve.config.stack import load
+    from serve.config.loader import load
     from serve.evaluation.evaluate import describe_card, evaluate_stack
 
     cards = evaluate_stack(load(stack), names or [], examples, again)
@@ -109,7 +109,7 @@ def study(
 
     Goes on where an earlier run stopped. Exit code 8 where a variant failed or the time was over; the page says which.
     """
-    from serve.config.stack import load
+    from serve.config.loader import load
     from serve.study.runner import Plan, Runner, describe_study, interrupt_on_signals
 
     runner = Runner(Plan(load(stack), only, None if budget is None else 60 * budget, examples), out)
@@ -176,7 +176,7 @@ def gc(
     Exit codes: 2 a stack that is wrong: then nothing is removed; 6 no room even for a shorter history.
     """
     from serve.cli.catalog import collect, describe_collected
-    from serve.config.stack import load
+    from serve.config.loader import load
 
     done = collect([load(path) for path in stack or []], keep, dry_run)
     emit(done.model_dump(mode="json"), describe_collected(done), as_json)
@@ -194,7 +194,7 @@ def serve(
     """Build what is missing, serve it on loopback, and stay until Ctrl-C."""
     from serve.cli.serve import serve_until_stopped
     from serve.config.artifacts import build_stack
-    from serve.config.stack import load, with_port
+    from serve.config.loader import load, with_port
 
     loaded = with_port(load(stack), port)
     serve_until_stopped(loaded, build_stack(loaded), as_json, state)
@@ -217,7 +217,7 @@ def apply(
 
     Of `server:` only `memory_mib` and `keys` are followed; where it listens stays as it was started."""
     from serve.cli.apply import apply_stack, describe
-    from serve.config.stack import load
+    from serve.config.loader import load
 
     answer = apply_stack(load(stack), target, dry_run, force)
     emit(answer, describe(answer), as_json)

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from serve.cluster.engine_deployment import Host
 from serve.config.snapshot import Adapter, LiveEngine
-from serve.dataplane.upstream import Endpoint
+from serve.engines.endpoint import Endpoint
 from variants.errors import EngineError
 from variants.home import home
 

@@ -10,8 +10,8 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from serve.config.snapshot import Adapter, LiveEngine
-from serve.dataplane.upstream import Endpoint
 from serve.engines.adapter_client import load_adapter, unload_adapter
+from serve.engines.endpoint import Endpoint
 from serve.engines.launch import launch
 from serve.engines.process import EngineProcess
 from variants.artifacts.store import hold

@@ -4,20 +4,18 @@ One typed, frozen document (YAML, `schema: 1`) starts the same thing on a laptop
 refused with the nearest known one. It holds no logic: making belongs to `variants.build.builder`, serving to
 `serve.app`."""
 
-import difflib
 import re
-from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from serve.config.api_keys import Key
+from serve.config.loader import parse
 from variants import tasks
 from variants.artifacts.manifest import TaskKind
 from variants.build.builder import VariantPlan
 from variants.document import Name
-from variants.errors import StackError, UnknownName
+from variants.errors import UnknownName
 from variants.recipes.recipe import LoRA, Quantize, Recipe
 from variants.recipes.source import Source
 
@@ -235,71 +233,3 @@ class Stack(Strict):
             for model_name, model in self.models.items()
             for variant_name, variant in model.variants.items()
         ]
-
-
-class Loader(yaml.SafeLoader):
-    """Refuses a key that is given twice, of which YAML's own would keep the last in silence."""
-
-    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
-        node = super().compose_mapping_node(anchor)
-        seen = set()
-        for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
-            if key.value in seen:
-                raise yaml.MarkedYAMLError(problem=f"the key {key.value!r} stands twice", problem_mark=key.start_mark)
-            seen.add(key.value)
-        return node
-
-
-def load(path: Path) -> Stack:
-    """Read and check a stack file. Raises StackError naming the first wrong field."""
-    try:
-        document = yaml.load(path.read_text(), Loader)  # noqa: S506  # a SafeLoader
-    except FileNotFoundError:
-        raise StackError(
-            f"there is no file {path}", mend="give the path of a stack file, e.g. deploy/stacks/demo.yaml"
-        ) from None
-    except OSError as error:
-        raise StackError(f"{path} cannot be read: {error.strerror}", mend="give the path of a stack file") from None
-    except (yaml.YAMLError, ValueError) as error:
-        raise StackError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
-    return parse(document)
-
-
-def with_port(stack: Stack, port: int | None) -> Stack:
-    """The same stack on another port, where one is given."""
-    if port is None:
-        return stack
-    return stack.model_copy(update={"server": stack.server.model_copy(update={"port": port})})
-
-
-def parse(document: Any) -> Stack:
-    """Check a parsed document. Raises StackError naming the first wrong field."""
-    if not isinstance(document, dict):
-        raise StackError("a stack file is a mapping", mend="start it with `schema: 1`")
-    try:
-        return Stack.model_validate(document)
-    except ValidationError as error:
-        raise explain(error, Stack) from None
-
-
-def explain(error: ValidationError, root: type[BaseModel]) -> StackError:
-    """The first of pydantic's findings as one line with the field's path and what would be right."""
-    finding = error.errors(include_url=False)[0]
-    # A union's tag stands in the location although it is no key of the file: engine.vllm.threads.
-    path = ".".join(str(part) for part in finding["loc"])
-    message = finding["msg"].removeprefix("Value error, ")
-    if finding["type"] != "extra_forbidden":
-        # What stands among keys may be one that was not hashed.
-        found = "" if path.startswith("server.keys") else f" (found {finding['input']!r:.80})"
-        return StackError(f"{message}{found}", field=path or None)
-    unknown = str(finding["loc"][-1])
-    nearest = difflib.get_close_matches(unknown, sorted(known_keys(root)), n=1)
-    mend = f"did you mean {nearest[0]!r}?" if nearest else "remove it"
-    return StackError(f"unknown key {unknown!r}", field=path, mend=mend)
-
-
-def known_keys(root: type[BaseModel]) -> set[str]:
-    """Every key that any part of the document knows."""
-    schema = root.model_json_schema()
-    parts = [schema, *schema.get("$defs", {}).values()]
-    return {key for part in parts for key in part.get("properties", {})}

@@ -11,7 +11,8 @@ from typing import Annotated, Any
 
 from pydantic import Field, ValidationError
 
-from serve.config.stack import MOST_WEIGHT, Model, Number, Routing, Stack, explain
+from serve.config.loader import explain
+from serve.config.stack import MOST_WEIGHT, Model, Number, Routing, Stack
 from variants.errors import InputError
 
 

@@ -12,7 +12,7 @@ steps, and until the second nothing that is served has changed:
 What stands without being named by what is live is swept away: after a change that failed or was given up, and when a
 conductor is started anew, for the one before it may have died in the middle of one.
 
-Traffic moves without any of that: `serve.control.traffic_manager` decides, on what is handed to `direct`, and every
+Traffic moves without any of that: `serve.control.traffic_manager` decides, and every
 ingress takes the version that comes of it. Knows no HTTP; what it does to Ray Serve is `serve.cluster.deployer`'s."""
 
 import asyncio
@@ -20,20 +20,20 @@ import logging
 import time
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
-from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 from serve.cluster.deployer import Stage
 from serve.config.snapshot import Live
 from serve.control.change import Change, Changes
+from serve.control.contract import Report
 from serve.control.diff import differences
 from serve.control.heartbeats import Attendance
+from serve.control.journal import Entry
 from serve.control.memory_budget import Budget, budget, need_of
 from serve.control.proposal import Proposal, check_slots, check_unused, read_proposal, version_of
 from serve.control.snapshot_file import document_of, record, recorded
 from serve.control.traffic_manager import Director
-from serve.dataplane.sync import Report
 from serve.errors import Conflict, NotReady
 from variants.artifacts.catalog import Catalog
 from variants.artifacts.store import Store
@@ -46,7 +46,6 @@ JUDGE_S = 1.0
 FOLLOW_LIMIT_S = 10.0
 SWITCH_LIMIT_S = 120.0
 DRAIN_GRACE_S = 10.0
-T = TypeVar("T")
 
 
 class Conductor:
@@ -87,23 +86,41 @@ class Conductor:
             if not (self.swept or self.changes.open or self.hands.locked()):
                 self.sweeping = asyncio.create_task(self.sweep_beside())
 
-    async def direct(self, act: Callable[[Director], T]) -> T:
-        """What `act` makes of the director; where it made another version, when every ingress has that."""
-        before, found = self.live.version, act(self.director)
-        if self.live.version != before:
-            await self.follow()
-        return found
+    async def traffic(self, model: str) -> dict[str, Any]:
+        return self.director.traffic_of(model)
+
+    async def set_traffic(
+        self, model: str, document: dict[str, Any], version: int | None, who: str, why: str
+    ) -> dict[str, Any]:
+        return await self.followed(self.director.set_traffic(model, document, version, who, why))
+
+    async def rollout(self, model: str) -> dict[str, Any]:
+        return self.director.rollout_of(model)
 
     async def begin_rollout(self, model: str, document: dict[str, Any], who: str) -> dict[str, Any]:
         """Raises InputError, Conflict, NotReady where the variant does not answer."""
         if "objective" in document:
             for variant in self.director.candidates(model, document):
                 await self.check_ready(model, variant)
-            return await self.direct(partial(Director.search, model=model, document=document, who=who))
+            return await self.followed(self.director.search(model, document, who))
         plan, parent = self.director.read_plan(model, document)
         for variant in (plan.variant, parent):
             await self.check_ready(model, variant)
-        return await self.direct(partial(Director.begin, model=model, plan=plan, parent=parent, who=who))
+        return await self.followed(self.director.begin(model, plan, parent, who))
+
+    async def steer_rollout(self, model: str, action: str, who: str) -> dict[str, Any]:
+        return await self.followed(self.director.steer(model, action, who))
+
+    async def add_feedback(self, document: dict[str, Any]) -> dict[str, Any]:
+        return self.director.feedback(document)
+
+    async def journal(self, last: int) -> list[Entry]:
+        return self.director.last(last)
+
+    async def followed(self, answer: dict[str, Any]) -> dict[str, Any]:
+        """The answer to a change of traffic, when every ingress has the change."""
+        await self.follow()
+        return answer
 
     async def follow(self) -> None:
         """Wait, not for long, until every ingress has what was decided: it is, whether they have it or not."""

@@ -7,7 +7,7 @@ An ingress that has not been heard of for a while is not waited for: it has ende
 import time
 from collections.abc import Iterator
 
-from serve.dataplane.sync import Report
+from serve.control.contract import Report
 
 GONE_S = 5.0
 

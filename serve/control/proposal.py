@@ -3,8 +3,9 @@
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
+from serve.config.loader import parse
 from serve.config.snapshot import Live, Name, live_of
-from serve.config.stack import Stack, parse
+from serve.config.stack import Stack
 from serve.errors import Conflict
 from variants.artifacts.store import Artifact, Store
 from variants.errors import InputError, StackError

@@ -12,7 +12,8 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, ValidationError, model_validator
 
-from serve.config.stack import Model, Number, Strict, explain
+from serve.config.loader import explain
+from serve.config.stack import Model, Number, Strict
 from serve.config.traffic import Traffic
 from variants.errors import InputError
 from variants.evidence.gate import Gate, Metric, Verdict

@@ -4,8 +4,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from serve.config.loader import parse
 from serve.config.snapshot import Live, live_of
-from serve.config.stack import parse
 from variants.artifacts.store import Artifact, Store, read_manifest
 from variants.files import write_atomic
 from variants.home import home

@@ -13,10 +13,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from serve.config.traffic import Traffic, Versioned
+from serve.control.contract import RULES
 from serve.control.journal import Entry
 from serve.control.rollout import Rollout
 from serve.control.seen_set import Remembered
-from serve.dataplane.observations import RULES
 from variants.evidence.betting import Tally
 from variants.evidence.dropped_pairs import differ
 from variants.evidence.gate import RANGES, Evidence, Metric

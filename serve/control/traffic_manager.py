@@ -15,11 +15,11 @@ from typing import Any
 from serve.config.snapshot import Live, live_of, with_traffic
 from serve.config.stack import Model
 from serve.config.traffic import Versioned, read_traffic
+from serve.control.contract import Batch
 from serve.control.journal import Entry, Journal
 from serve.control.rollout import Plan, Rollout, next_of, read_plan, read_search, unknowable
 from serve.control.state import Ledger
 from serve.control.traffic_migration import carried_over, ended
-from serve.dataplane.observations import Batch
 from serve.errors import Conflict, Stale
 from serve.protocols.answer_id import check_feedback
 from variants.artifacts.card import Card

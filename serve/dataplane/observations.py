@@ -12,11 +12,9 @@ from collections import Counter, OrderedDict
 from dataclasses import dataclass, field
 from typing import Any
 
+from serve.control.contract import RULES, Batch
 from serve.dataplane.router import Assignment
 
-Batch = dict[str, Any]
-RULES = 2
-"""What is counted, and how; a batch says by which it was made."""
 KNOWN_CLIENTS = 200_000
 """Clients an ingress remembers, to name each once; the conductor remembers all."""
 MOST = 50_000

@@ -11,15 +11,16 @@ routed request falls back to another variant. Once the first byte is out, a brok
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, MutableMapping
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Protocol
+from typing import Any
 
 import aiohttp
+from starlette.types import Message, Receive, Send
 
+from serve.dataplane.call import Answer, Call, Reply, Unanswered, WentAway
 from serve.dataplane.observations import CHOSEN_BY_THE_ROUTER, Outcomes
-from serve.dataplane.router import Assignment, Target
+from serve.dataplane.router import Assignment
 from serve.dataplane.upstream import Seat
 from serve.dataplane.upstreams import Fleet
 from serve.errors import CLIENT_WENT_AWAY, STATUS, NotReady, Overloaded, TimedOut, openai_body
@@ -28,70 +29,11 @@ from serve.protocols.answer_id import issue
 from serve.protocols.open_inference import HEADER_LENGTH
 from variants.errors import EngineError
 
-Scope = MutableMapping[str, Any]
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
-
 FETCH_TIMEOUT = aiohttp.ClientTimeout(total=10)
 UNREACHABLE = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError)
 PASSED_ON = ("content-type", "content-length", HEADER_LENGTH)
 LAST_FRAME_S = 5.0
 """For so long a client is offered the frame that ends a broken stream."""
-
-
-class Reply(NamedTuple):
-    """An engine's whole answer, and where its JSON ends if tensors follow."""
-
-    body: bytes
-    header_length: str | None
-
-
-class Unanswered(EngineError):
-    """An engine did not answer what no client waits for. `refused`: it found the request wrong."""
-
-    def __init__(self, message: str, refused: bool = False) -> None:
-        super().__init__(message)
-        self.refused = refused
-
-
-class WentAway(NotReady):
-    """A variant's engine has gone while the request waited for its turn: nothing was asked."""
-
-
-class Answer(Protocol):
-    """What a protocol makes of an engine's answer while it passes."""
-
-    def begin(self, headers: Mapping[str, str]) -> None:
-        """The engine has begun to answer, with these headers."""
-
-    def chunk(self, data: bytes, now: float) -> bytes:
-        """See one chunk of the body, at `now` seconds of the monotonic clock; what is returned is sent."""
-
-    def end(self) -> bytes:
-        """The body is complete; what is returned is sent after it."""
-
-
-@dataclass
-class Call:
-    """One request on its way: what to ask of whom, and what came of it.
-
-    `ask` gives the path and the body for the engine of a seat; `arrived` is in seconds of the monotonic clock;
-    `offering`: a piece of the answer is on offer that the client has not taken yet.
-    """
-
-    target: Target
-    client: str | None
-    ask: Callable[[Seat], tuple[str, bytes]]
-    headers: dict[str, str]
-    streamed: bool
-    request_id: str
-    arrived: float = field(default_factory=time.perf_counter)
-    seat: Seat | None = None
-    assignment: Assignment | None = None
-    status: int = 0
-    started: bool = False
-    offering: bool = False
 
 
 class Relay:

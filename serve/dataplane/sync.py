@@ -7,14 +7,11 @@ While the conductor is away, the ingress serves on with what it has.
 import asyncio
 import logging
 import uuid
-from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
+from typing import TypeVar
 
-from serve.config.snapshot import Live
-from serve.control.traffic_manager import Director
-from serve.dataplane.observations import Batch, Outcomes
+from serve.control.contract import Conducting, Report
+from serve.dataplane.observations import Outcomes
 from serve.dataplane.upstreams import Fleet
 
 log = logging.getLogger("understudy.watch")
@@ -22,40 +19,6 @@ T = TypeVar("T")
 EVERY_S = 0.5
 FIRST_LIMIT_S = 10.0
 LAST_LIMIT_S = 2.0
-
-
-@dataclass(frozen=True)
-class Report:
-    """What one ingress says of itself. `busy` names places that an earlier version's requests still hold; `named_at`
-    says when a client last named a model or a `model@variant`, in seconds of the epoch."""
-
-    ingress: str
-    version: int
-    busy: frozenset[str]
-    named_at: dict[str, float]
-    outcomes: Batch | None = None
-
-
-class Conducting(Protocol):
-    """What an ingress asks of the conductor, wherever that runs."""
-
-    async def tell(self, report: Report) -> Live | None:
-        """The version that is live, None where the report names it."""
-
-    async def propose(self, document: dict[str, Any]) -> dict[str, Any]:
-        """Change what is live; see `serve.control.controller`."""
-
-    async def state(self) -> dict[str, Any]:
-        """What is live, and how the latest change is going."""
-
-    async def cancel(self, number: int | None = None) -> dict[str, Any]:
-        """Give up a change that has not taken effect yet, the one of that number where one is given."""
-
-    async def direct(self, act: Callable[[Director], T]) -> T:
-        """What `act` makes of the director; where it made another version, when every ingress has that."""
-
-    async def begin_rollout(self, model: str, document: dict[str, Any], who: str) -> dict[str, Any]:
-        """Begin one, of variants that answer."""
 
 
 class Watch:

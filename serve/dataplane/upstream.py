@@ -6,14 +6,14 @@ Admission is counted here, in each ingress: Ray Serve's own queue limits count p
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
 from serve import metrics
 from serve.config.snapshot import LiveVariant
 from serve.engines import cpu_priority
+from serve.engines.endpoint import Describe, Endpoint
 from serve.errors import Overloaded
 from variants.artifacts.manifest import Manifest
 
@@ -23,19 +23,6 @@ RETRY_S = 0.5
 ANSWER_LIMIT_S = 60.0
 MISSED_S = 10.0
 """For so long after a client named it, a variant keeps its priority."""
-
-
-class Endpoint(NamedTuple):
-    """Where an engine answers, what it holds in memory (PSS of its process tree, bytes), and its first process."""
-
-    url: str
-    memory_bytes: int
-    peak_memory_bytes: int
-    pid: int
-
-
-Describe = Callable[[], Awaitable[Endpoint]]
-"""Asks a variant's deployment; raises while there is none to ask."""
 
 
 @dataclass

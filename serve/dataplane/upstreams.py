@@ -14,7 +14,8 @@ from dataclasses import replace
 from serve.config.snapshot import Live, LiveVariant
 from serve.config.stack import Model
 from serve.dataplane.router import Assignment, Target, assign
-from serve.dataplane.upstream import Describe, Seat
+from serve.dataplane.upstream import Seat
+from serve.engines.endpoint import Describe
 from serve.errors import NotReady
 from variants.errors import UnknownName
 

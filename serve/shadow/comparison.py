@@ -17,7 +17,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from serve.dataplane.relay import Reply
+from serve.dataplane.call import Reply
 from serve.dataplane.upstream import Seat
 from serve.protocols.open_inference import parse_response
 from serve.protocols.tensor_codec import Array

@@ -19,8 +19,9 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from serve import metrics
+from serve.dataplane.call import Call, Reply, Unanswered
 from serve.dataplane.observations import Outcomes, Shadowed
-from serve.dataplane.relay import Call, Relay, Reply, Unanswered
+from serve.dataplane.relay import Relay
 from serve.dataplane.upstream import Seat
 from serve.dataplane.upstreams import Fleet
 from serve.shadow.comparison import (

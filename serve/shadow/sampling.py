@@ -8,7 +8,9 @@ import hashlib
 from dataclasses import dataclass
 from typing import Any
 
-from serve.api.http import Scope, header
+from starlette.types import Scope
+
+from serve.api.http import header
 from serve.dataplane.router import Target
 from serve.dataplane.upstreams import Fleet
 from serve.shadow.comparison import comparable

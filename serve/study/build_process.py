@@ -16,7 +16,8 @@ from dataclasses import dataclass
 
 from serve.config.artifacts import build_stack, plans_of
 from serve.config.lineage import Seat
-from serve.config.stack import Stack, parse
+from serve.config.loader import parse
+from serve.config.stack import Stack
 from variants.artifacts.catalog import Catalog
 from variants.artifacts.store import Artifact, Store
 from variants.build.builder import build

@@ -4,7 +4,8 @@ from pathlib import Path
 from typing import Any
 
 from serve.config.artifacts import build_stack
-from serve.config.stack import Stack, load
+from serve.config.loader import load
+from serve.config.stack import Stack
 from tests.support.processes import ROOT
 from variants.artifacts.store import Artifact
 from variants.home import home

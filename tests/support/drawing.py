@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from serve.config.stack import Stack, parse
+from serve.config.loader import parse
+from serve.config.stack import Stack
 from variants import tasks
 from variants.artifacts.manifest import Manifest
 from variants.artifacts.store import Artifact, Store, entries

@@ -14,9 +14,9 @@ from serve.api.request_id import IssueRequestId
 from serve.config.snapshot import Adapter, LiveEngine, LiveVariant, live_of
 from serve.config.stack import Stack
 from serve.control.controller import Conductor
-from serve.dataplane.upstream import Describe, Endpoint
 from serve.dataplane.upstreams import Fleet
 from serve.engines.adapter_client import load_adapter, unload_adapter
+from serve.engines.endpoint import Describe, Endpoint
 from serve.engines.launch import launch
 from serve.engines.process import EngineProcess
 from tests.support.scripted import make_artifacts

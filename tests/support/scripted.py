@@ -4,7 +4,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from serve.config.stack import Stack, parse
+from serve.config.loader import parse
+from serve.config.stack import Stack
 from variants.artifacts.manifest import Manifest
 from variants.artifacts.store import Artifact, Store, entries
 from variants.files import digest_of

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from serve.config.lineage import Seat
-from serve.config.stack import Stack, parse
+from serve.config.loader import parse
+from serve.config.stack import Stack
 from serve.study.schema import Study, StudyCard
 from tests.support.scripted import SOURCE, make_artifact
 from variants.artifacts.catalog import Catalog

@@ -31,7 +31,7 @@ from deploy.demo.__main__ import (
 from loadtest.benchmarks.accuracy_under_load.check import Cards, Held, check_counts, hold
 from loadtest.campaign.schema import AccuracyTest, read_campaign
 from loadtest.results.schema import Summary
-from serve.config.stack import load
+from serve.config.loader import load
 from serve.ports import free_port
 from variants.artifacts.card import Accuracy
 from variants.errors import EngineError, StackError

@@ -11,7 +11,7 @@ import psutil
 import pytest
 import yaml
 
-from serve.config.stack import load
+from serve.config.loader import load
 from tests.support.long import long_only
 from tests.support.processes import ROOT, borrow_home, words_of
 

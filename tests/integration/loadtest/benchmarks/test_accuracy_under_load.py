@@ -7,7 +7,7 @@ import yaml
 
 from deploy.demo.__main__ import Clock
 from loadtest.benchmarks.accuracy_under_load.__main__ import Family, drive_family
-from serve.config.stack import load
+from serve.config.loader import load
 from tests.support.processes import ROOT, borrow_home
 
 pytestmark = pytest.mark.integration

@@ -9,8 +9,9 @@ import pytest
 
 from loadtest.campaign.plan import Content, Pool
 from loadtest.worker.requests import ask
+from serve.config.loader import load, parse
 from serve.config.snapshot import LiveVariant
-from serve.config.stack import Stack, load, parse
+from serve.config.stack import Stack
 from serve.engines.launch import launch
 from serve.engines.process import EngineProcess
 from serve.evaluation.predictors import predictor

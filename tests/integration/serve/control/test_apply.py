@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from serve.config.snapshot import live_of
-from serve.dataplane.upstream import Endpoint
+from serve.engines.endpoint import Endpoint
 from serve.ports import free_port
 from tests.support.family import ADAPTERS, Family, change
 from tests.support.live_load import steady

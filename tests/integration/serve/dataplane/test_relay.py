@@ -10,12 +10,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from starlette.types import Message, Send
 
 from serve.api.http import carry
 from serve.api.openai import TextAnswer
 from serve.config.stack import Stack
+from serve.dataplane.call import Call
 from serve.dataplane.observations import Served
-from serve.dataplane.relay import Call, Message, Relay, Send
+from serve.dataplane.relay import Relay
 from serve.dataplane.router import Target
 from serve.dataplane.upstream import Seat
 from serve.dataplane.upstreams import Fleet

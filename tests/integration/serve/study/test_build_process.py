@@ -13,7 +13,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from serve.config.stack import Stack, parse
+from serve.config.loader import parse
+from serve.config.stack import Stack
 from serve.study.build_process import make, make_in_child
 from tests.support.study import scripted_stack
 from variants.artifacts.store import Store

@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from serve.config.lineage import line_of
-from serve.config.stack import parse, with_port
+from serve.config.loader import parse, with_port
 from serve.evaluation.evaluate import evaluate_variant
 from serve.ports import free_port
 from serve.study.entry import entry_of

@@ -7,7 +7,7 @@ from typing import Any, cast
 import pytest
 
 from serve.api.embeddings import EmbeddingAnswer
-from serve.dataplane.relay import Call
+from serve.dataplane.call import Call
 
 
 def passed(document: object, status: int = 200) -> EmbeddingAnswer:

@@ -5,7 +5,7 @@ from typing import cast
 import pytest
 
 from serve.api.traffic import read_journal
-from serve.dataplane.sync import Conducting
+from serve.control.contract import Conducting
 from variants.errors import InputError
 
 NOBODY = cast(Conducting, None)

@@ -5,7 +5,7 @@ import hashlib
 import pytest
 
 from serve.config.api_keys import Key, name_of
-from serve.config.stack import parse
+from serve.config.loader import parse
 from serve.errors import Unauthorized
 from tests.support.scripted import make_stack
 from variants.errors import StackError

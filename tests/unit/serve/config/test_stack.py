@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import yaml
 
-from serve.config.stack import load, parse
+from serve.config.loader import load, parse
 from variants.errors import StackError, UnknownName
 
 DEMO = Path(__file__).parents[4] / "deploy" / "stacks" / "demo.yaml"

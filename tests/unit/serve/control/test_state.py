@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 
 from serve.config.traffic import Traffic
+from serve.control.contract import RULES
 from serve.control.rollout import Plan, Rollout
 from serve.control.state import Ledger
-from serve.dataplane.observations import RULES
 from variants.evidence.gate import Evidence, Gate, Latency, judge
 
 PARENT, VARIANT = "a" * 64, "b" * 64

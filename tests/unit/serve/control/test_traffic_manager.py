@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from serve.config.snapshot import Live, live_of
+from serve.control.contract import RULES
 from serve.control.traffic_manager import Director
-from serve.dataplane.observations import RULES
 from serve.protocols.answer_id import issue
 from tests.integration.serve.control.test_rollout import add_cost
 from tests.support.family import Family

@@ -7,8 +7,9 @@ from typing import Any, cast
 
 import pytest
 
+from serve.dataplane.call import Call
 from serve.dataplane.observations import Served
-from serve.dataplane.relay import Call, Relay, cancelled_by_disconnect
+from serve.dataplane.relay import Relay, cancelled_by_disconnect
 from serve.dataplane.router import Assignment, Target
 from serve.errors import CLIENT_WENT_AWAY
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from serve.dataplane.relay import Reply
+from serve.dataplane.call import Reply
 from serve.shadow import comparison
 from serve.shadow.comparison import comparable, compare_pictures
 from variants.errors import EngineError

@@ -6,8 +6,8 @@ from typing import Any, cast
 
 import pytest
 
+from serve.dataplane.call import Call, Reply, Unanswered
 from serve.dataplane.observations import Outcomes, Shadowed
-from serve.dataplane.relay import Call, Reply, Unanswered
 from serve.dataplane.router import Assignment, Target
 from serve.dataplane.upstream import Seat
 from serve.errors import NotReady

@@ -6,7 +6,7 @@ import pytest
 
 from serve.cli.main import STUDY_STACK
 from serve.config.lineage import line_of, reference_of
-from serve.config.stack import load
+from serve.config.loader import load
 from serve.study.matrix import MOST_CARDS, family_of, matrix
 from tests.support.study import BF16, INT8, scripted_stack
 from variants.errors import InputError

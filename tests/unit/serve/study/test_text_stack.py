@@ -1,6 +1,6 @@
 """The study's text part: what `make demo-all` made is used again, and the table says what each variant is."""
 
-from serve.config.stack import load
+from serve.config.loader import load
 from serve.study.matrix import recipes_of
 from tests.support.processes import ROOT
 from variants.recipes.family import kind_of_line, structured

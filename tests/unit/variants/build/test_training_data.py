@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from serve.config.stack import load
+from serve.config.loader import load
 from tests.unit.variants.build.test_builder import World
 from variants.artifacts.manifest import TaskKind
 from variants.build.training_data import check_tasks, tasks_of

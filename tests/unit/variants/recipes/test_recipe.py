@@ -1,6 +1,6 @@
 import pytest
 
-from serve.config.stack import load
+from serve.config.loader import load
 from tests.support.processes import ROOT
 from variants.errors import RecipeError
 from variants.recipes.recipe import Baseline, Merge, Sparsify, parse_recipe

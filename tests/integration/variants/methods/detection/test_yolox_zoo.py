@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from serve.config.artifacts import build_stack
-from serve.config.stack import Stack, load
+from serve.config.loader import load
+from serve.config.stack import Stack
 from serve.engines.openvino.detector import OpenVinoDetector
 from tests.support.processes import ROOT
 from tests.support.zoo import zoo

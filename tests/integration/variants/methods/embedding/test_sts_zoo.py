@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from serve.config.artifacts import build_stack
-from serve.config.stack import load
+from serve.config.loader import load
 from serve.engines.http.embedding_batch import MOST
 from serve.engines.openvino.text_encoder import OpenVinoEmbedder
 from tests.support.processes import ROOT

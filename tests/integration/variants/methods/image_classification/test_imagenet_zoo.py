@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from serve.config.artifacts import build_stack
-from serve.config.stack import load
+from serve.config.loader import load
 from serve.engines.openvino.image_classifier import OpenVinoModel
 from tests.support.processes import ROOT
 from tests.support.zoo import zoo

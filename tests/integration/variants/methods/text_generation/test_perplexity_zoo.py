@@ -16,7 +16,7 @@ import pytest
 import torch
 
 from serve.config.artifacts import build_stack
-from serve.config.stack import load
+from serve.config.loader import load
 from serve.evaluation.likelihood import Likelihood, choice_predictor
 from tests.integration.serve.engines.engine import running
 from tests.support.processes import ROOT

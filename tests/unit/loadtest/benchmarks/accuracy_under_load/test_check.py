@@ -9,7 +9,7 @@ from loadtest.benchmarks.accuracy_under_load.check import Cards, check_counts, h
 from loadtest.campaign.schema import AccuracyTest
 from loadtest.results.schema import Summary
 from loadtest.results.summary import summarise
-from serve.config.stack import load
+from serve.config.loader import load
 from tests.unit.loadtest.results.made import PICTURES, make
 from variants.artifacts.card import Accuracy
 from variants.errors import EngineError, StackError

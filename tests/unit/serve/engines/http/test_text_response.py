@@ -1,7 +1,7 @@
 """What a stream's frames say of its speed, whole or broken off."""
 
 from serve.api.openai import TextAnswer
-from serve.dataplane.relay import Call
+from serve.dataplane.call import Call
 from serve.dataplane.router import Target
 
 ROLE = b'data: {"choices":[{"index":0,"delta":{"role":"assistant","content":""}}]}\n\n'
