@@ -4,16 +4,16 @@
 tests, the scrape interval are replaced. It notifies nobody: alerts show on Prometheus' own page.
 """
 
-import os
 import shutil
 import signal
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import yaml
 
+from loadtest.harness import end_politely
 from serve.ports import free_port
 
 FOLDER = Path(__file__).resolve().parent
@@ -57,15 +57,3 @@ def start_prometheus(children: Keeper, url: str, folder: Path, scrape_interval: 
         )  # fmt: skip
     children.callback(end_politely, process, signal.SIGTERM, STOP_LIMIT_S)
     return f"http://{address}"
-
-
-def end_politely(process: subprocess.Popen[Any], number: signal.Signals, limit_s: float) -> None:
-    """End a child that leads a session of its own by a signal; after `limit_s` seconds by SIGKILL, its group too."""
-    if process.poll() is not None:
-        return
-    process.send_signal(number)
-    try:
-        process.wait(limit_s)
-    except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()

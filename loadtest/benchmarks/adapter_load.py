@@ -16,9 +16,9 @@ from typing import Any
 import httpx
 import psutil
 
-from deploy.demo.__main__ import ROOT, ends_in_words, interrupt_on_signals, start_server
+from loadtest.harness import ROOT, ends_in_words, interrupt_on_signals, start_server
 from serve.cli.apply import apply_stack
-from serve.config.loader import load
+from serve.config.loader import load, only
 from serve.config.stack import Stack
 from serve.engines.process import tree_pss
 from serve.ports import free_port
@@ -33,7 +33,7 @@ SETTLE_S = 3.0
 
 def with_adapters(names: tuple[str, ...]) -> Stack:
     """The demo's model with its baseline, its adapter, and another for each name."""
-    stack = load(ROOT / "deploy" / "stacks" / "demo.yaml").only(MODEL, "baseline", ADAPTER)
+    stack = only(load(ROOT / "deploy" / "stacks" / "demo.yaml"), MODEL, "baseline", ADAPTER)
     model = stack.models[MODEL]
     adapter = model.variants[ADAPTER]
     brief = adapter.model_copy(update={"recipe": adapter.recipe.model_copy(update={"steps": 2})})

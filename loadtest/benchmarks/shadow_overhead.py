@@ -22,9 +22,9 @@ from urllib.request import urlopen
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from deploy.demo.__main__ import ROOT, ends_in_words, interrupt_on_signals, start_server
 from loadtest.campaign.schema import parse_campaign
 from loadtest.errors import LoadError
+from loadtest.harness import ROOT, ends_in_words, interrupt_on_signals, start_server
 from loadtest.results.records import Record, read_lines
 from loadtest.worker.parent import run
 from serve.cli.rollout_client import change_traffic

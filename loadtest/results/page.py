@@ -1,6 +1,6 @@
 """The summary as one HTML file: no network, no script, light and dark. Figures are the summary's own.
 
-`report.html.j2` is the page, `plots.py` its pictures.
+`page.html.j2` is the page, `plots.py` its pictures.
 """
 
 from pathlib import Path
@@ -23,7 +23,7 @@ def write(summary: Summary, out_dir: Path) -> Path:
         trim_blocks=True,
     )
     environment.globals["f"] = formats
-    page = environment.get_template("report.html.j2").render(
+    page = environment.get_template("page.html.j2").render(
         summary=summary,
         models=[
             {

@@ -1,17 +1,16 @@
 """What the operator asks: `GET /admin/v1/models` and its `/{model}/cards`, and Prometheus: `GET /metrics`."""
 
 import asyncio
-import json
 from typing import Any
 
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
-from starlette.types import Receive, Scope, Send
+from starlette.requests import Request
+from starlette.responses import Response
 
 from serve import metrics
-from serve.api.http import refuse, send_json
+from serve.api.http import answer_json
 from serve.dataplane.upstream import Seat
 from serve.dataplane.upstreams import Fleet
-from serve.errors import openai_body
 from variants.artifacts.card import Card
 from variants.artifacts.catalog import Catalog
 from variants.errors import UnknownName
@@ -41,14 +40,15 @@ def describe_seat(seat: Seat) -> dict[str, Any]:
     }
 
 
-class AdminModelsRoute:
-    """Every model, its variants, and the machine they run on."""
+class Admin:
+    """Endpoints of what is served."""
 
     def __init__(self, fleet: Fleet) -> None:
         self.fleet = fleet
         self.machine, self.versions = describe().model_dump(mode="json"), versions()
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def models(self, request: Request) -> Response:
+        """Every model, its variants, and the machine they run on."""
         models = [
             {
                 "model": name,
@@ -58,24 +58,17 @@ class AdminModelsRoute:
             }
             for name, seats in self.fleet.seats.items()
         ]
-        document = {"models": models, "machine": self.machine, "versions": self.versions}
-        await send_json(send, 200, json.dumps(document).encode())
+        return answer_json({"models": models, "machine": self.machine, "versions": self.versions})
 
-
-class CardsRoute:
-    """What was measured of a model's variants: the cards of the artifacts that are served now, the newest first. They
-    are read from the catalog each time, so that an evaluation beside the server shows."""
-
-    def __init__(self, fleet: Fleet) -> None:
-        self.fleet = fleet
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        model = scope["path_params"]["model"]
+    async def cards(self, request: Request) -> Response:
+        """What was measured of a model's variants: the cards of the artifacts that are served now, the newest first.
+        They are read from the catalog each time, so that an evaluation beside the server shows. Raises UnknownName."""
+        model = request.path_params["model"]
         seats = self.fleet.seats.get(model)
         if seats is None:
-            known = f"one of {', '.join(self.fleet.models)}"
-            await refuse(send, UnknownName(f"there is no model {model!r}", field="model", mend=known), openai_body)
-            return
+            raise UnknownName(
+                f"there is no model {model!r}", field="model", mend=f"one of {', '.join(self.fleet.models)}"
+            )
         cards = await asyncio.to_thread(cards_of, model)
         variants = [
             {
@@ -89,7 +82,12 @@ class CardsRoute:
             }
             for variant, seat in seats.items()
         ]
-        await send_json(send, 200, json.dumps({"model": model, "variants": variants}).encode())
+        return answer_json({"model": model, "variants": variants})
+
+    async def metrics(self, request: Request) -> Response:
+        """All metrics of this node, every ingress process merged."""
+        text = metrics.render({(*seat.labels, seat.manifest.digest) for seat in self.fleet.all()})
+        return Response(text, headers={"content-type": CONTENT_TYPE_LATEST})
 
 
 def cards_of(model: str) -> dict[str, tuple[Card, ...]]:
@@ -98,18 +96,3 @@ def cards_of(model: str) -> dict[str, tuple[Card, ...]]:
         return Catalog(home()).model(model).cards
     except UnknownName:
         return {}
-
-
-class MetricsRoute:
-    """All metrics of this node, every ingress process merged."""
-
-    def __init__(self, fleet: Fleet) -> None:
-        self.fleet = fleet
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await send_json(
-            send,
-            200,
-            metrics.render({(*seat.labels, seat.manifest.digest) for seat in self.fleet.all()}),
-            {"content-type": CONTENT_TYPE_LATEST},
-        )

@@ -13,15 +13,15 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from serve.api.admin import AdminModelsRoute, CardsRoute, MetricsRoute
+from serve.api.admin import Admin
 from serve.api.authentication import CheckKey
 from serve.api.embeddings import embeddings_route
-from serve.api.http import Body
+from serve.api.http import Body, answer_error
 from serve.api.images import images_route
-from serve.api.open_inference import InferRoute, MetadataRoute, ReadyRoute, ServerRoute
-from serve.api.openai import ModelsRoute, TextRoute
-from serve.api.stack import StackRoute
-from serve.api.traffic import steering_routes
+from serve.api.open_inference import InferRoute, Metadata
+from serve.api.openai import Models, TextRoute
+from serve.api.stack import StackEndpoint
+from serve.api.traffic import traffic_endpoints
 from serve.config.stack import Server
 from serve.control.contract import Conducting
 from serve.dataplane.relay import Relay
@@ -37,26 +37,28 @@ TEXT_PATHS = ("/v1/chat/completions", "/v1/completions", "/tokenize")
 def build_ingress(fleet: Fleet, server: Server, conductor: Conducting) -> Starlette:
     """The application. Its lifespan starts and stops the fleet, what keeps it in step, and the relay."""
     relay = Relay(fleet)
-    shadows, watch = Shadows(fleet, relay, relay.outcomes), Watch(fleet, conductor, relay.outcomes)
+    outcomes = relay.accounting.outcomes
+    shadows, watch = Shadows(fleet, relay, outcomes), Watch(fleet, conductor, outcomes)
     limit = server.body_limit_mib * 2**20
-    infer, metadata, ready = InferRoute(fleet, relay, shadows, limit), MetadataRoute(fleet, relay), ReadyRoute(fleet)
+    infer, metadata = InferRoute(fleet, relay, shadows, limit), Metadata(fleet, relay)
+    models, admin, stack = Models(fleet), Admin(fleet), StackEndpoint(conductor, limit)
     model, version = "/v2/models/{model}", "/v2/models/{model}/versions/{variant}"
     routes = [
         *(Route(path, TextRoute(fleet, relay, shadows, path, limit), methods=["POST"]) for path in TEXT_PATHS),
         Route("/v1/embeddings", embeddings_route(fleet, relay, shadows, limit), methods=["POST"]),
         Route("/v1/images/generations", images_route(fleet, relay, shadows, limit), methods=["POST"]),
         *(Route(f"{path}/infer", infer, methods=["POST"]) for path in (model, version)),
-        *(Route(f"{path}/ready", ready, methods=["GET"]) for path in (model, version)),
-        *(Route(path, metadata, methods=["GET"]) for path in (model, version)),
-        Route("/v2/health/{probe}", ServerRoute(fleet), methods=["GET"]),
-        Route("/v2", ServerRoute(fleet), methods=["GET"]),
-        Route("/v1/models", ModelsRoute(fleet), methods=["GET"]),
-        Route("/v1/models/{model}", ModelsRoute(fleet), methods=["GET"]),
-        Route("/admin/v1/models", AdminModelsRoute(fleet), methods=["GET"]),
-        Route("/admin/v1/models/{model}/cards", CardsRoute(fleet), methods=["GET"]),
-        Route("/admin/v1/stack", StackRoute(conductor, limit), methods=["GET", "POST", "DELETE"]),
-        *(Route(path, route, methods=route.methods) for path, route in steering_routes(conductor, limit).items()),
-        Route("/metrics", MetricsRoute(fleet), methods=["GET"]),
+        *(Route(f"{path}/ready", metadata.model_ready, methods=["GET"]) for path in (model, version)),
+        *(Route(path, metadata.model, methods=["GET"]) for path in (model, version)),
+        Route("/v2/health/{probe}", metadata.health, methods=["GET"]),
+        Route("/v2", metadata.server, methods=["GET"]),
+        Route("/v1/models", models.every, methods=["GET"]),
+        Route("/v1/models/{model}", models.one, methods=["GET"]),
+        Route("/admin/v1/models", admin.models, methods=["GET"]),
+        Route("/admin/v1/models/{model}/cards", admin.cards, methods=["GET"]),
+        Route("/admin/v1/stack", stack.answer, methods=["GET", "POST", "DELETE"]),
+        *(Route(path, each.answer, methods=each.methods) for path, each in traffic_endpoints(conductor, limit).items()),
+        Route("/metrics", admin.metrics, methods=["GET"]),
     ]
 
     @asynccontextmanager
@@ -77,7 +79,7 @@ def build_ingress(fleet: Fleet, server: Server, conductor: Conducting) -> Starle
         routes=routes,
         lifespan=lifespan,
         middleware=[Middleware(CheckKey, keys=lambda: fleet.live.stack.server.keys, body_of=body_of)],
-        exception_handlers={HTTPException: explain_route, Exception: explain_fault},
+        exception_handlers={HTTPException: explain_route, UnderstudyError: explain_error, Exception: explain_fault},
     )
 
 
@@ -90,6 +92,12 @@ async def explain_route(request: Request, error: Exception) -> Response:
         else UnknownName(f"there is no path {request.url.path}", mend="try /v1/models, /v2 or /admin/v1/models")
     )
     return Response(body_of(request.url.path)(fault), error.status_code, error.headers, "application/json")
+
+
+async def explain_error(request: Request, error: Exception) -> Response:
+    """An error of ours, in the shape of the protocol whose path it is."""
+    assert isinstance(error, UnderstudyError)
+    return answer_error(error, body_of(request.url.path))
 
 
 async def explain_fault(request: Request, error: Exception) -> Response:

@@ -8,10 +8,11 @@ journal.
 
 from collections.abc import Callable, Mapping
 
+from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from serve import metrics
-from serve.api.http import Body, header, refuse
+from serve.api.http import Body, answer_error
 from serve.config.api_keys import Key, name_of
 from serve.errors import Forbidden, status_of
 from variants.errors import UnderstudyError
@@ -34,14 +35,14 @@ class CheckKey:
                 admit(scope, keys)
             except UnderstudyError as error:
                 metrics.errors.labels(str(status_of(error))).inc()
-                await refuse(send, error, self.body_of(scope["path"]))
+                await answer_error(error, self.body_of(scope["path"]))(scope, receive, send)
                 return
         await self.app(scope, receive, send)
 
 
 def admit(scope: Scope, keys: Mapping[str, Key]) -> None:
     """Put what the key decides in place of it. Raises Unauthorized, Forbidden."""
-    name = name_of(header(scope, "authorization"), keys)
+    name = name_of(Headers(scope=scope).get("authorization"), keys)
     if scope["path"].startswith(ADMIN) and not keys[name].admin:
         raise Forbidden(f"the key {name!r} is no admin's", mend="server.keys of the stack file says whose are")
     kept = [pair for pair in scope["headers"] if pair[0] not in SET_HERE]

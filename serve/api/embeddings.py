@@ -7,7 +7,8 @@ request that carries its label has its numbers read, to see which of its texts a
 import json
 import re
 
-from serve.api.openai import TextAnswer, TextRoute
+from serve.api.answers import TextAnswer
+from serve.api.openai import TextRoute
 from serve.dataplane.relay import Relay
 from serve.dataplane.upstreams import Fleet
 from serve.shadow.replay import Shadows

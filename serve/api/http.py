@@ -7,6 +7,8 @@ import zlib
 from collections.abc import Callable
 from typing import Any
 
+from starlette.datastructures import Headers
+from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from serve import metrics
@@ -23,10 +25,9 @@ TIMED = (200, STATUS[TimedOut])
 time out is slow."""
 
 
-def header(scope: Scope, name: str) -> str | None:
-    """The first value of a request header, by its lower-case name."""
-    wanted = name.encode()
-    return next((value.decode("latin-1") for key, value in scope["headers"] if key == wanted), None)
+def opted_out(scope: Scope) -> bool:
+    """Whether the client wants its request compared by no shadow."""
+    return Headers(scope=scope).get("x-understudy-shadow") == "off"
 
 
 async def read_body(scope: Scope, receive: Receive, limit: int) -> bytes:
@@ -41,7 +42,7 @@ async def read_body(scope: Scope, receive: Receive, limit: int) -> bytes:
         size += len(parts[-1])
         check_length(size, limit)
         if not message.get("more_body"):
-            return inflated(b"".join(parts), header(scope, "content-encoding") or "identity", limit)
+            return inflated(b"".join(parts), Headers(scope=scope).get("content-encoding", "identity"), limit)
 
 
 def check_length(size: int, limit: int) -> None:
@@ -88,24 +89,22 @@ def encode_object(document: dict[str, Any]) -> bytes:
         raise InputError("the body is nested too deep", mend="fewer lists and objects inside each other") from None
 
 
-async def send_json(send: Send, status: int, body: bytes, headers: dict[str, str] | None = None) -> None:
-    """A whole JSON answer of our own."""
-    fields = {"content-type": "application/json", "content-length": str(len(body))} | (headers or {})
-    raw = [(name.encode(), value.encode()) for name, value in fields.items()]
-    await send({"type": "http.response.start", "status": status, "headers": raw})
-    await send({"type": "http.response.body", "body": body, "more_body": False})
+def answer_json(document: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+    return Response(json.dumps(document).encode(), status, headers, "application/json")
 
 
-async def refuse(send: Send, error: UnderstudyError, body: Body, named: dict[str, str] | None = None) -> None:
-    """Answer with an error in the protocol's own shape; `named` are headers that say who was to answer."""
-    await send_json(send, status_of(error), body(error), headers_of(error) | (named or {}))
+def answer_error(error: UnderstudyError, body: Body, named: dict[str, str] | None = None) -> Response:
+    """An error in the protocol's own shape; `named` are headers that say who was to answer."""
+    return Response(body(error), status_of(error), headers_of(error) | (named or {}), "application/json")
 
 
-async def conclude(relay: Relay, call: Call, error: UnderstudyError | None, body: Body, send: Send) -> None:
+async def conclude(
+    relay: Relay, call: Call, error: UnderstudyError | None, body: Body, scope: Scope, receive: Receive, send: Send
+) -> None:
     """Count a request that has ended; where it ended before an answer began, answer with the error."""
     if error is not None and not call.started and call.status != CLIENT_WENT_AWAY:
         call.status = status_of(error)
-        await refuse(send, error, body, names_of(call))
+        await answer_error(error, body, names_of(call))(scope, receive, send)
     if call.assignment is None:
         metrics.errors.labels(str(call.status)).inc()
         return
@@ -113,10 +112,12 @@ async def conclude(relay: Relay, call: Call, error: UnderstudyError | None, body
     metrics.requests.labels(*labels, call.assignment.reason, str(call.status)).inc()
     if call.status in TIMED:
         metrics.latency.labels(*labels).observe(time.perf_counter() - call.arrived)
-    relay.note_served(call)
+    relay.accounting.served(call)
 
 
-async def carry(relay: Relay, call: Call, answer: Answer, receive: Receive, send: Send, body: Body) -> None:
+async def carry(
+    relay: Relay, call: Call, answer: Answer, body: Body, scope: Scope, receive: Receive, send: Send
+) -> None:
     """Relay one request; whatever comes of it is answered in the protocol's shape and counted."""
     fault: UnderstudyError | None = None
     try:
@@ -128,7 +129,7 @@ async def carry(relay: Relay, call: Call, answer: Answer, receive: Receive, send
         fault = UnderstudyError("the server failed on this request", mend="see its log")
         call.status = status_of(fault)
     finally:
-        await conclude(relay, call, fault, body, send)
+        await conclude(relay, call, fault, body, scope, receive, send)
 
 
 def count_label(call: Call, task: str | None, outcome: float) -> None:

@@ -8,7 +8,8 @@ here; where nobody has evaluated or asked for a campaign yet, labels are not cou
 import base64
 import json
 
-from serve.api.openai import TextAnswer, TextRoute
+from serve.api.answers import TextAnswer
+from serve.api.openai import TextRoute
 from serve.dataplane.relay import Relay
 from serve.dataplane.upstreams import Fleet
 from serve.shadow.replay import Shadows

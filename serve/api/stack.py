@@ -5,43 +5,29 @@ POST    propose a stack; 202 when it is on its way, 200 for a dry run
 DELETE  give up a change that has not taken effect yet, `{"change": number}` that one alone
 """
 
-import json
+from starlette.requests import Request
+from starlette.responses import Response
 
-from starlette.types import Receive, Scope, Send
-
-from serve.api.http import parse_object, read_body, refuse, send_json
+from serve.api.http import answer_json, parse_object, read_body
 from serve.control.contract import Conducting
-from serve.errors import NotReady, openai_body
-from variants.errors import InputError, UnderstudyError
+from variants.errors import InputError
 
 
-class StackRoute:
-    """Hands on to the conductor, which decides."""
+class StackEndpoint:
+    """Hands on to the controller, which decides."""
 
     def __init__(self, conductor: Conducting, body_limit: int) -> None:
         self.conductor, self.body_limit = conductor, body_limit
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        try:
-            status, document = await self.answer(scope, receive)
-            await send_json(send, status, json.dumps(document).encode())
-        except UnderstudyError as error:
-            await refuse(send, error, openai_body)
-
-    async def answer(self, scope: Scope, receive: Receive) -> tuple[int, dict[str, object]]:
-        """Raises what the conductor raises; NotReady where it is away."""
-        body = await read_body(scope, receive, self.body_limit)
-        try:
-            if scope["method"] == "POST":
-                found = await self.conductor.propose(parse_object(body))
-                return (202 if found["change"] else 200), found
-            if scope["method"] == "DELETE":
-                return 200, await self.conductor.cancel(number_of(parse_object(body)) if body else None)
-            return 200, await self.conductor.state()
-        except UnderstudyError:
-            raise
-        except Exception as error:  # whatever Ray raises for a replica that is starting or gone
-            raise NotReady(f"the conductor is away: {error}", mend="try again shortly") from error
+    async def answer(self, request: Request) -> Response:
+        """Raises what the controller raises."""
+        if request.method in ("GET", "HEAD"):
+            return answer_json(await self.conductor.state())
+        body = await read_body(request.scope, request.receive, self.body_limit)
+        if request.method == "DELETE":
+            return answer_json(await self.conductor.cancel(number_of(parse_object(body)) if body else None))
+        proposed = await self.conductor.propose(parse_object(body))
+        return answer_json(proposed, 202 if proposed["change"] else 200)
 
 
 def number_of(document: dict[str, object]) -> int:

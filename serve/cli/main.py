@@ -9,11 +9,13 @@ Every command has `--json`: one document on standard output, everything meant fo
 
 import json
 import sys
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from serve.cli.options import HERE, AsJson, StackFile, Target, emit
 from serve.cli.rollout import rollouts, traffic
 from variants.errors import InputError, UnderstudyError
 
@@ -29,12 +31,6 @@ DEMO_STACK = Path(__file__).parents[2] / "deploy" / "stacks" / "demo.yaml"
 STUDY_STACK = DEMO_STACK.with_name("study.yaml")
 INTERRUPTED = 130
 NOT_WHOLE = 8
-StackFile = Annotated[Path, typer.Argument(help="The stack file.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
-
-
-def emit(document: Any, text: str, as_json: bool) -> None:
-    print(json.dumps(document, indent=2, default=str) if as_json else text)
 
 
 @app.command()
@@ -200,13 +196,10 @@ def serve(
     serve_until_stopped(loaded, build_stack(loaded), as_json, state)
 
 
-Target = Annotated[str, typer.Option(help="Address of the server.")]
-
-
 @app.command()
 def apply(
     stack: StackFile,
-    target: Target = "http://127.0.0.1:8000",
+    target: Target = HERE,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Build what is missing and say what would change; what is live stays.")
     ] = False,
@@ -223,48 +216,8 @@ def apply(
     emit(answer, describe(answer), as_json)
 
 
-@app.command()
-def load(
-    target: Target = "http://127.0.0.1:8000",
-    campaign: Annotated[Path | None, typer.Option(help="The campaign file; the demo's if left out.")] = None,
-    out: Annotated[Path, typer.Option(help="Folder for the records.")] = Path("out/load"),
-    records_only: Annotated[bool, typer.Option(help="Leave the summary to `understudy report`.")] = False,
-    as_json: AsJson = False,
-) -> None:
-    """Drive a labelled load campaign against a server, and summarise it."""
-    import loadtest
-    from loadtest.campaign.schema import read_campaign
-    from loadtest.progress import open_progress
-    from loadtest.worker.parent import run
-
-    path = campaign or Path(loadtest.__file__).parent / "campaigns" / "demo.yaml"
-    with open_progress() as progress:
-        records = run(target, read_campaign(path), out, progress)
-    if records_only:
-        emit({"records": str(records)}, f"records: {records}", as_json)
-    else:
-        report(out, as_json)
-
-
-@app.command()
-def report(
-    out: Annotated[Path, typer.Option(help="Folder that holds a campaign's records.")] = Path("out/load"),
-    as_json: AsJson = False,
-) -> None:
-    """Turn a campaign's records into summary.json, report.html and a table."""
-    from rich.console import Console
-
-    from loadtest.results.page import write
-    from loadtest.results.summary import summarise
-    from loadtest.results.table import render
-
-    summary = summarise(out)
-    page = write(summary, out)
-    if as_json:
-        print(summary.to_json())
-        return
-    render(summary, Console(width=None if sys.stdout.isatty() else 120))
-    print(f"report: {page}\nsummary: {out / 'summary.json'}")
+for entry in entry_points(group="understudy.commands"):  # those of `loadtest`, and of whoever adds some
+    app.command(entry.name)(entry.load())
 
 
 def main() -> None:

@@ -6,18 +6,13 @@ from typing import Annotated, Any
 
 import typer
 
-Target = Annotated[str, typer.Option(help="Address of the server.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+from serve.cli.options import HERE, AsJson, Target, emit
+
 ModelName = Annotated[str, typer.Argument(help="The model.")]
-HERE = "http://127.0.0.1:8000"
 
 rollouts = typer.Typer(
     help="Let evidence move a model's traffic to a variant, step by step.", no_args_is_help=True, add_completion=False
 )
-
-
-def show(document: Any, text: str, as_json: bool) -> None:
-    print(json.dumps(document, indent=2) if as_json else text)
 
 
 def traffic(
@@ -46,7 +41,7 @@ def traffic(
     if sticky is not None:
         changes["sticky"] = sticky
     found = change_traffic(target, model, changes, why) if changes else read_traffic(target, model)
-    show(found, describe_traffic(found), as_json)
+    emit(found, describe_traffic(found), as_json)
 
 
 @rollouts.command()
@@ -84,7 +79,7 @@ def start(
     }
     plan = {"variant": variant, "steps": read_steps(steps), "shadow": shadow, "hold_s": hold, "gate": gate}
     found = begin_rollout(target, model, plan)
-    show(found, describe_rollout(found), as_json)
+    emit(found, describe_rollout(found), as_json)
 
 
 @rollouts.command()
@@ -111,7 +106,7 @@ def cheapest(
         "alpha": alpha,
     }
     found = begin_rollout(target, model, search)
-    show(found, describe_rollout(found), as_json)
+    emit(found, describe_rollout(found), as_json)
 
 
 def read_steps(text: str) -> list[str | float]:
@@ -124,7 +119,7 @@ def status(model: ModelName, target: Target = HERE, as_json: AsJson = False) -> 
     from serve.cli.rollout_client import describe_rollout, read_rollout
 
     found = read_rollout(target, model)
-    show(found, describe_rollout(found), as_json)
+    emit(found, describe_rollout(found), as_json)
 
 
 @rollouts.command()
@@ -171,4 +166,4 @@ def steer(model: str, action: str, target: str, as_json: bool) -> None:
     from serve.cli.rollout_client import describe_rollout, steer_rollout
 
     found = steer_rollout(target, model, action)
-    show(found, describe_rollout(found), as_json)
+    emit(found, describe_rollout(found), as_json)

@@ -8,7 +8,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from serve.config.stack import Stack
-from variants.errors import StackError
+from variants.errors import StackError, UnknownName
 
 
 class Loader(yaml.SafeLoader):
@@ -77,3 +77,17 @@ def known_keys(root: type[BaseModel]) -> set[str]:
     schema = root.model_json_schema()
     parts = [schema, *schema.get("$defs", {}).values()]
     return {key for part in parts for key in part.get("properties", {})}
+
+
+def only(stack: Stack, model: str, *variants: str) -> Stack:
+    """The stack with one of its models, and of that with some variants; with all where none is named. Raises
+    UnknownName, and StackError where what is left is no stack: a variant without its parent, say."""
+    if model not in stack.models:
+        raise UnknownName(f"there is no model {model!r} in the stack", mend=f"known are {', '.join(stack.models)}")
+    known = stack.models[model].variants
+    if unknown := [name for name in variants if name not in known]:
+        raise UnknownName(f"{model} has no variant {unknown[0]!r}", mend=f"known are {', '.join(known)}")
+    document = stack.model_dump(mode="json", by_alias=True, exclude_none=True)
+    kept = document["models"][model]
+    kept["variants"] = {name: each for name, each in kept["variants"].items() if not variants or name in variants}
+    return parse(document | {"models": {model: kept}})

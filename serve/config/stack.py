@@ -10,12 +10,10 @@ from typing import Annotated, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from serve.config.api_keys import Key
-from serve.config.loader import parse
 from variants import tasks
 from variants.artifacts.manifest import TaskKind
 from variants.build.builder import VariantPlan
 from variants.document import Name
-from variants.errors import UnknownName
 from variants.recipes.recipe import LoRA, Quantize, Recipe
 from variants.recipes.source import Source
 
@@ -204,19 +202,6 @@ class Stack(Strict):
             if not NAME.fullmatch(name):
                 raise ValueError(f"{name!r} is not a name: use a-z, 0-9, '.', '_', '-', at most 64, no other first")
         return models
-
-    def only(self, model: str, *variants: str) -> "Stack":
-        """With one of its models, and of that with some variants; with all where none is named. Raises UnknownName, and
-        StackError where what is left is no stack: a variant without its parent, say."""
-        if model not in self.models:
-            raise UnknownName(f"there is no model {model!r} in the stack", mend=f"known are {', '.join(self.models)}")
-        known = self.models[model].variants
-        if unknown := [name for name in variants if name not in known]:
-            raise UnknownName(f"{model} has no variant {unknown[0]!r}", mend=f"known are {', '.join(known)}")
-        document = self.model_dump(mode="json", by_alias=True, exclude_none=True)
-        kept = document["models"][model]
-        kept["variants"] = {name: each for name, each in kept["variants"].items() if not variants or name in variants}
-        return parse(document | {"models": {model: kept}})
 
     def plans(self) -> list[VariantPlan]:
         """What has to be made, in the file's order."""

@@ -5,10 +5,11 @@ from typing import Any
 from serve.cluster.deployer import CONDUCTOR, Handles
 from serve.config.snapshot import Live
 from serve.control.contract import Report
+from serve.errors import NotReady
 
 
 class ConductorHandle:
-    """Its errors come as they were raised there."""
+    """Its errors come as they were raised there; NotReady where it does not answer."""
 
     def __init__(self) -> None:
         self.handles = Handles()
@@ -16,11 +17,13 @@ class ConductorHandle:
     async def ask(self, method: str, *arguments: Any) -> Any:
         import ray
 
-        handle = await self.handles.of(CONDUCTOR)
         try:
+            handle = await self.handles.of(CONDUCTOR)
             return await getattr(handle, method).remote(*arguments)
         except ray.exceptions.RayTaskError as error:
             raise error.cause from None
+        except Exception as error:  # whatever Ray raises for a replica that is starting or gone
+            raise NotReady(f"the controller is away: {error}", mend="try again shortly") from error
 
     async def tell(self, report: Report) -> Live | None:
         live: Live | None = await self.ask("tell", report)

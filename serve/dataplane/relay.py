@@ -18,12 +18,11 @@ from typing import Any
 import aiohttp
 from starlette.types import Message, Receive, Send
 
+from serve.dataplane.accounting import Accounting
 from serve.dataplane.call import Answer, Call, Reply, Unanswered, WentAway
-from serve.dataplane.observations import CHOSEN_BY_THE_ROUTER, Outcomes
-from serve.dataplane.router import Assignment
 from serve.dataplane.upstream import Seat
 from serve.dataplane.upstreams import Fleet
-from serve.errors import CLIENT_WENT_AWAY, STATUS, NotReady, Overloaded, TimedOut, openai_body
+from serve.errors import CLIENT_WENT_AWAY, NotReady, TimedOut, openai_body
 from serve.protocols.answer_id import HEADER as ID
 from serve.protocols.answer_id import issue
 from serve.protocols.open_inference import HEADER_LENGTH
@@ -41,7 +40,7 @@ class Relay:
 
     def __init__(self, fleet: Fleet) -> None:
         self.fleet = fleet
-        self.outcomes = Outcomes()
+        self.accounting = Accounting(fleet)
         self.session: aiohttp.ClientSession | None = None
 
     async def start(self) -> None:
@@ -99,13 +98,13 @@ class Relay:
                 try:
                     call.seat, call.assignment = self.fleet.place(call.target, call.client, excluding)
                 except NotReady:
-                    self.note_unplaced(call)
+                    self.accounting.unplaced(call)
                     if first is not None:  # nobody answered: it counts with whom it was placed first
                         call.seat, call.assignment = first
                     raise
                 first = first or (call.seat, call.assignment)
                 if not excluding and self.fleet.all_up(call.target.model):
-                    self.note_assigned(call.assignment, call.client)
+                    self.accounting.assigned(call.assignment, call.client)
                 if call.target.variant:
                     call.seat.pinned()
                 left_s = call.seat.live.limits.timeout_s - (time.perf_counter() - began)
@@ -120,43 +119,6 @@ class Relay:
                     if call.target.variant:
                         raise
                 excluding.add(call.assignment.variant)
-
-    def note_assigned(self, assignment: Assignment, client: str | None) -> None:
-        """Of requests that every variant with a share could have answered: to count others by whom they fell to would
-        leave out those who prefer one that is down."""
-        if assignment.model in self.fleet.live.judged:
-            version = self.fleet.live.traffic[assignment.model].version
-            self.outcomes.assigned(assignment, client if self.sticks(assignment.model) else None, version)
-
-    def sticks(self, model: str) -> bool:
-        return self.fleet.live.traffic[model].traffic.sticky
-
-    def note_served(self, call: Call) -> None:
-        """What a request's client got, for a model whose variants are being judged. One that was turned away by a full
-        queue failed; one whose client went away was late, if it was. The client's fault counts for nothing, nor does
-        another variant's: what fell back from one that is down, and how crowded it makes the others."""
-        assert call.assignment is not None
-        assert call.seat is not None
-        model, digest = call.assignment.model, call.seat.manifest.digest
-        if model not in self.fleet.live.judged or call.assignment.reason not in CHOSEN_BY_THE_ROUTER:
-            return
-        all_up, took = self.fleet.all_up(model), time.perf_counter() - call.arrived
-        objective = self.fleet.live.judged[model] if all_up else None
-        if call.status == CLIENT_WENT_AWAY:
-            if objective is not None and took > objective:
-                self.outcomes.late(model, digest, objective)
-        elif (call.status == STATUS[Overloaded] and all_up) or not 400 <= call.status < 500:
-            self.outcomes.served(model, digest, call.status != 200, took, objective)
-
-    def note_unplaced(self, call: Call) -> None:
-        """Nobody could answer: a failure of the variant that was to, for a model whose variants are being judged."""
-        model = call.target.model
-        if model not in self.fleet.live.judged or call.target.variant or call.assignment is not None:
-            return  # not judged, not the router's, or counted with whom it was placed first
-        seat, assignment = self.fleet.preferred(call.target, call.client)
-        if assignment.reason != "pinned":
-            took, objective = time.perf_counter() - call.arrived, self.fleet.live.judged[model]
-            self.outcomes.served(model, seat.manifest.digest, True, took, objective)
 
     async def ask(self, call: Call, seat: Seat, left_s: float, answer: Answer, send: Send) -> None:
         assert self.session is not None

@@ -1,15 +1,22 @@
-"""What the text routes need of an engine: token ids in, token ids out, one async generator a request.
+"""The contract between the HTTP servers of our engines and the runtimes behind them: one protocol a kind of model.
 
-Decoding, stop strings, usage and JSON are the routes' business (`text_api`), so that an engine is only what
-differs between engines: a tokenizer and a way to the next token.
+A text engine takes token ids and gives token ids, one async generator a request. Decoding, stop strings, usage and JSON
+are the server's business (`serve.engines.http`), so that an engine is only what differs between engines.
 """
 
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-from serve.engines.http.text_stream import Decoder
+import numpy as np
+import numpy.typing as npt
 
+from variants.vision.boxes import Box
+from variants.vision.preprocess import Preprocess
+
+Floats = npt.NDArray[np.float32]
+Ids = Sequence[int]
+Picture = npt.NDArray[np.uint8]
 Finish = Literal["stop", "length"]
 
 
@@ -62,6 +69,12 @@ class Token:
     prompt: tuple[Place | None, ...] | None = None
 
 
+class Decoder(Protocol):
+    """Incremental decoding of one answer: text that has become certain with this token, or "" for now."""
+
+    def step(self, token: int) -> str: ...
+
+
 class TextEngine(Protocol):
     """`context` is the most tokens of a prompt and its answer together; `vocabulary` bounds token ids; `longest` is the
     most characters that one token stands for. `encode` and `chat_text` are called from any thread."""
@@ -88,4 +101,62 @@ class TextEngine(Protocol):
 
     def generate(self, request: Generation) -> AsyncGenerator[list[Token], None]:
         """The answer's tokens as they come, one or more at a time; closing the generator ends the work."""
+        ...
+
+
+class Runtime(Protocol):
+    """A model that is loaded. `platform` is what v2's metadata calls the runtime, `executes` the precision that it
+    computes in on this machine, which is not always what was asked of it, `computed_ns` the nanoseconds that all
+    forward passes took so far, pre- and postprocessing left out."""
+
+    platform: str
+    executes: str
+    computed_ns: int
+
+
+class ImageModel(Runtime, Protocol):
+    """A classifier."""
+
+    labels: tuple[str, ...]
+    preprocess: Preprocess
+
+    def predict(self, pixels: Floats) -> Floats:
+        """Probabilities [B, C] float32 of normalised images [B, 3, H, W] float32."""
+        ...
+
+
+class DetectionModel(Runtime, Protocol):
+    """A detector."""
+
+    def find(self, image: bytes, field: str = "image") -> list[Box]:
+        """The boxes in an encoded image, surest first. Raises InputError naming `field`."""
+        ...
+
+
+class Embedder(Runtime, Protocol):
+    """A text encoder. `width` is the numbers of an embedding, `context` the most tokens of a text, `vocabulary` bounds
+    token ids."""
+
+    width: int
+    context: int
+    vocabulary: int
+
+    def encode(self, texts: Sequence[str]) -> list[list[int]]:
+        """Token ids of each text, with what the tokenizer puts around one, however many."""
+        ...
+
+    def embed(self, batch: Sequence[Ids]) -> Floats:
+        """Embeddings [B, width] float32, of length 1, of texts of up to `context` tokens each."""
+        ...
+
+
+class Generator(Runtime, Protocol):
+    """Draws pictures. `steps` is how many forward passes a picture takes, `side` its pixels."""
+
+    labels: tuple[str, ...]
+    side: int
+    steps: int
+
+    def draw(self, label: int, seed: int, index: int) -> Picture:
+        """The picture `index` of a seed: uint8 [side, side], grey."""
         ...

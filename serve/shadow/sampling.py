@@ -8,9 +8,6 @@ import hashlib
 from dataclasses import dataclass
 from typing import Any
 
-from starlette.types import Scope
-
-from serve.api.http import header
 from serve.dataplane.router import Target
 from serve.dataplane.upstreams import Fleet
 from serve.shadow.comparison import comparable
@@ -34,7 +31,9 @@ class Chosen:
 
 def choose(
     fleet: Fleet,
-    scope: Scope,
+    *,
+    request_id: str,
+    opted_out: bool,
     target: Target,
     path: str,
     body: bytes,
@@ -44,16 +43,15 @@ def choose(
     """Which shadows compare this request; by its id's hash, before load is looked at. `body` is what the client
     sent, `document` the same read. A request that names its variant is not the router's, and is left alone."""
     shares = fleet.live.traffic[target.model].traffic.shadows
-    if not shares or target.variant or path == "/tokenize" or header(scope, "x-understudy-shadow") == "off":
+    if not shares or target.variant or path == "/tokenize" or opted_out:
         return []
-    named = header(scope, "x-request-id") or ""
     found = []
     for variant, share in shares.items():
         seat = fleet.seats[target.model][variant]
         agreeable = seat.live.adapter is None and comparable(path, document)
         if (label is None or bool((document or {}).get("stream"))) and not agreeable:
             continue
-        if fraction(f"{named}\0{variant}".encode()) < share:
+        if fraction(f"{request_id}\0{variant}".encode()) < share:
             digest = hashlib.sha256(path.encode() + b"\0" + body).hexdigest()[:32]
             found.append(Chosen(variant, digest, len(body), label, document, path))
     return found

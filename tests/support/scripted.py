@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from serve.config.loader import parse
+from serve.config.loader import only, parse
 from serve.config.stack import Stack
 from variants.artifacts.manifest import Manifest
 from variants.artifacts.store import Artifact, Store, entries
@@ -89,7 +89,7 @@ def make_stack(port: int = 8000, **settings: Any) -> Stack:
 
 def echo_stack(port: int = 8000, **settings: Any) -> Stack:
     """`echo` alone: two engines to start instead of five."""
-    return make_stack(port, **settings).only("echo")
+    return only(make_stack(port, **settings), "echo")
 
 
 def make_artifacts(home: Path, stack: Stack) -> dict[tuple[str, str], Artifact]:

@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 from serve.cli.serve import serve_until_stopped
+from serve.config.loader import only
 from tests.support.scripted import make_artifacts, make_stack
 from variants.home import home
 
@@ -14,7 +15,7 @@ def main() -> None:
     state, model = given.pop("state", None), given.pop("model", None)
     settings = {name: float(value) for name, value in given.items()}
     stack = make_stack(int(sys.argv[1]), **settings)
-    stack = stack.only(model) if model else stack
+    stack = only(stack, model) if model else stack
     serve_until_stopped(stack, make_artifacts(home(), stack), as_json=True, state=Path(state) if state else None)
 
 

@@ -109,10 +109,10 @@ def serve_imports_downwards(pairs: Iterable[Import]) -> list[Import]:
         if not path.startswith("serve/") or not within(module, "serve"):
             continue
         ours, theirs = part(path), part(module)
-        if theirs == ours or theirs in LEAVES or ours == "__init__":
+        if theirs == ours or ours == "__init__":
             continue
-        if ours in LEAVES:
-            allowed = False
+        if ours in LEAVES or theirs in LEAVES:
+            allowed = ours not in LEAVES
         elif ours in BESIDE:
             allowed = theirs in BESIDE[ours]
         elif theirs in BESIDE:

@@ -17,7 +17,9 @@ from pathlib import Path
 
 import yaml
 
-from deploy.demo.__main__ import (
+from loadtest.benchmarks.accuracy_under_load.check import Cards, Held, check_counts, hold
+from loadtest.campaign.schema import AccuracyTest, read_campaign
+from loadtest.harness import (
     ROOT,
     Clock,
     drive,
@@ -28,8 +30,6 @@ from deploy.demo.__main__ import (
     start_server,
     understudy,
 )
-from loadtest.benchmarks.accuracy_under_load.check import Cards, Held, check_counts, hold
-from loadtest.campaign.schema import AccuracyTest, read_campaign
 from loadtest.results.schema import Summary
 from serve.config.loader import load
 from serve.ports import free_port

@@ -16,11 +16,11 @@ from typing import Any
 
 import numpy as np
 
-from deploy.demo.__main__ import ROOT, interrupt_on_signals
 from loadtest.benchmarks.gate import simulation
 from loadtest.benchmarks.gate.document import put_into
 from loadtest.benchmarks.gate.fixed_sample import pairs_to_promote, pairs_to_roll_back
 from loadtest.benchmarks.gate.simulation import Truth
+from loadtest.harness import ROOT, interrupt_on_signals
 from serve.dataplane.router import Target, assign
 from variants.document import canonical_sha256
 from variants.evidence.gate import Gate, Latency

@@ -16,8 +16,8 @@ import psutil
 from rich.console import Console
 from rich.table import Table
 
-from deploy.demo.__main__ import ends_in_words, interrupt_on_signals, start_server
 from loadtest.benchmarks.proxy_overhead.compare import OTHER_CORE, TOKENS, Comparison, Way
+from loadtest.harness import ends_in_words, interrupt_on_signals, start_server
 from serve.ports import free_port
 from variants.errors import EngineError
 

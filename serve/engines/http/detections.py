@@ -2,27 +2,18 @@
 
 One image a request, because each has another number of boxes."""
 
-from typing import Protocol
-
 import numpy as np
 from starlette.applications import Starlette
 
+from serve.engines.base import DetectionModel
 from serve.engines.http.images import image_files
-from serve.engines.http.tensors import Port, Runtime, ThreadedApi, application
+from serve.engines.http.tensors import Port, ThreadedApi, application
 from serve.protocols.open_inference import InferRequest, Tensor, bytes_tensor
 from variants.errors import InputError
 from variants.vision.boxes import Box
 
 INPUTS = (Port("image", "BYTES", (1,)),)
 OUTPUTS = (Port("boxes", "FP32", (-1, 4)), Port("scores", "FP32", (-1,)), Port("labels", "BYTES", (-1,)))
-
-
-class DetectionModel(Runtime, Protocol):
-    """A detector."""
-
-    def find(self, image: bytes, field: str = "image") -> list[Box]:
-        """The boxes in an encoded image, surest first. Raises InputError naming `field`."""
-        ...
 
 
 def build(model: DetectionModel, name: str) -> Starlette:

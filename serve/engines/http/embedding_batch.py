@@ -7,15 +7,12 @@ import asyncio
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from serve.engines.http.tensors import Runtime
+from serve.engines.base import Embedder, Floats, Ids
 
-Floats = npt.NDArray[np.float32]
-Ids = Sequence[int]
 MOST = 32
 """Texts in one pass, so that its memory and its time are bounded."""
 SLACK = 8
@@ -23,23 +20,6 @@ SLACK = 8
 
 STEP = 8
 """Tokens: lengths are padded to a multiple of it. A runtime prepares each new shape anew, which costs more."""
-
-
-class Embedder(Runtime, Protocol):
-    """A text encoder. `width` is the numbers of an embedding, `context` the most tokens of a text, `vocabulary` bounds
-    token ids."""
-
-    width: int
-    context: int
-    vocabulary: int
-
-    def encode(self, texts: Sequence[str]) -> list[list[int]]:
-        """Token ids of each text, with what the tokenizer puts around one, however many."""
-        ...
-
-    def embed(self, batch: Sequence[Ids]) -> Floats:
-        """Embeddings [B, width] float32, of length 1, of texts of up to `context` tokens each."""
-        ...
 
 
 @dataclass(eq=False)

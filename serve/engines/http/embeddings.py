@@ -14,7 +14,8 @@ from starlette.requests import Request
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
-from serve.engines.http.embedding_batch import Batcher, Embedder, Floats, Ids
+from serve.engines.base import Embedder, Floats, Ids
+from serve.engines.http.embedding_batch import Batcher
 from serve.engines.http.embedding_request import EmbeddingRequest, place
 from serve.engines.http.server import Whole
 from serve.engines.http.tensors import Encoded, Port, TensorApi, application

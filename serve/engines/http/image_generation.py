@@ -10,34 +10,19 @@ import json
 import secrets
 import time
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Protocol
+from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 from PIL import Image
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
+from serve.engines.base import Generator, Picture
 from serve.engines.http.image_generation_request import GenerationRequest, check_size, label_in
 from serve.engines.http.server import Whole
-from serve.engines.http.tensors import ModelApi, Runtime, application
+from serve.engines.http.tensors import ModelApi, application
 from serve.engines.http.text_request import parse
-
-Picture = npt.NDArray[np.uint8]
-
-
-class Generator(Runtime, Protocol):
-    """Draws pictures. `steps` is how many forward passes a picture takes, `side` its pixels."""
-
-    labels: tuple[str, ...]
-    side: int
-    steps: int
-
-    def draw(self, label: int, seed: int, index: int) -> Picture:
-        """The picture `index` of a seed: uint8 [side, side], grey."""
-        ...
 
 
 def build(model: Generator, name: str, digest: str | None) -> Starlette:

@@ -5,32 +5,19 @@ Everything but the forward pass: tensors, decoding and normalising images as the
 import base64
 import binascii
 from collections.abc import Sequence
-from typing import Protocol
 
 import numpy as np
-import numpy.typing as npt
 from starlette.applications import Starlette
 
-from serve.engines.http.tensors import Port, Runtime, ThreadedApi, application
+from serve.engines.base import Floats, ImageModel
+from serve.engines.http.tensors import Port, ThreadedApi, application
 from serve.errors import ClientLeft
 from serve.protocols.open_inference import InferRequest, Tensor, bytes_tensor
 from variants.errors import InputError
-from variants.vision.preprocess import Preprocess, pixels_of
+from variants.vision.preprocess import pixels_of
 
-Floats = npt.NDArray[np.float32]
 SLICE = 32
 """Images decoded and computed at once; longer requests are cut, so that memory does not grow with them."""
-
-
-class ImageModel(Runtime, Protocol):
-    """A classifier."""
-
-    labels: tuple[str, ...]
-    preprocess: Preprocess
-
-    def predict(self, pixels: Floats) -> Floats:
-        """Probabilities [B, C] float32 of normalised images [B, 3, H, W] float32."""
-        ...
 
 
 def build(model: ImageModel, name: str) -> Starlette:

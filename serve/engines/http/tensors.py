@@ -7,13 +7,14 @@ import threading
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, ClassVar, Generic, NamedTuple, Protocol, TypeVar
+from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
 
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Mount, Route
 
+from serve.engines.base import Runtime
 from serve.engines.http.server import health, refusals, unless_gone
 from serve.errors import CLIENT_WENT_AWAY, open_inference_body, openai_body
 from serve.protocols.open_inference import HEADER_LENGTH, InferRequest, Tensor, encode_response, parse_request
@@ -21,16 +22,6 @@ from variants.errors import InputError, UnknownName
 
 Encoded = tuple[bytes, int | None]
 """A body, and the length of its JSON head where binary tensors follow one."""
-
-
-class Runtime(Protocol):
-    """A model that is loaded. `platform` is what v2's metadata calls the runtime, `executes` the precision that it
-    computes in on this machine, which is not always what was asked of it, `computed_ns` the nanoseconds that all
-    forward passes took so far, pre- and postprocessing left out."""
-
-    platform: str
-    executes: str
-    computed_ns: int
 
 
 M = TypeVar("M", bound=Runtime)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from starlette.applications import Starlette
 
-from serve.engines.http.embedding_batch import Embedder, Floats
+from serve.engines.base import Embedder, Floats
 from serve.engines.http.embeddings import EncoderApi
 from serve.engines.http.images import softmax
 from serve.engines.http.tensors import Port, application

@@ -4,13 +4,7 @@ One `TextStream` a request. It is the only place that knows about stop strings, 
 alike, streamed or not. It does not decode: `Decoder` is what the engine's tokenizer offers.
 """
 
-from typing import Protocol
-
-
-class Decoder(Protocol):
-    """Incremental decoding of one answer: text that has become certain with this token, or "" for now."""
-
-    def step(self, token: int) -> str: ...
+from serve.engines.base import Decoder
 
 
 class TextStream:

@@ -10,8 +10,9 @@ from pathlib import Path
 from starlette.types import ASGIApp
 
 from serve.engines.artifact import open_built
+from serve.engines.base import Floats
 from serve.engines.http import images, server
-from serve.engines.http.images import Floats, softmax
+from serve.engines.http.images import softmax
 from serve.engines.openvino.model import Compiled
 from variants.artifacts.manifest import Manifest
 from variants.errors import EngineError

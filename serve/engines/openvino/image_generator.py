@@ -9,8 +9,8 @@ import numpy.typing as npt
 from starlette.types import ASGIApp
 
 from serve.engines.artifact import open_built
+from serve.engines.base import Picture
 from serve.engines.http import image_generation, server
-from serve.engines.http.image_generation import Picture
 from serve.engines.openvino.model import Compiled
 from variants.errors import EngineError, InputError
 from variants.vision.diffusion_sampler import Sampler

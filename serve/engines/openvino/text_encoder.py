@@ -11,8 +11,9 @@ from starlette.types import ASGIApp
 from tokenizers import Tokenizer
 
 from serve.engines.artifact import open_built
+from serve.engines.base import Floats, Ids
 from serve.engines.http import embeddings, server
-from serve.engines.http.embedding_batch import Floats, Ids, padded
+from serve.engines.http.embedding_batch import padded
 from serve.engines.openvino.model import Compiled
 from variants.errors import EngineError
 

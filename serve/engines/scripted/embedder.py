@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from serve.engines.http.embedding_batch import Floats, Ids
+from serve.engines.base import Floats, Ids
 
 WIDTH = 32
 

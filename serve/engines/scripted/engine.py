@@ -28,12 +28,11 @@ import numpy as np
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from serve.engines.artifact import open_artifact
-from serve.engines.base import Finish, Generation, Place, Scored, Token
+from serve.engines.base import Finish, Floats, Generation, Place, Scored, Token
 from serve.engines.http import embeddings as embedding_api
 from serve.engines.http import images, server, text_classes
 from serve.engines.http import text as text_api
 from serve.engines.http.adapters import adapter_routes
-from serve.engines.http.images import Floats
 from serve.engines.http.server import EngineFault
 from serve.engines.scripted.embedder import ScriptedClassifier, ScriptedEmbedder
 from variants.vision.preprocess import Preprocess

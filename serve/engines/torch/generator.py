@@ -20,9 +20,8 @@ from tokenizers.decoders import DecodeStream
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerFast
 from transformers.utils import logging as transformers_logging
 
-from serve.engines.base import Generation, Token
+from serve.engines.base import Decoder, Generation, Token
 from serve.engines.http.server import EngineFault
-from serve.engines.http.text_stream import Decoder
 from serve.engines.torch.adapters import TorchAdapters, keep_unpacked
 from serve.engines.torch.attention import use_grouped_decode
 from serve.engines.torch.batch import Batch, Row, next_group

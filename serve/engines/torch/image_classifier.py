@@ -10,7 +10,7 @@ import torch
 from transformers import AutoModelForImageClassification
 
 from serve.engines.artifact import Artifact
-from serve.engines.http.images import Floats
+from serve.engines.base import Floats
 from variants.errors import EngineError
 from variants.vision import hub_processor
 

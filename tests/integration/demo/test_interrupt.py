@@ -11,7 +11,7 @@ import psutil
 import pytest
 import yaml
 
-from serve.config.loader import load
+from serve.config.loader import load, only
 from tests.support.long import long_only
 from tests.support.processes import ROOT, borrow_home, words_of
 
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.integration
 @pytest.fixture
 def digits_only(tmp_path: Path) -> Path:
     """The demo's stack with two variants of its smallest model."""
-    document = load(ROOT / "deploy" / "stacks" / "demo.yaml").only("digits", "baseline", "int8")
+    document = only(load(ROOT / "deploy" / "stacks" / "demo.yaml"), "digits", "baseline", "int8")
     path = tmp_path / "stack.yaml"
     path.write_text(yaml.safe_dump(document.model_dump(mode="json", by_alias=True, exclude_none=True)))
     return path

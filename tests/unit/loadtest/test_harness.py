@@ -10,7 +10,7 @@ from tests.support.processes import ROOT
 
 CODE = """
 import signal, sys, time
-from deploy.demo import ends_in_words, interrupt_on_signals
+from loadtest.harness import ends_in_words, interrupt_on_signals
 signal.signal(signal.SIGHUP, signal.SIG_IGN if sys.argv[1] == "nohup" else signal.SIG_DFL)
 interrupt_on_signals()
 with ends_in_words("demo"):

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from deploy.demo.__main__ import Clock
 from loadtest.benchmarks.accuracy_under_load.__main__ import Family, drive_family
-from serve.config.loader import load
+from loadtest.harness import Clock
+from serve.config.loader import load, only
 from tests.support.processes import ROOT, borrow_home
 
 pytestmark = pytest.mark.integration
@@ -24,7 +24,7 @@ def test_a_labelled_campaign_says_under_load_what_the_card_says_offline(
 ) -> None:
     monkeypatch.setenv("UNDERSTUDY_HOME", str(borrow_home(tmp_path / "home")))
     stack, campaign = tmp_path / "stack.yaml", tmp_path / "campaign.yaml"
-    digits = load(ROOT / "deploy" / "stacks" / "demo.yaml").only("digits")
+    digits = only(load(ROOT / "deploy" / "stacks" / "demo.yaml"), "digits")
     stack.write_text(yaml.safe_dump(digits.model_dump(mode="json", by_alias=True, exclude_none=True)))
     campaign.write_text(yaml.safe_dump(CAMPAIGN))
     clock = Clock()

@@ -19,8 +19,7 @@ import psutil
 import pytest
 import yaml
 
-from deploy.demo.__main__ import start_server
-from deploy.prometheus.local import end_politely
+from loadtest.harness import end_politely, start_server
 from serve.engines.launch import Launch, launch
 from serve.engines.process import EngineProcess
 from serve.ports import free_port

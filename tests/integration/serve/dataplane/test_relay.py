@@ -12,8 +12,8 @@ from typing import NamedTuple
 import pytest
 from starlette.types import Message, Send
 
+from serve.api.answers import TextAnswer
 from serve.api.http import carry
-from serve.api.openai import TextAnswer
 from serve.config.stack import Stack
 from serve.dataplane.call import Call
 from serve.dataplane.observations import Served
@@ -45,13 +45,14 @@ class Judged(NamedTuple):
 
         call = Call(Target.parse(model), None, ask, {"content-type": "application/json"}, True, "r")
         async with asyncio.timeout(LIMIT_S):
-            await carry(self.relay, call, TextAnswer(call, show_usage=True), stays, send, openai_body)
+            answer = TextAnswer(call, show_usage=True)
+            await carry(self.relay, call, answer, openai_body, {"type": "http"}, stays, send)
         return call
 
     def counted(self, variant: str) -> tuple[int, int]:
         """Requests that a variant answered by the router's choice, and those that failed."""
         digest = self.fleet.seats["echo"][variant].manifest.digest
-        found = self.relay.outcomes.of("echo").served.get(digest, Served())
+        found = self.relay.accounting.outcomes.of("echo").served.get(digest, Served())
         return found.requests, found.failed
 
 

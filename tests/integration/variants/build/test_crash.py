@@ -255,8 +255,12 @@ def test_a_writer_that_leaves_the_disk_full_need_not_say_so(tmp_path: Path, smal
 
     home, source = small_disk / "home", tmp_path / "source"
     source.write_text("source")
-    with pytest.raises(StoreFull, match=r"nothing half-written was kept; 1\.\d MB are free now"):
+    with pytest.raises(StoreFull, match=r"nothing half-written was kept; \d\.\d MB are free now"):
         build(plans(source), Store(home), Catalog(home), method_for=lambda *_: Silent("silent", 1, ""))
+    deadline = time.monotonic() + 30
+    while available(small_disk) < 1_000_000:  # the kernel may take a moment to give the blocks back
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
     assert list((home / "artifacts" / ".staging").iterdir()) == []
 
 

@@ -3,6 +3,7 @@
 from typing import cast
 
 import pytest
+from starlette.requests import Request
 
 from serve.api.traffic import read_journal
 from serve.control.contract import Conducting
@@ -14,5 +15,5 @@ NOBODY = cast(Conducting, None)
 @pytest.mark.parametrize("last", [b"%C2%B2", b"\xb2", b"0", b"10001", b"9" * 5000, b"-1", b"ten"])
 async def test_a_number_of_entries_that_is_none_is_refused(last: bytes) -> None:
     with pytest.raises(InputError) as refused:
-        await read_journal(NOBODY, {"query_string": b"last=" + last}, {})
+        await read_journal(NOBODY, Request({"type": "http", "query_string": b"last=" + last}), {})
     assert refused.value.field == "last"

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import yaml
 
-from serve.config.loader import load, parse
+from serve.config.loader import load, only, parse
 from variants.errors import StackError, UnknownName
 
 DEMO = Path(__file__).parents[4] / "deploy" / "stacks" / "demo.yaml"
@@ -155,15 +155,15 @@ def test_an_adapter_on_nf4_needs_the_torch_engine_and_only_text_takes_adapters(d
 
 def test_a_part_of_a_stack_keeps_what_is_named(demo: dict[str, Any]) -> None:
     stack = parse(demo)
-    part = stack.only("smollm2", "int8", "baseline")
+    part = only(stack, "smollm2", "int8", "baseline")
     assert list(part.models) == ["smollm2"]
     assert list(part.models["smollm2"].variants) == ["baseline", "int8"], "in the file's order"
     assert part.models["smollm2"].variants["int8"] == stack.models["smollm2"].variants["int8"]
     assert part.server == stack.server
-    assert stack.only("digits").models["digits"] == stack.models["digits"]
+    assert only(stack, "digits").models["digits"] == stack.models["digits"]
     with pytest.raises(UnknownName, match="no variant 'int9'"):
-        stack.only("smollm2", "int9")
+        only(stack, "smollm2", "int9")
     with pytest.raises(UnknownName, match="no model 'smollm'"):
-        stack.only("smollm")
+        only(stack, "smollm")
     with pytest.raises(StackError, match="baseline"):
-        stack.only("smollm2", "int8")
+        only(stack, "smollm2", "int8")

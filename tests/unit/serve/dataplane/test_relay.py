@@ -1,104 +1,23 @@
-"""What a judged model's clients got: what counts as failed, as late, and as nobody's."""
+"""What a client that goes away, or stays, does to the work for it."""
 
 import asyncio
 import time
-from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 
 from serve.dataplane.call import Call
-from serve.dataplane.observations import Served
-from serve.dataplane.relay import Relay, cancelled_by_disconnect
-from serve.dataplane.router import Assignment, Target
+from serve.dataplane.relay import cancelled_by_disconnect
+from serve.dataplane.router import Target
 from serve.errors import CLIENT_WENT_AWAY
 
 
-def relay(objective_s: float | None = 1.0, all_up: bool = True) -> Relay:
-    seat = SimpleNamespace(manifest=SimpleNamespace(digest="d"))
-    fleet = SimpleNamespace(
-        live=SimpleNamespace(judged={"m": objective_s}),
-        all_up=lambda model: all_up,
-        preferred=lambda target, client: (seat, Assignment("m", "b", "sticky" if client != "pinned" else "pinned")),
-    )
-    return Relay(cast(Any, fleet))
-
-
-def call(status: int, took_s: float, model: str = "m", variant: str | None = None, client: str | None = None) -> Call:
-    found = Call(Target(model, variant), client, lambda seat: ("/", b""), {}, False, "r")
-    found.status, found.arrived = status, time.perf_counter() - took_s
-    return found
-
-
-def noted(relay: Relay) -> tuple[int, int, list[list[int]]]:
-    """Requests, those that failed, and by second those within the objective and all."""
-    found = relay.outcomes.of("m").served.get("d", Served())
-    return found.requests, found.failed, list(found.seconds.values())
-
-
-@pytest.mark.parametrize(
-    ("status", "took_s", "wanted"),
-    [
-        (200, 0.1, (1, 0, [[1, 1]])),
-        (200, 2.0, (1, 0, [[0, 1]])),
-        (502, 0.1, (1, 1, [[0, 1]])),
-        (429, 0.1, (1, 1, [[0, 1]])),  # turned away by a full queue
-        (400, 0.1, (0, 0, [])),
-        (499, 0.1, (0, 0, [])),
-        (499, 2.0, (0, 0, [[0, 1]])),  # gave up after the objective: late, whatever else
-    ],
-)
-def test_what_a_client_got(status: int, took_s: float, wanted: tuple[Any, ...]) -> None:
-    found, asked = relay(), call(status, took_s)
-    asked.seat = cast(Any, SimpleNamespace(manifest=SimpleNamespace(digest="d")))
-    asked.assignment = Assignment("m", "b", "weight")
-    found.note_served(asked)
-    assert noted(found) == wanted
-
-
-def test_without_an_objective_nothing_is_late() -> None:
-    found, asked = relay(None), call(499, 99.0)
-    asked.seat = cast(Any, SimpleNamespace(manifest=SimpleNamespace(digest="d")))
-    asked.assignment = Assignment("m", "b", "weight")
-    found.note_served(asked)
-    assert noted(found) == (0, 0, [])
-
-
-@pytest.mark.parametrize(
-    ("status", "reason", "all_up", "wanted"),
-    [
-        (200, "fallback", True, (0, 0, [])),
-        (502, "fallback", True, (0, 0, [])),
-        (502, "sticky", False, (1, 1, [])),
-        (429, "sticky", False, (0, 0, [])),
-        (200, "sticky", False, (1, 0, [])),
-        (200, "pinned", True, (0, 0, [])),
-    ],
-)
-def test_another_variants_outage_is_not_held_against_this_one(
-    status: int, reason: str, all_up: bool, wanted: tuple[Any, ...]
-) -> None:
-    found, asked = relay(all_up=all_up), call(status, 2.0)
-    asked.seat = cast(Any, SimpleNamespace(manifest=SimpleNamespace(digest="d")))
-    asked.assignment = Assignment("m", "b", cast(Any, reason))
-    found.note_served(asked)
-    assert noted(found) == wanted
-
-
-def test_where_nobody_could_answer_it_is_the_preferred_variants_failure() -> None:
-    found = relay()
-    found.note_unplaced(call(0, 0.1))
-    assert noted(found) == (1, 1, [[0, 1]])
-    for others in (call(0, 0.1, variant="b"), call(0, 0.1, client="pinned"), call(0, 0.1, model="other")):
-        found.note_unplaced(others)
-    placed_before = call(0, 0.1)
-    placed_before.assignment = Assignment("m", "a", "weight")
-    found.note_unplaced(placed_before)
-    assert noted(found) == (1, 1, [[0, 1]])
+def call() -> Call:
+    return Call(Target("m", None), None, lambda seat: ("/", b""), {}, False, "r", arrived=time.perf_counter())
 
 
 async def test_a_client_that_goes_away_ends_the_work_for_it_and_is_noted() -> None:
-    asked = call(0, 0.1)
+    asked = call()
 
     async def gone() -> dict[str, str]:
         return {"type": "http.disconnect"}
@@ -113,7 +32,7 @@ async def test_a_client_that_goes_away_ends_the_work_for_it_and_is_noted() -> No
 
 
 async def test_a_client_that_stays_disturbs_nothing() -> None:
-    asked, more = call(0, 0.1), asyncio.Event()
+    asked, more = call(), asyncio.Event()
 
     async def stays() -> dict[str, str]:
         await more.wait()

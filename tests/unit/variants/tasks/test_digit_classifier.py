@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from variants.errors import InputError, IntegrityError
-from variants.tasks.digit_classifier import store
+from variants.tasks.digit_classifier import network
 from variants.tasks.digit_classifier.network import SHAPES, DigitClassifier, pixels
 from variants.tasks.digit_classifier.store import load_or_train, path_of
 
@@ -45,7 +45,7 @@ def test_it_computes_what_torch_does() -> None:
 
 
 def test_one_alone_is_read_as_among_others(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(store, "_AT_ONCE", 2)
+    monkeypatch.setattr(network, "BATCH", 2)
     reader, pictures = made(), [png(seed=seed) for seed in range(5)]
     assert reader.read_all(pictures) == [reader.read(picture) for picture in pictures]
 

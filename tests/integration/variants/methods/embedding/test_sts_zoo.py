@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from serve.config.artifacts import build_stack
-from serve.config.loader import load
+from serve.config.loader import load, only
 from serve.engines.http.embedding_batch import MOST
 from serve.engines.openvino.text_encoder import OpenVinoEmbedder
 from tests.support.processes import ROOT
@@ -48,7 +48,7 @@ def embedded(model: OpenVinoEmbedder, texts: list[str]) -> np.ndarray:
 def test_int8_ranks_pairs_as_well_as_the_baseline() -> None:
     scores, first, second = pairs(zoo("text/sts_test.csv"))
     assert len(scores) == 1379
-    alone = load(ROOT / "deploy" / "stacks" / "demo.yaml").only("minilm")
+    alone = only(load(ROOT / "deploy" / "stacks" / "demo.yaml"), "minilm")
     found = {}
     for (_, variant), artifact in build_stack(alone).items():
         model = OpenVinoEmbedder(artifact.model_path, artifact.manifest.precision, 1)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from serve.config.artifacts import build_stack
-from serve.config.loader import load
+from serve.config.loader import load, only
 from serve.engines.openvino.image_classifier import OpenVinoModel
 from tests.support.processes import ROOT
 from tests.support.zoo import zoo
@@ -45,7 +45,7 @@ def test_int8_is_as_good_as_the_baseline_which_is_as_good_as_published(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(SETTING, str(zoo("imagenet500/0000_n01440764_tench.jpg").parent))
-    alone = load(ROOT / "deploy" / "stacks" / "imagenet.yaml").only(name, "baseline", "int8")
+    alone = only(load(ROOT / "deploy" / "stacks" / "imagenet.yaml"), name, "baseline", "int8")
     examples = tasks.get("imagenet").examples("test")
     assert len(examples) == 450
     assert len(tasks.get("imagenet").examples("calibration")) == 50

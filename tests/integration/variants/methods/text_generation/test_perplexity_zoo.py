@@ -16,7 +16,7 @@ import pytest
 import torch
 
 from serve.config.artifacts import build_stack
-from serve.config.loader import load
+from serve.config.loader import load, only
 from serve.evaluation.likelihood import Likelihood, choice_predictor
 from tests.integration.serve.engines.engine import running
 from tests.support.processes import ROOT
@@ -35,7 +35,7 @@ WINDOWS, TOKENS = 8, 512
 def built() -> dict[str, Artifact]:
     """The study's variants that are asked here, and their baseline. AWQ takes five minutes where no study made it."""
     names = ("baseline", "int8", "int4", "int4-awq")
-    stack = load(ROOT / "deploy" / "stacks" / "text-generation.yaml").only("smollm2", *names)
+    stack = only(load(ROOT / "deploy" / "stacks" / "text-generation.yaml"), "smollm2", *names)
     return {name: artifact for (_, name), artifact in build_stack(stack).items()}
 
 

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from serve.engines.http.embedding_batch import MOST, Batcher, Floats, Ids, padded
+from serve.engines.base import Floats, Ids
+from serve.engines.http.embedding_batch import MOST, Batcher, padded
 
 
 class Lengths:

@@ -5,7 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from serve.engines.http.images import Floats, ImageApi, ranking
+from serve.engines.base import Floats
+from serve.engines.http.images import ImageApi, ranking
 from serve.protocols.open_inference import RequestedOutput, Tensor, encode_request, parse_response
 from variants.errors import InputError
 from variants.vision.preprocess import Preprocess

@@ -1,6 +1,6 @@
 """What a stream's frames say of its speed, whole or broken off."""
 
-from serve.api.openai import TextAnswer
+from serve.api.answers import TextAnswer
 from serve.dataplane.call import Call
 from serve.dataplane.router import Target
 

@@ -1,0 +1,16 @@
+"""Options and output that the commands share."""
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+HERE = "http://127.0.0.1:8000"
+StackFile = Annotated[Path, typer.Argument(help="The stack file.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+Target = Annotated[str, typer.Option(help="Address of the server.")]
+
+
+def emit(document: Any, text: str, as_json: bool) -> None:
+    print(json.dumps(document, indent=2, default=str) if as_json else text)

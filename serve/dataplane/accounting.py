@@ -1,0 +1,55 @@
+"""What an ingress counts of judged models: who was assigned where, and what the clients got.
+
+Only models whose variants are being judged are counted, and of their requests those that the router placed.
+"""
+
+import time
+
+from serve.dataplane.call import Call
+from serve.dataplane.observations import CHOSEN_BY_THE_ROUTER, Outcomes
+from serve.dataplane.router import Assignment
+from serve.dataplane.upstreams import Fleet
+from serve.errors import CLIENT_WENT_AWAY, STATUS, Overloaded
+
+
+class Accounting:
+    """Writes into `outcomes`, which the controller is told."""
+
+    def __init__(self, fleet: Fleet) -> None:
+        self.fleet = fleet
+        self.outcomes = Outcomes()
+
+    def assigned(self, assignment: Assignment, client: str | None) -> None:
+        """Of requests that every variant with a share could have answered: to count others by whom they fell to would
+        leave out those who prefer one that is down."""
+        if assignment.model in self.fleet.live.judged:
+            traffic = self.fleet.live.traffic[assignment.model]
+            version, sticky = traffic.version, traffic.traffic.sticky
+            self.outcomes.assigned(assignment, client if sticky else None, version)
+
+    def served(self, call: Call) -> None:
+        """What a request's client got, for a model whose variants are being judged. One that was turned away by a full
+        queue failed; one whose client went away was late, if it was. The client's fault counts for nothing, nor does
+        another variant's: what fell back from one that is down, and how crowded it makes the others."""
+        assert call.assignment is not None
+        assert call.seat is not None
+        model, digest = call.assignment.model, call.seat.manifest.digest
+        if model not in self.fleet.live.judged or call.assignment.reason not in CHOSEN_BY_THE_ROUTER:
+            return
+        all_up, took = self.fleet.all_up(model), time.perf_counter() - call.arrived
+        objective = self.fleet.live.judged[model] if all_up else None
+        if call.status == CLIENT_WENT_AWAY:
+            if objective is not None and took > objective:
+                self.outcomes.late(model, digest, objective)
+        elif (call.status == STATUS[Overloaded] and all_up) or not 400 <= call.status < 500:
+            self.outcomes.served(model, digest, call.status != 200, took, objective)
+
+    def unplaced(self, call: Call) -> None:
+        """Nobody could answer: a failure of the variant that was to, for a model whose variants are being judged."""
+        model = call.target.model
+        if model not in self.fleet.live.judged or call.target.variant or call.assignment is not None:
+            return  # not judged, not the router's, or counted with whom it was placed first
+        seat, assignment = self.fleet.preferred(call.target, call.client)
+        if assignment.reason != "pinned":
+            took, objective = time.perf_counter() - call.arrived, self.fleet.live.judged[model]
+            self.outcomes.served(model, seat.manifest.digest, True, took, objective)

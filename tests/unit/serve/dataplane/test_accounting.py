@@ -1,0 +1,95 @@
+"""What a judged model's clients got: what counts as failed, as late, and as nobody's."""
+
+import time
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from serve.dataplane.accounting import Accounting
+from serve.dataplane.call import Call
+from serve.dataplane.observations import Served
+from serve.dataplane.router import Assignment, Target
+
+
+def accounting(objective_s: float | None = 1.0, all_up: bool = True) -> Accounting:
+    seat = SimpleNamespace(manifest=SimpleNamespace(digest="d"))
+    fleet = SimpleNamespace(
+        live=SimpleNamespace(judged={"m": objective_s}),
+        all_up=lambda model: all_up,
+        preferred=lambda target, client: (seat, Assignment("m", "b", "sticky" if client != "pinned" else "pinned")),
+    )
+    return Accounting(cast(Any, fleet))
+
+
+def call(status: int, took_s: float, model: str = "m", variant: str | None = None, client: str | None = None) -> Call:
+    found = Call(Target(model, variant), client, lambda seat: ("/", b""), {}, False, "r")
+    found.status, found.arrived = status, time.perf_counter() - took_s
+    return found
+
+
+def noted(accounting: Accounting) -> tuple[int, int, list[list[int]]]:
+    """Requests, those that failed, and by second those within the objective and all."""
+    found = accounting.outcomes.of("m").served.get("d", Served())
+    return found.requests, found.failed, list(found.seconds.values())
+
+
+@pytest.mark.parametrize(
+    ("status", "took_s", "wanted"),
+    [
+        (200, 0.1, (1, 0, [[1, 1]])),
+        (200, 2.0, (1, 0, [[0, 1]])),
+        (502, 0.1, (1, 1, [[0, 1]])),
+        (429, 0.1, (1, 1, [[0, 1]])),  # turned away by a full queue
+        (400, 0.1, (0, 0, [])),
+        (499, 0.1, (0, 0, [])),
+        (499, 2.0, (0, 0, [[0, 1]])),  # gave up after the objective: late, whatever else
+    ],
+)
+def test_what_a_client_got(status: int, took_s: float, wanted: tuple[Any, ...]) -> None:
+    found, asked = accounting(), call(status, took_s)
+    asked.seat = cast(Any, SimpleNamespace(manifest=SimpleNamespace(digest="d")))
+    asked.assignment = Assignment("m", "b", "weight")
+    found.served(asked)
+    assert noted(found) == wanted
+
+
+def test_without_an_objective_nothing_is_late() -> None:
+    found, asked = accounting(None), call(499, 99.0)
+    asked.seat = cast(Any, SimpleNamespace(manifest=SimpleNamespace(digest="d")))
+    asked.assignment = Assignment("m", "b", "weight")
+    found.served(asked)
+    assert noted(found) == (0, 0, [])
+
+
+@pytest.mark.parametrize(
+    ("status", "reason", "all_up", "wanted"),
+    [
+        (200, "fallback", True, (0, 0, [])),
+        (502, "fallback", True, (0, 0, [])),
+        (502, "sticky", False, (1, 1, [])),
+        (429, "sticky", False, (0, 0, [])),
+        (200, "sticky", False, (1, 0, [])),
+        (200, "pinned", True, (0, 0, [])),
+    ],
+)
+def test_another_variants_outage_is_not_held_against_this_one(
+    status: int, reason: str, all_up: bool, wanted: tuple[Any, ...]
+) -> None:
+    found, asked = accounting(all_up=all_up), call(status, 2.0)
+    asked.seat = cast(Any, SimpleNamespace(manifest=SimpleNamespace(digest="d")))
+    asked.assignment = Assignment("m", "b", cast(Any, reason))
+    found.served(asked)
+    assert noted(found) == wanted
+
+
+def test_where_nobody_could_answer_it_is_the_preferred_variants_failure() -> None:
+    found = accounting()
+    found.unplaced(call(0, 0.1))
+    assert noted(found) == (1, 1, [[0, 1]])
+    for others in (call(0, 0.1, variant="b"), call(0, 0.1, client="pinned"), call(0, 0.1, model="other")):
+        found.unplaced(others)
+    placed_before = call(0, 0.1)
+    placed_before.assignment = Assignment("m", "a", "weight")
+    found.unplaced(placed_before)
+    assert noted(found) == (1, 1, [[0, 1]])
