@@ -26,11 +26,11 @@ Task = Literal[
 ]
 
 
-class Said(BaseModel):
+class TargetResponse(BaseModel):
     model_config = ConfigDict(extra="ignore", frozen=True)
 
 
-class ServedVariant(Said):
+class ServedVariant(TargetResponse):
     """One variant as served. Sizes in bytes; `note` says where its weights come from."""
 
     variant: str
@@ -47,13 +47,13 @@ class ServedVariant(Said):
     note: str | None = None
 
 
-class ServedModel(Said):
+class ServedModel(TargetResponse):
     model: str
     task: Task
     variants: tuple[ServedVariant, ...] = Field(min_length=1)
 
 
-class ServerState(Said):
+class ServerState(TargetResponse):
     models: tuple[ServedModel, ...]
     machine: dict[str, Any]
     versions: dict[str, Any]

@@ -22,13 +22,13 @@ from typing import Any, TypeVar
 from starlette.applications import Starlette
 
 from serve.api.application import build_ingress
-from serve.cluster.deployer import CONDUCTOR, INGRESS, Handles, engine_target, explain
+from serve.cluster.deployer import CONTROLLER, INGRESS, Handles, engine_target, explain
 from serve.cluster.ray_environment import ray_environment
-from serve.config.snapshot import Live, LiveVariant, live_of
+from serve.config.snapshot import ServedVariant, Snapshot, build_snapshot
 from serve.config.stack import Server, Stack
-from serve.control.client import ConductorHandle
-from serve.control.controller import Conductor
-from serve.dataplane.upstreams import Fleet
+from serve.control.client import RayControllerClient
+from serve.control.controller import Controller
+from serve.dataplane.upstreams import Upstreams
 from serve.engines.endpoint import Describe
 from serve.ports import free_port
 from variants.artifacts.store import Artifact
@@ -43,26 +43,26 @@ Artifacts = Mapping[tuple[str, str], Artifact]
 class Ingress:
     """The deployment that clients reach: holds the router, relays to the engines."""
 
-    def __init__(self, live: Live) -> None:
+    def __init__(self, live: Snapshot) -> None:
         handles = Handles()
 
-        def describe_for(variant: LiveVariant) -> Describe:
+        def describe_for(variant: ServedVariant) -> Describe:
             return lambda: handles.describe(variant.engine.application, variant.adapter)
 
-        self.fleet = Fleet(live, describe_for)
+        self.fleet = Upstreams(live, describe_for)
 
     def __serve_build_asgi_app__(self) -> Starlette:
-        return build_ingress(self.fleet, self.fleet.live.stack.server, ConductorHandle())
+        return build_ingress(self.fleet, self.fleet.live.stack.server, RayControllerClient())
 
 
-def targets_of(live: Live, folder: Path, state: Path) -> list[Any]:
+def targets_of(live: Snapshot, folder: Path, state: Path) -> list[Any]:
     """What Ray Serve is to run: an application an engine, the conductor, and the ingress, which alone has a route.
     `folder` is this run's: its ingresses count below `metrics`; `state` outlasts it."""
     from ray import serve as ray_serve
 
     # Calls wait in it for reports, which are calls as well: Ray's limit of five would have them wait for each other.
-    conductor = ray_serve.deployment(name="conductor", max_ongoing_requests=1000, ray_actor_options={"num_cpus": 0})(
-        Conductor
+    conductor = ray_serve.deployment(name="controller", max_ongoing_requests=1000, ray_actor_options={"num_cpus": 0})(
+        Controller
     )
     ingress = ray_serve.deployment(
         name="ingress",
@@ -75,7 +75,7 @@ def targets_of(live: Live, folder: Path, state: Path) -> list[Any]:
     )(ray_serve.ingress()(Ingress))
     return [
         *map(engine_target, live.engines.values()),
-        ray_serve.RunTarget(conductor.bind(live, str(folder), str(state)), name=CONDUCTOR, route_prefix=None),
+        ray_serve.RunTarget(conductor.bind(live, str(folder), str(state)), name=CONTROLLER, route_prefix=None),
         ray_serve.RunTarget(ingress.bind(live), name=INGRESS, route_prefix="/"),
     ]
 
@@ -84,7 +84,7 @@ class Cluster:
     """A stack being served: enter to start, leave to stop. `url` is where it answers."""
 
     def __init__(self, stack: Stack, artifacts: Artifacts, state: Path | None = None) -> None:
-        self.live = live_of(stack, artifacts)
+        self.live = build_snapshot(stack, artifacts)
         self.state = state or state_of(stack.server)
         self.url = f"http://{stack.server.host}:{stack.server.port}"
 
@@ -155,7 +155,7 @@ class Cluster:
                         explain(failed[0], applications[failed[0]]), mend=f"see the logs in {home() / 'logs'}"
                     )
                 step.to(sum(states.get(name) == "RUNNING" for name in engines))
-                names = [*engines, CONDUCTOR, INGRESS]
+                names = [*engines, CONTROLLER, INGRESS]
                 if all(states.get(name) == "RUNNING" for name in names) and self.answers():
                     return True
         return False

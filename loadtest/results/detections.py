@@ -8,7 +8,7 @@ from collections.abc import Iterable
 
 from loadtest.results.compare import AccuracyDifference, judged
 from loadtest.results.records import Record
-from loadtest.results.schema import Accuracy
+from loadtest.results.schema import AccuracyFigure
 from variants.errors import IntegrityError
 from variants.evidence.detection import difference, measure
 
@@ -28,13 +28,13 @@ def answered(records: Iterable[Record]) -> dict[str, dict[str, Record]]:
     return tasks
 
 
-def accuracies(records: Iterable[Record]) -> Iterable[Accuracy]:
+def accuracies(records: Iterable[Record]) -> Iterable[AccuracyFigure]:
     """One a task."""
     for task, found in sorted(answered(records).items()):
         order = sorted(found)
         answers, labels = [found[each].answer or "" for each in order], [found[each].label or "" for each in order]
         interval = measure(METRIC, answers, labels)
-        yield Accuracy(
+        yield AccuracyFigure(
             task=task, metric=METRIC, value=interval.value, low=interval.low, high=interval.high, n=len(order)
         )
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import jinja2
 
 from loadtest.results import formats, plots
-from loadtest.results.schema import Accuracy, ModelFigures, Summary
+from loadtest.results.schema import AccuracyFigure, ModelFigures, Summary
 from variants.reports.svg import TEMPLATES
 
 HERE = Path(__file__).parent
@@ -41,9 +41,9 @@ def write(summary: Summary, out_dir: Path) -> Path:
     return path
 
 
-def _by_task(model: ModelFigures) -> dict[str, dict[str, Accuracy]]:
+def _by_task(model: ModelFigures) -> dict[str, dict[str, AccuracyFigure]]:
     """Task -> variant -> accuracy."""
-    tasks: dict[str, dict[str, Accuracy]] = {}
+    tasks: dict[str, dict[str, AccuracyFigure]] = {}
     for variant in model.variants:
         for found in variant.accuracy:
             tasks.setdefault(found.task, {})[variant.variant] = found

@@ -9,12 +9,12 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from loadtest.results.formats import number, size
-from loadtest.results.schema import Accuracy, ModelFigures, VariantFigures
+from loadtest.results.schema import AccuracyFigure, ModelFigures, VariantFigures
 from variants.reports.svg import FAINT, PALETTE, STYLE, Mark, as_svg, colour, place_labels
 
 __all__ = ["PALETTE", "pareto", "slices"]
 
-Point = tuple[float, Accuracy]
+Point = tuple[float, AccuracyFigure]
 
 
 def pareto(model: ModelFigures) -> Markup | None:
@@ -68,7 +68,7 @@ def _panel(axes: Axes, model: ModelFigures, task: str) -> list[Point]:
     return points
 
 
-def _mark(speed: float, found: Accuracy) -> Mark:
+def _mark(speed: float, found: AccuracyFigure) -> Mark:
     return Mark(speed, 100 * found.value, 100 * found.low, 100 * found.high)
 
 

@@ -68,11 +68,11 @@ class MetricFigures(Figures):
         return share(value) if self.metric in ("latency", "errors", "feedback") else f"{points(value)} points"
 
 
-class Said(BaseModel):
+class ServerResponse(BaseModel):
     model_config = ConfigDict(extra="ignore", frozen=True)
 
 
-class Pairs(Said):
+class Pairs(ServerResponse):
     """Requests chosen to be compared, and what came of them."""
 
     chosen: int
@@ -99,36 +99,36 @@ class VerdictFigures(Figures):
     says: tuple[str, ...]
 
 
-class SaidGate(Said):
+class GateResponse(ServerResponse):
     alpha: float
 
 
-class SaidPlan(Said):
+class PlanResponse(ServerResponse):
     variant: str
-    gate: SaidGate
+    gate: GateResponse
 
 
-class SaidRollout(Said):
-    plan: SaidPlan
+class RolloutResponse(ServerResponse):
+    plan: PlanResponse
     parent: str
     digests: tuple[str, str]
     status: str
     why: str
 
 
-class SaidVerdict(Said):
+class VerdictResponse(ServerResponse):
     decision: Decision
     different: bool
     findings: tuple[MetricFigures, ...]
     missing: tuple[str, ...]
 
 
-class SaidAnswer(Said):
+class RolloutStatusResponse(ServerResponse):
     """`/admin/v1/models/{model}/rollout`, as far as it is shown."""
 
     model: str
-    rollout: SaidRollout
-    verdict: SaidVerdict
+    rollout: RolloutResponse
+    verdict: VerdictResponse
     pairs: Pairs
 
 
@@ -137,7 +137,7 @@ def read_verdict(path: Path, state: ServerState) -> VerdictFigures | None:
     verdict on builds that were not served, UnknownName on a model that was not."""
     if not path.exists():
         return None
-    found = SaidAnswer.model_validate_json(path.read_bytes())
+    found = RolloutStatusResponse.model_validate_json(path.read_bytes())
     rollout, verdict = found.rollout, found.verdict
     variants = state.served(found.model, "verdict.json").variants
     served = {each.variant: each.artifact_sha256 for each in variants}
@@ -162,7 +162,7 @@ def read_verdict(path: Path, state: ServerState) -> VerdictFigures | None:
     return VerdictFigures(**facts, says=tuple(sentences(found)))
 
 
-def sentences(found: SaidAnswer) -> Iterable[str]:
+def sentences(found: RolloutStatusResponse) -> Iterable[str]:
     """What was judged, what came of it, what is missing."""
     rollout, pairs = found.rollout, found.pairs
     name, parent = rollout.plan.variant, rollout.parent

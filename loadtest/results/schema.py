@@ -21,7 +21,7 @@ class Quantiles(Figures):
     n: int
 
 
-class Accuracy(Figures):
+class AccuracyFigure(Figures):
     """Share of right answers on `n` distinct examples, with its 95 % Wilson interval; another figure from 0 to 1, with
     a bootstrap interval, where `metric` names it."""
 
@@ -79,7 +79,7 @@ class VariantFigures(Figures):
     latency_s: Quantiles | None
     ttft_s: Quantiles | None
     tpot_s: Quantiles | None
-    accuracy: tuple[Accuracy, ...]
+    accuracy: tuple[AccuracyFigure, ...]
     mixed: MixedFigures | None
     peak_memory_bytes: int | None
 

@@ -16,7 +16,7 @@ from loadtest.results.compare import AccuracyDifference, SpeedRatio, accuracy_di
 from loadtest.results.records import Record, SliceWindow, read_lines
 from loadtest.results.rollout_verdict import read_verdict
 from loadtest.results.schema import (
-    Accuracy,
+    AccuracyFigure,
     Comparison,
     MixedFigures,
     ModelFigures,
@@ -222,11 +222,11 @@ def _scored(records: Iterable[Record]) -> dict[str, dict[str, bool]]:
     return tasks
 
 
-def _accuracies(records: list[Record]) -> Iterable[Accuracy]:
+def _accuracies(records: list[Record]) -> Iterable[AccuracyFigure]:
     for task, scored in sorted(_scored(records).items()):
         right = sum(scored.values())
         interval = wilson(right, len(scored))
-        yield Accuracy(task=task, value=right / len(scored), low=interval.low, high=interval.high, n=len(scored))
+        yield AccuracyFigure(task=task, value=right / len(scored), low=interval.low, high=interval.high, n=len(scored))
 
 
 def _mixed(records: list[Record], routed: int) -> MixedFigures | None:

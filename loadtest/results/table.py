@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from loadtest.results.formats import accuracy, clock, examples, number, quantile, size
-from loadtest.results.schema import Accuracy, ModelFigures, Summary
+from loadtest.results.schema import AccuracyFigure, ModelFigures, Summary
 
 
 def render(summary: Summary, console: Console) -> None:
@@ -54,7 +54,7 @@ def _speed_table(model: ModelFigures) -> Table:
 
 
 def _accuracy_table(model: ModelFigures) -> Table:
-    tasks: dict[str, list[Accuracy]] = {}
+    tasks: dict[str, list[AccuracyFigure]] = {}
     for found in (found for variant in model.variants for found in variant.accuracy):
         tasks.setdefault(found.task, []).append(found)
     table = _table("precision", "artifact", "peak\nmemory")

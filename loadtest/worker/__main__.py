@@ -12,7 +12,12 @@ import time
 from pathlib import Path
 from typing import Literal
 
-from loadtest.worker.users import ClosedUser, Live, OpenUser, epoch_offset  # first: it patches the standard library
+from loadtest.worker.users import (  # first: it patches the standard library
+    ClosedUser,
+    OpenUser,
+    RunningCampaign,
+    epoch_offset,
+)
 
 # isort: split
 import gevent
@@ -60,12 +65,12 @@ class Worker:
         ):
             for index, stage in enumerate(self._plan.stages):
                 later = sum(after.expected_s for after in self._plan.stages[index + 1 :])
-                live = Live(StageRun(self._plan, stage, self._cursors), records, epoch_offset())
+                live = RunningCampaign(StageRun(self._plan, stage, self._cursors), records, epoch_offset())
                 cores = self._carry_out(stage, live, later)
                 if stage.slice is not None:
                     slices.write(_window(stage, live, cores))
 
-    def _carry_out(self, stage: Stage, live: Live, later_s: float) -> float:
+    def _carry_out(self, stage: Stage, live: RunningCampaign, later_s: float) -> float:
         """Run one stage to its end; how many cores that kept busy. Raises StageError."""
         if live.run.users == 0:
             return 0.0
@@ -94,7 +99,7 @@ class Worker:
             raise StageError(f"{stage.part} ({stage.text}) was not through within its limit")
         return cores
 
-    def _tick(self, stage: Stage, live: Live, later_s: float) -> None:
+    def _tick(self, stage: Stage, live: RunningCampaign, later_s: float) -> None:
         """Tell how far the stage is when it begins, and twice a second from then on."""
         live.gate.wait()
         while True:
@@ -104,7 +109,7 @@ class Worker:
             gevent.sleep(TICK_S)
 
 
-def _window(stage: Stage, live: Live, cores: float) -> SliceWindow:
+def _window(stage: Stage, live: RunningCampaign, cores: float) -> SliceWindow:
     assert stage.window is not None
     assert stage.slice is not None
     lane = stage.lanes[0]

@@ -32,7 +32,7 @@ class RawBody(Protocol):
 
 
 @dataclass
-class Answer:
+class ResponseText:
     """`token_times`: the clock at each frame that carried a token, in order; empty where nothing was
     streamed.
     """
@@ -53,11 +53,11 @@ def _foreseen() -> Iterator[None]:
 
 
 @_foreseen()
-def read_stream(body: RawBody, clock: Callable[[], float]) -> Answer:
+def read_stream(body: RawBody, clock: Callable[[], float]) -> ResponseText:
     """Server-sent events of `/v1/completions` up to `[DONE]`; usage comes from the last frame. Raises
     BadAnswer.
     """
-    answer = Answer()
+    answer = ResponseText()
     pieces: list[str] = []
     while True:
         line = body.readline(b"\n")
@@ -84,14 +84,14 @@ def read_stream(body: RawBody, clock: Callable[[], float]) -> Answer:
 
 
 @_foreseen()
-def read_completion(body: RawBody) -> Answer:
+def read_completion(body: RawBody) -> ResponseText:
     """A completion that was not streamed. Raises BadAnswer."""
     data = body.read()
     document = _object(data)
     choices = document.get("choices")
     if not choices or "text" not in choices[0]:
         raise BadAnswer(f"no choices[0].text in {_said(data)}")
-    answer = Answer(text=choices[0]["text"])
+    answer = ResponseText(text=choices[0]["text"])
     _usage(answer, document)
     if answer.output_tokens is None:
         raise BadAnswer("the answer carried no usage")
@@ -99,17 +99,17 @@ def read_completion(body: RawBody) -> Answer:
 
 
 @_foreseen()
-def read_labels(body: RawBody) -> Answer:
+def read_labels(body: RawBody) -> ResponseText:
     """The top label of the one picture or text in a v2 answer in JSON. Raises BadAnswer."""
     data = body.read()
     for output in _object(data).get("outputs", ()):
         if output.get("name") == "labels" and output.get("data"):
-            return Answer(text=str(output["data"][0]))
+            return ResponseText(text=str(output["data"][0]))
     raise BadAnswer(f"no output `labels` in {_said(data)}")
 
 
 @_foreseen()
-def read_boxes(body: RawBody) -> Answer:
+def read_boxes(body: RawBody) -> ResponseText:
     """The boxes of a v2 answer in JSON, as `variants.vision.boxes`' text. Raises BadAnswer."""
     data = body.read()
     outputs = {output["name"]: output["data"] for output in _object(data).get("outputs", ())}
@@ -117,29 +117,29 @@ def read_boxes(body: RawBody) -> Answer:
         raise BadAnswer(f"no boxes, scores or labels in {_said(data)}")
     sides = outputs["boxes"]
     corners = [sides[at : at + 4] for at in range(0, len(sides), 4)]
-    return Answer(text=to_text(from_tensors(corners, outputs["scores"], outputs["labels"])))
+    return ResponseText(text=to_text(from_tensors(corners, outputs["scores"], outputs["labels"])))
 
 
 @_foreseen()
-def read_embeddings(body: RawBody) -> Answer:
+def read_embeddings(body: RawBody) -> ResponseText:
     """Which of two texts is nearer to the first, of three embeddings in OpenAI's form. Raises BadAnswer."""
     data = body.read()
     document = _object(data)
     if "data" not in document or "usage" not in document:
         raise BadAnswer(f"no data or no usage in {_said(data)}")
     found = nearer([numbers_of(entry["embedding"]) for entry in document["data"]])
-    return Answer(text=found, prompt_tokens=document["usage"]["prompt_tokens"])
+    return ResponseText(text=found, prompt_tokens=document["usage"]["prompt_tokens"])
 
 
 @_foreseen()
-def read_drawing(body: RawBody, classifier: DigitClassifier) -> Answer:
+def read_drawing(body: RawBody, classifier: DigitClassifier) -> ResponseText:
     """What the classifier reads in the one picture of OpenAI's form. Raises BadAnswer."""
     data = body.read()
     drawn = _object(data).get("data")
     if not drawn or "b64_json" not in drawn[0]:
         raise BadAnswer(f"no data[0].b64_json in {_said(data)}")
     try:
-        return Answer(text=classifier.read(base64.b64decode(drawn[0]["b64_json"], validate=True)))
+        return ResponseText(text=classifier.read(base64.b64decode(drawn[0]["b64_json"], validate=True)))
     except InputError as error:
         raise BadAnswer(str(error)) from error
 
@@ -159,7 +159,7 @@ def _object(data: bytes) -> dict[str, Any]:
     return document
 
 
-def _usage(answer: Answer, document: dict[str, Any]) -> None:
+def _usage(answer: ResponseText, document: dict[str, Any]) -> None:
     usage = document.get("usage")
     if usage:
         answer.prompt_tokens = usage["prompt_tokens"]

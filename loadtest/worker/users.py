@@ -18,8 +18,8 @@ from loadtest.results.records import LineWriter, Record
 from loadtest.target import bearer
 from loadtest.worker.requests import ask
 from loadtest.worker.responses import (
-    Answer,
     BadAnswer,
+    ResponseText,
     read_boxes,
     read_completion,
     read_drawing,
@@ -32,7 +32,7 @@ from loadtest.worker.stage_run import StageRun, Turn, share_within, tokens_withi
 from variants.metrics import scoring
 from variants.tasks.digit_classifier.store import load_or_train
 
-READERS: dict[Kind, Callable[[Any, Callable[[], float]], Answer]] = {
+READERS: dict[Kind, Callable[[Any, Callable[[], float]], ResponseText]] = {
     "text": read_stream,
     "label": lambda body, clock: read_completion(body),
     "image": lambda body, clock: read_labels(body),
@@ -49,7 +49,7 @@ class CampaignUser(FastHttpUser):
     """What both kinds share: sending one turn and recording it. `live` is set by the worker on a subclass."""
 
     abstract = True
-    live: "Live"
+    live: "RunningCampaign"
 
     def send(self, turn: Turn) -> None:
         """Send one request, wait for its whole answer, write its record. Raises StageError when too many
@@ -60,7 +60,7 @@ class CampaignUser(FastHttpUser):
         name = f"{run.stage.part} {turn.pool.model}@{turn.variant or 'routed'} {turn.pool.task}"
         started = run.clock()
         facts: dict[str, Any] = {"status": 0}
-        answer: Answer | None = None
+        answer: ResponseText | None = None
         error: str | None = None
         limit = gevent.Timeout(run.plan.timeout_s)
         limit.start()
@@ -123,7 +123,7 @@ class ClosedUser(CampaignUser):
         raise StopUser
 
 
-class Live:
+class RunningCampaign:
     """What the users of one stage share: its run, the gate that lets them begin, the writer, and the first
     error.
     """
@@ -154,7 +154,7 @@ class Live:
         started: float,
         ended: float,
         facts: dict[str, Any],
-        answer: Answer | None,
+        answer: ResponseText | None,
         error: str | None,
     ) -> None:
         run, stage = self.run, self.run.stage
@@ -184,7 +184,7 @@ class Live:
 class Guard:
     """Tells the stage when a user's work ends, however it ends; unexpected errors end the stage with it."""
 
-    def __init__(self, live: Live) -> None:
+    def __init__(self, live: RunningCampaign) -> None:
         self._live = live
 
     def __enter__(self) -> None:
@@ -209,7 +209,7 @@ def _facts(response: Any) -> dict[str, Any]:
     }
 
 
-def _read(response: Any, turn: Turn, clock: Callable[[], float]) -> Answer:
+def _read(response: Any, turn: Turn, clock: Callable[[], float]) -> ResponseText:
     """The whole answer, checked against what was asked. Raises one of REQUEST_ERRORS."""
     if response.status_code == 0:
         raise response.error
@@ -233,7 +233,7 @@ def _words(failure: BaseException, timeout_s: float) -> str:
     return f"{failure}" if isinstance(failure, BadAnswer) else f"{type(failure).__name__}: {failure}"
 
 
-def _figures(answer: Answer, begin: float) -> dict[str, Any]:
+def _figures(answer: ResponseText, begin: float) -> dict[str, Any]:
     figures: dict[str, Any] = {
         "answer": answer.text,
         "prompt_tokens": answer.prompt_tokens,
@@ -247,7 +247,7 @@ def _figures(answer: Answer, begin: float) -> dict[str, Any]:
     return figures
 
 
-def _in_slice(answer: Answer, started: float, ended: float, run: StageRun) -> dict[str, float]:
+def _in_slice(answer: ResponseText, started: float, ended: float, run: StageRun) -> dict[str, float]:
     assert run.stage.window is not None
     opened, seconds = run.opens, run.stage.window.seconds
     return {
@@ -256,7 +256,7 @@ def _in_slice(answer: Answer, started: float, ended: float, run: StageRun) -> di
     }
 
 
-def _score(turn: Turn, answer: Answer) -> dict[str, bool]:
+def _score(turn: Turn, answer: ResponseText) -> dict[str, bool]:
     assert turn.content.label is not None
     kind = "text" if turn.pool.kind == "label" else turn.pool.kind
     return {"correct": scoring.is_correct(kind, answer.text, turn.content.label)}

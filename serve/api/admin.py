@@ -9,8 +9,8 @@ from starlette.responses import Response
 
 from serve import metrics
 from serve.api.http import answer_json
-from serve.dataplane.upstream import Seat
-from serve.dataplane.upstreams import Fleet
+from serve.dataplane.upstream import Upstream
+from serve.dataplane.upstreams import Upstreams
 from variants.artifacts.card import Card
 from variants.artifacts.catalog import Catalog
 from variants.errors import UnknownName
@@ -18,7 +18,7 @@ from variants.home import home
 from variants.machine import describe, versions
 
 
-def describe_seat(seat: Seat) -> dict[str, Any]:
+def describe_seat(seat: Upstream) -> dict[str, Any]:
     """A variant as the operator sees it. Memory is PSS in bytes, null while the variant is not ready."""
     manifest, endpoint = seat.manifest, seat.endpoint
     return {
@@ -43,7 +43,7 @@ def describe_seat(seat: Seat) -> dict[str, Any]:
 class Admin:
     """Endpoints of what is served."""
 
-    def __init__(self, fleet: Fleet) -> None:
+    def __init__(self, fleet: Upstreams) -> None:
         self.fleet = fleet
         self.machine, self.versions = describe().model_dump(mode="json"), versions()
 

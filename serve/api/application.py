@@ -23,22 +23,22 @@ from serve.api.openai import Models, TextRoute
 from serve.api.stack import StackEndpoint
 from serve.api.traffic import traffic_endpoints
 from serve.config.stack import Server
-from serve.control.contract import Conducting
+from serve.control.contract import ControllerClient
 from serve.dataplane.relay import Relay
-from serve.dataplane.sync import Watch
-from serve.dataplane.upstreams import Fleet
+from serve.dataplane.sync import ControllerSync
+from serve.dataplane.upstreams import Upstreams
 from serve.errors import open_inference_body, openai_body
-from serve.shadow.replay import Shadows
+from serve.shadow.replay import Replayer
 from variants.errors import InputError, UnderstudyError, UnknownName
 
 TEXT_PATHS = ("/v1/chat/completions", "/v1/completions", "/tokenize")
 
 
-def build_ingress(fleet: Fleet, server: Server, conductor: Conducting) -> Starlette:
+def build_ingress(fleet: Upstreams, server: Server, conductor: ControllerClient) -> Starlette:
     """The application. Its lifespan starts and stops the fleet, what keeps it in step, and the relay."""
     relay = Relay(fleet)
     outcomes = relay.accounting.outcomes
-    shadows, watch = Shadows(fleet, relay, outcomes), Watch(fleet, conductor, outcomes)
+    shadows, watch = Replayer(fleet, relay, outcomes), ControllerSync(fleet, conductor, outcomes)
     limit = server.body_limit_mib * 2**20
     infer, metadata = InferRoute(fleet, relay, shadows, limit), Metadata(fleet, relay)
     models, admin, stack = Models(fleet), Admin(fleet), StackEndpoint(conductor, limit)

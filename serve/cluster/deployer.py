@@ -8,13 +8,13 @@ import time
 from collections.abc import Awaitable, Callable, Collection, Iterable
 from typing import Any, TypeVar
 
-from serve.cluster.engine_deployment import Host
-from serve.config.snapshot import Adapter, LiveEngine
+from serve.cluster.engine_deployment import EngineDeployment
+from serve.config.snapshot import EngineSpec, LoadedAdapter
 from serve.engines.endpoint import Endpoint
 from variants.errors import EngineError
 from variants.home import home
 
-INGRESS, CONDUCTOR = "ingress", "conductor"
+INGRESS, CONTROLLER = "ingress", "controller"
 """The applications that are no engine's."""
 POLL_S = 0.3
 START_LIMIT_S = 900.0
@@ -23,7 +23,7 @@ ADAPTER_LIMIT_S = 90.0
 T = TypeVar("T")
 
 
-def engine_target(engine: LiveEngine) -> Any:
+def engine_target(engine: EngineSpec) -> Any:
     """What Ray Serve is to run for an engine."""
     from ray import serve as ray_serve
 
@@ -33,7 +33,7 @@ def engine_target(engine: LiveEngine) -> Any:
         health_check_period_s=2,
         graceful_shutdown_timeout_s=20,
         max_constructor_retry_count=2,
-    )(Host)
+    )(EngineDeployment)
     return ray_serve.RunTarget(host.bind(engine), name=engine.application, route_prefix=None)
 
 
@@ -61,17 +61,17 @@ class Handles:
             self.found[application] = await asyncio.to_thread(ray_serve.get_app_handle, application)
         return self.found[application]
 
-    async def describe(self, application: str, adapter: Adapter | None) -> Endpoint:
+    async def describe(self, application: str, adapter: LoadedAdapter | None) -> Endpoint:
         return Endpoint(*await (await self.of(application)).describe.remote(adapter))
 
 
-class Stage:
+class EngineDeployer:
     """Used by one conductor, inside Ray."""
 
     def __init__(self) -> None:
         self.handles = Handles()
 
-    async def put_up(self, engines: Collection[LiveEngine]) -> None:
+    async def put_up(self, engines: Collection[EngineSpec]) -> None:
         """Start engines and wait until all are ready. Raises EngineError; what was begun is still up then."""
         if not engines:
             return
@@ -106,7 +106,7 @@ class Stage:
             self.handles.found.pop(application, None)
             await asyncio.to_thread(ray_serve.delete, application)
 
-    async def load(self, application: str, adapter: Adapter) -> None:
+    async def load(self, application: str, adapter: LoadedAdapter) -> None:
         """Have an adapter in an engine that is up. Raises what the engine's host raises, EngineError."""
         await in_time(application, lambda: self.handles.describe(application, adapter), ADAPTER_LIMIT_S)
 
@@ -126,7 +126,7 @@ class Stage:
         """The applications of engines that are there, whatever their state."""
         from ray import serve as ray_serve
 
-        return set((await asyncio.to_thread(ray_serve.status)).applications) - {INGRESS, CONDUCTOR}
+        return set((await asyncio.to_thread(ray_serve.status)).applications) - {INGRESS, CONTROLLER}
 
 
 async def in_time(application: str, ask: Callable[[], Awaitable[T]], limit_s: float) -> T:

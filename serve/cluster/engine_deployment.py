@@ -9,7 +9,7 @@ import time
 from contextlib import ExitStack
 from pathlib import Path
 
-from serve.config.snapshot import Adapter, LiveEngine
+from serve.config.snapshot import EngineSpec, LoadedAdapter
 from serve.engines.adapter_client import load_adapter, unload_adapter
 from serve.engines.endpoint import Endpoint
 from serve.engines.launch import launch
@@ -22,11 +22,11 @@ MEMORY_EVERY_S = 10.0
 """Reading a process tree's PSS walks its page tables: some ten milliseconds for a large engine."""
 
 
-class Host:
+class EngineDeployment:
     """Ray Serve calls `__init__`, `check_health` and `__del__`; the ingress calls `describe`, the conductor
     `keep_adapters`."""
 
-    async def __init__(self, engine: LiveEngine) -> None:  # type: ignore[misc]  # Ray Serve awaits it
+    async def __init__(self, engine: EngineSpec) -> None:  # type: ignore[misc]  # Ray Serve awaits it
         how = launch(engine.settings, engine.artifact.path, engine.artifact.manifest, engine.name)
         # By application: the engine that is to replace another must not write over that one's log.
         self.engine = EngineProcess(engine.name, how, home() / "logs" / f"{engine.application}.log")
@@ -45,7 +45,7 @@ class Host:
             raise
         self.fault = None
 
-    async def describe(self, adapter: Adapter | None = None) -> Endpoint:
+    async def describe(self, adapter: LoadedAdapter | None = None) -> Endpoint:
         """Where the engine answers and what it holds in memory; `adapter` is in it by then, after a restart too.
 
         Raises EngineError when the engine has died or hangs, or refuses the adapter.
@@ -60,7 +60,7 @@ class Host:
             self.memory_bytes = await asyncio.to_thread(self.engine.memory_bytes)
         return Endpoint(self.engine.url, self.memory_bytes, self.engine.peak_memory_bytes, self.engine.pid)
 
-    async def load(self, adapter: Adapter) -> None:
+    async def load(self, adapter: LoadedAdapter) -> None:
         async with self.loading:
             if adapter.name not in self.adapters:
                 with ExitStack() as held:

@@ -6,11 +6,11 @@ from serve.config.stack import Stack
 from variants.errors import UnknownName
 from variants.recipes.family import kind_of
 
-Seat = tuple[str, str]
+VariantRef = tuple[str, str]
 """A model and one of its variants."""
 
 
-def reference_of(stack: Stack, seat: Seat) -> Seat | None:
+def reference_of(stack: Stack, seat: VariantRef) -> VariantRef | None:
     """What a variant is judged against: its parent, or the model's baseline where it was made from the source by
     something else. None for a baseline."""
     variants = stack.models[seat[0]].variants
@@ -22,17 +22,17 @@ def reference_of(stack: Stack, seat: Seat) -> Seat | None:
     return (seat[0], baseline) if baseline else None
 
 
-def line_of(stack: Stack, seat: Seat) -> list[Seat]:
+def line_of(stack: Stack, seat: VariantRef) -> list[VariantRef]:
     """What must be built for one card: the variant's ancestors and what it is judged against, itself last."""
-    line: dict[Seat, None] = {}
+    line: dict[VariantRef, None] = {}
     if reference := reference_of(stack, seat):
         line |= dict.fromkeys(line_of(stack, reference))
     return [*line, seat]
 
 
-def parents_first(stack: Stack, seats: Sequence[Seat]) -> list[Seat]:
+def parents_first(stack: Stack, seats: Sequence[VariantRef]) -> list[VariantRef]:
     """The same seats, each after what it is judged against, otherwise in their order."""
-    ordered: dict[Seat, None] = {}
+    ordered: dict[VariantRef, None] = {}
     for seat in seats:
         line = [seat]
         while (before := reference_of(stack, line[-1])) is not None and before not in line:
@@ -41,7 +41,7 @@ def parents_first(stack: Stack, seats: Sequence[Seat]) -> list[Seat]:
     return list(ordered)
 
 
-def chosen(stack: Stack, names: Sequence[str]) -> list[Seat]:
+def select_variants(stack: Stack, names: Sequence[str]) -> list[VariantRef]:
     """The (model, variant) pairs that `names` stand for. Raises UnknownName."""
     seats = [(model, variant) for model in stack.models for variant in stack.models[model].variants]
     if not names:

@@ -16,12 +16,12 @@ from variants.artifacts.manifest import Manifest
 from variants.artifacts.store import Artifact
 from variants.errors import StackError
 
-Name = tuple[str, str]
+VariantRef = tuple[str, str]
 """A model and one of its variants."""
 
 
 @dataclass(frozen=True)
-class LiveEngine:
+class EngineSpec:
     """One engine process: the artifact that it loads when it starts, its settings, and the model name it answers to.
 
     `application` names the Ray Serve application that hosts it; equal engines have equal names.
@@ -40,7 +40,7 @@ class LiveEngine:
 
 
 @dataclass(frozen=True)
-class Adapter:
+class LoadedAdapter:
     """A low-rank adapter that is loaded into a running engine: the model name it gets there, and its folder."""
 
     name: str
@@ -48,7 +48,7 @@ class Adapter:
 
 
 @dataclass(frozen=True)
-class LiveVariant:
+class ServedVariant:
     """One variant as it is served."""
 
     model: str
@@ -56,8 +56,8 @@ class LiveVariant:
     weight: float
     limits: Limits
     manifest: Manifest
-    engine: LiveEngine
-    adapter: Adapter | None = None
+    engine: EngineSpec
+    adapter: LoadedAdapter | None = None
 
     @property
     def name(self) -> str:
@@ -75,19 +75,19 @@ class LiveVariant:
 
 
 @dataclass(frozen=True)
-class Live:
+class Snapshot:
     """A version of all that is served; versions only grow."""
 
     version: int
     stack: Stack
-    artifacts: Mapping[Name, Artifact]
-    variants: Mapping[Name, LiveVariant]
+    artifacts: Mapping[VariantRef, Artifact]
+    variants: Mapping[VariantRef, ServedVariant]
     traffic: Mapping[str, Versioned]
     judged: Mapping[str, float | None] = field(default_factory=dict)
     """Models whose variants are being judged, with the latency objective in seconds, None where there is none."""
 
     @property
-    def engines(self) -> dict[str, LiveEngine]:
+    def engines(self) -> dict[str, EngineSpec]:
         """The engines that are needed, by application."""
         return {variant.engine.application: variant.engine for variant in self.variants.values()}
 
@@ -101,22 +101,22 @@ class Live:
         return {application: frozenset(names) for application, names in found.items()}
 
 
-def live_of(
+def build_snapshot(
     stack: Stack,
-    artifacts: Mapping[Name, Artifact],
+    artifacts: Mapping[VariantRef, Artifact],
     version: int = 1,
     traffic: Mapping[str, Versioned] | None = None,
-) -> Live:
+) -> Snapshot:
     """Which engine serves what. `traffic` was in force before, and stays where the stack declares what it declared
     then. StackError for an adapter whose engine takes none, or not so many, or whose parent is another build;
     RecipeError and IntegrityError as `variants.artifacts.adapter` has them."""
     now = merged(stack, traffic or {})
     variants = {
-        (model, variant): live_variant(stack, artifacts, (model, variant), now[model].traffic.weights[variant])
+        (model, variant): served_variant(stack, artifacts, (model, variant), now[model].traffic.weights[variant])
         for model in stack.models
         for variant in stack.models[model].variants
     }
-    live = Live(version, stack, artifacts, variants, now)
+    live = Snapshot(version, stack, artifacts, variants, now)
     adapters = live.adapters
     for variant in variants.values():
         count, slots = len(adapters.get(variant.engine.application, ())), variant.engine.slots
@@ -130,8 +130,8 @@ def live_of(
 
 
 def with_traffic(
-    live: Live, traffic: Mapping[str, Versioned], judged: Mapping[str, float | None], version: int
-) -> Live:
+    live: Snapshot, traffic: Mapping[str, Versioned], judged: Mapping[str, float | None], version: int
+) -> Snapshot:
     """The same variants under other traffic."""
     variants = {
         name: replace(found, weight=traffic[name[0]].traffic.weights[name[1]]) for name, found in live.variants.items()
@@ -139,7 +139,9 @@ def with_traffic(
     return replace(live, version=version, variants=variants, traffic=dict(traffic), judged=judged)
 
 
-def live_variant(stack: Stack, artifacts: Mapping[Name, Artifact], name: Name, weight: float) -> LiveVariant:
+def served_variant(
+    stack: Stack, artifacts: Mapping[VariantRef, Artifact], name: VariantRef, weight: float
+) -> ServedVariant:
     model, variant = stack.models[name[0]], stack.models[name[0]].variants[name[1]]
     artifact = artifacts[name]
     adapter, base = None, artifact
@@ -160,19 +162,19 @@ def live_variant(stack: Stack, artifacts: Mapping[Name, Artifact], name: Name, w
                 field=field,
                 mend="build it again from that parent",
             )
-        adapter = Adapter(f"{name[0]}@{name[1]}:{artifact.manifest.digest[:8]}", str(artifact.model_path))
-    return LiveVariant(
+        adapter = LoadedAdapter(f"{name[0]}@{name[1]}:{artifact.manifest.digest[:8]}", str(artifact.model_path))
+    return ServedVariant(
         model=name[0],
         variant=name[1],
         weight=weight,
         limits=model.limits,
         manifest=artifact.manifest,
-        engine=live_engine(name[0], base, variant.engine),
+        engine=engine_spec(name[0], base, variant.engine),
         adapter=adapter,
     )
 
 
-def live_engine(model: str, artifact: Artifact, settings: Engine) -> LiveEngine:
+def engine_spec(model: str, artifact: Artifact, settings: Engine) -> EngineSpec:
     variant, digest = artifact.manifest.variant, artifact.manifest.digest
     how = hashlib.sha256(settings.model_dump_json().encode()).hexdigest()
-    return LiveEngine(f"{model}.{variant}.{digest[:8]}.{how[:8]}", settings, artifact, f"{model}@{variant}")
+    return EngineSpec(f"{model}.{variant}.{digest[:8]}.{how[:8]}", settings, artifact, f"{model}@{variant}")

@@ -2,13 +2,13 @@
 
 from typing import Any
 
-from serve.cluster.deployer import CONDUCTOR, Handles
-from serve.config.snapshot import Live
-from serve.control.contract import Report
+from serve.cluster.deployer import CONTROLLER, Handles
+from serve.config.snapshot import Snapshot
+from serve.control.contract import Heartbeat
 from serve.errors import NotReady
 
 
-class ConductorHandle:
+class RayControllerClient:
     """Its errors come as they were raised there; NotReady where it does not answer."""
 
     def __init__(self) -> None:
@@ -18,15 +18,15 @@ class ConductorHandle:
         import ray
 
         try:
-            handle = await self.handles.of(CONDUCTOR)
+            handle = await self.handles.of(CONTROLLER)
             return await getattr(handle, method).remote(*arguments)
         except ray.exceptions.RayTaskError as error:
             raise error.cause from None
         except Exception as error:  # whatever Ray raises for a replica that is starting or gone
             raise NotReady(f"the controller is away: {error}", mend="try again shortly") from error
 
-    async def tell(self, report: Report) -> Live | None:
-        live: Live | None = await self.ask("tell", report)
+    async def tell(self, report: Heartbeat) -> Snapshot | None:
+        live: Snapshot | None = await self.ask("tell", report)
         return live
 
     async def propose(self, document: dict[str, Any]) -> dict[str, Any]:

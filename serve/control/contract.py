@@ -3,15 +3,15 @@
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from serve.config.snapshot import Live
+from serve.config.snapshot import Snapshot
 
-Batch = dict[str, Any]
+ObservationBatch = dict[str, Any]
 RULES = 2
 """What is counted, and how; a batch says by which it was made."""
 
 
 @dataclass(frozen=True)
-class Report:
+class Heartbeat:
     """What one ingress says of itself. `busy` names places that an earlier version's requests still hold; `named_at`
     says when a client last named a model or a `model@variant`, in seconds of the epoch."""
 
@@ -19,14 +19,14 @@ class Report:
     version: int
     busy: frozenset[str]
     named_at: dict[str, float]
-    outcomes: Batch | None = None
+    outcomes: ObservationBatch | None = None
 
 
-class Conducting(Protocol):
+class ControllerClient(Protocol):
     """What an ingress asks of the controller, wherever that runs. Methods that change traffic return when every ingress
     has the change, or after ten seconds."""
 
-    async def tell(self, report: Report) -> Live | None:
+    async def tell(self, report: Heartbeat) -> Snapshot | None:
         """The version that is live, None where the report names it."""
 
     async def propose(self, document: dict[str, Any]) -> dict[str, Any]:

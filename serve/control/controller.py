@@ -23,17 +23,17 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from serve.cluster.deployer import Stage
-from serve.config.snapshot import Live
+from serve.cluster.deployer import EngineDeployer
+from serve.config.snapshot import Snapshot
 from serve.control.change import Change, Changes
-from serve.control.contract import Report
+from serve.control.contract import Heartbeat
 from serve.control.diff import differences
-from serve.control.heartbeats import Attendance
+from serve.control.heartbeats import Heartbeats
 from serve.control.journal import Entry
 from serve.control.memory_budget import Budget, budget, need_of
 from serve.control.proposal import Proposal, check_slots, check_unused, read_proposal, version_of
 from serve.control.snapshot_file import document_of, record, recorded
-from serve.control.traffic_manager import Director
+from serve.control.traffic_manager import TrafficManager
 from serve.errors import Conflict, NotReady
 from variants.artifacts.catalog import Catalog
 from variants.artifacts.store import Store
@@ -48,15 +48,15 @@ SWITCH_LIMIT_S = 120.0
 DRAIN_GRACE_S = 10.0
 
 
-class Conductor:
+class Controller:
     """A Ray Serve deployment of one replica. `folder` belongs to the run of the server, `state` outlasts it."""
 
-    def __init__(self, live: Live, folder: str, state: str, stage: Stage | None = None) -> None:
+    def __init__(self, live: Snapshot, folder: str, state: str, stage: EngineDeployer | None = None) -> None:
         self.file = Path(folder) / "live.json"
-        self.stage = stage or Stage()
-        self.director = Director(Path(state), recorded(self.file) or live)
+        self.stage = stage or EngineDeployer()
+        self.director = TrafficManager(Path(state), recorded(self.file) or live)
         self.ticking: asyncio.Task[None] | None = None
-        self.ingresses, self.changes = Attendance(), Changes()
+        self.ingresses, self.changes = Heartbeats(), Changes()
         self.task: asyncio.Task[Any] | None = None
         self.hands = asyncio.Lock()
         self.swept = False
@@ -66,10 +66,10 @@ class Conductor:
         self.hold_files()
 
     @property
-    def live(self) -> Live:
+    def live(self) -> Snapshot:
         return self.director.live
 
-    async def tell(self, report: Report) -> Live | None:
+    async def tell(self, report: Heartbeat) -> Snapshot | None:
         """Note what an ingress says, its outcomes on disk; the version that is live, None where it has that."""
         if self.ticking is None:
             self.ticking = asyncio.create_task(self.tick())
@@ -187,7 +187,7 @@ class Conductor:
         self.task = asyncio.create_task(self.carry_out(before, wanted, change, proposal.force))
         return answer
 
-    async def check(self, proposal: Proposal, before: Live, change: Change) -> tuple[Live, dict[str, Any]]:
+    async def check(self, proposal: Proposal, before: Snapshot, change: Change) -> tuple[Snapshot, dict[str, Any]]:
         """The version that is proposed, and what is said of it. Raises what is wrong with it, Conflict."""
         wanted = await asyncio.to_thread(version_of, proposal, before)
         found = await self.examine(before, wanted)
@@ -199,13 +199,13 @@ class Conductor:
         change.differences = found.differences
         return wanted, found.to_json(change.number)
 
-    def check_unused(self, before: Live, wanted: Live) -> None:
+    def check_unused(self, before: Snapshot, wanted: Snapshot) -> None:
         check_unused(before, wanted, self.ingresses.named(), time.time())
 
-    async def examine(self, before: Live, wanted: Live) -> "Examined":
-        return Examined([found.to_json() for found in differences(before, wanted)], await self.budget(wanted))
+    async def examine(self, before: Snapshot, wanted: Snapshot) -> "Examination":
+        return Examination([found.to_json() for found in differences(before, wanted)], await self.budget(wanted))
 
-    async def budget(self, wanted: Live) -> Budget:
+    async def budget(self, wanted: Snapshot) -> Budget:
         """What the change needs of memory beside what is there. An engine that does not say what it holds, for it is
         down or being restarted, is taken to hold what it held last."""
         catalog = Catalog(home())
@@ -220,7 +220,7 @@ class Conductor:
         held = {application: self.memory_bytes.get(application, 0) for application in running}
         return budget(needs, held, set(running) - set(coming), wanted.stack.server.memory_mib)
 
-    async def carry_out(self, before: Live, wanted: Live, change: Change, force: bool) -> None:
+    async def carry_out(self, before: Snapshot, wanted: Snapshot, change: Change, force: bool) -> None:
         """Never raises: what came of it stands in the change."""
         began, live = time.monotonic(), False
         try:
@@ -245,7 +245,7 @@ class Conductor:
         finally:
             change.seconds["all"] = round(time.monotonic() - began, 2)
 
-    async def start(self, before: Live, wanted: Live, change: Change, force: bool) -> None:
+    async def start(self, before: Snapshot, wanted: Snapshot, change: Change, force: bool) -> None:
         """Put up what is not there, and make it what is live. Where that fails, or is given up, all of it is taken down
         again, and what was live is."""
         with hold_all(wanted):
@@ -259,7 +259,7 @@ class Conductor:
                 await self.sweep()
                 raise
 
-    async def put_up(self, before: Live, wanted: Live, change: Change) -> None:
+    async def put_up(self, before: Snapshot, wanted: Snapshot, change: Change) -> None:
         new = [engine for name, engine in wanted.engines.items() if name not in before.engines]
         self.swept = False
         change.doing = f"starting {', '.join(engine.name for engine in new) or 'nothing'}"
@@ -270,7 +270,7 @@ class Conductor:
                 change.doing = f"loading {variant.adapter.name}"
                 await self.stage.load(variant.engine.application, variant.adapter)
 
-    def commit(self, before: Live, wanted: Live) -> None:
+    def commit(self, before: Snapshot, wanted: Snapshot) -> None:
         """On disk, then live. Raises Conflict, StoreFull, OSError: then what was live is, on disk too."""
         record(wanted, self.file)
         try:
@@ -286,7 +286,7 @@ class Conductor:
         self.files.close()
         self.files = held
 
-    async def drain(self, before: Live, wanted: Live) -> None:
+    async def drain(self, before: Snapshot, wanted: Snapshot) -> None:
         """Wait for the last request to what the version before alone had."""
         places = {variant.place for variant in wanted.variants.values()}
         going = [variant for variant in before.variants.values() if variant.place not in places]
@@ -330,7 +330,7 @@ class Conductor:
             await asyncio.sleep(POLL_S)
 
 
-class Examined(NamedTuple):
+class Examination(NamedTuple):
     """What is said of a version that is proposed."""
 
     differences: list[dict[str, Any]]
@@ -340,7 +340,7 @@ class Examined(NamedTuple):
         return {"differences": self.differences, "memory": self.budget.to_json(), "change": change}
 
 
-def hold_all(live: Live) -> ExitStack:
+def hold_all(live: Snapshot) -> ExitStack:
     """Nobody removes the artifacts of a version until this is closed."""
     held, store = ExitStack(), Store(home())
     for artifact in live.artifacts.values():

@@ -4,13 +4,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from serve.config.snapshot import Live, LiveVariant
+from serve.config.snapshot import ServedVariant, Snapshot
 
 Kind = Literal["add", "replace", "remove", "change", "keep"]
 
 
 @dataclass(frozen=True)
-class Difference:
+class VariantDiff:
     """One variant in both versions. Shares are of the model's routed requests; a build is a digest's beginning."""
 
     name: str
@@ -24,12 +24,12 @@ class Difference:
         return dict(vars(self))
 
 
-def differences(before: Live, after: Live) -> list[Difference]:
+def differences(before: Snapshot, after: Snapshot) -> list[VariantDiff]:
     """Every variant of either version, in the order of the later one."""
     names = dict.fromkeys([*after.variants, *before.variants])
     shares = share_of(before), share_of(after)
     return [
-        Difference(
+        VariantDiff(
             name=f"{name[0]}@{name[1]}",
             kind=kind_of(before.variants.get(name), after.variants.get(name)),
             build_before=build_of(before.variants.get(name)),
@@ -41,7 +41,7 @@ def differences(before: Live, after: Live) -> list[Difference]:
     ]
 
 
-def kind_of(before: LiveVariant | None, after: LiveVariant | None) -> Kind:
+def kind_of(before: ServedVariant | None, after: ServedVariant | None) -> Kind:
     if before is None:
         return "add"
     if after is None:
@@ -51,11 +51,11 @@ def kind_of(before: LiveVariant | None, after: LiveVariant | None) -> Kind:
     return "keep" if (before.weight, before.limits) == (after.weight, after.limits) else "change"
 
 
-def build_of(variant: LiveVariant | None) -> str | None:
+def build_of(variant: ServedVariant | None) -> str | None:
     return variant.manifest.digest[:8] if variant else None
 
 
-def share_of(live: Live) -> Mapping[tuple[str, str], float]:
+def share_of(live: Snapshot) -> Mapping[tuple[str, str], float]:
     totals: dict[str, float] = {}
     for (model, _), variant in live.variants.items():
         totals[model] = totals.get(model, 0.0) + variant.weight

@@ -7,21 +7,21 @@ An ingress that has not been heard of for a while is not waited for: it has ende
 import time
 from collections.abc import Iterator
 
-from serve.control.contract import Report
+from serve.control.contract import Heartbeat
 
 GONE_S = 5.0
 
 
-class Attendance:
+class Heartbeats:
     """The latest report of every ingress."""
 
     def __init__(self) -> None:
-        self.reports: dict[str, tuple[float, Report]] = {}
+        self.reports: dict[str, tuple[float, Heartbeat]] = {}
 
-    def note(self, report: Report) -> None:
+    def note(self, report: Heartbeat) -> None:
         self.reports[report.ingress] = (time.monotonic(), report)
 
-    def heard(self) -> list[Report]:
+    def heard(self) -> list[Heartbeat]:
         """Of every ingress that lives."""
         now = time.monotonic()
         return [report for at, report in self.reports.values() if now - at < GONE_S]

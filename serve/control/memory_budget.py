@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import psutil
 
-from serve.config.snapshot import LiveEngine
+from serve.config.snapshot import EngineSpec
 from serve.config.stack import VllmEngine
 from variants.artifacts.catalog import Catalog
 from variants.errors import UnknownName
@@ -74,7 +74,7 @@ def mib(size: int) -> str:
     return f"{size / MIB:,.0f} MiB"
 
 
-def need_of(engine: LiveEngine, catalog: Catalog) -> Need:
+def need_of(engine: EngineSpec, catalog: Catalog) -> Need:
     """By the newest card of the artifact in such an engine that measured a peak; by kind where there is none."""
     manifest = engine.artifact.manifest
     adapters = getattr(engine.settings, "adapters", None)

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from serve.config.loader import parse
-from serve.config.snapshot import Live, Name, live_of
+from serve.config.snapshot import Snapshot, VariantRef, build_snapshot
 from serve.config.stack import Stack
 from serve.errors import Conflict
 from variants.artifacts.store import Artifact, Store
@@ -39,7 +39,7 @@ def read_proposal(document: dict[str, Any]) -> Proposal:
     return Proposal(parse(document.get("stack")), keys, document.get("dry_run", False), document.get("force", False))
 
 
-def version_of(proposal: Proposal, live: Live) -> Live:
+def version_of(proposal: Proposal, live: Snapshot) -> Snapshot:
     """The version that is proposed, each new artifact opened and verified. Raises InputError, IntegrityError."""
     stack, standing = proposal.stack, live.stack.server
     if stack.server.body_limit_mib != standing.body_limit_mib:
@@ -47,7 +47,7 @@ def version_of(proposal: Proposal, live: Live) -> Live:
     server = standing.model_copy(update={"memory_mib": stack.server.memory_mib, "keys": stack.server.keys})
     known = {artifact.manifest.key: artifact for artifact in live.artifacts.values()}
     store = Store(home())
-    artifacts: dict[Name, Artifact] = {}
+    artifacts: dict[VariantRef, Artifact] = {}
     for model, found in stack.models.items():
         for variant in found.variants:
             name = f"{model}@{variant}"
@@ -58,10 +58,10 @@ def version_of(proposal: Proposal, live: Live) -> Live:
             if (artifact.manifest.model, artifact.manifest.variant) != (model, variant):
                 raise InputError(f"{key[:8]} is no artifact of {name}", field=f"artifacts.{name}")
             artifacts[model, variant] = artifact
-    return live_of(stack.model_copy(update={"server": server}), artifacts, live.version + 1, live.traffic)
+    return build_snapshot(stack.model_copy(update={"server": server}), artifacts, live.version + 1, live.traffic)
 
 
-def check_slots(live: Live, wanted: Live) -> None:
+def check_slots(live: Snapshot, wanted: Snapshot) -> None:
     """Raises Conflict where an engine has no room for the adapters that are to come beside those that are to go: both
     are loaded until the change has taken effect."""
     for application, names in wanted.adapters.items():
@@ -75,7 +75,7 @@ def check_slots(live: Live, wanted: Live) -> None:
             )
 
 
-def check_unused(live: Live, wanted: Live, named: Iterable[tuple[str, float]], now: float) -> None:
+def check_unused(live: Snapshot, wanted: Snapshot, named: Iterable[tuple[str, float]], now: float) -> None:
     """Raises Conflict where a model or a variant is to go that clients have `named` lately, each with when, in seconds
     of the epoch: they would get errors. Who names a model alone only moves when a variant goes."""
     going = {found.name for name, found in live.variants.items() if name not in wanted.variants}

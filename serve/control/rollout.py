@@ -35,14 +35,14 @@ class Search(Strict):
     hold_s: Annotated[Number, Field(ge=0, le=7 * 86400)] = 10.0
     alpha: Annotated[Number, Field(gt=0, lt=1)] = 0.05
 
-    def plan(self, variant: str, candidates: int) -> "Plan":
+    def plan(self, variant: str, candidates: int) -> "RolloutPlan":
         """How one candidate is tried."""
         gate = Gate(quality=None, floor=self.quality_floor, alpha=self.alpha / candidates)
         steps: tuple[Literal["shadow"] | float, ...] = ("shadow", 100.0)
-        return Plan(variant=variant, steps=steps, shadow=self.shadow, hold_s=self.hold_s, gate=gate, by=self.by)
+        return RolloutPlan(variant=variant, steps=steps, shadow=self.shadow, hold_s=self.hold_s, gate=gate, by=self.by)
 
 
-class Plan(Strict):
+class RolloutPlan(Strict):
     """What is asked for. `shadow` is the share of requests that are compared; `hold_s` the least time a step lasts."""
 
     variant: str
@@ -67,7 +67,7 @@ class Rollout:
     """Where a plan stands. `parent` and `digests` (parent's, variant's) are those it began with; `before` is the
     traffic that a rollback returns to; `queue` are the variants that are tried by the same plan if this one fails."""
 
-    plan: Plan
+    plan: RolloutPlan
     parent: str
     digests: tuple[str, str]
     before: Traffic
@@ -121,7 +121,7 @@ class Rollout:
     @classmethod
     def from_json(cls, document: dict[str, Any]) -> "Rollout":
         return cls(
-            Plan.model_validate(document["plan"]),
+            RolloutPlan.model_validate(document["plan"]),
             document["parent"],
             (document["digests"][0], document["digests"][1]),
             Traffic.model_validate(document["before"]),
@@ -145,13 +145,13 @@ def read_search(document: dict[str, Any], model: Model, name: str) -> tuple[Sear
     return search, roots[0], [child for child, found in model.variants.items() if found.parent == roots[0]]
 
 
-def read_plan(document: dict[str, Any], model: Model, name: str) -> tuple[Plan, str]:
+def read_plan(document: dict[str, Any], model: Model, name: str) -> tuple[RolloutPlan, str]:
     """A plan from outside and the parent that it is measured against. Raises StackError, InputError naming the
     field."""
     try:
-        plan = Plan.model_validate(document)
+        plan = RolloutPlan.model_validate(document)
     except ValidationError as error:
-        raise explain(error, Plan) from None
+        raise explain(error, RolloutPlan) from None
     if plan.variant not in model.variants:
         known = ", ".join(model.variants)
         raise InputError(f"{name} has no variant {plan.variant!r}", field="variant", mend=f"variants are {known}")

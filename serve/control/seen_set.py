@@ -12,7 +12,7 @@ LEAST = 250_000
 
 
 @dataclass
-class Remembered:
+class SeenSet:
     young: set[int] = field(default_factory=set)
     old: set[int] = field(default_factory=set)
 

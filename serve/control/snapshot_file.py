@@ -5,13 +5,13 @@ from pathlib import Path
 from typing import Any
 
 from serve.config.loader import parse
-from serve.config.snapshot import Live, live_of
+from serve.config.snapshot import Snapshot, build_snapshot
 from variants.artifacts.store import Artifact, Store, read_manifest
 from variants.files import write_atomic
 from variants.home import home
 
 
-def document_of(live: Live) -> dict[str, Any]:
+def document_of(live: Snapshot) -> dict[str, Any]:
     """Its version, its stack, and the key of every artifact."""
     return {
         "version": live.version,
@@ -20,11 +20,11 @@ def document_of(live: Live) -> dict[str, Any]:
     }
 
 
-def record(live: Live, file: Path) -> None:
+def record(live: Snapshot, file: Path) -> None:
     write_atomic(file, json.dumps(document_of(live)).encode())
 
 
-def recorded(file: Path) -> Live | None:
+def recorded(file: Path) -> Snapshot | None:
     """What a conductor before this one has recorded, None where none has. Its files were verified when it was
     proposed."""
     if not file.is_file():
@@ -35,4 +35,4 @@ def recorded(file: Path) -> Live | None:
     for name, key in document["artifacts"].items():
         model, _, variant = name.partition("@")
         artifacts[model, variant] = Artifact(store.path(key), read_manifest(store.path(key)))
-    return live_of(stack, artifacts, document["version"])
+    return build_snapshot(stack, artifacts, document["version"])

@@ -16,7 +16,7 @@ from serve.config.traffic import Traffic, Versioned
 from serve.control.contract import RULES
 from serve.control.journal import Entry
 from serve.control.rollout import Rollout
-from serve.control.seen_set import Remembered
+from serve.control.seen_set import SeenSet
 from variants.evidence.betting import Tally
 from variants.evidence.dropped_pairs import differ
 from variants.evidence.gate import RANGES, Evidence, Metric
@@ -29,7 +29,7 @@ class PairEvidence:
     """All about one pair of artifacts: the evidence for a gate, and what it was counted from."""
 
     evidence: Evidence = field(default_factory=Evidence)
-    requests: Remembered = field(default_factory=Remembered)
+    requests: SeenSet = field(default_factory=SeenSet)
     compared: int = 0
     kept_lengths: Counter[int] = field(default_factory=Counter)
     lost_lengths: Counter[int] = field(default_factory=Counter)
@@ -57,7 +57,7 @@ class PairEvidence:
 
 
 @dataclass
-class Ledger:
+class ControlState:
     """`weights` are those of earlier versions too: assignments are judged by the weights in force when they were
     made."""
 
@@ -65,13 +65,13 @@ class Ledger:
     weights: dict[tuple[str, int], Weights] = field(default_factory=dict)
     rollouts: dict[str, Rollout] = field(default_factory=dict)
     pairs: dict[str, PairEvidence] = field(default_factory=dict)
-    clients: dict[str, Remembered] = field(default_factory=dict)
+    clients: dict[str, SeenSet] = field(default_factory=dict)
     batches: dict[str, int] = field(default_factory=dict)
     feedback: dict[str, Tally] = field(default_factory=dict)
-    judged: Remembered = field(default_factory=Remembered)
+    judged: SeenSet = field(default_factory=SeenSet)
 
     @classmethod
-    def read(cls, entries: Iterable[Entry]) -> "Ledger":
+    def read(cls, entries: Iterable[Entry]) -> "ControlState":
         ledger = cls()
         for entry in entries:
             ledger.take(entry)
@@ -127,7 +127,7 @@ class Ledger:
 
     def count_assigned(self, pair: tuple[Rollout, PairEvidence], model: str, found: dict[str, Any]) -> None:
         """First assignments, against the weights in force when they were made."""
-        known = self.clients.setdefault(model, Remembered())
+        known = self.clients.setdefault(model, SeenSet())
         for version, assigned in found["assigned"].items():
             weights = self.weights.get((model, int(version)))
             if weights is None:  # made under traffic that no journal of this server knows
@@ -137,7 +137,7 @@ class Ledger:
             pair[1].evidence.assignments.add(counts, weights)
 
     def note_clients(self, model: str, found: dict[str, Any]) -> None:
-        known = self.clients.setdefault(model, Remembered())
+        known = self.clients.setdefault(model, SeenSet())
         for assigned in found["assigned"].values():
             for client in assigned["clients"]:
                 known.add(client)

@@ -12,13 +12,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from serve.config.snapshot import Live, live_of, with_traffic
+from serve.config.snapshot import Snapshot, build_snapshot, with_traffic
 from serve.config.stack import Model
 from serve.config.traffic import Versioned, read_traffic
-from serve.control.contract import Batch
+from serve.control.contract import ObservationBatch
 from serve.control.journal import Entry, Journal
-from serve.control.rollout import Plan, Rollout, next_of, read_plan, read_search, unknowable
-from serve.control.state import Ledger
+from serve.control.rollout import Rollout, RolloutPlan, next_of, read_plan, read_search, unknowable
+from serve.control.state import ControlState
 from serve.control.traffic_migration import carried_over, ended
 from serve.errors import Conflict, Stale
 from serve.protocols.answer_id import check_feedback
@@ -34,17 +34,17 @@ VERSIONS_AN_EPOCH = 1_000_000
 """A conductor that is started anew gives out versions above all that came before."""
 
 
-class Director:
+class TrafficManager:
     """`state` is the folder of the journal, and belongs to one address of a server; `live` is what the stack says."""
 
-    def __init__(self, state: Path, live: Live) -> None:
+    def __init__(self, state: Path, live: Snapshot) -> None:
         self.state, self.journal = state, Journal(state)
-        self.ledger = Ledger.read(self.journal.entries())
+        self.ledger = ControlState.read(self.journal.entries())
         self.held_since: dict[str, float] = {}
         first = self.journal.epoch * VERSIONS_AN_EPOCH
-        self.adopt(live_of(live.stack, live.artifacts, first, self.ledger.traffic), "the stack file")
+        self.adopt(build_snapshot(live.stack, live.artifacts, first, self.ledger.traffic), "the stack file")
 
-    def adopt(self, live: Live, why: str) -> None:
+    def adopt(self, live: Snapshot, why: str) -> None:
         """Serve by another stack from now on. Raises Conflict, StoreFull: then all is as it was."""
         self.write_all(*carried_over(self.ledger, live, why))
         self.live = live
@@ -62,7 +62,7 @@ class Director:
                 self.ledger.take(entry)
         except Exception:
             self.journal.take_back(len(written))
-            self.ledger = Ledger.read(self.journal.entries())
+            self.ledger = ControlState.read(self.journal.entries())
             raise
 
     def show(self) -> None:
@@ -75,9 +75,9 @@ class Director:
         }
         self.live = with_traffic(self.live, traffic, judged, self.live.version + 1)
 
-    def replace(self, wanted: Live) -> Live:
+    def replace(self, wanted: Snapshot) -> Snapshot:
         """Another stack takes effect: its variants, and its traffic where it declares another. Raises as `adopt`."""
-        following = live_of(wanted.stack, wanted.artifacts, self.live.version + 1, self.ledger.traffic)
+        following = build_snapshot(wanted.stack, wanted.artifacts, self.live.version + 1, self.ledger.traffic)
         self.adopt(following, "a stack was applied")
         return self.live
 
@@ -121,11 +121,13 @@ class Director:
         self.show()
         return self.traffic_of(model)
 
-    def read_plan(self, model: str, document: dict[str, Any]) -> tuple[Plan, str]:
+    def read_plan(self, model: str, document: dict[str, Any]) -> tuple[RolloutPlan, str]:
         """Raises InputError naming the field."""
         return read_plan(document, self.model(model), model)
 
-    def begin(self, model: str, plan: Plan, parent: str, who: str, queue: tuple[str, ...] = ()) -> dict[str, Any]:
+    def begin(
+        self, model: str, plan: RolloutPlan, parent: str, who: str, queue: tuple[str, ...] = ()
+    ) -> dict[str, Any]:
         """Raises Conflict where a rollout of the model is on its way, InputError where there is no traffic to move."""
         standing = self.ledger.rollouts.get(model)
         if standing is not None and standing.open:
@@ -200,7 +202,7 @@ class Director:
         self.held_since[model] = time.monotonic()
         self.show()
 
-    def count(self, ingress: str, batch: Batch) -> None:
+    def count(self, ingress: str, batch: ObservationBatch) -> None:
         """What an ingress has seen, once. A batch that cannot be counted is left out: the ingress would give it for
         ever, and hear of no other version meanwhile."""
         if batch["number"] <= self.ledger.batches.get(ingress, 0):

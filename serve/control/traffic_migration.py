@@ -7,14 +7,14 @@ of its builds is no longer live; then its model has the traffic of before it aga
 
 from dataclasses import replace
 
-from serve.config.snapshot import Live
+from serve.config.snapshot import Snapshot
 from serve.config.traffic import Versioned
 from serve.control.journal import Entry
 from serve.control.rollout import Rollout
-from serve.control.state import Ledger
+from serve.control.state import ControlState
 
 
-def carried_over(ledger: Ledger, live: Live, why: str) -> list[tuple[str, Entry]]:
+def carried_over(ledger: ControlState, live: Snapshot, why: str) -> list[tuple[str, Entry]]:
     """The journal's entries, by kind, for a stack that is live from now on."""
     found = (_of_model(ledger, live, model, why) for model in {**live.traffic, **ledger.rollouts})
     return [entry for entry in found if entry is not None]
@@ -25,7 +25,7 @@ def ended(model: str, rollout: Rollout, traffic: Versioned) -> tuple[str, Entry]
     return "rollout", {"model": model, "who": "conductor", **traffic.to_json(), "rollout": rollout.to_json()}
 
 
-def _of_model(ledger: Ledger, live: Live, model: str, why: str) -> tuple[str, Entry] | None:
+def _of_model(ledger: ControlState, live: Snapshot, model: str, why: str) -> tuple[str, Entry] | None:
     standing, rollout = ledger.traffic.get(model), ledger.rollouts.get(model)
     found = live.traffic.get(model, standing)
     assert found is not None
@@ -40,7 +40,7 @@ def _of_model(ledger: Ledger, live: Live, model: str, why: str) -> tuple[str, En
     return None
 
 
-def _is_live(live: Live, model: str, rollout: Rollout) -> bool:
+def _is_live(live: Snapshot, model: str, rollout: Rollout) -> bool:
     names = ((model, rollout.parent), (model, rollout.plan.variant))
     found = [live.variants[name].manifest.digest for name in names if name in live.variants]
     return found == list(rollout.digests)

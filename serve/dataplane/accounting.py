@@ -6,18 +6,18 @@ Only models whose variants are being judged are counted, and of their requests t
 import time
 
 from serve.dataplane.call import Call
-from serve.dataplane.observations import CHOSEN_BY_THE_ROUTER, Outcomes
+from serve.dataplane.observations import CHOSEN_BY_THE_ROUTER, Observations
 from serve.dataplane.router import Assignment
-from serve.dataplane.upstreams import Fleet
+from serve.dataplane.upstreams import Upstreams
 from serve.errors import CLIENT_WENT_AWAY, STATUS, Overloaded
 
 
 class Accounting:
     """Writes into `outcomes`, which the controller is told."""
 
-    def __init__(self, fleet: Fleet) -> None:
+    def __init__(self, fleet: Upstreams) -> None:
         self.fleet = fleet
-        self.outcomes = Outcomes()
+        self.outcomes = Observations()
 
     def assigned(self, assignment: Assignment, client: str | None) -> None:
         """Of requests that every variant with a share could have answered: to count others by whom they fell to would

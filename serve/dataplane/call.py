@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
 from serve.dataplane.router import Assignment, Target
-from serve.dataplane.upstream import Seat
+from serve.dataplane.upstream import Upstream
 from serve.errors import NotReady
 from variants.errors import EngineError
 
@@ -18,7 +18,7 @@ class Reply(NamedTuple):
     header_length: str | None
 
 
-class Unanswered(EngineError):
+class ReplayFailed(EngineError):
     """An engine did not answer what no client waits for. `refused`: it found the request wrong."""
 
     def __init__(self, message: str, refused: bool = False) -> None:
@@ -26,7 +26,7 @@ class Unanswered(EngineError):
         self.refused = refused
 
 
-class WentAway(NotReady):
+class UpstreamGone(NotReady):
     """A variant's engine has gone while the request waited for its turn: nothing was asked."""
 
 
@@ -53,12 +53,12 @@ class Call:
 
     target: Target
     client: str | None
-    ask: Callable[[Seat], tuple[str, bytes]]
+    ask: Callable[[Upstream], tuple[str, bytes]]
     headers: dict[str, str]
     streamed: bool
     request_id: str
     arrived: float = field(default_factory=time.perf_counter)
-    seat: Seat | None = None
+    seat: Upstream | None = None
     assignment: Assignment | None = None
     status: int = 0
     started: bool = False

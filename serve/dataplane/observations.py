@@ -12,7 +12,7 @@ from collections import Counter, OrderedDict
 from dataclasses import dataclass, field
 from typing import Any
 
-from serve.control.contract import RULES, Batch
+from serve.control.contract import RULES, ObservationBatch
 from serve.dataplane.router import Assignment
 
 KNOWN_CLIENTS = 200_000
@@ -60,7 +60,7 @@ class Seen:
     served: dict[str, Served] = field(default_factory=dict)
     shadows: dict[str, Shadowed] = field(default_factory=dict)
 
-    def take_batch(self, before: int) -> Batch:
+    def take_batch(self, before: int) -> ObservationBatch:
         """What is complete: seconds before `before` with the rest; the others stay."""
         served = {}
         for digest, found in self.served.items():
@@ -77,14 +77,14 @@ class Seen:
         return batch
 
 
-class Outcomes:
+class Observations:
     """One ingress' ledger of what is not told yet."""
 
     def __init__(self) -> None:
         self.seen: dict[str, Seen] = {}
         self.known: OrderedDict[tuple[str, str], None] = OrderedDict()
         self.number = 0
-        self.waiting: Batch | None = None
+        self.waiting: ObservationBatch | None = None
 
     def assigned(self, assignment: Assignment, client: str | None, version: int) -> None:
         """A request was placed under that version of its model's traffic."""
@@ -125,7 +125,7 @@ class Outcomes:
     def of(self, model: str) -> Seen:
         return self.seen.setdefault(model, Seen())
 
-    def batch(self) -> Batch | None:
+    def batch(self) -> ObservationBatch | None:
         """What is to be told next: the one that is not on disk yet, again, or what has been seen since."""
         if self.waiting is None:
             models = {model: seen.take_batch(int(time.monotonic())) for model, seen in self.seen.items()}

@@ -19,9 +19,9 @@ import aiohttp
 from starlette.types import Message, Receive, Send
 
 from serve.dataplane.accounting import Accounting
-from serve.dataplane.call import Answer, Call, Reply, Unanswered, WentAway
-from serve.dataplane.upstream import Seat
-from serve.dataplane.upstreams import Fleet
+from serve.dataplane.call import Answer, Call, ReplayFailed, Reply, UpstreamGone
+from serve.dataplane.upstream import Upstream
+from serve.dataplane.upstreams import Upstreams
 from serve.errors import CLIENT_WENT_AWAY, NotReady, TimedOut, openai_body
 from serve.protocols.answer_id import HEADER as ID
 from serve.protocols.answer_id import issue
@@ -38,7 +38,7 @@ LAST_FRAME_S = 5.0
 class Relay:
     """Holds the pool of connections to the engines of this machine."""
 
-    def __init__(self, fleet: Fleet) -> None:
+    def __init__(self, fleet: Upstreams) -> None:
         self.fleet = fleet
         self.accounting = Accounting(fleet)
         self.session: aiohttp.ClientSession | None = None
@@ -56,7 +56,7 @@ class Relay:
         if self.session is not None:
             await self.session.close()
 
-    async def fetch(self, seat: Seat, path: str) -> dict[str, Any]:
+    async def fetch(self, seat: Upstream, path: str) -> dict[str, Any]:
         """A JSON document that the engine of a seat gives out. Raises EngineError, NotReady."""
         assert self.session is not None
         if seat.endpoint is None:
@@ -68,7 +68,7 @@ class Relay:
         except (aiohttp.ClientError, TimeoutError) as error:
             raise EngineError(f"the engine of {seat.name} did not answer: {error}") from error
 
-    async def ask_aside(self, seat: Seat, path: str, body: bytes, headers: dict[str, str]) -> Reply:
+    async def ask_aside(self, seat: Upstream, path: str, body: bytes, headers: dict[str, str]) -> Reply:
         """Ask an engine for something that no client waits for: it takes no turn. Raises NotReady where there is
         no engine to ask, Unanswered."""
         assert self.session is not None
@@ -81,11 +81,11 @@ class Relay:
             seat.lost()
             raise NotReady(f"the engine of {seat.name} is gone: {error}") from error
         except aiohttp.ClientError as error:
-            raise Unanswered(f"the engine of {seat.name} broke off: {error}") from error
+            raise ReplayFailed(f"the engine of {seat.name} broke off: {error}") from error
         if engine.status != 200:
             said = found[:200].decode(errors="replace")
             refused = 400 <= engine.status < 500
-            raise Unanswered(f"the engine of {seat.name} answered {engine.status}: {said}", refused)
+            raise ReplayFailed(f"the engine of {seat.name} answered {engine.status}: {said}", refused)
         return Reply(found, engine.headers.get(HEADER_LENGTH))
 
     async def carry(self, call: Call, answer: Answer, receive: Receive, send: Send) -> None:
@@ -115,17 +115,17 @@ class Relay:
                     call.seat.lost()
                     if call.target.variant:
                         raise EngineError(f"the engine of {call.seat.name} cannot be reached") from error
-                except WentAway:
+                except UpstreamGone:
                     if call.target.variant:
                         raise
                 excluding.add(call.assignment.variant)
 
-    async def ask(self, call: Call, seat: Seat, left_s: float, answer: Answer, send: Send) -> None:
+    async def ask(self, call: Call, seat: Upstream, left_s: float, answer: Answer, send: Send) -> None:
         assert self.session is not None
         try:
             async with asyncio.timeout(left_s), seat.admitted():
                 if seat.endpoint is None:
-                    raise WentAway(f"{seat.name} went away while the request waited", mend="try again shortly")
+                    raise UpstreamGone(f"{seat.name} went away while the request waited", mend="try again shortly")
                 path, body = call.ask(seat)
                 async with self.session.post(seat.endpoint.url + path, data=body, headers=call.headers) as engine:
                     await copy(call, engine, answer, send)

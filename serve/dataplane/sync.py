@@ -10,9 +10,9 @@ import uuid
 from contextlib import suppress
 from typing import TypeVar
 
-from serve.control.contract import Conducting, Report
-from serve.dataplane.observations import Outcomes
-from serve.dataplane.upstreams import Fleet
+from serve.control.contract import ControllerClient, Heartbeat
+from serve.dataplane.observations import Observations
+from serve.dataplane.upstreams import Upstreams
 
 log = logging.getLogger("understudy.watch")
 T = TypeVar("T")
@@ -21,10 +21,10 @@ FIRST_LIMIT_S = 10.0
 LAST_LIMIT_S = 2.0
 
 
-class Watch:
+class ControllerSync:
     """Keeps one fleet in step."""
 
-    def __init__(self, fleet: Fleet, conductor: Conducting, outcomes: Outcomes) -> None:
+    def __init__(self, fleet: Upstreams, conductor: ControllerClient, outcomes: Observations) -> None:
         self.fleet, self.conductor, self.outcomes = fleet, conductor, outcomes
         self.name = uuid.uuid4().hex
         self.task: asyncio.Task[None] | None = None
@@ -53,7 +53,7 @@ class Watch:
                 log.exception("version %d stays for now", self.fleet.live.version)
 
     async def once(self) -> None:
-        report = Report(
+        report = Heartbeat(
             self.name,
             self.fleet.live.version,
             frozenset(self.fleet.busy()),

@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 
 from serve import metrics
-from serve.config.snapshot import LiveVariant
+from serve.config.snapshot import ServedVariant
 from serve.engines import cpu_priority
 from serve.engines.endpoint import Describe, Endpoint
 from serve.errors import Overloaded
@@ -26,10 +26,10 @@ MISSED_S = 10.0
 
 
 @dataclass
-class Seat:
+class Upstream:
     """`live` may change while it stands, as far as `fits` says."""
 
-    live: LiveVariant
+    live: ServedVariant
     describe: Describe
     endpoint: Endpoint | None = None
     running: int = 0
@@ -53,7 +53,7 @@ class Seat:
     def labels(self) -> tuple[str, str]:
         return self.live.model, self.live.variant
 
-    def fits(self, wanted: LiveVariant) -> bool:
+    def fits(self, wanted: ServedVariant) -> bool:
         """Whether this seat serves `wanted` as well: the same build on the same engine, only the weight may differ."""
         return (self.live.engine, self.live.adapter, self.live.limits) == (
             wanted.engine,
@@ -105,18 +105,18 @@ class Seat:
             and self.idle
             and not lately
             and self.live.adapter is None
-            and cpu_priority.can_return()
+            and cpu_priority.can_restore()
         )
 
     async def give_way(self) -> None:
         """The engine computes with what other processes leave."""
-        if self.endpoint is not None and not cpu_priority.is_spare(self.endpoint.pid):
-            await self.prioritise(cpu_priority.make_spare)
+        if self.endpoint is not None and not cpu_priority.is_lowered(self.endpoint.pid):
+            await self.prioritise(cpu_priority.lower)
 
     async def compete(self) -> None:
         """The engine computes like any other, whoever made it give way."""
-        if self.endpoint is not None and cpu_priority.is_spare(self.endpoint.pid):
-            await self.prioritise(cpu_priority.make_usual)
+        if self.endpoint is not None and cpu_priority.is_lowered(self.endpoint.pid):
+            await self.prioritise(cpu_priority.restore)
 
     async def prioritise(self, how: Callable[[int], None]) -> None:
         """A refusal leaves what it is: the next request tries again."""

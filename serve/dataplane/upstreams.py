@@ -11,23 +11,23 @@ from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from dataclasses import replace
 
-from serve.config.snapshot import Live, LiveVariant
+from serve.config.snapshot import ServedVariant, Snapshot
 from serve.config.stack import Model
 from serve.dataplane.router import Assignment, Target, assign
-from serve.dataplane.upstream import Seat
+from serve.dataplane.upstream import Upstream
 from serve.engines.endpoint import Describe
 from serve.errors import NotReady
 from variants.errors import UnknownName
 
 
-class Fleet:
+class Upstreams:
     """All seats, by model and variant. `describe_for` gives the way to ask a variant's deployment."""
 
-    def __init__(self, live: Live, describe_for: Callable[[LiveVariant], Describe]) -> None:
+    def __init__(self, live: Snapshot, describe_for: Callable[[ServedVariant], Describe]) -> None:
         self.live = live
         self.describe_for = describe_for
-        self.seats: dict[str, dict[str, Seat]] = {}
-        self.retired: list[Seat] = []
+        self.seats: dict[str, dict[str, Upstream]] = {}
+        self.retired: list[Upstream] = []
         self.tasks: dict[int, asyncio.Task[None]] = {}
         self.asked_at: dict[str, float] = {}
 
@@ -35,14 +35,14 @@ class Fleet:
     def models(self) -> Mapping[str, Model]:
         return self.live.stack.models
 
-    def all(self) -> list[Seat]:
+    def all(self) -> list[Upstream]:
         return [seat for seats in self.seats.values() for seat in seats.values()]
 
     def start(self) -> None:
         """Begin to follow every variant. Call from a running event loop."""
         self.change(self.live, self.seats_for(self.live))
 
-    async def take(self, live: Live) -> None:
+    async def take(self, live: Snapshot) -> None:
         """Serve another version. Returns when every request is placed by it."""
         seats = self.seats_for(live)
         standing = set(map(id, self.all()))
@@ -50,21 +50,21 @@ class Fleet:
         await asyncio.gather(*(seat.refresh() for seat in fresh))
         self.change(live, seats)
 
-    def seats_for(self, live: Live) -> dict[str, dict[str, Seat]]:
+    def seats_for(self, live: Snapshot) -> dict[str, dict[str, Upstream]]:
         """The seats of a version: those that stand where they fit, new ones elsewhere."""
         return {
             model: {variant: self.seat_for(live.variants[model, variant]) for variant in found.variants}
             for model, found in live.stack.models.items()
         }
 
-    def seat_for(self, wanted: LiveVariant) -> Seat:
+    def seat_for(self, wanted: ServedVariant) -> Upstream:
         standing = self.seats.get(wanted.model, {}).get(wanted.variant)
         if standing is not None and standing.fits(wanted):
             return standing
         pinned_at = standing.pinned_at if standing is not None else None
-        return Seat(wanted, self.describe_for(wanted), pinned_at=pinned_at)
+        return Upstream(wanted, self.describe_for(wanted), pinned_at=pinned_at)
 
-    def change(self, live: Live, seats: dict[str, dict[str, Seat]]) -> None:
+    def change(self, live: Snapshot, seats: dict[str, dict[str, Upstream]]) -> None:
         before = self.all()
         self.live, self.seats = live, seats
         for seat in self.all():
@@ -91,7 +91,7 @@ class Fleet:
         return bool(self.seats) and all(seat.endpoint for seat in self.all())
 
     def busy(self) -> set[str]:
-        """The places (`LiveVariant.place`) where requests that an earlier version placed are still being answered."""
+        """The places (`ServedVariant.place`) where requests that an earlier version placed are still being answered."""
         self.retired = [seat for seat in self.retired if not seat.idle]
         return {seat.live.place for seat in self.retired}
 
@@ -99,13 +99,13 @@ class Fleet:
         """When a client last named each model, and each variant, in seconds of the epoch."""
         return self.asked_at | {seat.name: seat.pinned_at for seat in self.all() if seat.pinned_at is not None}
 
-    def model(self, name: str) -> dict[str, Seat]:
+    def model(self, name: str) -> dict[str, Upstream]:
         """The seats of a model. Raises UnknownName."""
         if name not in self.seats:
             raise UnknownName(f"there is no model {name!r}", field="model", mend=f"models are {', '.join(self.seats)}")
         return self.seats[name]
 
-    def place(self, target: Target, client: str | None, excluding: set[str]) -> tuple[Seat, Assignment]:
+    def place(self, target: Target, client: str | None, excluding: set[str]) -> tuple[Upstream, Assignment]:
         """Choose who answers; whoever does in place of one that is `excluding` is a fallback. Raises UnknownName,
         NotReady."""
         seats = self.model(target.model)
@@ -122,7 +122,7 @@ class Fleet:
             self.check_build(seat, target.build)
         return seat, assignment
 
-    def preferred(self, target: Target, client: str | None) -> tuple[Seat, Assignment]:
+    def preferred(self, target: Target, client: str | None) -> tuple[Upstream, Assignment]:
         """Who would answer if all were ready. Raises UnknownName."""
         seats = self.model(target.model)
         assignment = self.assign(target, client, seats)
@@ -140,7 +140,7 @@ class Fleet:
         return all(seat.endpoint is not None for seat in self.seats[model].values() if seat.live.weight > 0)
 
     @staticmethod
-    def check_build(seat: Seat, build: str) -> None:
+    def check_build(seat: Upstream, build: str) -> None:
         """Raises UnknownName unless `build` begins the digest of the artifact that is live."""
         if not seat.manifest.digest.startswith(build):
             raise UnknownName(

@@ -5,13 +5,13 @@ The engine goes on serving meanwhile. Each adapter is a model name of its own th
 
 import aiohttp
 
-from serve.config.snapshot import Adapter
+from serve.config.snapshot import LoadedAdapter
 from variants.errors import EngineError
 
 LIMIT = aiohttp.ClientTimeout(total=60)
 
 
-async def load_adapter(url: str, adapter: Adapter) -> None:
+async def load_adapter(url: str, adapter: LoadedAdapter) -> None:
     """Raises EngineError in the engine's own words where it refuses."""
     await post(f"{url}/v1/load_lora_adapter", {"lora_name": adapter.name, "lora_path": adapter.folder}, adapter.name)
 

@@ -22,7 +22,7 @@ GONE = (ProcessLookupError, FileNotFoundError, psutil.NoSuchProcess)
 
 
 @cache
-def can_return() -> bool:
+def can_restore() -> bool:
     """Whether a thread here that has let go of its priority gets it back; tried on one of our own."""
     if not hasattr(os, "SCHED_IDLE"):
         return False
@@ -40,7 +40,7 @@ def can_return() -> bool:
     return bool(found)
 
 
-def is_spare(pid: int) -> bool:
+def is_lowered(pid: int) -> bool:
     """Whether a process computes with what is left; a process that is gone does not."""
     try:
         return os.sched_getscheduler(pid) == os.SCHED_IDLE
@@ -48,13 +48,13 @@ def is_spare(pid: int) -> bool:
         return False
 
 
-def make_spare(pid: int) -> None:
+def lower(pid: int) -> None:
     """A process and all below it get what others leave on half of the processors. Raises OSError where that is not
     allowed."""
     put(pid, os.SCHED_IDLE, LEAST)
 
 
-def make_usual(pid: int) -> None:
+def restore(pid: int) -> None:
     """A process and all below it compete again, wherever its parent may. Raises OSError where that is not allowed."""
     put(pid, os.SCHED_OTHER, USUAL)
 

@@ -17,10 +17,10 @@ from variants.artifacts.manifest import Manifest
 from variants.machine import describe
 
 OPENVINO = {
-    "feature-extraction": "openvino_text",
-    "text-classification": "openvino_text_classifier",
-    "object-detection": "openvino_detector",
-    "image-generation": "openvino_generator",
+    "feature-extraction": "openvino.text_encoder",
+    "text-classification": "openvino.text_classifier",
+    "object-detection": "openvino.detector",
+    "image-generation": "openvino.image_generator",
 }
 """The module of OpenVINO's engine for tasks other than image classification."""
 
@@ -106,13 +106,13 @@ def launch_torch(engine: TorchEngine, folder: Path, manifest: Manifest, name: st
         arguments += ["--context", str(engine.context), "--batch", str(engine.batch)]
         if engine.adapters:
             arguments += ["--adapters", str(engine.adapters.slots)]
-        return Launch(own("torch_text", name, *arguments), threads_environment(engine.threads))
-    return Launch(own("torch_image", name, *arguments), threads_environment(engine.threads))
+        return Launch(own("torch.text", name, *arguments), threads_environment(engine.threads))
+    return Launch(own("torch.image", name, *arguments), threads_environment(engine.threads))
 
 
 def launch_openvino(engine: OpenVinoEngine, folder: Path, manifest: Manifest, name: str) -> Launch:
     arguments = ("--artifact", str(folder), "--threads", str(engine.threads))
-    module = OPENVINO.get(manifest.task, "openvino_image")
+    module = OPENVINO.get(manifest.task, "openvino.image_classifier")
     return Launch(own(module, name, *arguments), threads_environment(engine.threads))
 
 
@@ -127,7 +127,7 @@ def launch_scripted(engine: ScriptedEngine, folder: Path, manifest: Manifest, na
     ]  # fmt: skip
     if engine.adapters:
         arguments += ["--adapters", str(engine.adapters.slots)]
-    return Launch(own("scripted", name, *arguments))
+    return Launch(own("scripted.engine", name, *arguments))
 
 
 def child_environment(launch: Launch) -> dict[str, str]:

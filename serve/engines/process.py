@@ -12,7 +12,7 @@ from pathlib import Path
 import aiohttp
 import psutil
 
-from serve.engines.cpu_priority import is_spare
+from serve.engines.cpu_priority import is_lowered
 from serve.engines.launch import Launch, child_environment
 from serve.ports import free_port
 from variants.artifacts.store import hold
@@ -107,7 +107,7 @@ class EngineProcess:
             ):
                 found = "" if answer.status == 200 else f"/health answers {answer.status}"
         except TimeoutError:
-            if is_spare(self.pid):
+            if is_lowered(self.pid):
                 return
             found = f"/health did not answer within {HEALTH_LIMIT_S:g} s"
         except aiohttp.ClientError as error:

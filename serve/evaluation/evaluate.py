@@ -6,15 +6,15 @@ from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from serve.config.artifacts import build_stack
-from serve.config.lineage import Seat, chosen, line_of, parents_first, reference_of
-from serve.config.snapshot import live_variant
+from serve.config.lineage import VariantRef, line_of, parents_first, reference_of, select_variants
+from serve.config.snapshot import served_variant
 from serve.config.stack import Stack
 from serve.evaluation.measure import CLIENTS, Examples, Measured, held_out, measure, task_of
 from variants import tasks
 from variants.artifacts.card import Card
 from variants.artifacts.catalog import Catalog
 from variants.artifacts.manifest import Manifest
-from variants.artifacts.outcome_store import Conditions, Outcomes
+from variants.artifacts.outcome_store import Conditions, OutcomeStore
 from variants.artifacts.store import Artifact
 from variants.errors import InputError
 from variants.evaluation.evaluate import accuracy
@@ -25,19 +25,19 @@ from variants.metrics.outcome import Outcome
 from variants.progress import Progress, for_stream
 from variants.tasks import Task
 
-Artifacts = Mapping[Seat, Artifact]
+Artifacts = Mapping[VariantRef, Artifact]
 OWN_LABELS = ("article", "image", "ranked", "boxes")
 """Kinds of tasks that are answered with the labels of the model's manifest, and with nothing else."""
 
 
-class Wanted(NamedTuple):
+class Required(NamedTuple):
     """What a card is to be of: how many examples of a task, and of which test split."""
 
     n: int
     test_sha256: str
 
 
-class Asked(NamedTuple):
+class EngineRef(NamedTuple):
     """An artifact's digest, and the settings of the engine that it is asked through, as the stack file has them."""
 
     digest: str
@@ -47,7 +47,7 @@ class Asked(NamedTuple):
 def evaluate_stack(stack: Stack, names: Sequence[str], count: int | None, again: bool) -> list[Card]:
     """The cards of the named variants (`model` or `model@variant`; all where none is named), measured where none will
     do, or `again`. `count` limits the examples of each task. Raises UnknownName, InputError, EngineError."""
-    seats = chosen(stack, names)
+    seats = select_variants(stack, names)
     artifacts, progress = build_stack(stack, {each for seat in seats for each in line_of(stack, seat)}), for_stream()
     cards = {}
     for seat in parents_first(stack, seats):
@@ -57,7 +57,7 @@ def evaluate_stack(stack: Stack, names: Sequence[str], count: int | None, again:
 
 
 def evaluate_variant(
-    stack: Stack, artifacts: Artifacts, seat: Seat, examples: Examples, again: bool, progress: Progress
+    stack: Stack, artifacts: Artifacts, seat: VariantRef, examples: Examples, again: bool, progress: Progress
 ) -> Card:
     """One variant's card, out of the catalog or measured and filed there. What it is compared with is evaluated first,
     where its outcomes on the same examples, here and now, are not kept."""
@@ -71,7 +71,7 @@ def evaluate_variant(
     reference = reference_of(stack, seat)
     parent = asked_through(stack, artifacts, reference) if reference else None
     if not again:
-        wanted = {task: Wanted(len(asked), asked_of[task].test_sha256) for task, asked in examples.items()}
+        wanted = {task: Required(len(asked), asked_of[task].test_sha256) for task, asked in examples.items()}
         known = catalog.model(name).cards.get(ours.digest, ())
         if card := newest_that_will_do(known, wanted, ours.engine, parent):
             return card
@@ -79,10 +79,10 @@ def evaluate_variant(
     if reference and theirs is None:
         evaluate_variant(stack, artifacts, reference, examples, True, progress)
         theirs = outcomes_of(parent, examples, asked_of)
-    live = live_variant(stack, artifacts, seat, weight=0.0)  # alone, whatever its share
-    beside = live_variant(stack, artifacts, reference, weight=0.0) if reference else None
+    live = served_variant(stack, artifacts, seat, weight=0.0)  # alone, whatever its share
+    beside = served_variant(stack, artifacts, reference, weight=0.0) if reference else None
     measured = asyncio.run(measure(live, beside, examples, progress))
-    kept = Outcomes(home())
+    kept = OutcomeStore(home())
     for task, outcomes in measured.outcomes.items():
         kept.keep(ours.digest, task, Conditions.here(ours.engine, asked_of[task].test_sha256), outcomes)
     try:
@@ -108,23 +108,23 @@ def _some(labels: Sequence[str]) -> str:
     return ", ".join([*labels[:10], *(["..."] if len(labels) > 10 else [])])
 
 
-def settings_of(stack: Stack, seat: Seat) -> dict[str, Any]:
+def settings_of(stack: Stack, seat: VariantRef) -> dict[str, Any]:
     """A variant's engine as the stack file has it, what it leaves out filled in."""
     return stack.models[seat[0]].variants[seat[1]].engine.model_dump(mode="json")
 
 
-def asked_through(stack: Stack, artifacts: Artifacts, seat: Seat) -> Asked:
-    return Asked(artifacts[seat].manifest.digest, settings_of(stack, seat))
+def asked_through(stack: Stack, artifacts: Artifacts, seat: VariantRef) -> EngineRef:
+    return EngineRef(artifacts[seat].manifest.digest, settings_of(stack, seat))
 
 
 def outcomes_of(
-    asked: Asked | None, examples: Examples, asked_of: Mapping[str, Task]
+    asked: EngineRef | None, examples: Examples, asked_of: Mapping[str, Task]
 ) -> dict[str, list[Outcome]] | None:
     """By task, what an artifact answered to these examples of `asked_of` in such an engine, on this machine and with
     these versions; None where that is not all known."""
     if asked is None:
         return None
-    kept = Outcomes(home())
+    kept = OutcomeStore(home())
     found = {
         name: kept.find(
             asked.digest, name, Conditions.here(asked.engine, task.test_sha256), [each.id for each in examples[name]]
@@ -136,7 +136,7 @@ def outcomes_of(
 
 
 def newest_that_will_do(
-    cards: Sequence[Card], wanted: Mapping[str, Wanted], engine: dict[str, Any], parent: Asked | None = None
+    cards: Sequence[Card], wanted: Mapping[str, Required], engine: dict[str, Any], parent: EngineRef | None = None
 ) -> Card | None:
     """The last whole card that was measured here, in such an engine, with what is installed now, on at least the
     `wanted` examples a task, its speed on the first of them, and compared with the artifact `parent` in its own engine
@@ -159,7 +159,7 @@ def card_of(
     manifest: Manifest,
     measured: Measured,
     engine: dict[str, Any],
-    parent: Asked | None,
+    parent: EngineRef | None,
     theirs: Mapping[str, Sequence[Outcome]],
     asked_of: Mapping[str, Task],
 ) -> Card:

@@ -10,7 +10,7 @@ from types import MappingProxyType
 
 import aiohttp
 
-from serve.config.snapshot import LiveVariant
+from serve.config.snapshot import ServedVariant
 from serve.engines.adapter_client import load_adapter
 from serve.engines.launch import launch
 from serve.engines.process import EngineProcess
@@ -72,7 +72,7 @@ class Measured:
 
 @asynccontextmanager
 async def running(
-    variant: LiveVariant, why: str, environment: Mapping[str, str] = MappingProxyType({})
+    variant: ServedVariant, why: str, environment: Mapping[str, str] = MappingProxyType({})
 ) -> AsyncIterator[tuple[EngineProcess, float]]:
     """The variant's engine, its adapter loaded, and how many seconds that took; ended on leaving. `environment` is
     added to its own. EngineError where it does not start."""
@@ -91,7 +91,7 @@ async def running(
 
 
 async def measure(
-    variant: LiveVariant, reference: LiveVariant | None, examples: Examples, progress: Progress
+    variant: ServedVariant, reference: ServedVariant | None, examples: Examples, progress: Progress
 ) -> Measured:
     """Start the variant's engine alone, ask it everything; then its reference's beside it, where there is one. Speed is
     measured on the first task."""

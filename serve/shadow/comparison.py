@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from serve.dataplane.call import Reply
-from serve.dataplane.upstream import Seat
+from serve.dataplane.upstream import Upstream
 from serve.protocols.open_inference import parse_response
 from serve.protocols.tensor_codec import Array
 from variants.errors import EngineError
@@ -34,12 +34,12 @@ CHAT = "/v1/chat/completions"
 KEPT = ("messages", "prompt", "chat_template_kwargs", "documents")
 
 
-Ask = Callable[[Seat, str, bytes, dict[str, str]], Awaitable[Reply]]
+Ask = Callable[[Upstream, str, bytes, dict[str, str]], Awaitable[Reply]]
 """Asks the engine of a seat. Raises EngineError."""
 
 
 @dataclass(frozen=True)
-class Agreement:
+class ShadowAgreement:
     """In [0, 1], with the parent's answer. `divergence` in nats a position, None where it is not defined."""
 
     variant: float
@@ -47,18 +47,20 @@ class Agreement:
     divergence: float | None
 
 
-async def compare_text(ask: Ask, parent: Seat, variant: Seat, path: str, request: dict[str, Any], text: str,
-                       tokens: int) -> Agreement:  # fmt: skip
+async def compare_text(ask: Ask, parent: Upstream, variant: Upstream, path: str, request: dict[str, Any], text: str,
+                       tokens: int) -> ShadowAgreement:  # fmt: skip
     """Score `text`, the parent's answer of about `tokens` tokens. Raises EngineError."""
     body = scoring_request(path, request, text)
 
-    async def score(seat: Seat) -> list[Distribution]:
+    async def score(seat: Upstream) -> list[Distribution]:
         document = json.dumps({**body, "model": seat.live.asked_as}).encode()
         reply = await ask(seat, path, document, {"content-type": "application/json"})
         return distributions(json.loads(reply.body))[-tokens:]
 
     first, other, again = await score(parent), await score(variant), await score(parent)
-    return Agreement(argmax_agreement(first, other), argmax_agreement(first, again), round(divergence(first, other), 6))
+    return ShadowAgreement(
+        argmax_agreement(first, other), argmax_agreement(first, again), round(divergence(first, other), 6)
+    )
 
 
 def scoring_request(path: str, request: dict[str, Any], text: str) -> dict[str, Any]:
@@ -96,14 +98,14 @@ def comparable(path: str, request: dict[str, Any] | None) -> bool:
     return whole and path == "/v1/completions" and isinstance(request.get("prompt"), str)
 
 
-def compare_labels(answers: Sequence[Reply]) -> Agreement:
+def compare_labels(answers: Sequence[Reply]) -> ShadowAgreement:
     """Top labels of the parent, the variant and the parent again, over all images of the request."""
     tensors = [parse_response(answer.body, answer.header_length) for answer in answers]
     if any("labels" not in found for found in tensors):
         raise EngineError("the answer has no labels to compare")
     first, other, again = (found["labels"].tolist() for found in tensors)
     spread = [class_divergence(p, q) for p, q in zip(*map(scores_of, tensors[:2]), strict=True)]
-    return Agreement(same(first, other), same(first, again), sum(spread) / len(spread) if spread else None)
+    return ShadowAgreement(same(first, other), same(first, again), sum(spread) / len(spread) if spread else None)
 
 
 def scores_of(tensors: dict[str, Array]) -> list[list[float]]:
@@ -116,10 +118,10 @@ def same(one: Sequence[object], other: Sequence[object]) -> float:
     return sum(a == b for a, b in zip(one, other, strict=True)) / len(one)
 
 
-def compare_boxes(answers: Sequence[Reply]) -> Agreement:
+def compare_boxes(answers: Sequence[Reply]) -> ShadowAgreement:
     """F1 of the boxes, matched at an overlap of 0.5."""
     first, other, again = (boxes_of(parse_response(a.body, a.header_length)) for a in answers)
-    return Agreement(agreement(first, other), agreement(first, again), None)
+    return ShadowAgreement(agreement(first, other), agreement(first, again), None)
 
 
 def boxes_of(tensors: dict[str, Array]) -> list[Box]:
@@ -128,20 +130,20 @@ def boxes_of(tensors: dict[str, Array]) -> list[Box]:
     return from_tensors(tensors["boxes"].tolist(), tensors["scores"].tolist(), tensors["labels"].tolist())
 
 
-def compare_embeddings(answers: Sequence[Reply]) -> Agreement:
+def compare_embeddings(answers: Sequence[Reply]) -> ShadowAgreement:
     """Mean cosine over the texts of the request."""
     first, other, again = ([numbers_of(e["embedding"]) for e in json.loads(a.body)["data"]] for a in answers)
-    return Agreement(near(first, other), near(first, again), None)
+    return ShadowAgreement(near(first, other), near(first, again), None)
 
 
-def compare_pictures(answers: Sequence[Reply]) -> Agreement:
+def compare_pictures(answers: Sequence[Reply]) -> ShadowAgreement:
     """Mean cosine of the digit classifier's features over the pictures of the request. Raises EngineError without a
     digit classifier."""
     classifier = load_if_trained()
     if classifier is None:
         raise EngineError("there is no digit classifier", mend="understudy evaluate")
     first, other, again = (classifier.features(pictures_of(answer)).tolist() for answer in answers)
-    return Agreement(near(first, other), near(first, again), None)
+    return ShadowAgreement(near(first, other), near(first, again), None)
 
 
 def pictures_of(answer: Reply) -> list[bytes]:

@@ -6,7 +6,7 @@ content with less. Nothing begins at saturation: there, the number of requests h
 
 import asyncio
 
-from serve.dataplane.upstreams import Fleet
+from serve.dataplane.upstreams import Upstreams
 
 PATIENCE_S = 5.0
 """A replay that has waited for so long is pressing; where the queue is crowded, each is."""
@@ -21,10 +21,10 @@ USUAL_S = 20.0
 """Over about how long the usual number is averaged."""
 
 
-class Moments:
+class LoadGate:
     """What one ingress sees of its own requests."""
 
-    def __init__(self, fleet: Fleet) -> None:
+    def __init__(self, fleet: Upstreams) -> None:
         self.fleet = fleet
         self.usual = 0.0
         self.under_way = 0

@@ -19,22 +19,22 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from serve import metrics
-from serve.dataplane.call import Call, Reply, Unanswered
-from serve.dataplane.observations import Outcomes, Shadowed
+from serve.dataplane.call import Call, ReplayFailed, Reply
+from serve.dataplane.observations import Observations, Shadowed
 from serve.dataplane.relay import Relay
-from serve.dataplane.upstream import Seat
-from serve.dataplane.upstreams import Fleet
+from serve.dataplane.upstream import Upstream
+from serve.dataplane.upstreams import Upstreams
 from serve.shadow.comparison import (
-    Agreement,
     Ask,
+    ShadowAgreement,
     compare_boxes,
     compare_embeddings,
     compare_labels,
     compare_pictures,
     compare_text,
 )
-from serve.shadow.load_gate import LOOK_S, Moments
-from serve.shadow.sampling import Chosen, Label
+from serve.shadow.load_gate import LOOK_S, LoadGate
+from serve.shadow.sampling import Label, Sample
 from variants.errors import EngineError, UnderstudyError
 
 log = logging.getLogger("understudy.shadow")
@@ -46,7 +46,7 @@ AT_ONCE = 4
 REPLAY_LIMIT_S = 60.0
 
 
-class Scored(Protocol):
+class ScoredAnswer(Protocol):
     """A protocol's answer that has been kept whole."""
 
     def outcome(self, label: Label) -> float | None:
@@ -55,7 +55,7 @@ class Scored(Protocol):
     def answered(self) -> tuple[str, int]:
         """The text of the answer and its number of tokens; of no use for tensors."""
 
-    def again(self, reply: Reply) -> "Scored":
+    def again(self, reply: Reply) -> "ScoredAnswer":
         """An answer of the same kind from another engine's reply."""
 
     def reply(self) -> Reply:
@@ -63,24 +63,24 @@ class Scored(Protocol):
 
 
 @dataclass
-class Job:
-    chosen: Chosen
+class Replay:
+    chosen: Sample
     call: Call
-    answer: Scored
-    parent: Seat
-    variant: Seat
+    answer: ScoredAnswer
+    parent: Upstream
+    variant: Upstream
     since: float = field(default_factory=time.monotonic)
-    asking: Seat | None = None
+    asking: Upstream | None = None
 
 
-class Shadows:
+class Replayer:
     """One ingress' replays."""
 
-    def __init__(self, fleet: Fleet, relay: Relay, outcomes: Outcomes) -> None:
+    def __init__(self, fleet: Upstreams, relay: Relay, outcomes: Observations) -> None:
         self.fleet, self.relay, self.outcomes = fleet, relay, outcomes
-        self.queue: asyncio.Queue[Job] = asyncio.Queue(QUEUE)
+        self.queue: asyncio.Queue[Replay] = asyncio.Queue(QUEUE)
         self.tasks: list[asyncio.Task[None]] = []
-        self.moments = Moments(fleet)
+        self.moments = LoadGate(fleet)
         self.alone = asyncio.Lock()
         """Held by the replay that is asked of engines that do not give way."""
 
@@ -97,7 +97,7 @@ class Shadows:
         while not self.queue.empty():
             self.drop(self.queue.get_nowait(), "dropped_late")
 
-    def offer(self, chosen: list[Chosen], call: Call, answer: Scored) -> None:
+    def offer(self, chosen: list[Sample], call: Call, answer: ScoredAnswer) -> None:
         """A chosen request has been answered, or its engine failed to: compare it when there is time. What was the
         client's fault is left alone, what a full queue turned away, and what a third variant answered."""
         if not (call.status == 200 or call.status >= 500) or call.seat is None or call.assignment is None:
@@ -110,7 +110,7 @@ class Shadows:
                 continue
             if variant.endpoint is None or parent.endpoint is None:
                 continue  # whatever is asked meanwhile: no choice among requests
-            job = Job(each, call, answer, parent, variant)
+            job = Replay(each, call, answer, parent, variant)
             if call.seat is variant and not labelled(job):
                 continue  # agreement is with the parent's answer
             self.shadowed(job).chosen += 1
@@ -127,28 +127,28 @@ class Shadows:
         found = self.fleet.models[model].variants.get(variant)
         return found.parent if found else None
 
-    def drop(self, job: Job, why: str) -> None:
+    def drop(self, job: Replay, why: str) -> None:
         self.shadowed(job).dropped.append(job.chosen.length)
         self.ended(job, why)
 
-    def withdraw(self, job: Job) -> None:
+    def withdraw(self, job: Replay) -> None:
         """One of the two is not there to be asked: as if it had not been chosen."""
         self.shadowed(job).chosen -= 1
         self.ended(job, "withdrawn")
 
-    def unjudged(self, job: Job, why: str) -> None:
+    def unjudged(self, job: Replay, why: str) -> None:
         log.warning("a shadow of %s says nothing: %s", job.variant.name, why)
         self.shadowed(job).unjudged.append(job.chosen.length)
         self.ended(job, "unjudged")
 
-    def failed(self, job: Job, why: str) -> None:
+    def failed(self, job: Replay, why: str) -> None:
         """The variant was asked and did not answer: wrong, where it can be said what its parent was."""
         log.warning("%s did not answer a shadow: %s", job.variant.name, why)
         known = right(job)
         metric, values = (None, None) if known is None else ("quality", (0.0, round(known, 3)))
         self.record(job, "failed", metric=metric, values=values, asked=True, failed=True)
 
-    def record(self, job: Job, outcome: str, **found: Any) -> None:
+    def record(self, job: Replay, outcome: str, **found: Any) -> None:
         """What is told of a pair; dropped where too many wait to be told."""
         shadowed = self.shadowed(job)
         if shadowed.full:
@@ -157,21 +157,21 @@ class Shadows:
             shadowed.pairs.append({"request": job.chosen.request, "length": job.chosen.length, **found})
             self.ended(job, outcome)
 
-    def stands(self, job: Job) -> bool:
+    def stands(self, job: Replay) -> bool:
         """Whether both are still served."""
         seats = self.fleet.seats.get(job.parent.live.model, {}).values()
         return any(seat is job.parent for seat in seats) and any(seat is job.variant for seat in seats)
 
-    def ended(self, job: Job, outcome: str) -> None:
+    def ended(self, job: Replay, outcome: str) -> None:
         metrics.shadows.labels(*job.variant.labels, outcome).inc()
         metrics.shadows_waiting.labels(*job.variant.labels).dec()
 
-    def shadowed(self, job: Job) -> Shadowed:
+    def shadowed(self, job: Replay) -> Shadowed:
         """Where to count: a batch may have been told since the job was chosen."""
         pair = f"{job.parent.manifest.digest}:{job.variant.manifest.digest}"
         return self.outcomes.shadowed(job.parent.live.model, pair)
 
-    def quiet(self, job: Job) -> bool:
+    def quiet(self, job: Replay) -> bool:
         """Whether this is a moment for a replay: not while one of the two is starting again."""
         if job.parent.endpoint is None or job.variant.endpoint is None:
             return False
@@ -180,7 +180,7 @@ class Shadows:
             return self.moments.calm(waited_s, crowded)
         return not self.alone.locked() and self.moments.quiet(waited_s, crowded)
 
-    def gives_way(self, job: Job) -> bool:
+    def gives_way(self, job: Replay) -> bool:
         """Whether all that is asked for this pair is asked of an engine that may do with what is left."""
         return labelled(job) and job.call.seat is job.parent and job.variant.unasked
 
@@ -193,7 +193,7 @@ class Shadows:
                 self.drop(job, "dropped_late")
                 raise
 
-    async def replay(self, job: Job) -> None:
+    async def replay(self, job: Replay) -> None:
         """When there is a quiet moment for it. Never raises."""
         while self.stands(job) and not self.quiet(job):
             if time.monotonic() - job.since >= WAIT_S:
@@ -219,7 +219,7 @@ class Shadows:
                 self.drop(job, "dropped_late")
             else:
                 self.unanswered(job, f"nothing after {REPLAY_LIMIT_S:g} s", refused=False)
-        except Unanswered as error:
+        except ReplayFailed as error:
             self.unanswered(job, str(error), error.refused)
         except UnderstudyError as error:
             self.unjudged(job, str(error))
@@ -229,7 +229,7 @@ class Shadows:
         finally:
             self.moments.under_way -= 1
 
-    def unanswered(self, job: Job, why: str, refused: bool) -> None:
+    def unanswered(self, job: Replay, why: str, refused: bool) -> None:
         """Whose fault it is: the variant's, unless its parent was asked, or it refused what no client has asked of it,
         to score an answer."""
         if not self.stands(job):
@@ -239,7 +239,7 @@ class Shadows:
         else:
             self.unjudged(job, why)
 
-    async def compare(self, job: Job) -> None:
+    async def compare(self, job: Replay) -> None:
         """Ask, score, count. Raises Unanswered, NotReady, EngineError, TimeoutError."""
         if job.chosen.label is not None and labelled(job):
             values = await self.compare_right(job, job.chosen.label)
@@ -263,7 +263,7 @@ class Shadows:
             metrics.agreement.labels(*job.variant.labels, "variant").observe(found.variant)
             metrics.agreement.labels(*job.variant.labels, "parent").observe(found.floor)
 
-    async def compare_right(self, job: Job, label: Label) -> tuple[float, float] | None:
+    async def compare_right(self, job: Replay, label: Label) -> tuple[float, float] | None:
         """The variant's correctness and its parent's, on one labelled request; an answer that cannot be right, or never
         came, is wrong, unless neither can be."""
         other = job.variant if job.call.seat is job.parent else job.parent
@@ -275,7 +275,7 @@ class Shadows:
         known, replayed = (round(found or 0.0, 3) for found in answers)
         return (replayed, known) if other is job.variant else (known, replayed)
 
-    async def compare_agreement(self, job: Job) -> Agreement:
+    async def compare_agreement(self, job: Replay) -> ShadowAgreement:
         ask, task = self.asker(job), self.fleet.models[job.parent.live.model].task
         if task == "text-generation":
             assert job.chosen.document is not None
@@ -294,23 +294,23 @@ class Shadows:
         }.get(task, compare_labels)
         return compare(replies)
 
-    def asker(self, job: Job) -> Ask:
+    def asker(self, job: Replay) -> Ask:
         """Asks an engine, and notes which."""
 
-        async def ask(seat: Seat, path: str, body: bytes, headers: dict[str, str]) -> Reply:
+        async def ask(seat: Upstream, path: str, body: bytes, headers: dict[str, str]) -> Reply:
             job.asking = seat
             return await self.relay.ask_aside(seat, path, body, headers)
 
         return ask
 
 
-def right(job: Job) -> float | None:
+def right(job: Replay) -> float | None:
     """How right the client's answer was; None where that cannot be said."""
     if job.chosen.label is None or not labelled(job):
         return None
     return job.answer.outcome(job.chosen.label) if job.call.status == 200 else 0.0
 
 
-def labelled(job: Job) -> bool:
+def labelled(job: Replay) -> bool:
     """Whether it is compared by what is right. Tokens of a stream carry no likelihoods of labels."""
     return job.chosen.label is not None and not job.call.streamed

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from serve.dataplane.router import Target
-from serve.dataplane.upstreams import Fleet
+from serve.dataplane.upstreams import Upstreams
 from serve.shadow.comparison import comparable
 from variants.vision.boxes import Box
 
@@ -18,7 +18,7 @@ Label = str | list[Box]
 
 
 @dataclass(frozen=True)
-class Chosen:
+class Sample:
     """A request that is to be compared by `variant`, before it is known who answers it."""
 
     variant: str
@@ -29,8 +29,8 @@ class Chosen:
     path: str
 
 
-def choose(
-    fleet: Fleet,
+def sample(
+    fleet: Upstreams,
     *,
     request_id: str,
     opted_out: bool,
@@ -39,7 +39,7 @@ def choose(
     body: bytes,
     label: Label | None,
     document: dict[str, Any] | None = None,
-) -> list[Chosen]:
+) -> list[Sample]:
     """Which shadows compare this request; by its id's hash, before load is looked at. `body` is what the client
     sent, `document` the same read. A request that names its variant is not the router's, and is left alone."""
     shares = fleet.live.traffic[target.model].traffic.shadows
@@ -53,7 +53,7 @@ def choose(
             continue
         if fraction(f"{request_id}\0{variant}".encode()) < share:
             digest = hashlib.sha256(path.encode() + b"\0" + body).hexdigest()[:32]
-            found.append(Chosen(variant, digest, len(body), label, document, path))
+            found.append(Sample(variant, digest, len(body), label, document, path))
     return found
 
 

@@ -15,7 +15,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from serve.config.artifacts import build_stack, plans_of
-from serve.config.lineage import Seat
+from serve.config.lineage import VariantRef
 from serve.config.loader import parse
 from serve.config.stack import Stack
 from variants.artifacts.catalog import Catalog
@@ -23,7 +23,7 @@ from variants.artifacts.store import Artifact, Store
 from variants.build.builder import build
 from variants.errors import EngineError, UnderstudyError
 from variants.home import home
-from variants.methods.registry import Job, Made, Method, find
+from variants.methods.registry import BuildJob, Method, MethodResult, find
 from variants.recipes.recipe import Recipe
 
 STOP_LIMIT_S = 30.0
@@ -37,7 +37,7 @@ class NotMade(Exception):
 class Stored(Method):
     """A method that makes nothing, to look whether everything is made."""
 
-    def run(self, job: Job) -> Made:
+    def run(self, job: BuildJob) -> MethodResult:
         raise NotMade
 
 
@@ -46,7 +46,7 @@ def stored_only(task: str, recipe: Recipe, field: str) -> Method:
     return Stored(method.name, method.version, method.target, method.starts_from)
 
 
-def make(stack: Stack, line: Sequence[Seat]) -> dict[Seat, Artifact]:
+def make(stack: Stack, line: Sequence[VariantRef]) -> dict[VariantRef, Artifact]:
     """The artifacts of `line`, parents first, built in a child process where one is missing. UnderstudyError as
     `variants.build.builder` has them, EngineError where the child is killed."""
     with suppress(NotMade):
@@ -55,12 +55,12 @@ def make(stack: Stack, line: Sequence[Seat]) -> dict[Seat, Artifact]:
     return stored(stack, line)
 
 
-def stored(stack: Stack, line: Sequence[Seat]) -> dict[Seat, Artifact]:
+def stored(stack: Stack, line: Sequence[VariantRef]) -> dict[VariantRef, Artifact]:
     """The artifacts of `line`, out of the store. Raises NotMade where one is missing."""
     return build(plans_of(stack, line), Store(home()), Catalog(home()), method_for=stored_only)
 
 
-def make_in_child(stack: Stack, line: Sequence[Seat]) -> None:
+def make_in_child(stack: Stack, line: Sequence[VariantRef]) -> None:
     command = [sys.executable, "-m", "serve.engines.parent_watch", sys.executable, "-m", "serve.study.build_process"]
     document = {"stack": stack.model_dump(mode="json", by_alias=True, exclude_none=True), "line": line}
     # A session of its own: Ctrl-C reaches the study alone, which then ends the child once, in order.

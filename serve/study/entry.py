@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from serve.config.lineage import Seat, reference_of
+from serve.config.lineage import VariantRef, reference_of
 from serve.config.stack import Stack
 from serve.study.matrix import family_of, recipes_of
 from serve.study.schema import Other, StudyCard, between, measure_of
@@ -12,7 +12,9 @@ from variants.errors import InputError
 from variants.recipes.family import kind_of_line, structured
 
 
-def entry_of(stack: Stack, seat: Seat, card: Card, artifacts: Mapping[Seat, Artifact], limit: int) -> StudyCard:
+def entry_of(
+    stack: Stack, seat: VariantRef, card: Card, artifacts: Mapping[VariantRef, Artifact], limit: int
+) -> StudyCard:
     """The entry of one variant, which was to be asked at most `limit` examples of a task. InputError for a card that
     was not filled whole."""
     manifest, recipes = artifacts[seat].manifest, [artifacts[each].manifest.recipe for each in recipes_of(stack, seat)]

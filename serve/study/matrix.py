@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from serve.config.lineage import Seat, chosen, parents_first
+from serve.config.lineage import VariantRef, parents_first, select_variants
 from serve.config.stack import Stack
 from serve.evaluation.measure import Examples, task_of
 from variants.errors import InputError
@@ -26,7 +26,7 @@ def family_of(task: str) -> str:
     return _FAMILIES.get(task, task)
 
 
-def matrix(stack: Stack, only: str | None) -> list[Seat]:
+def matrix(stack: Stack, only: str | None) -> list[VariantRef]:
     """The study's variants, parents first; those of one family where `only` names it. InputError where there are none,
     or more than 40."""
     seats = [seat for seat in whole(stack) if only in (None, family_of(stack.models[seat[0]].task))]
@@ -39,12 +39,12 @@ def matrix(stack: Stack, only: str | None) -> list[Seat]:
     return seats
 
 
-def whole(stack: Stack) -> list[Seat]:
+def whole(stack: Stack) -> list[VariantRef]:
     """Every variant of the stack, parents first."""
-    return parents_first(stack, chosen(stack, ()))
+    return parents_first(stack, select_variants(stack, ()))
 
 
-def recipes_of(stack: Stack, seat: Seat) -> list[Seat]:
+def recipes_of(stack: Stack, seat: VariantRef) -> list[VariantRef]:
     """The variant and its parents, itself last: what its weights went through."""
     line = [seat]
     while parent := stack.models[line[-1][0]].variants[line[-1][1]].parent:

@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-from serve.config.lineage import Seat, reference_of
+from serve.config.lineage import VariantRef, reference_of
 from serve.config.stack import Stack
 from serve.evaluation.evaluate import settings_of
 from serve.study.matrix import limit_of
@@ -14,7 +14,7 @@ from variants.machine import describe, versions
 from variants.methods.registry import find
 
 
-def earlier_cards(stack: Stack, out: Path, most: int | None) -> dict[Seat, StudyCard]:
+def earlier_cards(stack: Stack, out: Path, most: int | None) -> dict[VariantRef, StudyCard]:
     """The cards in `out` that still hold; none where there is no study, and one that cannot be read is said to be left
     out."""
     try:
@@ -26,7 +26,7 @@ def earlier_cards(stack: Stack, out: Path, most: int | None) -> dict[Seat, Study
         return {}
 
 
-def still_holding(study: Study, stack: Stack, most: int | None) -> dict[Seat, StudyCard]:
+def still_holding(study: Study, stack: Stack, most: int | None) -> dict[VariantRef, StudyCard]:
     """The cards that were measured here, with what is installed now, on as many examples as a run of `most` would ask,
     of variants that the stack still makes and serves so."""
     if study.machine != describe():
@@ -55,7 +55,7 @@ def _is_made_so(plan: VariantPlan, card: StudyCard) -> bool:
     return made and (plan.parent is not None or plan.source.uri in card.sources)
 
 
-def _is_judged_so(stack: Stack, seat: Seat, card: StudyCard) -> bool:
+def _is_judged_so(stack: Stack, seat: VariantRef, card: StudyCard) -> bool:
     """Whether it would be judged so now: in engines of the same settings, against the same, on the same tasks, the same
     one first."""
     reference, tasks = reference_of(stack, seat), stack.models[seat[0]].evaluate

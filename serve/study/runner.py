@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from serve.config.lineage import Seat, line_of
+from serve.config.lineage import VariantRef, line_of
 from serve.config.stack import Stack
 from serve.evaluation.evaluate import evaluate_variant
 from serve.study import build_process, page
@@ -30,11 +30,11 @@ from variants.files import write_atomic
 from variants.machine import describe, versions
 from variants.progress import for_stream
 
-Make = Callable[[Stack, Sequence[Seat]], Mapping[Seat, Artifact]]
+Make = Callable[[Stack, Sequence[VariantRef]], Mapping[VariantRef, Artifact]]
 
 
 @dataclass(frozen=True)
-class Plan:
+class StudyPlan:
     """`budget_s`: no card is begun later than this. `most`: examples a task, if fewer than the family's time allows."""
 
     stack: Stack
@@ -46,10 +46,10 @@ class Plan:
 class Runner:
     """One run. `make` gives the artifacts of a line of variants, built where they are missing."""
 
-    def __init__(self, plan: Plan, out: Path, make: Make = build_process.make) -> None:
+    def __init__(self, plan: StudyPlan, out: Path, make: Make = build_process.make) -> None:
         self.plan, self.out, self.make = plan, out, make
-        self.cards: dict[Seat, StudyCard] = {}
-        self.failed: dict[Seat, Failure] = {}
+        self.cards: dict[VariantRef, StudyCard] = {}
+        self.failed: dict[VariantRef, Failure] = {}
         self.seats = matrix(plan.stack, plan.only)
         self.earlier = earlier_cards(plan.stack, out, plan.most)
         self.began = time.monotonic()
@@ -75,7 +75,7 @@ class Runner:
         left = (time.monotonic() - self.began) / done * (len(self.seats) - done)
         return f", about {left / 60:.0f} min left" if left >= 90 else f", about {left:.0f} s left"
 
-    def one(self, seat: Seat) -> None:
+    def one(self, seat: VariantRef) -> None:
         """The card of one variant, or its failure."""
         stack, line = self.plan.stack, line_of(self.plan.stack, seat)
         broken = [each for each in line[:-1] if each in self.failed]
@@ -96,7 +96,7 @@ class Runner:
             traceback.print_exc()
             self.fail(seat, f"{type(error).__name__}: {' '.join(str(error).split())[:300]}")
 
-    def fail(self, seat: Seat, why: str) -> None:
+    def fail(self, seat: VariantRef, why: str) -> None:
         tell(f"{seat[0]}@{seat[1]} failed: {why}")
         family = family_of(self.plan.stack.models[seat[0]].task)
         self.failed[seat] = Failure(family=family, model=seat[0], variant=seat[1], why=why)
@@ -114,10 +114,10 @@ class Runner:
             seconds=round(time.monotonic() - self.began, 1),
         )
 
-    def shown(self) -> dict[Seat, StudyCard]:
+    def shown(self) -> dict[VariantRef, StudyCard]:
         """This run's cards and, where it has none yet, the earlier ones whose parent's card is still the one that they
         were compared with."""
-        found: dict[Seat, StudyCard] = {}
+        found: dict[VariantRef, StudyCard] = {}
         for seat in whole(self.plan.stack):
             earlier = None if seat in self.failed else self.earlier.get(seat)
             if earlier and earlier.parent_digest not in (None, *(card.digest for card in found.values())):

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AwareDatetime, Field, model_validator
 
-from variants.artifacts.build_cost import Effort
+from variants.artifacts.build_cost import BuildCost
 from variants.artifacts.card import Accuracy, Agreement, Difference, Distance, Latency, Speedup
 from variants.document import Document, Name, Sha256
 from variants.machine import Machine
@@ -91,7 +91,7 @@ class StudyCard(Document):
     parent_engine: dict[str, Any] | None = None
     others: tuple[Other, ...] = ()
     distances: tuple[Distance, ...] = ()
-    effort: Effort | None = None
+    effort: BuildCost | None = None
     seed: int | None = None
     limit: int | None = None
 

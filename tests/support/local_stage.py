@@ -11,10 +11,10 @@ import uvicorn
 
 from serve.api.application import build_ingress
 from serve.api.request_id import IssueRequestId
-from serve.config.snapshot import Adapter, LiveEngine, LiveVariant, live_of
+from serve.config.snapshot import EngineSpec, LoadedAdapter, ServedVariant, build_snapshot
 from serve.config.stack import Stack
-from serve.control.controller import Conductor
-from serve.dataplane.upstreams import Fleet
+from serve.control.controller import Controller
+from serve.dataplane.upstreams import Upstreams
 from serve.engines.adapter_client import load_adapter, unload_adapter
 from serve.engines.endpoint import Describe, Endpoint
 from serve.engines.launch import launch
@@ -24,14 +24,14 @@ from variants.artifacts.store import Artifact
 
 
 class LocalStage:
-    """Engines as processes of this one, where `serve.cluster.deployer.Stage` has Ray Serve's applications."""
+    """Engines as processes of this one, where `serve.cluster.deployer.EngineDeployer` has Ray Serve's applications."""
 
     def __init__(self, home: Path) -> None:
         self.home = home
         self.engines: dict[str, EngineProcess] = {}
         self.adapters: dict[str, set[str]] = {}
 
-    async def put_up(self, engines: Collection[LiveEngine]) -> None:
+    async def put_up(self, engines: Collection[EngineSpec]) -> None:
         for engine in engines:
             how = launch(engine.settings, engine.artifact.path, engine.artifact.manifest, engine.name)
             process = EngineProcess(engine.name, how, self.home / f"{engine.application}.log")
@@ -42,7 +42,7 @@ class LocalStage:
         for application in list(applications):
             await self.engines.pop(application).stop()
 
-    async def load(self, application: str, adapter: Adapter) -> None:
+    async def load(self, application: str, adapter: LoadedAdapter) -> None:
         if adapter.name not in self.adapters[application]:
             await load_adapter(self.engines[application].url, adapter)
             self.adapters[application].add(adapter.name)
@@ -60,7 +60,7 @@ class LocalStage:
     async def standing(self) -> set[str]:
         return set(self.engines)
 
-    def describe_for(self, variant: LiveVariant) -> Describe:
+    def describe_for(self, variant: ServedVariant) -> Describe:
         async def describe() -> Endpoint:
             engine = self.engines[variant.engine.application]
             engine.check()
@@ -74,8 +74,8 @@ class LocalStage:
 class Local(NamedTuple):
     client: httpx.AsyncClient
     stage: LocalStage
-    fleet: Fleet
-    conductor: Conductor
+    fleet: Upstreams
+    conductor: Controller
 
     def engine(self, model: str, variant: str) -> EngineProcess:
         return self.stage.engines[self.fleet.live.variants[model, variant].engine.application]
@@ -86,11 +86,11 @@ async def local(
     home: Path, stack: Stack, artifacts: dict[tuple[str, str], Artifact] | None = None
 ) -> AsyncIterator[Local]:
     """The ingress under plain uvicorn, over real engine processes; artifacts are made where none are given."""
-    live = live_of(stack, artifacts or make_artifacts(home, stack))
+    live = build_snapshot(stack, artifacts or make_artifacts(home, stack))
     stage = LocalStage(home)
-    conductor = Conductor(live, str(home), str(home / "state"), stage)  # type: ignore[arg-type]
+    conductor = Controller(live, str(home), str(home / "state"), stage)  # type: ignore[arg-type]
     await stage.put_up(list(live.engines.values()))
-    fleet = Fleet(live, stage.describe_for)
+    fleet = Upstreams(live, stage.describe_for)
     app = IssueRequestId(build_ingress(fleet, stack.server, conductor), echo=True)
     server = uvicorn.Server(uvicorn.Config(app, port=stack.server.port, log_level="warning"))
     running = asyncio.create_task(server.serve())

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from serve.config.lineage import Seat
+from serve.config.lineage import VariantRef
 from serve.config.loader import parse
 from serve.config.stack import Stack
 from serve.study.schema import Study, StudyCard
@@ -96,9 +96,9 @@ class ScriptedMake:
 
     def __init__(self, home: Path, *broken: str) -> None:
         self.home, self.broken = home, broken
-        self.made: list[Seat] = []
+        self.made: list[VariantRef] = []
 
-    def __call__(self, stack: Stack, line: Sequence[Seat]) -> Mapping[Seat, Artifact]:
+    def __call__(self, stack: Stack, line: Sequence[VariantRef]) -> Mapping[VariantRef, Artifact]:
         found = {}
         for model, variant in line:
             if variant in self.broken:

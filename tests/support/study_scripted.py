@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-from serve.study.runner import Plan, Runner, interrupt_on_signals
+from serve.study.runner import Runner, StudyPlan, interrupt_on_signals
 from tests.support.study import INT8, ScriptedMake, scripted_stack
 from variants.home import home
 
@@ -14,7 +14,7 @@ def main() -> None:
     interrupt_on_signals()
     try:
         Runner(
-            Plan(type(scripted_stack()).model_validate(document), most=20), Path(sys.argv[1]), ScriptedMake(home())
+            StudyPlan(type(scripted_stack()).model_validate(document), most=20), Path(sys.argv[1]), ScriptedMake(home())
         ).run()
     except KeyboardInterrupt:
         sys.exit(130)

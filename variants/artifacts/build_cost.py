@@ -18,7 +18,7 @@ _PROCESS = Path("/proc/self")
 _FORGET_THE_PEAK = "5"
 
 
-class Effort(Document):
+class BuildCost(Document):
     """`seconds` of wall time, what had to be fetched for it included. `peak_bytes`: pages of memory-mapped files count,
     child processes do not; None where the kernel does not tell."""
 
@@ -27,17 +27,17 @@ class Effort(Document):
     machine: Machine
 
 
-class Watch:
+class Stopwatch:
     """Begins where it is made."""
 
     def __init__(self) -> None:
         self.forgot = _forget_the_peak()
         self.began = time.monotonic()
 
-    def effort(self) -> Effort:
+    def effort(self) -> BuildCost:
         """What it took until now."""
         seconds = round(time.monotonic() - self.began, 3)
-        return Effort(seconds=seconds, peak_bytes=_peak_bytes() if self.forgot else None, machine=describe())
+        return BuildCost(seconds=seconds, peak_bytes=_peak_bytes() if self.forgot else None, machine=describe())
 
 
 def _forget_the_peak() -> bool:

@@ -16,7 +16,7 @@ from pydantic import Field
 from variants.artifacts.card import Card
 from variants.artifacts.history import Binding, History, kept_back, target, trimmed
 from variants.artifacts.manifest import Manifest, TaskKind
-from variants.artifacts.outcome_store import Outcomes
+from variants.artifacts.outcome_store import OutcomeStore
 from variants.document import Document, Name, Sha256
 from variants.errors import UnknownName
 from variants.files import locked, write_atomic
@@ -124,7 +124,7 @@ class Catalog:
                 if (shorter := entry.trimmed(keep)) != entry:
                     write_atomic(self._path(entry.model), shorter.to_json())
                 named |= {binding.digest for history in shorter.variants.values() for binding in history}
-            Outcomes(self.root.parent).forget_all_but(named)
+            OutcomeStore(self.root.parent).forget_all_but(named)
 
     @contextmanager
     def _locked(self) -> Iterator[None]:

@@ -16,7 +16,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AwareDatetime, Field, model_validator
 
-from variants.artifacts.build_cost import Effort
+from variants.artifacts.build_cost import BuildCost
 from variants.document import Document, Name, Sha256, canonical_sha256
 from variants.errors import InputError
 from variants.files import digest_of
@@ -71,7 +71,7 @@ class Manifest(Document):
     preprocess: Preprocess | None
     note: str
     detector: Detector | None = None
-    effort: Effort | None = None
+    effort: BuildCost | None = None
 
     @staticmethod
     def digest_of_files(files: Mapping[str, FileEntry]) -> str:

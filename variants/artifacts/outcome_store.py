@@ -36,7 +36,7 @@ class Conditions:
         return cls(describe(), versions(), engine, test_sha256)
 
 
-class Kept(Document):
+class OutcomeFile(Document):
     """The outcomes of one artifact on one task, all got under the same conditions."""
 
     schema_: Literal[1] = Field(1, alias="schema")
@@ -50,7 +50,7 @@ class Kept(Document):
     outcomes: tuple[Outcome, ...]
 
 
-class Outcomes:
+class OutcomeStore:
     """The outcomes below `home`."""
 
     def __init__(self, home: Path) -> None:
@@ -62,7 +62,7 @@ class Outcomes:
         with locked(self.root / ".lock"):
             found = self._read(path, conditions)
             merged = {each.example_id: each for each in (*found, *outcomes)}
-            kept = Kept(
+            kept = OutcomeFile(
                 digest=digest,
                 task=task,
                 **vars(conditions),
@@ -86,7 +86,7 @@ class Outcomes:
     def _read(self, path: Path, conditions: Conditions) -> tuple[Outcome, ...]:
         if not path.is_file():
             return ()
-        kept = Kept.from_json(path.read_bytes(), str(path))
+        kept = OutcomeFile.from_json(path.read_bytes(), str(path))
         given = {name: getattr(kept, name) for name in vars(conditions)}
         return kept.outcomes if given == vars(conditions) else ()
 

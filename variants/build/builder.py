@@ -24,7 +24,7 @@ from pathlib import Path
 
 from variants import tasks
 from variants.artifacts.adapter import check_line
-from variants.artifacts.build_cost import Effort, Watch
+from variants.artifacts.build_cost import BuildCost, Stopwatch
 from variants.artifacts.catalog import Catalog
 from variants.artifacts.history import History
 from variants.artifacts.manifest import Manifest, TaskKind
@@ -33,12 +33,12 @@ from variants.build.training_data import check_tasks, tasks_of
 from variants.disk import full_disk_seen, full_disk_told
 from variants.errors import RecipeError, UnderstudyError, UnknownName
 from variants.machine import gpus, versions
-from variants.methods.registry import Job, Made, Method, find
+from variants.methods.registry import BuildJob, Method, MethodResult, find
 from variants.progress import NoProgress, Progress
 from variants.recipes.recipe import Recipe
 from variants.recipes.source import Source, content_sha256, fetch
 
-Name = tuple[str, str]
+VariantRef = tuple[str, str]
 MethodFor = Callable[[str, Recipe, str], Method]
 
 
@@ -59,7 +59,7 @@ class VariantPlan:
     seed: int = 0
 
     @property
-    def name(self) -> Name:
+    def name(self) -> VariantRef:
         return self.model, self.variant
 
     @property
@@ -75,7 +75,7 @@ def build(
     progress: Progress | None = None,
     method_for: MethodFor = find,
     say: Callable[[str], None] = tell,
-) -> dict[Name, Artifact]:
+) -> dict[VariantRef, Artifact]:
     """Build what is missing, in order, and return the verified artifact of every plan by (model, variant): what its
     name stands for. `say` is told, in one line, of each name that a rollback keeps from what was planned.
 
@@ -92,7 +92,7 @@ def build(
     for plan in order:
         check_line([each.recipe for each in _line(plan, by_name)], plan.field)
     data = {plan.name: data_sources(plan) for plan in order}
-    done: dict[Name, Artifact] = {}
+    done: dict[VariantRef, Artifact] = {}
     # All is held to the end, so that a collection beside this takes nothing away before its name is bound to it.
     with full_disk_told(store.home), ExitStack() as held, progress.step("variants", total=len(order)) as step:
         for count, plan in enumerate(order):
@@ -137,7 +137,9 @@ def _kept_back(plan: VariantPlan, history: History, key: str) -> str:
     )
 
 
-def base_of(plan: VariantPlan, done: Mapping[Name, Artifact], by_name: Mapping[Name, VariantPlan]) -> Artifact | None:
+def base_of(
+    plan: VariantPlan, done: Mapping[VariantRef, Artifact], by_name: Mapping[VariantRef, VariantPlan]
+) -> Artifact | None:
     """What a parent that is an adapter was trained on; None for any other parent."""
     if plan.parent is None or done[plan.model, plan.parent].manifest.format != "adapter":
         return None
@@ -166,19 +168,19 @@ def _method(plan: VariantPlan, method_for: MethodFor) -> Method:
 def in_order(plans: Sequence[VariantPlan]) -> list[VariantPlan]:
     """The plans, parents before their variants, otherwise as given. RecipeError for a cycle or a repeated name,
     UnknownName for a parent that is not among the plans."""
-    by_name: dict[Name, VariantPlan] = {}
+    by_name: dict[VariantRef, VariantPlan] = {}
     for plan in plans:
         if plan.name in by_name:
             raise RecipeError("is planned twice", field=plan.field, mend="give each variant one name")
         by_name[plan.name] = plan
-    ordered: dict[Name, VariantPlan] = {}
+    ordered: dict[VariantRef, VariantPlan] = {}
     for plan in plans:
         for ancestor in reversed(_line(plan, by_name)):
             ordered.setdefault(ancestor.name, ancestor)
     return list(ordered.values())
 
 
-def _line(plan: VariantPlan, by_name: Mapping[Name, VariantPlan]) -> list[VariantPlan]:
+def _line(plan: VariantPlan, by_name: Mapping[VariantRef, VariantPlan]) -> list[VariantPlan]:
     """The plan, its parent, its parent's parent, and so on."""
     line = [plan]
     while (parent := line[-1].parent) is not None:
@@ -249,9 +251,9 @@ def _one(
             return store.open(key)
         out = folder / "model"
         out.mkdir()
-        watch = Watch()
+        watch = Stopwatch()
         with full_disk_seen(folder):
-            made = method.run(Job(plan.recipe, plan.seed, source, parent, out, store.home, progress, base))
+            made = method.run(BuildJob(plan.recipe, plan.seed, source, parent, out, store.home, progress, base))
         inherited = parent.manifest.sources if parent else (plan.source,)
         sources = (*inherited, *data)
         return store.keep(folder, _manifest(plan, key, method, made, folder, parent, sources, watch.effort()))
@@ -261,11 +263,11 @@ def _manifest(
     plan: VariantPlan,
     key: str,
     method: Method,
-    made: Made,
+    made: MethodResult,
     folder: Path,
     parent: Artifact | None,
     sources: Sequence[Source],
-    effort: Effort,
+    effort: BuildCost,
 ) -> Manifest:
     files = entries(folder)
     served = [f"model/{name}" for name in made.served] or list(files)

@@ -55,7 +55,7 @@ Share = Annotated[float, Field(strict=True, gt=0, lt=1)]
 Delta = Annotated[float, Field(strict=True, ge=0, lt=1)]
 
 
-class Latency(Document):
+class LatencyObjective(Document):
     """At least `share` of requests take at most `objective_s` seconds."""
 
     objective_s: Annotated[float, Field(strict=True, gt=0, le=3600)]
@@ -70,7 +70,7 @@ class Gate(Document):
     quality: Delta | None = 0.02
     agreement: Delta | None = None
     floor: Share | None = None
-    latency: Latency | None = None
+    latency: LatencyObjective | None = None
     errors: Share | None = None
     feedback: Share | None = None
     cost: Literal["lower"] | None = None

@@ -12,7 +12,7 @@ from variants.vision.preprocess import Preprocess
 
 
 @dataclass(frozen=True)
-class Job:
+class BuildJob:
     """One recipe to carry out. Exactly one of `source` (a verified file or folder) and `parent` is there; both are read
     only. `base` is what a parent that is an adapter was trained on. The method writes below `out`, which becomes the
     artifact's `model/`, and fetches data into `home`."""
@@ -28,7 +28,7 @@ class Job:
 
 
 @dataclass(frozen=True)
-class Made:
+class MethodResult:
     """What a method made, for the manifest. `served` names the files below `out` that an engine loads; empty means
     all. `packages` are the distributions whose versions shaped the result. `note` says where the weights come
     from."""

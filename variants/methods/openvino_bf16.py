@@ -6,7 +6,7 @@ bfloat16 constant with a conversion back to float32, which the CPU plug-in folds
 
 from typing import TYPE_CHECKING
 
-from variants.methods.base import Job, Made
+from variants.methods.base import BuildJob, MethodResult
 from variants.methods.openvino_ir import IR, read_f32, write_ir
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 _SMALL = 64  # elements: scalars and shapes gain nothing
 
 
-def bf16(job: Job) -> Made:
+def bf16(job: BuildJob) -> MethodResult:
     """The parent with constants in bfloat16; half the bytes, executed in bfloat16."""
     model, parent = read_f32(job.parent)
     with job.progress.step("storing constants as bfloat16"):
@@ -23,7 +23,9 @@ def bf16(job: Job) -> Made:
         write_ir(model, job.out)
     note = "its parent's weights rounded to bfloat16"
     manifest = parent.manifest
-    return Made("bf16", "openvino", note, ("openvino",), manifest.labels, manifest.preprocess, IR, manifest.detector)
+    return MethodResult(
+        "bf16", "openvino", note, ("openvino",), manifest.labels, manifest.preprocess, IR, manifest.detector
+    )
 
 
 def store_bf16(model: "ov.Model") -> int:

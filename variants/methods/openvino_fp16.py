@@ -9,21 +9,21 @@ metadata says which it was (`executes`). Weights beyond 65,504 become infinite i
 from typing import TYPE_CHECKING
 
 from variants.errors import RecipeError
-from variants.methods.base import Job, Made
+from variants.methods.base import BuildJob, MethodResult
 from variants.methods.openvino_ir import IR, read_f32, write_ir
 
 if TYPE_CHECKING:
     import openvino as ov
 
 
-def fp16(job: Job) -> Made:
+def fp16(job: BuildJob) -> MethodResult:
     """The parent with constants in float16; half the bytes."""
     model, parent = read_f32(job.parent)
     check_range(model)
     with job.progress.step("storing constants as float16"):
         write_ir(model, job.out, fp16=True)
     note = "its parent's weights rounded to float16"
-    return Made("f16", "openvino", note, ("openvino",), parent.manifest.labels, parent.manifest.preprocess, IR)
+    return MethodResult("f16", "openvino", note, ("openvino",), parent.manifest.labels, parent.manifest.preprocess, IR)
 
 
 def check_range(model: "ov.Model") -> None:

@@ -9,7 +9,7 @@ few per cent of the weights, nine to a filter, and each is missed.
 
 from typing import TYPE_CHECKING
 
-from variants.methods.base import Job, Made
+from variants.methods.base import BuildJob, MethodResult
 from variants.methods.openvino_ir import IR, read_f32, write_ir
 from variants.recipes.recipe import Sparsify
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 _LAYERS = ("Convolution", "MatMul")  # OpenVINO's names; a depthwise convolution has another
 
 
-def magnitude(job: Job) -> Made:
+def magnitude(job: BuildJob) -> MethodResult:
     """The parent with the recipe's share of each layer's weights zeroed, executed in float32."""
     assert isinstance(job.recipe, Sparsify)
     model, parent = read_f32(job.parent)
@@ -29,7 +29,9 @@ def magnitude(job: Job) -> Made:
         write_ir(model, job.out)
     note = f"{zeros:,} of its parent's {weights:,} weights outside depthwise convolutions are zero"
     manifest = parent.manifest
-    return Made("f32", "openvino", note, ("openvino",), manifest.labels, manifest.preprocess, IR, manifest.detector)
+    return MethodResult(
+        "f32", "openvino", note, ("openvino",), manifest.labels, manifest.preprocess, IR, manifest.detector
+    )
 
 
 def sparsify(model: "ov.Model", sparsity: float) -> tuple[int, int]:

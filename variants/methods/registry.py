@@ -1,6 +1,6 @@
 """Methods: how each recipe is carried out. `find` is the one table from (task, recipe) to a function.
 
-A method reads its inputs and writes only below `Job.out`; it returns what it made. Its module is imported when it
+A method reads its inputs and writes only below `BuildJob.out`; it returns what it made. Its module is imported when it
 runs, so planning a build needs no torch. `version` is part of an artifact's key: raise it when a method's output
 changes.
 """
@@ -11,11 +11,11 @@ from importlib import import_module
 from typing import Literal
 
 from variants.errors import RecipeError
-from variants.methods.base import Job, Made
+from variants.methods.base import BuildJob, MethodResult
 from variants.methods.quiet import quiet_libraries
 from variants.recipes.recipe import DetectorBaseline, LoRA, Prune, Quantize, Recipe, Sparsify, Train
 
-__all__ = ["Job", "Made", "Method", "find"]
+__all__ = ["BuildJob", "Method", "MethodResult", "find"]
 
 
 @dataclass(frozen=True)
@@ -29,10 +29,10 @@ class Method:
     starts_from: Literal["source", "parent", "either"] = "either"
     capability: float | None = None
 
-    def run(self, job: Job) -> Made:
+    def run(self, job: BuildJob) -> MethodResult:
         module, _, function = self.target.partition(":")
         with quiet_libraries():
-            call: Callable[[Job], Made] = getattr(import_module(f"variants.methods.{module}"), function)
+            call: Callable[[BuildJob], MethodResult] = getattr(import_module(f"variants.methods.{module}"), function)
             return call(job)
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from variants import tasks
 from variants.artifacts.store import Artifact
 from variants.errors import SourceError
-from variants.methods.base import Job
+from variants.methods.base import BuildJob
 from variants.methods.examples import first
 from variants.methods.nncf_quantize import quantized
 from variants.methods.openvino_ir import write_ir
@@ -82,7 +82,7 @@ def names() -> tuple[str, str, str]:
     return "input_ids", "attention_mask", "embedding"
 
 
-def write_quantized(job: Job, model: "ov.Model", parent: Artifact) -> str:
+def write_quantized(job: BuildJob, model: "ov.Model", parent: Artifact) -> str:
     """Quantize `model`, which takes what `parent`'s tokenizer gives, and write it; a note on what was done."""
     assert isinstance(job.recipe, Quantize)
     calibration = job.recipe.calibration

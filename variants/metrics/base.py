@@ -1,6 +1,6 @@
 """Metrics: what a task's outcomes come to, with an interval, and how much two variants differ on the same examples.
 
-A task names its metrics, the first of them the one it is judged by. `Accuracy` counts right answers. `Statistic` is
+A task names its metrics, the first of them the one it is judged by. `AccuracyMetric` counts right answers. `Statistic` is
 for whatever else can be computed from the outcomes of many examples at once: perplexity, mean average precision,
 macro-F1, a distance between distributions. Its intervals are paired percentile bootstraps over examples (B. Efron 1979,
 "Bootstrap methods: another look at the jackknife"), seeded; they say how the figure varies with the draw of examples
@@ -45,7 +45,7 @@ class Metric:
         raise NotImplementedError
 
 
-class Accuracy(Metric):
+class AccuracyMetric(Metric):
     """The share of right answers: Wilson's interval, and Newcombe's for differences."""
 
     def right(self, kind: str, answer: str, label: str) -> bool:
@@ -100,4 +100,4 @@ def _percentiles(value: float, draws: Sequence[float]) -> Interval:
     return Interval(value, min(low, value), max(high, value))
 
 
-ACCURACY = Accuracy("accuracy", "share")
+ACCURACY = AccuracyMetric("accuracy", "share")

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import yaml
 
-from loadtest.benchmarks.accuracy_under_load.check import Cards, Held, check_counts, hold
+from loadtest.benchmarks.accuracy_under_load.check import AccuracyCheck, Cards, check_counts, hold
 from loadtest.campaign.schema import AccuracyTest, read_campaign
 from loadtest.harness import (
     ROOT,
@@ -63,7 +63,7 @@ FAMILIES = {
 }
 
 
-def drive_family(family: Family, out: Path, clock: Clock) -> list[Held]:
+def drive_family(family: Family, out: Path, clock: Clock) -> list[AccuracyCheck]:
     """All of one family, its records and report in `out`. Raises UnderstudyError."""
     out.mkdir(parents=True, exist_ok=True)
     tests = asked_of(family)
@@ -113,7 +113,7 @@ def evaluated(children: ExitStack, stack: Path) -> Cards:
     return {card["digest"]: [Accuracy.model_validate(each) for each in card["accuracy"]] for card in json.loads(said)}
 
 
-def write(found: dict[str, list[Held]], out: Path) -> None:
+def write(found: dict[str, list[AccuracyCheck]], out: Path) -> None:
     """`campaigns.json`: what was found so far."""
     rows = [{"family": family, **each.row()} for family, several in found.items() for each in several]
     document = {"schema": 1, "machine": describe().model_dump(), "versions": versions(), "held": rows}
@@ -128,7 +128,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=ROOT / "out" / "campaigns")
     given = parser.parse_args()
     interrupt_on_signals()
-    found: dict[str, list[Held]] = {}
+    found: dict[str, list[AccuracyCheck]] = {}
     with ends_in_words("campaigns"):
         for name in [given.only] if given.only else FAMILIES:
             clock = Clock()

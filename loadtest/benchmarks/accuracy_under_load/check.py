@@ -16,11 +16,11 @@ Cards = Mapping[str, Sequence[Accuracy]]
 """By an artifact's digest, what its card says."""
 
 
-class Held(NamedTuple):
+class AccuracyCheck(NamedTuple):
     """One variant on one task: what came of it under load, and the card's figure."""
 
     variant: str
-    live: schema.Accuracy
+    live: schema.AccuracyFigure
     card: Accuracy
 
     @property
@@ -54,7 +54,7 @@ def check_counts(cards: Cards, tests: Sequence[AccuracyTest]) -> None:
             )
 
 
-def hold(summary: Summary, cards: Cards, tests: Sequence[AccuracyTest]) -> list[Held]:
+def hold(summary: Summary, cards: Cards, tests: Sequence[AccuracyTest]) -> list[AccuracyCheck]:
     """Each variant on each task that it was tested on. Raises EngineError where one answered nothing."""
     found = []
     for test in tests:
@@ -67,5 +67,5 @@ def hold(summary: Summary, cards: Cards, tests: Sequence[AccuracyTest]) -> list[
             card = next(
                 each for each in cards[variant.artifact_sha256] if (each.task, each.metric) == (live.task, live.metric)
             )
-            found.append(Held(name, live, card))
+            found.append(AccuracyCheck(name, live, card))
     return found

@@ -23,7 +23,7 @@ from loadtest.benchmarks.gate.simulation import Truth
 from loadtest.harness import ROOT, interrupt_on_signals
 from serve.dataplane.router import Target, assign
 from variants.document import canonical_sha256
-from variants.evidence.gate import Gate, Latency
+from variants.evidence.gate import Gate, LatencyObjective
 from variants.evidence.intervals import Interval, wilson
 from variants.evidence.sample_ratio import ALPHA
 from variants.files import sha256_of, write_atomic
@@ -39,7 +39,7 @@ DOCUMENT = ROOT / "docs" / "evidence.md"
 MARGIN = 0.02
 WATCHED = Gate(quality=MARGIN)
 """One metric: no union bound that would hide an error of the bounds themselves."""
-WHOLE = Gate(quality=MARGIN, latency=Latency(objective_s=1.0, share=0.95), errors=0.01)
+WHOLE = Gate(quality=MARGIN, latency=LatencyObjective(objective_s=1.0, share=0.95), errors=0.01)
 EQUAL = Truth(0.0, 0.10)
 DROPS = {0.05: 0.10, 0.10: 0.15}
 """How much is lost, and the discordance: of 10 points all of it the variant's fault, and 5 of noise."""

@@ -17,7 +17,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from serve.control.state import Ledger
+from serve.control.state import ControlState
 from tests.support.family import change
 from tests.support.long import long_only
 from variants import tasks
@@ -122,7 +122,7 @@ async def journal_of(client: httpx.AsyncClient) -> list[dict[str, Any]]:
 def check_replay(entries: list[dict[str, Any]], found: dict[str, Any]) -> None:
     """The journal says again what the conductor said."""
     assert entries[0]["seq"] == 1, "not all of it is here"
-    ledger = Ledger.read(entries)
+    ledger = ControlState.read(entries)
     rollout = {name: value for name, value in found["rollout"].items() if name != "doing"}
     assert ledger.rollouts["smollm2"].to_json() == rollout
     assert ledger.traffic["smollm2"].version == found["traffic"]["version"]

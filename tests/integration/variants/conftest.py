@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from variants.artifacts.store import Artifact
-from variants.methods.base import Job
+from variants.methods.base import BuildJob
 from variants.progress import NoProgress
 from variants.recipes.recipe import parse_recipe
 
@@ -65,7 +65,9 @@ def tiny_vit(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def job(recipe: Mapping[str, object], out: Path, source: Path | None = None, parent: Artifact | None = None) -> Job:
+def job(
+    recipe: Mapping[str, object], out: Path, source: Path | None = None, parent: Artifact | None = None
+) -> BuildJob:
     """A job as the builder would hand it over, with an empty `out`."""
     out.mkdir(parents=True)
-    return Job(parse_recipe(recipe), 0, source, parent, out, out.parent / "home", NoProgress())
+    return BuildJob(parse_recipe(recipe), 0, source, parent, out, out.parent / "home", NoProgress())

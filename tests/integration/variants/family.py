@@ -7,7 +7,7 @@ from pathlib import Path
 from variants.artifacts.catalog import Catalog
 from variants.artifacts.store import Store
 from variants.build.builder import MethodFor, VariantPlan, build
-from variants.methods.registry import Job, Made, Method
+from variants.methods.registry import BuildJob, Method, MethodResult
 from variants.recipes.recipe import Recipe, parse_recipe
 from variants.recipes.source import Source
 
@@ -19,7 +19,7 @@ class Writer(Method):
 
     pause: float
 
-    def run(self, job: Job) -> Made:
+    def run(self, job: BuildJob) -> MethodResult:
         text = job.parent.model_path / "part-0" if job.parent else job.source
         assert text is not None
         seed = text.read_bytes()[:64] + job.recipe.kind.encode()
@@ -29,7 +29,7 @@ class Writer(Method):
                     file.write((seed * PIECE)[:PIECE])
                     file.flush()
                     time.sleep(self.pause)
-        return Made("bf16", "huggingface", "pieces", ())
+        return MethodResult("bf16", "huggingface", "pieces", ())
 
 
 def methods(pause: float) -> MethodFor:

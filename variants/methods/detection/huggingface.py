@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from variants.errors import RecipeError, SourceError
-from variants.methods.base import Job, Made
+from variants.methods.base import BuildJob, MethodResult
 from variants.methods.detection.network import named
 from variants.methods.openvino_ir import IR, write_ir
 from variants.recipes.recipe import DetectorBaseline
@@ -27,7 +27,7 @@ _MOST = 1000
 Size = tuple[int, int]
 
 
-def baseline(job: Job) -> Made:
+def baseline(job: BuildJob) -> MethodResult:
     """The detector of a Hugging Face folder for one image at a time, executed in float32. SourceError when transformers
     cannot read it; RecipeError when the recipe gives no image size and the folder neither, or it does not convert."""
     assert isinstance(job.recipe, DetectorBaseline)
@@ -52,7 +52,7 @@ def baseline(job: Job) -> Made:
         detector = describe(list(converted.outputs[0].shape), len(labels), settings, size)
         write_ir(named(converted), job.out)
     note = f"{model.config.model_type} as published, for images of {size[0]} x {size[1]}"
-    return Made("f32", "openvino", note, PACKAGES, labels, None, IR, detector)
+    return MethodResult("f32", "openvino", note, PACKAGES, labels, None, IR, detector)
 
 
 def load(folder: Path) -> "PreTrainedModel":

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from variants.errors import RecipeError, SourceError
-from variants.methods.base import Job, Made
+from variants.methods.base import BuildJob, MethodResult
 from variants.methods.detection.network import named
 from variants.methods.openvino_ir import IR, write_ir
 from variants.recipes.recipe import DetectorBaseline
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import openvino as ov
 
 
-def baseline(job: Job) -> Made:
+def baseline(job: BuildJob) -> MethodResult:
     """The file as an IR for one image at a time, executed in float32. SourceError when OpenVINO cannot read it,
     RecipeError when its shapes are not those that the recipe's `detector` and `labels` ask for."""
     assert isinstance(job.recipe, DetectorBaseline)
@@ -44,7 +44,7 @@ def baseline(job: Job) -> Made:
         _check(model, detector, len(labels))
         model = _folded(job.source, detector)
     write_ir(named(model), job.out)
-    return Made("f32", "openvino", f"{job.source.name} as published", ("openvino",), labels, None, IR, detector)
+    return MethodResult("f32", "openvino", f"{job.source.name} as published", ("openvino",), labels, None, IR, detector)
 
 
 def _check(model: "ov.Model", detector: Detector, classes: int) -> None:

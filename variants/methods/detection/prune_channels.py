@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from variants import tasks
 from variants.errors import RecipeError
-from variants.methods.base import Job, Made
+from variants.methods.base import BuildJob, MethodResult
 from variants.methods.detection import network
 from variants.methods.detection.fitting import batch_of, fit, train_examples
 from variants.methods.openvino_ir import IR
@@ -23,7 +23,7 @@ _MULTIPLE = 8
 SETTLING = 512  # images that BatchNorm's statistics are taken from after the cut
 
 
-def channels(job: Job) -> Made:
+def channels(job: BuildJob) -> MethodResult:
     """The parent without its weakest channels, recovered; IR and safetensors, executed in float32."""
     assert isinstance(job.recipe, Prune)
     recipe, recovery = job.recipe, job.recipe.recovery
@@ -53,7 +53,7 @@ def channels(job: Job) -> Made:
     with job.progress.step("converting to OpenVINO"):
         network.save(model, detector, job.out)
     note = f"{parameters(model):,} of its parent's {before:,} parameters, recovered on {len(examples):,} {task.name}"
-    return Made("f32", "openvino", note, (*network.PACKAGES, "torch-pruning"), labels, None, IR, detector)
+    return MethodResult("f32", "openvino", note, (*network.PACKAGES, "torch-pruning"), labels, None, IR, detector)
 
 
 def narrow(model: "nn.Sequential", sparsity: float, size: tuple[int, int]) -> None:

@@ -7,7 +7,7 @@ engine, and stays exact.
 from typing import TYPE_CHECKING
 
 from variants import tasks
-from variants.methods.base import Job, Made
+from variants.methods.base import BuildJob, MethodResult
 from variants.methods.examples import first
 from variants.methods.nncf_quantize import quantized
 from variants.methods.openvino_ir import IR, read_f32, write_ir
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 
-def int8(job: Job) -> Made:
+def int8(job: BuildJob) -> MethodResult:
     """The parent quantized after training, calibrated on the recipe's images one at a time."""
     assert isinstance(job.recipe, Quantize)
     calibration = job.recipe.calibration
@@ -39,4 +39,4 @@ def int8(job: Job) -> Made:
         kind = nncf.ModelType.TRANSFORMER if detector.has_queries else None
         write_ir(quantized(model, images, prepared, model_type=kind), job.out)
     note = f"static int8 from its parent, ranges from {len(images)} {task.name} images"
-    return Made("int8", "openvino", note, ("openvino", "nncf"), parent.manifest.labels, None, IR, detector)
+    return MethodResult("int8", "openvino", note, ("openvino", "nncf"), parent.manifest.labels, None, IR, detector)

@@ -1,14 +1,14 @@
 """Training a small detector from nothing, on a task's training split: minutes of one CPU core."""
 
 from variants import tasks
-from variants.methods.base import Job, Made
+from variants.methods.base import BuildJob, MethodResult
 from variants.methods.detection import network
 from variants.methods.detection.fitting import fit, train_examples
 from variants.methods.openvino_ir import IR
 from variants.recipes.recipe import TrainDetector
 
 
-def train(job: Job) -> Made:
+def train(job: BuildJob) -> MethodResult:
     """A detector of the recipe's task; IR and safetensors, executed in float32. Weights are drawn by the job's seed;
     the model's source is the data."""
     assert isinstance(job.recipe, TrainDetector)
@@ -29,4 +29,4 @@ def train(job: Job) -> Made:
     with job.progress.step("converting to OpenVINO"):
         network.save(model, detector, job.out)
     note = f"trained here on {recipe.examples:,} {task.name}, {recipe.epochs} times"
-    return Made("f32", "openvino", note, network.PACKAGES, task.labels, None, IR, detector)
+    return MethodResult("f32", "openvino", note, network.PACKAGES, task.labels, None, IR, detector)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from variants.errors import RecipeError, SourceError
-from variants.methods.base import Job, Made
+from variants.methods.base import BuildJob, MethodResult
 from variants.methods.text_encoder import TOKENIZER, Pooling, most_tokens, names, pooling_of, write_encoder
 from variants.recipes.recipe import Baseline
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 PACKAGES = ("torch", "transformers", "tokenizers", "openvino")
 
 
-def baseline(job: Job) -> Made:
+def baseline(job: BuildJob) -> MethodResult:
     """A Hugging Face encoder (a folder; pooling as its `1_Pooling` says, else the mean), executed in float32.
 
     RecipeError for another dtype; SourceError where transformers cannot read the folder or the pooling is another one.
@@ -38,7 +38,7 @@ def baseline(job: Job) -> Made:
         tokenizer.save_pretrained(job.out)
     if not (job.out / TOKENIZER).is_file():
         raise SourceError(f"{job.source}: its tokenizer has no {TOKENIZER} form", field="source.uri")
-    return Made("f32", "openvino", f"weights as published; {pooling} pooling, length 1", PACKAGES)
+    return MethodResult("f32", "openvino", f"weights as published; {pooling} pooling, length 1", PACKAGES)
 
 
 def load(folder: Path) -> "tuple[PreTrainedModel, PreTrainedTokenizerBase]":

@@ -8,7 +8,7 @@ Weights alone in int8, activations in 8 bits as they come, stay closer to the pa
 import shutil
 from typing import TYPE_CHECKING
 
-from variants.methods.base import Job, Made
+from variants.methods.base import BuildJob, MethodResult
 from variants.methods.openvino_ir import IR, read_f32
 from variants.methods.text_encoder import write_quantized
 
@@ -16,11 +16,11 @@ if TYPE_CHECKING:
     pass
 
 
-def int8(job: Job) -> Made:
+def int8(job: BuildJob) -> MethodResult:
     """The parent quantized after training, calibrated on the recipe's texts, each cut to the model's length."""
     model, parent = read_f32(job.parent)
     note = write_quantized(job, model, parent)
     for path in parent.model_path.iterdir():
         if path.name not in IR:
             shutil.copyfile(path, job.out / path.name)
-    return Made("int8", "openvino", note, ("openvino", "nncf", "tokenizers"))
+    return MethodResult("int8", "openvino", note, ("openvino", "nncf", "tokenizers"))

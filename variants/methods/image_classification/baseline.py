@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from variants.errors import RecipeError, SourceError
-from variants.methods.base import Job, Made
+from variants.methods.base import BuildJob, MethodResult
 from variants.methods.image_classification import efficientnet_lite0, state_dict
 from variants.methods.image_classification.model import PACKAGES, of_folder, save
 from variants.methods.openvino_ir import IR
@@ -64,7 +64,7 @@ ARCHITECTURES = (
 )
 
 
-def baseline(job: Job) -> Made:
+def baseline(job: BuildJob) -> MethodResult:
     """A Hugging Face folder or a state dict as an IR that is executed in float32. RecipeError for another dtype."""
     assert isinstance(job.recipe, Baseline)
     assert job.source is not None
@@ -74,14 +74,16 @@ def baseline(job: Job) -> Made:
     return of_state_dict(job, job.source) if job.source.is_file() else of_folder(job, job.source)
 
 
-def of_state_dict(job: Job, weights: Path) -> Made:
+def of_state_dict(job: BuildJob, weights: Path) -> MethodResult:
     """A state dict as an IR with its ImageNet head."""
     with job.progress.step(f"reading {weights.name}"):
         model, architecture = load(weights)
     with job.progress.step("converting to OpenVINO"):
         save(model, architecture.preprocess, job.out)
     note = f"{architecture.name} with its ImageNet head, weights as published"
-    return Made("f32", "openvino", note, (*PACKAGES, *architecture.packages), LABELS, architecture.preprocess, IR)
+    return MethodResult(
+        "f32", "openvino", note, (*PACKAGES, *architecture.packages), LABELS, architecture.preprocess, IR
+    )
 
 
 def load(weights: Path) -> "tuple[nn.Module, Architecture]":

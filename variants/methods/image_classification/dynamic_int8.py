@@ -10,7 +10,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from variants.errors import RecipeError
-from variants.methods.base import Job, Made
+from variants.methods.base import BuildJob, MethodResult
 from variants.methods.openvino_ir import IR, read_f32, write_ir
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _LINEAR, _CONVOLUTION = ("MatMul",), ("Convolution", "GroupConvolution")
 
 
-def int8(job: Job) -> Made:
+def int8(job: BuildJob) -> MethodResult:
     """The parent with its linear layers' weights in 8 bits. RecipeError when convolutions hold more than those."""
     model, parent = read_f32(job.parent)
     linear, convolution = weights_of(model, _LINEAR), weights_of(model, _CONVOLUTION)
@@ -38,7 +38,9 @@ def int8(job: Job) -> Made:
         write_ir(nncf.compress_weights(model, mode=mode, ignored_scope=kept), job.out)
     note = "its parent's linear layers in 8 bits, a scale a row; activations brought to 8 bits as they come"
     packages = ("openvino", "nncf")
-    return Made("int8-dynamic", "openvino", note, packages, parent.manifest.labels, parent.manifest.preprocess, IR)
+    return MethodResult(
+        "int8-dynamic", "openvino", note, packages, parent.manifest.labels, parent.manifest.preprocess, IR
+    )
 
 
 def weights_of(model: "ov.Model", types: tuple[str, ...]) -> int:

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from variants import tasks
-from variants.methods.base import Job, Made
+from variants.methods.base import BuildJob, MethodResult
 from variants.methods.examples import first
 from variants.methods.image_classification import efficientnet_lite0, fitting
 from variants.methods.image_classification.model import PACKAGES, load_to_train, save
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 
-def train(job: Job) -> Made:
+def train(job: BuildJob) -> MethodResult:
     """`job.source` fine-tuned on the recipe's task; IR and safetensors, executed in float32."""
     assert isinstance(job.recipe, Train)
     assert job.source is not None
@@ -37,7 +37,7 @@ def train(job: Job) -> Made:
         save(model, preprocess, job.out)
     note = f"{job.source.name}, fine-tuned on {recipe.examples} examples of {task.name}"
     packages = (*PACKAGES, efficientnet_lite0.PACKAGE) if recipe.architecture != "huggingface" else PACKAGES
-    return Made("f32", "openvino", note, packages, task.labels, preprocess, IR)
+    return MethodResult("f32", "openvino", note, packages, task.labels, preprocess, IR)
 
 
 def _pretrained(recipe: Train, source: Path, labels: tuple[str, ...]) -> "tuple[nn.Module, Preprocess]":

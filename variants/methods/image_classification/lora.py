@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from variants import tasks
-from variants.methods.base import Job, Made
+from variants.methods.base import BuildJob, MethodResult
 from variants.methods.image_classification import efficientnet_lite0, fitting
 from variants.methods.image_classification.model import PACKAGES, save
 from variants.methods.openvino_ir import IR
@@ -29,7 +29,7 @@ _POINTWISE = r".*(_expand_conv|_project_conv|_conv_head)"
 _HEAD = "_fc"
 
 
-def lora(job: Job) -> Made:
+def lora(job: BuildJob) -> MethodResult:
     """`job.source` adapted to the recipe's task: IR and safetensors of the merged model, executed in float32, and the
     adapter."""
     assert isinstance(job.recipe, LoRA)
@@ -46,7 +46,9 @@ def lora(job: Job) -> Made:
     )
 
 
-def learned(job: Job, task: Task, model: "PeftModel", preprocess: Preprocess, packages: tuple[str, ...]) -> Made:
+def learned(
+    job: BuildJob, task: Task, model: "PeftModel", preprocess: Preprocess, packages: tuple[str, ...]
+) -> MethodResult:
     """Train the adapter, write it, and the model that it is merged into."""
     assert isinstance(job.recipe, LoRA)
     assert job.source is not None
@@ -62,7 +64,7 @@ def learned(job: Job, task: Task, model: "PeftModel", preprocess: Preprocess, pa
     with job.progress.step("converting to OpenVINO"):
         save(model.merge_and_unload(), preprocess, job.out)
     note = f"{job.source.name}, merged with an adapter of {size:,} bytes trained on {len(examples)} {task.name} images"
-    return Made("f32", "openvino", note, packages, task.labels, preprocess, IR)
+    return MethodResult("f32", "openvino", note, packages, task.labels, preprocess, IR)
 
 
 def base(weights: Path, side: int, classes: int) -> "nn.Module":

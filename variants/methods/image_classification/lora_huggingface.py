@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, cast
 
 from variants import tasks
 from variants.errors import RecipeError
-from variants.methods.base import Job, Made
+from variants.methods.base import BuildJob, MethodResult
 from variants.methods.image_classification.lora import learned
 from variants.methods.image_classification.model import PACKAGES, load_to_train
 from variants.recipes.recipe import LoRA
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 HEAD = "classifier"
 
 
-def lora(job: Job) -> Made:
+def lora(job: BuildJob) -> MethodResult:
     """`job.source` adapted to the recipe's task: IR and safetensors of the merged model, executed in float32, and the
     adapter. RecipeError when the model's images have another size, or its head another name than `classifier`."""
     assert isinstance(job.recipe, LoRA)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from variants.errors import RecipeError, SourceError
-from variants.methods.base import Job, Made
+from variants.methods.base import BuildJob, MethodResult
 from variants.methods.openvino_ir import IR, write_ir
 from variants.vision import hub_processor
 from variants.vision.preprocess import Preprocess
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 PACKAGES = ("torch", "transformers", "openvino", "safetensors")
 
 
-def of_folder(job: Job, folder: Path) -> Made:
+def of_folder(job: BuildJob, folder: Path) -> MethodResult:
     """A Hugging Face image classifier, labels and preprocessing its own, as an IR that is executed in float32."""
     with job.progress.step(f"reading {folder.name}"):
         model, preprocess = load_huggingface(folder)
@@ -29,7 +29,7 @@ def of_folder(job: Job, folder: Path) -> Made:
         save(model, preprocess, job.out)
     names: dict[int, str] = model.config.id2label  # type: ignore[assignment]
     labels = tuple(names[index] for index in sorted(names))
-    return Made("f32", "openvino", "weights as published", PACKAGES, labels, preprocess, IR)
+    return MethodResult("f32", "openvino", "weights as published", PACKAGES, labels, preprocess, IR)
 
 
 def load_huggingface(folder: Path, labels: tuple[str, ...] | None = None) -> "tuple[PreTrainedModel, Preprocess]":

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from variants import tasks
 from variants.errors import RecipeError
-from variants.methods.base import Job, Made
+from variants.methods.base import BuildJob, MethodResult
 from variants.methods.examples import first
 from variants.methods.image_classification import efficientnet_lite0, fitting
 from variants.methods.image_classification.model import PACKAGES, save
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 _MULTIPLE = 8
 
 
-def channels(job: Job) -> Made:
+def channels(job: BuildJob) -> MethodResult:
     """The parent without its weakest channels, recovered with the parent as teacher; IR and safetensors, executed in
     float32."""
     assert isinstance(job.recipe, Prune)
@@ -65,7 +65,7 @@ def channels(job: Job) -> Made:
     note = (
         f"{parameters(model):,} of its parent's {before:,} parameters, recovered on {len(data[1])} {task.name} images"
     )
-    return Made(
+    return MethodResult(
         "f32", "openvino", note, (*PACKAGES, efficientnet_lite0.PACKAGE, "torch-pruning"), labels, preprocess, IR
     )
 

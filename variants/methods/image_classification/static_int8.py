@@ -9,7 +9,7 @@ int8 because that is what nearly all of the multiplying is executed in.
 from typing import TYPE_CHECKING
 
 from variants import tasks
-from variants.methods.base import Job, Made
+from variants.methods.base import BuildJob, MethodResult
 from variants.methods.examples import first
 from variants.methods.nncf_quantize import depthwise, quantized
 from variants.methods.openvino_ir import IR, read_f32, write_ir
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 
-def int8(job: Job) -> Made:
+def int8(job: BuildJob) -> MethodResult:
     """The parent quantized after training, calibrated on the recipe's examples one at a time."""
     import nncf
 
@@ -40,10 +40,10 @@ def int8(job: Job) -> Made:
         kept = nncf.IgnoredScope(names=depthwise(model))
         write_ir(quantized(model, images, prepared, fast_bias_correction=False, ignored_scope=kept), job.out)
     note = f"static int8 from its parent, ranges from {len(images)} {calibration.task} training images"
-    return Made("int8", "openvino", note, ("openvino", "nncf"), parent.manifest.labels, preprocess, IR)
+    return MethodResult("int8", "openvino", note, ("openvino", "nncf"), parent.manifest.labels, preprocess, IR)
 
 
-def calibration_images(job: Job, calibration: Calibration) -> list[bytes]:
+def calibration_images(job: BuildJob, calibration: Calibration) -> list[bytes]:
     """The encoded images to calibrate on. RecipeError when the task has not that many to look at."""
     task = tasks.get(calibration.task, job.home, job.progress)
     examples = first(task, "calibration", calibration.examples, "recipe.calibration.examples")

@@ -12,7 +12,7 @@ OpenVINO computes with them as with any number: neither bytes nor time are saved
 from typing import TYPE_CHECKING, Any
 
 from variants import tasks
-from variants.methods.base import Job, Made
+from variants.methods.base import BuildJob, MethodResult
 from variants.methods.examples import first
 from variants.methods.image_generation import unet
 from variants.methods.image_generation.train import SIDE, fit, pictures
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 
-def channels(job: Job) -> Made:
+def channels(job: BuildJob) -> MethodResult:
     """The parent without its weakest channels, recovered with the parent as teacher; IR, executed in float32."""
     assert isinstance(job.recipe, Prune)
     assert job.recipe.sparsity is not None
@@ -50,10 +50,10 @@ def channels(job: Job) -> Made:
     note = f"{parameters(model):,} of its parent's {parameters(teacher):,} parameters, recovered on {len(examples)}"
     packages = (*unet.PACKAGES, "torch-pruning")
     labels = job.parent.manifest.labels
-    return Made("f32", "openvino", f"{note} {task.name} images", packages, labels, None, unet.SERVED)
+    return MethodResult("f32", "openvino", f"{note} {task.name} images", packages, labels, None, unet.SERVED)
 
 
-def magnitude(job: Job) -> Made:
+def magnitude(job: BuildJob) -> MethodResult:
     """The parent with its smallest weights at zero, over all layers together; dense in memory and on disk."""
     assert isinstance(job.recipe, Sparsify)
     model = unet.of_artifact(job.parent)
@@ -63,7 +63,7 @@ def magnitude(job: Job) -> Made:
         unet.save(model, Sampler.of_folder(job.parent.model_path), job.out)
         model.save_pretrained(job.out / unet.FOLDER)  # type: ignore[operator]
     note = f"{zeroed:,} of its parent's {parameters(model):,} parameters at zero; stored and computed as any number"
-    return Made("f32", "openvino", note, unet.PACKAGES, job.parent.manifest.labels, None, unet.SERVED)
+    return MethodResult("f32", "openvino", note, unet.PACKAGES, job.parent.manifest.labels, None, unet.SERVED)
 
 
 def narrow(model: "nn.Module", sparsity: float) -> None:

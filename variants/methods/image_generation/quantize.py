@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from variants import tasks
 from variants.artifacts.store import Artifact
-from variants.methods.base import Job, Made
+from variants.methods.base import BuildJob, MethodResult
 from variants.methods.examples import first
 from variants.methods.image_generation.unet import INPUTS, SERVED
 from variants.methods.nncf_quantize import quantized
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     Asked = dict[str, np.ndarray]
 
 
-def bf16(job: Job) -> Made:
+def bf16(job: BuildJob) -> MethodResult:
     """The parent with constants in bfloat16; half the bytes, executed in bfloat16."""
     model, parent = read_f32(job.parent)
     with job.progress.step("storing constants as bfloat16"):
@@ -35,7 +35,7 @@ def bf16(job: Job) -> Made:
         return written(model, parent, job, "bf16", "its parent's weights rounded to bfloat16", ("openvino",))
 
 
-def int8(job: Job) -> Made:
+def int8(job: BuildJob) -> MethodResult:
     """The parent quantized after training, calibrated on the way that the recipe's prompts take through it."""
     assert isinstance(job.recipe, Quantize)
     calibration = job.recipe.calibration
@@ -72,9 +72,9 @@ def trajectories(
 
 
 def written(
-    model: "ov.Model", parent: Artifact, job: Job, precision: str, note: str, packages: tuple[str, ...]
-) -> Made:
+    model: "ov.Model", parent: Artifact, job: BuildJob, precision: str, note: str, packages: tuple[str, ...]
+) -> MethodResult:
     """The IR below `job.out`, its parent's sampler beside it."""
     write_ir(model, job.out)
     shutil.copyfile(parent.model_path / FILE, job.out / FILE)
-    return Made(precision, "openvino", note, packages, parent.manifest.labels, None, SERVED)  # type: ignore[arg-type]
+    return MethodResult(precision, "openvino", note, packages, parent.manifest.labels, None, SERVED)  # type: ignore[arg-type]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from variants import tasks
 from variants.errors import RecipeError
 from variants.methods import training
-from variants.methods.base import Job, Made
+from variants.methods.base import BuildJob, MethodResult
 from variants.methods.examples import first
 from variants.methods.image_generation import unet
 from variants.progress import Step
@@ -26,7 +26,7 @@ SIDE = 28
 _AVERAGE = 0.99  # of each step in the moving average, once it has warmed up
 
 
-def train(job: Job) -> Made:
+def train(job: BuildJob) -> MethodResult:
     """The generator as IR, executed in float32, its sampler, and the UNet's own folder."""
     assert isinstance(job.recipe, Diffusion)
     recipe = job.recipe
@@ -48,7 +48,7 @@ def train(job: Job) -> Made:
         unet.save(model, unet.sampler(SIDE, recipe.sampling_steps), job.out)
         model.save_pretrained(job.out / unet.FOLDER)  # type: ignore[operator]
     note = f"trained here from nothing on {len(examples)} {task.name} training images; draws in {recipe.sampling_steps}"
-    return Made("f32", "openvino", f"{note} steps", unet.PACKAGES, task.labels, None, unet.SERVED)
+    return MethodResult("f32", "openvino", f"{note} steps", unet.PACKAGES, task.labels, None, unet.SERVED)
 
 
 def pictures(examples: list[Example], labels: tuple[str, ...]) -> "tuple[Tensor, Tensor]":

@@ -1,14 +1,14 @@
 """Fine-tuning a text classifier: a pretrained encoder, a new head, a task's training split, a minute or two on CPU."""
 
 from variants import tasks
-from variants.methods.base import Job, Made
+from variants.methods.base import BuildJob, MethodResult
 from variants.methods.examples import first
 from variants.methods.text_classification import fitting
 from variants.methods.text_classification import model as text_classifier
 from variants.recipes.recipe import TrainText
 
 
-def train(job: Job) -> Made:
+def train(job: BuildJob) -> MethodResult:
     """`job.source` fine-tuned on the recipe's task; IR and safetensors, executed in float32."""
     assert isinstance(job.recipe, TrainText)
     assert job.source is not None
@@ -29,4 +29,4 @@ def train(job: Job) -> Made:
         )  # fmt: skip
     text_classifier.save(job, model, tokenizer)
     note = f"{job.source.name} with a head, fine-tuned on {len(data)} examples of {task.name}"
-    return Made("f32", "openvino", note, text_classifier.PACKAGES, task.labels, served=text_classifier.SERVED)
+    return MethodResult("f32", "openvino", note, text_classifier.PACKAGES, task.labels, served=text_classifier.SERVED)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from variants import tasks
-from variants.methods.base import Job, Made
+from variants.methods.base import BuildJob, MethodResult
 from variants.methods.examples import first
 from variants.methods.text_classification import fitting
 from variants.methods.text_classification import model as text_classifier
@@ -27,7 +27,7 @@ TOKENS = 128
 """Of a text in training: more cost time, and topics stand in the first words."""
 
 
-def lora(job: Job) -> Made:
+def lora(job: BuildJob) -> MethodResult:
     """`job.source` adapted to the recipe's task: IR and safetensors of the merged model, executed in float32, and the
     adapter."""
     assert isinstance(job.recipe, LoRA)
@@ -51,7 +51,7 @@ def lora(job: Job) -> Made:
     text_classifier.save(job, model.merge_and_unload(), tokenizer)
     note = f"{job.source.name}, merged with an adapter of {size:,} bytes trained on {len(data)} {task.name} texts"
     packages = (*text_classifier.PACKAGES, "peft")
-    return Made("f32", "openvino", note, packages, task.labels, served=text_classifier.SERVED)
+    return MethodResult("f32", "openvino", note, packages, task.labels, served=text_classifier.SERVED)
 
 
 def adapted(model: "PreTrainedModel", recipe: LoRA) -> "PeftModel":

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from variants.artifacts.store import Artifact
 from variants.errors import RecipeError, SourceError
-from variants.methods.base import Job, Made
+from variants.methods.base import BuildJob, MethodResult
 from variants.methods.openvino_ir import IR
 from variants.methods.text_encoder import SETTINGS, TOKENIZER, most_tokens, pooling_of, write_encoder
 from variants.recipes.recipe import Baseline
@@ -28,7 +28,7 @@ WEIGHTS = "model.safetensors"
 SERVED = (*IR, TOKENIZER, SETTINGS)
 
 
-def baseline(job: Job) -> Made:
+def baseline(job: BuildJob) -> MethodResult:
     """A Hugging Face classifier of texts (`AutoModelForSequenceClassification`), its labels its own, executed in
     float32. RecipeError for another dtype; SourceError where the folder holds no such classifier."""
     assert isinstance(job.recipe, Baseline)
@@ -41,7 +41,7 @@ def baseline(job: Job) -> Made:
     names: dict[int, str] = model.config.id2label  # type: ignore[assignment]
     labels = tuple(names[index] for index in sorted(names))
     save(job, model, tokenizer)
-    return Made("f32", "openvino", "weights as published", PACKAGES, labels, served=SERVED)
+    return MethodResult("f32", "openvino", "weights as published", PACKAGES, labels, served=SERVED)
 
 
 def load(folder: Path, labels: tuple[str, ...] | None = None) -> "tuple[PreTrainedModel, PreTrainedTokenizerBase]":
@@ -91,7 +91,7 @@ def check_head(model: "PreTrainedModel", folder: Path, missing: list[str]) -> No
         raise SourceError(f"{folder} does not choose one of several labels ({kind})", field="source.uri", mend=mend)
 
 
-def save(job: Job, model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase") -> None:
+def save(job: BuildJob, model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase") -> None:
     """Write IR, tokenizer, configuration and weights below the job's `out`."""
     with job.progress.step("converting to OpenVINO"):
         write_encoder(logits_of(model), "logits", job.out)

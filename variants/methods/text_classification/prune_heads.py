@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from variants import tasks
 from variants.errors import RecipeError
-from variants.methods.base import Job, Made
+from variants.methods.base import BuildJob, MethodResult
 from variants.methods.examples import first
 from variants.methods.pruning import check_smaller, parameters
 from variants.methods.text_classification import fitting
@@ -42,7 +42,7 @@ class Layer(NamedTuple):
     size: int
 
 
-def heads(job: Job) -> Made:
+def heads(job: BuildJob) -> MethodResult:
     """The parent without its weakest heads and neurons, recovered; IR and safetensors, executed in float32. RecipeError
     when the parent is built otherwise, nothing is removed, or the recovery's labels are not its own."""
     assert isinstance(job.recipe, Prune)
@@ -74,7 +74,7 @@ def heads(job: Job) -> Made:
         )  # fmt: skip
     text_classifier.save(job, model, tokenizer)
     note = f"{parameters(model):,} of its parent's {before:,} parameters, recovered on {len(data)} {task.name} texts"
-    return Made("f32", "openvino", note, text_classifier.PACKAGES, labels, served=text_classifier.SERVED)
+    return MethodResult("f32", "openvino", note, text_classifier.PACKAGES, labels, served=text_classifier.SERVED)
 
 
 def layers_of(model: "PreTrainedModel") -> list[Layer]:

@@ -8,7 +8,7 @@ faster must have smaller shapes (`heads`).
 
 from typing import TYPE_CHECKING
 
-from variants.methods.base import Job, Made
+from variants.methods.base import BuildJob, MethodResult
 from variants.methods.text_classification import model as text_classifier
 from variants.recipes.recipe import Sparsify
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 
-def magnitude(job: Job) -> Made:
+def magnitude(job: BuildJob) -> MethodResult:
     """The parent with zeros in its encoder's linear layers; IR and safetensors, executed in float32."""
     assert isinstance(job.recipe, Sparsify)
     model, tokenizer = text_classifier.of_artifact(job.parent)
@@ -26,7 +26,7 @@ def magnitude(job: Job) -> Made:
     text_classifier.save(job, model, tokenizer)
     note = f"{zeros:,} of {weights:,} weights of the encoder's linear layers are zero; no smaller and no faster for it"
     labels = job.parent.manifest.labels
-    return Made("f32", "openvino", note, text_classifier.PACKAGES, labels, served=text_classifier.SERVED)
+    return MethodResult("f32", "openvino", note, text_classifier.PACKAGES, labels, served=text_classifier.SERVED)
 
 
 def thin(model: "PreTrainedModel", sparsity: float) -> tuple[int, int]:

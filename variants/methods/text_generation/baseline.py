@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 from variants.artifacts.manifest import Precision
 from variants.errors import IntegrityError, RecipeError, SourceError
 from variants.machine import multiplies_bfloat16
-from variants.methods.base import Job, Made
+from variants.methods.base import BuildJob, MethodResult
 from variants.recipes.recipe import Baseline
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ PACKAGES = ("torch", "transformers", "safetensors", "gguf")
 _PRECISIONS: dict[str, Precision] = {"bfloat16": "bf16", "float32": "f32"}
 
 
-def baseline(job: Job) -> Made:
+def baseline(job: BuildJob) -> MethodResult:
     """`job.source` (a .gguf file or a folder) as a folder in the recipe's dtype, with tokenizer, chat template and
     generation config. SourceError when transformers cannot read it or what it reads does not generate."""
     assert isinstance(job.recipe, Baseline)
@@ -35,10 +35,10 @@ def baseline(job: Job) -> Made:
     with job.progress.step("writing safetensors"):
         model.save_pretrained(job.out)
         tokenizer.save_pretrained(job.out)
-    return Made(_PRECISIONS[job.recipe.dtype], "huggingface", _note(job.source, job.recipe.dtype), PACKAGES)
+    return MethodResult(_PRECISIONS[job.recipe.dtype], "huggingface", _note(job.source, job.recipe.dtype), PACKAGES)
 
 
-def fp16(job: Job) -> Made:
+def fp16(job: BuildJob) -> MethodResult:
     """The parent in float16: a tenth of bfloat16's rounding, but nothing above 65,504. SourceError where its logits do
     not stay finite in it."""
     with job.progress.step("rounding to float16"):
@@ -48,7 +48,7 @@ def fp16(job: Job) -> Made:
     with job.progress.step("writing safetensors"):
         model.save_pretrained(job.out)
         tokenizer.save_pretrained(job.out)
-    return Made("f16", "huggingface", "its parent's weights, rounded to float16", PACKAGES)
+    return MethodResult("f16", "huggingface", "its parent's weights, rounded to float16", PACKAGES)
 
 
 def load(source: Path, dtype: str) -> "tuple[PreTrainedModel, PreTrainedTokenizerBase]":
@@ -144,7 +144,7 @@ def _note(source: Path, dtype: str) -> str:
     return f"widened to {dtype} from {source.name}, which its publisher had rounded to {most} ({share:.0f} % of it)"
 
 
-def parent_of(job: Job) -> Path:
+def parent_of(job: BuildJob) -> Path:
     """The parent's Hugging Face folder. RecipeError when there is none, or it is in another form."""
     if job.parent is not None and job.parent.manifest.format == "adapter":
         raise RecipeError("needs weights, not an adapter", field="parent", mend="put a variant of kind merge between")
@@ -159,17 +159,17 @@ def computing_dtype() -> str:
     return "bfloat16" if multiplies_bfloat16() else "float32"
 
 
-def trainable_parent_of(job: Job) -> Path:
+def trainable_parent_of(job: BuildJob) -> Path:
     """`parent_of`, for methods that compute with the parent's own weights. RecipeError for a quantized parent."""
     return _parent_in(job, ("bf16", "f32"))
 
 
-def adaptable_parent_of(job: Job) -> Path:
+def adaptable_parent_of(job: BuildJob) -> Path:
     """`parent_of`, for an adapter, which is trained beside weights that stay: NF4 will do. RecipeError for others."""
     return _parent_in(job, ("bf16", "f32", "nf4"))
 
 
-def _parent_in(job: Job, precisions: tuple[Precision, ...]) -> Path:
+def _parent_in(job: BuildJob, precisions: tuple[Precision, ...]) -> Path:
     folder = parent_of(job)
     assert job.parent is not None
     precision = job.parent.manifest.precision

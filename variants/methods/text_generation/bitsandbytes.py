@@ -11,28 +11,28 @@ not faster: what it needs at every step outweighs what int8 saves.
 from pathlib import Path
 from typing import Any
 
-from variants.methods.base import Job, Made
+from variants.methods.base import BuildJob, MethodResult
 from variants.methods.text_generation.baseline import PACKAGES, check_follows, trainable_parent_of
 
 
-def nf4(job: Job) -> Made:
+def nf4(job: BuildJob) -> MethodResult:
     """The parent with every linear layer but the head in NF4, loadable by AutoModelForCausalLM."""
     import torch
 
     how = {"load_in_4bit": True, "bnb_4bit_quant_type": "nf4", "bnb_4bit_compute_dtype": torch.bfloat16}
     _pack(job, trainable_parent_of(job), "NF4", how)
     note = "NF4 weights in blocks of 64, computed in bfloat16, from its parent"
-    return Made("nf4", "huggingface", note, (*PACKAGES, "bitsandbytes"))
+    return MethodResult("nf4", "huggingface", note, (*PACKAGES, "bitsandbytes"))
 
 
-def llm_int8(job: Job) -> Made:
+def llm_int8(job: BuildJob) -> MethodResult:
     """The parent with every linear layer but the head in int8, loadable by AutoModelForCausalLM."""
     _pack(job, trainable_parent_of(job), "LLM.int8()", {"load_in_8bit": True})
     note = "LLM.int8(): int8 weights a row, features of 6 and more in bfloat16, from its parent"
-    return Made("int8", "huggingface", note, (*PACKAGES, "bitsandbytes"))
+    return MethodResult("int8", "huggingface", note, (*PACKAGES, "bitsandbytes"))
 
 
-def _pack(job: Job, parent: Path, what: str, how: dict[str, Any]) -> None:
+def _pack(job: BuildJob, parent: Path, what: str, how: dict[str, Any]) -> None:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
 

@@ -7,7 +7,7 @@ task do, and `docs/decisions.md` has the figures.
 from typing import TYPE_CHECKING, Any
 
 from variants import tasks
-from variants.methods.base import Job
+from variants.methods.base import BuildJob
 from variants.methods.examples import first
 from variants.recipes.recipe import Calibration
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 MAX_TOKENS = 512
 
 
-def oneshot_data(job: Job, wanted: Calibration | None, tokenizer: "PreTrainedTokenizerBase") -> dict[str, Any]:
+def oneshot_data(job: BuildJob, wanted: Calibration | None, tokenizer: "PreTrainedTokenizerBase") -> dict[str, Any]:
     """oneshot's arguments for the calibration texts, each with its label so that both are seen, cut at MAX_TOKENS; or
     none. RecipeError when the task has too few."""
     if wanted is None:
@@ -34,7 +34,7 @@ def oneshot_data(job: Job, wanted: Calibration | None, tokenizer: "PreTrainedTok
     }
 
 
-def texts_of(job: Job, wanted: Calibration) -> list[str]:
+def texts_of(job: BuildJob, wanted: Calibration) -> list[str]:
     """Each example's input and label. RecipeError as above."""
     task = tasks.get(wanted.task, job.home, job.progress)
     examples = first(task, "calibration", wanted.examples, "recipe.calibration.examples")

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from variants.errors import RecipeError
-from variants.methods.base import Job, Made
+from variants.methods.base import BuildJob, MethodResult
 from variants.methods.text_generation.baseline import (
     PACKAGES,
     check_generates,
@@ -35,15 +35,15 @@ _AWQ_GRID = 10
 """Scales tried a layer: the library's 20 take twice as long."""
 
 
-def w8a8(job: Job) -> Made:
+def w8a8(job: BuildJob) -> MethodResult:
     """The parent with every linear layer in int8, the head too."""
     assert isinstance(job.recipe, Quantize)
     _quantize(job, trainable_parent_of(job))
     note = f"int8 weights a channel, int8 activations a token, from its parent; {job.recipe.algorithm}"
-    return Made("int8", "huggingface", note, (*PACKAGES, "llmcompressor", "compressed-tensors"))
+    return MethodResult("int8", "huggingface", note, (*PACKAGES, "llmcompressor", "compressed-tensors"))
 
 
-def w4a16(job: Job) -> Made:
+def w4a16(job: BuildJob) -> MethodResult:
     """The parent with every linear layer in int4, eight weights to an int32, and the head in int8. RecipeError, before
     any work, when the groups do not divide a layer's inputs."""
     assert isinstance(job.recipe, Quantize)
@@ -56,18 +56,18 @@ def w4a16(job: Job) -> Made:
         f"int4 weights in symmetric groups of {job.recipe.group_size}, {wide} in int8, from its parent; "
         f"{job.recipe.algorithm}"
     )
-    return Made("int4", "huggingface", note, (*PACKAGES, "llmcompressor", "compressed-tensors"))
+    return MethodResult("int4", "huggingface", note, (*PACKAGES, "llmcompressor", "compressed-tensors"))
 
 
-def fp8(job: Job) -> Made:
+def fp8(job: BuildJob) -> MethodResult:
     """The parent with every linear layer but the head in 8-bit floats (e4m3), activations too."""
     assert isinstance(job.recipe, Quantize)
     _quantize(job, trainable_parent_of(job))
     note = "8-bit float weights a channel, 8-bit float activations a token, from its parent; rtn"
-    return Made("fp8", "huggingface", note, (*PACKAGES, "llmcompressor", "compressed-tensors"))
+    return MethodResult("fp8", "huggingface", note, (*PACKAGES, "llmcompressor", "compressed-tensors"))
 
 
-def _quantize(job: Job, parent: Path) -> None:
+def _quantize(job: BuildJob, parent: Path) -> None:
     assert isinstance(job.recipe, Quantize)
     import torch
     from llmcompressor import oneshot

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from variants import tasks
 from variants.errors import RecipeError
 from variants.methods import training
-from variants.methods.base import Job, Made
+from variants.methods.base import BuildJob, MethodResult
 from variants.methods.text_generation.baseline import (
     PACKAGES,
     adaptable_parent_of,
@@ -47,7 +47,7 @@ class Asked(NamedTuple):
     answer: int
 
 
-def lora(job: Job) -> Made:
+def lora(job: BuildJob) -> MethodResult:
     """An adapter for the parent, as peft writes it. RecipeError, before any work, when the task has too few
     examples; also when training diverges."""
     assert isinstance(job.recipe, LoRA)
@@ -80,8 +80,8 @@ def lora(job: Job) -> Made:
     learned = f"{recipe.steps} steps of {recipe.batch} examples of {task.name}"
     note = f"rank {recipe.rank} on {', '.join(_adapted(base))}, {learned}"
     if packed:
-        return Made("nf4", "adapter", f"{note}, its parent in NF4", (*PACKAGES, "peft", "bitsandbytes"))
-    return Made("bf16", "adapter", note, (*PACKAGES, "peft"))
+        return MethodResult("nf4", "adapter", f"{note}, its parent in NF4", (*PACKAGES, "peft", "bitsandbytes"))
+    return MethodResult("bf16", "adapter", note, (*PACKAGES, "peft"))
 
 
 def _examples(task: Task, recipe: LoRA) -> list[Example]:
@@ -153,7 +153,7 @@ def _logits(model: "PreTrainedModel", batch: Sequence[Asked]) -> "Tensor":
     return logits
 
 
-def _write(model: Any, job: Job) -> None:
+def _write(model: Any, job: BuildJob) -> None:
     """adapter_model.safetensors in bfloat16 and adapter_config.json, the same bytes for the same adapter: peft keeps
     the layers' names in a set, and the folder of the base, which is this machine's."""
     import torch

@@ -7,13 +7,13 @@ adapter's product to each layer's: what was written is compared with that.
 
 from variants.artifacts.adapter import check_adapter
 from variants.errors import RecipeError
-from variants.methods.base import Job, Made
+from variants.methods.base import BuildJob, MethodResult
 from variants.methods.text_generation.baseline import PACKAGES, check_follows, check_generates, load
 
 _WEIGHTS = ("bf16", "f32")
 
 
-def merge(job: Job) -> Made:
+def merge(job: BuildJob) -> MethodResult:
     """The adapter's base with the adapter in it, in bfloat16, plain Hugging Face. RecipeError, before any work, when
     the parent is no adapter or its base is quantized or another build."""
     adapter, base = job.parent, job.base
@@ -39,4 +39,4 @@ def merge(job: Job) -> Made:
         live = PeftModel.from_pretrained(plain, adapter.model_path).eval()
         check_follows(written, live, tokenizer)  # type: ignore[arg-type]
     note = f"{base.manifest.variant} with {adapter.manifest.variant} added: {adapter.manifest.note}"
-    return Made("bf16", "huggingface", note, (*PACKAGES, "peft"))
+    return MethodResult("bf16", "huggingface", note, (*PACKAGES, "peft"))

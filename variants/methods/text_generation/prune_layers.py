@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from variants.errors import RecipeError
-from variants.methods.base import Job, Made
+from variants.methods.base import BuildJob, MethodResult
 from variants.methods.text_generation import calibration
 from variants.methods.text_generation.baseline import (
     PACKAGES,
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 _MULTIPLE = 64  # of the feed-forward width: what kernels divide their work by
 
 
-def prune(job: Job) -> Made:
+def prune(job: BuildJob) -> MethodResult:
     """The parent with fewer layers and narrower feed-forwards, in bfloat16, plain Hugging Face. RecipeError, before
     any work, when more layers are to go than there are or there are too few texts to learn from."""
     assert isinstance(job.recipe, Prune)
@@ -60,7 +60,7 @@ def prune(job: Job) -> Made:
     with job.progress.step("writing safetensors"):
         student.save_pretrained(job.out)
         tokenizer.save_pretrained(job.out)
-    return Made("bf16", "huggingface", _note(recipe, dropped, width), PACKAGES)
+    return MethodResult("bf16", "huggingface", _note(recipe, dropped, width), PACKAGES)
 
 
 def _check(recipe: Prune, parent: Path) -> int | None:
@@ -80,7 +80,7 @@ def _check(recipe: Prune, parent: Path) -> int | None:
     return width
 
 
-def _prompts(job: Job, wanted: Calibration, tokenizer: "PreTrainedTokenizerBase") -> "list[Tensor]":
+def _prompts(job: BuildJob, wanted: Calibration, tokenizer: "PreTrainedTokenizerBase") -> "list[Tensor]":
     """Calibration texts with their labels, int64 [1, tokens] each."""
     import torch
 

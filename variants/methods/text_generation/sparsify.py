@@ -10,7 +10,7 @@ shows what accuracy a sparsity costs, and what a structured variant has to be co
 from typing import TYPE_CHECKING, Any
 
 from variants.errors import IntegrityError
-from variants.methods.base import Job, Made
+from variants.methods.base import BuildJob, MethodResult
 from variants.methods.text_generation.baseline import (
     PACKAGES,
     check_generates,
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 _OFF = 0.005  # how far a layer's share of zeros may be from the recipe's: whole rows and blocks are rounded
 
 
-def magnitude(job: Job) -> Made:
+def magnitude(job: BuildJob) -> MethodResult:
     """The parent with the smallest weights of each linear layer at zero, in bfloat16, plain Hugging Face."""
     assert isinstance(job.recipe, Sparsify)
     from torch.nn.utils import prune
@@ -41,7 +41,7 @@ def magnitude(job: Job) -> Made:
     return _written(job, job.recipe, model, tokenizer, PACKAGES)
 
 
-def calibrated(job: Job) -> Made:
+def calibrated(job: BuildJob) -> MethodResult:
     """The parent with the weights at zero that Wanda or SparseGPT choose on calibration texts, in bfloat16."""
     assert isinstance(job.recipe, Sparsify)
     import torch
@@ -63,12 +63,12 @@ def _modifier(recipe: Sparsify) -> Any:
 
 
 def _written(
-    job: Job,
+    job: BuildJob,
     recipe: Sparsify,
     model: "PreTrainedModel",
     tokenizer: "PreTrainedTokenizerBase",
     packages: tuple[str, ...],
-) -> Made:
+) -> MethodResult:
     """Checks each layer's zeros, and that it generates, before anything is written. IntegrityError."""
     layers = linear_layers(model)
     zeros = {name: float((layer.weight == 0).float().mean()) for name, layer in layers.items()}
@@ -84,4 +84,4 @@ def _written(
         f"{recipe.sparsity:.0%} of each linear layer's weights are zero ({recipe.algorithm}), from its parent; stored "
         "dense, so neither smaller nor faster"
     )
-    return Made("bf16", "huggingface", note, packages)
+    return MethodResult("bf16", "huggingface", note, packages)

@@ -14,7 +14,7 @@ from loadtest.campaign.schema import parse_campaign
 from loadtest.results.records import Record, read_lines
 from loadtest.results.summary import summarise
 from loadtest.worker.parent import run
-from serve.config.snapshot import live_of
+from serve.config.snapshot import build_snapshot
 from serve.evaluation.evaluate import card_of
 from serve.evaluation.measure import measure
 from tests.integration.conftest import Served
@@ -146,7 +146,7 @@ def test_a_labelled_campaign_scores_as_offline_evaluation_does(drawn: tuple[str,
     assert live["int8"].value == pytest.approx(1 - wrong / N)
     assert model.comparisons[0].accuracy[0].difference == pytest.approx(-wrong / N)
 
-    found = live_of(drawing_stack(), drawing_artifacts(folder)).variants["scribe", "int8"]
+    found = build_snapshot(drawing_stack(), drawing_artifacts(folder)).variants["scribe", "int8"]
     measured = asyncio.run(measure(found, None, {task.name: examples}, NoProgress()))
     card = card_of(found.manifest, measured, {"kind": "openvino"}, None, {}, {task.name: task})
     offline = card.accuracy[0]

@@ -10,7 +10,7 @@ import pytest
 from loadtest.campaign.plan import Content, Pool
 from loadtest.worker.requests import ask
 from serve.config.loader import load, parse
-from serve.config.snapshot import LiveVariant
+from serve.config.snapshot import ServedVariant
 from serve.config.stack import Stack
 from serve.engines.launch import launch
 from serve.engines.process import EngineProcess
@@ -52,7 +52,7 @@ def artifacts(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> dict[tu
     return build(stack.plans(), Store(folder), Catalog(folder))
 
 
-async def offline(variant: LiveVariant, folder: Path) -> list[Outcome]:
+async def offline(variant: ServedVariant, folder: Path) -> list[Outcome]:
     """What evaluation finds: the variant's engine alone, in a process of its own."""
     task = tasks.get("r8_topics")
     how = launch(variant.engine.settings, variant.engine.artifact.path, variant.manifest, variant.engine.name)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from serve.config.snapshot import live_of
+from serve.config.snapshot import build_snapshot
 from serve.engines.endpoint import Endpoint
 from serve.ports import free_port
 from tests.support.family import ADAPTERS, Family, change
@@ -304,7 +304,7 @@ async def test_what_stands_without_being_live_is_swept_away(tmp_path: Path) -> N
         while not served.conductor.swept:
             await asyncio.sleep(0.05)
         family.variants |= {"int4": {}, "lora1": lora}
-        coming = live_of(family.stack, family.artifacts)
+        coming = build_snapshot(family.stack, family.artifacts)
         left = coming.variants["echo", "int4"].engine
         adapter = coming.variants["echo", "lora1"]
         await served.stage.put_up([left])
@@ -320,14 +320,14 @@ async def test_what_stands_without_being_live_is_swept_away(tmp_path: Path) -> N
 
 
 async def test_a_conductor_that_is_started_anew_goes_on_with_what_was_live(tmp_path: Path) -> None:
-    from serve.control.controller import Conductor
+    from serve.control.controller import Controller
 
     family = Family(tmp_path, free_port())
     async with local(tmp_path, family.stack, family.artifacts) as served:
         first = served.fleet.live
         family.variants["int4"] = {"weight": 5}
         await change(served.client, family.proposal())
-        again = Conductor(first, str(tmp_path), str(tmp_path / "state"), served.stage)  # type: ignore[arg-type]
+        again = Controller(first, str(tmp_path), str(tmp_path / "state"), served.stage)  # type: ignore[arg-type]
         assert again.live.version > served.fleet.live.version
         assert {name: found.place for name, found in again.live.variants.items()} == {
             name: found.place for name, found in served.fleet.live.variants.items()

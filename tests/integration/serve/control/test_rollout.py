@@ -11,10 +11,10 @@ from typing import Any
 import httpx
 import pytest
 
-from serve.config.snapshot import live_of
+from serve.config.snapshot import build_snapshot
 from serve.control.journal import Journal
-from serve.control.state import Ledger
-from serve.control.traffic_manager import Director
+from serve.control.state import ControlState
+from serve.control.traffic_manager import TrafficManager
 from serve.ports import free_port
 from tests.support.family import ADAPTERS, Family, change
 from tests.support.labelled_load import labelled
@@ -70,7 +70,7 @@ def ended(found: dict[str, Any]) -> bool:
 
 def same_again(home: Path, family: Family, found: dict[str, Any]) -> None:
     """Another conductor, from the journal alone, knows the same."""
-    director = Director(home / "state", live_of(family.stack, family.artifacts))
+    director = TrafficManager(home / "state", build_snapshot(family.stack, family.artifacts))
     again = director.rollout_of("echo")
     assert again["rollout"] == found["rollout"]
     assert again["pairs"] == found["pairs"]
@@ -137,7 +137,7 @@ async def test_a_conductor_that_is_killed_goes_on_where_it_was(tmp_path: Path) -
         await asyncio.sleep(2)
         before = (await served.client.get(ROLLOUT)).json()
         dead = served.conductor.director
-        served.conductor.director = Director(tmp_path / "state", live_of(family.stack, family.artifacts))
+        served.conductor.director = TrafficManager(tmp_path / "state", build_snapshot(family.stack, family.artifacts))
         after = (await served.client.get(ROLLOUT)).json()
         assert {**after, "traffic": None} == {**before, "traffic": None}
         with pytest.raises(Exception, match="another conductor has taken over"):
@@ -145,8 +145,8 @@ async def test_a_conductor_that_is_killed_goes_on_where_it_was(tmp_path: Path) -
         async with labelled(str(served.client.base_url), "echo", 2):
             await until(served.client, lambda found: found["pairs"]["compared"] > before["pairs"]["compared"])
     entries = list(Journal(tmp_path / "state").entries())
-    ledger = Ledger.read(entries)
-    twice = Ledger.read([*entries, *(entry for entry in entries if entry["kind"] == "outcomes")])
+    ledger = ControlState.read(entries)
+    twice = ControlState.read([*entries, *(entry for entry in entries if entry["kind"] == "outcomes")])
     assert ledger.pairs == twice.pairs
 
 

@@ -8,7 +8,7 @@ import httpx
 import psutil
 import pytest
 
-from serve.control.state import Ledger
+from serve.control.state import ControlState
 from tests.integration.serve.conftest import OnRay
 from tests.integration.serve.control.test_apply_on_ray import engines
 from tests.integration.serve.control.test_rollout import ROLLOUT, plan
@@ -30,7 +30,7 @@ async def test_what_is_decided_and_counted_outlives_those_who_did(on_ray: OnRay)
             slow = plan(hold_s=5.0, gate={"quality": 0.05})
             assert (await client.post(ROLLOUT, json=slow)).status_code == 200
             before = await compared(client, 30)
-            kill(pid, "ray::ServeReplica:conductor:")
+            kill(pid, "ray::ServeReplica:controller:")
             after = await compared(client, before["pairs"]["compared"] + 10)
             assert after["rollout"]["digests"] == before["rollout"]["digests"]
             assert (await client.post(f"{ROLLOUT}/pause")).status_code == 200
@@ -52,7 +52,7 @@ async def test_what_is_decided_and_counted_outlives_those_who_did(on_ray: OnRay)
     steps = [entry["rollout"]["step"] for entry in entries if entry["kind"] == "rollout"]
     assert list(dict.fromkeys(steps)) == [0, 1, 2, 3]
     assert steps == sorted(steps)
-    ledger = Ledger.read(entries)
+    ledger = ControlState.read(entries)
     counted = sum(
         len(shadowed["pairs"])
         for entry in entries

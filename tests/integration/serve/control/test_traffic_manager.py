@@ -8,8 +8,8 @@ from typing import Any
 import httpx
 import pytest
 
-from serve.config.snapshot import live_of
-from serve.control.traffic_manager import Director
+from serve.config.snapshot import build_snapshot
+from serve.control.traffic_manager import TrafficManager
 from serve.ports import free_port
 from tests.support.family import Family
 from tests.support.labelled_load import labelled
@@ -125,9 +125,9 @@ async def test_traffic_outlasts_the_server_until_the_stack_says_otherwise(tmp_pa
     family = family_of(tmp_path)
     async with local(tmp_path, family.stack, family.artifacts) as served:
         await put(served.client, weights={"baseline": 1, "int8": 3})
-    again = Director(tmp_path / "state", live_of(family.stack, family.artifacts))
+    again = TrafficManager(tmp_path / "state", build_snapshot(family.stack, family.artifacts))
     assert again.live.traffic["echo"].traffic.weights == {"baseline": 1, "int8": 3}
     family.variants["int8"]["weight"] = 20
-    changed = Director(tmp_path / "state", live_of(family.stack, family.artifacts))
+    changed = TrafficManager(tmp_path / "state", build_snapshot(family.stack, family.artifacts))
     assert changed.live.traffic["echo"].traffic.weights == {"baseline": 90, "int8": 20}
     assert changed.live.traffic["echo"].version > again.live.traffic["echo"].version

@@ -19,8 +19,8 @@ from serve.dataplane.call import Call
 from serve.dataplane.observations import Served
 from serve.dataplane.relay import Relay
 from serve.dataplane.router import Target
-from serve.dataplane.upstream import Seat
-from serve.dataplane.upstreams import Fleet
+from serve.dataplane.upstream import Upstream
+from serve.dataplane.upstreams import Upstreams
 from serve.errors import openai_body
 from serve.ports import free_port
 from tests.support.local_stage import local
@@ -33,13 +33,13 @@ LIMIT_S = 20
 class Judged(NamedTuple):
     """A relay over real engines, whose text model is being judged."""
 
-    fleet: Fleet
+    fleet: Upstreams
     relay: Relay
 
     async def stream(self, send: Send, model: str = "echo") -> Call:
         """One streamed request of a client that stays."""
 
-        def ask(seat: Seat) -> tuple[str, bytes]:
+        def ask(seat: Upstream) -> tuple[str, bytes]:
             body = {"model": seat.live.asked_as, "prompt": "a b c d", "max_tokens": 4, "stream": True}
             return "/v1/completions", json.dumps(body).encode()
 

@@ -19,7 +19,7 @@ from tests.support.local_stage import local
 
 pytestmark = [
     pytest.mark.integration,
-    pytest.mark.skipif(not cpu_priority.can_return(), reason="a priority given up here cannot be taken back"),
+    pytest.mark.skipif(not cpu_priority.can_restore(), reason="a priority given up here cannot be taken back"),
 ]
 TREE = """
 import subprocess, sys, threading, time
@@ -62,25 +62,25 @@ def session_niceness(pid: int) -> str:
 def test_every_thread_gives_way_and_returns(tree: int) -> None:
     before, usual = session_niceness(tree), os.sched_getaffinity(0)
     assert policies(tree) == [os.SCHED_OTHER] * 3
-    cpu_priority.make_spare(tree)
+    cpu_priority.lower(tree)
     assert policies(tree) == [os.SCHED_IDLE] * 3
     half = set(sorted(usual)[len(usual) // 2 :])
     assert processors(tree) == [half] * 3
     assert session_niceness(tree) in ("19", "no sessions")
-    assert cpu_priority.is_spare(tree)
+    assert cpu_priority.is_lowered(tree)
     time.sleep(0.2)  # unprivileged, a session's niceness may be changed ten times a second
-    cpu_priority.make_usual(tree)
+    cpu_priority.restore(tree)
     assert policies(tree) == [os.SCHED_OTHER] * 3
     assert processors(tree) == [usual] * 3
     assert session_niceness(tree) == before
-    assert not cpu_priority.is_spare(tree)
+    assert not cpu_priority.is_lowered(tree)
 
 
 def test_a_process_that_is_gone_is_not_spare() -> None:
     with subprocess.Popen([sys.executable, "-c", ""]) as process:
         process.wait()
-    assert not cpu_priority.is_spare(process.pid)
-    cpu_priority.make_spare(process.pid)
+    assert not cpu_priority.is_lowered(process.pid)
+    cpu_priority.lower(process.pid)
 
 
 async def test_a_variant_gives_way_while_only_replays_ask_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -98,15 +98,15 @@ async def test_a_variant_gives_way_while_only_replays_ask_it(tmp_path: Path, mon
             headers={"if-match": "*"},
         )
         assert moved.status_code == 200, moved.text
-        assert not cpu_priority.is_spare(shadowed)
+        assert not cpu_priority.is_lowered(shadowed)
         async with asyncio.timeout(60), labelled(str(served.client.base_url), "echo", 1):
-            while not cpu_priority.is_spare(shadowed):
+            while not cpu_priority.is_lowered(shadowed):
                 await asyncio.sleep(0.01)
-        assert not cpu_priority.is_spare(parent)
+        assert not cpu_priority.is_lowered(parent)
         answer = await served.client.post("/v1/completions", json={"model": "echo@int8", "prompt": "hello"})
         assert answer.status_code == 200, answer.text
-        assert not cpu_priority.is_spare(shadowed)
+        assert not cpu_priority.is_lowered(shadowed)
         async with labelled(str(served.client.base_url), "echo", 1) as load:
             while len(load.ids) < 5:
                 await asyncio.sleep(0.01)
-        assert not cpu_priority.is_spare(shadowed)  # a client named it a moment ago
+        assert not cpu_priority.is_lowered(shadowed)  # a client named it a moment ago

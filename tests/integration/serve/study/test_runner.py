@@ -19,7 +19,7 @@ from serve.evaluation.evaluate import evaluate_variant
 from serve.ports import free_port
 from serve.study.entry import entry_of
 from serve.study.matrix import examples_for
-from serve.study.runner import Plan, Runner, describe_study
+from serve.study.runner import Runner, StudyPlan, describe_study
 from serve.study.schema import FILE, read_study
 from tests.support.local_stage import local
 from tests.support.processes import ROOT
@@ -51,11 +51,11 @@ def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_study_fills_every_card_and_goes_on_where_it_stopped(tmp_path: Path) -> None:
     stack, out = scripted_stack(int8=INT8, bf16=BF16), tmp_path / "out"
     make = ScriptedMake(home())
-    first = Runner(Plan(stack, most=60, budget_s=0), out, make).run()
+    first = Runner(StudyPlan(stack, most=60, budget_s=0), out, make).run()
     assert (first.cards, first.missing) == ((), ("bands@baseline", "bands@int8", "bands@bf16"))
     assert "missing, for want of time" in describe_study(first, out)
 
-    study = Runner(Plan(stack, most=60), out, make).run()
+    study = Runner(StudyPlan(stack, most=60), out, make).run()
     assert [card.variant for card in study.cards] == ["baseline", "int8", "bf16"]
     base, int8, _ = study.cards
     assert (base.kind, int8.kind, base.paired_difference, base.agreement) == ("baseline", "quantized", None, None)
@@ -82,7 +82,7 @@ def test_a_study_fills_every_card_and_goes_on_where_it_stopped(tmp_path: Path) -
     assert (out / "index.html").is_file()
     assert read_study(out) == study
 
-    again = Runner(Plan(stack, most=60), out, make).run()
+    again = Runner(StudyPlan(stack, most=60), out, make).run()
     assert again.cards == study.cards, "nothing is measured twice"
 
 
@@ -90,7 +90,7 @@ def test_a_variant_that_fails_is_reported_and_the_others_go_on(tmp_path: Path) -
     document = scripted_stack(int8=INT8, bf16=BF16).model_dump(mode="json", by_alias=True, exclude_none=True)
     document["models"]["bands"]["variants"]["bf16"]["parent"] = "int8"
     stack = type(scripted_stack()).model_validate(document)
-    study = Runner(Plan(stack, most=20), tmp_path, ScriptedMake(home(), "int8")).run()
+    study = Runner(StudyPlan(stack, most=20), tmp_path, ScriptedMake(home(), "int8")).run()
     assert [card.variant for card in study.cards] == ["baseline"]
     assert [(each.variant, each.why) for each in study.failed] == [
         ("int8", "the build was killed (most likely for memory: see dmesg)"),

@@ -22,7 +22,7 @@ from variants.artifacts.store import Store, open_artifact
 from variants.build.builder import VariantPlan, build
 from variants.build.garbage import collect
 from variants.errors import StoreFull
-from variants.methods.registry import Job, Made, Method
+from variants.methods.registry import BuildJob, Method, MethodResult
 from variants.recipes.recipe import parse_recipe
 from variants.recipes.source import Source
 
@@ -247,7 +247,7 @@ def test_a_library_that_does_not_say_why_it_failed_is_no_excuse(
 
 def test_a_writer_that_leaves_the_disk_full_need_not_say_so(tmp_path: Path, small_disk: Path) -> None:
     class Silent(Method):
-        def run(self, job: Job) -> Made:
+        def run(self, job: BuildJob) -> MethodResult:
             with suppress(OSError), (job.out / "weights").open("wb", buffering=0) as file:
                 while True:
                     file.write(bytes(1 << 16))

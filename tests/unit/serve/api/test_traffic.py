@@ -6,10 +6,10 @@ import pytest
 from starlette.requests import Request
 
 from serve.api.traffic import read_journal
-from serve.control.contract import Conducting
+from serve.control.contract import ControllerClient
 from variants.errors import InputError
 
-NOBODY = cast(Conducting, None)
+NOBODY = cast(ControllerClient, None)
 
 
 @pytest.mark.parametrize("last", [b"%C2%B2", b"\xb2", b"0", b"10001", b"9" * 5000, b"-1", b"ten"])

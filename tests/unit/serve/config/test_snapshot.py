@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from serve.config.snapshot import Live, live_of
+from serve.config.snapshot import Snapshot, build_snapshot
 from serve.control.diff import differences
 from tests.support.scripted import make_adapter, make_artifact, make_artifacts, make_stack, with_variants
 from variants.errors import StackError
@@ -13,14 +13,14 @@ from variants.errors import StackError
 ADAPTERS = {"kind": "scripted", "adapters": {"slots": 2}}
 
 
-def lived(home: Path, **variants: dict[str, Any]) -> Live:
+def lived(home: Path, **variants: dict[str, Any]) -> Snapshot:
     """`echo` with the given variants, `lora...` ones being adapters of its baseline."""
     stack = with_variants(make_stack(), "echo", variants)
     artifacts = make_artifacts(home, stack)
     for name in variants:
         if name.startswith("lora"):
             artifacts["echo", name] = make_adapter(home, "echo", name, artifacts["echo", "baseline"])
-    return live_of(stack, artifacts)
+    return build_snapshot(stack, artifacts)
 
 
 def test_adapters_of_one_parent_meet_in_one_engine_apart_from_the_parents_own(tmp_path: Path) -> None:
@@ -55,7 +55,7 @@ def test_an_adapter_of_another_base_is_refused_by_name_and_digest(tmp_path: Path
     other = make_artifact(tmp_path, "echo", "other", "text-generation")
     artifacts["echo", "lora"] = make_adapter(tmp_path, "echo", "lora", other)
     with pytest.raises(StackError) as refused:
-        live_of(stack, artifacts)
+        build_snapshot(stack, artifacts)
     said = str(refused.value)
     assert other.manifest.digest[:8] in said
     assert artifacts["echo", "baseline"].manifest.digest[:8] in said

@@ -4,11 +4,11 @@ import pytest
 from pydantic import ValidationError
 
 from serve.config.traffic import Traffic
-from serve.control.rollout import Plan, Rollout, next_of, unknowable
+from serve.control.rollout import Rollout, RolloutPlan, next_of, unknowable
 from variants.evidence.gate import Finding, Gate, Verdict
 
 BEFORE = Traffic(weights={"baseline": 80, "int8": 10, "nf4": 10}, shadows={"nf4": 0.1})
-START = Rollout(Plan(variant="int8", shadow=0.5), "baseline", ("p" * 64, "v" * 64), BEFORE)
+START = Rollout(RolloutPlan(variant="int8", shadow=0.5), "baseline", ("p" * 64, "v" * 64), BEFORE)
 BROKEN = Finding("quality", 100, -0.3, -0.4, -0.2, -0.02, "broken")
 
 
@@ -63,13 +63,13 @@ def test_it_is_the_same_after_the_journal() -> None:
 @pytest.mark.parametrize("steps", [(), (50, 10), (10, 10), (10, "shadow"), (0,), (101,), ("shadw",)])
 def test_refuses_steps_that_do_not_rise(steps: tuple[object, ...]) -> None:
     with pytest.raises(ValidationError):
-        Plan(variant="int8", steps=steps)
+        RolloutPlan(variant="int8", steps=steps)
 
 
 def test_feedback_alone_says_nothing_in_the_shadow() -> None:
     gate = Gate(quality=None, feedback=0.8)
     with pytest.raises(ValidationError, match="nobody is answered in `shadow`"):
-        Plan(variant="lora", gate=gate)
-    plan = Plan(variant="lora", steps=(10.0, 100.0), gate=gate)
+        RolloutPlan(variant="lora", gate=gate)
+    plan = RolloutPlan(variant="lora", steps=(10.0, 100.0), gate=gate)
     assert unknowable(replace(START, plan=plan)) == ()
     assert "feedback" in unknowable(START)

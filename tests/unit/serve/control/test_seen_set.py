@@ -1,10 +1,10 @@
 import pytest
 
-from serve.control.seen_set import Remembered
+from serve.control.seen_set import SeenSet
 
 
 def test_a_name_is_new_once() -> None:
-    known = Remembered()
+    known = SeenSet()
     assert known.add("a")
     assert not known.add("a")
     assert "a" in known
@@ -14,7 +14,7 @@ def test_a_name_is_new_once() -> None:
 
 def test_the_latest_are_kept_and_the_oldest_go(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("serve.control.seen_set.LEAST", 3)
-    known = Remembered()
+    known = SeenSet()
     for number in range(20):
         assert known.add(str(number))
         kept = [name for name in map(str, range(20)) if name in known]

@@ -6,20 +6,20 @@ import pytest
 
 from serve.config.traffic import Traffic
 from serve.control.contract import RULES
-from serve.control.rollout import Plan, Rollout
-from serve.control.state import Ledger
-from variants.evidence.gate import Evidence, Gate, Latency, judge
+from serve.control.rollout import Rollout, RolloutPlan
+from serve.control.state import ControlState
+from variants.evidence.gate import Evidence, Gate, LatencyObjective, judge
 
 PARENT, VARIANT = "a" * 64, "b" * 64
 PAIR = f"{PARENT}:{VARIANT}"
 NOTHING: dict[str, Any] = {"chosen": 0, "dropped": [], "unjudged": [], "pairs": []}
 
 
-def ledger(gate: Gate | None = None) -> Ledger:
+def ledger(gate: Gate | None = None) -> ControlState:
     """With a rollout on its way."""
     traffic = Traffic(weights={"baseline": 50, "int8": 50})
-    rollout = Rollout(Plan(variant="int8", gate=gate or Gate()), "baseline", (PARENT, VARIANT), traffic)
-    found = Ledger()
+    rollout = Rollout(RolloutPlan(variant="int8", gate=gate or Gate()), "baseline", (PARENT, VARIANT), traffic)
+    found = ControlState()
     document = traffic.model_dump(mode="json")
     found.take(
         {"kind": "rollout", "model": "m", "version": 1, "traffic": document, "declared": document,
@@ -28,7 +28,7 @@ def ledger(gate: Gate | None = None) -> Ledger:
     return found
 
 
-def tell(found: Ledger, *, served: dict[str, Any] | None = None, **shadowed: Any) -> Evidence:
+def tell(found: ControlState, *, served: dict[str, Any] | None = None, **shadowed: Any) -> Evidence:
     """One more batch of an ingress."""
     model = {
         "assigned": {},
@@ -81,7 +81,7 @@ def test_pairs_of_which_nothing_can_be_said_withhold_the_verdict() -> None:
 
 
 def test_latency_is_held_against_the_objective_that_it_was_measured_by() -> None:
-    gate = Gate(latency=Latency(objective_s=5.0, share=0.9))
+    gate = Gate(latency=LatencyObjective(objective_s=5.0, share=0.9))
     found = ledger(gate)
     tell(found, served={"requests": 300, "failed": 0, "seconds": [(5.0, 10, 10)] * 300})
     kept = found.pair(PAIR)

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from serve.config.snapshot import Live, live_of
+from serve.config.snapshot import Snapshot, build_snapshot
 from serve.control.contract import RULES
-from serve.control.traffic_manager import Director
+from serve.control.traffic_manager import TrafficManager
 from serve.protocols.answer_id import issue
 from tests.integration.serve.control.test_rollout import add_cost
 from tests.support.family import Family
@@ -32,19 +32,19 @@ def family(tmp_path: Path) -> Family:
     return found
 
 
-def live(family: Family) -> Live:
-    return live_of(family.stack, family.artifacts)
+def live(family: Family) -> Snapshot:
+    return build_snapshot(family.stack, family.artifacts)
 
 
-def begun(tmp_path: Path, family: Family, **plan: Any) -> Director:
+def begun(tmp_path: Path, family: Family, **plan: Any) -> TrafficManager:
     """With a rollout to int8 that has come to 50 %."""
-    director = Director(tmp_path / "state", live(family))
+    director = TrafficManager(tmp_path / "state", live(family))
     read, parent = director.read_plan("echo", {"variant": "int8", "steps": [50, 100], **plan})
     director.begin("echo", read, parent, "somebody")
     return director
 
 
-def told(director: Director) -> tuple[Any, ...]:
+def told(director: TrafficManager) -> tuple[Any, ...]:
     found = director.rollout_of("echo")
     return found["rollout"]["status"], found["rollout"]["why"], found["traffic"]["traffic"]["weights"]
 
@@ -59,7 +59,7 @@ def test_a_stack_with_other_traffic_ends_the_rollout(tmp_path: Path, family: Fam
     )  # fmt: skip
     found = director.traffic_of("echo")
     assert (found["version"], found["traffic"]["shadows"]) == (version + 1, {})
-    again = Director(tmp_path / "state", live(family))
+    again = TrafficManager(tmp_path / "state", live(family))
     assert told(again) == told(director)
 
 
@@ -86,18 +86,18 @@ def test_versions_rise_when_variants_come_and_go(tmp_path: Path, family: Family)
     director.set_traffic("echo", {"weights": {"baseline": 1, "int4": 2}}, None, "somebody", "")
 
 
-def search(tmp_path: Path, family: Family) -> Director:
+def search(tmp_path: Path, family: Family) -> TrafficManager:
     """With a search that tries int4 first, and int8 then."""
     family.variants["int8"]["weight"] = 0
     family.variants["int4"] = {"weight": 0, "parent": "baseline", "engine": SCRIPTED}
     for variant, cost in (("baseline", 3.0), ("int8", 2.0), ("int4", 1.0)):
         add_cost(tmp_path, family, variant, cost)
-    director = Director(tmp_path / "state", live(family))
+    director = TrafficManager(tmp_path / "state", live(family))
     director.search("echo", {"objective": "cheapest"}, "somebody")
     return director
 
 
-def fail(director: Director) -> None:
+def fail(director: TrafficManager) -> None:
     """Every pair so far was worse."""
     rollout = director.ledger.rollouts["echo"]
     director.ledger.pair(rollout.pair).values["quality"] = {(0.0, 1.0): 500}
@@ -146,7 +146,7 @@ def test_what_goes_wrong_with_one_model_is_logged_and_no_more(
 
 @pytest.mark.parametrize("weight", [1e308, float("inf"), -1.0])
 def test_refuses_weights_whose_sum_would_be_no_number(tmp_path: Path, family: Family, weight: float) -> None:
-    director = Director(tmp_path / "state", live(family))
+    director = TrafficManager(tmp_path / "state", live(family))
     with pytest.raises(InputError, match="weights"):
         director.set_traffic("echo", {"weights": {"baseline": weight, "int8": weight}}, None, "somebody", "")
 
@@ -167,7 +167,7 @@ def test_a_batch_that_cannot_be_counted_is_left_out(
     director.count("i", {"number": 1, "rules": RULES, "models": {"echo": {}}})
     assert "batch 1 of ingress i cannot be counted" in caplog.text
     assert director.ledger.batches == {"i": 1}
-    assert Director(tmp_path / "state", live(family)).ledger.batches == {"i": 1}
+    assert TrafficManager(tmp_path / "state", live(family)).ledger.batches == {"i": 1}
 
 
 def test_a_build_that_takes_the_place_of_one_in_a_rollout_gets_none_of_its_traffic(
@@ -181,12 +181,12 @@ def test_a_build_that_takes_the_place_of_one_in_a_rollout_gets_none_of_its_traff
 
 
 def test_traffic_of_other_variants_than_the_stack_has_is_not_gone_on_with(tmp_path: Path, family: Family) -> None:
-    director = Director(tmp_path / "state", live(family))
+    director = TrafficManager(tmp_path / "state", live(family))
     standing = director.ledger.traffic["echo"]
     odd = standing.traffic.model_dump(mode="json") | {"weights": {"baseline": 1.0}}
     declared = standing.declared.model_dump(mode="json")
     director.journal.append(("traffic", {"model": "echo", "version": 7, "traffic": odd, "declared": declared}))
-    again = Director(tmp_path / "state", live(family))
+    again = TrafficManager(tmp_path / "state", live(family))
     assert again.traffic_of("echo")["traffic"]["weights"] == {"baseline": 1, "int8": 1}
     assert again.traffic_of("echo")["version"] > 7
 
@@ -201,7 +201,7 @@ def test_feedback_on_what_was_asked_for_by_name_is_no_evidence(tmp_path: Path, f
 
 def test_costs_are_of_the_engine_that_serves(tmp_path: Path, family: Family) -> None:
     add_cost(tmp_path, family, "int8", 2.0)
-    director = Director(tmp_path / "state", live(family))
+    director = TrafficManager(tmp_path / "state", live(family))
     assert director.costs_of("echo", ["int8"]) == {"int8": 2.0}
     family.variants["int8"]["engine"] = {"kind": "scripted", "token_s": 0.5}
     director.replace(live(family))

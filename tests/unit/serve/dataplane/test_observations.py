@@ -2,7 +2,7 @@ import time
 
 import pytest
 
-from serve.dataplane.observations import Outcomes
+from serve.dataplane.observations import Observations
 from serve.dataplane.router import Assignment
 
 
@@ -11,7 +11,7 @@ def placed(variant: str, reason: str = "sticky") -> Assignment:
 
 
 def test_a_batch_is_given_until_it_is_told() -> None:
-    outcomes = Outcomes()
+    outcomes = Observations()
     assert outcomes.batch() is None
     outcomes.assigned(placed("a", "weight"), None, 3)
     first = outcomes.batch()
@@ -26,7 +26,7 @@ def test_a_batch_is_given_until_it_is_told() -> None:
 
 
 def test_a_client_is_named_once_and_never_by_its_name() -> None:
-    outcomes = Outcomes()
+    outcomes = Observations()
     for variant in ("a", "a", "b"):
         outcomes.assigned(placed(variant), "alice", 1)
     batch = outcomes.batch()
@@ -37,7 +37,7 @@ def test_a_client_is_named_once_and_never_by_its_name() -> None:
 
 @pytest.mark.parametrize("reason", ["pinned", "fallback"])
 def test_only_the_routers_choices_count(reason: str) -> None:
-    outcomes = Outcomes()
+    outcomes = Observations()
     outcomes.assigned(placed("a", reason), None, 1)
     assert outcomes.batch() is None
 
@@ -45,7 +45,7 @@ def test_only_the_routers_choices_count(reason: str) -> None:
 def test_a_second_is_told_when_it_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 1000.5
     monkeypatch.setattr(time, "monotonic", lambda: now)
-    outcomes = Outcomes()
+    outcomes = Observations()
     for within in (True, True, False):
         outcomes.served("m", "digest", False, 0.1 if within else 3.0, 2.5)
     outcomes.served("m", "digest", True, 0.1, None)

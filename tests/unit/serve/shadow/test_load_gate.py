@@ -7,23 +7,23 @@ from typing import Any, cast
 import pytest
 
 from serve.shadow import replay
-from serve.shadow.replay import Job, Shadows
+from serve.shadow.replay import Replay, Replayer
 
 
-def shadows(running: int, usual: float, waiting: int = 0, under_way: int = 0) -> Shadows:
+def shadows(running: int, usual: float, waiting: int = 0, under_way: int = 0) -> Replayer:
     fleet = SimpleNamespace(all=lambda: [SimpleNamespace(running=running, waiting=0)])
-    found = Shadows(cast(Any, fleet), cast(Any, None), cast(Any, None))
+    found = Replayer(cast(Any, fleet), cast(Any, None), cast(Any, None))
     found.moments.usual, found.moments.under_way = usual, under_way
     for _ in range(waiting):
         found.queue.put_nowait(job())
     return found
 
 
-def job(waited_s: float = 0.0, unasked: bool = False) -> Job:
+def job(waited_s: float = 0.0, unasked: bool = False) -> Replay:
     nothing, parent = cast(Any, None), cast(Any, SimpleNamespace(endpoint="there"))
     chosen, call = SimpleNamespace(label="pos"), SimpleNamespace(streamed=False, seat=parent)
     variant = SimpleNamespace(unasked=unasked, endpoint="there")
-    return Job(cast(Any, chosen), cast(Any, call), nothing, parent, cast(Any, variant), time.monotonic() - waited_s)
+    return Replay(cast(Any, chosen), cast(Any, call), nothing, parent, cast(Any, variant), time.monotonic() - waited_s)
 
 
 @pytest.mark.parametrize(

@@ -6,14 +6,14 @@ from typing import Any, cast
 
 import pytest
 
-from serve.dataplane.call import Call, Reply, Unanswered
-from serve.dataplane.observations import Outcomes, Shadowed
+from serve.dataplane.call import Call, ReplayFailed, Reply
+from serve.dataplane.observations import Observations, Shadowed
 from serve.dataplane.router import Assignment, Target
-from serve.dataplane.upstream import Seat
+from serve.dataplane.upstream import Upstream
 from serve.errors import NotReady
 from serve.shadow import replay as shadow
-from serve.shadow.replay import Shadows
-from serve.shadow.sampling import Chosen
+from serve.shadow.replay import Replayer
+from serve.shadow.sampling import Sample
 from variants.errors import EngineError
 
 
@@ -41,10 +41,10 @@ class Relay:
 
     def __init__(self, **replies: bytes | Exception) -> None:
         self.replies = replies
-        self.shadows: Shadows | None = None
+        self.shadows: Replayer | None = None
         self.under_way: list[int] = []
 
-    async def ask_aside(self, seat: Seat, path: str, body: bytes, headers: dict[str, str]) -> Reply:
+    async def ask_aside(self, seat: Upstream, path: str, body: bytes, headers: dict[str, str]) -> Reply:
         assert self.shadows is not None
         self.under_way.append(self.shadows.moments.under_way)
         found = self.replies[seat.live.asked_as]
@@ -74,12 +74,12 @@ def replay(
     seats = {"a": seat("a"), "b": seat("b")}
     model = SimpleNamespace(task="text-generation", variants={"b": SimpleNamespace(parent="a")})
     fleet = SimpleNamespace(all=list, seats={"m": seats}, models={"m": model})
-    outcomes = Outcomes()
-    shadows = relay.shadows = Shadows(cast(Any, fleet), cast(Any, relay), outcomes)
+    outcomes = Observations()
+    shadows = relay.shadows = Replayer(cast(Any, fleet), cast(Any, relay), outcomes)
     call = Call(Target("m"), None, lambda seat: ("/v1/completions", b"{}"), {}, streamed, "r")
     call.seat, call.assignment, call.status = seats[served], Assignment("m", served, "weight"), status
     seats["a"].endpoint, seats["b"].endpoint = (None if name in down else "there" for name in "ab")
-    shadows.offer([Chosen("b", "digest", 7, label, {"prompt": "is it"}, "/v1/completions")], call, cast(Any, answer))
+    shadows.offer([Sample("b", "digest", 7, label, {"prompt": "is it"}, "/v1/completions")], call, cast(Any, answer))
     if gone:
         fleet.seats = {"m": {"a": seats["a"]}}
 
@@ -106,12 +106,12 @@ def test_a_pair_says_whether_the_variant_was_asked() -> None:
 
 @pytest.mark.parametrize("refused", [False, True])
 def test_a_variant_that_does_not_answer_was_wrong(refused: bool) -> None:
-    pair = only(replay(Relay(b=Unanswered("no", refused)), Answer(1.0)))
+    pair = only(replay(Relay(b=ReplayFailed("no", refused)), Answer(1.0)))
     assert (pair["metric"], pair["values"], pair["asked"], pair["failed"]) == ("quality", (0.0, 1.0), True, True)
 
 
 @pytest.mark.parametrize(
-    "reply", [b"1", Unanswered("no", refused=False), TimeoutError(), EngineError("no"), KeyError()]
+    "reply", [b"1", ReplayFailed("no", refused=False), TimeoutError(), EngineError("no"), KeyError()]
 )
 def test_a_replay_is_under_way_until_it_has_ended(reply: bytes | Exception) -> None:
     relay = Relay(b=reply)
@@ -120,14 +120,14 @@ def test_a_replay_is_under_way_until_it_has_ended(reply: bytes | Exception) -> N
 
 
 def test_without_a_label_it_is_one_error_and_no_agreement(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def compare(ask: Any, parent: Seat, variant: Seat, *rest: object) -> None:
+    async def compare(ask: Any, parent: Upstream, variant: Upstream, *rest: object) -> None:
         await ask(parent, "/", b"", {})
         await ask(variant, "/", b"", {})
 
     monkeypatch.setattr(shadow, "compare_text", compare)
-    pair = only(replay(Relay(a=b"", b=Unanswered("500")), Answer(None), label=None))
+    pair = only(replay(Relay(a=b"", b=ReplayFailed("500")), Answer(None), label=None))
     assert (pair["metric"], pair["asked"], pair["failed"]) == (None, True, True)
-    for nobodys in (Relay(a=Unanswered("500"), b=b""), Relay(a=b"", b=Unanswered("too long", refused=True))):
+    for nobodys in (Relay(a=ReplayFailed("500"), b=b""), Relay(a=b"", b=ReplayFailed("too long", refused=True))):
         found = replay(nobodys, Answer(None), label=None)
         assert (found.chosen, found.unjudged, found.pairs) == (1, [7], [])
 
@@ -135,7 +135,7 @@ def test_without_a_label_it_is_one_error_and_no_agreement(monkeypatch: pytest.Mo
 @pytest.mark.parametrize(
     ("relay", "right", "served"),
     [
-        (Relay(a=Unanswered("502")), 1.0, "b"),  # the parent is down
+        (Relay(a=ReplayFailed("502")), 1.0, "b"),  # the parent is down
         (Relay(b=b""), None, "a"),  # neither can be scored: the client did not ask for it
         (Relay(b=EngineError("odd")), 1.0, "a"),
         (Relay(b=NotReady("starting again")), 1.0, "a"),
@@ -164,7 +164,7 @@ def test_nothing_is_chosen_while_one_of_the_two_is_down(down: str) -> None:
 
 def test_what_waited_for_an_engine_to_start_again_was_not_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shadow, "WAIT_S", 0.0)
-    monkeypatch.setattr(Shadows, "quiet", lambda self, job: setattr(job.variant, "endpoint", None))
+    monkeypatch.setattr(Replayer, "quiet", lambda self, job: setattr(job.variant, "endpoint", None))
     found = replay(Relay(b=b"1"), Answer(1.0))
     assert (found.chosen, found.dropped, found.pairs) == (0, [], [])
 

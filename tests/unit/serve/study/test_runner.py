@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from serve.config.lineage import Seat
+from serve.config.lineage import VariantRef
 from serve.config.stack import Stack
-from serve.study.runner import Plan, Runner, describe_study
+from serve.study.runner import Runner, StudyPlan, describe_study
 from serve.study.schema import FILE, Study, StudyCard, read_study
 from tests.support.scripted import SOURCE, make_stack
 from tests.support.study import BF16, INT8, baseline, card, made_study, scripted_stack
@@ -38,13 +38,13 @@ def bands(variant: str = "int8", recipe: dict[str, Any] = INT8, **other: Any) ->
 BASE, QUANTIZED = bands("baseline", {"kind": "baseline", "dtype": "float32"}), bands()
 
 
-def broken(stack: Stack, line: Sequence[Seat]) -> Mapping[Seat, Artifact]:
+def broken(stack: Stack, line: Sequence[VariantRef]) -> Mapping[VariantRef, Artifact]:
     raise EngineError("the build was killed")
 
 
 def run_out(out: Path, stack: Stack = STACK, only: str | None = None) -> Study:
     """A run that had no time for a single card."""
-    return Runner(Plan(stack, only, budget_s=0), out, broken).run()
+    return Runner(StudyPlan(stack, only, budget_s=0), out, broken).run()
 
 
 def left(study: Study, out: Path) -> Path:
@@ -110,7 +110,7 @@ def test_one_family_by_itself_leaves_the_others_cards(tmp_path: Path) -> None:
 
 
 def test_what_this_run_made_or_failed_to_make_replaces_the_earlier_card(tmp_path: Path) -> None:
-    runner = Runner(Plan(STACK), left(made_study(BASE, QUANTIZED, bands("bf16", BF16)), tmp_path), broken)
+    runner = Runner(StudyPlan(STACK), left(made_study(BASE, QUANTIZED, bands("bf16", BF16)), tmp_path), broken)
     runner.one(("bands", "int8"))
     assert [each.variant for each in runner.study().cards] == ["baseline", "bf16"]
     assert [each.variant for each in runner.study().failed] == ["int8"]

@@ -3,18 +3,18 @@ from pathlib import Path
 import pytest
 
 from variants.artifacts import build_cost
-from variants.artifacts.build_cost import Watch
+from variants.artifacts.build_cost import Stopwatch
 from variants.machine import describe
 
 MIB = 1 << 20
 
 
 def test_each_watch_has_a_peak_of_its_own() -> None:
-    first = Watch()
+    first = Stopwatch()
     held = bytearray(128 * MIB)
     del held
     high = first.effort()
-    low = Watch().effort()
+    low = Stopwatch().effort()
     assert high.peak_bytes is not None
     assert low.peak_bytes is not None
     assert high.peak_bytes - low.peak_bytes > 100 * MIB
@@ -24,4 +24,4 @@ def test_each_watch_has_a_peak_of_its_own() -> None:
 
 def test_a_peak_that_the_kernel_does_not_forget_is_not_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(build_cost, "_PROCESS", tmp_path / "none")
-    assert Watch().effort().peak_bytes is None
+    assert Stopwatch().effort().peak_bytes is None

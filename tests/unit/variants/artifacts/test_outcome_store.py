@@ -8,7 +8,7 @@ import pytest
 
 from tests.unit.variants.artifacts.test_store import keep
 from variants.artifacts.catalog import Catalog
-from variants.artifacts.outcome_store import Conditions, Outcomes
+from variants.artifacts.outcome_store import Conditions, OutcomeStore
 from variants.artifacts.store import Store
 from variants.machine import describe
 from variants.metrics.outcome import Outcome
@@ -22,13 +22,13 @@ def made(*ids: str, answer: str = "a") -> list[Outcome]:
 
 
 def test_what_is_kept_is_found_in_the_order_that_is_asked_for(tmp_path: Path) -> None:
-    Outcomes(tmp_path).keep(DIGEST, "mnist", HERE, made("1", "2", "3"))
-    assert Outcomes(tmp_path).find(DIGEST, "mnist", HERE, ["3", "1"]) == made("3", "1")
+    OutcomeStore(tmp_path).keep(DIGEST, "mnist", HERE, made("1", "2", "3"))
+    assert OutcomeStore(tmp_path).find(DIGEST, "mnist", HERE, ["3", "1"]) == made("3", "1")
     assert (tmp_path / "outcomes" / DIGEST / "mnist.json").stat().st_size < 2000
 
 
 def test_an_example_that_was_not_asked_is_not_made_up(tmp_path: Path) -> None:
-    kept = Outcomes(tmp_path)
+    kept = OutcomeStore(tmp_path)
     kept.keep(DIGEST, "mnist", HERE, made("1"))
     assert kept.find(DIGEST, "mnist", HERE, ["1", "2"]) is None
     assert kept.find(DIGEST, "r8", HERE, ["1"]) is None
@@ -37,7 +37,7 @@ def test_an_example_that_was_not_asked_is_not_made_up(tmp_path: Path) -> None:
 
 
 def test_a_second_answer_replaces_the_first(tmp_path: Path) -> None:
-    kept = Outcomes(tmp_path)
+    kept = OutcomeStore(tmp_path)
     kept.keep(DIGEST, "mnist", HERE, made("1"))
     kept.keep(DIGEST, "mnist", HERE, made("1", answer="b"))
     assert kept.find(DIGEST, "mnist", HERE, ["1"]) == made("1", answer="b")
@@ -55,7 +55,7 @@ def test_a_second_answer_replaces_the_first(tmp_path: Path) -> None:
 def test_answers_of_another_machine_other_versions_another_engine_or_other_data_are_no_pair(
     tmp_path: Path, other: dict[str, Any]
 ) -> None:
-    kept = Outcomes(tmp_path)
+    kept = OutcomeStore(tmp_path)
     kept.keep(DIGEST, "mnist", replace(HERE, **other), made("1"))
     assert kept.find(DIGEST, "mnist", HERE, ["1"]) is None
     kept.keep(DIGEST, "mnist", HERE, made("2"))
@@ -63,7 +63,7 @@ def test_answers_of_another_machine_other_versions_another_engine_or_other_data_
 
 
 def test_outcomes_go_with_the_cards_of_artifacts_that_no_history_names(tmp_path: Path) -> None:
-    store, catalog, kept = Store(tmp_path), Catalog(tmp_path), Outcomes(tmp_path)
+    store, catalog, kept = Store(tmp_path), Catalog(tmp_path), OutcomeStore(tmp_path)
     manifests = [keep(store).manifest, keep(store, "cd" * 32, "other").manifest]
     for manifest in manifests:
         catalog.record(manifest)

@@ -11,7 +11,7 @@ from variants.artifacts.rollback import roll_back
 from variants.artifacts.store import Artifact, Store
 from variants.build.builder import VariantPlan, build, in_order
 from variants.errors import IntegrityError, RecipeError, SourceError, UnderstudyError, UnknownName
-from variants.methods.registry import Job, Made, Method
+from variants.methods.registry import BuildJob, Method, MethodResult
 from variants.recipes.recipe import Recipe, parse_recipe
 from variants.recipes.source import Source
 
@@ -29,14 +29,14 @@ class Upper(Method):
 
     ran: list[str]
 
-    def run(self, job: Job) -> Made:
+    def run(self, job: BuildJob) -> MethodResult:
         self.ran.append(self.name)
         text = job.parent.model_path / "text" if job.parent else job.source
         assert text is not None
         (job.out / "text").write_text(text.read_text().upper() + "!")
         (job.out / "extra").write_text("not served")
         form: Format = "adapter" if job.recipe.kind == "lora" else "huggingface"
-        return Made("bf16", form, "capitals", (), served=("text",))
+        return MethodResult("bf16", form, "capitals", (), served=("text",))
 
 
 class World:
@@ -73,7 +73,7 @@ def world(tmp_path: Path) -> World:
 
 
 def test_what_a_method_refuses_says_which_variant_it_was(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(method: Upper, job: Job) -> Made:
+    def refuse(method: Upper, job: BuildJob) -> MethodResult:
         raise RecipeError("there are 512 texts, not 600", field="recipe.calibration.examples")
 
     monkeypatch.setattr(Upper, "run", refuse)

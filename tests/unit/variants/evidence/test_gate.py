@@ -4,9 +4,9 @@ import pytest
 from pydantic import ValidationError
 
 from variants.evidence.betting import Tally
-from variants.evidence.gate import Evidence, Gate, Latency, judge
+from variants.evidence.gate import Evidence, Gate, LatencyObjective, judge
 
-GATE = Gate(quality=0.02, latency=Latency(objective_s=0.5, share=0.9), errors=0.02)
+GATE = Gate(quality=0.02, latency=LatencyObjective(objective_s=0.5, share=0.9), errors=0.02)
 EQUAL = {-1.0: 100, 0.0: 3800, 1.0: 100}
 WORSE = {-1.0: 500, 0.0: 3400, 1.0: 100}
 IN_TIME, LATE = {1.0: 300}, {0.5: 300}

@@ -12,7 +12,7 @@ from variants.artifacts.store import Artifact
 from variants.errors import RecipeError
 from variants.methods import pruning
 from variants.methods.image_classification import prune_channels
-from variants.methods.registry import Job, find
+from variants.methods.registry import BuildJob, find
 from variants.methods.text_generation import llmcompressor
 from variants.progress import NoProgress
 from variants.recipes.recipe import parse_recipe
@@ -28,7 +28,7 @@ def made_in(home: Path, task: str, precision: str, form: str) -> Artifact:
 
 def run(task: str, recipe: dict[str, Any], parent: Artifact, home: Path) -> None:
     parsed = parse_recipe(recipe)
-    find(task, parsed).run(Job(parsed, 0, None, parent, home / "out", home, NoProgress()))
+    find(task, parsed).run(BuildJob(parsed, 0, None, parent, home / "out", home, NoProgress()))
 
 
 @pytest.mark.parametrize(

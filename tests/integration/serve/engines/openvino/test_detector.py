@@ -35,7 +35,7 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
     openvino.save_model(model, folder / "model" / "model.xml", compress_to_fp16=False)
     fields = {"task": "object-detection", "format": "openvino", "labels": ("cat", "dog"), "detector": DETECTOR}
     write_manifest(folder, **fields)
-    with running("openvino_detector", "--artifact", str(folder), "--name", "corner@baseline") as started:
+    with running("openvino.detector", "--artifact", str(folder), "--name", "corner@baseline") as started:
         yield started
 
 

@@ -50,7 +50,7 @@ def openvino_artifact(folder: Path, precision: str) -> Path:
 @pytest.fixture(scope="module")
 def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
     folder = openvino_artifact(tmp_path_factory.mktemp("colour"), "f32")
-    with running("openvino_image", "--artifact", str(folder), "--name", "colour@baseline") as started:
+    with running("openvino.image_classifier", "--artifact", str(folder), "--name", "colour@baseline") as started:
         yield started
 
 
@@ -190,7 +190,7 @@ def test_another_model_is_a_404(engine: Engine) -> None:
 def test_bf16_is_what_the_manifest_asks_for(tmp_path: Path) -> None:
     folder = openvino_artifact(tmp_path, "bf16")
     with (
-        running("openvino_image", "--artifact", str(folder), "--name", "colour") as started,
+        running("openvino.image_classifier", "--artifact", str(folder), "--name", "colour") as started,
         triton.InferenceServerClient(started.address) as client,
     ):
         executes = client.get_model_metadata("colour")["parameters"]["executes"]
@@ -248,7 +248,7 @@ def test_a_hugging_face_classifier_answers_as_transformers_does(tmp_path: Path) 
         logits = AutoModelForImageClassification.from_pretrained(folder)(**processor(noise, return_tensors="pt"))
     wanted = logits.logits.softmax(-1).numpy()
     with (
-        running("torch_image", "--artifact", str(folder), "--name", "vit") as started,
+        running("torch.image", "--artifact", str(folder), "--name", "vit") as started,
         triton.InferenceServerClient(started.address) as client,
     ):
         answer = client.infer("vit", [image_input(file.getvalue())])

@@ -33,7 +33,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def engine(folder: Path) -> Iterator[Engine]:
-    with running("openvino_generator", "--artifact", str(folder), "--name", NAME) as started:
+    with running("openvino.image_generator", "--artifact", str(folder), "--name", NAME) as started:
         yield started
 
 

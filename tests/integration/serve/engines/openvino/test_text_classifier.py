@@ -34,7 +34,7 @@ def engine(classifier: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     folder = tmp_path_factory.mktemp("artifact")
     made = find("text-classification", parse_recipe(RECIPE)).run(job(RECIPE, folder / "model", classifier))
     write_manifest(folder, task="text-classification", format="openvino", labels=made.labels)
-    with running("openvino_text_classifier", "--artifact", str(folder), "--name", NAME) as started:
+    with running("openvino.text_classifier", "--artifact", str(folder), "--name", NAME) as started:
         yield started
 
 

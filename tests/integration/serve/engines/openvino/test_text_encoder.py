@@ -34,7 +34,7 @@ def engine(encoder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     folder = tmp_path_factory.mktemp("artifact")
     made = find("feature-extraction", parse_recipe(RECIPE)).run(job(RECIPE, folder / "model", encoder))
     write_manifest(folder, task="feature-extraction", format=made.format, precision=made.precision)
-    with running("openvino_text", "--artifact", str(folder), "--name", NAME) as started:
+    with running("openvino.text_encoder", "--artifact", str(folder), "--name", NAME) as started:
         yield started
 
 

@@ -20,7 +20,7 @@ NAME = "echo"
 
 @pytest.fixture(scope="module")
 def engine() -> Iterator[Engine]:
-    with running("scripted", "--name", NAME, "--first-token-s", "0.2", "--token-s", "0.05") as started:
+    with running("scripted.engine", "--name", NAME, "--first-token-s", "0.2", "--token-s", "0.05") as started:
         yield started
 
 
@@ -59,13 +59,13 @@ def test_a_label_that_the_prompt_names_is_the_answer(engine: Engine, prompt: str
 
 def test_it_starts_within_a_second_or_so() -> None:
     begun = time.perf_counter()
-    with running("scripted", "--name", NAME):
+    with running("scripted.engine", "--name", NAME):
         assert time.perf_counter() - begun < 5  # under 0.5 s by itself; tests may share the machine
 
 
 def test_it_fails_when_told_to() -> None:
     body = {"model": NAME, "prompt": "a", "max_tokens": 1}
-    with running("scripted", "--name", NAME, "--fail-after", "2") as engine:
+    with running("scripted.engine", "--name", NAME, "--fail-after", "2") as engine:
         assert [engine.post("/v1/completions", body)[0] for _ in range(3)] == [200, 200, 500]
         status, answer = engine.post("/v1/completions", body | {"stream": True})
         assert (status, answer["error"]["code"]) == (500, "engine_fault")

@@ -48,7 +48,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> Folders:
 
 @pytest.fixture(scope="module")
 def started(folders: Folders) -> Iterator[Engine]:
-    with running("torch_text", "--artifact", str(folders.base), "--name", "tiny@nf4", "--adapters", "2") as engine:
+    with running("torch.text", "--artifact", str(folders.base), "--name", "tiny@nf4", "--adapters", "2") as engine:
         yield engine
 
 

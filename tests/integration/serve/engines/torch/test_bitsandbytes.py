@@ -42,7 +42,7 @@ def test_it_answers_as_transformers_does(folder: Path) -> None:
     ids = tokenizer("<user>a good film<assistant>", return_tensors="pt").input_ids
     with torch.inference_mode():
         expected = model(ids).logits[0, -1].float().log_softmax(-1)
-    with running("torch_text", "--artifact", str(folder), "--name", "few-bits") as engine:
+    with running("torch.text", "--artifact", str(folder), "--name", "few-bits") as engine:
         body = {
             "model": "few-bits",
             "messages": [{"role": "user", "content": "a good film"}],

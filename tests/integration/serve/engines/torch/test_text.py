@@ -37,7 +37,7 @@ def digest(folder: Path) -> str:
 
 @pytest.fixture(scope="module")
 def engine(folder: Path, digest: str) -> Iterator[Engine]:
-    with running("torch_text", "--artifact", str(folder), "--name", NAME, "--batch", "4") as started:
+    with running("torch.text", "--artifact", str(folder), "--name", NAME, "--batch", "4") as started:
         yield started
 
 
@@ -309,7 +309,7 @@ def test_a_body_that_is_not_json_is_a_400(engine: Engine) -> None:
 def test_a_folder_that_holds_no_model_ends_in_one_line(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     with (
         pytest.raises(AssertionError, match="before it was ready"),
-        running("torch_text", "--artifact", str(tmp_path), "--name", "empty"),
+        running("torch.text", "--artifact", str(tmp_path), "--name", "empty"),
     ):
         pass
     last = capfd.readouterr().err.strip().splitlines()[-1]

@@ -15,7 +15,7 @@ from variants.artifacts.store import Artifact
 from variants.errors import RecipeError, SourceError
 from variants.files import hash_of
 from variants.home import home
-from variants.methods.base import Made
+from variants.methods.base import MethodResult
 from variants.methods.registry import find
 from variants.recipes.recipe import parse_recipe
 from variants.recipes.source import fetch
@@ -29,7 +29,9 @@ BASELINE: dict[str, object] = {"kind": "baseline", "dtype": "float32"}
 INT8: dict[str, object] = {"kind": "quantize", "scheme": "int8", "calibration": {"task": "r8", "examples": 16}}
 
 
-def make(recipe: dict[str, object], out: Path, source: Path | None = None, parent: Artifact | None = None) -> Made:
+def make(
+    recipe: dict[str, object], out: Path, source: Path | None = None, parent: Artifact | None = None
+) -> MethodResult:
     return find("feature-extraction", parse_recipe(recipe)).run(job(recipe, out, source, parent))
 
 

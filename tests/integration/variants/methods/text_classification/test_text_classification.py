@@ -18,7 +18,7 @@ from variants.artifacts.store import Artifact, Store
 from variants.build.builder import VariantPlan, build
 from variants.errors import RecipeError, SourceError
 from variants.home import home
-from variants.methods.base import Made
+from variants.methods.base import MethodResult
 from variants.methods.registry import find
 from variants.methods.text_classification import model as text_classifier
 from variants.methods.text_classification.fitting import Encoded, drawn
@@ -89,7 +89,7 @@ def by_torch(artifact: Artifact, texts: list[str]) -> np.ndarray:
     return np.concatenate(rows)
 
 
-def make(recipe: Mapping[str, object], out: Path, source: Path | None = None) -> Made:
+def make(recipe: Mapping[str, object], out: Path, source: Path | None = None) -> MethodResult:
     return find(TASK, parse_recipe(recipe)).run(job(recipe, out, source))
 
 
