@@ -49,19 +49,19 @@ class Ingress:
         def describe_for(variant: ServedVariant) -> Describe:
             return lambda: handles.describe(variant.engine.application, variant.adapter)
 
-        self.fleet = Upstreams(live, describe_for)
+        self.upstreams = Upstreams(live, describe_for)
 
     def __serve_build_asgi_app__(self) -> Starlette:
-        return build_ingress(self.fleet, self.fleet.live.stack.server, RayControllerClient())
+        return build_ingress(self.upstreams, self.upstreams.live.stack.server, RayControllerClient())
 
 
 def targets_of(live: Snapshot, folder: Path, state: Path) -> list[Any]:
-    """What Ray Serve is to run: an application an engine, the conductor, and the ingress, which alone has a route.
+    """What Ray Serve is to run: an application an engine, the controller, and the ingress, which alone has a route.
     `folder` is this run's: its ingresses count below `metrics`; `state` outlasts it."""
     from ray import serve as ray_serve
 
     # Calls wait in it for reports, which are calls as well: Ray's limit of five would have them wait for each other.
-    conductor = ray_serve.deployment(name="controller", max_ongoing_requests=1000, ray_actor_options={"num_cpus": 0})(
+    controller = ray_serve.deployment(name="controller", max_ongoing_requests=1000, ray_actor_options={"num_cpus": 0})(
         Controller
     )
     ingress = ray_serve.deployment(
@@ -75,7 +75,7 @@ def targets_of(live: Snapshot, folder: Path, state: Path) -> list[Any]:
     )(ray_serve.ingress()(Ingress))
     return [
         *map(engine_target, live.engines.values()),
-        ray_serve.RunTarget(conductor.bind(live, str(folder), str(state)), name=CONTROLLER, route_prefix=None),
+        ray_serve.RunTarget(controller.bind(live, str(folder), str(state)), name=CONTROLLER, route_prefix=None),
         ray_serve.RunTarget(ingress.bind(live), name=INGRESS, route_prefix="/"),
     ]
 

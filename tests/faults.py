@@ -53,7 +53,7 @@ FAULTS = [
     Fault("serve/dataplane/router.py", "    if pin in ready:", "    if pin:"),
     Fault("serve/dataplane/router.py", "(at and not variant) or (colon and not build)", "at and not variant"),
     Fault("serve/dataplane/relay.py", "                    if call.target.variant:\n                        raise EngineError(", "                    if not call.target.variant:\n                        raise EngineError("),
-    Fault("serve/dataplane/relay.py", "seat.manifest.digest, True, took, objective", "seat.manifest.digest, False, took, objective"),
+    Fault("serve/dataplane/relay.py", "upstream.manifest.digest, True, took, objective", "upstream.manifest.digest, False, took, objective"),
     Fault("serve/dataplane/relay.py", "call.status != 200, took", "call.status == 200, took"),
     Fault("serve/dataplane/relay.py", "        call.status = CLIENT_WENT_AWAY\n        work.cancel()", "        work.cancel()"),
     Fault("serve/dataplane/relay.py", "call.status = 502 if isinstance(error, EngineError) else 504", "call.status = 504"),

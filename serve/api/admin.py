@@ -18,17 +18,17 @@ from variants.home import home
 from variants.machine import describe, versions
 
 
-def describe_seat(seat: Upstream) -> dict[str, Any]:
+def describe_upstream(upstream: Upstream) -> dict[str, Any]:
     """A variant as the operator sees it. Memory is PSS in bytes, null while the variant is not ready."""
-    manifest, endpoint = seat.manifest, seat.endpoint
+    manifest, endpoint = upstream.manifest, upstream.endpoint
     return {
-        "variant": seat.live.variant,
-        "weight": seat.live.weight,
+        "variant": upstream.live.variant,
+        "weight": upstream.live.weight,
         "ready": endpoint is not None,
-        "running": seat.running,
-        "waiting": seat.waiting,
-        "engine": seat.live.engine.settings.kind,
-        "engine_id": seat.live.engine.application,
+        "running": upstream.running,
+        "waiting": upstream.waiting,
+        "engine": upstream.live.engine.settings.kind,
+        "engine_id": upstream.live.engine.application,
         "method": manifest.method,
         "precision": manifest.precision,
         "parent": manifest.parent,
@@ -43,8 +43,8 @@ def describe_seat(seat: Upstream) -> dict[str, Any]:
 class Admin:
     """Endpoints of what is served."""
 
-    def __init__(self, fleet: Upstreams) -> None:
-        self.fleet = fleet
+    def __init__(self, upstreams: Upstreams) -> None:
+        self.upstreams = upstreams
         self.machine, self.versions = describe().model_dump(mode="json"), versions()
 
     async def models(self, request: Request) -> Response:
@@ -52,11 +52,11 @@ class Admin:
         models = [
             {
                 "model": name,
-                "task": self.fleet.models[name].task,
-                "evaluate": list(self.fleet.models[name].evaluate),
-                "variants": [describe_seat(seat) for seat in seats.values()],
+                "task": self.upstreams.models[name].task,
+                "evaluate": list(self.upstreams.models[name].evaluate),
+                "variants": [describe_upstream(upstream) for upstream in of_model.values()],
             }
-            for name, seats in self.fleet.seats.items()
+            for name, of_model in self.upstreams.by_model.items()
         ]
         return answer_json({"models": models, "machine": self.machine, "versions": self.versions})
 
@@ -64,29 +64,29 @@ class Admin:
         """What was measured of a model's variants: the cards of the artifacts that are served now, the newest first.
         They are read from the catalog each time, so that an evaluation beside the server shows. Raises UnknownName."""
         model = request.path_params["model"]
-        seats = self.fleet.seats.get(model)
-        if seats is None:
+        of_model = self.upstreams.by_model.get(model)
+        if of_model is None:
             raise UnknownName(
-                f"there is no model {model!r}", field="model", mend=f"one of {', '.join(self.fleet.models)}"
+                f"there is no model {model!r}", field="model", mend=f"one of {', '.join(self.upstreams.models)}"
             )
         cards = await asyncio.to_thread(cards_of, model)
         variants = [
             {
                 "variant": variant,
-                "artifact_sha256": seat.manifest.digest,
-                "recipe": seat.manifest.recipe.model_dump(mode="json", exclude_none=True),
+                "artifact_sha256": upstream.manifest.digest,
+                "recipe": upstream.manifest.recipe.model_dump(mode="json", exclude_none=True),
                 "cards": [
                     card.model_dump(mode="json", by_alias=True)
-                    for card in reversed(cards.get(seat.manifest.digest, ()))
+                    for card in reversed(cards.get(upstream.manifest.digest, ()))
                 ],
             }
-            for variant, seat in seats.items()
+            for variant, upstream in of_model.items()
         ]
         return answer_json({"model": model, "variants": variants})
 
     async def metrics(self, request: Request) -> Response:
         """All metrics of this node, every ingress process merged."""
-        text = metrics.render({(*seat.labels, seat.manifest.digest) for seat in self.fleet.all()})
+        text = metrics.render({(*upstream.labels, upstream.manifest.digest) for upstream in self.upstreams.all()})
         return Response(text, headers={"content-type": CONTENT_TYPE_LATEST})
 
 

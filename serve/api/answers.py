@@ -47,15 +47,15 @@ class TextAnswer:
 
     @property
     def is_adapter(self) -> bool:
-        return self.call.seat is not None and self.call.seat.live.adapter is not None
+        return self.call.upstream is not None and self.call.upstream.live.adapter is not None
 
     def stamped(self, data: bytes) -> bytes:
         """An engine signs with the digest of what it loaded first; an adapter's answer gets the adapter's own, which is
         as long."""
         if not self.is_adapter:
             return data
-        assert self.call.seat is not None
-        live = self.call.seat.live
+        assert self.call.upstream is not None
+        live = self.call.upstream.live
         return data.replace(live.engine.artifact.manifest.digest.encode(), live.manifest.digest.encode())
 
     def follow(self, data: bytes, now: float) -> bytes:
@@ -78,8 +78,8 @@ class TextAnswer:
             if not self.show_usage:
                 return b""
         elif b'"finish_reason":"' in data and not self.show_usage and b'"system_fingerprint":"' not in data:
-            assert self.call.seat is not None
-            stamp = f'data: {{"system_fingerprint":"{self.call.seat.manifest.digest}",'
+            assert self.call.upstream is not None
+            stamp = f'data: {{"system_fingerprint":"{self.call.upstream.manifest.digest}",'
             data = data.replace(b"data: {", stamp.encode(), 1)
         return data + b"\n\n"
 

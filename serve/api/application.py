@@ -1,4 +1,4 @@
-"""The ASGI application that clients talk to: one visible list of routes over a fleet and a relay.
+"""The ASGI application that clients talk to: one visible list of routes over the upstreams and a relay.
 
 Built from plain parts, so that the same application runs inside Ray Serve and, in tests, under any ASGI server.
 """
@@ -34,19 +34,19 @@ from variants.errors import InputError, UnderstudyError, UnknownName
 TEXT_PATHS = ("/v1/chat/completions", "/v1/completions", "/tokenize")
 
 
-def build_ingress(fleet: Upstreams, server: Server, conductor: ControllerClient) -> Starlette:
-    """The application. Its lifespan starts and stops the fleet, what keeps it in step, and the relay."""
-    relay = Relay(fleet)
+def build_ingress(upstreams: Upstreams, server: Server, controller: ControllerClient) -> Starlette:
+    """The application. Its lifespan starts and stops the upstreams, what keeps it in step, and the relay."""
+    relay = Relay(upstreams)
     outcomes = relay.accounting.outcomes
-    shadows, watch = Replayer(fleet, relay, outcomes), ControllerSync(fleet, conductor, outcomes)
+    shadows, watch = Replayer(upstreams, relay, outcomes), ControllerSync(upstreams, controller, outcomes)
     limit = server.body_limit_mib * 2**20
-    infer, metadata = InferRoute(fleet, relay, shadows, limit), Metadata(fleet, relay)
-    models, admin, stack = Models(fleet), Admin(fleet), StackEndpoint(conductor, limit)
+    infer, metadata = InferRoute(upstreams, relay, shadows, limit), Metadata(upstreams, relay)
+    models, admin, stack = Models(upstreams), Admin(upstreams), StackEndpoint(controller, limit)
     model, version = "/v2/models/{model}", "/v2/models/{model}/versions/{variant}"
     routes = [
-        *(Route(path, TextRoute(fleet, relay, shadows, path, limit), methods=["POST"]) for path in TEXT_PATHS),
-        Route("/v1/embeddings", embeddings_route(fleet, relay, shadows, limit), methods=["POST"]),
-        Route("/v1/images/generations", images_route(fleet, relay, shadows, limit), methods=["POST"]),
+        *(Route(path, TextRoute(upstreams, relay, shadows, path, limit), methods=["POST"]) for path in TEXT_PATHS),
+        Route("/v1/embeddings", embeddings_route(upstreams, relay, shadows, limit), methods=["POST"]),
+        Route("/v1/images/generations", images_route(upstreams, relay, shadows, limit), methods=["POST"]),
         *(Route(f"{path}/infer", infer, methods=["POST"]) for path in (model, version)),
         *(Route(f"{path}/ready", metadata.model_ready, methods=["GET"]) for path in (model, version)),
         *(Route(path, metadata.model, methods=["GET"]) for path in (model, version)),
@@ -57,14 +57,17 @@ def build_ingress(fleet: Upstreams, server: Server, conductor: ControllerClient)
         Route("/admin/v1/models", admin.models, methods=["GET"]),
         Route("/admin/v1/models/{model}/cards", admin.cards, methods=["GET"]),
         Route("/admin/v1/stack", stack.answer, methods=["GET", "POST", "DELETE"]),
-        *(Route(path, each.answer, methods=each.methods) for path, each in traffic_endpoints(conductor, limit).items()),
+        *(
+            Route(path, each.answer, methods=each.methods)
+            for path, each in traffic_endpoints(controller, limit).items()
+        ),
         Route("/metrics", admin.metrics, methods=["GET"]),
     ]
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         await relay.start()
-        fleet.start()
+        upstreams.start()
         await watch.start()
         await shadows.start()
         try:
@@ -72,13 +75,13 @@ def build_ingress(fleet: Upstreams, server: Server, conductor: ControllerClient)
         finally:
             await shadows.stop()
             await watch.stop()
-            await fleet.stop()
+            await upstreams.stop()
             await relay.stop()
 
     return Starlette(
         routes=routes,
         lifespan=lifespan,
-        middleware=[Middleware(CheckKey, keys=lambda: fleet.live.stack.server.keys, body_of=body_of)],
+        middleware=[Middleware(CheckKey, keys=lambda: upstreams.live.stack.server.keys, body_of=body_of)],
         exception_handlers={HTTPException: explain_route, UnderstudyError: explain_error, Exception: explain_fault},
     )
 

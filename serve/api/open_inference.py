@@ -46,8 +46,8 @@ def target_of(params: Mapping[str, str]) -> Target:
 class InferRoute:
     """`POST .../infer`."""
 
-    def __init__(self, fleet: Upstreams, relay: Relay, shadows: Replayer, body_limit: int) -> None:
-        self.fleet, self.relay, self.shadows, self.body_limit = fleet, relay, shadows, body_limit
+    def __init__(self, upstreams: Upstreams, relay: Relay, shadows: Replayer, body_limit: int) -> None:
+        self.upstreams, self.relay, self.shadows, self.body_limit = upstreams, relay, shadows, body_limit
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         arrived = time.perf_counter()
@@ -56,7 +56,7 @@ class InferRoute:
             call = self.prepare(scope, body, arrived)
             label = self.label_of(scope, call.target)
             chosen = sample(
-                self.fleet,
+                self.upstreams,
                 request_id=call.request_id,
                 opted_out=opted_out(scope),
                 target=call.target,
@@ -78,7 +78,7 @@ class InferRoute:
         """What is right, where the request carries it: a label, or for a detector boxes. Raises InputError where they
         are none."""
         text = Headers(scope=scope).get("x-understudy-label")
-        if text is None or self.fleet.models[target.model].task != "object-detection":
+        if text is None or self.upstreams.models[target.model].task != "object-detection":
             return text
         try:
             return from_text(text)
@@ -89,14 +89,14 @@ class InferRoute:
     def prepare(self, scope: Scope, body: bytes, arrived: float) -> Call:
         """Check who is asked. Raises InputError, UnknownName."""
         target = target_of(scope["path_params"])
-        self.fleet.model(target.model)
-        if self.fleet.models[target.model].task == "text-generation":
+        self.upstreams.model(target.model)
+        if self.upstreams.models[target.model].task == "text-generation":
             raise InputError(f"{target.model} generates text", field="model", mend="POST to /v1/completions")
-        if self.fleet.models[target.model].task == "image-generation":
+        if self.upstreams.models[target.model].task == "image-generation":
             raise InputError(f"{target.model} draws", field="model", mend="POST to /v1/images/generations")
 
-        def ask(seat: Upstream) -> tuple[str, bytes]:
-            return f"/v2/models/{seat.live.asked_as}/infer", body
+        def ask(upstream: Upstream) -> tuple[str, bytes]:
+            return f"/v2/models/{upstream.live.asked_as}/infer", body
 
         return Call(
             target=target,
@@ -112,24 +112,26 @@ class InferRoute:
 class Metadata:
     """Endpoints that say what is there."""
 
-    def __init__(self, fleet: Upstreams, relay: Relay) -> None:
-        self.fleet, self.relay = fleet, relay
+    def __init__(self, upstreams: Upstreams, relay: Relay) -> None:
+        self.upstreams, self.relay = upstreams, relay
 
     async def model(self, request: Request) -> Response:
         """`GET /v2/models/{model}[/versions/{variant}]`: the engine's own metadata under the client's name for it."""
         target = target_of(request.path_params)
-        seat, _ = self.fleet.place(target, None, set())
-        document = {"name": target.model, "versions": list(self.fleet.seats[target.model])}
-        if self.fleet.models[target.model].task == "text-generation":
+        upstream, _ = self.upstreams.place(target, None, set())
+        document = {"name": target.model, "versions": list(self.upstreams.by_model[target.model])}
+        if self.upstreams.models[target.model].task == "text-generation":
             # Text engines speak OpenAI's protocol, not tensors: they have no tensors to describe.
-            return answer_json({**document, "platform": seat.live.engine.settings.kind, "inputs": [], "outputs": []})
-        described = await self.relay.fetch(seat, f"/v2/models/{seat.live.asked_as}")
+            return answer_json(
+                {**document, "platform": upstream.live.engine.settings.kind, "inputs": [], "outputs": []}
+            )
+        described = await self.relay.fetch(upstream, f"/v2/models/{upstream.live.asked_as}")
         return answer_json({**described, **document})
 
     async def model_ready(self, request: Request) -> Response:
         """`GET /v2/models/{model}[/versions/{variant}]/ready`: 200 when a request would find an engine, else 503."""
         target = target_of(request.path_params)
-        self.fleet.place(target, None, set())
+        self.upstreams.place(target, None, set())
         return answer_json({"name": target.model, "ready": True})
 
     async def server(self, request: Request) -> Response:
@@ -142,6 +144,6 @@ class Metadata:
             case "live":
                 return answer_json({"live": True})
             case "ready":
-                return answer_json({"ready": self.fleet.ready}, 200 if self.fleet.ready else 503)
+                return answer_json({"ready": self.upstreams.ready}, 200 if self.upstreams.ready else 503)
             case probe:
                 raise UnknownName(f"there is no probe {probe!r}", mend="probes are live and ready")

@@ -45,7 +45,7 @@ class TextRoute:
 
     def __init__(
         self,
-        fleet: Upstreams,
+        upstreams: Upstreams,
         relay: Relay,
         shadows: Replayer,
         path: str,
@@ -53,7 +53,7 @@ class TextRoute:
         task: str = TASK,
         answer: type[TextAnswer] = TextAnswer,
     ) -> None:
-        self.fleet, self.relay, self.path, self.body_limit = fleet, relay, path, body_limit
+        self.upstreams, self.relay, self.path, self.body_limit = upstreams, relay, path, body_limit
         self.shadows = shadows
         self.task, self.answer = task, answer
 
@@ -64,7 +64,7 @@ class TextRoute:
             document = parse_object(body)
             call, answer = self.prepare(scope, document, arrived)
             chosen = sample(
-                self.fleet,
+                self.upstreams,
                 request_id=call.request_id,
                 opted_out=opted_out(scope),
                 target=call.target,
@@ -87,7 +87,7 @@ class TextRoute:
 
     def prepare(self, scope: Scope, document: dict[str, Any], arrived: float) -> tuple[Call, TextAnswer]:
         """Check the door's fields. Raises InputError, UnknownName."""
-        target = check_model(self.fleet, document, self.task)
+        target = check_model(self.upstreams, document, self.task)
         streamed = check_type(document, "stream", bool) or False
         client = check_type(document, "user", str) or Headers(scope=scope).get("x-understudy-client")
         options = check_type(document, "stream_options", dict) or {}
@@ -95,8 +95,8 @@ class TextRoute:
         if streamed:
             document["stream_options"] = {**options, "include_usage": True}
 
-        def ask(seat: Upstream) -> tuple[str, bytes]:
-            return self.path, encode_object({**document, "model": seat.live.asked_as})
+        def ask(upstream: Upstream) -> tuple[str, bytes]:
+            return self.path, encode_object({**document, "model": upstream.live.asked_as})
 
         call = Call(
             target=target,
@@ -142,14 +142,14 @@ def check_type(document: dict[str, Any], name: str, kind: type, inside: str = ""
     return value
 
 
-def check_model(fleet: Upstreams, document: dict[str, Any], task: str) -> Target:
+def check_model(upstreams: Upstreams, document: dict[str, Any], task: str) -> Target:
     """The model that a request names. Raises InputError, UnknownName."""
     name = check_type(document, "model", str)
     if not name:
-        raise InputError("no model is named", field="model", mend=f"models are {', '.join(fleet.models)}")
+        raise InputError("no model is named", field="model", mend=f"models are {', '.join(upstreams.models)}")
     target = Target.parse(name)
-    fleet.model(target.model)
-    found = fleet.models[target.model].task
+    upstreams.model(target.model)
+    found = upstreams.models[target.model].task
     if found != task:
         raise InputError(
             f"{target.model} does {found}, not {task}",
@@ -162,8 +162,8 @@ def check_model(fleet: Upstreams, document: dict[str, Any], task: str) -> Target
 class Models:
     """`GET /v1/models`: each model routed, and each of its variants pinned."""
 
-    def __init__(self, fleet: Upstreams) -> None:
-        self.fleet = fleet
+    def __init__(self, upstreams: Upstreams) -> None:
+        self.upstreams = upstreams
 
     async def every(self, request: Request) -> Response:
         return answer_json({"object": "list", "data": self.entries()})
@@ -172,9 +172,9 @@ class Models:
         """Raises UnknownName, InputError for a build that is not served."""
         wanted = request.path_params["model"]
         target = Target.parse(wanted)
-        seats = self.fleet.model(target.model)
-        if target.build and target.variant in seats:
-            self.fleet.check_build(seats[target.variant], target.build)
+        of_model = self.upstreams.model(target.model)
+        if target.build and target.variant in of_model:
+            self.upstreams.check_build(of_model[target.variant], target.build)
         name = f"{target.model}@{target.variant}" if target.variant else target.model
         entry = next((entry for entry in self.entries() if entry["id"] == name), None)
         if entry is None:
@@ -183,9 +183,9 @@ class Models:
 
     def entries(self) -> list[dict[str, Any]]:
         entries = []
-        for model, seats in self.fleet.seats.items():
-            created = min(int(seat.manifest.created.timestamp()) for seat in seats.values())
+        for model, of_model in self.upstreams.by_model.items():
+            created = min(int(upstream.manifest.created.timestamp()) for upstream in of_model.values())
             base = {"object": "model", "created": created, "owned_by": "understudy"}
             entries.append({"id": model, **base})
-            entries.extend({"id": seat.name, **base, "parent": model} for seat in seats.values())
+            entries.extend({"id": upstream.name, **base, "parent": model} for upstream in of_model.values())
         return entries

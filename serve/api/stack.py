@@ -16,17 +16,17 @@ from variants.errors import InputError
 class StackEndpoint:
     """Hands on to the controller, which decides."""
 
-    def __init__(self, conductor: ControllerClient, body_limit: int) -> None:
-        self.conductor, self.body_limit = conductor, body_limit
+    def __init__(self, controller: ControllerClient, body_limit: int) -> None:
+        self.controller, self.body_limit = controller, body_limit
 
     async def answer(self, request: Request) -> Response:
         """Raises what the controller raises."""
         if request.method in ("GET", "HEAD"):
-            return answer_json(await self.conductor.state())
+            return answer_json(await self.controller.state())
         body = await read_body(request.scope, request.receive, self.body_limit)
         if request.method == "DELETE":
-            return answer_json(await self.conductor.cancel(number_of(parse_object(body)) if body else None))
-        proposed = await self.conductor.propose(parse_object(body))
+            return answer_json(await self.controller.cancel(number_of(parse_object(body)) if body else None))
+        proposed = await self.controller.propose(parse_object(body))
         return answer_json(proposed, 202 if proposed["change"] else 200)
 
 

@@ -27,8 +27,8 @@ Act = Callable[[ControllerClient, Request, dict[str, Any]], Awaitable[dict[str, 
 class Endpoint:
     """One path: `acts` by HTTP method."""
 
-    def __init__(self, conductor: ControllerClient, body_limit: int, **acts: Act) -> None:
-        self.conductor, self.body_limit, self.acts = conductor, body_limit, acts
+    def __init__(self, controller: ControllerClient, body_limit: int, **acts: Act) -> None:
+        self.controller, self.body_limit, self.acts = controller, body_limit, acts
 
     @property
     def methods(self) -> list[str]:
@@ -40,7 +40,7 @@ class Endpoint:
         body = b"{}"
         if method in ("POST", "PUT"):
             body = await read_body(request.scope, request.receive, self.body_limit) or body
-        document = await self.acts[method](self.conductor, request, parse_object(body))
+        document = await self.acts[method](self.controller, request, parse_object(body))
         headers = {"etag": f'"{document["version"]}"'} if "version" in document else {}
         return answer_json(document, headers=headers)
 
@@ -53,15 +53,15 @@ def model_of(request: Request) -> str:
     return str(request.path_params["model"])
 
 
-async def read_traffic(conductor: ControllerClient, request: Request, body: dict[str, Any]) -> dict[str, Any]:
-    return await conductor.traffic(model_of(request))
+async def read_traffic(controller: ControllerClient, request: Request, body: dict[str, Any]) -> dict[str, Any]:
+    return await controller.traffic(model_of(request))
 
 
-async def put_traffic(conductor: ControllerClient, request: Request, body: dict[str, Any]) -> dict[str, Any]:
+async def put_traffic(controller: ControllerClient, request: Request, body: dict[str, Any]) -> dict[str, Any]:
     why = body.pop("why", "")
     if not isinstance(why, str):
         raise InputError("is no text", field="why", mend="say why in words, or leave it out")
-    return await conductor.set_traffic(model_of(request), body, if_match(request), who(request), why)
+    return await controller.set_traffic(model_of(request), body, if_match(request), who(request), why)
 
 
 def if_match(request: Request) -> int | None:
@@ -79,40 +79,40 @@ def if_match(request: Request) -> int | None:
         ) from None
 
 
-async def read_rollout(conductor: ControllerClient, request: Request, body: dict[str, Any]) -> dict[str, Any]:
-    return await conductor.rollout(model_of(request))
+async def read_rollout(controller: ControllerClient, request: Request, body: dict[str, Any]) -> dict[str, Any]:
+    return await controller.rollout(model_of(request))
 
 
-async def begin_rollout(conductor: ControllerClient, request: Request, body: dict[str, Any]) -> dict[str, Any]:
-    return await conductor.begin_rollout(model_of(request), body, who(request))
+async def begin_rollout(controller: ControllerClient, request: Request, body: dict[str, Any]) -> dict[str, Any]:
+    return await controller.begin_rollout(model_of(request), body, who(request))
 
 
-async def steer_rollout(conductor: ControllerClient, request: Request, body: dict[str, Any]) -> dict[str, Any]:
+async def steer_rollout(controller: ControllerClient, request: Request, body: dict[str, Any]) -> dict[str, Any]:
     action = str(request.path_params["action"])
-    return await conductor.steer_rollout(model_of(request), action, who(request))
+    return await controller.steer_rollout(model_of(request), action, who(request))
 
 
-async def read_journal(conductor: ControllerClient, request: Request, body: dict[str, Any]) -> dict[str, Any]:
+async def read_journal(controller: ControllerClient, request: Request, body: dict[str, Any]) -> dict[str, Any]:
     found = request.query_params.get("last", "100")
     if not found.isdecimal() or len(found) > 5 or not 0 < int(found) <= 10_000:
         raise InputError(f"{found!r:.80} is no number of entries", field="last", mend="1 to 10000")
-    return {"entries": await conductor.journal(int(found))}
+    return {"entries": await controller.journal(int(found))}
 
 
-async def give_feedback(conductor: ControllerClient, request: Request, body: dict[str, Any]) -> dict[str, Any]:
-    found = await conductor.add_feedback(body)
+async def give_feedback(controller: ControllerClient, request: Request, body: dict[str, Any]) -> dict[str, Any]:
+    found = await controller.add_feedback(body)
     if found["counted"]:
         metrics.feedback.labels(found["model"], found["variant"]).inc()
     return found
 
 
-def traffic_endpoints(conductor: ControllerClient, limit: int) -> dict[str, Endpoint]:
+def traffic_endpoints(controller: ControllerClient, limit: int) -> dict[str, Endpoint]:
     """Every path of this page."""
     model = "/admin/v1/models/{model}"
     return {
-        f"{model}/traffic": Endpoint(conductor, limit, GET=read_traffic, PUT=put_traffic),
-        f"{model}/rollout": Endpoint(conductor, limit, GET=read_rollout, POST=begin_rollout),
-        f"{model}/rollout/{{action}}": Endpoint(conductor, limit, POST=steer_rollout),
-        "/admin/v1/journal": Endpoint(conductor, limit, GET=read_journal),
-        "/v1/feedback": Endpoint(conductor, limit, POST=give_feedback),
+        f"{model}/traffic": Endpoint(controller, limit, GET=read_traffic, PUT=put_traffic),
+        f"{model}/rollout": Endpoint(controller, limit, GET=read_rollout, POST=begin_rollout),
+        f"{model}/rollout/{{action}}": Endpoint(controller, limit, POST=steer_rollout),
+        "/admin/v1/journal": Endpoint(controller, limit, GET=read_journal),
+        "/v1/feedback": Endpoint(controller, limit, POST=give_feedback),
     }

@@ -62,7 +62,7 @@ def follow(target: str, number: int, progress: Progress) -> dict[str, Any]:
             changes: list[dict[str, Any]] = ask(target, "GET", PATH)["changes"]
             change = next((each for each in changes if each["number"] == number), None)
             if change is None:
-                raise EngineError(f"the conductor was restarted during change {number}", mend=f"see GET {PATH}")
+                raise EngineError(f"the controller was restarted during change {number}", mend=f"see GET {PATH}")
             if change["state"] == "cancelled":
                 raise Conflict(f"change {number} was given up by somebody else")
             if change["state"] == "failed":

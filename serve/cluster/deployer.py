@@ -66,7 +66,7 @@ class Handles:
 
 
 class EngineDeployer:
-    """Used by one conductor, inside Ray."""
+    """Used by one controller, inside Ray."""
 
     def __init__(self) -> None:
         self.handles = Handles()

@@ -23,7 +23,7 @@ MEMORY_EVERY_S = 10.0
 
 
 class EngineDeployment:
-    """Ray Serve calls `__init__`, `check_health` and `__del__`; the ingress calls `describe`, the conductor
+    """Ray Serve calls `__init__`, `check_health` and `__del__`; the ingress calls `describe`, the controller
     `keep_adapters`."""
 
     async def __init__(self, engine: EngineSpec) -> None:  # type: ignore[misc]  # Ray Serve awaits it

@@ -5,12 +5,12 @@ does not fit, or would leave somebody without an answer (`serve.control.proposal
 steps, and until the second nothing that is served has changed:
 
     starting   new engines are put up, new adapters loaded, beside what is there
-    recording  the version is on disk, so a conductor that is started anew goes on with it
+    recording  the version is on disk, so a controller that is started anew goes on with it
     switching  every ingress takes it (`serve.dataplane.sync`); requests that are being answered stay where they are
     draining   what nobody asks any more is taken down once its last request has ended
 
 What stands without being named by what is live is swept away: after a change that failed or was given up, and when a
-conductor is started anew, for the one before it may have died in the middle of one.
+controller is started anew, for the one before it may have died in the middle of one.
 
 Traffic moves without any of that: `serve.control.traffic_manager` decides, and every
 ingress takes the version that comes of it. Knows no HTTP; what it does to Ray Serve is `serve.cluster.deployer`'s."""
@@ -40,7 +40,7 @@ from variants.artifacts.store import Store
 from variants.errors import EngineError
 from variants.home import home
 
-log = logging.getLogger("understudy.conductor")
+log = logging.getLogger("understudy.controller")
 POLL_S = 0.1
 JUDGE_S = 1.0
 FOLLOW_LIMIT_S = 10.0
@@ -54,7 +54,7 @@ class Controller:
     def __init__(self, live: Snapshot, folder: str, state: str, stage: EngineDeployer | None = None) -> None:
         self.file = Path(folder) / "live.json"
         self.stage = stage or EngineDeployer()
-        self.director = TrafficManager(Path(state), recorded(self.file) or live)
+        self.traffic_manager = TrafficManager(Path(state), recorded(self.file) or live)
         self.ticking: asyncio.Task[None] | None = None
         self.ingresses, self.changes = Heartbeats(), Changes()
         self.task: asyncio.Task[Any] | None = None
@@ -67,7 +67,7 @@ class Controller:
 
     @property
     def live(self) -> Snapshot:
-        return self.director.live
+        return self.traffic_manager.live
 
     async def tell(self, report: Heartbeat) -> Snapshot | None:
         """Note what an ingress says, its outcomes on disk; the version that is live, None where it has that."""
@@ -75,47 +75,47 @@ class Controller:
             self.ticking = asyncio.create_task(self.tick())
         self.ingresses.note(report)
         if report.outcomes is not None:
-            self.director.count(report.ingress, report.outcomes)
+            self.traffic_manager.count(report.ingress, report.outcomes)
         return None if report.version == self.live.version else self.live
 
     async def tick(self) -> None:
         """Judge what has come in, every second; and sweep, until nothing is left to."""
         while True:
             await asyncio.sleep(JUDGE_S)
-            self.director.judge_all()
+            self.traffic_manager.judge_all()
             if not (self.swept or self.changes.open or self.hands.locked()):
                 self.sweeping = asyncio.create_task(self.sweep_beside())
 
     async def traffic(self, model: str) -> dict[str, Any]:
-        return self.director.traffic_of(model)
+        return self.traffic_manager.traffic_of(model)
 
     async def set_traffic(
         self, model: str, document: dict[str, Any], version: int | None, who: str, why: str
     ) -> dict[str, Any]:
-        return await self.followed(self.director.set_traffic(model, document, version, who, why))
+        return await self.followed(self.traffic_manager.set_traffic(model, document, version, who, why))
 
     async def rollout(self, model: str) -> dict[str, Any]:
-        return self.director.rollout_of(model)
+        return self.traffic_manager.rollout_of(model)
 
     async def begin_rollout(self, model: str, document: dict[str, Any], who: str) -> dict[str, Any]:
         """Raises InputError, Conflict, NotReady where the variant does not answer."""
         if "objective" in document:
-            for variant in self.director.candidates(model, document):
+            for variant in self.traffic_manager.candidates(model, document):
                 await self.check_ready(model, variant)
-            return await self.followed(self.director.search(model, document, who))
-        plan, parent = self.director.read_plan(model, document)
+            return await self.followed(self.traffic_manager.search(model, document, who))
+        plan, parent = self.traffic_manager.read_plan(model, document)
         for variant in (plan.variant, parent):
             await self.check_ready(model, variant)
-        return await self.followed(self.director.begin(model, plan, parent, who))
+        return await self.followed(self.traffic_manager.begin(model, plan, parent, who))
 
     async def steer_rollout(self, model: str, action: str, who: str) -> dict[str, Any]:
-        return await self.followed(self.director.steer(model, action, who))
+        return await self.followed(self.traffic_manager.steer(model, action, who))
 
     async def add_feedback(self, document: dict[str, Any]) -> dict[str, Any]:
-        return self.director.feedback(document)
+        return self.traffic_manager.feedback(document)
 
     async def journal(self, last: int) -> list[Entry]:
-        return self.director.last(last)
+        return self.traffic_manager.last(last)
 
     async def followed(self, answer: dict[str, Any]) -> dict[str, Any]:
         """The answer to a change of traffic, when every ingress has the change."""
@@ -274,7 +274,7 @@ class Controller:
         """On disk, then live. Raises Conflict, StoreFull, OSError: then what was live is, on disk too."""
         record(wanted, self.file)
         try:
-            self.director.replace(wanted)
+            self.traffic_manager.replace(wanted)
         except BaseException:
             record(before, self.file)
             raise

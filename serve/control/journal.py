@@ -1,6 +1,6 @@
 """What was decided and counted, on disk before it takes effect: one JSON document a line, appended and synced.
 
-One writer at a time: opening takes the next *epoch*, and an entry of an earlier one is refused, so that a conductor
+One writer at a time: opening takes the next *epoch*, and an entry of an earlier one is refused, so that a controller
 that was believed dead cannot write into the history of its successor. A line that a crash cut off was never
 acknowledged to anybody, and is taken away when the journal is opened again.
 """
@@ -49,7 +49,7 @@ class Journal:
 
     def append(self, *entries: tuple[str, Entry]) -> list[Entry]:
         """Write entries, each of a kind, and sync them; gives them with their numbers, epoch and time. Raises Conflict
-        where another conductor has taken over, StoreFull when the disk is full: then nothing of them is there."""
+        where another controller has taken over, StoreFull when the disk is full: then nothing of them is there."""
         at = datetime.now(UTC).isoformat(timespec="milliseconds")
         written = [
             {"seq": self.seq + number, "epoch": self.epoch, "at": at, "kind": kind, **what}
@@ -71,7 +71,7 @@ class Journal:
         return written
 
     def take_back(self, count: int = 1) -> None:
-        """Remove the `count` entries that were appended last, at once. Raises Conflict where another conductor has
+        """Remove the `count` entries that were appended last, at once. Raises Conflict where another controller has
         taken over."""
         with locked(self.lock):
             self.check_epoch()
@@ -82,7 +82,7 @@ class Journal:
 
     def check_epoch(self) -> None:
         if self.standing_epoch() != self.epoch:
-            raise Conflict("another conductor has taken over", mend="ask again: the new one answers")
+            raise Conflict("another controller has taken over", mend="ask again: the new one answers")
 
     def entries(self) -> Iterator[Entry]:
         """Every entry, oldest first. Raises IntegrityError for one that is not JSON or out of order."""

@@ -25,7 +25,7 @@ def record(live: Snapshot, file: Path) -> None:
 
 
 def recorded(file: Path) -> Snapshot | None:
-    """What a conductor before this one has recorded, None where none has. Its files were verified when it was
+    """What a controller before this one has recorded, None where none has. Its files were verified when it was
     proposed."""
     if not file.is_file():
         return None

@@ -1,5 +1,5 @@
-"""What the conductor knows of traffic, rollouts and outcomes: a fold over its journal, and nothing else, so that a
-conductor that is started anew stands exactly where the one before it stood.
+"""What the controller knows of traffic, rollouts and outcomes: a fold over its journal, and nothing else, so that a
+controller that is started anew stands exactly where the one before it stood.
 
 Every kind of entry has one method here. What an ingress reports is counted once: batches are numbered by ingress, a
 pair counts once for each (request, parent, variant), a client's first assignment once, feedback once for a request's

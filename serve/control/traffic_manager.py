@@ -29,9 +29,9 @@ from variants.evidence.gate import Evidence, Verdict, judge
 from variants.home import home
 from variants.machine import describe
 
-log = logging.getLogger("understudy.director")
+log = logging.getLogger("understudy.traffic")
 VERSIONS_AN_EPOCH = 1_000_000
-"""A conductor that is started anew gives out versions above all that came before."""
+"""A controller that is started anew gives out versions above all that came before."""
 
 
 class TrafficManager:

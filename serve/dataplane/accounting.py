@@ -15,15 +15,15 @@ from serve.errors import CLIENT_WENT_AWAY, STATUS, Overloaded
 class Accounting:
     """Writes into `outcomes`, which the controller is told."""
 
-    def __init__(self, fleet: Upstreams) -> None:
-        self.fleet = fleet
+    def __init__(self, upstreams: Upstreams) -> None:
+        self.upstreams = upstreams
         self.outcomes = Observations()
 
     def assigned(self, assignment: Assignment, client: str | None) -> None:
         """Of requests that every variant with a share could have answered: to count others by whom they fell to would
         leave out those who prefer one that is down."""
-        if assignment.model in self.fleet.live.judged:
-            traffic = self.fleet.live.traffic[assignment.model]
+        if assignment.model in self.upstreams.live.judged:
+            traffic = self.upstreams.live.traffic[assignment.model]
             version, sticky = traffic.version, traffic.traffic.sticky
             self.outcomes.assigned(assignment, client if sticky else None, version)
 
@@ -32,12 +32,12 @@ class Accounting:
         queue failed; one whose client went away was late, if it was. The client's fault counts for nothing, nor does
         another variant's: what fell back from one that is down, and how crowded it makes the others."""
         assert call.assignment is not None
-        assert call.seat is not None
-        model, digest = call.assignment.model, call.seat.manifest.digest
-        if model not in self.fleet.live.judged or call.assignment.reason not in CHOSEN_BY_THE_ROUTER:
+        assert call.upstream is not None
+        model, digest = call.assignment.model, call.upstream.manifest.digest
+        if model not in self.upstreams.live.judged or call.assignment.reason not in CHOSEN_BY_THE_ROUTER:
             return
-        all_up, took = self.fleet.all_up(model), time.perf_counter() - call.arrived
-        objective = self.fleet.live.judged[model] if all_up else None
+        all_up, took = self.upstreams.all_up(model), time.perf_counter() - call.arrived
+        objective = self.upstreams.live.judged[model] if all_up else None
         if call.status == CLIENT_WENT_AWAY:
             if objective is not None and took > objective:
                 self.outcomes.late(model, digest, objective)
@@ -47,9 +47,9 @@ class Accounting:
     def unplaced(self, call: Call) -> None:
         """Nobody could answer: a failure of the variant that was to, for a model whose variants are being judged."""
         model = call.target.model
-        if model not in self.fleet.live.judged or call.target.variant or call.assignment is not None:
+        if model not in self.upstreams.live.judged or call.target.variant or call.assignment is not None:
             return  # not judged, not the router's, or counted with whom it was placed first
-        seat, assignment = self.fleet.preferred(call.target, call.client)
+        upstream, assignment = self.upstreams.preferred(call.target, call.client)
         if assignment.reason != "pinned":
-            took, objective = time.perf_counter() - call.arrived, self.fleet.live.judged[model]
-            self.outcomes.served(model, seat.manifest.digest, True, took, objective)
+            took, objective = time.perf_counter() - call.arrived, self.upstreams.live.judged[model]
+            self.outcomes.served(model, upstream.manifest.digest, True, took, objective)

@@ -47,7 +47,7 @@ class Answer(Protocol):
 class Call:
     """One request on its way: what to ask of whom, and what came of it.
 
-    `ask` gives the path and the body for the engine of a seat; `arrived` is in seconds of the monotonic clock;
+    `ask` gives the path and the body for the engine of a upstream; `arrived` is in seconds of the monotonic clock;
     `offering`: a piece of the answer is on offer that the client has not taken yet.
     """
 
@@ -58,7 +58,7 @@ class Call:
     streamed: bool
     request_id: str
     arrived: float = field(default_factory=time.perf_counter)
-    seat: Upstream | None = None
+    upstream: Upstream | None = None
     assignment: Assignment | None = None
     status: int = 0
     started: bool = False

@@ -1,8 +1,8 @@
-"""What an ingress has seen of its requests and not yet told the conductor: who was assigned where for the first time,
+"""What an ingress has seen of its requests and not yet told the controller: who was assigned where for the first time,
 what failed, what was late, which shadow pairs came of it.
 
 Counted only for models with a rollout on its way or a shadow. A batch is numbered, and given again unchanged until the
-conductor has it on disk, so nothing is lost while that is away and nothing is counted twice. While a conductor stays
+controller has it on disk, so nothing is lost while that is away and nothing is counted twice. While a controller stays
 away for long, the newest pairs are dropped, of which only the length is kept, and clients are assigned unseen.
 """
 
@@ -16,7 +16,7 @@ from serve.control.contract import RULES, ObservationBatch
 from serve.dataplane.router import Assignment
 
 KNOWN_CLIENTS = 200_000
-"""Clients an ingress remembers, to name each once; the conductor remembers all."""
+"""Clients an ingress remembers, to name each once; the controller remembers all."""
 MOST = 50_000
 """Pairs of two artifacts, and clients of one version, that wait to be told."""
 CHOSEN_BY_THE_ROUTER = ("weight", "sticky")
@@ -136,5 +136,5 @@ class Observations:
         return self.waiting
 
     def told(self) -> None:
-        """The conductor has the last batch on disk."""
+        """The controller has the last batch on disk."""
         self.waiting = None

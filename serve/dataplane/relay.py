@@ -38,9 +38,9 @@ LAST_FRAME_S = 5.0
 class Relay:
     """Holds the pool of connections to the engines of this machine."""
 
-    def __init__(self, fleet: Upstreams) -> None:
-        self.fleet = fleet
-        self.accounting = Accounting(fleet)
+    def __init__(self, upstreams: Upstreams) -> None:
+        self.upstreams = upstreams
+        self.accounting = Accounting(upstreams)
         self.session: aiohttp.ClientSession | None = None
 
     async def start(self) -> None:
@@ -56,36 +56,36 @@ class Relay:
         if self.session is not None:
             await self.session.close()
 
-    async def fetch(self, seat: Upstream, path: str) -> dict[str, Any]:
-        """A JSON document that the engine of a seat gives out. Raises EngineError, NotReady."""
+    async def fetch(self, upstream: Upstream, path: str) -> dict[str, Any]:
+        """A JSON document that the engine of a upstream gives out. Raises EngineError, NotReady."""
         assert self.session is not None
-        if seat.endpoint is None:
-            raise NotReady(f"{seat.name} is not ready", mend="try again shortly")
+        if upstream.endpoint is None:
+            raise NotReady(f"{upstream.name} is not ready", mend="try again shortly")
         try:
-            async with self.session.get(seat.endpoint.url + path, timeout=FETCH_TIMEOUT) as engine:
+            async with self.session.get(upstream.endpoint.url + path, timeout=FETCH_TIMEOUT) as engine:
                 engine.raise_for_status()
                 return dict(await engine.json())
         except (aiohttp.ClientError, TimeoutError) as error:
-            raise EngineError(f"the engine of {seat.name} did not answer: {error}") from error
+            raise EngineError(f"the engine of {upstream.name} did not answer: {error}") from error
 
-    async def ask_aside(self, seat: Upstream, path: str, body: bytes, headers: dict[str, str]) -> Reply:
+    async def ask_aside(self, upstream: Upstream, path: str, body: bytes, headers: dict[str, str]) -> Reply:
         """Ask an engine for something that no client waits for: it takes no turn. Raises NotReady where there is
         no engine to ask, Unanswered."""
         assert self.session is not None
-        if seat.endpoint is None:
-            raise NotReady(f"{seat.name} is not ready")
+        if upstream.endpoint is None:
+            raise NotReady(f"{upstream.name} is not ready")
         try:
-            async with self.session.post(seat.endpoint.url + path, data=body, headers=headers) as engine:
+            async with self.session.post(upstream.endpoint.url + path, data=body, headers=headers) as engine:
                 found = await engine.read()
         except UNREACHABLE as error:
-            seat.lost()
-            raise NotReady(f"the engine of {seat.name} is gone: {error}") from error
+            upstream.lost()
+            raise NotReady(f"the engine of {upstream.name} is gone: {error}") from error
         except aiohttp.ClientError as error:
-            raise ReplayFailed(f"the engine of {seat.name} broke off: {error}") from error
+            raise ReplayFailed(f"the engine of {upstream.name} broke off: {error}") from error
         if engine.status != 200:
             said = found[:200].decode(errors="replace")
             refused = 400 <= engine.status < 500
-            raise ReplayFailed(f"the engine of {seat.name} answered {engine.status}: {said}", refused)
+            raise ReplayFailed(f"the engine of {upstream.name} answered {engine.status}: {said}", refused)
         return Reply(found, engine.headers.get(HEADER_LENGTH))
 
     async def carry(self, call: Call, answer: Answer, receive: Receive, send: Send) -> None:
@@ -96,38 +96,38 @@ class Relay:
         async with cancelled_by_disconnect(call, receive):
             while True:
                 try:
-                    call.seat, call.assignment = self.fleet.place(call.target, call.client, excluding)
+                    call.upstream, call.assignment = self.upstreams.place(call.target, call.client, excluding)
                 except NotReady:
                     self.accounting.unplaced(call)
                     if first is not None:  # nobody answered: it counts with whom it was placed first
-                        call.seat, call.assignment = first
+                        call.upstream, call.assignment = first
                     raise
-                first = first or (call.seat, call.assignment)
-                if not excluding and self.fleet.all_up(call.target.model):
+                first = first or (call.upstream, call.assignment)
+                if not excluding and self.upstreams.all_up(call.target.model):
                     self.accounting.assigned(call.assignment, call.client)
                 if call.target.variant:
-                    call.seat.pinned()
-                left_s = call.seat.live.limits.timeout_s - (time.perf_counter() - began)
+                    call.upstream.pinned()
+                left_s = call.upstream.live.limits.timeout_s - (time.perf_counter() - began)
                 try:
-                    return await self.ask(call, call.seat, left_s, answer, send)
+                    return await self.ask(call, call.upstream, left_s, answer, send)
                 except UNREACHABLE as error:
-                    # Nothing was sent: the engine has gone, the fleet shall know, another variant may answer.
-                    call.seat.lost()
+                    # Nothing was sent: the engine has gone, the upstreams shall know, another variant may answer.
+                    call.upstream.lost()
                     if call.target.variant:
-                        raise EngineError(f"the engine of {call.seat.name} cannot be reached") from error
+                        raise EngineError(f"the engine of {call.upstream.name} cannot be reached") from error
                 except UpstreamGone:
                     if call.target.variant:
                         raise
                 excluding.add(call.assignment.variant)
 
-    async def ask(self, call: Call, seat: Upstream, left_s: float, answer: Answer, send: Send) -> None:
+    async def ask(self, call: Call, upstream: Upstream, left_s: float, answer: Answer, send: Send) -> None:
         assert self.session is not None
         try:
-            async with asyncio.timeout(left_s), seat.admitted():
-                if seat.endpoint is None:
-                    raise UpstreamGone(f"{seat.name} went away while the request waited", mend="try again shortly")
-                path, body = call.ask(seat)
-                async with self.session.post(seat.endpoint.url + path, data=body, headers=call.headers) as engine:
+            async with asyncio.timeout(left_s), upstream.admitted():
+                if upstream.endpoint is None:
+                    raise UpstreamGone(f"{upstream.name} went away while the request waited", mend="try again shortly")
+                path, body = call.ask(upstream)
+                async with self.session.post(upstream.endpoint.url + path, data=body, headers=call.headers) as engine:
                     await copy(call, engine, answer, send)
         except UNREACHABLE:
             raise
@@ -135,24 +135,24 @@ class Relay:
             if call.offering:  # the client did not take what was there: as if it had gone
                 call.status = CLIENT_WENT_AWAY
                 return
-            fault = TimedOut(f"{seat.name} did not finish within {seat.live.limits.timeout_s:g} s")
+            fault = TimedOut(f"{upstream.name} did not finish within {upstream.live.limits.timeout_s:g} s")
             await break_off(call, fault, send)
         except aiohttp.ClientError as error:
-            await break_off(call, EngineError(f"the engine of {seat.name} broke off: {error}"), send)
+            await break_off(call, EngineError(f"the engine of {upstream.name} broke off: {error}"), send)
 
 
 def names_of(call: Call) -> dict[str, str]:
     """The headers that say who answers, or was to answer; none before a variant was chosen."""
-    if call.seat is None or call.assignment is None:
+    if call.upstream is None or call.assignment is None:
         return {}
     return {
         "x-understudy-variant": call.assignment.variant,
         "x-understudy-reason": call.assignment.reason,
-        "x-understudy-artifact": call.seat.manifest.digest,
+        "x-understudy-artifact": call.upstream.manifest.digest,
         ID: issue(
             call.assignment.model,
             call.assignment.variant,
-            call.seat.manifest.digest,
+            call.upstream.manifest.digest,
             call.assignment.reason,
             call.request_id,
         ),

@@ -1,7 +1,7 @@
-"""How an ingress and the conductor keep in step: twice a second the ingress says what it serves and what is still busy,
-and takes the version that is live where that is another one.
+"""How an ingress and the controller keep in step: twice a second the ingress says what it serves and what is still
+busy, and takes the version that is live where that is another one.
 
-While the conductor is away, the ingress serves on with what it has.
+While the controller is away, the ingress serves on with what it has.
 """
 
 import asyncio
@@ -14,7 +14,7 @@ from serve.control.contract import ControllerClient, Heartbeat
 from serve.dataplane.observations import Observations
 from serve.dataplane.upstreams import Upstreams
 
-log = logging.getLogger("understudy.watch")
+log = logging.getLogger("understudy.sync")
 T = TypeVar("T")
 EVERY_S = 0.5
 FIRST_LIMIT_S = 10.0
@@ -22,10 +22,10 @@ LAST_LIMIT_S = 2.0
 
 
 class ControllerSync:
-    """Keeps one fleet in step."""
+    """Keeps one set of upstreams in step."""
 
-    def __init__(self, fleet: Upstreams, conductor: ControllerClient, outcomes: Observations) -> None:
-        self.fleet, self.conductor, self.outcomes = fleet, conductor, outcomes
+    def __init__(self, upstreams: Upstreams, controller: ControllerClient, outcomes: Observations) -> None:
+        self.upstreams, self.controller, self.outcomes = upstreams, controller, outcomes
         self.name = uuid.uuid4().hex
         self.task: asyncio.Task[None] | None = None
         self.away = False
@@ -41,7 +41,7 @@ class ControllerSync:
             self.task.cancel()
             with suppress(asyncio.CancelledError):
                 await self.task
-        with suppress(TimeoutError):  # what was seen since the last report, if the conductor is still there
+        with suppress(TimeoutError):  # what was seen since the last report, if the controller is still there
             await asyncio.wait_for(self.once(), LAST_LIMIT_S)
 
     async def run(self) -> None:
@@ -50,24 +50,24 @@ class ControllerSync:
             try:
                 await self.once()
             except Exception:  # a defect met once must not end the following for good
-                log.exception("version %d stays for now", self.fleet.live.version)
+                log.exception("version %d stays for now", self.upstreams.live.version)
 
     async def once(self) -> None:
         report = Heartbeat(
             self.name,
-            self.fleet.live.version,
-            frozenset(self.fleet.busy()),
-            self.fleet.named_at(),
+            self.upstreams.live.version,
+            frozenset(self.upstreams.busy()),
+            self.upstreams.named_at(),
             self.outcomes.batch(),
         )
         try:
-            live = await self.conductor.tell(report)
+            live = await self.controller.tell(report)
         except Exception as error:  # whatever Ray raises for a replica that is starting or gone
             if not self.away:
-                log.warning("the conductor is away, serving on with version %d: %s", report.version, error)
+                log.warning("the controller is away, serving on with version %d: %s", report.version, error)
             self.away = True
             return
         self.away = False
         self.outcomes.told()
         if live is not None:
-            await self.fleet.take(live)
+            await self.upstreams.take(live)

@@ -17,7 +17,7 @@ from serve.engines.endpoint import Describe, Endpoint
 from serve.errors import Overloaded
 from variants.artifacts.manifest import Manifest
 
-log = logging.getLogger("understudy.seat")
+log = logging.getLogger("understudy.upstream")
 REFRESH_S = 3.0
 RETRY_S = 0.5
 ANSWER_LIMIT_S = 60.0
@@ -54,7 +54,8 @@ class Upstream:
         return self.live.model, self.live.variant
 
     def fits(self, wanted: ServedVariant) -> bool:
-        """Whether this seat serves `wanted` as well: the same build on the same engine, only the weight may differ."""
+        """Whether this upstream serves `wanted` as well: the same build on the same engine, only the weight may
+        differ."""
         return (self.live.engine, self.live.adapter, self.live.limits) == (
             wanted.engine,
             wanted.adapter,
@@ -141,7 +142,7 @@ class Upstream:
             self.endpoint = None
 
     def report(self) -> None:
-        """Set this seat's gauges."""
+        """Set this upstream's gauges."""
         manifest = self.manifest
         metrics.weight.labels(*self.labels).set(self.live.weight)
         metrics.ready.labels(*self.labels).set(self.endpoint is not None)

@@ -47,28 +47,28 @@ class EngineRef(NamedTuple):
 def evaluate_stack(stack: Stack, names: Sequence[str], count: int | None, again: bool) -> list[Card]:
     """The cards of the named variants (`model` or `model@variant`; all where none is named), measured where none will
     do, or `again`. `count` limits the examples of each task. Raises UnknownName, InputError, EngineError."""
-    seats = select_variants(stack, names)
-    artifacts, progress = build_stack(stack, {each for seat in seats for each in line_of(stack, seat)}), for_stream()
+    refs = select_variants(stack, names)
+    artifacts, progress = build_stack(stack, {each for ref in refs for each in line_of(stack, ref)}), for_stream()
     cards = {}
-    for seat in parents_first(stack, seats):
-        examples = {name: held_out(task_of(name, progress), count) for name in stack.models[seat[0]].evaluate}
-        cards[seat] = evaluate_variant(stack, artifacts, seat, examples, again, progress)
-    return [cards[seat] for seat in seats]
+    for ref in parents_first(stack, refs):
+        examples = {name: held_out(task_of(name, progress), count) for name in stack.models[ref[0]].evaluate}
+        cards[ref] = evaluate_variant(stack, artifacts, ref, examples, again, progress)
+    return [cards[ref] for ref in refs]
 
 
 def evaluate_variant(
-    stack: Stack, artifacts: Artifacts, seat: VariantRef, examples: Examples, again: bool, progress: Progress
+    stack: Stack, artifacts: Artifacts, ref: VariantRef, examples: Examples, again: bool, progress: Progress
 ) -> Card:
     """One variant's card, out of the catalog or measured and filed there. What it is compared with is evaluated first,
     where its outcomes on the same examples, here and now, are not kept."""
-    name = seat[0]
+    name = ref[0]
     if not examples:
         mend = f"name some of {tasks.NAMES}"
         raise InputError("no task to evaluate on", field=f"models.{name}.evaluate", mend=mend)
-    check_labels(artifacts[seat].manifest, list(examples))
+    check_labels(artifacts[ref].manifest, list(examples))
     asked_of = {task: task_of(task, progress) for task in examples}
-    catalog, ours = Catalog(home()), asked_through(stack, artifacts, seat)
-    reference = reference_of(stack, seat)
+    catalog, ours = Catalog(home()), asked_through(stack, artifacts, ref)
+    reference = reference_of(stack, ref)
     parent = asked_through(stack, artifacts, reference) if reference else None
     if not again:
         wanted = {task: Required(len(asked), asked_of[task].test_sha256) for task, asked in examples.items()}
@@ -79,7 +79,7 @@ def evaluate_variant(
     if reference and theirs is None:
         evaluate_variant(stack, artifacts, reference, examples, True, progress)
         theirs = outcomes_of(parent, examples, asked_of)
-    live = served_variant(stack, artifacts, seat, weight=0.0)  # alone, whatever its share
+    live = served_variant(stack, artifacts, ref, weight=0.0)  # alone, whatever its share
     beside = served_variant(stack, artifacts, reference, weight=0.0) if reference else None
     measured = asyncio.run(measure(live, beside, examples, progress))
     kept = OutcomeStore(home())
@@ -108,13 +108,13 @@ def _some(labels: Sequence[str]) -> str:
     return ", ".join([*labels[:10], *(["..."] if len(labels) > 10 else [])])
 
 
-def settings_of(stack: Stack, seat: VariantRef) -> dict[str, Any]:
+def settings_of(stack: Stack, ref: VariantRef) -> dict[str, Any]:
     """A variant's engine as the stack file has it, what it leaves out filled in."""
-    return stack.models[seat[0]].variants[seat[1]].engine.model_dump(mode="json")
+    return stack.models[ref[0]].variants[ref[1]].engine.model_dump(mode="json")
 
 
-def asked_through(stack: Stack, artifacts: Artifacts, seat: VariantRef) -> EngineRef:
-    return EngineRef(artifacts[seat].manifest.digest, settings_of(stack, seat))
+def asked_through(stack: Stack, artifacts: Artifacts, ref: VariantRef) -> EngineRef:
+    return EngineRef(artifacts[ref].manifest.digest, settings_of(stack, ref))
 
 
 def outcomes_of(

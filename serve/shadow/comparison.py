@@ -35,7 +35,7 @@ KEPT = ("messages", "prompt", "chat_template_kwargs", "documents")
 
 
 Ask = Callable[[Upstream, str, bytes, dict[str, str]], Awaitable[Reply]]
-"""Asks the engine of a seat. Raises EngineError."""
+"""Asks the engine of a upstream. Raises EngineError."""
 
 
 @dataclass(frozen=True)
@@ -52,9 +52,9 @@ async def compare_text(ask: Ask, parent: Upstream, variant: Upstream, path: str,
     """Score `text`, the parent's answer of about `tokens` tokens. Raises EngineError."""
     body = scoring_request(path, request, text)
 
-    async def score(seat: Upstream) -> list[Distribution]:
-        document = json.dumps({**body, "model": seat.live.asked_as}).encode()
-        reply = await ask(seat, path, document, {"content-type": "application/json"})
+    async def score(upstream: Upstream) -> list[Distribution]:
+        document = json.dumps({**body, "model": upstream.live.asked_as}).encode()
+        reply = await ask(upstream, path, document, {"content-type": "application/json"})
         return distributions(json.loads(reply.body))[-tokens:]
 
     first, other, again = await score(parent), await score(variant), await score(parent)

@@ -24,8 +24,8 @@ USUAL_S = 20.0
 class LoadGate:
     """What one ingress sees of its own requests."""
 
-    def __init__(self, fleet: Upstreams) -> None:
-        self.fleet = fleet
+    def __init__(self, upstreams: Upstreams) -> None:
+        self.upstreams = upstreams
         self.usual = 0.0
         self.under_way = 0
         """Replays that have begun, or wait for their turn."""
@@ -37,7 +37,7 @@ class LoadGate:
             await asyncio.sleep(LOOK_S)
 
     def running(self) -> int:
-        return sum(seat.running + seat.waiting for seat in self.fleet.all())
+        return sum(upstream.running + upstream.waiting for upstream in self.upstreams.all())
 
     def calm(self, waited_s: float, crowded: bool) -> bool:
         """Whether a replay may begin whose engine gives way to all others."""

@@ -76,11 +76,11 @@ class Replay:
 class Replayer:
     """One ingress' replays."""
 
-    def __init__(self, fleet: Upstreams, relay: Relay, outcomes: Observations) -> None:
-        self.fleet, self.relay, self.outcomes = fleet, relay, outcomes
+    def __init__(self, upstreams: Upstreams, relay: Relay, outcomes: Observations) -> None:
+        self.upstreams, self.relay, self.outcomes = upstreams, relay, outcomes
         self.queue: asyncio.Queue[Replay] = asyncio.Queue(QUEUE)
         self.tasks: list[asyncio.Task[None]] = []
-        self.moments = LoadGate(fleet)
+        self.moments = LoadGate(upstreams)
         self.alone = asyncio.Lock()
         """Held by the replay that is asked of engines that do not give way."""
 
@@ -100,23 +100,23 @@ class Replayer:
     def offer(self, chosen: list[Sample], call: Call, answer: ScoredAnswer) -> None:
         """A chosen request has been answered, or its engine failed to: compare it when there is time. What was the
         client's fault is left alone, what a full queue turned away, and what a third variant answered."""
-        if not (call.status == 200 or call.status >= 500) or call.seat is None or call.assignment is None:
+        if not (call.status == 200 or call.status >= 500) or call.upstream is None or call.assignment is None:
             return
-        seats = self.fleet.seats.get(call.assignment.model, {})
+        of_model = self.upstreams.by_model.get(call.assignment.model, {})
         for each in chosen:
-            variant = seats.get(each.variant)
-            parent = seats.get(self.parent_of(call.assignment.model, each.variant) or "")
-            if variant is None or parent is None or call.seat not in (parent, variant):
+            variant = of_model.get(each.variant)
+            parent = of_model.get(self.parent_of(call.assignment.model, each.variant) or "")
+            if variant is None or parent is None or call.upstream not in (parent, variant):
                 continue
             if variant.endpoint is None or parent.endpoint is None:
                 continue  # whatever is asked meanwhile: no choice among requests
             job = Replay(each, call, answer, parent, variant)
-            if call.seat is variant and not labelled(job):
+            if call.upstream is variant and not labelled(job):
                 continue  # agreement is with the parent's answer
             self.shadowed(job).chosen += 1
             metrics.shadows_waiting.labels(*variant.labels).inc()
             if call.status != 200 and not labelled(job):
-                self.unjudged(job, f"{call.seat.name} answered {call.status}")
+                self.unjudged(job, f"{call.upstream.name} answered {call.status}")
                 continue
             try:
                 self.queue.put_nowait(job)
@@ -124,7 +124,7 @@ class Replayer:
                 self.drop(job, "dropped_full")
 
     def parent_of(self, model: str, variant: str) -> str | None:
-        found = self.fleet.models[model].variants.get(variant)
+        found = self.upstreams.models[model].variants.get(variant)
         return found.parent if found else None
 
     def drop(self, job: Replay, why: str) -> None:
@@ -159,8 +159,10 @@ class Replayer:
 
     def stands(self, job: Replay) -> bool:
         """Whether both are still served."""
-        seats = self.fleet.seats.get(job.parent.live.model, {}).values()
-        return any(seat is job.parent for seat in seats) and any(seat is job.variant for seat in seats)
+        of_model = self.upstreams.by_model.get(job.parent.live.model, {}).values()
+        return any(upstream is job.parent for upstream in of_model) and any(
+            upstream is job.variant for upstream in of_model
+        )
 
     def ended(self, job: Replay, outcome: str) -> None:
         metrics.shadows.labels(*job.variant.labels, outcome).inc()
@@ -182,7 +184,7 @@ class Replayer:
 
     def gives_way(self, job: Replay) -> bool:
         """Whether all that is asked for this pair is asked of an engine that may do with what is left."""
-        return labelled(job) and job.call.seat is job.parent and job.variant.unasked
+        return labelled(job) and job.call.upstream is job.parent and job.variant.unasked
 
     async def work(self) -> None:
         while True:
@@ -246,7 +248,7 @@ class Replayer:
             if values is None:
                 self.unjudged(job, "neither answer says anything that could be right")
                 return
-            asked = job.call.seat is job.parent
+            asked = job.call.upstream is job.parent
             self.record(job, "compared", metric="quality", values=values, asked=asked, failed=False)
         else:
             found = await self.compare_agreement(job)
@@ -266,7 +268,7 @@ class Replayer:
     async def compare_right(self, job: Replay, label: Label) -> tuple[float, float] | None:
         """The variant's correctness and its parent's, on one labelled request; an answer that cannot be right, or never
         came, is wrong, unless neither can be."""
-        other = job.variant if job.call.seat is job.parent else job.parent
+        other = job.variant if job.call.upstream is job.parent else job.parent
         path, body = job.call.ask(other)
         reply = await self.asker(job)(other, path, body, job.call.headers)
         answers = right(job), job.answer.again(reply).outcome(label)
@@ -276,7 +278,7 @@ class Replayer:
         return (replayed, known) if other is job.variant else (known, replayed)
 
     async def compare_agreement(self, job: Replay) -> ShadowAgreement:
-        ask, task = self.asker(job), self.fleet.models[job.parent.live.model].task
+        ask, task = self.asker(job), self.upstreams.models[job.parent.live.model].task
         if task == "text-generation":
             assert job.chosen.document is not None
             text, tokens = job.answer.answered()
@@ -284,9 +286,9 @@ class Replayer:
                 raise EngineError("the answer is empty")
             return await compare_text(ask, job.parent, job.variant, job.chosen.path, job.chosen.document, text, tokens)
         replies = [job.answer.reply()]
-        for seat in (job.variant, job.parent):
-            path, body = job.call.ask(seat)
-            replies.append(await ask(seat, path, body, job.call.headers))
+        for upstream in (job.variant, job.parent):
+            path, body = job.call.ask(upstream)
+            replies.append(await ask(upstream, path, body, job.call.headers))
         compare = {
             "feature-extraction": compare_embeddings,
             "object-detection": compare_boxes,
@@ -297,9 +299,9 @@ class Replayer:
     def asker(self, job: Replay) -> Ask:
         """Asks an engine, and notes which."""
 
-        async def ask(seat: Upstream, path: str, body: bytes, headers: dict[str, str]) -> Reply:
-            job.asking = seat
-            return await self.relay.ask_aside(seat, path, body, headers)
+        async def ask(upstream: Upstream, path: str, body: bytes, headers: dict[str, str]) -> Reply:
+            job.asking = upstream
+            return await self.relay.ask_aside(upstream, path, body, headers)
 
         return ask
 

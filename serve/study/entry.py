@@ -13,23 +13,23 @@ from variants.recipes.family import kind_of_line, structured
 
 
 def entry_of(
-    stack: Stack, seat: VariantRef, card: Card, artifacts: Mapping[VariantRef, Artifact], limit: int
+    stack: Stack, ref: VariantRef, card: Card, artifacts: Mapping[VariantRef, Artifact], limit: int
 ) -> StudyCard:
     """The entry of one variant, which was to be asked at most `limit` examples of a task. InputError for a card that
     was not filled whole."""
-    manifest, recipes = artifacts[seat].manifest, [artifacts[each].manifest.recipe for each in recipes_of(stack, seat)]
-    reference = reference_of(stack, seat)
+    manifest, recipes = artifacts[ref].manifest, [artifacts[each].manifest.recipe for each in recipes_of(stack, ref)]
+    reference = reference_of(stack, ref)
     base = artifacts[reference].manifest.bytes if reference and manifest.format == "adapter" else 0
-    tasks = stack.models[seat[0]].evaluate
+    tasks = stack.models[ref[0]].evaluate
     figures = [each for task in tasks for each in card.accuracy if each.task == task]
     if not (figures and card.latency_s and card.saturated_latency_s and card.throughput_per_s):
-        raise InputError(f"the card of {seat[0]}@{seat[1]} is not whole", mend="understudy evaluate --again")
+        raise InputError(f"the card of {ref[0]}@{ref[1]} is not whole", mend="understudy evaluate --again")
     first, *others = figures
     found = _judged(card, first)
     return StudyCard(
         family=family_of(manifest.task),
-        model=seat[0],
-        variant=seat[1],
+        model=ref[0],
+        variant=ref[1],
         kind=kind_of_line(recipes),
         structured=structured(recipes),
         precision=card.precision,
@@ -53,7 +53,7 @@ def entry_of(
         inference_per_s=card.inference_per_s,
         cost_cpu_s=card.cost_cpu_s or 0.0,
         load_s=card.load_s or 0.0,
-        engine=stack.models[seat[0]].variants[seat[1]].engine.kind,
+        engine=stack.models[ref[0]].variants[ref[1]].engine.kind,
         method=manifest.method,
         recipe=manifest.recipe.model_dump(mode="json", exclude_none=True),
         licences=tuple(sorted({source.licence for source in manifest.sources})),

@@ -29,14 +29,14 @@ def family_of(task: str) -> str:
 def matrix(stack: Stack, only: str | None) -> list[VariantRef]:
     """The study's variants, parents first; those of one family where `only` names it. InputError where there are none,
     or more than 40."""
-    seats = [seat for seat in whole(stack) if only in (None, family_of(stack.models[seat[0]].task))]
-    if not seats:
+    refs = [ref for ref in whole(stack) if only in (None, family_of(stack.models[ref[0]].task))]
+    if not refs:
         known = sorted({family_of(model.task) for model in stack.models.values()})
         raise InputError(f"no model of the family {only!r}", field="--only", mend=f"one of {', '.join(known)}")
-    if len(seats) > MOST_CARDS:
+    if len(refs) > MOST_CARDS:
         mend = "take variants out of the stack file, or study one family at a time with --only"
-        raise InputError(f"{len(seats)} cards, and a study has at most {MOST_CARDS}", field="models", mend=mend)
-    return seats
+        raise InputError(f"{len(refs)} cards, and a study has at most {MOST_CARDS}", field="models", mend=mend)
+    return refs
 
 
 def whole(stack: Stack) -> list[VariantRef]:
@@ -44,11 +44,11 @@ def whole(stack: Stack) -> list[VariantRef]:
     return parents_first(stack, select_variants(stack, ()))
 
 
-def recipes_of(stack: Stack, seat: VariantRef) -> list[VariantRef]:
+def recipes_of(stack: Stack, ref: VariantRef) -> list[VariantRef]:
     """The variant and its parents, itself last: what its weights went through."""
-    line = [seat]
+    line = [ref]
     while parent := stack.models[line[-1][0]].variants[line[-1][1]].parent:
-        line.append((seat[0], parent))
+        line.append((ref[0], parent))
     return line[::-1]
 
 

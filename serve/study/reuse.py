@@ -34,12 +34,12 @@ def still_holding(study: Study, stack: Stack, most: int | None) -> dict[VariantR
     now, plans = versions(), {plan.name: plan for plan in stack.plans()}
     found = {(card.model, card.variant): card for card in study.cards if card.versions == now}
     return {
-        seat: card
-        for seat, card in found.items()
-        if seat in plans
-        and (card.limit or 0) >= limit_of(stack, seat[0], most)
-        and _is_made_so(plans[seat], card)
-        and _is_judged_so(stack, seat, card)
+        ref: card
+        for ref, card in found.items()
+        if ref in plans
+        and (card.limit or 0) >= limit_of(stack, ref[0], most)
+        and _is_made_so(plans[ref], card)
+        and _is_judged_so(stack, ref, card)
     }
 
 
@@ -55,11 +55,11 @@ def _is_made_so(plan: VariantPlan, card: StudyCard) -> bool:
     return made and (plan.parent is not None or plan.source.uri in card.sources)
 
 
-def _is_judged_so(stack: Stack, seat: VariantRef, card: StudyCard) -> bool:
+def _is_judged_so(stack: Stack, ref: VariantRef, card: StudyCard) -> bool:
     """Whether it would be judged so now: in engines of the same settings, against the same, on the same tasks, the same
     one first."""
-    reference, tasks = reference_of(stack, seat), stack.models[seat[0]].evaluate
+    reference, tasks = reference_of(stack, ref), stack.models[ref[0]].evaluate
     against = (reference[1], settings_of(stack, reference)) if reference else (None, None)
-    judged = (card.engine_settings, card.parent, card.parent_engine) == (settings_of(stack, seat), *against)
+    judged = (card.engine_settings, card.parent, card.parent_engine) == (settings_of(stack, ref), *against)
     measured = {card.task, *(other.task for other in card.others)}
     return judged and card.task == next(iter(tasks), None) and measured == set(tasks)

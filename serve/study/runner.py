@@ -50,7 +50,7 @@ class Runner:
         self.plan, self.out, self.make = plan, out, make
         self.cards: dict[VariantRef, StudyCard] = {}
         self.failed: dict[VariantRef, Failure] = {}
-        self.seats = matrix(plan.stack, plan.only)
+        self.refs = matrix(plan.stack, plan.only)
         self.earlier = earlier_cards(plan.stack, out, plan.most)
         self.began = time.monotonic()
 
@@ -58,12 +58,12 @@ class Runner:
         """Every card, and after each the page of what there is: with none, and after Ctrl-C, too. Raises InputError
         before any work."""
         try:
-            for number, seat in enumerate(self.seats):
+            for number, ref in enumerate(self.refs):
                 if self.plan.budget_s is not None and time.monotonic() - self.began >= self.plan.budget_s:
                     break
-                tell(f"card {number + 1} of {len(self.seats)}: {seat[0]}@{seat[1]}{self.left(number)}")
+                tell(f"card {number + 1} of {len(self.refs)}: {ref[0]}@{ref[1]}{self.left(number)}")
                 self.write()
-                self.one(seat)
+                self.one(ref)
         finally:
             study = self.write()
         return study
@@ -72,34 +72,34 @@ class Runner:
         """How long the rest takes if it goes on as it went."""
         if not done:
             return ""
-        left = (time.monotonic() - self.began) / done * (len(self.seats) - done)
+        left = (time.monotonic() - self.began) / done * (len(self.refs) - done)
         return f", about {left / 60:.0f} min left" if left >= 90 else f", about {left:.0f} s left"
 
-    def one(self, seat: VariantRef) -> None:
+    def one(self, ref: VariantRef) -> None:
         """The card of one variant, or its failure."""
-        stack, line = self.plan.stack, line_of(self.plan.stack, seat)
+        stack, line = self.plan.stack, line_of(self.plan.stack, ref)
         broken = [each for each in line[:-1] if each in self.failed]
         if broken:
-            self.fail(seat, f"{broken[0][1]}, which it is made from or judged against, failed")
+            self.fail(ref, f"{broken[0][1]}, which it is made from or judged against, failed")
             return
         try:
             progress = for_stream()
             artifacts = self.make(stack, line)
-            examples = examples_for(stack, seat[0], self.plan.most, progress)
-            card = evaluate_variant(stack, artifacts, seat, examples, False, progress)
-            entry = entry_of(stack, seat, card, artifacts, limit_of(stack, seat[0], self.plan.most))
-            write_model_card(artifacts[seat].manifest, card, self.out / "cards")
-            self.cards[seat] = entry
+            examples = examples_for(stack, ref[0], self.plan.most, progress)
+            card = evaluate_variant(stack, artifacts, ref, examples, False, progress)
+            entry = entry_of(stack, ref, card, artifacts, limit_of(stack, ref[0], self.plan.most))
+            write_model_card(artifacts[ref].manifest, card, self.out / "cards")
+            self.cards[ref] = entry
         except UnderstudyError as error:
-            self.fail(seat, str(error))
+            self.fail(ref, str(error))
         except Exception as error:  # a defect in one method must not cost the other cards
             traceback.print_exc()
-            self.fail(seat, f"{type(error).__name__}: {' '.join(str(error).split())[:300]}")
+            self.fail(ref, f"{type(error).__name__}: {' '.join(str(error).split())[:300]}")
 
-    def fail(self, seat: VariantRef, why: str) -> None:
-        tell(f"{seat[0]}@{seat[1]} failed: {why}")
-        family = family_of(self.plan.stack.models[seat[0]].task)
-        self.failed[seat] = Failure(family=family, model=seat[0], variant=seat[1], why=why)
+    def fail(self, ref: VariantRef, why: str) -> None:
+        tell(f"{ref[0]}@{ref[1]} failed: {why}")
+        family = family_of(self.plan.stack.models[ref[0]].task)
+        self.failed[ref] = Failure(family=family, model=ref[0], variant=ref[1], why=why)
 
     def study(self) -> Study:
         shown = self.shown()
@@ -109,7 +109,7 @@ class Runner:
             versions=versions(),
             cards=tuple(shown.values()),
             failed=tuple(self.failed.values()),
-            missing=tuple(f"{model}@{variant}" for model, variant in self.seats if (model, variant) not in done),
+            missing=tuple(f"{model}@{variant}" for model, variant in self.refs if (model, variant) not in done),
             created=datetime.now(UTC),
             seconds=round(time.monotonic() - self.began, 1),
         )
@@ -118,12 +118,12 @@ class Runner:
         """This run's cards and, where it has none yet, the earlier ones whose parent's card is still the one that they
         were compared with."""
         found: dict[VariantRef, StudyCard] = {}
-        for seat in whole(self.plan.stack):
-            earlier = None if seat in self.failed else self.earlier.get(seat)
+        for ref in whole(self.plan.stack):
+            earlier = None if ref in self.failed else self.earlier.get(ref)
             if earlier and earlier.parent_digest not in (None, *(card.digest for card in found.values())):
                 earlier = None
-            if card := self.cards.get(seat, earlier):
-                found[seat] = card
+            if card := self.cards.get(ref, earlier):
+                found[ref] = card
         return found
 
     def write(self) -> Study:

@@ -1,4 +1,4 @@
-"""The whole server without Ray: ingress, conductor and real engine processes in one event loop."""
+"""The whole server without Ray: ingress, controller and real engine processes in one event loop."""
 
 import asyncio
 from collections.abc import AsyncIterator, Collection, Iterable
@@ -74,11 +74,11 @@ class LocalStage:
 class Local(NamedTuple):
     client: httpx.AsyncClient
     stage: LocalStage
-    fleet: Upstreams
-    conductor: Controller
+    upstreams: Upstreams
+    controller: Controller
 
     def engine(self, model: str, variant: str) -> EngineProcess:
-        return self.stage.engines[self.fleet.live.variants[model, variant].engine.application]
+        return self.stage.engines[self.upstreams.live.variants[model, variant].engine.application]
 
 
 @asynccontextmanager
@@ -88,19 +88,19 @@ async def local(
     """The ingress under plain uvicorn, over real engine processes; artifacts are made where none are given."""
     live = build_snapshot(stack, artifacts or make_artifacts(home, stack))
     stage = LocalStage(home)
-    conductor = Controller(live, str(home), str(home / "state"), stage)  # type: ignore[arg-type]
+    controller = Controller(live, str(home), str(home / "state"), stage)  # type: ignore[arg-type]
     await stage.put_up(list(live.engines.values()))
-    fleet = Upstreams(live, stage.describe_for)
-    app = IssueRequestId(build_ingress(fleet, stack.server, conductor), echo=True)
+    upstreams = Upstreams(live, stage.describe_for)
+    app = IssueRequestId(build_ingress(upstreams, stack.server, controller), echo=True)
     server = uvicorn.Server(uvicorn.Config(app, port=stack.server.port, log_level="warning"))
     running = asyncio.create_task(server.serve())
     try:
         url = f"http://127.0.0.1:{stack.server.port}"
         async with httpx.AsyncClient(base_url=url, timeout=30) as client:
-            while not fleet.ready:
+            while not upstreams.ready:
                 assert not running.done(), "the server has ended: its port was taken, or its start failed"
                 await asyncio.sleep(0.05)
-            yield Local(client, stage, fleet, conductor)
+            yield Local(client, stage, upstreams, controller)
     finally:
         server.should_exit = True
         await running

@@ -1,11 +1,10 @@
 """Metrics: what a task's outcomes come to, with an interval, and how much two variants differ on the same examples.
 
-A task names its metrics, the first of them the one it is judged by. `AccuracyMetric` counts right answers. `Statistic` is
-for whatever else can be computed from the outcomes of many examples at once: perplexity, mean average precision,
+A task names its metrics, the first of them the one it is judged by. `AccuracyMetric` counts right answers. `Statistic`
+is for whatever else can be computed from the outcomes of many examples at once: perplexity, mean average precision,
 macro-F1, a distance between distributions. Its intervals are paired percentile bootstraps over examples (B. Efron 1979,
 "Bootstrap methods: another look at the jackknife"), seeded; they say how the figure varies with the draw of examples
-and nothing of a model's training. A task that knows a better interval gives a metric of its own.
-"""
+and nothing of a model's training. A task that knows a better interval gives a metric of its own."""
 
 import random
 from collections.abc import Callable, Sequence

@@ -120,7 +120,7 @@ async def journal_of(client: httpx.AsyncClient) -> list[dict[str, Any]]:
 
 
 def check_replay(entries: list[dict[str, Any]], found: dict[str, Any]) -> None:
-    """The journal says again what the conductor said."""
+    """The journal says again what the controller said."""
     assert entries[0]["seq"] == 1, "not all of it is here"
     ledger = ControlState.read(entries)
     rollout = {name: value for name, value in found["rollout"].items() if name != "doing"}

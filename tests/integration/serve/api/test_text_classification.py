@@ -89,7 +89,7 @@ async def test_what_is_counted_live_is_what_is_found_offline(
     task = tasks.get("r8_topics")
     async with local(tmp_path, stack, artifacts) as served:
         for name in VARIANTS:
-            outcomes = await offline(served.fleet.live.variants["topics", name], tmp_path)
+            outcomes = await offline(served.upstreams.live.variants["topics", name], tmp_path)
             measured, macro_f1 = accuracy(task, outcomes)
             before = [await counted(served.client, name, outcome) for outcome in ("right", "wrong")]
             answers = await live(served.client, name)

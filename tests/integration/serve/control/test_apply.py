@@ -19,7 +19,7 @@ pytestmark = pytest.mark.integration
 
 @pytest.fixture(autouse=True)
 def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The conductor looks where the artifacts are made."""
+    """The controller looks where the artifacts are made."""
     monkeypatch.setenv("UNDERSTUDY_HOME", str(tmp_path))
 
 
@@ -68,7 +68,7 @@ async def test_adapters_are_loaded_and_unloaded_in_an_engine_that_serves(tmp_pat
         local(tmp_path, family.stack, family.artifacts) as served,
         steady(str(served.client.base_url), "echo", 4, ("lora0",)) as load,
     ):
-        host = served.fleet.live.variants["echo", "lora0"].engine.application
+        host = served.upstreams.live.variants["echo", "lora0"].engine.application
         pid = served.stage.engines[host].process.pid
         for number in (1, 2):
             family.variants[f"lora{number}"] = lora
@@ -166,7 +166,7 @@ async def test_an_engine_that_does_not_start_leaves_what_is_live(tmp_path: Path)
         assert answer.status_code == 500
         assert "build it again" in answer.json()["error"]["message"]
         family.variants["other"] = family.variants.pop("broken")
-        engines, version = set(served.stage.engines), served.fleet.live.version
+        engines, version = set(served.stage.engines), served.upstreams.live.version
         served.stage.home = tmp_path / "no" / "such"  # where logs cannot be written, nothing starts
         (tmp_path / "no").write_text("")
         assert (await change(served.client, family.proposal()))["state"] == "failed"
@@ -185,9 +185,9 @@ async def test_one_change_at_a_time_and_one_that_starts_can_be_given_up(tmp_path
         assert ended.json()["state"] == "cancelled"
         assert (await served.client.request("DELETE", "/admin/v1/stack")).status_code == 409
         family.variants["int4"] = {}
-        before = served.fleet.live.version
+        before = served.upstreams.live.version
         assert (await change(served.client, family.proposal()))["state"] == "done"
-        assert served.fleet.live.version > before
+        assert served.upstreams.live.version > before
 
 
 async def test_a_change_is_given_up_while_it_is_checked_and_by_its_number(tmp_path: Path) -> None:
@@ -243,7 +243,7 @@ async def test_a_model_that_clients_ask_for_is_not_taken_away_unless_forced(tmp_
 async def test_what_is_named_while_a_change_starts_is_not_taken_away(tmp_path: Path) -> None:
     family = Family(tmp_path, free_port())
     async with local(tmp_path, family.stack, family.artifacts) as served:
-        engines, version = set(served.stage.engines), served.fleet.live.version
+        engines, version = set(served.stage.engines), served.upstreams.live.version
         del family.variants["int8"]
         family.variants["int4"] = {"engine": {"kind": "scripted", "startup_s": 3}}
         asked = asyncio.create_task(change(served.client, family.proposal()))
@@ -254,7 +254,7 @@ async def test_what_is_named_while_a_change_starts_is_not_taken_away(tmp_path: P
         assert found["state"] == "failed"
         assert "echo@int8 is in use" in found["error"]
         assert set(served.stage.engines) == engines
-        assert served.fleet.live.version == version
+        assert served.upstreams.live.version == version
         assert (await served.client.post("/v1/completions", json=body)).status_code == 200
 
 
@@ -276,7 +276,7 @@ async def test_where_nothing_can_be_written_down_what_was_live_is(tmp_path: Path
     async with local(tmp_path, family.stack, family.artifacts) as served:
         engines = set(served.stage.engines)
         family.variants["int4"] = {"weight": 5}
-        holder = served.conductor if lost == "record" else served.conductor.director.journal
+        holder = served.controller if lost == "record" else served.controller.traffic_manager.journal
         kept, holder.file = holder.file, tmp_path / "weights" / "no folder" / "file"
         (tmp_path / "weights").write_text("")
         found = await change(served.client, family.proposal())
@@ -286,8 +286,8 @@ async def test_where_nothing_can_be_written_down_what_was_live_is(tmp_path: Path
         state = (await served.client.get("/admin/v1/stack")).json()
         assert "int4" not in state["stack"]["models"]["echo"]["variants"]
         holder.file = kept
-        if served.conductor.file.exists():
-            assert "int4" not in served.conductor.file.read_text()
+        if served.controller.file.exists():
+            assert "int4" not in served.controller.file.read_text()
         shares = (await served.client.get("/admin/v1/models/echo/traffic")).json()["shares"]
         assert set(shares) == {"baseline", "int8"}
         assert (await change(served.client, family.proposal()))["state"] == "done"
@@ -295,13 +295,13 @@ async def test_where_nothing_can_be_written_down_what_was_live_is(tmp_path: Path
 
 
 async def test_what_stands_without_being_live_is_swept_away(tmp_path: Path) -> None:
-    """As a conductor leaves it that died in the middle of a change."""
+    """As a controller leaves it that died in the middle of a change."""
     family = Family(tmp_path, free_port())
     lora = {"parent": "baseline", "engine": ADAPTERS}
     family.variants["lora0"] = lora
     async with local(tmp_path, family.stack, family.artifacts) as served:
         engines = set(served.stage.engines)
-        while not served.conductor.swept:
+        while not served.controller.swept:
             await asyncio.sleep(0.05)
         family.variants |= {"int4": {}, "lora1": lora}
         coming = build_snapshot(family.stack, family.artifacts)
@@ -310,12 +310,12 @@ async def test_what_stands_without_being_live_is_swept_away(tmp_path: Path) -> N
         await served.stage.put_up([left])
         assert adapter.adapter is not None
         await served.stage.load(adapter.engine.application, adapter.adapter)
-        served.conductor.swept = False
-        while not served.conductor.swept:
+        served.controller.swept = False
+        while not served.controller.swept:
             await asyncio.sleep(0.05)
         assert set(served.stage.engines) == engines
         assert served.stage.adapters[adapter.engine.application] == {
-            served.fleet.live.variants["echo", "lora0"].asked_as
+            served.upstreams.live.variants["echo", "lora0"].asked_as
         }
 
 
@@ -324,11 +324,11 @@ async def test_a_conductor_that_is_started_anew_goes_on_with_what_was_live(tmp_p
 
     family = Family(tmp_path, free_port())
     async with local(tmp_path, family.stack, family.artifacts) as served:
-        first = served.fleet.live
+        first = served.upstreams.live
         family.variants["int4"] = {"weight": 5}
         await change(served.client, family.proposal())
         again = Controller(first, str(tmp_path), str(tmp_path / "state"), served.stage)  # type: ignore[arg-type]
-        assert again.live.version > served.fleet.live.version
+        assert again.live.version > served.upstreams.live.version
         assert {name: found.place for name, found in again.live.variants.items()} == {
-            name: found.place for name, found in served.fleet.live.variants.items()
+            name: found.place for name, found in served.upstreams.live.variants.items()
         }

@@ -69,9 +69,9 @@ def ended(found: dict[str, Any]) -> bool:
 
 
 def same_again(home: Path, family: Family, found: dict[str, Any]) -> None:
-    """Another conductor, from the journal alone, knows the same."""
-    director = TrafficManager(home / "state", build_snapshot(family.stack, family.artifacts))
-    again = director.rollout_of("echo")
+    """Another controller, from the journal alone, knows the same."""
+    traffic_manager = TrafficManager(home / "state", build_snapshot(family.stack, family.artifacts))
+    again = traffic_manager.rollout_of("echo")
     assert again["rollout"] == found["rollout"]
     assert again["pairs"] == found["pairs"]
     assert again["verdict"] == found["verdict"]
@@ -136,11 +136,13 @@ async def test_a_conductor_that_is_killed_goes_on_where_it_was(tmp_path: Path) -
         assert set(load.statuses) == {200}
         await asyncio.sleep(2)
         before = (await served.client.get(ROLLOUT)).json()
-        dead = served.conductor.director
-        served.conductor.director = TrafficManager(tmp_path / "state", build_snapshot(family.stack, family.artifacts))
+        dead = served.controller.traffic_manager
+        served.controller.traffic_manager = TrafficManager(
+            tmp_path / "state", build_snapshot(family.stack, family.artifacts)
+        )
         after = (await served.client.get(ROLLOUT)).json()
         assert {**after, "traffic": None} == {**before, "traffic": None}
-        with pytest.raises(Exception, match="another conductor has taken over"):
+        with pytest.raises(Exception, match="another controller has taken over"):
             dead.steer("echo", "pause", "a ghost")
         async with labelled(str(served.client.base_url), "echo", 2):
             await until(served.client, lambda found: found["pairs"]["compared"] > before["pairs"]["compared"])

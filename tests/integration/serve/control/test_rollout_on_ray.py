@@ -1,4 +1,4 @@
-"""A rollout through Ray Serve and HAProxy, while its conductor, its variant and its ingress are killed."""
+"""A rollout through Ray Serve and HAProxy, while its controller, its variant and its ingress are killed."""
 
 import asyncio
 from contextlib import suppress
@@ -63,7 +63,7 @@ async def test_what_is_decided_and_counted_outlives_those_who_did(on_ray: OnRay)
 
 
 async def rollout(client: httpx.AsyncClient) -> dict[str, Any]:
-    """Asked until the conductor answers, also by way of an ingress that was killed with the question in hand."""
+    """Asked until the controller answers, also by way of an ingress that was killed with the question in hand."""
     while True:
         with suppress(httpx.TransportError):
             answer = await client.get(ROLLOUT)

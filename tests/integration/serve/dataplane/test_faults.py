@@ -98,9 +98,9 @@ async def test_a_client_that_leaves_frees_its_turn(tmp_path: Path) -> None:
         async with served.client.stream("POST", "/v1/completions", json=body) as answer:
             async for _ in answer.aiter_lines():
                 break
-        seat = served.fleet.seats["echo"]["int8"]
+        upstream = served.upstreams.by_model["echo"]["int8"]
         async with asyncio.timeout(5):
-            while seat.running:
+            while upstream.running:
                 await asyncio.sleep(0.02)
         assert (await served.client.post("/v1/completions", json=ask("echo@int8"))).status_code == 200
         assert 'status="499"' in (await served.client.get("/metrics")).text
@@ -115,9 +115,9 @@ async def test_a_stream_whose_client_leaves_counts_as_far_as_it_came(tmp_path: P
                 seen += bool(line)
                 if seen == 3:
                     break
-        seat = served.fleet.seats["echo"]["int8"]
+        upstream = served.upstreams.by_model["echo"]["int8"]
         async with asyncio.timeout(5):
-            while seat.running:
+            while upstream.running:
                 await asyncio.sleep(0.02)
         first, each, tokens = map(float.__sub__, await counted(served, *STREAMED), before)
         assert (first, each) == (1, 1)
@@ -127,17 +127,17 @@ async def test_a_stream_whose_client_leaves_counts_as_far_as_it_came(tmp_path: P
 async def test_an_engine_that_goes_while_requests_wait_for_it(tmp_path: Path) -> None:
     """Nothing was asked of it yet: another variant answers the routed, the pinned are told to come again."""
     async with local(tmp_path, limited(echo_stack(free_port()), concurrency=1)) as served:
-        seat = served.fleet.seats["echo"]["baseline"]
+        upstream = served.upstreams.by_model["echo"]["baseline"]
         clients = (f"client-{number}" for number in range(100))
-        client = next(name for name in clients if served.fleet.preferred(Target("echo"), name)[0] is seat)
-        async with seat.admitted():
+        client = next(name for name in clients if served.upstreams.preferred(Target("echo"), name)[0] is upstream)
+        async with upstream.admitted():
             routed = asyncio.create_task(served.client.post("/v1/completions", json=ask(user=client)))
             pinned = asyncio.create_task(served.client.post("/v1/completions", json=ask("echo@baseline")))
             async with asyncio.timeout(10):
-                while seat.waiting < 2:
+                while upstream.waiting < 2:
                     await asyncio.sleep(0.02)
                 await served.engine("echo", "baseline").stop()
-                while seat.endpoint is not None:
+                while upstream.endpoint is not None:
                     await asyncio.sleep(0.02)
         answer = await routed
         assert (answer.status_code, answer.headers["x-understudy-variant"]) == (200, "int8")

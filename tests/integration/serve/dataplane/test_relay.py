@@ -33,14 +33,14 @@ LIMIT_S = 20
 class Judged(NamedTuple):
     """A relay over real engines, whose text model is being judged."""
 
-    fleet: Upstreams
+    upstreams: Upstreams
     relay: Relay
 
     async def stream(self, send: Send, model: str = "echo") -> Call:
         """One streamed request of a client that stays."""
 
-        def ask(seat: Upstream) -> tuple[str, bytes]:
-            body = {"model": seat.live.asked_as, "prompt": "a b c d", "max_tokens": 4, "stream": True}
+        def ask(upstream: Upstream) -> tuple[str, bytes]:
+            body = {"model": upstream.live.asked_as, "prompt": "a b c d", "max_tokens": 4, "stream": True}
             return "/v1/completions", json.dumps(body).encode()
 
         call = Call(Target.parse(model), None, ask, {"content-type": "application/json"}, True, "r")
@@ -51,7 +51,7 @@ class Judged(NamedTuple):
 
     def counted(self, variant: str) -> tuple[int, int]:
         """Requests that a variant answered by the router's choice, and those that failed."""
-        digest = self.fleet.seats["echo"][variant].manifest.digest
+        digest = self.upstreams.by_model["echo"][variant].manifest.digest
         found = self.relay.accounting.outcomes.of("echo").served.get(digest, Served())
         return found.requests, found.failed
 
@@ -59,11 +59,11 @@ class Judged(NamedTuple):
 @asynccontextmanager
 async def judged(home: Path, stack: Stack) -> AsyncIterator[Judged]:
     async with local(home, stack) as served:
-        served.fleet.live = replace(served.fleet.live, judged={"echo": None})
-        relay = Relay(served.fleet)
+        served.upstreams.live = replace(served.upstreams.live, judged={"echo": None})
+        relay = Relay(served.upstreams)
         await relay.start()
         try:
-            yield Judged(served.fleet, relay)
+            yield Judged(served.upstreams, relay)
         finally:
             await relay.stop()
 
@@ -97,8 +97,8 @@ async def test_a_client_that_takes_nothing_is_no_failure_of_the_variant(tmp_path
     async with judged(tmp_path, within(echo_stack(free_port()), 0.5)) as found:
         call = await found.stream(takes_no_body)
         assert call.status == 499
-        assert call.seat is not None
-        assert call.seat.idle
+        assert call.upstream is not None
+        assert call.upstream.idle
         assert found.counted("baseline") == found.counted("int8") == (0, 0)
         assert (await found.stream(takes)).status == 200
 
@@ -116,13 +116,13 @@ async def test_the_last_frame_of_a_broken_stream_is_not_offered_for_ever(
 
 async def test_where_nobody_is_left_it_counts_once_with_whom_it_was_placed_first(tmp_path: Path) -> None:
     async with judged(tmp_path, within(echo_stack(free_port()), 30)) as found:
-        baseline, int8 = (found.fleet.seats["echo"][name] for name in ("baseline", "int8"))
+        baseline, int8 = (found.upstreams.by_model["echo"][name] for name in ("baseline", "int8"))
         int8.live = replace(int8.live, weight=1e-9)
         async with asyncio.timeout(LIMIT_S), baseline.admitted(), int8.admitted():
             asked = asyncio.create_task(found.stream(takes))
             while not baseline.waiting:
                 await asyncio.sleep(0.01)
-            await found.fleet.stop()  # nobody asks where the engines are any more
+            await found.upstreams.stop()  # nobody asks where the engines are any more
             baseline.endpoint = None
             baseline.turn.release()
             while not int8.waiting:

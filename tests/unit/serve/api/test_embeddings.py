@@ -12,7 +12,9 @@ from serve.dataplane.call import Call
 
 def passed(document: object, status: int = 200) -> EmbeddingAnswer:
     """An answer that has passed in pieces of 7 bytes."""
-    answer = EmbeddingAnswer(cast(Call, SimpleNamespace(streamed=False, status=status, seat=None)), show_usage=False)
+    answer = EmbeddingAnswer(
+        cast(Call, SimpleNamespace(streamed=False, status=status, upstream=None)), show_usage=False
+    )
     body = json.dumps(document).encode()
     out = b"".join(answer.chunk(body[i : i + 7], 0.0) for i in range(0, len(body), 7))
     assert out + answer.end() == body

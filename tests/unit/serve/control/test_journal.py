@@ -59,7 +59,7 @@ def test_a_line_that_a_crash_cut_off_is_taken_away(tmp_path: Path) -> None:
 def test_who_was_believed_dead_cannot_write(tmp_path: Path) -> None:
     dead, living = Journal(tmp_path), Journal(tmp_path)
     living.append(("traffic", {}))
-    with pytest.raises(Conflict, match="another conductor has taken over"):
+    with pytest.raises(Conflict, match="another controller has taken over"):
         dead.append(("traffic", {}))
     assert [entry["epoch"] for entry in living.entries()] == [2]
 

@@ -13,17 +13,17 @@ from serve.dataplane.router import Assignment, Target
 
 
 def accounting(objective_s: float | None = 1.0, all_up: bool = True) -> Accounting:
-    seat = SimpleNamespace(manifest=SimpleNamespace(digest="d"))
-    fleet = SimpleNamespace(
+    upstream = SimpleNamespace(manifest=SimpleNamespace(digest="d"))
+    upstreams = SimpleNamespace(
         live=SimpleNamespace(judged={"m": objective_s}),
         all_up=lambda model: all_up,
-        preferred=lambda target, client: (seat, Assignment("m", "b", "sticky" if client != "pinned" else "pinned")),
+        preferred=lambda target, client: (upstream, Assignment("m", "b", "sticky" if client != "pinned" else "pinned")),
     )
-    return Accounting(cast(Any, fleet))
+    return Accounting(cast(Any, upstreams))
 
 
 def call(status: int, took_s: float, model: str = "m", variant: str | None = None, client: str | None = None) -> Call:
-    found = Call(Target(model, variant), client, lambda seat: ("/", b""), {}, False, "r")
+    found = Call(Target(model, variant), client, lambda upstream: ("/", b""), {}, False, "r")
     found.status, found.arrived = status, time.perf_counter() - took_s
     return found
 
@@ -48,7 +48,7 @@ def noted(accounting: Accounting) -> tuple[int, int, list[list[int]]]:
 )
 def test_what_a_client_got(status: int, took_s: float, wanted: tuple[Any, ...]) -> None:
     found, asked = accounting(), call(status, took_s)
-    asked.seat = cast(Any, SimpleNamespace(manifest=SimpleNamespace(digest="d")))
+    asked.upstream = cast(Any, SimpleNamespace(manifest=SimpleNamespace(digest="d")))
     asked.assignment = Assignment("m", "b", "weight")
     found.served(asked)
     assert noted(found) == wanted
@@ -56,7 +56,7 @@ def test_what_a_client_got(status: int, took_s: float, wanted: tuple[Any, ...]) 
 
 def test_without_an_objective_nothing_is_late() -> None:
     found, asked = accounting(None), call(499, 99.0)
-    asked.seat = cast(Any, SimpleNamespace(manifest=SimpleNamespace(digest="d")))
+    asked.upstream = cast(Any, SimpleNamespace(manifest=SimpleNamespace(digest="d")))
     asked.assignment = Assignment("m", "b", "weight")
     found.served(asked)
     assert noted(found) == (0, 0, [])
@@ -77,7 +77,7 @@ def test_another_variants_outage_is_not_held_against_this_one(
     status: int, reason: str, all_up: bool, wanted: tuple[Any, ...]
 ) -> None:
     found, asked = accounting(all_up=all_up), call(status, 2.0)
-    asked.seat = cast(Any, SimpleNamespace(manifest=SimpleNamespace(digest="d")))
+    asked.upstream = cast(Any, SimpleNamespace(manifest=SimpleNamespace(digest="d")))
     asked.assignment = Assignment("m", "b", cast(Any, reason))
     found.served(asked)
     assert noted(found) == wanted

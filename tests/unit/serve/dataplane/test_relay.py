@@ -13,7 +13,7 @@ from serve.errors import CLIENT_WENT_AWAY
 
 
 def call() -> Call:
-    return Call(Target("m", None), None, lambda seat: ("/", b""), {}, False, "r", arrived=time.perf_counter())
+    return Call(Target("m", None), None, lambda upstream: ("/", b""), {}, False, "r", arrived=time.perf_counter())
 
 
 async def test_a_client_that_goes_away_ends_the_work_for_it_and_is_noted() -> None:

@@ -134,11 +134,11 @@ def test_labels_that_the_model_knows_and_those_that_are_not_its_own_are_asked_fo
 
 
 def test_labels_are_compared_before_an_engine_is_started(tmp_path: Path) -> None:
-    seat = ("bands", "baseline")
-    artifacts = {seat: make_artifact(tmp_path, *seat, "image-classification")}
+    ref = ("bands", "baseline")
+    artifacts = {ref: make_artifact(tmp_path, *ref, "image-classification")}
     photograph = {"imagenet": [Example("1", b"", "n01440764 tench")]}
     with pytest.raises(InputError, match="label of imagenet"):
-        evaluate_variant(make_stack(), artifacts, seat, photograph, False, NoProgress())
+        evaluate_variant(make_stack(), artifacts, ref, photograph, False, NoProgress())
 
 
 async def test_what_an_engine_executes_is_asked_and_none_where_it_does_not_say() -> None:

@@ -11,8 +11,8 @@ from serve.shadow.replay import Replay, Replayer
 
 
 def shadows(running: int, usual: float, waiting: int = 0, under_way: int = 0) -> Replayer:
-    fleet = SimpleNamespace(all=lambda: [SimpleNamespace(running=running, waiting=0)])
-    found = Replayer(cast(Any, fleet), cast(Any, None), cast(Any, None))
+    upstreams = SimpleNamespace(all=lambda: [SimpleNamespace(running=running, waiting=0)])
+    found = Replayer(cast(Any, upstreams), cast(Any, None), cast(Any, None))
     found.moments.usual, found.moments.under_way = usual, under_way
     for _ in range(waiting):
         found.queue.put_nowait(job())
@@ -21,7 +21,7 @@ def shadows(running: int, usual: float, waiting: int = 0, under_way: int = 0) ->
 
 def job(waited_s: float = 0.0, unasked: bool = False) -> Replay:
     nothing, parent = cast(Any, None), cast(Any, SimpleNamespace(endpoint="there"))
-    chosen, call = SimpleNamespace(label="pos"), SimpleNamespace(streamed=False, seat=parent)
+    chosen, call = SimpleNamespace(label="pos"), SimpleNamespace(streamed=False, upstream=parent)
     variant = SimpleNamespace(unasked=unasked, endpoint="there")
     return Replay(cast(Any, chosen), cast(Any, call), nothing, parent, cast(Any, variant), time.monotonic() - waited_s)
 

@@ -44,16 +44,16 @@ class Relay:
         self.shadows: Replayer | None = None
         self.under_way: list[int] = []
 
-    async def ask_aside(self, seat: Upstream, path: str, body: bytes, headers: dict[str, str]) -> Reply:
+    async def ask_aside(self, upstream: Upstream, path: str, body: bytes, headers: dict[str, str]) -> Reply:
         assert self.shadows is not None
         self.under_way.append(self.shadows.moments.under_way)
-        found = self.replies[seat.live.asked_as]
+        found = self.replies[upstream.live.asked_as]
         if isinstance(found, Exception):
             raise found
         return Reply(found, None)
 
 
-def seat(variant: str) -> Any:
+def upstream(variant: str) -> Any:
     return SimpleNamespace(
         name=f"m@{variant}", labels=("m", variant), live=SimpleNamespace(model="m", asked_as=variant),
         manifest=SimpleNamespace(digest=variant), endpoint="there", unasked=False,
@@ -71,17 +71,17 @@ def replay(
     streamed: bool = False,
 ) -> Shadowed:
     """One request that `served` answered, compared with the other of `a` and its variant `b`."""
-    seats = {"a": seat("a"), "b": seat("b")}
+    of_model = {"a": upstream("a"), "b": upstream("b")}
     model = SimpleNamespace(task="text-generation", variants={"b": SimpleNamespace(parent="a")})
-    fleet = SimpleNamespace(all=list, seats={"m": seats}, models={"m": model})
+    upstreams = SimpleNamespace(all=list, by_model={"m": of_model}, models={"m": model})
     outcomes = Observations()
-    shadows = relay.shadows = Replayer(cast(Any, fleet), cast(Any, relay), outcomes)
-    call = Call(Target("m"), None, lambda seat: ("/v1/completions", b"{}"), {}, streamed, "r")
-    call.seat, call.assignment, call.status = seats[served], Assignment("m", served, "weight"), status
-    seats["a"].endpoint, seats["b"].endpoint = (None if name in down else "there" for name in "ab")
+    shadows = relay.shadows = Replayer(cast(Any, upstreams), cast(Any, relay), outcomes)
+    call = Call(Target("m"), None, lambda upstream: ("/v1/completions", b"{}"), {}, streamed, "r")
+    call.upstream, call.assignment, call.status = of_model[served], Assignment("m", served, "weight"), status
+    of_model["a"].endpoint, of_model["b"].endpoint = (None if name in down else "there" for name in "ab")
     shadows.offer([Sample("b", "digest", 7, label, {"prompt": "is it"}, "/v1/completions")], call, cast(Any, answer))
     if gone:
-        fleet.seats = {"m": {"a": seats["a"]}}
+        upstreams.by_model = {"m": {"a": of_model["a"]}}
 
     async def all_that_wait() -> None:
         while not shadows.queue.empty():

@@ -19,11 +19,11 @@ def test_the_shipped_matrix_is_as_promised() -> None:
     """30 to 40 cards over five families, each with a baseline, two quantized and two pruned variants, one of them a
     smaller dense model; an adapter where adapters are trained."""
     stack = load(STUDY_STACK)
-    seats = matrix(stack, None)
-    assert 30 <= len(seats) <= MOST_CARDS
+    refs = matrix(stack, None)
+    assert 30 <= len(refs) <= MOST_CARDS
     kinds: dict[str, Counter[str]] = {}
     dense: Counter[str] = Counter()
-    for model, variant in seats:
+    for model, variant in refs:
         recipe, family = stack.models[model].variants[variant].recipe, family_of(stack.models[model].task)
         kinds.setdefault(family, Counter())[kind_of(recipe)] += 1
         dense[family] += structured([recipe]) is True
@@ -38,9 +38,9 @@ def test_the_shipped_matrix_is_as_promised() -> None:
 
 def test_whatever_is_no_baseline_is_judged_against_one() -> None:
     stack = load(STUDY_STACK)
-    for seat in matrix(stack, None):
-        baseline = kind_of(stack.models[seat[0]].variants[seat[1]].recipe) == "baseline"
-        assert (reference_of(stack, seat) is None) == baseline, seat
+    for ref in matrix(stack, None):
+        baseline = kind_of(stack.models[ref[0]].variants[ref[1]].recipe) == "baseline"
+        assert (reference_of(stack, ref) is None) == baseline, ref
 
 
 def test_a_family_by_itself() -> None:

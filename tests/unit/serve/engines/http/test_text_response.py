@@ -13,7 +13,7 @@ def text(said: bytes) -> bytes:
 
 
 def answer() -> TextAnswer:
-    call = Call(Target("m"), None, lambda seat: ("/", b""), {}, True, "r")
+    call = Call(Target("m"), None, lambda upstream: ("/", b""), {}, True, "r")
     call.status = 200
     return TextAnswer(call, show_usage=True)
 
