@@ -43,19 +43,19 @@ Artifacts = Mapping[tuple[str, str], Artifact]
 class Ingress:
     """The deployment that clients reach: holds the router, relays to the engines."""
 
-    def __init__(self, live: Snapshot) -> None:
+    def __init__(self, snapshot: Snapshot) -> None:
         handles = Handles()
 
         def describe_for(variant: ServedVariant) -> Describe:
             return lambda: handles.describe(variant.engine.application, variant.adapter)
 
-        self.upstreams = Upstreams(live, describe_for)
+        self.upstreams = Upstreams(snapshot, describe_for)
 
     def __serve_build_asgi_app__(self) -> Starlette:
-        return build_ingress(self.upstreams, self.upstreams.live.stack.server, RayControllerClient())
+        return build_ingress(self.upstreams, self.upstreams.snapshot.stack.server, RayControllerClient())
 
 
-def targets_of(live: Snapshot, folder: Path, state: Path) -> list[Any]:
+def targets_of(snapshot: Snapshot, folder: Path, state: Path) -> list[Any]:
     """What Ray Serve is to run: an application an engine, the controller, and the ingress, which alone has a route.
     `folder` is this run's: its ingresses count below `metrics`; `state` outlasts it."""
     from ray import serve as ray_serve
@@ -74,9 +74,9 @@ def targets_of(live: Snapshot, folder: Path, state: Path) -> list[Any]:
         },
     )(ray_serve.ingress()(Ingress))
     return [
-        *map(engine_target, live.engines.values()),
-        ray_serve.RunTarget(controller.bind(live, str(folder), str(state)), name=CONTROLLER, route_prefix=None),
-        ray_serve.RunTarget(ingress.bind(live), name=INGRESS, route_prefix="/"),
+        *map(engine_target, snapshot.engines.values()),
+        ray_serve.RunTarget(controller.bind(snapshot, str(folder), str(state)), name=CONTROLLER, route_prefix=None),
+        ray_serve.RunTarget(ingress.bind(snapshot), name=INGRESS, route_prefix="/"),
     ]
 
 
@@ -84,13 +84,13 @@ class Cluster:
     """A stack being served: enter to start, leave to stop. `url` is where it answers."""
 
     def __init__(self, stack: Stack, artifacts: Artifacts, state: Path | None = None) -> None:
-        self.live = build_snapshot(stack, artifacts)
+        self.snapshot = build_snapshot(stack, artifacts)
         self.state = state or state_of(stack.server)
         self.url = f"http://{stack.server.host}:{stack.server.port}"
 
     def __enter__(self) -> "Cluster":
         """Raises StackError where the port is taken, EngineError where Ray Serve does not start."""
-        check_free(self.live.stack.server)
+        check_free(self.snapshot.stack.server)
         self.folder = Path(tempfile.mkdtemp(prefix="understudy-"))
         try:
             os.environ |= ray_environment(self.folder, [free_port() for _ in range(3)])
@@ -120,10 +120,10 @@ class Cluster:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
         signal.signal(signal.SIGTERM, on_sigterm)  # Ray has put `sys.exit` in its place
         logging.getLogger("ray.serve").setLevel(logging.WARNING)
-        server = self.live.stack.server
+        server = self.snapshot.stack.server
         try:
             ray_serve.start(http_options={"host": server.host, "port": server.port})
-            ray_serve.run_many(targets_of(self.live, self.folder, self.state), wait_for_applications_running=False)
+            ray_serve.run_many(targets_of(self.snapshot, self.folder, self.state), wait_for_applications_running=False)
         except ray.exceptions.RayError as error:
             said = next((line for line in reversed(str(error).splitlines()) if line.strip()), repr(error))
             raise EngineError(f"Ray Serve did not start: {said.strip()}") from error
@@ -144,7 +144,7 @@ class Cluster:
         """Wait until every variant answers; False when `stop` was set before. Raises EngineError."""
         from ray import serve as ray_serve
 
-        engines = self.live.engines
+        engines = self.snapshot.engines
         with progress.step("starting engines", total=len(engines)) as step:
             while not stop.wait(0.5):
                 applications = ray_serve.status().applications

@@ -22,13 +22,13 @@ def describe_upstream(upstream: Upstream) -> dict[str, Any]:
     """A variant as the operator sees it. Memory is PSS in bytes, null while the variant is not ready."""
     manifest, endpoint = upstream.manifest, upstream.endpoint
     return {
-        "variant": upstream.live.variant,
-        "weight": upstream.live.weight,
+        "variant": upstream.served.variant,
+        "weight": upstream.served.weight,
         "ready": endpoint is not None,
         "running": upstream.running,
         "waiting": upstream.waiting,
-        "engine": upstream.live.engine.settings.kind,
-        "engine_id": upstream.live.engine.application,
+        "engine": upstream.served.engine.settings.kind,
+        "engine_id": upstream.served.engine.application,
         "method": manifest.method,
         "precision": manifest.precision,
         "parent": manifest.parent,

@@ -47,7 +47,7 @@ class TextAnswer:
 
     @property
     def is_adapter(self) -> bool:
-        return self.call.upstream is not None and self.call.upstream.live.adapter is not None
+        return self.call.upstream is not None and self.call.upstream.served.adapter is not None
 
     def stamped(self, data: bytes) -> bytes:
         """An engine signs with the digest of what it loaded first; an adapter's answer gets the adapter's own, which is
@@ -55,8 +55,8 @@ class TextAnswer:
         if not self.is_adapter:
             return data
         assert self.call.upstream is not None
-        live = self.call.upstream.live
-        return data.replace(live.engine.artifact.manifest.digest.encode(), live.manifest.digest.encode())
+        snapshot = self.call.upstream.served
+        return data.replace(snapshot.engine.artifact.manifest.digest.encode(), snapshot.manifest.digest.encode())
 
     def follow(self, data: bytes, now: float) -> bytes:
         """Take what a stream's whole frames say; gives what is to be sent of them."""

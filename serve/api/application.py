@@ -37,16 +37,16 @@ TEXT_PATHS = ("/v1/chat/completions", "/v1/completions", "/tokenize")
 def build_ingress(upstreams: Upstreams, server: Server, controller: ControllerClient) -> Starlette:
     """The application. Its lifespan starts and stops the upstreams, what keeps it in step, and the relay."""
     relay = Relay(upstreams)
-    outcomes = relay.accounting.outcomes
-    shadows, watch = Replayer(upstreams, relay, outcomes), ControllerSync(upstreams, controller, outcomes)
+    observations = relay.accounting.observations
+    replayer, watch = Replayer(upstreams, relay, observations), ControllerSync(upstreams, controller, observations)
     limit = server.body_limit_mib * 2**20
-    infer, metadata = InferRoute(upstreams, relay, shadows, limit), Metadata(upstreams, relay)
+    infer, metadata = InferRoute(upstreams, relay, replayer, limit), Metadata(upstreams, relay)
     models, admin, stack = Models(upstreams), Admin(upstreams), StackEndpoint(controller, limit)
     model, version = "/v2/models/{model}", "/v2/models/{model}/versions/{variant}"
     routes = [
-        *(Route(path, TextRoute(upstreams, relay, shadows, path, limit), methods=["POST"]) for path in TEXT_PATHS),
-        Route("/v1/embeddings", embeddings_route(upstreams, relay, shadows, limit), methods=["POST"]),
-        Route("/v1/images/generations", images_route(upstreams, relay, shadows, limit), methods=["POST"]),
+        *(Route(path, TextRoute(upstreams, relay, replayer, path, limit), methods=["POST"]) for path in TEXT_PATHS),
+        Route("/v1/embeddings", embeddings_route(upstreams, relay, replayer, limit), methods=["POST"]),
+        Route("/v1/images/generations", images_route(upstreams, relay, replayer, limit), methods=["POST"]),
         *(Route(f"{path}/infer", infer, methods=["POST"]) for path in (model, version)),
         *(Route(f"{path}/ready", metadata.model_ready, methods=["GET"]) for path in (model, version)),
         *(Route(path, metadata.model, methods=["GET"]) for path in (model, version)),
@@ -69,11 +69,11 @@ def build_ingress(upstreams: Upstreams, server: Server, controller: ControllerCl
         await relay.start()
         upstreams.start()
         await watch.start()
-        await shadows.start()
+        await replayer.start()
         try:
             yield
         finally:
-            await shadows.stop()
+            await replayer.stop()
             await watch.stop()
             await upstreams.stop()
             await relay.stop()
@@ -81,7 +81,7 @@ def build_ingress(upstreams: Upstreams, server: Server, controller: ControllerCl
     return Starlette(
         routes=routes,
         lifespan=lifespan,
-        middleware=[Middleware(CheckKey, keys=lambda: upstreams.live.stack.server.keys, body_of=body_of)],
+        middleware=[Middleware(CheckKey, keys=lambda: upstreams.snapshot.stack.server.keys, body_of=body_of)],
         exception_handlers={HTTPException: explain_route, UnderstudyError: explain_error, Exception: explain_fault},
     )
 

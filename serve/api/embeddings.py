@@ -35,5 +35,5 @@ class EmbeddingAnswer(TextAnswer):
         return label_matches(nearer([numbers_of(entry["embedding"]) for entry in data]), label)
 
 
-def embeddings_route(upstreams: Upstreams, relay: Relay, shadows: Replayer, body_limit: int) -> TextRoute:
-    return TextRoute(upstreams, relay, shadows, "/v1/embeddings", body_limit, "feature-extraction", EmbeddingAnswer)
+def embeddings_route(upstreams: Upstreams, relay: Relay, replayer: Replayer, body_limit: int) -> TextRoute:
+    return TextRoute(upstreams, relay, replayer, "/v1/embeddings", body_limit, "feature-extraction", EmbeddingAnswer)

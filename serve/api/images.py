@@ -36,5 +36,5 @@ class ImagesAnswer(TextAnswer):
             return None
 
 
-def images_route(upstreams: Upstreams, relay: Relay, shadows: Replayer, body_limit: int) -> TextRoute:
-    return TextRoute(upstreams, relay, shadows, "/v1/images/generations", body_limit, "image-generation", ImagesAnswer)
+def images_route(upstreams: Upstreams, relay: Relay, replayer: Replayer, body_limit: int) -> TextRoute:
+    return TextRoute(upstreams, relay, replayer, "/v1/images/generations", body_limit, "image-generation", ImagesAnswer)

@@ -46,8 +46,8 @@ def target_of(params: Mapping[str, str]) -> Target:
 class InferRoute:
     """`POST .../infer`."""
 
-    def __init__(self, upstreams: Upstreams, relay: Relay, shadows: Replayer, body_limit: int) -> None:
-        self.upstreams, self.relay, self.shadows, self.body_limit = upstreams, relay, shadows, body_limit
+    def __init__(self, upstreams: Upstreams, relay: Relay, replayer: Replayer, body_limit: int) -> None:
+        self.upstreams, self.relay, self.replayer, self.body_limit = upstreams, relay, replayer, body_limit
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         arrived = time.perf_counter()
@@ -72,7 +72,7 @@ class InferRoute:
         await carry(self.relay, call, answer, open_inference_body, scope, receive, send)
         if label is not None and call.status == 200 and (outcome := answer.outcome(label)) is not None:
             count_label(call, Headers(scope=scope).get("x-understudy-task"), outcome)
-        self.shadows.offer(chosen, call, answer)
+        self.replayer.offer(chosen, call, answer)
 
     def label_of(self, scope: Scope, target: Target) -> str | list[Box] | None:
         """What is right, where the request carries it: a label, or for a detector boxes. Raises InputError where they
@@ -96,7 +96,7 @@ class InferRoute:
             raise InputError(f"{target.model} draws", field="model", mend="POST to /v1/images/generations")
 
         def ask(upstream: Upstream) -> tuple[str, bytes]:
-            return f"/v2/models/{upstream.live.asked_as}/infer", body
+            return f"/v2/models/{upstream.served.asked_as}/infer", body
 
         return Call(
             target=target,
@@ -123,9 +123,9 @@ class Metadata:
         if self.upstreams.models[target.model].task == "text-generation":
             # Text engines speak OpenAI's protocol, not tensors: they have no tensors to describe.
             return answer_json(
-                {**document, "platform": upstream.live.engine.settings.kind, "inputs": [], "outputs": []}
+                {**document, "platform": upstream.served.engine.settings.kind, "inputs": [], "outputs": []}
             )
-        described = await self.relay.fetch(upstream, f"/v2/models/{upstream.live.asked_as}")
+        described = await self.relay.fetch(upstream, f"/v2/models/{upstream.served.asked_as}")
         return answer_json({**described, **document})
 
     async def model_ready(self, request: Request) -> Response:

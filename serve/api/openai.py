@@ -47,14 +47,14 @@ class TextRoute:
         self,
         upstreams: Upstreams,
         relay: Relay,
-        shadows: Replayer,
+        replayer: Replayer,
         path: str,
         body_limit: int,
         task: str = TASK,
         answer: type[TextAnswer] = TextAnswer,
     ) -> None:
         self.upstreams, self.relay, self.path, self.body_limit = upstreams, relay, path, body_limit
-        self.shadows = shadows
+        self.replayer = replayer
         self.task, self.answer = task, answer
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -83,7 +83,7 @@ class TextRoute:
         finally:  # a client that leaves cancels this, after tokens that the engine has made
             count_tokens(call, answer)
         self.score(scope, call, answer)
-        self.shadows.offer(chosen, call, answer)
+        self.replayer.offer(chosen, call, answer)
 
     def prepare(self, scope: Scope, document: dict[str, Any], arrived: float) -> tuple[Call, TextAnswer]:
         """Check the door's fields. Raises InputError, UnknownName."""
@@ -96,7 +96,7 @@ class TextRoute:
             document["stream_options"] = {**options, "include_usage": True}
 
         def ask(upstream: Upstream) -> tuple[str, bytes]:
-            return self.path, encode_object({**document, "model": upstream.live.asked_as})
+            return self.path, encode_object({**document, "model": upstream.served.asked_as})
 
         call = Call(
             target=target,

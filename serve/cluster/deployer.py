@@ -71,7 +71,7 @@ class EngineDeployer:
     def __init__(self) -> None:
         self.handles = Handles()
 
-    async def put_up(self, engines: Collection[EngineSpec]) -> None:
+    async def start(self, engines: Collection[EngineSpec]) -> None:
         """Start engines and wait until all are ready. Raises EngineError; what was begun is still up then."""
         if not engines:
             return
@@ -98,7 +98,7 @@ class EngineDeployer:
             await asyncio.sleep(POLL_S)
         raise EngineError(f"not all of {len(engines)} engines were ready after {START_LIMIT_S:g} s")
 
-    async def take_down(self, applications: Iterable[str]) -> None:
+    async def stop(self, applications: Iterable[str]) -> None:
         """End engines, and wait until they have ended."""
         from ray import serve as ray_serve
 
@@ -118,11 +118,11 @@ class EngineDeployer:
 
         await in_time(application, keep, ADAPTER_LIMIT_S)
 
-    async def holds(self, application: str) -> Endpoint:
+    async def describe(self, application: str) -> Endpoint:
         """Where an engine answers, and what it holds in memory. Raises what the engine's host raises, EngineError."""
         return await in_time(application, lambda: self.handles.describe(application, None), HOLDS_LIMIT_S)
 
-    async def standing(self) -> set[str]:
+    async def running(self) -> set[str]:
         """The applications of engines that are there, whatever their state."""
         from ray import serve as ray_serve
 

@@ -116,8 +116,8 @@ def build_snapshot(
         for model in stack.models
         for variant in stack.models[model].variants
     }
-    live = Snapshot(version, stack, artifacts, variants, now)
-    adapters = live.adapters
+    snapshot = Snapshot(version, stack, artifacts, variants, now)
+    adapters = snapshot.adapters
     for variant in variants.values():
         count, slots = len(adapters.get(variant.engine.application, ())), variant.engine.slots
         if variant.adapter and count > slots:
@@ -126,17 +126,18 @@ def build_snapshot(
                 field=f"models.{variant.model}.variants.{variant.variant}.engine.adapters.slots",
                 mend=f"slots: {count}, or other settings for some, which start another engine",
             )
-    return live
+    return snapshot
 
 
 def with_traffic(
-    live: Snapshot, traffic: Mapping[str, Versioned], judged: Mapping[str, float | None], version: int
+    snapshot: Snapshot, traffic: Mapping[str, Versioned], judged: Mapping[str, float | None], version: int
 ) -> Snapshot:
     """The same variants under other traffic."""
     variants = {
-        name: replace(found, weight=traffic[name[0]].traffic.weights[name[1]]) for name, found in live.variants.items()
+        name: replace(found, weight=traffic[name[0]].traffic.weights[name[1]])
+        for name, found in snapshot.variants.items()
     }
-    return replace(live, version=version, variants=variants, traffic=dict(traffic), judged=judged)
+    return replace(snapshot, version=version, variants=variants, traffic=dict(traffic), judged=judged)
 
 
 def served_variant(

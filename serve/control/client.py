@@ -26,8 +26,8 @@ class RayControllerClient:
             raise NotReady(f"the controller is away: {error}", mend="try again shortly") from error
 
     async def tell(self, report: Heartbeat) -> Snapshot | None:
-        live: Snapshot | None = await self.ask("tell", report)
-        return live
+        snapshot: Snapshot | None = await self.ask("tell", report)
+        return snapshot
 
     async def propose(self, document: dict[str, Any]) -> dict[str, Any]:
         return dict(await self.ask("propose", document))

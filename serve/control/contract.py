@@ -19,7 +19,7 @@ class Heartbeat:
     version: int
     busy: frozenset[str]
     named_at: dict[str, float]
-    outcomes: ObservationBatch | None = None
+    observations: ObservationBatch | None = None
 
 
 class ControllerClient(Protocol):

@@ -51,14 +51,14 @@ DRAIN_GRACE_S = 10.0
 class Controller:
     """A Ray Serve deployment of one replica. `folder` belongs to the run of the server, `state` outlasts it."""
 
-    def __init__(self, live: Snapshot, folder: str, state: str, stage: EngineDeployer | None = None) -> None:
+    def __init__(self, snapshot: Snapshot, folder: str, state: str, deployer: EngineDeployer | None = None) -> None:
         self.file = Path(folder) / "live.json"
-        self.stage = stage or EngineDeployer()
-        self.traffic_manager = TrafficManager(Path(state), recorded(self.file) or live)
+        self.deployer = deployer or EngineDeployer()
+        self.traffic_manager = TrafficManager(Path(state), recorded(self.file) or snapshot)
         self.ticking: asyncio.Task[None] | None = None
-        self.ingresses, self.changes = Heartbeats(), Changes()
+        self.heartbeats, self.changes = Heartbeats(), Changes()
         self.task: asyncio.Task[Any] | None = None
-        self.hands = asyncio.Lock()
+        self.deploy_lock = asyncio.Lock()
         self.swept = False
         self.sweeping: asyncio.Task[None] | None = None
         self.memory_bytes: dict[str, int] = {}
@@ -66,24 +66,24 @@ class Controller:
         self.hold_files()
 
     @property
-    def live(self) -> Snapshot:
-        return self.traffic_manager.live
+    def snapshot(self) -> Snapshot:
+        return self.traffic_manager.snapshot
 
-    async def tell(self, report: Heartbeat) -> Snapshot | None:
+    async def tell(self, heartbeat: Heartbeat) -> Snapshot | None:
         """Note what an ingress says, its outcomes on disk; the version that is live, None where it has that."""
         if self.ticking is None:
             self.ticking = asyncio.create_task(self.tick())
-        self.ingresses.note(report)
-        if report.outcomes is not None:
-            self.traffic_manager.count(report.ingress, report.outcomes)
-        return None if report.version == self.live.version else self.live
+        self.heartbeats.note(heartbeat)
+        if heartbeat.observations is not None:
+            self.traffic_manager.count(heartbeat.ingress, heartbeat.observations)
+        return None if heartbeat.version == self.snapshot.version else self.snapshot
 
     async def tick(self) -> None:
         """Judge what has come in, every second; and sweep, until nothing is left to."""
         while True:
             await asyncio.sleep(JUDGE_S)
             self.traffic_manager.judge_all()
-            if not (self.swept or self.changes.open or self.hands.locked()):
+            if not (self.swept or self.changes.open or self.deploy_lock.locked()):
                 self.sweeping = asyncio.create_task(self.sweep_beside())
 
     async def traffic(self, model: str) -> dict[str, Any]:
@@ -125,19 +125,19 @@ class Controller:
     async def follow(self) -> None:
         """Wait, not for long, until every ingress has what was decided: it is, whether they have it or not."""
         with suppress(EngineError):
-            await self.until_all_have(self.live.version, FOLLOW_LIMIT_S)
+            await self.until_all_have(self.snapshot.version, FOLLOW_LIMIT_S)
 
     async def check_ready(self, model: str, variant: str) -> None:
         """Raises NotReady for a variant whose engine does not answer."""
         try:
-            await self.stage.holds(self.live.variants[model, variant].engine.application)
+            await self.deployer.describe(self.snapshot.variants[model, variant].engine.application)
         except Exception as error:  # whatever Ray raises for a replica that is starting or gone
             raise NotReady(f"{model}@{variant} is not ready: {error}", mend="wait until it answers") from None
 
     async def state(self) -> dict[str, Any]:
         """What is live, how the latest change is going, and how those before it went."""
         found = self.changes.to_json()
-        return {**document_of(self.live), "change": found[-1] if found else None, "changes": found}
+        return {**document_of(self.snapshot), "change": found[-1] if found else None, "changes": found}
 
     async def cancel(self, number: int | None = None) -> dict[str, Any]:
         """Give up a change that has not taken effect yet, the one of that `number` where one is given; what it started
@@ -168,7 +168,7 @@ class Controller:
                 f"change {other.number} is on its way since {other.began}: {other.doing}",
                 mend="wait for it: GET /admin/v1/stack",
             )
-        before = self.live
+        before = self.snapshot
         if proposal.dry_run:
             wanted = await asyncio.to_thread(version_of, proposal, before)
             return (await self.examine(before, wanted)).to_json(None)
@@ -200,7 +200,7 @@ class Controller:
         return wanted, found.to_json(change.number)
 
     def check_unused(self, before: Snapshot, wanted: Snapshot) -> None:
-        check_unused(before, wanted, self.ingresses.named(), time.time())
+        check_unused(before, wanted, self.heartbeats.named(), time.time())
 
     async def examine(self, before: Snapshot, wanted: Snapshot) -> "Examination":
         return Examination([found.to_json() for found in differences(before, wanted)], await self.budget(wanted))
@@ -209,9 +209,9 @@ class Controller:
         """What the change needs of memory beside what is there. An engine that does not say what it holds, for it is
         down or being restarted, is taken to hold what it held last."""
         catalog = Catalog(home())
-        running, coming = self.live.engines, wanted.engines
+        running, coming = self.snapshot.engines, wanted.engines
         needs = tuple(need_of(engine, catalog) for name, engine in coming.items() if name not in running)
-        asked = await asyncio.gather(*map(self.stage.holds, running), return_exceptions=True)
+        asked = await asyncio.gather(*map(self.deployer.describe, running), return_exceptions=True)
         for application, found in zip(running, asked, strict=True):
             if isinstance(found, BaseException):
                 log.warning("%s holds no memory that could be read: %s", application, found)
@@ -222,14 +222,14 @@ class Controller:
 
     async def carry_out(self, before: Snapshot, wanted: Snapshot, change: Change, force: bool) -> None:
         """Never raises: what came of it stands in the change."""
-        began, live = time.monotonic(), False
+        began, snapshot = time.monotonic(), False
         try:
-            async with self.hands:
+            async with self.deploy_lock:
                 await self.start(before, wanted, change, force)
-                live = True
+                snapshot = True
                 change.state, change.doing = "switching", "waiting for every ingress"
                 change.seconds["starting"] = round(time.monotonic() - began, 2)
-                await self.until_all_have(self.live.version, SWITCH_LIMIT_S)
+                await self.until_all_have(self.snapshot.version, SWITCH_LIMIT_S)
                 change.seconds["switching"] = round(time.monotonic() - began - change.seconds["starting"], 2)
                 change.state, change.doing = "draining", "waiting for requests that are being answered"
                 await self.drain(before, wanted)
@@ -241,7 +241,7 @@ class Controller:
         except Exception as error:
             log.exception("change %d failed", change.number)
             said = str(getattr(error, "cause", error))  # Ray wraps what a host raised in its traceback
-            change.end("failed", f"it is live, but what it replaced is not all ended yet: {said}" if live else said)
+            change.end("failed", f"it is live, but what it replaced is not all ended yet: {said}" if snapshot else said)
         finally:
             change.seconds["all"] = round(time.monotonic() - began, 2)
 
@@ -250,7 +250,7 @@ class Controller:
         again, and what was live is."""
         with hold_all(wanted):
             try:
-                await self.put_up(before, wanted, change)
+                await self.start_engines(before, wanted, change)
                 if not force:  # clients may have named it while engines were started
                     self.check_unused(before, wanted)
                 self.commit(before, wanted)
@@ -259,16 +259,16 @@ class Controller:
                 await self.sweep()
                 raise
 
-    async def put_up(self, before: Snapshot, wanted: Snapshot, change: Change) -> None:
+    async def start_engines(self, before: Snapshot, wanted: Snapshot, change: Change) -> None:
         new = [engine for name, engine in wanted.engines.items() if name not in before.engines]
         self.swept = False
         change.doing = f"starting {', '.join(engine.name for engine in new) or 'nothing'}"
-        await self.stage.put_up(new)
+        await self.deployer.start(new)
         places = {variant.place for variant in before.variants.values()}
         for variant in wanted.variants.values():
             if variant.adapter and variant.place not in places:
                 change.doing = f"loading {variant.adapter.name}"
-                await self.stage.load(variant.engine.application, variant.adapter)
+                await self.deployer.load(variant.engine.application, variant.adapter)
 
     def commit(self, before: Snapshot, wanted: Snapshot) -> None:
         """On disk, then live. Raises Conflict, StoreFull, OSError: then what was live is, on disk too."""
@@ -282,7 +282,7 @@ class Controller:
 
     def hold_files(self) -> None:
         """Nobody removes an artifact that is live, not while its engine is being started again either."""
-        held = hold_all(self.live)
+        held = hold_all(self.snapshot)
         self.files.close()
         self.files = held
 
@@ -293,10 +293,10 @@ class Controller:
         if going:
             limit = max(variant.limits.timeout_s for variant in going) + DRAIN_GRACE_S
             left = {variant.place for variant in going}
-            await self.until(lambda: self.ingresses.all_left(left), limit, "requests did not end")
+            await self.until(lambda: self.heartbeats.all_left(left), limit, "requests did not end")
 
     async def sweep_beside(self) -> None:
-        async with self.hands:
+        async with self.deploy_lock:
             await self.sweep()
 
     async def sweep(self) -> None:
@@ -305,21 +305,21 @@ class Controller:
         while an ingress is behind, which may still ask what is to go."""
         self.swept = False
         await self.follow()
-        if not self.ingresses.all_have(self.live.version):
+        if not self.heartbeats.all_have(self.snapshot.version):
             return
-        busy = [place.partition("/") for place in self.ingresses.busy()]
+        busy = [place.partition("/") for place in self.heartbeats.busy()]
         try:
-            needed = set(self.live.engines) | {application for application, _, _ in busy}
-            await self.stage.take_down(await self.stage.standing() - needed)
-            for application, names in self.live.adapters.items():
+            needed = set(self.snapshot.engines) | {application for application, _, _ in busy}
+            await self.deployer.stop(await self.deployer.running() - needed)
+            for application, names in self.snapshot.adapters.items():
                 in_use = {name for at, _, name in busy if at == application}
-                await self.stage.keep_adapters(application, names | in_use)
+                await self.deployer.keep_adapters(application, names | in_use)
             self.swept = not busy
         except Exception as error:  # whatever Ray raises for what is starting, dying or gone
             log.warning("what is not live could not be ended, and will be: %s", getattr(error, "cause", error))
 
     async def until_all_have(self, version: int, limit_s: float) -> None:
-        await self.until(lambda: self.ingresses.all_have(version), limit_s, "an ingress did not follow")
+        await self.until(lambda: self.heartbeats.all_have(version), limit_s, "an ingress did not follow")
 
     async def until(self, done: Callable[[], bool], limit_s: float, otherwise: str) -> None:
         """Wait for a condition. Raises EngineError after the limit."""
@@ -340,9 +340,9 @@ class Examination(NamedTuple):
         return {"differences": self.differences, "memory": self.budget.to_json(), "change": change}
 
 
-def hold_all(live: Snapshot) -> ExitStack:
+def hold_all(snapshot: Snapshot) -> ExitStack:
     """Nobody removes the artifacts of a version until this is closed."""
     held, store = ExitStack(), Store(home())
-    for artifact in live.artifacts.values():
+    for artifact in snapshot.artifacts.values():
         held.enter_context(store.hold(artifact.manifest.key))
     return held

@@ -55,8 +55,8 @@ def build_of(variant: ServedVariant | None) -> str | None:
     return variant.manifest.digest[:8] if variant else None
 
 
-def share_of(live: Snapshot) -> Mapping[tuple[str, str], float]:
+def share_of(snapshot: Snapshot) -> Mapping[tuple[str, str], float]:
     totals: dict[str, float] = {}
-    for (model, _), variant in live.variants.items():
+    for (model, _), variant in snapshot.variants.items():
         totals[model] = totals.get(model, 0.0) + variant.weight
-    return {name: variant.weight / totals[name[0]] for name, variant in live.variants.items()}
+    return {name: variant.weight / totals[name[0]] for name, variant in snapshot.variants.items()}

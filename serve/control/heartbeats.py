@@ -16,24 +16,24 @@ class Heartbeats:
     """The latest report of every ingress."""
 
     def __init__(self) -> None:
-        self.reports: dict[str, tuple[float, Heartbeat]] = {}
+        self.heartbeats: dict[str, tuple[float, Heartbeat]] = {}
 
-    def note(self, report: Heartbeat) -> None:
-        self.reports[report.ingress] = (time.monotonic(), report)
+    def note(self, heartbeat: Heartbeat) -> None:
+        self.heartbeats[heartbeat.ingress] = (time.monotonic(), heartbeat)
 
     def heard(self) -> list[Heartbeat]:
         """Of every ingress that lives."""
         now = time.monotonic()
-        return [report for at, report in self.reports.values() if now - at < GONE_S]
+        return [heartbeat for at, heartbeat in self.heartbeats.values() if now - at < GONE_S]
 
     def all_have(self, version: int) -> bool:
         """Whether every ingress has at least that version; not where none is heard of."""
         found = self.heard()
-        return bool(found) and all(report.version >= version for report in found)
+        return bool(found) and all(heartbeat.version >= version for heartbeat in found)
 
     def busy(self) -> set[str]:
         """The places that requests of an earlier version still hold."""
-        return {place for report in self.heard() for place in report.busy}
+        return {place for heartbeat in self.heard() for place in heartbeat.busy}
 
     def all_left(self, places: set[str]) -> bool:
         """Whether no request of an earlier version holds any of these; not where no ingress is heard of, for it may
@@ -42,4 +42,4 @@ class Heartbeats:
 
     def named(self) -> Iterator[tuple[str, float]]:
         """What clients named, and when, in seconds of the epoch; of ingresses that are gone, too."""
-        return (each for _, report in self.reports.values() for each in report.named_at.items())
+        return (each for _, heartbeat in self.heartbeats.values() for each in heartbeat.named_at.items())

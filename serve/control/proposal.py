@@ -39,13 +39,13 @@ def read_proposal(document: dict[str, Any]) -> Proposal:
     return Proposal(parse(document.get("stack")), keys, document.get("dry_run", False), document.get("force", False))
 
 
-def version_of(proposal: Proposal, live: Snapshot) -> Snapshot:
+def version_of(proposal: Proposal, snapshot: Snapshot) -> Snapshot:
     """The version that is proposed, each new artifact opened and verified. Raises InputError, IntegrityError."""
-    stack, standing = proposal.stack, live.stack.server
+    stack, standing = proposal.stack, snapshot.stack.server
     if stack.server.body_limit_mib != standing.body_limit_mib:
         raise StackError("is read when the server starts", field="server.body_limit_mib", mend="start it anew")
     server = standing.model_copy(update={"memory_mib": stack.server.memory_mib, "keys": stack.server.keys})
-    known = {artifact.manifest.key: artifact for artifact in live.artifacts.values()}
+    known = {artifact.manifest.key: artifact for artifact in snapshot.artifacts.values()}
     store = Store(home())
     artifacts: dict[VariantRef, Artifact] = {}
     for model, found in stack.models.items():
@@ -58,14 +58,16 @@ def version_of(proposal: Proposal, live: Snapshot) -> Snapshot:
             if (artifact.manifest.model, artifact.manifest.variant) != (model, variant):
                 raise InputError(f"{key[:8]} is no artifact of {name}", field=f"artifacts.{name}")
             artifacts[model, variant] = artifact
-    return build_snapshot(stack.model_copy(update={"server": server}), artifacts, live.version + 1, live.traffic)
+    return build_snapshot(
+        stack.model_copy(update={"server": server}), artifacts, snapshot.version + 1, snapshot.traffic
+    )
 
 
-def check_slots(live: Snapshot, wanted: Snapshot) -> None:
+def check_slots(snapshot: Snapshot, wanted: Snapshot) -> None:
     """Raises Conflict where an engine has no room for the adapters that are to come beside those that are to go: both
     are loaded until the change has taken effect."""
     for application, names in wanted.adapters.items():
-        engine, both = wanted.engines[application], names | live.adapters.get(application, frozenset())
+        engine, both = wanted.engines[application], names | snapshot.adapters.get(application, frozenset())
         if len(both) > engine.slots:
             raise Conflict(
                 f"the engine of {engine.name} has room for {engine.slots} adapters, and {len(both)} would be loaded "
@@ -75,11 +77,11 @@ def check_slots(live: Snapshot, wanted: Snapshot) -> None:
             )
 
 
-def check_unused(live: Snapshot, wanted: Snapshot, named: Iterable[tuple[str, float]], now: float) -> None:
+def check_unused(snapshot: Snapshot, wanted: Snapshot, named: Iterable[tuple[str, float]], now: float) -> None:
     """Raises Conflict where a model or a variant is to go that clients have `named` lately, each with when, in seconds
     of the epoch: they would get errors. Who names a model alone only moves when a variant goes."""
-    going = {found.name for name, found in live.variants.items() if name not in wanted.variants}
-    going |= set(live.stack.models) - set(wanted.stack.models)
+    going = {found.name for name, found in snapshot.variants.items() if name not in wanted.variants}
+    going |= set(snapshot.stack.models) - set(wanted.stack.models)
     for name, at in named:
         if name in going and now - at < PINNED_S:
             raise Conflict(

@@ -11,17 +11,19 @@ from variants.files import write_atomic
 from variants.home import home
 
 
-def document_of(live: Snapshot) -> dict[str, Any]:
+def document_of(snapshot: Snapshot) -> dict[str, Any]:
     """Its version, its stack, and the key of every artifact."""
     return {
-        "version": live.version,
-        "stack": live.stack.model_dump(mode="json", by_alias=True, exclude_none=True),
-        "artifacts": {f"{model}@{variant}": found.manifest.key for (model, variant), found in live.artifacts.items()},
+        "version": snapshot.version,
+        "stack": snapshot.stack.model_dump(mode="json", by_alias=True, exclude_none=True),
+        "artifacts": {
+            f"{model}@{variant}": found.manifest.key for (model, variant), found in snapshot.artifacts.items()
+        },
     }
 
 
-def record(live: Snapshot, file: Path) -> None:
-    write_atomic(file, json.dumps(document_of(live)).encode())
+def record(snapshot: Snapshot, file: Path) -> None:
+    write_atomic(file, json.dumps(document_of(snapshot)).encode())
 
 
 def recorded(file: Path) -> Snapshot | None:

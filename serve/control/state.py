@@ -68,32 +68,32 @@ class ControlState:
     clients: dict[str, SeenSet] = field(default_factory=dict)
     batches: dict[str, int] = field(default_factory=dict)
     feedback: dict[str, Tally] = field(default_factory=dict)
-    judged: SeenSet = field(default_factory=SeenSet)
+    feedback_ids: SeenSet = field(default_factory=SeenSet)
 
     @classmethod
     def read(cls, entries: Iterable[Entry]) -> "ControlState":
         ledger = cls()
         for entry in entries:
-            ledger.take(entry)
+            ledger.apply(entry)
         return ledger
 
-    def take(self, entry: Entry) -> None:
+    def apply(self, entry: Entry) -> None:
         """Count one entry of the journal."""
-        getattr(self, f"take_{entry['kind']}")(entry)
+        getattr(self, f"apply_{entry['kind']}")(entry)
 
-    def take_traffic(self, entry: Entry) -> None:
+    def apply_traffic(self, entry: Entry) -> None:
         versioned = Versioned(
             entry["version"], Traffic.model_validate(entry["traffic"]), Traffic.model_validate(entry["declared"])
         )
         self.traffic[entry["model"]] = versioned
         self.weights[entry["model"], versioned.version] = versioned.traffic.weights
 
-    def take_rollout(self, entry: Entry) -> None:
+    def apply_rollout(self, entry: Entry) -> None:
         """A rollout that begins, moves or ends, and the traffic that goes with it: one entry, one truth."""
-        self.take_traffic(entry)
+        self.apply_traffic(entry)
         self.rollouts[entry["model"]] = Rollout.from_json(entry["rollout"])
 
-    def take_outcomes(self, entry: Entry) -> None:
+    def apply_outcomes(self, entry: Entry) -> None:
         """One batch of one ingress; one that was counted before is not counted again, nor one of a server that counted
         by other rules."""
         if entry["number"] <= self.batches.get(entry["ingress"], 0):
@@ -109,9 +109,9 @@ class ControlState:
             for name, shadowed in found["shadows"].items():
                 self.count_shadowed(self.pair(name), shadowed)
 
-    def take_feedback(self, entry: Entry) -> None:
+    def apply_feedback(self, entry: Entry) -> None:
         """A score in [0, 1] for a request; the first one counts, and none of an answer that was asked for by name."""
-        if self.judged.add(entry["id"]) and entry.get("reason") != "pinned":
+        if self.feedback_ids.add(entry["id"]) and entry.get("reason") != "pinned":
             self.feedback_on(entry["artifact"]).add(entry["score"])
 
     def feedback_on(self, digest: str) -> Tally:

@@ -35,19 +35,20 @@ VERSIONS_AN_EPOCH = 1_000_000
 
 
 class TrafficManager:
-    """`state` is the folder of the journal, and belongs to one address of a server; `live` is what the stack says."""
+    """`state` is the folder of the journal, and belongs to one address of a server; `snapshot` is what the stack
+    says."""
 
-    def __init__(self, state: Path, live: Snapshot) -> None:
+    def __init__(self, state: Path, snapshot: Snapshot) -> None:
         self.state, self.journal = state, Journal(state)
         self.ledger = ControlState.read(self.journal.entries())
         self.held_since: dict[str, float] = {}
         first = self.journal.epoch * VERSIONS_AN_EPOCH
-        self.adopt(build_snapshot(live.stack, live.artifacts, first, self.ledger.traffic), "the stack file")
+        self.adopt(build_snapshot(snapshot.stack, snapshot.artifacts, first, self.ledger.traffic), "the stack file")
 
-    def adopt(self, live: Snapshot, why: str) -> None:
+    def adopt(self, snapshot: Snapshot, why: str) -> None:
         """Serve by another stack from now on. Raises Conflict, StoreFull: then all is as it was."""
-        self.write_all(*carried_over(self.ledger, live, why))
-        self.live = live
+        self.write_all(*carried_over(self.ledger, snapshot, why))
+        self.snapshot = snapshot
         self.show()
 
     def write(self, kind: str, what: Entry) -> None:
@@ -59,7 +60,7 @@ class TrafficManager:
         written = self.journal.append(*entries)
         try:
             for entry in written:
-                self.ledger.take(entry)
+                self.ledger.apply(entry)
         except Exception:
             self.journal.take_back(len(written))
             self.ledger = ControlState.read(self.journal.entries())
@@ -67,23 +68,23 @@ class TrafficManager:
 
     def show(self) -> None:
         """Make a version of what is known."""
-        traffic = {model: self.ledger.traffic[model] for model in self.live.stack.models}
+        traffic = {model: self.ledger.traffic[model] for model in self.snapshot.stack.models}
         judged = {
             model: rollout.plan.gate.latency.objective_s if rollout.plan.gate.latency else None
             for model, rollout in self.ledger.rollouts.items()
             if rollout.open
         }
-        self.live = with_traffic(self.live, traffic, judged, self.live.version + 1)
+        self.snapshot = with_traffic(self.snapshot, traffic, judged, self.snapshot.version + 1)
 
     def replace(self, wanted: Snapshot) -> Snapshot:
         """Another stack takes effect: its variants, and its traffic where it declares another. Raises as `adopt`."""
-        following = build_snapshot(wanted.stack, wanted.artifacts, self.live.version + 1, self.ledger.traffic)
+        following = build_snapshot(wanted.stack, wanted.artifacts, self.snapshot.version + 1, self.ledger.traffic)
         self.adopt(following, "a stack was applied")
-        return self.live
+        return self.snapshot
 
     def model(self, name: str) -> Model:
         """Raises UnknownName."""
-        models = self.live.stack.models
+        models = self.snapshot.stack.models
         if name not in models:
             raise UnknownName(f"there is no model {name!r}", field="model", mend=f"models are {', '.join(models)}")
         return models[name]
@@ -138,7 +139,7 @@ class TrafficManager:
         traffic = self.ledger.traffic[model].traffic
         if traffic.weights[parent] + traffic.weights[plan.variant] == 0:
             raise InputError(f"neither {parent} nor {plan.variant} has any traffic to move", field="variant")
-        parent_digest, digest = (self.live.variants[model, name].manifest.digest for name in (parent, plan.variant))
+        parent_digest, digest = (self.snapshot.variants[model, name].manifest.digest for name in (parent, plan.variant))
         why = f"begun by {who}"
         rollout = Rollout(plan, parent, (parent_digest, digest), before=traffic, why=why, queue=queue)
         self.move(model, rollout, who, None)
@@ -171,10 +172,10 @@ class TrafficManager:
             cards = Catalog(home()).model(model).cards
         except UnknownName:  # served, but never built into this catalog
             cards = {}
-        live = {name: self.live.variants[model, name] for name in variants}
+        snapshot = {name: self.snapshot.variants[model, name] for name in variants}
         return {
             name: cost_of(cards.get(found.manifest.digest, ()), found.engine.settings.model_dump(mode="json"))
-            for name, found in live.items()
+            for name, found in snapshot.items()
         }
 
     def steer(self, model: str, action: str, who: str) -> dict[str, Any]:
@@ -219,7 +220,7 @@ class TrafficManager:
         """Take what evidence decides, model by model: what goes wrong with one is logged, and decided again later."""
         for model, rollout in list(self.ledger.rollouts.items()):
             try:
-                if model in self.live.stack.models:
+                if model in self.snapshot.stack.models:
                     self.judge_one(model, rollout)
             except UnderstudyError as error:
                 log.warning("no verdict on %s could be written down: %s", model, error)
@@ -239,9 +240,9 @@ class TrafficManager:
 
     def try_next(self, model: str, rollout: Rollout) -> None:
         """A search goes on with the next of its candidates that is still served, and ends where there is none."""
-        left = [name for name in rollout.queue if (model, name) in self.live.variants]
+        left = [name for name in rollout.queue if (model, name) in self.snapshot.variants]
         why = "no other candidate is served"
-        if left and (model, rollout.parent) in self.live.variants:
+        if left and (model, rollout.parent) in self.snapshot.variants:
             try:
                 plan = rollout.plan.model_copy(update={"variant": left[0]})
                 self.begin(model, plan, rollout.parent, "evidence", tuple(left[1:]))
@@ -299,7 +300,7 @@ class TrafficManager:
     def feedback(self, document: dict[str, Any]) -> dict[str, Any]:
         """A score for an answer, by the id it carried; late or twice, counted once. Raises InputError."""
         entry = check_feedback(document)
-        counted = entry["id"] not in self.ledger.judged
+        counted = entry["id"] not in self.ledger.feedback_ids
         if counted:
             self.write("feedback", entry)
         return {"counted": counted, "model": entry["model"], "variant": entry["variant"]}

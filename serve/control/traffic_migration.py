@@ -14,9 +14,9 @@ from serve.control.rollout import Rollout
 from serve.control.state import ControlState
 
 
-def carried_over(ledger: ControlState, live: Snapshot, why: str) -> list[tuple[str, Entry]]:
+def carried_over(ledger: ControlState, snapshot: Snapshot, why: str) -> list[tuple[str, Entry]]:
     """The journal's entries, by kind, for a stack that is live from now on."""
-    found = (_of_model(ledger, live, model, why) for model in {**live.traffic, **ledger.rollouts})
+    found = (_of_model(ledger, snapshot, model, why) for model in {**snapshot.traffic, **ledger.rollouts})
     return [entry for entry in found if entry is not None]
 
 
@@ -25,14 +25,14 @@ def ended(model: str, rollout: Rollout, traffic: Versioned) -> tuple[str, Entry]
     return "rollout", {"model": model, "who": "conductor", **traffic.to_json(), "rollout": rollout.to_json()}
 
 
-def _of_model(ledger: ControlState, live: Snapshot, model: str, why: str) -> tuple[str, Entry] | None:
+def _of_model(ledger: ControlState, snapshot: Snapshot, model: str, why: str) -> tuple[str, Entry] | None:
     standing, rollout = ledger.traffic.get(model), ledger.rollouts.get(model)
-    found = live.traffic.get(model, standing)
+    found = snapshot.traffic.get(model, standing)
     assert found is not None
     if rollout is not None and rollout.open:
         if found != standing:
             return ended(model, replace(rollout, status="aborted", why=f"{why}: it declares other traffic"), found)
-        if not _is_live(live, model, rollout):
+        if not _is_live(snapshot, model, rollout):
             before = Versioned(found.version + 1, rollout.before, found.declared)
             return ended(model, replace(rollout, status="aborted", why="one of its builds is no longer live"), before)
     elif found != standing:
@@ -40,7 +40,7 @@ def _of_model(ledger: ControlState, live: Snapshot, model: str, why: str) -> tup
     return None
 
 
-def _is_live(live: Snapshot, model: str, rollout: Rollout) -> bool:
+def _is_live(snapshot: Snapshot, model: str, rollout: Rollout) -> bool:
     names = ((model, rollout.parent), (model, rollout.plan.variant))
-    found = [live.variants[name].manifest.digest for name in names if name in live.variants]
+    found = [snapshot.variants[name].manifest.digest for name in names if name in snapshot.variants]
     return found == list(rollout.digests)

@@ -13,19 +13,19 @@ from serve.errors import CLIENT_WENT_AWAY, STATUS, Overloaded
 
 
 class Accounting:
-    """Writes into `outcomes`, which the controller is told."""
+    """Writes into `observations`, which the controller is told."""
 
     def __init__(self, upstreams: Upstreams) -> None:
         self.upstreams = upstreams
-        self.outcomes = Observations()
+        self.observations = Observations()
 
     def assigned(self, assignment: Assignment, client: str | None) -> None:
         """Of requests that every variant with a share could have answered: to count others by whom they fell to would
         leave out those who prefer one that is down."""
-        if assignment.model in self.upstreams.live.judged:
-            traffic = self.upstreams.live.traffic[assignment.model]
+        if assignment.model in self.upstreams.snapshot.judged:
+            traffic = self.upstreams.snapshot.traffic[assignment.model]
             version, sticky = traffic.version, traffic.traffic.sticky
-            self.outcomes.assigned(assignment, client if sticky else None, version)
+            self.observations.assigned(assignment, client if sticky else None, version)
 
     def served(self, call: Call) -> None:
         """What a request's client got, for a model whose variants are being judged. One that was turned away by a full
@@ -34,22 +34,22 @@ class Accounting:
         assert call.assignment is not None
         assert call.upstream is not None
         model, digest = call.assignment.model, call.upstream.manifest.digest
-        if model not in self.upstreams.live.judged or call.assignment.reason not in CHOSEN_BY_THE_ROUTER:
+        if model not in self.upstreams.snapshot.judged or call.assignment.reason not in CHOSEN_BY_THE_ROUTER:
             return
         all_up, took = self.upstreams.all_up(model), time.perf_counter() - call.arrived
-        objective = self.upstreams.live.judged[model] if all_up else None
+        objective = self.upstreams.snapshot.judged[model] if all_up else None
         if call.status == CLIENT_WENT_AWAY:
             if objective is not None and took > objective:
-                self.outcomes.late(model, digest, objective)
+                self.observations.late(model, digest, objective)
         elif (call.status == STATUS[Overloaded] and all_up) or not 400 <= call.status < 500:
-            self.outcomes.served(model, digest, call.status != 200, took, objective)
+            self.observations.served(model, digest, call.status != 200, took, objective)
 
     def unplaced(self, call: Call) -> None:
         """Nobody could answer: a failure of the variant that was to, for a model whose variants are being judged."""
         model = call.target.model
-        if model not in self.upstreams.live.judged or call.target.variant or call.assignment is not None:
+        if model not in self.upstreams.snapshot.judged or call.target.variant or call.assignment is not None:
             return  # not judged, not the router's, or counted with whom it was placed first
         upstream, assignment = self.upstreams.preferred(call.target, call.client)
         if assignment.reason != "pinned":
-            took, objective = time.perf_counter() - call.arrived, self.upstreams.live.judged[model]
-            self.outcomes.served(model, upstream.manifest.digest, True, took, objective)
+            took, objective = time.perf_counter() - call.arrived, self.upstreams.snapshot.judged[model]
+            self.observations.served(model, upstream.manifest.digest, True, took, objective)

@@ -135,6 +135,6 @@ class Observations:
                 self.waiting = {"number": self.number, "rules": RULES, "models": models}
         return self.waiting
 
-    def told(self) -> None:
+    def acknowledge(self) -> None:
         """The controller has the last batch on disk."""
         self.waiting = None

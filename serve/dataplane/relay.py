@@ -68,7 +68,7 @@ class Relay:
         except (aiohttp.ClientError, TimeoutError) as error:
             raise EngineError(f"the engine of {upstream.name} did not answer: {error}") from error
 
-    async def ask_aside(self, upstream: Upstream, path: str, body: bytes, headers: dict[str, str]) -> Reply:
+    async def ask_out_of_band(self, upstream: Upstream, path: str, body: bytes, headers: dict[str, str]) -> Reply:
         """Ask an engine for something that no client waits for: it takes no turn. Raises NotReady where there is
         no engine to ask, Unanswered."""
         assert self.session is not None
@@ -107,7 +107,7 @@ class Relay:
                     self.accounting.assigned(call.assignment, call.client)
                 if call.target.variant:
                     call.upstream.pinned()
-                left_s = call.upstream.live.limits.timeout_s - (time.perf_counter() - began)
+                left_s = call.upstream.served.limits.timeout_s - (time.perf_counter() - began)
                 try:
                     return await self.ask(call, call.upstream, left_s, answer, send)
                 except UNREACHABLE as error:
@@ -135,7 +135,7 @@ class Relay:
             if call.offering:  # the client did not take what was there: as if it had gone
                 call.status = CLIENT_WENT_AWAY
                 return
-            fault = TimedOut(f"{upstream.name} did not finish within {upstream.live.limits.timeout_s:g} s")
+            fault = TimedOut(f"{upstream.name} did not finish within {upstream.served.limits.timeout_s:g} s")
             await break_off(call, fault, send)
         except aiohttp.ClientError as error:
             await break_off(call, EngineError(f"the engine of {upstream.name} broke off: {error}"), send)

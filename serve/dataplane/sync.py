@@ -24,8 +24,8 @@ LAST_LIMIT_S = 2.0
 class ControllerSync:
     """Keeps one set of upstreams in step."""
 
-    def __init__(self, upstreams: Upstreams, controller: ControllerClient, outcomes: Observations) -> None:
-        self.upstreams, self.controller, self.outcomes = upstreams, controller, outcomes
+    def __init__(self, upstreams: Upstreams, controller: ControllerClient, observations: Observations) -> None:
+        self.upstreams, self.controller, self.observations = upstreams, controller, observations
         self.name = uuid.uuid4().hex
         self.task: asyncio.Task[None] | None = None
         self.away = False
@@ -50,24 +50,24 @@ class ControllerSync:
             try:
                 await self.once()
             except Exception:  # a defect met once must not end the following for good
-                log.exception("version %d stays for now", self.upstreams.live.version)
+                log.exception("version %d stays for now", self.upstreams.snapshot.version)
 
     async def once(self) -> None:
         report = Heartbeat(
             self.name,
-            self.upstreams.live.version,
+            self.upstreams.snapshot.version,
             frozenset(self.upstreams.busy()),
             self.upstreams.named_at(),
-            self.outcomes.batch(),
+            self.observations.batch(),
         )
         try:
-            live = await self.controller.tell(report)
+            snapshot = await self.controller.tell(report)
         except Exception as error:  # whatever Ray raises for a replica that is starting or gone
             if not self.away:
                 log.warning("the controller is away, serving on with version %d: %s", report.version, error)
             self.away = True
             return
         self.away = False
-        self.outcomes.told()
-        if live is not None:
-            await self.upstreams.take(live)
+        self.observations.acknowledge()
+        if snapshot is not None:
+            await self.upstreams.take(snapshot)

@@ -27,9 +27,9 @@ MISSED_S = 10.0
 
 @dataclass
 class Upstream:
-    """`live` may change while it stands, as far as `fits` says."""
+    """`served` may change while it stands, as far as `fits` says."""
 
-    live: ServedVariant
+    served: ServedVariant
     describe: Describe
     endpoint: Endpoint | None = None
     running: int = 0
@@ -39,24 +39,24 @@ class Upstream:
     doubt: asyncio.Event = field(init=False, default_factory=asyncio.Event)
 
     def __post_init__(self) -> None:
-        self.turn = asyncio.Semaphore(self.live.limits.concurrency)
+        self.turn = asyncio.Semaphore(self.served.limits.concurrency)
 
     @property
     def name(self) -> str:
-        return self.live.name
+        return self.served.name
 
     @property
     def manifest(self) -> Manifest:
-        return self.live.manifest
+        return self.served.manifest
 
     @property
     def labels(self) -> tuple[str, str]:
-        return self.live.model, self.live.variant
+        return self.served.model, self.served.variant
 
     def fits(self, wanted: ServedVariant) -> bool:
         """Whether this upstream serves `wanted` as well: the same build on the same engine, only the weight may
         differ."""
-        return (self.live.engine, self.live.adapter, self.live.limits) == (
+        return (self.served.engine, self.served.adapter, self.served.limits) == (
             wanted.engine,
             wanted.adapter,
             wanted.limits,
@@ -69,7 +69,7 @@ class Upstream:
     @asynccontextmanager
     async def admitted(self) -> AsyncIterator[None]:
         """Wait for a turn at the engine. Raises Overloaded when the waiting room is full."""
-        if self.turn.locked() and self.waiting >= self.live.limits.queue:
+        if self.turn.locked() and self.waiting >= self.served.limits.queue:
             raise Overloaded(
                 f"{self.name} has {self.running} requests running and {self.waiting} waiting",
                 mend="try again after the time in Retry-After",
@@ -86,7 +86,7 @@ class Upstream:
         running = metrics.running.labels(*self.labels)
         running.inc()
         try:
-            await self.compete()
+            await self.restore_priority()
             yield
         finally:
             self.running -= 1
@@ -98,28 +98,28 @@ class Upstream:
         self.pinned_at = time.time()
 
     @property
-    def unasked(self) -> bool:
+    def has_only_shadow_load(self) -> bool:
         """Whether no client waits for this variant, nor is about to, so that its engine may do with what is left."""
         lately = self.pinned_at is not None and time.time() - self.pinned_at < MISSED_S
         return (
-            self.live.weight == 0
+            self.served.weight == 0
             and self.idle
             and not lately
-            and self.live.adapter is None
+            and self.served.adapter is None
             and cpu_priority.can_restore()
         )
 
-    async def give_way(self) -> None:
+    async def lower_priority(self) -> None:
         """The engine computes with what other processes leave."""
         if self.endpoint is not None and not cpu_priority.is_lowered(self.endpoint.pid):
-            await self.prioritise(cpu_priority.lower)
+            await self.set_priority(cpu_priority.lower)
 
-    async def compete(self) -> None:
+    async def restore_priority(self) -> None:
         """The engine computes like any other, whoever made it give way."""
         if self.endpoint is not None and cpu_priority.is_lowered(self.endpoint.pid):
-            await self.prioritise(cpu_priority.restore)
+            await self.set_priority(cpu_priority.restore)
 
-    async def prioritise(self, how: Callable[[int], None]) -> None:
+    async def set_priority(self, how: Callable[[int], None]) -> None:
         """A refusal leaves what it is: the next request tries again."""
         assert self.endpoint is not None
         try:
@@ -144,13 +144,13 @@ class Upstream:
     def report(self) -> None:
         """Set this upstream's gauges."""
         manifest = self.manifest
-        metrics.weight.labels(*self.labels).set(self.live.weight)
+        metrics.weight.labels(*self.labels).set(self.served.weight)
         metrics.ready.labels(*self.labels).set(self.endpoint is not None)
         metrics.variant_info.labels(
             *self.labels,
             manifest.method,
             manifest.precision,
-            self.live.engine.settings.kind,
+            self.served.engine.settings.kind,
             manifest.parent or "",
             manifest.digest,
         ).set(1)

@@ -22,8 +22,8 @@ from variants.errors import UnknownName
 class Upstreams:
     """All upstreams, by model and variant. `describe_for` gives the way to ask a variant's deployment."""
 
-    def __init__(self, live: Snapshot, describe_for: Callable[[ServedVariant], Describe]) -> None:
-        self.live = live
+    def __init__(self, snapshot: Snapshot, describe_for: Callable[[ServedVariant], Describe]) -> None:
+        self.snapshot = snapshot
         self.describe_for = describe_for
         self.by_model: dict[str, dict[str, Upstream]] = {}
         self.retired: list[Upstream] = []
@@ -32,30 +32,30 @@ class Upstreams:
 
     @property
     def models(self) -> Mapping[str, Model]:
-        return self.live.stack.models
+        return self.snapshot.stack.models
 
     def all(self) -> list[Upstream]:
         return [upstream for of_model in self.by_model.values() for upstream in of_model.values()]
 
     def start(self) -> None:
         """Begin to follow every variant. Call from a running event loop."""
-        self.change(self.live, self.upstreams_for(self.live))
+        self.change(self.snapshot, self.upstreams_for(self.snapshot))
 
-    async def take(self, live: Snapshot) -> None:
+    async def take(self, snapshot: Snapshot) -> None:
         """Serve another version. Returns when every request is placed by it."""
-        by_model = self.upstreams_for(live)
+        by_model = self.upstreams_for(snapshot)
         standing = set(map(id, self.all()))
         fresh = [
             upstream for of_model in by_model.values() for upstream in of_model.values() if id(upstream) not in standing
         ]
         await asyncio.gather(*(upstream.refresh() for upstream in fresh))
-        self.change(live, by_model)
+        self.change(snapshot, by_model)
 
-    def upstreams_for(self, live: Snapshot) -> dict[str, dict[str, Upstream]]:
+    def upstreams_for(self, snapshot: Snapshot) -> dict[str, dict[str, Upstream]]:
         """The upstreams of a version: those that stand where they fit, new ones elsewhere."""
         return {
-            model: {variant: self.upstream_for(live.variants[model, variant]) for variant in found.variants}
-            for model, found in live.stack.models.items()
+            model: {variant: self.upstream_for(snapshot.variants[model, variant]) for variant in found.variants}
+            for model, found in snapshot.stack.models.items()
         }
 
     def upstream_for(self, wanted: ServedVariant) -> Upstream:
@@ -65,11 +65,11 @@ class Upstreams:
         pinned_at = standing.pinned_at if standing is not None else None
         return Upstream(wanted, self.describe_for(wanted), pinned_at=pinned_at)
 
-    def change(self, live: Snapshot, by_model: dict[str, dict[str, Upstream]]) -> None:
+    def change(self, snapshot: Snapshot, by_model: dict[str, dict[str, Upstream]]) -> None:
         before = self.all()
-        self.live, self.by_model = live, by_model
+        self.snapshot, self.by_model = snapshot, by_model
         for upstream in self.all():
-            upstream.live = live.variants[upstream.labels]
+            upstream.served = snapshot.variants[upstream.labels]
             upstream.report()
             if id(upstream) not in self.tasks:
                 self.tasks[id(upstream)] = asyncio.create_task(upstream.follow())
@@ -94,7 +94,7 @@ class Upstreams:
     def busy(self) -> set[str]:
         """The places (`ServedVariant.place`) where requests that an earlier version placed are still being answered."""
         self.retired = [upstream for upstream in self.retired if not upstream.idle]
-        return {upstream.live.place for upstream in self.retired}
+        return {upstream.served.place for upstream in self.retired}
 
     def named_at(self) -> dict[str, float]:
         """When a client last named each model, and each variant, in seconds of the epoch."""
@@ -135,15 +135,15 @@ class Upstreams:
         return of_model[assignment.variant], assignment
 
     def assign(self, target: Target, client: str | None, up: Collection[str]) -> Assignment | None:
-        weights = {name: upstream.live.weight for name, upstream in self.by_model[target.model].items()}
-        traffic = self.live.traffic[target.model].traffic
+        weights = {name: upstream.served.weight for name, upstream in self.by_model[target.model].items()}
+        traffic = self.snapshot.traffic[target.model].traffic
         pin = traffic.pins.get(client) if client else None
         return assign(target, weights, up, client if traffic.sticky else None, pin)
 
     def all_up(self, model: str) -> bool:
         """Whether every variant with a share of the traffic is ready."""
         return all(
-            upstream.endpoint is not None for upstream in self.by_model[model].values() if upstream.live.weight > 0
+            upstream.endpoint is not None for upstream in self.by_model[model].values() if upstream.served.weight > 0
         )
 
     @staticmethod

@@ -53,7 +53,7 @@ async def compare_text(ask: Ask, parent: Upstream, variant: Upstream, path: str,
     body = scoring_request(path, request, text)
 
     async def score(upstream: Upstream) -> list[Distribution]:
-        document = json.dumps({**body, "model": upstream.live.asked_as}).encode()
+        document = json.dumps({**body, "model": upstream.served.asked_as}).encode()
         reply = await ask(upstream, path, document, {"content-type": "application/json"})
         return distributions(json.loads(reply.body))[-tokens:]
 

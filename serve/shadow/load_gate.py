@@ -39,18 +39,18 @@ class LoadGate:
     def running(self) -> int:
         return sum(upstream.running + upstream.waiting for upstream in self.upstreams.all())
 
-    def calm(self, waited_s: float, crowded: bool) -> bool:
+    def admits_low_priority(self, waited_s: float, crowded: bool) -> bool:
         """Whether a replay may begin whose engine gives way to all others."""
         running = self.running()
-        if pressing(waited_s, crowded):
+        if is_overdue(waited_s, crowded):
             return running <= self.usual * HARDLY_CALM
         return running + self.under_way <= self.usual * CALM
 
-    def quiet(self, waited_s: float, crowded: bool) -> bool:
+    def admits(self, waited_s: float, crowded: bool) -> bool:
         """Whether any other replay may begin."""
         running = self.running()
-        return running == 0 or (pressing(waited_s, crowded) and running <= self.usual * QUIET)
+        return running == 0 or (is_overdue(waited_s, crowded) and running <= self.usual * QUIET)
 
 
-def pressing(waited_s: float, crowded: bool) -> bool:
+def is_overdue(waited_s: float, crowded: bool) -> bool:
     return waited_s > PATIENCE_S or crowded

@@ -76,17 +76,17 @@ class Replay:
 class Replayer:
     """One ingress' replays."""
 
-    def __init__(self, upstreams: Upstreams, relay: Relay, outcomes: Observations) -> None:
-        self.upstreams, self.relay, self.outcomes = upstreams, relay, outcomes
+    def __init__(self, upstreams: Upstreams, relay: Relay, observations: Observations) -> None:
+        self.upstreams, self.relay, self.observations = upstreams, relay, observations
         self.queue: asyncio.Queue[Replay] = asyncio.Queue(QUEUE)
         self.tasks: list[asyncio.Task[None]] = []
-        self.moments = LoadGate(upstreams)
+        self.load_gate = LoadGate(upstreams)
         self.alone = asyncio.Lock()
         """Held by the replay that is asked of engines that do not give way."""
 
     async def start(self) -> None:
         self.tasks = [asyncio.create_task(self.work()) for _ in range(AT_ONCE)]
-        self.tasks.append(asyncio.create_task(self.moments.watch()))
+        self.tasks.append(asyncio.create_task(self.load_gate.watch()))
 
     async def stop(self) -> None:
         """End; what still waits is dropped."""
@@ -159,7 +159,7 @@ class Replayer:
 
     def stands(self, job: Replay) -> bool:
         """Whether both are still served."""
-        of_model = self.upstreams.by_model.get(job.parent.live.model, {}).values()
+        of_model = self.upstreams.by_model.get(job.parent.served.model, {}).values()
         return any(upstream is job.parent for upstream in of_model) and any(
             upstream is job.variant for upstream in of_model
         )
@@ -171,20 +171,20 @@ class Replayer:
     def shadowed(self, job: Replay) -> Shadowed:
         """Where to count: a batch may have been told since the job was chosen."""
         pair = f"{job.parent.manifest.digest}:{job.variant.manifest.digest}"
-        return self.outcomes.shadowed(job.parent.live.model, pair)
+        return self.observations.shadowed(job.parent.served.model, pair)
 
-    def quiet(self, job: Replay) -> bool:
+    def admits(self, job: Replay) -> bool:
         """Whether this is a moment for a replay: not while one of the two is starting again."""
         if job.parent.endpoint is None or job.variant.endpoint is None:
             return False
         waited_s, crowded = time.monotonic() - job.since, self.queue.qsize() >= QUEUE // 2
         if self.gives_way(job):
-            return self.moments.calm(waited_s, crowded)
-        return not self.alone.locked() and self.moments.quiet(waited_s, crowded)
+            return self.load_gate.admits_low_priority(waited_s, crowded)
+        return not self.alone.locked() and self.load_gate.admits(waited_s, crowded)
 
     def gives_way(self, job: Replay) -> bool:
         """Whether all that is asked for this pair is asked of an engine that may do with what is left."""
-        return labelled(job) and job.call.upstream is job.parent and job.variant.unasked
+        return labelled(job) and job.call.upstream is job.parent and job.variant.has_only_shadow_load
 
     async def work(self) -> None:
         while True:
@@ -197,7 +197,7 @@ class Replayer:
 
     async def replay(self, job: Replay) -> None:
         """When there is a quiet moment for it. Never raises."""
-        while self.stands(job) and not self.quiet(job):
+        while self.stands(job) and not self.admits(job):
             if time.monotonic() - job.since >= WAIT_S:
                 if job.parent.endpoint is None or job.variant.endpoint is None:
                     self.withdraw(job)
@@ -209,11 +209,11 @@ class Replayer:
             self.withdraw(job)
             return
         gives_way = self.gives_way(job)
-        self.moments.under_way += 1
+        self.load_gate.under_way += 1
         try:
             async with asyncio.timeout(REPLAY_LIMIT_S):
-                if job.variant.unasked:
-                    await job.variant.give_way()
+                if job.variant.has_only_shadow_load:
+                    await job.variant.lower_priority()
                 async with nullcontext() if gives_way else self.alone:
                     await self.compare(job)
         except TimeoutError:
@@ -229,7 +229,7 @@ class Replayer:
             log.exception("a comparison failed")
             self.unjudged(job, repr(error))
         finally:
-            self.moments.under_way -= 1
+            self.load_gate.under_way -= 1
 
     def unanswered(self, job: Replay, why: str, refused: bool) -> None:
         """Whose fault it is: the variant's, unless its parent was asked, or it refused what no client has asked of it,
@@ -278,7 +278,7 @@ class Replayer:
         return (replayed, known) if other is job.variant else (known, replayed)
 
     async def compare_agreement(self, job: Replay) -> ShadowAgreement:
-        ask, task = self.asker(job), self.upstreams.models[job.parent.live.model].task
+        ask, task = self.asker(job), self.upstreams.models[job.parent.served.model].task
         if task == "text-generation":
             assert job.chosen.document is not None
             text, tokens = job.answer.answered()
@@ -301,7 +301,7 @@ class Replayer:
 
         async def ask(upstream: Upstream, path: str, body: bytes, headers: dict[str, str]) -> Reply:
             job.asking = upstream
-            return await self.relay.ask_aside(upstream, path, body, headers)
+            return await self.relay.ask_out_of_band(upstream, path, body, headers)
 
         return ask
 

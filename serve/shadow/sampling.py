@@ -42,13 +42,13 @@ def sample(
 ) -> list[Sample]:
     """Which shadows compare this request; by its id's hash, before load is looked at. `body` is what the client
     sent, `document` the same read. A request that names its variant is not the router's, and is left alone."""
-    shares = upstreams.live.traffic[target.model].traffic.shadows
+    shares = upstreams.snapshot.traffic[target.model].traffic.shadows
     if not shares or target.variant or path == "/tokenize" or opted_out:
         return []
     found = []
     for variant, share in shares.items():
         upstream = upstreams.by_model[target.model][variant]
-        agreeable = upstream.live.adapter is None and comparable(path, document)
+        agreeable = upstream.served.adapter is None and comparable(path, document)
         if (label is None or bool((document or {}).get("stream"))) and not agreeable:
             continue
         if fraction(f"{request_id}\0{variant}".encode()) < share:

@@ -31,14 +31,14 @@ class LocalStage:
         self.engines: dict[str, EngineProcess] = {}
         self.adapters: dict[str, set[str]] = {}
 
-    async def put_up(self, engines: Collection[EngineSpec]) -> None:
+    async def start(self, engines: Collection[EngineSpec]) -> None:
         for engine in engines:
             how = launch(engine.settings, engine.artifact.path, engine.artifact.manifest, engine.name)
             process = EngineProcess(engine.name, how, self.home / f"{engine.application}.log")
             await process.start()
             self.engines[engine.application], self.adapters[engine.application] = process, set()
 
-    async def take_down(self, applications: Iterable[str]) -> None:
+    async def stop(self, applications: Iterable[str]) -> None:
         for application in list(applications):
             await self.engines.pop(application).stop()
 
@@ -52,12 +52,12 @@ class LocalStage:
             await unload_adapter(self.engines[application].url, adapter)
             self.adapters[application].discard(adapter)
 
-    async def holds(self, application: str) -> Endpoint:
+    async def describe(self, application: str) -> Endpoint:
         engine = self.engines[application]
         engine.check()
         return Endpoint(engine.url, engine.memory_bytes(), engine.peak_memory_bytes, engine.pid)
 
-    async def standing(self) -> set[str]:
+    async def running(self) -> set[str]:
         return set(self.engines)
 
     def describe_for(self, variant: ServedVariant) -> Describe:
@@ -73,12 +73,12 @@ class LocalStage:
 
 class Local(NamedTuple):
     client: httpx.AsyncClient
-    stage: LocalStage
+    deployer: LocalStage
     upstreams: Upstreams
     controller: Controller
 
     def engine(self, model: str, variant: str) -> EngineProcess:
-        return self.stage.engines[self.upstreams.live.variants[model, variant].engine.application]
+        return self.deployer.engines[self.upstreams.snapshot.variants[model, variant].engine.application]
 
 
 @asynccontextmanager
@@ -86,11 +86,11 @@ async def local(
     home: Path, stack: Stack, artifacts: dict[tuple[str, str], Artifact] | None = None
 ) -> AsyncIterator[Local]:
     """The ingress under plain uvicorn, over real engine processes; artifacts are made where none are given."""
-    live = build_snapshot(stack, artifacts or make_artifacts(home, stack))
-    stage = LocalStage(home)
-    controller = Controller(live, str(home), str(home / "state"), stage)  # type: ignore[arg-type]
-    await stage.put_up(list(live.engines.values()))
-    upstreams = Upstreams(live, stage.describe_for)
+    snapshot = build_snapshot(stack, artifacts or make_artifacts(home, stack))
+    deployer = LocalStage(home)
+    controller = Controller(snapshot, str(home), str(home / "state"), deployer)  # type: ignore[arg-type]
+    await deployer.start(list(snapshot.engines.values()))
+    upstreams = Upstreams(snapshot, deployer.describe_for)
     app = IssueRequestId(build_ingress(upstreams, stack.server, controller), echo=True)
     server = uvicorn.Server(uvicorn.Config(app, port=stack.server.port, log_level="warning"))
     running = asyncio.create_task(server.serve())
@@ -100,8 +100,8 @@ async def local(
             while not upstreams.ready:
                 assert not running.done(), "the server has ended: its port was taken, or its start failed"
                 await asyncio.sleep(0.05)
-            yield Local(client, stage, upstreams, controller)
+            yield Local(client, deployer, upstreams, controller)
     finally:
         server.should_exit = True
         await running
-        await asyncio.gather(*(engine.stop() for engine in stage.engines.values()))
+        await asyncio.gather(*(engine.stop() for engine in deployer.engines.values()))

@@ -138,12 +138,12 @@ def test_a_labelled_campaign_scores_as_offline_evaluation_does(drawn: tuple[str,
     records = list(read_lines(tmp_path / "records.jsonl", Record))
     assert [record.error for record in records if record.failed] == []
     (model,) = summarise(tmp_path).models
-    live = {variant.variant: variant.accuracy[0] for variant in model.variants}
+    snapshot = {variant.variant: variant.accuracy[0] for variant in model.variants}
     task = tasks.get("digit_prompts")
     examples = task.examples("test", N)
     wrong = sum(example.label in ("8", "9") for example in examples)
-    assert [(live["baseline"].value, live["baseline"].n), live["int8"].n] == [(1.0, N), N]
-    assert live["int8"].value == pytest.approx(1 - wrong / N)
+    assert [(snapshot["baseline"].value, snapshot["baseline"].n), snapshot["int8"].n] == [(1.0, N), N]
+    assert snapshot["int8"].value == pytest.approx(1 - wrong / N)
     assert model.comparisons[0].accuracy[0].difference == pytest.approx(-wrong / N)
 
     found = build_snapshot(drawing_stack(), drawing_artifacts(folder)).variants["scribe", "int8"]
@@ -151,7 +151,7 @@ def test_a_labelled_campaign_scores_as_offline_evaluation_does(drawn: tuple[str,
     card = card_of(found.manifest, measured, {"kind": "openvino"}, None, {}, {task.name: task})
     offline = card.accuracy[0]
     assert (offline.value, offline.low, offline.high, offline.n) == (
-        live["int8"].value, live["int8"].low, live["int8"].high, N,
+        snapshot["int8"].value, snapshot["int8"].low, snapshot["int8"].high, N,
     )  # fmt: skip
     (distance,) = card.distances
     assert (distance.task, distance.metric, distance.n, distance.real) == ("digit_prompts", "frechet", N, 1000)

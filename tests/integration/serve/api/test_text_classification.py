@@ -66,7 +66,7 @@ async def offline(variant: ServedVariant, folder: Path) -> list[Outcome]:
         await process.stop()
 
 
-async def live(client: httpx.AsyncClient, variant: str | None) -> list[httpx.Response]:
+async def snapshot(client: httpx.AsyncClient, variant: str | None) -> list[httpx.Response]:
     """The answers to what a labelled campaign sends, one after the other."""
     pool = Pool(kind="article", model="topics", task="r8_topics", contents=())
     found = []
@@ -89,10 +89,10 @@ async def test_what_is_counted_live_is_what_is_found_offline(
     task = tasks.get("r8_topics")
     async with local(tmp_path, stack, artifacts) as served:
         for name in VARIANTS:
-            outcomes = await offline(served.upstreams.live.variants["topics", name], tmp_path)
+            outcomes = await offline(served.upstreams.snapshot.variants["topics", name], tmp_path)
             measured, macro_f1 = accuracy(task, outcomes)
             before = [await counted(served.client, name, outcome) for outcome in ("right", "wrong")]
-            answers = await live(served.client, name)
+            answers = await snapshot(served.client, name)
             assert {answer.headers["x-understudy-variant"] for answer in answers} == {name}
             assert [answer.json()["outputs"][0]["data"][0] for answer in answers] == [each.answer for each in outcomes]
             right, wrong = [

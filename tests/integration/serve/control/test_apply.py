@@ -42,10 +42,10 @@ async def test_variants_are_added_replaced_and_removed_under_load(tmp_path: Path
         )
         assert pinned.status_code == 404
         assert second[:8] in pinned.json()["error"]["message"]
-        gone = set(served.stage.engines)
+        gone = set(served.deployer.engines)
         del family.variants["int4"]
         assert (await change(served.client, family.proposal(force=True)))["state"] == "done"
-        assert len(gone - set(served.stage.engines)) == 1
+        assert len(gone - set(served.deployer.engines)) == 1
         assert (await served.client.post("/v1/completions", json={"model": "echo@int4"})).status_code == 404
         metrics = (await served.client.get("/metrics")).text
         await asyncio.sleep(1)
@@ -68,8 +68,8 @@ async def test_adapters_are_loaded_and_unloaded_in_an_engine_that_serves(tmp_pat
         local(tmp_path, family.stack, family.artifacts) as served,
         steady(str(served.client.base_url), "echo", 4, ("lora0",)) as load,
     ):
-        host = served.upstreams.live.variants["echo", "lora0"].engine.application
-        pid = served.stage.engines[host].process.pid
+        host = served.upstreams.snapshot.variants["echo", "lora0"].engine.application
+        pid = served.deployer.engines[host].process.pid
         for number in (1, 2):
             family.variants[f"lora{number}"] = lora
             assert (await change(served.client, family.proposal()))["state"] == "done"
@@ -79,7 +79,7 @@ async def test_adapters_are_loaded_and_unloaded_in_an_engine_that_serves(tmp_pat
             body = {"model": f"echo@lora{number}", "prompt": "a b c", "max_tokens": 2}
             answer = await served.client.post("/v1/completions", json=body)
             assert answer.json()["system_fingerprint"] == family.digest(f"lora{number}")
-        assert served.stage.engines[host].process.pid == pid
+        assert served.deployer.engines[host].process.pid == pid
         family.variants["lora3"] = lora
         refused = await served.client.post("/admin/v1/stack", json=family.proposal())
         assert refused.status_code == 400
@@ -94,7 +94,7 @@ async def test_adapters_are_loaded_and_unloaded_in_an_engine_that_serves(tmp_pat
         for number in (1, 2):
             del family.variants[f"lora{number}"]
             assert (await change(served.client, family.proposal(force=True)))["state"] == "done"
-        assert len(served.stage.adapters[host]) == 1
+        assert len(served.deployer.adapters[host]) == 1
     assert load.broken == []
     assert set(load.statuses) == {200}
     assert ("lora0", family.digest("lora0")) in load.signed
@@ -166,11 +166,11 @@ async def test_an_engine_that_does_not_start_leaves_what_is_live(tmp_path: Path)
         assert answer.status_code == 500
         assert "build it again" in answer.json()["error"]["message"]
         family.variants["other"] = family.variants.pop("broken")
-        engines, version = set(served.stage.engines), served.upstreams.live.version
-        served.stage.home = tmp_path / "no" / "such"  # where logs cannot be written, nothing starts
+        engines, version = set(served.deployer.engines), served.upstreams.snapshot.version
+        served.deployer.home = tmp_path / "no" / "such"  # where logs cannot be written, nothing starts
         (tmp_path / "no").write_text("")
         assert (await change(served.client, family.proposal()))["state"] == "failed"
-        assert set(served.stage.engines) == engines
+        assert set(served.deployer.engines) == engines
         assert (await served.client.get("/admin/v1/stack")).json()["version"] == version
         assert (await served.client.post("/v1/completions", json={"model": "echo", "prompt": "a"})).status_code == 200
 
@@ -185,16 +185,16 @@ async def test_one_change_at_a_time_and_one_that_starts_can_be_given_up(tmp_path
         assert ended.json()["state"] == "cancelled"
         assert (await served.client.request("DELETE", "/admin/v1/stack")).status_code == 409
         family.variants["int4"] = {}
-        before = served.upstreams.live.version
+        before = served.upstreams.snapshot.version
         assert (await change(served.client, family.proposal()))["state"] == "done"
-        assert served.upstreams.live.version > before
+        assert served.upstreams.snapshot.version > before
 
 
 async def test_a_change_is_given_up_while_it_is_checked_and_by_its_number(tmp_path: Path) -> None:
     family = Family(tmp_path, free_port())
     async with local(tmp_path, family.stack, family.artifacts) as served:
-        holds = served.stage.holds
-        served.stage.holds = never  # an engine that does not say what it holds
+        holds = served.deployer.describe
+        served.deployer.describe = never  # an engine that does not say what it holds
         family.variants["int4"] = {}
         proposed = asyncio.create_task(served.client.post("/admin/v1/stack", json=family.proposal()))
         while (await served.client.get("/admin/v1/stack")).json()["change"] is None:
@@ -209,7 +209,7 @@ async def test_a_change_is_given_up_while_it_is_checked_and_by_its_number(tmp_pa
         assert ended.json()["state"] == "cancelled"
         answer = await proposed
         assert (answer.status_code, answer.json()["error"]["message"]) == (409, "change 1 was given up")
-        served.stage.holds = holds
+        served.deployer.describe = holds
         assert (await change(served.client, family.proposal()))["state"] == "done"
         told = (await served.client.get("/admin/v1/stack")).json()["changes"]
         assert [(each["number"], each["state"]) for each in told] == [(1, "cancelled"), (2, "done")]
@@ -237,13 +237,13 @@ async def test_a_model_that_clients_ask_for_is_not_taken_away_unless_forced(tmp_
         assert "models: echo is in use: a client named it" in refused.json()["error"]["message"]
         assert (await change(served.client, {**document, "force": True}))["state"] == "done"
         assert (await served.client.post("/v1/completions", json=body)).status_code == 404
-        assert not [name for name in served.stage.engines if name.startswith("echo.")]
+        assert not [name for name in served.deployer.engines if name.startswith("echo.")]
 
 
 async def test_what_is_named_while_a_change_starts_is_not_taken_away(tmp_path: Path) -> None:
     family = Family(tmp_path, free_port())
     async with local(tmp_path, family.stack, family.artifacts) as served:
-        engines, version = set(served.stage.engines), served.upstreams.live.version
+        engines, version = set(served.deployer.engines), served.upstreams.snapshot.version
         del family.variants["int8"]
         family.variants["int4"] = {"engine": {"kind": "scripted", "startup_s": 3}}
         asked = asyncio.create_task(change(served.client, family.proposal()))
@@ -253,8 +253,8 @@ async def test_what_is_named_while_a_change_starts_is_not_taken_away(tmp_path: P
         found = await asked
         assert found["state"] == "failed"
         assert "echo@int8 is in use" in found["error"]
-        assert set(served.stage.engines) == engines
-        assert served.upstreams.live.version == version
+        assert set(served.deployer.engines) == engines
+        assert served.upstreams.snapshot.version == version
         assert (await served.client.post("/v1/completions", json=body)).status_code == 200
 
 
@@ -274,7 +274,7 @@ async def test_an_engine_that_cannot_say_what_it_holds_is_taken_to_hold_what_it_
 async def test_where_nothing_can_be_written_down_what_was_live_is(tmp_path: Path, lost: str) -> None:
     family = Family(tmp_path, free_port())
     async with local(tmp_path, family.stack, family.artifacts) as served:
-        engines = set(served.stage.engines)
+        engines = set(served.deployer.engines)
         family.variants["int4"] = {"weight": 5}
         holder = served.controller if lost == "record" else served.controller.traffic_manager.journal
         kept, holder.file = holder.file, tmp_path / "weights" / "no folder" / "file"
@@ -282,7 +282,7 @@ async def test_where_nothing_can_be_written_down_what_was_live_is(tmp_path: Path
         found = await change(served.client, family.proposal())
         assert found["state"] == "failed"
         assert "it is live" not in found["error"]
-        assert set(served.stage.engines) == engines
+        assert set(served.deployer.engines) == engines
         state = (await served.client.get("/admin/v1/stack")).json()
         assert "int4" not in state["stack"]["models"]["echo"]["variants"]
         holder.file = kept
@@ -300,22 +300,22 @@ async def test_what_stands_without_being_live_is_swept_away(tmp_path: Path) -> N
     lora = {"parent": "baseline", "engine": ADAPTERS}
     family.variants["lora0"] = lora
     async with local(tmp_path, family.stack, family.artifacts) as served:
-        engines = set(served.stage.engines)
+        engines = set(served.deployer.engines)
         while not served.controller.swept:
             await asyncio.sleep(0.05)
         family.variants |= {"int4": {}, "lora1": lora}
         coming = build_snapshot(family.stack, family.artifacts)
         left = coming.variants["echo", "int4"].engine
         adapter = coming.variants["echo", "lora1"]
-        await served.stage.put_up([left])
+        await served.deployer.start([left])
         assert adapter.adapter is not None
-        await served.stage.load(adapter.engine.application, adapter.adapter)
+        await served.deployer.load(adapter.engine.application, adapter.adapter)
         served.controller.swept = False
         while not served.controller.swept:
             await asyncio.sleep(0.05)
-        assert set(served.stage.engines) == engines
-        assert served.stage.adapters[adapter.engine.application] == {
-            served.upstreams.live.variants["echo", "lora0"].asked_as
+        assert set(served.deployer.engines) == engines
+        assert served.deployer.adapters[adapter.engine.application] == {
+            served.upstreams.snapshot.variants["echo", "lora0"].asked_as
         }
 
 
@@ -324,11 +324,11 @@ async def test_a_conductor_that_is_started_anew_goes_on_with_what_was_live(tmp_p
 
     family = Family(tmp_path, free_port())
     async with local(tmp_path, family.stack, family.artifacts) as served:
-        first = served.upstreams.live
+        first = served.upstreams.snapshot
         family.variants["int4"] = {"weight": 5}
         await change(served.client, family.proposal())
-        again = Controller(first, str(tmp_path), str(tmp_path / "state"), served.stage)  # type: ignore[arg-type]
-        assert again.live.version > served.upstreams.live.version
-        assert {name: found.place for name, found in again.live.variants.items()} == {
-            name: found.place for name, found in served.upstreams.live.variants.items()
+        again = Controller(first, str(tmp_path), str(tmp_path / "state"), served.deployer)  # type: ignore[arg-type]
+        assert again.snapshot.version > served.upstreams.snapshot.version
+        assert {name: found.place for name, found in again.snapshot.variants.items()} == {
+            name: found.place for name, found in served.upstreams.snapshot.variants.items()
         }

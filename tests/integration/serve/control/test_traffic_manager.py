@@ -126,8 +126,8 @@ async def test_traffic_outlasts_the_server_until_the_stack_says_otherwise(tmp_pa
     async with local(tmp_path, family.stack, family.artifacts) as served:
         await put(served.client, weights={"baseline": 1, "int8": 3})
     again = TrafficManager(tmp_path / "state", build_snapshot(family.stack, family.artifacts))
-    assert again.live.traffic["echo"].traffic.weights == {"baseline": 1, "int8": 3}
+    assert again.snapshot.traffic["echo"].traffic.weights == {"baseline": 1, "int8": 3}
     family.variants["int8"]["weight"] = 20
     changed = TrafficManager(tmp_path / "state", build_snapshot(family.stack, family.artifacts))
-    assert changed.live.traffic["echo"].traffic.weights == {"baseline": 90, "int8": 20}
-    assert changed.live.traffic["echo"].version > again.live.traffic["echo"].version
+    assert changed.snapshot.traffic["echo"].traffic.weights == {"baseline": 90, "int8": 20}
+    assert changed.snapshot.traffic["echo"].version > again.snapshot.traffic["echo"].version

@@ -40,7 +40,7 @@ class Judged(NamedTuple):
         """One streamed request of a client that stays."""
 
         def ask(upstream: Upstream) -> tuple[str, bytes]:
-            body = {"model": upstream.live.asked_as, "prompt": "a b c d", "max_tokens": 4, "stream": True}
+            body = {"model": upstream.served.asked_as, "prompt": "a b c d", "max_tokens": 4, "stream": True}
             return "/v1/completions", json.dumps(body).encode()
 
         call = Call(Target.parse(model), None, ask, {"content-type": "application/json"}, True, "r")
@@ -52,14 +52,14 @@ class Judged(NamedTuple):
     def counted(self, variant: str) -> tuple[int, int]:
         """Requests that a variant answered by the router's choice, and those that failed."""
         digest = self.upstreams.by_model["echo"][variant].manifest.digest
-        found = self.relay.accounting.outcomes.of("echo").served.get(digest, Served())
+        found = self.relay.accounting.observations.of("echo").served.get(digest, Served())
         return found.requests, found.failed
 
 
 @asynccontextmanager
 async def judged(home: Path, stack: Stack) -> AsyncIterator[Judged]:
     async with local(home, stack) as served:
-        served.upstreams.live = replace(served.upstreams.live, judged={"echo": None})
+        served.upstreams.snapshot = replace(served.upstreams.snapshot, judged={"echo": None})
         relay = Relay(served.upstreams)
         await relay.start()
         try:
@@ -117,7 +117,7 @@ async def test_the_last_frame_of_a_broken_stream_is_not_offered_for_ever(
 async def test_where_nobody_is_left_it_counts_once_with_whom_it_was_placed_first(tmp_path: Path) -> None:
     async with judged(tmp_path, within(echo_stack(free_port()), 30)) as found:
         baseline, int8 = (found.upstreams.by_model["echo"][name] for name in ("baseline", "int8"))
-        int8.live = replace(int8.live, weight=1e-9)
+        int8.snapshot = replace(int8.snapshot, weight=1e-9)
         async with asyncio.timeout(LIMIT_S), baseline.admitted(), int8.admitted():
             asked = asyncio.create_task(found.stream(takes))
             while not baseline.waiting:

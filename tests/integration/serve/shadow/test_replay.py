@@ -22,7 +22,7 @@ def outcomes() -> dict[str, float]:
 
 async def test_a_server_that_ends_drops_what_waits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("UNDERSTUDY_HOME", str(tmp_path))
-    monkeypatch.setattr("serve.shadow.replay.Replayer.quiet", lambda self, job: False)
+    monkeypatch.setattr("serve.shadow.replay.Replayer.admits", lambda self, job: False)
     family = Family(tmp_path, free_port())
     family.variants = {
         "baseline": {"weight": 1, "engine": {"kind": "scripted"}},

@@ -25,20 +25,22 @@ def lived(home: Path, **variants: dict[str, Any]) -> Snapshot:
 
 def test_adapters_of_one_parent_meet_in_one_engine_apart_from_the_parents_own(tmp_path: Path) -> None:
     lora: dict[str, Any] = {"parent": "baseline", "engine": ADAPTERS}
-    live = lived(tmp_path, baseline={"weight": 1}, lora=lora, lora2=lora)
-    one, two, own = (live.variants["echo", name] for name in ("lora", "lora2", "baseline"))
+    snapshot = lived(tmp_path, baseline={"weight": 1}, lora=lora, lora2=lora)
+    one, two, own = (snapshot.variants["echo", name] for name in ("lora", "lora2", "baseline"))
     assert one.engine == two.engine
     assert one.engine.artifact == own.engine.artifact
     assert one.engine.application != own.engine.application
     assert {one.asked_as, two.asked_as, own.asked_as} == {
         f"echo@lora:{one.manifest.digest[:8]}", f"echo@lora2:{two.manifest.digest[:8]}", "echo@baseline"
     }  # fmt: skip
-    assert len([engine for engine in live.engines if engine.startswith("echo.")]) == 2
+    assert len([engine for engine in snapshot.engines if engine.startswith("echo.")]) == 2
 
 
 def test_a_parent_with_the_adapters_settings_shares_their_engine(tmp_path: Path) -> None:
-    live = lived(tmp_path, baseline={"weight": 1, "engine": ADAPTERS}, lora={"parent": "baseline", "engine": ADAPTERS})
-    assert live.variants["echo", "baseline"].engine == live.variants["echo", "lora"].engine
+    snapshot = lived(
+        tmp_path, baseline={"weight": 1, "engine": ADAPTERS}, lora={"parent": "baseline", "engine": ADAPTERS}
+    )
+    assert snapshot.variants["echo", "baseline"].engine == snapshot.variants["echo", "lora"].engine
 
 
 def test_an_adapter_needs_an_engine_that_takes_adapters(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ def ledger(gate: Gate | None = None) -> ControlState:
     rollout = Rollout(RolloutPlan(variant="int8", gate=gate or Gate()), "baseline", (PARENT, VARIANT), traffic)
     found = ControlState()
     document = traffic.model_dump(mode="json")
-    found.take(
+    found.apply(
         {"kind": "rollout", "model": "m", "version": 1, "traffic": document, "declared": document,
          "rollout": rollout.to_json()}
     )  # fmt: skip
@@ -36,7 +36,7 @@ def tell(found: ControlState, *, served: dict[str, Any] | None = None, **shadowe
         "shadows": {PAIR: NOTHING | shadowed} if shadowed else {},
     }
     number = found.batches.get("i", 0) + 1
-    found.take({"kind": "outcomes", "ingress": "i", "number": number, "rules": RULES, "models": {"m": model}})
+    found.apply({"kind": "outcomes", "ingress": "i", "number": number, "rules": RULES, "models": {"m": model}})
     return found.pair(PAIR).evidence
 
 
@@ -91,6 +91,6 @@ def test_latency_is_held_against_the_objective_that_it_was_measured_by() -> None
 def test_batches_made_by_other_rules_are_not_counted() -> None:
     found = ledger()
     old = {"assigned": {}, "served": {}, "shadows": {PAIR: {"chosen": 1, "failed": 1, "dropped": [], "pairs": []}}}
-    found.take({"kind": "outcomes", "ingress": "i", "number": 1, "models": {"m": old}})
+    found.apply({"kind": "outcomes", "ingress": "i", "number": 1, "models": {"m": old}})
     assert found.pair(PAIR).evidence.chosen == 0
     assert found.batches == {"i": 1}

@@ -32,13 +32,13 @@ def family(tmp_path: Path) -> Family:
     return found
 
 
-def live(family: Family) -> Snapshot:
+def snapshot(family: Family) -> Snapshot:
     return build_snapshot(family.stack, family.artifacts)
 
 
 def begun(tmp_path: Path, family: Family, **plan: Any) -> TrafficManager:
     """With a rollout to int8 that has come to 50 %."""
-    traffic_manager = TrafficManager(tmp_path / "state", live(family))
+    traffic_manager = TrafficManager(tmp_path / "state", snapshot(family))
     read, parent = traffic_manager.read_plan("echo", {"variant": "int8", "steps": [50, 100], **plan})
     traffic_manager.begin("echo", read, parent, "somebody")
     return traffic_manager
@@ -53,20 +53,20 @@ def test_a_stack_with_other_traffic_ends_the_rollout(tmp_path: Path, family: Fam
     traffic_manager = begun(tmp_path, family)
     version = traffic_manager.traffic_of("echo")["version"]
     family.variants["int8"]["weight"] = 0.25
-    traffic_manager.replace(live(family))
+    traffic_manager.replace(snapshot(family))
     assert told(traffic_manager) == (
         "aborted", "a stack was applied: it declares other traffic", {"baseline": 1, "int8": 0.25}
     )  # fmt: skip
     found = traffic_manager.traffic_of("echo")
     assert (found["version"], found["traffic"]["shadows"]) == (version + 1, {})
-    again = TrafficManager(tmp_path / "state", live(family))
+    again = TrafficManager(tmp_path / "state", snapshot(family))
     assert told(again) == told(traffic_manager)
 
 
 def test_a_stack_with_the_same_traffic_leaves_it_alone(tmp_path: Path, family: Family) -> None:
     traffic_manager = begun(tmp_path, family)
     before = told(traffic_manager)
-    traffic_manager.replace(live(family))
+    traffic_manager.replace(snapshot(family))
     assert told(traffic_manager) == before
     assert before[0] == "running"
 
@@ -75,11 +75,11 @@ def test_versions_rise_when_variants_come_and_go(tmp_path: Path, family: Family)
     traffic_manager = begun(tmp_path, family)
     versions = [traffic_manager.traffic_of("echo")["version"]]
     family.variants["int4"] = {"weight": 1, "parent": "baseline", "engine": SCRIPTED}
-    traffic_manager.replace(live(family))
+    traffic_manager.replace(snapshot(family))
     versions.append(traffic_manager.traffic_of("echo")["version"])
     assert told(traffic_manager)[0] == "aborted"
     del family.variants["int8"]
-    traffic_manager.replace(live(family))
+    traffic_manager.replace(snapshot(family))
     versions.append(traffic_manager.traffic_of("echo")["version"])
     assert versions == sorted(set(versions))
     traffic_manager.judge_all()
@@ -92,7 +92,7 @@ def search(tmp_path: Path, family: Family) -> TrafficManager:
     family.variants["int4"] = {"weight": 0, "parent": "baseline", "engine": SCRIPTED}
     for variant, cost in (("baseline", 3.0), ("int8", 2.0), ("int4", 1.0)):
         add_cost(tmp_path, family, variant, cost)
-    traffic_manager = TrafficManager(tmp_path / "state", live(family))
+    traffic_manager = TrafficManager(tmp_path / "state", snapshot(family))
     traffic_manager.search("echo", {"objective": "cheapest"}, "somebody")
     return traffic_manager
 
@@ -110,7 +110,7 @@ def test_a_search_passes_over_a_candidate_that_was_removed(tmp_path: Path, famil
     fail(traffic_manager)
     assert traffic_manager.ledger.rollouts["echo"].status == "rolled back"
     del family.variants["int8"]
-    traffic_manager.replace(live(family))
+    traffic_manager.replace(snapshot(family))
     traffic_manager.judge_all()
     found = traffic_manager.ledger.rollouts["echo"]
     assert (found.status, found.queue) == ("rolled back", ())
@@ -140,13 +140,13 @@ def test_what_goes_wrong_with_one_model_is_logged_and_no_more(
     monkeypatch.setattr(traffic_manager, "verdict", verdict)
     with caplog.at_level(logging.ERROR, "understudy.traffic"):
         traffic_manager.judge_all()
-    assert judged == [model for model in ("echo", "digits") if model in traffic_manager.live.stack.models]
+    assert judged == [model for model in ("echo", "digits") if model in traffic_manager.snapshot.stack.models]
     assert "echo could not be judged" in caplog.text
 
 
 @pytest.mark.parametrize("weight", [1e308, float("inf"), -1.0])
 def test_refuses_weights_whose_sum_would_be_no_number(tmp_path: Path, family: Family, weight: float) -> None:
-    traffic_manager = TrafficManager(tmp_path / "state", live(family))
+    traffic_manager = TrafficManager(tmp_path / "state", snapshot(family))
     with pytest.raises(InputError, match="weights"):
         traffic_manager.set_traffic("echo", {"weights": {"baseline": weight, "int8": weight}}, None, "somebody", "")
 
@@ -167,7 +167,7 @@ def test_a_batch_that_cannot_be_counted_is_left_out(
     traffic_manager.count("i", {"number": 1, "rules": RULES, "models": {"echo": {}}})
     assert "batch 1 of ingress i cannot be counted" in caplog.text
     assert traffic_manager.ledger.batches == {"i": 1}
-    assert TrafficManager(tmp_path / "state", live(family)).ledger.batches == {"i": 1}
+    assert TrafficManager(tmp_path / "state", snapshot(family)).ledger.batches == {"i": 1}
 
 
 def test_a_build_that_takes_the_place_of_one_in_a_rollout_gets_none_of_its_traffic(
@@ -175,18 +175,18 @@ def test_a_build_that_takes_the_place_of_one_in_a_rollout_gets_none_of_its_traff
 ) -> None:
     traffic_manager = begun(tmp_path, family, steps=[90, 100])
     family.builds["int8"] = 2
-    traffic_manager.replace(live(family))
+    traffic_manager.replace(snapshot(family))
     assert told(traffic_manager) == ("aborted", "one of its builds is no longer live", {"baseline": 1, "int8": 1})
     assert traffic_manager.traffic_of("echo")["traffic"]["shadows"] == {}
 
 
 def test_traffic_of_other_variants_than_the_stack_has_is_not_gone_on_with(tmp_path: Path, family: Family) -> None:
-    traffic_manager = TrafficManager(tmp_path / "state", live(family))
+    traffic_manager = TrafficManager(tmp_path / "state", snapshot(family))
     standing = traffic_manager.ledger.traffic["echo"]
     odd = standing.traffic.model_dump(mode="json") | {"weights": {"baseline": 1.0}}
     declared = standing.declared.model_dump(mode="json")
     traffic_manager.journal.append(("traffic", {"model": "echo", "version": 7, "traffic": odd, "declared": declared}))
-    again = TrafficManager(tmp_path / "state", live(family))
+    again = TrafficManager(tmp_path / "state", snapshot(family))
     assert again.traffic_of("echo")["traffic"]["weights"] == {"baseline": 1, "int8": 1}
     assert again.traffic_of("echo")["version"] > 7
 
@@ -201,8 +201,8 @@ def test_feedback_on_what_was_asked_for_by_name_is_no_evidence(tmp_path: Path, f
 
 def test_costs_are_of_the_engine_that_serves(tmp_path: Path, family: Family) -> None:
     add_cost(tmp_path, family, "int8", 2.0)
-    traffic_manager = TrafficManager(tmp_path / "state", live(family))
+    traffic_manager = TrafficManager(tmp_path / "state", snapshot(family))
     assert traffic_manager.costs_of("echo", ["int8"]) == {"int8": 2.0}
     family.variants["int8"]["engine"] = {"kind": "scripted", "token_s": 0.5}
-    traffic_manager.replace(live(family))
+    traffic_manager.replace(snapshot(family))
     assert traffic_manager.costs_of("echo", ["int8"]) == {"int8": None}

@@ -15,7 +15,7 @@ from serve.dataplane.router import Assignment, Target
 def accounting(objective_s: float | None = 1.0, all_up: bool = True) -> Accounting:
     upstream = SimpleNamespace(manifest=SimpleNamespace(digest="d"))
     upstreams = SimpleNamespace(
-        live=SimpleNamespace(judged={"m": objective_s}),
+        snapshot=SimpleNamespace(judged={"m": objective_s}),
         all_up=lambda model: all_up,
         preferred=lambda target, client: (upstream, Assignment("m", "b", "sticky" if client != "pinned" else "pinned")),
     )
@@ -30,7 +30,7 @@ def call(status: int, took_s: float, model: str = "m", variant: str | None = Non
 
 def noted(accounting: Accounting) -> tuple[int, int, list[list[int]]]:
     """Requests, those that failed, and by second those within the objective and all."""
-    found = accounting.outcomes.of("m").served.get("d", Served())
+    found = accounting.observations.of("m").served.get("d", Served())
     return found.requests, found.failed, list(found.seconds.values())
 
 

@@ -10,19 +10,19 @@ from serve.shadow import replay
 from serve.shadow.replay import Replay, Replayer
 
 
-def shadows(running: int, usual: float, waiting: int = 0, under_way: int = 0) -> Replayer:
+def replayer(running: int, usual: float, waiting: int = 0, under_way: int = 0) -> Replayer:
     upstreams = SimpleNamespace(all=lambda: [SimpleNamespace(running=running, waiting=0)])
     found = Replayer(cast(Any, upstreams), cast(Any, None), cast(Any, None))
-    found.moments.usual, found.moments.under_way = usual, under_way
+    found.load_gate.usual, found.load_gate.under_way = usual, under_way
     for _ in range(waiting):
         found.queue.put_nowait(job())
     return found
 
 
-def job(waited_s: float = 0.0, unasked: bool = False) -> Replay:
+def job(waited_s: float = 0.0, has_only_shadow_load: bool = False) -> Replay:
     nothing, parent = cast(Any, None), cast(Any, SimpleNamespace(endpoint="there"))
     chosen, call = SimpleNamespace(label="pos"), SimpleNamespace(streamed=False, upstream=parent)
-    variant = SimpleNamespace(unasked=unasked, endpoint="there")
+    variant = SimpleNamespace(has_only_shadow_load=has_only_shadow_load, endpoint="there")
     return Replay(cast(Any, chosen), cast(Any, call), nothing, parent, cast(Any, variant), time.monotonic() - waited_s)
 
 
@@ -39,7 +39,7 @@ def job(waited_s: float = 0.0, unasked: bool = False) -> Replay:
     ],
 )
 def test_moments(running: int, usual: float, waited_s: float, waiting: int, quiet: bool) -> None:
-    assert shadows(running, usual, waiting).quiet(job(waited_s)) is quiet
+    assert replayer(running, usual, waiting).admits(job(waited_s)) is quiet
 
 
 @pytest.mark.parametrize(
@@ -59,11 +59,11 @@ def test_moments(running: int, usual: float, waited_s: float, waiting: int, quie
 def test_moments_of_an_engine_that_gives_way(
     running: int, under_way: int, usual: float, waited_s: float, begins: bool
 ) -> None:
-    assert shadows(running, usual, under_way=under_way).quiet(job(waited_s, unasked=True)) is begins
+    assert replayer(running, usual, under_way=under_way).admits(job(waited_s, has_only_shadow_load=True)) is begins
 
 
 @pytest.mark.parametrize("side", ["parent", "variant"])
 def test_a_replay_waits_for_an_engine_that_starts_again(side: str) -> None:
     waiting = job(10.0)
     cast(Any, getattr(waiting, side)).endpoint = None
-    assert not shadows(0, 0.0).quiet(waiting)
+    assert not replayer(0, 0.0).admits(waiting)

@@ -41,13 +41,13 @@ class Relay:
 
     def __init__(self, **replies: bytes | Exception) -> None:
         self.replies = replies
-        self.shadows: Replayer | None = None
+        self.replayer: Replayer | None = None
         self.under_way: list[int] = []
 
-    async def ask_aside(self, upstream: Upstream, path: str, body: bytes, headers: dict[str, str]) -> Reply:
-        assert self.shadows is not None
-        self.under_way.append(self.shadows.moments.under_way)
-        found = self.replies[upstream.live.asked_as]
+    async def ask_out_of_band(self, upstream: Upstream, path: str, body: bytes, headers: dict[str, str]) -> Reply:
+        assert self.replayer is not None
+        self.under_way.append(self.replayer.load_gate.under_way)
+        found = self.replies[upstream.served.asked_as]
         if isinstance(found, Exception):
             raise found
         return Reply(found, None)
@@ -55,8 +55,8 @@ class Relay:
 
 def upstream(variant: str) -> Any:
     return SimpleNamespace(
-        name=f"m@{variant}", labels=("m", variant), live=SimpleNamespace(model="m", asked_as=variant),
-        manifest=SimpleNamespace(digest=variant), endpoint="there", unasked=False,
+        name=f"m@{variant}", labels=("m", variant), served=SimpleNamespace(model="m", asked_as=variant),
+        manifest=SimpleNamespace(digest=variant), endpoint="there", has_only_shadow_load=False,
     )  # fmt: skip
 
 
@@ -74,22 +74,22 @@ def replay(
     of_model = {"a": upstream("a"), "b": upstream("b")}
     model = SimpleNamespace(task="text-generation", variants={"b": SimpleNamespace(parent="a")})
     upstreams = SimpleNamespace(all=list, by_model={"m": of_model}, models={"m": model})
-    outcomes = Observations()
-    shadows = relay.shadows = Replayer(cast(Any, upstreams), cast(Any, relay), outcomes)
+    observations = Observations()
+    replayer = relay.replayer = Replayer(cast(Any, upstreams), cast(Any, relay), observations)
     call = Call(Target("m"), None, lambda upstream: ("/v1/completions", b"{}"), {}, streamed, "r")
     call.upstream, call.assignment, call.status = of_model[served], Assignment("m", served, "weight"), status
     of_model["a"].endpoint, of_model["b"].endpoint = (None if name in down else "there" for name in "ab")
-    shadows.offer([Sample("b", "digest", 7, label, {"prompt": "is it"}, "/v1/completions")], call, cast(Any, answer))
+    replayer.offer([Sample("b", "digest", 7, label, {"prompt": "is it"}, "/v1/completions")], call, cast(Any, answer))
     if gone:
         upstreams.by_model = {"m": {"a": of_model["a"]}}
 
     async def all_that_wait() -> None:
-        while not shadows.queue.empty():
-            await shadows.replay(shadows.queue.get_nowait())
+        while not replayer.queue.empty():
+            await replayer.replay(replayer.queue.get_nowait())
 
     asyncio.run(all_that_wait())
-    assert shadows.moments.under_way == 0
-    return outcomes.shadowed("m", "a:b")
+    assert replayer.load_gate.under_way == 0
+    return observations.shadowed("m", "a:b")
 
 
 def only(found: Shadowed) -> dict[str, Any]:
@@ -164,7 +164,7 @@ def test_nothing_is_chosen_while_one_of_the_two_is_down(down: str) -> None:
 
 def test_what_waited_for_an_engine_to_start_again_was_not_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shadow, "WAIT_S", 0.0)
-    monkeypatch.setattr(Replayer, "quiet", lambda self, job: setattr(job.variant, "endpoint", None))
+    monkeypatch.setattr(Replayer, "admits", lambda self, job: setattr(job.variant, "endpoint", None))
     found = replay(Relay(b=b"1"), Answer(1.0))
     assert (found.chosen, found.dropped, found.pairs) == (0, [], [])
 
