@@ -69,11 +69,11 @@ class StageRun:
     done: int = 0
     failures_in_a_row: int = 0
     last_error: str = ""
-    _seats: Iterator[tuple[Lane, float]] = field(init=False)
+    _clients: Iterator[tuple[Lane, float]] = field(init=False)
     _next_arrival: int = 0
 
     def __post_init__(self) -> None:
-        self._seats = iter(self._spread())
+        self._clients = iter(self._spread())
 
     @property
     def users(self) -> int:
@@ -92,9 +92,9 @@ class StageRun:
         window = self.stage.window
         return None if window is None else self.opens + window.seconds
 
-    def seat(self) -> tuple[Lane, float]:
-        """A closed-loop client's lane and how long after the gate it begins. Each seat is given once."""
-        return next(self._seats)
+    def next_client(self) -> tuple[Lane, float]:
+        """A closed-loop client's lane and how long after the gate it begins. Each client is given once."""
+        return next(self._clients)
 
     def _spread(self) -> Iterator[tuple[Lane, float]]:
         lead_in = self.stage.window.lead_in_s if self.stage.window else 0.0

@@ -115,7 +115,7 @@ class ClosedUser(CampaignUser):
     @task
     def work(self) -> None:
         with self.live.guard():
-            lane, delay = self.live.run.seat()
+            lane, delay = self.live.run.next_client()
             self.live.gate.wait()
             gevent.sleep(delay)
             while turn := self.live.run.next_in(lane):

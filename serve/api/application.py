@@ -28,7 +28,7 @@ from serve.dataplane.relay import Relay
 from serve.dataplane.sync import ControllerSync
 from serve.dataplane.upstreams import Upstreams
 from serve.errors import open_inference_body, openai_body
-from serve.shadow.replay import Replayer
+from serve.shadow.replayer import Replayer
 from variants.errors import InputError, UnderstudyError, UnknownName
 
 TEXT_PATHS = ("/v1/chat/completions", "/v1/completions", "/tokenize")

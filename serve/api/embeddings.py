@@ -11,7 +11,7 @@ from serve.api.answers import TextAnswer
 from serve.api.openai import TextRoute
 from serve.dataplane.relay import Relay
 from serve.dataplane.upstreams import Upstreams
-from serve.shadow.replay import Replayer
+from serve.shadow.replayer import Replayer
 from variants.metrics.scoring import label_matches, nearer, numbers_of
 
 TAIL = 256

@@ -12,7 +12,7 @@ from serve.api.answers import TextAnswer
 from serve.api.openai import TextRoute
 from serve.dataplane.relay import Relay
 from serve.dataplane.upstreams import Upstreams
-from serve.shadow.replay import Replayer
+from serve.shadow.replayer import Replayer
 from variants.errors import InputError
 from variants.metrics.scoring import label_matches
 from variants.tasks.digit_classifier.store import load_if_trained

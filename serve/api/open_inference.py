@@ -22,7 +22,7 @@ from serve.dataplane.upstream import Upstream
 from serve.dataplane.upstreams import Upstreams
 from serve.errors import open_inference_body, status_of
 from serve.protocols.open_inference import HEADER_LENGTH
-from serve.shadow.replay import Replayer
+from serve.shadow.replayer import Replayer
 from serve.shadow.sampling import sample
 from variants.errors import InputError, UnderstudyError, UnknownName
 from variants.machine import versions
@@ -55,7 +55,7 @@ class InferRoute:
             body = await read_body(scope, receive, self.body_limit)
             call = self.prepare(scope, body, arrived)
             label = self.label_of(scope, call.target)
-            chosen = sample(
+            samples = sample(
                 self.upstreams,
                 request_id=call.request_id,
                 opted_out=opted_out(scope),
@@ -68,11 +68,11 @@ class InferRoute:
             metrics.errors.labels(str(status_of(error))).inc()
             await answer_error(error, open_inference_body)(scope, receive, send)
             return
-        answer = TensorAnswer(keep=label is not None or bool(chosen))
+        answer = TensorAnswer(keep=label is not None or bool(samples))
         await carry(self.relay, call, answer, open_inference_body, scope, receive, send)
         if label is not None and call.status == 200 and (outcome := answer.outcome(label)) is not None:
             count_label(call, Headers(scope=scope).get("x-understudy-task"), outcome)
-        self.replayer.offer(chosen, call, answer)
+        self.replayer.offer(samples, call, answer)
 
     def label_of(self, scope: Scope, target: Target) -> str | list[Box] | None:
         """What is right, where the request carries it: a label, or for a detector boxes. Raises InputError where they

@@ -31,7 +31,7 @@ from serve.dataplane.router import Target
 from serve.dataplane.upstream import Upstream
 from serve.dataplane.upstreams import Upstreams
 from serve.errors import openai_body, status_of
-from serve.shadow.replay import Replayer
+from serve.shadow.replayer import Replayer
 from serve.shadow.sampling import sample
 from variants.errors import InputError, UnderstudyError, UnknownName
 
@@ -63,7 +63,7 @@ class TextRoute:
             body = await read_body(scope, receive, self.body_limit)
             document = parse_object(body)
             call, answer = self.prepare(scope, document, arrived)
-            chosen = sample(
+            samples = sample(
                 self.upstreams,
                 request_id=call.request_id,
                 opted_out=opted_out(scope),
@@ -73,7 +73,7 @@ class TextRoute:
                 label=Headers(scope=scope).get("x-understudy-label"),
                 document=document,
             )
-            answer.keep = bool(chosen)
+            answer.keep = bool(samples)
         except UnderstudyError as error:
             metrics.errors.labels(str(status_of(error))).inc()
             await answer_error(error, openai_body)(scope, receive, send)
@@ -83,7 +83,7 @@ class TextRoute:
         finally:  # a client that leaves cancels this, after tokens that the engine has made
             count_tokens(call, answer)
         self.score(scope, call, answer)
-        self.replayer.offer(chosen, call, answer)
+        self.replayer.offer(samples, call, answer)
 
     def prepare(self, scope: Scope, document: dict[str, Any], arrived: float) -> tuple[Call, TextAnswer]:
         """Check the door's fields. Raises InputError, UnknownName."""

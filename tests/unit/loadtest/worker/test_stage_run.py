@@ -93,7 +93,7 @@ def test_clients_begin_spread_over_the_lead_in() -> None:
     lane = Lane(pool="pool", variant="int8", clients=4, at_end="again")
     run = staged((lane,), Window(lead_in_s=2.0, seconds=2.0))
     assert run.users == 4
-    assert [run.upstream()[1] for _ in range(4)] == [0.0, 0.5, 1.0, 1.5]
+    assert [run.next_client()[1] for _ in range(4)] == [0.0, 0.5, 1.0, 1.5]
 
 
 def test_failures_in_a_row_end_the_stage_and_a_success_forgives_them() -> None:

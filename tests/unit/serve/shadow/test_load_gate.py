@@ -6,8 +6,9 @@ from typing import Any, cast
 
 import pytest
 
-from serve.shadow import replay
-from serve.shadow.replay import Replay, Replayer
+from serve.shadow import replayer as module
+from serve.shadow.replay import Replay
+from serve.shadow.replayer import Replayer
 
 
 def replayer(running: int, usual: float, waiting: int = 0, under_way: int = 0) -> Replayer:
@@ -34,8 +35,8 @@ def job(waited_s: float = 0.0, has_only_shadow_load: bool = False) -> Replay:
         (2, 8.0, 0.0, 0, False),  # quieter than usual, but it can wait
         (2, 8.0, 10.0, 0, True),
         (5, 8.0, 10.0, 0, False),
-        (2, 8.0, 0.0, replay.QUEUE // 2, True),
-        (5, 8.0, 0.0, replay.QUEUE // 2, False),
+        (2, 8.0, 0.0, module.QUEUE // 2, True),
+        (5, 8.0, 0.0, module.QUEUE // 2, False),
     ],
 )
 def test_moments(running: int, usual: float, waited_s: float, waiting: int, quiet: bool) -> None:

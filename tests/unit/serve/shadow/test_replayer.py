@@ -11,8 +11,8 @@ from serve.dataplane.observations import Observations, Shadowed
 from serve.dataplane.router import Assignment, Target
 from serve.dataplane.upstream import Upstream
 from serve.errors import NotReady
-from serve.shadow import replay as shadow
-from serve.shadow.replay import Replayer
+from serve.shadow import replayer as module
+from serve.shadow.replayer import Replayer
 from serve.shadow.sampling import Sample
 from variants.errors import EngineError
 
@@ -85,7 +85,7 @@ def replay(
 
     async def all_that_wait() -> None:
         while not replayer.queue.empty():
-            await replayer.replay(replayer.queue.get_nowait())
+            await replayer.carry_out(replayer.queue.get_nowait())
 
     asyncio.run(all_that_wait())
     assert replayer.load_gate.under_way == 0
@@ -124,7 +124,7 @@ def test_without_a_label_it_is_one_error_and_no_agreement(monkeypatch: pytest.Mo
         await ask(parent, "/", b"", {})
         await ask(variant, "/", b"", {})
 
-    monkeypatch.setattr(shadow, "compare_text", compare)
+    monkeypatch.setattr(module, "compare_text", compare)
     pair = only(replay(Relay(a=b"", b=ReplayFailed("500")), Answer(None), label=None))
     assert (pair["metric"], pair["asked"], pair["failed"]) == (None, True, True)
     for nobodys in (Relay(a=ReplayFailed("500"), b=b""), Relay(a=b"", b=ReplayFailed("too long", refused=True))):
@@ -163,7 +163,7 @@ def test_nothing_is_chosen_while_one_of_the_two_is_down(down: str) -> None:
 
 
 def test_what_waited_for_an_engine_to_start_again_was_not_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(shadow, "WAIT_S", 0.0)
+    monkeypatch.setattr(module, "WAIT_S", 0.0)
     monkeypatch.setattr(Replayer, "admits", lambda self, job: setattr(job.variant, "endpoint", None))
     found = replay(Relay(b=b"1"), Answer(1.0))
     assert (found.chosen, found.dropped, found.pairs) == (0, [], [])

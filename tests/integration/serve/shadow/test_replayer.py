@@ -22,7 +22,7 @@ def outcomes() -> dict[str, float]:
 
 async def test_a_server_that_ends_drops_what_waits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("UNDERSTUDY_HOME", str(tmp_path))
-    monkeypatch.setattr("serve.shadow.replay.Replayer.admits", lambda self, job: False)
+    monkeypatch.setattr("serve.shadow.replayer.Replayer.admits", lambda self, job: False)
     family = Family(tmp_path, free_port())
     family.variants = {
         "baseline": {"weight": 1, "engine": {"kind": "scripted"}},
@@ -52,8 +52,8 @@ async def test_under_saturation_each_chosen_request_ends_in_one_way(
     """More clients than places at the engine: replays find no quiet moment, the queue fills, and what waits is late.
     The metrics and the journal account for every chosen request alike."""
     monkeypatch.setenv("UNDERSTUDY_HOME", str(tmp_path))
-    monkeypatch.setattr("serve.shadow.replay.QUEUE", 8)
-    monkeypatch.setattr("serve.shadow.replay.WAIT_S", 1.0)
+    monkeypatch.setattr("serve.shadow.replayer.QUEUE", 8)
+    monkeypatch.setattr("serve.shadow.replayer.WAIT_S", 1.0)
     family = Family(tmp_path, free_port())
     engine = {"kind": "scripted", "first_token_s": 0.05}
     family.variants = {

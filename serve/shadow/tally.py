@@ -1,0 +1,76 @@
+"""Counts what came of each replay, for the controller and for Prometheus."""
+
+import logging
+from typing import Any
+
+from serve import metrics
+from serve.dataplane.observations import Observations, Shadowed
+from serve.shadow.comparison import ShadowAgreement
+from serve.shadow.replay import Replay, right
+
+log = logging.getLogger("understudy.shadow")
+
+
+class Tally:
+    """Every replay that has begun ends in one of these ways: compared, failed, unjudged, dropped, withdrawn."""
+
+    def __init__(self, observations: Observations) -> None:
+        self.observations = observations
+
+    def begin(self, replay: Replay) -> None:
+        self.shadowed(replay).chosen += 1
+        metrics.shadows_waiting.labels(*replay.variant.labels).inc()
+
+    def drop(self, replay: Replay, why: str) -> None:
+        self.shadowed(replay).dropped.append(replay.sample.length)
+        self.ended(replay, why)
+
+    def withdraw(self, replay: Replay) -> None:
+        """One of the two is not there to be asked: as if it had not been chosen."""
+        self.shadowed(replay).chosen -= 1
+        self.ended(replay, "withdrawn")
+
+    def unjudged(self, replay: Replay, why: str) -> None:
+        log.warning("a shadow of %s says nothing: %s", replay.variant.name, why)
+        self.shadowed(replay).unjudged.append(replay.sample.length)
+        self.ended(replay, "unjudged")
+
+    def failed(self, replay: Replay, why: str) -> None:
+        """The variant was asked and did not answer: wrong, where it can be said what its parent was."""
+        log.warning("%s did not answer a shadow: %s", replay.variant.name, why)
+        known = right(replay)
+        metric, values = (None, None) if known is None else ("quality", (0.0, round(known, 3)))
+        self.record(replay, "failed", metric=metric, values=values, asked=True, failed=True)
+
+    def record(self, replay: Replay, outcome: str, **found: Any) -> None:
+        """What is told of a pair; dropped where too many wait to be told."""
+        shadowed = self.shadowed(replay)
+        if shadowed.full:
+            self.drop(replay, "dropped_full")
+        else:
+            shadowed.pairs.append({"request": replay.sample.request, "length": replay.sample.length, **found})
+            self.ended(replay, outcome)
+
+    def record_agreement(self, replay: Replay, agreement: ShadowAgreement) -> None:
+        """A pair that was compared by agreement."""
+        values = round(agreement.variant, 3), round(agreement.floor, 3)
+        self.record(
+            replay,
+            "compared",
+            metric="agreement",
+            values=values,
+            divergence=agreement.divergence,
+            asked=True,
+            failed=False,
+        )
+        metrics.agreement.labels(*replay.variant.labels, "variant").observe(agreement.variant)
+        metrics.agreement.labels(*replay.variant.labels, "parent").observe(agreement.floor)
+
+    def ended(self, replay: Replay, outcome: str) -> None:
+        metrics.shadows.labels(*replay.variant.labels, outcome).inc()
+        metrics.shadows_waiting.labels(*replay.variant.labels).dec()
+
+    def shadowed(self, replay: Replay) -> Shadowed:
+        """Where to count: a batch may have been told since the job was chosen."""
+        pair = f"{replay.parent.manifest.digest}:{replay.variant.manifest.digest}"
+        return self.observations.shadowed(replay.parent.served.model, pair)
