@@ -1,8 +1,7 @@
-"""The only wiring: a stack becomes Ray Serve applications on a Ray of its own.
+"""Builds the Ray Serve applications of a stack and runs them on a separate Ray cluster.
 
-Nothing of another Ray on the machine is touched: ports are free ones, files lie in a folder of this run, and leaving
-the `Cluster` ends just what entering it began. Ray reads its settings when it is imported, so it is imported here,
-late.
+It does not disturb another Ray on the machine: ports are free ones, files are in a folder of this run, and leaving the
+`Cluster` ends only what entering it started. Functions import Ray late, because Ray reads its settings at import.
 """
 
 import io
@@ -41,7 +40,7 @@ Artifacts = Mapping[tuple[str, str], Artifact]
 
 
 class Ingress:
-    """The deployment that clients reach: holds the router, relays to the engines."""
+    """The deployment that clients reach: routes requests and relays them to the engines."""
 
     def __init__(self, snapshot: Snapshot) -> None:
         handles = Handles()
@@ -56,17 +55,18 @@ class Ingress:
 
 
 def targets_of(snapshot: Snapshot, folder: Path, state: Path) -> list[Any]:
-    """What Ray Serve is to run: an application an engine, the controller, and the ingress, which alone has a route.
-    `folder` is this run's: its ingresses count below `metrics`; `state` outlasts it."""
+    """The Ray Serve targets: one for each engine, the controller, and the ingress, the only one with a route.
+
+    `folder` is for this run, with the ingresses' counters below `metrics`. `state` is kept between runs."""
     from ray import serve as ray_serve
 
-    # Calls wait in it for reports, which are calls as well: Ray's limit of five would have them wait for each other.
+    # Open calls wait for heartbeats, which are calls too: with Ray's limit of five they would block each other.
     controller = ray_serve.deployment(name="controller", max_ongoing_requests=1000, ray_actor_options={"num_cpus": 0})(
         Controller
     )
     ingress = ray_serve.deployment(
         name="ingress",
-        max_ongoing_requests=100_000,  # the stack's own limits rule: see serve.dataplane.upstream
+        max_ongoing_requests=100_000,  # the limits of the stack apply: see serve.dataplane.upstream
         graceful_shutdown_timeout_s=5,
         ray_actor_options={
             "num_cpus": 0,
@@ -81,7 +81,7 @@ def targets_of(snapshot: Snapshot, folder: Path, state: Path) -> list[Any]:
 
 
 class Cluster:
-    """A stack being served: enter to start, leave to stop. `url` is where it answers."""
+    """A context manager that serves a stack: enter to start, leave to stop. `url` is its address."""
 
     def __init__(self, stack: Stack, artifacts: Artifacts, state: Path | None = None) -> None:
         self.snapshot = build_snapshot(stack, artifacts)
@@ -89,7 +89,7 @@ class Cluster:
         self.url = f"http://{stack.server.host}:{stack.server.port}"
 
     def __enter__(self) -> "Cluster":
-        """Raises StackError where the port is taken, EngineError where Ray Serve does not start."""
+        """Raises StackError if the port is in use, EngineError if Ray Serve does not start."""
         check_free(self.snapshot.stack.server)
         self.folder = Path(tempfile.mkdtemp(prefix="understudy-"))
         try:
@@ -106,19 +106,19 @@ class Cluster:
         from ray import serve as ray_serve
 
         on_sigterm = signal.getsignal(signal.SIGTERM)
-        # Inherited by Ray's processes: a closed terminal tells the whole group, but ending them in order is ours to do.
+        # Ray's processes inherit this: a closed terminal signals the whole group, but we must end them in order.
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
         ray.init(
             address="local",
             include_dashboard=False,
             log_to_driver=False,
             logging_level=logging.WARNING,
-            object_store_memory=100 * 2**20,  # bytes; nothing large ever passes through Ray's store
+            object_store_memory=100 * 2**20,  # bytes; nothing large passes through Ray's store
             _temp_dir=str(self.folder),
             runtime_env={"worker_process_setup_hook": "serve.cluster.ray_environment.on_worker_start"},
         )
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
-        signal.signal(signal.SIGTERM, on_sigterm)  # Ray has put `sys.exit` in its place
+        signal.signal(signal.SIGTERM, on_sigterm)  # Ray replaced it with `sys.exit`
         logging.getLogger("ray.serve").setLevel(logging.WARNING)
         server = self.snapshot.stack.server
         try:
@@ -133,22 +133,22 @@ class Cluster:
         from ray import serve as ray_serve
 
         if ray.is_initialized():
-            # Ray prints on standard output that its controller died, which is what a shutdown does to it. What is left
-            # of a cluster that failed half-way is ended by ray.shutdown().
+            # During a shutdown, Ray prints on standard output that its controller died. ray.shutdown() ends the rest of
+            # a cluster that failed to start completely.
             with suppress(Exception), redirect_stdout(io.StringIO()):
                 ray_serve.shutdown()
             ray.shutdown()
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def wait_until_ready(self, stop: threading.Event, progress: Progress) -> bool:
-        """Wait until every variant answers; False when `stop` was set before. Raises EngineError."""
+        """Wait until every variant answers. False if `stop` is set before. Raises EngineError."""
         from ray import serve as ray_serve
 
         engines = self.snapshot.engines
         with progress.step("starting engines", total=len(engines)) as step:
             while not stop.wait(0.5):
                 applications = ray_serve.status().applications
-                states = {name: found.status.value for name, found in applications.items()}
+                states = {name: application.status.value for name, application in applications.items()}
                 failed = [name for name, state in states.items() if state == "DEPLOY_FAILED"]
                 if failed:
                     raise EngineError(
@@ -161,7 +161,7 @@ class Cluster:
         return False
 
     def answers(self) -> bool:
-        """Whether the ingress has heard from every variant."""
+        """Whether the ingress reports every variant ready."""
         try:
             with urllib.request.urlopen(f"{self.url}/v2/health/ready", timeout=5) as answer:  # noqa: S310
                 return bool(answer.status == 200)
@@ -170,12 +170,12 @@ class Cluster:
 
 
 def state_of(server: Server) -> Path:
-    """Where the traffic of a server is kept from run to run: a server is where it listens."""
+    """The state folder of a server, kept between runs and named by host and port."""
     return home() / "state" / f"{server.host.replace(':', '_')}-{server.port}"
 
 
 def check_free(server: Server) -> None:
-    """Raises StackError where the server could not listen."""
+    """Raises StackError if the server cannot listen."""
     family = socket.AF_INET6 if ":" in server.host else socket.AF_INET
     with socket.socket(family) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -185,5 +185,5 @@ def check_free(server: Server) -> None:
             raise StackError(
                 f"cannot listen on {server.host}:{server.port}: {error.strerror}",
                 field="server.port",
-                mend="end what listens there, or give another with --port",
+                mend="end the process on that port, or choose another with --port",
             ) from None

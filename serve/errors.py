@@ -1,16 +1,16 @@
-"""The HTTP face of every error: its status, and its shape in each protocol.
+"""HTTP status and body of every error, in each protocol.
 
-What only a server can run into is defined here; everything else comes from the root in `variants.errors`.
+Errors that only a server raises are defined here; the others are in `variants.errors`.
 
     UnderstudyError
-    ├── Unauthorized   no API key, or none that is known     401, WWW-Authenticate
-    ├── Forbidden      a key that may not do this            403
+    ├── Unauthorized   no API key, or an unknown one         401, WWW-Authenticate
+    ├── Forbidden      the key does not allow this           403
     ├── TooLarge       the body is above the stack's limit   413
-    ├── ClientLeft     before its request was done           499, to nobody
-    ├── Conflict       what is live does not allow it        409, exit 7
-    │   └── Stale      somebody else has changed it since    412, exit 7
+    ├── ClientLeft     the client left during its upload     499, never sent
+    ├── Conflict       the live state does not allow it      409, exit 7
+    │   └── Stale      the version was changed meanwhile     412, exit 7
     ├── Overloaded     concurrency and queue are full        429, Retry-After
-    ├── NotReady       no variant that may answer is up      503, Retry-After
+    ├── NotReady       no variant that may answer is ready   503, Retry-After
     └── TimedOut       the stack's timeout has passed        504
 """
 
@@ -60,7 +60,7 @@ class TimedOut(UnderstudyError):
 
 
 CLIENT_WENT_AWAY = 499
-"""Never received: it stands in the metrics for a request whose client left before the end."""
+"""Never sent: the metrics use it for a request whose client left before the end."""
 STATUS: Mapping[type[UnderstudyError], int] = {
     Unauthorized: 401,
     Forbidden: 403,
@@ -86,7 +86,7 @@ OPENAI_TYPES = {
 
 
 def status_of(error: UnderstudyError) -> int:
-    """The status of the nearest class in the error's own line of descent."""
+    """The status of the nearest class in the error's method resolution order."""
     return next(STATUS[kind] for kind in type(error).__mro__ if kind in STATUS)
 
 
@@ -97,7 +97,7 @@ def headers_of(error: UnderstudyError) -> dict[str, str]:
 
 
 def openai_body(error: UnderstudyError) -> bytes:
-    """`{"error": {"message", "type", "param", "code"}}`, as OpenAI's clients read it."""
+    """`{"error": {"message", "type", "param", "code"}}`, the format of OpenAI's clients."""
     status = status_of(error)
     kind = OPENAI_TYPES.get(status, "invalid_request_error" if status < 500 else "server_error")
     document = {"message": str(error), "type": kind, "param": error.field, "code": error.code}
@@ -105,5 +105,5 @@ def openai_body(error: UnderstudyError) -> bytes:
 
 
 def open_inference_body(error: UnderstudyError) -> bytes:
-    """`{"error": message}`, as Open Inference Protocol v2 has it, with our code beside it."""
+    """`{"error": message}`, the format of Open Inference Protocol v2, and our code."""
     return json.dumps({"error": str(error), "code": error.code}).encode()

@@ -1,11 +1,12 @@
 """Every metric: name, unit, labels, buckets.
 
-prometheus-client's multiprocess mode, switched on by PROMETHEUS_MULTIPROC_DIR, lets every ingress process of a node
-write its own files; `/metrics` merges them, and what a dead process counted stays counted. Labels are only ever
-`model`, `variant`, `reason`, `status`, `task`, `outcome` and `of`, whose values come from the stack file and fixed
-lists, never from a client. Latency is of requests that were answered (200) or timed out (504). Time to first token runs
-from the request's arrival at the ingress, queue included; time per output token leaves the first token out; both, and
-output tokens, are of streams that broke off too, as far as they came.
+In prometheus-client's multiprocess mode (PROMETHEUS_MULTIPROC_DIR is set) every ingress process of a node writes its
+own files. `/metrics` merges them, and counts of dead processes stay. Label values (`model`, `variant`, `reason`,
+`status`, `task`, `outcome`, `of`) come from the stack file and fixed lists, never from a client.
+
+Latency covers requests that were answered (200) or timed out (504). Time to first token starts at the request's arrival
+at the ingress and includes the queue. Time per output token excludes the first token. Both, and output tokens, include
+incomplete streams.
 """
 
 import os
@@ -22,10 +23,10 @@ PER_TOKEN = (0.002, 0.004, 0.008, 0.012, 0.016, 0.024, 0.032, 0.048, 0.064, 0.09
 VARIANT = ("model", "variant")
 
 requests = Counter("understudy_requests", "Requests answered.", (*VARIANT, "reason", "status"))
-errors = Counter("understudy_errors", "Requests that were refused before a variant was chosen.", ("status",))
+errors = Counter("understudy_errors", "Requests that ended before a variant was chosen.", ("status",))
 latency = Histogram(
     "understudy_request_seconds",
-    "Arrival to last byte of requests that were answered (200), or timed out (504).",
+    "Arrival to last byte of requests that were answered (200) or timed out (504).",
     VARIANT,
     buckets=SECONDS,
 )
@@ -37,7 +38,7 @@ first_token = Histogram(
 )
 per_token = Histogram(
     "understudy_time_per_output_token_seconds",
-    "Mean time between streamed tokens of a request, the first left out.",
+    "Mean time between streamed tokens of a request, without the first token.",
     VARIANT,
     buckets=PER_TOKEN,
 )
@@ -50,30 +51,30 @@ labelled = Counter(
 )
 shadows = Counter(
     "understudy_shadow_pairs",
-    "Requests chosen to be compared, by what came of them; see docs/operating.md.",
+    "Requests sampled for comparison, by outcome; see docs/operating.md.",
     (*VARIANT, "outcome"),
 )
 shadows_waiting = Gauge(
     "understudy_shadow_waiting",
-    "Requests chosen to be compared that wait for a quiet moment.",
+    "Sampled requests whose replay waits for low load.",
     VARIANT,
     multiprocess_mode="livesum",
 )
 agreement = Histogram(
     "understudy_shadow_agreement",
-    "How much of the parent's answer the variant agrees with, and the parent itself when asked again.",
+    "Agreement with the parent's answer: of the variant, and of the parent when asked again.",
     (*VARIANT, "of"),
     buckets=(0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.75, 0.8, 0.85, 0.9, 0.925, 0.95, 0.975, 0.99, 1),
 )
 feedback = Counter("understudy_feedback", "Scores given for answers.", VARIANT)
 labelled_score = Counter(
     "understudy_labelled_score",
-    "Outcomes of labelled requests, summed: 1 for a right answer, 0 for a wrong one, F1 of a detector's boxes.",
+    "Sum of the outcomes of labelled requests: 1 for a right answer, 0 for a wrong one, F1 of a detector's boxes.",
     (*VARIANT, "task"),
 )
-queued = Gauge("understudy_queued_requests", "Waiting for the engine.", VARIANT, multiprocess_mode="livesum")
-running = Gauge("understudy_running_requests", "At the engine.", VARIANT, multiprocess_mode="livesum")
-ready = Gauge("understudy_variant_ready", "1 when the variant answers.", VARIANT, multiprocess_mode="livemin")
+queued = Gauge("understudy_queued_requests", "Requests waiting for the engine.", VARIANT, multiprocess_mode="livesum")
+running = Gauge("understudy_running_requests", "Requests running at the engine.", VARIANT, multiprocess_mode="livesum")
+ready = Gauge("understudy_variant_ready", "1 when the variant is ready.", VARIANT, multiprocess_mode="livemin")
 weight = Gauge("understudy_variant_weight", "Share of routed requests.", VARIANT, multiprocess_mode="livemax")
 memory = Gauge(
     "understudy_engine_memory_bytes",
@@ -89,15 +90,15 @@ peak_memory = Gauge(
 )
 variant_info = Gauge(
     "understudy_variant_info",
-    "1; what the variant is stands in the labels.",
+    "Always 1; the labels describe the variant.",
     (*VARIANT, "method", "precision", "engine", "parent", "artifact"),
     multiprocess_mode="livemax",
 )
 
 
 def render(live: Collection[tuple[str, str, str]]) -> bytes:
-    """The node's metrics in Prometheus' text format. Gauges are of what is `live` (model, variant, artifact) alone: a
-    variant that was removed would otherwise be not ready for ever."""
+    """The node's metrics in Prometheus' text format. Gauges cover only the `live` (model, variant, artifact): otherwise
+    a removed variant would be reported as not ready for ever."""
     registry = CollectorRegistry()
     folder = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
     if folder:
@@ -109,8 +110,8 @@ def render(live: Collection[tuple[str, str, str]]) -> bytes:
 
 
 class LiveGauges(Collector):
-    """Everything of another collector but the gauges of what is no longer live, which prometheus-client's multiprocess
-    mode cannot remove."""
+    """Another collector's metrics without the gauges of removed variants, which prometheus-client's multiprocess mode
+    cannot remove."""
 
     def __init__(self, collector: Collector, live: Collection[tuple[str, str, str]]) -> None:
         self.collector, self.artifacts = collector, live
@@ -130,7 +131,7 @@ class LiveGauges(Collector):
 
 
 def fold_dead(folder: Path) -> None:
-    """Take the live gauges of dead processes out; their counters and histograms stay."""
+    """Remove the live gauges of dead processes; their counters and histograms stay."""
     for path in folder.glob("gauge_live*_*.db"):
         pid = int(path.stem.rpartition("_")[2])
         if not psutil.pid_exists(pid):

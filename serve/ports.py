@@ -1,8 +1,8 @@
-"""Which loopback port a process of ours may listen on.
+"""Free loopback ports for processes of this project.
 
-A port that the kernel picks (bind to 0) comes from the range that outgoing connections take theirs from, so that Ray's
-own connections can have it before its listener does: HAProxy then ends with "Address already in use". Ours come from
-between Ray's workers (10002 to 19999) and Ray Serve's replicas (30000 to 31000), below that range (32768 and up).
+A port that the kernel picks (bind to 0) comes from the range of outgoing connections. One of Ray's own connections can
+then take it before the listener does, and HAProxy ends with "Address already in use". These ports are below that range
+(32768 and up), between Ray's workers (10002 to 19999) and Ray Serve's replicas (30000 to 31000).
 """
 
 import random
@@ -14,8 +14,8 @@ PORTS = range(20_000, 30_000)
 
 
 def free_port() -> int:
-    """A loopback port that was free a moment ago. Raises EngineError where there is none."""
-    # Of the system's own randomness: servers that seed alike would ask for the same ports.
+    """A loopback port that was just free. Raises EngineError where there is none."""
+    # SystemRandom, because servers with the same seed would try the same ports.
     for port in random.SystemRandom().sample(PORTS, len(PORTS)):
         with socket.socket() as probe:
             try:
@@ -25,5 +25,5 @@ def free_port() -> int:
             return port
     raise EngineError(
         f"no loopback port from {PORTS.start} to {PORTS.stop - 1} is free",
-        mend="end what listens there",
+        mend="end a process that listens there",
     )

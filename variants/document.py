@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, NamedTuple, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -42,6 +42,26 @@ class Document(BaseModel):
         try:
             return cls.model_validate_json(data)
         except ValidationError as error:
-            first = error.errors(include_url=False)[0]
-            where = ".".join(str(part) for part in first["loc"])
-            raise InputError(f"{origin} is not a valid {cls.__name__}: {first['msg']}", field=where or None) from error
+            fault = explain(error)
+            raise InputError(f"{origin} is not a valid {cls.__name__}: {fault.message}", field=fault.field) from error
+
+
+class Fault(NamedTuple):
+    """What is wrong with a document: the path of the field (`speed.tests[0].n`; None for the whole), pydantic's message
+    and error type, and the value that was given."""
+
+    field: str | None
+    message: str
+    type: str
+    input: Any
+
+    @property
+    def is_unknown_key(self) -> bool:
+        return self.type == "extra_forbidden"
+
+
+def explain(error: ValidationError) -> Fault:
+    """The first of pydantic's findings."""
+    finding = error.errors(include_url=False)[0]
+    path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in finding["loc"]).removeprefix(".")
+    return Fault(path or None, finding["msg"].removeprefix("Value error, "), finding["type"], finding["input"])

@@ -1,5 +1,4 @@
-"""How the demo ends: one variant in shadow behind its parent, on live labelled requests, and the verdict on it, or what
-is missing to one."""
+"""The last part of the demo: the verdict on a shadow variant from live labelled requests, or what a verdict lacks."""
 
 import json
 import time
@@ -7,7 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from serve.cli.rollout_client import begin_rollout, describe_rollout, read_rollout, steer_rollout
+from serve.cli.admin_client import ask
+from serve.cli.rollout_client import describe_rollout, path_of
 from variants.files import write_atomic
 
 CAMPAIGN = Path(__file__).parents[2] / "loadtest" / "campaigns" / "shadow.yaml"
@@ -18,18 +18,20 @@ PLAN: dict[str, Any] = {
     "gate": {"quality": 0.05, "errors": 0.02},
 }
 SETTLE_S = 5.0
-"""For replays that still wait when the load has ended."""
+"""Time for the replays that still wait when the load has ended."""
 
 
 def shadow(url: str, model: str, out: Path, load: Callable[[str, Path], None]) -> str:
-    """Begin, drive the campaign with `load`, and end; gives what is to be said, and writes `verdict.json`. Raises what
-    the server answers."""
-    begin_rollout(url, model, PLAN)
+    """Begin a rollout, run the campaign with `load`, and end the rollout. Writes `verdict.json`, returns its text.
+
+    Raises the server's errors."""
+    path = path_of(model, "rollout")
+    ask(url, "POST", path, PLAN)
     load(str(CAMPAIGN), out / "shadow")
     deadline = time.monotonic() + SETTLE_S
-    while (found := read_rollout(url, model))["rollout"]["status"] == "running" and time.monotonic() < deadline:
+    while (answer := ask(url, "GET", path))["rollout"]["status"] == "running" and time.monotonic() < deadline:
         time.sleep(0.5)
-    if found["rollout"]["status"] == "running":
-        steer_rollout(url, model, "abort")
-    write_atomic(out / "verdict.json", (json.dumps(found, indent=2) + "\n").encode())
-    return describe_rollout(found)
+    if answer["rollout"]["status"] == "running":
+        ask(url, "POST", f"{path}/abort", {})
+    write_atomic(out / "verdict.json", (json.dumps(answer, indent=2) + "\n").encode())
+    return describe_rollout(answer)

@@ -7,16 +7,12 @@ server plans the same load. `planner.py` makes it.
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
+from variants.document import Document
 
 Kind = Literal["text", "label", "article", "image", "triplet", "boxes", "drawing"]
 
 
-class Planned(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Content(Planned):
+class Content(Document):
     """One thing to ask: a prompt, a picture (PNG bytes as base64), or several texts at once; `seed` with a
     prompt for a picture. `label`: what is right, if it is to be scored.
     """
@@ -29,7 +25,7 @@ class Content(Planned):
     label: str | None = None
 
 
-class Pool(Planned):
+class Pool(Document):
     """Contents of one kind for one model. `logit_bias`: token id -> bias, for kind label."""
 
     kind: Kind
@@ -41,7 +37,7 @@ class Pool(Planned):
     logit_bias: dict[str, float] | None = None
 
 
-class Lane(Planned):
+class Lane(Document):
     """`clients` closed loops that share one pass through a pool, on one pinned variant.
 
     `at_end` says what happens after the pool's last content: stop; begin again (pictures, triplets, drawings: nothing
@@ -54,7 +50,7 @@ class Lane(Planned):
     at_end: Literal["stop", "again", "refuse"]
 
 
-class Arrival(Planned):
+class Arrival(Document):
     """One planned request of the open loop, `at_s` seconds after the stage begins."""
 
     at_s: float
@@ -63,7 +59,7 @@ class Arrival(Planned):
     client: str
 
 
-class Window(Planned):
+class Window(Document):
     """New requests begin for `lead_in_s` + `seconds`; what happens in the last `seconds` of that is the
     slice.
     """
@@ -72,7 +68,7 @@ class Window(Planned):
     seconds: float
 
 
-class Stage(Planned):
+class Stage(Document):
     """One stretch of load: either `arrivals` (open loop) or `lanes` (closed loops). `expected_s` is for
     progress only.
     """
@@ -88,7 +84,7 @@ class Stage(Planned):
     slice: int | None = None
 
 
-class Plan(Planned):
+class Plan(Document):
     target_url: str
     timeout_s: float
     limit_s: float

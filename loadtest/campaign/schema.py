@@ -16,18 +16,15 @@ from pathlib import Path
 from typing import Any, Literal, Self, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
+from variants.document import Document, explain
 from variants.errors import StackError
 
 Ask = Literal["text", "label"]
 
 
-class Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
-
-
-class Arrivals(Strict):
+class Arrivals(Document):
     """One Poisson stream of routed requests, `per_s` of them a second on average.
 
     `ask: text` streams `max_tokens` tokens after an example of the task; `ask: label` asks for its label.
@@ -46,7 +43,7 @@ class Arrivals(Strict):
         return self
 
 
-class Mixed(Strict):
+class Mixed(Document):
     """Open loop for `seconds`; `clients` virtual clients, each with a name of its own, so each sticks to a
     variant.
     """
@@ -57,7 +54,7 @@ class Mixed(Strict):
     arrivals: tuple[Arrivals, ...] = Field(min_length=1)
 
 
-class AccuracyTest(Strict):
+class AccuracyTest(Document):
     """The first `n` test examples of a task, each once, to every variant of the model."""
 
     model: str
@@ -65,7 +62,7 @@ class AccuracyTest(Strict):
     n: int = Field(ge=2, le=1_000_000)
 
 
-class Accuracy(Strict):
+class Accuracy(Document):
     """`clients` requests at once, to one variant at a time, which has at most `limit_s` for a test."""
 
     clients: int = Field(ge=1, le=1000)
@@ -73,7 +70,7 @@ class Accuracy(Strict):
     tests: tuple[AccuracyTest, ...] = Field(min_length=1)
 
 
-class SpeedTest(Strict):
+class SpeedTest(Document):
     """`slices` slices a variant. Times in seconds: warm-up once a variant, lead-in before each slice's
     window.
     """
@@ -88,7 +85,7 @@ class SpeedTest(Strict):
     max_tokens: int | None = Field(default=None, ge=2, le=4096, description="text models: exactly so many")
 
 
-class Speed(Strict):
+class Speed(Document):
     """`clients` closed loops at once, on one variant at a time. One test a model: a record says which variant and
     slice it is of, not which test.
     """
@@ -105,7 +102,7 @@ class Speed(Strict):
         return tests
 
 
-class Campaign(Strict):
+class Campaign(Document):
     """The whole file. `timeout_s` bounds a request, `limit_s` the campaign; `seed` fixes arrivals and
     clients.
     """
@@ -146,17 +143,11 @@ def parse_campaign(document: Any) -> Campaign:
     try:
         return Campaign.model_validate(document)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        where = _path(first["loc"])
-        if first["type"] == "extra_forbidden":
-            raise StackError("unknown key", field=where, mend=_nearest(first["loc"])) from None
-        message = first["msg"].removeprefix("Value error, ")
-        found = "" if first["type"] in ("missing", "value_error") else f" (found {first['input']!r:.60})"
-        raise StackError(message + found, field=where or None) from None
-
-
-def _path(loc: tuple[int | str, ...]) -> str:
-    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in loc).removeprefix(".")
+        fault = explain(error)
+        if fault.is_unknown_key:
+            raise StackError("unknown key", field=fault.field, mend=_nearest(error.errors()[0]["loc"])) from None
+        shown = "" if fault.type in ("missing", "value_error") else f" (found {fault.input!r:.60})"
+        raise StackError(fault.message + shown, field=fault.field) from None
 
 
 def _nearest(loc: tuple[int | str, ...]) -> str:

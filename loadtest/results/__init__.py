@@ -1,1 +1,1 @@
-"""What a campaign measured: records, summary, table and page."""
+"""The results of a campaign: records, summary, table and page."""

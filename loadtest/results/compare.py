@@ -1,37 +1,32 @@
-"""A variant against its parent, each in three states: better, worse, or cannot tell. Pure; words are
-`words.py`'s.
+"""Comparison of a variant with its parent in three states: better, worse, or cannot tell. Pure functions.
 
-Speed. Slices take turns, so slice k of the variant and slice k of the parent saw the same machine, and
-their ratio cancels what drifts slowly. Faster (slower) means that every slice of the variant was above
-(below) every slice of the parent, and the median ratio is at least `MARGIN` away from 1. With three slices
-each and no difference in truth, one side lies wholly above the other by chance in 1 of 10 comparisons: with
-few slices, take a narrow "faster" with that in mind.
+Speed. Slices take turns, so slice k of the variant and slice k of the parent saw the same machine, and their ratio
+cancels slow drift. Faster (slower) means that every slice of the variant was above (below) every slice of the parent,
+and the median ratio is at least `MARGIN` away from 1. With three slices each and no true difference, all slices of one
+side are above those of the other by chance in 1 of 10 comparisons. With few slices, a narrow "faster" is weak evidence.
 
-Accuracy. Both answered the same examples, so the difference is judged on the pairs: examples that both got
-right, or both wrong, say nothing of it.
+Accuracy. Both answered the same examples, so the difference is judged on the pairs: examples that both got right, or
+both wrong, carry no information on it.
 """
 
 import statistics
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
-
+from variants.document import Document
 from variants.evidence.intervals import Interval, paired_difference
+from variants.reports import sentences
 
 SpeedVerdict = Literal["faster", "slower", "cannot tell"]
 AccuracyVerdict = Literal["better", "worse", "cannot tell"]
+Metric = Literal["output_tokens_per_s", "throughput_rps"]
 
 MARGIN = 0.02
 
 
-class Figures(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+class SpeedRatio(Document):
+    """Variant over parent, of `metric`: median, lowest and highest of the ratios of slices taken in turns."""
 
-
-class SpeedRatio(Figures):
-    """Variant over parent, of `metric`: median, least and greatest of the ratios of slices taken in turns."""
-
-    metric: Literal["output_tokens_per_s", "throughput_rps"]
+    metric: Metric
     median: float
     low: float
     high: float
@@ -39,8 +34,8 @@ class SpeedRatio(Figures):
     verdict: SpeedVerdict
 
 
-class AccuracyDifference(Figures):
-    """Variant minus parent on the same `n` examples, with the 95 % interval of the paired difference; of the share of
+class AccuracyDifference(Document):
+    """Variant minus parent on the same `n` examples, with the 95 % interval of the paired difference. Of the share of
     right answers, or of `metric`."""
 
     task: str
@@ -51,13 +46,13 @@ class AccuracyDifference(Figures):
     n: int
     verdict: AccuracyVerdict
 
+    @property
+    def value(self) -> float:
+        return self.difference
 
-def speed_ratio(
-    metric: Literal["output_tokens_per_s", "throughput_rps"], variant: list[float], parent: list[float]
-) -> SpeedRatio | None:
-    """Ratios of slices by position; None when a side has no slices, or the parent a slice in which nothing
-    came.
-    """
+
+def speed_ratio(metric: Metric, variant: list[float], parent: list[float]) -> SpeedRatio | None:
+    """Ratios of slices by position; None when a side has no slices, or the parent one without answers."""
     pairs = list(zip(variant, parent, strict=False))
     if not pairs or min(parent) <= 0:
         return None
@@ -74,7 +69,7 @@ def speed_ratio(
 
 
 def accuracy_difference(task: str, variant: dict[str, bool], parent: dict[str, bool]) -> AccuracyDifference | None:
-    """By example id; only examples that both answered count. None when there are none."""
+    """Of right answers by example id; only examples that both answered count. None when there are none."""
     both = [example for example in variant if example in parent]
     if not both:
         return None
@@ -84,11 +79,6 @@ def accuracy_difference(task: str, variant: dict[str, bool], parent: dict[str, b
 
 def judged(task: str, metric: str, interval: Interval, n: int) -> AccuracyDifference:
     """The difference with its verdict: better or worse where its interval leaves out 0."""
-    verdict: AccuracyVerdict = "cannot tell"
-    if interval.low > 0:
-        verdict = "better"
-    elif interval.high < 0:
-        verdict = "worse"
     return AccuracyDifference(
         task=task,
         metric=metric,
@@ -96,5 +86,5 @@ def judged(task: str, metric: str, interval: Interval, n: int) -> AccuracyDiffer
         low=interval.low,
         high=interval.high,
         n=n,
-        verdict=verdict,
+        verdict=sentences.verdict(interval) or "cannot tell",
     )

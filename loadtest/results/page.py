@@ -1,50 +1,80 @@
-"""The summary as one HTML file: no network, no script, light and dark. Figures are the summary's own.
-
-`page.html.j2` is the page, `plots.py` its pictures.
-"""
+"""The summary as one HTML file without network access or scripts. All figures are the summary's own."""
 
 from pathlib import Path
+from typing import Any
 
-import jinja2
+from loadtest.results import columns, plots
+from loadtest.results.schema import ModelFigures, Summary
+from variants.reports.formats import clock, size
+from variants.reports.page import render
+from variants.reports.svg import PALETTE
+from variants.reports.table import Column, Row
 
-from loadtest.results import formats, plots
-from loadtest.results.schema import AccuracyFigure, ModelFigures, Summary
-from variants.reports.svg import TEMPLATES
-
-HERE = Path(__file__).parent
+MIXED = (
+    Column("requests", "/mixed/requests", "count"),
+    Column("share", "/mixed/share", "share"),
+    Column("failed", "/mixed/failed", "count", alarm="/mixed/failed"),
+    *(column._replace(path=f"/mixed{column.path}") for column in columns.LATENCY),
+)
+MIXED_TEXT = (*MIXED, Column("first token\np50", "/mixed/ttft_s/p50", "seconds"))
+ARTIFACT = (
+    Column("method", "/method", "text"),
+    columns.PRECISION,
+    Column("parent", "/parent", "text"),
+    Column("engine", "/engine", "text"),
+    Column("sha256", "/artifact_sha256", "digest"),
+)
+VERDICT = (
+    Column("n", "/n", "count"),
+    Column("mean, and bounds\nthat hold at every look", "/said", "text"),
+    Column("allowed", "/allowed", "text"),
+    Column("", "/state_said", "text", alarm="/is_broken"),
+)
 
 
 def write(summary: Summary, out_dir: Path) -> Path:
     """Write `report.html` into `out_dir` and return its path."""
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader([HERE, TEMPLATES]),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-    )
-    environment.globals["f"] = formats
-    page = environment.get_template("page.html.j2").render(
+    text = render(
+        Path(__file__).with_name("page.html.j2"),
+        title=f"{summary.campaign}, {summary.started[:10]}",
         summary=summary,
-        models=[
-            {
-                "figures": model,
-                "tasks": _by_task(model),
-                "pareto": plots.pareto(model),
-                "slices": plots.slices(model),
-            }
-            for model in summary.models
-        ],
-        palette=plots.PALETTE,
+        models=[_model(model) for model in summary.models],
+        verdict_table=(VERDICT, [Row(f"{each.metric}: {each.means}", None, each) for each in summary.verdict.metrics])
+        if summary.verdict
+        else None,
+        limits=summary.limits,
+        facts=_facts(summary),
     )
     path = out_dir / "report.html"
-    path.write_text(page, encoding="utf-8")
+    path.write_text(text, encoding="utf-8")
     return path
 
 
-def _by_task(model: ModelFigures) -> dict[str, dict[str, AccuracyFigure]]:
-    """Task -> variant -> accuracy."""
-    tasks: dict[str, dict[str, AccuracyFigure]] = {}
-    for variant in model.variants:
-        for found in variant.accuracy:
-            tasks.setdefault(found.task, {})[variant.variant] = found
-    return tasks
+def _facts(summary: Summary) -> dict[str, Any]:
+    phases, load = (
+        ", ".join(f"{name} {clock(value)}" for name, value in times.items())
+        for times in (summary.phases_s, summary.load_s)
+    )
+    times = {"wall time": f"{clock(summary.wall_s)}: {phases}", "load": load}
+    if summary.peak_memory_bytes:
+        times["peak memory"] = f"{size(summary.peak_memory_bytes)}, the sum of proportional set sizes"
+    return summary.machine | summary.versions | times
+
+
+def _model(model: ModelFigures) -> dict[str, Any]:
+    """What the page shows of one model; a table is its columns and its rows."""
+    text = columns.is_text(model)
+    rows = [
+        Row(variant.variant, index % len(PALETTE), variant, title=variant.artifact_sha256)
+        for index, variant in enumerate(model.variants)
+    ]
+    accuracy = [row._replace(document=columns.accuracy_of(model, row.document), unit="share") for row in rows]
+    return {
+        "figures": model,
+        "speed": ([*columns.speed_columns(model), *(columns.TOKENS if text else ()), *columns.MEMORY], rows),
+        "accuracy": (columns.accuracy_columns(model, differences=True), accuracy),
+        "pareto": plots.pareto(model),
+        "slices": plots.slices(model),
+        "mixed": (MIXED_TEXT if text else MIXED, rows),
+        "artifacts": (ARTIFACT, rows),
+    }

@@ -1,35 +1,30 @@
-"""What is kept of every request, one JSON line each, flushed as it ends: a crash loses nothing that was
-written.
+"""The record of every request, one JSON line each, flushed when it ends: a crash loses no written line.
 
-`records.jsonl` holds `Record`s, `slices.jsonl` the windows of the speed part as `SliceWindow`s. Reading
-tolerates one cut line, the last, and says so; any other line that is not a record raises. Nothing is summed
-here.
+`records.jsonl` holds `Record`s, `slices.jsonl` the windows of the speed part as `SliceWindow`s. Reading accepts a cut
+last line and reports it; any other invalid line raises.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Generic, Literal, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
 
+from variants.document import Document, explain
 from variants.errors import IntegrityError
 
 Part = Literal["mixed", "accuracy", "speed", "warm-up"]
 
 
-class Line(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Record(Line):
+class Record(Document):
     """One request. Times are seconds; points in time are seconds since 1970 by the client's clock.
 
-    `latency_s`, `ttft_s`: from `planned` where the arrival was planned (mixed), else from `started`; to the
-    last and the first byte of the answer's body that carries a token. `tpot_s`: mean time per output token
-    without the first. `slice_tokens`, `slice_share`: how much of the answer's tokens, and of the request's
-    life, fell in the slice's window.
+    `latency_s`, `ttft_s`: from `planned` where the arrival was planned (mixed), else from `started`; to the last and
+    the first byte of the answer's body that carries a token. `tpot_s`: mean time per output token without the first.
+    `slice_tokens`, `slice_share`: how many of the answer's tokens, and which share of the request's duration, were
+    inside the slice's window.
     """
 
     part: Part
@@ -63,8 +58,8 @@ class Record(Line):
         return self.error is not None
 
 
-class SliceWindow(Line):
-    """One slice of the speed part: when its window was open, and how many cores making the load kept busy."""
+class SliceWindow(Document):
+    """One slice of the speed part: when its window was open, and how many cores the load generator kept busy."""
 
     model: str
     variant: str
@@ -75,11 +70,12 @@ class SliceWindow(Line):
     load_cores: float
 
 
-LineType = TypeVar("LineType", bound=Line)
+LineType = TypeVar("LineType", bound=Document)
+Value = TypeVar("Value")
 
 
 class LineWriter(Generic[LineType]):
-    """Appends lines to a file and flushes each. A context manager."""
+    """Context manager that appends lines to a file and flushes each."""
 
     def __init__(self, path: Path) -> None:
         self._file = path.open("a", encoding="utf-8")
@@ -99,7 +95,7 @@ class LineWriter(Generic[LineType]):
 
 @dataclass(frozen=True)
 class Lines(Generic[LineType]):
-    """What was read: the lines, and how many bytes of a cut last line were left out (0: none)."""
+    """The lines of a file, and how many bytes of a cut last line were left out (0: none)."""
 
     lines: tuple[LineType, ...]
     cut_bytes: int
@@ -109,10 +105,9 @@ class Lines(Generic[LineType]):
 
 
 def read_lines(path: Path, kind: type[LineType]) -> Lines[LineType]:
-    """Read a file of `kind`. Raises IntegrityError naming the line that is not one, FileNotFoundError
-    without a file.
+    """Read a file of `kind`. Raises IntegrityError that names the invalid line, FileNotFoundError.
 
-    A line is whole when its line feed was written, so only what follows the last one can be a cut line.
+    A line is complete when its line feed was written, so only what follows the last one can be a cut line.
     """
     *whole, rest = path.read_bytes().split(b"\n")
     lines = []
@@ -120,11 +115,24 @@ def read_lines(path: Path, kind: type[LineType]) -> Lines[LineType]:
         try:
             lines.append(kind.model_validate_json(line))
         except ValidationError as error:
-            first = error.errors(include_url=False)[0]
-            where = ".".join(str(part) for part in first["loc"])
+            fault = explain(error)
             raise IntegrityError(
-                f"line {number} of {path.name} is no {kind.__name__}: {first['msg']}",
-                field=where or None,
+                f"line {number} of {path.name} is no {kind.__name__}: {fault.message}",
+                field=fault.field,
                 mend="run the campaign again, or remove the line",
             ) from None
     return Lines(tuple(lines), len(rest))
+
+
+def by_example(records: Iterable[Record], value_of: Callable[[Record], Value | None]) -> dict[str, dict[str, Value]]:
+    """Task -> example -> value, of the accuracy part; records that failed or have no value are left out. Raises
+    IntegrityError on a repeat."""
+    tasks: dict[str, dict[str, Value]] = {}
+    for record in records:
+        if record.part != "accuracy" or record.failed or (value := value_of(record)) is None:
+            continue
+        task = tasks.setdefault(record.task, {})
+        if record.example in task:
+            raise IntegrityError(f"{record.example} was asked twice: repeats are not data", field=record.task)
+        task[record.example] = value
+    return tasks

@@ -1,18 +1,17 @@
-"""The verdict on a variant that shadowed its parent, where a demo has left one: `verdict.json`, what the server said of
-its rollout. Typed, and in words.
+"""The verdict on a variant that shadowed its parent, from `verdict.json`: the server's answer on its rollout, typed and
+in words. A demo leaves the file.
 
-Nothing is judged here: bounds and states are the server's (docs/evidence.md says what they mean). Three states: proven
-to hold, proven broken, or not proven yet, which is neither.
+Nothing is judged here: bounds and states are the server's (docs/evidence.md explains them). Three states: proven to
+hold, proven broken, or not proven yet, which is neither.
 """
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import AliasPath, ConfigDict, Field
 
-from loadtest.results.compare import Figures
 from loadtest.target import ServerState
+from variants.document import Document
 from variants.errors import IntegrityError
 from variants.evidence.gate import Decision, Metric, State
 from variants.reports.formats import points, share
@@ -33,8 +32,8 @@ DECISIONS: Mapping[str, str] = {
 }
 
 
-class MetricFigures(Figures):
-    """One metric of the gate over `n` outcomes: its mean, bounds that hold however often one looks, and the limit.
+class MetricFigures(Document):
+    """One metric of the gate over `n` outcomes: its mean, bounds that are valid however often one looks, and the limit.
     Shares and differences of shares, as fractions."""
 
     metric: Metric
@@ -51,10 +50,14 @@ class MetricFigures(Figures):
 
     @property
     def said(self) -> str:
-        """Where it stands, in the unit that people read."""
+        """Mean and bounds as text."""
         if self.value is None:
             return "no outcome yet"
         return f"{self.read(self.value)} ({self.read(self.low)} to {self.read(self.high)})"
+
+    @property
+    def is_broken(self) -> bool:
+        return self.state == "broken"
 
     @property
     def state_said(self) -> str:
@@ -68,108 +71,65 @@ class MetricFigures(Figures):
         return share(value) if self.metric in ("latency", "errors", "feedback") else f"{points(value)} points"
 
 
-class ServerResponse(BaseModel):
-    model_config = ConfigDict(extra="ignore", frozen=True)
+class Pairs(Document):
+    """Requests that were sampled for a comparison, compared, and dropped."""
 
-
-class Pairs(ServerResponse):
-    """Requests chosen to be compared, and what came of them."""
-
+    model_config = ConfigDict(extra="ignore")
     chosen: int
     compared: int
     dropped: int
 
 
-class VerdictFigures(Figures):
-    """What was judged and how it ended. `status` and `why` are the rollout's, `decision` and `missing` the gate's;
-    `artifacts` are the parent's and the variant's. `alpha`: how often the gate may be wrong, over all its metrics."""
+class RolloutFigures(Document):
+    """What was judged and how it ended, out of the answer of `/admin/v1/models/{model}/rollout`.
 
+    `status` and `why` are the rollout's, `decision` and `missing` the gate's; `artifacts` are the parent's and the
+    variant's. `alpha`: the probability that the gate is wrong, over all its metrics.
+    """
+
+    model_config = ConfigDict(extra="ignore")
     model: str
-    variant: str
-    parent: str
-    artifacts: tuple[str, str]
-    status: str
-    why: str
-    decision: Decision
-    different: bool
-    alpha: float
+    variant: str = Field(validation_alias=AliasPath("rollout", "plan", "variant"))
+    parent: str = Field(validation_alias=AliasPath("rollout", "parent"))
+    artifacts: tuple[str, str] = Field(validation_alias=AliasPath("rollout", "digests"))
+    status: str = Field(validation_alias=AliasPath("rollout", "status"))
+    why: str = Field(validation_alias=AliasPath("rollout", "why"))
+    decision: Decision = Field(validation_alias=AliasPath("verdict", "decision"))
+    different: bool = Field(validation_alias=AliasPath("verdict", "different"))
+    alpha: float = Field(validation_alias=AliasPath("rollout", "plan", "gate", "alpha"))
     pairs: Pairs
-    metrics: tuple[MetricFigures, ...]
-    missing: tuple[str, ...]
+    metrics: tuple[MetricFigures, ...] = Field(validation_alias=AliasPath("verdict", "findings"))
+    missing: tuple[str, ...] = Field(validation_alias=AliasPath("verdict", "missing"))
+
+
+class VerdictFigures(RolloutFigures):
+    """With sentences: the part of `summary.json`, whose fields are read by their names."""
+
+    model_config = ConfigDict(extra="forbid")
     says: tuple[str, ...]
 
 
-class GateResponse(ServerResponse):
-    alpha: float
-
-
-class PlanResponse(ServerResponse):
-    variant: str
-    gate: GateResponse
-
-
-class RolloutResponse(ServerResponse):
-    plan: PlanResponse
-    parent: str
-    digests: tuple[str, str]
-    status: str
-    why: str
-
-
-class VerdictResponse(ServerResponse):
-    decision: Decision
-    different: bool
-    findings: tuple[MetricFigures, ...]
-    missing: tuple[str, ...]
-
-
-class RolloutStatusResponse(ServerResponse):
-    """`/admin/v1/models/{model}/rollout`, as far as it is shown."""
-
-    model: str
-    rollout: RolloutResponse
-    verdict: VerdictResponse
-    pairs: Pairs
-
-
 def read_verdict(path: Path, state: ServerState) -> VerdictFigures | None:
-    """None where there is no file. Raises ValidationError for one that is not what it should be, IntegrityError for a
-    verdict on builds that were not served, UnknownName on a model that was not."""
+    """None where there is no file. Raises ValidationError for an invalid one, IntegrityError for a verdict on builds
+    that were not served, UnknownName on a model that was not."""
     if not path.exists():
         return None
-    found = RolloutStatusResponse.model_validate_json(path.read_bytes())
-    rollout, verdict = found.rollout, found.verdict
-    variants = state.served(found.model, "verdict.json").variants
-    served = {each.variant: each.artifact_sha256 for each in variants}
-    if (served.get(rollout.parent), served.get(rollout.plan.variant)) != rollout.digests:
+    rollout = RolloutFigures.model_validate_json(path.read_bytes())
+    served = {each.variant: each.artifact_sha256 for each in state.served(rollout.model, "verdict.json").variants}
+    if (served.get(rollout.parent), served.get(rollout.variant)) != rollout.artifacts:
         raise IntegrityError(
-            f"{path.name} is about other builds of {found.model}", mend="remove it, or run the demo again"
+            f"{path.name} is about other builds of {rollout.model}", mend="remove it, or run the demo again"
         )
-    facts: dict[str, Any] = {
-        "model": found.model,
-        "variant": rollout.plan.variant,
-        "parent": rollout.parent,
-        "artifacts": rollout.digests,
-        "status": rollout.status,
-        "why": rollout.why,
-        "decision": verdict.decision,
-        "different": verdict.different,
-        "alpha": rollout.plan.gate.alpha,
-        "pairs": found.pairs,
-        "metrics": verdict.findings,
-        "missing": verdict.missing,
-    }
-    return VerdictFigures(**facts, says=tuple(sentences(found)))
+    return VerdictFigures(**dict(rollout), says=tuple(sentences(rollout)))
 
 
-def sentences(found: RolloutStatusResponse) -> Iterable[str]:
-    """What was judged, what came of it, what is missing."""
-    rollout, pairs = found.rollout, found.pairs
-    name, parent = rollout.plan.variant, rollout.parent
+def sentences(rollout: RolloutFigures) -> Iterable[str]:
+    """What was judged, how it ended, and what is missing."""
+    name, parent, pairs = rollout.variant, rollout.parent, rollout.pairs
     yield (
-        f"{found.model}: {name} was compared with {parent} on {pairs.compared:,} live requests that {parent} had "
+        f"{rollout.model}: {name} was compared with {parent} on {pairs.compared:,} live requests that {parent} had "
         f"answered, off the clients' path; {pairs.chosen:,} were chosen for it, {pairs.dropped:,} dropped."
     )
-    yield f"{name} is {DECISIONS[found.verdict.decision]}; the rollout ended as {rollout.status}: {rollout.why}."
-    if found.verdict.missing:
-        yield f"Missing to a verdict: {'; '.join(found.verdict.missing)}."
+    yield f"{name} is {DECISIONS[rollout.decision]}; the rollout ended as {rollout.status}: {rollout.why}."
+    if rollout.missing:
+        yield f"Missing to a verdict: {'; '.join(rollout.missing)}."

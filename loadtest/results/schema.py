@@ -1,19 +1,18 @@
-"""`summary.json`, typed: what a campaign measured. Seconds and bytes throughout; null where nothing was
-measured.
-"""
+"""`summary.json`, typed: the figures of a campaign. Seconds and bytes throughout; null where nothing was measured."""
 
 import json
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import BaseModel, Field
 
-from loadtest.results.compare import AccuracyDifference, Figures, SpeedRatio
+from loadtest.results.compare import AccuracyDifference, SpeedRatio
 from loadtest.results.rollout_verdict import VerdictFigures
 from loadtest.target import Task
+from variants.document import Document
 
 
-class Quantiles(Figures):
-    """Of one measure, in seconds, over `n` requests; interpolated between neighbours."""
+class Quantiles(Document):
+    """Of one measure, in seconds, over `n` requests; interpolated linearly."""
 
     p50: float
     p95: float
@@ -21,9 +20,9 @@ class Quantiles(Figures):
     n: int
 
 
-class AccuracyFigure(Figures):
-    """Share of right answers on `n` distinct examples, with its 95 % Wilson interval; another figure from 0 to 1, with
-    a bootstrap interval, where `metric` names it."""
+class AccuracyFigure(Document):
+    """Share of right answers on `n` distinct examples, with its 95 % Wilson interval; or the figure from 0 to 1 that
+    `metric` names, with a bootstrap interval."""
 
     task: str
     metric: str = "accuracy"
@@ -33,8 +32,8 @@ class AccuracyFigure(Figures):
     n: int
 
 
-class SliceFigures(Figures):
-    """One slice: what came inside its window, a second. `load_cores`: cores that making the load kept busy."""
+class SliceFigures(Document):
+    """One slice: rates inside its window. `load_cores`: how many cores the load generator kept busy."""
 
     slice: int
     seconds: float
@@ -43,8 +42,8 @@ class SliceFigures(Figures):
     load_cores: float
 
 
-class MixedFigures(Figures):
-    """What the variant did of the routed part; latency from the planned arrival."""
+class MixedFigures(Document):
+    """The variant's share of the routed part; latency from the planned arrival."""
 
     requests: int
     failed: int
@@ -53,12 +52,11 @@ class MixedFigures(Figures):
     ttft_s: Quantiles | None
 
 
-class VariantFigures(Figures):
-    """One variant. `requests`, `failed`, `output_tokens` are of the whole campaign, each record counted
-    once.
+class VariantFigures(Document):
+    """One variant. `requests`, `failed`, `output_tokens` are of the whole campaign, each record counted once.
 
-    `clients`, `slices`, throughputs and times are of the speed part, alone on the machine: throughputs are
-    medians of the slices, times are of requests that ended inside a slice's window.
+    `clients`, `slices`, throughputs and times are of the speed part, alone on the machine: throughputs are medians of
+    the slices, times are of requests that ended inside a slice's window.
     """
 
     variant: str
@@ -84,8 +82,8 @@ class VariantFigures(Figures):
     peak_memory_bytes: int | None
 
 
-class Comparison(Figures):
-    """A variant against its parent."""
+class Comparison(Document):
+    """A variant and its parent."""
 
     variant: str
     parent: str
@@ -94,10 +92,8 @@ class Comparison(Figures):
     accuracy: tuple[AccuracyDifference, ...]
 
 
-class ModelFigures(Figures):
-    """One model. `says`: what its figures say, in sentences. `lost`: routed requests that failed before a
-    variant answered.
-    """
+class ModelFigures(Document):
+    """One model. `says`: its figures in sentences. `lost`: routed requests that failed before a variant answered."""
 
     model: str
     task: Task
@@ -107,14 +103,15 @@ class ModelFigures(Figures):
     says: tuple[str, ...]
 
 
-class Summary(Figures):
-    """The whole campaign. `limits`: what the figures do not say, in sentences; `verdict`: on a variant that
-    shadowed its parent, null where none did.
+class Summary(BaseModel):
+    """The whole campaign. `limits`: what the figures do not show, in sentences. `verdict`: on a variant that shadowed
+    its parent, null where none did.
 
-    `wall_s`, `phases_s` and `peak_memory_bytes` are the demo's where it left a `phases.json`; otherwise the
-    campaign's own, and the peak is null.
+    `wall_s`, `phases_s` and `peak_memory_bytes` are the demo's where it left a `phases.json`; otherwise the campaign's
+    own, and the peak is null.
     """
 
+    model_config = Document.model_config
     schema_: Literal[1] = Field(default=1, alias="schema")
     machine: dict[str, Any]
     versions: dict[str, Any]
@@ -129,5 +126,5 @@ class Summary(Figures):
     verdict: VerdictFigures | None = None
 
     def to_json(self) -> str:
-        """The document as it stands in summary.json."""
+        """The text of summary.json."""
         return json.dumps(self.model_dump(mode="json", by_alias=True), indent=1) + "\n"

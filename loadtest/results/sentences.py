@@ -1,26 +1,27 @@
-"""What the figures say and do not say, in sentences made from the figures. Three states: better, worse,
-cannot tell.
+"""What the figures of a campaign show and do not show, in sentences made from the figures.
 
-No adjective without its number beside it, and "cannot tell" is never put as "equal".
+Three states: better, worse, cannot tell. No adjective without its number beside it, and "cannot tell" is never called
+"equal".
 """
 
 from collections.abc import Iterable, Sequence
 
 from loadtest.results.compare import AccuracyDifference, SpeedRatio
-from loadtest.results.formats import points
 from loadtest.results.schema import Comparison, ModelFigures, VariantFigures
+from variants.reports import sentences
+from variants.reports.formats import points, span
 
 METRIC = {"output_tokens_per_s": "output tokens/s", "throughput_rps": "requests/s"}
 
 
 def says(model: str, variants: Sequence[VariantFigures], comparisons: Sequence[Comparison]) -> tuple[str, ...]:
     """One sentence a comparison, and one where requests failed."""
-    sentences = [_comparison(model, comparison) for comparison in comparisons]
+    said = [_comparison(model, comparison) for comparison in comparisons]
     failing = [variant for variant in variants if variant.failed]
     if failing:
         counts = ", ".join(f"{each.failed} of {each.requests} of {each.variant}" for each in failing)
-        sentences.append(f"{model}: requests failed ({counts}); figures are of those that did not.")
-    return tuple(sentences)
+        said.append(f"{model}: requests failed ({counts}); figures are of those that did not.")
+    return tuple(said)
 
 
 def _comparison(model: str, comparison: Comparison) -> str:
@@ -33,20 +34,19 @@ def _comparison(model: str, comparison: Comparison) -> str:
 def _speed(ratio: SpeedRatio) -> str:
     figures = f"{ratio.median:.2f} times its {METRIC[ratio.metric]}"
     spread = f"({ratio.low:.2f} to {ratio.high:.2f} over {ratio.slices} slices)"
-    if ratio.verdict == "cannot tell":
-        return f"cannot tell in speed, {figures} {spread}"
-    return f"{ratio.verdict}, {figures} {spread}"
+    verdict = "cannot tell in speed" if ratio.verdict == "cannot tell" else ratio.verdict
+    return f"{verdict}, {figures} {spread}"
 
 
 def _accuracy(difference: AccuracyDifference) -> str:
-    interval = f"(95 % {points(difference.low)} to {points(difference.high)}, {difference.n:,} examples)"
+    interval = f"(95 % {span(difference, 'share')}, {difference.n:,} examples)"
     metric = "" if difference.metric == "accuracy" else f" by {difference.metric}"
     verdict = f"{difference.verdict} on {difference.task}{metric}"
     return f"{verdict}, {points(difference.difference)} points {interval}"
 
 
 def limits(models: Sequence[ModelFigures], cut_bytes: int) -> tuple[str, ...]:
-    """What the figures do not say."""
+    """What the figures do not show."""
     return tuple(_limits(models, cut_bytes))
 
 
@@ -55,15 +55,15 @@ def _limits(models: Sequence[ModelFigures], cut_bytes: int) -> Iterable[str]:
     slices = [each for variant in variants for each in variant.slices]
     if slices:
         yield (
-            "Speed is of each variant alone on this machine while the others stood idle beside it; ratios may carry "
-            "over to a like machine, tokens and requests a second do not."
+            "Speed is of each variant alone on this machine while the others were idle. On a similar machine the "
+            "ratios may be the same, tokens and requests a second are not."
         )
         cores, model = max(
             (each.load_cores, model.model) for model in models for variant in model.variants for each in variant.slices
         )
         yield (
-            f"Making the load kept up to {cores:.2f} cores of the same machine busy ({model}). The way there and "
-            "back is in every rate: the shorter a request, the more a ratio of rates understates that of the engines."
+            f"The load generator kept up to {cores:.2f} cores of the same machine busy ({model}). Every rate includes "
+            "the transport: the shorter a request, the more a ratio of rates understates that of the engines."
         )
     thin = [variant.latency_s.n for variant in variants if variant.latency_s]
     if thin and min(thin) < 200:
@@ -72,19 +72,13 @@ def _limits(models: Sequence[ModelFigures], cut_bytes: int) -> Iterable[str]:
         difference for model in models for comparison in model.comparisons for difference in comparison.accuracy
     ]
     if len(differences) > 1:
-        yield (
-            f"Each interval misses the truth 1 time in 20 by itself; there are {len(differences)} differences, so "
-            "that one of them may."
-        )
+        yield sentences.misses(len(differences))
     unsure = [difference for difference in differences if difference.verdict == "cannot tell"]
     if unsure:
         widest = max(unsure, key=lambda difference: difference.high - difference.low)
-        yield (
-            f"Cannot tell is not equal: with {widest.n:,} examples of {widest.task} a loss of up to "
-            f"{max(0.0, -100 * widest.low):.1f} points is compatible with what was seen."
-        )
+        yield sentences.not_equal("Cannot tell", widest.n, widest.task, widest.low)
     lost = sum(model.lost for model in models)
     if lost:
-        yield f"{lost} routed requests failed before any variant answered, and stand in no row."
+        yield f"{lost} routed requests failed before any variant answered, and are in no row."
     if cut_bytes:
         yield f"The last line of a record file was cut ({cut_bytes} bytes) and is left out."

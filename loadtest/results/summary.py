@@ -1,7 +1,7 @@
-"""Records, slice windows and what the server said -> `summary.json`. Every figure comes from the records.
+"""Summarises records, slice windows and the server's state as `summary.json`. Every figure comes from the records.
 
-Nothing is measured or corrected here. A request that failed is counted and has no latency; an example that
-got no answer is missing from the accuracy's n, and its failure stands beside it.
+Nothing is measured or corrected here. A failed request is counted and has no latency. An example without an answer is
+missing from the accuracy's n, and is counted as a failure.
 """
 
 import json
@@ -12,8 +12,8 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from loadtest.results import detections
-from loadtest.results.compare import AccuracyDifference, SpeedRatio, accuracy_difference, speed_ratio
-from loadtest.results.records import Record, SliceWindow, read_lines
+from loadtest.results.compare import AccuracyDifference, Metric, SpeedRatio, accuracy_difference, speed_ratio
+from loadtest.results.records import Record, SliceWindow, by_example, read_lines
 from loadtest.results.rollout_verdict import read_verdict
 from loadtest.results.schema import (
     AccuracyFigure,
@@ -30,9 +30,15 @@ from loadtest.target import ServedModel, ServedVariant, ServerState
 from variants.errors import InputError, IntegrityError
 from variants.evidence.intervals import wilson
 
+SERVED = {
+    "variant", "method", "precision", "parent", "engine", "note", "artifact_sha256", "artifact_bytes",
+    "peak_memory_bytes",
+}  # fmt: skip
+"""Fields of a variant that the summary has as the server gave them."""
+
 
 class Phases(BaseModel):
-    """`phases.json`: the demo's own clock and its peak of memory, phase by phase."""
+    """`phases.json`: the demo's own times, phase by phase, and its peak of memory."""
 
     model_config = ConfigDict(extra="ignore", frozen=True)
     wall_s: float
@@ -41,9 +47,9 @@ class Phases(BaseModel):
 
 
 def summarise(out_dir: Path) -> Summary:
-    """Read what `run` left in `out_dir`, write `summary.json` beside it, and return it.
+    """Read the files of a campaign in `out_dir`, write `summary.json` beside them, and return it.
 
-    Raises InputError where a file is missing, IntegrityError where one is not what it should be.
+    Raises InputError where a file is missing, IntegrityError where one is invalid.
     """
     try:
         records = read_lines(out_dir / "records.jsonl", Record)
@@ -53,9 +59,7 @@ def summarise(out_dir: Path) -> Summary:
         phases = _phases(out_dir / "phases.json", about["wall_s"])
         verdict = read_verdict(out_dir / "verdict.json", state)
     except FileNotFoundError as error:
-        raise InputError(
-            f"{error.filename} is missing", mend="run a campaign into this folder to its end first"
-        ) from None
+        raise InputError(f"{error.filename} is missing", mend="run a whole campaign into this folder first") from None
     except (ValidationError, ValueError, KeyError) as error:
         raise IntegrityError(f"a file in {out_dir} is damaged: {' '.join(str(error).split())[:200]}") from None
     models = tuple(_model(served, records.lines, windows.lines) for served in state.models)
@@ -84,7 +88,7 @@ def _phases(path: Path, campaign_s: float) -> Phases:
 
 
 def _parts(records: Sequence[Record]) -> dict[str, float]:
-    """Seconds from the first request of a part to the end of its last; warm-up belongs to speed."""
+    """Seconds from the first request of a part to the end of its last; the warm-up belongs to speed."""
     spans: dict[str, list[float]] = {}
     for record in records:
         part = "speed" if record.part == "warm-up" else record.part
@@ -99,7 +103,7 @@ def _model(served: ServedModel, records: Iterable[Record], windows: Iterable[Sli
     routed = sum(record.part == "mixed" for record in mine)
     by_variant: dict[str, list[Record]] = {variant.variant: [] for variant in served.variants}
     for record in mine:
-        # A request that failed without an answer belongs to whom it was meant for; a routed one, to nobody known.
+        # A request that failed without an answer counts for the variant it was sent to; a routed one for none.
         name = record.variant_asked or record.variant
         if name in by_variant:
             by_variant[name].append(record)
@@ -133,14 +137,7 @@ def _variant(
     settled = list(_settled(records, windows))
     tokens = [figures.output_tokens_per_s for figures in slices if figures.output_tokens_per_s is not None]
     return VariantFigures(
-        variant=served.variant,
-        method=served.method,
-        precision=served.precision,
-        parent=served.parent,
-        engine=served.engine,
-        note=served.note,
-        artifact_sha256=served.artifact_sha256,
-        artifact_bytes=served.artifact_bytes,
+        **served.model_dump(include=SERVED),
         requests=len(records),
         failed=sum(record.failed for record in records),
         clients=windows[0].clients if windows else None,
@@ -153,20 +150,17 @@ def _variant(
         tpot_s=_quantiles(record.tpot_s for record in settled if record.tpot_s is not None),
         accuracy=tuple(detections.accuracies(records) if boxes else _accuracies(records)),
         mixed=_mixed([record for record in records if record.part == "mixed"], routed),
-        peak_memory_bytes=served.peak_memory_bytes,
     )
 
 
 def _check_build(served: ServedVariant, records: list[Record]) -> None:
-    """Figures belong to one artifact: a variant that was rebound while it was measured has none. Raises
-    IntegrityError.
-    """
+    """Raises IntegrityError for a variant that was rebound while it was measured: figures belong to one artifact."""
     others = {record.artifact for record in records if record.artifact is not None} - {served.artifact_sha256}
     if others:
         raise IntegrityError(
             f"{served.variant} was answered by another build, {min(others)[:8]}, too",
             field=served.variant,
-            mend="run the campaign again while nothing is bound anew",
+            mend="run the campaign again, and rebind nothing during it",
         )
 
 
@@ -185,9 +179,7 @@ def _slices(records: list[Record], windows: list[SliceWindow]) -> Iterable[Slice
 
 
 def _settled(records: list[Record], windows: list[SliceWindow]) -> Iterable[Record]:
-    """Requests of the speed part that were answered inside their slice's window, when all clients were at
-    work.
-    """
+    """Requests of the speed part that ended inside their slice's window, when all clients were active."""
     open_at = {window.slice: window for window in windows}
     for record in records:
         if record.part != "speed" or record.failed or record.slice not in open_at:
@@ -198,28 +190,17 @@ def _settled(records: list[Record], windows: list[SliceWindow]) -> Iterable[Reco
 
 
 def _quantiles(values: Iterable[float]) -> Quantiles | None:
-    found = list(values)
-    if not found:
+    times = list(values)
+    if not times:
         return None
-    if len(found) == 1:
-        return Quantiles(p50=found[0], p95=found[0], p99=found[0], n=1)
-    cuts = statistics.quantiles(found, n=100, method="inclusive")
-    return Quantiles(p50=cuts[49], p95=cuts[94], p99=cuts[98], n=len(found))
+    if len(times) == 1:
+        return Quantiles(p50=times[0], p95=times[0], p99=times[0], n=1)
+    cuts = statistics.quantiles(times, n=100, method="inclusive")
+    return Quantiles(p50=cuts[49], p95=cuts[94], p99=cuts[98], n=len(times))
 
 
 def _scored(records: Iterable[Record]) -> dict[str, dict[str, bool]]:
-    """Task -> example -> whether it was answered rightly, of the accuracy part. Raises IntegrityError on a
-    repeat.
-    """
-    tasks: dict[str, dict[str, bool]] = {}
-    for record in records:
-        if record.part != "accuracy" or record.correct is None or record.failed:
-            continue
-        task = tasks.setdefault(record.task, {})
-        if record.example in task:
-            raise IntegrityError(f"{record.example} was asked twice: repeats are not data", field=record.task)
-        task[record.example] = record.correct
-    return tasks
+    return by_example(records, lambda record: record.correct)
 
 
 def _accuracies(records: list[Record]) -> Iterable[AccuracyFigure]:
@@ -247,7 +228,7 @@ def _comparisons(
 ) -> Iterable[Comparison]:
     by_name = {variant.variant: variant for variant in variants}
     for variant in variants:
-        # What was made from the source itself, beside the baseline, stands next to the baseline.
+        # A variant without a parent that is not the baseline itself is compared with the baseline.
         parent = by_name.get(variant.parent or "baseline")
         if parent is None or parent is variant:
             continue
@@ -263,19 +244,11 @@ def _comparisons(
 
 def _differences(variant: list[Record], parent: list[Record]) -> Iterable[AccuracyDifference]:
     mine, theirs = _scored(variant), _scored(parent)
-    found = (accuracy_difference(task, mine[task], theirs[task]) for task in sorted(mine) if task in theirs)
-    return (difference for difference in found if difference is not None)
+    differences = (accuracy_difference(task, mine[task], theirs[task]) for task in sorted(mine.keys() & theirs.keys()))
+    return (difference for difference in differences if difference is not None)
 
 
 def _speed(variant: VariantFigures, parent: VariantFigures) -> SpeedRatio | None:
-    if variant.output_tokens_per_s is None:
-        return speed_ratio(
-            "throughput_rps",
-            [each.throughput_rps for each in variant.slices],
-            [each.throughput_rps for each in parent.slices],
-        )
-    return speed_ratio(
-        "output_tokens_per_s",
-        [each.output_tokens_per_s or 0.0 for each in variant.slices],
-        [each.output_tokens_per_s or 0.0 for each in parent.slices],
-    )
+    """Of output tokens where the variant has them, else of requests."""
+    metric: Metric = "throughput_rps" if variant.output_tokens_per_s is None else "output_tokens_per_s"
+    return speed_ratio(metric, *([getattr(each, metric) or 0.0 for each in of.slices] for of in (variant, parent)))

@@ -1,9 +1,7 @@
-"""The summary on a terminal: two tables a model (what it costs, what it gets right), then what they say in
-sentences.
+"""The summary on a terminal of 100 columns: two tables a model (speed, accuracy), then sentences."""
 
-Fits 100 columns. What is written here is the summary's own figures, shortened by `formats.py`; nothing is
-computed.
-"""
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 from rich import box
 from rich.console import Console
@@ -11,8 +9,10 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from loadtest.results.formats import accuracy, clock, examples, number, quantile, size
-from loadtest.results.schema import AccuracyFigure, ModelFigures, Summary
+from loadtest.results.columns import MEMORY, PRECISION, accuracy_columns, accuracy_of, speed_columns
+from loadtest.results.schema import Summary
+from variants.reports.formats import clock, size
+from variants.reports.table import Column
 
 
 def render(summary: Summary, console: Console) -> None:
@@ -20,8 +20,10 @@ def render(summary: Summary, console: Console) -> None:
     for model in summary.models:
         console.print()
         console.print(Text(f"{model.model}  {model.task}", style="bold"))
-        console.print(_speed_table(model))
-        console.print(_accuracy_table(model))
+        names = [variant.variant for variant in model.variants]
+        console.print(_table(speed_columns(model), names, model.variants))
+        accuracy = [dict(variant) | accuracy_of(model, variant) for variant in model.variants]
+        console.print(_table([PRECISION, *MEMORY, *accuracy_columns(model, differences=False)], names, accuracy))
         for sentence in model.says:
             console.print(Padding(Text(sentence), (0, 0, 0, 1)))
     console.print()
@@ -30,53 +32,17 @@ def render(summary: Summary, console: Console) -> None:
     console.print(Padding(Text(_times(summary)), (1, 0, 0, 1)))
 
 
-def _speed_table(model: ModelFigures) -> Table:
-    text = model.task == "text-generation"
-    table = _table("requests", "failed", "requests/s")
-    if text:
-        table.add_column("output\ntokens/s", justify="right", no_wrap=True)
-    for heading in ("latency\np50", "\np95", "\np99"):
-        table.add_column(heading, justify="right", no_wrap=True)
-    if text:
-        table.add_column("first token\np50", justify="right", no_wrap=True)
-    for variant in model.variants:
-        latency = [quantile(variant.latency_s, name) for name in ("p50", "p95", "p99")]
-        table.add_row(
-            variant.variant,
-            f"{variant.requests:,}",
-            Text(f"{variant.failed:,}", style="bold red" if variant.failed else ""),
-            number(variant.throughput_rps),
-            *([number(variant.output_tokens_per_s)] if text else []),
-            *latency,
-            *([quantile(variant.ttft_s, "p50")] if text else []),
-        )
-    return table
-
-
-def _accuracy_table(model: ModelFigures) -> Table:
-    tasks: dict[str, list[AccuracyFigure]] = {}
-    for found in (found for variant in model.variants for found in variant.accuracy):
-        tasks.setdefault(found.task, []).append(found)
-    table = _table("precision", "artifact", "peak\nmemory")
-    for task, of_task in tasks.items():
-        table.add_column(f"{task}\n{examples(of_task)}, 95 % interval", justify="right", no_wrap=True)
-    for variant in model.variants:
-        by_task = {found.task: found for found in variant.accuracy}
-        table.add_row(
-            variant.variant,
-            variant.precision,
-            size(variant.artifact_bytes),
-            size(variant.peak_memory_bytes),
-            *(accuracy(by_task.get(task)) for task in tasks),
-        )
-    return table
-
-
-def _table(*headings: str) -> Table:
+def _table(columns: Sequence[Column], names: Iterable[str], documents: Iterable[Any]) -> Table:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1))
     table.add_column("variant", no_wrap=True)
-    for heading in headings:
-        table.add_column(heading, justify="right", no_wrap=True)
+    for column in columns:
+        table.add_column(column.heading, justify="right", no_wrap=True)
+    for name, document in zip(names, documents, strict=True):
+        cells = (
+            Text(column.text(document, "share"), style="bold red" if column.is_alarm(document) else "")
+            for column in columns
+        )
+        table.add_row(name, *cells)
     return table
 
 

@@ -1,1 +1,1 @@
-"""The protocols that clients speak: OpenAI, Open Inference Protocol v2, and our own admin routes."""
+"""The HTTP API: OpenAI, Open Inference Protocol v2, and the admin routes."""

@@ -1,4 +1,4 @@
-"""What the operator asks: `GET /admin/v1/models` and its `/{model}/cards`, and Prometheus: `GET /metrics`."""
+"""Read-only routes for operators: `GET /admin/v1/models`, `/admin/v1/models/{model}/cards` and `GET /metrics`."""
 
 import asyncio
 from typing import Any
@@ -19,7 +19,7 @@ from variants.machine import describe, versions
 
 
 def describe_upstream(upstream: Upstream) -> dict[str, Any]:
-    """A variant as the operator sees it. Memory is PSS in bytes, null while the variant is not ready."""
+    """One variant of `GET /admin/v1/models`. Memory is PSS in bytes, null while the variant is not ready."""
     manifest, endpoint = upstream.manifest, upstream.endpoint
     return {
         "variant": upstream.served.variant,
@@ -41,7 +41,7 @@ def describe_upstream(upstream: Upstream) -> dict[str, Any]:
 
 
 class Admin:
-    """Endpoints of what is served."""
+    """Endpoints that describe the served models."""
 
     def __init__(self, upstreams: Upstreams) -> None:
         self.upstreams = upstreams
@@ -61,8 +61,9 @@ class Admin:
         return answer_json({"models": models, "machine": self.machine, "versions": self.versions})
 
     async def cards(self, request: Request) -> Response:
-        """What was measured of a model's variants: the cards of the artifacts that are served now, the newest first.
-        They are read from the catalog each time, so that an evaluation beside the server shows. Raises UnknownName."""
+        """The cards (measurements) of a model's served artifacts, newest first. Raises UnknownName.
+
+        Each request reads the catalog, so that the results of an evaluation beside the server appear."""
         model = request.path_params["model"]
         of_model = self.upstreams.by_model.get(model)
         if of_model is None:
@@ -85,13 +86,13 @@ class Admin:
         return answer_json({"model": model, "variants": variants})
 
     async def metrics(self, request: Request) -> Response:
-        """All metrics of this node, every ingress process merged."""
+        """All metrics of this node, merged over its ingress processes."""
         text = metrics.render({(*upstream.labels, upstream.manifest.digest) for upstream in self.upstreams.all()})
         return Response(text, headers={"content-type": CONTENT_TYPE_LATEST})
 
 
 def cards_of(model: str) -> dict[str, tuple[Card, ...]]:
-    """By artifact; nothing for a model that was never built here."""
+    """Cards by artifact digest; empty for a model that was never built here."""
     try:
         return Catalog(home()).model(model).cards
     except UnknownName:

@@ -1,4 +1,4 @@
-"""Follows an engine's answer on its way to the client: tokens, usage, and what has to be scored."""
+"""Observers of an engine's answer while it is relayed: tokens, usage, and the content to score."""
 
 import json
 from collections.abc import Mapping
@@ -13,15 +13,15 @@ from variants.metrics.scoring import label_matches, text_matches
 from variants.vision.boxes import Box, agreement, from_tensors
 
 TEXT, ROLE = b'"choices":[{', b'"role":"assistant","content":""'
-"""In every frame of text; and in the one before the first token that vLLM's chats begin with."""
+"""TEXT occurs in every frame of text, ROLE in the first frame of a vLLM chat, which holds no token."""
 
 
 @dataclass
 class TextAnswer:
-    """Follows a text answer on its way: first token, tokens, and the text where it has to be scored.
+    """Observes a text answer: time of the first token, number of tokens, and the text where it is scored.
 
-    A stream's frames end in a blank line. Those of text are counted; only two kinds are looked into: the one with usage
-    (`choices` empty), and the one that ends the answer (a `finish_reason`).
+    A stream's frames end in a blank line. Text frames are only counted. Two kinds of frames are parsed: the one with
+    usage (`choices` is empty) and the last one of the answer (with a `finish_reason`).
     """
 
     call: Call
@@ -33,10 +33,10 @@ class TextAnswer:
     rest: bytes = b""
     body: bytearray = field(default_factory=bytearray)
     keep: bool = False
-    """Whether a stream's frames are kept too, below `body`: to be compared with another variant's answer."""
+    """Whether a stream's frames are also kept in `body`, to be compared with another variant's answer."""
 
     def begin(self, headers: Mapping[str, str]) -> None:
-        """Nothing in the headers of a text answer is of use here."""
+        """Ignores the headers: a text answer needs none of them."""
 
     def chunk(self, data: bytes, now: float) -> bytes:
         if self.keep or not self.call.streamed:
@@ -50,16 +50,16 @@ class TextAnswer:
         return self.call.upstream is not None and self.call.upstream.served.adapter is not None
 
     def stamped(self, data: bytes) -> bytes:
-        """An engine signs with the digest of what it loaded first; an adapter's answer gets the adapter's own, which is
-        as long."""
+        """Replace the digest of the engine's base artifact by the adapter's, which has the same length. Without an
+        adapter, the data is unchanged."""
         if not self.is_adapter:
             return data
         assert self.call.upstream is not None
-        snapshot = self.call.upstream.served
-        return data.replace(snapshot.engine.artifact.manifest.digest.encode(), snapshot.manifest.digest.encode())
+        served = self.call.upstream.served
+        return data.replace(served.engine.artifact.manifest.digest.encode(), served.manifest.digest.encode())
 
     def follow(self, data: bytes, now: float) -> bytes:
-        """Take what a stream's whole frames say; gives what is to be sent of them."""
+        """Read the complete frames of a stream; returns the bytes to send to the client."""
         if self.rest or not data.endswith(b"\n\n"):
             data, end, self.rest = (self.rest + data).rpartition(b"\n\n")
             data += end
@@ -67,7 +67,7 @@ class TextAnswer:
             self.first, self.last = now if self.first is None else self.first, now
             self.frames += frames
         if b'data: {"error":' in data:
-            self.call.status = status_of(EngineError(""))  # a stream has begun as 200; it is counted as what it became
+            self.call.status = status_of(EngineError(""))  # the stream began with 200, but it is counted as failed
         if b'"choices":[]' in data or b'"finish_reason":"' in data:
             return b"".join(self.frame(part) for part in data.split(b"\n\n") if part)
         return data
@@ -90,31 +90,31 @@ class TextAnswer:
 
     @property
     def tokens(self) -> int:
-        """Of the answer as far as it came. Where usage does not say, as many as a stream had frames of text: the
-        engines here stream a token a frame, but for what vLLM puts together when nobody takes it at once."""
+        """Tokens of the answer so far. Without usage, this is the number of text frames: the engines stream one token
+        per frame, except that vLLM merges tokens when the reader is slow."""
         return int(self.usage.get("completion_tokens", self.frames))
 
     def text(self) -> str:
-        """What an unstreamed answer says."""
+        """The text of an unstreamed answer."""
         choice = json.loads(self.body)["choices"][0]
         return str(choice["text"] if "text" in choice else choice["message"]["content"])
 
     def is_right(self, label: str) -> bool | None:
-        """Whether a whole answer is the right one; None where it says nothing that could be."""
+        """Whether a complete answer is right; None where it cannot be scored."""
         return text_matches(self.text(), label)
 
     def outcome(self, label: str | list[Box]) -> float | None:
-        """1 for a right answer, 0 for a wrong one."""
+        """1 for a right answer, 0 for a wrong one, None where it cannot be scored."""
         right = self.is_right(label) if isinstance(label, str) else None
         return None if right is None else float(right)
 
     def answered(self) -> tuple[str, int]:
-        """The text, of a stream that was kept too, and its number of tokens."""
+        """The text (also of a kept stream) and its number of tokens."""
         text = text_of_stream(bytes(self.body)) if self.call.streamed else self.text()
         return text, int(self.usage.get("completion_tokens", 0))
 
     def again(self, reply: Reply) -> "TextAnswer":
-        """The same request's answer by another engine."""
+        """Another engine's answer to the same request."""
         return replace(self, body=bytearray(reply.body))
 
     def reply(self) -> Reply:
@@ -122,7 +122,7 @@ class TextAnswer:
 
 
 def text_of_stream(body: bytes) -> str:
-    """What the frames of a streamed answer say, put together."""
+    """The text of a streamed answer, joined from its frames."""
     parts = []
     for line in body.split(b"\n"):
         if line.startswith(b"data: {"):
@@ -132,7 +132,7 @@ def text_of_stream(body: bytes) -> str:
 
 
 class TensorAnswer:
-    """Copies tensors on, and keeps them where they have to be scored."""
+    """Passes tensors on, and keeps them where they are scored."""
 
     def __init__(self, keep: bool) -> None:
         self.keep = keep
@@ -162,21 +162,21 @@ class TensorAnswer:
         return Reply(bytes(self.body), self.header_length)
 
     def label(self) -> str | None:
-        """The first label of the answer; None where the client did not ask for labels."""
+        """The first label of the answer; None where the client did not request labels."""
         outputs = parse_response(bytes(self.body), self.header_length)
         return outputs["labels"].ravel()[0].decode() if "labels" in outputs else None
 
     def boxes(self) -> list[Box] | None:
-        """The boxes of a detector's answer; None where the client did not ask for all that makes them."""
+        """The boxes of a detector's answer; None unless the client requested boxes, scores and labels."""
         outputs = parse_response(bytes(self.body), self.header_length)
         if not {"boxes", "scores", "labels"} <= outputs.keys():
             return None
         return from_tensors(outputs["boxes"].tolist(), outputs["scores"].tolist(), outputs["labels"].tolist())
 
     def outcome(self, label: str | list[Box]) -> float | None:
-        """How right the answer is, 0 to 1; None where it does not hold what is scored."""
+        """Score of the answer, 0 to 1; None where it lacks the outputs that are scored."""
         if isinstance(label, str):
-            found = self.label()
-            return None if found is None else float(label_matches(found, label))
+            answered = self.label()
+            return None if answered is None else float(label_matches(answered, label))
         boxes = self.boxes()
         return None if boxes is None else agreement(boxes, label)

@@ -1,6 +1,6 @@
-"""The ASGI application that clients talk to: one visible list of routes over the upstreams and a relay.
+"""The ASGI application of the ingress: one list of all routes over the upstreams and a relay.
 
-Built from plain parts, so that the same application runs inside Ray Serve and, in tests, under any ASGI server.
+It does not depend on Ray, so the same application runs inside Ray Serve and, in tests, under any ASGI server.
 """
 
 from collections.abc import AsyncIterator
@@ -35,7 +35,7 @@ TEXT_PATHS = ("/v1/chat/completions", "/v1/completions", "/tokenize")
 
 
 def build_ingress(upstreams: Upstreams, server: Server, controller: ControllerClient) -> Starlette:
-    """The application. Its lifespan starts and stops the upstreams, what keeps it in step, and the relay."""
+    """The application. Its lifespan starts and stops the relay, upstreams, controller sync and replayer."""
     relay = Relay(upstreams)
     observations = relay.accounting.observations
     replayer, watch = Replayer(upstreams, relay, observations), ControllerSync(upstreams, controller, observations)
@@ -87,10 +87,10 @@ def build_ingress(upstreams: Upstreams, server: Server, controller: ControllerCl
 
 
 async def explain_route(request: Request, error: Exception) -> Response:
-    """A path or method that does not exist, in the shape of the protocol whose path it is."""
+    """Answer a path or method that does not exist, in the error format of the path's protocol."""
     assert isinstance(error, HTTPException)
     fault = (
-        InputError(f"{request.method} is not for {request.url.path}", mend="see the API's documentation")
+        InputError(f"{request.url.path} does not accept {request.method}", mend="see the API's documentation")
         if error.status_code == 405
         else UnknownName(f"there is no path {request.url.path}", mend="try /v1/models, /v2 or /admin/v1/models")
     )
@@ -98,13 +98,13 @@ async def explain_route(request: Request, error: Exception) -> Response:
 
 
 async def explain_error(request: Request, error: Exception) -> Response:
-    """An error of ours, in the shape of the protocol whose path it is."""
+    """Answer one of our errors, in the error format of the path's protocol."""
     assert isinstance(error, UnderstudyError)
     return answer_error(error, body_of(request.url.path))
 
 
 async def explain_fault(request: Request, error: Exception) -> Response:
-    """A defect of ours, in the shape of the protocol; Starlette has it logged."""
+    """Answer an unexpected exception with status 500; Starlette logs it."""
     fault = UnderstudyError("the server failed on this request", mend="see its log")
     return Response(body_of(request.url.path)(fault), 500, media_type="application/json")
 

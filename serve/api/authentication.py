@@ -1,9 +1,9 @@
-"""API keys at the door. A request needs one (`Authorization: Bearer KEY`) where the stack file names any, and below
-`/admin` an admin's; `/metrics` and `/v2/health` stay open to whoever watches.
+"""Middleware that checks API keys (`Authorization: Bearer KEY`) where the stack file names any.
 
-Behind this no part of the server sees a key: the header is taken out, and what the key decides is put where a client
-would have said it, `x-understudy-shadow: off` for one whose requests are not to be compared, `x-understudy-who` for the
-journal.
+Paths below `/admin` need an admin's key; `/metrics` and `/v2/health` need none, so that monitoring works.
+
+The rest of the server never sees a key: the middleware removes the header. It sets `x-understudy-shadow: off` where the
+key's requests must not be compared, and `x-understudy-who` to the key's name for the journal.
 """
 
 from collections.abc import Callable, Mapping
@@ -23,7 +23,7 @@ SET_HERE = (b"authorization", b"x-understudy-who")
 
 
 class CheckKey:
-    """ASGI middleware. `keys` gives those that are live, by name; `body_of` the shape of a path's errors."""
+    """ASGI middleware. `keys` returns the current keys by name; `body_of` the error format of a path."""
 
     def __init__(self, app: ASGIApp, keys: Callable[[], Mapping[str, Key]], body_of: Callable[[str], Body]) -> None:
         self.app, self.keys, self.body_of = app, keys, body_of
@@ -41,10 +41,10 @@ class CheckKey:
 
 
 def admit(scope: Scope, keys: Mapping[str, Key]) -> None:
-    """Put what the key decides in place of it. Raises Unauthorized, Forbidden."""
+    """Replace the key by the headers that follow from it. Raises Unauthorized, Forbidden."""
     name = name_of(Headers(scope=scope).get("authorization"), keys)
     if scope["path"].startswith(ADMIN) and not keys[name].admin:
-        raise Forbidden(f"the key {name!r} is no admin's", mend="server.keys of the stack file says whose are")
+        raise Forbidden(f"the key {name!r} is not an admin's", mend="use a key with admin: true in server.keys")
     kept = [pair for pair in scope["headers"] if pair[0] not in SET_HERE]
     if not keys[name].shadow:
         kept = [*(pair for pair in kept if pair[0] != b"x-understudy-shadow"), (b"x-understudy-shadow", b"off")]

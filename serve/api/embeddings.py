@@ -1,7 +1,7 @@
 """OpenAI's `/v1/embeddings`: a text route whose answers are numbers.
 
-They are copied as they are. Usage stands behind them in our engines' answers, so it is read from the last bytes; only a
-request that carries its label has its numbers read, to see which of its texts are near each other.
+Answers are copied unchanged. Our engines write usage last, so it is read from the last bytes. The numbers are parsed
+only for a labelled request, to find which of its texts are near each other.
 """
 
 import json
@@ -20,11 +20,11 @@ PROMPT_TOKENS = re.compile(rb'"usage":\s*\{[^{}]*"prompt_tokens":\s*(\d+)')
 
 
 class EmbeddingAnswer(TextAnswer):
-    """Follows embeddings on their way."""
+    """Observes an answer with embeddings."""
 
     def end(self) -> bytes:
-        if self.call.status == 200 and (found := PROMPT_TOKENS.search(bytes(self.body[-TAIL:]))):
-            self.usage = {"prompt_tokens": int(found[1])}
+        if self.call.status == 200 and (match := PROMPT_TOKENS.search(bytes(self.body[-TAIL:]))):
+            self.usage = {"prompt_tokens": int(match[1])}
         return self.rest
 
     def is_right(self, label: str) -> bool | None:

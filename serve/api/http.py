@@ -1,4 +1,4 @@
-"""What both protocols share: reading a request at the door, answering, and counting what came of it."""
+"""Functions that both protocols share: read a request, answer it, and count its result."""
 
 import json
 import logging
@@ -21,18 +21,18 @@ from variants.tasks import NAMES as TASKS
 log = logging.getLogger("understudy.api")
 Body = Callable[[UnderstudyError], bytes]
 TIMED = (200, STATUS[TimedOut])
-"""Statuses of requests whose latency counts: a variant that turns most away at once is not fast, and one that lets them
-time out is slow."""
+"""Statuses of requests whose latency counts: refusing requests at once does not make a variant fast, and a timeout is
+slow."""
 
 
 def opted_out(scope: Scope) -> bool:
-    """Whether the client wants its request compared by no shadow."""
+    """Whether the client forbids shadow comparison of its request."""
     return Headers(scope=scope).get("x-understudy-shadow") == "off"
 
 
 async def read_body(scope: Scope, receive: Receive, limit: int) -> bytes:
-    """The whole request body, inflated where it came compressed, at most `limit` bytes either way. Raises ClientLeft,
-    InputError, TooLarge."""
+    """The whole request body, decompressed; at most `limit` bytes before and after. Raises ClientLeft, InputError,
+    TooLarge."""
     parts, size = [], 0
     while True:
         message = await receive()
@@ -51,27 +51,26 @@ def check_length(size: int, limit: int) -> None:
 
 
 def inflated(body: bytes, encoding: str, limit: int) -> bytes:
-    """A body as it was before its Content-Encoding; of one above `limit` bytes no more is made than shows it. Raises
-    InputError, TooLarge."""
+    """The body without its Content-Encoding. Decompression stops at `limit` + 1 bytes. Raises InputError, TooLarge."""
     if encoding.lower() == "identity":
         return body
     if encoding.lower() not in ("gzip", "deflate"):
         mend = "gzip, deflate, or leave it out"
         raise InputError(f"{encoding!r} is not understood", field="Content-Encoding", mend=mend)
-    inflater = zlib.decompressobj(zlib.MAX_WBITS | 32)  # whichever header there is, gzip's or zlib's
+    inflater = zlib.decompressobj(zlib.MAX_WBITS | 32)  # accept the header of gzip and of zlib
     try:
-        found = inflater.decompress(body, limit + 1)
-        check_length(len(found), limit)
+        decompressed = inflater.decompress(body, limit + 1)
+        check_length(len(decompressed), limit)
         if not inflater.eof or inflater.unused_data:
             raise zlib.error("it does not end with the body")
     except zlib.error as error:
         mend = "the whole body compressed, once"
         raise InputError(f"not {encoding}: {error}", field="Content-Encoding", mend=mend) from None
-    return found
+    return decompressed
 
 
 def parse_object(body: bytes) -> dict[str, Any]:
-    """A JSON object. Raises InputError saying where it stops being one."""
+    """A JSON object. Raises InputError with the position of the first fault."""
     try:
         document = json.loads(body)
     except (ValueError, RecursionError) as error:
@@ -82,11 +81,11 @@ def parse_object(body: bytes) -> dict[str, Any]:
 
 
 def encode_object(document: dict[str, Any]) -> bytes:
-    """A client's JSON object, written again. Raises InputError where it could only just be read."""
+    """A client's JSON object as bytes. Raises InputError where it could be parsed but is nested too deep to write."""
     try:
         return json.dumps(document).encode()
     except RecursionError:
-        raise InputError("the body is nested too deep", mend="fewer lists and objects inside each other") from None
+        raise InputError("the body is nested too deep", mend="nest fewer lists and objects") from None
 
 
 def answer_json(document: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
@@ -94,14 +93,14 @@ def answer_json(document: Any, status: int = 200, headers: dict[str, str] | None
 
 
 def answer_error(error: UnderstudyError, body: Body, named: dict[str, str] | None = None) -> Response:
-    """An error in the protocol's own shape; `named` are headers that say who was to answer."""
+    """An error in the protocol's format; `named` are headers that name the chosen variant."""
     return Response(body(error), status_of(error), headers_of(error) | (named or {}), "application/json")
 
 
 async def conclude(
     relay: Relay, call: Call, error: UnderstudyError | None, body: Body, scope: Scope, receive: Receive, send: Send
 ) -> None:
-    """Count a request that has ended; where it ended before an answer began, answer with the error."""
+    """Count a finished request; if no answer has begun, answer with the error."""
     if error is not None and not call.started and call.status != CLIENT_WENT_AWAY:
         call.status = status_of(error)
         await answer_error(error, body, names_of(call))(scope, receive, send)
@@ -118,7 +117,7 @@ async def conclude(
 async def carry(
     relay: Relay, call: Call, answer: Answer, body: Body, scope: Scope, receive: Receive, send: Send
 ) -> None:
-    """Relay one request; whatever comes of it is answered in the protocol's shape and counted."""
+    """Relay one request. Errors are answered in the protocol's format, and every result is counted."""
     fault: UnderstudyError | None = None
     try:
         await relay.carry(call, answer, receive, send)
@@ -133,8 +132,8 @@ async def carry(
 
 
 def count_label(call: Call, task: str | None, outcome: float) -> None:
-    """Count a labelled request, right where its outcome is 1 or True; a task that is not ours becomes `other`, so a
-    client cannot make series."""
+    """Count a labelled request, as right where its outcome is 1 or True. An unknown task counts as `other`, so that
+    clients cannot create metric series."""
     assert call.assignment is not None
     name = task if task in TASKS else "other"
     labels = (call.assignment.model, call.assignment.variant, name)

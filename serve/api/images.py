@@ -1,9 +1,9 @@
 """OpenAI's `/v1/images/generations`: a text route whose answers are pictures.
 
-They are copied as they are. The first picture of a labelled request is given to the digit classifier that offline
-evaluation and the load's campaign score with (`variants.tasks.digit_classifier.store`), where this home has one: it
-reads in numpy, in 0.3 ms beside a picture that took tens to draw, and the ingress imports no torch. It is never trained
-here; where nobody has evaluated or asked for a campaign yet, labels are not counted."""
+Pictures are copied unchanged. The digit classifier of offline evaluation and of the load test's campaign
+(`variants.tasks.digit_classifier.store`) reads the first picture of a labelled request. It runs in numpy in 0.3 ms,
+where drawing takes tens of ms, and the ingress imports no torch. It is never trained here: until an evaluation or a
+campaign has trained it, labels are not counted."""
 
 import base64
 import json
@@ -19,13 +19,13 @@ from variants.tasks.digit_classifier.store import load_if_trained
 
 
 class ImagesAnswer(TextAnswer):
-    """Follows pictures on their way: there is no usage in them to count."""
+    """Observes an answer with pictures, which has no usage."""
 
     def end(self) -> bytes:
         return self.rest
 
     def is_right(self, label: str) -> bool | None:
-        """None where there is no classifier, or what was drawn is nothing that it reads."""
+        """None where there is no classifier, or it cannot read the picture."""
         reader = load_if_trained()
         if reader is None:
             return None

@@ -1,7 +1,7 @@
 """Open Inference Protocol v2 over REST: `/v2`, `/v2/health/{live,ready}`, `/v2/models/{model}[/versions/{variant}]` and
 its `/ready` and `/infer`. A variant is a version of its model.
 
-Tensors are checked by the engine, which knows their shapes; the door checks who is asked. Knows nothing of Ray.
+The engine checks the tensors, because it knows their shapes; this module checks the model. It does not depend on Ray.
 """
 
 import time
@@ -33,7 +33,7 @@ PASSED_IN = ("content-type", HEADER_LENGTH)
 
 
 def target_of(params: Mapping[str, str]) -> Target:
-    """The model of the path; a version pins, as `model@variant` does. Raises InputError where both do, and differ."""
+    """The model of the path. A version pins, as `model@variant` does. Raises InputError where the two differ."""
     target = Target.parse(params["model"])
     version = params.get("variant", target.variant)
     if target.variant not in (None, version):
@@ -75,8 +75,8 @@ class InferRoute:
         self.replayer.offer(samples, call, answer)
 
     def label_of(self, scope: Scope, target: Target) -> str | list[Box] | None:
-        """What is right, where the request carries it: a label, or for a detector boxes. Raises InputError where they
-        are none."""
+        """The right answer, where the request carries it: a label, or boxes for a detector. Raises InputError for
+        invalid boxes."""
         text = Headers(scope=scope).get("x-understudy-label")
         if text is None or self.upstreams.models[target.model].task != "object-detection":
             return text
@@ -87,13 +87,13 @@ class InferRoute:
             raise InputError(str(error), field="x-understudy-label", mend=mend) from None
 
     def prepare(self, scope: Scope, body: bytes, arrived: float) -> Call:
-        """Check who is asked. Raises InputError, UnknownName."""
+        """Check the model. Raises InputError, UnknownName."""
         target = target_of(scope["path_params"])
         self.upstreams.model(target.model)
         if self.upstreams.models[target.model].task == "text-generation":
             raise InputError(f"{target.model} generates text", field="model", mend="POST to /v1/completions")
         if self.upstreams.models[target.model].task == "image-generation":
-            raise InputError(f"{target.model} draws", field="model", mend="POST to /v1/images/generations")
+            raise InputError(f"{target.model} generates images", field="model", mend="POST to /v1/images/generations")
 
         def ask(upstream: Upstream) -> tuple[str, bytes]:
             return f"/v2/models/{upstream.served.asked_as}/infer", body
@@ -110,18 +110,18 @@ class InferRoute:
 
 
 class Metadata:
-    """Endpoints that say what is there."""
+    """Endpoints that describe the server and its models."""
 
     def __init__(self, upstreams: Upstreams, relay: Relay) -> None:
         self.upstreams, self.relay = upstreams, relay
 
     async def model(self, request: Request) -> Response:
-        """`GET /v2/models/{model}[/versions/{variant}]`: the engine's own metadata under the client's name for it."""
+        """`GET /v2/models/{model}[/versions/{variant}]`: the engine's metadata under the name that the client used."""
         target = target_of(request.path_params)
         upstream, _ = self.upstreams.place(target, None, set())
         document = {"name": target.model, "versions": list(self.upstreams.by_model[target.model])}
         if self.upstreams.models[target.model].task == "text-generation":
-            # Text engines speak OpenAI's protocol, not tensors: they have no tensors to describe.
+            # Text engines use OpenAI's protocol: they have no tensors to describe.
             return answer_json(
                 {**document, "platform": upstream.served.engine.settings.kind, "inputs": [], "outputs": []}
             )
@@ -129,7 +129,7 @@ class Metadata:
         return answer_json({**described, **document})
 
     async def model_ready(self, request: Request) -> Response:
-        """`GET /v2/models/{model}[/versions/{variant}]/ready`: 200 when a request would find an engine, else 503."""
+        """`GET /v2/models/{model}[/versions/{variant}]/ready`: 200 when an engine can answer, else 503."""
         target = target_of(request.path_params)
         self.upstreams.place(target, None, set())
         return answer_json({"name": target.model, "ready": True})

@@ -1,8 +1,8 @@
-"""OpenAI's API: `/v1/models`, `/v1/chat/completions`, `/v1/completions`, and `/tokenize` as vLLM has it; what
-`/v1/embeddings` and `/v1/images/generations` have of their own stands in `embeddings` and `images`.
+"""OpenAI's API: `/v1/models`, `/v1/chat/completions`, `/v1/completions`, and vLLM's `/tokenize`.
 
-The door checks what the router needs (a JSON object, a model, a client); every other field is checked by the engine,
-whose answer, errors too, is passed on as it is. Knows nothing of Ray.
+`embeddings` and `images` hold the differences of `/v1/embeddings` and `/v1/images/generations`. This module checks what
+the router needs (a JSON object, a model, a client). The engine checks every other field, and its answers and errors
+are passed on unchanged. It does not depend on Ray.
 """
 
 import time
@@ -37,11 +37,11 @@ from variants.errors import InputError, UnderstudyError, UnknownName
 
 TASK = "text-generation"
 PLACES = {TASK: "/v1/completions", "feature-extraction": "/v1/embeddings", "image-generation": "/v1/images/generations"}
-"""Where to POST what, if not to v2."""
+"""The path for requests of each task; other tasks use the v2 protocol."""
 
 
 class TextRoute:
-    """One POST route of the engines that take text, as an ASGI application. `answer` follows what comes back."""
+    """One POST route of the engines that take text, as an ASGI application. `answer` observes the reply."""
 
     def __init__(
         self,
@@ -80,13 +80,13 @@ class TextRoute:
             return
         try:
             await carry(self.relay, call, answer, openai_body, scope, receive, send)
-        finally:  # a client that leaves cancels this, after tokens that the engine has made
+        finally:  # a client that leaves cancels this, but the engine has produced tokens
             count_tokens(call, answer)
         self.score(scope, call, answer)
         self.replayer.offer(samples, call, answer)
 
     def prepare(self, scope: Scope, document: dict[str, Any], arrived: float) -> tuple[Call, TextAnswer]:
-        """Check the door's fields. Raises InputError, UnknownName."""
+        """Check the fields that the ingress reads. Raises InputError, UnknownName."""
         target = check_model(self.upstreams, document, self.task)
         streamed = check_type(document, "stream", bool) or False
         client = check_type(document, "user", str) or Headers(scope=scope).get("x-understudy-client")
@@ -110,7 +110,7 @@ class TextRoute:
         return call, self.answer(call, show_usage=asked)
 
     def score(self, scope: Scope, call: Call, answer: TextAnswer) -> None:
-        """Count an answer that was complete, where the request says what is right."""
+        """Count a complete answer, where the request carries its label."""
         label = Headers(scope=scope).get("x-understudy-label")
         if call.status != 200 or label is None or call.streamed or self.path == "/tokenize":
             return
@@ -119,7 +119,7 @@ class TextRoute:
 
 
 def count_tokens(call: Call, answer: TextAnswer) -> None:
-    """What an answer says of its variant's speed, as far as it came: whoever broke it off, its tokens were made."""
+    """Count an answer's tokens and their times, also of an incomplete answer, whose tokens were produced as well."""
     if call.assignment is None:
         return
     labels = (call.assignment.model, call.assignment.variant)
@@ -132,8 +132,8 @@ def count_tokens(call: Call, answer: TextAnswer) -> None:
 
 
 def check_type(document: dict[str, Any], name: str, kind: type, inside: str = "") -> Any:
-    """An optional field of the given type, None where it is absent or null. Raises InputError; `inside` is the path of
-    the document itself."""
+    """An optional field of the given type, None where it is absent or null. `inside` is the path of the document
+    itself. Raises InputError."""
     value = document.get(name)
     if value is not None and not isinstance(value, kind):
         raise InputError(
@@ -149,18 +149,18 @@ def check_model(upstreams: Upstreams, document: dict[str, Any], task: str) -> Ta
         raise InputError("no model is named", field="model", mend=f"models are {', '.join(upstreams.models)}")
     target = Target.parse(name)
     upstreams.model(target.model)
-    found = upstreams.models[target.model].task
-    if found != task:
+    actual = upstreams.models[target.model].task
+    if actual != task:
         raise InputError(
-            f"{target.model} does {found}, not {task}",
+            f"the task of {target.model} is {actual}, not {task}",
             field="model",
-            mend=f"POST to {PLACES.get(found, f'/v2/models/{target.model}/infer')}",
+            mend=f"POST to {PLACES.get(actual, f'/v2/models/{target.model}/infer')}",
         )
     return target
 
 
 class Models:
-    """`GET /v1/models`: each model routed, and each of its variants pinned."""
+    """`GET /v1/models`: each model by its routed name, and each variant by its pinned name."""
 
     def __init__(self, upstreams: Upstreams) -> None:
         self.upstreams = upstreams
@@ -169,7 +169,7 @@ class Models:
         return answer_json({"object": "list", "data": self.entries()})
 
     async def one(self, request: Request) -> Response:
-        """Raises UnknownName, InputError for a build that is not served."""
+        """Raises UnknownName, also for a build that is not served."""
         wanted = request.path_params["model"]
         target = Target.parse(wanted)
         of_model = self.upstreams.model(target.model)

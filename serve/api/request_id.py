@@ -1,8 +1,8 @@
-"""The request id: issued by the server, in place of whatever the client sent.
+"""The request id: the server issues it and replaces the client's.
 
-Ray Serve echoes the `x-request-id` that it finds in a request, so this puts ours there before Serve looks, through
-the middleware hook that Serve gives out (RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH). The application reads it and
-leaves the header to Serve. Where no Serve stands in front, `echo` sets it.
+Ray Serve returns the `x-request-id` of the request, so this middleware sets it before Serve reads it, through Serve's
+hook RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH. The application reads the id and leaves the response header to Serve.
+Without Serve, `echo` sets that header.
 """
 
 import uuid
@@ -35,5 +35,5 @@ class IssueRequestId:
 
 
 def middlewares() -> list[Middleware]:
-    """What Ray Serve puts outermost around the ingress."""
+    """The outermost middleware of the ingress; Ray Serve calls this."""
     return [Middleware(IssueRequestId)]

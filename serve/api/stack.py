@@ -1,8 +1,8 @@
-"""What the operator changes: `/admin/v1/stack`, in the shape of OpenAI's errors.
+"""`/admin/v1/stack`: read and change the stack. Errors have OpenAI's format.
 
-GET     what is live, how the latest change is going, and how those before it went
-POST    propose a stack; 202 when it is on its way, 200 for a dry run
-DELETE  give up a change that has not taken effect yet, `{"change": number}` that one alone
+GET     the live stack, the state of the latest change, and the results of earlier changes
+POST    propose a stack; 202 when the change has begun, 200 for a dry run
+DELETE  cancel a change that has not taken effect yet; `{"change": number}` cancels only that one
 """
 
 from starlette.requests import Request
@@ -14,7 +14,7 @@ from variants.errors import InputError
 
 
 class StackEndpoint:
-    """Hands on to the controller, which decides."""
+    """Passes requests on to the controller, which decides."""
 
     def __init__(self, controller: ControllerClient, body_limit: int) -> None:
         self.controller, self.body_limit = controller, body_limit
@@ -31,8 +31,8 @@ class StackEndpoint:
 
 
 def number_of(document: dict[str, object]) -> int:
-    """Of the change that is to be given up. Raises InputError."""
+    """The number of the change to cancel. Raises InputError."""
     number = document.get("change")
     if not isinstance(number, int) or isinstance(number, bool):
-        raise InputError("is the number of a change", field="change", mend="as POST answered it")
+        raise InputError("is not a whole number", field="change", mend="send the number that POST answered")
     return number

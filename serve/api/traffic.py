@@ -1,12 +1,12 @@
-"""How a model's traffic is steered while requests flow, in the shape of OpenAI's errors.
+"""Routes that read and change a model's traffic and rollout. Errors have OpenAI's format.
 
-GET   /admin/v1/models/{model}/traffic             what is in force; its version stands in `etag`
-PUT   /admin/v1/models/{model}/traffic             `If-Match: "version"`, or `*` whatever is in force
-GET   /admin/v1/models/{model}/rollout             the latest rollout, with the verdict as of now
-POST  /admin/v1/models/{model}/rollout             begin one
+GET   /admin/v1/models/{model}/traffic             the current traffic; `etag` holds its version
+PUT   /admin/v1/models/{model}/traffic             `If-Match: "version"`, or `*` to overwrite any version
+GET   /admin/v1/models/{model}/rollout             the latest rollout, with its current verdict
+POST  /admin/v1/models/{model}/rollout             begin a rollout
 POST  /admin/v1/models/{model}/rollout/{action}    pause, resume, abort
-GET   /admin/v1/journal?last=100                   what was decided and counted
-POST  /v1/feedback                                 a score for an answer, by the id it carried
+GET   /admin/v1/journal?last=100                   the latest decisions and counts
+POST  /v1/feedback                                 a score for an answer, by the answer's id
 """
 
 from collections.abc import Awaitable, Callable
@@ -25,7 +25,7 @@ Act = Callable[[ControllerClient, Request, dict[str, Any]], Awaitable[dict[str, 
 
 
 class Endpoint:
-    """One path: `acts` by HTTP method."""
+    """One path; `acts` are its functions by HTTP method."""
 
     def __init__(self, controller: ControllerClient, body_limit: int, **acts: Act) -> None:
         self.controller, self.body_limit, self.acts = controller, body_limit, acts
@@ -35,7 +35,7 @@ class Endpoint:
         return list(self.acts)
 
     async def answer(self, request: Request) -> Response:
-        """Raises what the controller raises."""
+        """Raises the errors of the controller."""
         method = "GET" if request.method == "HEAD" else request.method
         body = b"{}"
         if method in ("POST", "PUT"):
@@ -60,22 +60,22 @@ async def read_traffic(controller: ControllerClient, request: Request, body: dic
 async def put_traffic(controller: ControllerClient, request: Request, body: dict[str, Any]) -> dict[str, Any]:
     why = body.pop("why", "")
     if not isinstance(why, str):
-        raise InputError("is no text", field="why", mend="say why in words, or leave it out")
+        raise InputError("is not text", field="why", mend="send a string, or leave it out")
     return await controller.set_traffic(model_of(request), body, if_match(request), who(request), why)
 
 
 def if_match(request: Request) -> int | None:
-    """The version that the writer has seen; None for any. Raises InputError."""
-    found = request.headers.get("if-match")
-    if found == "*":
+    """The version that the client has read; None for `*`. Raises InputError."""
+    tag = request.headers.get("if-match")
+    if tag == "*":
         return None
     try:
-        return int((found or "").strip('"'))
+        return int((tag or "").strip('"'))
     except ValueError:
         raise InputError(
-            "no version is given" if found is None else f"{found!r} is no version",
+            "is missing" if tag is None else f"{tag!r} is not a version",
             field="If-Match",
-            mend='send the etag of GET, or "*" to overwrite whatever is in force',
+            mend='send the etag of GET, or "*" to overwrite any version',
         ) from None
 
 
@@ -93,21 +93,21 @@ async def steer_rollout(controller: ControllerClient, request: Request, body: di
 
 
 async def read_journal(controller: ControllerClient, request: Request, body: dict[str, Any]) -> dict[str, Any]:
-    found = request.query_params.get("last", "100")
-    if not found.isdecimal() or len(found) > 5 or not 0 < int(found) <= 10_000:
-        raise InputError(f"{found!r:.80} is no number of entries", field="last", mend="1 to 10000")
-    return {"entries": await controller.journal(int(found))}
+    last = request.query_params.get("last", "100")
+    if not last.isdecimal() or len(last) > 5 or not 0 < int(last) <= 10_000:
+        raise InputError(f"{last!r:.80} is not a valid number of entries", field="last", mend="1 to 10000")
+    return {"entries": await controller.journal(int(last))}
 
 
 async def give_feedback(controller: ControllerClient, request: Request, body: dict[str, Any]) -> dict[str, Any]:
-    found = await controller.add_feedback(body)
-    if found["counted"]:
-        metrics.feedback.labels(found["model"], found["variant"]).inc()
-    return found
+    receipt = await controller.add_feedback(body)
+    if receipt["counted"]:
+        metrics.feedback.labels(receipt["model"], receipt["variant"]).inc()
+    return receipt
 
 
 def traffic_endpoints(controller: ControllerClient, limit: int) -> dict[str, Endpoint]:
-    """Every path of this page."""
+    """All endpoints of this module, by path."""
     model = "/admin/v1/models/{model}"
     return {
         f"{model}/traffic": Endpoint(controller, limit, GET=read_traffic, PUT=put_traffic),

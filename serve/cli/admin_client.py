@@ -1,5 +1,6 @@
-"""One request to a running server's admin routes, as the command line sends it: with the key that UNDERSTUDY_KEY holds,
-where it holds one. Plain standard-library HTTP, for a handful of requests."""
+"""A client for the admin routes of a running server. It sends the key in UNDERSTUDY_KEY, if that is set.
+
+Uses the standard library's HTTP client: the command line sends only a few requests."""
 
 import getpass
 import http.client
@@ -35,9 +36,11 @@ ERRORS: Mapping[str, type[UnderstudyError]] = {kind.code: kind for kind in KINDS
 def ask(
     target: str, method: str, path: str, body: dict[str, Any] | None = None, headers: Mapping[str, str] | None = None
 ) -> dict[str, Any]:
-    """Raises the server's own error, EngineError where it does not answer."""
+    """Raises the server's own error, or EngineError if the server does not answer."""
     if not target.startswith(("http://", "https://")):
-        raise InputError(f"{target} is no http address", field="--target", mend="give one like http://127.0.0.1:8000")
+        raise InputError(
+            f"{target} is not an HTTP address", field="--target", mend="give one like http://127.0.0.1:8000"
+        )
     data = None if body is None else json.dumps(body).encode()
     fields = {"content-type": "application/json", "x-understudy-who": who(), **(headers or {})}
     if key := os.environ.get("UNDERSTUDY_KEY"):
@@ -54,7 +57,7 @@ def ask(
 
 
 def who() -> str:
-    """The user's name, or number where it has no name, as in a container."""
+    """The user's name, or the user id if there is no name, as in a container."""
     try:
         return getpass.getuser()
     except (KeyError, OSError):
@@ -63,7 +66,7 @@ def who() -> str:
 
 def error_of(status: int, body: bytes) -> UnderstudyError:
     try:
-        found = json.loads(body)["error"]
-        return ERRORS.get(found["code"], EngineError)(found["message"])
+        fault = json.loads(body)["error"]
+        return ERRORS.get(fault["code"], EngineError)(fault["message"])
     except (ValueError, KeyError, TypeError):
         return EngineError(f"the server answered {status}: {body[:200].decode(errors='replace')}")

@@ -1,6 +1,6 @@
-"""`understudy apply`: proposes a stack to a server that is running, and follows the change until it has taken effect.
+"""`understudy apply`: proposes a stack to a running server and follows the change until it has taken effect.
 
-What is missing is built here first: a new build is staged, never live by itself.
+Missing artifacts are built here first. A new build is not served until it is proposed.
 """
 
 import sys
@@ -20,16 +20,16 @@ POLL_S = 0.2
 
 
 def apply_stack(stack: Stack, target: str, dry_run: bool, force: bool) -> dict[str, Any]:
-    """Build, propose, and wait for the end. Gives what changed, the memory's arithmetic, and how long it took.
+    """Build, propose, and wait for the end. Returns the differences, the memory budget, and the duration.
 
-    Raises Conflict where what is live does not allow it, InputError and its kind for what is wrong, EngineError where
-    the change failed: what was live is live then, unless the error says otherwise. Ctrl-C gives up a change that has
-    not taken effect yet.
+    Raises Conflict if the served state does not allow the change, InputError and its subclasses for a wrong stack.
+    Raises EngineError if the change failed: the server then serves the old stack, unless the error says otherwise.
+    Ctrl-C cancels a change that has not taken effect yet.
     """
     artifacts = build_stack(stack)
     proposal = {
         "stack": stack.model_dump(mode="json", by_alias=True, exclude_none=True),
-        "artifacts": {f"{model}@{variant}": found.manifest.key for (model, variant), found in artifacts.items()},
+        "artifacts": {f"{model}@{variant}": artifact.manifest.key for (model, variant), artifact in artifacts.items()},
         "dry_run": dry_run,
         "force": force,
     }
@@ -46,8 +46,8 @@ def apply_stack(stack: Stack, target: str, dry_run: bool, force: bool) -> dict[s
 
 
 def give_up(target: str, number: int | None) -> None:
-    """Give up a change; where its number is not known yet, the one that is on its way. Says so where none is, for then
-    it has taken effect, or was never begun."""
+    """Cancel a change, or the open one if the number is not known yet. Prints a conflict: the change has then taken
+    effect, or never began."""
     try:
         ask(target, "DELETE", PATH, None if number is None else {"change": number})
     except Conflict as error:
@@ -55,7 +55,7 @@ def give_up(target: str, number: int | None) -> None:
 
 
 def follow(target: str, number: int, progress: Progress) -> dict[str, Any]:
-    """Wait until a change has ended. Raises EngineError where it failed, Conflict where somebody gave it up."""
+    """Wait until a change has ended. Raises EngineError if it failed, Conflict if somebody cancelled it."""
     shown = ""
     with ExitStack() as steps:
         while True:
@@ -64,7 +64,7 @@ def follow(target: str, number: int, progress: Progress) -> dict[str, Any]:
             if change is None:
                 raise EngineError(f"the controller was restarted during change {number}", mend=f"see GET {PATH}")
             if change["state"] == "cancelled":
-                raise Conflict(f"change {number} was given up by somebody else")
+                raise Conflict(f"change {number} was cancelled by somebody else")
             if change["state"] == "failed":
                 raise EngineError(f"change {number} failed: {change['error']}")
             if change["state"] == "done":
@@ -77,11 +77,11 @@ def follow(target: str, number: int, progress: Progress) -> dict[str, Any]:
 
 
 def describe(answer: dict[str, Any]) -> str:
-    """What changed, and the arithmetic, for people."""
+    """The differences and the memory budget as text."""
     lines = [
-        f"{found['kind']:9}{found['name']:28}{builds(found):22}traffic {100 * found['share_before']:.0f} % -> "
-        f"{100 * found['share_after']:.0f} %"
-        for found in answer["differences"]
+        f"{each['kind']:9}{each['name']:28}{builds(each):22}traffic {100 * each['share_before']:.0f} % -> "
+        f"{100 * each['share_after']:.0f} %"
+        for each in answer["differences"]
     ]
     lines.append(f"memory: {answer['memory']['says']}")
     if answer["change"]:
@@ -89,5 +89,5 @@ def describe(answer: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def builds(found: dict[str, Any]) -> str:
-    return " -> ".join(dict.fromkeys(each for each in (found["build_before"], found["build_after"]) if each))
+def builds(difference: dict[str, Any]) -> str:
+    return " -> ".join(dict.fromkeys(each for each in (difference["build_before"], difference["build_after"]) if each))

@@ -1,6 +1,6 @@
-"""The engines on Ray Serve: an application each, put up and taken down while the others serve.
+"""Starts and stops engines on Ray Serve, each as its own application, while the others serve.
 
-An application of its own, because Ray Serve starts every deployment of an application anew when that is run again.
+A shared application would not do: Ray Serve restarts every deployment of an application that is run again.
 """
 
 import asyncio
@@ -15,7 +15,7 @@ from variants.errors import EngineError
 from variants.home import home
 
 INGRESS, CONTROLLER = "ingress", "controller"
-"""The applications that are no engine's."""
+"""The applications that host no engine."""
 POLL_S = 0.3
 START_LIMIT_S = 900.0
 HOLDS_LIMIT_S = 10.0
@@ -24,7 +24,7 @@ T = TypeVar("T")
 
 
 def engine_target(engine: EngineSpec) -> Any:
-    """What Ray Serve is to run for an engine."""
+    """The Ray Serve target of an engine."""
     from ray import serve as ray_serve
 
     host = ray_serve.deployment(
@@ -38,41 +38,41 @@ def engine_target(engine: EngineSpec) -> Any:
 
 
 def explain(name: str, application: Any) -> str:
-    """Why an application could not be deployed, in the words of the first deployment that failed."""
-    for found in application.deployments.values():
-        if found.status.value in ("UNHEALTHY", "DEPLOY_FAILED"):
-            lines = [line for line in found.message.splitlines() if line.strip()]
-            return f"{name} could not be started: {lines[-1] if lines else found.status.value}"
+    """Why an application could not be deployed: the message of the first deployment that failed."""
+    for deployment in application.deployments.values():
+        if deployment.status.value in ("UNHEALTHY", "DEPLOY_FAILED"):
+            lines = [line for line in deployment.message.splitlines() if line.strip()]
+            return f"{name} could not be started: {lines[-1] if lines else deployment.status.value}"
     return f"{name} could not be started: {application.message}"
 
 
 class Handles:
-    """Handles to the hosts of engines, looked up when first asked for."""
+    """Handles to Ray Serve applications, looked up at first use."""
 
     def __init__(self) -> None:
-        self.found: dict[str, Any] = {}
+        self.handles: dict[str, Any] = {}
 
     async def of(self, application: str) -> Any:
-        """Raises what Ray Serve raises where there is no such application."""
-        if application not in self.found:
+        """Raises the error of Ray Serve if there is no such application."""
+        if application not in self.handles:
             from ray import serve as ray_serve
 
-            # It asks Serve's controller and waits: not on the event loop.
-            self.found[application] = await asyncio.to_thread(ray_serve.get_app_handle, application)
-        return self.found[application]
+            # The call blocks on Serve's controller, so it must not run on the event loop.
+            self.handles[application] = await asyncio.to_thread(ray_serve.get_app_handle, application)
+        return self.handles[application]
 
     async def describe(self, application: str, adapter: LoadedAdapter | None) -> Endpoint:
         return Endpoint(*await (await self.of(application)).describe.remote(adapter))
 
 
 class EngineDeployer:
-    """Used by one controller, inside Ray."""
+    """Runs inside Ray, for one controller."""
 
     def __init__(self) -> None:
         self.handles = Handles()
 
     async def start(self, engines: Collection[EngineSpec]) -> None:
-        """Start engines and wait until all are ready. Raises EngineError; what was begun is still up then."""
+        """Start engines and wait until all are ready. Raises EngineError; then the started ones still run."""
         if not engines:
             return
         from ray import serve as ray_serve
@@ -83,7 +83,7 @@ class EngineDeployer:
         )
         try:
             await asyncio.shield(deploying)
-        except asyncio.CancelledError:  # what is being deployed cannot be called back: whoever takes it down sees it
+        except asyncio.CancelledError:  # a deployment cannot be cancelled: the caller has to see it to stop it
             await asyncio.wait([deploying])
             raise
         deadline = time.monotonic() + START_LIMIT_S
@@ -99,19 +99,19 @@ class EngineDeployer:
         raise EngineError(f"not all of {len(engines)} engines were ready after {START_LIMIT_S:g} s")
 
     async def stop(self, applications: Iterable[str]) -> None:
-        """End engines, and wait until they have ended."""
+        """Stop engines and wait until they have ended."""
         from ray import serve as ray_serve
 
         for application in applications:
-            self.handles.found.pop(application, None)
+            self.handles.handles.pop(application, None)
             await asyncio.to_thread(ray_serve.delete, application)
 
     async def load(self, application: str, adapter: LoadedAdapter) -> None:
-        """Have an adapter in an engine that is up. Raises what the engine's host raises, EngineError."""
+        """Load an adapter into a running engine. Raises EngineError and the errors of the engine's deployment."""
         await in_time(application, lambda: self.handles.describe(application, adapter), ADAPTER_LIMIT_S)
 
     async def keep_adapters(self, application: str, names: frozenset[str]) -> None:
-        """Take all other adapters out of an engine. Raises what the engine's host raises, EngineError."""
+        """Remove all other adapters from an engine. Raises EngineError and the errors of its deployment."""
 
         async def keep() -> None:
             await (await self.handles.of(application)).keep_adapters.remote(names)
@@ -119,21 +119,22 @@ class EngineDeployer:
         await in_time(application, keep, ADAPTER_LIMIT_S)
 
     async def describe(self, application: str) -> Endpoint:
-        """Where an engine answers, and what it holds in memory. Raises what the engine's host raises, EngineError."""
+        """An engine's address and memory. Raises EngineError and the errors of its deployment."""
         return await in_time(application, lambda: self.handles.describe(application, None), HOLDS_LIMIT_S)
 
     async def running(self) -> set[str]:
-        """The applications of engines that are there, whatever their state."""
+        """The applications of all engines, whatever their state."""
         from ray import serve as ray_serve
 
         return set((await asyncio.to_thread(ray_serve.status)).applications) - {INGRESS, CONTROLLER}
 
 
 async def in_time(application: str, ask: Callable[[], Awaitable[T]], limit_s: float) -> T:
-    """What a host answers. EngineError where it does not in time: one that has no replica would be waited for as long
-    as its engine fails to start."""
+    """The answer of an engine's deployment. Raises EngineError after `limit_s`.
+
+    Without the limit, a call to a deployment without a replica waits for as long as its engine fails to start."""
     try:
         async with asyncio.timeout(limit_s):
             return await ask()
     except TimeoutError:
-        raise EngineError(f"{application} did not answer within {limit_s:g} s", mend="is it being restarted?") from None
+        raise EngineError(f"{application} did not answer within {limit_s:g} s", mend="wait for its restart") from None

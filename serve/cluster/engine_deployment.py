@@ -1,7 +1,7 @@
-"""The deployment of one engine: hosts its process, says where it answers, and tells Ray when it has died or hangs.
+"""The Ray Serve deployment of one engine: runs its process, gives its address, and reports its failures to Ray.
 
-No request passes through here: the ingress relays straight to the engine (docs/decisions.md). What Ray Serve gives is
-placement, restarts, and an orderly end.
+No request passes through it: the ingress relays straight to the engine (docs/decisions.md). Ray Serve provides
+placement, restarts and an orderly shutdown.
 """
 
 import asyncio
@@ -19,7 +19,7 @@ from variants.errors import EngineError
 from variants.home import home
 
 MEMORY_EVERY_S = 10.0
-"""Reading a process tree's PSS walks its page tables: some ten milliseconds for a large engine."""
+"""Reading the PSS of a process tree walks its page tables: some ten milliseconds for a large engine."""
 
 
 class EngineDeployment:
@@ -28,7 +28,7 @@ class EngineDeployment:
 
     async def __init__(self, engine: EngineSpec) -> None:  # type: ignore[misc]  # Ray Serve awaits it
         how = launch(engine.settings, engine.artifact.path, engine.artifact.manifest, engine.name)
-        # By application: the engine that is to replace another must not write over that one's log.
+        # Named by application, so that an engine does not overwrite the log of the one it replaces.
         self.engine = EngineProcess(engine.name, how, home() / "logs" / f"{engine.application}.log")
         self.memory_bytes, self.measured = 0, float("-inf")
         self.fault: EngineError | None = None
@@ -37,7 +37,7 @@ class EngineDeployment:
         await self.engine.start()
 
     async def check_health(self) -> None:
-        """Raises EngineError when the engine has died or does not answer; Ray starts this anew after three in a row."""
+        """Raises EngineError if the engine has died or does not answer. Ray restarts this after three in a row."""
         try:
             await self.engine.check_answers()
         except EngineError as error:
@@ -46,12 +46,12 @@ class EngineDeployment:
         self.fault = None
 
     async def describe(self, adapter: LoadedAdapter | None = None) -> Endpoint:
-        """Where the engine answers and what it holds in memory; `adapter` is in it by then, after a restart too.
+        """The engine's address and memory. Loads `adapter` first if it is not loaded, also after a restart.
 
-        Raises EngineError when the engine has died or hangs, or refuses the adapter.
+        Raises EngineError if the engine has died, hangs, or refuses the adapter.
         """
         self.engine.check()
-        if self.fault is not None:  # routed around from the first failure on, not only once Ray has restarted it
+        if self.fault is not None:  # so the ingress avoids it from the first failure on
             raise self.fault
         if adapter is not None:
             await self.load(adapter)
@@ -64,13 +64,13 @@ class EngineDeployment:
         async with self.loading:
             if adapter.name not in self.adapters:
                 with ExitStack() as held:
-                    held.enter_context(hold(Path(adapter.folder).parent))  # its files are needed again after a restart
+                    held.enter_context(hold(Path(adapter.folder).parent))  # a restart needs its files again
                     await load_adapter(self.engine.url, adapter)
                     self.adapters[adapter.name] = held.pop_all()
                 self.measured = float("-inf")
 
     async def keep_adapters(self, names: frozenset[str]) -> None:
-        """Take all other adapters out. Raises EngineError."""
+        """Remove all other adapters. Raises EngineError."""
         async with self.loading:
             for name in set(self.adapters) - names:
                 await unload_adapter(self.engine.url, name)

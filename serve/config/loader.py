@@ -8,6 +8,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from serve.config.stack import Stack
+from variants.document import explain
 from variants.errors import StackError, UnknownName
 
 
@@ -53,23 +54,21 @@ def parse(document: Any) -> Stack:
     try:
         return Stack.model_validate(document)
     except ValidationError as error:
-        raise explain(error, Stack) from None
+        raise refusal(error, Stack) from None
 
 
-def explain(error: ValidationError, root: type[BaseModel]) -> StackError:
-    """The first of pydantic's findings as one line with the field's path and what would be right."""
-    finding = error.errors(include_url=False)[0]
-    # A union's tag stands in the location although it is no key of the file: engine.vllm.threads.
-    path = ".".join(str(part) for part in finding["loc"])
-    message = finding["msg"].removeprefix("Value error, ")
-    if finding["type"] != "extra_forbidden":
-        # What stands among keys may be one that was not hashed.
-        found = "" if path.startswith("server.keys") else f" (found {finding['input']!r:.80})"
-        return StackError(f"{message}{found}", field=path or None)
-    unknown = str(finding["loc"][-1])
-    nearest = difflib.get_close_matches(unknown, sorted(known_keys(root)), n=1)
-    mend = f"did you mean {nearest[0]!r}?" if nearest else "remove it"
-    return StackError(f"unknown key {unknown!r}", field=path, mend=mend)
+def refusal(error: ValidationError, root: type[BaseModel]) -> StackError:
+    """The first of pydantic's findings, with the nearest known key for an unknown one."""
+    fault = explain(error)
+    if fault.is_unknown_key:
+        unknown = str(fault.field).rpartition(".")[2]
+        nearest = difflib.get_close_matches(unknown, sorted(known_keys(root)), n=1)
+        mend = f"did you mean {nearest[0]!r}?" if nearest else "remove it"
+        return StackError(f"unknown key {unknown!r}", field=fault.field, mend=mend)
+    # A key may have been given as it is, not hashed: it is not repeated.
+    is_secret = str(fault.field).startswith("server.keys")
+    shown = "" if is_secret else f" (found {fault.input!r:.80})"
+    return StackError(f"{fault.message}{shown}", field=fault.field)
 
 
 def known_keys(root: type[BaseModel]) -> set[str]:

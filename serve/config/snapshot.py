@@ -1,8 +1,8 @@
-"""What is live: one version of a stack, with the artifact and the engine of every variant. Pure, and knows no Ray.
+"""The snapshot: one version of what is served, with the artifact and the engine of every variant. Pure, without Ray.
 
-Several variants may share an engine. An engine is told apart by what it loads when it starts and by its settings, so an
-adapter's engine is its parent's artifact under the adapter's own settings: adapters of one parent with equal settings
-meet in one process, and a parent whose settings say `adapters` too is served by that process as well.
+Several variants may share an engine. An engine is identified by the artifact it loads at start and by its settings. The
+engine of an adapter loads the parent's artifact with the adapter's settings. So adapters of one parent with equal
+settings share one process. A parent with the same settings, `adapters` included, is served by that process too.
 """
 
 import hashlib
@@ -22,9 +22,9 @@ VariantRef = tuple[str, str]
 
 @dataclass(frozen=True)
 class EngineSpec:
-    """One engine process: the artifact that it loads when it starts, its settings, and the model name it answers to.
+    """One engine process: the artifact that it loads at start, its settings, and its model name.
 
-    `application` names the Ray Serve application that hosts it; equal engines have equal names.
+    `application` is the name of its Ray Serve application. Equal engines have equal names.
     """
 
     application: str
@@ -34,14 +34,14 @@ class EngineSpec:
 
     @property
     def slots(self) -> int:
-        """How many adapters it has room for."""
+        """How many adapters it can load."""
         adapters: Adapters | None = getattr(self.settings, "adapters", None)
         return adapters.slots if adapters else 0
 
 
 @dataclass(frozen=True)
 class LoadedAdapter:
-    """A low-rank adapter that is loaded into a running engine: the model name it gets there, and its folder."""
+    """A low-rank adapter in a running engine: its model name there, and its folder."""
 
     name: str
     folder: str
@@ -49,8 +49,6 @@ class LoadedAdapter:
 
 @dataclass(frozen=True)
 class ServedVariant:
-    """One variant as it is served."""
-
     model: str
     variant: str
     weight: float
@@ -65,18 +63,18 @@ class ServedVariant:
 
     @property
     def asked_as(self) -> str:
-        """The model name by which its engine knows it."""
+        """The model name for requests to its engine."""
         return self.adapter.name if self.adapter else self.engine.name
 
     @property
     def place(self) -> str:
-        """Where it runs: equal for two versions of a variant exactly when the same weights answer for both."""
+        """Its engine and model name there. Equal in two snapshots exactly if the same weights answer."""
         return f"{self.engine.application}/{self.asked_as}"
 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """A version of all that is served; versions only grow."""
+    """One version of everything that is served. Versions only grow."""
 
     version: int
     stack: Stack
@@ -84,21 +82,21 @@ class Snapshot:
     variants: Mapping[VariantRef, ServedVariant]
     traffic: Mapping[str, Versioned]
     judged: Mapping[str, float | None] = field(default_factory=dict)
-    """Models whose variants are being judged, with the latency objective in seconds, None where there is none."""
+    """Models with an open rollout, each with its latency objective in seconds, or None without one."""
 
     @property
     def engines(self) -> dict[str, EngineSpec]:
-        """The engines that are needed, by application."""
+        """The needed engines, by application."""
         return {variant.engine.application: variant.engine for variant in self.variants.values()}
 
     @property
     def adapters(self) -> dict[str, frozenset[str]]:
-        """The names of the adapters that are needed, by application, of engines that take any."""
-        found: dict[str, set[str]] = {name: set() for name, engine in self.engines.items() if engine.slots}
+        """The names of the needed adapters, by application of every engine that can load adapters."""
+        needed: dict[str, set[str]] = {name: set() for name, engine in self.engines.items() if engine.slots}
         for variant in self.variants.values():
             if variant.adapter:
-                found[variant.engine.application].add(variant.adapter.name)
-        return {application: frozenset(names) for application, names in found.items()}
+                needed[variant.engine.application].add(variant.adapter.name)
+        return {application: frozenset(names) for application, names in needed.items()}
 
 
 def build_snapshot(
@@ -107,9 +105,10 @@ def build_snapshot(
     version: int = 1,
     traffic: Mapping[str, Versioned] | None = None,
 ) -> Snapshot:
-    """Which engine serves what. `traffic` was in force before, and stays where the stack declares what it declared
-    then. StackError for an adapter whose engine takes none, or not so many, or whose parent is another build;
-    RecipeError and IntegrityError as `variants.artifacts.adapter` has them."""
+    """Assign an engine to every variant. The earlier `traffic` stays if the stack's declaration is unchanged.
+
+    Raises StackError for an adapter whose engine takes no adapters or has too few slots, or whose parent is another
+    build. Raises RecipeError and IntegrityError of `variants.artifacts.adapter`."""
     now = merged(stack, traffic or {})
     variants = {
         (model, variant): served_variant(stack, artifacts, (model, variant), now[model].traffic.weights[variant])
@@ -122,9 +121,9 @@ def build_snapshot(
         count, slots = len(adapters.get(variant.engine.application, ())), variant.engine.slots
         if variant.adapter and count > slots:
             raise StackError(
-                f"{count} adapters share an engine that has room for {slots}",
+                f"{count} adapters share an engine that has {slots} slots",
                 field=f"models.{variant.model}.variants.{variant.variant}.engine.adapters.slots",
-                mend=f"slots: {count}, or other settings for some, which start another engine",
+                mend=f"slots: {count}, or other settings for some of them, which start another engine",
             )
     return snapshot
 
@@ -132,10 +131,10 @@ def build_snapshot(
 def with_traffic(
     snapshot: Snapshot, traffic: Mapping[str, Versioned], judged: Mapping[str, float | None], version: int
 ) -> Snapshot:
-    """The same variants under other traffic."""
+    """The same variants with other traffic."""
     variants = {
-        name: replace(found, weight=traffic[name[0]].traffic.weights[name[1]])
-        for name, found in snapshot.variants.items()
+        ref: replace(variant, weight=traffic[ref[0]].traffic.weights[ref[1]])
+        for ref, variant in snapshot.variants.items()
     }
     return replace(snapshot, version=version, variants=variants, traffic=dict(traffic), judged=judged)
 
@@ -150,18 +149,18 @@ def served_variant(
         field = f"models.{name[0]}.variants.{name[1]}"
         if not (isinstance(variant.engine, VllmEngine | TorchEngine | ScriptedEngine) and variant.engine.adapters):
             raise StackError(
-                "an adapter needs an engine that takes adapters", field=f"{field}.engine", mend="adapters: {slots: 4}"
+                "an adapter needs an engine with adapter slots", field=f"{field}.engine", mend="adapters: {slots: 4}"
             )
-        assert variant.parent is not None  # the stack file and the recipe's method see to it
+        assert variant.parent is not None  # the stack file and the recipe's method check this
         base = artifacts[name[0], variant.parent]
         if isinstance(variant.engine, VllmEngine | TorchEngine):
             check_adapter(artifact, base.manifest, variant.engine.adapters.rank, variant.engine.adapters.modules)
         elif artifact.manifest.parent_digest != base.manifest.digest:
             raise StackError(
                 f"the adapter was made for build {(artifact.manifest.parent_digest or '')[:8]} of {variant.parent}, "
-                f"and {base.manifest.digest[:8]} is to be served",
+                f"but the stack serves build {base.manifest.digest[:8]}",
                 field=field,
-                mend="build it again from that parent",
+                mend="build the adapter again",
             )
         adapter = LoadedAdapter(f"{name[0]}@{name[1]}:{artifact.manifest.digest[:8]}", str(artifact.model_path))
     return ServedVariant(

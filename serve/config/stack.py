@@ -7,13 +7,13 @@ refused with the nearest known one. It holds no logic: making belongs to `varian
 import re
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from serve.config.api_keys import Key
 from variants import tasks
 from variants.artifacts.manifest import TaskKind
 from variants.build.builder import VariantPlan
-from variants.document import Name
+from variants.document import Document, Name
 from variants.recipes.recipe import LoRA, Quantize, Recipe
 from variants.recipes.source import Source
 
@@ -24,11 +24,7 @@ Number = Annotated[float, Field(strict=True)]
 MOST_WEIGHT = 1e6
 
 
-class Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
-
-
-class Adapters(Strict):
+class Adapters(Document):
     """How many low-rank adapters an engine serves at once, and of at most which rank. It is slower for every model in
     it, so an engine takes them only when told to."""
 
@@ -41,7 +37,7 @@ class Adapters(Strict):
     )
 
 
-class VllmEngine(Strict):
+class VllmEngine(Document):
     """vLLM's own OpenAI server. `context` in tokens, `kv_cache_mib` MiB of key-value cache."""
 
     kind: Literal["vllm"]
@@ -52,7 +48,7 @@ class VllmEngine(Strict):
     adapters: Adapters | None = None
 
 
-class TorchEngine(Strict):
+class TorchEngine(Document):
     """transformers on torch: bitsandbytes, and whatever the others cannot run."""
 
     kind: Literal["torch"]
@@ -62,14 +58,14 @@ class TorchEngine(Strict):
     adapters: Adapters | None = None
 
 
-class OpenVinoEngine(Strict):
+class OpenVinoEngine(Document):
     """OpenVINO on CPU."""
 
     kind: Literal["openvino"]
     threads: Whole = Field(default=1, ge=1, le=1024)
 
 
-class ScriptedEngine(Strict):
+class ScriptedEngine(Document):
     """Deterministic answers with settable timing, for tests and dry runs. Times in seconds."""
 
     kind: Literal["scripted"]
@@ -104,7 +100,7 @@ MORE_EXAMPLES: dict[TaskKind, tuple[str, ...]] = {
 Engine = Annotated[VllmEngine | TorchEngine | OpenVinoEngine | ScriptedEngine, Field(discriminator="kind")]
 
 
-class Limits(Strict):
+class Limits(Document):
     """What one variant takes on at once, in each ingress."""
 
     concurrency: Whole = Field(default=64, ge=1, description="requests at the engine at once")
@@ -112,7 +108,7 @@ class Limits(Strict):
     timeout_s: Number = Field(default=120.0, gt=0, le=3600, description="from arrival to the last byte")
 
 
-class Variant(Strict):
+class Variant(Document):
     """One served form of a model. `weight` is its share of the model's routed requests, relative to the others'."""
 
     recipe: Recipe
@@ -122,16 +118,16 @@ class Variant(Strict):
     weight: Number = Field(default=0.0, ge=0, le=MOST_WEIGHT)
 
 
-class Routing(Strict):
+class Routing(Document):
     """How a model's requests are routed beside its variants' weights: whether clients stick, who is pinned (variant by
     client), and which share of requests each shadow answers again, off the client's path."""
 
     sticky: bool = True
-    pins: dict[str, str] = {}
-    shadows: dict[str, Annotated[Number, Field(gt=0, le=1)]] = {}
+    pins: dict[str, str] = Field(default_factory=dict)
+    shadows: dict[str, Annotated[Number, Field(gt=0, le=1)]] = Field(default_factory=dict)
 
 
-class Model(Strict):
+class Model(Document):
     task: TaskKind
     source: Source
     seed: Whole = 0
@@ -171,7 +167,7 @@ class Model(Strict):
         return self
 
 
-class Server(Strict):
+class Server(Document):
     """Where the ingress listens, and to whom. Anything but loopback has to be asked for."""
 
     host: str = "127.0.0.1"
@@ -190,7 +186,7 @@ class Server(Strict):
         return keys
 
 
-class Stack(Strict):
+class Stack(Document):
     schema_: Literal[1] = Field(alias="schema")
     server: Server = Server()
     models: dict[str, Model] = Field(min_length=1)

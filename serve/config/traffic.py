@@ -1,8 +1,7 @@
-"""A model's traffic: which share of its requests goes to which variant, who sticks or is pinned to one, and which
-variants answer a share of requests again in the shadow. Pure.
+"""A model's traffic: the weights of its variants, sticky clients, pins, and shadows that replay a share of requests.
 
-The stack file declares it; `/admin/v1/models/{model}/traffic` and rollouts change it while requests flow. Each change
-has the next version. What a stack file declares counts again once it declares something else (`merged`).
+Pure. The stack file declares it. `/admin/v1/models/{model}/traffic` and rollouts change it during operation. Each
+change has the next version. The declaration of a stack file is applied again only after it has changed (`merged`).
 """
 
 from collections.abc import Mapping
@@ -11,26 +10,26 @@ from typing import Annotated, Any
 
 from pydantic import Field, ValidationError
 
-from serve.config.loader import explain
+from serve.config.loader import refusal
 from serve.config.stack import MOST_WEIGHT, Model, Number, Routing, Stack
 from variants.errors import InputError
 
 
 class Traffic(Routing):
-    """The whole of it: `weights` of every variant, relative to each other."""
+    """The complete traffic of a model. `weights` has every variant, relative to each other."""
 
     weights: dict[str, Annotated[Number, Field(ge=0, allow_inf_nan=False)]]
 
     @property
     def shares(self) -> dict[str, float]:
-        """Weights that sum to 1."""
+        """The weights, normalised to a sum of 1."""
         total = sum(self.weights.values())
         return {variant: weight / total for variant, weight in self.weights.items()}
 
 
 @dataclass(frozen=True)
 class Versioned:
-    """A model's traffic, its version, and what the stack file declared when it was made."""
+    """A model's traffic, its version, and the stack file's declaration at that time."""
 
     version: int
     traffic: Traffic
@@ -45,39 +44,38 @@ class Versioned:
 
 
 def declared(model: Model) -> Traffic:
-    """What a stack file says."""
+    """The traffic that the stack file declares."""
     return Traffic(
         weights={name: variant.weight for name, variant in model.variants.items()}, **model.traffic.model_dump()
     )
 
 
 def merged(stack: Stack, before: Mapping[str, Versioned]) -> dict[str, Versioned]:
-    """The traffic of every model of a stack: what is in force, unless the stack declares something else than when that
-    was made."""
-    found = {}
+    """The traffic of every model of a stack: what is in force, unless the stack's declaration has changed since."""
+    traffic: dict[str, Versioned] = {}
     for name, model in stack.models.items():
-        now, standing = declared(model), before.get(name)
-        if standing is None:
-            found[name] = Versioned(1, now, now)
-        elif standing.declared == now and set(standing.traffic.weights) == set(now.weights):
-            found[name] = standing
+        now, current = declared(model), before.get(name)
+        if current is None:
+            traffic[name] = Versioned(1, now, now)
+        elif current.declared == now and set(current.traffic.weights) == set(now.weights):
+            traffic[name] = current
         else:
-            found[name] = Versioned(standing.version + 1, now, now)
-    return found
+            traffic[name] = Versioned(current.version + 1, now, now)
+    return traffic
 
 
 def read_traffic(document: Mapping[str, Any], model: Model, name: str) -> Traffic:
-    """A change of traffic from outside, checked against the model. Raises StackError, InputError naming the field."""
+    """Read a change of traffic and check it against the model. Raises StackError, InputError naming the field."""
     try:
         traffic = Traffic.model_validate(document)
     except ValidationError as error:
-        raise explain(error, Traffic) from None
+        raise refusal(error, Traffic) from None
     check(traffic, model, name)
     return traffic
 
 
 def check(traffic: Traffic, model: Model, name: str) -> None:
-    """Raises InputError unless every variant is there and one has a weight."""
+    """Raises InputError for an unknown or missing variant, a weight above the limit, or weights that are all zero."""
     known = ", ".join(model.variants)
     for field, named in (
         ("weights", traffic.weights), ("pins", set(traffic.pins.values())), ("shadows", traffic.shadows),
@@ -89,6 +87,6 @@ def check(traffic: Traffic, model: Model, name: str) -> None:
     if missing:
         raise InputError(f"no weight for {', '.join(missing)}", field="weights", mend="give every variant one, 0 too")
     if max(traffic.weights.values()) > MOST_WEIGHT:
-        raise InputError(f"a weight above {MOST_WEIGHT:g}", field="weights", mend="they are relative: 90 and 10")
+        raise InputError(f"a weight is above {MOST_WEIGHT:g}", field="weights", mend="they are relative: use 90 and 10")
     if not any(weight > 0 for weight in traffic.weights.values()):
         raise InputError("all weights are zero", field="weights", mend="give at least one variant a weight above 0")

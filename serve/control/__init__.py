@@ -1,1 +1,1 @@
-"""The control plane: which variants run, who gets which traffic, and the journal."""
+"""The control plane: changes of the stack, traffic, rollouts, and the journal."""

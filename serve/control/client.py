@@ -1,4 +1,4 @@
-"""The controller as an ingress reaches it through Ray Serve."""
+"""A client of the controller for an ingress, through Ray Serve."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from serve.errors import NotReady
 
 
 class RayControllerClient:
-    """Its errors come as they were raised there; NotReady where it does not answer."""
+    """Raises what the controller raises, and NotReady if the controller does not answer."""
 
     def __init__(self) -> None:
         self.handles = Handles()
@@ -22,8 +22,8 @@ class RayControllerClient:
             return await getattr(handle, method).remote(*arguments)
         except ray.exceptions.RayTaskError as error:
             raise error.cause from None
-        except Exception as error:  # whatever Ray raises for a replica that is starting or gone
-            raise NotReady(f"the controller is away: {error}", mend="try again shortly") from error
+        except Exception as error:  # Ray has many errors for a replica that is starting or gone
+            raise NotReady(f"the controller does not answer: {error}", mend="try again shortly") from error
 
     async def tell(self, report: Heartbeat) -> Snapshot | None:
         snapshot: Snapshot | None = await self.ask("tell", report)

@@ -1,4 +1,4 @@
-"""All that an ingress and the control plane say to each other."""
+"""The messages and calls between an ingress and the control plane."""
 
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -7,13 +7,13 @@ from serve.config.snapshot import Snapshot
 
 ObservationBatch = dict[str, Any]
 RULES = 2
-"""What is counted, and how; a batch says by which it was made."""
+"""Version of the counting rules. Every batch names the version that made it."""
 
 
 @dataclass(frozen=True)
 class Heartbeat:
-    """What one ingress says of itself. `busy` names places that an earlier version's requests still hold; `named_at`
-    says when a client last named a model or a `model@variant`, in seconds of the epoch."""
+    """The status of one ingress. `busy` names places that requests of an earlier snapshot still use. `named_at` is when
+    a client last named a model or a `model@variant`, in seconds since the epoch."""
 
     ingress: str
     version: int
@@ -23,40 +23,40 @@ class Heartbeat:
 
 
 class ControllerClient(Protocol):
-    """What an ingress asks of the controller, wherever that runs. Methods that change traffic return when every ingress
-    has the change, or after ten seconds."""
+    """The calls of an ingress to the controller. Methods that change traffic return when every ingress has the change,
+    or after ten seconds."""
 
     async def tell(self, report: Heartbeat) -> Snapshot | None:
-        """The version that is live, None where the report names it."""
+        """Give the current snapshot, or None if the heartbeat names its version."""
 
     async def propose(self, document: dict[str, Any]) -> dict[str, Any]:
-        """Change what is live; see `serve.control.controller`."""
+        """Propose another stack; see `serve.control.controller`."""
 
     async def state(self) -> dict[str, Any]:
-        """What is live, and how the latest change is going."""
+        """The served stack and the state of the latest changes."""
 
     async def cancel(self, number: int | None = None) -> dict[str, Any]:
-        """Give up a change that has not taken effect yet, the one of that number where one is given."""
+        """Cancel the open change before it takes effect; with `number`, only that one. Raises Conflict."""
 
     async def traffic(self, model: str) -> dict[str, Any]:
-        """The traffic of a model, and its version. Raises UnknownName."""
+        """The traffic of a model and its version. Raises UnknownName."""
 
     async def set_traffic(
         self, model: str, document: dict[str, Any], version: int | None, who: str, why: str
     ) -> dict[str, Any]:
-        """Replace the traffic of a model that stands at `version`, or at any for None. Raises Stale, InputError."""
+        """Replace the traffic of a model if its version is `version`; None means any. Raises Stale, InputError."""
 
     async def rollout(self, model: str) -> dict[str, Any]:
-        """The latest rollout of a model, with the verdict as of now. Raises UnknownName."""
+        """The latest rollout of a model, with its current verdict. Raises UnknownName."""
 
     async def begin_rollout(self, model: str, document: dict[str, Any], who: str) -> dict[str, Any]:
-        """Begin one, of variants that answer."""
+        """Begin a rollout. Raises NotReady if a variant does not answer."""
 
     async def steer_rollout(self, model: str, action: str, who: str) -> dict[str, Any]:
         """Pause, resume or abort the rollout of a model. Raises Conflict, InputError."""
 
     async def add_feedback(self, document: dict[str, Any]) -> dict[str, Any]:
-        """Count a score for an answer, by the id that it carried. Raises InputError."""
+        """Count a score for the answer with that id. Raises InputError."""
 
     async def journal(self, last: int) -> list[dict[str, Any]]:
-        """The last entries of the journal, the oldest first."""
+        """The last entries of the journal, oldest first."""

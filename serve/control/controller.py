@@ -1,19 +1,19 @@
-"""The one writer of what is live.
+"""The controller: the only writer of the snapshot that is served.
 
-A change is proposed whole: a stack and the key of every variant's artifact. It is refused at once where it is wrong,
-does not fit, or would leave somebody without an answer (`serve.control.proposal`); otherwise it is carried out in four
-steps, and until the second nothing that is served has changed:
+A proposal names a whole stack and the key of every variant's artifact. The controller refuses it at once if it is
+wrong, needs too much memory, or removes a variant in use (`serve.control.proposal`). Otherwise the change has four
+steps. Nothing that is served changes before the second:
 
-    starting   new engines are put up, new adapters loaded, beside what is there
-    recording  the version is on disk, so a controller that is started anew goes on with it
-    switching  every ingress takes it (`serve.dataplane.sync`); requests that are being answered stay where they are
-    draining   what nobody asks any more is taken down once its last request has ended
+    starting   new engines start and new adapters load beside the old ones
+    recording  the snapshot is on disk, so that a restarted controller continues with it
+    switching  every ingress takes the snapshot (`serve.dataplane.sync`); open requests stay at their engines
+    draining   old engines and adapters are removed after their last request
 
-What stands without being named by what is live is swept away: after a change that failed or was given up, and when a
-controller is started anew, for the one before it may have died in the middle of one.
+A sweep removes engines and adapters that the snapshot does not name. It runs after every change, and when a controller
+starts, because the one before it may have died during a change.
 
-Traffic moves without any of that: `serve.control.traffic_manager` decides, and every
-ingress takes the version that comes of it. Knows no HTTP; what it does to Ray Serve is `serve.cluster.deployer`'s."""
+A change of traffic needs no such steps: `serve.control.traffic_manager` decides, and every ingress takes the next
+snapshot. Uses no HTTP, and Ray Serve only through `serve.cluster.deployer`."""
 
 import asyncio
 import logging
@@ -49,7 +49,7 @@ DRAIN_GRACE_S = 10.0
 
 
 class Controller:
-    """A Ray Serve deployment of one replica. `folder` belongs to the run of the server, `state` outlasts it."""
+    """A Ray Serve deployment of one replica. `folder` is for this run of the server, `state` for all its runs."""
 
     def __init__(self, snapshot: Snapshot, folder: str, state: str, deployer: EngineDeployer | None = None) -> None:
         self.file = Path(folder) / "live.json"
@@ -70,7 +70,7 @@ class Controller:
         return self.traffic_manager.snapshot
 
     async def tell(self, heartbeat: Heartbeat) -> Snapshot | None:
-        """Note what an ingress says, its outcomes on disk; the version that is live, None where it has that."""
+        """Note a heartbeat and record its outcomes. Gives the current snapshot, or None if the ingress has it."""
         if self.ticking is None:
             self.ticking = asyncio.create_task(self.tick())
         self.heartbeats.note(heartbeat)
@@ -79,7 +79,7 @@ class Controller:
         return None if heartbeat.version == self.snapshot.version else self.snapshot
 
     async def tick(self) -> None:
-        """Judge what has come in, every second; and sweep, until nothing is left to."""
+        """Every second, judge the rollouts, and sweep if a sweep is due."""
         while True:
             await asyncio.sleep(JUDGE_S)
             self.traffic_manager.judge_all()
@@ -98,7 +98,7 @@ class Controller:
         return self.traffic_manager.rollout_of(model)
 
     async def begin_rollout(self, model: str, document: dict[str, Any], who: str) -> dict[str, Any]:
-        """Raises InputError, Conflict, NotReady where the variant does not answer."""
+        """Raises InputError, Conflict, NotReady if a variant does not answer."""
         if "objective" in document:
             for variant in self.traffic_manager.candidates(model, document):
                 await self.check_ready(model, variant)
@@ -118,12 +118,12 @@ class Controller:
         return self.traffic_manager.last(last)
 
     async def followed(self, answer: dict[str, Any]) -> dict[str, Any]:
-        """The answer to a change of traffic, when every ingress has the change."""
+        """Give the answer when every ingress has the change of traffic, or after `FOLLOW_LIMIT_S`."""
         await self.follow()
         return answer
 
     async def follow(self) -> None:
-        """Wait, not for long, until every ingress has what was decided: it is, whether they have it or not."""
+        """Wait until every ingress has the snapshot, at most `FOLLOW_LIMIT_S`. The decision counts in either case."""
         with suppress(EngineError):
             await self.until_all_have(self.snapshot.version, FOLLOW_LIMIT_S)
 
@@ -131,26 +131,27 @@ class Controller:
         """Raises NotReady for a variant whose engine does not answer."""
         try:
             await self.deployer.describe(self.snapshot.variants[model, variant].engine.application)
-        except Exception as error:  # whatever Ray raises for a replica that is starting or gone
+        except Exception as error:  # Ray has many errors for a replica that is starting or gone
             raise NotReady(f"{model}@{variant} is not ready: {error}", mend="wait until it answers") from None
 
     async def state(self) -> dict[str, Any]:
-        """What is live, how the latest change is going, and how those before it went."""
-        found = self.changes.to_json()
-        return {**document_of(self.snapshot), "change": found[-1] if found else None, "changes": found}
+        """The served stack, the latest change, and the changes before it."""
+        changes = self.changes.to_json()
+        return {**document_of(self.snapshot), "change": changes[-1] if changes else None, "changes": changes}
 
     async def cancel(self, number: int | None = None) -> dict[str, Any]:
-        """Give up a change that has not taken effect yet, the one of that `number` where one is given; what it started
-        is ended. Raises Conflict."""
+        """Cancel the open change before it takes effect, and end what it started. With `number`, only that change.
+
+        Raises Conflict."""
         change = self.changes.open
         if change is None or self.task is None:
-            raise Conflict("no change is on its way")
+            raise Conflict("no change is in progress")
         if number not in (None, change.number):
-            raise Conflict(f"change {number} has ended; {change.number} is on its way")
+            raise Conflict(f"change {number} has ended; {change.number} is in progress")
         if change.state == "undoing":
-            raise Conflict("the change is being given up already", mend="wait for it: GET /admin/v1/stack")
+            raise Conflict("the change is already being cancelled", mend="wait for it: GET /admin/v1/stack")
         if change.state not in ("checking", "starting"):
-            raise Conflict("the change has taken effect", mend="apply the stack that was live before")
+            raise Conflict("the change has taken effect", mend="apply the previous stack again")
         if change.state == "checking":
             change.end("cancelled")
         self.task.cancel()
@@ -158,21 +159,21 @@ class Controller:
         return vars(change)
 
     async def propose(self, document: dict[str, Any]) -> dict[str, Any]:
-        """Say what would change, and begin it; see `serve.control.proposal`.
+        """Report the differences and begin the change, unless it is a dry run; see `serve.control.proposal`.
 
-        Raises InputError and its kind for what is wrong, Conflict for what cannot be now.
+        Raises InputError and its subclasses for a wrong proposal, Conflict for one that is not possible now.
         """
         proposal = read_proposal(document)
         if other := self.changes.open:
             raise Conflict(
-                f"change {other.number} is on its way since {other.began}: {other.doing}",
+                f"change {other.number} is in progress since {other.began}: {other.doing}",
                 mend="wait for it: GET /admin/v1/stack",
             )
         before = self.snapshot
         if proposal.dry_run:
             wanted = await asyncio.to_thread(version_of, proposal, before)
             return (await self.examine(before, wanted)).to_json(None)
-        # Noted before the first wait, so that of two proposals at once one is refused.
+        # Begun before the first await, so that one of two simultaneous proposals is refused.
         change = self.changes.begin()
         self.task = asyncio.create_task(self.check(proposal, before, change))
         try:
@@ -182,56 +183,58 @@ class Controller:
                 self.changes.drop(change)
                 raise
         if change.state == "cancelled":
-            raise Conflict(f"change {change.number} was given up")
+            raise Conflict(f"change {change.number} was cancelled")
         change.state = "starting"
         self.task = asyncio.create_task(self.carry_out(before, wanted, change, proposal.force))
         return answer
 
     async def check(self, proposal: Proposal, before: Snapshot, change: Change) -> tuple[Snapshot, dict[str, Any]]:
-        """The version that is proposed, and what is said of it. Raises what is wrong with it, Conflict."""
+        """The proposed snapshot and the answer to the proposer. Raises InputError and its subclasses, Conflict."""
         wanted = await asyncio.to_thread(version_of, proposal, before)
-        found = await self.examine(before, wanted)
-        if not found.budget.fits:
-            raise Conflict(f"it does not fit: {found.budget.says()}", field="memory", mend="serve less, or smaller")
+        examination = await self.examine(before, wanted)
+        if not examination.budget.fits:
+            says = examination.budget.says()
+            raise Conflict(f"it does not fit: {says}", field="memory", mend="serve fewer or smaller variants")
         check_slots(before, wanted)
         if not proposal.force:
             self.check_unused(before, wanted)
-        change.differences = found.differences
-        return wanted, found.to_json(change.number)
+        change.differences = examination.differences
+        return wanted, examination.to_json(change.number)
 
     def check_unused(self, before: Snapshot, wanted: Snapshot) -> None:
         check_unused(before, wanted, self.heartbeats.named(), time.time())
 
     async def examine(self, before: Snapshot, wanted: Snapshot) -> "Examination":
-        return Examination([found.to_json() for found in differences(before, wanted)], await self.budget(wanted))
+        return Examination([each.to_json() for each in differences(before, wanted)], await self.budget(wanted))
 
     async def budget(self, wanted: Snapshot) -> Budget:
-        """What the change needs of memory beside what is there. An engine that does not say what it holds, for it is
-        down or being restarted, is taken to hold what it held last."""
+        """The memory that the change needs beside the running engines.
+
+        For an engine that is down or restarting, its last known memory counts."""
         catalog = Catalog(home())
         running, coming = self.snapshot.engines, wanted.engines
         needs = tuple(need_of(engine, catalog) for name, engine in coming.items() if name not in running)
-        asked = await asyncio.gather(*map(self.deployer.describe, running), return_exceptions=True)
-        for application, found in zip(running, asked, strict=True):
-            if isinstance(found, BaseException):
-                log.warning("%s holds no memory that could be read: %s", application, found)
+        endpoints = await asyncio.gather(*map(self.deployer.describe, running), return_exceptions=True)
+        for application, endpoint in zip(running, endpoints, strict=True):
+            if isinstance(endpoint, BaseException):
+                log.warning("the memory of %s could not be read: %s", application, endpoint)
             else:
-                self.memory_bytes[application] = found.memory_bytes
+                self.memory_bytes[application] = endpoint.memory_bytes
         held = {application: self.memory_bytes.get(application, 0) for application in running}
         return budget(needs, held, set(running) - set(coming), wanted.stack.server.memory_mib)
 
     async def carry_out(self, before: Snapshot, wanted: Snapshot, change: Change, force: bool) -> None:
-        """Never raises: what came of it stands in the change."""
-        began, snapshot = time.monotonic(), False
+        """Never raises an error of the change: the change holds its result."""
+        began, committed = time.monotonic(), False
         try:
             async with self.deploy_lock:
                 await self.start(before, wanted, change, force)
-                snapshot = True
+                committed = True
                 change.state, change.doing = "switching", "waiting for every ingress"
                 change.seconds["starting"] = round(time.monotonic() - began, 2)
                 await self.until_all_have(self.snapshot.version, SWITCH_LIMIT_S)
                 change.seconds["switching"] = round(time.monotonic() - began - change.seconds["starting"], 2)
-                change.state, change.doing = "draining", "waiting for requests that are being answered"
+                change.state, change.doing = "draining", "waiting for open requests"
                 await self.drain(before, wanted)
                 await self.sweep()
             change.end("done")
@@ -240,22 +243,22 @@ class Controller:
             raise
         except Exception as error:
             log.exception("change %d failed", change.number)
-            said = str(getattr(error, "cause", error))  # Ray wraps what a host raised in its traceback
-            change.end("failed", f"it is live, but what it replaced is not all ended yet: {said}" if snapshot else said)
+            said = str(getattr(error, "cause", error))  # Ray wraps the error of an engine in a traceback
+            change.end("failed", f"it is live, but not finished: {said}" if committed else said)
         finally:
             change.seconds["all"] = round(time.monotonic() - began, 2)
 
     async def start(self, before: Snapshot, wanted: Snapshot, change: Change, force: bool) -> None:
-        """Put up what is not there, and make it what is live. Where that fails, or is given up, all of it is taken down
-        again, and what was live is."""
+        """Start the new engines and commit the snapshot. If that fails or is cancelled, stop them: the old snapshot
+        stays."""
         with hold_all(wanted):
             try:
                 await self.start_engines(before, wanted, change)
-                if not force:  # clients may have named it while engines were started
+                if not force:  # clients may have named a removed variant meanwhile
                     self.check_unused(before, wanted)
                 self.commit(before, wanted)
             except BaseException:
-                change.state, change.doing = "undoing", "taking down what was started"
+                change.state, change.doing = "undoing", "stopping the new engines"
                 await self.sweep()
                 raise
 
@@ -271,7 +274,7 @@ class Controller:
                 await self.deployer.load(variant.engine.application, variant.adapter)
 
     def commit(self, before: Snapshot, wanted: Snapshot) -> None:
-        """On disk, then live. Raises Conflict, StoreFull, OSError: then what was live is, on disk too."""
+        """Record the snapshot, then serve it. Raises Conflict, StoreFull, OSError; then the old one stays."""
         record(wanted, self.file)
         try:
             self.traffic_manager.replace(wanted)
@@ -281,18 +284,18 @@ class Controller:
         self.hold_files()
 
     def hold_files(self) -> None:
-        """Nobody removes an artifact that is live, not while its engine is being started again either."""
+        """Protect served artifacts from removal, also while their engines restart."""
         held = hold_all(self.snapshot)
         self.files.close()
         self.files = held
 
     async def drain(self, before: Snapshot, wanted: Snapshot) -> None:
-        """Wait for the last request to what the version before alone had."""
+        """Wait for the last request to places that the new snapshot does not have."""
         places = {variant.place for variant in wanted.variants.values()}
-        going = [variant for variant in before.variants.values() if variant.place not in places]
-        if going:
-            limit = max(variant.limits.timeout_s for variant in going) + DRAIN_GRACE_S
-            left = {variant.place for variant in going}
+        removed = [variant for variant in before.variants.values() if variant.place not in places]
+        if removed:
+            limit = max(variant.limits.timeout_s for variant in removed) + DRAIN_GRACE_S
+            left = {variant.place for variant in removed}
             await self.until(lambda: self.heartbeats.all_left(left), limit, "requests did not end")
 
     async def sweep_beside(self) -> None:
@@ -300,9 +303,10 @@ class Controller:
             await self.sweep()
 
     async def sweep(self) -> None:
-        """End the engines and take out the adapters that stand without being live, but for those that requests of
-        an earlier version still hold. Never raises: what could not be ended is tried again later, and so is all of it
-        while an ingress is behind, which may still ask what is to go."""
+        """End engines and remove adapters that neither the snapshot nor open requests need.
+
+        Never raises: what failed is tried again later. While an ingress has an older snapshot, the sweep waits, because
+        that ingress may still use them."""
         self.swept = False
         await self.follow()
         if not self.heartbeats.all_have(self.snapshot.version):
@@ -315,11 +319,11 @@ class Controller:
                 in_use = {name for at, _, name in busy if at == application}
                 await self.deployer.keep_adapters(application, names | in_use)
             self.swept = not busy
-        except Exception as error:  # whatever Ray raises for what is starting, dying or gone
-            log.warning("what is not live could not be ended, and will be: %s", getattr(error, "cause", error))
+        except Exception as error:  # Ray has many errors for a replica that is starting, dying or gone
+            log.warning("old engines could not be ended, will try again: %s", getattr(error, "cause", error))
 
     async def until_all_have(self, version: int, limit_s: float) -> None:
-        await self.until(lambda: self.heartbeats.all_have(version), limit_s, "an ingress did not follow")
+        await self.until(lambda: self.heartbeats.all_have(version), limit_s, "an ingress did not take the snapshot")
 
     async def until(self, done: Callable[[], bool], limit_s: float, otherwise: str) -> None:
         """Wait for a condition. Raises EngineError after the limit."""
@@ -331,7 +335,7 @@ class Controller:
 
 
 class Examination(NamedTuple):
-    """What is said of a version that is proposed."""
+    """The differences and the memory of a proposed snapshot."""
 
     differences: list[dict[str, Any]]
     budget: Budget
@@ -341,7 +345,7 @@ class Examination(NamedTuple):
 
 
 def hold_all(snapshot: Snapshot) -> ExitStack:
-    """Nobody removes the artifacts of a version until this is closed."""
+    """Protect the artifacts of a snapshot from removal until this is closed."""
     held, store = ExitStack(), Store(home())
     for artifact in snapshot.artifacts.values():
         held.enter_context(store.hold(artifact.manifest.key))

@@ -1,4 +1,4 @@
-"""Two versions of what is live, compared: what is added, replaced, removed, or weighed anew. Pure."""
+"""The differences between two snapshots: variants added, replaced, removed or changed. Pure."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ Kind = Literal["add", "replace", "remove", "change", "keep"]
 
 @dataclass(frozen=True)
 class VariantDiff:
-    """One variant in both versions. Shares are of the model's routed requests; a build is a digest's beginning."""
+    """One variant in both snapshots. Shares are of the model's routed requests. A build is 8 characters of a digest."""
 
     name: str
     kind: Kind
@@ -25,7 +25,7 @@ class VariantDiff:
 
 
 def differences(before: Snapshot, after: Snapshot) -> list[VariantDiff]:
-    """Every variant of either version, in the order of the later one."""
+    """Every variant of both snapshots, in the order of the later one."""
     names = dict.fromkeys([*after.variants, *before.variants])
     shares = share_of(before), share_of(after)
     return [

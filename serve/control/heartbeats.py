@@ -1,7 +1,6 @@
-"""What the ingresses have last said of themselves: which version each has, what its requests still hold, and what
-clients named.
+"""The latest heartbeat of every ingress: its snapshot version, the places its requests use, and the names clients sent.
 
-An ingress that has not been heard of for a while is not waited for: it has ended, or serves nobody.
+An ingress without a heartbeat for `GONE_S` counts as gone, and nothing waits for it.
 """
 
 import time
@@ -13,8 +12,6 @@ GONE_S = 5.0
 
 
 class Heartbeats:
-    """The latest report of every ingress."""
-
     def __init__(self) -> None:
         self.heartbeats: dict[str, tuple[float, Heartbeat]] = {}
 
@@ -22,24 +19,24 @@ class Heartbeats:
         self.heartbeats[heartbeat.ingress] = (time.monotonic(), heartbeat)
 
     def heard(self) -> list[Heartbeat]:
-        """Of every ingress that lives."""
+        """The heartbeats of ingresses that are not gone."""
         now = time.monotonic()
         return [heartbeat for at, heartbeat in self.heartbeats.values() if now - at < GONE_S]
 
     def all_have(self, version: int) -> bool:
-        """Whether every ingress has at least that version; not where none is heard of."""
-        found = self.heard()
-        return bool(found) and all(heartbeat.version >= version for heartbeat in found)
+        """Whether every ingress has at least that version. False if there is no ingress."""
+        heard = self.heard()
+        return bool(heard) and all(heartbeat.version >= version for heartbeat in heard)
 
     def busy(self) -> set[str]:
-        """The places that requests of an earlier version still hold."""
+        """The places that requests of an earlier snapshot still use."""
         return {place for heartbeat in self.heard() for place in heartbeat.busy}
 
     def all_left(self, places: set[str]) -> bool:
-        """Whether no request of an earlier version holds any of these; not where no ingress is heard of, for it may
-        be too busy to say that it is."""
+        """Whether no request of an earlier snapshot uses any of these places. False if there is no ingress: a busy one
+        may be late with its heartbeat."""
         return bool(self.heard()) and not self.busy() & places
 
     def named(self) -> Iterator[tuple[str, float]]:
-        """What clients named, and when, in seconds of the epoch; of ingresses that are gone, too."""
+        """Names that clients sent, each with seconds since the epoch. Includes ingresses that are gone."""
         return (each for _, heartbeat in self.heartbeats.values() for each in heartbeat.named_at.items())

@@ -1,8 +1,8 @@
-"""What was decided and counted, on disk before it takes effect: one JSON document a line, appended and synced.
+"""The journal: every decision and count is on disk before it takes effect. One JSON document a line, synced.
 
-One writer at a time: opening takes the next *epoch*, and an entry of an earlier one is refused, so that a controller
-that was believed dead cannot write into the history of its successor. A line that a crash cut off was never
-acknowledged to anybody, and is taken away when the journal is opened again.
+There is one writer. Opening the journal starts the next *epoch*, and a writer of an earlier epoch is refused. So an old
+controller that still runs cannot write after its successor started. Opening also removes a line that a crash cut off:
+nobody received an acknowledgement of it.
 """
 
 import json
@@ -36,7 +36,7 @@ class Journal:
         return int(self.fence.read_text()) if self.fence.is_file() else 0
 
     def mend(self) -> int:
-        """Take away a line that was cut off; gives the number of entries."""
+        """Remove a line that was cut off. Gives the number of entries."""
         self.file.touch()
         data = self.file.read_bytes()
         whole = data.rfind(b"\n") + 1
@@ -48,8 +48,10 @@ class Journal:
         return data.count(b"\n")
 
     def append(self, *entries: tuple[str, Entry]) -> list[Entry]:
-        """Write entries, each of a kind, and sync them; gives them with their numbers, epoch and time. Raises Conflict
-        where another controller has taken over, StoreFull when the disk is full: then nothing of them is there."""
+        """Write and sync (kind, entry) pairs. Gives the entries with number, epoch, time and kind.
+
+        Raises Conflict if another controller has taken over, StoreFull if the disk is full. Then no entry is written.
+        """
         at = datetime.now(UTC).isoformat(timespec="milliseconds")
         written = [
             {"seq": self.seq + number, "epoch": self.epoch, "at": at, "kind": kind, **what}
@@ -71,8 +73,7 @@ class Journal:
         return written
 
     def take_back(self, count: int = 1) -> None:
-        """Remove the `count` entries that were appended last, at once. Raises Conflict where another controller has
-        taken over."""
+        """Remove all `count` entries of the last `append`. Raises Conflict if another controller has taken over."""
         with locked(self.lock):
             self.check_epoch()
             with self.file.open("r+b") as file:
@@ -82,17 +83,18 @@ class Journal:
 
     def check_epoch(self) -> None:
         if self.standing_epoch() != self.epoch:
-            raise Conflict("another controller has taken over", mend="ask again: the new one answers")
+            raise Conflict("another controller has taken over", mend="send the request again")
 
     def entries(self) -> Iterator[Entry]:
-        """Every entry, oldest first. Raises IntegrityError for one that is not JSON or out of order."""
+        """Every entry, oldest first. Raises IntegrityError for an entry that is not JSON or out of order."""
         with self.file.open("rb") as file:
             for number, line in enumerate(file, 1):
                 yield self.read(line, number)
 
     def last(self, count: int) -> list[Entry]:
-        """The latest `count` entries, oldest first, read from the end, for the file only grows. Raises IntegrityError
-        for one that is not JSON."""
+        """The latest `count` entries, oldest first. Reads from the end, because the file only grows.
+
+        Raises IntegrityError for an entry that is not JSON."""
         with self.file.open("rb") as file:
             lines = tail(file, count)
         return [self.read(line) for line in lines]
@@ -106,7 +108,7 @@ class Journal:
         if not whole:
             where = f"line {number}" if number else "a line near the end"
             raise IntegrityError(
-                f"{where} of {self.file} is damaged", mend="mend it, or move the folder away to begin anew"
+                f"{where} of {self.file} is damaged", mend="repair it, or move the folder away to start empty"
             )
         return dict(entry)
 

@@ -1,7 +1,6 @@
-"""What engines need in memory, before they are started: by their cards where there are any, otherwise by their kind.
+"""The memory that new engines need, known before they start: from their cards, or else estimated by engine kind.
 
-The estimates are what `docs/performance.md` measured, rounded up: an engine's own, and so much for each byte of its
-artifact.
+The estimates are measurements of `docs/performance.md`, rounded up.
 """
 
 from dataclasses import dataclass
@@ -21,13 +20,14 @@ ESTIMATES_MIB: dict[str, tuple[int, float]] = {
     "openvino": (90, 3.0),
     "scripted": (60, 1.0),
 }
+"""By engine kind: MiB of the engine itself, and bytes for each byte of the artifact."""
 ADAPTERS_MIB = 200
-"""What vLLM adds for the slots of adapters."""
+"""What vLLM adds for its adapter slots."""
 
 
 @dataclass(frozen=True)
 class Need:
-    """What one engine needs, in bytes of PSS, and how that is known."""
+    """The memory of one engine, in bytes of PSS, and how it is known."""
 
     engine: str
     bytes: int
@@ -36,7 +36,7 @@ class Need:
 
 @dataclass(frozen=True)
 class Budget:
-    """The arithmetic of a change: all that is started is up beside what it replaces before that ends. In bytes."""
+    """The memory arithmetic of a change, in bytes: new engines run beside the old ones before these stop."""
 
     needs: tuple[Need, ...]
     freed_bytes: int
@@ -75,7 +75,7 @@ def mib(size: int) -> str:
 
 
 def need_of(engine: EngineSpec, catalog: Catalog) -> Need:
-    """By the newest card of the artifact in such an engine that measured a peak; by kind where there is none."""
+    """From the newest card with a peak for this artifact and these settings, or else estimated by engine kind."""
     manifest = engine.artifact.manifest
     adapters = getattr(engine.settings, "adapters", None)
     try:
@@ -94,7 +94,7 @@ def need_of(engine: EngineSpec, catalog: Catalog) -> Need:
 
 
 def budget(needs: tuple[Need, ...], held: dict[str, int], ending: set[str], limit_mib: int | None) -> Budget:
-    """`held` is what each running engine holds, by application, `ending` those that will go."""
+    """`held` is the memory of each running engine by application; `ending` are the applications that will stop."""
     freed = sum(size for application, size in held.items() if application in ending)
     if limit_mib is not None:
         left = limit_mib * MIB - sum(held.values())

@@ -1,10 +1,10 @@
 """A rollout: a plan that moves a model's traffic from a variant's parent to the variant in steps, each behind a gate.
 
-Pure: what happens next follows from the plan, where it stands and the verdict. In the first step, `shadow`, nobody is
-answered by the variant; a number is the variant's percentage of what the two of them had together. Shadows go on
-through all steps, so evidence about the same two artifacts grows from step to step.
+Pure: the next state follows from the plan, the current step and the verdict. In the first step, `shadow`, the variant
+answers no client. A number is the variant's percentage of the traffic of both. Shadow replays continue in every step,
+so the evidence about the two artifacts grows from step to step.
 
-Proof of harm rolls back at once, at any step. Promoting takes the next step, once the step was held for `hold_s`.
+Proof of harm rolls back at once, at any step. The verdict `promote` starts the next step after `hold_s` seconds.
 """
 
 from dataclasses import dataclass, replace
@@ -12,21 +12,24 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, ValidationError, model_validator
 
-from serve.config.loader import explain
-from serve.config.stack import Model, Number, Strict
+from serve.config.loader import refusal
+from serve.config.stack import Model, Number
 from serve.config.traffic import Traffic
+from variants.document import Document
 from variants.errors import InputError
 from variants.evidence.gate import Gate, Metric, Verdict
 
 Percent = Annotated[Number, Field(gt=0, le=100)]
 UNKNOWABLE: tuple[Metric, ...] = ("latency", "feedback")
-"""While nobody is answered by the variant."""
+"""Metrics without evidence while the variant answers no client."""
 Status = Literal["running", "paused", "promoted", "rolled back", "aborted"]
 
 
-class Search(Strict):
-    """Find the cheapest variant that keeps `quality_floor` of its parent's quality: candidates in shadow, in order of
-    rising cost, at alpha divided by their number. `by` says what is compared where requests carry no labels."""
+class Search(Document):
+    """A search for the cheapest variant that keeps `quality_floor` of its parent's quality.
+
+    Candidates run in shadow, cheapest first, each at alpha divided by their number. `by` is the metric that is
+    compared: quality needs labelled requests, agreement does not."""
 
     objective: Literal["cheapest"]
     quality_floor: Annotated[Number, Field(gt=0, lt=1)] = 0.98
@@ -36,14 +39,14 @@ class Search(Strict):
     alpha: Annotated[Number, Field(gt=0, lt=1)] = 0.05
 
     def plan(self, variant: str, candidates: int) -> "RolloutPlan":
-        """How one candidate is tried."""
+        """The plan for one of `candidates` variants."""
         gate = Gate(quality=None, floor=self.quality_floor, alpha=self.alpha / candidates)
         steps: tuple[Literal["shadow"] | float, ...] = ("shadow", 100.0)
         return RolloutPlan(variant=variant, steps=steps, shadow=self.shadow, hold_s=self.hold_s, gate=gate, by=self.by)
 
 
-class RolloutPlan(Strict):
-    """What is asked for. `shadow` is the share of requests that are compared; `hold_s` the least time a step lasts."""
+class RolloutPlan(Document):
+    """A requested rollout. `shadow` is the share of requests compared, `hold_s` the least seconds of a step."""
 
     variant: str
     steps: tuple[Literal["shadow"] | Percent, ...] = ("shadow", 10.0, 50.0, 100.0)
@@ -56,16 +59,16 @@ class RolloutPlan(Strict):
     def check_steps(self) -> Self:
         numbers = [step for step in self.steps if step != "shadow"]
         if not self.steps or numbers != sorted(set(numbers)) or "shadow" in self.steps[1:]:
-            raise ValueError("steps are percentages that rise, `shadow` only as the first: [shadow, 10, 50, 100]")
+            raise ValueError("steps must be rising percentages, `shadow` only first: [shadow, 10, 50, 100]")
         if self.steps[0] == "shadow" and not set(self.gate.metrics) - set(UNKNOWABLE):
-            raise ValueError("nobody is answered in `shadow`, so feedback says nothing there: steps [10, 50, 100]")
+            raise ValueError("the step `shadow` has no feedback, because it answers no client: steps [10, 50, 100]")
         return self
 
 
 @dataclass(frozen=True)
 class Rollout:
-    """Where a plan stands. `parent` and `digests` (parent's, variant's) are those it began with; `before` is the
-    traffic that a rollback returns to; `queue` are the variants that are tried by the same plan if this one fails."""
+    """A plan and its progress. `digests` are the parent's and the variant's at the start. A rollback restores the
+    traffic `before`. If this variant fails, a search tries the variants of `queue` by the same plan."""
 
     plan: RolloutPlan
     parent: str
@@ -82,7 +85,7 @@ class Rollout:
 
     @property
     def pair(self) -> str:
-        """The key of its evidence: artifacts, not names."""
+        """The key of its evidence. It names artifacts, because names can be built again."""
         return ":".join(self.digests)
 
     @property
@@ -91,7 +94,7 @@ class Rollout:
         return step if step == "shadow" else f"{step:g} %"
 
     def traffic(self) -> Traffic:
-        """What the step asks for; what it was before where the rollout has failed."""
+        """The traffic of the current step, or the traffic of before if the rollout has failed."""
         if self.status in ("rolled back", "aborted"):
             return self.before
         weights, step = dict(self.before.weights), self.plan.steps[self.step]
@@ -133,43 +136,42 @@ class Rollout:
 
 
 def read_search(document: dict[str, Any], model: Model, name: str) -> tuple[Search, str, list[str]]:
-    """A search from outside, the parent, and its candidates in the stack's order. Raises StackError, InputError."""
+    """Read a search. Gives it, the parent, and the candidates in stack order. Raises StackError, InputError."""
     try:
         search = Search.model_validate(document)
     except ValidationError as error:
-        raise explain(error, Search) from None
-    parents = [found.parent for found in model.variants.values() if found.parent]
+        raise refusal(error, Search) from None
+    parents = [variant.parent for variant in model.variants.values() if variant.parent]
     roots = [parent for parent in dict.fromkeys(parents) if model.variants[parent].parent is None]
     if not roots:
-        raise InputError(f"no variant of {name} has a parent to be compared with", field="objective")
-    return search, roots[0], [child for child, found in model.variants.items() if found.parent == roots[0]]
+        raise InputError(f"no variant of {name} has a parent to compare with", field="objective")
+    return search, roots[0], [child for child, variant in model.variants.items() if variant.parent == roots[0]]
 
 
 def read_plan(document: dict[str, Any], model: Model, name: str) -> tuple[RolloutPlan, str]:
-    """A plan from outside and the parent that it is measured against. Raises StackError, InputError naming the
-    field."""
+    """Read a plan. Gives it and the variant's parent. Raises StackError, InputError naming the field."""
     try:
         plan = RolloutPlan.model_validate(document)
     except ValidationError as error:
-        raise explain(error, RolloutPlan) from None
+        raise refusal(error, RolloutPlan) from None
     if plan.variant not in model.variants:
         known = ", ".join(model.variants)
         raise InputError(f"{name} has no variant {plan.variant!r}", field="variant", mend=f"variants are {known}")
     parent = model.variants[plan.variant].parent
     if parent is None:
-        children = ", ".join(child for child, found in model.variants.items() if found.parent) or "none"
+        children = ", ".join(child for child, variant in model.variants.items() if variant.parent) or "none"
         raise InputError(
-            f"{plan.variant} has no parent to be compared with", field="variant", mend=f"variants that have: {children}"
+            f"{plan.variant} has no parent to compare with", field="variant", mend=f"variants with a parent: {children}"
         )
     return plan, parent
 
 
 def next_of(rollout: Rollout, verdict: Verdict, held_s: float) -> Rollout:
-    """Where the rollout stands after a verdict; the very same where nothing is to be done."""
+    """The rollout after a verdict. The same object if nothing changes."""
     if rollout.status != "running":
         return rollout
     if verdict.decision == "roll back":
-        broken = ", ".join(found.metric for found in verdict.findings if found.state == "broken")
+        broken = ", ".join(finding.metric for finding in verdict.findings if finding.state == "broken")
         return replace(rollout, status="rolled back", why=f"{broken} proven worse than the gate allows")
     if verdict.decision != "promote" or held_s < rollout.plan.hold_s:
         return rollout
@@ -179,5 +181,5 @@ def next_of(rollout: Rollout, verdict: Verdict, held_s: float) -> Rollout:
 
 
 def unknowable(rollout: Rollout) -> tuple[Metric, ...]:
-    """Metrics of which the present step can say nothing."""
+    """Metrics for which the current step gives no evidence."""
     return UNKNOWABLE if rollout.plan.steps[rollout.step] == "shadow" else ()

@@ -1,7 +1,7 @@
-"""Which names came before, in bounded memory: at least the latest `LEAST`, at most twice as many, by 64-bit hashes.
+"""A set of names seen before, in bounded memory: the latest `LEAST` names, at most twice as many, as 64-bit hashes.
 
-Two sets, and the older is forgotten when the younger is full. Of a million names one is taken for another with
-probability about 1 in 40 million.
+It holds two sets and drops the older one when the younger is full. Of a million names, two have the same hash with a
+probability of about 1 in 40 million.
 """
 
 import hashlib
@@ -21,7 +21,7 @@ class SeenSet:
         return key in self.young or key in self.old
 
     def add(self, name: str) -> bool:
-        """Whether the name is new; from now on it is not."""
+        """Add a name. Gives whether it was new."""
         if name in self:
             return False
         if len(self.young) >= LEAST:

@@ -1,4 +1,4 @@
-"""What is live, on disk: enough to serve it again."""
+"""The file of the current snapshot, from which a restarted controller serves on."""
 
 import json
 from pathlib import Path
@@ -12,12 +12,12 @@ from variants.home import home
 
 
 def document_of(snapshot: Snapshot) -> dict[str, Any]:
-    """Its version, its stack, and the key of every artifact."""
+    """The version, the stack, and the key of every artifact."""
     return {
         "version": snapshot.version,
         "stack": snapshot.stack.model_dump(mode="json", by_alias=True, exclude_none=True),
         "artifacts": {
-            f"{model}@{variant}": found.manifest.key for (model, variant), found in snapshot.artifacts.items()
+            f"{model}@{variant}": artifact.manifest.key for (model, variant), artifact in snapshot.artifacts.items()
         },
     }
 
@@ -27,8 +27,7 @@ def record(snapshot: Snapshot, file: Path) -> None:
 
 
 def recorded(file: Path) -> Snapshot | None:
-    """What a controller before this one has recorded, None where none has. Its files were verified when it was
-    proposed."""
+    """The snapshot that an earlier controller recorded, or None. Its artifacts were verified when it was proposed."""
     if not file.is_file():
         return None
     document = json.loads(file.read_bytes())

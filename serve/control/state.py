@@ -1,10 +1,10 @@
-"""What the controller knows of traffic, rollouts and outcomes: a fold over its journal, and nothing else, so that a
-controller that is started anew stands exactly where the one before it stood.
+"""The controller's state of traffic, rollouts and evidence: a fold over its journal, and nothing else.
 
-Every kind of entry has one method here. What an ingress reports is counted once: batches are numbered by ingress, a
-pair counts once for each (request, parent, variant), a client's first assignment once, feedback once for a request's
-id. Evidence is tallies, which do not grow; what came before is remembered as long as memory is worth it
-(`serve.control.seen_set`).
+So a restarted controller has exactly the state of the one before it. Every kind of entry has one method here.
+
+Every report of an ingress counts once. Batches are numbered by ingress. A pair counts once for each (request, parent,
+variant), a client's first assignment once, and feedback once for each request id. Evidence is stored as tallies of
+constant size. Names seen before are kept in bounded memory (`serve.control.seen_set`).
 """
 
 from collections import Counter
@@ -26,7 +26,7 @@ Weights = dict[str, float]
 
 @dataclass
 class PairEvidence:
-    """All about one pair of artifacts: the evidence for a gate, and what it was counted from."""
+    """One pair of artifacts: the evidence for a gate, and the counts behind it."""
 
     evidence: Evidence = field(default_factory=Evidence)
     requests: SeenSet = field(default_factory=SeenSet)
@@ -34,21 +34,21 @@ class PairEvidence:
     kept_lengths: Counter[int] = field(default_factory=Counter)
     lost_lengths: Counter[int] = field(default_factory=Counter)
     latency: dict[float, Tally] = field(default_factory=dict)
-    """By objective in seconds: what was measured against one says nothing of another."""
+    """By objective in seconds: a measurement against one objective is no evidence about another."""
     values: dict[Metric, Counter[tuple[float, float]]] = field(default_factory=dict)
-    """How often the variant and its parent had which two values, by metric."""
+    """By metric: how often each pair of values (variant's, parent's) occurred."""
     divergence: float = 0.0
-    """Sum of the pairs' Kullback-Leibler divergences, nats a position."""
+    """Sum of the pairs' Kullback-Leibler divergences, in nats a position."""
 
     def above_floor(self, metric: Metric, floor: float) -> Tally:
-        """The variant's value minus `floor` times its parent's, for every pair of a metric."""
+        """A tally of the variant's value minus `floor` times its parent's, over every pair of a metric."""
         tally = Tally(*RANGES["floor"])
         for (variant, parent), times in self.values.get(metric, {}).items():
             tally.add(round(variant - floor * parent, 6), times)
         return tally
 
     def latency_within(self, objective_s: float) -> Tally:
-        """Shares of the variant's requests within an objective, a second each."""
+        """A tally of the share of requests within an objective, one value a second."""
         return self.latency.setdefault(objective_s, Tally(*RANGES["latency"]))
 
     @property
@@ -58,8 +58,7 @@ class PairEvidence:
 
 @dataclass
 class ControlState:
-    """`weights` are those of earlier versions too: assignments are judged by the weights in force when they were
-    made."""
+    """`weights` holds earlier versions too: an assignment is compared with the weights in force when it was made."""
 
     traffic: dict[str, Versioned] = field(default_factory=dict)
     weights: dict[tuple[str, int], Weights] = field(default_factory=dict)
@@ -72,10 +71,10 @@ class ControlState:
 
     @classmethod
     def read(cls, entries: Iterable[Entry]) -> "ControlState":
-        ledger = cls()
+        state = cls()
         for entry in entries:
-            ledger.apply(entry)
-        return ledger
+            state.apply(entry)
+        return state
 
     def apply(self, entry: Entry) -> None:
         """Count one entry of the journal."""
@@ -89,33 +88,32 @@ class ControlState:
         self.weights[entry["model"], versioned.version] = versioned.traffic.weights
 
     def apply_rollout(self, entry: Entry) -> None:
-        """A rollout that begins, moves or ends, and the traffic that goes with it: one entry, one truth."""
+        """A change of a rollout and the traffic that follows from it, in one entry."""
         self.apply_traffic(entry)
         self.rollouts[entry["model"]] = Rollout.from_json(entry["rollout"])
 
     def apply_outcomes(self, entry: Entry) -> None:
-        """One batch of one ingress; one that was counted before is not counted again, nor one of a server that counted
-        by other rules."""
+        """Count one batch of an ingress, unless it was counted before or its server counted by other rules."""
         if entry["number"] <= self.batches.get(entry["ingress"], 0):
             return
         self.batches[entry["ingress"]] = entry["number"]
         if entry.get("rules") != RULES:
             return
-        for model, found in entry["models"].items():
+        for model, observed in entry["models"].items():
             for pair in self.open_pairs(model):
-                self.count_assigned(pair, model, found)
-                self.count_served(pair, found)
-            self.note_clients(model, found)
-            for name, shadowed in found["shadows"].items():
+                self.count_assigned(pair, model, observed)
+                self.count_served(pair, observed)
+            self.note_clients(model, observed)
+            for name, shadowed in observed["shadows"].items():
                 self.count_shadowed(self.pair(name), shadowed)
 
     def apply_feedback(self, entry: Entry) -> None:
-        """A score in [0, 1] for a request; the first one counts, and none of an answer that was asked for by name."""
+        """A score in [0, 1] for a request. Only the first counts, and none for a pinned variant."""
         if self.feedback_ids.add(entry["id"]) and entry.get("reason") != "pinned":
             self.feedback_on(entry["artifact"]).add(entry["score"])
 
     def feedback_on(self, digest: str) -> Tally:
-        """Scores of an artifact's answers."""
+        """The scores of an artifact's answers."""
         return self.feedback.setdefault(digest, Tally(*RANGES["feedback"]))
 
     def pair(self, name: str) -> PairEvidence:
@@ -125,27 +123,27 @@ class ControlState:
         rollout = self.rollouts.get(model)
         return [(rollout, self.pair(rollout.pair))] if rollout is not None and rollout.open else []
 
-    def count_assigned(self, pair: tuple[Rollout, PairEvidence], model: str, found: dict[str, Any]) -> None:
-        """First assignments, against the weights in force when they were made."""
+    def count_assigned(self, pair: tuple[Rollout, PairEvidence], model: str, observed: dict[str, Any]) -> None:
+        """Compare first assignments with the weights in force when they were made."""
         known = self.clients.setdefault(model, SeenSet())
-        for version, assigned in found["assigned"].items():
+        for version, assigned in observed["assigned"].items():
             weights = self.weights.get((model, int(version)))
-            if weights is None:  # made under traffic that no journal of this server knows
+            if weights is None:  # its traffic version is not in this journal
                 continue
             counts = Counter(assigned["anonymous"])
             counts.update(variant for client, variant in assigned["clients"].items() if client not in known)
             pair[1].evidence.assignments.add(counts, weights)
 
-    def note_clients(self, model: str, found: dict[str, Any]) -> None:
+    def note_clients(self, model: str, observed: dict[str, Any]) -> None:
         known = self.clients.setdefault(model, SeenSet())
-        for assigned in found["assigned"].values():
+        for assigned in observed["assigned"].values():
             for client in assigned["clients"]:
                 known.add(client)
 
-    def count_served(self, pair: tuple[Rollout, PairEvidence], found: dict[str, Any]) -> None:
-        """What clients got of the variant: errors a request, latency a second."""
+    def count_served(self, pair: tuple[Rollout, PairEvidence], observed: dict[str, Any]) -> None:
+        """Count the variant's answers to clients: errors by request, latency by second."""
         rollout, evidence = pair[0], pair[1].evidence
-        served = found["served"].get(rollout.digests[1])
+        served = observed["served"].get(rollout.digests[1])
         if served is None:
             return
         evidence.tallies["errors"].add(1.0, served["failed"])
@@ -154,7 +152,7 @@ class ControlState:
             pair[1].latency_within(objective_s).add(round(within / requests, 3))
 
     def count_shadowed(self, pair: PairEvidence, shadowed: dict[str, Any]) -> None:
-        """An error is the variant's where the variant was asked; what its client saw is counted when it was served."""
+        """Count shadow pairs. An error counts only if the replay asked the variant: `count_served` has the others."""
         evidence = pair.evidence
         evidence.chosen += shadowed["chosen"]
         evidence.dropped += len(shadowed["dropped"])

@@ -1,9 +1,9 @@
-"""Decides about traffic: takes changes from people, verdicts from evidence, and writes each down before it takes
-effect.
+"""Decides the traffic of every model, from requests of operators and from evidence.
 
-Everything it knows is a fold over its journal (`serve.control.state`); what it makes of it is the next version of what
-is live. A decision and the traffic that follows from it are one entry, so there is no moment between them. What an
-ingress reports is on disk before the ingress is told so. Knows no Ray and no HTTP, and never waits."""
+It writes every decision to the journal before it takes effect. Its state is a fold over that journal
+(`serve.control.state`), and each decision makes the next version of the snapshot. A decision and its traffic are one
+entry, so that a crash cannot separate them. A report of an ingress is on disk before it is acknowledged. Uses no Ray
+and no HTTP, and never waits."""
 
 import logging
 import time
@@ -31,23 +31,22 @@ from variants.machine import describe
 
 log = logging.getLogger("understudy.traffic")
 VERSIONS_AN_EPOCH = 1_000_000
-"""A controller that is started anew gives out versions above all that came before."""
+"""Each epoch starts a new range of versions, so a restarted controller's are above all earlier ones."""
 
 
 class TrafficManager:
-    """`state` is the folder of the journal, and belongs to one address of a server; `snapshot` is what the stack
-    says."""
+    """`folder` holds the journal, one for each server address. `snapshot` is what the stack file declares."""
 
-    def __init__(self, state: Path, snapshot: Snapshot) -> None:
-        self.state, self.journal = state, Journal(state)
-        self.ledger = ControlState.read(self.journal.entries())
+    def __init__(self, folder: Path, snapshot: Snapshot) -> None:
+        self.folder, self.journal = folder, Journal(folder)
+        self.state = ControlState.read(self.journal.entries())
         self.held_since: dict[str, float] = {}
         first = self.journal.epoch * VERSIONS_AN_EPOCH
-        self.adopt(build_snapshot(snapshot.stack, snapshot.artifacts, first, self.ledger.traffic), "the stack file")
+        self.adopt(build_snapshot(snapshot.stack, snapshot.artifacts, first, self.state.traffic), "the stack file")
 
     def adopt(self, snapshot: Snapshot, why: str) -> None:
-        """Serve by another stack from now on. Raises Conflict, StoreFull: then all is as it was."""
-        self.write_all(*carried_over(self.ledger, snapshot, why))
+        """Serve another stack from now on. Raises Conflict, StoreFull; then nothing has changed."""
+        self.write_all(*carried_over(self.state, snapshot, why))
         self.snapshot = snapshot
         self.show()
 
@@ -55,30 +54,32 @@ class TrafficManager:
         self.write_all((kind, what))
 
     def write_all(self, *entries: tuple[str, Entry]) -> None:
-        """On disk first, all or none of them, then known. Raises Conflict, StoreFull: then nothing has changed, and
-        neither has it where an entry cannot be counted, which would end every later start."""
+        """Write all entries to disk, or none, then apply them. Raises Conflict, StoreFull; then nothing has changed.
+
+        An entry that cannot be applied is removed again and its error raised: no later controller could start.
+        """
         written = self.journal.append(*entries)
         try:
             for entry in written:
-                self.ledger.apply(entry)
+                self.state.apply(entry)
         except Exception:
             self.journal.take_back(len(written))
-            self.ledger = ControlState.read(self.journal.entries())
+            self.state = ControlState.read(self.journal.entries())
             raise
 
     def show(self) -> None:
-        """Make a version of what is known."""
-        traffic = {model: self.ledger.traffic[model] for model in self.snapshot.stack.models}
+        """Build the next snapshot from the state."""
+        traffic = {model: self.state.traffic[model] for model in self.snapshot.stack.models}
         judged = {
             model: rollout.plan.gate.latency.objective_s if rollout.plan.gate.latency else None
-            for model, rollout in self.ledger.rollouts.items()
+            for model, rollout in self.state.rollouts.items()
             if rollout.open
         }
         self.snapshot = with_traffic(self.snapshot, traffic, judged, self.snapshot.version + 1)
 
     def replace(self, wanted: Snapshot) -> Snapshot:
-        """Another stack takes effect: its variants, and its traffic where it declares another. Raises as `adopt`."""
-        following = build_snapshot(wanted.stack, wanted.artifacts, self.snapshot.version + 1, self.ledger.traffic)
+        """Put another stack into effect: its variants, and its traffic if it declares a new one. Raises as `adopt`."""
+        following = build_snapshot(wanted.stack, wanted.artifacts, self.snapshot.version + 1, self.state.traffic)
         self.adopt(following, "a stack was applied")
         return self.snapshot
 
@@ -91,33 +92,32 @@ class TrafficManager:
 
     def traffic_of(self, model: str) -> dict[str, Any]:
         self.model(model)
-        found = self.ledger.traffic[model]
+        current = self.state.traffic[model]
         return {
             "model": model,
-            "version": found.version,
-            "traffic": found.traffic.model_dump(mode="json"),
-            "shares": found.traffic.shares,
+            "version": current.version,
+            "traffic": current.traffic.model_dump(mode="json"),
+            "shares": current.traffic.shares,
         }
 
     def set_traffic(
         self, model: str, document: Mapping[str, Any], version: int | None, who: str, why: str
     ) -> dict[str, Any]:
-        """Raises InputError naming the field, Stale where `version` is not the one in force, Conflict while a rollout
-        moves this traffic."""
+        """Raises InputError naming the field, Stale if `version` is not in force, Conflict during a rollout."""
         traffic = read_traffic(document, self.model(model), model)
-        standing, rollout = self.ledger.traffic[model], self.ledger.rollouts.get(model)
-        if version is not None and version != standing.version:
+        current, rollout = self.state.traffic[model], self.state.rollouts.get(model)
+        if version is not None and version != current.version:
             raise Stale(
-                f"version {version} of the traffic of {model} was changed: {standing.version} is in force",
+                f"version {version} of the traffic of {model} is out of date: {current.version} is in force",
                 field="If-Match",
-                mend="read it again and decide anew",
+                mend="read the traffic again and repeat the change",
             )
         if rollout is not None and rollout.open:
             raise Conflict(
-                f"a rollout to {rollout.plan.variant} moves the traffic of {model}",
-                mend=f"end it first: understudy rollout abort {model}",
+                f"a rollout to {rollout.plan.variant} controls the traffic of {model}",
+                mend=f"end the rollout first: understudy rollout abort {model}",
             )
-        changed = Versioned(standing.version + 1, traffic, standing.declared)
+        changed = Versioned(current.version + 1, traffic, current.declared)
         self.write("traffic", {"model": model, "who": who, "why": why, **changed.to_json()})
         self.show()
         return self.traffic_of(model)
@@ -129,16 +129,16 @@ class TrafficManager:
     def begin(
         self, model: str, plan: RolloutPlan, parent: str, who: str, queue: tuple[str, ...] = ()
     ) -> dict[str, Any]:
-        """Raises Conflict where a rollout of the model is on its way, InputError where there is no traffic to move."""
-        standing = self.ledger.rollouts.get(model)
-        if standing is not None and standing.open:
+        """Raises Conflict if the model has an open rollout, InputError if there is no traffic to move."""
+        current = self.state.rollouts.get(model)
+        if current is not None and current.open:
             raise Conflict(
-                f"a rollout to {standing.plan.variant} is on its way at {standing.doing}",
+                f"a rollout to {current.plan.variant} is in progress at {current.doing}",
                 mend=f"wait for it, or end it: understudy rollout abort {model}",
             )
-        traffic = self.ledger.traffic[model].traffic
+        traffic = self.state.traffic[model].traffic
         if traffic.weights[parent] + traffic.weights[plan.variant] == 0:
-            raise InputError(f"neither {parent} nor {plan.variant} has any traffic to move", field="variant")
+            raise InputError(f"neither {parent} nor {plan.variant} has traffic to move", field="variant")
         parent_digest, digest = (self.snapshot.variants[model, name].manifest.digest for name in (parent, plan.variant))
         why = f"begun by {who}"
         rollout = Rollout(plan, parent, (parent_digest, digest), before=traffic, why=why, queue=queue)
@@ -146,21 +146,23 @@ class TrafficManager:
         return self.rollout_of(model)
 
     def search(self, model: str, document: dict[str, Any], who: str) -> dict[str, Any]:
-        """Begin with the cheapest of the variants that cost less than their parent, by the cards of this machine.
-        Raises InputError where no card says so, Conflict where a rollout is on its way."""
+        """Begin a search with the cheapest variant, by the cards of this machine.
+
+        Raises InputError if no card shows a variant cheaper than its parent, Conflict if the model has an open rollout.
+        """
         search, _, _ = read_search(document, self.model(model), model)
         parent, first, *others = self.candidates(model, document)
         return self.begin(model, search.plan(first, 1 + len(others)), parent, who, tuple(others))
 
     def candidates(self, model: str, document: dict[str, Any]) -> list[str]:
-        """The parent that a search compares with, and what it tries, the cheapest first. Raises InputError."""
+        """The parent of a search, then its candidates, cheapest first. Raises InputError."""
         _, parent, children = read_search(document, self.model(model), model)
         costs = self.costs_of(model, [parent, *children])
         if costs[parent] is None or not any(costs[child] is not None for child in children):
             raise InputError(
-                f"no cards of this machine say what {parent} and its variants cost",
+                f"{parent} and its variants have no costs measured on this machine",
                 field="objective",
-                mend=f"understudy evaluate {model}",
+                mend=f"measure them: understudy evaluate {model}",
             )
         known = {child: cost for child in children if (cost := costs[child]) is not None and cost < costs[parent]}
         if not known:
@@ -170,43 +172,43 @@ class TrafficManager:
     def costs_of(self, model: str, variants: list[str]) -> dict[str, Any]:
         try:
             cards = Catalog(home()).model(model).cards
-        except UnknownName:  # served, but never built into this catalog
+        except UnknownName:  # it is served, but this catalog has no build of it
             cards = {}
-        snapshot = {name: self.snapshot.variants[model, name] for name in variants}
+        served = {name: self.snapshot.variants[model, name] for name in variants}
         return {
-            name: cost_of(cards.get(found.manifest.digest, ()), found.engine.settings.model_dump(mode="json"))
-            for name, found in snapshot.items()
+            name: cost_of(cards.get(variant.manifest.digest, ()), variant.engine.settings.model_dump(mode="json"))
+            for name, variant in served.items()
         }
 
     def steer(self, model: str, action: str, who: str) -> dict[str, Any]:
-        """Pause, resume or abort. Raises InputError for another word, Conflict where that cannot be."""
+        """Pause, resume or abort. Raises InputError for another action, Conflict if the status does not allow it."""
         self.model(model)
-        rollout = self.ledger.rollouts.get(model)
+        rollout = self.state.rollouts.get(model)
         wanted = {"pause": ("running", "paused"), "resume": ("paused", "running"), "abort": (None, "aborted")}.get(
             action
         )
         if wanted is None:
-            raise InputError(f"no action {action!r}", field="action", mend="pause, resume or abort")
+            raise InputError(f"unknown action {action!r}", field="action", mend="use pause, resume or abort")
         if rollout is None or not rollout.open:
-            raise Conflict(f"no rollout of {model} is on its way")
+            raise Conflict(f"{model} has no open rollout")
         if wanted[0] not in (None, rollout.status):
             raise Conflict(f"the rollout of {model} is {rollout.status}")
         self.move(model, replace(rollout, status=wanted[1], why=f"{action} by {who}"), who, None)  # type: ignore[arg-type]
         return self.rollout_of(model)
 
     def move(self, model: str, rollout: Rollout, who: str, verdict: Verdict | None) -> None:
-        """One entry: where the rollout stands, why, and the traffic that follows."""
-        standing = self.ledger.traffic[model]
-        found = Versioned(standing.version + 1, rollout.traffic(), standing.declared)
-        entry = {"model": model, "who": who, "why": rollout.why, **found.to_json(), "rollout": rollout.to_json()}
+        """Write one entry: the rollout, the reason, and the traffic that follows from it."""
+        current = self.state.traffic[model]
+        following = Versioned(current.version + 1, rollout.traffic(), current.declared)
+        entry = {"model": model, "who": who, "why": rollout.why, **following.to_json(), "rollout": rollout.to_json()}
         self.write("rollout", entry | ({"verdict": verdict_document(verdict)} if verdict else {}))
         self.held_since[model] = time.monotonic()
         self.show()
 
     def count(self, ingress: str, batch: ObservationBatch) -> None:
-        """What an ingress has seen, once. A batch that cannot be counted is left out: the ingress would give it for
-        ever, and hear of no other version meanwhile."""
-        if batch["number"] <= self.ledger.batches.get(ingress, 0):
+        """Count a batch of an ingress once. A batch that cannot be counted is recorded as empty: otherwise the ingress
+        would send it for ever, and receive no new snapshot."""
+        if batch["number"] <= self.state.batches.get(ingress, 0):
             return
         try:
             self.write("outcomes", {"ingress": ingress, **batch})
@@ -217,18 +219,18 @@ class TrafficManager:
             self.write("outcomes", {"ingress": ingress, **batch, "models": {}})
 
     def judge_all(self) -> None:
-        """Take what evidence decides, model by model: what goes wrong with one is logged, and decided again later."""
-        for model, rollout in list(self.ledger.rollouts.items()):
+        """Carry out what the evidence decides, by model. An error of one model is logged, and tried again later."""
+        for model, rollout in list(self.state.rollouts.items()):
             try:
                 if model in self.snapshot.stack.models:
                     self.judge_one(model, rollout)
             except UnderstudyError as error:
-                log.warning("no verdict on %s could be written down: %s", model, error)
-            except Exception:  # a defect met by one model must not keep another from being rolled back
+                log.warning("the verdict on %s could not be recorded: %s", model, error)
+            except Exception:  # a defect in one model must not prevent the rollback of another
                 log.exception("%s could not be judged", model)
 
     def judge_one(self, model: str, rollout: Rollout) -> None:
-        """Raises Conflict, StoreFull where nothing can be written down."""
+        """Raises Conflict, StoreFull if the journal cannot be written."""
         if rollout.status == "rolled back" and rollout.queue:
             self.try_next(model, rollout)
         elif rollout.status == "running":
@@ -239,7 +241,7 @@ class TrafficManager:
                 self.move(model, moved, "evidence", verdict)
 
     def try_next(self, model: str, rollout: Rollout) -> None:
-        """A search goes on with the next of its candidates that is still served, and ends where there is none."""
+        """Continue a search with its next candidate that is still served, or end it if there is none."""
         left = [name for name in rollout.queue if (model, name) in self.snapshot.variants]
         why = "no other candidate is served"
         if left and (model, rollout.parent) in self.snapshot.variants:
@@ -251,33 +253,33 @@ class TrafficManager:
             else:
                 return
         rollout = replace(rollout, queue=(), why=f"{rollout.why}; {why}")
-        self.write_all(ended(model, rollout, self.ledger.traffic[model]))
+        self.write_all(ended(model, rollout, self.state.traffic[model]))
 
     def verdict(self, model: str, rollout: Rollout) -> Verdict:
         evidence = self.evidence(model, rollout)
         return judge(rollout.plan.gate, evidence, unknowable(rollout))
 
     def evidence(self, model: str, rollout: Rollout) -> Evidence:
-        pair, gate = self.ledger.pair(rollout.pair), rollout.plan.gate
+        pair, gate = self.state.pair(rollout.pair), rollout.plan.gate
         if gate.cost:
             variant, parent = self.costs_of(model, [rollout.plan.variant, rollout.parent]).values()
             pair.evidence.costs = None if variant is None or parent is None else (variant, parent)
         if gate.latency:
             pair.evidence.tallies["latency"] = pair.latency_within(gate.latency.objective_s)
         if gate.feedback:
-            pair.evidence.tallies["feedback"] = self.ledger.feedback_on(rollout.digests[1])
+            pair.evidence.tallies["feedback"] = self.state.feedback_on(rollout.digests[1])
         pair.evidence.lengths_differ = pair.lengths_differ
         if gate.floor:
             pair.evidence.tallies["floor"] = pair.above_floor(rollout.plan.by, gate.floor)
         return pair.evidence
 
     def rollout_of(self, model: str) -> dict[str, Any]:
-        """The latest rollout of a model, with the verdict as of now. Raises UnknownName."""
+        """The latest rollout of a model, with its current verdict. Raises UnknownName."""
         self.model(model)
-        rollout = self.ledger.rollouts.get(model)
+        rollout = self.state.rollouts.get(model)
         if rollout is None:
             return {"model": model, "rollout": None}
-        pair, verdict = self.ledger.pair(rollout.pair), self.verdict(model, rollout)
+        pair, verdict = self.state.pair(rollout.pair), self.verdict(model, rollout)
         return {
             "model": model,
             "rollout": rollout.to_json() | {"doing": rollout.doing},
@@ -298,9 +300,9 @@ class TrafficManager:
         }
 
     def feedback(self, document: dict[str, Any]) -> dict[str, Any]:
-        """A score for an answer, by the id it carried; late or twice, counted once. Raises InputError."""
+        """Count a score for the answer with that id, only the first time. Raises InputError."""
         entry = check_feedback(document)
-        counted = entry["id"] not in self.ledger.feedback_ids
+        counted = entry["id"] not in self.state.feedback_ids
         if counted:
             self.write("feedback", entry)
         return {"counted": counted, "model": entry["model"], "variant": entry["variant"]}
@@ -313,13 +315,13 @@ def verdict_document(verdict: Verdict) -> dict[str, Any]:
     return {
         "decision": verdict.decision,
         "different": verdict.different,
-        "findings": [dict(vars(found)) for found in verdict.findings],
+        "findings": [dict(vars(finding)) for finding in verdict.findings],
         "missing": list(verdict.missing),
     }
 
 
 def cost_of(cards: tuple[Card, ...], engine: dict[str, Any]) -> float | None:
-    """Of the newest card of this machine and these engine settings that says it; engine seconds per 1,000 requests."""
+    """CPU-seconds per 1,000 requests, from the newest card with a cost for this machine and these settings."""
     here = describe()
     measured = (card for card in reversed(cards) if (card.hardware, card.engine) == (here, engine))
     return next((cost for card in measured if (cost := card.cost_cpu_s)), None)

@@ -1,1 +1,1 @@
-"""A request's path from the router to an engine and back."""
+"""Routes a request to an engine and relays the answer."""

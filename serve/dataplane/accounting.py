@@ -1,6 +1,6 @@
-"""What an ingress counts of judged models: who was assigned where, and what the clients got.
+"""Counts of an ingress for judged models: assignments of clients, and results of their requests.
 
-Only models whose variants are being judged are counted, and of their requests those that the router placed.
+Only models whose variants are being judged are counted, and only requests whose variant the router chose.
 """
 
 import time
@@ -13,24 +13,25 @@ from serve.errors import CLIENT_WENT_AWAY, STATUS, Overloaded
 
 
 class Accounting:
-    """Writes into `observations`, which the controller is told."""
+    """Writes into `observations`, which are sent to the controller."""
 
     def __init__(self, upstreams: Upstreams) -> None:
         self.upstreams = upstreams
         self.observations = Observations()
 
     def assigned(self, assignment: Assignment, client: str | None) -> None:
-        """Of requests that every variant with a share could have answered: to count others by whom they fell to would
-        leave out those who prefer one that is down."""
+        """Count an assignment. Call only while every variant with weight is ready: otherwise the counts lack the
+        clients whose preferred variant is down."""
         if assignment.model in self.upstreams.snapshot.judged:
             traffic = self.upstreams.snapshot.traffic[assignment.model]
             version, sticky = traffic.version, traffic.traffic.sticky
             self.observations.assigned(assignment, client if sticky else None, version)
 
     def served(self, call: Call) -> None:
-        """What a request's client got, for a model whose variants are being judged. One that was turned away by a full
-        queue failed; one whose client went away was late, if it was. The client's fault counts for nothing, nor does
-        another variant's: what fell back from one that is down, and how crowded it makes the others."""
+        """Count the result of a judged model's request.
+
+        A request refused by a full queue failed. If the client left, only lateness counts. Errors of the client do
+        not count. Effects of another variant's outage do not count either: fallbacks, and load that they add."""
         assert call.assignment is not None
         assert call.upstream is not None
         model, digest = call.assignment.model, call.upstream.manifest.digest
@@ -45,10 +46,10 @@ class Accounting:
             self.observations.served(model, digest, call.status != 200, took, objective)
 
     def unplaced(self, call: Call) -> None:
-        """Nobody could answer: a failure of the variant that was to, for a model whose variants are being judged."""
+        """Count a judged model's request that no variant could answer as a failure of the preferred variant."""
         model = call.target.model
         if model not in self.upstreams.snapshot.judged or call.target.variant or call.assignment is not None:
-            return  # not judged, not the router's, or counted with whom it was placed first
+            return  # not judged, not chosen by the router, or counted for its first assignment
         upstream, assignment = self.upstreams.preferred(call.target, call.client)
         if assignment.reason != "pinned":
             took, objective = time.perf_counter() - call.arrived, self.upstreams.snapshot.judged[model]

@@ -1,4 +1,4 @@
-"""One request on its way to an engine, and what comes back."""
+"""A request to an engine and the types of its answer."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -12,14 +12,14 @@ from variants.errors import EngineError
 
 
 class Reply(NamedTuple):
-    """An engine's whole answer, and where its JSON ends if tensors follow."""
+    """An engine's complete answer, and the length of its JSON part if tensors follow."""
 
     body: bytes
     header_length: str | None
 
 
 class ReplayFailed(EngineError):
-    """An engine did not answer what no client waits for. `refused`: it found the request wrong."""
+    """An engine did not answer a replay. `refused`: it rejected the request (4xx)."""
 
     def __init__(self, message: str, refused: bool = False) -> None:
         super().__init__(message)
@@ -27,28 +27,28 @@ class ReplayFailed(EngineError):
 
 
 class UpstreamGone(NotReady):
-    """A variant's engine has gone while the request waited for its turn: nothing was asked."""
+    """A variant's engine stopped while the request waited in the queue; nothing was sent to it."""
 
 
 class Answer(Protocol):
-    """What a protocol makes of an engine's answer while it passes."""
+    """A protocol's observer of an engine's answer while it is relayed."""
 
     def begin(self, headers: Mapping[str, str]) -> None:
-        """The engine has begun to answer, with these headers."""
+        """The answer has begun, with these headers."""
 
     def chunk(self, data: bytes, now: float) -> bytes:
-        """See one chunk of the body, at `now` seconds of the monotonic clock; what is returned is sent."""
+        """Read one chunk of the body at `now`, in seconds of the monotonic clock. Returns the bytes to send."""
 
     def end(self) -> bytes:
-        """The body is complete; what is returned is sent after it."""
+        """The body is complete. Returns the last bytes to send."""
 
 
 @dataclass
 class Call:
-    """One request on its way: what to ask of whom, and what came of it.
+    """One request, its assignment and its result.
 
-    `ask` gives the path and the body for the engine of a upstream; `arrived` is in seconds of the monotonic clock;
-    `offering`: a piece of the answer is on offer that the client has not taken yet.
+    `ask` returns the path and the body for an upstream's engine. `arrived` is in seconds of the monotonic clock.
+    `offering`: a piece of the answer is being sent, and the client has not read it yet.
     """
 
     target: Target

@@ -1,9 +1,9 @@
-"""What an ingress has seen of its requests and not yet told the controller: who was assigned where for the first time,
-what failed, what was late, which shadow pairs came of it.
+"""Observations of an ingress that the controller has not stored yet: first assignments of clients, failures, late
+answers and shadow pairs.
 
-Counted only for models with a rollout on its way or a shadow. A batch is numbered, and given again unchanged until the
-controller has it on disk, so nothing is lost while that is away and nothing is counted twice. While a controller stays
-away for long, the newest pairs are dropped, of which only the length is kept, and clients are assigned unseen.
+They exist only for models with an active rollout or a shadow. Batches are numbered. The ingress repeats a batch
+unchanged until the controller has written it to disk, so none is lost or counted twice. During a long outage of the
+controller, new pairs are dropped except for their length, and new clients are not recorded.
 """
 
 import hashlib
@@ -16,9 +16,9 @@ from serve.control.contract import RULES, ObservationBatch
 from serve.dataplane.router import Assignment
 
 KNOWN_CLIENTS = 200_000
-"""Clients an ingress remembers, to name each once; the controller remembers all."""
+"""Clients that an ingress remembers, to report each once; the controller remembers all."""
 MOST = 50_000
-"""Pairs of two artifacts, and clients of one version, that wait to be told."""
+"""Limit of unreported pairs for two artifacts, and of unreported clients for one version."""
 CHOSEN_BY_THE_ROUTER = ("weight", "sticky")
 
 
@@ -30,8 +30,8 @@ class Assigned:
 
 @dataclass
 class Served:
-    """What one artifact's clients got; `seconds` maps an objective and a second, of a clock that does not jump,
-    to the requests within the objective, and all."""
+    """Results of one artifact's requests. `seconds` maps (objective in s, second of the monotonic clock) to the number
+    of requests within the objective and of all requests."""
 
     requests: int = 0
     failed: int = 0
@@ -40,9 +40,9 @@ class Served:
 
 @dataclass
 class Shadowed:
-    """Of one pair of artifacts: how many requests were chosen, what came of them. `dropped` and `unjudged` are lengths,
-    bytes of the request. A pair says whether the variant was `asked` for it, and whether that `failed`; its `metric` is
-    None where that is all there is to say."""
+    """Counts of one pair of artifacts: sampled requests (`chosen`) and their results. `dropped` and `unjudged` hold
+    request lengths in bytes. A pair states whether the variant was `asked`, and whether that `failed`; its `metric` is
+    None where there is no score."""
 
     chosen: int = 0
     dropped: list[int] = field(default_factory=list)
@@ -61,24 +61,24 @@ class Seen:
     shadows: dict[str, Shadowed] = field(default_factory=dict)
 
     def take_batch(self, before: int) -> ObservationBatch:
-        """What is complete: seconds before `before` with the rest; the others stay."""
+        """Remove and return the complete observations. Seconds from `before` on stay for the next batch."""
         served = {}
-        for digest, found in self.served.items():
-            over = sorted(key for key in found.seconds if key[1] < before)
-            whole = [(key[0], *found.seconds.pop(key)) for key in over]
-            served[digest] = {"requests": found.requests, "failed": found.failed, "seconds": whole}
-            found.requests = found.failed = 0
+        for digest, results in self.served.items():
+            over = sorted(key for key in results.seconds if key[1] < before)
+            whole = [(key[0], *results.seconds.pop(key)) for key in over]
+            served[digest] = {"requests": results.requests, "failed": results.failed, "seconds": whole}
+            results.requests = results.failed = 0
         batch = {
-            "assigned": {str(version): vars(found) for version, found in self.assigned.items()},
+            "assigned": {str(version): vars(assigned) for version, assigned in self.assigned.items()},
             "served": {digest: counts for digest, counts in served.items() if counts["requests"] or counts["seconds"]},
-            "shadows": {pair: vars(found) for pair, found in self.shadows.items()},
+            "shadows": {pair: vars(shadowed) for pair, shadowed in self.shadows.items()},
         }
         self.assigned, self.shadows = {}, {}
         return batch
 
 
 class Observations:
-    """One ingress' ledger of what is not told yet."""
+    """The observations of one ingress that the controller has not stored yet."""
 
     def __init__(self) -> None:
         self.seen: dict[str, Seen] = {}
@@ -87,35 +87,35 @@ class Observations:
         self.waiting: ObservationBatch | None = None
 
     def assigned(self, assignment: Assignment, client: str | None, version: int) -> None:
-        """A request was placed under that version of its model's traffic."""
+        """Count a request that was assigned under this version of its model's traffic."""
         if assignment.reason not in CHOSEN_BY_THE_ROUTER:
             return
-        found = self.of(assignment.model).assigned.setdefault(version, Assigned())
+        assigned = self.of(assignment.model).assigned.setdefault(version, Assigned())
         if client is None:
-            found.anonymous[assignment.variant] += 1
+            assigned.anonymous[assignment.variant] += 1
             return
         name = hashlib.blake2b(client.encode(errors="surrogatepass"), digest_size=8).hexdigest()
-        if (assignment.model, name) not in self.known and len(found.clients) < MOST:
+        if (assignment.model, name) not in self.known and len(assigned.clients) < MOST:
             self.known[assignment.model, name] = None
             if len(self.known) > KNOWN_CLIENTS:
                 self.known.popitem(last=False)
-            found.clients[name] = assignment.variant
+            assigned.clients[name] = assignment.variant
 
     def served(self, model: str, digest: str, failed: bool, took_s: float, objective_s: float | None) -> None:
-        """A request was answered, or failed; its latency counts where there is an objective."""
-        found = self.of(model).served.setdefault(digest, Served())
-        found.requests += 1
-        found.failed += failed
-        self.timed(found, not failed and objective_s is not None and took_s <= objective_s, objective_s)
+        """Count an answered or failed request; its latency counts where there is an objective."""
+        results = self.of(model).served.setdefault(digest, Served())
+        results.requests += 1
+        results.failed += failed
+        self.timed(results, not failed and objective_s is not None and took_s <= objective_s, objective_s)
 
     def late(self, model: str, digest: str, objective_s: float) -> None:
-        """A client went away after the latency objective: nothing is known but that."""
+        """Count a request whose client left after the latency objective; it counts only as late."""
         self.timed(self.of(model).served.setdefault(digest, Served()), False, objective_s)
 
     @staticmethod
-    def timed(found: Served, within: bool, objective_s: float | None) -> None:
+    def timed(results: Served, within: bool, objective_s: float | None) -> None:
         if objective_s is not None:
-            second = found.seconds.setdefault((objective_s, int(time.monotonic())), [0, 0])
+            second = results.seconds.setdefault((objective_s, int(time.monotonic())), [0, 0])
             second[0] += within
             second[1] += 1
 
@@ -126,15 +126,15 @@ class Observations:
         return self.seen.setdefault(model, Seen())
 
     def batch(self) -> ObservationBatch | None:
-        """What is to be told next: the one that is not on disk yet, again, or what has been seen since."""
+        """The next batch to send: the previous one until it is acknowledged, otherwise a new one."""
         if self.waiting is None:
             models = {model: seen.take_batch(int(time.monotonic())) for model, seen in self.seen.items()}
-            models = {model: found for model, found in models.items() if any(found.values())}
+            models = {model: counts for model, counts in models.items() if any(counts.values())}
             if models:
                 self.number += 1
                 self.waiting = {"number": self.number, "rules": RULES, "models": models}
         return self.waiting
 
     def acknowledge(self) -> None:
-        """The controller has the last batch on disk."""
+        """The controller has written the last batch to disk."""
         self.waiting = None

@@ -1,12 +1,11 @@
-"""Carries one request to the engine of its variant and the engine's bytes back to the client.
+"""Relays one request to the engine of its variant and the engine's bytes to the client.
 
-The way out is bytes: what the engine has encoded is copied, never parsed and encoded again (docs/decisions.md has the
-measurement behind it). Per chunk this takes a time and copies. Three things are added to a text stream: usage is always
-asked for, and its frame withheld from a client that did not ask; where it is withheld, the last frame gets the
-`system_fingerprint` that it would have carried.
+The engine's bytes are copied, never parsed and encoded again (measured in docs/decisions.md). Each chunk costs one
+clock reading and a copy. A text stream differs in three ways. Usage is always requested. Its frame is withheld from a
+client that did not request it. Then the last frame gets the `system_fingerprint` of the withheld frame.
 
-If the engine cannot be reached, or goes away while the request waits for its turn, nothing has been sent yet, so a
-routed request falls back to another variant. Once the first byte is out, a broken stream ends with an error frame.
+If the engine cannot be reached, or stops while the request is queued, nothing has been sent yet, so a routed request
+falls back to another variant. After the first byte, a broken stream ends with an error frame.
 """
 
 import asyncio
@@ -32,11 +31,11 @@ FETCH_TIMEOUT = aiohttp.ClientTimeout(total=10)
 UNREACHABLE = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError)
 PASSED_ON = ("content-type", "content-length", HEADER_LENGTH)
 LAST_FRAME_S = 5.0
-"""For so long a client is offered the frame that ends a broken stream."""
+"""Time limit for sending the error frame that ends a broken stream."""
 
 
 class Relay:
-    """Holds the pool of connections to the engines of this machine."""
+    """Relays requests over a pool of connections to the engines of this machine."""
 
     def __init__(self, upstreams: Upstreams) -> None:
         self.upstreams = upstreams
@@ -44,7 +43,7 @@ class Relay:
         self.session: aiohttp.ClientSession | None = None
 
     async def start(self) -> None:
-        """Open the pool. Call from a running event loop."""
+        """Open the pool. Requires a running event loop."""
         self.session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=4),
             timeout=aiohttp.ClientTimeout(total=None, connect=5),
@@ -57,7 +56,7 @@ class Relay:
             await self.session.close()
 
     async def fetch(self, upstream: Upstream, path: str) -> dict[str, Any]:
-        """A JSON document that the engine of a upstream gives out. Raises EngineError, NotReady."""
+        """A JSON document of an upstream's engine. Raises EngineError, NotReady."""
         assert self.session is not None
         if upstream.endpoint is None:
             raise NotReady(f"{upstream.name} is not ready", mend="try again shortly")
@@ -69,28 +68,28 @@ class Relay:
             raise EngineError(f"the engine of {upstream.name} did not answer: {error}") from error
 
     async def ask_out_of_band(self, upstream: Upstream, path: str, body: bytes, headers: dict[str, str]) -> Reply:
-        """Ask an engine for something that no client waits for: it takes no turn. Raises NotReady where there is
-        no engine to ask, Unanswered."""
+        """Ask an engine outside the queue, for work that no client waits for. Raises NotReady where there is no engine,
+        ReplayFailed."""
         assert self.session is not None
         if upstream.endpoint is None:
             raise NotReady(f"{upstream.name} is not ready")
         try:
             async with self.session.post(upstream.endpoint.url + path, data=body, headers=headers) as engine:
-                found = await engine.read()
+                content = await engine.read()
         except UNREACHABLE as error:
             upstream.lost()
-            raise NotReady(f"the engine of {upstream.name} is gone: {error}") from error
+            raise NotReady(f"the engine of {upstream.name} cannot be reached: {error}") from error
         except aiohttp.ClientError as error:
-            raise ReplayFailed(f"the engine of {upstream.name} broke off: {error}") from error
+            raise ReplayFailed(f"the connection to {upstream.name} failed: {error}") from error
         if engine.status != 200:
-            said = found[:200].decode(errors="replace")
+            excerpt = content[:200].decode(errors="replace")
             refused = 400 <= engine.status < 500
-            raise ReplayFailed(f"the engine of {upstream.name} answered {engine.status}: {said}", refused)
-        return Reply(found, engine.headers.get(HEADER_LENGTH))
+            raise ReplayFailed(f"the engine of {upstream.name} answered {engine.status}: {excerpt}", refused)
+        return Reply(content, engine.headers.get(HEADER_LENGTH))
 
     async def carry(self, call: Call, answer: Answer, receive: Receive, send: Send) -> None:
-        """Assign, admit, ask, copy, in one limit of time. Fills in `call`. Raises what `serve.errors` has a status
-        for."""
+        """Assign, admit, ask and copy within one time limit; fills in `call`. Raises errors that `serve.errors` maps to
+        a status."""
         excluding: set[str] = set()
         began, first = time.perf_counter(), None
         async with cancelled_by_disconnect(call, receive):
@@ -99,7 +98,7 @@ class Relay:
                     call.upstream, call.assignment = self.upstreams.place(call.target, call.client, excluding)
                 except NotReady:
                     self.accounting.unplaced(call)
-                    if first is not None:  # nobody answered: it counts with whom it was placed first
+                    if first is not None:  # no variant answered: count the request for its first assignment
                         call.upstream, call.assignment = first
                     raise
                 first = first or (call.upstream, call.assignment)
@@ -111,7 +110,7 @@ class Relay:
                 try:
                     return await self.ask(call, call.upstream, left_s, answer, send)
                 except UNREACHABLE as error:
-                    # Nothing was sent: the engine has gone, the upstreams shall know, another variant may answer.
+                    # Nothing was sent, so another variant may answer.
                     call.upstream.lost()
                     if call.target.variant:
                         raise EngineError(f"the engine of {call.upstream.name} cannot be reached") from error
@@ -125,24 +124,24 @@ class Relay:
         try:
             async with asyncio.timeout(left_s), upstream.admitted():
                 if upstream.endpoint is None:
-                    raise UpstreamGone(f"{upstream.name} went away while the request waited", mend="try again shortly")
+                    raise UpstreamGone(f"{upstream.name} stopped while the request waited", mend="try again shortly")
                 path, body = call.ask(upstream)
                 async with self.session.post(upstream.endpoint.url + path, data=body, headers=call.headers) as engine:
                     await copy(call, engine, answer, send)
         except UNREACHABLE:
             raise
         except TimeoutError:
-            if call.offering:  # the client did not take what was there: as if it had gone
+            if call.offering:  # the client did not read the answer: count it like a client that left
                 call.status = CLIENT_WENT_AWAY
                 return
             fault = TimedOut(f"{upstream.name} did not finish within {upstream.served.limits.timeout_s:g} s")
             await break_off(call, fault, send)
         except aiohttp.ClientError as error:
-            await break_off(call, EngineError(f"the engine of {upstream.name} broke off: {error}"), send)
+            await break_off(call, EngineError(f"the connection to {upstream.name} failed: {error}"), send)
 
 
 def names_of(call: Call) -> dict[str, str]:
-    """The headers that say who answers, or was to answer; none before a variant was chosen."""
+    """The headers that name the chosen variant; empty before one was chosen."""
     if call.upstream is None or call.assignment is None:
         return {}
     return {
@@ -160,7 +159,7 @@ def names_of(call: Call) -> dict[str, str]:
 
 
 async def copy(call: Call, engine: aiohttp.ClientResponse, answer: Answer, send: Send) -> None:
-    """Send the engine's status, headers and bytes on as they come."""
+    """Copy the engine's status, headers and bytes to the client as they arrive."""
     call.status = engine.status
     headers = [(name.encode(), engine.headers[name].encode()) for name in PASSED_ON if name in engine.headers]
     headers += [(name.encode(), value.encode()) for name, value in names_of(call).items()]
@@ -176,14 +175,14 @@ async def copy(call: Call, engine: aiohttp.ClientResponse, answer: Answer, send:
 
 
 async def offer(call: Call, send: Send, message: Message) -> None:
-    """Send one piece; where the client takes it too slowly to be done in time, `call` says that it was on offer."""
+    """Send one piece; `call.offering` stays True if a timeout interrupts it because the client reads too slowly."""
     call.offering = True
     await send(message)
     call.offering = False
 
 
 async def break_off(call: Call, error: TimedOut | EngineError, send: Send) -> None:
-    """Before the first byte the error is the answer; in a stream it is the last frame, if the client takes it."""
+    """Raise `error` unless a stream has begun; there, send it as the last frame, if the client reads it in time."""
     if not call.started:
         raise error
     call.status = 502 if isinstance(error, EngineError) else 504
@@ -197,7 +196,7 @@ async def break_off(call: Call, error: TimedOut | EngineError, send: Send) -> No
 
 @asynccontextmanager
 async def cancelled_by_disconnect(call: Call, receive: Receive) -> AsyncIterator[None]:
-    """Cancel the block when the client goes away, so that the engine stops working for nobody."""
+    """Cancel the block when the client leaves, so that the engine stops its work."""
     work = asyncio.current_task()
     assert work is not None
 

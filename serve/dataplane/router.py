@@ -1,10 +1,10 @@
-"""Which variant answers a request: a pure function of the request's facts and the model's traffic.
+"""Assigns a request to a variant: a pure function of the request and the model's traffic.
 
-Sticky clients are placed by weighted rendezvous hashing (Thaler and Ravishankar 1998; the weighted form of
-Schindelhauer and Schomaker 2005, "Weighted distributed hash tables"): each variant draws a score -weight / ln(u)
-from a hash u of (client, variant), the highest wins. A changed weight changes only that variant's scores, so a
-client moves only if the variant that gained now beats its old one, or its old one lost: no client moves that need
-not. A request without a client is placed the same way by a fresh random key. Knows nothing of HTTP or Ray.
+Sticky clients are assigned by weighted rendezvous hashing (Thaler and Ravishankar 1998; the weighted form of
+Schindelhauer and Schomaker 2005, "Weighted distributed hash tables"). Each variant gets a score -weight / ln(u)
+from a hash u of (client, variant), and the highest score wins. A changed weight changes only that variant's scores, so
+only the necessary clients move: to a variant that gained weight, or away from one that lost weight. A request
+without a client is assigned in the same way by a new random key. This module does not depend on HTTP or Ray.
 """
 
 import hashlib
@@ -21,7 +21,7 @@ Reason = Literal["weight", "sticky", "pinned", "fallback"]
 
 @dataclass(frozen=True)
 class Target:
-    """What a client asked for: `smollm2`, `smollm2@int8` or `smollm2@int8:1a2b3c4d`."""
+    """A requested model name: `smollm2`, `smollm2@int8` or `smollm2@int8:1a2b3c4d`."""
 
     model: str
     variant: str | None = None
@@ -29,7 +29,7 @@ class Target:
 
     @classmethod
     def parse(cls, name: str) -> "Target":
-        """Raises UnknownName where a variant or a build is announced and not named."""
+        """Raises UnknownName where nothing follows `@` or `:`."""
         model, at, rest = name.partition("@")
         variant, colon, build = rest.partition(":")
         if (at and not variant) or (colon and not build):
@@ -42,7 +42,7 @@ class Target:
 
 @dataclass(frozen=True)
 class Assignment:
-    """One request's variant and the reason."""
+    """The variant of one request, and the reason for it."""
 
     model: str
     variant: str
@@ -56,12 +56,12 @@ def assign(
     client: str | None = None,
     pin: str | None = None,
 ) -> Assignment | None:
-    """Place one request; None when no variant that may answer is ready.
+    """Assign one request; None when no variant that may answer is ready.
 
-    `weights` holds every variant of the model, those of weight 0 too. A request that names a variant goes there or
-    nowhere; one whose client the operator pinned goes to that `pin` as long as it is ready. A routed one whose variant
-    is not ready falls back to the next in its own order, and keeps its place for later. Raises UnknownName for a
-    variant that the model does not have.
+    `weights` holds every variant of the model, also those of weight 0. A request that names a variant goes only there.
+    A client's `pin` applies while that variant is ready. A routed request whose variant is not ready falls back to the
+    next in its own order; later requests return to the first. Raises UnknownName for a variant that the model does not
+    have.
     """
     if target.variant is not None:
         if target.variant not in weights:
@@ -83,7 +83,7 @@ def assign(
 
 
 def preference(client: str, weights: Mapping[str, float]) -> list[str]:
-    """The variants of weight above 0, in the order in which this client prefers them."""
+    """The variants of weight above 0, in this client's order of preference."""
     scores = {variant: score(client, variant, weight) for variant, weight in weights.items() if weight > 0}
     return sorted(scores, key=lambda variant: scores[variant], reverse=True)
 

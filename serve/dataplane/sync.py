@@ -1,7 +1,7 @@
-"""How an ingress and the controller keep in step: twice a second the ingress says what it serves and what is still
-busy, and takes the version that is live where that is another one.
+"""Synchronises an ingress with the controller. Twice a second the ingress sends a heartbeat with its version and its
+busy upstreams, and takes the live snapshot if its version differs.
 
-While the controller is away, the ingress serves on with what it has.
+While the controller does not answer, the ingress keeps its current snapshot.
 """
 
 import asyncio
@@ -22,7 +22,7 @@ LAST_LIMIT_S = 2.0
 
 
 class ControllerSync:
-    """Keeps one set of upstreams in step."""
+    """Synchronises one set of upstreams."""
 
     def __init__(self, upstreams: Upstreams, controller: ControllerClient, observations: Observations) -> None:
         self.upstreams, self.controller, self.observations = upstreams, controller, observations
@@ -31,7 +31,7 @@ class ControllerSync:
         self.away = False
 
     async def start(self) -> None:
-        """An ingress that is started later than the server must not begin with what was live then."""
+        """Synchronise once first: an ingress that starts later than the server must not begin with an old snapshot."""
         with suppress(TimeoutError):
             await asyncio.wait_for(self.once(), FIRST_LIMIT_S)
         self.task = asyncio.create_task(self.run())
@@ -41,7 +41,7 @@ class ControllerSync:
             self.task.cancel()
             with suppress(asyncio.CancelledError):
                 await self.task
-        with suppress(TimeoutError):  # what was seen since the last report, if the controller is still there
+        with suppress(TimeoutError):  # send the last observations, if the controller still answers
             await asyncio.wait_for(self.once(), LAST_LIMIT_S)
 
     async def run(self) -> None:
@@ -49,8 +49,8 @@ class ControllerSync:
             await asyncio.sleep(EVERY_S)
             try:
                 await self.once()
-            except Exception:  # a defect met once must not end the following for good
-                log.exception("version %d stays for now", self.upstreams.snapshot.version)
+            except Exception:  # one unexpected error must not end the synchronisation
+                log.exception("version %d stays in use", self.upstreams.snapshot.version)
 
     async def once(self) -> None:
         report = Heartbeat(
@@ -62,9 +62,9 @@ class ControllerSync:
         )
         try:
             snapshot = await self.controller.tell(report)
-        except Exception as error:  # whatever Ray raises for a replica that is starting or gone
+        except Exception as error:  # Ray raises many types for a replica that starts or has ended
             if not self.away:
-                log.warning("the controller is away, serving on with version %d: %s", report.version, error)
+                log.warning("the controller does not answer, version %d stays in use: %s", report.version, error)
             self.away = True
             return
         self.away = False

@@ -1,6 +1,6 @@
-"""One variant as an ingress sees it: whether it answers, where, and how busy it is here.
+"""One variant in an ingress: whether it is ready, its endpoint, and its load from this ingress.
 
-Admission is counted here, in each ingress: Ray Serve's own queue limits count per caller and know no waiting room.
+Each ingress counts its own requests and queue, because Ray Serve's limits count per caller and have no queue.
 """
 
 import asyncio
@@ -22,12 +22,12 @@ REFRESH_S = 3.0
 RETRY_S = 0.5
 ANSWER_LIMIT_S = 60.0
 MISSED_S = 10.0
-"""For so long after a client named it, a variant keeps its priority."""
+"""A variant keeps its priority for this time after a client named it."""
 
 
 @dataclass
 class Upstream:
-    """`served` may change while it stands, as far as `fits` says."""
+    """`served` may be replaced by another that `fits` accepts."""
 
     served: ServedVariant
     describe: Describe
@@ -54,7 +54,7 @@ class Upstream:
         return self.served.model, self.served.variant
 
     def fits(self, wanted: ServedVariant) -> bool:
-        """Whether this upstream serves `wanted` as well: the same build on the same engine, only the weight may
+        """Whether this upstream can also serve `wanted`: same build, same engine, same limits; only the weight may
         differ."""
         return (self.served.engine, self.served.adapter, self.served.limits) == (
             wanted.engine,
@@ -68,7 +68,7 @@ class Upstream:
 
     @asynccontextmanager
     async def admitted(self) -> AsyncIterator[None]:
-        """Wait for a turn at the engine. Raises Overloaded when the waiting room is full."""
+        """Wait for a place at the engine. Raises Overloaded when the queue is full."""
         if self.turn.locked() and self.waiting >= self.served.limits.queue:
             raise Overloaded(
                 f"{self.name} has {self.running} requests running and {self.waiting} waiting",
@@ -94,12 +94,12 @@ class Upstream:
             self.turn.release()
 
     def pinned(self) -> None:
-        """A client named this variant: it would miss it."""
+        """Note the time at which a client named this variant."""
         self.pinned_at = time.time()
 
     @property
     def has_only_shadow_load(self) -> bool:
-        """Whether no client waits for this variant, nor is about to, so that its engine may do with what is left."""
+        """Whether only replays use this variant, so that its engine may run at low CPU priority."""
         lately = self.pinned_at is not None and time.time() - self.pinned_at < MISSED_S
         return (
             self.served.weight == 0
@@ -110,33 +110,33 @@ class Upstream:
         )
 
     async def lower_priority(self) -> None:
-        """The engine computes with what other processes leave."""
+        """Let the engine use only CPU time that other processes leave."""
         if self.endpoint is not None and not cpu_priority.is_lowered(self.endpoint.pid):
             await self.set_priority(cpu_priority.lower)
 
     async def restore_priority(self) -> None:
-        """The engine computes like any other, whoever made it give way."""
+        """Give the engine its normal CPU priority, even if another process lowered it."""
         if self.endpoint is not None and cpu_priority.is_lowered(self.endpoint.pid):
             await self.set_priority(cpu_priority.restore)
 
     async def set_priority(self, how: Callable[[int], None]) -> None:
-        """A refusal leaves what it is: the next request tries again."""
+        """An OSError changes nothing; the next request tries again."""
         assert self.endpoint is not None
         try:
             await asyncio.to_thread(how, self.endpoint.pid)
         except OSError as error:
-            log.warning("the priority of %s stays what it is: %s", self.name, error)
+            log.warning("the priority of %s was not changed: %s", self.name, error)
 
     def lost(self) -> None:
-        """A connection failed: not ready until its deployment, asked at once, says otherwise."""
+        """A connection failed: not ready until the deployment, which is asked shortly, reports an endpoint."""
         self.endpoint = None
         self.doubt.set()
 
     async def refresh(self) -> None:
-        """Ask the deployment where the engine is; a failure means not ready."""
+        """Ask the deployment for the engine's endpoint; a failure means not ready."""
         try:
             self.endpoint = await asyncio.wait_for(self.describe(), timeout=ANSWER_LIMIT_S)
-        except Exception as error:  # whatever Ray raises for a replica that is starting, dying or gone
+        except Exception as error:  # Ray raises many types for a replica that starts, stops or has ended
             if self.endpoint is not None:
                 log.warning("%s is not ready: %s", self.name, error)
             self.endpoint = None
@@ -159,7 +159,7 @@ class Upstream:
             metrics.peak_memory.labels(*self.labels).set(self.endpoint.peak_memory_bytes)
 
     async def follow(self) -> None:
-        """Ask again every few seconds, and half a second after a connection failed; until cancelled."""
+        """Refresh every few seconds, and half a second after a failed connection, until cancelled."""
         while True:
             await self.refresh()
             self.report()
@@ -167,4 +167,4 @@ class Upstream:
                 await asyncio.wait_for(self.doubt.wait(), REFRESH_S if self.endpoint else RETRY_S)
             if self.doubt.is_set():
                 self.doubt.clear()
-                await asyncio.sleep(RETRY_S)  # the deployment may not have noticed yet either
+                await asyncio.sleep(RETRY_S)  # the deployment may not have noticed the failure yet

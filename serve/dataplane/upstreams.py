@@ -1,8 +1,7 @@
-"""What an ingress serves: a upstream for every variant of the version that is live, and those of the one before that
-still have requests to finish.
+"""The upstreams of an ingress: one for each variant of the live version, and earlier ones with unfinished requests.
 
-Another version is taken while requests flow: new upstreams are asked where they are before anyone is sent there, then
-all change at once, and old ones end with their last request. Routes among those that are ready."""
+The version changes while requests run. New upstreams get their endpoints before they get requests, then all change at
+once, and old ones end with their last request. Requests go only to ready upstreams."""
 
 import asyncio
 import time
@@ -20,7 +19,7 @@ from variants.errors import UnknownName
 
 
 class Upstreams:
-    """All upstreams, by model and variant. `describe_for` gives the way to ask a variant's deployment."""
+    """All upstreams, by model and variant. `describe_for` returns the function that asks a variant's deployment."""
 
     def __init__(self, snapshot: Snapshot, describe_for: Callable[[ServedVariant], Describe]) -> None:
         self.snapshot = snapshot
@@ -38,31 +37,31 @@ class Upstreams:
         return [upstream for of_model in self.by_model.values() for upstream in of_model.values()]
 
     def start(self) -> None:
-        """Begin to follow every variant. Call from a running event loop."""
+        """Begin to refresh every upstream. Requires a running event loop."""
         self.change(self.snapshot, self.upstreams_for(self.snapshot))
 
     async def take(self, snapshot: Snapshot) -> None:
-        """Serve another version. Returns when every request is placed by it."""
+        """Serve another version. When this returns, all new requests are assigned by it."""
         by_model = self.upstreams_for(snapshot)
-        standing = set(map(id, self.all()))
+        known = set(map(id, self.all()))
         fresh = [
-            upstream for of_model in by_model.values() for upstream in of_model.values() if id(upstream) not in standing
+            upstream for of_model in by_model.values() for upstream in of_model.values() if id(upstream) not in known
         ]
         await asyncio.gather(*(upstream.refresh() for upstream in fresh))
         self.change(snapshot, by_model)
 
     def upstreams_for(self, snapshot: Snapshot) -> dict[str, dict[str, Upstream]]:
-        """The upstreams of a version: those that stand where they fit, new ones elsewhere."""
+        """The upstreams of a version: existing ones where they fit, otherwise new ones."""
         return {
-            model: {variant: self.upstream_for(snapshot.variants[model, variant]) for variant in found.variants}
-            for model, found in snapshot.stack.models.items()
+            name: {variant: self.upstream_for(snapshot.variants[name, variant]) for variant in model.variants}
+            for name, model in snapshot.stack.models.items()
         }
 
     def upstream_for(self, wanted: ServedVariant) -> Upstream:
-        standing = self.by_model.get(wanted.model, {}).get(wanted.variant)
-        if standing is not None and standing.fits(wanted):
-            return standing
-        pinned_at = standing.pinned_at if standing is not None else None
+        existing = self.by_model.get(wanted.model, {}).get(wanted.variant)
+        if existing is not None and existing.fits(wanted):
+            return existing
+        pinned_at = existing.pinned_at if existing is not None else None
         return Upstream(wanted, self.describe_for(wanted), pinned_at=pinned_at)
 
     def change(self, snapshot: Snapshot, by_model: dict[str, dict[str, Upstream]]) -> None:
@@ -92,12 +91,12 @@ class Upstreams:
         return bool(self.by_model) and all(upstream.endpoint for upstream in self.all())
 
     def busy(self) -> set[str]:
-        """The places (`ServedVariant.place`) where requests that an earlier version placed are still being answered."""
+        """The places (`ServedVariant.place`) that still answer requests of an earlier version."""
         self.retired = [upstream for upstream in self.retired if not upstream.idle]
         return {upstream.served.place for upstream in self.retired}
 
     def named_at(self) -> dict[str, float]:
-        """When a client last named each model, and each variant, in seconds of the epoch."""
+        """The last time a client named each model and each variant, in seconds of the epoch."""
         return self.asked_at | {
             upstream.name: upstream.pinned_at for upstream in self.all() if upstream.pinned_at is not None
         }
@@ -111,7 +110,7 @@ class Upstreams:
         return self.by_model[name]
 
     def place(self, target: Target, client: str | None, excluding: set[str]) -> tuple[Upstream, Assignment]:
-        """Choose who answers; whoever does in place of one that is `excluding` is a fallback. Raises UnknownName,
+        """Choose an upstream outside `excluding`; with exclusions, the reason is `fallback`. Raises UnknownName,
         NotReady."""
         of_model = self.model(target.model)
         self.asked_at[target.model] = time.time()
@@ -128,7 +127,7 @@ class Upstreams:
         return upstream, assignment
 
     def preferred(self, target: Target, client: str | None) -> tuple[Upstream, Assignment]:
-        """Who would answer if all were ready. Raises UnknownName."""
+        """The upstream that would answer if all were ready. Raises UnknownName."""
         of_model = self.model(target.model)
         assignment = self.assign(target, client, of_model)
         assert assignment is not None  # some variant has a weight
@@ -141,14 +140,14 @@ class Upstreams:
         return assign(target, weights, up, client if traffic.sticky else None, pin)
 
     def all_up(self, model: str) -> bool:
-        """Whether every variant with a share of the traffic is ready."""
+        """Whether every variant with a weight above 0 is ready."""
         return all(
             upstream.endpoint is not None for upstream in self.by_model[model].values() if upstream.served.weight > 0
         )
 
     @staticmethod
     def check_build(upstream: Upstream, build: str) -> None:
-        """Raises UnknownName unless `build` begins the digest of the artifact that is live."""
+        """Raises UnknownName unless the digest of the live artifact starts with `build`."""
         if not upstream.manifest.digest.startswith(build):
             raise UnknownName(
                 f"build {build!r} of {upstream.name} is not served",

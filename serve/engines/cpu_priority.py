@@ -26,18 +26,18 @@ def can_restore() -> bool:
     """Whether a thread here that has let go of its priority gets it back; tried on one of our own."""
     if not hasattr(os, "SCHED_IDLE"):
         return False
-    found = []
+    restored = []
 
     def leave_and_return() -> None:
         with suppress(OSError):
             set_policy(0, os.SCHED_IDLE)
             set_policy(0, os.SCHED_OTHER)
-            found.append(True)
+            restored.append(True)
 
     thread = threading.Thread(target=leave_and_return)
     thread.start()
     thread.join()
-    return bool(found)
+    return bool(restored)
 
 
 def is_lowered(pid: int) -> bool:

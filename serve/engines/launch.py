@@ -60,12 +60,12 @@ def own(module: str, name: str, *arguments: str) -> tuple[str, ...]:
 
 
 def threads_environment(threads: int) -> dict[str, str]:
-    found = {
+    environment = {
         "OMP_NUM_THREADS": str(threads),
         "MKL_NUM_THREADS": str(threads),
         "TOKENIZERS_PARALLELISM": "false",
     }
-    return found if "avx512f" in describe().flags else found | {"GOMP_SPINCOUNT": SPINS}
+    return environment if "avx512f" in describe().flags else environment | {"GOMP_SPINCOUNT": SPINS}
 
 
 def launch_vllm(engine: VllmEngine, folder: Path, manifest: Manifest, name: str) -> Launch:

@@ -105,15 +105,15 @@ class EngineProcess:
                 aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=HEALTH_LIMIT_S)) as session,
                 session.get(f"{self.url}/health") as answer,
             ):
-                found = "" if answer.status == 200 else f"/health answers {answer.status}"
+                fault = "" if answer.status == 200 else f"/health answers {answer.status}"
         except TimeoutError:
             if is_lowered(self.pid):
                 return
-            found = f"/health did not answer within {HEALTH_LIMIT_S:g} s"
+            fault = f"/health did not answer within {HEALTH_LIMIT_S:g} s"
         except aiohttp.ClientError as error:
-            found = f"/health: {error}"
-        if found:
-            raise EngineError(f"the engine of {self.name} lives but is not healthy: {found}", mend=f"see {self.log}")
+            fault = f"/health: {error}"
+        if fault:
+            raise EngineError(f"the engine of {self.name} lives but is not healthy: {fault}", mend=f"see {self.log}")
 
     def check(self) -> None:
         """Raises EngineError if the process is gone."""
@@ -137,9 +137,9 @@ class EngineProcess:
 
     def memory_bytes(self) -> int:
         """PSS of its process tree now; the peak is kept."""
-        found = tree_pss(self.process.pid) if self.process else 0
-        self.peak_memory_bytes = max(self.peak_memory_bytes, found)
-        return found
+        memory = tree_pss(self.process.pid) if self.process else 0
+        self.peak_memory_bytes = max(self.peak_memory_bytes, memory)
+        return memory
 
     def cpu_s(self) -> float:
         """CPU-seconds of its process tree so far."""

@@ -1,7 +1,7 @@
-"""Ids of answers that can be scored later, and the scores.
+"""Signed ids of answers, and the feedback scores that refer to them.
 
-An id says which build of which variant answered, why and when, and is signed, so that nothing has to be kept to know
-that it is ours, and nobody can make one up: HMAC-SHA256 (RFC 2104) with a key that every server of this home shares.
+An id contains the variant and build that answered, the reason and the time. It is signed with HMAC-SHA256 (RFC 2104)
+and a key that all servers of this home share. So the server stores no ids, and nobody else can create one.
 """
 
 import base64
@@ -20,11 +20,10 @@ from variants.home import home
 
 MAC_BYTES = 16
 HEADER = "x-understudy-id"
-FIELDS = ("model", "variant", "artifact", "reason", "time", "request")
 
 
 class Issued(NamedTuple):
-    """What an id says. `artifact` is a digest, `time` in seconds of the epoch, `request` the request's own id."""
+    """Contents of an id. `artifact` is a digest, `time` in seconds of the epoch, `request` the request's id."""
 
     model: str
     variant: str
@@ -36,7 +35,7 @@ class Issued(NamedTuple):
 
 @cache
 def key_of(folder: Path) -> bytes:
-    """The key of a home, made when first asked for; only its owner may read it."""
+    """The key of a home, created at first use; only the owner of its file may read it."""
     path = folder / "feedback.key"
     folder.mkdir(parents=True, exist_ok=True)
     with locked(folder / "feedback.lock"):
@@ -58,19 +57,19 @@ def issue(model: str, variant: str, artifact: str, reason: str, request: str) ->
 
 
 def read(signed: str) -> Issued:
-    """What an id of ours says. Raises InputError for any other."""
+    """The contents of an id. Raises InputError for an invalid signature."""
     try:
         said, signature = (decode(part) for part in signed.split("."))
     except ValueError:
         said, signature = b"", b""
     if not said or not hmac.compare_digest(signature, mac(said)):
-        raise InputError("is no id that this server has given out", field="id", mend=f"send the answer's {HEADER}")
+        raise InputError("is not an id that this server has issued", field="id", mend=f"send the answer's {HEADER}")
     model, variant, artifact, reason, at, request = said.decode().split("|")
     return Issued(model, variant, artifact, reason, int(at), request)
 
 
 def check_feedback(document: dict[str, Any]) -> dict[str, Any]:
-    """`{"id", "score"}` with a score from 0 to 1, as the journal takes it. Raises InputError naming the field."""
+    """The journal's form of `{"id", "score"}` with a score from 0 to 1. Raises InputError naming the field."""
     unknown = set(document) - {"id", "score"}
     if unknown:
         raise InputError(f"unknown key {min(unknown)!r}", field=min(unknown), mend="send id and score")
@@ -78,7 +77,7 @@ def check_feedback(document: dict[str, Any]) -> dict[str, Any]:
     if not isinstance(signed, str):
         raise InputError("is not a string", field="id", mend=f"send the answer's {HEADER}")
     if isinstance(score, bool) or not isinstance(score, int | float) or not 0 <= score <= 1:
-        raise InputError(f"{score!r} is no score", field="score", mend="a number from 0 (wrong) to 1 (right)")
+        raise InputError(f"{score!r} is not a score", field="score", mend="a number from 0 (wrong) to 1 (right)")
     issued = read(signed)
     return {
         "id": issued.request,

@@ -1,12 +1,11 @@
-"""The Open Inference Protocol v2's messages, in JSON and with the binary tensor extension.
+"""Messages of the Open Inference Protocol v2, in JSON and with the binary tensor extension.
 
-Pure: bytes in, values out; it knows no HTTP, no model and no image. Requests and answers have the same form,
-so one parser reads both. Each error is an `InputError` whose `field` is a path in the message
-(`inputs[0].shape`).
+Pure functions from bytes to values, without HTTP, models or images. Requests and answers have the same form, so one
+parser reads both. Each error is an `InputError` whose `field` is a path in the message (`inputs[0].shape`).
 
-BYTES elements travel as text in JSON and length-prefixed (4 bytes, little-endian) in binary. Text cannot
-carry any byte, so by this project's convention an element that is binary (an image) is base64 there; whoever
-expects one asks the tensor (`Tensor.in_json`), as the protocol itself does not say which is which.
+BYTES elements are text in JSON, and length-prefixed (4 bytes, little-endian) in binary. Text cannot hold every byte, so
+by this project's convention a binary element (an image) is base64 in JSON. The protocol does not mark base64, so code
+that expects binary data checks `Tensor.in_json`.
 """
 
 import json
@@ -20,16 +19,16 @@ from variants.errors import InputError
 
 HEADER_LENGTH = "inference-header-content-length"
 LENGTH_DIGITS = 20
-"""Of a length that a body may have; `int` refuses thousands."""
+"""Limit of digits in the header length, because `int` fails for thousands of digits."""
 DIMENSIONS = 64
-"""Of a tensor, as many as numpy has."""
+"""Limit of a tensor's dimensions, the same as numpy's."""
 
 
 @dataclass(frozen=True)
 class Tensor:
-    """One named tensor: `data` has its datatype's dtype and its shape; BYTES are `bytes` in an object array.
+    """One named tensor. `data` has the datatype's dtype and the tensor's shape; BYTES are `bytes` in an object array.
 
-    `in_json` says that the elements came as JSON, not as binary."""
+    `in_json`: the elements were sent as JSON, not as binary."""
 
     name: str
     datatype: str
@@ -43,8 +42,8 @@ class Tensor:
 
 @dataclass(frozen=True)
 class RequestedOutput:
-    """An output that the client asked for; `binary` is None where it left the choice to the whole request. With
-    `classification`, not the tensor but its highest values are wanted, that many an example (Triton's extension)."""
+    """An output that the client requested. `binary` is None where the request's default applies. `classification` asks
+    for that many highest values per example in place of the tensor (Triton's extension)."""
 
     name: str
     binary: bool | None = None
@@ -53,7 +52,7 @@ class RequestedOutput:
 
 @dataclass(frozen=True)
 class InferRequest:
-    """An infer request. `binary_output` is its wish for those outputs that do not say."""
+    """An infer request. `binary_output` is the default for outputs without their own `binary`."""
 
     inputs: tuple[Tensor, ...]
     id: str | None = None
@@ -68,7 +67,7 @@ class InferRequest:
 
 
 def parse_request(body: bytes, header_length: str | int | None = None) -> InferRequest:
-    """An infer request from its body and, for the binary extension, its Inference-Header-Content-Length."""
+    """Parse an infer request from its body and, for the binary extension, its Inference-Header-Content-Length."""
     head, binary = _split(body, header_length)
     outputs = head.get("outputs", [])
     if not isinstance(outputs, list):
@@ -83,7 +82,7 @@ def parse_request(body: bytes, header_length: str | int | None = None) -> InferR
 
 
 def parse_response(body: bytes, header_length: str | int | None = None) -> dict[str, Array]:
-    """The outputs of an infer answer by name, as a client or a scorer reads them."""
+    """The outputs of an infer answer, by name."""
     head, binary = _split(body, header_length)
     return {tensor.name: tensor.data for tensor in _tensors(head, "outputs", binary)}
 
@@ -113,7 +112,7 @@ def _asked(output: RequestedOutput) -> dict[str, Any]:
 def encode_response(model: str, tensors: Iterable[Tensor], request: InferRequest) -> tuple[bytes, int | None]:
     """The body of the answer to `request` and its header length (None when no output is binary).
 
-    Outputs that the request does not ask for are left out; one that does not exist is an InputError."""
+    Outputs that are not requested are omitted. Raises InputError for a requested output that does not exist."""
     by_name = {tensor.name: tensor for tensor in tensors}
     wanted = [requested.name for requested in request.outputs] or list(by_name)
     for i, name in enumerate(wanted):
@@ -131,7 +130,7 @@ def bytes_tensor(name: str, elements: Iterable[bytes]) -> Tensor:
 
 
 def _split(body: bytes, header_length: str | int | None) -> tuple[dict[str, Any], memoryview]:
-    """The JSON head and the binary data behind it."""
+    """The JSON head and the binary data after it."""
     length = len(body)
     if header_length is not None:
         text = str(header_length)
@@ -144,7 +143,7 @@ def _split(body: bytes, header_length: str | int | None) -> tuple[dict[str, Any]
         length = int(text)
     try:
         head = json.loads(body[:length])
-    except (ValueError, RecursionError) as error:  # the first is also UnicodeDecodeError and JSONDecodeError
+    except (ValueError, RecursionError) as error:  # ValueError includes UnicodeDecodeError and JSONDecodeError
         raise InputError(f"not JSON: {error}", field="body", mend='{"inputs": [...]}') from None
     if not isinstance(head, dict):
         raise InputError(f"a {type(head).__name__}, not an object", field="body", mend='{"inputs": [...]}')
@@ -160,7 +159,7 @@ def _tensors(head: dict[str, Any], key: str, binary: memoryview) -> tuple[Tensor
     for i, entry in enumerate(entries):
         tensor, binary = _tensor(entry, f"{key}[{i}]", binary)
         if any(other.name == tensor.name for other in tensors):
-            raise InputError(f"{tensor.name!r} is there twice", field=f"{key}[{i}].name", mend="each name once")
+            raise InputError(f"{tensor.name!r} appears twice", field=f"{key}[{i}].name", mend="use each name once")
         tensors.append(tensor)
     if binary:
         raise InputError(
@@ -170,7 +169,7 @@ def _tensors(head: dict[str, Any], key: str, binary: memoryview) -> tuple[Tensor
 
 
 def _tensor(entry: Any, path: str, binary: memoryview) -> tuple[Tensor, memoryview]:
-    """One tensor and what is left of the binary data."""
+    """One tensor and the rest of the binary data."""
     if not isinstance(entry, dict):
         raise InputError("not an object", field=path, mend='{"name", "shape", "datatype", "data"}')
     name, datatype, shape = entry.get("name"), entry.get("datatype"), entry.get("shape")
@@ -233,7 +232,9 @@ def _requested_output(entry: Any, path: str) -> RequestedOutput:
     parameters = _parameters(entry, f"{path}.parameters")
     count = parameters.get("classification")
     if count is not None and (type(count) is not int or count < 1):
-        raise InputError(f"{count!r}", field=f"{path}.parameters.classification", mend="how many, at least 1")
+        raise InputError(
+            f"{count!r} is not a count", field=f"{path}.parameters.classification", mend="a whole number from 1"
+        )
     return RequestedOutput(entry["name"], _flag(parameters, "binary_data", f"{path}.parameters"), count)
 
 
@@ -247,7 +248,7 @@ def _parameters(entry: dict[str, Any], path: str) -> dict[str, Any]:
 def _flag(parameters: dict[str, Any], name: str, path: str) -> bool | None:
     value = parameters.get(name)
     if value is not None and not isinstance(value, bool):
-        raise InputError(f"{value!r}", field=f"{path}.{name}", mend="true or false")
+        raise InputError(f"{value!r} is not a boolean", field=f"{path}.{name}", mend="true or false")
     return value
 
 

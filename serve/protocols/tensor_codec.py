@@ -1,8 +1,7 @@
-"""The elements of v2 tensors: JSON lists and binary data from and to numpy.
+"""Converts the elements of v2 tensors between numpy, JSON lists and binary data.
 
-Pure; the messages around them are in `open_inference.py`. Both directions are exact: a number that its
-datatype cannot hold is refused, not wrapped. Errors are `InputError`s whose field starts with `path`, the
-tensor's place in the message.
+Pure functions; `open_inference.py` has the messages. Both directions are exact: a number that its datatype cannot hold
+is refused, not wrapped. Errors are `InputError`s whose field starts with `path`, the tensor's path in the message.
 """
 
 import math
@@ -25,11 +24,11 @@ NUMERIC: dict[str, np.dtype[Any]] = {
 }
 DATATYPES = (*NUMERIC, "BYTES")
 ELEMENTS: dict[str, tuple[type, ...]] = {"b": (bool,), "i": (int, bool), "u": (int, bool), "f": (float, int, bool)}
-"""What JSON may carry, by the kind of numpy's dtype."""
+"""Allowed types of JSON elements, by the kind of the numpy dtype."""
 
 
 def objects(elements: Iterable[bytes]) -> Array:
-    """The elements as an object array of shape [n] (numpy would cut trailing zeros off `S` arrays)."""
+    """The elements as an object array of shape [n] (numpy removes trailing zero bytes from `S` arrays)."""
     listed = list(elements)
     array = np.empty(len(listed), dtype=object)
     array[:] = listed
@@ -37,20 +36,20 @@ def objects(elements: Iterable[bytes]) -> Array:
 
 
 def from_json(data: Any, datatype: str, shape: list[int], path: str) -> Array:
-    """Elements given flat or nested, row-major either way."""
+    """Elements from a flat or nested list, in row-major order."""
     if not isinstance(data, list):
         raise InputError("not a list", field=f"{path}.data", mend="the elements in row-major order")
     text = datatype == "BYTES"
     try:
-        # As objects first: of strings numpy would make an array as wide as the longest. What is nested deeper than it
-        # has dimensions stays a list, which is no element.
+        # As objects first, because numpy pads strings to the longest one. Nesting beyond numpy's dimensions leaves a
+        # list as an element, which is refused.
         elements = np.asarray(data, dtype=object).ravel().tolist()
         wrong = set(map(type, elements)) - set((str,) if text else ELEMENTS[NUMERIC[datatype].kind])
         if wrong:
             raise ValueError(f"not all {datatype}: {', '.join(sorted(kind.__name__ for kind in wrong))}")
         with np.errstate(over="raise"):
             array = objects(map(str.encode, elements)) if text else np.array(elements, NUMERIC[datatype])
-    except (ValueError, ArithmeticError) as error:  # the first is also what text that has no UTF-8 raises
+    except (ValueError, ArithmeticError) as error:  # ValueError includes text that is not valid UTF-8
         mend = "strings; base64 where an element is binary" if text else f"{datatype} elements"
         raise InputError(str(error).split(". ")[0], field=f"{path}.data", mend=mend) from None
     return _shaped(array, shape, path)
@@ -77,7 +76,7 @@ def _length_prefixed(data: memoryview, path: str) -> Array:
             raise InputError(
                 f"element {len(elements)} is cut off: {length} bytes announced, {max(len(data) - 4, 0)} left",
                 field=path,
-                mend="each BYTES element behind its length in 4 bytes, little-endian",
+                mend="each BYTES element after its length in 4 bytes, little-endian",
             )
         elements.append(bytes(data[4 : 4 + length]))
         data = data[4 + length :]
@@ -89,16 +88,16 @@ def _shaped(array: Array, shape: list[int], path: str) -> Array:
         raise InputError(
             f"{shape} has {math.prod(shape)} elements, {array.size} were sent",
             field=f"{path}.shape",
-            mend="as many",
+            mend="send as many elements as the shape has",
         )
     try:
         return array.reshape(shape)
-    except (ValueError, OverflowError) as error:  # more dimensions than numpy has, or beside a 0 one too long for it
+    except (ValueError, OverflowError) as error:  # too many dimensions, or one too long beside a dimension of 0
         raise InputError(str(error), field=f"{path}.shape", mend="fewer or shorter dimensions") from None
 
 
 def to_binary(data: Array, datatype: str) -> bytes:
-    """The elements as the binary extension carries them, row-major."""
+    """The elements in the binary extension's form, row-major."""
     if datatype != "BYTES":
         return data.astype(NUMERIC[datatype], copy=False).tobytes()
     return b"".join(len(element).to_bytes(4, "little") + element for element in data.ravel())

@@ -1,14 +1,14 @@
-"""What a shadow pair is compared by, task by task, where the request carries no label: how much the variant agrees with
-its parent's answer, and how much the parent itself does when it is asked again.
+"""Agreement of a shadow pair without a label, for each task: of the variant with its parent's answer, and of the parent
+when it is asked again.
 
-    text-generation        the parent's answer scored by both, as the end of a prompt: the same most likely token
-    image-classification   the same top label
+    text-generation        share of positions with the same most likely token; both score the parent's answer
+    image-classification   share of images with the same top label
     object-detection       F1 of boxes matched at an overlap of 0.5
-    feature-extraction     cosine, from -1 to 1 brought to 0 to 1
-    image-generation       the same of the digit classifier's features of pictures drawn from the same seed
+    feature-extraction     cosine, mapped from [-1, 1] to [0, 1]
+    image-generation       the same for the digit classifier's features of pictures drawn from the same seed
 
-Each comparison asks the parent once more than the variant: with batches and threads a model does not always agree with
-itself, and only what is below that floor is the variant's.
+Each comparison asks the parent once more than the variant. With batches and threads, a model does not always agree with
+itself; only disagreement below that floor is due to the variant.
 """
 
 import base64
@@ -29,18 +29,18 @@ from variants.vision.boxes import Box, agreement, from_tensors
 
 PICTURES = "/v1/images/generations"
 TOP = 5
-"""Most likely tokens asked for at each position."""
+"""Number of most likely tokens requested at each position."""
 CHAT = "/v1/chat/completions"
 KEPT = ("messages", "prompt", "chat_template_kwargs", "documents")
 
 
 Ask = Callable[[Upstream, str, bytes, dict[str, str]], Awaitable[Reply]]
-"""Asks the engine of a upstream. Raises EngineError."""
+"""Asks the engine of an upstream. Raises EngineError."""
 
 
 @dataclass(frozen=True)
 class ShadowAgreement:
-    """In [0, 1], with the parent's answer. `divergence` in nats a position, None where it is not defined."""
+    """Agreement with the parent's answer, in [0, 1]. `divergence` in nats per position, None where undefined."""
 
     variant: float
     floor: float
@@ -64,7 +64,7 @@ async def compare_text(ask: Ask, parent: Upstream, variant: Upstream, path: str,
 
 
 def scoring_request(path: str, request: dict[str, Any], text: str) -> dict[str, Any]:
-    """A request whose prompt ends in the answer, and that is asked for the prompt's log probabilities alone."""
+    """A request whose prompt ends with the answer, for the log probabilities of that prompt."""
     body = {name: request[name] for name in KEPT if name in request}
     body |= {"max_tokens": 1, "temperature": 0, "prompt_logprobs": TOP}
     if path == CHAT:
@@ -75,19 +75,19 @@ def scoring_request(path: str, request: dict[str, Any], text: str) -> dict[str, 
 
 def distributions(document: dict[str, Any]) -> list[Distribution]:
     """vLLM's `prompt_logprobs`: for each position but the first, log probabilities by token. Raises EngineError."""
-    found = document.get("prompt_logprobs") or document["choices"][0].get("prompt_logprobs")
-    if not found:
-        raise EngineError("the engine gives no log probabilities of prompts")
+    positions = document.get("prompt_logprobs") or document["choices"][0].get("prompt_logprobs")
+    if not positions:
+        raise EngineError("the engine returned no log probabilities of the prompt")
     return [
         {int(token): entry["logprob"] for token, entry in position.items()}
-        for position in found
+        for position in positions
         if position is not None
     ]
 
 
 def comparable(path: str, request: dict[str, Any] | None) -> bool:
-    """Whether a request's answers can be compared by agreement: one answer to one text, that can be scored as its end;
-    pictures where there is a digit classifier, and a seed, without which each is another."""
+    """Whether a request's answers can be compared by agreement. Text needs one answer to one prompt. Pictures need a
+    digit classifier and a seed, because without a seed each picture differs."""
     if request is None or path == "/v1/embeddings":
         return True
     if path == PICTURES:
@@ -99,17 +99,17 @@ def comparable(path: str, request: dict[str, Any] | None) -> bool:
 
 
 def compare_labels(answers: Sequence[Reply]) -> ShadowAgreement:
-    """Top labels of the parent, the variant and the parent again, over all images of the request."""
+    """Agreement of top labels over all images of the request. `answers`: parent, variant, parent again."""
     tensors = [parse_response(answer.body, answer.header_length) for answer in answers]
-    if any("labels" not in found for found in tensors):
+    if any("labels" not in outputs for outputs in tensors):
         raise EngineError("the answer has no labels to compare")
-    first, other, again = (found["labels"].tolist() for found in tensors)
+    first, other, again = (outputs["labels"].tolist() for outputs in tensors)
     spread = [class_divergence(p, q) for p, q in zip(*map(scores_of, tensors[:2]), strict=True)]
     return ShadowAgreement(same(first, other), same(first, again), sum(spread) / len(spread) if spread else None)
 
 
 def scores_of(tensors: dict[str, Array]) -> list[list[float]]:
-    """Class probabilities, a row an image; none where the client did not ask for them."""
+    """Class probabilities, one row per image; empty where the client did not request them."""
     rows: list[list[float]] = tensors["scores"].tolist() if "scores" in tensors else []
     return rows
 
@@ -141,7 +141,7 @@ def compare_pictures(answers: Sequence[Reply]) -> ShadowAgreement:
     digit classifier."""
     classifier = load_if_trained()
     if classifier is None:
-        raise EngineError("there is no digit classifier", mend="understudy evaluate")
+        raise EngineError("there is no digit classifier", mend="run understudy evaluate")
     first, other, again = (classifier.features(pictures_of(answer)).tolist() for answer in answers)
     return ShadowAgreement(near(first, other), near(first, again), None)
 

@@ -1,7 +1,7 @@
-"""When a replay may begin: how many requests are on their way now, beside how many there usually are.
+"""Decides when a replay may begin: the current number of requests in flight is compared with the usual number.
 
-A server that is never idle would drop all replays, so it is fewer than usual that counts, and one that presses is
-content with less. Nothing begins at saturation: there, the number of requests hardly falls.
+A server that is never idle would drop all replays, so fewer requests than usual are enough. An overdue replay is
+admitted at a higher load. At saturation no replay begins, because the number of requests hardly falls.
 """
 
 import asyncio
@@ -9,29 +9,29 @@ import asyncio
 from serve.dataplane.upstreams import Upstreams
 
 PATIENCE_S = 5.0
-"""A replay that has waited for so long is pressing; where the queue is crowded, each is."""
+"""A replay that has waited longer is overdue. If the queue is crowded, every replay is."""
 LOOK_S = 0.02
 CALM, HARDLY_CALM = 0.25, 0.75
-"""The shares of the usual number of requests up to which a replay begins that takes no processor from them, and one
-that presses. The first counts replays under way like requests, whose memory and caches they share: one by one is
-enough where few are answered at once. Those that press may begin together."""
+"""Limits for a low-priority replay, and for an overdue one, as shares of the usual number of requests. CALM counts
+running replays like requests, because they share memory and caches. HARDLY_CALM does not, so overdue replays may run
+together."""
 QUIET = 0.5
-"""The same of one that takes its part, if it presses; otherwise it waits until there is no request."""
+"""The same for an overdue replay of normal priority. If not overdue, it waits until no request is in flight."""
 USUAL_S = 20.0
-"""Over about how long the usual number is averaged."""
+"""Time constant of the moving average of the usual number."""
 
 
 class LoadGate:
-    """What one ingress sees of its own requests."""
+    """Counts only the requests of its own ingress."""
 
     def __init__(self, upstreams: Upstreams) -> None:
         self.upstreams = upstreams
         self.usual = 0.0
         self.under_way = 0
-        """Replays that have begun, or wait for their turn."""
+        """Replays that run, or wait for the lock."""
 
     async def watch(self) -> None:
-        """Keep the usual number of requests on their way, until cancelled."""
+        """Update the usual number of requests in flight, until cancelled."""
         while True:
             self.usual += (self.running() - self.usual) * LOOK_S / USUAL_S
             await asyncio.sleep(LOOK_S)
@@ -40,7 +40,7 @@ class LoadGate:
         return sum(upstream.running + upstream.waiting for upstream in self.upstreams.all())
 
     def admits_low_priority(self, waited_s: float, crowded: bool) -> bool:
-        """Whether a replay may begin whose engine gives way to all others."""
+        """Whether a replay on an engine of low CPU priority may begin."""
         running = self.running()
         if is_overdue(waited_s, crowded):
             return running <= self.usual * HARDLY_CALM

@@ -1,4 +1,4 @@
-"""One replay: a sampled request whose answer is to be compared with another variant's."""
+"""A replay: a sampled request whose answer is compared with another variant's."""
 
 import time
 from dataclasses import dataclass, field
@@ -10,19 +10,19 @@ from serve.shadow.sampling import Label, Sample
 
 
 class ScoredAnswer(Protocol):
-    """A protocol's answer that has been kept whole."""
+    """A protocol's complete answer."""
 
     def outcome(self, label: Label) -> float | None:
-        """How right the answer is, 0 to 1; None where that cannot be said."""
+        """Score of the answer, 0 to 1; None where it cannot be scored."""
 
     def answered(self) -> tuple[str, int]:
-        """The text of the answer and its number of tokens; of no use for tensors."""
+        """The text of the answer and its number of tokens; not used for tensors."""
 
     def again(self, reply: Reply) -> "ScoredAnswer":
         """An answer of the same kind from another engine's reply."""
 
     def reply(self) -> Reply:
-        """The answer as the engine gave it."""
+        """The unchanged answer of the engine."""
 
 
 @dataclass
@@ -37,12 +37,12 @@ class Replay:
 
 
 def right(replay: Replay) -> float | None:
-    """How right the client's answer was; None where that cannot be said."""
+    """Score of the client's answer, 0 to 1; None where it cannot be scored."""
     if replay.sample.label is None or not labelled(replay):
         return None
     return replay.answer.outcome(replay.sample.label) if replay.call.status == 200 else 0.0
 
 
 def labelled(replay: Replay) -> bool:
-    """Whether it is compared by what is right. Tokens of a stream carry no likelihoods of labels."""
+    """Whether both answers are scored by the label. Streams are not: their tokens carry no likelihoods of labels."""
     return replay.sample.label is not None and not replay.call.streamed

@@ -1,15 +1,16 @@
-"""Shadow pairs: a share of requests is answered by one variant and afterwards, off the client's path, compared with
-what another says to the same request.
+"""Replays sampled requests: after the client has its answer, another variant answers the same request, and the two
+answers are compared.
 
-Which requests are compared is decided before it is known who answers (`serve.shadow.sampling`). A labelled one is asked
-again of the other side and both answers are scored; the others are compared by agreement (`serve.shadow.comparison`).
+Requests are sampled before their variant is chosen (`serve.shadow.sampling`). For a labelled request both answers are
+scored; the others are compared by agreement (`serve.shadow.comparison`).
 
-Replays take what capacity is left. Where only they ask the variant, its engine gives way to every other process
-(`serve.engines.cpu_priority`). A replay that asks no other engine begins in a calm moment, beside others where many
-requests are usual; any other waits for a quiet one and is alone (`serve.shadow.load_gate`). One that waits too long, or
-finds the queue full, is dropped and counted. A variant that is asked and does not answer has failed, and was wrong
-where there is a label; where nothing can be compared for another reason, that is counted as well, and nobody's fault.
-What is kept of a pair is digests, lengths and scores; texts and images are gone once it is scored."""
+Replays use spare capacity. If only replays use a variant, its engine runs at low CPU priority
+(`serve.engines.cpu_priority`). A replay that asks only such an engine begins at low load; if the load is usually high,
+several run together. Any other replay waits for a lower load and runs alone (`serve.shadow.load_gate`).
+
+A replay that waits too long, or finds the queue full, is dropped and counted. A variant that does not answer has
+failed; with a label, its answer counts as wrong. Other reasons why a pair cannot be compared are counted as `unjudged`.
+Only digests, lengths and scores of a pair are kept, not texts and images."""
 
 import asyncio
 import logging
@@ -39,9 +40,9 @@ from variants.errors import EngineError, UnderstudyError
 log = logging.getLogger("understudy.shadow")
 QUEUE = 256
 WAIT_S = 30.0
-"""A replay that found no quiet moment for so long is dropped."""
+"""A replay that was not admitted for this time is dropped."""
 AT_ONCE = 4
-"""Replays on their way to engines that give way, at most."""
+"""Limit of concurrent replays on engines of low CPU priority."""
 REPLAY_LIMIT_S = 60.0
 
 
@@ -54,14 +55,14 @@ class Replayer:
         self.tasks: list[asyncio.Task[None]] = []
         self.load_gate = LoadGate(upstreams)
         self.alone = asyncio.Lock()
-        """Held by the replay that is asked of engines that do not give way."""
+        """Held by the replay that uses engines of normal CPU priority."""
 
     async def start(self) -> None:
         self.tasks = [asyncio.create_task(self.work()) for _ in range(AT_ONCE)]
         self.tasks.append(asyncio.create_task(self.load_gate.watch()))
 
     async def stop(self) -> None:
-        """End; what still waits is dropped."""
+        """Stop; replays that still wait are dropped."""
         for task in self.tasks:
             task.cancel()
             with suppress(asyncio.CancelledError):
@@ -70,8 +71,8 @@ class Replayer:
             self.tally.drop(self.queue.get_nowait(), "dropped_late")
 
     def offer(self, samples: list[Sample], call: Call, answer: ScoredAnswer) -> None:
-        """A chosen request has been answered, or its engine failed to: compare it when there is time. What was the
-        client's fault is left alone, what a full queue turned away, and what a third variant answered."""
+        """Queue the replays of a finished request, also of one whose engine failed. Ignored are requests with an error
+        of the client, refused by a full queue, or answered by a third variant."""
         if not (call.status == 200 or call.status >= 500) or call.upstream is None or call.assignment is None:
             return
         of_model = self.upstreams.by_model.get(call.assignment.model, {})
@@ -81,7 +82,7 @@ class Replayer:
             if variant is None or parent is None or call.upstream not in (parent, variant):
                 continue
             if variant.endpoint is None or parent.endpoint is None:
-                continue  # whatever is asked meanwhile: no choice among requests
+                continue  # independent of the request, so the sample stays unbiased
             replay = Replay(each, call, answer, parent, variant)
             if call.upstream is variant and not labelled(replay):
                 continue  # agreement is with the parent's answer
@@ -95,18 +96,18 @@ class Replayer:
                 self.tally.drop(replay, "dropped_full")
 
     def parent_of(self, model: str, variant: str) -> str | None:
-        found = self.upstreams.models[model].variants.get(variant)
-        return found.parent if found else None
+        settings = self.upstreams.models[model].variants.get(variant)
+        return settings.parent if settings else None
 
     def stands(self, replay: Replay) -> bool:
-        """Whether both are still served."""
+        """Whether parent and variant are still served."""
         of_model = self.upstreams.by_model.get(replay.parent.served.model, {}).values()
         return any(upstream is replay.parent for upstream in of_model) and any(
             upstream is replay.variant for upstream in of_model
         )
 
     def admits(self, replay: Replay) -> bool:
-        """Whether this is a moment for a replay: not while one of the two is starting again."""
+        """Whether a replay may begin now; not while one of its two engines restarts."""
         if replay.parent.endpoint is None or replay.variant.endpoint is None:
             return False
         waited_s, crowded = time.monotonic() - replay.since, self.queue.qsize() >= QUEUE // 2
@@ -115,7 +116,7 @@ class Replayer:
         return not self.alone.locked() and self.load_gate.admits(waited_s, crowded)
 
     def gives_way(self, replay: Replay) -> bool:
-        """Whether all that is asked for this pair is asked of an engine that may do with what is left."""
+        """Whether this replay asks only an engine that may run at low CPU priority."""
         return labelled(replay) and replay.call.upstream is replay.parent and replay.variant.has_only_shadow_load
 
     async def work(self) -> None:
@@ -128,7 +129,7 @@ class Replayer:
                 raise
 
     async def carry_out(self, replay: Replay) -> None:
-        """When there is a quiet moment for it. Never raises."""
+        """Wait until the replay is admitted, then compare. Never raises."""
         while self.stands(replay) and not self.admits(replay):
             if time.monotonic() - replay.since >= WAIT_S:
                 if replay.parent.endpoint is None or replay.variant.endpoint is None:
@@ -149,10 +150,10 @@ class Replayer:
                 async with nullcontext() if gives_way else self.alone:
                     await self.compare(replay)
         except TimeoutError:
-            if gives_way:  # nothing was left for it: no fault of the variant's
+            if gives_way:  # it got no CPU time, which is not the variant's failure
                 self.tally.drop(replay, "dropped_late")
             else:
-                self.unanswered(replay, f"nothing after {REPLAY_LIMIT_S:g} s", refused=False)
+                self.unanswered(replay, f"no answer within {REPLAY_LIMIT_S:g} s", refused=False)
         except ReplayFailed as error:
             self.unanswered(replay, str(error), error.refused)
         except UnderstudyError as error:
@@ -164,8 +165,8 @@ class Replayer:
             self.load_gate.under_way -= 1
 
     def unanswered(self, replay: Replay, why: str, refused: bool) -> None:
-        """Whose fault it is: the variant's, unless its parent was asked, or it refused what no client has asked of it,
-        to score an answer."""
+        """Count a missing answer as the variant's failure. Exceptions: the parent was asked, or the variant refused a
+        scoring request, which no client sends."""
         if not self.stands(replay):
             self.tally.withdraw(replay)
         elif replay.asking is replay.variant and not (refused and not labelled(replay)):
@@ -174,11 +175,11 @@ class Replayer:
             self.tally.unjudged(replay, why)
 
     async def compare(self, replay: Replay) -> None:
-        """Ask, score, count. Raises Unanswered, NotReady, EngineError, TimeoutError."""
+        """Ask, score, count. Raises ReplayFailed, NotReady, EngineError, TimeoutError."""
         if replay.sample.label is not None and labelled(replay):
             values = await self.compare_right(replay, replay.sample.label)
             if values is None:
-                self.tally.unjudged(replay, "neither answer says anything that could be right")
+                self.tally.unjudged(replay, "neither answer can be scored")
                 return
             asked = replay.call.upstream is replay.parent
             self.tally.record(replay, "compared", metric="quality", values=values, asked=asked, failed=False)
@@ -186,15 +187,15 @@ class Replayer:
             self.tally.record_agreement(replay, await self.compare_agreement(replay))
 
     async def compare_right(self, replay: Replay, label: Label) -> tuple[float, float] | None:
-        """The variant's correctness and its parent's, on one labelled request; an answer that cannot be right, or never
-        came, is wrong, unless neither can be."""
+        """Scores of the variant and its parent on one labelled request. An answer that is missing or cannot be scored
+        gets 0; None if neither can be scored."""
         other = replay.variant if replay.call.upstream is replay.parent else replay.parent
         path, body = replay.call.ask(other)
         reply = await self.asker(replay)(other, path, body, replay.call.headers)
-        answers = right(replay), replay.answer.again(reply).outcome(label)
-        if answers == (None, None):
+        scores = right(replay), replay.answer.again(reply).outcome(label)
+        if scores == (None, None):
             return None
-        known, replayed = (round(found or 0.0, 3) for found in answers)
+        known, replayed = (round(score or 0.0, 3) for score in scores)
         return (replayed, known) if other is replay.variant else (known, replayed)
 
     async def compare_agreement(self, replay: Replay) -> ShadowAgreement:
@@ -219,7 +220,7 @@ class Replayer:
         return compare(replies)
 
     def asker(self, replay: Replay) -> Ask:
-        """Asks an engine, and notes which."""
+        """A function that asks an engine and records which one."""
 
         async def ask(upstream: Upstream, path: str, body: bytes, headers: dict[str, str]) -> Reply:
             replay.asking = upstream

@@ -1,7 +1,8 @@
-"""Which requests are compared by a shadow, decided before it is known who answers them.
+"""Samples the requests that shadow variants compare, before the answering variant is chosen.
 
-By a hash of the request's id and of nothing else, so that a busy moment cannot choose. A labelled request is compared
-by what is right, any other by agreement, but never an adapter's, whose point is to answer otherwise.
+The sample depends only on a hash of the request's id, so that load cannot bias it. A labelled request is compared by
+its label, any other by agreement. Adapters are not compared by agreement, because they are trained to answer
+differently.
 """
 
 import hashlib
@@ -14,12 +15,12 @@ from serve.shadow.comparison import comparable
 from variants.vision.boxes import Box
 
 Label = str | list[Box]
-"""What is right: a label, or a detector's boxes."""
+"""The right answer: a label, or boxes for a detector."""
 
 
 @dataclass(frozen=True)
 class Sample:
-    """A request that is to be compared by `variant`, before it is known who answers it."""
+    """A request sampled for comparison with `variant`. `length` is in bytes."""
 
     variant: str
     request: str
@@ -40,12 +41,12 @@ def sample(
     label: Label | None,
     document: dict[str, Any] | None = None,
 ) -> list[Sample]:
-    """Which shadows compare this request; by its id's hash, before load is looked at. `body` is what the client
-    sent, `document` the same read. A request that names its variant is not the router's, and is left alone."""
+    """The samples of this request, one for each shadow that compares it. `body` is the client's request, `document` the
+    parsed form. Requests that name a variant are not sampled, because the router does not choose for them."""
     shares = upstreams.snapshot.traffic[target.model].traffic.shadows
     if not shares or target.variant or path == "/tokenize" or opted_out:
         return []
-    found = []
+    samples = []
     for variant, share in shares.items():
         upstream = upstreams.by_model[target.model][variant]
         agreeable = upstream.served.adapter is None and comparable(path, document)
@@ -53,8 +54,8 @@ def sample(
             continue
         if fraction(f"{request_id}\0{variant}".encode()) < share:
             digest = hashlib.sha256(path.encode() + b"\0" + body).hexdigest()[:32]
-            found.append(Sample(variant, digest, len(body), label, document, path))
-    return found
+            samples.append(Sample(variant, digest, len(body), label, document, path))
+    return samples
 
 
 def fraction(data: bytes) -> float:

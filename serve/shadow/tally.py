@@ -1,4 +1,4 @@
-"""Counts what came of each replay, for the controller and for Prometheus."""
+"""Counts the results of replays, for the controller and for Prometheus."""
 
 import logging
 from typing import Any
@@ -12,7 +12,7 @@ log = logging.getLogger("understudy.shadow")
 
 
 class Tally:
-    """Every replay that has begun ends in one of these ways: compared, failed, unjudged, dropped, withdrawn."""
+    """Each replay ends with one result: compared, failed, unjudged, dropped or withdrawn."""
 
     def __init__(self, observations: Observations) -> None:
         self.observations = observations
@@ -26,33 +26,33 @@ class Tally:
         self.ended(replay, why)
 
     def withdraw(self, replay: Replay) -> None:
-        """One of the two is not there to be asked: as if it had not been chosen."""
+        """The parent or the variant is gone or not ready: count as if the request had not been sampled."""
         self.shadowed(replay).chosen -= 1
         self.ended(replay, "withdrawn")
 
     def unjudged(self, replay: Replay, why: str) -> None:
-        log.warning("a shadow of %s says nothing: %s", replay.variant.name, why)
+        log.warning("a replay on %s could not be compared: %s", replay.variant.name, why)
         self.shadowed(replay).unjudged.append(replay.sample.length)
         self.ended(replay, "unjudged")
 
     def failed(self, replay: Replay, why: str) -> None:
-        """The variant was asked and did not answer: wrong, where it can be said what its parent was."""
-        log.warning("%s did not answer a shadow: %s", replay.variant.name, why)
+        """The variant did not answer: its score is 0 where the parent's answer has a score."""
+        log.warning("%s did not answer a replay: %s", replay.variant.name, why)
         known = right(replay)
         metric, values = (None, None) if known is None else ("quality", (0.0, round(known, 3)))
         self.record(replay, "failed", metric=metric, values=values, asked=True, failed=True)
 
-    def record(self, replay: Replay, outcome: str, **found: Any) -> None:
-        """What is told of a pair; dropped where too many wait to be told."""
+    def record(self, replay: Replay, outcome: str, **details: Any) -> None:
+        """Record a pair for the controller; dropped where too many pairs wait."""
         shadowed = self.shadowed(replay)
         if shadowed.full:
             self.drop(replay, "dropped_full")
         else:
-            shadowed.pairs.append({"request": replay.sample.request, "length": replay.sample.length, **found})
+            shadowed.pairs.append({"request": replay.sample.request, "length": replay.sample.length, **details})
             self.ended(replay, outcome)
 
     def record_agreement(self, replay: Replay, agreement: ShadowAgreement) -> None:
-        """A pair that was compared by agreement."""
+        """Record a pair that was compared by agreement."""
         values = round(agreement.variant, 3), round(agreement.floor, 3)
         self.record(
             replay,
@@ -71,6 +71,6 @@ class Tally:
         metrics.shadows_waiting.labels(*replay.variant.labels).dec()
 
     def shadowed(self, replay: Replay) -> Shadowed:
-        """Where to count: a batch may have been told since the job was chosen."""
+        """The current counts of the pair. Look them up each time: a new batch may have begun since the sample."""
         pair = f"{replay.parent.manifest.digest}:{replay.variant.manifest.digest}"
         return self.observations.shadowed(replay.parent.served.model, pair)

@@ -1,5 +1,5 @@
-"""The study: every family and method of one stack file, built and evaluated a card at a time, and one page of them.
+"""The study: every variant of a stack file, built and evaluated one card at a time, and one page of all cards.
 
-`matrix` says which cards there are, `run` makes them, `make` builds one variant in a process of its own, `record` is
-`study.json`, `words` says what the figures say and do not say, `page` draws, `model_card` writes model cards.
+`runner` makes the cards of `matrix`, and each variant in a `build_process`; `reuse` keeps what an earlier run measured.
+`schema` is `study.json`, `page` its page and `sentences` its text; `model_card` writes one Markdown file a variant.
 """

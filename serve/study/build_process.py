@@ -1,8 +1,8 @@
-"""`python -m serve.study.build_process < JOB`: builds one variant and what it is made from, in a process of its own.
+"""`python -m serve.study.build_process < JOB`: builds a variant and its parents in a separate process.
 
-What training and quantizing leave in memory goes with the process, before the engine that is measured starts; and where
-the kernel kills it for memory, the study goes on with the next variant. An artifact is in the store whole or not at all
-(`variants.artifacts.store`), however it ends.
+The memory that training and quantizing leave behind is freed with the process, before the measured engine starts. If
+the kernel kills it for memory, the study continues with the next variant. However it ends, an artifact is in the store
+whole or not at all (`variants.artifacts.store`).
 """
 
 import json
@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
-from serve.config.artifacts import build_stack, plans_of
+from serve.config.artifacts import build_stack
 from serve.config.lineage import VariantRef
 from serve.config.loader import parse
 from serve.config.stack import Stack
@@ -35,7 +35,7 @@ class NotMade(Exception):
 
 @dataclass(frozen=True)
 class Stored(Method):
-    """A method that makes nothing, to look whether everything is made."""
+    """A method that makes nothing: building with it shows whether every artifact is stored."""
 
     def run(self, job: BuildJob) -> MethodResult:
         raise NotMade
@@ -47,8 +47,8 @@ def stored_only(task: str, recipe: Recipe, field: str) -> Method:
 
 
 def make(stack: Stack, line: Sequence[VariantRef]) -> dict[VariantRef, Artifact]:
-    """The artifacts of `line`, parents first, built in a child process where one is missing. UnderstudyError as
-    `variants.build.builder` has them, EngineError where the child is killed."""
+    """The artifacts of `line`, parents first, built in a child process where one is missing. Raises the errors of
+    `variants.build.builder`, EngineError where the child is killed."""
     with suppress(NotMade):
         return stored(stack, line)
     make_in_child(stack, line)
@@ -56,20 +56,21 @@ def make(stack: Stack, line: Sequence[VariantRef]) -> dict[VariantRef, Artifact]
 
 
 def stored(stack: Stack, line: Sequence[VariantRef]) -> dict[VariantRef, Artifact]:
-    """The artifacts of `line`, out of the store. Raises NotMade where one is missing."""
-    return build(plans_of(stack, line), Store(home()), Catalog(home()), method_for=stored_only)
+    """The artifacts of `line` from the store. Raises NotMade where one is missing."""
+    plans = [plan for plan in stack.plans() if plan.name in line]
+    return build(plans, Store(home()), Catalog(home()), method_for=stored_only)
 
 
 def make_in_child(stack: Stack, line: Sequence[VariantRef]) -> None:
     command = [sys.executable, "-m", "serve.engines.parent_watch", sys.executable, "-m", "serve.study.build_process"]
     document = {"stack": stack.model_dump(mode="json", by_alias=True, exclude_none=True), "line": line}
-    # A session of its own: Ctrl-C reaches the study alone, which then ends the child once, in order.
+    # In a new session Ctrl-C reaches only the study, which then ends the child once.
     child = subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True,
         env=os.environ | {"UNDERSTUDY_PARENT": str(os.getpid())},
     )  # fmt: skip
     try:
-        said, _ = child.communicate(json.dumps(document))
+        output, _ = child.communicate(json.dumps(document))
     except BaseException:
         child.send_signal(signal.SIGINT)
         with suppress(subprocess.TimeoutExpired):
@@ -78,12 +79,12 @@ def make_in_child(stack: Stack, line: Sequence[VariantRef]) -> None:
         child.wait()
         raise
     if child.returncode:
-        raise _fault(child.returncode, said)
+        raise _fault(child.returncode, output)
 
 
-def _fault(code: int, said: str) -> UnderstudyError:
-    """What the child said last, or how it was ended."""
-    lines = said.strip().splitlines()
+def _fault(code: int, output: str) -> UnderstudyError:
+    """The last line of the child's output, or how it ended."""
+    lines = output.strip().splitlines()
     if lines:
         return UnderstudyError(lines[-1])
     if code == -signal.SIGKILL:
@@ -92,7 +93,7 @@ def _fault(code: int, said: str) -> UnderstudyError:
 
 
 def main() -> None:
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell has what it starts in the background ignore it
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell starts background jobs with SIGINT ignored
     try:
         document = json.load(sys.stdin)
         stack, line = parse(document["stack"]), [(model, variant) for model, variant in document["line"]]
@@ -108,7 +109,7 @@ def main() -> None:
 
 
 def _one_line(error: Exception) -> str:
-    """Libraries say things in paragraphs, and of this only the last line is read."""
+    """The whole message on one line, since `_fault` reads only the last one."""
     return " ".join(str(error).split())
 
 

@@ -1,6 +1,6 @@
-"""Which cards a study has, and how many examples each is measured on."""
+"""The cards of a study, and the number of examples that each is measured on."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from serve.config.lineage import VariantRef, parents_first, select_variants
 from serve.config.stack import Stack
@@ -16,25 +16,25 @@ EXAMPLES: Mapping[str, int] = {
     "object-detection": 500,
     "image-generation": 500,
 }
-"""By family, most examples of a task: what the study's time allows on 2 cores. Every task's order is a seeded shuffle,
-so its first examples are a random sample of it."""
+"""The most examples of a task, by family: what the study's time allows on 2 cores. Every task's order is a seeded
+shuffle, so its first examples are a random sample of it."""
 _FAMILIES = {"feature-extraction": "text-classification"}
 
 
 def family_of(task: str) -> str:
-    """The family of a model's task: an encoder's embeddings stand beside its labels."""
+    """The family of a model's task. Embeddings of an encoder belong to the family of its labels."""
     return _FAMILIES.get(task, task)
 
 
 def matrix(stack: Stack, only: str | None) -> list[VariantRef]:
-    """The study's variants, parents first; those of one family where `only` names it. InputError where there are none,
-    or more than 40."""
+    """The study's variants, parents first; only those of the family `only`, if given. Raises InputError where there are
+    none, or more than MOST_CARDS."""
     refs = [ref for ref in whole(stack) if only in (None, family_of(stack.models[ref[0]].task))]
     if not refs:
         known = sorted({family_of(model.task) for model in stack.models.values()})
         raise InputError(f"no model of the family {only!r}", field="--only", mend=f"one of {', '.join(known)}")
     if len(refs) > MOST_CARDS:
-        mend = "take variants out of the stack file, or study one family at a time with --only"
+        mend = "remove variants from the stack file, or study one family at a time with --only"
         raise InputError(f"{len(refs)} cards, and a study has at most {MOST_CARDS}", field="models", mend=mend)
     return refs
 
@@ -45,7 +45,7 @@ def whole(stack: Stack) -> list[VariantRef]:
 
 
 def recipes_of(stack: Stack, ref: VariantRef) -> list[VariantRef]:
-    """The variant and its parents, itself last: what its weights went through."""
+    """The variant after its parents: the steps that its weights went through."""
     line = [ref]
     while parent := stack.models[line[-1][0]].variants[line[-1][1]].parent:
         line.append((ref[0], parent))
@@ -53,16 +53,13 @@ def recipes_of(stack: Stack, ref: VariantRef) -> list[VariantRef]:
 
 
 def limit_of(stack: Stack, model: str, most: int | None) -> int:
-    """How many examples of a task a model's variants are asked: what its family's time allows, and at most `most`."""
+    """How many examples of a task a model's variants are asked: what EXAMPLES allows, and at most `most`."""
     allowed = EXAMPLES.get(family_of(stack.models[model].task), 500)
     return allowed if most is None else min(allowed, most)
 
 
 def examples_for(stack: Stack, model: str, most: int | None, progress: Progress) -> Examples:
-    """What each variant of a model is asked: of each of its tasks the first of the test split, as many as its family's
-    time allows, and at most `most`."""
-    found: dict[str, Sequence] = {}
+    """The examples that each variant of a model is asked: of each of its tasks the first `limit_of` of the test
+    split."""
     limit = limit_of(stack, model, most)
-    for name in stack.models[model].evaluate:
-        found[name] = task_of(name, progress).examples("test")[:limit]
-    return found
+    return {name: task_of(name, progress).examples("test")[:limit] for name in stack.models[model].evaluate}

@@ -1,17 +1,17 @@
-"""Cards as model cards, in Hugging Face's form: YAML front matter that the hub reads, then what a person wants to know.
+"""Writes cards as Hugging Face model cards: one Markdown file a variant, with YAML front matter that the hub reads.
 
-One Markdown file a variant. Nothing is sent anywhere.
+Nothing is sent anywhere.
 """
 
 from pathlib import Path
 
-from variants.artifacts.card import Accuracy, Card
+from variants.artifacts.card import Card
 from variants.artifacts.manifest import Manifest
 from variants.files import write_atomic
-from variants.reports.formats import number, points, seconds, share, size
+from variants.reports.formats import difference, measure, number, seconds, share, size
 
 HUB_TASKS = {"image-generation": "text-to-image"}
-"""What the hub calls a task, where it calls it otherwise."""
+"""The hub's name of a task, where it is another."""
 
 
 def write_model_card(manifest: Manifest, card: Card, folder: Path) -> Path:
@@ -22,25 +22,24 @@ def write_model_card(manifest: Manifest, card: Card, folder: Path) -> Path:
 
 
 def model_card(manifest: Manifest, card: Card) -> str:
-    """Front matter and body of one artifact's card."""
     return f"---\n{front_matter(manifest, card)}\n---\n\n{body(manifest, card)}"
 
 
 def front_matter(manifest: Manifest, card: Card) -> str:
-    """Licence, base model, task and metrics, as the hub's own library writes them."""
+    """Licence, base model, task and metrics, written by the hub's own library."""
     from huggingface_hub import EvalResult, ModelCardData
 
     results = [
         EvalResult(
             task_type=manifest.task,
-            dataset_type=found.task,
-            dataset_name=found.task,
+            dataset_type=each.task,
+            dataset_name=each.task,
             dataset_split="test",
-            metric_type=found.metric,
-            metric_value=round(found.value, 6),
-            metric_name=f"{found.metric} ({found.n} examples)",
+            metric_type=each.metric,
+            metric_value=round(each.value, 6),
+            metric_name=f"{each.metric} ({each.n} examples)",
         )
-        for found in card.accuracy
+        for each in card.accuracy
     ]
     licences = sorted({source.licence for source in manifest.sources})
     known = {"Apache-2.0": "apache-2.0", "MIT": "mit"}
@@ -57,7 +56,7 @@ def front_matter(manifest: Manifest, card: Card) -> str:
 
 
 def base_model(manifest: Manifest) -> str | None:
-    """The weights that it all began with: a hub id where they came from the hub, else their address."""
+    """The original weights: a hub id where they came from the hub, else their address."""
     if not manifest.sources:
         return None
     return manifest.sources[0].uri.removeprefix("hf:").partition("@")[0]
@@ -73,7 +72,7 @@ def body(manifest: Manifest, card: Card) -> str:
         "",
         "| measured | |",
         "|---|---|",
-        *(f"| {what} | {found} |" for what, found in rows(manifest, card)),
+        *(f"| {what} | {figure} |" for what, figure in rows(manifest, card)),
         "",
         f"On {where}, {card.hardware.cores} cores, {card.created:%Y-%m-%d}; {card.measured_by}. "
         "Intervals are of 95 %; differences are of the same examples.",
@@ -87,34 +86,28 @@ def body(manifest: Manifest, card: Card) -> str:
 
 
 def rows(manifest: Manifest, card: Card) -> list[tuple[str, str]]:
-    """What was measured, in words and figures; what was not is left out."""
-    found = [(f"{each.metric} on {each.task}, n {each.n:,}", _measured(each)) for each in card.accuracy]
-    shares = {(each.task, each.metric) for each in card.accuracy if each.unit == "share"}
-    for each in card.differences:
-        show = points if (each.task, each.metric) in shares else number
-        what = f"{each.metric} less its parent's on {each.task}"
-        found.append((what, f"{show(each.value)} ({show(each.low)} to {show(each.high)})"))
-    found += [(f"same answers as its parent on {each.task}", f"{share(each.value)}") for each in card.agreement]
-    found += [
+    """Name and figure of everything that was measured."""
+    lines = [(f"{each.metric} on {each.task}, n {each.n:,}", measure(each, each.unit)) for each in card.accuracy]
+    units = {(each.task, each.metric): each.unit for each in card.accuracy}
+    lines += [
+        (f"{each.metric} less its parent's on {each.task}", difference(each, units.get((each.task, each.metric), "")))
+        for each in card.differences
+    ]
+    lines += [(f"same answers as its parent on {each.task}", share(each.value)) for each in card.agreement]
+    lines += [
         (f"Fréchet distance of {each.n:,} drawn to {each.real:,} real ones, {each.task}", number(each.value))
         for each in card.distances
     ]
     if card.latency_s:
-        found.append(("one request, p50 and p95", f"{seconds(card.latency_s.p50)}, {seconds(card.latency_s.p95)}"))
+        lines.append(("one request, p50 and p95", f"{seconds(card.latency_s.p50)}, {seconds(card.latency_s.p95)}"))
     if card.throughput_per_s:
-        found.append(("requests/s", number(card.throughput_per_s)))
+        lines.append(("requests/s", number(card.throughput_per_s)))
     if card.cost_cpu_s is not None:
-        found.append(("CPU-seconds for 1,000 requests", number(card.cost_cpu_s)))
+        lines.append(("CPU-seconds for 1,000 requests", number(card.cost_cpu_s)))
     if card.peak_memory_bytes:
-        found.append(("peak memory", size(card.peak_memory_bytes)))
+        lines.append(("peak memory", size(card.peak_memory_bytes)))
     return [
-        *found,
+        *lines,
         ("artifact", f"{size(card.artifact_bytes)}, sha256 `{manifest.digest}`"),
         ("precision", card.precision),
     ]
-
-
-def _measured(found: Accuracy) -> str:
-    if found.unit == "share":
-        return f"{share(found.value)} ({100 * found.low:.1f} to {100 * found.high:.1f})"
-    return f"{number(found.value)} ({number(found.low)} to {number(found.high)})"

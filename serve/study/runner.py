@@ -1,9 +1,9 @@
-"""Runs a study: builds and evaluates one variant after the other, and keeps each card as it is made.
+"""Runs a study: builds and evaluates one variant after the other, and writes each card as it is made.
 
-What an earlier run made is found again: artifacts in the store, cards in the catalog, as long as machine and versions
-are the same; and the cards of its `study.json` stay until this run has its own (`serve.study.reuse`). A variant that
-fails is reported, with what was to be made of it, and the others go on. Where the time is over, it stops before the
-next card and says which are missing.
+A run uses what an earlier one made: artifacts in the store, and cards in the catalog if machine and versions are the
+same. The earlier cards of `study.json` stay until this run has its own (`serve.study.reuse`). A variant that fails is
+reported, and so are those made from it; the others continue. When the time is over, the run stops before the next card
+and reports the missing ones.
 """
 
 import signal
@@ -35,7 +35,7 @@ Make = Callable[[Stack, Sequence[VariantRef]], Mapping[VariantRef, Artifact]]
 
 @dataclass(frozen=True)
 class StudyPlan:
-    """`budget_s`: no card is begun later than this. `most`: examples a task, if fewer than the family's time allows."""
+    """`budget_s`: no card is started later than this. `most`: examples of a task, if fewer than the family has."""
 
     stack: Stack
     only: str | None = None
@@ -44,7 +44,8 @@ class StudyPlan:
 
 
 class Runner:
-    """One run. `make` gives the artifacts of a line of variants, built where they are missing."""
+    """One run. `make` returns the artifacts of a line of variants and builds the missing ones. Raises InputError where
+    there is nothing to study, or too much (`matrix`)."""
 
     def __init__(self, plan: StudyPlan, out: Path, make: Make = build_process.make) -> None:
         self.plan, self.out, self.make = plan, out, make
@@ -55,8 +56,7 @@ class Runner:
         self.began = time.monotonic()
 
     def run(self) -> Study:
-        """Every card, and after each the page of what there is: with none, and after Ctrl-C, too. Raises InputError
-        before any work."""
+        """Make every card. The page is written before each card and at the end, also after Ctrl-C."""
         try:
             for number, ref in enumerate(self.refs):
                 if self.plan.budget_s is not None and time.monotonic() - self.began >= self.plan.budget_s:
@@ -69,18 +69,18 @@ class Runner:
         return study
 
     def left(self, done: int) -> str:
-        """How long the rest takes if it goes on as it went."""
+        """The time that the remaining cards take at the speed so far."""
         if not done:
             return ""
         left = (time.monotonic() - self.began) / done * (len(self.refs) - done)
         return f", about {left / 60:.0f} min left" if left >= 90 else f", about {left:.0f} s left"
 
     def one(self, ref: VariantRef) -> None:
-        """The card of one variant, or its failure."""
+        """Make the card of one variant, or record its failure."""
         stack, line = self.plan.stack, line_of(self.plan.stack, ref)
         broken = [each for each in line[:-1] if each in self.failed]
         if broken:
-            self.fail(ref, f"{broken[0][1]}, which it is made from or judged against, failed")
+            self.fail(ref, f"{broken[0][1]}, which it is made from or compared with, failed")
             return
         try:
             progress = for_stream()
@@ -92,7 +92,7 @@ class Runner:
             self.cards[ref] = entry
         except UnderstudyError as error:
             self.fail(ref, str(error))
-        except Exception as error:  # a defect in one method must not cost the other cards
+        except Exception as error:  # a defect in one method must not lose the other cards
             traceback.print_exc()
             self.fail(ref, f"{type(error).__name__}: {' '.join(str(error).split())[:300]}")
 
@@ -115,16 +115,15 @@ class Runner:
         )
 
     def shown(self) -> dict[VariantRef, StudyCard]:
-        """This run's cards and, where it has none yet, the earlier ones whose parent's card is still the one that they
-        were compared with."""
-        found: dict[VariantRef, StudyCard] = {}
+        """This run's cards and, where it has none yet, the earlier ones that were compared with a card shown here."""
+        cards: dict[VariantRef, StudyCard] = {}
         for ref in whole(self.plan.stack):
             earlier = None if ref in self.failed else self.earlier.get(ref)
-            if earlier and earlier.parent_digest not in (None, *(card.digest for card in found.values())):
+            if earlier and earlier.parent_digest not in (None, *(card.digest for card in cards.values())):
                 earlier = None
             if card := self.cards.get(ref, earlier):
-                found[ref] = card
-        return found
+                cards[ref] = card
+        return cards
 
     def write(self) -> Study:
         study = self.study()
@@ -134,9 +133,9 @@ class Runner:
 
 
 def interrupt_on_signals() -> None:
-    """SIGTERM and a closed terminal end a study as Ctrl-C does, also where a shell has it ignore Ctrl-C."""
+    """Let SIGTERM and a closed terminal end a study like Ctrl-C, also where a shell started it with SIGINT ignored."""
     for number in (signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) != signal.SIG_IGN:  # nohup's wish is kept
+        if signal.getsignal(number) != signal.SIG_IGN:  # ignored under nohup, which stays so
             signal.signal(number, signal.default_int_handler)
 
 
@@ -145,9 +144,9 @@ def tell(text: str) -> None:
 
 
 def describe_study(study: Study, out: Path) -> str:
-    """What came of it, for people."""
+    """The outcome as text."""
     lines = [f"{len(study.cards)} cards; this run took {study.seconds / 60:.1f} min"]
     lines += [f"failed: {each.model}@{each.variant}: {each.why}" for each in study.failed]
     if study.missing:
-        lines.append(f"missing, for want of time: {', '.join(study.missing)}; the same command goes on from here")
+        lines.append(f"missing, out of time: {', '.join(study.missing)}; run the same command again to continue")
     return "\n".join([*lines, f"page: {out / 'index.html'}", f"figures: {out / FILE}"])

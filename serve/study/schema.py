@@ -1,7 +1,7 @@
-"""`study.json`: one card a variant, with what it takes to read it. Every figure of the page is one of these.
+"""`study.json`: one card a variant. Every figure of the page is one of its fields.
 
-The first fields of a card are the study's interface (`schema: 1`); those from `digest` on say where it comes from and
-what else was measured.
+The first fields of a card are the study's interface (`schema: 1`). The fields from `digest` on say where the card comes
+from and what else was measured.
 """
 
 from pathlib import Path
@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AwareDatetime, Field, model_validator
 
 from variants.artifacts.build_cost import BuildCost
-from variants.artifacts.card import Accuracy, Agreement, Difference, Distance, Latency, Speedup
+from variants.artifacts.card import Distance, Latency, Speedup
 from variants.document import Document, Name, Sha256
 from variants.machine import Machine
 from variants.recipes.family import Kind
@@ -35,7 +35,7 @@ class Between(Document):
 
 
 class Other(Document):
-    """The same variant by a further metric, or on a further task."""
+    """The same variant by another metric, or on another task."""
 
     task: str
     unit: Literal["share", ""]
@@ -48,9 +48,9 @@ class Other(Document):
 class StudyCard(Document):
     """`paired_difference` is the variant's figure less that of `parent` on the same examples, None for a baseline.
     `artifact_bytes` are the artifact's own, `served_bytes` those an engine loads: an adapter's and its base's.
-    Latency is of one request at a time; `cost_cpu_s` the engine's CPU-seconds for 1,000 requests at saturation.
-    `effort` is what building the variant took, its parents not included. `limit`: it was to be asked no more
-    examples of a task than this."""
+    Latency is of one request at a time. `cost_cpu_s` is the engine's CPU-seconds for 1,000 requests at saturation.
+    `effort` is the cost of building the variant, without its parents. `limit` is the most examples of a task that it
+    was to be asked."""
 
     family: str
     model: Name
@@ -99,9 +99,16 @@ class StudyCard(Document):
     def name(self) -> str:
         return f"{self.model}@{self.variant}"
 
+    @property
+    def executed(self) -> str:
+        """The weights' precision, and the one that the engine computes in where it differs: of int8, for the rest."""
+        if self.executes in (None, self.precision) or self.precision == "int8-dynamic":
+            return self.precision
+        return f"{self.precision}, {'rest ' if self.precision == 'int8' else ''}in {self.executes}"
+
 
 class Failure(Document):
-    """A variant without a card, and why."""
+    """A variant without a card, and the reason."""
 
     family: str
     model: Name
@@ -110,7 +117,7 @@ class Failure(Document):
 
 
 class Study(Document):
-    """`missing` are the variants that there was no time for."""
+    """`missing` are the variants that the time was too short for."""
 
     schema_: Literal[1] = Field(1, alias="schema")
     machine: Machine
@@ -124,7 +131,7 @@ class Study(Document):
     @model_validator(mode="before")
     @classmethod
     def without_requirements(cls, given: Any) -> Any:
-        """Studies of earlier releases have a field `required`, which is not read any more."""
+        """Drops `required`, an unused field of studies from earlier releases."""
         return {key: value for key, value in given.items() if key != "required"} if isinstance(given, dict) else given
 
     @property
@@ -132,15 +139,6 @@ class Study(Document):
         return not self.failed and not self.missing
 
 
-def measure_of(found: Accuracy) -> Measure:
-    return Measure(metric=found.metric, value=found.value, low=found.low, high=found.high, n=found.n)
-
-
-def between(found: Difference | Agreement | None) -> Between | None:
-    """The interval of a card's difference or agreement; None where there is none."""
-    return Between(value=found.value, low=found.low, high=found.high) if found else None
-
-
 def read_study(out: Path) -> Study:
-    """The study in a folder. InputError where it is not valid."""
+    """The study in a folder. Raises InputError where it is not valid."""
     return Study.from_json((out / FILE).read_bytes(), str(out / FILE))

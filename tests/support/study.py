@@ -9,12 +9,12 @@ from serve.config.lineage import VariantRef
 from serve.config.loader import parse
 from serve.config.stack import Stack
 from serve.study.schema import Study, StudyCard
+from tests.support.recipes import parse_recipe
 from tests.support.scripted import SOURCE, make_artifact
 from variants.artifacts.catalog import Catalog
 from variants.artifacts.store import Artifact
 from variants.errors import EngineError
 from variants.machine import describe
-from variants.recipes.recipe import parse_recipe
 
 ZEROS = {
     "kind": "prune",

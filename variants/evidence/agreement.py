@@ -28,12 +28,12 @@ def divergence(one: Sequence[Distribution], other: Sequence[Distribution]) -> fl
 
 def divergence_at(one: Distribution, other: Distribution) -> float:
     both = one.keys() & other.keys()
-    found = sum(exp(one[token]) * (one[token] - other[token]) for token in both)
+    shared = sum(exp(one[token]) * (one[token] - other[token]) for token in both)
     rest = (
         max(LEAST, 1 - sum(exp(one[token]) for token in both)),
         max(LEAST, 1 - sum(exp(other[token]) for token in both)),
     )
-    return max(0.0, found + rest[0] * (log(rest[0]) - log(rest[1])))
+    return max(0.0, shared + rest[0] * (log(rest[0]) - log(rest[1])))
 
 
 def top(distribution: Distribution) -> int:

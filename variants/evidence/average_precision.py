@@ -41,15 +41,18 @@ class _Label:
 
 
 class Matches:
-    """Detections of `n` images, matched once. `found[i]` and `wanted[i]` are image i's; ValueError unless as many."""
+    """Detections of `n` images, matched once. `detections[i]` and `wanted[i]` belong to image i. ValueError for other
+    lengths."""
 
-    def __init__(self, found: Sequence[Sequence[Box]], wanted: Sequence[Sequence[Box]]) -> None:
-        if len(found) != len(wanted) or not wanted:
-            raise ValueError(f"answers to {len(found)} images, labels of {len(wanted)}: need as many, and at least one")
+    def __init__(self, detections: Sequence[Sequence[Box]], wanted: Sequence[Sequence[Box]]) -> None:
+        if len(detections) != len(wanted) or not wanted:
+            raise ValueError(
+                f"answers to {len(detections)} images, labels of {len(wanted)}: need as many, at least one"
+            )
         if not any(wanted):
             raise ValueError("no image has a box: there is nothing to find")
         self.n = len(wanted)
-        self._labels = _matched(coco_eval(found, wanted))
+        self._labels = _matched(coco_eval(detections, wanted))
 
     def statistic(self, metric: str) -> bootstrap.Statistic:
         """mAP50 or mAP50-95 as a function of how often each image is drawn. ValueError for another metric."""
@@ -63,8 +66,8 @@ class Matches:
 
     def _mean(self, counts: "npt.NDArray[np.int64]", overlaps: int) -> float:
         """The mean over labels that the drawn images have, and over overlaps; 0 where they have none."""
-        found = [_average_precision(label, counts, overlaps) for label in self._labels if counts @ label.wanted]
-        return sum(found) / len(found) if found else 0.0
+        precisions = [_average_precision(label, counts, overlaps) for label in self._labels if counts @ label.wanted]
+        return sum(precisions) / len(precisions) if precisions else 0.0
 
 
 def paired_difference(
@@ -78,7 +81,7 @@ def paired_difference(
     return bootstrap.paired_difference(one, other, first.n, seed=seed, resamples=resamples)
 
 
-def coco_eval(found: Sequence[Sequence[Box]], wanted: Sequence[Sequence[Box]]) -> Any:
+def coco_eval(detections: Sequence[Sequence[Box]], wanted: Sequence[Sequence[Box]]) -> Any:
     """A COCOeval that has matched the boxes; all areas, `MOST` boxes an image. MissingDependency without
     pycocotools."""
     try:
@@ -86,11 +89,11 @@ def coco_eval(found: Sequence[Sequence[Box]], wanted: Sequence[Sequence[Box]]) -
         from pycocotools.cocoeval import COCOeval
     except ImportError as error:
         raise MissingDependency("pycocotools is not installed", mend="pip install pycocotools") from error
-    names = sorted({box.label for boxes in (*found, *wanted) for box in boxes})
+    names = sorted({box.label for boxes in (*detections, *wanted) for box in boxes})
     numbers = {name: number for number, name in enumerate(names, start=1)}
     with contextlib.redirect_stdout(io.StringIO()):
         truth, answers = COCO(), COCO()
-        for dataset, images in ((truth, wanted), (answers, found)):
+        for dataset, images in ((truth, wanted), (answers, detections)):
             dataset.dataset = {
                 "images": [{"id": image} for image in range(1, len(images) + 1)],
                 "categories": [{"id": number, "name": name} for name, number in numbers.items()],
@@ -148,8 +151,8 @@ def _average_precision(label: _Label, drawn: "npt.NDArray[np.int64]", overlaps: 
 
     weight = drawn[label.image] * label.counts[:overlaps]
     right = np.cumsum(weight * label.right[:overlaps], axis=1)
-    all_found = np.cumsum(weight, axis=1)
-    precision = right / (all_found + np.spacing(1))
+    answered = np.cumsum(weight, axis=1)
+    precision = right / (answered + np.spacing(1))
     envelope = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
     recall = right / (drawn @ label.wanted)
     total = 0.0

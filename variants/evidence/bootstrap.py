@@ -27,7 +27,9 @@ def interval(
     """The statistic of `n` examples with its percentile interval. ValueError unless n and resamples are positive."""
     import numpy as np
 
-    value = statistic(np.ones(max(n, 0), np.int64))
+    if n <= 0 or resamples <= 0:
+        raise ValueError(f"{n} examples, {resamples} resamples: need at least one of each")
+    value = statistic(np.ones(n, np.int64))
     return _percentiles(value, [statistic(counts) for counts in draws(n, seed, resamples)], confidence)
 
 
@@ -58,18 +60,16 @@ def draws(n: int, seed: int, resamples: int) -> "Iterator[npt.NDArray[np.int64]]
     """`resamples` times, how often each of `n` examples is drawn when n are drawn with replacement: int64 [n]."""
     import numpy as np
 
-    if n <= 0 or resamples <= 0:
-        raise ValueError(f"{n} examples, {resamples} resamples: need at least one of each")
     random = np.random.default_rng(seed)
     for _ in range(resamples):
         yield np.bincount(random.integers(0, n, n), minlength=n)
 
 
-def _percentiles(value: float, found: Sequence[float], confidence: float) -> Interval:
+def _percentiles(value: float, figures: Sequence[float], confidence: float) -> Interval:
     """Percentiles of the resampled figures, widened to hold the value itself, which ties may leave outside."""
     import numpy as np
 
     if not 0 < confidence < 1:
         raise ValueError(f"confidence {confidence}: need a number between 0 and 1")
-    low, high = np.quantile(found, [(1 - confidence) / 2, (1 + confidence) / 2])
+    low, high = np.quantile(figures, [(1 - confidence) / 2, (1 + confidence) / 2])
     return Interval(value, min(float(low), value), max(float(high), value))

@@ -37,5 +37,5 @@ def difference(
 def _statistic(metric: str, answers: Sequence[str], labels: Sequence[str]) -> bootstrap.Statistic:
     if metric == "F1":
         return bootstrap.mean([outcome(answer, label) for answer, label in zip(answers, labels, strict=True)])
-    found, wanted = [from_text(answer) for answer in answers], [from_text(label) for label in labels]
-    return average_precision.Matches(found, wanted).statistic(metric)
+    detections, wanted = [from_text(answer) for answer in answers], [from_text(label) for label in labels]
+    return average_precision.Matches(detections, wanted).statistic(metric)

@@ -163,8 +163,8 @@ def judge(gate: Gate, evidence: Evidence, leave_out: Collection[Metric] = ()) ->
     different = differs(gate, paired)
     missing = tuple(objections(evidence))
     if not evidence.assignments.is_broken():
-        broken = [found for found in findings if found.state == "broken"]
-        if any(found.metric not in PAIRED or not missing for found in broken):
+        broken = [finding for finding in findings if finding.state == "broken"]
+        if any(finding.metric not in PAIRED or not missing for finding in broken):
             return Verdict("roll back", findings, different, missing)
         missing += () if findings else ("none of the gate's metrics can be known yet",)
         missing += tuple(lacking(gate, evidence.tallies[f.metric], f) for f in findings if f.state == "open")
@@ -198,51 +198,51 @@ def differs(gate: Gate, paired: Tally) -> bool:
 
 def objections(evidence: Evidence) -> list[str]:
     """Why these outcomes cannot be judged at all."""
-    found = []
+    reasons = []
     if evidence.assignments.is_broken():
         seen, due = evidence.assignments.seen, evidence.assignments.due
         shares = ", ".join(f"{name} {seen[name]} of {due.get(name, 0):.0f} due" for name in sorted(seen))
-        found.append(f"assignments do not follow the weights: {shares}")
+        reasons.append(f"assignments do not follow the weights: {shares}")
     if evidence.chosen and evidence.dropped + evidence.unjudged > DROPPED_SHARE * evidence.chosen:
-        found.append(
+        reasons.append(
             f"of {evidence.chosen} shadow pairs {evidence.dropped} were dropped and {evidence.unjudged} could not be "
             "compared: together at most 10 % may be"
         )
     if evidence.lengths_differ:
-        found.append("the shadow pairs that came to nothing differ in prompt length from those kept")
-    return found
+        reasons.append("the shadow pairs that came to nothing differ in prompt length from those kept")
+    return reasons
 
 
-def lacking(gate: Gate, tally: Tally, found: Finding) -> str:
+def lacking(gate: Gate, tally: Tally, finding: Finding) -> str:
     """What an open metric still needs."""
-    if not found.n:
-        return f"{found.metric}: no outcome yet"
-    side = "at most" if found.metric == "errors" else "at least"
-    at = f"{found.metric}: {found.value:.4f} ({found.low:.4f} to {found.high:.4f}, n {found.n}), "
-    more = outcomes_to_go(gate, tally, found)
+    if not finding.n:
+        return f"{finding.metric}: no outcome yet"
+    side = "at most" if finding.metric == "errors" else "at least"
+    at = f"{finding.metric}: {finding.value:.4f} ({finding.low:.4f} to {finding.high:.4f}, n {finding.n}), "
+    more = outcomes_to_go(gate, tally, finding)
     if more is None:
-        return at + f"not yet shown to be {side} {found.limit:g}, nor to break it"
-    return at + f"about {more} more like these would show whether it is {side} {found.limit:g}"
+        return at + f"not yet shown to be {side} {finding.limit:g}, nor to break it"
+    return at + f"about {more} more like these would show whether it is {side} {finding.limit:g}"
 
 
-def outcomes_to_go(gate: Gate, tally: Tally, found: Finding) -> int | None:
+def outcomes_to_go(gate: Gate, tally: Tally, finding: Finding) -> int | None:
     """How many more outcomes decide an open metric if they go on as they went; None where over 100 times as many would
     not."""
-    assert found.value is not None
-    against = evidence_above if found.value > found.limit else evidence_below
+    assert finding.value is not None
+    against = evidence_above if finding.value > finding.limit else evidence_below
     needed = log(1 / gate.alpha_each)
     low, high = 1.0, 100.0
 
     def decided(times: float) -> bool:
         scaled = {value: round(count * times) for value, count in tally.counts.items()}
-        return against(Tally(tally.low, tally.high, scaled), found.limit) >= needed
+        return against(Tally(tally.low, tally.high, scaled), finding.limit) >= needed
 
     if not decided(high):
         return None
     while high - low > 0.01 * low:
         middle = (low + high) / 2
         low, high = (low, middle) if decided(middle) else (middle, high)
-    return max(1, round(found.n * (high - 1)))
+    return max(1, round(finding.n * (high - 1)))
 
 
 def cost_missing(gate: Gate, costs: tuple[float, float] | None) -> list[str]:

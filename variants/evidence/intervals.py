@@ -9,7 +9,6 @@ one look at a fixed number of examples; looking again and again needs a confiden
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import sqrt
-from statistics import NormalDist
 
 
 @dataclass(frozen=True)
@@ -22,18 +21,14 @@ class Interval:
 
 
 def wilson(right: int, n: int, confidence: float = 0.95) -> Interval:
-    """The share `right` of `n` with Wilson's score interval. ValueError unless 0 <= right <= n and n > 0."""
+    """The share `right` of `n` with Wilson's score interval. ValueError unless 0 <= right <= n, n > 0
+    and 0 < confidence < 1."""
     if n <= 0 or not 0 <= right <= n:
         raise ValueError(f"{right} right of {n}: need 0 <= right <= n and n > 0")
-    z = _z(confidence)
-    share = right / n
-    centre = share + z * z / (2 * n)
-    reach = z * sqrt(share * (1 - share) / n + z * z / (4 * n * n))
-    scale = 1 + z * z / n
-    # At 0 and 1 the bound is exactly 0 or 1; rounding must not move it past the value.
-    low = 0.0 if right == 0 else (centre - reach) / scale
-    high = 1.0 if right == n else (centre + reach) / scale
-    return Interval(share, low, high)
+    from scipy.stats import binomtest
+
+    interval = binomtest(right, n).proportion_ci(confidence, method="wilson")
+    return Interval(right / n, float(interval.low), float(interval.high))
 
 
 def paired_difference(first: Sequence[bool], second: Sequence[bool], confidence: float = 0.95) -> Interval:
@@ -71,9 +66,3 @@ def _correlation(both: int, only_first: int, only_second: int, n: int) -> float:
     if product > 0:
         product = max(product - n / 2, 0.0)
     return product / sqrt(margins)
-
-
-def _z(confidence: float) -> float:
-    if not 0 < confidence < 1:
-        raise ValueError(f"confidence {confidence}: need a number between 0 and 1")
-    return NormalDist().inv_cdf(0.5 + confidence / 2)

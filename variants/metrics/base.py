@@ -1,16 +1,16 @@
-"""Metrics: what a task's outcomes come to, with an interval, and how much two variants differ on the same examples.
+"""Metrics: the figures of a task, with intervals, and the differences of two variants on the same examples.
 
-A task names its metrics, the first of them the one it is judged by. `AccuracyMetric` counts right answers. `Statistic`
-is for whatever else can be computed from the outcomes of many examples at once: perplexity, mean average precision,
-macro-F1, a distance between distributions. Its intervals are paired percentile bootstraps over examples (B. Efron 1979,
-"Bootstrap methods: another look at the jackknife"), seeded; they say how the figure varies with the draw of examples
-and nothing of a model's training. A task that knows a better interval gives a metric of its own."""
+A task names its metrics, the most important one first. `AccuracyMetric` counts right answers. `Statistic`
+computes any other figure from the outcomes of many examples: perplexity, mean average precision, macro-F1. Its
+intervals are paired percentile bootstraps over examples (`variants.evidence.bootstrap`), seeded. They say how the
+figure varies with the draw of examples, and nothing of a model's training. A task that knows a better interval gives a
+metric of its own."""
 
-import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from variants.evidence import bootstrap
 from variants.evidence.intervals import Interval, paired_difference, wilson
 from variants.metrics.outcome import Outcome
 from variants.metrics.scoring import is_correct
@@ -73,30 +73,19 @@ class Statistic(Metric):
         return self.same(answer, other) if self.same else None
 
     def measure(self, outcomes: Sequence[Outcome]) -> Interval:
-        draws = [self.of([outcomes[i] for i in chosen]) for chosen in self._draws(len(outcomes))]
-        return _percentiles(self.of(outcomes), draws)
+        return bootstrap.interval(self._of_counts(outcomes), len(outcomes), seed=SEED, resamples=self.resamples)
 
     def difference(self, ours: Sequence[Outcome], theirs: Sequence[Outcome]) -> Interval:
         if len(ours) != len(theirs):
             raise ValueError(f"{len(ours)} and {len(theirs)} outcomes: need the same examples")
-        draws = [
-            self.of([ours[i] for i in chosen]) - self.of([theirs[i] for i in chosen])
-            for chosen in self._draws(len(ours))
-        ]
-        return _percentiles(self.of(ours) - self.of(theirs), draws)
+        first, second = self._of_counts(ours), self._of_counts(theirs)
+        return bootstrap.paired_difference(first, second, len(ours), seed=SEED, resamples=self.resamples)
 
-    def _draws(self, n: int) -> list[list[int]]:
-        if n == 0:
-            raise ValueError("no outcomes")
-        draw = random.Random(SEED)
-        return [draw.choices(range(n), k=n) for _ in range(self.resamples)]
-
-
-def _percentiles(value: float, draws: Sequence[float]) -> Interval:
-    """The 2.5th and the 97.5th percentile; a figure that is biased in resamples still lies in its interval."""
-    ordered = sorted(draws)
-    low, high = ordered[int(0.025 * len(ordered))], ordered[min(len(ordered) - 1, int(0.975 * len(ordered)))]
-    return Interval(value, min(low, value), max(high, value))
+    def _of_counts(self, outcomes: Sequence[Outcome]) -> bootstrap.Statistic:
+        """The figure as a function of how often each outcome was drawn."""
+        return lambda counts: self.of(
+            [each for each, count in zip(outcomes, counts, strict=True) for _ in range(count)]
+        )
 
 
 ACCURACY = AccuracyMetric("accuracy", "share")

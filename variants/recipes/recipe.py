@@ -10,10 +10,9 @@ its own: there is no recipe for a chain.
 
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, TypeAdapter, ValidationError, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from variants.document import Document, absent
-from variants.errors import RecipeError
 from variants.vision.detector import Detector, Side
 
 Positive = Annotated[int, Field(gt=0)]
@@ -289,14 +288,3 @@ Recipe = Annotated[
     | Merge,
     Field(discriminator="kind"),
 ]
-_ADAPTER: TypeAdapter[Recipe] = TypeAdapter(Recipe)
-
-
-def parse_recipe(data: object, field: str = "recipe") -> Recipe:
-    """A recipe from plain data (a mapping out of YAML or JSON). RecipeError names the wrong field below `field`."""
-    try:
-        return _ADAPTER.validate_python(data)
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        where = ".".join([field, *(str(part) for part in first["loc"][1:])])
-        raise RecipeError(first["msg"].removeprefix("Value error, "), field=where) from error

@@ -1,1 +1,1 @@
-"""What pages and tables of this project have in common: figures as people read them, and plots as inline SVG."""
+"""What all reports share: number formats, tables, sentences, plots as inline SVG, and the HTML page."""

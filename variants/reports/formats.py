@@ -1,31 +1,44 @@
-"""Figures as people read them: one place, so that every table and page says the same."""
+"""Figures as text: the one place for number formats, so that every table, page and sentence shows the same."""
+
+from typing import Protocol
 
 NOTHING = "–"
 
 
-def number(value: float | None) -> str:
-    """Three digits that matter: 1,234 · 123 · 12.3 · 1.23."""
-    if value is None:
-        return NOTHING
+class Interval(Protocol):
+    """A figure with the ends of its interval."""
+
+    @property
+    def value(self) -> float: ...
+    @property
+    def low(self) -> float: ...
+    @property
+    def high(self) -> float: ...
+
+
+def number(value: float) -> str:
+    """Three significant digits: 1,234 · 123 · 12.3 · 1.23."""
     if abs(value) >= 100:
         return f"{value:,.0f}"
     return f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}"
 
 
-def seconds(value: float | None) -> str:
+def signed(value: float) -> str:
+    """+0.98, −3.1, 0.00: three significant digits with the sign."""
+    text = number(abs(value))
+    return text if not float(text.replace(",", "")) else f"{'+' if value > 0 else '−'}{text}"
+
+
+def seconds(value: float) -> str:
     """Milliseconds below a second, seconds above: 4.2 ms · 42 ms · 1.25 s · 185 s."""
-    if value is None:
-        return NOTHING
     if value >= 0.9995:
         return f"{number(value)} s"
     thousandths = 1000 * value
     return f"{thousandths:.1f} ms" if thousandths < 10 else f"{thousandths:.0f} ms"
 
 
-def size(value: float | None) -> str:
+def size(value: float) -> str:
     """Decimal units: 163 MB · 2.5 GB."""
-    if value is None:
-        return NOTHING
     if value >= 1e9:
         return f"{value / 1e9:.2f} GB"
     return f"{value / 1e6:,.0f} MB" if value >= 1e7 else f"{value / 1e6:.1f} MB"
@@ -45,3 +58,26 @@ def clock(value: float) -> str:
     """95 -> 1:35."""
     minutes, rest = divmod(round(value), 60)
     return f"{minutes}:{rest:02d}"
+
+
+def measure(interval: Interval, unit: str) -> str:
+    """79.0 % (72.8 to 84.1) of a share, 28.6 (27.0 to 30.0) otherwise: the interval in the same unit."""
+    if unit == "share":
+        return f"{share(interval.value)} ({100 * interval.low:.1f} to {100 * interval.high:.1f})"
+    return f"{number(interval.value)} ({number(interval.low)} to {number(interval.high)})"
+
+
+def difference(interval: Interval, unit: str) -> str:
+    """−0.4 (−1.1 to +0.3), in percentage points where `unit` is "share"."""
+    show = points if unit == "share" else signed
+    return f"{show(interval.value)} ({span(interval, unit)})"
+
+
+def span(interval: Interval, unit: str) -> str:
+    """−1.1 to +0.3: the ends of a difference's interval."""
+    show = points if unit == "share" else signed
+    return f"{show(interval.low)} to {show(interval.high)}"
+
+
+def ratio(interval: Interval) -> str:
+    return f"{interval.value:.2f} ({interval.low:.2f} to {interval.high:.2f})"

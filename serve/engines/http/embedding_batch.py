@@ -63,7 +63,7 @@ class Batcher:
             batch = nearest(self.waiting)
             self.drop(batch)
             try:
-                found = await loop.run_in_executor(self.worker, self.model.embed, [each.ids for each in batch])
+                rows = await loop.run_in_executor(self.worker, self.model.embed, [each.ids for each in batch])
             except Exception as error:
                 for each in batch:
                     if not each.done.done():
@@ -71,7 +71,7 @@ class Batcher:
                 continue
             self.passes += 1
             self.texts += len(batch)
-            for each, row in zip(batch, found, strict=True):
+            for each, row in zip(batch, rows, strict=True):
                 if not each.done.done():  # its client has gone
                     each.done.set_result(row)
 

@@ -8,11 +8,11 @@ from typing import Annotated, Literal, cast
 from pydantic import Field, StrictInt
 
 from serve.engines.http.tensors import MOST_EXAMPLES
-from serve.engines.http.text_request import Strict
+from variants.document import Document
 from variants.errors import InputError
 
 
-class EmbeddingRequest(Strict):
+class EmbeddingRequest(Document):
     """`POST /v1/embeddings`: one text or several, each as text or as token ids, which are taken as they are."""
 
     model: str

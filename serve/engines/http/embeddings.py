@@ -48,7 +48,7 @@ class EncoderApi(TensorApi[Embedder]):
         return encode_response(self.name, self.tensors(await self.batcher.embed(texts)), asked)
 
     @abstractmethod
-    def tensors(self, found: Floats) -> Sequence[Tensor]:
+    def tensors(self, rows: Floats) -> Sequence[Tensor]:
         """All outputs, from what the model gave for each text."""
 
     def check(self, ids: Ids, field: str) -> None:
@@ -67,8 +67,8 @@ class EmbeddingApi(EncoderApi):
         super().__init__(model, name, Port("embedding", "FP32", (-1, model.width)))
         self.digest = digest
 
-    def tensors(self, found: Floats) -> Sequence[Tensor]:
-        return [Tensor("embedding", "FP32", found)]
+    def tensors(self, rows: Floats) -> Sequence[Tensor]:
+        return [Tensor("embedding", "FP32", rows)]
 
     async def embeddings(self, request: Request) -> ASGIApp:
         asked = parse(EmbeddingRequest, await request.body())
@@ -82,22 +82,22 @@ class EmbeddingApi(EncoderApi):
     async def ids_of(self, inputs: list[str] | list[list[int]], original: object) -> list[Ids]:
         """Token ids of each input, checked. Raises ContextTooShort, InputError."""
         if isinstance(inputs[0], str):
-            found: Sequence[Ids] = await asyncio.to_thread(self.model.encode, inputs)
+            texts: Sequence[Ids] = await asyncio.to_thread(self.model.encode, inputs)
         else:
-            found = inputs
-        for i, ids in enumerate(found):
+            texts = inputs
+        for i, ids in enumerate(texts):
             self.check(ids, place(inputs is original, i))
-        return list(found)
+        return list(texts)
 
     async def answer(self, texts: list[Ids], encoding: str) -> bytes:
         """The JSON document; usage stands last, where a relay finds it without reading the numbers."""
-        found = await self.batcher.embed(texts)
+        rows = await self.batcher.embed(texts)
         tokens = sum(len(ids) for ids in texts)
         document: dict[str, Any] = {"object": "list", "model": self.name}
         if self.digest is not None:
             document["system_fingerprint"] = self.digest
         document["data"] = [
-            {"object": "embedding", "index": i, "embedding": carried(row, encoding)} for i, row in enumerate(found)
+            {"object": "embedding", "index": i, "embedding": carried(row, encoding)} for i, row in enumerate(rows)
         ]
         document["usage"] = {"prompt_tokens": tokens, "total_tokens": tokens}
         return json.dumps(document, separators=(",", ":")).encode()

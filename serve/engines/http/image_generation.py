@@ -61,9 +61,9 @@ class GenerationApi(ModelApi[Generator]):
         return json.dumps(document, separators=(",", ":")).encode()
 
     async def png(self, label: int, seed: int, index: int) -> bytes:
-        found = await asyncio.get_running_loop().run_in_executor(self.worker, self.model.draw, label, seed, index)
+        picture = await asyncio.get_running_loop().run_in_executor(self.worker, self.model.draw, label, seed, index)
         self.drawn += 1
-        return png_of(found)
+        return png_of(picture)
 
 
 def png_of(picture: Picture) -> bytes:

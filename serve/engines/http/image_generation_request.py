@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, StrictInt
 
-from serve.engines.http.text_request import Strict
+from variants.document import Document
 from variants.errors import InputError
 
 MOST_IMAGES = 10
@@ -20,7 +20,7 @@ MOST_WORDS = 1000
 """Characters of a prompt."""
 
 
-class GenerationRequest(Strict):
+class GenerationRequest(Document):
     """`POST /v1/images/generations`."""
 
     model: str
@@ -36,11 +36,11 @@ class GenerationRequest(Strict):
 
 def label_in(prompt: str, labels: Sequence[str]) -> int:
     """The position of the one label that a prompt names. InputError where it names none, or several."""
-    found = [place for place, label in enumerate(labels) if re.search(rf"(?<!\w){re.escape(label)}(?!\w)", prompt)]
-    if len(found) != 1:
-        named = f"it names {len(found)} of them" if found else "it names none of them"
+    places = [place for place, label in enumerate(labels) if re.search(rf"(?<!\w){re.escape(label)}(?!\w)", prompt)]
+    if len(places) != 1:
+        named = f"it names {len(places)} of them" if places else "it names none of them"
         raise InputError(named, field="prompt", mend=f"name exactly one of {', '.join(labels)}: a handwritten 7")
-    return found[0]
+    return places[0]
 
 
 def check_size(size: str | None, side: int) -> None:

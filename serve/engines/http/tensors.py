@@ -65,14 +65,14 @@ class ModelApi(ABC, Generic[M]):
         """What was computed since the start, as v2's statistics extension has it: examples, passes, their time."""
         self.check_model(request)
         examples, passes = self.counted()
-        found = {
+        statistics = {
             "name": self.name,
             "version": "",
             "inference_count": examples,
             "execution_count": passes,
             "inference_stats": {"compute_infer": {"count": passes, "ns": self.model.computed_ns}},
         }
-        return JSONResponse({"model_stats": [found]})
+        return JSONResponse({"model_stats": [statistics]})
 
     @abstractmethod
     def counted(self) -> tuple[int, int]:
@@ -97,10 +97,10 @@ class TensorApi(ModelApi[M]):
     async def infer(self, request: Request) -> Response:
         self.check_model(request)
         work = self.work(await request.body(), request.headers.get(HEADER_LENGTH))
-        found = await unless_gone(request.receive, work)
-        if found is None:
+        encoded = await unless_gone(request.receive, work)
+        if encoded is None:
             return Response(status_code=CLIENT_WENT_AWAY)
-        body, header_length = found
+        body, header_length = encoded
         if header_length is None:
             return Response(body, media_type="application/json")
         return Response(body, media_type="application/octet-stream", headers={HEADER_LENGTH: str(header_length)})

@@ -19,8 +19,8 @@ def build(model: Embedder, labels: Sequence[str] | None, name: str) -> Starlette
     """The application that answers for `model`, whose `embed` gives logits, under the model name `name`. EngineError
     where there are not as many labels as logits."""
     if labels is None or len(labels) != model.width:
-        found = "no labels" if labels is None else f"{len(labels)} labels"
-        raise EngineError(f"{found} for {model.width} classes", field="manifest.labels", mend="build it again")
+        count = "no labels" if labels is None else f"{len(labels)} labels"
+        raise EngineError(f"{count} for {model.width} classes", field="manifest.labels", mend="build it again")
     return application(TextClassifierApi(model, labels, name))
 
 
@@ -31,6 +31,6 @@ class TextClassifierApi(EncoderApi):
         super().__init__(model, name, Port("scores", "FP32", (-1, len(labels))), Port("labels", "BYTES", (-1,)))
         self.labels = [label.encode() for label in labels]
 
-    def tensors(self, found: Floats) -> Sequence[Tensor]:
-        top = bytes_tensor("labels", (self.labels[i] for i in found.argmax(axis=1)))
-        return [Tensor("scores", "FP32", softmax(found)), top]
+    def tensors(self, rows: Floats) -> Sequence[Tensor]:
+        top = bytes_tensor("labels", (self.labels[i] for i in rows.argmax(axis=1)))
+        return [Tensor("scores", "FP32", softmax(rows)), top]

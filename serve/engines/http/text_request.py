@@ -11,8 +11,6 @@ import sys
 from typing import Annotated, ClassVar, Literal, TypeVar
 
 from pydantic import (
-    BaseModel,
-    ConfigDict,
     Field,
     StrictBool,
     StrictInt,
@@ -21,6 +19,7 @@ from pydantic import (
     field_validator,
 )
 
+from variants.document import Document
 from variants.errors import InputError
 
 MAX_TOP_LOGPROBS = 20
@@ -39,16 +38,12 @@ class ContextTooShort(InputError):
     code = "context_length_exceeded"
 
 
-class Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class StreamOptions(Strict):
+class StreamOptions(Document):
     include_usage: StrictBool = False
     include_obfuscation: Literal[False] = False
 
 
-class _Common(Strict):
+class _Common(Document):
     """Fields of both routes."""
 
     model: str
@@ -119,12 +114,12 @@ class CompletionRequest(_Common):
         return self.max_tokens
 
 
-class TextPart(Strict):
+class TextPart(Document):
     type: Literal["text"]
     text: str
 
 
-class ChatMessage(Strict):
+class ChatMessage(Document):
     role: Role
     content: str | list[TextPart]
     name: str | None = None
@@ -154,7 +149,7 @@ class ChatRequest(_Common):
         return self.max_completion_tokens or self.max_tokens
 
 
-class TokenizeRequest(Strict):
+class TokenizeRequest(Document):
     """`POST /tokenize`, as vLLM has it for a prompt."""
 
     model: str
@@ -164,7 +159,7 @@ class TokenizeRequest(Strict):
 
 UNION_MEMBER = re.compile(r"str|list\[.*\]")
 """What pydantic adds to a path to say which form of a field it tried."""
-Kind = TypeVar("Kind", bound=Strict)
+Kind = TypeVar("Kind", bound=Document)
 
 
 def parse(kind: type[Kind], body: bytes) -> Kind:

@@ -21,10 +21,10 @@ class TextStream:
         if self.stopped:
             return ""
         self.held += self.decoder.step(token)
-        found = [at for stop in self.stops if (at := self.held.find(stop)) >= 0]
-        if found:
+        starts = [at for stop in self.stops if (at := self.held.find(stop)) >= 0]
+        if starts:
             self.stopped = True
-            shown, self.held = self.held[: min(found)], ""
+            shown, self.held = self.held[: min(starts)], ""
             return shown
         keep = longest_start(self.held, self.stops)
         shown = self.held[: len(self.held) - keep]

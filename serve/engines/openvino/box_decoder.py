@@ -14,7 +14,7 @@ from variants.vision.boxes import Box
 from variants.vision.detector import Detector
 
 Floats = npt.NDArray[np.float32]
-Found = tuple[Floats, npt.NDArray[np.int64], Floats]
+Detections = tuple[Floats, npt.NDArray[np.int64], Floats]
 """Corners [n, 4] in pixels of the input, classes [n] and scores [n] of all that might be answered."""
 CANDIDATES = 1000
 """The surest answers that doubles are looked for among: an image of noise would have a box a place."""
@@ -29,22 +29,22 @@ def boxes_of(
 ) -> list[Box]:
     """The boxes of one image, surest first, in its own pixels and inside of it. `predictions` is what the model gave,
     `scale` (across, down) and `size` (width, height) what `variants.vision.letterbox.pixels_of` gave."""
-    corners, classes, found = _DECODERS[detector.decoder](predictions, detector)
-    order = np.argsort(-found, kind="stable")[:CANDIDATES]
-    places = order[found[order] >= detector.least]
-    corners, classes, found = corners[places], classes[places], found[places]
-    kept = surest(corners, found, classes, detector.overlap, detector.most)
+    corners, classes, scores = _DECODERS[detector.decoder](predictions, detector)
+    order = np.argsort(-scores, kind="stable")[:CANDIDATES]
+    places = order[scores[order] >= detector.least]
+    corners, classes, scores = corners[places], classes[places], scores[places]
+    kept = surest(corners, scores, classes, detector.overlap, detector.most)
     most = np.array([*size, *size], np.float32)
     inside = np.clip(corners[kept] / np.array([*scale, *scale], np.float32), 0, most)
     return [
         Box(labels[kind], left, top, right, bottom, min(score, 1.0))
         for kind, (left, top, right, bottom), score in zip(
-            classes[kept], inside.tolist(), found[kept].tolist(), strict=True
+            classes[kept], inside.tolist(), scores[kept].tolist(), strict=True
         )
     ]
 
 
-def yolox(predictions: Floats, detector: Detector) -> Found:
+def yolox(predictions: Floats, detector: Detector) -> Detections:
     values = predictions[0]
     grid = np.concatenate([_places(detector.size, stride) for stride in detector.strides])
     rows = [(detector.size[0] // stride) * (detector.size[1] // stride) for stride in detector.strides]
@@ -56,7 +56,7 @@ def yolox(predictions: Floats, detector: Detector) -> Found:
     return _likeliest(corners, values[:, 4:5] * values[:, 5:])
 
 
-def centernet(predictions: Floats, detector: Detector) -> Found:
+def centernet(predictions: Floats, detector: Detector) -> Detections:
     stride = detector.strides[0]
     values = predictions[0].reshape(predictions.shape[1], -1).T
     middle = (_places(detector.size, stride) + np.float32(0.5)) * stride
@@ -65,14 +65,14 @@ def centernet(predictions: Floats, detector: Detector) -> Found:
     return _likeliest(corners, _sigmoid(values[:, :-4]))
 
 
-def detr(predictions: Floats, detector: Detector) -> Found:
+def detr(predictions: Floats, detector: Detector) -> Detections:
     logits = predictions[0, :, 4:]
     shares = np.exp(logits - logits.max(axis=1, keepdims=True))
     scores = shares / shares.sum(axis=1, keepdims=True)
     return _likeliest(_corners_of_shares(predictions, detector), scores[:, :-1])
 
 
-def detr_focal(predictions: Floats, detector: Detector) -> Found:
+def detr_focal(predictions: Floats, detector: Detector) -> Detections:
     """Each query for each class; of all of them the surest, as many as there are queries."""
     scores = _sigmoid(predictions[0, :, 4:])
     queries, classes = np.divmod(np.argsort(-scores, axis=None, kind="stable")[: len(scores)], scores.shape[1])
@@ -82,7 +82,7 @@ def detr_focal(predictions: Floats, detector: Detector) -> Found:
 _DECODERS = {"yolox": yolox, "centernet": centernet, "detr": detr, "detr-focal": detr_focal}
 
 
-def _likeliest(corners: Floats, scores: Floats) -> Found:
+def _likeliest(corners: Floats, scores: Floats) -> Detections:
     """Each place with its likeliest class; `scores` is [places, classes]."""
     return corners, scores.argmax(axis=1), scores.max(axis=1)
 

@@ -37,7 +37,7 @@ class OpenVinoEmbedder(Compiled):
         self.vocabulary = self.tokenizer.get_vocab_size()
 
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
-        return [found.ids for found in self.tokenizer.encode_batch(list(texts))]
+        return [encoding.ids for encoding in self.tokenizer.encode_batch(list(texts))]
 
     def embed(self, batch: Sequence[Ids]) -> Floats:
         tokens, mask = padded(batch, self.context)

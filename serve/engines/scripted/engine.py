@@ -164,9 +164,9 @@ def scored_prompt(request: Generation) -> tuple[Place | None, ...] | None:
 def choose(tokens: list[int], prompt: tuple[int, ...], errs: float = 0.0) -> int:
     text = b"".join(map(piece, prompt))
     spoken = [token for token in tokens if piece(token).strip() in text]
-    found = spoken[0] if spoken else sorted(tokens)[number(0, prompt) % len(tokens)]
-    others = [token for token in tokens if token != found]
-    return others[0] if others and number(1, prompt) % 1000 < errs * 1000 else found
+    answer = spoken[0] if spoken else sorted(tokens)[number(0, prompt) % len(tokens)]
+    others = [token for token in tokens if token != answer]
+    return others[0] if others and number(1, prompt) % 1000 < errs * 1000 else answer
 
 
 def number(seed: int | None, prompt: tuple[int, ...]) -> int:
@@ -193,9 +193,9 @@ class ScriptedImages:
         self.computed_ns += round(self.script.first_token_s * 1e9)
         classes = len(self.labels)
         bright = pixels.mean(axis=(1, 2, 3), dtype=np.float64)
-        found = np.clip(np.floor(bright * classes), 0, classes - 1).astype(int)
+        bands = np.clip(np.floor(bright * classes), 0, classes - 1).astype(int)
         scores = np.full((len(pixels), classes), 0.1 / max(classes - 1, 1), dtype=np.float32)
-        scores[np.arange(len(pixels)), found] = 0.9
+        scores[np.arange(len(pixels)), bands] = 0.9
         return scores
 
 
@@ -230,20 +230,20 @@ def build(options: argparse.Namespace) -> ASGIApp:
 
 
 def parser() -> argparse.ArgumentParser:
-    found = server.arguments("a deterministic engine for tests", needs_artifact=False)
-    found.add_argument("--context", type=int, default=2048, help="most tokens of a prompt and its answer")
-    found.add_argument("--task", default="image-classification", help="what v2's tensors are about")
-    found.add_argument("--labels", default="0,1,2,3,4,5,6,7,8,9", help="labels of images and texts, by comma")
-    found.add_argument(
+    arguments = server.arguments("a deterministic engine for tests", needs_artifact=False)
+    arguments.add_argument("--context", type=int, default=2048, help="most tokens of a prompt and its answer")
+    arguments.add_argument("--task", default="image-classification", help="what v2's tensors are about")
+    arguments.add_argument("--labels", default="0,1,2,3,4,5,6,7,8,9", help="labels of images and texts, by comma")
+    arguments.add_argument(
         "--first-token-s", type=float, default=0.0, help="to a text's first token, or an image's or embedding's"
     )
-    found.add_argument("--token-s", type=float, default=0.0, help="from each token to the next")
-    found.add_argument("--startup-s", type=float, default=0.0, help="before the port opens")
-    found.add_argument("--errs", type=float, default=0.0, help="share of labelled prompts answered otherwise")
-    found.add_argument("--adapters", type=int, default=0, help="most adapters that may be loaded")
-    found.add_argument("--fail-after", type=int, help="requests that succeed before all others get a 500")
-    found.add_argument("--exit-after", type=int, help="requests that succeed before the process ends itself")
-    return found
+    arguments.add_argument("--token-s", type=float, default=0.0, help="from each token to the next")
+    arguments.add_argument("--startup-s", type=float, default=0.0, help="before the port opens")
+    arguments.add_argument("--errs", type=float, default=0.0, help="share of labelled prompts answered otherwise")
+    arguments.add_argument("--adapters", type=int, default=0, help="most adapters that may be loaded")
+    arguments.add_argument("--fail-after", type=int, help="requests that succeed before all others get a 500")
+    arguments.add_argument("--exit-after", type=int, help="requests that succeed before the process ends itself")
+    return arguments
 
 
 if __name__ == "__main__":

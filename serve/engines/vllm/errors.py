@@ -67,12 +67,12 @@ def plain(body: bytes) -> bytes:
 def nearest(said: str) -> tuple[str, str] | None:
     """The field and the words of the validation that came nearest to a form that is taken; None where vLLM cut all of
     them off."""
-    found = []
+    findings = []
     for line in said.splitlines()[1:]:
         try:
             one = ast.literal_eval(line.strip())
             field = str(one["loc"]).removeprefix("body.")
-            found.append((field, f"{one['msg']}, and {one.get('input')!r:.{SHOWN}} was sent"))
+            findings.append((field, f"{one['msg']}, and {one.get('input')!r:.{SHOWN}} was sent"))
         except (ValueError, SyntaxError, KeyError, TypeError):
             continue
-    return max(found, key=lambda each: each[0].count("."), default=None)
+    return max(findings, key=lambda each: each[0].count("."), default=None)

@@ -64,8 +64,8 @@ def keep_as_float16(layer: torch.nn.Module, remove_weight: bool) -> None:
         layer.weight = torch.nn.Parameter(torch.empty(0), requires_grad=False)
 
     def linear(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
-        found: torch.Tensor = float16_product(x, packed)
-        return found if bias is None else found.add_(bias)
+        product: torch.Tensor = float16_product(x, packed)
+        return product if bias is None else product.add_(bias)
 
     layer.cpu_linear = linear  # type: ignore[assignment]
 
@@ -130,7 +130,7 @@ def multiply(kernel: object, layer: torch.nn.Module, x: torch.Tensor, bias: torc
     rows by one range, so each is brought to -1..1 before: what a row gives does not depend on the others."""
     rows = x.reshape(-1, x.shape[-1]).float()
     reach = rows.abs().amax(-1, keepdim=True).clamp_min_(LEAST_REACH)  # several times as fast as the norm of that name
-    found: torch.Tensor = int8_product(rows / reach, 1 / STEPS, MIDDLE, layer.packed).mul_(reach)
+    product: torch.Tensor = int8_product(rows / reach, 1 / STEPS, MIDDLE, layer.packed).mul_(reach)
     if bias is not None:
-        found.add_(bias)
-    return found.to(x.dtype).reshape(*x.shape[:-1], -1)
+        product.add_(bias)
+    return product.to(x.dtype).reshape(*x.shape[:-1], -1)

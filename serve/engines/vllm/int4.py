@@ -36,8 +36,8 @@ def use_vnni() -> None:
     ) -> torch.Tensor:
         # Not vLLM's parameters, about each of whose operations torch asks Python.
         if layer.use_w4a8 and x.dim() == 2:
-            found: torch.Tensor = torch.ops._C.int4_scaled_mm_cpu(x, *layer.packed, bias)  # type: ignore[misc]
-            return found
+            product: torch.Tensor = torch.ops._C.int4_scaled_mm_cpu(x, *layer.packed, bias)  # type: ignore[misc]
+            return product
         return multiplied(kernel, layer, x, bias)
 
     CPUWNA16LinearKernel.process_weights_after_loading = process_weights_after_loading  # type: ignore[method-assign,assignment]

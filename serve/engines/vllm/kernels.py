@@ -54,10 +54,10 @@ def multiply_int8(
         return multiply_int8(kernel, layer, x.reshape(-1, x.shape[-1]), bias).reshape(*x.shape[:-1], -1)
     name, scale = kernel.layer_param_names[:2]
     wide_bias = layer.bias_fp32 if bias is not None else None
-    found: torch.Tensor = torch.ops._C.int8_scaled_mm_with_quant(
+    product: torch.Tensor = torch.ops._C.int8_scaled_mm_with_quant(
         x, getattr(layer, name), getattr(layer, scale), wide_bias, x.dtype, True
     )
-    return found
+    return product
 
 
 def normalise(norm: RMSNorm, x: torch.Tensor, residual: torch.Tensor | None = None) -> Norm:
@@ -69,8 +69,8 @@ def normalise(norm: RMSNorm, x: torch.Tensor, residual: torch.Tensor | None = No
     if not alike or norm.variance_size_override or x.shape[-1] % VECTOR:
         return norm.forward_native(x, residual)
     if residual is None:
-        found = torch.empty_like(x)
-        torch.ops._C.rms_norm(found, x, weight, norm.variance_epsilon)
-        return found
+        normed = torch.empty_like(x)
+        torch.ops._C.rms_norm(normed, x, weight, norm.variance_epsilon)
+        return normed
     torch.ops._C.fused_add_rms_norm(x, residual, weight, norm.variance_epsilon)
     return x, residual

@@ -1,4 +1,4 @@
-"""A real Prometheus scrapes the server and answers for what was sent."""
+"""A real Prometheus scrapes the server and returns its metrics."""
 
 import time
 from collections.abc import Sequence
@@ -33,24 +33,24 @@ def test_prometheus_scrapes_the_server(served: Served, tmp_path: Path) -> None:
     with ExitStack() as children:
         prometheus = start_prometheus(children, served.url, tmp_path / "prometheus")
         assert prometheus is not None
-        found = wait_for(prometheus, QUERIES)
-    assert set(found) == set(QUERIES)
-    assert found[QUERIES[0]] >= 3
-    assert found[QUERIES[4]] >= 24
+        values = wait_for(prometheus, QUERIES)
+    assert set(values) == set(QUERIES)
+    assert values[QUERIES[0]] >= 3
+    assert values[QUERIES[4]] >= 24
 
 
 def wait_for(prometheus: str, queries: Sequence[str]) -> dict[str, float]:
-    """The values of all queries, as soon as all have one; after a minute, of those that do."""
-    found: dict[str, float] = {}
+    """Wait until all queries have a value, at most a minute; returns the values so far."""
+    values: dict[str, float] = {}
     deadline = time.monotonic() + 60
-    while len(found) < len(queries) and time.monotonic() < deadline:
+    while len(values) < len(queries) and time.monotonic() < deadline:
         time.sleep(1)
-        found = {query: value for query in queries if (value := ask(prometheus, query)) is not None}
-    return found
+        values = {query: value for query in queries if (value := ask(prometheus, query)) is not None}
+    return values
 
 
 def ask(prometheus: str, query: str) -> float | None:
-    """The value of an instant query; None while Prometheus is starting or has nothing."""
+    """The value of an instant query; None while Prometheus is starting or has no value."""
     try:
         answer: dict[str, Any] = httpx.get(f"{prometheus}/api/v1/query", params={"query": query}).json()
     except httpx.TransportError:

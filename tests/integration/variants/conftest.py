@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.recipes import parse_recipe
 from variants.artifacts.store import Artifact
 from variants.methods.base import BuildJob
 from variants.progress import NoProgress
-from variants.recipes.recipe import parse_recipe
 
 CHAT = (
     "{% for m in messages %}<s>{{ m.role }} {{ m.content }}</s>{% endfor %}{% if add_generation_prompt %}<s>{% endif %}"

@@ -4,11 +4,12 @@ import sys
 import time
 from pathlib import Path
 
+from tests.support.recipes import parse_recipe
 from variants.artifacts.catalog import Catalog
 from variants.artifacts.store import Store
 from variants.build.builder import MethodFor, VariantPlan, build
 from variants.methods.registry import BuildJob, Method, MethodResult
-from variants.recipes.recipe import Recipe, parse_recipe
+from variants.recipes.recipe import Recipe
 from variants.recipes.source import Source
 
 FILES, PIECES, PIECE = 3, 2, 4096

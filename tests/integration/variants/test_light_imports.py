@@ -7,8 +7,9 @@ import pytest
 
 pytestmark = pytest.mark.integration
 LIGHT = (
-    "build", "card", "catalog", "errors", "evaluate", "evidence.intervals", "home", "machine", "manifest", "methods",
-    "preprocess", "progress", "recipe", "scoring", "source", "store", "tasks",
+    "build.builder", "artifacts.card", "artifacts.catalog", "errors", "evaluation.evaluate", "evidence.intervals",
+    "home", "machine", "artifacts.manifest", "methods.registry", "vision.preprocess", "progress", "recipes.recipe",
+    "metrics.scoring", "recipes.source", "artifacts.store", "tasks",
 )  # fmt: skip
 HEAVY = ("torch", "transformers", "nncf", "openvino", "llmcompressor", "bitsandbytes", "datasets", "huggingface_hub")
 

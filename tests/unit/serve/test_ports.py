@@ -1,4 +1,4 @@
-"""The ports that processes of ours listen on: free, and none that the kernel gives to outgoing connections."""
+"""Ports for our processes: free, and outside the kernel's range for outgoing connections."""
 
 import socket
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""A server that lets in only who has a key."""
+"""A server that requires API keys."""
 
 import asyncio
 import hashlib
@@ -51,10 +51,10 @@ async def ask(client: httpx.AsyncClient, secret: str) -> httpx.Response:
 
 
 async def shadowed(served: Local) -> int:
-    """How many requests the journal says were chosen to be compared."""
+    """Number of sampled requests in the journal."""
     entries = (await served.client.get("/admin/v1/journal?last=10000", headers=bearer("root"))).json()["entries"]
-    found = [entry["models"].get("echo", {}) for entry in entries if entry["kind"] == "outcomes"]
-    return sum(pair["chosen"] for each in found for pair in each.get("shadows", {}).values())
+    models = [entry["models"].get("echo", {}) for entry in entries if entry["kind"] == "outcomes"]
+    return sum(pair["chosen"] for each in models for pair in each.get("shadows", {}).values())
 
 
 async def test_only_who_has_a_key_is_let_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -87,7 +87,7 @@ async def test_only_who_has_a_key_is_let_in(tmp_path: Path, monkeypatch: pytest.
 
 
 async def refuses(client: httpx.AsyncClient) -> None:
-    """Without a key, with a wrong one, and without an admin's."""
+    """Requests without a key, with a wrong key, and without an admin's key are refused."""
     none: dict[str, str] = {}
     for headers in (none, bearer("wrong")):
         answer = await client.post("/v1/completions", json=ASK, headers=headers)

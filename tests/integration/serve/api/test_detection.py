@@ -1,4 +1,4 @@
-"""A detector and its int8 behind the whole server: labelled requests and a campaign say what is said offline."""
+"""A detector and its int8 variant in a server: labelled requests and a campaign agree with offline evaluation."""
 
 import asyncio
 from pathlib import Path
@@ -52,7 +52,7 @@ def two_variants(port: int) -> Stack:
 
 
 async def offline(served: Local, variant: str, examples: list[Example]) -> list[Outcome]:
-    """What the variant's engine answers, asked as evaluation asks it."""
+    """Outcomes of offline evaluation with the variant's engine."""
     url = served.engine("scenes", variant).url
     task = tasks.get("scenes", home())
     async with aiohttp.ClientSession() as session:
@@ -69,15 +69,15 @@ async def ask(client: httpx.AsyncClient, variant: str, example: Example, **heade
 
 async def counted(client: httpx.AsyncClient, variant: str) -> dict[str, float]:
     """The variant's labelled requests by outcome, and the sum of their outcomes."""
-    found = {"right": 0.0, "wrong": 0.0, "score": 0.0}
+    counts = {"right": 0.0, "wrong": 0.0, "score": 0.0}
     for line in (await client.get("/metrics")).text.splitlines():
         if 'model="scenes"' in line and f'variant="{variant}"' in line and 'task="scenes"' in line:
             value = float(line.rpartition(" ")[2])
             if line.startswith("understudy_labelled_score_total{"):
-                found["score"] += value
+                counts["score"] += value
             elif line.startswith("understudy_labelled_requests_total{"):
-                found["right" if 'outcome="right"' in line else "wrong"] += value
-    return found
+                counts["right" if 'outcome="right"' in line else "wrong"] += value
+    return counts
 
 
 async def test_live_is_offline_on_the_same_images(detectors: Detectors, tmp_path: Path) -> None:
@@ -105,10 +105,10 @@ async def test_live_is_offline_on_the_same_images(detectors: Detectors, tmp_path
     (model,) = summary.models
     assert all(variant.failed == 0 and variant.requests > N for variant in model.variants)
     for variant in model.variants:
-        (found,) = variant.accuracy
+        (figure,) = variant.accuracy
         wanted = METRICS[0].measure(known[variant.variant])
-        assert (found.task, found.metric, found.n) == ("scenes", "mAP50", N)
-        assert (found.value, found.low, found.high) == pytest.approx((wanted.value, wanted.low, wanted.high))
+        assert (figure.task, figure.metric, figure.n) == ("scenes", "mAP50", N)
+        assert (figure.value, figure.low, figure.high) == pytest.approx((wanted.value, wanted.low, wanted.high))
     (comparison,) = model.comparisons
     (apart,) = comparison.accuracy
     wanted = METRICS[0].difference(known["int8"], known["baseline"])

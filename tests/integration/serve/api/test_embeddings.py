@@ -1,4 +1,4 @@
-"""Embeddings through Ray Serve, HAProxy and the relay, by the official clients of both protocols."""
+"""Embeddings through Ray Serve, HAProxy and the relay, with the official clients of both protocols."""
 
 import httpx
 import numpy as np
@@ -18,11 +18,11 @@ def client(served: Served) -> openai.OpenAI:
 
 
 def count(served: Served, name: str, **labels: str) -> float:
-    """The sum of a metric's series that carry these labels."""
+    """The sum of a metric's series with these labels."""
     wanted = [f'{key}="{value}"' for key, value in labels.items()]
     lines = httpx.get(f"{served.url}/metrics").text.splitlines()
-    found = [line for line in lines if line.startswith(f"{name}{{") and all(label in line for label in wanted)]
-    return sum(float(line.rpartition(" ")[2]) for line in found)
+    series = [line for line in lines if line.startswith(f"{name}{{") and all(label in line for label in wanted)]
+    return sum(float(line.rpartition(" ")[2]) for line in series)
 
 
 def test_an_answer_names_its_variant_and_is_counted(served: Served, client: openai.OpenAI) -> None:
@@ -74,9 +74,9 @@ def test_tensors_come_back_from_the_version_that_was_asked(served: Served, clien
     assert (metadata["name"], metadata["inputs"][0]["name"]) == ("near", "text")
     tensor = triton.InferInput("text", [3], "BYTES")
     tensor.set_data_from_numpy(np.array([text.encode() for text in TEXTS], dtype=object))
-    found = tensors.infer("near", [tensor], model_version="int8").as_numpy("embedding")
+    vectors = tensors.infer("near", [tensor], model_version="int8").as_numpy("embedding")
     wanted = [entry.embedding for entry in client.embeddings.create(model="near@int8", input=TEXTS).data]
-    np.testing.assert_allclose(found, wanted, atol=1e-6)
+    np.testing.assert_allclose(vectors, wanted, atol=1e-6)
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,5 @@
-"""Image generation through Ray Serve, HAProxy and the relay: the official client, a labelled campaign, and the same
-score as offline. What each variant draws is known: one of them draws 2 of 10 digits wrong."""
+"""Image generation through Ray Serve, HAProxy and the relay, with the official client and a labelled campaign.
+Scores must equal offline evaluation. The drawings are known: one variant draws 2 of 10 digits wrong."""
 
 import asyncio
 import base64
@@ -58,7 +58,7 @@ CAMPAIGN = {
 @pytest.fixture(scope="module")
 def drawn(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
     folder = tmp_path_factory.mktemp("drawing")
-    drawing_artifacts(folder)  # here, so that the judge and the digits come from the home with the data in it
+    drawing_artifacts(folder)  # here, because the classifier and the digits are in the current home
     (folder / "judges").symlink_to(home() / "judges")
     with server(folder, "tests.support.serve_drawing", "{port}") as (url, _):
         yield url, folder
@@ -138,20 +138,20 @@ def test_a_labelled_campaign_scores_as_offline_evaluation_does(drawn: tuple[str,
     records = list(read_lines(tmp_path / "records.jsonl", Record))
     assert [record.error for record in records if record.failed] == []
     (model,) = summarise(tmp_path).models
-    snapshot = {variant.variant: variant.accuracy[0] for variant in model.variants}
+    online = {variant.variant: variant.accuracy[0] for variant in model.variants}
     task = tasks.get("digit_prompts")
     examples = task.examples("test", N)
     wrong = sum(example.label in ("8", "9") for example in examples)
-    assert [(snapshot["baseline"].value, snapshot["baseline"].n), snapshot["int8"].n] == [(1.0, N), N]
-    assert snapshot["int8"].value == pytest.approx(1 - wrong / N)
+    assert [(online["baseline"].value, online["baseline"].n), online["int8"].n] == [(1.0, N), N]
+    assert online["int8"].value == pytest.approx(1 - wrong / N)
     assert model.comparisons[0].accuracy[0].difference == pytest.approx(-wrong / N)
 
-    found = build_snapshot(drawing_stack(), drawing_artifacts(folder)).variants["scribe", "int8"]
-    measured = asyncio.run(measure(found, None, {task.name: examples}, NoProgress()))
-    card = card_of(found.manifest, measured, {"kind": "openvino"}, None, {}, {task.name: task})
+    int8 = build_snapshot(drawing_stack(), drawing_artifacts(folder)).variants["scribe", "int8"]
+    measured = asyncio.run(measure(int8, None, {task.name: examples}, NoProgress()))
+    card = card_of(int8.manifest, measured, {"kind": "openvino"}, None, {}, {task.name: task})
     offline = card.accuracy[0]
     assert (offline.value, offline.low, offline.high, offline.n) == (
-        snapshot["int8"].value, snapshot["int8"].low, snapshot["int8"].high, N,
+        online["int8"].value, online["int8"].low, online["int8"].high, N,
     )  # fmt: skip
     (distance,) = card.distances
     assert (distance.task, distance.metric, distance.n, distance.real) == ("digit_prompts", "frechet", N, 1000)

@@ -1,4 +1,4 @@
-"""Open Inference Protocol v2 through Ray Serve, HAProxy and the relay, by the official tritonclient."""
+"""Open Inference Protocol v2 through Ray Serve, HAProxy and the relay, with the official tritonclient."""
 
 import io
 

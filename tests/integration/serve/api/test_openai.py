@@ -1,4 +1,4 @@
-"""OpenAI's API through Ray Serve, HAProxy and the relay, by the official client."""
+"""OpenAI's API through Ray Serve, HAProxy and the relay, with the official client."""
 
 import json
 from typing import Any
@@ -131,7 +131,7 @@ def test_bad_requests_name_the_field_and_the_mend(
 
 
 def test_however_deep_a_body_is_nested_it_is_the_clients_fault(served: Served) -> None:
-    """Some depths can be read and not be written again, where more of the stack is in use."""
+    """Some depths can be parsed but not written again, because more of the call stack is in use then."""
     with httpx.Client() as client:
         for depth in range(700, 1000, 4):
             body = b'{"model": "echo", "prompt": ' + b"[" * depth + b"]" * depth + b"}"

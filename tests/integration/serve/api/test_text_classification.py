@@ -1,5 +1,5 @@
-"""Text classification through the whole server: a real model and its variants asked as a labelled campaign asks, and
-what the server counts is what offline evaluation finds in an engine of its own, example by example."""
+"""Text classification through the whole server: a real model and its variants get the requests of a labelled campaign.
+The server's counts must equal offline evaluation in a separate engine, for each example."""
 
 from pathlib import Path
 
@@ -36,7 +36,7 @@ TRAIN = {
 
 @pytest.fixture(scope="module")
 def stack() -> Stack:
-    """The family's own stack with three of its variants and a baseline of a few seconds' training."""
+    """The family's stack with two variants and a baseline that trains for a few seconds."""
     document = load(ROOT / "deploy" / "stacks" / "text-classification.yaml").model_dump(mode="json", by_alias=True)
     document["server"]["port"] = free_port()
     variants = document["models"]["topics"]["variants"]
@@ -53,7 +53,7 @@ def artifacts(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> dict[tu
 
 
 async def offline(variant: ServedVariant, folder: Path) -> list[Outcome]:
-    """What evaluation finds: the variant's engine alone, in a process of its own."""
+    """Outcomes of offline evaluation, with the variant's engine in its own process."""
     task = tasks.get("r8_topics")
     how = launch(variant.engine.settings, variant.engine.artifact.path, variant.manifest, variant.engine.name)
     process = EngineProcess(variant.name, how, folder / f"{variant.name}-offline.log")
@@ -66,15 +66,15 @@ async def offline(variant: ServedVariant, folder: Path) -> list[Outcome]:
         await process.stop()
 
 
-async def snapshot(client: httpx.AsyncClient, variant: str | None) -> list[httpx.Response]:
-    """The answers to what a labelled campaign sends, one after the other."""
+async def ask_all(client: httpx.AsyncClient, variant: str | None) -> list[httpx.Response]:
+    """The answers to the requests of a labelled campaign, sent one at a time."""
     pool = Pool(kind="article", model="topics", task="r8_topics", contents=())
-    found = []
+    answers = []
     for example in tasks.get("r8_topics").examples("test", N):
         content = Content(example=example.id, text=str(example.input), label=example.label)
         asked = ask(pool, content, variant, None if variant else "client-1")
-        found.append(await client.post(asked.path, content=asked.body, headers=asked.headers))
-    return found
+        answers.append(await client.post(asked.path, content=asked.body, headers=asked.headers))
+    return answers
 
 
 async def counted(client: httpx.AsyncClient, variant: str, outcome: str) -> float:
@@ -92,7 +92,7 @@ async def test_what_is_counted_live_is_what_is_found_offline(
             outcomes = await offline(served.upstreams.snapshot.variants["topics", name], tmp_path)
             measured, macro_f1 = accuracy(task, outcomes)
             before = [await counted(served.client, name, outcome) for outcome in ("right", "wrong")]
-            answers = await snapshot(served.client, name)
+            answers = await ask_all(served.client, name)
             assert {answer.headers["x-understudy-variant"] for answer in answers} == {name}
             assert [answer.json()["outputs"][0]["data"][0] for answer in answers] == [each.answer for each in outcomes]
             right, wrong = [

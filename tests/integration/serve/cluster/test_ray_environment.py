@@ -1,4 +1,4 @@
-"""Nothing that a server starts listens beyond loopback: read from the kernel's own tables."""
+"""No process of a server listens beyond loopback, by the kernel's own tables."""
 
 import ipaddress
 
@@ -11,14 +11,14 @@ pytestmark = pytest.mark.integration
 
 
 def listeners(pid: int) -> list[tuple[str, str]]:
-    """(address, process) of every listening TCP socket and bound UDP socket of a process and all below it."""
+    """(address, process) of every listening TCP socket and bound UDP socket of a process and its descendants."""
     root = psutil.Process(pid)
-    found: list[tuple[str, str]] = []
+    sockets: list[tuple[str, str]] = []
     for process in [root, *root.children(recursive=True)]:
         for connection in process.net_connections("inet"):
             if connection.status in (psutil.CONN_LISTEN, psutil.CONN_NONE) and not connection.raddr:
-                found.append((connection.laddr.ip, process.name()))
-    return found
+                sockets.append((connection.laddr.ip, process.name()))
+    return sockets
 
 
 def is_loopback(address: str) -> bool:
@@ -28,8 +28,8 @@ def is_loopback(address: str) -> bool:
 
 
 def test_everything_listens_on_loopback(served: Served) -> None:
-    found = listeners(served.pid)
-    names = {name for _, name in found}
+    sockets = listeners(served.pid)
+    names = {name for _, name in sockets}
     assert "haproxy" in names, names
     assert any("gcs" in name for name in names), names
-    assert [pair for pair in found if not is_loopback(pair[0])] == []
+    assert [pair for pair in sockets if not is_loopback(pair[0])] == []

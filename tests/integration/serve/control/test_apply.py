@@ -1,4 +1,4 @@
-"""Variants come and go while requests flow: none fails, and each answer is signed by the build that was live."""
+"""Variants are added and removed under load. No request fails, and each answer is signed by the build in service."""
 
 import asyncio
 from pathlib import Path
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.integration
 
 @pytest.fixture(autouse=True)
 def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The controller looks where the artifacts are made."""
+    """The controller reads the artifacts of this folder."""
     monkeypatch.setenv("UNDERSTUDY_HOME", str(tmp_path))
 
 
@@ -83,7 +83,7 @@ async def test_adapters_are_loaded_and_unloaded_in_an_engine_that_serves(tmp_pat
         family.variants["lora3"] = lora
         refused = await served.client.post("/admin/v1/stack", json=family.proposal())
         assert refused.status_code == 400
-        assert "4 adapters share an engine that has room for 3 (slots: 4" in refused.json()["error"]["message"]
+        assert "4 adapters share an engine that has 3 slots (slots: 4" in refused.json()["error"]["message"]
         del family.variants["lora3"], family.variants["lora2"]
         family.variants["lora4"] = lora
         refused = await served.client.post("/admin/v1/stack", json=family.proposal(force=True))
@@ -105,12 +105,12 @@ async def test_a_dry_run_says_what_would_change_and_changes_nothing(tmp_path: Pa
     async with local(tmp_path, family.stack, family.artifacts) as served:
         family.variants["int4"] = {"weight": 100}
         before = (await served.client.get("/admin/v1/stack")).json()
-        found = (await served.client.post("/admin/v1/stack", json=family.proposal(dry_run=True))).json()
-        kinds = {each["name"]: (each["kind"], each["share_after"]) for each in found["differences"]}
+        answer = (await served.client.post("/admin/v1/stack", json=family.proposal(dry_run=True))).json()
+        kinds = {each["name"]: (each["kind"], each["share_after"]) for each in answer["differences"]}
         assert kinds["echo@int4"] == ("add", 0.5)
         assert kinds["echo@baseline"] == ("keep", 0.45)
-        assert [need["engine"] for need in found["memory"]["needs"]] == ["echo@int4"]
-        assert found["memory"]["fits"] is True
+        assert [need["engine"] for need in answer["memory"]["needs"]] == ["echo@int4"]
+        assert answer["memory"]["fits"] is True
         state = (await served.client.get("/admin/v1/stack")).json()
         assert state == before
         assert "int4" not in state["stack"]["models"]["echo"]["variants"]
@@ -167,7 +167,7 @@ async def test_an_engine_that_does_not_start_leaves_what_is_live(tmp_path: Path)
         assert "build it again" in answer.json()["error"]["message"]
         family.variants["other"] = family.variants.pop("broken")
         engines, version = set(served.deployer.engines), served.upstreams.snapshot.version
-        served.deployer.home = tmp_path / "no" / "such"  # where logs cannot be written, nothing starts
+        served.deployer.home = tmp_path / "no" / "such"  # no engine starts where its log cannot be written
         (tmp_path / "no").write_text("")
         assert (await change(served.client, family.proposal()))["state"] == "failed"
         assert set(served.deployer.engines) == engines
@@ -193,8 +193,8 @@ async def test_one_change_at_a_time_and_one_that_starts_can_be_given_up(tmp_path
 async def test_a_change_is_given_up_while_it_is_checked_and_by_its_number(tmp_path: Path) -> None:
     family = Family(tmp_path, free_port())
     async with local(tmp_path, family.stack, family.artifacts) as served:
-        holds = served.deployer.describe
-        served.deployer.describe = never  # an engine that does not say what it holds
+        describe = served.deployer.describe
+        served.deployer.describe = never  # an engine that does not report its memory
         family.variants["int4"] = {}
         proposed = asyncio.create_task(served.client.post("/admin/v1/stack", json=family.proposal()))
         while (await served.client.get("/admin/v1/stack")).json()["change"] is None:
@@ -203,16 +203,16 @@ async def test_a_change_is_given_up_while_it_is_checked_and_by_its_number(tmp_pa
         assert (change_now["number"], change_now["state"]) == (1, "checking")
         other = await served.client.request("DELETE", "/admin/v1/stack", json={"change": 7})
         assert other.status_code == 409
-        assert "1 is on its way" in other.json()["error"]["message"]
+        assert "1 is in progress" in other.json()["error"]["message"]
         assert (await served.client.request("DELETE", "/admin/v1/stack", json={"change": "1"})).status_code == 400
         ended = await served.client.request("DELETE", "/admin/v1/stack", json={"change": 1})
         assert ended.json()["state"] == "cancelled"
         answer = await proposed
-        assert (answer.status_code, answer.json()["error"]["message"]) == (409, "change 1 was given up")
-        served.deployer.describe = holds
+        assert (answer.status_code, answer.json()["error"]["message"]) == (409, "change 1 was cancelled")
+        served.deployer.describe = describe
         assert (await change(served.client, family.proposal()))["state"] == "done"
-        told = (await served.client.get("/admin/v1/stack")).json()["changes"]
-        assert [(each["number"], each["state"]) for each in told] == [(1, "cancelled"), (2, "done")]
+        changes = (await served.client.get("/admin/v1/stack")).json()["changes"]
+        assert [(each["number"], each["state"]) for each in changes] == [(1, "cancelled"), (2, "done")]
 
 
 async def never(application: str) -> Endpoint:
@@ -250,9 +250,9 @@ async def test_what_is_named_while_a_change_starts_is_not_taken_away(tmp_path: P
         await asyncio.sleep(0.5)
         body = {"model": "echo@int8", "prompt": "a", "max_tokens": 1}
         assert (await served.client.post("/v1/completions", json=body)).status_code == 200
-        found = await asked
-        assert found["state"] == "failed"
-        assert "echo@int8 is in use" in found["error"]
+        ended = await asked
+        assert ended["state"] == "failed"
+        assert "echo@int8 is in use" in ended["error"]
         assert set(served.deployer.engines) == engines
         assert served.upstreams.snapshot.version == version
         assert (await served.client.post("/v1/completions", json=body)).status_code == 200
@@ -267,7 +267,7 @@ async def test_an_engine_that_cannot_say_what_it_holds_is_taken_to_hold_what_it_
         after = (await served.client.post("/admin/v1/stack", json=family.proposal(dry_run=True))).json()["memory"]
         assert after["freed_bytes"] == before["freed_bytes"] > 2**20
         done = await change(served.client, family.proposal(force=True))
-        assert done["state"] == "done", "one whose engine is down can be taken out"
+        assert done["state"] == "done", "a variant whose engine is down can be removed"
 
 
 @pytest.mark.parametrize("lost", ["record", "journal"])
@@ -279,9 +279,9 @@ async def test_where_nothing_can_be_written_down_what_was_live_is(tmp_path: Path
         holder = served.controller if lost == "record" else served.controller.traffic_manager.journal
         kept, holder.file = holder.file, tmp_path / "weights" / "no folder" / "file"
         (tmp_path / "weights").write_text("")
-        found = await change(served.client, family.proposal())
-        assert found["state"] == "failed"
-        assert "it is live" not in found["error"]
+        ended = await change(served.client, family.proposal())
+        assert ended["state"] == "failed"
+        assert "it is live" not in ended["error"]
         assert set(served.deployer.engines) == engines
         state = (await served.client.get("/admin/v1/stack")).json()
         assert "int4" not in state["stack"]["models"]["echo"]["variants"]
@@ -295,7 +295,7 @@ async def test_where_nothing_can_be_written_down_what_was_live_is(tmp_path: Path
 
 
 async def test_what_stands_without_being_live_is_swept_away(tmp_path: Path) -> None:
-    """As a controller leaves it that died in the middle of a change."""
+    """Such engines are what a controller leaves that died during a change."""
     family = Family(tmp_path, free_port())
     lora = {"parent": "baseline", "engine": ADAPTERS}
     family.variants["lora0"] = lora
@@ -319,7 +319,7 @@ async def test_what_stands_without_being_live_is_swept_away(tmp_path: Path) -> N
         }
 
 
-async def test_a_conductor_that_is_started_anew_goes_on_with_what_was_live(tmp_path: Path) -> None:
+async def test_a_controller_that_is_started_anew_goes_on_with_what_was_live(tmp_path: Path) -> None:
     from serve.control.controller import Controller
 
     family = Family(tmp_path, free_port())
@@ -329,6 +329,6 @@ async def test_a_conductor_that_is_started_anew_goes_on_with_what_was_live(tmp_p
         await change(served.client, family.proposal())
         again = Controller(first, str(tmp_path), str(tmp_path / "state"), served.deployer)  # type: ignore[arg-type]
         assert again.snapshot.version > served.upstreams.snapshot.version
-        assert {name: found.place for name, found in again.snapshot.variants.items()} == {
-            name: found.place for name, found in served.upstreams.snapshot.variants.items()
+        assert {ref: variant.place for ref, variant in again.snapshot.variants.items()} == {
+            ref: variant.place for ref, variant in served.upstreams.snapshot.variants.items()
         }

@@ -1,4 +1,4 @@
-"""The same through Ray Serve and HAProxy: a steady load, and variants, builds and adapters that come and go."""
+"""Changes through Ray Serve and HAProxy: variants, builds and adapters are added and removed under a steady load."""
 
 import asyncio
 

@@ -1,5 +1,4 @@
-"""Evidence moves traffic by itself: shadow pairs on live requests, a gate, steps, and a journal that says it all
-again."""
+"""Rollouts move traffic by evidence: shadow pairs of live requests, a gate, steps, and a journal that restores them."""
 
 import asyncio
 import time
@@ -26,7 +25,7 @@ from variants.machine import describe
 pytestmark = pytest.mark.integration
 ROLLOUT = "/admin/v1/models/echo/rollout"
 LIMIT_S = 90.0
-"""A hang, not a speed."""
+"""Detects a hang; it is no limit on speed."""
 
 
 @pytest.fixture(autouse=True)
@@ -57,25 +56,25 @@ def plan(**more: Any) -> dict[str, Any]:
 async def until(client: httpx.AsyncClient, wanted: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
     deadline = time.monotonic() + LIMIT_S
     while True:
-        found: dict[str, Any] = (await client.get(ROLLOUT)).json()
-        if wanted(found):
-            return found
-        assert time.monotonic() < deadline, found
+        answer: dict[str, Any] = (await client.get(ROLLOUT)).json()
+        if wanted(answer):
+            return answer
+        assert time.monotonic() < deadline, answer
         await asyncio.sleep(0.1)
 
 
-def ended(found: dict[str, Any]) -> bool:
-    return found["rollout"]["status"] not in ("running", "paused")
+def ended(answer: dict[str, Any]) -> bool:
+    return answer["rollout"]["status"] not in ("running", "paused")
 
 
-def same_again(home: Path, family: Family, found: dict[str, Any]) -> None:
-    """Another controller, from the journal alone, knows the same."""
+def same_again(home: Path, family: Family, answer: dict[str, Any]) -> None:
+    """Another controller restores the same state from the journal alone."""
     traffic_manager = TrafficManager(home / "state", build_snapshot(family.stack, family.artifacts))
     again = traffic_manager.rollout_of("echo")
-    assert again["rollout"] == found["rollout"]
-    assert again["pairs"] == found["pairs"]
-    assert again["verdict"] == found["verdict"]
-    assert again["traffic"]["traffic"] == found["traffic"]["traffic"]
+    assert again["rollout"] == answer["rollout"]
+    assert again["pairs"] == answer["pairs"]
+    assert again["verdict"] == answer["verdict"]
+    assert again["traffic"]["traffic"] == answer["traffic"]["traffic"]
 
 
 async def test_a_variant_as_good_as_its_parent_takes_over_by_itself(tmp_path: Path) -> None:
@@ -84,25 +83,25 @@ async def test_a_variant_as_good_as_its_parent_takes_over_by_itself(tmp_path: Pa
         local(tmp_path, family.stack, family.artifacts) as served,
         labelled(str(served.client.base_url), "echo", 4) as load,
     ):
-        answer = await served.client.post(ROLLOUT, json=plan())
-        assert answer.status_code == 200, answer.text
-        assert answer.json()["rollout"]["doing"] == "shadow"
-        assert answer.json()["traffic"]["traffic"]["shadows"] == {"int8": 1.0}
+        begun = await served.client.post(ROLLOUT, json=plan())
+        assert begun.status_code == 200, begun.text
+        assert begun.json()["rollout"]["doing"] == "shadow"
+        assert begun.json()["traffic"]["traffic"]["shadows"] == {"int8": 1.0}
         await until(served.client, ended)
         await asyncio.sleep(1)
         load.stopping = True
         await asyncio.sleep(1)
-        found = (await served.client.get(ROLLOUT)).json()
+        answer = (await served.client.get(ROLLOUT)).json()
         entries = (await served.client.get("/admin/v1/journal?last=10000")).json()["entries"]
-    assert found["rollout"]["status"] == "promoted"
-    assert found["traffic"]["shares"] == {"baseline": 0.0, "int8": 1.0}
-    assert found["traffic"]["traffic"]["shadows"] == {}
+    assert answer["rollout"]["status"] == "promoted"
+    assert answer["traffic"]["shares"] == {"baseline": 0.0, "int8": 1.0}
+    assert answer["traffic"]["traffic"]["shadows"] == {}
     steps = [entry["rollout"]["step"] for entry in entries if entry["kind"] == "rollout"]
     assert steps == [0, 1, 2, 3, 3]
     assert all(entry["verdict"]["decision"] == "promote" for entry in entries if "verdict" in entry)
     assert set(load.statuses) == {200}
     assert load.variants["int8"] > 0
-    same_again(tmp_path, family, found)
+    same_again(tmp_path, family, answer)
 
 
 async def test_a_variant_that_errs_is_rolled_back_by_itself(tmp_path: Path) -> None:
@@ -115,24 +114,24 @@ async def test_a_variant_that_errs_is_rolled_back_by_itself(tmp_path: Path) -> N
         await until(served.client, ended)
         load.stopping = True
         await asyncio.sleep(1.5)
-        found = (await served.client.get(ROLLOUT)).json()
-    assert found["rollout"]["status"] == "rolled back"
-    assert "quality" in found["rollout"]["why"]
-    assert found["traffic"]["shares"] == {"baseline": 1.0, "int8": 0.0}
-    quality = found["verdict"]["findings"][0]
+        answer = (await served.client.get(ROLLOUT)).json()
+    assert answer["rollout"]["status"] == "rolled back"
+    assert "quality" in answer["rollout"]["why"]
+    assert answer["traffic"]["shares"] == {"baseline": 1.0, "int8": 0.0}
+    quality = answer["verdict"]["findings"][0]
     assert quality["high"] < -0.05
     assert quality["value"] == pytest.approx(-0.4, abs=0.15)
     assert set(load.statuses) == {200}
-    assert load.variants["int8"] == 0  # nobody was answered by it
-    same_again(tmp_path, family, found)
+    assert load.variants["int8"] == 0  # it answered no client
+    same_again(tmp_path, family, answer)
 
 
-async def test_a_conductor_that_is_killed_goes_on_where_it_was(tmp_path: Path) -> None:
+async def test_a_controller_that_is_killed_goes_on_where_it_was(tmp_path: Path) -> None:
     family = family_of(tmp_path, errs=0.0)
     async with local(tmp_path, family.stack, family.artifacts) as served:
         await served.client.post(ROLLOUT, json=plan(gate={"quality": 0.001}))
         async with labelled(str(served.client.base_url), "echo", 2) as load:
-            await until(served.client, lambda found: found["pairs"]["compared"] > 20)
+            await until(served.client, lambda answer: answer["pairs"]["compared"] > 20)
         assert set(load.statuses) == {200}
         await asyncio.sleep(2)
         before = (await served.client.get(ROLLOUT)).json()
@@ -145,11 +144,11 @@ async def test_a_conductor_that_is_killed_goes_on_where_it_was(tmp_path: Path) -
         with pytest.raises(Exception, match="another controller has taken over"):
             dead.steer("echo", "pause", "a ghost")
         async with labelled(str(served.client.base_url), "echo", 2):
-            await until(served.client, lambda found: found["pairs"]["compared"] > before["pairs"]["compared"])
+            await until(served.client, lambda answer: answer["pairs"]["compared"] > before["pairs"]["compared"])
     entries = list(Journal(tmp_path / "state").entries())
-    ledger = ControlState.read(entries)
+    state = ControlState.read(entries)
     twice = ControlState.read([*entries, *(entry for entry in entries if entry["kind"] == "outcomes")])
-    assert ledger.pairs == twice.pairs
+    assert state.pairs == twice.pairs
 
 
 async def test_an_outage_of_one_variant_is_no_fault_of_the_router(tmp_path: Path) -> None:
@@ -158,15 +157,15 @@ async def test_an_outage_of_one_variant_is_no_fault_of_the_router(tmp_path: Path
     async with local(tmp_path, family.stack, family.artifacts) as served:
         await served.client.post(ROLLOUT, json=plan(steps=[50, 100], hold_s=600.0))
         async with labelled(str(served.client.base_url), "echo", 4) as load:
-            await until(served.client, lambda found: found["assignments"]["seen"].get("int8", 0) > 20)
+            await until(served.client, lambda answer: answer["assignments"]["seen"].get("int8", 0) > 20)
             await served.engine("echo", "int8").stop()
             answered = sum(load.statuses.values())
             while sum(load.statuses.values()) < answered + 400:
                 await asyncio.sleep(0.1)
-        assert load.statuses.total() - load.statuses[200] <= 4, "what was on its way to the engine, and no more"
-        found = await until(served.client, lambda found: found["assignments"]["seen"]["baseline"] > 0)
-        assert found["assignments"]["broken"] is False
-        assert sum(found["assignments"]["seen"].values()) < answered + 200
+        assert load.statuses.total() - load.statuses[200] <= 4, "only open requests to the engine fail"
+        answer = await until(served.client, lambda answer: answer["assignments"]["seen"]["baseline"] > 0)
+        assert answer["assignments"]["broken"] is False
+        assert sum(answer["assignments"]["seen"].values()) < answered + 200
 
 
 async def test_a_stack_with_other_traffic_ends_a_rollout_and_all_goes_on(tmp_path: Path) -> None:
@@ -177,8 +176,8 @@ async def test_a_stack_with_other_traffic_ends_a_rollout_and_all_goes_on(tmp_pat
         async with labelled(str(client.base_url), "echo", 2) as load:
             family.variants["int4"] = {"weight": 1, "parent": "baseline", "engine": {"kind": "scripted"}}
             assert (await change(client, family.proposal()))["state"] == "done"
-            found = (await client.get(ROLLOUT)).json()
-            assert (found["rollout"]["status"], found["traffic"]["shares"]["int4"]) == ("aborted", 0.5)
+            answer = (await client.get(ROLLOUT)).json()
+            assert (answer["rollout"]["status"], answer["traffic"]["shares"]["int4"]) == ("aborted", 0.5)
             again = await client.post(ROLLOUT, json=plan(variant="int4", steps=[50, 100], hold_s=0.5))
             assert again.status_code == 200, again.text
             await until(client, ended)
@@ -190,7 +189,7 @@ async def test_pause_resume_abort(serving: Local) -> None:
     assert (await client.post(ROLLOUT, json=plan())).status_code == 200
     second = await client.post(ROLLOUT, json=plan())
     assert second.status_code == 409
-    assert "on its way" in second.json()["error"]["message"]
+    assert "in progress" in second.json()["error"]["message"]
     moved = await client.put(
         "/admin/v1/models/echo/traffic", json={"weights": {"baseline": 1, "int8": 1}}, headers={"if-match": "*"}
     )
@@ -198,9 +197,9 @@ async def test_pause_resume_abort(serving: Local) -> None:
     assert (await client.post(f"{ROLLOUT}/resume")).status_code == 409
     assert (await client.post(f"{ROLLOUT}/pause")).json()["rollout"]["status"] == "paused"
     assert (await client.post(f"{ROLLOUT}/resume")).json()["rollout"]["status"] == "running"
-    found = (await client.post(f"{ROLLOUT}/abort")).json()
-    assert found["rollout"]["status"] == "aborted"
-    assert found["traffic"]["traffic"]["shadows"] == {}
+    answer = (await client.post(f"{ROLLOUT}/abort")).json()
+    assert answer["rollout"]["status"] == "aborted"
+    assert answer["traffic"]["traffic"]["shadows"] == {}
     assert (await client.post(f"{ROLLOUT}/abort")).status_code == 409
     assert (await client.post(f"{ROLLOUT}/dance")).status_code == 400
 
@@ -208,10 +207,10 @@ async def test_pause_resume_abort(serving: Local) -> None:
 async def test_no_data_is_never_a_pass(serving: Local) -> None:
     await serving.client.post(ROLLOUT, json=plan(hold_s=0.0))
     await asyncio.sleep(2.5)
-    found = (await serving.client.get(ROLLOUT)).json()
-    assert found["rollout"]["step"] == 0
-    assert found["verdict"]["decision"] == "inconclusive"
-    assert found["verdict"]["missing"] == ["quality: no outcome yet", "errors: no outcome yet"]
+    answer = (await serving.client.get(ROLLOUT)).json()
+    assert answer["rollout"]["step"] == 0
+    assert answer["verdict"]["decision"] == "inconclusive"
+    assert answer["verdict"]["missing"] == ["quality: no outcome yet", "errors: no outcome yet"]
 
 
 @pytest.mark.parametrize(
@@ -251,8 +250,8 @@ async def test_a_client_may_opt_out_and_pins_are_left_alone(serving: Local) -> N
     assert (await serving.client.get(ROLLOUT)).json()["pairs"]["chosen"] == 0
     await serving.client.post("/v1/completions", json=body, headers=label)
     await serving.client.post("/v1/completions", json=body, headers=label)
-    found = await until(serving.client, lambda found: found["pairs"]["chosen"] == 2)
-    assert found["pairs"]["compared"] <= 1  # the same request is one pair, however often it comes
+    answer = await until(serving.client, lambda answer: answer["pairs"]["chosen"] == 2)
+    assert answer["pairs"]["compared"] <= 1  # the same request is one pair, however often it comes
 
 
 async def test_an_adapter_is_never_judged_by_agreement(tmp_path: Path) -> None:
@@ -309,10 +308,10 @@ async def test_ends_on_the_cheapest_that_keeps_the_floor(tmp_path: Path) -> None
             add_cost(tmp_path, family, variant, seconds)
         first = (await served.client.post(ROLLOUT, json=search)).json()["rollout"]
         assert (first["plan"]["variant"], first["queue"], first["plan"]["gate"]["alpha"]) == ("int4", ["int8"], 0.025)
-        found = await until(served.client, lambda found: found["rollout"]["status"] == "promoted")
+        answer = await until(served.client, lambda answer: answer["rollout"]["status"] == "promoted")
         entries = (await served.client.get("/admin/v1/journal?last=10000")).json()["entries"]
-    assert found["rollout"]["plan"]["variant"] == "int8"
-    assert found["traffic"]["shares"] == {"baseline": 0.0, "int8": 1.0, "int4": 0.0, "dear": 0.0}
+    assert answer["rollout"]["plan"]["variant"] == "int8"
+    assert answer["traffic"]["shares"] == {"baseline": 0.0, "int8": 1.0, "int4": 0.0, "dear": 0.0}
     tried = [(e["rollout"]["plan"]["variant"], e["rollout"]["status"]) for e in entries if e["kind"] == "rollout"]
     assert ("int4", "rolled back") in tried
     assert "dear" not in {variant for variant, _ in tried}

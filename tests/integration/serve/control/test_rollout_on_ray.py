@@ -1,4 +1,4 @@
-"""A rollout through Ray Serve and HAProxy, while its controller, its variant and its ingress are killed."""
+"""A rollout through Ray Serve and HAProxy, during which its controller, its variant and its ingress are killed."""
 
 import asyncio
 from contextlib import suppress
@@ -43,27 +43,27 @@ async def test_what_is_decided_and_counted_outlives_those_who_did(on_ray: OnRay)
         async with labelled(url, "echo", 3) as load:
             await compared(client, after["pairs"]["compared"] + 10)
             assert (await client.post(f"{ROLLOUT}/resume")).status_code == 200
-            while (found := await rollout(client))["rollout"]["status"] == "running":
+            while (answer := await rollout(client))["rollout"]["status"] == "running":
                 await asyncio.sleep(0.5)
         assert set(load.statuses) == {200}
         entries = (await client.get("/admin/v1/journal?last=10000")).json()["entries"]
-    assert found["rollout"]["status"] == "promoted"
+    assert answer["rollout"]["status"] == "promoted"
     assert len({entry["epoch"] for entry in entries}) == 2
     steps = [entry["rollout"]["step"] for entry in entries if entry["kind"] == "rollout"]
     assert list(dict.fromkeys(steps)) == [0, 1, 2, 3]
     assert steps == sorted(steps)
-    ledger = ControlState.read(entries)
+    state = ControlState.read(entries)
     counted = sum(
         len(shadowed["pairs"])
         for entry in entries
         if entry["kind"] == "outcomes"
         for shadowed in entry["models"].get("echo", {}).get("shadows", {}).values()
     )
-    assert ledger.pair(ledger.rollouts["echo"].pair).compared == counted >= found["pairs"]["compared"]
+    assert state.pair(state.rollouts["echo"].pair).compared == counted >= answer["pairs"]["compared"]
 
 
 async def rollout(client: httpx.AsyncClient) -> dict[str, Any]:
-    """Asked until the controller answers, also by way of an ingress that was killed with the question in hand."""
+    """Ask until the controller answers. A request can fail because its ingress was killed."""
     while True:
         with suppress(httpx.TransportError):
             answer = await client.get(ROLLOUT)
@@ -73,13 +73,13 @@ async def rollout(client: httpx.AsyncClient) -> dict[str, Any]:
 
 
 async def compared(client: httpx.AsyncClient, pairs: int) -> dict[str, Any]:
-    while (found := await rollout(client))["pairs"]["compared"] < pairs:
+    while (answer := await rollout(client))["pairs"]["compared"] < pairs:
         await asyncio.sleep(0.2)
-    return found
+    return answer
 
 
 def kill(pid: int, name: str) -> None:
-    (found,) = [
+    (process,) = [
         child for child in psutil.Process(pid).children(recursive=True) if " ".join(words_of(child)).startswith(name)
     ]
-    found.kill()
+    process.kill()

@@ -1,5 +1,4 @@
-"""A model's traffic changes while requests flow: at once, without a failed request, one writer at a time, written
-down."""
+"""A model's traffic changes under load: at once, without a failed request, one writer at a time, with a journal."""
 
 import asyncio
 from pathlib import Path
@@ -46,10 +45,10 @@ async def test_weights_move_at_once_and_no_request_fails(tmp_path: Path) -> None
         assert answer.status_code == 200, answer.text
         before = load.variants["baseline"]
         await asyncio.sleep(0.5)
-        assert load.variants["baseline"] <= before + 4  # those that were on their way
-        found = await served.client.get(TRAFFIC)
-        assert found.json()["shares"] == {"baseline": 0.0, "int8": 1.0}
-        assert found.headers["etag"] == f'"{found.json()["version"]}"'
+        assert load.variants["baseline"] <= before + 4  # requests that were already open
+        answer = await served.client.get(TRAFFIC)
+        assert answer.json()["shares"] == {"baseline": 0.0, "int8": 1.0}
+        assert answer.headers["etag"] == f'"{answer.json()["version"]}"'
         entry = (await served.client.get("/admin/v1/journal?last=1")).json()["entries"][0]
         assert (entry["kind"], entry["who"], entry["why"]) == ("traffic", "test", "try it")
     assert set(load.statuses) == {200}

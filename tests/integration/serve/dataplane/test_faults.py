@@ -1,4 +1,4 @@
-"""What happens when engines die, clients leave and queues are full: the ingress without Ray before it."""
+"""Faults: engines die, clients leave, queues are full. The ingress runs without Ray."""
 
 import asyncio
 import signal
@@ -32,15 +32,15 @@ def ask(model: str = "echo", **fields: Any) -> dict[str, Any]:
 
 
 async def counted(served: Local, *samples: str) -> list[float]:
-    """What `/metrics` says of echo@int8 since this process began."""
+    """Values of echo@int8 in `/metrics` since this process began."""
     text = (await served.client.get("/metrics")).text
-    found = {
+    values = {
         sample.name: sample.value
         for family in text_string_to_metric_families(text)
         for sample in family.samples
         if sample.labels == {"model": "echo", "variant": "int8"}
     }
-    return [found.get(f"understudy_{sample}", 0.0) for sample in samples]
+    return [values.get(f"understudy_{sample}", 0.0) for sample in samples]
 
 
 STREAMED = ("time_to_first_token_seconds_count", "time_per_output_token_seconds_count", "output_tokens_total")
@@ -87,7 +87,7 @@ async def test_a_full_queue_answers_429_and_time_out_504(tmp_path: Path) -> None
         assert refused.headers["retry-after"] == "1"
         assert refused.json()["error"]["code"] == "overloaded"
         assert {answer.headers["x-understudy-variant"] for answer in answers} == {"int8"}
-        # Those that were turned away at once say nothing of how fast the variant is.
+        # Requests that are refused at once have no latency.
         assert await counted(served, "request_seconds_count") == [before + 2]
 
 
@@ -125,7 +125,7 @@ async def test_a_stream_whose_client_leaves_counts_as_far_as_it_came(tmp_path: P
 
 
 async def test_an_engine_that_goes_while_requests_wait_for_it(tmp_path: Path) -> None:
-    """Nothing was asked of it yet: another variant answers the routed, the pinned are told to come again."""
+    """Nothing was sent to it yet: another variant answers routed requests, and pinned ones get 503 with Retry-After."""
     async with local(tmp_path, limited(echo_stack(free_port()), concurrency=1)) as served:
         upstream = served.upstreams.by_model["echo"]["baseline"]
         clients = (f"client-{number}" for number in range(100))
@@ -142,9 +142,9 @@ async def test_an_engine_that_goes_while_requests_wait_for_it(tmp_path: Path) ->
         answer = await routed
         assert (answer.status_code, answer.headers["x-understudy-variant"]) == (200, "int8")
         assert answer.headers["x-understudy-reason"] == "fallback"
-        told = await pinned
-        assert (told.status_code, told.headers["retry-after"]) == (503, "1")
-        assert "went away while the request waited" in told.json()["error"]["message"]
+        refused = await pinned
+        assert (refused.status_code, refused.headers["retry-after"]) == (503, "1")
+        assert "stopped while the request waited" in refused.json()["error"]["message"]
 
 
 async def test_an_engine_that_cannot_start_says_why(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The relay between a real engine and a client that takes what it likes: what is counted, and with whom."""
+"""The relay between a real engine and clients that read slowly or not at all: which counts change."""
 
 import asyncio
 import json
@@ -31,13 +31,13 @@ LIMIT_S = 20
 
 
 class Judged(NamedTuple):
-    """A relay over real engines, whose text model is being judged."""
+    """A relay over real engines with a text model that is being judged."""
 
     upstreams: Upstreams
     relay: Relay
 
     async def stream(self, send: Send, model: str = "echo") -> Call:
-        """One streamed request of a client that stays."""
+        """One streamed request of a client that does not leave."""
 
         def ask(upstream: Upstream) -> tuple[str, bytes]:
             body = {"model": upstream.served.asked_as, "prompt": "a b c d", "max_tokens": 4, "stream": True}
@@ -50,10 +50,10 @@ class Judged(NamedTuple):
         return call
 
     def counted(self, variant: str) -> tuple[int, int]:
-        """Requests that a variant answered by the router's choice, and those that failed."""
+        """A variant's numbers of routed requests and of failures."""
         digest = self.upstreams.by_model["echo"][variant].manifest.digest
-        found = self.relay.accounting.observations.of("echo").served.get(digest, Served())
-        return found.requests, found.failed
+        results = self.relay.accounting.observations.of("echo").served.get(digest, Served())
+        return results.requests, results.failed
 
 
 @asynccontextmanager
@@ -80,7 +80,7 @@ async def stays() -> Message:
 
 
 async def takes(message: Message) -> None:
-    """A client that takes all there is."""
+    """A client that reads everything."""
 
 
 async def takes_no_body(message: Message) -> None:
@@ -94,35 +94,35 @@ async def takes_no_error(message: Message) -> None:
 
 
 async def test_a_client_that_takes_nothing_is_no_failure_of_the_variant(tmp_path: Path) -> None:
-    async with judged(tmp_path, within(echo_stack(free_port()), 0.5)) as found:
-        call = await found.stream(takes_no_body)
+    async with judged(tmp_path, within(echo_stack(free_port()), 0.5)) as ingress:
+        call = await ingress.stream(takes_no_body)
         assert call.status == 499
         assert call.upstream is not None
         assert call.upstream.idle
-        assert found.counted("baseline") == found.counted("int8") == (0, 0)
-        assert (await found.stream(takes)).status == 200
+        assert ingress.counted("baseline") == ingress.counted("int8") == (0, 0)
+        assert (await ingress.stream(takes)).status == 200
 
 
 async def test_the_last_frame_of_a_broken_stream_is_not_offered_for_ever(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("serve.dataplane.relay.LAST_FRAME_S", 0.2)
-    async with judged(tmp_path, within(echo_stack(free_port(), token_s=60.0), 0.5)) as found:
+    async with judged(tmp_path, within(echo_stack(free_port(), token_s=60.0), 0.5)) as ingress:
         began = time.monotonic()
-        call = await found.stream(takes_no_error, "echo@int8")
+        call = await ingress.stream(takes_no_error, "echo@int8")
         assert call.status == 504
         assert time.monotonic() - began < 10
 
 
 async def test_where_nobody_is_left_it_counts_once_with_whom_it_was_placed_first(tmp_path: Path) -> None:
-    async with judged(tmp_path, within(echo_stack(free_port()), 30)) as found:
-        baseline, int8 = (found.upstreams.by_model["echo"][name] for name in ("baseline", "int8"))
-        int8.snapshot = replace(int8.snapshot, weight=1e-9)
+    async with judged(tmp_path, within(echo_stack(free_port()), 30)) as ingress:
+        baseline, int8 = (ingress.upstreams.by_model["echo"][name] for name in ("baseline", "int8"))
+        int8.served = replace(int8.served, weight=1e-9)
         async with asyncio.timeout(LIMIT_S), baseline.admitted(), int8.admitted():
-            asked = asyncio.create_task(found.stream(takes))
+            asked = asyncio.create_task(ingress.stream(takes))
             while not baseline.waiting:
                 await asyncio.sleep(0.01)
-            await found.upstreams.stop()  # nobody asks where the engines are any more
+            await ingress.upstreams.stop()  # the endpoints are no longer refreshed
             baseline.endpoint = None
             baseline.turn.release()
             while not int8.waiting:
@@ -132,4 +132,4 @@ async def test_where_nobody_is_left_it_counts_once_with_whom_it_was_placed_first
         assert call.status == 503
         assert call.assignment is not None
         assert (call.assignment.variant, call.assignment.reason) == ("baseline", "weight")
-        assert (found.counted("baseline"), found.counted("int8")) == ((1, 1), (0, 0))
+        assert (ingress.counted("baseline"), ingress.counted("int8")) == ((1, 1), (0, 0))

@@ -1,4 +1,4 @@
-"""Shadows that wait: dropped and counted, also by a server that ends."""
+"""Waiting replays are dropped and counted, also when the server ends."""
 
 import asyncio
 from pathlib import Path
@@ -22,7 +22,7 @@ def outcomes() -> dict[str, float]:
 
 async def test_a_server_that_ends_drops_what_waits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("UNDERSTUDY_HOME", str(tmp_path))
-    monkeypatch.setattr("serve.shadow.replayer.Replayer.admits", lambda self, job: False)
+    monkeypatch.setattr("serve.shadow.replayer.Replayer.admits", lambda self, replay: False)
     family = Family(tmp_path, free_port())
     family.variants = {
         "baseline": {"weight": 1, "engine": {"kind": "scripted"}},
@@ -49,8 +49,8 @@ async def test_a_server_that_ends_drops_what_waits(tmp_path: Path, monkeypatch: 
 async def test_under_saturation_each_chosen_request_ends_in_one_way(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """More clients than places at the engine: replays find no quiet moment, the queue fills, and what waits is late.
-    The metrics and the journal account for every chosen request alike."""
+    """More clients than places at the engine: no replay is admitted, the queue fills, and waiting replays are dropped.
+    The metrics and the journal agree on every sampled request."""
     monkeypatch.setenv("UNDERSTUDY_HOME", str(tmp_path))
     monkeypatch.setattr("serve.shadow.replayer.QUEUE", 8)
     monkeypatch.setattr("serve.shadow.replayer.WAIT_S", 1.0)
@@ -92,7 +92,7 @@ async def test_under_saturation_each_chosen_request_ends_in_one_way(
 
 
 async def journalled(client: httpx.AsyncClient) -> dict[str, float]:
-    """Shadow pairs of int8 as the journal has them, which counts by itself what was chosen."""
+    """Shadow pairs of int8 in the journal, which counts sampled requests separately."""
     written = dict.fromkeys(("chosen", "compared", "failed", "dropped"), 0.0)
     for entry in (await client.get("/admin/v1/journal?last=10000")).json()["entries"]:
         if entry["kind"] == "outcomes":

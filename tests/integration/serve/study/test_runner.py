@@ -23,12 +23,12 @@ from serve.study.runner import Runner, StudyPlan, describe_study
 from serve.study.schema import FILE, read_study
 from tests.support.local_stage import local
 from tests.support.processes import ROOT
+from tests.support.recipes import parse_recipe
 from tests.support.scripted import make_artifact, make_stack, with_variants
 from tests.support.study import BF16, INT8, ScriptedMake, scripted_stack
 from variants.artifacts.catalog import Catalog
 from variants.home import home
 from variants.progress import NoProgress
-from variants.recipes.recipe import parse_recipe
 
 pytestmark = pytest.mark.integration
 BANDS = ("bands", "baseline")
@@ -53,7 +53,7 @@ def test_a_study_fills_every_card_and_goes_on_where_it_stopped(tmp_path: Path) -
     make = ScriptedMake(home())
     first = Runner(StudyPlan(stack, most=60, budget_s=0), out, make).run()
     assert (first.cards, first.missing) == ((), ("bands@baseline", "bands@int8", "bands@bf16"))
-    assert "missing, for want of time" in describe_study(first, out)
+    assert "missing, out of time" in describe_study(first, out)
 
     study = Runner(StudyPlan(stack, most=60), out, make).run()
     assert [card.variant for card in study.cards] == ["baseline", "int8", "bf16"]
@@ -94,7 +94,7 @@ def test_a_variant_that_fails_is_reported_and_the_others_go_on(tmp_path: Path) -
     assert [card.variant for card in study.cards] == ["baseline"]
     assert [(each.variant, each.why) for each in study.failed] == [
         ("int8", "the build was killed (most likely for memory: see dmesg)"),
-        ("bf16", "int8, which it is made from or judged against, failed"),
+        ("bf16", "int8, which it is made from or compared with, failed"),
     ]
     assert not study.whole
     assert "bands@int8 has no card: the build was killed" in (tmp_path / "index.html").read_text()

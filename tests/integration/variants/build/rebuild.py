@@ -5,11 +5,11 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
+from tests.support.recipes import parse_recipe
 from variants.artifacts.catalog import Catalog
 from variants.artifacts.manifest import TaskKind
 from variants.artifacts.store import Store
 from variants.build.builder import VariantPlan, build
-from variants.recipes.recipe import parse_recipe
 from variants.recipes.source import Source
 
 

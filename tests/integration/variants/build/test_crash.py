@@ -16,6 +16,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tests.integration.variants.family import FILES, make, plans
+from tests.support.recipes import parse_recipe
 from variants.artifacts.catalog import Catalog
 from variants.artifacts.manifest import MANIFEST
 from variants.artifacts.store import Store, open_artifact
@@ -23,10 +25,7 @@ from variants.build.builder import VariantPlan, build
 from variants.build.garbage import collect
 from variants.errors import StoreFull
 from variants.methods.registry import BuildJob, Method, MethodResult
-from variants.recipes.recipe import parse_recipe
 from variants.recipes.source import Source
-
-from .family import FILES, make, plans
 
 pytestmark = pytest.mark.integration
 KILLS = 50

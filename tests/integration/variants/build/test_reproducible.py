@@ -7,11 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.integration.variants.build.rebuild import ROWS
 from variants.artifacts.catalog import Catalog
 from variants.artifacts.manifest import Manifest, TaskKind
 from variants.artifacts.store import Store
-
-from .rebuild import ROWS
 
 pytestmark = pytest.mark.integration
 ROOT = Path(__file__).resolve().parents[4]

@@ -5,14 +5,13 @@ from pathlib import Path
 
 import pytest
 
+from tests.integration.variants.conftest import job
 from tests.support.long import long_only
+from tests.support.recipes import parse_recipe
 from variants.files import sha256_of
 from variants.home import home
 from variants.methods.registry import find
-from variants.recipes.recipe import parse_recipe
 from variants.recipes.source import Source, fetch
-
-from .conftest import job
 
 pytestmark = pytest.mark.integration
 SMOLLM2 = Source(

@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from loadtest.results import formats
 from loadtest.results.page import write
 from loadtest.results.schema import Summary
 from loadtest.results.summary import summarise
 from loadtest.results.table import render
 from tests.unit.loadtest.results.made import TEXT, make, record
 from tests.unit.loadtest.results.test_summary import add
+from variants.reports import formats
 
 
 @pytest.fixture
@@ -40,11 +40,11 @@ def test_the_table_has_a_row_a_variant_with_its_figures(summary: Summary) -> Non
     rows = [line.split() for line in text.splitlines() if line.strip().startswith(("baseline", "bf16", "int8", "nf4"))]
     assert [row[0] for row in rows] == ["baseline", "int8", "nf4"] * 2 + ["baseline", "bf16", "int8"] * 2
     int8 = next(row for row in rows if row[0] == "int8")
-    found = summary.models[0].variants[1]
+    figures = summary.models[0].variants[1]
     assert int8[1:3] == ["448", "0"]
-    assert int8[3] == formats.number(found.throughput_rps)
-    assert int8[4] == formats.number(found.output_tokens_per_s)
-    assert "78.5 % (72.3–83.6)" in text
+    assert int8[3] == formats.number(figures.throughput_rps or 0)
+    assert int8[4] == formats.number(figures.output_tokens_per_s or 0)
+    assert "78.5 % (72.3 to 83.6)" in text
     assert "163 MB" in text
     assert "n 1,000, 95 % interval" in text
     assert "int8 against baseline: faster" in " ".join(text.split())
@@ -95,9 +95,9 @@ def test_the_report_follows_light_and_dark(summary: Summary, tmp_path: Path) -> 
 def test_the_report_has_every_figure_of_the_table(summary: Summary, tmp_path: Path) -> None:
     text = write(summary, tmp_path).read_text()
     for each in (variant for model in summary.models for variant in model.variants):
-        assert formats.number(each.throughput_rps) in text
-        assert formats.quantile(each.latency_s, "p99") in text
-        assert all(formats.accuracy(found) in text for found in each.accuracy)
+        assert formats.number(each.throughput_rps or 0) in text
+        assert formats.seconds(each.latency_s.p99) in text
+        assert all(formats.measure(accuracy, "share") in text for accuracy in each.accuracy)
         assert each.artifact_sha256 in text
     for sentence in (*summary.models[0].says, *summary.limits):
         assert sentence in text
@@ -123,30 +123,3 @@ def test_a_campaign_without_speed_or_accuracy_is_shown_too(tmp_path: Path) -> No
     text = shown(summary, 100)
     assert "baseline" in text
     assert "Routed by weight" in write(summary, tmp_path).read_text()
-
-
-@pytest.mark.parametrize(
-    ("value", "expected"),
-    [
-        (0.0042, "4.2 ms"),
-        (0.042, "42 ms"),
-        (0.9994, "999 ms"),
-        (0.9996, "1.00 s"),
-        (12.3, "12.3 s"),
-        (185.2, "185 s"),
-        (None, "–"),
-    ],
-)
-def test_seconds(value: float | None, expected: str) -> None:
-    assert formats.seconds(value) == expected
-
-
-@pytest.mark.parametrize(
-    ("value", "expected"), [(1234.5, "1,234"), (172.4, "172"), (61.04, "61.0"), (2.671, "2.67"), (0.0, "0.00")]
-)
-def test_numbers(value: float, expected: str) -> None:
-    assert formats.number(value) == expected
-
-
-def test_points_have_a_sign_and_no_minus_nought() -> None:
-    assert [formats.points(value) for value in (0.015, -0.105, 0.0, -0.0001)] == ["+1.5", "−10.5", "0.0", "0.0"]

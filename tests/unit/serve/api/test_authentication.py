@@ -1,4 +1,4 @@
-"""API keys at the door: who is let in where, and what is left of the key behind it."""
+"""API keys: which paths a key opens, and which headers the application gets."""
 
 import hashlib
 from collections.abc import Mapping
@@ -21,7 +21,7 @@ INFER, ADMIN = "/v1/completions", "/admin/v1/stack"
 
 
 class Door:
-    """The middleware before an application that notes what it is asked."""
+    """The middleware in front of an application that records its requests."""
 
     def __init__(self, keys: Mapping[str, Key] = KEYS) -> None:
         self.headers: list[tuple[bytes, bytes]] | None = None
@@ -31,7 +31,7 @@ class Door:
         self.headers = scope["headers"]
 
     async def ask(self, path: str, secret: str | None = None, **headers: str) -> int:
-        """Gives the status of a refusal, 200 where the application was asked."""
+        """The status of a refusal; 200 where the application got the request."""
         sent = [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()]
         if secret is not None:
             sent.append((b"authorization", f"Bearer {secret}".encode()))
@@ -45,7 +45,7 @@ class Door:
 
         self.headers = None
         await self.app({"type": "http", "path": path, "headers": sent}, receive, send)
-        assert (self.headers is None) == bool(messages), "either refused or asked"
+        assert (self.headers is None) == bool(messages), "a request is either refused or passed on"
         return int(messages[0]["status"]) if messages else 200
 
 

@@ -1,4 +1,4 @@
-"""What the ingress reads of embeddings on their way: usage from the end, the numbers only for a label."""
+"""How the ingress reads answers with embeddings: usage from the end, numbers only for a label."""
 
 import json
 from types import SimpleNamespace
@@ -11,7 +11,7 @@ from serve.dataplane.call import Call
 
 
 def passed(document: object, status: int = 200) -> EmbeddingAnswer:
-    """An answer that has passed in pieces of 7 bytes."""
+    """An answer that was relayed in chunks of 7 bytes."""
     answer = EmbeddingAnswer(
         cast(Call, SimpleNamespace(streamed=False, status=status, upstream=None)), show_usage=False
     )

@@ -1,4 +1,4 @@
-"""How a request is read at the door: whole, inflated, and never more of it than the limit."""
+"""Reading a request body: complete, decompressed, and never above the limit."""
 
 import gzip
 import zlib
@@ -15,7 +15,7 @@ LIMIT = len(BODY)
 
 
 async def read(body: bytes, encoding: str | None = None, whole: bool = True) -> bytes:
-    """What is read of a body that comes in two messages, or of which only the first comes."""
+    """Read a body that comes in two messages; unless `whole`, the client leaves after the first."""
     half = len(body) // 2
     second = {"type": "http.request", "body": body[half:]} if whole else {"type": "http.disconnect"}
     messages = iter([{"type": "http.request", "body": body[:half], "more_body": True}, second])

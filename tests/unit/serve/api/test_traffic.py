@@ -1,4 +1,4 @@
-"""What the steering routes refuse before they ask the controller."""
+"""Requests that the traffic routes refuse before they ask the controller."""
 
 from typing import cast
 

@@ -1,4 +1,4 @@
-"""What a host does not answer is waited for no longer than said."""
+"""A call to an engine's deployment has a time limit."""
 
 import asyncio
 

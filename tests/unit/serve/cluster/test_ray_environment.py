@@ -1,4 +1,4 @@
-"""What the server's own front end needs of the machine."""
+"""The environment of Ray needs HAProxy."""
 
 import sys
 from pathlib import Path

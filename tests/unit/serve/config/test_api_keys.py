@@ -1,4 +1,4 @@
-"""API keys: whose one is, and what the stack file may say of them."""
+"""API keys: who owns a key, and what the stack file may declare."""
 
 import hashlib
 

@@ -1,4 +1,4 @@
-"""Which engine serves what, and what two versions differ in."""
+"""The engine of every variant, and the differences of two snapshots."""
 
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ ADAPTERS = {"kind": "scripted", "adapters": {"slots": 2}}
 
 
 def lived(home: Path, **variants: dict[str, Any]) -> Snapshot:
-    """`echo` with the given variants, `lora...` ones being adapters of its baseline."""
+    """A snapshot of `echo` with the given variants. Those named `lora...` are adapters of its baseline."""
     stack = with_variants(make_stack(), "echo", variants)
     artifacts = make_artifacts(home, stack)
     for name in variants:
@@ -44,7 +44,7 @@ def test_a_parent_with_the_adapters_settings_shares_their_engine(tmp_path: Path)
 
 
 def test_an_adapter_needs_an_engine_that_takes_adapters(tmp_path: Path) -> None:
-    with pytest.raises(StackError, match="needs an engine that takes adapters") as refused:
+    with pytest.raises(StackError, match="needs an engine with adapter slots") as refused:
         lived(tmp_path, baseline={"weight": 1}, lora={"parent": "baseline"})
     assert refused.value.field == "models.echo.variants.lora.engine"
 
@@ -68,13 +68,13 @@ def test_versions_differ_in_builds_engines_and_weights(tmp_path: Path) -> None:
     before = lived(tmp_path, baseline={"weight": 90}, int8={"weight": 10}, nf4={})
     slower = {"kind": "scripted", "token_s": 0.001}
     after = lived(tmp_path, baseline={"weight": 50}, int8={"weight": 50, "engine": slower}, int4={})
-    found = {each.name: each for each in differences(before, after)}
-    assert {name: each.kind for name, each in found.items() if not name.startswith("near")} == {
+    changes = {each.name: each for each in differences(before, after)}
+    assert {name: each.kind for name, each in changes.items() if not name.startswith("near")} == {
         "echo@baseline": "change",
         "echo@int8": "replace",
         "echo@int4": "add",
         "echo@nf4": "remove",
         "bands@baseline": "keep",
     }
-    assert (found["echo@int8"].share_before, found["echo@int8"].share_after) == (0.1, 0.5)
-    assert found["echo@nf4"].build_after is None
+    assert (changes["echo@int8"].share_before, changes["echo@int8"].share_after) == (0.1, 0.5)
+    assert changes["echo@nf4"].build_after is None

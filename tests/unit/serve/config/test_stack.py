@@ -1,4 +1,4 @@
-"""The stack file: what is wrong is named by its path, with what would be right."""
+"""The stack file: an error names the path of the wrong field and its remedy."""
 
 from pathlib import Path
 from typing import Any

@@ -37,10 +37,10 @@ def test_steps_move_what_the_two_had_together_and_nothing_else() -> None:
 
 def test_harm_returns_to_what_was_before_at_any_step_and_at_once() -> None:
     for step in range(4):
-        found = next_of(replace(START, step=step), verdict("roll back"), 0.0)
-        assert found.status == "rolled back"
-        assert found.traffic() == BEFORE
-        assert "quality" in found.why
+        rollout = next_of(replace(START, step=step), verdict("roll back"), 0.0)
+        assert rollout.status == "rolled back"
+        assert rollout.traffic() == BEFORE
+        assert "quality" in rollout.why
 
 
 @pytest.mark.parametrize(
@@ -68,7 +68,7 @@ def test_refuses_steps_that_do_not_rise(steps: tuple[object, ...]) -> None:
 
 def test_feedback_alone_says_nothing_in_the_shadow() -> None:
     gate = Gate(quality=None, feedback=0.8)
-    with pytest.raises(ValidationError, match="nobody is answered in `shadow`"):
+    with pytest.raises(ValidationError, match="`shadow` has no feedback"):
         RolloutPlan(variant="lora", gate=gate)
     plan = RolloutPlan(variant="lora", steps=(10.0, 100.0), gate=gate)
     assert unknowable(replace(START, plan=plan)) == ()

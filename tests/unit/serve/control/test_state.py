@@ -1,4 +1,4 @@
-"""What outcomes come to: each counted once, and for whom it was."""
+"""How outcomes are counted: each once, and for the right variant."""
 
 from typing import Any
 
@@ -15,29 +15,29 @@ PAIR = f"{PARENT}:{VARIANT}"
 NOTHING: dict[str, Any] = {"chosen": 0, "dropped": [], "unjudged": [], "pairs": []}
 
 
-def ledger(gate: Gate | None = None) -> ControlState:
-    """With a rollout on its way."""
+def with_rollout(gate: Gate | None = None) -> ControlState:
+    """A state with an open rollout."""
     traffic = Traffic(weights={"baseline": 50, "int8": 50})
     rollout = Rollout(RolloutPlan(variant="int8", gate=gate or Gate()), "baseline", (PARENT, VARIANT), traffic)
-    found = ControlState()
+    state = ControlState()
     document = traffic.model_dump(mode="json")
-    found.apply(
+    state.apply(
         {"kind": "rollout", "model": "m", "version": 1, "traffic": document, "declared": document,
          "rollout": rollout.to_json()}
     )  # fmt: skip
-    return found
+    return state
 
 
-def tell(found: ControlState, *, served: dict[str, Any] | None = None, **shadowed: Any) -> Evidence:
-    """One more batch of an ingress."""
+def add_batch(state: ControlState, *, served: dict[str, Any] | None = None, **shadowed: Any) -> Evidence:
+    """Add one batch of an ingress."""
     model = {
         "assigned": {},
         "served": {VARIANT: served} if served else {},
         "shadows": {PAIR: NOTHING | shadowed} if shadowed else {},
     }
-    number = found.batches.get("i", 0) + 1
-    found.apply({"kind": "outcomes", "ingress": "i", "number": number, "rules": RULES, "models": {"m": model}})
-    return found.pair(PAIR).evidence
+    number = state.batches.get("i", 0) + 1
+    state.apply({"kind": "outcomes", "ingress": "i", "number": number, "rules": RULES, "models": {"m": model}})
+    return state.pair(PAIR).evidence
 
 
 def pair(request: str, **more: Any) -> dict[str, Any]:
@@ -46,34 +46,34 @@ def pair(request: str, **more: Any) -> dict[str, Any]:
 
 
 def test_what_the_client_saw_is_not_counted_again_with_the_pair() -> None:
-    found = ledger()
-    tell(found, served={"requests": 3, "failed": 1, "seconds": []})
-    evidence = tell(found, chosen=2, pairs=[pair("r1", asked=False), pair("r2", asked=False)])
+    state = with_rollout()
+    add_batch(state, served={"requests": 3, "failed": 1, "seconds": []})
+    evidence = add_batch(state, chosen=2, pairs=[pair("r1", asked=False), pair("r2", asked=False)])
     errors, quality = evidence.tallies["errors"], evidence.tallies["quality"]
     assert (errors.n, errors.mean, quality.n) == (3, pytest.approx(1 / 3), 2)
 
 
 def test_a_failure_counts_once_a_request_as_a_success_does() -> None:
-    found = ledger()
+    state = with_rollout()
     for _ in range(30):
-        evidence = tell(found, chosen=2, pairs=[pair("good"), pair("bad", values=(0.0, 1.0), failed=True)])
+        evidence = add_batch(state, chosen=2, pairs=[pair("good"), pair("bad", values=(0.0, 1.0), failed=True)])
     assert (evidence.tallies["errors"].n, evidence.tallies["errors"].mean) == (2, 0.5)
     assert (evidence.tallies["quality"].n, evidence.tallies["quality"].mean) == (2, -0.5)
 
 
 def test_a_variant_that_fails_most_replays_is_rolled_back() -> None:
-    found = ledger()
+    state = with_rollout()
     failed = [pair(f"f{number}", values=(0.0, 1.0), failed=True) for number in range(60)]
-    evidence = tell(found, chosen=100, pairs=failed + [pair(f"g{number}") for number in range(40)])
+    evidence = add_batch(state, chosen=100, pairs=failed + [pair(f"g{number}") for number in range(40)])
     assert judge(Gate(quality=0.05), evidence).decision == "roll back"
 
 
 def test_pairs_of_which_nothing_can_be_said_withhold_the_verdict() -> None:
-    found = ledger()
+    state = with_rollout()
     good = [pair(f"g{number}") for number in range(5000)]
-    assert judge(Gate(quality=0.05), tell(found, chosen=5000, pairs=good)).decision == "promote"
+    assert judge(Gate(quality=0.05), add_batch(state, chosen=5000, pairs=good)).decision == "promote"
     unlabelled = [pair(f"f{number}", metric=None, values=None, failed=True) for number in range(300)]
-    evidence = tell(found, chosen=700, unjudged=[10] * 400, pairs=unlabelled)
+    evidence = add_batch(state, chosen=700, unjudged=[10] * 400, pairs=unlabelled)
     assert (evidence.unjudged, evidence.tallies["errors"].n) == (700, 5300)
     verdict = judge(Gate(quality=0.05), evidence)
     assert verdict.decision == "inconclusive"
@@ -82,15 +82,15 @@ def test_pairs_of_which_nothing_can_be_said_withhold_the_verdict() -> None:
 
 def test_latency_is_held_against_the_objective_that_it_was_measured_by() -> None:
     gate = Gate(latency=LatencyObjective(objective_s=5.0, share=0.9))
-    found = ledger(gate)
-    tell(found, served={"requests": 300, "failed": 0, "seconds": [(5.0, 10, 10)] * 300})
-    kept = found.pair(PAIR)
+    state = with_rollout(gate)
+    add_batch(state, served={"requests": 300, "failed": 0, "seconds": [(5.0, 10, 10)] * 300})
+    kept = state.pair(PAIR)
     assert (kept.latency_within(5.0).n, kept.latency_within(0.05).n) == (300, 0)
 
 
 def test_batches_made_by_other_rules_are_not_counted() -> None:
-    found = ledger()
+    state = with_rollout()
     old = {"assigned": {}, "served": {}, "shadows": {PAIR: {"chosen": 1, "failed": 1, "dropped": [], "pairs": []}}}
-    found.apply({"kind": "outcomes", "ingress": "i", "number": 1, "models": {"m": old}})
-    assert found.pair(PAIR).evidence.chosen == 0
-    assert found.batches == {"i": 1}
+    state.apply({"kind": "outcomes", "ingress": "i", "number": 1, "models": {"m": old}})
+    assert state.pair(PAIR).evidence.chosen == 0
+    assert state.batches == {"i": 1}

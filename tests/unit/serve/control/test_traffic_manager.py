@@ -1,4 +1,4 @@
-"""One truth about traffic, whatever a stack brings during a rollout, and whatever goes wrong with one model."""
+"""Traffic stays consistent when a stack changes during a rollout, and when one model has an error."""
 
 import logging
 from pathlib import Path
@@ -24,12 +24,12 @@ def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def family(tmp_path: Path) -> Family:
-    found = Family(tmp_path, 8000)
-    found.variants = {
+    family = Family(tmp_path, 8000)
+    family.variants = {
         "baseline": {"weight": 1, "engine": SCRIPTED},
         "int8": {"weight": 1, "parent": "baseline", "engine": SCRIPTED},
     }
-    return found
+    return family
 
 
 def snapshot(family: Family) -> Snapshot:
@@ -37,16 +37,16 @@ def snapshot(family: Family) -> Snapshot:
 
 
 def begun(tmp_path: Path, family: Family, **plan: Any) -> TrafficManager:
-    """With a rollout to int8 that has come to 50 %."""
+    """A traffic manager with a rollout to int8 at 50 %."""
     traffic_manager = TrafficManager(tmp_path / "state", snapshot(family))
     read, parent = traffic_manager.read_plan("echo", {"variant": "int8", "steps": [50, 100], **plan})
     traffic_manager.begin("echo", read, parent, "somebody")
     return traffic_manager
 
 
-def told(traffic_manager: TrafficManager) -> tuple[Any, ...]:
-    found = traffic_manager.rollout_of("echo")
-    return found["rollout"]["status"], found["rollout"]["why"], found["traffic"]["traffic"]["weights"]
+def outcome(traffic_manager: TrafficManager) -> tuple[Any, ...]:
+    answer = traffic_manager.rollout_of("echo")
+    return answer["rollout"]["status"], answer["rollout"]["why"], answer["traffic"]["traffic"]["weights"]
 
 
 def test_a_stack_with_other_traffic_ends_the_rollout(tmp_path: Path, family: Family) -> None:
@@ -54,20 +54,20 @@ def test_a_stack_with_other_traffic_ends_the_rollout(tmp_path: Path, family: Fam
     version = traffic_manager.traffic_of("echo")["version"]
     family.variants["int8"]["weight"] = 0.25
     traffic_manager.replace(snapshot(family))
-    assert told(traffic_manager) == (
+    assert outcome(traffic_manager) == (
         "aborted", "a stack was applied: it declares other traffic", {"baseline": 1, "int8": 0.25}
     )  # fmt: skip
-    found = traffic_manager.traffic_of("echo")
-    assert (found["version"], found["traffic"]["shadows"]) == (version + 1, {})
+    answer = traffic_manager.traffic_of("echo")
+    assert (answer["version"], answer["traffic"]["shadows"]) == (version + 1, {})
     again = TrafficManager(tmp_path / "state", snapshot(family))
-    assert told(again) == told(traffic_manager)
+    assert outcome(again) == outcome(traffic_manager)
 
 
 def test_a_stack_with_the_same_traffic_leaves_it_alone(tmp_path: Path, family: Family) -> None:
     traffic_manager = begun(tmp_path, family)
-    before = told(traffic_manager)
+    before = outcome(traffic_manager)
     traffic_manager.replace(snapshot(family))
-    assert told(traffic_manager) == before
+    assert outcome(traffic_manager) == before
     assert before[0] == "running"
 
 
@@ -77,7 +77,7 @@ def test_versions_rise_when_variants_come_and_go(tmp_path: Path, family: Family)
     family.variants["int4"] = {"weight": 1, "parent": "baseline", "engine": SCRIPTED}
     traffic_manager.replace(snapshot(family))
     versions.append(traffic_manager.traffic_of("echo")["version"])
-    assert told(traffic_manager)[0] == "aborted"
+    assert outcome(traffic_manager)[0] == "aborted"
     del family.variants["int8"]
     traffic_manager.replace(snapshot(family))
     versions.append(traffic_manager.traffic_of("echo")["version"])
@@ -87,7 +87,7 @@ def test_versions_rise_when_variants_come_and_go(tmp_path: Path, family: Family)
 
 
 def search(tmp_path: Path, family: Family) -> TrafficManager:
-    """With a search that tries int4 first, and int8 then."""
+    """A traffic manager with a search that tries int4, then int8."""
     family.variants["int8"]["weight"] = 0
     family.variants["int4"] = {"weight": 0, "parent": "baseline", "engine": SCRIPTED}
     for variant, cost in (("baseline", 3.0), ("int8", 2.0), ("int4", 1.0)):
@@ -98,31 +98,31 @@ def search(tmp_path: Path, family: Family) -> TrafficManager:
 
 
 def fail(traffic_manager: TrafficManager) -> None:
-    """Every pair so far was worse."""
-    rollout = traffic_manager.ledger.rollouts["echo"]
-    traffic_manager.ledger.pair(rollout.pair).values["quality"] = {(0.0, 1.0): 500}
+    """Judge with every pair so far worse."""
+    rollout = traffic_manager.state.rollouts["echo"]
+    traffic_manager.state.pair(rollout.pair).values["quality"] = {(0.0, 1.0): 500}
     traffic_manager.judge_all()
 
 
 def test_a_search_passes_over_a_candidate_that_was_removed(tmp_path: Path, family: Family) -> None:
     traffic_manager = search(tmp_path, family)
-    assert traffic_manager.ledger.rollouts["echo"].queue == ("int8",)
+    assert traffic_manager.state.rollouts["echo"].queue == ("int8",)
     fail(traffic_manager)
-    assert traffic_manager.ledger.rollouts["echo"].status == "rolled back"
+    assert traffic_manager.state.rollouts["echo"].status == "rolled back"
     del family.variants["int8"]
     traffic_manager.replace(snapshot(family))
     traffic_manager.judge_all()
-    found = traffic_manager.ledger.rollouts["echo"]
-    assert (found.status, found.queue) == ("rolled back", ())
-    assert found.why.endswith("no other candidate is served")
+    rollout = traffic_manager.state.rollouts["echo"]
+    assert (rollout.status, rollout.queue) == ("rolled back", ())
+    assert rollout.why.endswith("no other candidate is served")
 
 
 def test_a_search_goes_on_with_the_next(tmp_path: Path, family: Family) -> None:
     traffic_manager = search(tmp_path, family)
     fail(traffic_manager)
     traffic_manager.judge_all()
-    found = traffic_manager.ledger.rollouts["echo"]
-    assert (found.plan.variant, found.status, found.queue) == ("int8", "running", ())
+    rollout = traffic_manager.state.rollouts["echo"]
+    assert (rollout.plan.variant, rollout.status, rollout.queue) == ("int8", "running", ())
 
 
 def test_what_goes_wrong_with_one_model_is_logged_and_no_more(
@@ -135,8 +135,8 @@ def test_what_goes_wrong_with_one_model_is_logged_and_no_more(
         judged.append(model)
         raise KeyError(model)
 
-    traffic_manager.ledger.rollouts["digits"] = traffic_manager.ledger.rollouts["echo"]
-    traffic_manager.ledger.traffic["digits"] = traffic_manager.ledger.traffic["echo"]
+    traffic_manager.state.rollouts["digits"] = traffic_manager.state.rollouts["echo"]
+    traffic_manager.state.traffic["digits"] = traffic_manager.state.traffic["echo"]
     monkeypatch.setattr(traffic_manager, "verdict", verdict)
     with caplog.at_level(logging.ERROR, "understudy.traffic"):
         traffic_manager.judge_all()
@@ -157,7 +157,7 @@ def test_an_entry_that_cannot_be_counted_is_taken_back(tmp_path: Path, family: F
     with pytest.raises(KeyError):
         traffic_manager.write("outcomes", {"ingress": "i", "number": 1, "rules": RULES, "models": {"echo": {}}})
     assert list(traffic_manager.journal.entries()) == before
-    assert traffic_manager.ledger.batches == {}
+    assert traffic_manager.state.batches == {}
 
 
 def test_a_batch_that_cannot_be_counted_is_left_out(
@@ -166,8 +166,8 @@ def test_a_batch_that_cannot_be_counted_is_left_out(
     traffic_manager = begun(tmp_path, family)
     traffic_manager.count("i", {"number": 1, "rules": RULES, "models": {"echo": {}}})
     assert "batch 1 of ingress i cannot be counted" in caplog.text
-    assert traffic_manager.ledger.batches == {"i": 1}
-    assert TrafficManager(tmp_path / "state", snapshot(family)).ledger.batches == {"i": 1}
+    assert traffic_manager.state.batches == {"i": 1}
+    assert TrafficManager(tmp_path / "state", snapshot(family)).state.batches == {"i": 1}
 
 
 def test_a_build_that_takes_the_place_of_one_in_a_rollout_gets_none_of_its_traffic(
@@ -176,15 +176,15 @@ def test_a_build_that_takes_the_place_of_one_in_a_rollout_gets_none_of_its_traff
     traffic_manager = begun(tmp_path, family, steps=[90, 100])
     family.builds["int8"] = 2
     traffic_manager.replace(snapshot(family))
-    assert told(traffic_manager) == ("aborted", "one of its builds is no longer live", {"baseline": 1, "int8": 1})
+    assert outcome(traffic_manager) == ("aborted", "one of its builds is no longer live", {"baseline": 1, "int8": 1})
     assert traffic_manager.traffic_of("echo")["traffic"]["shadows"] == {}
 
 
 def test_traffic_of_other_variants_than_the_stack_has_is_not_gone_on_with(tmp_path: Path, family: Family) -> None:
     traffic_manager = TrafficManager(tmp_path / "state", snapshot(family))
-    standing = traffic_manager.ledger.traffic["echo"]
-    odd = standing.traffic.model_dump(mode="json") | {"weights": {"baseline": 1.0}}
-    declared = standing.declared.model_dump(mode="json")
+    current = traffic_manager.state.traffic["echo"]
+    odd = current.traffic.model_dump(mode="json") | {"weights": {"baseline": 1.0}}
+    declared = current.declared.model_dump(mode="json")
     traffic_manager.journal.append(("traffic", {"model": "echo", "version": 7, "traffic": odd, "declared": declared}))
     again = TrafficManager(tmp_path / "state", snapshot(family))
     assert again.traffic_of("echo")["traffic"]["weights"] == {"baseline": 1, "int8": 1}
@@ -196,7 +196,7 @@ def test_feedback_on_what_was_asked_for_by_name_is_no_evidence(tmp_path: Path, f
     digest = family.digest("int8")
     for number, reason in enumerate(("weight", "pinned")):
         traffic_manager.feedback({"id": issue("echo", "int8", digest, reason, str(number)), "score": 1.0})
-    assert traffic_manager.ledger.feedback_on(digest).n == 1
+    assert traffic_manager.state.feedback_on(digest).n == 1
 
 
 def test_costs_are_of_the_engine_that_serves(tmp_path: Path, family: Family) -> None:

@@ -1,4 +1,4 @@
-"""What a judged model's clients got: what counts as failed, as late, and as nobody's."""
+"""Results of a judged model's requests: which count as failed, as late, or not at all."""
 
 import time
 from types import SimpleNamespace
@@ -23,15 +23,15 @@ def accounting(objective_s: float | None = 1.0, all_up: bool = True) -> Accounti
 
 
 def call(status: int, took_s: float, model: str = "m", variant: str | None = None, client: str | None = None) -> Call:
-    found = Call(Target(model, variant), client, lambda upstream: ("/", b""), {}, False, "r")
-    found.status, found.arrived = status, time.perf_counter() - took_s
-    return found
+    request = Call(Target(model, variant), client, lambda upstream: ("/", b""), {}, False, "r")
+    request.status, request.arrived = status, time.perf_counter() - took_s
+    return request
 
 
 def noted(accounting: Accounting) -> tuple[int, int, list[list[int]]]:
-    """Requests, those that failed, and by second those within the objective and all."""
-    found = accounting.observations.of("m").served.get("d", Served())
-    return found.requests, found.failed, list(found.seconds.values())
+    """Numbers of requests and of failures; for each second, those within the objective and all."""
+    results = accounting.observations.of("m").served.get("d", Served())
+    return results.requests, results.failed, list(results.seconds.values())
 
 
 @pytest.mark.parametrize(
@@ -40,26 +40,26 @@ def noted(accounting: Accounting) -> tuple[int, int, list[list[int]]]:
         (200, 0.1, (1, 0, [[1, 1]])),
         (200, 2.0, (1, 0, [[0, 1]])),
         (502, 0.1, (1, 1, [[0, 1]])),
-        (429, 0.1, (1, 1, [[0, 1]])),  # turned away by a full queue
+        (429, 0.1, (1, 1, [[0, 1]])),  # refused by a full queue
         (400, 0.1, (0, 0, [])),
         (499, 0.1, (0, 0, [])),
-        (499, 2.0, (0, 0, [[0, 1]])),  # gave up after the objective: late, whatever else
+        (499, 2.0, (0, 0, [[0, 1]])),  # the client left after the objective: late
     ],
 )
 def test_what_a_client_got(status: int, took_s: float, wanted: tuple[Any, ...]) -> None:
-    found, asked = accounting(), call(status, took_s)
+    counter, asked = accounting(), call(status, took_s)
     asked.upstream = cast(Any, SimpleNamespace(manifest=SimpleNamespace(digest="d")))
     asked.assignment = Assignment("m", "b", "weight")
-    found.served(asked)
-    assert noted(found) == wanted
+    counter.served(asked)
+    assert noted(counter) == wanted
 
 
 def test_without_an_objective_nothing_is_late() -> None:
-    found, asked = accounting(None), call(499, 99.0)
+    counter, asked = accounting(None), call(499, 99.0)
     asked.upstream = cast(Any, SimpleNamespace(manifest=SimpleNamespace(digest="d")))
     asked.assignment = Assignment("m", "b", "weight")
-    found.served(asked)
-    assert noted(found) == (0, 0, [])
+    counter.served(asked)
+    assert noted(counter) == (0, 0, [])
 
 
 @pytest.mark.parametrize(
@@ -76,20 +76,20 @@ def test_without_an_objective_nothing_is_late() -> None:
 def test_another_variants_outage_is_not_held_against_this_one(
     status: int, reason: str, all_up: bool, wanted: tuple[Any, ...]
 ) -> None:
-    found, asked = accounting(all_up=all_up), call(status, 2.0)
+    counter, asked = accounting(all_up=all_up), call(status, 2.0)
     asked.upstream = cast(Any, SimpleNamespace(manifest=SimpleNamespace(digest="d")))
     asked.assignment = Assignment("m", "b", cast(Any, reason))
-    found.served(asked)
-    assert noted(found) == wanted
+    counter.served(asked)
+    assert noted(counter) == wanted
 
 
 def test_where_nobody_could_answer_it_is_the_preferred_variants_failure() -> None:
-    found = accounting()
-    found.unplaced(call(0, 0.1))
-    assert noted(found) == (1, 1, [[0, 1]])
+    counter = accounting()
+    counter.unplaced(call(0, 0.1))
+    assert noted(counter) == (1, 1, [[0, 1]])
     for others in (call(0, 0.1, variant="b"), call(0, 0.1, client="pinned"), call(0, 0.1, model="other")):
-        found.unplaced(others)
+        counter.unplaced(others)
     placed_before = call(0, 0.1)
     placed_before.assignment = Assignment("m", "a", "weight")
-    found.unplaced(placed_before)
-    assert noted(found) == (1, 1, [[0, 1]])
+    counter.unplaced(placed_before)
+    assert noted(counter) == (1, 1, [[0, 1]])

@@ -1,4 +1,4 @@
-"""What a client that goes away, or stays, does to the work for it."""
+"""A client that leaves cancels the work for it; one that stays does not."""
 
 import asyncio
 import time

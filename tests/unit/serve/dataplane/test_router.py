@@ -1,4 +1,4 @@
-"""Assignments: shares, stickiness, the fewest moves, pins and fallbacks."""
+"""Assignments: weights, sticky clients, fewest moves, pins and fallbacks."""
 
 import math
 
@@ -14,9 +14,9 @@ MODEL = Target("smollm2")
 
 
 def place(client: str | None, weights: dict[str, float], ready: set[str] = BOTH) -> str:
-    found = assign(MODEL, weights, ready, client)
-    assert found is not None
-    return found.variant
+    assignment = assign(MODEL, weights, ready, client)
+    assert assignment is not None
+    return assignment.variant
 
 
 @pytest.mark.parametrize("sticky", [True, False])
@@ -76,7 +76,7 @@ def test_a_client_that_the_operator_pinned_stays_as_long_as_that_variant_is_read
     assert (without.variant, without.reason) == ("baseline", "sticky")
     other = assign(Target.parse("smollm2@baseline"), weights, BOTH, "ann", pin="int8")
     assert other is not None
-    assert other.variant == "baseline", "what a request names comes before what its client is pinned to"
+    assert other.variant == "baseline", "a variant that the request names has priority over the client's pin"
 
 
 def test_a_pin_to_an_unknown_variant_names_the_known_ones() -> None:

@@ -31,6 +31,6 @@ def test_every_changed_character_is_noticed() -> None:
         other = "A" if signed[place] != "A" else "B"
         forged = signed[:place] + other + signed[place + 1 :]
         if place == len(signed) - 1:
-            continue  # the last character's low bits are no part of the signature
-        with pytest.raises(InputError, match="no id that this server has given out"):
+            continue  # the low bits of the last character are not part of the signature
+        with pytest.raises(InputError, match="not an id that this server has issued"):
             answer_id.read(forged)

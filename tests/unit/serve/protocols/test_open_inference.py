@@ -1,4 +1,4 @@
-"""The v2 codec: against tritonclient's own encoder and decoder, and on everything that can be wrong."""
+"""The v2 codec: compared with tritonclient's encoder and decoder, and with invalid messages."""
 
 import json
 from typing import Any
@@ -22,7 +22,7 @@ from variants.errors import InputError
 
 
 def triton_request(name: str, data: np.ndarray, datatype: str, *, binary: bool) -> tuple[bytes, str | None]:
-    """A request body as the official client writes it."""
+    """A request body, written by the official client."""
     tensor = triton.InferInput(name, list(data.shape), datatype)
     tensor.set_data_from_numpy(data, binary_data=binary)
     body, length = triton.InferenceServerClient.generate_request_body([tensor])

@@ -1,4 +1,4 @@
-"""How much two answers agree, task by task."""
+"""Agreement of two answers, for each task."""
 
 import base64
 import io
@@ -18,8 +18,8 @@ from variants.tasks.digit_classifier.network import SHAPES, DigitClassifier
 @pytest.fixture
 def classifier(monkeypatch: pytest.MonkeyPatch) -> None:
     noise = np.random.default_rng(0)
-    found = DigitClassifier({name: noise.standard_normal(shape).astype(np.float32) for name, shape in SHAPES.items()})
-    monkeypatch.setattr(comparison, "load_if_trained", lambda: found)
+    network = DigitClassifier({name: noise.standard_normal(shape).astype(np.float32) for name, shape in SHAPES.items()})
+    monkeypatch.setattr(comparison, "load_if_trained", lambda: network)
 
 
 def drawn(*pictures: np.ndarray) -> Reply:
@@ -39,9 +39,9 @@ def test_pictures_agree_by_what_the_judge_sees() -> None:
     black = np.zeros((28, 28), np.uint8)
     same = compare_pictures([drawn(one, other), drawn(one, other), drawn(one, other)])
     assert (same.variant, same.floor) == (pytest.approx(1.0), pytest.approx(1.0))
-    found = compare_pictures([drawn(one, other), drawn(one, black), drawn(one, other)])
-    assert 0.5 <= found.variant < found.floor
-    assert found.floor == pytest.approx(1.0)
+    changed = compare_pictures([drawn(one, other), drawn(one, black), drawn(one, other)])
+    assert 0.5 <= changed.variant < changed.floor
+    assert changed.floor == pytest.approx(1.0)
 
 
 @pytest.mark.usefixtures("classifier")

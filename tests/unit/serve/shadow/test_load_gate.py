@@ -13,18 +13,18 @@ from serve.shadow.replayer import Replayer
 
 def replayer(running: int, usual: float, waiting: int = 0, under_way: int = 0) -> Replayer:
     upstreams = SimpleNamespace(all=lambda: [SimpleNamespace(running=running, waiting=0)])
-    found = Replayer(cast(Any, upstreams), cast(Any, None), cast(Any, None))
-    found.load_gate.usual, found.load_gate.under_way = usual, under_way
+    instance = Replayer(cast(Any, upstreams), cast(Any, None), cast(Any, None))
+    instance.load_gate.usual, instance.load_gate.under_way = usual, under_way
     for _ in range(waiting):
-        found.queue.put_nowait(job())
-    return found
+        instance.queue.put_nowait(replay_of())
+    return instance
 
 
-def job(waited_s: float = 0.0, has_only_shadow_load: bool = False) -> Replay:
+def replay_of(waited_s: float = 0.0, has_only_shadow_load: bool = False) -> Replay:
     nothing, parent = cast(Any, None), cast(Any, SimpleNamespace(endpoint="there"))
-    chosen, call = SimpleNamespace(label="pos"), SimpleNamespace(streamed=False, upstream=parent)
+    sample, call = SimpleNamespace(label="pos"), SimpleNamespace(streamed=False, upstream=parent)
     variant = SimpleNamespace(has_only_shadow_load=has_only_shadow_load, endpoint="there")
-    return Replay(cast(Any, chosen), cast(Any, call), nothing, parent, cast(Any, variant), time.monotonic() - waited_s)
+    return Replay(cast(Any, sample), cast(Any, call), nothing, parent, cast(Any, variant), time.monotonic() - waited_s)
 
 
 @pytest.mark.parametrize(
@@ -32,7 +32,7 @@ def job(waited_s: float = 0.0, has_only_shadow_load: bool = False) -> Replay:
     [
         (0, 0.0, 0.0, 0, True),
         (1, 0.0, 0.0, 0, False),
-        (2, 8.0, 0.0, 0, False),  # quieter than usual, but it can wait
+        (2, 8.0, 0.0, 0, False),  # lower load than usual, but the replay is not overdue
         (2, 8.0, 10.0, 0, True),
         (5, 8.0, 10.0, 0, False),
         (2, 8.0, 0.0, module.QUEUE // 2, True),
@@ -40,7 +40,7 @@ def job(waited_s: float = 0.0, has_only_shadow_load: bool = False) -> Replay:
     ],
 )
 def test_moments(running: int, usual: float, waited_s: float, waiting: int, quiet: bool) -> None:
-    assert replayer(running, usual, waiting).admits(job(waited_s)) is quiet
+    assert replayer(running, usual, waiting).admits(replay_of(waited_s)) is quiet
 
 
 @pytest.mark.parametrize(
@@ -60,11 +60,13 @@ def test_moments(running: int, usual: float, waited_s: float, waiting: int, quie
 def test_moments_of_an_engine_that_gives_way(
     running: int, under_way: int, usual: float, waited_s: float, begins: bool
 ) -> None:
-    assert replayer(running, usual, under_way=under_way).admits(job(waited_s, has_only_shadow_load=True)) is begins
+    assert (
+        replayer(running, usual, under_way=under_way).admits(replay_of(waited_s, has_only_shadow_load=True)) is begins
+    )
 
 
 @pytest.mark.parametrize("side", ["parent", "variant"])
 def test_a_replay_waits_for_an_engine_that_starts_again(side: str) -> None:
-    waiting = job(10.0)
+    waiting = replay_of(10.0)
     cast(Any, getattr(waiting, side)).endpoint = None
     assert not replayer(0, 0.0).admits(waiting)

@@ -1,4 +1,4 @@
-"""What comes of a replay, and whose fault it is where nothing does."""
+"""Results of a replay, and which failures count as the variant's."""
 
 import asyncio
 from types import SimpleNamespace
@@ -18,7 +18,7 @@ from variants.errors import EngineError
 
 
 class Answer:
-    """As right as `right`; None: cannot be scored."""
+    """An answer with the score `right`; None: it cannot be scored."""
 
     def __init__(self, right: float | None) -> None:
         self.right = right
@@ -37,7 +37,7 @@ class Answer:
 
 
 class Relay:
-    """Every engine's reply to a replay, or what is raised instead."""
+    """The reply of each engine to a replay, or the exception to raise."""
 
     def __init__(self, **replies: bytes | Exception) -> None:
         self.replies = replies
@@ -47,10 +47,10 @@ class Relay:
     async def ask_out_of_band(self, upstream: Upstream, path: str, body: bytes, headers: dict[str, str]) -> Reply:
         assert self.replayer is not None
         self.under_way.append(self.replayer.load_gate.under_way)
-        found = self.replies[upstream.served.asked_as]
-        if isinstance(found, Exception):
-            raise found
-        return Reply(found, None)
+        reply = self.replies[upstream.served.asked_as]
+        if isinstance(reply, Exception):
+            raise reply
+        return Reply(reply, None)
 
 
 def upstream(variant: str) -> Any:
@@ -70,7 +70,7 @@ def replay(
     down: str = "",
     streamed: bool = False,
 ) -> Shadowed:
-    """One request that `served` answered, compared with the other of `a` and its variant `b`."""
+    """Replay one request that `served` answered on the other one of parent `a` and variant `b`."""
     of_model = {"a": upstream("a"), "b": upstream("b")}
     model = SimpleNamespace(task="text-generation", variants={"b": SimpleNamespace(parent="a")})
     upstreams = SimpleNamespace(all=list, by_model={"m": of_model}, models={"m": model})
@@ -92,9 +92,9 @@ def replay(
     return observations.shadowed("m", "a:b")
 
 
-def only(found: Shadowed) -> dict[str, Any]:
-    (pair,) = found.pairs
-    assert (found.chosen, found.dropped, found.unjudged) == (1, [], [])
+def only(shadowed: Shadowed) -> dict[str, Any]:
+    (pair,) = shadowed.pairs
+    assert (shadowed.chosen, shadowed.dropped, shadowed.unjudged) == (1, [], [])
     return pair
 
 
@@ -128,22 +128,22 @@ def test_without_a_label_it_is_one_error_and_no_agreement(monkeypatch: pytest.Mo
     pair = only(replay(Relay(a=b"", b=ReplayFailed("500")), Answer(None), label=None))
     assert (pair["metric"], pair["asked"], pair["failed"]) == (None, True, True)
     for nobodys in (Relay(a=ReplayFailed("500"), b=b""), Relay(a=b"", b=ReplayFailed("too long", refused=True))):
-        found = replay(nobodys, Answer(None), label=None)
-        assert (found.chosen, found.unjudged, found.pairs) == (1, [7], [])
+        shadowed = replay(nobodys, Answer(None), label=None)
+        assert (shadowed.chosen, shadowed.unjudged, shadowed.pairs) == (1, [7], [])
 
 
 @pytest.mark.parametrize(
     ("relay", "right", "served"),
     [
         (Relay(a=ReplayFailed("502")), 1.0, "b"),  # the parent is down
-        (Relay(b=b""), None, "a"),  # neither can be scored: the client did not ask for it
+        (Relay(b=b""), None, "a"),  # neither answer can be scored
         (Relay(b=EngineError("odd")), 1.0, "a"),
         (Relay(b=NotReady("starting again")), 1.0, "a"),
     ],
 )
 def test_what_is_not_the_variants_fault_is_not_its_error(relay: Relay, right: float | None, served: str) -> None:
-    found = replay(relay, Answer(right), served=served)
-    assert (found.chosen, found.unjudged, found.pairs) == (1, [7], [])
+    shadowed = replay(relay, Answer(right), served=served)
+    assert (shadowed.chosen, shadowed.unjudged, shadowed.pairs) == (1, [7], [])
 
 
 def test_an_answer_that_cannot_be_right_is_wrong_beside_one_that_can() -> None:
@@ -152,21 +152,21 @@ def test_an_answer_that_cannot_be_right_is_wrong_beside_one_that_can() -> None:
 
 
 def test_one_whose_variant_is_no_longer_served_was_not_chosen() -> None:
-    found = replay(Relay(b=b"1"), Answer(1.0), gone=True)
-    assert (found.chosen, found.unjudged, found.pairs) == (0, [], [])
+    shadowed = replay(Relay(b=b"1"), Answer(1.0), gone=True)
+    assert (shadowed.chosen, shadowed.unjudged, shadowed.pairs) == (0, [], [])
 
 
 @pytest.mark.parametrize("down", ["a", "b"])
 def test_nothing_is_chosen_while_one_of_the_two_is_down(down: str) -> None:
-    found = replay(Relay(b=b"1"), Answer(1.0), down=down)
-    assert (found.chosen, found.dropped, found.unjudged, found.pairs) == (0, [], [], [])
+    shadowed = replay(Relay(b=b"1"), Answer(1.0), down=down)
+    assert (shadowed.chosen, shadowed.dropped, shadowed.unjudged, shadowed.pairs) == (0, [], [], [])
 
 
 def test_what_waited_for_an_engine_to_start_again_was_not_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "WAIT_S", 0.0)
-    monkeypatch.setattr(Replayer, "admits", lambda self, job: setattr(job.variant, "endpoint", None))
-    found = replay(Relay(b=b"1"), Answer(1.0))
-    assert (found.chosen, found.dropped, found.pairs) == (0, [], [])
+    monkeypatch.setattr(Replayer, "admits", lambda self, replay: setattr(replay.variant, "endpoint", None))
+    shadowed = replay(Relay(b=b"1"), Answer(1.0))
+    assert (shadowed.chosen, shadowed.dropped, shadowed.pairs) == (0, [], [])
 
 
 @pytest.mark.parametrize(("served", "values"), [("b", (0.0, 1.0)), ("a", (1.0, 0.0))])
@@ -176,8 +176,8 @@ def test_who_failed_its_client_was_wrong_as_in_a_replay(served: str, values: tup
 
 
 def test_a_failed_answer_without_a_label_says_nothing() -> None:
-    found = replay(Relay(), Answer(None), label=None, status=502)
-    assert (found.chosen, found.unjudged, found.pairs) == (1, [7], [])
+    shadowed = replay(Relay(), Answer(None), label=None, status=502)
+    assert (shadowed.chosen, shadowed.unjudged, shadowed.pairs) == (1, [7], [])
 
 
 @pytest.mark.parametrize("status", [400, 429, 499])
@@ -186,11 +186,11 @@ def test_what_no_engine_has_seen_is_not_chosen(status: int) -> None:
 
 
 def test_a_stream_that_the_variant_answered_is_not_scored_by_itself() -> None:
-    found = replay(Relay(), Answer(1.0), served="b", streamed=True)
-    assert (found.chosen, found.pairs) == (0, [])
+    shadowed = replay(Relay(), Answer(1.0), served="b", streamed=True)
+    assert (shadowed.chosen, shadowed.pairs) == (0, [])
 
 
 def test_beyond_what_may_wait_to_be_told_pairs_are_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("serve.dataplane.observations.MOST", 0)
-    found = replay(Relay(b=b"1"), Answer(1.0))
-    assert (found.chosen, found.dropped, found.pairs) == (1, [7], [])
+    shadowed = replay(Relay(b=b"1"), Answer(1.0))
+    assert (shadowed.chosen, shadowed.dropped, shadowed.pairs) == (1, [7], [])

@@ -13,6 +13,7 @@ from serve.study import page, sentences
 from serve.study.schema import FILE, Between, Failure, Measure, Study, StudyCard, read_study
 from tests.support.study import baseline, card, made_study, perplexity
 from variants.artifacts.card import Ratio
+from variants.reports.table import as_text
 
 
 @pytest.fixture
@@ -77,7 +78,7 @@ def written(document: Any, pointer: str, how: str) -> str:
     if isinstance(document, dict):
         kind: type[BaseModel] = {"measure": Measure, "ratio": Ratio, "executed": StudyCard}.get(how, Between)
         document = kind.model_validate(document)
-    return page.FORMATS[how](document, unit)
+    return as_text(document, how, unit)
 
 
 def drawn(study: Study, out: Path) -> tuple[str, Cells]:

@@ -10,13 +10,13 @@ from serve.config.lineage import VariantRef
 from serve.config.stack import Stack
 from serve.study.runner import Runner, StudyPlan, describe_study
 from serve.study.schema import FILE, Study, StudyCard, read_study
+from tests.support.recipes import parse_recipe
 from tests.support.scripted import SOURCE, make_stack
 from tests.support.study import BF16, INT8, baseline, card, made_study, scripted_stack
 from variants.artifacts.store import Artifact
 from variants.errors import EngineError
 from variants.machine import describe, versions
 from variants.methods.registry import find
-from variants.recipes.recipe import parse_recipe
 
 STACK = scripted_stack(int8=INT8, bf16=BF16)
 ENGINE = STACK.models["bands"].variants["int8"].engine.model_dump(mode="json")
@@ -127,5 +127,5 @@ def test_a_study_that_cannot_be_read_is_left_out_and_said_to_be(
     (tmp_path / FILE).write_bytes(content)
     assert run_out(tmp_path).cards == ()
     said = capsys.readouterr().err
-    assert "study: begins anew" in said
+    assert "study: starts anew" in said
     assert f"{tmp_path / FILE} is not a valid Study" in said

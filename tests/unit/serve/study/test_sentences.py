@@ -75,7 +75,7 @@ def test_zeros_in_the_same_shape_are_shown_as_such() -> None:
     assert "has as many bytes" in said
     assert "is not shown to be faster, 1.00 (0.95 to 1.05) times" in said
     assert "saves bytes" not in said
-    assert "its zeros stand in a model of the same shape" in said
+    assert "its zeros are in a model of the same shape" in said
     dense = sentences.says(card("pruned", kind="pruned", structured=True), baseline())
     assert "zeros" not in dense
 
@@ -163,7 +163,7 @@ def test_the_speed_of_text_generation_is_said_to_be_of_one_token() -> None:
     ],
 )
 def test_what_is_executed_in_another_precision_says_so(precision: str, executes: str | None, said: str) -> None:
-    assert sentences.executed(card("narrow", precision=precision, executes=executes)) == said
+    assert card("narrow", precision=precision, executes=executes).executed == said
 
 
 def test_a_baseline_says_what_it_is() -> None:

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.recipes import parse_recipe
 from variants.artifacts.adapter import Adapter, check_adapter
 from variants.artifacts.manifest import Manifest
 from variants.artifacts.store import Artifact, entries
 from variants.errors import IntegrityError, RecipeError
-from variants.recipes.recipe import parse_recipe
 from variants.recipes.source import Source
 
 LORA = {"kind": "lora", "task": "r8", "rank": 8, "alpha": 16, "steps": 10}

@@ -5,6 +5,7 @@ from typing import ClassVar
 
 import pytest
 
+from tests.support.recipes import parse_recipe
 from variants.artifacts.catalog import Catalog
 from variants.artifacts.manifest import Format
 from variants.artifacts.rollback import roll_back
@@ -12,7 +13,7 @@ from variants.artifacts.store import Artifact, Store
 from variants.build.builder import VariantPlan, build, in_order
 from variants.errors import IntegrityError, RecipeError, SourceError, UnderstudyError, UnknownName
 from variants.methods.registry import BuildJob, Method, MethodResult
-from variants.recipes.recipe import Recipe, parse_recipe
+from variants.recipes.recipe import Recipe
 from variants.recipes.source import Source
 
 BASELINE = parse_recipe({"kind": "baseline", "dtype": "bfloat16"})

@@ -4,13 +4,14 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.recipes import parse_recipe
 from tests.unit.variants.build.test_builder import W8A8, World
 from variants.artifacts.rollback import roll_back
 from variants.artifacts.store import Store, hold
 from variants.build.builder import VariantPlan
 from variants.build.garbage import Collected, collect
 from variants.errors import SourceError
-from variants.recipes.recipe import Merge, parse_recipe
+from variants.recipes.recipe import Merge
 
 LORA = parse_recipe({"kind": "lora", "task": "rotten_tomatoes", "rank": 8, "alpha": 16, "steps": 10})
 

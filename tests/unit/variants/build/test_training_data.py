@@ -6,11 +6,11 @@ from typing import Any
 import pytest
 
 from serve.config.loader import load
+from tests.support.recipes import parse_recipe
 from tests.unit.variants.build.test_builder import World
 from variants.artifacts.manifest import TaskKind
 from variants.build.training_data import check_tasks, tasks_of
 from variants.errors import RecipeError, UnknownName
-from variants.recipes.recipe import parse_recipe
 
 STACKS = sorted(Path("deploy/stacks").glob("*.yaml"))
 RECOVERY = {"task": "mnist", "examples": 64, "epochs": 1}

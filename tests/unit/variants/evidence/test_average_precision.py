@@ -18,7 +18,7 @@ Images = list[list[Box]]
 def made(seed: int, images: int = 25, sloppy: float = 3.0) -> tuple[Images, Images]:
     """Found and wanted boxes: some missed, some invented, some of the wrong label, all a little off."""
     draw = random.Random(seed)
-    found, wanted = [], []
+    detections, wanted = [], []
     for _ in range(images):
         truth, answers = [], []
         for _ in range(draw.randint(0, 4)):
@@ -31,14 +31,14 @@ def made(seed: int, images: int = 25, sloppy: float = 3.0) -> tuple[Images, Imag
                 label = box.label if draw.random() < 0.9 else draw.choice("abcd")
                 answers.append(Box(label, *corners, score=draw.choice([0.2, 0.5, draw.random()])))
         answers += [Box(draw.choice("abc"), 5.0, 5.0, 25.0, 25.0, draw.random()) for _ in range(draw.randint(0, 2))]
-        found.append(answers)
+        detections.append(answers)
         wanted.append(truth)
-    return found, wanted
+    return detections, wanted
 
 
-def cocos_own(found: Sequence[Sequence[Box]], wanted: Sequence[Sequence[Box]]) -> tuple[float, float]:
+def cocos_own(detections: Sequence[Sequence[Box]], wanted: Sequence[Sequence[Box]]) -> tuple[float, float]:
     """mAP50 and mAP50-95 as COCOeval sums them up."""
-    evaluation = coco_eval(found, wanted)
+    evaluation = coco_eval(detections, wanted)
     with contextlib.redirect_stdout(io.StringIO()):
         evaluation.accumulate()
     precision = evaluation.eval["precision"][..., 0, -1]  # [overlaps, recalls, labels]; -1 where a label has no box
@@ -49,20 +49,20 @@ def cocos_own(found: Sequence[Sequence[Box]], wanted: Sequence[Sequence[Box]]) -
 
 @pytest.mark.parametrize("seed", range(6))
 def test_with_every_image_once_it_is_cocos_own_number(seed: int) -> None:
-    found, wanted = made(seed)
-    matches = Matches(found, wanted)
+    detections, wanted = made(seed)
+    matches = Matches(detections, wanted)
     once = np.ones(len(wanted), np.int64)
     mine = matches.statistic("mAP50")(once), matches.statistic("mAP50-95")(once)
-    assert mine == pytest.approx(cocos_own(found, wanted), abs=1e-12)
+    assert mine == pytest.approx(cocos_own(detections, wanted), abs=1e-12)
     assert 0.05 < mine[1] < mine[0] < 0.95
 
 
 def test_a_resample_is_near_cocos_number_of_the_drawn_images() -> None:
-    found, wanted = made(3, images=40)
-    statistic = Matches(found, wanted).statistic("mAP50-95")
+    detections, wanted = made(3, images=40)
+    statistic = Matches(detections, wanted).statistic("mAP50-95")
     drawn = np.random.default_rng(0).integers(0, 40, 40)
     counts = np.bincount(drawn, minlength=40)
-    theirs = cocos_own([found[at] for at in drawn], [wanted[at] for at in drawn])[1]
+    theirs = cocos_own([detections[at] for at in drawn], [wanted[at] for at in drawn])[1]
     assert statistic(counts) == pytest.approx(theirs, abs=0.01)
 
 
@@ -74,9 +74,11 @@ def test_perfect_is_one_and_nothing_is_zero() -> None:
 
 
 def test_a_paired_difference_sees_what_two_intervals_do_not() -> None:
-    found, wanted = made(4, images=60)
-    worse = [[box._replace(label="a") if index % 7 == 0 else box for index, box in enumerate(boxes)] for boxes in found]
-    better, poorer = Matches(found, wanted), Matches(worse, wanted)
+    detections, wanted = made(4, images=60)
+    worse = [
+        [box._replace(label="a") if index % 7 == 0 else box for index, box in enumerate(boxes)] for boxes in detections
+    ]
+    better, poorer = Matches(detections, wanted), Matches(worse, wanted)
     apart = paired_difference(better, poorer, "mAP50", resamples=200)
     assert 0 < apart.low < apart.value < apart.high
     one, other = better.interval("mAP50", resamples=200), poorer.interval("mAP50", resamples=200)
@@ -87,23 +89,23 @@ def test_a_paired_difference_sees_what_two_intervals_do_not() -> None:
 
 
 def test_what_cannot_be_measured_is_refused() -> None:
-    found, wanted = made(0)
+    detections, wanted = made(0)
     with pytest.raises(ValueError, match="as many"):
-        Matches(found[1:], wanted)
+        Matches(detections[1:], wanted)
     with pytest.raises(ValueError, match="nothing to find"):
         Matches([[]], [[]])
     with pytest.raises(ValueError, match="mAP50 or mAP50-95"):
-        Matches(found, wanted).statistic("mAP75")
+        Matches(detections, wanted).statistic("mAP75")
     with pytest.raises(ValueError, match="need the same"):
-        paired_difference(Matches(found, wanted), Matches(found[1:], wanted[1:]), "mAP50")
+        paired_difference(Matches(detections, wanted), Matches(detections[1:], wanted[1:]), "mAP50")
 
 
 def test_the_same_from_text_with_f1_beside_it() -> None:
-    found, wanted = made(2)
-    answers, labels = [to_text(boxes) for boxes in found], [to_text(boxes) for boxes in wanted]
+    detections, wanted = made(2)
+    answers, labels = [to_text(boxes) for boxes in detections], [to_text(boxes) for boxes in wanted]
     for metric in ("mAP50", "mAP50-95"):
         mine = detection.measure(metric, answers, labels, resamples=50)
-        assert mine == Matches(found, wanted).interval(metric, resamples=50)
+        assert mine == Matches(detections, wanted).interval(metric, resamples=50)
     f1 = detection.measure("F1", answers, labels, resamples=50)
     assert 0 < f1.low < f1.value < f1.high < 1
     apart = detection.difference("F1", labels, answers, labels, resamples=50)

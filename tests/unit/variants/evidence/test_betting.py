@@ -41,43 +41,43 @@ def test_a_fair_bet_neither_wins_nor_loses(mean: float, n: int) -> None:
     assert min(chances.values()) > 0
     total = 0.0
     for outcomes in product(chances, repeat=n):
-        found = tally({})
+        seen = tally({})
         for outcome in outcomes:
-            found.add(outcome)
-        total += float(np.prod([chances[o] for o in outcomes])) * exp(evidence_above(found, mean))
+            seen.add(outcome)
+        total += float(np.prod([chances[o] for o in outcomes])) * exp(evidence_above(seen, mean))
     assert total == pytest.approx(1)
 
 
 @given(COUNTS, st.floats(-0.99, 0.99), st.sampled_from([0.2, 0.05, 0.001]))
 def test_the_bound_is_the_largest_mean_that_is_rejected(counts: dict[float, int], mean: float, alpha: float) -> None:
-    found = tally(counts)
-    low, high = lower_bound(found, alpha), upper_bound(found, alpha)
+    seen = tally(counts)
+    low, high = lower_bound(seen, alpha), upper_bound(seen, alpha)
     if abs(low - mean) > 1e-6:
-        assert is_above(found, mean, alpha) == (low > mean)
+        assert is_above(seen, mean, alpha) == (low > mean)
     if abs(high - mean) > 1e-6:
-        assert is_below(found, mean, alpha) == (high < mean)
-    if found.n:
-        assert -1 <= low <= found.mean <= high <= 1
+        assert is_below(seen, mean, alpha) == (high < mean)
+    if seen.n:
+        assert -1 <= low <= seen.mean <= high <= 1
 
 
 @given(COUNTS)
 def test_the_two_sides_are_mirrors(counts: dict[float, int]) -> None:
-    found = tally(counts)
-    assert upper_bound(found, 0.05) == pytest.approx(-lower_bound(found.mirrored(), 0.05))
-    assert evidence_below(found, 0.1) == pytest.approx(evidence_above(found.mirrored(), -0.1))
+    seen = tally(counts)
+    assert upper_bound(seen, 0.05) == pytest.approx(-lower_bound(seen.mirrored(), 0.05))
+    assert evidence_below(seen, 0.1) == pytest.approx(evidence_above(seen.mirrored(), -0.1))
 
 
 def test_without_outcomes_nothing_is_known() -> None:
-    found = tally({})
-    assert (lower_bound(found, 0.05), upper_bound(found, 0.05)) == (-1, 1)
-    assert evidence_above(found, 0.0) == 0
+    seen = tally({})
+    assert (lower_bound(seen, 0.05), upper_bound(seen, 0.05)) == (-1, 1)
+    assert evidence_above(seen, 0.0) == 0
     with pytest.raises(ValueError, match="no outcome yet"):
-        _ = found.mean
+        _ = seen.mean
 
 
 def test_outcomes_that_all_are_the_same_never_settle_their_own_value() -> None:
-    found = tally({0.0: 100_000})
-    low, high = lower_bound(found, 0.05), upper_bound(found, 0.05)
+    seen = tally({0.0: 100_000})
+    low, high = lower_bound(seen, 0.05), upper_bound(seen, 0.05)
     assert low < 0 < high
     assert high - low < 0.001
 
@@ -85,8 +85,8 @@ def test_outcomes_that_all_are_the_same_never_settle_their_own_value() -> None:
 def test_it_narrows_with_the_root_of_n() -> None:
     widths = []
     for n in (1_000, 100_000):
-        found = tally({-1.0: n // 20, 0.0: n - n // 10, 1.0: n // 20})
-        widths.append(upper_bound(found, 0.05) - lower_bound(found, 0.05))
+        seen = tally({-1.0: n // 20, 0.0: n - n // 10, 1.0: n // 20})
+        widths.append(upper_bound(seen, 0.05) - lower_bound(seen, 0.05))
     assert 6 < widths[0] / widths[1] < 14
 
 
@@ -108,8 +108,8 @@ def test_refuses_a_level_that_is_none(alpha: float) -> None:
 
 
 def test_proof_is_the_inverse_of_alpha() -> None:
-    found = tally({1.0: 3})
-    wealth = evidence_above(found, 0.0)
-    assert is_above(found, 0.0, exp(-wealth) * 1.001)
-    assert not is_above(found, 0.0, exp(-wealth) * 0.999)
+    seen = tally({1.0: 3})
+    wealth = evidence_above(seen, 0.0)
+    assert is_above(seen, 0.0, exp(-wealth) * 1.001)
+    assert not is_above(seen, 0.0, exp(-wealth) * 0.999)
     assert wealth < 3 * log(2)  # no bet can more than double what is staked at even odds

@@ -21,9 +21,9 @@ def test_a_shift_counts_by_its_square() -> None:
 def test_another_spread_counts_by_the_difference_of_deviations() -> None:
     features = DRAW.standard_normal((50, 1))
     deviation = features.std(ddof=1)
-    found = frechet_distance(features, features.mean() + 3 * (features - features.mean()))
-    assert found == pytest.approx((2 * deviation) ** 2)
-    assert found == pytest.approx(frechet_distance(features.mean() + 3 * (features - features.mean()), features))
+    distance = frechet_distance(features, features.mean() + 3 * (features - features.mean()))
+    assert distance == pytest.approx((2 * deviation) ** 2)
+    assert distance == pytest.approx(frechet_distance(features.mean() + 3 * (features - features.mean()), features))
 
 
 def test_features_that_never_vary_are_no_trouble() -> None:

@@ -14,11 +14,11 @@ SOUND, FAILING = {0.0: 2000}, {0.0: 1800, 1.0: 200}
 
 
 def evidence(**counts: dict[float, int]) -> Evidence:
-    found = Evidence()
+    seen = Evidence()
     for metric, values in counts.items():
         for value, times in values.items():
-            found.tallies[metric].add(value, times)
-    return found
+            seen.tallies[metric].add(value, times)
+    return seen
 
 
 def test_promotes_what_holds_everything() -> None:
@@ -26,7 +26,7 @@ def test_promotes_what_holds_everything() -> None:
     assert verdict.decision == "promote"
     assert verdict.missing == ()
     assert not verdict.different
-    assert [found.state for found in verdict.findings] == ["holds"] * 3
+    assert [finding.state for finding in verdict.findings] == ["holds"] * 3
 
 
 @pytest.mark.parametrize(
@@ -35,7 +35,7 @@ def test_promotes_what_holds_everything() -> None:
 def test_rolls_back_on_one_proof_of_harm(broken: dict[str, dict[float, int]]) -> None:
     verdict = judge(GATE, evidence(**({"quality": EQUAL, "latency": IN_TIME, "errors": SOUND} | broken)))
     assert verdict.decision == "roll back"
-    states = {found.metric: found.state for found in verdict.findings}
+    states = {finding.metric: finding.state for finding in verdict.findings}
     assert states == {"quality": "holds", "latency": "holds", "errors": "holds"} | dict.fromkeys(broken, "broken")
 
 
@@ -79,32 +79,32 @@ def test_a_difference_is_a_flag_and_no_verdict() -> None:
 def test_pairs_that_are_not_like_what_came_are_not_judged(
     changes: dict[str, Any], word: str, quality: dict[float, int]
 ) -> None:
-    found = evidence(quality=quality, latency=IN_TIME, errors=SOUND)
+    seen = evidence(quality=quality, latency=IN_TIME, errors=SOUND)
     for name, value in changes.items():
-        setattr(found, name, value)
-    verdict = judge(GATE, found)
+        setattr(seen, name, value)
+    verdict = judge(GATE, seen)
     assert verdict.decision == "inconclusive"
     assert word in verdict.missing[0]
 
 
 def test_what_is_no_matter_of_pairs_still_rolls_back() -> None:
-    found = evidence(quality=EQUAL, errors=FAILING)
-    found.chosen, found.dropped = 1000, 500
-    assert judge(GATE, found).decision == "roll back"
+    seen = evidence(quality=EQUAL, errors=FAILING)
+    seen.chosen, seen.dropped = 1000, 500
+    assert judge(GATE, seen).decision == "roll back"
 
 
 def test_a_tenth_dropped_is_still_judged() -> None:
-    found = evidence(quality=EQUAL, latency=IN_TIME, errors=SOUND)
-    found.chosen, found.dropped = 1000, 100
-    assert judge(GATE, found).decision == "promote"
+    seen = evidence(quality=EQUAL, latency=IN_TIME, errors=SOUND)
+    seen.chosen, seen.dropped = 1000, 100
+    assert judge(GATE, seen).decision == "promote"
 
 
 @pytest.mark.parametrize("counts", [{"quality": EQUAL, "latency": IN_TIME, "errors": SOUND}, {"errors": FAILING}])
 def test_no_verdict_on_skewed_assignments(counts: dict[str, dict[float, int]]) -> None:
-    found = evidence(**counts)
+    seen = evidence(**counts)
     for _ in range(400):
-        found.assignments.add({"baseline": 7, "int8": 3}, {"baseline": 1, "int8": 1})
-    verdict = judge(GATE, found)
+        seen.assignments.add({"baseline": 7, "int8": 3}, {"baseline": 1, "int8": 1})
+    verdict = judge(GATE, seen)
     assert verdict.decision == "inconclusive"
     assert "2800 of 2000 due" in verdict.missing[0]
 
@@ -113,9 +113,9 @@ def test_no_verdict_on_skewed_assignments(counts: dict[str, dict[float, int]]) -
     ("costs", "decision"), [(None, "inconclusive"), ((2.0, 2.0), "inconclusive"), ((1.5, 2.0), "promote")]
 )
 def test_cost_compares_cards(costs: tuple[float, float] | None, decision: str) -> None:
-    found = evidence(quality=EQUAL)
-    found.costs = costs
-    verdict = judge(Gate(quality=0.02, cost="lower"), found)
+    seen = evidence(quality=EQUAL)
+    seen.costs = costs
+    verdict = judge(Gate(quality=0.02, cost="lower"), seen)
     assert verdict.decision == decision
     assert all("cost" in missing for missing in verdict.missing)
 
@@ -155,8 +155,8 @@ def test_a_gate_of_which_nothing_can_be_known_yet_is_not_passed() -> None:
 
 
 def test_what_failed_and_what_was_dropped_count_together() -> None:
-    found = evidence(quality=EQUAL)
-    found.chosen, found.dropped, found.unjudged = 4000, 300, 101
-    assert judge(Gate(quality=0.05), found).decision == "inconclusive"
-    found.unjudged = 99
-    assert judge(Gate(quality=0.05), found).decision == "promote"
+    seen = evidence(quality=EQUAL)
+    seen.chosen, seen.dropped, seen.unjudged = 4000, 300, 101
+    assert judge(Gate(quality=0.05), seen).decision == "inconclusive"
+    seen.unjudged = 99
+    assert judge(Gate(quality=0.05), seen).decision == "promote"

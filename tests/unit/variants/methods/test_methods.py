@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from torch import nn
 
+from tests.support.recipes import parse_recipe
 from tests.support.scripted import make_artifact
 from variants.artifacts.store import Artifact
 from variants.errors import RecipeError
@@ -15,7 +16,6 @@ from variants.methods.image_classification import prune_channels
 from variants.methods.registry import BuildJob, find
 from variants.methods.text_generation import llmcompressor
 from variants.progress import NoProgress
-from variants.recipes.recipe import parse_recipe
 
 CALIBRATION = {"task": "mnist", "examples": 8}
 

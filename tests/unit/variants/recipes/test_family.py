@@ -4,8 +4,9 @@ from typing import get_args
 
 import pytest
 
+from tests.support.recipes import parse_recipe
 from variants.recipes.family import kind_of, kind_of_line, structured
-from variants.recipes.recipe import Merge, Recipe, Sparsify, parse_recipe
+from variants.recipes.recipe import Merge, Recipe, Sparsify
 
 BASE = parse_recipe({"kind": "baseline", "dtype": "float32"})
 INT8 = parse_recipe({"kind": "quantize", "scheme": "int8", "calibration": {"task": "mnist", "examples": 9}})

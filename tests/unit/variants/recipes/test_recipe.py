@@ -2,8 +2,9 @@ import pytest
 
 from serve.config.loader import load
 from tests.support.processes import ROOT
+from tests.support.recipes import parse_recipe
 from variants.errors import RecipeError
-from variants.recipes.recipe import Baseline, Merge, Sparsify, parse_recipe
+from variants.recipes.recipe import Baseline, Merge, Sparsify
 
 LAYERS = {"kind": "prune", "structure": "layers", "drop_layers": 2, "calibration": {"task": "r8", "examples": 8}}
 DISTIL = {"tasks": ["r8"], "steps": 2}
@@ -97,7 +98,7 @@ def test_a_recipe_is_what_its_kind_says() -> None:
         ),
         ({**W8A8, "int8_layers": ["down_proj"]}, "recipe", "int8_layers: not for scheme w8a8"),
         ({**W4A16, "int8_layers": []}, "recipe.int8_layers", "at least 1"),
-        ({**W4A16, "int8_layers": [".*"]}, "recipe.int8_layers.0", "pattern"),
+        ({**W4A16, "int8_layers": [".*"]}, "recipe.int8_layers[0]", "pattern"),
         ({**W4A16, "algorithm": "awq"}, "recipe", "calibration: this recipe needs it"),
         (
             {**W4A16, "smoothing": 0.5, "calibration": {"task": "r8", "examples": 8}},

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.recipes import parse_recipe
 from variants import tasks
 from variants.build.builder import VariantPlan, data_sources
 from variants.errors import InputError
-from variants.recipes.recipe import parse_recipe
 from variants.recipes.source import Source
 from variants.tasks.imagenet import LABELS, SETTING
 

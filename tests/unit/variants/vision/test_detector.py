@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.support.recipes import parse_recipe
 from variants.errors import InputError, RecipeError
 from variants.methods.registry import find
-from variants.recipes.recipe import parse_recipe
 from variants.vision.detector import Detector
 from variants.vision.letterbox import pixels_of
 

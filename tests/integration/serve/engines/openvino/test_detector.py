@@ -58,10 +58,10 @@ def image_input(*files: bytes) -> triton.InferInput:
 
 
 def test_metadata_names_tensors_and_the_executed_precision(client: triton.InferenceServerClient) -> None:
-    found = client.get_model_metadata("corner@baseline")
-    assert found["parameters"] == {"executes": "f32"}
-    assert found["inputs"] == [{"name": "image", "datatype": "BYTES", "shape": [1]}]
-    assert found["outputs"] == [
+    metadata = client.get_model_metadata("corner@baseline")
+    assert metadata["parameters"] == {"executes": "f32"}
+    assert metadata["inputs"] == [{"name": "image", "datatype": "BYTES", "shape": [1]}]
+    assert metadata["outputs"] == [
         {"name": "boxes", "datatype": "FP32", "shape": [-1, 4]},
         {"name": "scores", "datatype": "FP32", "shape": [-1]},
         {"name": "labels", "datatype": "BYTES", "shape": [-1]},

@@ -82,14 +82,14 @@ def expected(red: float, green: float, blue: float) -> np.ndarray:
 
 
 def test_metadata_names_tensors_and_the_executed_precision(client: triton.InferenceServerClient) -> None:
-    found = client.get_model_metadata("colour@baseline")
-    assert found["platform"] == "openvino"
-    assert found["parameters"] == {"executes": "f32"}
-    assert found["inputs"] == [
+    metadata = client.get_model_metadata("colour@baseline")
+    assert metadata["platform"] == "openvino"
+    assert metadata["parameters"] == {"executes": "f32"}
+    assert metadata["inputs"] == [
         {"name": "image", "datatype": "BYTES", "shape": [-1]},
         {"name": "pixels", "datatype": "FP32", "shape": [-1, 3, 20, 16]},
     ]
-    assert found["outputs"] == [
+    assert metadata["outputs"] == [
         {"name": "scores", "datatype": "FP32", "shape": [-1, 3]},
         {"name": "labels", "datatype": "BYTES", "shape": [-1]},
     ]
@@ -122,8 +122,8 @@ def test_the_best_classes_come_by_the_classification_extension(
 ) -> None:
     outputs = [triton.InferRequestedOutput("scores", binary_data=binary, class_count=2)]
     answer = client.infer("colour@baseline", [image_input(picture((0, 0, 250)))], outputs=outputs)
-    found = answer.as_numpy("scores").ravel()  # bytes where they came as binary, text where they came as JSON
-    first, second = ((each if isinstance(each, str) else each.decode()).split(":") for each in found)
+    ranked = answer.as_numpy("scores").ravel()  # bytes where they came as binary, text where they came as JSON
+    first, second = ((each if isinstance(each, str) else each.decode()).split(":") for each in ranked)
     assert (first[1:], second[1:]) == (["2", "blue"], ["0", "red"])
     np.testing.assert_allclose([float(first[0]), float(second[0])], expected(0, 0, 250)[[2, 0]], atol=1e-4)
 

@@ -66,9 +66,9 @@ def test_as_many_as_asked_for_and_signed(client: openai.OpenAI, folder: Path) ->
 
 def test_statistics_count_pictures_and_steps(engine: Engine, client: openai.OpenAI) -> None:
     def stats() -> tuple[int, int, int]:
-        found = httpx.get(f"{engine.url}/v2/models/{NAME}/stats").json()["model_stats"][0]
-        passes = found["inference_stats"]["compute_infer"]
-        return found["inference_count"], found["execution_count"], passes["ns"]
+        statistics = httpx.get(f"{engine.url}/v2/models/{NAME}/stats").json()["model_stats"][0]
+        passes = statistics["inference_stats"]["compute_infer"]
+        return statistics["inference_count"], statistics["execution_count"], passes["ns"]
 
     before = stats()
     client.images.generate(model=NAME, prompt="a 3", n=2)
@@ -78,8 +78,8 @@ def test_statistics_count_pictures_and_steps(engine: Engine, client: openai.Open
 
 
 def test_metadata_says_what_it_draws_and_in_what(engine: Engine) -> None:
-    found = httpx.get(f"{engine.url}/v2/models/{NAME}").json()
-    assert found["parameters"] == {"executes": "f32", "size": "28x28", "sampling_steps": 3, "labels": list(LABELS)}
+    metadata = httpx.get(f"{engine.url}/v2/models/{NAME}").json()
+    assert metadata["parameters"] == {"executes": "f32", "size": "28x28", "sampling_steps": 3, "labels": list(LABELS)}
 
 
 @pytest.mark.parametrize(
@@ -95,8 +95,8 @@ def test_metadata_says_what_it_draws_and_in_what(engine: Engine) -> None:
     ],
 )
 def test_bad_requests_name_the_field(engine: Engine, change: dict[str, object], status: int, param: str) -> None:
-    found, body = engine.post("/v1/images/generations", {"model": NAME, "prompt": "a 7", **change})
-    assert (found, body["error"]["param"]) == (status, param)
+    answered, body = engine.post("/v1/images/generations", {"model": NAME, "prompt": "a 7", **change})
+    assert (answered, body["error"]["param"]) == (status, param)
 
 
 @pytest.mark.parametrize("damage", ["sampler", "model", "precision"])

@@ -14,9 +14,9 @@ from tests.integration.serve.engines.engine import Engine, running, write_manife
 from tests.integration.serve.engines.openvino.test_text_encoder import text_input
 from tests.integration.serve.engines.tiny_encoder import make_classifier
 from tests.integration.variants.conftest import job
+from tests.support.recipes import parse_recipe
 from variants.errors import EngineError
 from variants.methods.registry import find
-from variants.recipes.recipe import parse_recipe
 
 pytestmark = pytest.mark.integration
 NAME = "tiny@baseline"

@@ -15,8 +15,8 @@ from tritonclient.utils import InferenceServerException
 from tests.integration.serve.engines.engine import Engine, running, write_manifest
 from tests.integration.serve.engines.tiny_encoder import TINY_CONTEXT, make_encoder
 from tests.integration.variants.conftest import job
+from tests.support.recipes import parse_recipe
 from variants.methods.registry import find
-from variants.recipes.recipe import parse_recipe
 
 pytestmark = pytest.mark.integration
 NAME = "tiny@baseline"
@@ -70,8 +70,8 @@ def text_input(*texts: str) -> triton.InferInput:
 
 def test_embeddings_are_those_of_transformers(client: openai.OpenAI, encoder: Path) -> None:
     answer = client.embeddings.create(model=NAME, input=TEXTS)  # base64 on the wire
-    found = np.array([entry.embedding for entry in answer.data])
-    np.testing.assert_allclose(found, by_transformers(encoder, TEXTS), atol=1e-5)
+    rows = np.array([entry.embedding for entry in answer.data])
+    np.testing.assert_allclose(rows, by_transformers(encoder, TEXTS), atol=1e-5)
     assert [entry.index for entry in answer.data] == [0, 1, 2]
     assert answer.usage.prompt_tokens == answer.usage.total_tokens == 3 + 1 + 11 + 3 * 2
 
@@ -86,8 +86,8 @@ def test_every_form_of_input_and_both_encodings_say_the_same(client: openai.Open
     assert len(answer["system_fingerprint"]) == 64
     ids = [2, 5, 6, 3]  # what the tokenizer makes of it, with what it puts around
     for given in (ids, [ids]):
-        found = client.embeddings.create(model=NAME, input=given).data[0].embedding
-        np.testing.assert_allclose(found, wanted, atol=1e-6)
+        embedding = client.embeddings.create(model=NAME, input=given).data[0].embedding
+        np.testing.assert_allclose(embedding, wanted, atol=1e-6)
 
 
 def test_texts_in_binary_give_embeddings(tensors: triton.InferenceServerClient, encoder: Path) -> None:

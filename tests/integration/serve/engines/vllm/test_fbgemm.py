@@ -37,10 +37,10 @@ def activations(*shape: int) -> torch.Tensor:
     return torch.randn(*shape, INPUTS, generator=drawn()) * torch.logspace(-3, 2, shape[-1])[:, None]
 
 
-def assert_near(found: torch.Tensor, right: torch.Tensor) -> None:
+def assert_near(computed: torch.Tensor, right: torch.Tensor) -> None:
     """Each row by itself."""
-    assert found.shape == right.shape
-    assert ((found - right).norm(dim=-1) < INEXACT * right.norm(dim=-1)).all()
+    assert computed.shape == right.shape
+    assert ((computed - right).norm(dim=-1) < INEXACT * right.norm(dim=-1)).all()
 
 
 @pytest.mark.parametrize("zero_points", [False, True])
@@ -72,9 +72,9 @@ def packed_zeros(zeros: torch.Tensor) -> torch.nn.Parameter:
     """int32 (outputs / 8, groups) of int8 (outputs, groups) in -8..7, as compressed tensors pack them."""
     from compressed_tensors.compressors.pack_quantized.helpers import pack_to_int32
 
-    found = torch.nn.Parameter(pack_to_int32(zeros, 4, packed_dim=0), requires_grad=False)
-    found.output_dim = 0
-    return found
+    packed = torch.nn.Parameter(pack_to_int32(zeros, 4, packed_dim=0), requires_grad=False)
+    packed.output_dim = 0
+    return packed
 
 
 def int8_layer(weight: torch.Tensor, scale: torch.Tensor) -> torch.nn.Module:
@@ -115,9 +115,9 @@ def test_no_sum_saturates(rows: int) -> None:
     """Activations as large as can be, each of the sign of its weight; a CPU with VNNI would not saturate anyway."""
     weight = torch.randint(-127, 128, (OUTPUTS, INPUTS), generator=drawn(), dtype=torch.int8)
     x = weight[:rows].sign().float()
-    found = product(int8_layer(weight, torch.ones(OUTPUTS, 1)), x, True, None)
+    computed = product(int8_layer(weight, torch.ones(OUTPUTS, 1)), x, True, None)
     right = (x * weight[:rows].float()).sum(-1)
-    torch.testing.assert_close(found[:, :rows].diagonal(), right, rtol=1e-2, atol=0)
+    torch.testing.assert_close(computed[:, :rows].diagonal(), right, rtol=1e-2, atol=0)
 
 
 def test_a_row_is_rounded_no_more_than_its_pairs_need() -> None:
@@ -128,19 +128,19 @@ def test_a_row_is_rounded_no_more_than_its_pairs_need() -> None:
     weight[:, 4] = -127
     x = torch.zeros(1, INPUTS)
     x[:, 0] = 1
-    found = product(int8_layer(weight, torch.ones(OUTPUTS, 1)), x, True, None)
-    torch.testing.assert_close(found[0], weight[:, 0].float())
+    computed = product(int8_layer(weight, torch.ones(OUTPUTS, 1)), x, True, None)
+    torch.testing.assert_close(computed[0], weight[:, 0].float())
     weight[:, 5] = -1
-    found = product(int8_layer(weight, torch.ones(OUTPUTS, 1)), x, True, None)
-    assert 0 < (found[0] - weight[:, 0].float()).abs().max() < 1
+    computed = product(int8_layer(weight, torch.ones(OUTPUTS, 1)), x, True, None)
+    assert 0 < (computed[0] - weight[:, 0].float()).abs().max() < 1
 
 
 def test_activations_have_eight_bits() -> None:
     weight = torch.ones(OUTPUTS, INPUTS, dtype=torch.int8)
     x = torch.zeros(1000, INPUTS)
     x[:, 1], x[:, 2] = torch.linspace(-1, 1, 1000), 1.0
-    found = product(int8_layer(weight, torch.ones(OUTPUTS, 1)), x, True, None)
-    assert 250 < len(found[:, 0].unique()) <= 256
+    computed = product(int8_layer(weight, torch.ones(OUTPUTS, 1)), x, True, None)
+    assert 250 < len(computed[:, 0].unique()) <= 256
 
 
 def test_a_row_does_not_depend_on_the_others() -> None:
@@ -155,9 +155,9 @@ def test_a_row_does_not_depend_on_the_others() -> None:
 def test_a_row_of_zeros_stays_zero() -> None:
     weight = torch.full((OUTPUTS, INPUTS), 127, dtype=torch.int8)
     x = torch.stack([torch.zeros(INPUTS), torch.ones(INPUTS)])
-    found = product(int8_layer(weight, torch.ones(OUTPUTS, 1)), x, True, None)
-    assert not found[0].any()
-    assert found.isfinite().all()
+    computed = product(int8_layer(weight, torch.ones(OUTPUTS, 1)), x, True, None)
+    assert not computed[0].any()
+    assert computed.isfinite().all()
 
 
 def test_what_was_bfloat16_is_kept_as_float16_and_computed_as_it_is() -> None:
@@ -208,6 +208,7 @@ def test_what_float16_does_not_hold_is_left_to_vllm(weight: torch.Tensor, monkey
 def test_it_is_for_cpus_without_avx512_or_vnni(
     flags: tuple[str, ...], needed: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    from serve.engines.vllm import fbgemm
     from variants import machine
 
     here = machine.describe().model_copy(update={"flags": flags})

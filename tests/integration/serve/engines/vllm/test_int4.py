@@ -40,7 +40,7 @@ def test_int4_multiplies_by_vnni_and_is_as_exact_as_int8_activations_are(rows: i
     kernel = CPUWNA16LinearKernel(config, "weight_packed", "weight_scale", "weight_zero_point")
     kernel.process_weights_after_loading(layer)
     assert layer.use_w4a8
-    found = kernel.apply_weights(layer, x).float()
+    product = kernel.apply_weights(layer, x).float()
     right = x.float() @ (weight.float() * scale.float().repeat_interleave(GROUP, 1)).T
-    assert found.shape == (rows, OUTPUTS)
-    assert (found - right).norm() < 0.02 * right.norm()
+    assert product.shape == (rows, OUTPUTS)
+    assert (product - right).norm() < 0.02 * right.norm()

@@ -84,10 +84,10 @@ def test_int8_multiplies_without_amx_and_is_as_exact_as_int8_activations_are(
     taken = dtype == torch.bfloat16 and outputs % 32 == 0
     assert (kernel.linear_method == kernel._apply_weights_sgl) is taken
     assert kernel.apply_weights(layer, x[None]).shape == (1, rows, outputs)
-    found = kernel.apply_weights(layer, x).float()
+    product = kernel.apply_weights(layer, x).float()
     right = x.float() @ (weight.float() * scale).T
-    assert found.shape == (rows, outputs)
-    assert (found - right).norm() < 0.02 * right.norm()
+    assert product.shape == (rows, outputs)
+    assert (product - right).norm() < 0.02 * right.norm()
 
 
 @multiplies
@@ -101,6 +101,6 @@ def test_bf16_multiplies_without_amx(rows: int) -> None:
     x, weight = torch.randn(rows, INPUTS, generator=draw).bfloat16(), layer.weight.data.float()
     dispatch_cpu_unquantized_gemm(layer, remove_weight=True)
     assert "weight_packed_linear_cpu" in layer.cpu_linear.__code__.co_names
-    found = layer.cpu_linear(x, layer.weight, None).float()
+    product = layer.cpu_linear(x, layer.weight, None).float()
     right = x.float() @ weight.T
-    assert (found - right).norm() < 0.005 * right.norm()
+    assert (product - right).norm() < 0.005 * right.norm()

@@ -10,19 +10,18 @@ import pytest
 
 from serve.engines.openvino.detector import OpenVinoDetector
 from tests.integration.conftest import Detectors
+from tests.integration.variants.conftest import job
+from tests.support.recipes import parse_recipe
 from variants.artifacts.store import Artifact
 from variants.errors import RecipeError, SourceError
 from variants.evidence.average_precision import Matches
 from variants.home import home
 from variants.methods.detection import network
 from variants.methods.registry import find
-from variants.recipes.recipe import parse_recipe
 from variants.tasks.scenes import Scenes
 from variants.vision.boxes import from_text
 from variants.vision.detector import Detector
 from variants.vision.letterbox import pixels_of
-
-from .conftest import job
 
 pytestmark = pytest.mark.integration
 

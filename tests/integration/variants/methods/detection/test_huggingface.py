@@ -11,20 +11,19 @@ import pytest
 from PIL import Image
 
 from serve.engines.openvino.detector import OpenVinoDetector
+from tests.integration.variants.conftest import job
+from tests.integration.variants.methods.detection.test_detectors import constants
+from tests.integration.variants.methods.image_classification.test_baseline import with_sources
+from tests.support.recipes import parse_recipe
 from variants.artifacts.catalog import Catalog
 from variants.artifacts.store import Artifact, Store
 from variants.build.builder import VariantPlan, build
 from variants.errors import RecipeError, SourceError
 from variants.methods.detection import huggingface as hub
 from variants.methods.registry import find
-from variants.recipes.recipe import parse_recipe
 from variants.recipes.source import Source
 from variants.vision.boxes import Box
 from variants.vision.letterbox import pixels_of
-
-from .conftest import job
-from .test_detectors import constants
-from .test_published import with_sources
 
 pytestmark = pytest.mark.integration
 NAMES = {0: "cat", 1: "dog", 2: "fox"}

@@ -10,6 +10,9 @@ import pytest
 from serve.engines.openvino.text_encoder import OpenVinoEmbedder
 from tests.integration.serve.engines.engine import write_manifest
 from tests.integration.serve.engines.tiny_encoder import TINY_CONTEXT, make_encoder
+from tests.integration.variants.conftest import job
+from tests.integration.variants.minilm import MINILM
+from tests.support.recipes import parse_recipe
 from variants.artifacts.manifest import MANIFEST, Manifest
 from variants.artifacts.store import Artifact
 from variants.errors import RecipeError, SourceError
@@ -17,12 +20,8 @@ from variants.files import hash_of
 from variants.home import home
 from variants.methods.base import MethodResult
 from variants.methods.registry import find
-from variants.recipes.recipe import parse_recipe
 from variants.recipes.source import fetch
 from variants.tasks import Example, r8_triplets
-
-from .conftest import job
-from .minilm import MINILM
 
 pytestmark = pytest.mark.integration
 BASELINE: dict[str, object] = {"kind": "baseline", "dtype": "float32"}

@@ -7,6 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.integration.variants.conftest import job
+from tests.integration.variants.methods.image_classification.test_image_methods import BASELINE, logits
+from tests.support.recipes import parse_recipe
 from variants import tasks
 from variants.artifacts.catalog import Catalog
 from variants.artifacts.store import Artifact, Store
@@ -14,12 +17,8 @@ from variants.build.builder import VariantPlan, build
 from variants.errors import RecipeError, SourceError
 from variants.home import home
 from variants.methods.registry import find
-from variants.recipes.recipe import parse_recipe
 from variants.recipes.source import Source, fetch
 from variants.tasks.imagenet import LABELS
-
-from .conftest import job
-from .test_image_methods import BASELINE, logits
 
 pytestmark = pytest.mark.integration
 MOBILENET2 = Source(

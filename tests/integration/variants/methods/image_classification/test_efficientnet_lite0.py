@@ -7,6 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.integration.variants.conftest import job
+from tests.integration.variants.methods.image_classification.test_image_methods import LITE0, logits, picture
+from tests.integration.variants.methods.test_real_weights import LITE0 as WEIGHTS
+from tests.support.recipes import parse_recipe
 from variants.artifacts.catalog import Catalog
 from variants.artifacts.store import Artifact, Store
 from variants.build.builder import VariantPlan, build
@@ -15,13 +19,8 @@ from variants.files import sha256_of
 from variants.home import home
 from variants.methods.image_classification import efficientnet_lite0
 from variants.methods.registry import find
-from variants.recipes.recipe import parse_recipe
 from variants.recipes.source import Source, fetch
 from variants.vision.preprocess import pixels_of
-
-from .conftest import job
-from .test_image_methods import LITE0, logits, picture
-from .test_real_weights import LITE0 as WEIGHTS
 
 pytestmark = pytest.mark.integration
 PRUNED = {

@@ -11,16 +11,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.integration.variants.conftest import job
+from tests.support.recipes import parse_recipe
 from variants.artifacts.catalog import Catalog
 from variants.artifacts.store import Artifact, Store
 from variants.build.builder import VariantPlan, build
 from variants.errors import RecipeError, SourceError
 from variants.methods.registry import find
-from variants.recipes.recipe import parse_recipe
 from variants.recipes.source import Source
 from variants.vision.preprocess import pixels_of
-
-from .conftest import job
 
 pytestmark = pytest.mark.integration
 BASELINE = {"kind": "baseline", "dtype": "float32"}

@@ -7,17 +7,16 @@ import numpy as np
 import pytest
 
 from serve.engines.openvino.image_classifier import OpenVinoModel
+from tests.integration.variants.conftest import job
+from tests.integration.variants.methods.image_classification.test_baseline import weights_of, with_sources
+from tests.integration.variants.methods.image_classification.test_image_methods import BASELINE, logits
+from tests.support.recipes import parse_recipe
 from variants.artifacts.catalog import Catalog
 from variants.artifacts.store import Artifact, Store
 from variants.build.builder import VariantPlan, build
 from variants.errors import RecipeError
 from variants.methods.registry import find
-from variants.recipes.recipe import parse_recipe
 from variants.recipes.source import Source
-
-from .conftest import job
-from .test_image_methods import BASELINE, logits
-from .test_published import weights_of, with_sources
 
 pytestmark = pytest.mark.integration
 LORA = {

@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 
 from serve.engines.openvino.image_generator import OpenVinoGenerator
+from tests.integration.variants.conftest import job
+from tests.support.recipes import parse_recipe
 from variants.artifacts.catalog import Catalog
 from variants.artifacts.store import Artifact, Store
 from variants.build.builder import VariantPlan, build
@@ -17,12 +19,9 @@ from variants.files import sha256_of
 from variants.home import home
 from variants.methods.image_generation import unet
 from variants.methods.registry import find
-from variants.recipes.recipe import parse_recipe
 from variants.recipes.source import fetch
 from variants.tasks.mnist import Mnist
 from variants.vision.diffusion_sampler import Sampler
-
-from .conftest import job
 
 pytestmark = pytest.mark.integration
 TASK: Final = "image-generation"

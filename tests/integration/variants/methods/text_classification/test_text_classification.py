@@ -13,6 +13,7 @@ import pytest
 from serve.engines.openvino.text_encoder import OpenVinoEmbedder
 from tests.integration.serve.engines.tiny_encoder import make_classifier, make_encoder
 from tests.integration.variants.conftest import job
+from tests.support.recipes import parse_recipe
 from variants.artifacts.catalog import Catalog
 from variants.artifacts.store import Artifact, Store
 from variants.build.builder import VariantPlan, build
@@ -22,7 +23,6 @@ from variants.methods.base import MethodResult
 from variants.methods.registry import find
 from variants.methods.text_classification import model as text_classifier
 from variants.methods.text_classification.fitting import Encoded, drawn
-from variants.recipes.recipe import parse_recipe
 from variants.recipes.source import Source
 
 pytestmark = pytest.mark.integration

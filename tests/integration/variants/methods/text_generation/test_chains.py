@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from tests.integration.variants.conftest import job
+from tests.support.recipes import parse_recipe
 from variants.artifacts.catalog import Catalog
 from variants.artifacts.manifest import Manifest
 from variants.artifacts.store import Artifact, Store
@@ -14,10 +16,7 @@ from variants.build.builder import VariantPlan, build
 from variants.errors import RecipeError
 from variants.machine import Gpu
 from variants.methods.registry import find
-from variants.recipes.recipe import parse_recipe
 from variants.recipes.source import Source
-
-from .conftest import job
 
 pytestmark = pytest.mark.integration
 SEEN = {"task": "rotten_tomatoes", "examples": 8}

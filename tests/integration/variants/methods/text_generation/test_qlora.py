@@ -8,12 +8,12 @@ import pytest
 from serve.config.stack import Stack
 from serve.ports import free_port
 from tests.support.local_stage import local
+from tests.support.recipes import parse_recipe
 from variants.artifacts.adapter import Adapter, check_adapter
 from variants.artifacts.catalog import Catalog
 from variants.artifacts.store import Artifact, Store
 from variants.build.builder import VariantPlan, build
 from variants.errors import RecipeError
-from variants.recipes.recipe import parse_recipe
 from variants.recipes.source import Source
 
 pytestmark = pytest.mark.integration
@@ -78,7 +78,7 @@ async def test_it_is_served_on_top_of_it_and_signs_for_itself(built: dict[str, A
     }
     artifacts = {("tiny", name): built[name] for name in ("nf4", "qlora")}
     async with local(tmp_path, Stack.model_validate(document), artifacts) as served:
-        assert len(served.stage.engines) == 1, "a base with the adapter's settings is served by the same engine"
+        assert len(served.deployer.engines) == 1, "a base with the adapter's settings is served by the same engine"
         answers = {}
         for name in ("nf4", "qlora"):
             body = {"model": f"tiny@{name}", "prompt": "w1 w2 w3", "max_tokens": 4, "temperature": 0, "logprobs": 1}

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.integration.variants.conftest import job
+from tests.support.recipes import parse_recipe
 from variants.artifacts.catalog import Catalog
 from variants.artifacts.store import Artifact, Store
 from variants.build.builder import VariantPlan, build
@@ -14,10 +16,7 @@ from variants.files import hash_folder
 from variants.methods.registry import find
 from variants.methods.text_generation.baseline import load
 from variants.methods.text_generation.llmcompressor import part_head
-from variants.recipes.recipe import parse_recipe
 from variants.recipes.source import Source
-
-from .conftest import job
 
 pytestmark = pytest.mark.integration
 BASELINE = {"kind": "baseline", "dtype": "bfloat16"}

@@ -45,9 +45,9 @@ async def test_waiting_texts_of_like_length_share_a_pass_and_come_back_in_order(
     asks += [asyncio.create_task(batcher.embed([text(n, n), text(200, n)])) for n in (12, 15, 9)]
     await asyncio.sleep(0.01)
     model.open.set()
-    found = [await ask for ask in asks]
-    assert [rows[0].tolist() for rows in found] == [[10, 7], [12, 12], [15, 15], [9, 9]]
-    assert [rows[1].tolist() for rows in found[1:]] == [[200, 12], [200, 15], [200, 9]]
+    answers = [await ask for ask in asks]
+    assert [rows[0].tolist() for rows in answers] == [[10, 7], [12, 12], [15, 15], [9, 9]]
+    assert [rows[1].tolist() for rows in answers[1:]] == [[200, 12], [200, 15], [200, 9]]
     assert model.batches == [[10], [12, 15, 9], [200, 200, 200]]
     assert (batcher.texts, batcher.passes) == (7, 3)
 
@@ -56,8 +56,8 @@ async def test_a_pass_has_a_bound() -> None:
     model = Lengths()
     model.open.set()
     batcher = Batcher(model)
-    found = await batcher.embed([text(5, 1 + index % 99) for index in range(2 * MOST + 1)])
-    assert found[:, 1].tolist() == [1 + index % 99 for index in range(2 * MOST + 1)]
+    rows = await batcher.embed([text(5, 1 + index % 99) for index in range(2 * MOST + 1)])
+    assert rows[:, 1].tolist() == [1 + index % 99 for index in range(2 * MOST + 1)]
     assert [len(batch) for batch in model.batches] == [MOST, MOST, 1]
 
 

@@ -29,8 +29,8 @@ def test_no_label_or_several_are_refused(prompt: str, says: str) -> None:
 
 
 def test_what_openai_has_and_we_offer_is_taken() -> None:
-    found = asked(n=3, size="28x28", response_format="b64_json", output_format="png", seed=5, user="ada")
-    assert (found.n, found.seed) == (3, 5)
+    request = asked(n=3, size="28x28", response_format="b64_json", output_format="png", seed=5, user="ada")
+    assert (request.n, request.seed) == (3, 5)
     for size in (None, "auto", "28x28"):
         check_size(size, 28)
 

@@ -33,13 +33,13 @@ def ask(outputs: list[RequestedOutput]) -> dict[str, np.ndarray]:
 
 @pytest.mark.parametrize("binary", [True, False])
 def test_the_best_come_first_and_the_first_of_equals(binary: bool) -> None:
-    found = ask([RequestedOutput("scores", binary, classification=3), RequestedOutput("labels", binary)])
-    assert found["scores"].shape == (2, 3)
-    assert found["scores"].tolist() == [
+    tensors = ask([RequestedOutput("scores", binary, classification=3), RequestedOutput("labels", binary)])
+    assert tensors["scores"].shape == (2, 3)
+    assert tensors["scores"].tolist() == [
         [b"0.500000:1:b", b"0.250000:2:c:d", b"0.125000:0:a"],
         [b"0.750000:3:e", b"0.250000:2:c:d", b"0.000000:0:a"],
     ]
-    assert found["labels"].tolist() == [b"b", b"e"]
+    assert tensors["labels"].tolist() == [b"b", b"e"]
 
 
 def test_without_it_scores_are_numbers() -> None:

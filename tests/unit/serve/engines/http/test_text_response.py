@@ -19,31 +19,31 @@ def answer() -> TextAnswer:
 
 
 def test_a_frame_of_text_is_a_token_and_vllms_first_frame_is_none() -> None:
-    found = answer()
-    found.chunk(ROLE, 1.0)
-    assert (found.first, found.tokens) == (None, 0)
-    found.chunk(text(b"one") + text(b"two"), 2.0)
-    found.chunk(text(b"three")[:20], 3.0)
-    assert (found.first, found.last, found.tokens) == (2.0, 2.0, 2)
-    found.chunk(text(b"three")[20:], 4.0)
-    found.chunk(b"data: [DONE]\n\n", 5.0)
-    assert (found.first, found.last, found.tokens) == (2.0, 4.0, 3)
+    relayed = answer()
+    relayed.chunk(ROLE, 1.0)
+    assert (relayed.first, relayed.tokens) == (None, 0)
+    relayed.chunk(text(b"one") + text(b"two"), 2.0)
+    relayed.chunk(text(b"three")[:20], 3.0)
+    assert (relayed.first, relayed.last, relayed.tokens) == (2.0, 2.0, 2)
+    relayed.chunk(text(b"three")[20:], 4.0)
+    relayed.chunk(b"data: [DONE]\n\n", 5.0)
+    assert (relayed.first, relayed.last, relayed.tokens) == (2.0, 4.0, 3)
 
 
 def test_what_is_said_is_not_taken_for_a_frame() -> None:
-    found = answer()
-    found.chunk(text(rb"\"choices\":[{\"role\":\"assistant\",\"content\":\"\""), 1.0)
-    assert found.tokens == 1
+    relayed = answer()
+    relayed.chunk(text(rb"\"choices\":[{\"role\":\"assistant\",\"content\":\"\""), 1.0)
+    assert relayed.tokens == 1
 
 
 def test_usage_knows_better() -> None:
-    found = answer()
-    found.chunk(text(b"several at once"), 1.0)
-    found.chunk(USAGE, 2.0)
-    assert (found.last, found.tokens) == (1.0, 7)
+    relayed = answer()
+    relayed.chunk(text(b"several at once"), 1.0)
+    relayed.chunk(USAGE, 2.0)
+    assert (relayed.last, relayed.tokens) == (1.0, 7)
 
 
 def test_a_refusal_has_no_first_token() -> None:
-    found = answer()
-    found.chunk(b'{"error":{"message":"no"}}', 1.0)
-    assert (found.first, found.tokens) == (None, 0)
+    relayed = answer()
+    relayed.chunk(b'{"error":{"message":"no"}}', 1.0)
+    assert (relayed.first, relayed.tokens) == (None, 0)

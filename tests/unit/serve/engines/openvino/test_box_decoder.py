@@ -22,20 +22,20 @@ def test_yolox_has_all_places_of_a_stride_before_the_next() -> None:
     values[0, 2 * 6 + 3] = [0.5, 0.25, np.log(2), 0, 0.9, 0.1, 0.8]
     # Row 1, column 0 of stride 32: middle (0.5, 1.5) strides, one stride large.
     values[0, 24 + 3] = [0.5, 0.5, 0, 0, 0.5, 0.6, 0.0]
-    found = boxes_of(values, YOLOX, LABELS, (0.5, 0.5), (192, 128))
-    assert [box.label for box in found] == ["dog", "cat"]
-    assert [box.score for box in found] == pytest.approx([0.72, 0.3])
-    assert found[0][1:5] == pytest.approx((40 * 2, 28 * 2, 72 * 2, 44 * 2))
-    assert found[1][1:5] == pytest.approx((0, 32 * 2, 32 * 2, 64 * 2))
+    boxes = boxes_of(values, YOLOX, LABELS, (0.5, 0.5), (192, 128))
+    assert [box.label for box in boxes] == ["dog", "cat"]
+    assert [box.score for box in boxes] == pytest.approx([0.72, 0.3])
+    assert boxes[0][1:5] == pytest.approx((40 * 2, 28 * 2, 72 * 2, 44 * 2))
+    assert boxes[1][1:5] == pytest.approx((0, 32 * 2, 32 * 2, 64 * 2))
 
 
 def test_centernet_reaches_out_from_the_middle_of_a_place() -> None:
     values = np.full((1, 6, 4, 6), -9, np.float32)
     values[0, 1, 2, 3] = 0  # a half
     values[0, 2:, 2, 3] = np.log(np.expm1([1.0, 0.5, 2.0, 0.25]))  # softplus undone
-    found = boxes_of(values, CENTER, LABELS, (1, 1), (96, 64))
-    assert [(box.label, box.score) for box in found] == [("dog", pytest.approx(0.5))]
-    assert found[0][1:5] == pytest.approx((56 - 16, 40 - 8, 56 + 32, 40 + 4), abs=1e-4)
+    boxes = boxes_of(values, CENTER, LABELS, (1, 1), (96, 64))
+    assert [(box.label, box.score) for box in boxes] == [("dog", pytest.approx(0.5))]
+    assert boxes[0][1:5] == pytest.approx((56 - 16, 40 - 8, 56 + 32, 40 + 4), abs=1e-4)
 
 
 def test_a_query_of_detr_is_one_class_or_nothing() -> None:
@@ -49,10 +49,10 @@ def test_a_query_of_detr_is_one_class_or_nothing() -> None:
 
 def test_a_query_of_detr_focal_may_be_several_classes_and_the_surest_answers_are_as_many_as_queries() -> None:
     values = np.array([[[0.5, 0.5, 0.5, 0.5, 2, 3], [0.25, 0.5, 0.5, 1, 1, -9]]], np.float32)
-    found = boxes_of(values, FOCAL, LABELS, (1, 1), (96, 64))
-    assert [box.label for box in found] == ["dog", "cat"]
-    assert [box.score for box in found] == pytest.approx([1 / (1 + np.exp(-3)), 1 / (1 + np.exp(-2))])
-    assert found[0][1:5] == found[1][1:5] == pytest.approx((24, 16, 72, 48))
+    boxes = boxes_of(values, FOCAL, LABELS, (1, 1), (96, 64))
+    assert [box.label for box in boxes] == ["dog", "cat"]
+    assert [box.score for box in boxes] == pytest.approx([1 / (1 + np.exp(-3)), 1 / (1 + np.exp(-2))])
+    assert boxes[0][1:5] == boxes[1][1:5] == pytest.approx((24, 16, 72, 48))
 
 
 def test_boxes_end_where_the_image_does() -> None:
@@ -75,9 +75,9 @@ def test_of_doubles_the_surest_stays_and_other_classes_are_no_doubles() -> None:
 
 def test_no_more_than_the_most_and_noise_ends() -> None:
     noise = np.random.default_rng(0).normal(0, 2, (1, 6, 4, 6)).astype(np.float32)
-    found = boxes_of(noise, CENTER, LABELS, (1, 1), (96, 64))
-    assert len(found) == CENTER.most
-    assert [box.score for box in found] == sorted((box.score for box in found), reverse=True)
-    assert all(isinstance(box, Box) and 0 <= box.score <= 1 for box in found)
+    boxes = boxes_of(noise, CENTER, LABELS, (1, 1), (96, 64))
+    assert len(boxes) == CENTER.most
+    assert [box.score for box in boxes] == sorted((box.score for box in boxes), reverse=True)
+    assert all(isinstance(box, Box) and 0 <= box.score <= 1 for box in boxes)
     wild = np.full((1, YOLOX.places, 7), 100, np.float32)
     assert all(np.isfinite(box[1:]).all() for box in boxes_of(wild, YOLOX, LABELS, (1, 1), (96, 64)))

@@ -84,7 +84,7 @@ async def test_only_refusals_are_looked_at(status: int, changed: bool) -> None:
         sent.append(message)
 
     await PlainErrors(app)({"type": "http"}, None, send)
-    found = b"".join(message.get("body", b"") for message in sent)
-    assert found == (plain(body) if changed else body)
+    passed_on = b"".join(message.get("body", b"") for message in sent)
+    assert passed_on == (plain(body) if changed else body)
     headers = {name.lower(): value for name, value in sent[0]["headers"]}
-    assert headers == {b"content-length": str(len(found)).encode(), b"x-a": b"b"}
+    assert headers == {b"content-length": str(len(passed_on)).encode(), b"x-a": b"b"}

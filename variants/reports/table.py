@@ -1,0 +1,69 @@
+"""Tables for pages and terminals: columns that read a document's figures, and rows of documents."""
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, NamedTuple
+
+from variants.reports import formats
+
+FORMATS: Mapping[str, Callable[[Any, str], str]] = {
+    "text": lambda value, unit: str(value),
+    "count": lambda value, unit: f"{value:,}",
+    "digest": lambda value, unit: value[:16],
+    "executed": lambda card, unit: card.executed,
+    "number": lambda value, unit: formats.number(value),
+    "seconds": lambda value, unit: formats.seconds(value),
+    "size": lambda value, unit: formats.size(value),
+    "share": lambda value, unit: formats.share(value),
+    "ratio": lambda interval, unit: formats.ratio(interval),
+    "between": lambda interval, unit: formats.measure(interval, "share"),
+    "measure": formats.measure,
+    "difference": formats.difference,
+    "judged": lambda compared, unit: f"{formats.difference(compared, unit)}: {compared.verdict}",
+}
+"""Each takes a figure and the unit of its metric: "share" or ""."""
+
+
+class Column(NamedTuple):
+    """`heading` may have two lines. `path` leads to the figure in a row's document, `how` is a name in FORMATS. The
+    cell is an alarm where the value at `alarm` is true."""
+
+    heading: str
+    path: str
+    how: str
+    alarm: str | None = None
+
+    def text(self, document: Any, unit: str = "") -> str:
+        return as_text(value_at(document, self.path), self.how, unit)
+
+    def is_alarm(self, document: Any) -> bool:
+        return self.alarm is not None and bool(value_at(document, self.alarm))
+
+
+class Row(NamedTuple):
+    """`colour` is an index of the palette, None for no swatch; `title` the tooltip. Where `pointer` is given, each cell
+    names its figure (`data-of`, a JSON pointer) and its format (`data-as`)."""
+
+    name: str
+    colour: int | None
+    document: Any
+    unit: str = ""
+    pointer: str = ""
+    id: str = ""
+    title: str = ""
+
+    def parts(self, name: str) -> "Iterable[Row]":
+        """A row for each of the documents that this one has as `name`."""
+        for number, part in enumerate(getattr(self.document, name)):
+            pointer = f"{self.pointer}/{name}/{number}"
+            yield self._replace(document=part, unit=getattr(part, "unit", ""), pointer=pointer)
+
+
+def as_text(value: Any, how: str, unit: str = "") -> str:
+    return formats.NOTHING if value is None else FORMATS[how](value, unit)
+
+
+def value_at(document: Any, path: str) -> Any:
+    """The value at a path like `/accuracy/n`; None where a part of the path is missing or None."""
+    for part in filter(None, path.split("/")):
+        document = document.get(part) if isinstance(document, dict) else getattr(document, part, None)
+    return document
