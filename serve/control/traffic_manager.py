@@ -38,7 +38,7 @@ class TrafficManager:
     """`folder` holds the journal, one for each server address. `snapshot` is what the stack file declares."""
 
     def __init__(self, folder: Path, snapshot: Snapshot) -> None:
-        self.folder, self.journal = folder, Journal(folder)
+        self.journal = Journal(folder)
         self.state = ControlState.read(self.journal.entries())
         self.held_since: dict[str, float] = {}
         first = self.journal.epoch * VERSIONS_AN_EPOCH
