@@ -60,16 +60,16 @@ def says_full(error: BaseException | None) -> bool:
 
 def is_full(folder: Path) -> bool:
     """Whether not even root could write a file worth having on the disk of `folder`."""
-    found = os.statvfs(folder)
-    return found.f_bfree * found.f_frsize < _NOTHING
+    space = os.statvfs(folder)
+    return space.f_bfree * space.f_frsize < _NOTHING
 
 
 def free_bytes(folder: Path) -> int:
     """What may still be written on the disk of `folder`, or of the nearest folder above it that exists."""
     while not folder.exists():
         folder = folder.parent
-    found = os.statvfs(folder)
-    return found.f_bavail * found.f_frsize
+    space = os.statvfs(folder)
+    return space.f_bavail * space.f_frsize
 
 
 def disk_bytes(*folders: Path) -> int:
@@ -78,8 +78,8 @@ def disk_bytes(*folders: Path) -> int:
     for folder in folders:
         for path in [folder, *folder.rglob("*")]:
             try:
-                found = path.lstat()
+                status = path.lstat()
             except FileNotFoundError:  # it went away while this was counting
                 continue
-            seen[found.st_dev, found.st_ino] = found.st_blocks * 512
+            seen[status.st_dev, status.st_ino] = status.st_blocks * 512
     return sum(seen.values())

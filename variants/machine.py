@@ -88,13 +88,13 @@ def gpus() -> tuple[Gpu, ...]:
 
 def versions(packages: Iterable[str] = PACKAGES) -> dict[str, str]:
     """Versions of those of `packages` that are installed, by distribution name."""
-    found = {}
+    installed = {}
     for package in packages:
         try:
-            found[package] = version(package)
+            installed[package] = version(package)
         except PackageNotFoundError:  # an extra that this environment does not have
             continue
-    return found
+    return installed
 
 
 def _cpu_info() -> dict[str, str]:

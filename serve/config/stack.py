@@ -1,6 +1,6 @@
 """The stack file: which models and variants there are, how each is made, and how each is served.
 
-One typed, frozen document (YAML, `schema: 1`) starts the same thing on a laptop and on a Ray cluster. Unknown keys are
+One typed, frozen document (YAML, `schema: 1`). Unknown keys are
 refused with the nearest known one. It holds no logic: making belongs to `variants.build.builder`, serving to
 `serve.app`."""
 

@@ -91,9 +91,9 @@ def _read(artifact: Artifact) -> Adapter:
         raise IntegrityError(f"{folder / CONFIG}: {kind} is not LORA", mend=again)
     if PurePosixPath(base).is_absolute() or PureWindowsPath(base).is_absolute():
         raise IntegrityError(f"{folder / CONFIG} names its base by a path of another machine: {base}", mend=again)
-    found = _ranks(artifact)
-    if found != {rank}:
-        raise IntegrityError(f"{folder / WEIGHTS}: ranks {sorted(found)}, the configuration says {rank}", mend=again)
+    ranks = _ranks(artifact)
+    if ranks != {rank}:
+        raise IntegrityError(f"{folder / WEIGHTS}: ranks {sorted(ranks)}, the configuration says {rank}", mend=again)
     return Adapter(rank, targets)
 
 

@@ -77,14 +77,14 @@ def target(history: History, name: str, build: str | None) -> Binding:
             mend = f"name one: {known}" if "," in known else "it has no other build"
             raise InputError(f"{name} has no build before {history[-1].digest[:8]}", field="build", mend=mend)
         return line[-2]
-    found = {binding.digest: binding for binding in history if build and binding.digest.startswith(build)}
-    if not found:
+    matches = {binding.digest: binding for binding in history if build and binding.digest.startswith(build)}
+    if not matches:
         raise UnknownName(f"no build of {name} begins with {build!r}", field="build", mend=f"one of {_known(history)}")
-    if len(found) > 1:
+    if len(matches) > 1:
         raise InputError(
-            f"{len(found)} builds of {name} begin with {build!r}", field="build", mend=f"one of {', '.join(found)}"
+            f"{len(matches)} builds of {name} begin with {build!r}", field="build", mend=f"one of {', '.join(matches)}"
         )
-    (binding,) = found.values()
+    (binding,) = matches.values()
     if binding.digest == history[-1].digest:
         raise InputError(
             f"{name} stands for {binding.digest[:8]} already", field="build", mend=f"of {_known(history)}, another"

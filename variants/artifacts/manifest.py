@@ -92,14 +92,14 @@ class Manifest(Document):
             document = None
         if not isinstance(document, dict) or document.get("schema") != 2:
             return super().from_json(data, origin)
-        seal, found = document.pop("seal", None), canonical_sha256(document)
-        if seal != found:
-            raise InputError(f"{origin} was changed after it was written: its seal is {seal}, it hashes to {found}")
+        seal, actual = document.pop("seal", None), canonical_sha256(document)
+        if seal != actual:
+            raise InputError(f"{origin} was changed after it was written: its seal is {seal}, it hashes to {actual}")
         return super().from_json(json.dumps(document), origin)
 
     @model_validator(mode="after")
     def _digest_is_of_files(self) -> Self:
-        found = self.digest_of_files(self.files)
-        if found != self.digest:
-            raise ValueError(f"digest: {self.digest} is named, the files hash to {found}")
+        actual = self.digest_of_files(self.files)
+        if actual != self.digest:
+            raise ValueError(f"digest: {self.digest} is named, the files hash to {actual}")
         return self

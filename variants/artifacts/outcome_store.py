@@ -60,8 +60,8 @@ class OutcomeStore:
         """File outcomes. Those of other examples stay where the conditions are the same; all go otherwise."""
         path = self._path(digest, task)
         with locked(self.root / ".lock"):
-            found = self._read(path, conditions)
-            merged = {each.example_id: each for each in (*found, *outcomes)}
+            earlier = self._read(path, conditions)
+            merged = {each.example_id: each for each in (*earlier, *outcomes)}
             kept = OutcomeFile(
                 digest=digest,
                 task=task,
@@ -73,8 +73,8 @@ class OutcomeStore:
 
     def find(self, digest: str, task: str, conditions: Conditions, ids: Sequence[str]) -> list[Outcome] | None:
         """The outcomes of the examples `ids`, in that order; None where one is missing, or was got elsewhere."""
-        found = {each.example_id: each for each in self._read(self._path(digest, task), conditions)}
-        return [found[each] for each in ids] if all(each in found for each in ids) else None
+        outcomes = {each.example_id: each for each in self._read(self._path(digest, task), conditions)}
+        return [outcomes[each] for each in ids] if all(each in outcomes for each in ids) else None
 
     def forget_all_but(self, digests: Iterable[str]) -> None:
         """Remove the outcomes of all other artifacts."""

@@ -33,16 +33,16 @@ def roll_back(store: Store, catalog: Catalog, model: str, variant: str, build: s
     chosen = target(history, f"{model}@{variant}", build)
     with store.hold(chosen.key):
         try:
-            found = store.open(chosen.key).manifest.digest
+            digest = store.open(chosen.key).manifest.digest
         except UnknownName:
             raise IntegrityError(
                 f"the artifact of build {chosen.digest[:8]} of {model}@{variant} is not in the store any more",
                 field="build",
                 mend="build its recipe again, or go to another build: understudy catalog",
             ) from None
-        if found != chosen.digest:
+        if digest != chosen.digest:
             raise IntegrityError(
-                f"what stands in the place of build {chosen.digest[:8]} of {model}@{variant} is build {found[:8]}",
+                f"what stands in the place of build {chosen.digest[:8]} of {model}@{variant} is build {digest[:8]}",
                 field="build",
                 mend="go to another build: understudy catalog",
             )

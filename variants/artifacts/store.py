@@ -66,8 +66,8 @@ class Store:
     def _verified(self, key: str) -> Artifact:
         artifact = open_artifact(self.path(key))
         if artifact.manifest.key != key:
-            found = f"it is the artifact of key {artifact.manifest.key}"
-            raise IntegrityError(f"{artifact.path}: {found}", mend=_again(artifact.path))
+            reason = f"it is the artifact of key {artifact.manifest.key}"
+            raise IntegrityError(f"{artifact.path}: {reason}", mend=_again(artifact.path))
         return artifact
 
     @contextmanager
@@ -167,9 +167,11 @@ def open_artifact(folder: Path) -> Artifact:
         what = "is missing" if name in manifest.files else "is not in the manifest"
         raise IntegrityError(f"{folder / name} {what}", mend=_again(folder))
     for name, entry in manifest.files.items():
-        found = sha256_of(folder / name)
-        if found != entry.sha256:
-            raise IntegrityError(f"{folder / name}: expected sha256 {entry.sha256}, found {found}", mend=_again(folder))
+        actual = sha256_of(folder / name)
+        if actual != entry.sha256:
+            raise IntegrityError(
+                f"{folder / name}: expected sha256 {entry.sha256}, found {actual}", mend=_again(folder)
+            )
     return Artifact(folder, manifest)
 
 

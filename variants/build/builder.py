@@ -130,7 +130,7 @@ def named(plan: VariantPlan) -> Iterator[None]:
 
 
 def _kept_back(plan: VariantPlan, history: History, key: str) -> str:
-    name, newer = f"{plan.model}@{plan.variant}", next(found for found in reversed(history) if found.key == key)
+    name, newer = f"{plan.model}@{plan.variant}", next(binding for binding in reversed(history) if binding.key == key)
     return (
         f"{name} was rolled back and stays at {history[-1].digest[:8]}; its recipe makes {newer.digest[:8]}: "
         f"understudy rollback {name} {newer.digest[:8]} goes forward again"
@@ -156,9 +156,9 @@ def _method(plan: VariantPlan, method_for: MethodFor) -> Method:
         mend = "leave the parent out"
         raise RecipeError(f"{method.name} starts from the model's source", field=f"{plan.field}.parent", mend=mend)
     if method.capability and not any(gpu.capability >= method.capability for gpu in gpus()):
-        found = ", ".join(f"{gpu.name} ({gpu.capability})" for gpu in gpus()) or "none"
+        here = ", ".join(f"{gpu.name} ({gpu.capability})" for gpu in gpus()) or "none"
         raise RecipeError(
-            f"{method.name} needs an NVIDIA GPU of compute capability {method.capability} or more; here: {found}",
+            f"{method.name} needs an NVIDIA GPU of compute capability {method.capability} or more; here: {here}",
             field=f"{plan.field}.recipe",
             mend="build it where it is to be served, or take int8 (w8a8)",
         )
@@ -226,8 +226,8 @@ def artifact_key(
 def data_sources(plan: VariantPlan) -> tuple[Source, ...]:
     """The sources of the tasks that a recipe looks at. UnknownName and RecipeError where they will not do."""
     check_tasks(plan.task, plan.recipe, f"{plan.field}.recipe")
-    found = {source.uri: source for name in tasks_of(plan.recipe) for source in tasks.get(name).sources}
-    return tuple(found.values())
+    sources = {source.uri: source for name in tasks_of(plan.recipe) for source in tasks.get(name).sources}
+    return tuple(sources.values())
 
 
 def _one(

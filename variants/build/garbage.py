@@ -121,13 +121,13 @@ def keys_of(plans: Sequence[VariantPlan], store: Store, catalog: Catalog, method
 
 def _sweep(store: Store, dry_run: bool) -> tuple[list[str], int]:
     """What dead builders left, and its bytes; removed unless this is a dry run."""
-    names, found = [], 0
+    names, freed = [], 0
     for left in dead(store.root):
         names.append(left.name)
-        found += disk_bytes(left)
+        freed += disk_bytes(left)
         if not dry_run:
             shutil.rmtree(left)
-    return names, found
+    return names, freed
 
 
 def _unnamed(store: Store, named: set[str]) -> list[Item]:

@@ -52,10 +52,10 @@ async def evaluate(
 def accuracy(task: Task, outcomes: Sequence[Outcome]) -> tuple[Accuracy, ...]:
     """The task's metrics with their 95 % intervals, the one it is judged by first. ValueError when there are no
     outcomes."""
-    found = []
+    figures = []
     for metric in task.metrics:
         interval = metric.measure(outcomes)
-        found.append(
+        figures.append(
             Accuracy(
                 task=task.name,
                 metric=metric.name,
@@ -68,4 +68,4 @@ def accuracy(task: Task, outcomes: Sequence[Outcome]) -> tuple[Accuracy, ...]:
                 test_sha256=task.test_sha256,
             )
         )
-    return tuple(found)
+    return tuple(figures)

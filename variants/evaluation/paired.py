@@ -11,10 +11,10 @@ from variants.tasks import Task
 def differences(task: Task, ours: Sequence[Outcome], theirs: Sequence[Outcome], parent: str) -> tuple[Difference, ...]:
     """One a metric of the task. ValueError unless position i of both is the same example."""
     _check(ours, theirs)
-    found = []
+    figures = []
     for metric in task.metrics:
         interval = metric.difference(ours, theirs)
-        found.append(
+        figures.append(
             Difference(
                 task=task.name,
                 metric=metric.name,
@@ -25,7 +25,7 @@ def differences(task: Task, ours: Sequence[Outcome], theirs: Sequence[Outcome], 
                 n=len(ours),
             )
         )
-    return tuple(found)
+    return tuple(figures)
 
 
 def agreement(task: Task, ours: Sequence[Outcome], theirs: Sequence[Outcome], parent: str) -> Agreement | None:

@@ -17,8 +17,8 @@ def quantized(
 
     nncf.set_log_level(logging.ERROR)
     data, preset = nncf.Dataset(looked_at, prepared), nncf.QuantizationPreset.MIXED
-    found: ov.Model = nncf.quantize(model, data, subset_size=len(looked_at), preset=preset, **how)
-    return found
+    int8: ov.Model = nncf.quantize(model, data, subset_size=len(looked_at), preset=preset, **how)
+    return int8
 
 
 def depthwise(model: "ov.Model") -> list[str]:

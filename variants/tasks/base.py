@@ -67,10 +67,10 @@ class Task(ABC):
         split."""
         if split not in self._splits:
             raise ValueError(f"{self.name} has no split {split!r}: train, calibration or test")
-        found = self._splits[split]
-        if n is not None and n > len(found):
-            raise ValueError(f"{self.name} has {len(found)} examples in its {split} split, not {n}")
-        return list(found[:n])
+        examples = self._splits[split]
+        if n is not None and n > len(examples):
+            raise ValueError(f"{self.name} has {len(examples)} examples in its {split} split, not {n}")
+        return list(examples[:n])
 
     @cached_property
     def test_sha256(self) -> str:

@@ -61,8 +61,8 @@ class Coco96(Task):
         with Image.open(io.BytesIO(data)) as opened:
             width, height = opened.size
         lines = boxes.read_text().splitlines() if boxes.is_file() else []
-        found = [self._box(line.split(), width, height) for line in lines if line.strip()]
-        return Example(f"coco96-{photo.stem}", data, to_text(found))
+        labelled = [self._box(line.split(), width, height) for line in lines if line.strip()]
+        return Example(f"coco96-{photo.stem}", data, to_text(labelled))
 
     def _box(self, fields: Sequence[str], width: int, height: int) -> Box:
         """A line's class, centre and size, relative, as a box in pixels."""

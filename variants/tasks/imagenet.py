@@ -63,11 +63,11 @@ class ImagenetTop5(Imagenet):
 
 def _example(path: Path) -> tuple[int, Example]:
     """The class's index and the example. InputError when the file's name is of another form, or contradicts itself."""
-    found = _NAME.fullmatch(path.name)
-    if not found or not path.is_file():
+    match = _NAME.fullmatch(path.name)
+    if not match or not path.is_file():
         raise InputError(f"{path} is not named as a photograph of ImageNet", field=SETTING, mend=_MEND)
-    index = int(found["index"])
-    if index >= len(LABELS) or not LABELS[index].startswith(found["wnid"]):
+    index = int(match["index"])
+    if index >= len(LABELS) or not LABELS[index].startswith(match["wnid"]):
         right = LABELS[index].split()[0] if index < len(LABELS) else f"none: there are {len(LABELS)}"
-        raise InputError(f"{path}: class {index} is {right}, not {found['wnid']}", field=SETTING, mend=_MEND)
+        raise InputError(f"{path}: class {index} is {right}, not {match['wnid']}", field=SETTING, mend=_MEND)
     return index, Example(f"imagenet-{path.stem}", path.read_bytes(), LABELS[index])

@@ -52,12 +52,12 @@ def from_tensors(
 ) -> list[Box]:
     """The boxes of an answer's tensors, to hundredths of a pixel: wherever an answer is scored, its numbers are these.
     ValueError unless there are as many of each."""
-    found = []
+    boxes = []
     for sides, score, label in zip(corners, scores, labels, strict=True):
         name = label if isinstance(label, str) else label.decode()
         left, top, right, bottom = (round(float(side), 2) for side in sides)
-        found.append(Box(name, left, top, right, bottom, round(float(score), 5)))
-    return found
+        boxes.append(Box(name, left, top, right, bottom, round(float(score), 5)))
+    return boxes
 
 
 def _box(entry: object, path: str) -> Box:
@@ -93,9 +93,9 @@ def _area(box: Box) -> float:
     return (box.right - box.left) * (box.bottom - box.top)
 
 
-def agreement(found: Sequence[Box], wanted: Sequence[Box]) -> float:
-    """F1 of the boxes of `found` against those of `wanted`, 0 to 1, each from `SURE` on; 1 where neither has any."""
-    mine = sorted((box for box in found if box.score >= SURE), key=lambda box: -box.score)
+def agreement(boxes: Sequence[Box], wanted: Sequence[Box]) -> float:
+    """F1 of the boxes of `boxes` against those of `wanted`, 0 to 1, each from `SURE` on; 1 where neither has any."""
+    mine = sorted((box for box in boxes if box.score >= SURE), key=lambda box: -box.score)
     theirs = sorted((box for box in wanted if box.score >= SURE), key=lambda box: -box.score)
     if not mine and not theirs:
         return 1.0

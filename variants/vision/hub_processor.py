@@ -33,13 +33,13 @@ def read(folder: Path, field: str) -> Preprocess:
         message = f"transformers cannot read the image processor in {folder}: {error}"
         raise SourceError(message, field=field, mend=f"a {FILE}") from error
     try:
-        found = _said_by(processor)
-        unlike = not _alike(processor, found)
+        preprocess = _said_by(processor)
+        unlike = not _alike(processor, preprocess)
     except (ValueError, TypeError, AttributeError) as error:
         raise _refusal(folder, processor, field, f": {error}") from error
     if unlike:
         raise _refusal(folder, processor, field, "")
-    return found
+    return preprocess
 
 
 def _class_of(folder: Path) -> Any:

@@ -10,6 +10,6 @@ def test_this_machine_is_described() -> None:
 
 
 def test_only_what_is_installed_has_a_version() -> None:
-    found = versions(("pydantic", "no-such-distribution"))
-    assert list(found) == ["pydantic"]
-    assert found["pydantic"].startswith("2.")
+    installed = versions(("pydantic", "no-such-distribution"))
+    assert list(installed) == ["pydantic"]
+    assert installed["pydantic"].startswith("2.")

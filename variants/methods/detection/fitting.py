@@ -41,10 +41,10 @@ class Batch:
 
 def train_examples(task: Task, examples: int, batch: int, field: str) -> list[Example]:
     """The first of the training split. RecipeError, naming `field`, when there are too few, or not one batch."""
-    found = first(task, "train", examples, field)
-    if len(found) < batch:
-        raise RecipeError(f"{len(found)} images do not fill a batch of {batch}", field=field, mend="a smaller batch")
-    return found
+    chosen = first(task, "train", examples, field)
+    if len(chosen) < batch:
+        raise RecipeError(f"{len(chosen)} images do not fill a batch of {batch}", field=field, mend="a smaller batch")
+    return chosen
 
 
 def fit(
@@ -134,14 +134,14 @@ def loss(predictions: "Tensor", wanted: Batch) -> "Tensor":
     classes = wanted.heat.shape[1]
     share = predictions[:, :classes].sigmoid().clamp(1e-4, 1 - 1e-4)
     middle = wanted.heat == 1
-    found = torch.where(
+    focal = torch.where(
         middle,
         (1 - share) ** 2 * share.log(),
         (1 - wanted.heat) ** 4 * share**2 * (1 - share).log(),
     )
     reach = functional.softplus(predictions[:, classes:]).permute(0, 2, 3, 1)[wanted.near]
     apart = 1 - generalized_overlap(reach, wanted.reach.permute(0, 2, 3, 1)[wanted.near])
-    return -found.sum() / middle.sum().clamp(min=1) + _BOXES * apart.sum() / wanted.near.sum().clamp(min=1)
+    return -focal.sum() / middle.sum().clamp(min=1) + _BOXES * apart.sum() / wanted.near.sum().clamp(min=1)
 
 
 def generalized_overlap(one: "Tensor", other: "Tensor") -> "Tensor":

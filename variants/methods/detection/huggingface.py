@@ -120,8 +120,8 @@ def _of_pixels(model: "PreTrainedModel", settings: dict[str, Any]) -> "nn.Module
             self.inner = model
 
         def forward(self, pixels: torch.Tensor) -> torch.Tensor:
-            found = self.inner((pixels - mean) / spread)
-            return torch.cat([found.pred_boxes, found.logits], dim=-1)
+            output = self.inner((pixels - mean) / spread)
+            return torch.cat([output.pred_boxes, output.logits], dim=-1)
 
     return Predictions().eval()
 

@@ -50,15 +50,17 @@ def baseline(job: BuildJob) -> MethodResult:
 def _check(model: "ov.Model", detector: Detector, classes: int) -> None:
     """Fix the input to one image of the detector's size, and see that the output is then the decoder's."""
     if len(model.inputs) != 1 or len(model.outputs) != 1:
-        found = f"{len(model.inputs)} inputs and {len(model.outputs)} outputs"
-        raise RecipeError(f"the file has {found}", field="source", mend="a detector with one of each")
+        counts = f"{len(model.inputs)} inputs and {len(model.outputs)} outputs"
+        raise RecipeError(f"the file has {counts}", field="source", mend="a detector with one of each")
     wanted = [1, 3, *detector.size]
     try:
         model.reshape(wanted)
     except RuntimeError as error:
-        found = model.inputs[0].partial_shape
+        input_shape = model.inputs[0].partial_shape
         mend = "the size that the file was exported for"
-        raise RecipeError(f"the file takes {found}, not {wanted}", field="recipe.detector.size", mend=mend) from error
+        raise RecipeError(
+            f"the file takes {input_shape}, not {wanted}", field="recipe.detector.size", mend=mend
+        ) from error
     shape = list(model.outputs[0].shape)
     rows, columns = (side // detector.strides[0] for side in detector.size)
     right = {"yolox": [1, detector.places, 5 + classes], "centernet": [1, classes + 4, rows, columns]}[detector.decoder]

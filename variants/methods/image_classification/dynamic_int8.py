@@ -45,8 +45,8 @@ def int8(job: BuildJob) -> MethodResult:
 
 def weights_of(model: "ov.Model", types: tuple[str, ...]) -> int:
     """How many constant weights the operations of these types hold."""
-    found = (node.input_value(1).get_node() for node in model.get_ops() if node.get_type_name() in types)
-    return sum(_elements(node) for node in found)
+    weights = (node.input_value(1).get_node() for node in model.get_ops() if node.get_type_name() in types)
+    return sum(_elements(node) for node in weights)
 
 
 def _elements(node: "ov.Node") -> int:

@@ -98,6 +98,6 @@ def _loss(model: "nn.Module", teacher: "nn.Module | None", pixels: "Tensor", tar
         return loss
     with torch.no_grad():
         wanted = functional.log_softmax(teacher(pixels) / _HEAT, 1)
-    found = functional.log_softmax(logits / _HEAT, 1)
-    apart = functional.kl_div(found, wanted, log_target=True, reduction="batchmean")
+    predicted = functional.log_softmax(logits / _HEAT, 1)
+    apart = functional.kl_div(predicted, wanted, log_target=True, reduction="batchmean")
     return 0.5 * loss + 0.5 * _HEAT**2 * apart

@@ -27,8 +27,8 @@ class MobileNetV2(nn.Module):
         self.classifier = nn.Sequential(nn.Dropout(0.2), nn.Linear(LAST, classes))
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
-        found: torch.Tensor = self.classifier(self.features(pixels).mean((2, 3)))
-        return found
+        logits: torch.Tensor = self.classifier(self.features(pixels).mean((2, 3)))
+        return logits
 
 
 class Block(nn.Module):
@@ -47,8 +47,8 @@ class Block(nn.Module):
         self.residual = stride == 1 and channels == width
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
-        found: torch.Tensor = self.conv(pixels)
-        return pixels + found if self.residual else found
+        output: torch.Tensor = self.conv(pixels)
+        return pixels + output if self.residual else output
 
 
 def activated(channels: int, width: int, kernel: int, stride: int = 1, groups: int = 1) -> nn.Sequential:

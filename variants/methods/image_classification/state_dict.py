@@ -15,12 +15,12 @@ def read(weights: Path, name: str) -> "dict[str, Tensor]":
     import torch
 
     try:
-        found = torch.load(weights, map_location="cpu", weights_only=True)
+        tensors = torch.load(weights, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, KeyError, EOFError) as error:
         raise _no_weights(weights, name, error) from error
-    if not isinstance(found, dict) or not all(isinstance(tensor, torch.Tensor) for tensor in found.values()):
+    if not isinstance(tensors, dict) or not all(isinstance(tensor, torch.Tensor) for tensor in tensors.values()):
         raise SourceError(f"{weights.name} holds no {name} weights: no state dict", field="source")
-    return found
+    return tensors
 
 
 def fill(model: "nn.Module", tensors: "dict[str, Tensor]", weights: Path, name: str) -> None:

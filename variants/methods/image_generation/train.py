@@ -97,12 +97,12 @@ def fit(
             noise = torch.randn(images[chosen].shape, generator=draw)
             noisy = schedule.add_noise(images[chosen], noise, timesteps)
             wanted = schedule.get_velocity(images[chosen], noise, timesteps)
-            found = model(noisy, timesteps, class_labels=labels[chosen], return_dict=False)[0]
-            loss = functional.mse_loss(found, wanted)
+            velocity = model(noisy, timesteps, class_labels=labels[chosen], return_dict=False)[0]
+            loss = functional.mse_loss(velocity, wanted)
             if teacher is not None:
                 with torch.no_grad():
                     taught = teacher(noisy, timesteps, class_labels=labels[chosen], return_dict=False)[0]
-                loss = 0.5 * loss + 0.5 * functional.mse_loss(found, taught)
+                loss = 0.5 * loss + 0.5 * functional.mse_loss(velocity, taught)
             yield loss
             follow(average, model, min(_AVERAGE, (1 + count) / (10 + count)))
 

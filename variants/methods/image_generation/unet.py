@@ -29,7 +29,7 @@ _GROUPS = 8
 
 def blank(side: int, width: int, deep_width: int, classes: int) -> "nn.Module":
     """A UNet with weights from torch's generator, for pictures of `side` pixels."""
-    found: nn.Module = diffusers().UNet2DModel(
+    model: nn.Module = diffusers().UNet2DModel(
         sample_size=side // FOLD,
         in_channels=FOLD**2,
         out_channels=FOLD**2,
@@ -41,15 +41,15 @@ def blank(side: int, width: int, deep_width: int, classes: int) -> "nn.Module":
         add_attention=False,
         num_class_embeds=classes,
     )
-    return found
+    return model
 
 
 def of_artifact(artifact: Artifact | None) -> "nn.Module":
     """The UNet of an artifact that was trained as one, in evaluation mode. RecipeError where there is none."""
     if artifact is None or not (artifact.model_path / FOLDER).is_dir():
         raise RecipeError("needs a trained UNet as parent", field="parent", mend="a variant of kind diffusion")
-    found: nn.Module = diffusers().UNet2DModel.from_pretrained(artifact.model_path / FOLDER)
-    return found.eval()
+    model: nn.Module = diffusers().UNet2DModel.from_pretrained(artifact.model_path / FOLDER)
+    return model.eval()
 
 
 def scheduler() -> Any:
@@ -95,8 +95,8 @@ def save(model: "nn.Module", drawing: Sampler, out: "Path") -> None:
             self.inner = model
 
         def forward(self, sample: torch.Tensor, timestep: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
-            found = self.inner(fold(sample), timestep, class_labels=label, return_dict=False)[0]
-            return functional.pixel_shuffle(found, FOLD)
+            velocity = self.inner(fold(sample), timestep, class_labels=label, return_dict=False)[0]
+            return functional.pixel_shuffle(velocity, FOLD)
 
     shape = [1, 1, drawing.side, drawing.side]
     example = (torch.zeros(shape), torch.zeros(1), torch.zeros(1, dtype=torch.int64))

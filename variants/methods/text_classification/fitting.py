@@ -34,8 +34,8 @@ def encoded(
     examples: Sequence[Example], labels: Sequence[str], tokenizer: "PreTrainedTokenizerBase", most: int
 ) -> list[Encoded]:
     """The examples' tokens, each text cut to `most`, and their labels' positions in `labels`."""
-    found = tokenizer([str(example.input) for example in examples], truncation=True, max_length=most)["input_ids"]
-    return [Encoded(ids, labels.index(example.label)) for ids, example in zip(found, examples, strict=True)]
+    token_ids = tokenizer([str(example.input) for example in examples], truncation=True, max_length=most)["input_ids"]
+    return [Encoded(ids, labels.index(example.label)) for ids, example in zip(token_ids, examples, strict=True)]
 
 
 def fit(
@@ -86,7 +86,7 @@ def steps(examples: int, batch: int, epochs: int) -> int:
 def drawn(data: Sequence[Encoded], batch: int, epochs: int, seed: int) -> list[list[Encoded]]:
     """Every example once an epoch, in batches of like length and a seeded order."""
     draw = random.Random(seed)
-    found: list[list[Encoded]] = []
+    batches: list[list[Encoded]] = []
     for _ in range(epochs):
         order = draw.sample(list(data), len(data))
         epoch: list[list[Encoded]] = []
@@ -94,8 +94,8 @@ def drawn(data: Sequence[Encoded], batch: int, epochs: int, seed: int) -> list[l
             stretch = sorted(order[start : start + batch * _STRETCH], key=lambda each: len(each.ids))
             epoch += [stretch[at : at + batch] for at in range(0, len(stretch), batch)]
         draw.shuffle(epoch)
-        found += epoch
-    return found
+        batches += epoch
+    return batches
 
 
 def padded(some: Sequence[Encoded]) -> "tuple[Tensor, Tensor, Tensor]":
@@ -115,5 +115,5 @@ def apart(logits: "Tensor", teacher: "PreTrainedModel", ids: "Tensor", mask: "Te
 
     with torch.no_grad():
         wanted = functional.log_softmax(text_classifier.logits(teacher, ids, mask) / _HEAT, 1)
-    found = functional.log_softmax(logits / _HEAT, 1)
-    return _HEAT**2 * functional.kl_div(found, wanted, log_target=True, reduction="batchmean")
+    predicted = functional.log_softmax(logits / _HEAT, 1)
+    return _HEAT**2 * functional.kl_div(predicted, wanted, log_target=True, reduction="batchmean")

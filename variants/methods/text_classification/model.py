@@ -61,7 +61,7 @@ def load(folder: Path, labels: tuple[str, ...] | None = None) -> "tuple[PreTrain
         head["ignore_mismatched_sizes"] = True
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder)
-        model, found = AutoModelForSequenceClassification.from_pretrained(
+        model, loading_info = AutoModelForSequenceClassification.from_pretrained(
             folder, dtype=torch.float32, weights_only=True, output_loading_info=True, **head
         )
         tokenizer.model_max_length = most_tokens(tokenizer, model, folder)
@@ -70,7 +70,7 @@ def load(folder: Path, labels: tuple[str, ...] | None = None) -> "tuple[PreTrain
             f"transformers cannot read a text classifier in {folder}: {error}", field="source.uri"
         ) from error
     if labels is None:
-        check_head(model, folder, sorted(found["missing_keys"]))
+        check_head(model, folder, sorted(loading_info["missing_keys"]))
     return model.eval(), tokenizer
 
 
@@ -124,14 +124,14 @@ def pool_by_mean(model: "PreTrainedModel") -> None:
 
 def logits(model: Any, ids: "Tensor", mask: "Tensor") -> "Tensor":
     """What the classifier says of tokens, int64 [batch, length]: float32 [batch, classes]."""
-    found: Tensor
+    scores: Tensor
     if getattr(model.config, "understudy_pooling", None) != "mean":
-        found = model(input_ids=ids, attention_mask=mask).logits
+        scores = model(input_ids=ids, attention_mask=mask).logits
     else:
         hidden = model.base_model(input_ids=ids, attention_mask=mask).last_hidden_state
         kept = mask.unsqueeze(-1).to(hidden.dtype)
-        found = model.classifier((hidden * kept).sum(1) / kept.sum(1))
-    return found
+        scores = model.classifier((hidden * kept).sum(1) / kept.sum(1))
+    return scores
 
 
 def logits_of(model: "PreTrainedModel") -> "nn.Module":

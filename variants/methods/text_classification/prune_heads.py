@@ -79,11 +79,11 @@ def heads(job: BuildJob) -> MethodResult:
 
 def layers_of(model: "PreTrainedModel") -> list[Layer]:
     """The encoder's layers. RecipeError when the model has none that are built as BERT's."""
-    found = list(_layers(model))
-    if not found:
+    layers = list(_layers(model))
+    if not layers:
         kind = model.config.model_type
         raise RecipeError(f"cannot tell the heads of a {kind}", field="parent", mend="an encoder built as BERT is")
-    return found
+    return layers
 
 
 def _layers(model: Any) -> Iterator[Layer]:
@@ -117,18 +117,18 @@ def importance(
     import torch
     from torch.nn import functional
 
-    found = [
+    scores = [
         (torch.zeros(layer.writes.in_features // layer.size), torch.zeros(layer.down.in_features)) for layer in layers
     ]
     for some in fitting.drawn(data, _TOGETHER, 1, 0):
         ids, mask, targets = fitting.padded(some)
         model.zero_grad()
         functional.cross_entropy(text_classifier.logits(model, ids, mask), targets).backward()
-        for layer, (of_heads, of_neurons) in zip(layers, found, strict=True):
+        for layer, (of_heads, of_neurons) in zip(layers, scores, strict=True):
             of_heads += read_by(layer.writes).view(-1, layer.size).sum(1).abs()
             of_neurons += read_by(layer.down).abs()
     model.zero_grad()
-    return found
+    return scores
 
 
 def read_by(linear: "nn.Linear") -> "Tensor":

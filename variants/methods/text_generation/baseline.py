@@ -124,8 +124,8 @@ def check_follows(model: "PreTrainedModel", parent: "PreTrainedModel", tokenizer
     text = "The river rose in the night, and by morning the bridge at the old mill was under water."
     encoded = tokenizer(text, return_tensors="pt", return_token_type_ids=False)
     with torch.inference_mode():
-        wanted, found = (torch.log_softmax(each(**encoded).logits.float(), dim=-1) for each in (parent, model))
-    divergence = float(torch.nn.functional.kl_div(found, wanted, log_target=True, reduction="none").sum(-1).mean())
+        wanted, predicted = (torch.log_softmax(each(**encoded).logits.float(), dim=-1) for each in (parent, model))
+    divergence = float(torch.nn.functional.kl_div(predicted, wanted, log_target=True, reduction="none").sum(-1).mean())
     if not divergence <= 1:
         raise IntegrityError(f"what was written does not follow its parent: {divergence:.2f} nats a token apart")
     return divergence

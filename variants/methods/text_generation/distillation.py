@@ -30,7 +30,7 @@ def texts_of(wanted: Distillation, home: Path, progress: Progress) -> list[str]:
     """`steps` x `batch` texts, each with its label, a fair share of each task. RecipeError when a task has too
     few."""
     need = wanted.steps * wanted.batch
-    found: list[str] = []
+    texts: list[str] = []
     for place, name in enumerate(wanted.tasks):
         share = (need + place) // len(wanted.tasks)
         task = tasks.get(name, home, progress)
@@ -41,8 +41,8 @@ def texts_of(wanted: Distillation, home: Path, progress: Progress) -> list[str]:
                 field="recipe.distillation.steps",
                 mend="fewer steps or smaller batches",
             )
-        found += [str(example.input) + example.label for example in train[:share]]
-    return found
+        texts += [str(example.input) + example.label for example in train[:share]]
+    return texts
 
 
 def distil(
@@ -89,9 +89,9 @@ def _divergence(student: "PreTrainedModel", teacher: "PreTrainedModel", batch: "
     with torch.no_grad():
         wanted = torch.log_softmax(_logits(teacher, ids, real), dim=-1)
     with torch.autocast("cpu", dtype=torch.bfloat16, enabled=computing_dtype() == "bfloat16"):
-        found = _logits(student, ids, real)
+        logits = _logits(student, ids, real)
     return torch.nn.functional.kl_div(
-        torch.log_softmax(found.float(), dim=-1), wanted, log_target=True, reduction="batchmean"
+        torch.log_softmax(logits.float(), dim=-1), wanted, log_target=True, reduction="batchmean"
     )
 
 

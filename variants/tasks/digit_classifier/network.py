@@ -59,10 +59,10 @@ class DigitClassifier:
     def _hidden(self, images: "Floats") -> "Floats":
         import numpy as np
 
-        found = images[:, None]
+        maps = images[:, None]
         for layer in ("conv1", "conv2"):
-            found = pooled(convolved(found, self.weights[f"{layer}.weight"], self.weights[f"{layer}.bias"]))
-        flat = found.reshape(len(images), -1)
+            maps = pooled(convolved(maps, self.weights[f"{layer}.weight"], self.weights[f"{layer}.bias"]))
+        flat = maps.reshape(len(images), -1)
         return np.maximum(flat @ self.weights["hidden.weight"].T + self.weights["hidden.bias"], 0)
 
 
@@ -73,15 +73,15 @@ def convolved(images: "Floats", weight: "Floats", bias: "Floats") -> "Floats":
     size = weight.shape[-1]
     windows = np.lib.stride_tricks.sliding_window_view(images, (size, size), axis=(2, 3))  # type: ignore[call-overload]
     sums = np.tensordot(windows, weight, axes=((1, 4, 5), (1, 2, 3)))
-    found: Floats = np.maximum(sums + bias, 0).transpose(0, 3, 1, 2)
-    return found
+    activations: Floats = np.maximum(sums + bias, 0).transpose(0, 3, 1, 2)
+    return activations
 
 
 def pooled(images: "Floats") -> "Floats":
     """The greatest of each 2 x 2: [n, c, h / 2, w / 2]."""
     n, channels, height, width = images.shape
-    found: Floats = images.reshape(n, channels, height // 2, 2, width // 2, 2).max(axis=(3, 5))
-    return found
+    maxima: Floats = images.reshape(n, channels, height // 2, 2, width // 2, 2).max(axis=(3, 5))
+    return maxima
 
 
 def pixels(picture: bytes) -> "Floats":
@@ -95,5 +95,5 @@ def pixels(picture: bytes) -> "Floats":
         raise InputError(f"no picture: {error}", field="picture", mend="a PNG") from None
     if image.size != (SIDE, SIDE):
         raise InputError(f"{image.width} x {image.height}", field="picture", mend=f"{SIDE} x {SIDE} pixels")
-    found: Floats = np.asarray(image, dtype=np.float32) / np.float32(255)
-    return found
+    brightness: Floats = np.asarray(image, dtype=np.float32) / np.float32(255)
+    return brightness

@@ -61,8 +61,8 @@ def _read(path: Path) -> DigitClassifier:
     import numpy as np
 
     try:
-        with np.load(path, allow_pickle=False) as found:
-            weights = {name: found[name] for name in found.files}
+        with np.load(path, allow_pickle=False) as archive:
+            weights = {name: archive[name] for name in archive.files}
     except (OSError, ValueError, zipfile.BadZipFile) as error:
         raise IntegrityError(f"{path} is no digit classifier: {error}", mend="delete it: it is trained again") from None
     if {name: weight.shape for name, weight in weights.items()} != SHAPES:

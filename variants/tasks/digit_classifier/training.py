@@ -30,11 +30,11 @@ def trained(task: Task) -> "dict[str, np.ndarray[Any, Any]]":
     for _ in range(epochs):
         for chosen in torch.randperm(len(targets), generator=draw)[: rounds * batch].split(batch):
             shift = torch.randint(-2, 3, (2,), generator=draw).tolist()
-            found = torch.roll(images[chosen], shift, (1, 2))[:, None]
+            maps = torch.roll(images[chosen], shift, (1, 2))[:, None]
             for layer in ("conv1", "conv2"):
-                found = functional.conv2d(found, weights[f"{layer}.weight"], weights[f"{layer}.bias"])
-                found = functional.max_pool2d(functional.relu(found), 2)
-            hidden = functional.linear(found.flatten(1), weights["hidden.weight"], weights["hidden.bias"]).relu()
+                maps = functional.conv2d(maps, weights[f"{layer}.weight"], weights[f"{layer}.bias"])
+                maps = functional.max_pool2d(functional.relu(maps), 2)
+            hidden = functional.linear(maps.flatten(1), weights["hidden.weight"], weights["hidden.bias"]).relu()
             scores = functional.linear(hidden, weights["output.weight"], weights["output.bias"])
             loss = functional.cross_entropy(scores, targets[chosen], label_smoothing=0.05)
             optimizer.zero_grad()

@@ -264,8 +264,8 @@ def test_a_writer_that_leaves_the_disk_full_need_not_say_so(tmp_path: Path, smal
 
 
 def available(disk: Path) -> int:
-    found = os.statvfs(disk)
-    return found.f_bavail * found.f_frsize
+    space = os.statvfs(disk)
+    return space.f_bavail * space.f_frsize
 
 
 def test_a_half_built_artifact_is_never_opened(tmp_path: Path) -> None:

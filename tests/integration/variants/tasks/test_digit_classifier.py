@@ -18,24 +18,24 @@ pytestmark = pytest.mark.integration
 def test_it_reads_held_out_digits() -> None:
     examples = tasks.get("mnist").examples("test")
     read = load_or_train().read_all([example.input for example in examples if isinstance(example.input, bytes)])
-    right = sum(found == example.label for found, example in zip(read, examples, strict=True))
+    right = sum(digit == example.label for digit, example in zip(read, examples, strict=True))
     assert len(examples) == 1000
     assert right >= 970, right
 
 
 def test_it_is_trained_once_and_the_same_each_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(store.TRAINING, "epochs", 1)
-    found = []
+    classifiers = []
     for name in ("one", "two"):
         place = tmp_path / name
         place.mkdir()
         (place / "sources").symlink_to(home() / "sources")
-        found.append(load_or_train(place, NoProgress()))
+        classifiers.append(load_or_train(place, NoProgress()))
         assert path_of(place).is_file()
-        assert load_or_train(place) is found[-1]
+        assert load_or_train(place) is classifiers[-1]
     for part, shape in SHAPES.items():
-        assert (found[0].weights[part].dtype, found[0].weights[part].shape) == (np.float32, shape)
-        assert np.array_equal(found[0].weights[part], found[1].weights[part])
+        assert (classifiers[0].weights[part].dtype, classifiers[0].weights[part].shape) == (np.float32, shape)
+        assert np.array_equal(classifiers[0].weights[part], classifiers[1].weights[part])
 
 
 def test_prompts_are_balanced_seeded_and_never_shared() -> None:

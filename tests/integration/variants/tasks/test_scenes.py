@@ -37,8 +37,12 @@ def test_a_scene_hangs_on_its_number_alone(scenes: Task) -> None:
 
 def test_no_digit_is_in_two_splits() -> None:
     digits = grey_digits(fetch(Mnist.sources[0], home()))
-    inks = {split: {grey.tobytes() for grey, _ in found} for split, found in digits.items()}
-    assert {split: len(found) for split, found in digits.items()} == {"test": 1000, "train": 3700, "calibration": 300}
+    inks = {split: {grey.tobytes() for grey, _ in pictures} for split, pictures in digits.items()}
+    assert {split: len(pictures) for split, pictures in digits.items()} == {
+        "test": 1000,
+        "train": 3700,
+        "calibration": 300,
+    }
     assert not inks["test"] & (inks["train"] | inks["calibration"])
     assert not inks["train"] & inks["calibration"]
 

@@ -32,12 +32,12 @@ def test_every_task_is_tested() -> None:
 def test_splits_have_their_sizes_and_the_test_shares_nothing(name: str) -> None:
     task = tasks.get(name)
     splits = {split: task.examples(split) for split in ("train", "calibration", "test")}
-    assert {split: len(found) for split, found in splits.items()} == SIZES[name]
+    assert {split: len(examples) for split, examples in splits.items()} == SIZES[name]
     seen = [*splits["train"], *splits["calibration"]]
     assert not {example.input for example in splits["test"]} & {example.input for example in seen}
     assert not {example.id for example in splits["test"]} & {example.id for example in seen}
-    for found in splits.values():
-        assert {example.label for example in found} == set(task.labels)
+    for examples in splits.values():
+        assert {example.label for example in examples} == set(task.labels)
 
 
 def test_the_order_never_changes() -> None:
@@ -78,7 +78,7 @@ def test_triplets_are_of_r8s_own_split_and_their_label_is_the_one_of_the_anchors
 
 def test_a_tale_is_in_one_split_and_keeps_its_punctuation() -> None:
     tales = {split: tasks.get("tales").examples(split) for split in ("train", "calibration", "test")}
-    told = {split: {example.id[:8] for example in found} for split, found in tales.items()}
+    told = {split: {example.id[:8] for example in examples} for split, examples in tales.items()}
     assert not told["test"] & (told["train"] | told["calibration"])
     assert not told["train"] & told["calibration"]
     assert told["test"] == {example.id[:8] for example in tasks.get("tale_endings").examples("test")}
@@ -98,9 +98,9 @@ def test_the_right_ending_is_the_pieces_own() -> None:
         context, *endings = example.input
         assert [len(str(part).split()) for part in (context, *endings)] == [24, 8, 8]
         assert len(set(endings)) == 2
-    found = [example for example in examples if f"{example.input[0]}{example.input[1 + int(example.label)]}" in whole]
+    own = [example for example in examples if f"{example.input[0]}{example.input[1 + int(example.label)]}" in whole]
     wrong = [example for example in examples if f"{example.input[0]}{example.input[2 - int(example.label)]}" in whole]
-    assert len(found) > 0.7 * len(examples)
+    assert len(own) > 0.7 * len(examples)
     assert wrong == []
 
 

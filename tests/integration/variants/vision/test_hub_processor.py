@@ -59,8 +59,13 @@ def test_an_image_becomes_what_transformers_makes_of_it(tmp_path: Path, kind: st
 
 
 def test_what_is_said_of_an_image_is_in_the_manifests_terms(tmp_path: Path) -> None:
-    found = read(folder_of(tmp_path, "deit", PROCESSORS["deit"]), "source.uri")
-    assert (found.size, found.whole, found.short_side, found.resample) == ((32, 32), (40, 40), None, "bicubic")
+    preprocess = read(folder_of(tmp_path, "deit", PROCESSORS["deit"]), "source.uri")
+    assert (preprocess.size, preprocess.whole, preprocess.short_side, preprocess.resample) == (
+        (32, 32),
+        (40, 40),
+        None,
+        "bicubic",
+    )
 
 
 def test_where_an_odd_number_of_pixels_is_cut_one_row_more_or_less_is_no_reason_to_refuse(tmp_path: Path) -> None:

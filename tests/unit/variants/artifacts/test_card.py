@@ -27,8 +27,10 @@ def test_a_card_of_schema_1_is_read_and_says_what_it_does_not_know() -> None:
 
 
 def test_a_figure_may_be_no_share() -> None:
-    found = Accuracy(task="wikitext2", metric="perplexity", unit="", better="lower", value=27.6, low=26, high=29, n=8)
-    assert found.value == 27.6
+    accuracy = Accuracy(
+        task="wikitext2", metric="perplexity", unit="", better="lower", value=27.6, low=26, high=29, n=8
+    )
+    assert accuracy.value == 27.6
     for wrong in ({"unit": "share"}, {"low": 28}):
         with pytest.raises(ValidationError):
-            Accuracy.model_validate(found.model_dump() | wrong)
+            Accuracy.model_validate(accuracy.model_dump() | wrong)

@@ -19,8 +19,8 @@ def history(story: str) -> History:
     return tuple(bindings)
 
 
-def letters(found: History) -> str:
-    return " ".join(binding.digest[0] + ("<" if binding.why == "rollback" else "") for binding in found)
+def letters(bindings: History) -> str:
+    return " ".join(binding.digest[0] + ("<" if binding.why == "rollback" else "") for binding in bindings)
 
 
 @pytest.mark.parametrize(
@@ -81,8 +81,8 @@ def test_a_build_is_named_by_its_beginning() -> None:
     ],
 )
 def test_a_rollback_holds_the_name_against_what_it_knew(story: str, key: str, kept: bool) -> None:
-    found = kept_back(history(story), key * 64)
-    assert found == (history(story)[-1] if kept else None)
+    binding = kept_back(history(story), key * 64)
+    assert binding == (history(story)[-1] if kept else None)
 
 
 @pytest.mark.parametrize(
@@ -99,10 +99,10 @@ def test_a_rollback_holds_the_name_against_what_it_knew(story: str, key: str, ke
     ],
 )
 def test_trimming_neither_takes_a_rollback_away_nor_undoes_one(story: str, keep: int, left: str) -> None:
-    found = trimmed(history(story), keep)
-    assert letters(found) == left
-    assert rolled_back(found) is rolled_back(history(story))
-    assert letters(line_of(found)) == letters(line_of(history(story))[-(keep + 1) :])
+    shorter = trimmed(history(story), keep)
+    assert letters(shorter) == left
+    assert rolled_back(shorter) is rolled_back(history(story))
+    assert letters(line_of(shorter)) == letters(line_of(history(story))[-(keep + 1) :])
 
 
 def test_a_binding_from_before_rollbacks_was_built() -> None:

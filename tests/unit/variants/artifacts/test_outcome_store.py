@@ -69,5 +69,5 @@ def test_outcomes_go_with_the_cards_of_artifacts_that_no_history_names(tmp_path:
         catalog.record(manifest)
         kept.keep(manifest.digest, "mnist", HERE, made("1"))
     catalog.trim(0)
-    found = [kept.find(manifest.digest, "mnist", HERE, ["1"]) for manifest in manifests]
-    assert found == [None, made("1")]
+    left = [kept.find(manifest.digest, "mnist", HERE, ["1"]) for manifest in manifests]
+    assert left == [None, made("1")]

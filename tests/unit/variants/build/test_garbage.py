@@ -24,8 +24,8 @@ class Aged(World):
         self.generations: list[dict[str, str]] = []
         for text in ("first", "second", "third"):
             self.file.write_text(text)
-            found = self.build(*self.plans())
-            self.generations.append({variant: key for (_, variant), key in found.items()})
+            keys = self.build(*self.plans())
+            self.generations.append({variant: key for (_, variant), key in keys.items()})
 
     def plans(self) -> list[VariantPlan]:
         return [self.plan("baseline"), self.plan("int8", "baseline", W8A8)]

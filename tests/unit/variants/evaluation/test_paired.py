@@ -16,30 +16,30 @@ def outcomes(answers: str) -> list[Outcome]:
 
 
 def test_differences_are_ours_less_theirs_with_what_they_are_of() -> None:
-    (found,) = differences(Parity(), outcomes("rrrx"), outcomes("rxxx"), PARENT)
-    assert (found.task, found.metric, found.parent, found.n) == ("parity", "accuracy", PARENT, 4)
-    assert found.value == pytest.approx(0.5)
-    assert found.low < 0.5 < found.high
+    (difference,) = differences(Parity(), outcomes("rrrx"), outcomes("rxxx"), PARENT)
+    assert (difference.task, difference.metric, difference.parent, difference.n) == ("parity", "accuracy", PARENT, 4)
+    assert difference.value == pytest.approx(0.5)
+    assert difference.low < 0.5 < difference.high
 
 
 def test_agreement_counts_same_answers_right_or_wrong() -> None:
-    found = agreement(Parity(), outcomes("rxyz"), outcomes("rxzy"), PARENT)
-    assert found is not None
-    assert (found.value, found.n, found.parent) == (0.5, 4, PARENT)
-    assert found.low < 0.5 < found.high
+    agreed = agreement(Parity(), outcomes("rxyz"), outcomes("rxzy"), PARENT)
+    assert agreed is not None
+    assert (agreed.value, agreed.n, agreed.parent) == (0.5, 4, PARENT)
+    assert agreed.low < 0.5 < agreed.high
 
 
 def test_equal_accuracies_may_hide_unlike_answers() -> None:
     ours, theirs = outcomes("rrxx"), outcomes("xxrr")
-    (found,) = differences(Parity(), ours, theirs, PARENT)
+    (difference,) = differences(Parity(), ours, theirs, PARENT)
     agreed = agreement(Parity(), ours, theirs, PARENT)
     assert agreed is not None
-    assert (found.value, agreed.value) == (0, 0)
+    assert (difference.value, agreed.value) == (0, 0)
 
 
 def test_a_metric_that_cannot_compare_answers_has_no_agreement() -> None:
     class Spread(Parity):
-        metrics = (Statistic("spread", "", of=lambda found: float(len(found))), ACCURACY)
+        metrics = (Statistic("spread", "", of=lambda given: float(len(given))), ACCURACY)
 
     assert agreement(Spread(), outcomes("r"), outcomes("r"), PARENT) is None
     assert [each.metric for each in differences(Spread(), outcomes("r"), outcomes("r"), PARENT)] == [

@@ -22,8 +22,8 @@ CALIBRATION = {"task": "mnist", "examples": 8}
 
 def made_in(home: Path, task: str, precision: str, form: str) -> Artifact:
     """A parent without weights."""
-    found = make_artifact(home, "made", "parent", task)
-    return replace(found, manifest=found.manifest.model_copy(update={"precision": precision, "format": form}))
+    artifact = make_artifact(home, "made", "parent", task)
+    return replace(artifact, manifest=artifact.manifest.model_copy(update={"precision": precision, "format": form}))
 
 
 def run(task: str, recipe: dict[str, Any], parent: Artifact, home: Path) -> None:

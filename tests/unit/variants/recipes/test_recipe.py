@@ -144,9 +144,9 @@ def test_a_field_that_came_later_changes_no_recipe_that_does_not_have_it() -> No
 
 def test_what_the_demos_artifacts_are_keyed_by_stays_too() -> None:
     stack = load(ROOT / "deploy" / "stacks" / "demo-all.yaml")
-    found = {
+    digests = {
         f"{model}@{name}": variant.recipe.digest()[:16]
         for model, served in stack.models.items()
         for name, variant in served.variants.items()
     }
-    assert found == DEMO
+    assert digests == DEMO

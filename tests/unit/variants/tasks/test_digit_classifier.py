@@ -32,11 +32,11 @@ def test_it_computes_what_torch_does() -> None:
 
     reader, pictures = made(), [png(seed=seed) for seed in range(3)]
     weights = {name: torch.from_numpy(values) for name, values in reader.weights.items()}
-    found = torch.from_numpy(np.stack([pixels(picture) for picture in pictures]))[:, None]
+    maps = torch.from_numpy(np.stack([pixels(picture) for picture in pictures]))[:, None]
     for layer in ("conv1", "conv2"):
-        found = functional.conv2d(found, weights[f"{layer}.weight"], weights[f"{layer}.bias"])
-        found = functional.max_pool2d(functional.relu(found), 2)
-    hidden = functional.linear(found.flatten(1), weights["hidden.weight"], weights["hidden.bias"]).relu()
+        maps = functional.conv2d(maps, weights[f"{layer}.weight"], weights[f"{layer}.bias"])
+        maps = functional.max_pool2d(functional.relu(maps), 2)
+    hidden = functional.linear(maps.flatten(1), weights["hidden.weight"], weights["hidden.bias"]).relu()
     features = reader.features(pictures)
     assert (features.dtype, features.shape) == (np.float32, (3, 64))
     np.testing.assert_allclose(features, hidden.numpy(), rtol=1e-4, atol=1e-4)

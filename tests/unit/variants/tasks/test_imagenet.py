@@ -38,13 +38,13 @@ def test_there_are_a_thousand_classes_in_the_order_of_their_ids() -> None:
 
 
 def test_every_twentieth_class_calibrates_and_the_others_test(folder: Path) -> None:
-    found = {split: tasks.get("imagenet").examples(split) for split in ("test", "calibration", "train")}
-    assert {example.label for example in found["test"]} == {"n01443537 goldfish", "n01484850 great white shark"}
-    assert [(example.id, example.label, example.input) for example in found["calibration"]] == [
+    splits = {split: tasks.get("imagenet").examples(split) for split in ("test", "calibration", "train")}
+    assert {example.label for example in splits["test"]} == {"n01443537 goldfish", "n01484850 great white shark"}
+    assert [(example.id, example.label, example.input) for example in splits["calibration"]] == [
         ("imagenet-0000_n01440764_tench", "n01440764 tench", NAMES[0].encode())
     ]
-    assert found["train"] == []
-    assert tasks.get("imagenet_top5").examples("test") == found["test"]
+    assert splits["train"] == []
+    assert tasks.get("imagenet_top5").examples("test") == splits["test"]
 
 
 @pytest.mark.parametrize(

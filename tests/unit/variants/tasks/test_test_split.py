@@ -30,9 +30,9 @@ class Given(Task):
 
 
 def test_equal_splits_are_equal_whatever_they_are_trained_on() -> None:
-    found = Given(ASKED).test_sha256
-    assert len(found) == 64
-    assert found == Given(list(ASKED), ASKED[:1]).test_sha256
+    digest = Given(ASKED).test_sha256
+    assert len(digest) == 64
+    assert digest == Given(list(ASKED), ASKED[:1]).test_sha256
 
 
 @pytest.mark.parametrize(

@@ -82,7 +82,7 @@ def test_a_request_is_right_when_all_boxes_are() -> None:
 
 
 def test_tensors_become_boxes_to_hundredths_of_a_pixel() -> None:
-    found = from_tensors([[1.23456, 2.0, 3.0, 4.0]], [0.1234567], [b"7"])
-    assert found == [Box("7", 1.23, 2.0, 3.0, 4.0, 0.12346)]
+    boxes = from_tensors([[1.23456, 2.0, 3.0, 4.0]], [0.1234567], [b"7"])
+    assert boxes == [Box("7", 1.23, 2.0, 3.0, 4.0, 0.12346)]
     with pytest.raises(ValueError, match="zip"):
         from_tensors([[1, 2, 3, 4]], [0.5, 0.5], ["7"])

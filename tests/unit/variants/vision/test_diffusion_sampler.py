@@ -59,12 +59,12 @@ def test_a_step_is_diffusers_own() -> None:
 
     assert ours.timesteps == (999, 799, 599, 399, 199)
     assert ours.alphas[0] == 0.0
-    *_, (found, _) = ours.steps(velocity, 1, seed=11)
+    *_, (picture, _) = ours.steps(velocity, 1, seed=11)
     sample = torch.from_numpy(ours.noise(11))
     for timestep in theirs.timesteps:
         wanted = torch.from_numpy(velocity(sample.numpy(), int(timestep), 1))
         sample = theirs.step(wanted, timestep, sample).prev_sample
-    np.testing.assert_allclose(found, sample.numpy(), atol=1e-5)
+    np.testing.assert_allclose(picture, sample.numpy(), atol=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -60,16 +60,16 @@ def constants(artifact: Artifact) -> dict[str, int]:
 def tensors(artifact: Artifact) -> dict[str, tuple[int, ...]]:
     from safetensors.torch import load_file
 
-    found = load_file(artifact.model_path / network.WEIGHTS)
-    return {name: tuple(found[name].shape) for name in sorted(found, key=lambda name: int(name.partition(".")[0]))}
+    weights = load_file(artifact.model_path / network.WEIGHTS)
+    return {name: tuple(weights[name].shape) for name in sorted(weights, key=lambda name: int(name.partition(".")[0]))}
 
 
 def test_training_finds_digits(artifacts: dict[str, Artifact]) -> None:
     manifest = artifacts["baseline"].manifest
     model = OpenVinoDetector(artifacts["baseline"].model_path / "model.xml", manifest, 1)
     examples = Scenes(home()).examples("test", 60)
-    found = [model.find(example.input) for example in examples if isinstance(example.input, bytes)]
-    matches = Matches(found, [from_text(example.label) for example in examples])
+    answers = [model.find(example.input) for example in examples if isinstance(example.input, bytes)]
+    matches = Matches(answers, [from_text(example.label) for example in examples])
     assert matches.statistic("mAP50")(np.ones(60, np.int64)) > 0.15, "two seconds of training: chance is 0.01"
 
 
@@ -101,10 +101,10 @@ def test_the_ir_computes_what_the_stored_weights_do(artifacts: dict[str, Artifac
 def test_pruned_is_dense_and_of_smaller_shapes(artifacts: dict[str, Artifact]) -> None:
     widths = {"baseline": (8, 8, 24, 32, 32, 32, 32), "pruned": (8, 8, 8, 16, 16, 16, 16)}
     for variant, (first, *others) in widths.items():
-        found = [shape for shape in tensors(artifacts[variant]).values() if len(shape) == 4]
+        shapes = [shape for shape in tensors(artifacts[variant]).values() if len(shape) == 4]
         before = [3, first, *others]
         wanted = [(after, was, 3, 3) for was, after in zip(before, [first, *others], strict=False)]
-        assert found == [*wanted, (14, others[-1], 1, 1)]
+        assert shapes == [*wanted, (14, others[-1], 1, 1)]
     said = re.match(r"([\d,]+) of its parent's ([\d,]+) parameters", artifacts["pruned"].manifest.note)
     assert said is not None
     counts = [int(count.replace(",", "")) for count in said.groups()]

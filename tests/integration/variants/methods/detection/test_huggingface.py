@@ -100,15 +100,15 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """As `save_pretrained` leaves them."""
     import torch
 
-    found = {}
+    written = {}
     for name, make in MADE.items():
         torch.manual_seed(0)
         model = make().eval()
         spread(model)
-        found[name] = tmp_path_factory.mktemp(name)
-        model.save_pretrained(found[name])
-        (found[name] / "preprocessor_config.json").write_text(json.dumps(SETTINGS[name]))
-    return found
+        written[name] = tmp_path_factory.mktemp(name)
+        model.save_pretrained(written[name])
+        (written[name] / "preprocessor_config.json").write_text(json.dumps(SETTINGS[name]))
+    return written
 
 
 @pytest.fixture(scope="module")
@@ -171,9 +171,9 @@ def theirs(name: str, folder: Path, artifact: Artifact, image: bytes) -> list[Bo
         name
     ]()
     sizes = [(detector.size[0] / scale[1], detector.size[1] / scale[0])]
-    (found,) = reader.post_process_object_detection(outputs, threshold=LEAST, target_sizes=sizes)
+    (answer,) = reader.post_process_object_detection(outputs, threshold=LEAST, target_sizes=sizes)
     most = np.array([width, height, width, height])
-    rows = zip(found["labels"].tolist(), found["boxes"].numpy(), found["scores"].tolist(), strict=True)
+    rows = zip(answer["labels"].tolist(), answer["boxes"].numpy(), answer["scores"].tolist(), strict=True)
     boxes = [Box(NAMES[label], *np.clip(box, 0, most).tolist(), score=score) for label, box, score in rows]
     return sorted(boxes, key=lambda box: -box.score)
 
@@ -185,12 +185,12 @@ def test_our_boxes_are_those_that_transformers_reads(
     ours = engine(built[name]["baseline"])
     seen = set()
     for image in PICTURES:
-        found, wanted = ours.find(image), theirs(name, folders[name], built[name]["baseline"], image)
-        assert len(found) > 3
-        assert [box.label for box in found] == [box.label for box in wanted]
-        assert np.allclose([box[1:] for box in found], [box[1:] for box in wanted], atol=2e-2)
-        assert [box.score for box in found] == pytest.approx([box.score for box in wanted], abs=1e-4)
-        seen |= {box.label for box in found}
+        boxes, wanted = ours.find(image), theirs(name, folders[name], built[name]["baseline"], image)
+        assert len(boxes) > 3
+        assert [box.label for box in boxes] == [box.label for box in wanted]
+        assert np.allclose([box[1:] for box in boxes], [box[1:] for box in wanted], atol=2e-2)
+        assert [box.score for box in boxes] == pytest.approx([box.score for box in wanted], abs=1e-4)
+        seen |= {box.label for box in boxes}
     assert len(seen) > 1, "a detector that says one thing alone shows little"
 
 
@@ -213,14 +213,14 @@ def test_what_the_folder_says_is_in_the_manifest(built: dict[str, dict[str, Arti
         before, after = (constants(variants[each]) for each in ("baseline", "int8"))
         assert "i8" not in before
         assert after["i8"] > after.get("f32", 0), name
-    found = {name: variants["baseline"].manifest.detector for name, variants in built.items()}
-    assert {name: (each.decoder, each.size, each.fit, each.most) for name, each in found.items() if each} == {
+    detectors = {name: variants["baseline"].manifest.detector for name, variants in built.items()}
+    assert {name: (each.decoder, each.size, each.fit, each.most) for name, each in detectors.items() if each} == {
         "yolos": ("detr", (64, 96), "proportions", 10),
         "detr": ("detr", (64, 96), "proportions", 10),
         "rt_detr": ("detr-focal", (96, 96), "stretch", 12),
     }
-    assert found["yolos"] is not None
-    assert found["yolos"].pad == pytest.approx(255 * 0.4)
+    assert detectors["yolos"] is not None
+    assert detectors["yolos"].pad == pytest.approx(255 * 0.4)
 
 
 @NAMED

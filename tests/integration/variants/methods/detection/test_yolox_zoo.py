@@ -26,14 +26,14 @@ MAP50, MAP50_95 = 0.507, 0.345
 
 def measured(model: OpenVinoDetector, examples: list[Example]) -> tuple[float, float]:
     """mAP50 and mAP50-95."""
-    found = []
+    answers = []
     for example in examples:
         assert isinstance(example.input, bytes)
         boxes = model.find(example.input)
-        found.append(
+        answers.append(
             from_tensors([box[1:5] for box in boxes], [box.score for box in boxes], [box.label for box in boxes])
         )
-    matches = Matches(found, [from_text(example.label) for example in examples])
+    matches = Matches(answers, [from_text(example.label) for example in examples])
     once = np.ones(len(examples), np.int64)
     return matches.statistic("mAP50")(once), matches.statistic("mAP50-95")(once)
 
@@ -45,14 +45,14 @@ def test_the_baseline_scores_what_was_published_and_int8_loses_little() -> None:
     examples = tasks.get("coco96", home()).examples("test")
     assert len(examples) == 64
     assert sum(len(from_text(example.label)) for example in examples) == 437
-    found = {}
+    scores = {}
     for (_, variant), artifact in build_stack(Stack.model_validate(document)).items():
         model = OpenVinoDetector(artifact.model_path / "model.xml", artifact.manifest, 1)
         if variant == "baseline":
             assert model.executes == "f32"
-        found[variant] = measured(model, examples)
-    print(found)
+        scores[variant] = measured(model, examples)
+    print(scores)
     for number, published in enumerate((MAP50, MAP50_95)):
-        baseline, int8 = found["baseline"][number], found["int8"][number]
+        baseline, int8 = scores["baseline"][number], scores["int8"][number]
         assert abs(baseline - published) <= 0.01
         assert baseline - int8 <= 0.02

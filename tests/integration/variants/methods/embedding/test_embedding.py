@@ -57,8 +57,8 @@ def test_cls_pooling_takes_the_first_token_and_others_are_refused(tmp_path: Path
     with torch.no_grad():
         inputs = AutoTokenizer.from_pretrained(source)("w1 w2", return_tensors="pt")
         first = AutoModel.from_pretrained(source).eval()(**inputs).last_hidden_state[0, 0]
-    found = embedded(tmp_path / "model", "w1 w2", "w1 w2 w3 w4")[0]
-    np.testing.assert_allclose(found, (first / first.norm()).numpy(), atol=1e-5)
+    vector = embedded(tmp_path / "model", "w1 w2", "w1 w2 w3 w4")[0]
+    np.testing.assert_allclose(vector, (first / first.norm()).numpy(), atol=1e-5)
     with pytest.raises(SourceError, match="pools by pooling_mode_max_tokens"):
         make(BASELINE, tmp_path / "other", make_encoder(tmp_path / "max", {"pooling_mode_max_tokens": True}))
 
@@ -81,9 +81,9 @@ def test_int8_is_a_quarter_and_stays_near_its_parent(tmp_path: Path) -> None:
     assert sum(node.get_type_name() == "FakeQuantize" for node in quantized.get_ops()) > 10
     texts = [" ".join(f"w{(7 * i + j) % 60}" for j in range(3 + i)) for i in range(20)]
     near = embedded(tmp_path / "parent" / "model", *texts)
-    found = embedded(tmp_path / "int8" / "model", *texts, precision="int8")
-    assert (near * found).sum(axis=1).mean() > 0.95
-    np.testing.assert_allclose(np.linalg.norm(found, axis=1), 1, atol=0.01)
+    vectors = embedded(tmp_path / "int8" / "model", *texts, precision="int8")
+    assert (near * vectors).sum(axis=1).mean() > 0.95
+    np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=0.01)
 
 
 def test_examples_that_are_triplets_give_three_texts() -> None:

@@ -38,22 +38,22 @@ def ranks(values: "np.ndarray | list[float]") -> np.ndarray:
 def embedded(model: OpenVinoEmbedder, texts: list[str]) -> np.ndarray:
     ids = model.encode(texts)
     order = sorted(range(len(ids)), key=lambda index: len(ids[index]))
-    found = np.empty((len(ids), model.width), dtype=np.float32)
+    embeddings = np.empty((len(ids), model.width), dtype=np.float32)
     for start in range(0, len(order), MOST):
         part = order[start : start + MOST]
-        found[part] = model.embed([ids[index] for index in part])
-    return found
+        embeddings[part] = model.embed([ids[index] for index in part])
+    return embeddings
 
 
 def test_int8_ranks_pairs_as_well_as_the_baseline() -> None:
     scores, first, second = pairs(zoo("text/sts_test.csv"))
     assert len(scores) == 1379
     alone = only(load(ROOT / "deploy" / "stacks" / "demo.yaml"), "minilm")
-    found = {}
+    correlations = {}
     for (_, variant), artifact in build_stack(alone).items():
         model = OpenVinoEmbedder(artifact.model_path, artifact.manifest.precision, 1)
         cosines = (embedded(model, first) * embedded(model, second)).sum(axis=1)
-        found[variant] = np.corrcoef(ranks(cosines), ranks(scores))[0, 1]
-    assert abs(found["baseline"] - PUBLISHED) < 0.005
-    print(found)
-    assert abs(found["int8"] - found["baseline"]) <= 0.01
+        correlations[variant] = np.corrcoef(ranks(cosines), ranks(scores))[0, 1]
+    assert abs(correlations["baseline"] - PUBLISHED) < 0.005
+    print(correlations)
+    assert abs(correlations["int8"] - correlations["baseline"]) <= 0.01

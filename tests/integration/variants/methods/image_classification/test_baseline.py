@@ -74,15 +74,15 @@ def weights_of(artifact: Artifact, types: tuple[str, ...]) -> dict[str, np.ndarr
     """The constants that these operations multiply with, by the operation's name."""
     import openvino as ov
 
-    found = {}
+    weights = {}
     for node in ov.Core().read_model(artifact.model_path / "model.xml").get_ordered_ops():
         if node.get_type_name() in types:
             constant = node.input_value(1).get_node()
             while constant.get_type_name() in ("Convert", "Multiply", "Reshape"):
                 constant = constant.input_value(0).get_node()
             assert constant.get_type_name() == "Constant"
-            found[node.get_friendly_name()] = np.asarray(constant.data)
-    return found
+            weights[node.get_friendly_name()] = np.asarray(constant.data)
+    return weights
 
 
 def test_the_ir_computes_what_the_published_weights_do(

@@ -144,9 +144,9 @@ def test_a_pruned_model_can_be_quantized(built: dict[str, Artifact], pixels: np.
 
 def test_the_adapter_is_low_rank_matrices_and_a_head(built: dict[str, Artifact]) -> None:
     path = built["lora"].model_path / "adapter" / "adapter_model.safetensors"
-    found = tensors(path)
-    matrices = {name: tensor for name, tensor in found.items() if ".lora_" in name}
-    head = {name.rpartition("base_model.model.")[2] for name in found.keys() - matrices.keys()}
+    adapter = tensors(path)
+    matrices = {name: tensor for name, tensor in adapter.items() if ".lora_" in name}
+    head = {name.rpartition("base_model.model.")[2] for name in adapter.keys() - matrices.keys()}
     assert head == {"_fc.weight", "_fc.bias"}
     assert len(matrices) == 2 * (16 + 15 + 1)  # project, expand (not in the first block), head convolution
     for name, tensor in matrices.items():

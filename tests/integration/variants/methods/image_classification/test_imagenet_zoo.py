@@ -49,9 +49,9 @@ def test_int8_is_as_good_as_the_baseline_which_is_as_good_as_published(
     examples = tasks.get("imagenet").examples("test")
     assert len(examples) == 450
     assert len(tasks.get("imagenet").examples("calibration")) == 50
-    found = {variant: shares(artifact, examples) for (_, variant), artifact in build_stack(alone).items()}
-    print(found)
-    assert abs(found["baseline"][0] - PUBLISHED[name]) < 0.0045, "two photographs"
+    measured = {variant: shares(artifact, examples) for (_, variant), artifact in build_stack(alone).items()}
+    print(measured)
+    assert abs(measured["baseline"][0] - PUBLISHED[name]) < 0.0045, "two photographs"
     for number, metric in enumerate(("top-1", "top-5")):
-        assert 100 * (found["baseline"][number] - found["int8"][number]) <= 1.5, metric
-    assert found["baseline"][1] > found["baseline"][0]
+        assert 100 * (measured["baseline"][number] - measured["int8"][number]) <= 1.5, metric
+    assert measured["baseline"][1] > measured["baseline"][0]

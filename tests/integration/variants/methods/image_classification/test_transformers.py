@@ -99,12 +99,12 @@ def test_the_adapter_holds_every_linear_layer_and_the_head(built: dict[str, Arti
     from safetensors.torch import load_file
 
     path = built["lora"].model_path / "adapter" / "adapter_model.safetensors"
-    found = load_file(path)
+    adapter = load_file(path)
     assert f"an adapter of {path.stat().st_size:,} bytes" in built["lora"].manifest.note
-    matrices = {name: tensor for name, tensor in found.items() if ".lora_" in name}
+    matrices = {name: tensor for name, tensor in adapter.items() if ".lora_" in name}
     assert len(matrices) == 2 * 2 * 6
     assert all(4 in tensor.shape for tensor in matrices.values())
-    assert {name.rpartition("base_model.model.")[2] for name in found.keys() - matrices.keys()} == {
+    assert {name.rpartition("base_model.model.")[2] for name in adapter.keys() - matrices.keys()} == {
         "classifier.weight", "classifier.bias",
     }  # fmt: skip
 

@@ -68,12 +68,12 @@ def constants(artifact: Artifact) -> dict[str, int]:
     """Numbers in the IR's constants, by type."""
     import openvino
 
-    found: dict[str, int] = {}
+    counts: dict[str, int] = {}
     for node in openvino.Core().read_model(artifact.model_path / "model.xml").get_ops():
         if node.get_type_name() == "Constant":
             kind = node.get_element_type().get_type_name()
-            found[kind] = found.get(kind, 0) + node.data.size
-    return found
+            counts[kind] = counts.get(kind, 0) + node.data.size
+    return counts
 
 
 def velocity(artifact: Artifact, seed: int = 0) -> np.ndarray:
@@ -103,9 +103,9 @@ def test_the_ir_computes_what_the_unet_does(built: dict[str, Artifact], variant:
     noise = Sampler.of_folder(built[variant].model_path).noise(0)
     with torch.no_grad():
         folded = unet.fold(torch.from_numpy(noise))
-        found = model(folded, torch.tensor([500.0]), class_labels=torch.tensor([7]), return_dict=False)[0]
-    assert tuple(found.shape) == (1, 4, 14, 14)
-    wanted = functional.pixel_shuffle(found, 2).numpy()
+        output = model(folded, torch.tensor([500.0]), class_labels=torch.tensor([7]), return_dict=False)[0]
+    assert tuple(output.shape) == (1, 4, 14, 14)
+    wanted = functional.pixel_shuffle(output, 2).numpy()
     np.testing.assert_allclose(velocity(built[variant]), wanted, atol=1e-4)
 
 

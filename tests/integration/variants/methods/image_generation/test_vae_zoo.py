@@ -45,14 +45,14 @@ def lenet(images: np.ndarray) -> np.ndarray:
     """What the published LeNet reads in [n, 784]: int64 [n]."""
     weights = torch.load(zoo("generative/mnist_lenet.pth"), map_location="cpu", weights_only=True)
     square = torch.from_numpy(images).reshape(-1, 1, 28, 28)
-    found = functional.interpolate(square, size=32, mode="bilinear")  # padded instead, 0.985 of them are read rightly
-    found = (found - 0.1307) / 0.3081
+    maps = functional.interpolate(square, size=32, mode="bilinear")  # padded instead, 0.985 of them are read rightly
+    maps = (maps - 0.1307) / 0.3081
     for layer in ("c1", "c3", "c5"):
         weight, bias = weights[f"convnet.{layer}.weight"], weights[f"convnet.{layer}.bias"]
-        found = functional.conv2d(found, weight, bias).relu()
-        found = functional.max_pool2d(found, 2) if layer != "c5" else found.flatten(1)
-    found = functional.linear(found, weights["fc.f6.weight"], weights["fc.f6.bias"]).relu()
-    return functional.linear(found, weights["fc.f7.weight"], weights["fc.f7.bias"]).argmax(1).numpy()
+        maps = functional.conv2d(maps, weight, bias).relu()
+        maps = functional.max_pool2d(maps, 2) if layer != "c5" else maps.flatten(1)
+    maps = functional.linear(maps, weights["fc.f6.weight"], weights["fc.f6.bias"]).relu()
+    return functional.linear(maps, weights["fc.f7.weight"], weights["fc.f7.bias"]).argmax(1).numpy()
 
 
 @pytest.fixture(scope="module")
@@ -71,11 +71,11 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     plain = openvino.convert_model(model.eval(), example_input=torch.zeros(2, 784), input=[-1, 784])
     examples = tasks.get("mnist").examples("calibration", 300)
     known = [pixels(example.input).reshape(1, 784) for example in examples if isinstance(example.input, bytes)]
-    found = {}
+    folders = {}
     for name in ("f32", "int8"):
-        found[name] = tmp_path_factory.mktemp(name)
-        write_ir(plain if name == "f32" else quantized(plain, known), found[name])
-    return found
+        folders[name] = tmp_path_factory.mktemp(name)
+        write_ir(plain if name == "f32" else quantized(plain, known), folders[name])
+    return folders
 
 
 def reconstructed(folder: Path, precision: str, images: np.ndarray) -> np.ndarray:
@@ -100,12 +100,12 @@ def test_both_judges_read_real_digits(
 def test_int8_keeps_the_labels(digits: tuple[np.ndarray, np.ndarray], models: dict[str, Path]) -> None:
     images, labels = digits
     drawn = {name: reconstructed(folder, name, images) for name, folder in models.items()}
-    kept = {name: lenet(found) == labels for name, found in drawn.items()}
-    error = {name: float(((found - images) ** 2).mean()) for name, found in drawn.items()}
+    kept = {name: lenet(pictures) == labels for name, pictures in drawn.items()}
+    error = {name: float(((pictures - images) ** 2).mean()) for name, pictures in drawn.items()}
     assert error["f32"] == pytest.approx(MSE, abs=5e-5)
     assert kept["f32"].mean() == pytest.approx(KEPT, abs=0.002)
     difference = paired_difference(kept["int8"].tolist(), kept["f32"].tolist())
-    print({name: (found.mean(), error[name]) for name, found in kept.items()}, difference)
+    print({name: (hits.mean(), error[name]) for name, hits in kept.items()}, difference)
     assert -100 * difference.low <= 1, "points, at the worse end of the interval"
     sizes = {name: (folder / "model.bin").stat().st_size for name, folder in models.items()}
     assert sizes["int8"] < 0.3 * sizes["f32"]

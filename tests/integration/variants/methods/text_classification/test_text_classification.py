@@ -64,8 +64,8 @@ def built(encoder: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, 
         VariantPlan("topics", name, "text-classification", source, parse_recipe(recipe), parent)
         for name, (parent, recipe) in recipes.items()
     ]
-    found = build(plans, Store(folder), Catalog(folder))
-    return {name: found["topics", name] for name in recipes}
+    artifacts = build(plans, Store(folder), Catalog(folder))
+    return {name: artifacts["topics", name] for name in recipes}
 
 
 def logits(folder: Path, texts: list[str], precision: str = "f32") -> np.ndarray:
@@ -84,8 +84,8 @@ def by_torch(artifact: Artifact, texts: list[str]) -> np.ndarray:
 
     model, tokenizer = text_classifier.of_artifact(artifact)
     with torch.no_grad():
-        found = [tokenizer(text, return_tensors="pt") for text in texts]
-        rows = [text_classifier.logits(model, each["input_ids"], each["attention_mask"]).numpy() for each in found]
+        encoded = [tokenizer(text, return_tensors="pt") for text in texts]
+        rows = [text_classifier.logits(model, each["input_ids"], each["attention_mask"]).numpy() for each in encoded]
     return np.concatenate(rows)
 
 
@@ -140,9 +140,9 @@ def test_training_on_what_is_not_there_is_refused(
 
 @pytest.mark.parametrize("variant", ["baseline", "pruned", "sparse", "lora", "pruned-again"])
 def test_the_ir_computes_what_the_stored_weights_do(built: dict[str, Artifact], variant: str) -> None:
-    found = logits(built[variant].model_path, TEXTS)
-    assert found.shape == (12, 8)
-    np.testing.assert_allclose(found, by_torch(built[variant], TEXTS), atol=1e-4)
+    scores = logits(built[variant].model_path, TEXTS)
+    assert scores.shape == (12, 8)
+    np.testing.assert_allclose(scores, by_torch(built[variant], TEXTS), atol=1e-4)
     manifest = built[variant].manifest
     assert (manifest.precision, manifest.labels) == ("f32", TOPICS)
     served = [f"model/{name}" for name in ("model.xml", "model.bin", "tokenizer.json", "tokenizer_config.json")]
@@ -269,9 +269,9 @@ def test_the_adapter_is_low_rank_matrices_and_a_head_and_merged_is_the_sum(
     from transformers import AutoTokenizer
 
     folder = built["lora"].model_path / "adapter"
-    found = load_file(folder / "adapter_model.safetensors")
-    matrices = {name: tensor for name, tensor in found.items() if ".lora_" in name}
-    assert {name.rpartition("base_model.model.")[2] for name in found.keys() - matrices.keys()} == {
+    adapter = load_file(folder / "adapter_model.safetensors")
+    matrices = {name: tensor for name, tensor in adapter.items() if ".lora_" in name}
+    assert {name.rpartition("base_model.model.")[2] for name in adapter.keys() - matrices.keys()} == {
         "classifier.weight", "classifier.bias",
     }  # fmt: skip
     assert len(matrices) == 2 * (2 * 6)  # query, key, value, three dense in each layer

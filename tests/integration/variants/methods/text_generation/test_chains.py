@@ -92,22 +92,22 @@ def logits(artifact: Artifact) -> Any:
 def test_int8_by_gptq_alone_is_what_int8_is(built: Family) -> None:
     import torch
 
-    found = tensors(built["int8-gptq"])
-    assert (found[UP].dtype, found[UP].shape) == (torch.int8, (128, 64))
-    assert (found[UP + "_scale"].dtype, found[UP + "_scale"].shape) == (torch.bfloat16, (128, 1))
-    assert found["lm_head.weight"].dtype == torch.int8
+    weights = tensors(built["int8-gptq"])
+    assert (weights[UP].dtype, weights[UP].shape) == (torch.int8, (128, 64))
+    assert (weights[UP + "_scale"].dtype, weights[UP + "_scale"].shape) == (torch.bfloat16, (128, 1))
+    assert weights["lm_head.weight"].dtype == torch.int8
 
 
 def test_awq_is_packed_as_gptq_is_and_has_moved_scale_into_the_norms(built: Family) -> None:
     import torch
 
-    parent, found = tensors(built["baseline"]), tensors(built["int4-awq"])
-    assert (found[DOWN + "_packed"].dtype, found[DOWN + "_packed"].shape) == (torch.int32, (64, 128 // 8))
-    assert (found[DOWN + "_scale"].dtype, found[DOWN + "_scale"].shape) == (torch.bfloat16, (64, 128 // 32))
-    assert found[DOWN + "_shape"].tolist() == [64, 128]
-    assert (found["lm_head.weight"].dtype, found["model.embed_tokens.weight"].dtype) == (torch.int8, torch.bfloat16)
+    parent, stored = tensors(built["baseline"]), tensors(built["int4-awq"])
+    assert (stored[DOWN + "_packed"].dtype, stored[DOWN + "_packed"].shape) == (torch.int32, (64, 128 // 8))
+    assert (stored[DOWN + "_scale"].dtype, stored[DOWN + "_scale"].shape) == (torch.bfloat16, (64, 128 // 32))
+    assert stored[DOWN + "_shape"].tolist() == [64, 128]
+    assert (stored["lm_head.weight"].dtype, stored["model.embed_tokens.weight"].dtype) == (torch.int8, torch.bfloat16)
     norm = "model.layers.0.post_attention_layernorm.weight"
-    assert not torch.equal(found[norm], parent[norm])
+    assert not torch.equal(stored[norm], parent[norm])
     config = json.loads((built["int4-awq"].model_path / "config.json").read_text())["quantization_config"]
     weights = config["config_groups"]["group_0"]["weights"]
     assert (weights["num_bits"], weights["group_size"], weights["symmetric"]) == (4, 32, True)
@@ -118,14 +118,14 @@ def test_awq_is_packed_as_gptq_is_and_has_moved_scale_into_the_norms(built: Fami
 def test_layers_that_int4_would_cost_too_much_are_int8(built: Family) -> None:
     import torch
 
-    found = tensors(built["int4-wide"])
+    weights = tensors(built["int4-wide"])
     for layer in ("q_proj", "k_proj", "v_proj"):
         name = f"model.layers.1.self_attn.{layer}.weight"
-        assert found[name].dtype == torch.int8
-        assert found[name + "_scale"].shape == (found[name].shape[0], 1)
+        assert weights[name].dtype == torch.int8
+        assert weights[name + "_scale"].shape == (weights[name].shape[0], 1)
     for name in ("model.layers.1.self_attn.o_proj.weight", UP, DOWN):
-        assert found[name + "_packed"].dtype == torch.int32
-        assert name not in found
+        assert weights[name + "_packed"].dtype == torch.int32
+        assert name not in weights
     assert "the head, q_proj, k_proj, v_proj in int8" in built["int4-wide"].manifest.note
     near = torch.nn.functional.cosine_similarity(logits(built["int4-wide"]), logits(built["baseline"]), dim=-1)
     assert near.min() > 0.9
@@ -134,14 +134,14 @@ def test_layers_that_int4_would_cost_too_much_are_int8(built: Family) -> None:
 def test_llm_int8_is_a_byte_a_weight_with_a_scale_a_row(built: Family) -> None:
     import torch
 
-    parent, found = tensors(built["baseline"]), tensors(built["bnb-int8"])
-    assert (found[UP].dtype, found[UP].shape) == (torch.int8, (128, 64))
-    scale = found[UP.replace("weight", "SCB")]
+    parent, weights = tensors(built["baseline"]), tensors(built["bnb-int8"])
+    assert (weights[UP].dtype, weights[UP].shape) == (torch.int8, (128, 64))
+    scale = weights[UP.replace("weight", "SCB")]
     assert (scale.dtype, scale.shape) == (torch.float32, (128,))
     assert torch.equal(scale, parent[UP].float().abs().amax(1))
-    error = (found[UP].float() * scale[:, None] / 127 - parent[UP].float()).abs()
+    error = (weights[UP].float() * scale[:, None] / 127 - parent[UP].float()).abs()
     assert (error <= scale[:, None] / 127 * 0.51).all()
-    assert found["lm_head.weight"].dtype == torch.bfloat16
+    assert weights["lm_head.weight"].dtype == torch.bfloat16
     assert (
         torch.nn.functional.cosine_similarity(logits(built["bnb-int8"]), logits(built["baseline"]), dim=-1).min() > 0.99
     )
@@ -150,10 +150,10 @@ def test_llm_int8_is_a_byte_a_weight_with_a_scale_a_row(built: Family) -> None:
 def test_fp16_is_the_parents_numbers_in_float16(built: Family) -> None:
     import torch
 
-    parent, found = tensors(built["baseline"]), tensors(built["fp16"])
-    assert found.keys() == parent.keys()
-    assert all(torch.equal(weight, parent[name].to(torch.float16)) for name, weight in found.items())
-    assert all(weight.dtype == torch.float16 for weight in found.values())
+    parent, weights = tensors(built["baseline"]), tensors(built["fp16"])
+    assert weights.keys() == parent.keys()
+    assert all(torch.equal(weight, parent[name].to(torch.float16)) for name, weight in weights.items())
+    assert all(weight.dtype == torch.float16 for weight in weights.values())
     assert json.loads((built["fp16"].model_path / "config.json").read_text())["dtype"] == "float16"
     assert built["fp16"].manifest.precision == "f16"
 
@@ -164,9 +164,11 @@ def test_a_sparse_variant_has_its_zeros_and_is_as_large_as_its_parent(
 ) -> None:
     import torch
 
-    parent, found = tensors(built["baseline"]), tensors(built[variant])
-    assert {name: (w.dtype, w.shape) for name, w in found.items()} == {n: (w.dtype, w.shape) for n, w in parent.items()}
-    for name, weight in found.items():
+    parent, weights = tensors(built["baseline"]), tensors(built[variant])
+    assert {name: (w.dtype, w.shape) for name, w in weights.items()} == {
+        n: (w.dtype, w.shape) for n, w in parent.items()
+    }
+    for name, weight in weights.items():
         if "_proj" not in name:
             assert torch.equal(weight, parent[name]), name
             continue
@@ -184,8 +186,8 @@ def test_a_sparse_variant_has_its_zeros_and_is_as_large_as_its_parent(
 
 
 def test_magnitude_takes_the_smallest(built: Family) -> None:
-    parent, found = tensors(built["baseline"]), tensors(built["magnitude"])
-    assert parent[UP][found[UP] == 0].abs().max() <= parent[UP][found[UP] != 0].abs().min()
+    parent, weights = tensors(built["baseline"]), tensors(built["magnitude"])
+    assert parent[UP][weights[UP] == 0].abs().max() <= parent[UP][weights[UP] != 0].abs().min()
 
 
 def test_a_merged_adapter_is_the_base_plus_its_product(built: Family) -> None:
@@ -252,10 +254,10 @@ def test_fp8_weights_are_8_bit_floats_with_a_scale_a_row(built: Family, tmp_path
 
     wanted = job({"kind": "quantize", "scheme": "w8a8-fp8"}, tmp_path / "a" / "out", parent=built["baseline"])
     made = find("text-generation", wanted.recipe).run(wanted)
-    found = tensors(Artifact(wanted.out.parent, built["baseline"].manifest), str(wanted.out / "model.safetensors"))
-    assert (found[UP].dtype, found[UP].shape) == (torch.float8_e4m3fn, (128, 64))
-    assert found[UP + "_scale"].shape == (128, 1)
-    assert found["lm_head.weight"].dtype == torch.bfloat16
+    weights = tensors(Artifact(wanted.out.parent, built["baseline"].manifest), str(wanted.out / "model.safetensors"))
+    assert (weights[UP].dtype, weights[UP].shape) == (torch.float8_e4m3fn, (128, 64))
+    assert weights[UP + "_scale"].shape == (128, 1)
+    assert weights["lm_head.weight"].dtype == torch.bfloat16
     assert made.precision == "fp8"
 
 

@@ -57,9 +57,9 @@ def perplexity(artifact: Artifact, text: str) -> float:
 @pytest.fixture(scope="module")
 def measured() -> dict[str, float]:
     text = zoo("lm/wikitext2_test_part.txt").read_text(encoding="utf-8")
-    found = {name: perplexity(artifact, text) for name, artifact in built().items()}
-    print(found)
-    return found
+    perplexities = {name: perplexity(artifact, text) for name, artifact in built().items()}
+    print(perplexities)
+    return perplexities
 
 
 def test_the_baseline_is_as_good_as_is_known(measured: dict[str, float]) -> None:
@@ -71,7 +71,7 @@ def test_int8_costs_at_most_four_percent(measured: dict[str, float]) -> None:
 
 
 def test_the_better_int4_costs_at_most_twenty_percent(measured: dict[str, float]) -> None:
-    best = min(found for name, found in measured.items() if name.startswith("int4"))
+    best = min(figure for name, figure in measured.items() if name.startswith("int4"))
     assert 100 * (best / measured["baseline"] - 1) <= 20
 
 
@@ -99,12 +99,12 @@ class Piqa(Task):
     def _load(self, files: Sequence[Path]) -> dict[Split, Sequence[Example]]:
         labels = zoo("lm/piqa_valid_1000_labels.lst").read_text().split()
         rows = zoo("lm/piqa_valid_1000.jsonl").read_text(encoding="utf-8").splitlines()
-        found = []
+        examples = []
         for number, (row, label) in enumerate(zip(rows, labels, strict=True)):
             asked = json.loads(row)
             endings = (" " + asked["sol1"], " " + asked["sol2"])
-            found.append(Example(f"piqa-{number}", (f"Question: {asked['goal']}\nAnswer:", *endings), label))
-        return {"test": found}
+            examples.append(Example(f"piqa-{number}", (f"Question: {asked['goal']}\nAnswer:", *endings), label))
+        return {"test": examples}
 
 
 async def test_piqa_is_answered_as_it_is_known_to_be() -> None:
@@ -115,6 +115,6 @@ async def test_piqa_is_answered_as_it_is_known_to_be() -> None:
         async with aiohttp.ClientSession() as session:
             ask = choice_predictor(Likelihood(session, engine.url, "smollm2"))
             outcomes = await evaluate(task, examples, ask)
-    found = wilson(sum(outcome.correct for outcome in outcomes), len(outcomes))
-    print(found)
-    assert found.low <= 0.645 <= found.high
+    interval = wilson(sum(outcome.correct for outcome in outcomes), len(outcomes))
+    print(interval)
+    assert interval.low <= 0.645 <= interval.high

@@ -53,11 +53,11 @@ def test_it_is_an_adapter_of_the_packed_base_which_it_leaves_alone(built: dict[s
     assert "bitsandbytes" in manifest.versions
     targets = ("k_proj", "o_proj", "q_proj", "v_proj")
     assert check_adapter(built["qlora"], base, max_rank=4) == Adapter(4, targets)
-    found = load_file(built["qlora"].model_path / "adapter_model.safetensors")
-    assert len(found) == 2 * 2 * 4
-    assert {tensor.dtype for tensor in found.values()} == {torch.bfloat16}
-    assert (found[f"{Q}.lora_A.weight"].shape, found[f"{Q}.lora_B.weight"].shape) == ((4, 64), (64, 4))
-    assert all(tensor.abs().max() > 0 for tensor in found.values()), "B begins as zeros: it has learned"
+    weights = load_file(built["qlora"].model_path / "adapter_model.safetensors")
+    assert len(weights) == 2 * 2 * 4
+    assert {tensor.dtype for tensor in weights.values()} == {torch.bfloat16}
+    assert (weights[f"{Q}.lora_A.weight"].shape, weights[f"{Q}.lora_B.weight"].shape) == ((4, 64), (64, 4))
+    assert all(tensor.abs().max() > 0 for tensor in weights.values()), "B begins as zeros: it has learned"
 
 
 async def test_it_is_served_on_top_of_it_and_signs_for_itself(built: dict[str, Artifact], tmp_path: Path) -> None:

@@ -65,14 +65,20 @@ def tensors(artifact: Artifact, name: str = "model.safetensors") -> dict[str, An
 def test_w4a16_packs_eight_weights_to_an_int32_with_a_scale_a_group(built: dict[str, Artifact]) -> None:
     import torch
 
-    found = tensors(built["int4"])
+    weights = tensors(built["int4"])
     down, q = "model.layers.0.mlp.down_proj.", "model.layers.0.self_attn.q_proj."
-    assert (found[down + "weight_packed"].dtype, found[down + "weight_packed"].shape) == (torch.int32, (64, 128 // 8))
-    assert (found[down + "weight_scale"].dtype, found[down + "weight_scale"].shape) == (torch.bfloat16, (64, 128 // 32))
-    assert found[down + "weight_shape"].tolist() == [64, 128]
-    assert found[q + "weight_packed"].shape == (64, 64 // 8)
-    assert not [name for name in found if "zero_point" in name], "symmetric groups have none"
-    assert (found["lm_head.weight"].dtype, found["model.embed_tokens.weight"].dtype) == (torch.int8, torch.bfloat16)
+    assert (weights[down + "weight_packed"].dtype, weights[down + "weight_packed"].shape) == (
+        torch.int32,
+        (64, 128 // 8),
+    )
+    assert (weights[down + "weight_scale"].dtype, weights[down + "weight_scale"].shape) == (
+        torch.bfloat16,
+        (64, 128 // 32),
+    )
+    assert weights[down + "weight_shape"].tolist() == [64, 128]
+    assert weights[q + "weight_packed"].shape == (64, 64 // 8)
+    assert not [name for name in weights if "zero_point" in name], "symmetric groups have none"
+    assert (weights["lm_head.weight"].dtype, weights["model.embed_tokens.weight"].dtype) == (torch.int8, torch.bfloat16)
     config = json.loads((built["int4"].model_path / "config.json").read_text())["quantization_config"]
     group = config["config_groups"]["group_0"]
     assert (group["format"], group["weights"]["num_bits"], group["weights"]["group_size"]) == ("pack-quantized", 4, 32)
@@ -85,10 +91,10 @@ def test_int4_weights_are_within_a_few_steps_of_their_parents(built: dict[str, A
 
     name = "model.layers.0.mlp.up_proj.weight"
     parent = tensors(built["baseline"])[name].float().reshape(128, 2, 32)
-    found = tensors(built["int4"])
-    packed = found[name + "_packed"]
+    weights = tensors(built["int4"])
+    packed = weights[name + "_packed"]
     values = torch.stack([(packed >> shift) & 15 for shift in range(0, 32, 4)], dim=-1).reshape(128, 2, 32) - 8
-    scale = found[name + "_scale"].float()[..., None]
+    scale = weights[name + "_scale"].float()[..., None]
     # GPTQ moves each column's error to the next ones: near its parent on the whole, not weight by weight.
     assert (values * scale - parent).abs().mean() < scale.mean() / 2
     ids = torch.tensor([[1, 5, 6, 7]])
@@ -101,20 +107,20 @@ def test_what_is_pruned_is_gone_and_what_survives_is_the_parents(built: dict[str
     import torch
     from transformers import AutoModelForCausalLM
 
-    parent, found = tensors(built["baseline"]), tensors(built["pruned"])
+    parent, weights = tensors(built["baseline"]), tensors(built["pruned"])
     kept = 1 if "layers 0 " in built["pruned"].manifest.note else 0
     assert built["pruned"].manifest.note.startswith(f"without layers {1 - kept} of its parent")
-    assert not [name for name in found if "layers.1." in name]
-    for name, weight in found.items():
+    assert not [name for name in weights if "layers.1." in name]
+    for name, weight in weights.items():
         original = parent[name.replace("layers.0.", f"layers.{kept}.")]
         if ".mlp." not in name:
             assert torch.equal(weight, original), name
     up, down = "model.layers.0.mlp.up_proj.weight", "model.layers.0.mlp.down_proj.weight"
-    assert (found[up].shape, found[down].shape) == ((64, 64), (64, 64))
+    assert (weights[up].shape, weights[down].shape) == ((64, 64), (64, 64))
     whole = parent[up.replace("layers.0.", f"layers.{kept}.")]
-    rows = [int((whole == row).all(1).nonzero()[0]) for row in found[up]]
+    rows = [int((whole == row).all(1).nonzero()[0]) for row in weights[up]]
     assert rows == sorted(set(rows)), "neurons stay in their order"
-    assert torch.equal(found[down], parent[down.replace("layers.0.", f"layers.{kept}.")][:, rows])
+    assert torch.equal(weights[down], parent[down.replace("layers.0.", f"layers.{kept}.")][:, rows])
     config = json.loads((built["pruned"].model_path / "config.json").read_text())
     assert (config["num_hidden_layers"], config["intermediate_size"]) == (1, 64)
     logits = AutoModelForCausalLM.from_pretrained(built["pruned"].model_path)(torch.tensor([[1, 5, 6]])).logits
@@ -157,10 +163,10 @@ def test_an_adapter_is_low_rank_matrices_for_its_parent_and_nothing_else(built: 
         "adapter_config.json",
         "adapter_model.safetensors",
     ]
-    found = tensors(artifact, "adapter_model.safetensors")
-    assert len(found) == 2 * 4 * 2, "A and B of four layers in each of two blocks"
-    assert all(weight.dtype == torch.bfloat16 and 4 in weight.shape for weight in found.values())
-    assert any(weight.any() for name, weight in found.items() if "lora_B" in name), "B starts at zero"
+    weights = tensors(artifact, "adapter_model.safetensors")
+    assert len(weights) == 2 * 4 * 2, "A and B of four layers in each of two blocks"
+    assert all(weight.dtype == torch.bfloat16 and 4 in weight.shape for weight in weights.values())
+    assert any(weight.any() for name, weight in weights.items() if "lora_B" in name), "B starts at zero"
     config = (artifact.model_path / "adapter_config.json").read_text()
     assert json.loads(config)["base_model_name_or_path"] == "tiny@baseline"
     assert str(artifact.path.parent) not in config
