@@ -4,7 +4,7 @@ BIN := .venv/bin
 # Ends what tests leave behind, also after Ctrl-C.
 TEST = $(BIN)/python .ci/supervise.py $(BIN)/python $(MEASURE) -m pytest -q --durations=15 --dist loadgroup
 
-.PHONY: help environment demo demo-all serve study test test-fast test-integration test-long test-zoo test-faults coverage check lock bench-accuracy bench-proxy bench-adapter bench-gate bench-shadow clean
+.PHONY: help environment demo demo-all picture serve study test test-fast test-integration test-long test-zoo test-faults coverage check lock bench-accuracy bench-proxy bench-adapter bench-gate bench-shadow clean
 
 help:  ## what there is to make
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -17,6 +17,9 @@ demo: environment  ## build, serve, load, report: nine variants of three real mo
 
 demo-all: environment  ## the same with thirteen variants: about 20 minutes, 8 the second time
 	@$(BIN)/python -m deploy.demo --stack deploy/stacks/demo-all.yaml --campaign loadtest/campaigns/demo-all.yaml --out out/demo-all
+
+picture: environment  ## the README's picture, from the last demo's figures
+	@$(BIN)/python -m loadtest.results.picture out/demo/summary.json docs/pareto.svg
 
 serve: environment  ## build the demo's models and keep the server up
 	@$(BIN)/understudy serve deploy/stacks/demo.yaml

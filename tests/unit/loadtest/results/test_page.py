@@ -3,17 +3,20 @@
 import re
 from html.parser import HTMLParser
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 from rich.console import Console
 
 from loadtest.results.page import write
+from loadtest.results.plots import pareto
 from loadtest.results.schema import Summary
 from loadtest.results.summary import summarise
 from loadtest.results.table import render
 from tests.unit.loadtest.results.made import TEXT, make, record
 from tests.unit.loadtest.results.test_summary import add
 from variants.reports import formats
+from variants.reports.svg import standalone
 
 
 @pytest.fixture
@@ -123,3 +126,13 @@ def test_a_campaign_without_speed_or_accuracy_is_shown_too(tmp_path: Path) -> No
     text = shown(summary, 100)
     assert "baseline" in text
     assert "Routed by weight" in write(summary, tmp_path).read_text()
+
+
+def test_the_picture_is_a_file_of_its_own_in_the_colours_of_the_page(summary: Summary) -> None:
+    plot = pareto(summary.models[0])
+    assert plot is not None
+    text = standalone(plot)
+    root = ElementTree.fromstring(text)  # noqa: S314 - written here
+    assert root.tag.endswith("svg")
+    for name in set(re.findall(r"var\((--[\w-]+)\)", text)):
+        assert f"{name}: #" in text, name
