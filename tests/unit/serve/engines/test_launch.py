@@ -29,6 +29,6 @@ def test_torch_takes_as_many_adapters_as_it_was_told(tmp_path: Path) -> None:
 
 def test_an_engine_computes_with_its_own_threads_alone(tmp_path: Path) -> None:
     artifact = make_artifact(tmp_path, "m", "baseline", "text-generation")
-    started = launch(VllmEngine(kind="vllm", threads=3), artifact.path, artifact.manifest, "m@baseline")
-    assert started.environment["OMP_NUM_THREADS"] == "3"
-    assert started.environment["HF_HUB_OFFLINE"] == "1"
+    launched = launch(VllmEngine(kind="vllm", threads=3), artifact.path, artifact.manifest, "m@baseline")
+    assert launched.environment["OMP_NUM_THREADS"] == "3"
+    assert launched.environment["HF_HUB_OFFLINE"] == "1"
