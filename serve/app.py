@@ -16,7 +16,7 @@ import urllib.request
 from collections.abc import Mapping
 from contextlib import redirect_stdout, suppress
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from starlette.applications import Starlette
 
@@ -35,7 +35,6 @@ from variants.errors import EngineError, StackError
 from variants.home import home
 from variants.progress import Progress
 
-T = TypeVar("T")
 Artifacts = Mapping[tuple[str, str], Artifact]
 
 

@@ -64,7 +64,7 @@ class Pair:
     failed: int
 
 
-def campaign(plan: Plan, url: str, out: Path, **part: Any) -> list[Record]:
+def campaign(url: str, out: Path, **part: Any) -> list[Record]:
     """Run a campaign of this one part. Raises LoadError."""
     document = {"schema": 1, "name": "shadow-overhead", "limit_s": 600, "timeout_s": 120, **part}
     records = run(url, parse_campaign(document), out, lambda step: None)
@@ -74,7 +74,7 @@ def campaign(plan: Plan, url: str, out: Path, **part: Any) -> list[Record]:
 def saturation(plan: Plan, url: str, out: Path) -> float:
     """Requests a second that the parent answers in a closed loop. Raises LoadError where it answers none."""
     test = {"model": plan.model, "task": plan.task, "n": plan.examples}
-    records = campaign(plan, url, out, accuracy={"clients": CLIENTS, "limit_s": 300, "tests": [test]})
+    records = campaign(url, out, accuracy={"clients": CLIENTS, "limit_s": 300, "tests": [test]})
     answered = [each for each in records if each.variant == plan.parent and not each.failed]
     if not answered:
         raise LoadError(f"{plan.parent} answered none of {len(records)} requests", mend=f"see {out}")
@@ -90,7 +90,7 @@ def measure_pair(plan: Plan, url: str, out: Path, number: int, rate: float) -> P
     records: list[Record] = []
     for shadowed in (number % 2 == 0, number % 2 == 1):
         change_traffic(url, plan.model, {"shadows": {plan.shadow: plan.share if shadowed else 0}}, "make bench-shadow")
-        asked = campaign(plan, url, out, seed=number, mixed=mixed)
+        asked = campaign(url, out, seed=number, mixed=mixed)
         latencies = [each.latency_s for each in asked if not each.failed]
         if len(latencies) < 2:
             raise LoadError(f"{len(latencies)} of {len(asked)} requests were answered", mend=f"see {out}")

@@ -9,7 +9,7 @@ from pathlib import Path
 from loadtest.results.plots import pareto
 from loadtest.results.schema import Summary
 from variants.errors import InputError
-from variants.reports.svg import standalone
+from variants.reports.page import standalone
 
 
 def main() -> None:

@@ -106,7 +106,7 @@ async def explain_error(request: Request, error: Exception) -> Response:
 async def explain_fault(request: Request, error: Exception) -> Response:
     """Answer an unexpected exception with status 500; Starlette logs it."""
     fault = UnderstudyError("the server failed on this request", mend="see its log")
-    return Response(body_of(request.url.path)(fault), 500, media_type="application/json")
+    return answer_error(fault, body_of(request.url.path))
 
 
 def body_of(path: str) -> Body:

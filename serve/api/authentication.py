@@ -11,10 +11,9 @@ from collections.abc import Callable, Mapping
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from serve import metrics
-from serve.api.http import Body, answer_error
+from serve.api.http import Body, refuse
 from serve.config.api_keys import Key, name_of
-from serve.errors import Forbidden, status_of
+from serve.errors import Forbidden
 from variants.errors import UnderstudyError
 
 OPEN = ("/metrics", "/v2/health/")
@@ -34,8 +33,7 @@ class CheckKey:
             try:
                 admit(scope, keys)
             except UnderstudyError as error:
-                metrics.errors.labels(str(status_of(error))).inc()
-                await answer_error(error, self.body_of(scope["path"]))(scope, receive, send)
+                await refuse(error, self.body_of(scope["path"]), scope, receive, send)
                 return
         await self.app(scope, receive, send)
 

@@ -25,9 +25,9 @@ TIMED = (200, STATUS[TimedOut])
 slow."""
 
 
-def opted_out(scope: Scope) -> bool:
+def opted_out(headers: Headers) -> bool:
     """Whether the client forbids shadow comparison of its request."""
-    return Headers(scope=scope).get("x-understudy-shadow") == "off"
+    return headers.get("x-understudy-shadow") == "off"
 
 
 async def read_body(scope: Scope, receive: Receive, limit: int) -> bytes:
@@ -95,6 +95,12 @@ def answer_json(document: Any, status: int = 200, headers: dict[str, str] | None
 def answer_error(error: UnderstudyError, body: Body, named: dict[str, str] | None = None) -> Response:
     """An error in the protocol's format; `named` are headers that name the chosen variant."""
     return Response(body(error), status_of(error), headers_of(error) | (named or {}), "application/json")
+
+
+async def refuse(error: UnderstudyError, body: Body, scope: Scope, receive: Receive, send: Send) -> None:
+    """Answer a request that is refused before a variant is chosen, and count it."""
+    metrics.errors.labels(str(status_of(error))).inc()
+    await answer_error(error, body)(scope, receive, send)
 
 
 async def conclude(

@@ -12,15 +12,14 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from serve import metrics
 from serve.api.answers import TensorAnswer
-from serve.api.http import answer_error, answer_json, carry, count_label, opted_out, read_body
+from serve.api.http import answer_json, carry, count_label, opted_out, read_body, refuse
 from serve.dataplane.call import Call
 from serve.dataplane.relay import Relay
 from serve.dataplane.router import Target
 from serve.dataplane.upstream import Upstream
 from serve.dataplane.upstreams import Upstreams
-from serve.errors import open_inference_body, status_of
+from serve.errors import open_inference_body
 from serve.protocols.open_inference import HEADER_LENGTH
 from serve.shadow.replayer import Replayer
 from serve.shadow.sampling import sample
@@ -50,34 +49,33 @@ class InferRoute:
         self.upstreams, self.relay, self.replayer, self.body_limit = upstreams, relay, replayer, body_limit
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        arrived = time.perf_counter()
+        arrived, headers = time.perf_counter(), Headers(scope=scope)
         try:
             body = await read_body(scope, receive, self.body_limit)
-            call = self.prepare(scope, body, arrived)
-            label = self.label_of(scope, call.target)
+            call = self.prepare(target_of(scope["path_params"]), headers, body, arrived)
+            label = self.label_of(headers, call.target)
             samples = sample(
                 self.upstreams,
                 request_id=call.request_id,
-                opted_out=opted_out(scope),
+                opted_out=opted_out(headers),
                 target=call.target,
                 path="/infer",
                 body=body,
                 label=label,
             )
         except UnderstudyError as error:
-            metrics.errors.labels(str(status_of(error))).inc()
-            await answer_error(error, open_inference_body)(scope, receive, send)
+            await refuse(error, open_inference_body, scope, receive, send)
             return
         answer = TensorAnswer(keep=label is not None or bool(samples))
         await carry(self.relay, call, answer, open_inference_body, scope, receive, send)
         if label is not None and call.status == 200 and (outcome := answer.outcome(label)) is not None:
-            count_label(call, Headers(scope=scope).get("x-understudy-task"), outcome)
+            count_label(call, headers.get("x-understudy-task"), outcome)
         self.replayer.offer(samples, call, answer)
 
-    def label_of(self, scope: Scope, target: Target) -> str | list[Box] | None:
+    def label_of(self, headers: Headers, target: Target) -> str | list[Box] | None:
         """The right answer, where the request carries it: a label, or boxes for a detector. Raises InputError for
         invalid boxes."""
-        text = Headers(scope=scope).get("x-understudy-label")
+        text = headers.get("x-understudy-label")
         if text is None or self.upstreams.models[target.model].task != "object-detection":
             return text
         try:
@@ -86,9 +84,8 @@ class InferRoute:
             mend = '[{"label": "7", "box": [left, top, right, bottom]}], one line of JSON, pixels of the image'
             raise InputError(str(error), field="x-understudy-label", mend=mend) from None
 
-    def prepare(self, scope: Scope, body: bytes, arrived: float) -> Call:
+    def prepare(self, target: Target, headers: Headers, body: bytes, arrived: float) -> Call:
         """Check the model. Raises InputError, UnknownName."""
-        target = target_of(scope["path_params"])
         self.upstreams.model(target.model)
         if self.upstreams.models[target.model].task == "text-generation":
             raise InputError(f"{target.model} generates text", field="model", mend="POST to /v1/completions")
@@ -100,11 +97,11 @@ class InferRoute:
 
         return Call(
             target=target,
-            client=Headers(scope=scope).get("x-understudy-client"),
+            client=headers.get("x-understudy-client"),
             ask=ask,
-            headers={name: value for name in PASSED_IN if (value := Headers(scope=scope).get(name)) is not None},
+            headers={name: value for name in PASSED_IN if (value := headers.get(name)) is not None},
             streamed=False,
-            request_id=Headers(scope=scope).get("x-request-id") or "",
+            request_id=headers.get("x-request-id") or "",
             arrived=arrived,
         )
 

@@ -16,7 +16,6 @@ from starlette.types import Receive, Scope, Send
 from serve import metrics
 from serve.api.answers import TextAnswer
 from serve.api.http import (
-    answer_error,
     answer_json,
     carry,
     count_label,
@@ -24,13 +23,14 @@ from serve.api.http import (
     opted_out,
     parse_object,
     read_body,
+    refuse,
 )
 from serve.dataplane.call import Call
 from serve.dataplane.relay import Relay
 from serve.dataplane.router import Target
 from serve.dataplane.upstream import Upstream
 from serve.dataplane.upstreams import Upstreams
-from serve.errors import openai_body, status_of
+from serve.errors import openai_body
 from serve.shadow.replayer import Replayer
 from serve.shadow.sampling import sample
 from variants.errors import InputError, UnderstudyError, UnknownName
@@ -58,38 +58,37 @@ class TextRoute:
         self.task, self.answer = task, answer
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        arrived = time.perf_counter()
+        arrived, headers = time.perf_counter(), Headers(scope=scope)
         try:
             body = await read_body(scope, receive, self.body_limit)
             document = parse_object(body)
-            call, answer = self.prepare(scope, document, arrived)
+            call, answer = self.prepare(headers, document, arrived)
             samples = sample(
                 self.upstreams,
                 request_id=call.request_id,
-                opted_out=opted_out(scope),
+                opted_out=opted_out(headers),
                 target=call.target,
                 path=self.path,
                 body=body,
-                label=Headers(scope=scope).get("x-understudy-label"),
+                label=headers.get("x-understudy-label"),
                 document=document,
             )
             answer.keep = bool(samples)
         except UnderstudyError as error:
-            metrics.errors.labels(str(status_of(error))).inc()
-            await answer_error(error, openai_body)(scope, receive, send)
+            await refuse(error, openai_body, scope, receive, send)
             return
         try:
             await carry(self.relay, call, answer, openai_body, scope, receive, send)
         finally:  # a client that leaves cancels this, but the engine has produced tokens
             count_tokens(call, answer)
-        self.score(scope, call, answer)
+        self.score(headers, call, answer)
         self.replayer.offer(samples, call, answer)
 
-    def prepare(self, scope: Scope, document: dict[str, Any], arrived: float) -> tuple[Call, TextAnswer]:
+    def prepare(self, headers: Headers, document: dict[str, Any], arrived: float) -> tuple[Call, TextAnswer]:
         """Check the fields that the ingress reads. Raises InputError, UnknownName."""
         target = check_model(self.upstreams, document, self.task)
         streamed = check_type(document, "stream", bool) or False
-        client = check_type(document, "user", str) or Headers(scope=scope).get("x-understudy-client")
+        client = check_type(document, "user", str) or headers.get("x-understudy-client")
         options = check_type(document, "stream_options", dict) or {}
         asked = check_type(options, "include_usage", bool, inside="stream_options.") or False
         if streamed:
@@ -104,18 +103,18 @@ class TextRoute:
             ask=ask,
             headers={"content-type": "application/json"},
             streamed=streamed,
-            request_id=Headers(scope=scope).get("x-request-id") or "",
+            request_id=headers.get("x-request-id") or "",
             arrived=arrived,
         )
         return call, self.answer(call, show_usage=asked)
 
-    def score(self, scope: Scope, call: Call, answer: TextAnswer) -> None:
+    def score(self, headers: Headers, call: Call, answer: TextAnswer) -> None:
         """Count a complete answer, where the request carries its label."""
-        label = Headers(scope=scope).get("x-understudy-label")
+        label = headers.get("x-understudy-label")
         if call.status != 200 or label is None or call.streamed or self.path == "/tokenize":
             return
         if (right := answer.is_right(label)) is not None:
-            count_label(call, Headers(scope=scope).get("x-understudy-task"), right)
+            count_label(call, headers.get("x-understudy-task"), right)
 
 
 def count_tokens(call: Call, answer: TextAnswer) -> None:

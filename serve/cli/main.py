@@ -1,5 +1,5 @@
-"""The one command, `understudy`. The only file that may import all three packages, and it does so lazily, so that
-`understudy --help` answers at once.
+"""The one command, `understudy`. Each command imports what it needs when it runs, so that `understudy --help` answers
+at once. Commands of other packages, such as `load`, are added by entry points.
 
 Exit codes: 0 done; 1 a defect of ours; 2 what was given is wrong; 3 bytes are not what their hash says; 4 something is
 not installed; 5 an engine or the server failed; 6 the disk is full; 7 what is live does not allow it; 8 a study is not

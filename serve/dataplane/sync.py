@@ -8,14 +8,12 @@ import asyncio
 import logging
 import uuid
 from contextlib import suppress
-from typing import TypeVar
 
 from serve.control.contract import ControllerClient, Heartbeat
 from serve.dataplane.observations import Observations
 from serve.dataplane.upstreams import Upstreams
 
 log = logging.getLogger("understudy.sync")
-T = TypeVar("T")
 EVERY_S = 0.5
 FIRST_LIMIT_S = 10.0
 LAST_LIMIT_S = 2.0
@@ -53,7 +51,7 @@ class ControllerSync:
                 log.exception("version %d stays in use", self.upstreams.snapshot.version)
 
     async def once(self) -> None:
-        report = Heartbeat(
+        heartbeat = Heartbeat(
             self.name,
             self.upstreams.snapshot.version,
             frozenset(self.upstreams.busy()),
@@ -61,10 +59,10 @@ class ControllerSync:
             self.observations.batch(),
         )
         try:
-            snapshot = await self.controller.tell(report)
+            snapshot = await self.controller.tell(heartbeat)
         except Exception as error:  # Ray raises many types for a replica that starts or has ended
             if not self.away:
-                log.warning("the controller does not answer, version %d stays in use: %s", report.version, error)
+                log.warning("the controller does not answer, version %d stays in use: %s", heartbeat.version, error)
             self.away = True
             return
         self.away = False

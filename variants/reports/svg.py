@@ -61,18 +61,3 @@ def as_svg(figure: Figure, name: str, label: str) -> Markup:
     head = f'role="img" aria-label="{label}" style="max-width: {100 * figure.get_figwidth():.0f}px"'
     text = re.sub(r'<svg [^>]*?viewBox="([^"]+)"[^>]*>', rf'<svg viewBox="\1" {head}>', text)
     return Markup(text)  # noqa: S704  # made here, from numbers and checked names
-
-
-def standalone(svg: str) -> str:
-    """A plot of `as_svg` as a file of its own: with the namespace and the colours that a page would give it."""
-    light = "--ink: #22242a; --faint: #b9bbc2; --ground: #fbfaf8;"
-    dark = "--ink: #e8e6e1; --faint: #5c5f68; --ground: #17181c;"
-    for index, (bright, dim) in enumerate(PALETTE):
-        light, dark = f"{light} --variant-{index}: {bright};", f"{dark} --variant-{index}: {dim};"
-    style = (
-        f"<style>:root {{ {light} background: var(--ground) }} "
-        f"@media (prefers-color-scheme: dark) {{ :root {{ {dark} }} }}</style>"
-    )
-    names = 'xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink"'
-    head, rest = str(svg).split(">", 1)  # Markup would escape what is added
-    return head.replace("<svg", f"<svg {names}", 1) + ">" + style + rest + "\n"

@@ -8,7 +8,6 @@ import json
 import os
 import platform
 from contextlib import ExitStack
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from loadtest.benchmarks.proxy_overhead.compare import OTHER_CORE, TOKENS, Compa
 from loadtest.harness import ends_in_words, interrupt_on_signals, start_server
 from serve.ports import free_port
 from variants.errors import EngineError
+from variants.machine import versions
 
 STACK = Path(__file__).with_name("stack.yaml")
 MODEL, VARIANT = "smollm2", "smollm2@baseline"
@@ -65,8 +65,7 @@ def main() -> None:
     rows = comparison.summary()
     Console(width=120).print(render(rows))
     machine = {"cores": os.cpu_count(), "platform": platform.platform(), "python": platform.python_version()}
-    versions = {name: version(name) for name in PACKAGES}
-    document = {"schema": 1, "machine": machine, "versions": versions, "rounds": ROUNDS, "tokens": TOKENS}
+    document = {"schema": 1, "machine": machine, "versions": versions(PACKAGES), "rounds": ROUNDS, "tokens": TOKENS}
     print(json.dumps(document | {"rows": rows}))
 
 

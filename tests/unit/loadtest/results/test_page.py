@@ -16,7 +16,7 @@ from loadtest.results.table import render
 from tests.unit.loadtest.results.made import TEXT, make, record
 from tests.unit.loadtest.results.test_summary import add
 from variants.reports import formats
-from variants.reports.svg import standalone
+from variants.reports.page import standalone
 
 
 @pytest.fixture
