@@ -12,7 +12,7 @@ help:  ## what there is to make
 environment:  ## the locked packages, in .venv
 	@$(PYTHON) deploy/install.py --extra $(or $(EXTRA),cpu)
 
-demo: environment  ## build, serve, load, report: nine variants of three real models, about 11 minutes, 5 the second time
+demo: environment  ## build, serve, load, report: nine variants of three real models, about 10 minutes, 5 the second time
 	@$(BIN)/python -m deploy.demo
 
 demo-all: environment  ## the same with thirteen variants: about 20 minutes, 8 the second time
