@@ -1,7 +1,10 @@
-"""What a method is given and what it gives back."""
+"""What a method is given, and what it returns."""
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Generic
+
+from typing_extensions import TypeVar
 
 from variants.artifacts.manifest import Format, Precision
 from variants.artifacts.store import Artifact
@@ -10,14 +13,17 @@ from variants.recipes.recipe import Recipe
 from variants.vision.detector import Detector
 from variants.vision.preprocess import Preprocess
 
+RecipeT = TypeVar("RecipeT", covariant=True, default=Recipe)
+
 
 @dataclass(frozen=True)
-class BuildJob:
-    """One recipe to carry out. Exactly one of `source` (a verified file or folder) and `parent` is there; both are read
-    only. `base` is what a parent that is an adapter was trained on. The method writes below `out`, which becomes the
-    artifact's `model/`, and fetches data into `home`."""
+class BuildJob(Generic[RecipeT]):
+    """One recipe to carry out. Exactly one of `source` (a verified file or folder) and `parent` is given, and both are
+    read-only. `base` is the artifact that a parent adapter was trained on. The method writes below `out`, which
+    becomes the artifact's `model/`, and downloads data into `home`. A method names the recipe that it takes:
+    `BuildJob[Quantize]`."""
 
-    recipe: Recipe
+    recipe: RecipeT
     seed: int
     source: Path | None
     parent: Artifact | None
@@ -30,7 +36,7 @@ class BuildJob:
 @dataclass(frozen=True)
 class MethodResult:
     """What a method made, for the manifest. `served` names the files below `out` that an engine loads; empty means
-    all. `packages` are the distributions whose versions shaped the result. `note` says where the weights come
+    all. `packages` are the distributions whose versions influenced the result. `note` says where the weights come
     from."""
 
     precision: Precision

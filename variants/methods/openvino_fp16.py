@@ -1,29 +1,27 @@
-"""float16 for image models: the parent's IR with its float32 constants stored in half the bytes, executed in float16
-where the CPU can.
+"""float16 for image models: float32 constants are stored as float16, and the model is executed in float16 where the
+CPU can.
 
-Few x86 CPUs compute in float16 (AVX512-FP16, from Sapphire Rapids on); where one does not, OpenVINO widens the
-constants again when it loads them and executes in float32: half the bytes on disk and nothing else. The engine's
-metadata says which it was (`executes`). Weights beyond 65,504 become infinite in float16, so such a parent is refused.
+Few x86 CPUs compute in float16 (AVX512-FP16, from Sapphire Rapids on). On others OpenVINO widens the constants when it
+loads them and executes in float32, so only the bytes on disk are halved. The engine's metadata says which it was
+(`executes`). Weights beyond 65,504 become infinite in float16, so such a parent is refused.
 """
 
 from typing import TYPE_CHECKING
 
 from variants.errors import RecipeError
 from variants.methods.base import BuildJob, MethodResult
-from variants.methods.openvino_ir import IR, read_f32, write_ir
+from variants.methods.openvino_ir import read_f32, write_variant
 
 if TYPE_CHECKING:
     import openvino as ov
 
 
 def fp16(job: BuildJob) -> MethodResult:
-    """The parent with constants in float16; half the bytes."""
-    model, parent = read_f32(job.parent)
+    """The parent with constants in float16: half the bytes."""
+    model, _ = read_f32(job.parent)
     check_range(model)
     with job.progress.step("storing constants as float16"):
-        write_ir(model, job.out, fp16=True)
-    note = "its parent's weights rounded to float16"
-    return MethodResult("f16", "openvino", note, ("openvino",), parent.manifest.labels, parent.manifest.preprocess, IR)
+        return write_variant(job, model, "f16", "its parent's weights rounded to float16", fp16=True)
 
 
 def check_range(model: "ov.Model") -> None:
@@ -36,8 +34,5 @@ def check_range(model: "ov.Model") -> None:
         if node.get_type_name() != "Constant" or node.get_element_type() != ov.Type.f32 or node.data.size <= 1:
             continue
         if (largest := float(np.abs(node.data).max())) > most:
-            raise RecipeError(
-                f"{node.get_friendly_name()} holds {largest:g}, float16 ends at {most:g}",
-                field="recipe.scheme",
-                mend="bf16",
-            )
+            message = f"{node.get_friendly_name()} holds {largest:g}, the largest float16 is {most:g}"
+            raise RecipeError(message, field="recipe.scheme", mend="bf16")

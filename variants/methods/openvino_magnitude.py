@@ -1,42 +1,37 @@
 """Unstructured magnitude pruning of an image model: each layer's smallest weights become zero (Han et al. 2015,
 arXiv 1506.02626, without its retraining).
 
-The shapes stay, and OpenVINO has no kernel that skips zeros, so it is neither faster nor smaller; it shows what
-sparsity costs in accuracy, and zeros survive int8, whose scales are symmetric. Weights are taken as they stand in the
-IR, BatchNorm folded in: there a small weight is one that adds little. Depthwise convolutions keep theirs: they hold a
-few per cent of the weights, nine to a filter, and each is missed.
+Shapes stay, and OpenVINO has no kernel that skips zeros, so the variant is neither faster nor smaller. It shows what
+sparsity costs in accuracy. The zeros survive int8, whose scales are symmetric. Weights are those of the IR, with
+BatchNorm folded in, so a small weight there adds little. Depthwise convolutions are left whole: they hold a few per
+cent of the weights, nine to a filter, and the model needs each of them.
 """
 
 from typing import TYPE_CHECKING
 
 from variants.methods.base import BuildJob, MethodResult
-from variants.methods.openvino_ir import IR, read_f32, write_ir
+from variants.methods.openvino_ir import read_f32, write_variant
 from variants.recipes.recipe import Sparsify
 
 if TYPE_CHECKING:
     import numpy as np
     import openvino as ov
 
-_LAYERS = ("Convolution", "MatMul")  # OpenVINO's names; a depthwise convolution has another
+_LAYERS = ("Convolution", "MatMul")  # a depthwise convolution is a GroupConvolution in OpenVINO
 
 
-def magnitude(job: BuildJob) -> MethodResult:
-    """The parent with the recipe's share of each layer's weights zeroed, executed in float32."""
-    assert isinstance(job.recipe, Sparsify)
-    model, parent = read_f32(job.parent)
+def magnitude(job: BuildJob[Sparsify]) -> MethodResult:
+    """The parent with the recipe's share of each layer's weights set to zero, executed in float32."""
+    model, _ = read_f32(job.parent)
     with job.progress.step("zeroing the smallest weights"):
         zeros, weights = sparsify(model, job.recipe.sparsity)
-        write_ir(model, job.out)
-    note = f"{zeros:,} of its parent's {weights:,} weights outside depthwise convolutions are zero"
-    manifest = parent.manifest
-    return MethodResult(
-        "f32", "openvino", note, ("openvino",), manifest.labels, manifest.preprocess, IR, manifest.detector
-    )
+        note = f"{zeros:,} of its parent's {weights:,} weights outside depthwise convolutions are zero"
+        return write_variant(job, model, "f32", note)
 
 
 def sparsify(model: "ov.Model", sparsity: float) -> tuple[int, int]:
-    """Zero the smallest `sparsity` of each layer's weights, in place in `model`; how many are zero then, and of how
-    many."""
+    """Zero the smallest `sparsity` of each layer's weights, in place in `model`. Returns how many weights are zero
+    then, and how many there are."""
     import numpy as np
     from openvino import opset13 as ops
 

@@ -1,7 +1,7 @@
-"""Keeps the libraries' own bars and chatter off the screen: progress is shown once, by `variants.progress`.
+"""Hides the progress bars and messages of libraries: progress is shown once, by `variants.progress`.
 
-Warnings and errors still come through on stderr. What a user has set for a library stands. The settings are in force
-only inside the context, so that an engine that is started later does not inherit them.
+Warnings and errors still reach stderr. A user's own settings of a library are kept. The settings hold only inside the
+context, so that an engine that is started later does not inherit them.
 """
 
 import os
@@ -20,7 +20,7 @@ _SETTINGS = {
 
 @contextmanager
 def quiet_libraries() -> Iterator[None]:
-    """Inside, libraries print no progress; what they print to stdout goes nowhere, so `--json` stays JSON."""
+    """Inside, libraries print no progress. What they print to stdout is dropped, so that `--json` stays JSON."""
     added = {name: value for name, value in _SETTINGS.items() if name not in os.environ}
     os.environ.update(added)
     try:

@@ -1,21 +1,20 @@
-"""Fitting a detector: scenes and their boxes as tensors, and the loss of every method that trains one.
+"""Training data and loss of every method that trains a detector.
 
-At every place a class is asked for whether the middle of its object is here: a bell of height 1 around each middle is
-what is wanted, and the focal loss counts places near it less the nearer they are (Zhou et al. 2019, arXiv 1904.07850,
-section 3). Near a middle, boxes are judged by generalized intersection over union (Rezatofighi et al. 2019, arXiv
-1902.09630). Seeded, on one worker: the same seed on the same machine and versions gives the same weights.
+At each place of its output, and for each class, the model says how likely the middle of an object is there. The target
+is a Gaussian of height 1 around each middle. The focal loss counts a place less, the nearer it is to a middle (Zhou et
+al. 2019, arXiv 1904.07850, section 3). Near a middle, the loss of boxes is generalized intersection over union
+(Rezatofighi et al. 2019, arXiv 1902.09630). Training is seeded and runs on one worker: the same seed on the same
+machine and versions gives the same weights.
 """
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from variants.errors import RecipeError
 from variants.methods import training
-from variants.methods.examples import first
 from variants.progress import Step
+from variants.recipes.recipe import Recovery, TrainDetector
 from variants.tasks import Example
-from variants.tasks.base import Task
 from variants.vision.boxes import Box, from_text
 from variants.vision.detector import Detector
 from variants.vision.letterbox import pixels_of
@@ -23,28 +22,19 @@ from variants.vision.letterbox import pixels_of
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-_NEAR = 0.4  # height of the bell from which on a place learns the box
+_NEAR = 0.4  # a place learns the box where the Gaussian is higher than this
 _BOXES = 2.0  # the boxes' weight in the loss
-_SPREAD = 6  # a box is this many standard deviations of its bell wide
+_SPREAD = 6  # a box is this many standard deviations of its Gaussian wide
 
 
 @dataclass(frozen=True)
 class Batch:
-    """`pixels` float32 [b, 3, H, W]; `heat` float32 [b, classes, h, w], 1 at middles; `reach` float32 [b, 4, h, w],
-    strides to the left, top, right, bottom; `near` bool [b, h, w], where `reach` is learnt."""
+    """Images and their targets."""
 
-    pixels: "Tensor"
-    heat: "Tensor"
-    reach: "Tensor"
-    near: "Tensor"
-
-
-def train_examples(task: Task, examples: int, batch: int, field: str) -> list[Example]:
-    """The first of the training split. RecipeError, naming `field`, when there are too few, or not one batch."""
-    chosen = first(task, "train", examples, field)
-    if len(chosen) < batch:
-        raise RecipeError(f"{len(chosen)} images do not fill a batch of {batch}", field=field, mend="a smaller batch")
-    return chosen
+    pixels: "Tensor"  # float32 [b, 3, H, W]
+    heat: "Tensor"  # float32 [b, classes, h, w], 1 at middles
+    reach: "Tensor"  # float32 [b, 4, h, w], in strides to the left, top, right, bottom
+    near: "Tensor"  # bool [b, h, w], where `reach` is learned
 
 
 def fit(
@@ -53,42 +43,29 @@ def fit(
     labels: Sequence[str],
     detector: Detector,
     step: Step,
-    *,
-    epochs: int,
-    batch: int,
-    learning_rate: float,
+    recipe: TrainDetector | Recovery,
     seed: int,
 ) -> None:
     """AdamW under a one-cycle rate; changes `model` in place and leaves it in evaluation mode. Images are prepared as
     they are needed: 20,000 of them as float32 would take 2 GB. RecipeError when training diverges."""
     import torch
 
-    steps = epochs * (len(examples) // batch)
+    steps = recipe.epochs * (len(examples) // recipe.batch)
+    draw = torch.Generator().manual_seed(seed)
     model.to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
 
     def losses() -> "Iterator[Tensor]":
-        for chosen in _batches(len(examples), batch, epochs, seed):
-            wanted = batch_of([examples[at] for at in chosen], labels, detector)
+        for chosen in training.full_batches(len(examples), recipe.batch, steps, draw):
+            wanted = batch_of([examples[at] for at in chosen.tolist()], labels, detector)
             yield loss(model(wanted.pixels), wanted)
 
     step.to(0, steps)
-    training.descend(training.one_cycle(model.parameters(), learning_rate, steps, rise=0.2), losses(), step)
+    training.descend(training.one_cycle(model.parameters(), recipe.learning_rate, steps, rise=0.2), losses(), step)
     model.eval()
 
 
-def _batches(size: int, batch: int, epochs: int, seed: int) -> Iterator[list[int]]:
-    """Full batches of positions, every example once an epoch."""
-    import torch
-
-    draw = torch.Generator().manual_seed(seed)
-    for _ in range(epochs):
-        order = torch.randperm(size, generator=draw).tolist()
-        for start in range(0, size - batch + 1, batch):
-            yield order[start : start + batch]
-
-
 def batch_of(examples: Sequence[Example], labels: Sequence[str], detector: Detector) -> Batch:
-    """Images and what is wanted of them."""
+    """Prepared images and their targets."""
     import numpy as np
     import torch
 
@@ -104,7 +81,8 @@ def batch_of(examples: Sequence[Example], labels: Sequence[str], detector: Detec
 
 
 def targets(boxes: Sequence[Box], scale: float, labels: Sequence[str], detector: Detector):  # type: ignore[no-untyped-def]
-    """`heat`, `reach` and `near` of one image (see Batch), as numpy arrays; `scale` is from the image to the input."""
+    """`heat`, `reach` and `near` of one image (see Batch), as numpy arrays. `scale` is the input's pixels per pixel of
+    the image."""
     import numpy as np
 
     stride = detector.strides[0]
@@ -117,17 +95,17 @@ def targets(boxes: Sequence[Box], scale: float, labels: Sequence[str], detector:
         middle_x = min(int((left + right) / 2), columns - 1) + 0.5
         middle_y = min(int((top + bottom) / 2), rows - 1) + 0.5
         wide, high = (right - left) / _SPREAD, (bottom - top) / _SPREAD
-        bell = np.exp(-((x - middle_x) ** 2) / (2 * wide**2) - (y - middle_y) ** 2 / (2 * high**2))
+        height = np.exp(-((x - middle_x) ** 2) / (2 * wide**2) - (y - middle_y) ** 2 / (2 * high**2))
         at = labels.index(box.label)
-        heat[at] = np.maximum(heat[at], bell)
-        inside = (x > left) & (x < right) & (y > top) & (y < bottom) & (bell > best)
-        best[inside] = bell[inside]
+        heat[at] = np.maximum(heat[at], height)
+        inside = (x > left) & (x < right) & (y > top) & (y < bottom) & (height > best)
+        best[inside] = height[inside]
         reach[:, inside] = np.stack([x - left, y - top, right - x, bottom - y])[:, inside]
     return heat, reach, best > _NEAR
 
 
 def loss(predictions: "Tensor", wanted: Batch) -> "Tensor":
-    """The focal loss of the middles, a middle, plus that of the boxes, a place."""
+    """The focal loss per middle, plus the loss of boxes per place near a middle."""
     import torch
     from torch.nn import functional
 
@@ -145,7 +123,8 @@ def loss(predictions: "Tensor", wanted: Batch) -> "Tensor":
 
 
 def generalized_overlap(one: "Tensor", other: "Tensor") -> "Tensor":
-    """Of boxes around the same places, as reaches [n, 4] to the left, top, right, bottom: [n], from -1 to 1."""
+    """Generalized intersection over union, [n] from -1 to 1, of boxes around the same n places. Boxes are [n, 4]:
+    distances to the left, top, right and bottom."""
     import torch
 
     def area(reach: "Tensor") -> "Tensor":

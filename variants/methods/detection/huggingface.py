@@ -1,10 +1,12 @@
-"""Object detectors as the hub has them (AutoModelForObjectDetection: YOLOS, DETR, RT-DETR) as OpenVINO IR.
+"""Object detectors from the Hugging Face hub (AutoModelForObjectDetection: YOLOS, DETR, RT-DETR) as OpenVINO IR.
 
-They answer by queries, and what turns answers into boxes is read off their shape: one logit more than there are labels
-is a softmax's over the labels and nothing, as many as labels is a sigmoid's each (`variants.vision.detector`). The IR
-is for one image of one size and takes pixels of 0 to 1; bringing them to the mean and the spread that the image
-processor names, channel by channel, is part of it. Masks are not: where an image keeps its proportions, a model that
-was trained with one (DETR) sees grey at its edges."""
+They answer by queries, and the number of logits tells how these are decoded (`variants.vision.detector`). One logit
+more than labels is a softmax over the labels and "nothing". As many logits as labels are a sigmoid each.
+
+The IR is for one image of one size. It takes pixels of 0 to 1 and normalises them itself, by the mean and standard
+deviation of the image processor. It takes no mask: where an image keeps its proportions, a model that was trained with
+a mask (DETR) sees grey at the image's edges.
+"""
 
 import json
 from pathlib import Path
@@ -12,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from variants.errors import RecipeError, SourceError
 from variants.methods.base import BuildJob, MethodResult
-from variants.methods.detection.network import named
+from variants.methods.detection.network import NAMES
+from variants.methods.huggingface import labels_of
 from variants.methods.openvino_ir import IR, write_ir
 from variants.recipes.recipe import DetectorBaseline
 from variants.vision.detector import Detector
@@ -27,10 +30,9 @@ _MOST = 1000
 Size = tuple[int, int]
 
 
-def baseline(job: BuildJob) -> MethodResult:
+def baseline(job: BuildJob[DetectorBaseline]) -> MethodResult:
     """The detector of a Hugging Face folder for one image at a time, executed in float32. SourceError when transformers
-    cannot read it; RecipeError when the recipe gives no image size and the folder neither, or it does not convert."""
-    assert isinstance(job.recipe, DetectorBaseline)
+    cannot read it. RecipeError when neither recipe nor folder gives an image size, or it does not convert."""
     assert job.source is not None
     if job.source.is_file():
         mend = "say how its images are prepared and what its output means: detector and labels"
@@ -42,21 +44,20 @@ def baseline(job: BuildJob) -> MethodResult:
             raise RecipeError(
                 f"the folder's images come in no one size ({settings.get('size')}), and the engine serves one",
                 field="recipe.image_size",
-                mend="height and width, e.g. [512, 672]: images keep their proportions in it",
+                mend="height and width, e.g. [512, 672]: images keep their proportions",
             )
         model = load(job.source)
     with job.progress.step("converting to OpenVINO"):
         converted = convert(model, settings, size)
-        names: dict[int, str] = model.config.id2label  # type: ignore[assignment]
-        labels = tuple(names[index] for index in sorted(names))
+        labels = labels_of(model)
         detector = describe(list(converted.outputs[0].shape), len(labels), settings, size)
-        write_ir(named(converted), job.out)
+        write_ir(converted, job.out, NAMES)
     note = f"{model.config.model_type} as published, for images of {size[0]} x {size[1]}"
     return MethodResult("f32", "openvino", note, PACKAGES, labels, None, IR, detector)
 
 
 def load(folder: Path) -> "PreTrainedModel":
-    """The detector in a folder, in float32 and evaluation mode. Raises SourceError."""
+    """The detector in a folder, in float32 and evaluation mode. SourceError where transformers cannot read it."""
     import torch
     from transformers import AutoModelForObjectDetection
 
@@ -68,7 +69,8 @@ def load(folder: Path) -> "PreTrainedModel":
 
 
 def describe(shape: list[int], labels: int, settings: dict[str, Any], size: Size) -> Detector:
-    """What the engine has to know; `shape` is that of the predictions, [1, queries, 4 + logits]."""
+    """How images are prepared and predictions decoded. `shape` is that of the predictions: [1, queries, 4 + logits].
+    SourceError where the number of logits fits no decoder."""
     _, queries, width = shape
     decoders = {labels + 1: "detr", labels: "detr-focal"}
     if width - 4 not in decoders:
@@ -100,7 +102,7 @@ def convert(model: "PreTrainedModel", settings: dict[str, Any], size: Size) -> "
     try:
         with torch.no_grad():
             return ov.convert_model(_of_pixels(model, settings), example_input=torch.zeros(shape), input=[shape])
-    except Exception as error:  # torch's tracing and OpenVINO's reading raise what they like
+    except Exception as error:  # torch's tracing and OpenVINO's conversion may raise anything
         reason = str(error).strip().splitlines()[0]
         raise RecipeError(
             f"OpenVINO does not convert {model.config.model_type} at {size[0]} x {size[1]}: {reason}",
@@ -112,7 +114,7 @@ def convert(model: "PreTrainedModel", settings: dict[str, Any], size: Size) -> "
 def _of_pixels(model: "PreTrainedModel", settings: dict[str, Any]) -> "nn.Module":
     import torch
 
-    mean, spread = (torch.tensor(values).reshape(1, 3, 1, 1) for values in _normalisation(settings))
+    mean, deviation = (torch.tensor(values).reshape(1, 3, 1, 1) for values in _normalisation(settings))
 
     class Predictions(torch.nn.Module):
         def __init__(self) -> None:
@@ -120,14 +122,14 @@ def _of_pixels(model: "PreTrainedModel", settings: dict[str, Any]) -> "nn.Module
             self.inner = model
 
         def forward(self, pixels: torch.Tensor) -> torch.Tensor:
-            output = self.inner((pixels - mean) / spread)
+            output = self.inner((pixels - mean) / deviation)
             return torch.cat([output.pred_boxes, output.logits], dim=-1)
 
     return Predictions().eval()
 
 
 def _settings(folder: Path) -> dict[str, Any]:
-    """What the image processor was saved with, as it is written: transformers' own reader wants torchvision."""
+    """The image processor's settings as they are in the file: transformers' own reader needs torchvision."""
     path = folder / "preprocessor_config.json"
     try:
         settings: dict[str, Any] = json.loads(path.read_bytes())
@@ -138,14 +140,14 @@ def _settings(folder: Path) -> dict[str, Any]:
 
 
 def _normalisation(settings: dict[str, Any]) -> tuple[list[float], list[float]]:
-    """Mean and spread, a number a channel."""
+    """Mean and standard deviation, three numbers each."""
     if not settings.get("do_normalize", True):
         return [0.0] * 3, [1.0] * 3
     return [float(value) for value in settings["image_mean"]], [float(value) for value in settings["image_std"]]
 
 
 def fixed_size(settings: dict[str, Any]) -> Size | None:
-    """Height and width that the image processor stretches all images to; None where each keeps its proportions."""
+    """Height and width to which the image processor stretches all images; None where they keep their proportions."""
     size = settings.get("size")
     if not isinstance(size, dict) or not {"height", "width"} <= size.keys():
         return None

@@ -1,10 +1,11 @@
-"""A small detector in torch: seven 3 x 3 convolutions, the first three of stride 2, and one 1 x 1 convolution that says
-at every place how likely the middle of an object of each class is there and how far its box reaches (one scale, no
-anchors: Tian et al. 2019, arXiv 1904.01355; Zhou et al. 2019, arXiv 1904.07850).
+"""A small detector in torch: seven 3 x 3 convolutions, the first three of stride 2, then one 1 x 1 convolution.
 
-It is one plain sequence, so its widths are the shapes of its stored weights, and a pruned one needs nothing else to be
-built again. The IR takes `pixels`, float32 [1, 3, height, width], and gives `predictions` as `centernet` in
-`variants.vision.detector` has them; decoding and dropping doubles are the engine's, the same for every variant.
+At every place it says how likely the middle of an object of each class is there, and how far the object's box reaches.
+It has one scale and no anchors (Tian et al. 2019, arXiv 1904.01355; Zhou et al. 2019, arXiv 1904.07850).
+
+It is one plain sequence, so the shapes of its stored weights are its widths. A pruned one can be built again from its
+weights alone. The IR takes `pixels`, float32 [1, 3, height, width], and returns `predictions` in the layout of
+`centernet` in `variants.vision.detector`. The engine decodes them and drops duplicate boxes, for every variant alike.
 """
 
 from collections.abc import Sequence
@@ -18,11 +19,11 @@ from variants.recipes.recipe import Prune, TrainDetector
 from variants.vision.detector import Detector
 
 if TYPE_CHECKING:
-    import openvino as ov
     from torch import nn
 
 PACKAGES = ("torch", "openvino", "safetensors")
 WEIGHTS = "model.safetensors"
+NAMES = ("pixels", "predictions")  # of the IR's input and output, for every detector
 STRIDE = 8
 _STRIDED = 3  # layers of stride 2
 _LAYERS = 7
@@ -31,13 +32,13 @@ _PRIOR = -2.2  # the logit of 0.1, so that training does not begin by unlearning
 
 
 def widths_for(width: int) -> tuple[int, ...]:
-    """Channels of each layer, multiples of 8, growing to `width` where the image has become small."""
+    """Channels of each layer, multiples of 8: few where the image is large, `width` after three strides."""
     grown = [max(8, round(width * share / 8) * 8) for share in (1 / 6, 1 / 3, 2 / 3)]
     return (*grown, *[width] * (_LAYERS - len(grown)))
 
 
 def describe(side: int) -> Detector:
-    """How images of `side` x `side` pixels are prepared, and what the output means."""
+    """How images of `side` x `side` pixels are prepared, and how the output is decoded."""
     return Detector(decoder="centernet", size=(side, side), strides=(STRIDE,), least=0.05)
 
 
@@ -60,7 +61,7 @@ def blank(widths: Sequence[int], classes: int) -> "nn.Sequential":
 
 def of_artifact(artifact: Artifact | None) -> "tuple[nn.Sequential, Artifact]":
     """The network of an artifact, in evaluation mode, and the artifact. RecipeError when there is none, or it holds
-    another one."""
+    another network."""
     known = artifact is not None and isinstance(artifact.manifest.recipe, TrainDetector | Prune)
     if artifact is None or not known or not (artifact.model_path / WEIGHTS).is_file():
         mend = "a variant whose recipe trains a detector here"
@@ -69,18 +70,15 @@ def of_artifact(artifact: Artifact | None) -> "tuple[nn.Sequential, Artifact]":
 
 
 def read(weights: Path) -> "nn.Sequential":
-    """The network that a safetensors file holds, whatever its widths; evaluation mode."""
+    """The network that a safetensors file holds, of any widths, in evaluation mode."""
     from safetensors.torch import load_file
 
     tensors = load_file(weights)
-    shapes = [tensors[name].shape for name in sorted(tensors, key=_place) if tensors[name].ndim == 4]
+    names = sorted(tensors, key=lambda name: int(name.partition(".")[0]))
+    shapes = [tensors[name].shape for name in names if tensors[name].ndim == 4]
     model = blank([shape[0] for shape in shapes[:-1]], shapes[-1][0] - _SIDES)
     model.load_state_dict(tensors)
     return model.eval()
-
-
-def _place(name: str) -> int:
-    return int(name.partition(".")[0])
 
 
 def save(model: "nn.Sequential", detector: Detector, out: Path) -> None:
@@ -92,12 +90,5 @@ def save(model: "nn.Sequential", detector: Detector, out: Path) -> None:
     shape = [1, 3, *detector.size]
     with torch.no_grad():
         converted = ov.convert_model(model.eval(), example_input=torch.zeros(shape), input=[shape])
-    write_ir(named(converted), out)
+    write_ir(converted, out, NAMES)
     save_model(model, str(out / WEIGHTS))
-
-
-def named(model: "ov.Model") -> "ov.Model":
-    """The same model, its input called `pixels` and its output `predictions`."""
-    model.inputs[0].get_tensor().set_names({"pixels"})
-    model.outputs[0].get_tensor().set_names({"predictions"})
-    return model

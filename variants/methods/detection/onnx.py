@@ -1,11 +1,11 @@
-"""A detector out of an ONNX file as OpenVINO IR, its weights as they are.
+"""A detector from an ONNX file as OpenVINO IR, with its weights unchanged, in float32.
 
-The file says neither how its images are prepared nor what its output means: the recipe does, and what can be checked of
-that, the shapes, is checked here before anything is served. Weights are stored as they are, in float32.
+The file does not say how its images are prepared or what its output means. The recipe does, and the shapes that follow
+from it are checked here.
 
-The IR is for one image of one size, and what follows from that is folded: as it comes out of ONNX each bias goes
-through a dozen operations that compute its shape, behind which NNCF sees no bias, no activation to fuse and no constant
-weights.
+The IR is for one image of one size, and constants that follow from that are folded. Without folding, each bias of an
+ONNX model goes through a dozen operations that compute its shape. NNCF then recognises no bias, no activation to fuse
+and no constant weights.
 """
 
 from pathlib import Path
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from variants.errors import RecipeError, SourceError
 from variants.methods.base import BuildJob, MethodResult
-from variants.methods.detection.network import named
+from variants.methods.detection.network import NAMES
 from variants.methods.openvino_ir import IR, write_ir
 from variants.recipes.recipe import DetectorBaseline
 from variants.vision.detector import Detector
@@ -22,16 +22,15 @@ if TYPE_CHECKING:
     import openvino as ov
 
 
-def baseline(job: BuildJob) -> MethodResult:
-    """The file as an IR for one image at a time, executed in float32. SourceError when OpenVINO cannot read it,
-    RecipeError when its shapes are not those that the recipe's `detector` and `labels` ask for."""
-    assert isinstance(job.recipe, DetectorBaseline)
+def baseline(job: BuildJob[DetectorBaseline]) -> MethodResult:
+    """The file as an IR for one image at a time, executed in float32. SourceError when OpenVINO cannot read it.
+    RecipeError when its shapes are not those that the recipe's `detector` and `labels` need."""
     detector, labels = job.recipe.detector, job.recipe.labels
     assert job.source is not None
     assert detector is not None
     assert labels is not None
     if job.source.is_dir():
-        mend = "leave detector and labels out: a Hugging Face folder says them itself"
+        mend = "leave detector and labels out: a Hugging Face folder has its own"
         raise RecipeError(f"{job.source.name} is a folder, not an ONNX file", field="recipe.detector", mend=mend)
     import openvino as ov
 
@@ -43,12 +42,12 @@ def baseline(job: BuildJob) -> MethodResult:
             raise SourceError(f"OpenVINO cannot read {job.source.name}: {reason}", field="source.uri") from error
         _check(model, detector, len(labels))
         model = _folded(job.source, detector)
-    write_ir(named(model), job.out)
+    write_ir(model, job.out, NAMES)
     return MethodResult("f32", "openvino", f"{job.source.name} as published", ("openvino",), labels, None, IR, detector)
 
 
 def _check(model: "ov.Model", detector: Detector, classes: int) -> None:
-    """Fix the input to one image of the detector's size, and see that the output is then the decoder's."""
+    """Fix the input to one image of the detector's size. RecipeError when the output's shape is not the decoder's."""
     if len(model.inputs) != 1 or len(model.outputs) != 1:
         counts = f"{len(model.inputs)} inputs and {len(model.outputs)} outputs"
         raise RecipeError(f"the file has {counts}", field="source", mend="a detector with one of each")
@@ -72,8 +71,8 @@ def _check(model: "ov.Model", detector: Detector, classes: int) -> None:
 
 
 def _folded(source: Path, detector: Detector) -> "ov.Model":
-    """The file through OpenVINO's converter, which joins what belongs together (x * sigmoid(x) among it: int8 lost 8
-    points of mAP50 where that was apart), and without what does not depend on the image."""
+    """The file through OpenVINO's converter, with constants folded. The converter fuses operations such as x *
+    sigmoid(x): without that fusion, int8 lost 8 points of mAP50."""
     import openvino as ov
     from openvino.passes import ConstantFolding, Manager
 

@@ -1,9 +1,9 @@
-"""Text encoders as OpenVINO IR that ends in the embedding: pooling and normalisation are part of the model.
+"""Text encoders as OpenVINO IR: pooling and normalisation are part of the model.
 
-The IR takes `input_ids` and `attention_mask`, int64 [batch, length], both free, and gives `embedding`, float32
-[batch, width]: the hidden states pooled over the mask, as Sentence-BERT has it (Reimers and Gurevych 2019, arXiv
-1908.10084, section 3), and scaled to length 1, so that the dot product of two embeddings is their cosine. The tokenizer
-lies beside it, and says how many tokens the model was made for.
+The IR takes `input_ids` and `attention_mask`, int64 [batch, length], both dynamic, and returns `embedding`, float32
+[batch, width]. That is the hidden states pooled over the mask, as in Sentence-BERT (Reimers and Gurevych 2019, arXiv
+1908.10084, section 3), scaled to length 1. So the dot product of two embeddings is their cosine. The tokenizer is
+stored beside the IR and says how many tokens the model takes.
 """
 
 from pathlib import Path
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from variants.errors import RecipeError, SourceError
 from variants.methods.base import BuildJob, MethodResult
-from variants.methods.text_encoder import TOKENIZER, Pooling, most_tokens, names, pooling_of, write_encoder
+from variants.methods.text_encoder import Pooling, most_tokens, pooling_of, write_encoder
 from variants.recipes.recipe import Baseline
 
 if TYPE_CHECKING:
@@ -21,12 +21,10 @@ if TYPE_CHECKING:
 PACKAGES = ("torch", "transformers", "tokenizers", "openvino")
 
 
-def baseline(job: BuildJob) -> MethodResult:
-    """A Hugging Face encoder (a folder; pooling as its `1_Pooling` says, else the mean), executed in float32.
-
-    RecipeError for another dtype; SourceError where transformers cannot read the folder or the pooling is another one.
-    """
-    assert isinstance(job.recipe, Baseline)
+def baseline(job: BuildJob[Baseline]) -> MethodResult:
+    """The encoder of a Hugging Face folder, executed in float32. Its `1_Pooling` names the pooling, else it is the
+    mean. RecipeError for another dtype; SourceError where transformers cannot read the folder, or for another
+    pooling."""
     assert job.source is not None
     if job.recipe.dtype != "float32":
         raise RecipeError("an encoder's baseline is executed in float32", field="recipe.dtype", mend="float32")
@@ -34,10 +32,7 @@ def baseline(job: BuildJob) -> MethodResult:
     with job.progress.step(f"reading {job.source.name}"):
         model, tokenizer = load(job.source)
     with job.progress.step("converting to OpenVINO"):
-        save(model, pooling, job.out)
-        tokenizer.save_pretrained(job.out)
-    if not (job.out / TOKENIZER).is_file():
-        raise SourceError(f"{job.source}: its tokenizer has no {TOKENIZER} form", field="source.uri")
+        write_encoder(pooled(model, pooling), "embedding", tokenizer, job.out)
     return MethodResult("f32", "openvino", f"weights as published; {pooling} pooling, length 1", PACKAGES)
 
 
@@ -55,13 +50,8 @@ def load(folder: Path) -> "tuple[PreTrainedModel, PreTrainedTokenizerBase]":
     return model.eval(), tokenizer
 
 
-def save(model: "PreTrainedModel", pooling: Pooling, out: Path) -> None:
-    """Write the pooled, normalised `model` as IR below `out`."""
-    write_encoder(pooled(model, pooling), names()[2], out)
-
-
 def pooled(model: "PreTrainedModel", pooling: Pooling) -> "nn.Module":
-    """The encoder with pooling and normalisation behind it."""
+    """The encoder, followed by pooling and normalisation."""
     import torch
 
     class Pooled(torch.nn.Module):

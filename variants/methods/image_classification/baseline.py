@@ -1,8 +1,7 @@
-"""Image classifiers as their authors publish them: a Hugging Face folder (`classifier`), or a state dict with the head
-that it was trained with on ImageNet.
+"""Image classifiers as their authors publish them: a Hugging Face folder, or a state dict with its ImageNet head.
 
-A state dict does not say what it belongs to, but the names of its tensors do, so a recipe need not. Images are prepared
-as for the published accuracies: shorter side to 256 pixels, 224 x 224 from the middle, bilinear.
+The names of a state dict's tensors tell its architecture, so a recipe need not. Images are prepared as for the
+published accuracies: the shorter side becomes 256 pixels, then 224 x 224 from the middle, bilinear.
 """
 
 from collections.abc import Callable
@@ -10,11 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from variants.errors import RecipeError, SourceError
+from variants.errors import SourceError
 from variants.methods.base import BuildJob, MethodResult
 from variants.methods.image_classification import efficientnet_lite0, state_dict
 from variants.methods.image_classification.model import PACKAGES, of_folder, save
-from variants.methods.openvino_ir import IR
+from variants.methods.openvino_ir import IR, check_float32
 from variants.recipes.recipe import Baseline
 from variants.tasks.imagenet import LABELS
 from variants.vision.preprocess import Preprocess
@@ -64,13 +63,10 @@ ARCHITECTURES = (
 )
 
 
-def baseline(job: BuildJob) -> MethodResult:
+def baseline(job: BuildJob[Baseline]) -> MethodResult:
     """A Hugging Face folder or a state dict as an IR that is executed in float32. RecipeError for another dtype."""
-    assert isinstance(job.recipe, Baseline)
     assert job.source is not None
-    if job.recipe.dtype != "float32":
-        mend = "float32; bfloat16 is a variant of its own: {kind: quantize, scheme: bf16}"
-        raise RecipeError("an image baseline is executed in float32", field="recipe.dtype", mend=mend)
+    check_float32(job.recipe, "an image baseline")
     return of_state_dict(job, job.source) if job.source.is_file() else of_folder(job, job.source)
 
 
@@ -87,7 +83,7 @@ def of_state_dict(job: BuildJob, weights: Path) -> MethodResult:
 
 
 def load(weights: Path) -> "tuple[nn.Module, Architecture]":
-    """The model of a state dict, in evaluation mode, and what it is. SourceError when it is none of ours."""
+    """The model of a state dict, in evaluation mode, and its architecture. SourceError when that is not known here."""
     known = " or ".join(architecture.name for architecture in ARCHITECTURES)
     tensors = state_dict.read(weights, known)
     for architecture in ARCHITECTURES:

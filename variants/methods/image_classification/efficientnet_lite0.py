@@ -1,7 +1,7 @@
-"""EfficientNet-Lite0 in torch: with its published weights and a new head, or as an artifact of ours holds it.
+"""EfficientNet-Lite0 in torch: with its published weights and a new head, or as an artifact here holds it.
 
-The architecture is fixed but for its widths, and those a safetensors file says itself: each tensor's shape is its
-layer's width. So a pruned model needs nothing beside its weights to be built again.
+The architecture is fixed but for its widths, and the shapes of the stored tensors are these widths. So a pruned model
+can be built again from its weights alone.
 """
 
 from pathlib import Path
@@ -27,8 +27,8 @@ def preprocess(side: int) -> Preprocess:
 
 
 def pretrained(weights: Path, side: int, classes: int) -> "nn.Module":
-    """The model with ImageNet weights from a state dict, and a new head drawn from torch's generator. Nothing but
-    tensors is unpickled. SourceError when the file holds something else."""
+    """The model with ImageNet weights from a state dict, and a new head drawn from torch's generator. Only tensors are
+    unpickled. SourceError when the file holds something else."""
     from torch import nn
 
     model = blank(side)
@@ -38,7 +38,7 @@ def pretrained(weights: Path, side: int, classes: int) -> "nn.Module":
 
 
 def of_artifact(artifact: Artifact | None) -> "nn.Module":
-    """The model of an artifact, in evaluation mode. RecipeError when there is none, or it is another architecture."""
+    """The model of an artifact, in evaluation mode. RecipeError when there is none, or it has another architecture."""
     recipe = artifact.manifest.recipe if artifact else None
     known = isinstance(recipe, Prune) or (isinstance(recipe, Train | LoRA) and recipe.architecture == NAME)
     if artifact is None or artifact.manifest.format != "openvino" or not known:
@@ -49,7 +49,7 @@ def of_artifact(artifact: Artifact | None) -> "nn.Module":
 
 
 def read(weights: Path, side: int) -> "nn.Module":
-    """The model that a safetensors file holds, whatever its widths, for images of `side` pixels; evaluation mode."""
+    """The model that a safetensors file holds, of any widths, for images of `side` pixels, in evaluation mode."""
     from safetensors.torch import load_file
 
     tensors = load_file(weights)
@@ -62,7 +62,7 @@ def read(weights: Path, side: int) -> "nn.Module":
 
 
 def _resize(module: "nn.Module", weight: "Tensor") -> None:
-    """Give a layer the width of its stored weight; what it holds is overwritten afterwards."""
+    """Give a layer the width of its stored weight. Its values are overwritten afterwards."""
     import torch
     from torch import nn
 

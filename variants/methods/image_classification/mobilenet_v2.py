@@ -1,7 +1,7 @@
 """MobileNetV2 in torch (Sandler et al. 2018, arXiv 1801.04381, table 2), width 1.
 
-torchvision, whose weights these are, cannot be installed beside every build of torch, and a state dict needs no more
-than this. The names of its tensors are torchvision's, so its files load as they are.
+The weights are torchvision's, which cannot be installed beside every build of torch; a state dict needs no more than
+this module. The names of its tensors are torchvision's, so torchvision's files load unchanged.
 """
 
 import torch
@@ -13,7 +13,7 @@ STEM, LAST = 32, 1280
 
 
 class MobileNetV2(nn.Module):
-    """Pixels [batch, 3, height, width] in, logits [batch, classes] out; any size from 32 up."""
+    """Pixels [batch, 3, height, width] in, logits [batch, classes] out; height and width are at least 32."""
 
     def __init__(self, classes: int = 1000) -> None:
         super().__init__()
@@ -32,7 +32,7 @@ class MobileNetV2(nn.Module):
 
 
 class Block(nn.Module):
-    """An inverted residual: expand, filter each channel apart, project; the input is added where the shapes allow."""
+    """An inverted residual: expand, filter each channel, project. The input is added where the shapes allow."""
 
     def __init__(self, channels: int, width: int, expansion: int, stride: int) -> None:
         super().__init__()
@@ -52,6 +52,7 @@ class Block(nn.Module):
 
 
 def activated(channels: int, width: int, kernel: int, stride: int = 1, groups: int = 1) -> nn.Sequential:
+    """A convolution of `channels` in and `width` out, with BatchNorm and ReLU6."""
     return nn.Sequential(
         nn.Conv2d(channels, width, kernel, stride, kernel // 2, groups=groups, bias=False),
         nn.BatchNorm2d(width),

@@ -1,4 +1,4 @@
-"""State dicts as the net's authors publish them: a pickle of which nothing but tensors is read."""
+"""State dicts as authors publish them: a pickle, of which only tensors are read."""
 
 import pickle
 from pathlib import Path
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def read(weights: Path, name: str) -> "dict[str, Tensor]":
-    """The tensors of a state dict by name, on CPU. SourceError, naming what was hoped for, when it is none."""
+    """The tensors of a state dict by name, on CPU. SourceError when it is none; `name` is the model it should hold."""
     import torch
 
     try:
@@ -24,7 +24,7 @@ def read(weights: Path, name: str) -> "dict[str, Tensor]":
 
 
 def fill(model: "nn.Module", tensors: "dict[str, Tensor]", weights: Path, name: str) -> None:
-    """Put the tensors into `model`, in place, each to its name. SourceError when names or shapes are others."""
+    """Load the tensors into `model`, in place, by name. SourceError when names or shapes differ."""
     try:
         model.load_state_dict(tensors)
     except RuntimeError as error:

@@ -1,50 +1,48 @@
 """Static int8 for image models by NNCF: weights and activations in 8 bits, ranges from calibration images.
 
-The images come from the calibration split of a task, prepared exactly as in serving. What does not quantize well NNCF
-keeps in float, and depthwise convolutions are kept there as well: each of their sums is of a few products, and
-OpenVINO computed them faster in bf16 and f32 than in int8 where that was measured (docs/decisions.md). `precision` is
-int8 because that is what nearly all of the multiplying is executed in.
+The images come from the calibration split of a task and are prepared exactly as in serving. NNCF keeps in float what
+does not quantize well. Depthwise convolutions are kept in float too, because each of their sums has few products:
+OpenVINO computed them faster in bf16 and f32 than in int8 (docs/decisions.md). `precision` is int8 because nearly all
+products are computed in it.
 """
 
 from typing import TYPE_CHECKING
 
-from variants import tasks
 from variants.methods.base import BuildJob, MethodResult
-from variants.methods.examples import first
-from variants.methods.nncf_quantize import depthwise, quantized
-from variants.methods.openvino_ir import IR, read_f32, write_ir
-from variants.recipes.recipe import Calibration, Quantize
+from variants.methods.examples import calibration_examples
+from variants.methods.nncf_quantize import quantized
+from variants.methods.openvino_ir import read_f32, write_variant
+from variants.recipes.recipe import Quantize
 from variants.vision.preprocess import pixels_of
 
 if TYPE_CHECKING:
     import numpy as np
+    import openvino as ov
 
 
-def int8(job: BuildJob) -> MethodResult:
-    """The parent quantized after training, calibrated on the recipe's examples one at a time."""
+def int8(job: BuildJob[Quantize]) -> MethodResult:
+    """The parent quantized after training, calibrated on the recipe's images one at a time."""
     import nncf
 
-    assert isinstance(job.recipe, Quantize)
-    calibration = job.recipe.calibration
-    assert calibration is not None
     model, parent = read_f32(job.parent)
     preprocess = parent.manifest.preprocess
     assert preprocess is not None
-    images = calibration_images(job, calibration)
+    task, examples = calibration_examples(job, job.recipe.calibration)
+    images = [example.input for example in examples if isinstance(example.input, bytes)]
 
-    def prepared(image: bytes) -> "np.ndarray":
+    def prepare(image: bytes) -> "np.ndarray":
         return pixels_of(image, preprocess)[None]
 
     with job.progress.step(f"quantizing on {len(images)} images"):
-        # The fast correction of biases takes layers one by one; this one sees what earlier layers' rounding does too.
-        kept = nncf.IgnoredScope(names=depthwise(model))
-        write_ir(quantized(model, images, prepared, fast_bias_correction=False, ignored_scope=kept), job.out)
-    note = f"static int8 from its parent, ranges from {len(images)} {calibration.task} training images"
-    return MethodResult("int8", "openvino", note, ("openvino", "nncf"), parent.manifest.labels, preprocess, IR)
+        # The fast correction of biases takes layers one by one; this one also sees the rounding of earlier layers.
+        ignored = nncf.IgnoredScope(names=depthwise(model))
+        int8_model = quantized(model, images, prepare, fast_bias_correction=False, ignored_scope=ignored)
+        note = f"static int8 from its parent, ranges from {len(images)} {task.name} training images"
+        return write_variant(job, int8_model, "int8", note, "nncf")
 
 
-def calibration_images(job: BuildJob, calibration: Calibration) -> list[bytes]:
-    """The encoded images to calibrate on. RecipeError when the task has not that many to look at."""
-    task = tasks.get(calibration.task, job.home, job.progress)
-    examples = first(task, "calibration", calibration.examples, "recipe.calibration.examples")
-    return [example.input for example in examples if isinstance(example.input, bytes)]
+def depthwise(model: "ov.Model") -> list[str]:
+    """The names of the convolutions that compute each channel from that channel alone: their weights are [channels, 1,
+    1, height, width]."""
+    grouped = (op for op in model.get_ops() if op.get_type_name() == "GroupConvolution")
+    return [op.get_friendly_name() for op in grouped if op.input(1).get_partial_shape().to_shape()[1:3] == [1, 1]]

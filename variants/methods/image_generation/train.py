@@ -1,21 +1,21 @@
-"""Training a small image generator: a class-conditional diffusion model learns a task's pictures from nothing.
+"""Training a small image generator: a class-conditional diffusion model learns a task's pictures from random weights.
 
-Velocities are learned (Salimans & Ho 2022, arXiv 2202.00512) at timesteps drawn evenly over each batch, and the weights
-that are kept are a moving average of those trained: without it the pictures follow the last batches. Seeded, on CPU.
+It learns velocities (Salimans & Ho 2022, arXiv 2202.00512) at timesteps that are spread evenly over each batch. The
+result is a moving average of the trained weights: without it, pictures depend on the last batches. Training is seeded
+and runs on a CPU.
 """
 
 import copy
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from variants import tasks
 from variants.errors import RecipeError
 from variants.methods import training
 from variants.methods.base import BuildJob, MethodResult
-from variants.methods.examples import first
+from variants.methods.examples import first_examples
 from variants.methods.image_generation import unet
 from variants.progress import Step
-from variants.recipes.recipe import Diffusion
+from variants.recipes.recipe import Diffusion, Recovery
 from variants.recipes.source import fetch
 from variants.tasks import Example
 
@@ -23,27 +23,23 @@ if TYPE_CHECKING:
     from torch import Generator, Tensor, nn
 
 SIDE = 28
-_AVERAGE = 0.99  # of each step in the moving average, once it has warmed up
+_AVERAGE = 0.99  # what the moving average keeps at each step, after its warm-up
 
 
-def train(job: BuildJob) -> MethodResult:
-    """The generator as IR, executed in float32, its sampler, and the UNet's own folder."""
-    assert isinstance(job.recipe, Diffusion)
+def train(job: BuildJob[Diffusion]) -> MethodResult:
+    """The generator as IR, executed in float32, its sampler, and the UNet's own folder. RecipeError where the source is
+    not the task's data."""
     recipe = job.recipe
-    task = tasks.get(recipe.task, job.home, job.progress)
+    task, examples = first_examples(job, recipe.task, "train", recipe.examples, "recipe.examples")
     if job.source != fetch(task.sources[0], job.home):
         mend = f"the task's own: {task.sources[0].uri}"
         raise RecipeError(f"a generator is trained from nothing on {task.name}", field="source", mend=mend)
-    examples = first(task, "train", recipe.examples, "recipe.examples")
     import torch
 
     torch.manual_seed(job.seed)
     model = unet.blank(SIDE, recipe.width, recipe.deep_width, len(task.labels))
     with job.progress.step("training", total=recipe.steps) as step:
-        fit(
-            model, pictures(examples, task.labels), step, steps=recipe.steps, batch=recipe.batch,
-            learning_rate=recipe.learning_rate, seed=job.seed,
-        )  # fmt: skip
+        fit(model, pictures(examples, task.labels), step, recipe, steps=recipe.steps, seed=job.seed)
     with job.progress.step("converting to OpenVINO"):
         unet.save(model, unet.sampler(SIDE, recipe.sampling_steps), job.out)
         model.save_pretrained(job.out / unet.FOLDER)  # type: ignore[operator]
@@ -52,7 +48,7 @@ def train(job: BuildJob) -> MethodResult:
 
 
 def pictures(examples: list[Example], labels: tuple[str, ...]) -> "tuple[Tensor, Tensor]":
-    """Folded pictures, float32 in -1 to 1, and their labels' positions, int64 [n]."""
+    """Folded pictures, float32 [n, 4, 14, 14] from -1 to 1, and their labels' positions, int64 [n]."""
     import numpy as np
     import torch
 
@@ -67,10 +63,9 @@ def fit(
     model: "nn.Module",
     data: "tuple[Tensor, Tensor]",
     step: Step,
+    recipe: Diffusion | Recovery,
     *,
     steps: int,
-    batch: int,
-    learning_rate: float,
     seed: int,
     teacher: "nn.Module | None" = None,
 ) -> None:
@@ -82,10 +77,8 @@ def fit(
     import torch
     from torch.nn import functional
 
-    images, labels = data
-    if len(labels) < batch:
-        mend = "a smaller batch"
-        raise RecipeError(f"{len(labels)} pictures do not fill a batch of {batch}", field="recipe", mend=mend)
+    (images, labels), batch = data, recipe.batch
+    training.check_batch(len(labels), batch)
     draw, schedule = torch.Generator().manual_seed(seed), unet.scheduler()
     model.train()
     average = copy.deepcopy(model)
@@ -106,14 +99,14 @@ def fit(
             yield loss
             follow(average, model, min(_AVERAGE, (1 + count) / (10 + count)))
 
-    descent = training.one_cycle(model.parameters(), learning_rate, steps, rise=0.1)
+    descent = training.one_cycle(model.parameters(), recipe.learning_rate, steps, rise=0.1)
     training.descend(descent, losses(), step, most=1.0)
     model.load_state_dict(average.state_dict())
     model.eval()
 
 
 def spread(batch: int, draw: "Generator") -> "Tensor":
-    """int64 [batch]: one timestep out of each of `batch` equal stretches, so that no batch is all noise."""
+    """int64 [batch]: one timestep from each of `batch` equal intervals, so that no batch is all noise."""
     import torch
 
     places = (torch.arange(batch) + torch.rand(batch, generator=draw)) / batch
@@ -121,7 +114,7 @@ def spread(batch: int, draw: "Generator") -> "Tensor":
 
 
 def follow(average: "nn.Module", model: "nn.Module", kept: float) -> None:
-    """Move the average's weights towards the model's."""
+    """Move the average's weights towards the model's, by the share `1 - kept`."""
     import torch
 
     with torch.no_grad():

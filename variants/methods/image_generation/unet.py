@@ -1,16 +1,16 @@
-"""A small class-conditional UNet by diffusers, and what is written of it: IR, sampler, and its own folder.
+"""A small class-conditional UNet by diffusers, and how it is written: as IR, with its sampler.
 
-It works on folded pictures: 28 x 28 grey pixels become 14 x 14 of 4 channels (space to depth), a quarter of the work at
-the widest place. The IR takes `sample` f32 [1, 1, side, side], `timestep` f32 [1] and `label` i64 [1], gives `velocity`
-in the sample's shape, and folds and unfolds inside. One picture at a time: what is drawn depends on nothing else that
-is asked for, and a core is busy with one.
+It works on folded pictures: 28 x 28 grey pixels become 14 x 14 of 4 channels (space to depth). The widest layers then
+take a quarter of the time. The IR takes `sample` f32 [1, 1, side, side], `timestep` f32 [1] and `label` i64 [1]. It
+returns `velocity` in the sample's shape; it folds and unfolds inside. It draws one picture at a time: one picture keeps
+a core busy, and no picture depends on another request.
 """
 
 from typing import TYPE_CHECKING, Any
 
 from variants.artifacts.store import Artifact
 from variants.errors import MissingDependency, RecipeError
-from variants.methods.openvino_ir import write_ir
+from variants.methods.openvino_ir import IR, write_ir
 from variants.vision.diffusion_sampler import FILE, Sampler
 
 if TYPE_CHECKING:
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 PACKAGES = ("torch", "diffusers", "openvino", "safetensors")
-SERVED = ("model.xml", "model.bin", FILE)
-FOLDER = "unet"
+SERVED = (*IR, FILE)
+FOLDER = "unet"  # diffusers' own form, which can be trained on
 INPUTS = ("sample", "timestep", "label")
 FOLD = 2
 TRAINED_TIMESTEPS = 1000
@@ -45,7 +45,7 @@ def blank(side: int, width: int, deep_width: int, classes: int) -> "nn.Module":
 
 
 def of_artifact(artifact: Artifact | None) -> "nn.Module":
-    """The UNet of an artifact that was trained as one, in evaluation mode. RecipeError where there is none."""
+    """The UNet of an artifact, in evaluation mode. RecipeError where the artifact holds none that can be trained on."""
     if artifact is None or not (artifact.model_path / FOLDER).is_dir():
         raise RecipeError("needs a trained UNet as parent", field="parent", mend="a variant of kind diffusion")
     model: nn.Module = diffusers().UNet2DModel.from_pretrained(artifact.model_path / FOLDER)
@@ -53,8 +53,7 @@ def of_artifact(artifact: Artifact | None) -> "nn.Module":
 
 
 def scheduler() -> Any:
-    """The noise that it is trained with: cosine, and nothing but noise at its end (Lin et al. 2023, arXiv
-    2305.08891)."""
+    """The noise schedule of training: cosine, with pure noise at its end (Lin et al. 2023, arXiv 2305.08891)."""
     return diffusers().DDIMScheduler(
         num_train_timesteps=TRAINED_TIMESTEPS,
         beta_schedule="squaredcos_cap_v2",
@@ -65,7 +64,7 @@ def scheduler() -> Any:
 
 
 def sampler(side: int, steps: int) -> Sampler:
-    """diffusers' schedule for drawing in so many steps."""
+    """diffusers' schedule for drawing a picture in `steps` steps."""
     schedule = scheduler()
     schedule.set_timesteps(steps)
     timesteps = tuple(int(timestep) for timestep in schedule.timesteps)
@@ -83,8 +82,8 @@ def fold(pictures: "Tensor") -> "Tensor":
     return functional.pixel_unshuffle(pictures, FOLD)
 
 
-def save(model: "nn.Module", drawing: Sampler, out: "Path") -> None:
-    """Write `model` as IR and `drawing` beside it, below `out`."""
+def save(model: "nn.Module", sampler: Sampler, out: "Path") -> None:
+    """Write `model` as IR and its sampler below `out`."""
     import openvino as ov
     import torch
     from torch.nn import functional
@@ -98,7 +97,7 @@ def save(model: "nn.Module", drawing: Sampler, out: "Path") -> None:
             velocity = self.inner(fold(sample), timestep, class_labels=label, return_dict=False)[0]
             return functional.pixel_shuffle(velocity, FOLD)
 
-    shape = [1, 1, drawing.side, drawing.side]
+    shape = [1, 1, sampler.side, sampler.side]
     example = (torch.zeros(shape), torch.zeros(1), torch.zeros(1, dtype=torch.int64))
     with torch.no_grad():
         converted = ov.convert_model(
@@ -106,13 +105,12 @@ def save(model: "nn.Module", drawing: Sampler, out: "Path") -> None:
             example_input=example,
             input=[(shape, ov.Type.f32), ([1], ov.Type.f32), ([1], ov.Type.i64)],
         )
-    for tensor, name in zip((*converted.inputs, converted.outputs[0]), (*INPUTS, "velocity"), strict=True):
-        tensor.get_tensor().set_names({name})
-    write_ir(converted, out)
-    (out / FILE).write_bytes(drawing.to_json())
+    write_ir(converted, out, (*INPUTS, "velocity"))
+    (out / FILE).write_bytes(sampler.to_json())
 
 
 def diffusers() -> Any:
+    """The package. MissingDependency where it is not installed."""
     try:
         import diffusers
     except ImportError as error:

@@ -1,12 +1,12 @@
-"""Text classifiers as OpenVINO IR, with the weights that can be trained on beside it.
+"""Text classifiers as OpenVINO IR, with weights beside it from which further variants are made.
 
-The IR takes `input_ids` and `attention_mask`, int64 [batch, length], both free, and gives `logits`, float32 [batch,
-classes]. A classifier that is trained here on a sentence encoder pools as that does, by the mean over a text's tokens:
-its first token, which transformers' classifiers look at, was never trained to say anything.
+The IR takes `input_ids` and `attention_mask`, int64 [batch, length], both dynamic. It returns `logits`, float32
+[batch, classes]. A classifier that is trained here on a sentence encoder pools as the encoder does, by the mean over a
+text's tokens. Classifiers of transformers read the first token instead, which such an encoder was never trained for.
 
-Served are the IR and the tokenizer. `config.json` and `model.safetensors` lie beside them, as transformers has them,
-for whatever is made of a variant: a classifier with fewer heads has matrices of other shapes than its configuration
-alone would give, so these weights are read here and by their shapes.
+The IR and the tokenizer are served. `config.json` and `model.safetensors` are beside them, in transformers' format. A
+pruned classifier has matrices of other shapes than its configuration says, so the weights are read here by their
+shapes.
 """
 
 from pathlib import Path
@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any
 from variants.artifacts.store import Artifact
 from variants.errors import RecipeError, SourceError
 from variants.methods.base import BuildJob, MethodResult
-from variants.methods.openvino_ir import IR
-from variants.methods.text_encoder import SETTINGS, TOKENIZER, most_tokens, pooling_of, write_encoder
+from variants.methods.huggingface import labels_of, new_head
+from variants.methods.openvino_ir import IR, SETTINGS, TOKENIZER, check_float32
+from variants.methods.text_encoder import most_tokens, pooling_of, write_encoder
 from variants.recipes.recipe import Baseline
 
 if TYPE_CHECKING:
@@ -25,44 +26,38 @@ if TYPE_CHECKING:
 
 PACKAGES = ("torch", "transformers", "tokenizers", "openvino", "safetensors")
 WEIGHTS = "model.safetensors"
-SERVED = (*IR, TOKENIZER, SETTINGS)
 
 
-def baseline(job: BuildJob) -> MethodResult:
-    """A Hugging Face classifier of texts (`AutoModelForSequenceClassification`), its labels its own, executed in
+def baseline(job: BuildJob[Baseline]) -> MethodResult:
+    """A Hugging Face classifier of texts (`AutoModelForSequenceClassification`) with its own labels, executed in
     float32. RecipeError for another dtype; SourceError where the folder holds no such classifier."""
-    assert isinstance(job.recipe, Baseline)
     assert job.source is not None
-    if job.recipe.dtype != "float32":
-        mend = "float32; bfloat16 is a variant of its own: {kind: quantize, scheme: bf16}"
-        raise RecipeError("a text classifier's baseline is executed in float32", field="recipe.dtype", mend=mend)
+    check_float32(job.recipe, "a text classifier's baseline")
     with job.progress.step(f"reading {job.source.name}"):
         model, tokenizer = load(job.source)
-    names: dict[int, str] = model.config.id2label  # type: ignore[assignment]
-    labels = tuple(names[index] for index in sorted(names))
     save(job, model, tokenizer)
-    return MethodResult("f32", "openvino", "weights as published", PACKAGES, labels, served=SERVED)
+    return result("weights as published", labels_of(model))
+
+
+def result(note: str, labels: tuple[str, ...] | None, *packages: str) -> MethodResult:
+    """What every method returns that has called `save`. `packages` are those used besides this module's."""
+    return MethodResult("f32", "openvino", note, (*PACKAGES, *packages), labels, served=(*IR, TOKENIZER, SETTINGS))
 
 
 def load(folder: Path, labels: tuple[str, ...] | None = None) -> "tuple[PreTrainedModel, PreTrainedTokenizerBase]":
     """The classifier in a Hugging Face folder, in float32, and its tokenizer, whose `model_max_length` is the most
-    tokens that both can take. With `labels` it has a new head for these, on whatever encoder the folder holds.
+    tokens that both can take. With `labels` it has a new head for these, on any encoder.
 
-    SourceError where transformers cannot read the folder, or, without `labels`, where it holds no head for one class
-    a text: what it would put in its place is noise.
+    SourceError where transformers cannot read the folder. Without `labels` also where the folder holds no head for one
+    class a text: transformers would use random weights.
     """
     import torch
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-    head: dict[str, Any] = {}
-    if labels is not None:
-        names = dict(enumerate(labels))
-        head = {"num_labels": len(labels), "id2label": names, "label2id": {name: i for i, name in names.items()}}
-        head["ignore_mismatched_sizes"] = True
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder)
         model, loading_info = AutoModelForSequenceClassification.from_pretrained(
-            folder, dtype=torch.float32, weights_only=True, output_loading_info=True, **head
+            folder, dtype=torch.float32, weights_only=True, output_loading_info=True, **new_head(labels)
         )
         tokenizer.model_max_length = most_tokens(tokenizer, model, folder)
     except (OSError, ValueError, KeyError, AttributeError) as error:
@@ -75,7 +70,7 @@ def load(folder: Path, labels: tuple[str, ...] | None = None) -> "tuple[PreTrain
 
 
 def load_encoder(folder: Path, labels: tuple[str, ...]) -> "tuple[PreTrainedModel, PreTrainedTokenizerBase]":
-    """`load`, with a new head for `labels`, which takes the mean where the folder says that sentences are pooled so."""
+    """`load`, with a new head for `labels`. It pools by the mean where the folder says that the encoder does."""
     model, tokenizer = load(folder, labels)
     if (folder / "1_Pooling").is_dir() and pooling_of(folder) == "mean":
         pool_by_mean(model)
@@ -83,6 +78,7 @@ def load_encoder(folder: Path, labels: tuple[str, ...]) -> "tuple[PreTrainedMode
 
 
 def check_head(model: "PreTrainedModel", folder: Path, missing: list[str]) -> None:
+    """SourceError where weights are `missing`, or the model does not choose one of several labels."""
     mend = "a classifier of texts, or train one: {kind: train-text, ...}"
     if missing:
         raise SourceError(f"{folder} has no weights for {', '.join(missing)}", field="source.uri", mend=mend)
@@ -93,24 +89,17 @@ def check_head(model: "PreTrainedModel", folder: Path, missing: list[str]) -> No
 
 def save(job: BuildJob, model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase") -> None:
     """Write IR, tokenizer, configuration and weights below the job's `out`."""
-    with job.progress.step("converting to OpenVINO"):
-        write_encoder(logits_of(model), "logits", job.out)
-        tokenizer.save_pretrained(job.out)
-        if not (job.out / TOKENIZER).is_file():
-            raise SourceError(f"its tokenizer has no {TOKENIZER} form", field="source.uri")
-        write_weights(model, job.out)
-
-
-def write_weights(model: "PreTrainedModel", out: Path) -> None:
     from safetensors.torch import save_model
 
-    model.config.save_pretrained(out)
-    save_model(model, str(out / WEIGHTS), metadata={"format": "pt"})
+    with job.progress.step("converting to OpenVINO"):
+        write_encoder(logits_of(model), "logits", tokenizer, job.out)
+        model.config.save_pretrained(job.out)
+        save_model(model, str(job.out / WEIGHTS), metadata={"format": "pt"})
 
 
 def pool_by_mean(model: "PreTrainedModel") -> None:
-    """Have `logits` pool by the mean, in place; what pooled before goes. RecipeError for a model whose head is more
-    than one linear layer."""
+    """Make `logits` pool by the mean, in place, and remove the model's own pooling. RecipeError for a model whose head
+    is more than one linear layer."""
     import torch
 
     if not isinstance(getattr(model, "classifier", None), torch.nn.Linear):
@@ -123,7 +112,7 @@ def pool_by_mean(model: "PreTrainedModel") -> None:
 
 
 def logits(model: Any, ids: "Tensor", mask: "Tensor") -> "Tensor":
-    """What the classifier says of tokens, int64 [batch, length]: float32 [batch, classes]."""
+    """The classifier's output, float32 [batch, classes], for token ids and their mask, int64 [batch, length]."""
     scores: Tensor
     if getattr(model.config, "understudy_pooling", None) != "mean":
         scores = model(input_ids=ids, attention_mask=mask).logits
@@ -135,7 +124,7 @@ def logits(model: Any, ids: "Tensor", mask: "Tensor") -> "Tensor":
 
 
 def logits_of(model: "PreTrainedModel") -> "nn.Module":
-    """`logits` as a module, to be converted."""
+    """`logits` as a module, for the conversion to OpenVINO."""
     import torch
 
     class Logits(torch.nn.Module):
@@ -150,8 +139,8 @@ def logits_of(model: "PreTrainedModel") -> "nn.Module":
 
 
 def of_artifact(parent: Artifact | None) -> "tuple[PreTrainedModel, PreTrainedTokenizerBase]":
-    """The classifier that an artifact holds, in float32, in the shapes that are stored, and its tokenizer. RecipeError
-    where there are no weights to train on: what is quantized has none."""
+    """The classifier that an artifact holds, in float32 and in the stored shapes, and its tokenizer. RecipeError where
+    there are no weights to train on: a quantized artifact has none."""
     if parent is None or not (parent.model_path / WEIGHTS).is_file() or parent.manifest.labels is None:
         mend = "name a variant in f32, e.g. the baseline"
         raise RecipeError("needs a parent with weights that can be trained on", field="parent", mend=mend)
@@ -165,7 +154,7 @@ def of_artifact(parent: Artifact | None) -> "tuple[PreTrainedModel, PreTrainedTo
         pool_by_mean(model)
     for name, module in list(model.named_modules()):
         if isinstance(module, torch.nn.Linear) and module.weight.shape != stored[f"{name}.weight"].shape:
-            wide, deep = stored[f"{name}.weight"].shape
-            model.set_submodule(name, torch.nn.Linear(deep, wide, bias=module.bias is not None))
+            outputs, inputs = stored[f"{name}.weight"].shape
+            model.set_submodule(name, torch.nn.Linear(inputs, outputs, bias=module.bias is not None))
     model.load_state_dict(stored)
     return model.float().eval(), AutoTokenizer.from_pretrained(parent.model_path)

@@ -1,23 +1,22 @@
-"""Structured pruning of a text classifier: attention heads and feed-forward neurons go, and a smaller dense model is
-left, which any engine runs faster.
+"""Structured pruning of a text classifier: attention heads and feed-forward neurons are removed. The result is a
+smaller dense model, which every engine runs faster.
 
-A head or a neuron counts for as much as the loss would change without it, to first order: the gradient of a mask over
-its output (Michel et al. 2019, arXiv 1905.10650, for heads; Molchanov et al. 2019, arXiv 1906.10771, for neurons). That
-gradient needs no mask: it is the sum of weight times gradient over the columns that read this output. Each layer loses
-the same share, so that none becomes the one that all wait for. What the cut cost is then healed by a short training
-with the parent as teacher.
+The importance of a head or neuron is how much the loss would change without it, to first order. That is the gradient of
+a mask over its output (Michel et al. 2019, arXiv 1905.10650, for heads; Molchanov et al. 2019, arXiv 1906.10771, for
+neurons). The gradient needs no mask: it is the sum of weight times gradient over the columns that read the output.
+Each layer loses the same share, so that no layer stays slow. A short training with the parent as teacher then recovers
+accuracy.
 
-For encoders that are built as BERT is (RoBERTa and ELECTRA among them); others are refused.
+It works for encoders that are built like BERT (RoBERTa and ELECTRA among them); others are refused.
 """
 
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from variants import tasks
 from variants.errors import RecipeError
 from variants.methods.base import BuildJob, MethodResult
-from variants.methods.examples import first
-from variants.methods.pruning import check_smaller, parameters
+from variants.methods.examples import recovery_examples
+from variants.methods.pruning import check_smaller, keep, parameters
 from variants.methods.text_classification import fitting
 from variants.methods.text_classification import model as text_classifier
 from variants.methods.text_classification.fitting import Encoded
@@ -27,9 +26,9 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
     from transformers import PreTrainedModel
 
-_LOOKED_AT = 256  # examples that importance is judged on
-_TOGETHER = 16  # of them in one pass
-_MULTIPLE = 8
+_JUDGED_ON = 256  # examples that importance is computed on
+_BATCH = 16  # of them in one pass
+_MULTIPLE = 8  # of the number of neurons, so that vectors are full
 
 
 class Layer(NamedTuple):
@@ -42,43 +41,31 @@ class Layer(NamedTuple):
     size: int
 
 
-def heads(job: BuildJob) -> MethodResult:
-    """The parent without its weakest heads and neurons, recovered; IR and safetensors, executed in float32. RecipeError
-    when the parent is built otherwise, nothing is removed, or the recovery's labels are not its own."""
-    assert isinstance(job.recipe, Prune)
-    recipe, recovery = job.recipe, job.recipe.recovery
-    assert recipe.sparsity is not None
-    assert recovery is not None
+def heads(job: BuildJob[Prune]) -> MethodResult:
+    """The parent without its weakest heads and neurons, trained again; IR and safetensors, executed in float32.
+    RecipeError when the parent is not built like BERT, nothing is removed, or the recovery's labels are not its own."""
     import torch
 
     (teacher, _), (model, tokenizer) = (text_classifier.of_artifact(job.parent) for _ in range(2))
-    assert job.parent is not None
-    labels = job.parent.manifest.labels
+    assert job.recipe.sparsity is not None
     layers_of(model)
-    task = tasks.get(recovery.task, job.home, job.progress)
-    examples = first(task, "train", recovery.examples, "recipe.recovery.examples")
-    if task.labels != labels:
-        mend = "the task that the parent was trained on"
-        raise RecipeError(f"{task.name} has other labels than the parent", field="recipe.recovery.task", mend=mend)
+    recovery, task, examples = recovery_examples(job)
     torch.manual_seed(job.seed)
     before = parameters(model)
-    data = fitting.encoded(examples, labels, tokenizer, tokenizer.model_max_length)
+    data = fitting.encoded(examples, task.labels, tokenizer, tokenizer.model_max_length)
     with job.progress.step("judging heads and neurons"):
-        narrow(model, data[:_LOOKED_AT], recipe.sparsity)
+        narrow(model, data[:_JUDGED_ON], job.recipe.sparsity)
     check_smaller(model, before)
     total = fitting.steps(len(data), recovery.batch, recovery.epochs)
     with job.progress.step("recovering", total=total) as step:
-        fitting.fit(
-            model, data, step, epochs=recovery.epochs, batch=recovery.batch, learning_rate=recovery.learning_rate,
-            seed=job.seed, teacher=teacher,
-        )  # fmt: skip
+        fitting.fit(model, data, step, recovery, epochs=recovery.epochs, seed=job.seed, teacher=teacher)
     text_classifier.save(job, model, tokenizer)
     note = f"{parameters(model):,} of its parent's {before:,} parameters, recovered on {len(data)} {task.name} texts"
-    return MethodResult("f32", "openvino", note, text_classifier.PACKAGES, labels, served=text_classifier.SERVED)
+    return text_classifier.result(note, task.labels)
 
 
 def layers_of(model: "PreTrainedModel") -> list[Layer]:
-    """The encoder's layers. RecipeError when the model has none that are built as BERT's."""
+    """The encoder's layers. RecipeError when the model has none that are built like BERT's."""
     layers = list(_layers(model))
     if not layers:
         kind = model.config.model_type
@@ -101,38 +88,38 @@ def _layers(model: Any) -> Iterator[Layer]:
 
 def narrow(model: "PreTrainedModel", data: Sequence[Encoded], sparsity: float) -> None:
     """Remove the `sparsity` of each layer's heads and neurons that matter least on `data`, in place. At least one head
-    of a layer stays; how many neurons do is rounded down to a multiple of 8, and is never below 8."""
+    of each layer stays. The number of neurons that stay is a multiple of 8, rounded down, and at least 8."""
     layers = layers_of(model)
     for layer, (of_heads, of_neurons) in zip(layers, importance(model, layers, data), strict=True):
-        few = max(1, round(len(of_heads) * (1 - sparsity)))
-        some = max(_MULTIPLE, int(len(of_neurons) * (1 - sparsity)) // _MULTIPLE * _MULTIPLE)
-        cut(layer, strongest(of_heads, few), strongest(of_neurons, some))
+        head_count = max(1, round(len(of_heads) * (1 - sparsity)))
+        neuron_count = max(_MULTIPLE, int(len(of_neurons) * (1 - sparsity)) // _MULTIPLE * _MULTIPLE)
+        cut(layer, strongest(of_heads, head_count), strongest(of_neurons, neuron_count))
     model.config.intermediate_size = layers[0].up.out_features
 
 
 def importance(
     model: "PreTrainedModel", layers: Sequence[Layer], data: Sequence[Encoded]
 ) -> "list[tuple[Tensor, Tensor]]":
-    """Of each layer's heads and neurons: how much the loss hangs on them, float32 [heads] and [neurons]."""
+    """How much the loss depends on each layer's heads and neurons: float32 [heads] and [neurons] a layer."""
     import torch
     from torch.nn import functional
 
     scores = [
         (torch.zeros(layer.writes.in_features // layer.size), torch.zeros(layer.down.in_features)) for layer in layers
     ]
-    for some in fitting.drawn(data, _TOGETHER, 1, 0):
-        ids, mask, targets = fitting.padded(some)
+    for batch in fitting.drawn(data, _BATCH, 1, 0):
+        ids, mask, targets = fitting.padded(batch)
         model.zero_grad()
         functional.cross_entropy(text_classifier.logits(model, ids, mask), targets).backward()
         for layer, (of_heads, of_neurons) in zip(layers, scores, strict=True):
-            of_heads += read_by(layer.writes).view(-1, layer.size).sum(1).abs()
-            of_neurons += read_by(layer.down).abs()
+            of_heads += mask_gradient(layer.writes).view(-1, layer.size).sum(1).abs()
+            of_neurons += mask_gradient(layer.down).abs()
     model.zero_grad()
     return scores
 
 
-def read_by(linear: "nn.Linear") -> "Tensor":
-    """The gradient of a mask over what `linear` reads, float32 [in]."""
+def mask_gradient(linear: "nn.Linear") -> "Tensor":
+    """The gradient of a mask over the inputs of `linear`, float32 [in]."""
     assert linear.weight.grad is not None
     return (linear.weight.detach() * linear.weight.grad).sum(0)
 
@@ -146,11 +133,9 @@ def cut(layer: Layer, heads: "Tensor", neurons: "Tensor") -> None:
     """Keep these heads and neurons of a layer, in place."""
     import torch
 
-    wide = (heads[:, None] * layer.size + torch.arange(layer.size)).flatten()
-    for linear, kept in (*((linear, wide) for linear in layer.reads), (layer.up, neurons)):
-        linear.weight = torch.nn.Parameter(linear.weight.detach()[kept].clone())
-        linear.bias = torch.nn.Parameter(linear.bias.detach()[kept].clone())
-        linear.out_features = len(kept)
-    for linear, kept in ((layer.writes, wide), (layer.down, neurons)):
-        linear.weight = torch.nn.Parameter(linear.weight.detach()[:, kept].clone())
-        linear.in_features = len(kept)
+    rows = (heads[:, None] * layer.size + torch.arange(layer.size)).flatten()
+    for linear in layer.reads:
+        keep(linear, rows=rows)
+    keep(layer.writes, columns=rows)
+    keep(layer.up, rows=neurons)
+    keep(layer.down, columns=neurons)

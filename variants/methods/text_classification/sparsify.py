@@ -1,9 +1,8 @@
-"""Unstructured magnitude pruning of a text classifier: the smallest weights of each matrix become zero, no more.
+"""Unstructured magnitude pruning of a text classifier: the smallest weights of each matrix become zero, layer by layer,
+without training afterwards (Han et al. 2015, arXiv 1506.02626).
 
-The oldest criterion (Han et al. 2015, arXiv 1506.02626), layer by layer, without training afterwards. The matrices keep
-their shapes and are stored and multiplied whole, zeros included: neither the bytes on disk nor an answer's time get
-less, on any hardware that this project serves on. It is here to be compared with, not to be recommended: what is to be
-faster must have smaller shapes (`heads`).
+The matrices keep their shapes, and are stored and multiplied whole. So the variant is neither smaller nor faster on any
+hardware that this project serves on. It is there to be compared with `heads`, which makes shapes smaller.
 """
 
 from typing import TYPE_CHECKING
@@ -16,21 +15,20 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 
-def magnitude(job: BuildJob) -> MethodResult:
+def magnitude(job: BuildJob[Sparsify]) -> MethodResult:
     """The parent with zeros in its encoder's linear layers; IR and safetensors, executed in float32."""
-    assert isinstance(job.recipe, Sparsify)
     model, tokenizer = text_classifier.of_artifact(job.parent)
     assert job.parent is not None
     with job.progress.step("setting the smallest weights to zero"):
         zeros, weights = thin(model, job.recipe.sparsity)
     text_classifier.save(job, model, tokenizer)
     note = f"{zeros:,} of {weights:,} weights of the encoder's linear layers are zero; no smaller and no faster for it"
-    labels = job.parent.manifest.labels
-    return MethodResult("f32", "openvino", note, text_classifier.PACKAGES, labels, served=text_classifier.SERVED)
+    return text_classifier.result(note, job.parent.manifest.labels)
 
 
 def thin(model: "PreTrainedModel", sparsity: float) -> tuple[int, int]:
-    """Set the smallest `sparsity` of each of the encoder's matrices to zero, in place; zeros and weights of them."""
+    """Set the smallest `sparsity` of each of the encoder's matrices to zero, in place. Returns how many weights are
+    zero then, and how many there are."""
     import torch
 
     zeros = weights = 0

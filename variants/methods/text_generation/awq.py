@@ -1,7 +1,7 @@
-"""AWQ's search for scales (Lin et al. 2023, arXiv 2306.00978) where there is no accelerator.
+"""AWQ's search for scales (Lin et al. 2023, arXiv 2306.00978) on a machine without an accelerator.
 
-llmcompressor 0.14 pins what it caches in memory, which torch refuses on a machine with a CPU alone, so its caches are
-replaced by ones that do not. Everything else is the library's.
+llmcompressor 0.14 pins the memory of its caches, and torch refuses that on a machine that has only a CPU. So the caches
+are replaced by ones that do not pin. Everything else is the library's.
 """
 
 from typing import Any
@@ -12,14 +12,14 @@ from llmcompressor.pipelines.cache import IntermediatesCache
 
 
 class UnpinnedCache(IntermediatesCache):
-    """Memory of a CPU is where it is needed already."""
+    """A cache that pins no memory: a CPU needs no copy."""
 
     def pin_memory(self, batch_index: int, input_names: list[str] | None = None) -> None:
         return
 
 
 class PlainAWQModifier(AWQModifier):
-    """AWQ that pins memory only where there is an accelerator to copy it to."""
+    """AWQ that pins memory only where there is an accelerator."""
 
     def on_calibration_start(self, state: Any, event: Any, **options: Any) -> None:
         super().on_calibration_start(state, event, **options)

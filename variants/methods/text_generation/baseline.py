@@ -1,8 +1,8 @@
 """Text baselines: a GGUF file or a Hugging Face folder becomes a Hugging Face folder that engines load.
 
-Weights out of a GGUF are widened from its blocks to the recipe's dtype; what rounding has taken is not coming back,
-and the manifest's note says what it was. The chat template is part of the result, and so is a check that it
-generates.
+Weights of a GGUF file are widened from its blocks to the recipe's dtype. What the publisher's rounding lost stays lost,
+and the manifest's note names that rounding. The chat template is part of the result. The model is written only if it
+generates text.
 """
 
 from collections import Counter
@@ -23,37 +23,39 @@ PACKAGES = ("torch", "transformers", "safetensors", "gguf")
 _PRECISIONS: dict[str, Precision] = {"bfloat16": "bf16", "float32": "f32"}
 
 
-def baseline(job: BuildJob) -> MethodResult:
+def baseline(job: BuildJob[Baseline]) -> MethodResult:
     """`job.source` (a .gguf file or a folder) as a folder in the recipe's dtype, with tokenizer, chat template and
-    generation config. SourceError when transformers cannot read it or what it reads does not generate."""
-    assert isinstance(job.recipe, Baseline)
+    generation config. SourceError when transformers cannot read it or the model does not generate."""
     assert job.source is not None
     with job.progress.step(f"reading {job.source.name}"):
         model, tokenizer = load(job.source, job.recipe.dtype)
-    with job.progress.step("checking that it generates"):
-        check_generates(model, tokenizer)
-    with job.progress.step("writing safetensors"):
-        model.save_pretrained(job.out)
-        tokenizer.save_pretrained(job.out)
+    check_and_write(job, model, tokenizer)
     return MethodResult(_PRECISIONS[job.recipe.dtype], "huggingface", _note(job.source, job.recipe.dtype), PACKAGES)
 
 
 def fp16(job: BuildJob) -> MethodResult:
-    """The parent in float16: a tenth of bfloat16's rounding, but nothing above 65,504. SourceError where its logits do
-    not stay finite in it."""
+    """The parent in float16: an eighth of bfloat16's rounding, but no value above 65,504. SourceError where its logits
+    are not finite then."""
     with job.progress.step("rounding to float16"):
-        model, tokenizer = load(trainable_parent_of(job), "float16")
-    with job.progress.step("checking that it generates"):
-        check_generates(model, tokenizer)
-    with job.progress.step("writing safetensors"):
-        model.save_pretrained(job.out)
-        tokenizer.save_pretrained(job.out)
+        model, tokenizer = load(parent_of(job), "float16")
+    check_and_write(job, model, tokenizer)
     return MethodResult("f16", "huggingface", "its parent's weights, rounded to float16", PACKAGES)
 
 
+def check_and_write(
+    job: BuildJob, model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase", **options: Any
+) -> None:
+    """Write model and tokenizer below the job's `out`, after `check_generates`. `options` go to `save_pretrained`."""
+    with job.progress.step("checking that it generates"):
+        check_generates(model, tokenizer)
+    with job.progress.step("writing safetensors"):
+        model.save_pretrained(job.out, **options)
+        tokenizer.save_pretrained(job.out)
+
+
 def load(source: Path, dtype: str) -> "tuple[PreTrainedModel, PreTrainedTokenizerBase]":
-    """Model and tokenizer in `dtype` ("bfloat16", "float16" or "float32"), on CPU. Pickles only as weights; no remote
-    code."""
+    """Model and tokenizer in `dtype` ("bfloat16", "float16" or "float32"), on CPU, without remote code. Of a pickle
+    only tensors are read. SourceError where transformers cannot read the source."""
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
@@ -94,7 +96,7 @@ def linear_layers(model: "PreTrainedModel") -> "dict[str, Linear]":
 def check_generates(model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase", tokens: int = 8) -> str:
     """Generate greedily after a question (as a chat where there is a template) and return the text.
 
-    SourceError when a logit is not finite or nothing comes: weights and tokenizer do not fit each other.
+    SourceError when a logit is not finite or no token is generated: weights and tokenizer do not fit each other.
     """
     import torch
 
@@ -117,7 +119,7 @@ def check_generates(model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBas
 def check_follows(model: "PreTrainedModel", parent: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase") -> float:
     """Mean KL divergence in nats from the parent's next-token distributions to the model's over a fixed text.
 
-    IntegrityError above 1 nat: compressed weights are a tenth of that, weights that were stored wrongly several times.
+    IntegrityError above 1 nat: compressed weights diverge by a tenth of that, wrongly stored weights by several nats.
     """
     import torch
 
@@ -127,7 +129,7 @@ def check_follows(model: "PreTrainedModel", parent: "PreTrainedModel", tokenizer
         wanted, predicted = (torch.log_softmax(each(**encoded).logits.float(), dim=-1) for each in (parent, model))
     divergence = float(torch.nn.functional.kl_div(predicted, wanted, log_target=True, reduction="none").sum(-1).mean())
     if not divergence <= 1:
-        raise IntegrityError(f"what was written does not follow its parent: {divergence:.2f} nats a token apart")
+        raise IntegrityError(f"the written model does not follow its parent: {divergence:.2f} nats a token apart")
     return divergence
 
 
@@ -144,35 +146,19 @@ def _note(source: Path, dtype: str) -> str:
     return f"widened to {dtype} from {source.name}, which its publisher had rounded to {most} ({share:.0f} % of it)"
 
 
-def parent_of(job: BuildJob) -> Path:
-    """The parent's Hugging Face folder. RecipeError when there is none, or it is in another form."""
+def parent_of(job: BuildJob, precisions: tuple[Precision, ...] = ("bf16", "f32")) -> Path:
+    """The parent's Hugging Face folder. RecipeError when there is no parent, or it has another format or precision."""
     if job.parent is not None and job.parent.manifest.format == "adapter":
         raise RecipeError("needs weights, not an adapter", field="parent", mend="put a variant of kind merge between")
     if job.parent is None or job.parent.manifest.format != "huggingface":
         raise RecipeError("needs a parent in Hugging Face form", field="parent", mend="name a text variant")
+    precision = job.parent.manifest.precision
+    if precision not in precisions:
+        raise RecipeError(f"needs unquantized weights, not {precision}", field="parent", mend="name the baseline")
     return job.parent.model_path
 
 
 def computing_dtype() -> str:
-    """What training and calibration compute in: bfloat16 where the CPU multiplies it by itself (AVX-512 or AMX on x86),
-    float32 elsewhere, where torch multiplies bfloat16 one by one and takes seven times as long."""
+    """The dtype of training and calibration: bfloat16 where the CPU multiplies it natively (AVX-512 or AMX on x86),
+    else float32. Without native support, torch needs seven times as long for bfloat16."""
     return "bfloat16" if multiplies_bfloat16() else "float32"
-
-
-def trainable_parent_of(job: BuildJob) -> Path:
-    """`parent_of`, for methods that compute with the parent's own weights. RecipeError for a quantized parent."""
-    return _parent_in(job, ("bf16", "f32"))
-
-
-def adaptable_parent_of(job: BuildJob) -> Path:
-    """`parent_of`, for an adapter, which is trained beside weights that stay: NF4 will do. RecipeError for others."""
-    return _parent_in(job, ("bf16", "f32", "nf4"))
-
-
-def _parent_in(job: BuildJob, precisions: tuple[Precision, ...]) -> Path:
-    folder = parent_of(job)
-    assert job.parent is not None
-    precision = job.parent.manifest.precision
-    if precision not in precisions:
-        raise RecipeError(f"needs unquantized weights, not {precision}", field="parent", mend="name the baseline")
-    return folder

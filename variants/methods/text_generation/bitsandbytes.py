@@ -1,50 +1,52 @@
-"""Fewer bits for text models by bitsandbytes: what is stored is the packed form, so loading needs neither the parent
-nor a second quantization.
+"""Quantization of text models by bitsandbytes. The packed form is stored, so loading needs neither the parent nor a
+second quantization.
 
-**NF4**: linear layers in 4-bit normal floats, blocks of 64, computed in bfloat16. A quarter of the memory; on a CPU it
-is not faster, because every product widens the weights again.
-**LLM.int8()** (Dettmers et al. 2022, arXiv 2208.07339): int8 weights a row, activations rounded a token as they come,
-and the few input features that reach 6 kept out of it and multiplied in bfloat16. Half of the memory; on a CPU it is
-not faster: what it needs at every step outweighs what int8 saves.
+**NF4**: linear layers in 4-bit normal floats, in blocks of 64, computed in bfloat16. It needs a quarter of the memory.
+On a CPU it is not faster, because every product widens the weights again.
+**LLM.int8()** (Dettmers et al. 2022, arXiv 2208.07339): int8 weights with a scale a row; activations are rounded per
+token as they come. The few input features that reach 6 are multiplied in bfloat16 instead. It needs half of the memory.
+On a CPU it is not faster: the extra work at every step costs more than int8 saves.
 """
 
-from pathlib import Path
 from typing import Any
 
 from variants.methods.base import BuildJob, MethodResult
-from variants.methods.text_generation.baseline import PACKAGES, check_follows, trainable_parent_of
+from variants.methods.text_generation.baseline import PACKAGES, check_follows, parent_of
 
 
 def nf4(job: BuildJob) -> MethodResult:
     """The parent with every linear layer but the head in NF4, loadable by AutoModelForCausalLM."""
     import torch
 
-    how = {"load_in_4bit": True, "bnb_4bit_quant_type": "nf4", "bnb_4bit_compute_dtype": torch.bfloat16}
-    _pack(job, trainable_parent_of(job), "NF4", how)
+    options = {"load_in_4bit": True, "bnb_4bit_quant_type": "nf4", "bnb_4bit_compute_dtype": torch.bfloat16}
+    _pack(job, "NF4", options)
     note = "NF4 weights in blocks of 64, computed in bfloat16, from its parent"
     return MethodResult("nf4", "huggingface", note, (*PACKAGES, "bitsandbytes"))
 
 
 def llm_int8(job: BuildJob) -> MethodResult:
     """The parent with every linear layer but the head in int8, loadable by AutoModelForCausalLM."""
-    _pack(job, trainable_parent_of(job), "LLM.int8()", {"load_in_8bit": True})
+    _pack(job, "LLM.int8()", {"load_in_8bit": True})
     note = "LLM.int8(): int8 weights a row, features of 6 and more in bfloat16, from its parent"
     return MethodResult("int8", "huggingface", note, (*PACKAGES, "bitsandbytes"))
 
 
-def _pack(job: BuildJob, parent: Path, what: str, how: dict[str, Any]) -> None:
+def _pack(job: BuildJob, name: str, options: dict[str, Any]) -> None:
+    """Quantize the parent with the `options` of BitsAndBytesConfig, write it, and compare what was written with the
+    parent."""
+    parent = parent_of(job)
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
 
-    with job.progress.step(f"quantizing to {what}"):
+    with job.progress.step(f"quantizing to {name}"):
         tokenizer = AutoTokenizer.from_pretrained(parent)
         model = AutoModelForCausalLM.from_pretrained(
-            parent, dtype=torch.bfloat16, quantization_config=BitsAndBytesConfig(**how), device_map="cpu"
+            parent, dtype=torch.bfloat16, quantization_config=BitsAndBytesConfig(**options), device_map="cpu"
         )
     with job.progress.step("writing packed weights"):
         model.save_pretrained(job.out)
         tokenizer.save_pretrained(job.out)
     with job.progress.step("checking what was written"):
-        # Never the model in memory: on a CPU with AVX512-BF16 its first forward pass repacks NF4 weights in place.
+        # Not the model in memory: on a CPU with AVX512-BF16, its first forward pass repacks NF4 weights in place.
         written = AutoModelForCausalLM.from_pretrained(job.out, device_map="cpu")
         check_follows(written, AutoModelForCausalLM.from_pretrained(parent, dtype=torch.bfloat16), tokenizer)

@@ -1,22 +1,21 @@
 """Distillation: a smaller model learns its parent's next-token distributions, on texts of training splits (Hinton et
 al. 2015, arXiv 1503.02531; for pruned language models Muralidharan et al. 2024, arXiv 2407.14679).
 
-The loss is the KL divergence from the parent at every position of every text. The student keeps float32 weights, for
-updates are smaller than bfloat16 can hold, and computes in bfloat16 where the CPU does so natively. Texts come in
-batches of like length, so that hardly anything is padding, and are cut at 48 tokens: of what a step costs, most grows
-with its tokens, and on a CPU many small steps teach more in the same time than few large ones.
+The loss is the KL divergence from the parent at every position of every text. The student keeps float32 weights,
+because updates are too small for bfloat16. It computes in bfloat16 where the CPU does so natively. Batches hold texts
+of similar length, so that there is little padding. Texts are cut at 48 tokens, because the cost of a step grows with
+its tokens: on a CPU, many small steps teach more in the same time than few large ones.
 """
 
 import random
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from variants import tasks
-from variants.errors import RecipeError
 from variants.methods import training
+from variants.methods.base import BuildJob
+from variants.methods.examples import first_examples
 from variants.methods.text_generation.baseline import computing_dtype
-from variants.progress import Progress, Step
+from variants.progress import Step
 from variants.recipes.recipe import Distillation
 
 if TYPE_CHECKING:
@@ -26,22 +25,15 @@ if TYPE_CHECKING:
 _MAX_TOKENS = 48
 
 
-def texts_of(wanted: Distillation, home: Path, progress: Progress) -> list[str]:
-    """`steps` x `batch` texts, each with its label, a fair share of each task. RecipeError when a task has too
+def texts_of(job: BuildJob, recipe: Distillation) -> list[str]:
+    """`steps` x `batch` texts, each followed by its label, an equal share of each task. RecipeError when a task has too
     few."""
-    need = wanted.steps * wanted.batch
+    count = recipe.steps * recipe.batch
     texts: list[str] = []
-    for place, name in enumerate(wanted.tasks):
-        share = (need + place) // len(wanted.tasks)
-        task = tasks.get(name, home, progress)
-        train = task.examples("train")
-        if share > len(train):
-            raise RecipeError(
-                f"{share} texts of {name} are wanted, it has {len(train)} to train on",
-                field="recipe.distillation.steps",
-                mend="fewer steps or smaller batches",
-            )
-        texts += [str(example.input) + example.label for example in train[:share]]
+    for place, name in enumerate(recipe.tasks):
+        share = (count + place) // len(recipe.tasks)
+        _, examples = first_examples(job, name, "train", share, "recipe.distillation.steps")
+        texts += [str(example.input) + example.label for example in examples]
     return texts
 
 
@@ -50,15 +42,15 @@ def distil(
     teacher: "PreTrainedModel",
     tokenizer: "PreTrainedTokenizerBase",
     texts: Sequence[str],
-    wanted: Distillation,
+    recipe: Distillation,
     seed: int,
     step: Step,
 ) -> None:
-    """Change the float32 `student` in place, by AdamW under a rate that rises and falls. RecipeError when it
+    """Train the float32 `student` in place, by AdamW under a rate that rises and falls. RecipeError when it
     diverges."""
-    batches = _batches(texts, tokenizer, wanted.batch, seed)
+    batches = _batches(texts, tokenizer, recipe.batch, seed)
     losses = (_divergence(student, teacher, batch) for batch in batches)
-    descent = training.cosine(student.parameters(), wanted.learning_rate, len(batches))
+    descent = training.cosine(student.parameters(), recipe.learning_rate, len(batches))
     student.train()
     training.descend(descent, losses, step, most=1.0)
     student.eval()
@@ -67,22 +59,15 @@ def distil(
 def _batches(
     texts: Sequence[str], tokenizer: "PreTrainedTokenizerBase", size: int, seed: int
 ) -> "list[tuple[Tensor, Tensor]]":
-    """int64 [batch, tokens] and which of them are no padding (bool), in a seeded order."""
-    import torch
-
+    """Token ids, int64 [batch, tokens], and which of them are no padding (bool), in a seeded order."""
     encoded = sorted((tokenizer.encode(text)[:_MAX_TOKENS] for text in texts), key=len)
-    batches = []
-    for start in range(0, len(encoded), size):
-        rows = [torch.tensor(tokens) for tokens in encoded[start : start + size]]
-        ids = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True)
-        lengths = torch.tensor([len(row) for row in rows])
-        batches.append((ids, torch.arange(ids.shape[1]) < lengths[:, None]))
+    batches = [training.padded(encoded[start : start + size]) for start in range(0, len(encoded), size)]
     random.Random(seed).shuffle(batches)
     return batches
 
 
 def _divergence(student: "PreTrainedModel", teacher: "PreTrainedModel", batch: "tuple[Tensor, Tensor]") -> "Tensor":
-    """Mean KL from teacher to student in nats a token. Padding comes last, where a causal model does not look."""
+    """Mean KL divergence from teacher to student in nats a token. Padding comes last, so a causal model ignores it."""
     import torch
 
     ids, real = batch

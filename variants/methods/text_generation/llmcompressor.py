@@ -1,26 +1,32 @@
-"""W8A8, W4A16 and FP8 by llmcompressor, in the compressed-tensors format that vLLM executes with its own kernels: int8
-weights a channel and int8 activations a token, whose ranges are found as they come; int4 weights in symmetric groups
-and bfloat16 activations; 8-bit floats a channel and a token, which only GPUs multiply. Round-to-nearest needs no data;
-GPTQ (Frantar et al. 2022, arXiv 2210.17323), AWQ (Lin et al. 2023, arXiv 2306.00978) and SmoothQuant (Xiao et al. 2022,
-arXiv 2211.10438) look at the calibration split of a task.
+"""W8A8, W4A16 and FP8 by llmcompressor, in the compressed-tensors format, which vLLM executes with its own kernels.
 
-The output head is quantized to W8A8 either way: in a small model it is a fifth of each step's work, and 4 bits cost it
-too much. Where it shares its weights with the embedding, they are parted first, and the embedding stays as it is."""
+**W8A8**: int8 weights with a scale a channel, and int8 activations with a range per token, computed as they come.
+**W4A16**: int4 weights in symmetric groups, and bfloat16 activations.
+**FP8**: 8-bit floats with a scale per channel and per token; only GPUs multiply them.
+
+Round-to-nearest needs no data. GPTQ (Frantar et al. 2022, arXiv 2210.17323), AWQ (Lin et al. 2023, arXiv 2306.00978)
+and SmoothQuant (Xiao et al. 2022, arXiv 2211.10438) use the calibration split of a task.
+
+W8A8 and W4A16 quantize the output head to W8A8. In a small model the head is a fifth of each step's work, and 4 bits
+cost it too much accuracy. Where the head shares its weights with the embedding, it gets a copy first, and the embedding
+stays unchanged.
+"""
 
 import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from variants.artifacts.manifest import Precision
 from variants.errors import RecipeError
 from variants.methods.base import BuildJob, MethodResult
 from variants.methods.text_generation.baseline import (
     PACKAGES,
-    check_generates,
+    check_and_write,
     computing_dtype,
     linear_layers,
     load,
-    trainable_parent_of,
+    parent_of,
 )
 from variants.methods.text_generation.calibration import oneshot_data
 from variants.recipes.recipe import Quantize
@@ -29,46 +35,39 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 _HEAD = "re:.*lm_head"
-"""vLLM's head is of a class of its own, so that it is found by name alone."""
+"""vLLM's head has a class of its own, so it is addressed by name."""
 _GROUP_SIZES = (32, 64, 128)
 _AWQ_GRID = 10
-"""Scales tried a layer: the library's 20 take twice as long."""
+"""How many scales are tried a layer: the library's default of 20 takes twice as long."""
 
 
-def w8a8(job: BuildJob) -> MethodResult:
+def w8a8(job: BuildJob[Quantize]) -> MethodResult:
     """The parent with every linear layer in int8, the head too."""
-    assert isinstance(job.recipe, Quantize)
-    _quantize(job, trainable_parent_of(job))
     note = f"int8 weights a channel, int8 activations a token, from its parent; {job.recipe.algorithm}"
-    return MethodResult("int8", "huggingface", note, (*PACKAGES, "llmcompressor", "compressed-tensors"))
+    return _quantize(job, parent_of(job), "int8", note)
 
 
-def w4a16(job: BuildJob) -> MethodResult:
+def w4a16(job: BuildJob[Quantize]) -> MethodResult:
     """The parent with every linear layer in int4, eight weights to an int32, and the head in int8. RecipeError, before
     any work, when the groups do not divide a layer's inputs."""
-    assert isinstance(job.recipe, Quantize)
     assert job.recipe.group_size is not None
-    parent = trainable_parent_of(job)
+    parent = parent_of(job)
     _check_groups(job.recipe.group_size, parent)
-    _quantize(job, parent)
     wide = ", ".join(["the head", *(job.recipe.int8_layers or ())])
     note = (
         f"int4 weights in symmetric groups of {job.recipe.group_size}, {wide} in int8, from its parent; "
         f"{job.recipe.algorithm}"
     )
-    return MethodResult("int4", "huggingface", note, (*PACKAGES, "llmcompressor", "compressed-tensors"))
+    return _quantize(job, parent, "int4", note)
 
 
-def fp8(job: BuildJob) -> MethodResult:
+def fp8(job: BuildJob[Quantize]) -> MethodResult:
     """The parent with every linear layer but the head in 8-bit floats (e4m3), activations too."""
-    assert isinstance(job.recipe, Quantize)
-    _quantize(job, trainable_parent_of(job))
     note = "8-bit float weights a channel, 8-bit float activations a token, from its parent; rtn"
-    return MethodResult("fp8", "huggingface", note, (*PACKAGES, "llmcompressor", "compressed-tensors"))
+    return _quantize(job, parent_of(job), "fp8", note)
 
 
-def _quantize(job: BuildJob, parent: Path) -> None:
-    assert isinstance(job.recipe, Quantize)
+def _quantize(job: BuildJob[Quantize], parent: Path, precision: Precision, note: str) -> MethodResult:
     import torch
     from llmcompressor import oneshot
 
@@ -79,12 +78,10 @@ def _quantize(job: BuildJob, parent: Path) -> None:
     data = oneshot_data(job, job.recipe.calibration, tokenizer)
     with job.progress.step(f"quantizing to {job.recipe.scheme.upper()} ({job.recipe.algorithm})"):
         oneshot(model=model, recipe=_modifiers(job.recipe), **data)
-        model.to(torch.bfloat16)  # type: ignore[arg-type]  # a number of 8 bits outlasts the rounding of its scale
-    with job.progress.step("checking that it generates"):
-        check_generates(model, tokenizer)
-    with job.progress.step("writing compressed tensors"):
-        model.save_pretrained(job.out, save_compressed=True)
-        tokenizer.save_pretrained(job.out)
+        # Integer weights stay exact when their scales are rounded to bfloat16.
+        model.to(torch.bfloat16)  # type: ignore[arg-type]
+    check_and_write(job, model, tokenizer, save_compressed=True)
+    return MethodResult(precision, "huggingface", note, (*PACKAGES, "llmcompressor", "compressed-tensors"))
 
 
 def _check_groups(size: int, parent: Path) -> None:
@@ -106,7 +103,7 @@ def _check_groups(size: int, parent: Path) -> None:
 
 
 def check_layers(wanted: Sequence[str], model: "PreTrainedModel") -> None:
-    """RecipeError where one of `int8_layers` is no layer of the model: it would stand in the recipe and do nothing."""
+    """RecipeError where one of `int8_layers` is no layer of the model: it would have no effect."""
     known = sorted({name.rpartition(".")[2] for name in linear_layers(model)})
     for name in wanted:
         if name not in known:
@@ -115,7 +112,7 @@ def check_layers(wanted: Sequence[str], model: "PreTrainedModel") -> None:
 
 
 def part_head(model: "PreTrainedModel") -> None:
-    """Give the output head weights of its own, in place, where they are the embedding's."""
+    """Give the output head a copy of its weights, in place, where it shares them with the embedding."""
     import torch
 
     head = model.get_output_embeddings()
@@ -147,7 +144,7 @@ def _modifiers(recipe: Quantize) -> list[Any]:
 
 
 def _int4_groups(recipe: Quantize) -> dict[str, Any]:
-    """int4 for linear layers, int8 for the head and for what the recipe says besides."""
+    """int4 for linear layers, int8 for the head and for the recipe's `int8_layers`."""
     from compressed_tensors.quantization import QuantizationArgs, QuantizationScheme, preset_name_to_scheme
 
     wide = [rf"re:.*\.{name}$" for name in recipe.int8_layers or ()]

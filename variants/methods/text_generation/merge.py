@@ -1,8 +1,8 @@
 """A low-rank adapter added to the weights that it was trained on: W + B A alpha / rank (Hu et al. 2021, arXiv
-2106.09685, section 4.1). The result is dense, costs nothing more to serve than its base, and can be quantized.
+2106.09685, section 4.1). The result is dense, costs no more to serve than its base, and can be quantized.
 
-The sum is taken in float32 and rounded once to bfloat16, so it is not bit for bit what an engine computes that adds the
-adapter's product to each layer's: what was written is compared with that.
+The sum is computed in float32 and rounded once to bfloat16. An engine that adds the adapter's product to each layer's
+output rounds differently, so the written model is compared with such a computation.
 """
 
 from variants.artifacts.adapter import check_adapter
@@ -14,8 +14,8 @@ _WEIGHTS = ("bf16", "f32")
 
 
 def merge(job: BuildJob) -> MethodResult:
-    """The adapter's base with the adapter in it, in bfloat16, plain Hugging Face. RecipeError, before any work, when
-    the parent is no adapter or its base is quantized or another build."""
+    """The adapter's base with the adapter added, in bfloat16, plain Hugging Face. RecipeError, before any work, when
+    the parent is no adapter, or its base is quantized or another build."""
     adapter, base = job.parent, job.base
     if adapter is None or base is None:
         raise RecipeError("merge needs a parent that is an adapter", field="parent", mend="name a variant of kind lora")
