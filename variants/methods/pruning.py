@@ -31,7 +31,7 @@ def remove_channels(
     pruner.step()
 
 
-def settle(model: "nn.Module", pixels: "Tensor") -> None:
+def recompute_batchnorm(model: "nn.Module", pixels: "Tensor") -> None:
     """Compute BatchNorm's running statistics again, as means over batches of `pixels`; nothing else changes."""
     import torch
     from torch import nn

@@ -101,7 +101,7 @@ def padded(rows: Sequence[Sequence[int]]) -> "tuple[Tensor, Tensor]":
     return ids, torch.arange(ids.shape[1]) < lengths[:, None]
 
 
-def taught(loss: "Tensor", logits: "Tensor", teacher_logits: "Tensor") -> "Tensor":
+def distillation_loss(loss: "Tensor", logits: "Tensor", teacher_logits: "Tensor") -> "Tensor":
     """Half of `loss`, and half of the divergence from the teacher's softened answers (Hinton et al. 2015, arXiv
     1503.02531). Logits are float32 [batch, classes]."""
     from torch.nn import functional

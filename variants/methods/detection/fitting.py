@@ -118,8 +118,8 @@ def loss(predictions: "Tensor", wanted: Batch) -> "Tensor":
         (1 - wanted.heat) ** 4 * share**2 * (1 - share).log(),
     )
     reach = functional.softplus(predictions[:, classes:]).permute(0, 2, 3, 1)[wanted.near]
-    apart = 1 - generalized_overlap(reach, wanted.reach.permute(0, 2, 3, 1)[wanted.near])
-    return -focal.sum() / middle.sum().clamp(min=1) + _BOXES * apart.sum() / wanted.near.sum().clamp(min=1)
+    box_loss = 1 - generalized_overlap(reach, wanted.reach.permute(0, 2, 3, 1)[wanted.near])
+    return -focal.sum() / middle.sum().clamp(min=1) + _BOXES * box_loss.sum() / wanted.near.sum().clamp(min=1)
 
 
 def generalized_overlap(one: "Tensor", other: "Tensor") -> "Tensor":

@@ -9,12 +9,12 @@ from variants.methods.detection import network
 from variants.methods.detection.fitting import batch_of, fit
 from variants.methods.examples import recovery_examples
 from variants.methods.openvino_ir import IR
-from variants.methods.pruning import check_smaller, parameters, remove_channels, settle
+from variants.methods.pruning import check_smaller, parameters, recompute_batchnorm, remove_channels
 from variants.methods.training import check_batch
 from variants.recipes.recipe import Prune
 
 _MULTIPLE = 8  # of every width, so that vectors are full
-_SETTLING = 512  # images that BatchNorm's statistics are taken from after the pruning
+_STATISTICS_FROM = 512  # images
 
 
 def channels(job: BuildJob[Prune]) -> MethodResult:
@@ -31,7 +31,7 @@ def channels(job: BuildJob[Prune]) -> MethodResult:
     before = parameters(model)
     remove_channels(model, torch.zeros(1, 3, *detector.size), job.recipe.sparsity, [model[-1]], _MULTIPLE)
     check_smaller(model, before)
-    settle(model, batch_of(examples[:_SETTLING], task.labels, detector).pixels)
+    recompute_batchnorm(model, batch_of(examples[:_STATISTICS_FROM], task.labels, detector).pixels)
     with job.progress.step("recovering") as step:
         fit(model, examples, task.labels, detector, step, recovery, job.seed)
     with job.progress.step("converting to OpenVINO"):

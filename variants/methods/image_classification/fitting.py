@@ -70,7 +70,7 @@ def fit(
             if teacher is not None:
                 with torch.no_grad():
                     teacher_logits = teacher(shifted)
-                loss = training.taught(loss, logits, teacher_logits)
+                loss = training.distillation_loss(loss, logits, teacher_logits)
             yield loss
 
     training.descend(training.one_cycle(trained, recipe.learning_rate, steps, rise=0.2), losses(), step)

@@ -12,14 +12,14 @@ from variants.methods.examples import recovery_examples
 from variants.methods.image_classification import efficientnet_lite0, fitting
 from variants.methods.image_classification.model import PACKAGES, save
 from variants.methods.openvino_ir import IR
-from variants.methods.pruning import check_smaller, parameters, remove_channels, settle
+from variants.methods.pruning import check_smaller, parameters, recompute_batchnorm, remove_channels
 from variants.recipes.recipe import Prune
 
 if TYPE_CHECKING:
     from torch import nn
 
 _MULTIPLE = 8  # of every width, so that vectors are full
-_SETTLING = 1024  # images that BatchNorm's statistics are taken from after the pruning
+_STATISTICS_FROM = 1024  # images
 
 
 def channels(job: BuildJob[Prune]) -> MethodResult:
@@ -39,7 +39,7 @@ def channels(job: BuildJob[Prune]) -> MethodResult:
     check_smaller(model, before)
     with job.progress.step(f"reading {recovery.examples} images"):
         data = fitting.tensors(examples, task.labels, preprocess)
-    settle(model, data[0][:_SETTLING])
+    recompute_batchnorm(model, data[0][:_STATISTICS_FROM])
     steps = recovery.epochs * (len(examples) // recovery.batch)
     with job.progress.step("recovering", total=steps) as step:
         fitting.fit(model, data, step, recovery, steps=steps, seed=job.seed, teacher=teacher)

@@ -48,7 +48,7 @@ def magnitude(job: BuildJob[Sparsify]) -> MethodResult:
     """The parent with its smallest weights set to zero, over all layers together; dense in memory and on disk."""
     model = unet.of_artifact(job.parent)
     assert job.parent is not None
-    zeroed = thin(model, job.recipe.sparsity)
+    zeroed = zero_smallest(model, job.recipe.sparsity)
     with job.progress.step("converting to OpenVINO"):
         unet.save(model, Sampler.of_folder(job.parent.model_path), job.out)
         model.save_pretrained(job.out / unet.FOLDER)  # type: ignore[operator]
@@ -76,7 +76,7 @@ def narrow(model: "nn.Module", sparsity: float) -> None:
             module.channels, module.out_channels = module.conv.in_channels, module.conv.out_channels
 
 
-def thin(model: "nn.Module", sparsity: float) -> int:
+def zero_smallest(model: "nn.Module", sparsity: float) -> int:
     """Set the smallest `sparsity` of all weights of convolutions and linear layers to zero, in place. Returns how many
     are zero then."""
     import torch

@@ -86,7 +86,7 @@ def fit(
     def losses() -> "Iterator[Tensor]":
         for count in range(steps):
             chosen = torch.randint(len(labels), (batch,), generator=draw)
-            timesteps = spread(batch, draw)
+            timesteps = stratified_timesteps(batch, draw)
             noise = torch.randn(images[chosen].shape, generator=draw)
             noisy = schedule.add_noise(images[chosen], noise, timesteps)
             wanted = schedule.get_velocity(images[chosen], noise, timesteps)
@@ -94,10 +94,10 @@ def fit(
             loss = functional.mse_loss(velocity, wanted)
             if teacher is not None:
                 with torch.no_grad():
-                    taught = teacher(noisy, timesteps, class_labels=labels[chosen], return_dict=False)[0]
-                loss = 0.5 * loss + 0.5 * functional.mse_loss(velocity, taught)
+                    teacher_velocity = teacher(noisy, timesteps, class_labels=labels[chosen], return_dict=False)[0]
+                loss = 0.5 * loss + 0.5 * functional.mse_loss(velocity, teacher_velocity)
             yield loss
-            follow(average, model, min(_AVERAGE, (1 + count) / (10 + count)))
+            update_average(average, model, min(_AVERAGE, (1 + count) / (10 + count)))
 
     descent = training.one_cycle(model.parameters(), recipe.learning_rate, steps, rise=0.1)
     training.descend(descent, losses(), step, most=1.0)
@@ -105,7 +105,7 @@ def fit(
     model.eval()
 
 
-def spread(batch: int, draw: "Generator") -> "Tensor":
+def stratified_timesteps(batch: int, draw: "Generator") -> "Tensor":
     """int64 [batch]: one timestep from each of `batch` equal intervals, so that no batch is all noise."""
     import torch
 
@@ -113,7 +113,7 @@ def spread(batch: int, draw: "Generator") -> "Tensor":
     return (places * unet.TRAINED_TIMESTEPS).long()
 
 
-def follow(average: "nn.Module", model: "nn.Module", kept: float) -> None:
+def update_average(average: "nn.Module", model: "nn.Module", kept: float) -> None:
     """Move the average's weights towards the model's, by the share `1 - kept`."""
     import torch
 

@@ -73,7 +73,7 @@ def fit(
             if teacher is not None:
                 with torch.no_grad():
                     teacher_logits = text_classifier.logits(teacher, ids, mask)
-                loss = training.taught(loss, logits, teacher_logits)
+                loss = training.distillation_loss(loss, logits, teacher_logits)
             yield loss
 
     model.train()

@@ -20,13 +20,13 @@ def magnitude(job: BuildJob[Sparsify]) -> MethodResult:
     model, tokenizer = text_classifier.of_artifact(job.parent)
     assert job.parent is not None
     with job.progress.step("setting the smallest weights to zero"):
-        zeros, weights = thin(model, job.recipe.sparsity)
+        zeros, weights = zero_smallest(model, job.recipe.sparsity)
     text_classifier.save(job, model, tokenizer)
     note = f"{zeros:,} of {weights:,} weights of the encoder's linear layers are zero; no smaller and no faster for it"
     return text_classifier.result(note, job.parent.manifest.labels)
 
 
-def thin(model: "PreTrainedModel", sparsity: float) -> tuple[int, int]:
+def zero_smallest(model: "PreTrainedModel", sparsity: float) -> tuple[int, int]:
     """Set the smallest `sparsity` of each of the encoder's matrices to zero, in place. Returns how many weights are
     zero then, and how many there are."""
     import torch

@@ -74,7 +74,7 @@ def _quantize(job: BuildJob[Quantize], parent: Path, precision: Precision, note:
     model, tokenizer = load(parent, computing_dtype() if job.recipe.calibration else "bfloat16")
     check_layers(job.recipe.int8_layers or (), model)
     if job.recipe.scheme != "w8a8-fp8":
-        part_head(model)
+        untie_head(model)
     data = oneshot_data(job, job.recipe.calibration, tokenizer)
     with job.progress.step(f"quantizing to {job.recipe.scheme.upper()} ({job.recipe.algorithm})"):
         oneshot(model=model, recipe=_modifiers(job.recipe), **data)
@@ -111,7 +111,7 @@ def check_layers(wanted: Sequence[str], model: "PreTrainedModel") -> None:
             raise RecipeError(f"the parent has no layer {name!r}", field="recipe.int8_layers", mend=mend)
 
 
-def part_head(model: "PreTrainedModel") -> None:
+def untie_head(model: "PreTrainedModel") -> None:
     """Give the output head a copy of its weights, in place, where it shares them with the embedding."""
     import torch
 

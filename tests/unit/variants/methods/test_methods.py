@@ -5,13 +5,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from torch import nn
 
 from tests.support.recipes import parse_recipe
 from tests.support.scripted import make_artifact
 from variants.artifacts.store import Artifact
 from variants.errors import RecipeError
-from variants.methods import pruning
+from variants.methods import openvino_ir, pruning
 from variants.methods.image_classification import prune_channels
 from variants.methods.registry import BuildJob, find
 from variants.methods.text_generation import llmcompressor
@@ -71,6 +72,34 @@ def test_a_cut_that_removes_nothing_is_refused() -> None:
         else:
             with pytest.raises(RecipeError, match=f"it removes nothing: all {before} parameters stay"):
                 pruning.check_smaller(model, before)
+
+
+def test_a_linear_layer_keeps_the_rows_and_columns_that_are_named() -> None:
+    linear = nn.Linear(3, 4)
+    weight, bias = linear.weight.detach().clone(), linear.bias.detach().clone()
+    pruning.keep(linear, rows=torch.tensor([0, 2]))
+    assert torch.equal(linear.weight, weight[[0, 2]])
+    assert torch.equal(linear.bias, bias[[0, 2]])
+    pruning.keep(linear, columns=torch.tensor([1]))
+    assert torch.equal(linear.weight, weight[[0, 2]][:, [1]])
+    assert (linear.out_features, linear.in_features) == (2, 1)
+    assert linear(torch.ones(5, 1)).shape == (5, 2)
+
+
+def test_a_variant_has_beside_its_ir_what_its_parent_has(tmp_path: Path) -> None:
+    import openvino as ov
+    from openvino import opset13 as ops
+
+    parent = made_in(tmp_path, "text-classification", "f32", "openvino")
+    (parent.model_path / "tokenizer.json").write_text("{}")
+    (parent.model_path / "model.safetensors").write_text("weights")
+    (tmp_path / "out").mkdir()
+    given = ops.parameter([1, 2], ov.Type.f32)
+    job = BuildJob(parse_recipe({"kind": "merge"}), 0, None, parent, tmp_path / "out", tmp_path, NoProgress())
+    made = openvino_ir.write_variant(job, ov.Model([ops.relu(given)], [given]), "bf16", "note", "nncf")
+    assert made.served == ("model.xml", "model.bin", "tokenizer.json")
+    assert sorted(path.name for path in job.out.iterdir()) == sorted(made.served), "weights to train on stay behind"
+    assert (made.precision, made.packages, made.labels) == ("bf16", ("openvino", "nncf"), parent.manifest.labels)
 
 
 class Attention(nn.Module):

@@ -64,3 +64,36 @@ def test_weights_that_the_last_step_broke_are_no_result() -> None:
     losses = (weight * 0 + torch.sqrt(weight - 4.0) for _ in range(1))  # its slope there is infinite
     with pytest.raises(RecipeError, match="diverged at its last step"):
         training.descend(training.cosine([weight], 0.1, 1), losses, NoProgress())
+
+
+def test_rows_are_padded_behind_and_the_mask_says_where() -> None:
+    ids, real = training.padded([[5, 6, 7], [8]])
+    assert ids.tolist() == [[5, 6, 7], [8, 0, 0]]
+    assert real.tolist() == [[True, True, True], [True, False, False]]
+    assert (ids.dtype, real.dtype) == (torch.int64, torch.bool)
+
+
+def test_every_position_comes_at_most_once_an_epoch() -> None:
+    batches = list(training.full_batches(10, 4, 5, torch.Generator().manual_seed(0)))
+    assert [len(batch) for batch in batches] == [4] * 5
+    epochs = [torch.cat(batches[start : start + 2]).tolist() for start in (0, 2)]
+    assert all(len(set(epoch)) == 8 and set(epoch) <= set(range(10)) for epoch in epochs)
+    assert epochs[0] != epochs[1]
+
+
+def test_a_teacher_that_agrees_adds_nothing_to_half_of_the_loss() -> None:
+    logits, other = torch.tensor([[2.0, 0.0, -1.0]]), torch.tensor([[0.0, 2.0, -1.0]])
+    loss = torch.tensor(3.0)
+    assert training.distillation_loss(loss, logits, logits).item() == pytest.approx(1.5)
+    # The divergence of softmax(0, 1, -0.5) from softmax(1, 0, -0.5), by hand, times temperature squared, halved.
+    weights = [torch.tensor(values).exp() for values in ([0.0, 1.0, -0.5], [1.0, 0.0, -0.5])]
+    wanted, predicted = (weight / weight.sum() for weight in weights)
+    divergence = float((wanted * (wanted / predicted).log()).sum())
+    assert training.distillation_loss(loss, logits, other).item() == pytest.approx(1.5 + 2 * divergence)
+
+
+def test_too_few_images_for_a_batch_are_refused_by_their_field() -> None:
+    training.check_batch(8, 8)
+    with pytest.raises(RecipeError, match="7 images do not fill a batch of 8") as refused:
+        training.check_batch(7, 8, "recipe.examples")
+    assert refused.value.field == "recipe.examples"

@@ -118,12 +118,12 @@ def test_statistics_are_those_of_the_images_after_the_cut(built: dict[str, Artif
     import torch
 
     from variants.methods.image_classification.prune_channels import narrow
-    from variants.methods.pruning import settle
+    from variants.methods.pruning import recompute_batchnorm
 
     model: Any = efficientnet_lite0.of_artifact(built["baseline"])
     narrow(model, 0.5, 32)
     weights = [parameter.clone() for parameter in model.parameters()]
-    settle(model, torch.from_numpy(pixels))
+    recompute_batchnorm(model, torch.from_numpy(pixels))
     with torch.no_grad():
         sums = model._conv_stem(torch.from_numpy(pixels)).transpose(0, 1).flatten(1)
     assert torch.allclose(model._bn0.running_mean, sums.mean(1), atol=1e-5)

@@ -282,10 +282,8 @@ def test_the_adapter_is_low_rank_matrices_and_a_head_and_merged_is_the_sum(
     PeftModel.from_pretrained(base, folder).eval()  # puts the adapter into the base
     tokenizer = AutoTokenizer.from_pretrained(encoder)
     with torch.no_grad():
-        found_ids = [tokenizer(text, return_tensors="pt") for text in TEXTS]
-        theirs = [
-            text_classifier.logits(base, each["input_ids"], each["attention_mask"])[0].numpy() for each in found_ids
-        ]
+        tokens = [tokenizer(text, return_tensors="pt") for text in TEXTS]
+        theirs = [text_classifier.logits(base, each["input_ids"], each["attention_mask"])[0].numpy() for each in tokens]
     np.testing.assert_allclose(logits(built["lora"].model_path, TEXTS), theirs, atol=1e-4)
 
 

@@ -15,7 +15,7 @@ from variants.errors import SourceError
 from variants.files import hash_folder
 from variants.methods.registry import find
 from variants.methods.text_generation.baseline import load
-from variants.methods.text_generation.llmcompressor import part_head
+from variants.methods.text_generation.llmcompressor import untie_head
 from variants.recipes.source import Source
 
 pytestmark = pytest.mark.integration
@@ -70,7 +70,7 @@ def test_a_head_that_is_the_embedding_is_parted_from_it(tiny_llama: Path) -> Non
     model, _ = load(tiny_llama, "bfloat16")
     model.config.tie_word_embeddings = True
     model.lm_head.weight = model.model.embed_tokens.weight
-    part_head(model)
+    untie_head(model)
     assert model.config.tie_word_embeddings is False
     assert torch.equal(model.lm_head.weight, model.model.embed_tokens.weight)
     assert model.lm_head.weight.data_ptr() != model.model.embed_tokens.weight.data_ptr()
