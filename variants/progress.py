@@ -1,7 +1,7 @@
-"""What is being done, how far it is, how long it still takes: one protocol, and what shows it.
+"""Progress of long work: what is done, how far it is, and how long it still takes.
 
-Long work takes a `Progress` and knows nothing of terminals. On a terminal `BarProgress` draws rich bars; elsewhere (a
-log, CI) `LineProgress` prints a line when a step begins, every few seconds, and when it ends.
+Long work reports to a `Progress`. On a terminal, `BarProgress` draws the bars of rich. Elsewhere (a log, CI),
+`LineProgress` prints a line when a step begins, every few seconds, and when it ends.
 """
 
 import sys
@@ -19,12 +19,12 @@ Unit = Literal["", "bytes"]
 
 class Step(Protocol):
     def to(self, done: float, total: float | None = None) -> None:
-        """Report the amount done so far; `total` may become known, or change, on the way."""
+        """Report the amount done so far, in the unit of the step. `total` replaces the total given before."""
 
 
 class Progress(Protocol):
     def step(self, what: str, total: float | None = None, unit: Unit = "") -> AbstractContextManager[Step]:
-        """Begin a step; leaving the context ends it. Steps may be nested."""
+        """Begin a step. It ends with the context. Steps may be nested."""
 
 
 class NoProgress:
@@ -39,11 +39,11 @@ class NoProgress:
 
 
 class LineProgress:
-    """Lines for a log; at most one in `every` seconds for each step."""
+    """Prints lines for a log: at most one in `every` seconds for each step, besides its first and its last."""
 
     def __init__(self, stream: TextIO = sys.stderr, every: float = 5.0) -> None:
-        self._stream = stream
-        self._every = every
+        self.stream = stream
+        self.every = every
 
     @contextmanager
     def step(self, what: str, total: float | None = None, unit: Unit = "") -> Iterator[Step]:
@@ -54,11 +54,7 @@ class LineProgress:
         self.print(f"{what}: done in {time.monotonic() - began:.1f} s")
 
     def print(self, text: str) -> None:
-        print(text, file=self._stream, flush=True)
-
-    @property
-    def every(self) -> float:
-        return self._every
+        print(text, file=self.stream, flush=True)
 
 
 class _Line:
@@ -85,7 +81,7 @@ def _amount(value: float, unit: Unit) -> str:
 
 
 class BarProgress:
-    """rich's bars: what, how far, how long still. Bars live as long as the outermost step."""
+    """Draws the bars of rich. They stay on the screen until the outermost step ends."""
 
     def __init__(self, stream: TextIO = sys.stderr) -> None:
         from rich.console import Console
@@ -131,9 +127,7 @@ class _Bar:
         self._bars, self._bar = bars, bar
 
     def to(self, done: float, total: float | None = None) -> None:
-        self._bars.update(self._bar, completed=done)
-        if total is not None:
-            self._bars.update(self._bar, total=total)
+        self._bars.update(self._bar, completed=done, total=total)
 
 
 def for_stream(stream: TextIO = sys.stderr) -> Progress:

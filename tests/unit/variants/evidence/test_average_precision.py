@@ -8,8 +8,9 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from variants.evidence import detection
-from variants.evidence.average_precision import Matches, coco_eval, paired_difference
+from variants.evidence import bootstrap, detection
+from variants.evidence.average_precision import Matches, coco_eval
+from variants.evidence.intervals import Interval
 from variants.vision.boxes import Box, to_text
 
 Images = list[list[Box]]
@@ -34,6 +35,10 @@ def made(seed: int, images: int = 25, sloppy: float = 3.0) -> tuple[Images, Imag
         detections.append(answers)
         wanted.append(truth)
     return detections, wanted
+
+
+def interval(detections: Images, wanted: Images, metric: str, resamples: int) -> Interval:
+    return bootstrap.interval(Matches(detections, wanted).statistic(metric), len(wanted), resamples=resamples)
 
 
 def cocos_own(detections: Sequence[Sequence[Box]], wanted: Sequence[Sequence[Box]]) -> tuple[float, float]:
@@ -68,8 +73,8 @@ def test_a_resample_is_near_cocos_number_of_the_drawn_images() -> None:
 
 def test_perfect_is_one_and_nothing_is_zero() -> None:
     _, wanted = made(1)
-    assert Matches(wanted, wanted).interval("mAP50-95", resamples=20).low == pytest.approx(1, abs=1e-9)
-    nothing = Matches([[] for _ in wanted], wanted).interval("mAP50", resamples=20)
+    assert interval(wanted, wanted, "mAP50-95", 20).low == pytest.approx(1, abs=1e-9)
+    nothing = interval([[] for _ in wanted], wanted, "mAP50", 20)
     assert (nothing.low, nothing.value, nothing.high) == (0, 0, 0)
 
 
@@ -78,13 +83,13 @@ def test_a_paired_difference_sees_what_two_intervals_do_not() -> None:
     worse = [
         [box._replace(label="a") if index % 7 == 0 else box for index, box in enumerate(boxes)] for boxes in detections
     ]
-    better, poorer = Matches(detections, wanted), Matches(worse, wanted)
-    apart = paired_difference(better, poorer, "mAP50", resamples=200)
+    better, poorer = Matches(detections, wanted).statistic("mAP50"), Matches(worse, wanted).statistic("mAP50")
+    apart = bootstrap.paired_difference(better, poorer, 60, resamples=200)
     assert 0 < apart.low < apart.value < apart.high
-    one, other = better.interval("mAP50", resamples=200), poorer.interval("mAP50", resamples=200)
+    one, other = interval(detections, wanted, "mAP50", 200), interval(worse, wanted, "mAP50", 200)
     assert apart.value == pytest.approx(one.value - other.value)
     assert apart.high - apart.low < one.high - one.low
-    same = paired_difference(better, better, "mAP50", resamples=20)
+    same = bootstrap.paired_difference(better, better, 60, resamples=20)
     assert (same.low, same.value, same.high) == (0, 0, 0)
 
 
@@ -96,8 +101,9 @@ def test_what_cannot_be_measured_is_refused() -> None:
         Matches([[]], [[]])
     with pytest.raises(ValueError, match="mAP50 or mAP50-95"):
         Matches(detections, wanted).statistic("mAP75")
-    with pytest.raises(ValueError, match="need the same"):
-        paired_difference(Matches(detections, wanted), Matches(detections[1:], wanted[1:]), "mAP50")
+    answers, labels = [to_text(boxes) for boxes in detections], [to_text(boxes) for boxes in wanted]
+    with pytest.raises(ValueError, match="as many"):
+        detection.difference("mAP50", answers, answers[1:], labels)
 
 
 def test_the_same_from_text_with_f1_beside_it() -> None:
@@ -105,7 +111,7 @@ def test_the_same_from_text_with_f1_beside_it() -> None:
     answers, labels = [to_text(boxes) for boxes in detections], [to_text(boxes) for boxes in wanted]
     for metric in ("mAP50", "mAP50-95"):
         mine = detection.measure(metric, answers, labels, resamples=50)
-        assert mine == Matches(detections, wanted).interval(metric, resamples=50)
+        assert mine == interval(detections, wanted, metric, 50)
     f1 = detection.measure("F1", answers, labels, resamples=50)
     assert 0 < f1.low < f1.value < f1.high < 1
     apart = detection.difference("F1", labels, answers, labels, resamples=50)
