@@ -1,1 +1,1 @@
-"""What was made: manifests, the store, the catalog, cards."""
+"""Artifacts and what is known of them: manifests, the store, the catalog, cards."""

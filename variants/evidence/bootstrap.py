@@ -23,37 +23,24 @@ Statistic = Callable[["npt.NDArray[np.int64]"], float]
 RESAMPLES = 1000
 
 
-def interval(
-    statistic: Statistic, n: int, *, seed: int = 0, resamples: int = RESAMPLES, confidence: float = 0.95
-) -> Interval:
-    """The statistic of `n` examples with its percentile interval. ValueError unless n and resamples are positive and
-    0 < confidence < 1."""
+def interval(statistic: Statistic, n: int, *, seed: int = 0, resamples: int = RESAMPLES) -> Interval:
+    """The statistic of `n` examples with its 95 % interval. ValueError unless n and resamples are positive."""
     import numpy as np
 
     if n <= 0 or resamples <= 0:
         raise ValueError(f"{n} examples, {resamples} resamples: need at least one of each")
-    if not 0 < confidence < 1:
-        raise ValueError(f"confidence {confidence}: need a number between 0 and 1")
     value = statistic(np.ones(n, np.int64))
     resampled = [statistic(counts) for counts in draws(n, seed, resamples)]
-    low, high = np.quantile(resampled, [(1 - confidence) / 2, (1 + confidence) / 2])
+    low, high = np.quantile(resampled, [0.025, 0.975])
     # Ties may leave the value itself outside the percentiles.
     return Interval(value, min(float(low), value), max(float(high), value))
 
 
 def paired_difference(
-    first: Statistic,
-    second: Statistic,
-    n: int,
-    *,
-    seed: int = 0,
-    resamples: int = RESAMPLES,
-    confidence: float = 0.95,
+    first: Statistic, second: Statistic, n: int, *, seed: int = 0, resamples: int = RESAMPLES
 ) -> Interval:
     """How much larger `first` is than `second`; both are of the same `n` examples in the same order."""
-    return interval(
-        lambda counts: first(counts) - second(counts), n, seed=seed, resamples=resamples, confidence=confidence
-    )
+    return interval(lambda counts: first(counts) - second(counts), n, seed=seed, resamples=resamples)
 
 
 def mean(outcomes: Sequence[float]) -> Statistic:

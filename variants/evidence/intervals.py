@@ -20,27 +20,26 @@ class Interval:
     high: float
 
 
-def wilson(right: int, n: int, confidence: float = 0.95) -> Interval:
-    """The share `right` / `n` with Wilson's score interval. ValueError unless 0 <= right <= n, n > 0
-    and 0 < confidence < 1."""
+def wilson(right: int, n: int) -> Interval:
+    """The share `right` / `n` with Wilson's 95 % score interval. ValueError unless 0 <= right <= n and n > 0."""
     if n <= 0 or not 0 <= right <= n:
         raise ValueError(f"{right} right of {n}: need 0 <= right <= n and n > 0")
     from scipy.stats import binomtest
 
-    interval = binomtest(right, n).proportion_ci(confidence, method="wilson")
+    interval = binomtest(right, n).proportion_ci(0.95, method="wilson")
     return Interval(right / n, float(interval.low), float(interval.high))
 
 
-def paired_difference(first: Sequence[bool], second: Sequence[bool], confidence: float = 0.95) -> Interval:
-    """How much larger the share of True is in `first` than in `second`. Position i of both is the same example.
+def paired_difference(first: Sequence[bool], second: Sequence[bool]) -> Interval:
+    """How much larger the share of True is in `first` than in `second`, with the 95 % interval.
 
-    ValueError when the lengths differ or are zero.
+    Position i of both is the same example. ValueError when the lengths differ or are zero.
     """
     if len(first) != len(second) or not first:
         raise ValueError(f"{len(first)} and {len(second)} outcomes: need the same examples, and at least one")
     n = len(first)
     both = sum(a and b for a, b in zip(first, second, strict=True))
-    one, other = wilson(sum(first), n, confidence), wilson(sum(second), n, confidence)
+    one, other = wilson(sum(first), n), wilson(sum(second), n)
     phi = _correlation(both, sum(first) - both, sum(second) - both, n)
     difference = one.value - other.value
     return Interval(

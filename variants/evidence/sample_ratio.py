@@ -54,6 +54,6 @@ class SampleRatio:
     def n(self) -> int:
         return sum(self.seen.values())
 
-    def is_broken(self, alpha: float = ALPHA) -> bool:
+    def is_broken(self) -> bool:
         """Whether it is proven, or was at any earlier time, that assignments do not follow the weights."""
-        return self.peak >= log(1 / alpha)
+        return self.peak >= log(1 / ALPHA)
