@@ -85,24 +85,11 @@ class BarProgress:
 
     def __init__(self, stream: TextIO = sys.stderr) -> None:
         from rich.console import Console
-        from rich.progress import (
-            BarColumn,
-            TaskProgressColumn,
-            TextColumn,
-            TimeElapsedColumn,
-            TimeRemainingColumn,
-        )
         from rich.progress import Progress as Bars
+        from rich.progress import TextColumn, TimeElapsedColumn
 
-        self._bars: RichBars = Bars(
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=30),
-            TaskProgressColumn(),
-            TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(),
-            console=Console(file=stream),
-        )
+        columns = (*Bars.get_default_columns(), TextColumn("left, elapsed"), TimeElapsedColumn())
+        self._bars: RichBars = Bars(*columns, console=Console(file=stream))
         self._depth = 0
 
     @contextmanager

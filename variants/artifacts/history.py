@@ -93,11 +93,10 @@ def target(history: History, name: str, build: str | None) -> Binding:
 
 
 def trimmed(history: History, keep: int) -> History:
-    """The bindings of the current build and of the next `keep` builds that a rollback would undo to. Where a rollback
-    is in force, also those of the newest build."""
+    """The bindings of the current build, of the next `keep` builds that a rollback would undo to, and of the newest
+    build, which a rollback may hide."""
     kept = {binding.digest for binding in line_of(history)[-(keep + 1) :]}
-    newest = newest_build(history)
-    if rolled_back(history) and newest:
+    if newest := newest_build(history):
         kept.add(newest.digest)
     return tuple(binding for binding in history if binding.digest in kept)
 

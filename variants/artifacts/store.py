@@ -12,7 +12,7 @@ artifact or none.
 import re
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -67,11 +67,9 @@ class Store:
                     return artifact
         raise UnknownName(f"there is no artifact {key}", field="artifact", mend="build it first: understudy build")
 
-    @contextmanager
-    def hold(self, key: str) -> Iterator[None]:
+    def hold(self, key: str) -> AbstractContextManager[int | None]:
         """Inside, the artifact of `key` is not removed, whether it exists already or is built later."""
-        with shared(use_lock(self.path(key))):
-            yield
+        return shared(use_lock(self.path(key)))
 
     @contextmanager
     def unused(self, key: str) -> Iterator[bool]:
@@ -90,11 +88,9 @@ class Store:
         fsync(self.path(key).parent)
         shutil.rmtree(folder)
 
-    @contextmanager
-    def staging(self, key: str) -> Iterator[Path]:
+    def staging(self, key: str) -> AbstractContextManager[Path]:
         """A folder to build the artifact of `key` in. `keep` makes it an artifact; otherwise it is removed."""
-        with staging(self.root, key) as folder:
-            yield folder
+        return staging(self.root, key)
 
     def keep(self, folder: Path, manifest: Manifest) -> Artifact:
         """Make a staged folder the artifact of `manifest.key`: flush its files, write the manifest, rename it."""

@@ -146,12 +146,11 @@ def _unnamed(store: Store, named: set[str]) -> list[Item]:
         parents = by_digest.get(manifest.parent_digest, []) if manifest and manifest.parent_digest else []
         waiting += [key for key in parents if key not in stays]
         stays.update(parents)
-    return [_item(store, key, manifest) for key, manifest in manifests.items() if key not in stays]
-
-
-def _item(store: Store, key: str, manifest: Manifest | None) -> Item:
-    names = {name: getattr(manifest, name, None) for name in ("digest", "model", "variant")}
-    return Item(key=key, bytes=disk_bytes(store.path(key)), **names)
+    items = []
+    for key in sorted(manifests.keys() - stays):
+        names = {name: getattr(manifests[key], name, None) for name in ("digest", "model", "variant")}
+        items.append(Item(key=key, bytes=disk_bytes(store.path(key)), **names))
+    return items
 
 
 def _held(store: Store, key: str) -> bool:

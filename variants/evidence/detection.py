@@ -13,28 +13,19 @@ from variants.vision.boxes import from_text, outcome
 METRICS = (*average_precision.METRICS, "F1")
 
 
-def measure(
-    metric: str, answers: Sequence[str], labels: Sequence[str], *, resamples: int = bootstrap.RESAMPLES
-) -> Interval:
+def measure(metric: str, answers: Sequence[str], labels: Sequence[str]) -> Interval:
     """The metric over all images with its 95 % bootstrap interval. Position i of both is the same image.
 
     ValueError for another metric, for no images, or for text that is not a list of boxes.
     """
-    return bootstrap.interval(_statistic(metric, answers, labels), len(labels), resamples=resamples)
+    return bootstrap.interval(_statistic(metric, answers, labels), len(labels))
 
 
-def difference(
-    metric: str,
-    ours: Sequence[str],
-    theirs: Sequence[str],
-    labels: Sequence[str],
-    *,
-    resamples: int = bootstrap.RESAMPLES,
-) -> Interval:
+def difference(metric: str, ours: Sequence[str], theirs: Sequence[str], labels: Sequence[str]) -> Interval:
     """How much larger the metric is for `ours`, with the 95 % interval of the paired difference. ValueError as for
     `measure`."""
     first, second = _statistic(metric, ours, labels), _statistic(metric, theirs, labels)
-    return bootstrap.paired_difference(first, second, len(labels), resamples=resamples)
+    return bootstrap.paired_difference(first, second, len(labels))
 
 
 def _statistic(metric: str, answers: Sequence[str], labels: Sequence[str]) -> bootstrap.Statistic:

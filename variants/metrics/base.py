@@ -62,24 +62,18 @@ class AccuracyMetric(Metric):
 
 @dataclass(frozen=True, kw_only=True)
 class Statistic(Metric):
-    """A figure that `of` computes from outcomes. The bootstrap draws with replacement, so outcomes may be repeated.
-    `same` says whether two answers are the same; None where single answers cannot be compared."""
+    """A figure that `of` computes from outcomes. The bootstrap draws with replacement, so outcomes may be repeated."""
 
     of: Callable[[Sequence[Outcome]], float]
-    same: Callable[[str, str], bool] | None = None
-    resamples: int = 1000
-
-    def agrees(self, answer: str, other: str) -> bool | None:
-        return self.same(answer, other) if self.same else None
 
     def measure(self, outcomes: Sequence[Outcome]) -> Interval:
-        return bootstrap.interval(self._of_counts(outcomes), len(outcomes), seed=SEED, resamples=self.resamples)
+        return bootstrap.interval(self._of_counts(outcomes), len(outcomes), seed=SEED)
 
     def difference(self, ours: Sequence[Outcome], theirs: Sequence[Outcome]) -> Interval:
         if len(ours) != len(theirs):
             raise ValueError(f"{len(ours)} and {len(theirs)} outcomes: need the same examples")
         first, second = self._of_counts(ours), self._of_counts(theirs)
-        return bootstrap.paired_difference(first, second, len(ours), seed=SEED, resamples=self.resamples)
+        return bootstrap.paired_difference(first, second, len(ours), seed=SEED)
 
     def _of_counts(self, outcomes: Sequence[Outcome]) -> bootstrap.Statistic:
         """The figure as a function of the counts: how often each outcome was drawn."""

@@ -110,10 +110,10 @@ def test_the_same_from_text_with_f1_beside_it() -> None:
     detections, wanted = made(2)
     answers, labels = [to_text(boxes) for boxes in detections], [to_text(boxes) for boxes in wanted]
     for metric in ("mAP50", "mAP50-95"):
-        mine = detection.measure(metric, answers, labels, resamples=50)
-        assert mine == interval(detections, wanted, metric, 50)
-    f1 = detection.measure("F1", answers, labels, resamples=50)
+        mine = detection.measure(metric, answers, labels)
+        assert mine == interval(detections, wanted, metric, bootstrap.RESAMPLES)
+    f1 = detection.measure("F1", answers, labels)
     assert 0 < f1.low < f1.value < f1.high < 1
-    apart = detection.difference("F1", labels, answers, labels, resamples=50)
+    apart = detection.difference("F1", labels, answers, labels)
     assert apart.value == pytest.approx(1 - f1.value)
     assert apart.low > 0
