@@ -1,1 +1,1 @@
-"""Artifacts and what is known of them: manifests, the store, the catalog, cards."""
+"""Artifacts and their documents: manifests, the store, the catalog, cards."""

@@ -75,7 +75,7 @@ def check_ancestry(recipes: Sequence[Recipe], field: str) -> None:
         mend = "one in bfloat16 or float32, or nf4"
         raise RecipeError(f"no adapter is trained on {bases[0]}", field=f"{field}.parent", mend=mend)
     if isinstance(recipes[0], Merge) and any(bases[1:2]):
-        mend = "merge an adapter of the baseline, and quantize what comes of it"
+        mend = "merge an adapter of the baseline, and quantize the result"
         raise RecipeError(f"an adapter on {bases[1]} is not merged", field=f"{field}.parent", mend=mend)
 
 

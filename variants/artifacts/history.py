@@ -87,7 +87,7 @@ def target(history: History, name: str, build: str | None) -> Binding:
     (binding,) = matches.values()
     if binding.digest == history[-1].digest:
         raise InputError(
-            f"{name} stands for {binding.digest[:8]} already", field="build", mend=f"of {_known(history)}, another"
+            f"{name} stands for {binding.digest[:8]} already", field="build", mend=f"another of {_known(history)}"
         )
     return binding
 

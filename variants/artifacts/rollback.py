@@ -42,7 +42,7 @@ def roll_back(store: Store, catalog: Catalog, model: str, variant: str, build: s
             ) from None
         if digest != chosen.digest:
             raise IntegrityError(
-                f"what stands in the place of build {chosen.digest[:8]} of {model}@{variant} is build {digest[:8]}",
+                f"the store has build {digest[:8]} in the place of build {chosen.digest[:8]} of {model}@{variant}",
                 field="build",
                 mend="go to another build: understudy catalog",
             )

@@ -41,31 +41,24 @@ class _Label:
     wanted: "Array"
 
 
-class Matches:
-    """Detections of images, matched once. `detections[i]` and `wanted[i]` belong to image i.
+def statistic(metric: str, detections: Sequence[Sequence[Box]], wanted: Sequence[Sequence[Box]]) -> bootstrap.Statistic:
+    """mAP50 or mAP50-95 as a function of how often each image is drawn. Position i of both is the same image.
 
-    ValueError when the lengths differ or are zero, or when no image has a box.
+    ValueError for another metric, when the lengths differ or are zero, or when no image has a box.
     """
+    if metric not in METRICS:
+        raise ValueError(f"no metric {metric!r}: {' or '.join(METRICS)}")
+    if len(detections) != len(wanted) or not wanted:
+        raise ValueError(f"answers to {len(detections)} images, labels of {len(wanted)}: need as many, at least one")
+    if not any(wanted):
+        raise ValueError("no image has a box: there is nothing to find")
+    return partial(_mean, _matched(coco_eval(detections, wanted)), 1 if metric == "mAP50" else 10)
 
-    def __init__(self, detections: Sequence[Sequence[Box]], wanted: Sequence[Sequence[Box]]) -> None:
-        if len(detections) != len(wanted) or not wanted:
-            raise ValueError(
-                f"answers to {len(detections)} images, labels of {len(wanted)}: need as many, at least one"
-            )
-        if not any(wanted):
-            raise ValueError("no image has a box: there is nothing to find")
-        self._labels = _matched(coco_eval(detections, wanted))
 
-    def statistic(self, metric: str) -> bootstrap.Statistic:
-        """mAP50 or mAP50-95 as a function of how often each image is drawn. ValueError for another metric."""
-        if metric not in METRICS:
-            raise ValueError(f"no metric {metric!r}: {' or '.join(METRICS)}")
-        return partial(self._mean, overlaps=1 if metric == "mAP50" else 10)
-
-    def _mean(self, counts: "npt.NDArray[np.int64]", overlaps: int) -> float:
-        """The mean over overlaps and over the labels of the drawn images; 0 where these have no label."""
-        precisions = [_average_precision(label, counts, overlaps) for label in self._labels if counts @ label.wanted]
-        return sum(precisions) / len(precisions) if precisions else 0.0
+def _mean(labels: Sequence[_Label], overlaps: int, counts: "npt.NDArray[np.int64]") -> float:
+    """The mean over overlaps and over the labels of the drawn images; 0 where these have no label."""
+    precisions = [_average_precision(label, counts, overlaps) for label in labels if counts @ label.wanted]
+    return sum(precisions) / len(precisions) if precisions else 0.0
 
 
 def coco_eval(detections: Sequence[Sequence[Box]], wanted: Sequence[Sequence[Box]]) -> Any:

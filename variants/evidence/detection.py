@@ -32,4 +32,4 @@ def _statistic(metric: str, answers: Sequence[str], labels: Sequence[str]) -> bo
     if metric == "F1":
         return bootstrap.mean([outcome(answer, label) for answer, label in zip(answers, labels, strict=True)])
     detections, wanted = [from_text(answer) for answer in answers], [from_text(label) for label in labels]
-    return average_precision.Matches(detections, wanted).statistic(metric)
+    return average_precision.statistic(metric, detections, wanted)
