@@ -47,20 +47,19 @@ class LineProgress:
 
     @contextmanager
     def step(self, what: str, total: float | None = None, unit: Unit = "") -> Iterator[Step]:
-        began = time.monotonic()
-        line = _Line(self, what, total, unit, began)
+        line = _Line(self, what, total, unit)
         self.print(f"{what} ...")
         yield line
-        self.print(f"{what}: done in {time.monotonic() - began:.1f} s")
+        self.print(f"{what}: done in {time.monotonic() - line.began:.1f} s")
 
     def print(self, text: str) -> None:
         print(text, file=self.stream, flush=True)
 
 
 class _Line:
-    def __init__(self, owner: LineProgress, what: str, total: float | None, unit: Unit, began: float) -> None:
+    def __init__(self, owner: LineProgress, what: str, total: float | None, unit: Unit) -> None:
         self._owner, self._what, self._total, self._unit = owner, what, total, unit
-        self._began = self._printed = began
+        self.began = self._printed = time.monotonic()
 
     def to(self, done: float, total: float | None = None) -> None:
         self._total = total if total is not None else self._total
@@ -69,9 +68,9 @@ class _Line:
             return
         self._printed = now
         if not self._total or not done:
-            self._owner.print(f"{self._what}: {_amount(done, self._unit)}, {now - self._began:.0f} s so far")
+            self._owner.print(f"{self._what}: {_amount(done, self._unit)}, {now - self.began:.0f} s so far")
             return
-        left = (now - self._began) * (self._total - done) / done
+        left = (now - self.began) * (self._total - done) / done
         amounts = f"{_amount(done, self._unit)} of {_amount(self._total, self._unit)}"
         self._owner.print(f"{self._what}: {amounts}, about {left:.0f} s left")
 

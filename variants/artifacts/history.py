@@ -94,7 +94,7 @@ def target(history: History, name: str, build: str | None) -> Binding:
 
 def trimmed(history: History, keep: int) -> History:
     """The bindings of the current build, of the next `keep` builds that a rollback would undo to, and of the newest
-    build, which a rollback may hide."""
+    build, which the second rule needs."""
     kept = {binding.digest for binding in line_of(history)[-(keep + 1) :]}
     if newest := newest_build(history):
         kept.add(newest.digest)
