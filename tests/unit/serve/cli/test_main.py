@@ -92,7 +92,7 @@ def test_rolling_back_and_forward(tmp_path: Path, three_builds: list[str]) -> No
     }  # fmt: skip
     assert f"rollback echo@int8 {second[:8]}" in understudy("rollback", "echo@int8", first[:8], **home).stdout
     (row,) = json.loads(understudy("catalog", "echo@int8", "--json", **home).stdout)["variants"]
-    assert [(found["artifact_sha256"], found["why"], found["current"]) for found in row["history"]] == [
+    assert [(each["artifact_sha256"], each["why"], each["current"]) for each in row["history"]] == [
         (first, "build", False), (second, "build", False), (third, "build", False),
         (second, "rollback", False), (first, "rollback", True),
     ]  # fmt: skip
@@ -142,7 +142,7 @@ def test_damage_is_found_by_hashing(tmp_path: Path, three_builds: list[str]) -> 
 def test_collecting_garbage_keeps_what_it_is_told_to(tmp_path: Path, three_builds: list[str]) -> None:
     home = {"UNDERSTUDY_HOME": str(tmp_path)}
     would = understudy("gc", "--keep", "1", "--dry-run", **home).stdout
-    assert f"would go: echo@int8  {three_builds[0][:8]}" in would
+    assert f"would be removed: echo@int8  {three_builds[0][:8]}" in would
     assert "would be freed" in would
     assert len(Store(tmp_path).stored()) == 3
     done = json.loads(understudy("gc", "--keep", "1", "--json", **home).stdout)
