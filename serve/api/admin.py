@@ -65,11 +65,7 @@ class Admin:
 
         Each request reads the catalog, so that the results of an evaluation beside the server appear."""
         model = request.path_params["model"]
-        of_model = self.upstreams.by_model.get(model)
-        if of_model is None:
-            raise UnknownName(
-                f"there is no model {model!r}", field="model", mend=f"one of {', '.join(self.upstreams.models)}"
-            )
+        of_model = self.upstreams.model(model)
         cards = await asyncio.to_thread(cards_of, model)
         variants = [
             {

@@ -35,27 +35,23 @@ from serve.shadow.replayer import Replayer
 from serve.shadow.sampling import sample
 from variants.errors import InputError, UnderstudyError, UnknownName
 
-TASK = "text-generation"
-PLACES = {TASK: "/v1/completions", "feature-extraction": "/v1/embeddings", "image-generation": "/v1/images/generations"}
+PLACES = {
+    "text-generation": "/v1/completions",
+    "feature-extraction": "/v1/embeddings",
+    "image-generation": "/v1/images/generations",
+}
 """The path for requests of each task; other tasks use the v2 protocol."""
 
 
 class TextRoute:
-    """One POST route of the engines that take text, as an ASGI application. `answer` observes the reply."""
+    """One POST route for models of one task, as an ASGI application. `answer` observes the reply."""
 
     def __init__(
-        self,
-        upstreams: Upstreams,
-        relay: Relay,
-        replayer: Replayer,
-        path: str,
-        body_limit: int,
-        task: str = TASK,
-        answer: type[TextAnswer] = TextAnswer,
-    ) -> None:
-        self.upstreams, self.relay, self.path, self.body_limit = upstreams, relay, path, body_limit
-        self.replayer = replayer
-        self.task, self.answer = task, answer
+        self, upstreams: Upstreams, relay: Relay, replayer: Replayer, limit: int,
+        path: str, task: str, answer: type[TextAnswer],
+    ) -> None:  # fmt: skip
+        self.upstreams, self.relay, self.replayer, self.body_limit = upstreams, relay, replayer, limit
+        self.path, self.task, self.answer = path, task, answer
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         arrived, headers = time.perf_counter(), Headers(scope=scope)
