@@ -21,7 +21,7 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from serve.cluster.deployer import EngineDeployer
 from serve.config.snapshot import Snapshot
@@ -32,6 +32,7 @@ from serve.control.heartbeats import Heartbeats
 from serve.control.journal import Entry
 from serve.control.memory_budget import Budget, budget, need_of
 from serve.control.proposal import Proposal, check_slots, check_unused, read_proposal, version_of
+from serve.control.rollout import read_plan
 from serve.control.snapshot_file import document_of, record, recorded
 from serve.control.traffic_manager import TrafficManager
 from serve.errors import Conflict, NotReady
@@ -69,7 +70,7 @@ class Controller:
     def snapshot(self) -> Snapshot:
         return self.traffic_manager.snapshot
 
-    async def tell(self, heartbeat: Heartbeat) -> Snapshot | None:
+    async def heartbeat(self, heartbeat: Heartbeat) -> Snapshot | None:
         """Note a heartbeat and record its outcomes. Gives the current snapshot, or None if the ingress has it."""
         if self.ticking is None:
             self.ticking = asyncio.create_task(self.tick())
@@ -103,7 +104,7 @@ class Controller:
             for variant in self.traffic_manager.candidates(model, document):
                 await self.check_ready(model, variant)
             return await self.followed(self.traffic_manager.search(model, document, who))
-        plan, parent = self.traffic_manager.read_plan(model, document)
+        plan, parent = read_plan(document, self.traffic_manager.model(model), model)
         for variant in (plan.variant, parent):
             await self.check_ready(model, variant)
         return await self.followed(self.traffic_manager.begin(model, plan, parent, who))
@@ -115,7 +116,7 @@ class Controller:
         return self.traffic_manager.feedback(document)
 
     async def journal(self, last: int) -> list[Entry]:
-        return self.traffic_manager.last(last)
+        return self.traffic_manager.journal.last(last)
 
     async def followed(self, answer: dict[str, Any]) -> dict[str, Any]:
         """Give the answer when every ingress has the change of traffic, or after `FOLLOW_LIMIT_S`."""
@@ -172,7 +173,7 @@ class Controller:
         before = self.snapshot
         if proposal.dry_run:
             wanted = await asyncio.to_thread(version_of, proposal, before)
-            return (await self.examine(before, wanted)).to_json(None)
+            return await self.examine(before, wanted, None)
         # Begun before the first await, so that one of two simultaneous proposals is refused.
         change = self.changes.begin()
         self.task = asyncio.create_task(self.check(proposal, before, change))
@@ -191,21 +192,23 @@ class Controller:
     async def check(self, proposal: Proposal, before: Snapshot, change: Change) -> tuple[Snapshot, dict[str, Any]]:
         """The proposed snapshot and the answer to the proposer. Raises InputError and its subclasses, Conflict."""
         wanted = await asyncio.to_thread(version_of, proposal, before)
-        examination = await self.examine(before, wanted)
-        if not examination.budget.fits:
-            says = examination.budget.says()
+        answer = await self.examine(before, wanted, change.number)
+        if not answer["memory"]["fits"]:
+            says = answer["memory"]["says"]
             raise Conflict(f"it does not fit: {says}", field="memory", mend="serve fewer or smaller variants")
         check_slots(before, wanted)
         if not proposal.force:
             self.check_unused(before, wanted)
-        change.differences = examination.differences
-        return wanted, examination.to_json(change.number)
+        change.differences = answer["differences"]
+        return wanted, answer
 
     def check_unused(self, before: Snapshot, wanted: Snapshot) -> None:
         check_unused(before, wanted, self.heartbeats.named(), time.time())
 
-    async def examine(self, before: Snapshot, wanted: Snapshot) -> "Examination":
-        return Examination([each.to_json() for each in differences(before, wanted)], await self.budget(wanted))
+    async def examine(self, before: Snapshot, wanted: Snapshot, number: int | None) -> dict[str, Any]:
+        """The answer to a proposal: the differences, the memory, and the number of the change, if it has begun."""
+        memory = (await self.budget(wanted)).to_json()
+        return {"differences": differences(before, wanted), "memory": memory, "change": number}
 
     async def budget(self, wanted: Snapshot) -> Budget:
         """The memory that the change needs beside the running engines.
@@ -332,16 +335,6 @@ class Controller:
             if time.monotonic() > deadline:
                 raise EngineError(f"{otherwise} within {limit_s:g} s", mend="see the server's log")
             await asyncio.sleep(POLL_S)
-
-
-class Examination(NamedTuple):
-    """The differences and the memory of a proposed snapshot."""
-
-    differences: list[dict[str, Any]]
-    budget: Budget
-
-    def to_json(self, change: int | None) -> dict[str, Any]:
-        return {"differences": self.differences, "memory": self.budget.to_json(), "change": change}
 
 
 def hold_all(snapshot: Snapshot) -> ExitStack:

@@ -17,7 +17,7 @@ from serve.config.stack import Model
 from serve.config.traffic import Versioned, read_traffic
 from serve.control.contract import ObservationBatch
 from serve.control.journal import Entry, Journal
-from serve.control.rollout import Rollout, RolloutPlan, next_of, read_plan, read_search, unknowable
+from serve.control.rollout import Rollout, RolloutPlan, next_of, read_search, unknowable
 from serve.control.state import ControlState
 from serve.control.traffic_migration import carried_over, ended
 from serve.errors import Conflict, Stale
@@ -25,7 +25,8 @@ from serve.protocols.answer_id import check_feedback
 from variants.artifacts.card import Card
 from variants.artifacts.catalog import Catalog
 from variants.errors import InputError, UnderstudyError, UnknownName
-from variants.evidence.gate import Evidence, Verdict, judge
+from variants.evidence.dropped_pairs import differ
+from variants.evidence.gate import Verdict, judge
 from variants.home import home
 from variants.machine import describe
 
@@ -46,14 +47,11 @@ class TrafficManager:
 
     def adopt(self, snapshot: Snapshot, why: str) -> None:
         """Serve another stack from now on. Raises Conflict, StoreFull; then nothing has changed."""
-        self.write_all(*carried_over(self.state, snapshot, why))
+        self.write(*carried_over(self.state, snapshot, why))
         self.snapshot = snapshot
         self.show()
 
-    def write(self, kind: str, what: Entry) -> None:
-        self.write_all((kind, what))
-
-    def write_all(self, *entries: tuple[str, Entry]) -> None:
+    def write(self, *entries: tuple[str, Entry]) -> None:
         """Write all entries to disk, or none, then apply them. Raises Conflict, StoreFull; then nothing has changed.
 
         An entry that cannot be applied is removed again and its error raised: no later controller could start.
@@ -77,11 +75,10 @@ class TrafficManager:
         }
         self.snapshot = with_traffic(self.snapshot, traffic, judged, self.snapshot.version + 1)
 
-    def replace(self, wanted: Snapshot) -> Snapshot:
+    def replace(self, wanted: Snapshot) -> None:
         """Put another stack into effect: its variants, and its traffic if it declares a new one. Raises as `adopt`."""
         following = build_snapshot(wanted.stack, wanted.artifacts, self.snapshot.version + 1, self.state.traffic)
         self.adopt(following, "a stack was applied")
-        return self.snapshot
 
     def model(self, name: str) -> Model:
         """Raises UnknownName."""
@@ -118,13 +115,9 @@ class TrafficManager:
                 mend=f"end the rollout first: understudy rollout abort {model}",
             )
         changed = Versioned(current.version + 1, traffic, current.declared)
-        self.write("traffic", {"model": model, "who": who, "why": why, **changed.to_json()})
+        self.write(("traffic", {"model": model, "who": who, "why": why, **changed.to_json()}))
         self.show()
         return self.traffic_of(model)
-
-    def read_plan(self, model: str, document: dict[str, Any]) -> tuple[RolloutPlan, str]:
-        """Raises InputError naming the field."""
-        return read_plan(document, self.model(model), model)
 
     def begin(
         self, model: str, plan: RolloutPlan, parent: str, who: str, queue: tuple[str, ...] = ()
@@ -201,7 +194,7 @@ class TrafficManager:
         current = self.state.traffic[model]
         following = Versioned(current.version + 1, rollout.traffic(), current.declared)
         entry = {"model": model, "who": who, "why": rollout.why, **following.to_json(), "rollout": rollout.to_json()}
-        self.write("rollout", entry | ({"verdict": verdict_document(verdict)} if verdict else {}))
+        self.write(("rollout", entry | ({"verdict": verdict_document(verdict)} if verdict else {})))
         self.held_since[model] = time.monotonic()
         self.show()
 
@@ -211,12 +204,12 @@ class TrafficManager:
         if batch["number"] <= self.state.batches.get(ingress, 0):
             return
         try:
-            self.write("outcomes", {"ingress": ingress, **batch})
+            self.write(("outcomes", {"ingress": ingress, **batch}))
         except UnderstudyError:
             raise
         except Exception:
             log.exception("batch %d of ingress %s cannot be counted", batch["number"], ingress)
-            self.write("outcomes", {"ingress": ingress, **batch, "models": {}})
+            self.write(("outcomes", {"ingress": ingress, **batch, "models": {}}))
 
     def judge_all(self) -> None:
         """Carry out what the evidence decides, by model. An error of one model is logged, and tried again later."""
@@ -253,13 +246,10 @@ class TrafficManager:
             else:
                 return
         rollout = replace(rollout, queue=(), why=f"{rollout.why}; {why}")
-        self.write_all(ended(model, rollout, self.state.traffic[model]))
+        self.write(ended(model, rollout, self.state.traffic[model]))
 
     def verdict(self, model: str, rollout: Rollout) -> Verdict:
-        evidence = self.evidence(model, rollout)
-        return judge(rollout.plan.gate, evidence, unknowable(rollout))
-
-    def evidence(self, model: str, rollout: Rollout) -> Evidence:
+        """Judge a rollout by the evidence about its two artifacts so far."""
         pair, gate = self.state.pair(rollout.pair), rollout.plan.gate
         if gate.cost:
             variant, parent = self.costs_of(model, [rollout.plan.variant, rollout.parent]).values()
@@ -268,10 +258,10 @@ class TrafficManager:
             pair.evidence.tallies["latency"] = pair.latency_within(gate.latency.objective_s)
         if gate.feedback:
             pair.evidence.tallies["feedback"] = self.state.feedback_on(rollout.digests[1])
-        pair.evidence.lengths_differ = pair.lengths_differ
+        pair.evidence.lengths_differ = differ(pair.kept_lengths, pair.lost_lengths)
         if gate.floor:
             pair.evidence.tallies["floor"] = pair.above_floor(rollout.plan.by, gate.floor)
-        return pair.evidence
+        return judge(gate, pair.evidence, unknowable(rollout))
 
     def rollout_of(self, model: str) -> dict[str, Any]:
         """The latest rollout of a model, with its current verdict. Raises UnknownName."""
@@ -304,11 +294,8 @@ class TrafficManager:
         entry = check_feedback(document)
         counted = entry["id"] not in self.state.feedback_ids
         if counted:
-            self.write("feedback", entry)
+            self.write(("feedback", entry))
         return {"counted": counted, "model": entry["model"], "variant": entry["variant"]}
-
-    def last(self, count: int) -> list[Entry]:
-        return self.journal.last(count)
 
 
 def verdict_document(verdict: Verdict) -> dict[str, Any]:

@@ -68,13 +68,13 @@ def test_versions_differ_in_builds_engines_and_weights(tmp_path: Path) -> None:
     before = lived(tmp_path, baseline={"weight": 90}, int8={"weight": 10}, nf4={})
     slower = {"kind": "scripted", "token_s": 0.001}
     after = lived(tmp_path, baseline={"weight": 50}, int8={"weight": 50, "engine": slower}, int4={})
-    changes = {each.name: each for each in differences(before, after)}
-    assert {name: each.kind for name, each in changes.items() if not name.startswith("near")} == {
+    changes = {each["name"]: each for each in differences(before, after)}
+    assert {name: each["kind"] for name, each in changes.items() if not name.startswith("near")} == {
         "echo@baseline": "change",
         "echo@int8": "replace",
         "echo@int4": "add",
         "echo@nf4": "remove",
         "bands@baseline": "keep",
     }
-    assert (changes["echo@int8"].share_before, changes["echo@int8"].share_after) == (0.1, 0.5)
-    assert changes["echo@nf4"].build_after is None
+    assert (changes["echo@int8"]["share_before"], changes["echo@int8"]["share_after"]) == (0.1, 0.5)
+    assert changes["echo@nf4"]["build_after"] is None

@@ -8,6 +8,7 @@ import pytest
 
 from serve.config.snapshot import Snapshot, build_snapshot
 from serve.control.contract import RULES
+from serve.control.rollout import read_plan
 from serve.control.traffic_manager import TrafficManager
 from serve.protocols.answer_id import issue
 from tests.integration.serve.control.test_rollout import add_cost
@@ -39,8 +40,9 @@ def snapshot(family: Family) -> Snapshot:
 def begun(tmp_path: Path, family: Family, **plan: Any) -> TrafficManager:
     """A traffic manager with a rollout to int8 at 50 %."""
     traffic_manager = TrafficManager(tmp_path / "state", snapshot(family))
-    read, parent = traffic_manager.read_plan("echo", {"variant": "int8", "steps": [50, 100], **plan})
-    traffic_manager.begin("echo", read, parent, "somebody")
+    document = {"variant": "int8", "steps": [50, 100], **plan}
+    rollout_plan, parent = read_plan(document, traffic_manager.model("echo"), "echo")
+    traffic_manager.begin("echo", rollout_plan, parent, "somebody")
     return traffic_manager
 
 
@@ -155,7 +157,7 @@ def test_an_entry_that_cannot_be_counted_is_taken_back(tmp_path: Path, family: F
     traffic_manager = begun(tmp_path, family)
     before = list(traffic_manager.journal.entries())
     with pytest.raises(KeyError):
-        traffic_manager.write("outcomes", {"ingress": "i", "number": 1, "rules": RULES, "models": {"echo": {}}})
+        traffic_manager.write(("outcomes", {"ingress": "i", "number": 1, "rules": RULES, "models": {"echo": {}}}))
     assert list(traffic_manager.journal.entries()) == before
     assert traffic_manager.state.batches == {}
 
