@@ -119,14 +119,17 @@ def same(one: Sequence[object], other: Sequence[object]) -> float:
 
 
 def compare_boxes(answers: Sequence[Reply]) -> ShadowAgreement:
-    """F1 of the boxes, matched at an overlap of 0.5."""
+    """F1 of the boxes, matched at an overlap of 0.5. Raises EngineError."""
     first, other, again = (boxes_of(parse_response(a.body, a.header_length)) for a in answers)
+    if first is None or other is None or again is None:
+        raise EngineError("the answer lacks boxes, scores or labels to compare")
     return ShadowAgreement(agreement(first, other), agreement(first, again), None)
 
 
-def boxes_of(tensors: dict[str, Array]) -> list[Box]:
+def boxes_of(tensors: dict[str, Array]) -> list[Box] | None:
+    """The boxes of a detector's answer; None unless the client requested boxes, scores and labels."""
     if not {"boxes", "scores", "labels"} <= tensors.keys():
-        raise EngineError("the answer lacks boxes, scores or labels to compare")
+        return None
     return from_tensors(tensors["boxes"].tolist(), tensors["scores"].tolist(), tensors["labels"].tolist())
 
 

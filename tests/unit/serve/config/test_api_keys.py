@@ -43,7 +43,7 @@ def stack_with(keys: object) -> None:
 
 def test_the_stack_file_names_keys() -> None:
     stack_with({"ops": {"sha256": DIGEST, "admin": True, "shadow": False}})
-    with pytest.raises(StackError, match=r"server\.keys: one key stands under two names"):
+    with pytest.raises(StackError, match=r"server\.keys: two names have the same key"):
         stack_with({"a": {"sha256": DIGEST}, "b": {"sha256": DIGEST}})
     with pytest.raises(StackError, match=r"unknown key 'shadows'.*did you mean"):
         stack_with({"a": {"sha256": DIGEST, "shadows": False}})

@@ -121,7 +121,7 @@ def test_a_key_given_twice_is_refused_with_its_line(tmp_path: Path) -> None:
     text = DEMO.read_text()
     (tmp_path / "twice.yaml").write_text(text.replace("\n      nf4:\n", "\n      int8:\n"))
     line = text.split("\n").index("      nf4:") + 1
-    with pytest.raises(StackError, match=rf"the key 'int8' stands twice .*line {line},"):
+    with pytest.raises(StackError, match=rf"the key 'int8' is given twice .*line {line},"):
         load(tmp_path / "twice.yaml")
 
 

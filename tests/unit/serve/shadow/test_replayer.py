@@ -54,8 +54,9 @@ class Relay:
 
 
 def upstream(variant: str) -> Any:
+    served = SimpleNamespace(model="m", variant=variant, asked_as=variant)
     return SimpleNamespace(
-        name=f"m@{variant}", labels=("m", variant), served=SimpleNamespace(model="m", asked_as=variant),
+        name=f"m@{variant}", labels=("m", variant), served=served,
         manifest=SimpleNamespace(digest=variant), endpoint="there", has_only_shadow_load=False,
     )  # fmt: skip
 
