@@ -36,7 +36,6 @@ from serve.control.rollout import read_plan
 from serve.control.snapshot_file import document_of, record, recorded
 from serve.control.traffic_manager import TrafficManager
 from serve.errors import Conflict, NotReady
-from variants.artifacts.catalog import Catalog
 from variants.artifacts.store import Store
 from variants.errors import EngineError
 from variants.home import home
@@ -100,14 +99,14 @@ class Controller:
 
     async def begin_rollout(self, model: str, document: dict[str, Any], who: str) -> dict[str, Any]:
         """Raises InputError, Conflict, NotReady if a variant does not answer."""
+        queue: tuple[str, ...] = ()
         if "objective" in document:
-            for variant in self.traffic_manager.candidates(model, document):
-                await self.check_ready(model, variant)
-            return await self.followed(self.traffic_manager.search(model, document, who))
-        plan, parent = read_plan(document, self.traffic_manager.model(model), model)
-        for variant in (plan.variant, parent):
+            plan, parent, queue = self.traffic_manager.plan_search(model, document)
+        else:
+            plan, parent = read_plan(document, self.traffic_manager.model(model), model)
+        for variant in (parent, plan.variant, *queue):
             await self.check_ready(model, variant)
-        return await self.followed(self.traffic_manager.begin(model, plan, parent, who))
+        return await self.followed(self.traffic_manager.begin(model, plan, parent, who, queue))
 
     async def steer_rollout(self, model: str, action: str, who: str) -> dict[str, Any]:
         return await self.followed(self.traffic_manager.steer(model, action, who))
@@ -214,9 +213,8 @@ class Controller:
         """The memory that the change needs beside the running engines.
 
         For an engine that is down or restarting, its last known memory counts."""
-        catalog = Catalog(home())
         running, coming = self.snapshot.engines, wanted.engines
-        needs = tuple(need_of(engine, catalog) for name, engine in coming.items() if name not in running)
+        needs = tuple(need_of(engine) for name, engine in coming.items() if name not in running)
         endpoints = await asyncio.gather(*map(self.deployer.describe, running), return_exceptions=True)
         for application, endpoint in zip(running, endpoints, strict=True):
             if isinstance(endpoint, BaseException):

@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from serve.config.artifacts import cards_of
 from serve.config.snapshot import Snapshot, build_snapshot, with_traffic
 from serve.config.stack import Model
 from serve.config.traffic import Versioned, read_traffic
@@ -23,11 +24,9 @@ from serve.control.traffic_migration import carried_over, ended
 from serve.errors import Conflict, Stale
 from serve.protocols.answer_id import check_feedback
 from variants.artifacts.card import Card
-from variants.artifacts.catalog import Catalog
 from variants.errors import InputError, UnderstudyError, UnknownName
 from variants.evidence.dropped_pairs import differ
 from variants.evidence.gate import Verdict, judge
-from variants.home import home
 from variants.machine import describe
 
 log = logging.getLogger("understudy.traffic")
@@ -122,7 +121,13 @@ class TrafficManager:
     def begin(
         self, model: str, plan: RolloutPlan, parent: str, who: str, queue: tuple[str, ...] = ()
     ) -> dict[str, Any]:
-        """Raises Conflict if the model has an open rollout, InputError if there is no traffic to move."""
+        """Begin a rollout; `queue` has the other candidates of a search, cheapest first.
+
+        Raises Conflict if the model has an open rollout or a variant was removed since the plan was read, InputError if
+        there is no traffic to move."""
+        for name in (parent, plan.variant):
+            if (model, name) not in self.snapshot.variants:
+                raise Conflict(f"{model}@{name} is no longer served")
         current = self.state.rollouts.get(model)
         if current is not None and current.open:
             raise Conflict(
@@ -138,18 +143,11 @@ class TrafficManager:
         self.move(model, rollout, who, None)
         return self.rollout_of(model)
 
-    def search(self, model: str, document: dict[str, Any], who: str) -> dict[str, Any]:
-        """Begin a search with the cheapest variant, by the cards of this machine.
+    def plan_search(self, model: str, document: dict[str, Any]) -> tuple[RolloutPlan, str, tuple[str, ...]]:
+        """The plan for the cheapest candidate, its parent, and the other candidates, cheapest first.
 
-        Raises InputError if no card shows a variant cheaper than its parent, Conflict if the model has an open rollout.
-        """
-        search, _, _ = read_search(document, self.model(model), model)
-        parent, first, *others = self.candidates(model, document)
-        return self.begin(model, search.plan(first, 1 + len(others)), parent, who, tuple(others))
-
-    def candidates(self, model: str, document: dict[str, Any]) -> list[str]:
-        """The parent of a search, then its candidates, cheapest first. Raises InputError."""
-        _, parent, children = read_search(document, self.model(model), model)
+        Costs are from the cards of this machine. Raises InputError if they show no variant cheaper than its parent."""
+        search, parent, children = read_search(document, self.model(model), model)
         costs = self.costs_of(model, [parent, *children])
         if costs[parent] is None or not any(costs[child] is not None for child in children):
             raise InputError(
@@ -160,13 +158,11 @@ class TrafficManager:
         known = {child: cost for child in children if (cost := costs[child]) is not None and cost < costs[parent]}
         if not known:
             raise InputError(f"no variant of {model} costs less than {parent}", field="objective")
-        return [parent, *sorted(known, key=lambda child: known[child])]
+        first, *others = sorted(known, key=lambda child: known[child])
+        return search.plan(first, len(known)), parent, tuple(others)
 
     def costs_of(self, model: str, variants: list[str]) -> dict[str, Any]:
-        try:
-            cards = Catalog(home()).model(model).cards
-        except UnknownName:  # it is served, but this catalog has no build of it
-            cards = {}
+        cards = cards_of(model)
         served = {name: self.snapshot.variants[model, name] for name in variants}
         return {
             name: cost_of(cards.get(variant.manifest.digest, ()), variant.engine.settings.model_dump(mode="json"))

@@ -104,14 +104,9 @@ def compare_labels(answers: Sequence[Reply]) -> ShadowAgreement:
     if any("labels" not in outputs for outputs in tensors):
         raise EngineError("the answer has no labels to compare")
     first, other, again = (outputs["labels"].tolist() for outputs in tensors)
-    spread = [class_divergence(p, q) for p, q in zip(*map(scores_of, tensors[:2]), strict=True)]
+    scores = [outputs["scores"].tolist() if "scores" in outputs else [] for outputs in tensors[:2]]
+    spread = [class_divergence(p, q) for p, q in zip(*scores, strict=True)]
     return ShadowAgreement(same(first, other), same(first, again), sum(spread) / len(spread) if spread else None)
-
-
-def scores_of(tensors: dict[str, Array]) -> list[list[float]]:
-    """Class probabilities, one row per image; empty where the client did not request them."""
-    rows: list[list[float]] = tensors["scores"].tolist() if "scores" in tensors else []
-    return rows
 
 
 def same(one: Sequence[object], other: Sequence[object]) -> float:

@@ -10,6 +10,7 @@ from serve.config.snapshot import Snapshot, build_snapshot
 from serve.control.contract import RULES
 from serve.control.rollout import read_plan
 from serve.control.traffic_manager import TrafficManager
+from serve.errors import Conflict
 from serve.protocols.answer_id import issue
 from tests.integration.serve.control.test_rollout import add_cost
 from tests.support.family import Family
@@ -88,6 +89,15 @@ def test_versions_rise_when_variants_come_and_go(tmp_path: Path, family: Family)
     traffic_manager.set_traffic("echo", {"weights": {"baseline": 1, "int4": 2}}, None, "somebody", "")
 
 
+def test_a_variant_that_was_removed_since_the_plan_was_read_is_refused(tmp_path: Path, family: Family) -> None:
+    traffic_manager = TrafficManager(tmp_path / "state", snapshot(family))
+    plan, parent = read_plan({"variant": "int8"}, traffic_manager.model("echo"), "echo")
+    del family.variants["int8"]
+    traffic_manager.replace(snapshot(family))
+    with pytest.raises(Conflict, match="echo@int8 is no longer served"):
+        traffic_manager.begin("echo", plan, parent, "somebody")
+
+
 def search(tmp_path: Path, family: Family) -> TrafficManager:
     """A traffic manager with a search that tries int4, then int8."""
     family.variants["int8"]["weight"] = 0
@@ -95,7 +105,8 @@ def search(tmp_path: Path, family: Family) -> TrafficManager:
     for variant, cost in (("baseline", 3.0), ("int8", 2.0), ("int4", 1.0)):
         add_cost(tmp_path, family, variant, cost)
     traffic_manager = TrafficManager(tmp_path / "state", snapshot(family))
-    traffic_manager.search("echo", {"objective": "cheapest"}, "somebody")
+    plan, parent, queue = traffic_manager.plan_search("echo", {"objective": "cheapest"})
+    traffic_manager.begin("echo", plan, parent, "somebody", queue)
     return traffic_manager
 
 
