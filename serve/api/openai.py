@@ -59,16 +59,8 @@ class TextRoute:
             body = await read_body(scope, receive, self.body_limit)
             document = parse_object(body)
             call, answer = self.prepare(headers, document, arrived)
-            samples = sample(
-                self.upstreams,
-                request_id=call.request_id,
-                opted_out=opted_out(headers),
-                target=call.target,
-                path=self.path,
-                body=body,
-                label=headers.get("x-understudy-label"),
-                document=document,
-            )
+            label = headers.get("x-understudy-label")
+            samples = [] if opted_out(headers) else sample(self.upstreams, call, self.path, body, label, document)
             answer.keep = bool(samples)
         except UnderstudyError as error:
             await refuse(error, openai_body, scope, receive, send)
@@ -77,7 +69,8 @@ class TextRoute:
             await carry(self.relay, call, answer, openai_body, scope, receive, send)
         finally:  # a client that leaves cancels this, but the engine has produced tokens
             count_tokens(call, answer)
-        self.score(headers, call, answer)
+        if label is not None:
+            self.score(label, headers.get("x-understudy-task"), call, answer)
         self.replayer.offer(samples, call, answer)
 
     def prepare(self, headers: Headers, document: dict[str, Any], arrived: float) -> tuple[Call, TextAnswer]:
@@ -104,13 +97,12 @@ class TextRoute:
         )
         return call, self.answer(call, show_usage=asked)
 
-    def score(self, headers: Headers, call: Call, answer: TextAnswer) -> None:
-        """Count a complete answer, where the request carries its label."""
-        label = headers.get("x-understudy-label")
-        if call.status != 200 or label is None or call.streamed or self.path == "/tokenize":
+    def score(self, label: str, task: str | None, call: Call, answer: TextAnswer) -> None:
+        """Count a complete answer to a labelled request."""
+        if call.status != 200 or call.streamed or self.path == "/tokenize":
             return
         if (right := answer.is_right(label)) is not None:
-            count_label(call, headers.get("x-understudy-task"), right)
+            count_label(call, task, right)
 
 
 def count_tokens(call: Call, answer: TextAnswer) -> None:

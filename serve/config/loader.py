@@ -79,8 +79,9 @@ def known_keys(root: type[BaseModel]) -> set[str]:
 
 
 def only(stack: Stack, model: str, *variants: str) -> Stack:
-    """The stack with one of its models, and of that with some variants; with all where none is named. Raises
-    UnknownName, and StackError where what is left is no stack: a variant without its parent, say."""
+    """The stack with one model, and of that model only the named variants, or all if none is named.
+
+    Raises UnknownName. Raises StackError if the result is not valid, for example for a variant without its parent."""
     if model not in stack.models:
         raise UnknownName(f"there is no model {model!r} in the stack", mend=f"known are {', '.join(stack.models)}")
     known = stack.models[model].variants

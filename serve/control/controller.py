@@ -244,8 +244,8 @@ class Controller:
             raise
         except Exception as error:
             log.exception("change %d failed", change.number)
-            said = str(getattr(error, "cause", error))  # Ray wraps the error of an engine in a traceback
-            change.end("failed", f"it is live, but not finished: {said}" if committed else said)
+            message = str(getattr(error, "cause", error))  # Ray wraps the error of an engine in a traceback
+            change.end("failed", f"it is live, but not finished: {message}" if committed else message)
         finally:
             change.seconds["all"] = round(time.monotonic() - began, 2)
 
