@@ -23,7 +23,7 @@ def lived(home: Path, **variants: dict[str, Any]) -> Snapshot:
     return build_snapshot(stack, artifacts)
 
 
-def test_adapters_of_one_parent_meet_in_one_engine_apart_from_the_parents_own(tmp_path: Path) -> None:
+def test_adapters_of_one_parent_share_an_engine_that_is_not_the_parents(tmp_path: Path) -> None:
     lora: dict[str, Any] = {"parent": "baseline", "engine": ADAPTERS}
     snapshot = lived(tmp_path, baseline={"weight": 1}, lora=lora, lora2=lora)
     one, two, own = (snapshot.variants["echo", name] for name in ("lora", "lora2", "baseline"))
@@ -43,7 +43,7 @@ def test_a_parent_with_the_adapters_settings_shares_their_engine(tmp_path: Path)
     assert snapshot.variants["echo", "baseline"].engine == snapshot.variants["echo", "lora"].engine
 
 
-def test_an_adapter_needs_an_engine_that_takes_adapters(tmp_path: Path) -> None:
+def test_an_adapter_needs_an_engine_with_slots(tmp_path: Path) -> None:
     with pytest.raises(StackError, match="needs an engine with adapter slots") as refused:
         lived(tmp_path, baseline={"weight": 1}, lora={"parent": "baseline"})
     assert refused.value.field == "models.echo.variants.lora.engine"
