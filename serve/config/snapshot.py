@@ -9,15 +9,13 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
+from serve.config.lineage import VariantRef
 from serve.config.stack import Adapters, Engine, Limits, ScriptedEngine, Stack, VllmEngine
 from serve.config.traffic import Versioned, merged
 from variants.artifacts.adapter import check_adapter
 from variants.artifacts.manifest import Manifest
 from variants.artifacts.store import Artifact
 from variants.errors import StackError
-
-VariantRef = tuple[str, str]
-"""A model and one of its variants."""
 
 
 @dataclass(frozen=True)

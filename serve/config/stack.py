@@ -1,8 +1,7 @@
-"""The stack file: which models and variants there are, how each is made, and how each is served.
+"""The stack file: the models and variants, how each is built, and how each is served.
 
-One typed, frozen document (YAML, `schema: 1`). Unknown keys are
-refused with the nearest known one. It holds no logic: making belongs to `variants.build.builder`, serving to
-`serve.app`."""
+One typed, frozen document (YAML, `schema: 1`). `serve.config.loader` refuses unknown keys. `variants.build.builder`
+builds the variants, and `serve.app` serves them."""
 
 import re
 from typing import Annotated, Any, Literal, Self
@@ -18,15 +17,15 @@ from variants.recipes.recipe import Recipe
 from variants.recipes.source import Source
 
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
-# Numbers as YAML writes them: `weight: true` is no 1.
+# Strict, so that `weight: true` is not read as 1.
 Whole = Annotated[int, Field(strict=True)]
 Number = Annotated[float, Field(strict=True)]
 MOST_WEIGHT = 1e6
 
 
 class Adapters(Document):
-    """How many low-rank adapters an engine serves at once, and of at most which rank. It is slower for every model in
-    it, so an engine takes them only when told to."""
+    """The adapter slots of an engine, and the largest rank of an adapter. Slots make every request slower, so an engine
+    has none by default."""
 
     slots: Whole = Field(default=4, ge=1, le=64)
     rank: Literal[8, 16, 32, 64, 128] = 16
@@ -81,24 +80,20 @@ ENGINES: dict[TaskKind, tuple[str, ...]] = {
     "text-classification": ("openvino", "scripted"),
     "image-generation": ("openvino",),
 }
-EXAMPLES: dict[TaskKind, str] = {
-    "text-generation": "text",
-    "image-classification": "image",
-    "feature-extraction": "triplet",
-    "object-detection": "boxes",
-    "text-classification": "article",
-    "image-generation": "drawing",
+EXAMPLES: dict[TaskKind, tuple[str, ...]] = {
+    "text-generation": ("text", "choice", "passage"),
+    "image-classification": ("image", "ranked"),
+    "feature-extraction": ("triplet",),
+    "object-detection": ("boxes",),
+    "text-classification": ("article",),
+    "image-generation": ("drawing",),
 }
-MORE_EXAMPLES: dict[TaskKind, tuple[str, ...]] = {
-    "text-generation": ("choice", "passage"),
-    "image-classification": ("ranked",),
-}
-"""What a model can be evaluated on besides, by several requests an example."""
+"""The kinds of examples that a model of each task can be evaluated on."""
 Engine = Annotated[VllmEngine | TorchEngine | OpenVinoEngine | ScriptedEngine, Field(discriminator="kind")]
 
 
 class Limits(Document):
-    """What one variant takes on at once, in each ingress."""
+    """The most requests of one variant, in each ingress."""
 
     concurrency: Whole = Field(default=64, ge=1, description="requests at the engine at once")
     queue: Whole = Field(default=256, ge=0, description="requests waiting beyond that; more are answered 429")
@@ -116,8 +111,8 @@ class Variant(Document):
 
 
 class Routing(Document):
-    """How a model's requests are routed beside its variants' weights: whether clients stick, who is pinned (variant by
-    client), and which share of requests each shadow answers again, off the client's path."""
+    """The rest of a model's traffic, beside the weights. `pins` has a variant by client. `shadows` has, by variant, the
+    share of requests that it answers again for comparison."""
 
     sticky: bool = True
     pins: dict[str, str] = Field(default_factory=dict)
@@ -156,8 +151,7 @@ class Model(Document):
 
     @model_validator(mode="after")
     def check_evaluate(self) -> Self:
-        kinds = (EXAMPLES[self.task], *MORE_EXAMPLES.get(self.task, ()))
-        known = [name for name in tasks.NAMES if tasks.get(name).kind in kinds]
+        known = [name for name in tasks.NAMES if tasks.get(name).kind in EXAMPLES[self.task]]
         for name in self.evaluate:
             if name not in known:
                 raise ValueError(f"evaluate names {name!r}, no examples for {self.task}: known are {', '.join(known)}")
@@ -183,21 +177,21 @@ class Model(Document):
 
 
 class Server(Document):
-    """Where the ingress listens, and to whom. Anything but loopback has to be asked for."""
+    """The address of the server, its limits, and its API keys. The default address is on loopback."""
 
     host: str = "127.0.0.1"
     port: Whole = Field(default=8000, ge=1, le=65535)
     body_limit_mib: Whole = Field(default=32, ge=1, le=1024, description="larger request bodies are answered 413")
     memory_mib: Whole | None = Field(
-        default=None, ge=1, description="most that all engines may hold; none: what is free"
+        default=None, ge=1, description="memory limit of all engines; none: the free memory"
     )
-    keys: dict[Name, Key] = Field(default={}, description="who may ask, by a name of the operator's; none: everyone")
+    keys: dict[Name, Key] = Field(default={}, description="API keys by name; none: every client is allowed")
 
     @field_validator("keys")
     @classmethod
     def check_keys(cls, keys: dict[Name, Key]) -> dict[Name, Key]:
         if len({key.sha256 for key in keys.values()}) < len(keys):
-            raise ValueError("one key stands under two names")
+            raise ValueError("two names have the same key")
         return keys
 
 
@@ -215,7 +209,7 @@ class Stack(Document):
         return models
 
     def plans(self) -> list[VariantPlan]:
-        """What has to be made, in the file's order."""
+        """A build plan for each variant, in the file's order."""
         return [
             VariantPlan(
                 model=model_name,

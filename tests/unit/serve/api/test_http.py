@@ -36,7 +36,7 @@ async def read(body: bytes, encoding: str | None = None, whole: bool = True) -> 
         (zlib.compress(BODY), "deflate"),
     ],
 )
-async def test_a_body_is_read_however_it_came(body: bytes, encoding: str | None) -> None:
+async def test_a_body_is_read_in_any_encoding(body: bytes, encoding: str | None) -> None:
     assert await read(body, encoding) == BODY
 
 
@@ -44,7 +44,7 @@ async def test_a_body_is_read_however_it_came(body: bytes, encoding: str | None)
     ("body", "encoding"),
     [(BODY + b"x", None), (gzip.compress(BODY + b"x", mtime=0), "gzip"), (zlib.compress(b"0" * 10**8), "deflate")],
 )
-async def test_the_limit_is_on_what_was_compressed(body: bytes, encoding: str | None) -> None:
+async def test_the_limit_holds_for_the_decompressed_body(body: bytes, encoding: str | None) -> None:
     with pytest.raises(TooLarge, match="above 280 bytes"):
         await read(body, encoding)
 
@@ -60,14 +60,14 @@ async def test_the_limit_is_on_what_was_compressed(body: bytes, encoding: str | 
         (gzip.compress(BODY, mtime=0), "gzip, gzip"),
     ],
 )
-async def test_what_cannot_be_inflated_names_the_header(body: bytes, encoding: str) -> None:
+async def test_a_body_that_cannot_be_decompressed_names_the_header(body: bytes, encoding: str) -> None:
     with pytest.raises(InputError) as refused:
         await read(body, encoding)
     assert refused.value.field == "Content-Encoding"
     assert refused.value.mend
 
 
-async def test_who_leaves_while_uploading_is_counted_as_gone() -> None:
+async def test_a_client_that_leaves_during_its_upload_is_counted() -> None:
     with pytest.raises(ClientLeft) as left:
         await read(BODY, whole=False)
     assert status_of(left.value) == 499

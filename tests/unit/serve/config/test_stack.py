@@ -92,7 +92,7 @@ def test_an_engine_that_cannot_do_the_task(demo: dict[str, Any], model: str, kin
     assert f"use {fitting}" in message
 
 
-def test_a_name_that_is_none(demo: dict[str, Any]) -> None:
+def test_an_invalid_name(demo: dict[str, Any]) -> None:
     demo["models"]["Smol LM"] = demo["models"].pop("smollm2")
     assert "'Smol LM' is not a name" in refused(demo)
 
@@ -122,11 +122,11 @@ def test_a_key_given_twice_is_refused_with_its_line(tmp_path: Path) -> None:
     text = DEMO.read_text()
     (tmp_path / "twice.yaml").write_text(text.replace("\n      nf4:\n", "\n      int8:\n"))
     line = text.split("\n").index("      nf4:") + 1
-    with pytest.raises(StackError, match=rf"the key 'int8' stands twice .*line {line},"):
+    with pytest.raises(StackError, match=rf"the key 'int8' is given twice .*line {line},"):
         load(tmp_path / "twice.yaml")
 
 
-def test_what_is_shared_by_anchor_may_be_overridden(tmp_path: Path) -> None:
+def test_a_value_from_a_yaml_anchor_may_be_overridden(tmp_path: Path) -> None:
     text = """
         schema: 1
         models:
@@ -167,7 +167,7 @@ def test_a_stack_that_served_text_by_torch_is_served_by_vllm(demo: dict[str, Any
     assert models["digits"].variants["int8"].engine == TorchEngine(kind="torch", threads=2)
 
 
-def test_a_part_of_a_stack_keeps_what_is_named(demo: dict[str, Any]) -> None:
+def test_a_part_of_a_stack_has_only_the_named_variants(demo: dict[str, Any]) -> None:
     stack = parse(demo)
     part = only(stack, "smollm2", "int8", "baseline")
     assert list(part.models) == ["smollm2"]
