@@ -1,11 +1,12 @@
 """Locust's users: one sends planned arrivals (open loop), one asks again when answered (closed loop).
 
-Importing this module imports Locust, which patches the standard library for gevent: only `worker.py` does,
-in a process of its own. Locust's own statistics see every request too, with the same times.
+Importing this module imports Locust, which patches the standard library for gevent. Only `loadtest.worker.__main__`
+imports it, in a process of its own. Locust's own statistics have every request too, with the same times.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import gevent
@@ -13,50 +14,29 @@ from locust import FastHttpUser, task
 from locust.contrib.fasthttp import FAILURE_EXCEPTIONS
 from locust.exception import StopUser
 
-from loadtest.campaign.plan import Kind
 from loadtest.results.records import LineWriter, Record
 from loadtest.target import bearer
-from loadtest.worker.requests import ask
-from loadtest.worker.responses import (
-    BadAnswer,
-    ResponseText,
-    read_boxes,
-    read_completion,
-    read_drawing,
-    read_embeddings,
-    read_labels,
-    read_stream,
-    refusal,
-)
+from loadtest.worker.requests import load_request
+from loadtest.worker.responses import read_digit, read_stream, refusal
 from loadtest.worker.stage_run import StageRun, Turn, share_within, tokens_within
 from variants.metrics import scoring
 from variants.tasks.digit_classifier.store import load_or_train
+from variants.tasks.responses import BadAnswer, ResponseText, read_answer
 
-READERS: dict[Kind, Callable[[Any, Callable[[], float]], ResponseText]] = {
-    "text": read_stream,
-    "label": lambda body, clock: read_completion(body),
-    "image": lambda body, clock: read_labels(body),
-    "article": lambda body, clock: read_labels(body),
-    "triplet": lambda body, clock: read_embeddings(body),
-    "boxes": lambda body, clock: read_boxes(body),
-    "drawing": lambda body, clock: read_drawing(body, load_or_train()),
-}
-# A response's own errors and the socket's: the request failed, the campaign goes on.
 REQUEST_ERRORS = (*FAILURE_EXCEPTIONS, BadAnswer)
+"""The errors that fail one request. The campaign continues."""
 
 
 class CampaignUser(FastHttpUser):
-    """What both kinds share: sending one turn and recording it. `live` is set by the worker on a subclass."""
+    """Sends one request and records it, for both kinds of user. The worker sets `live` on a subclass."""
 
     abstract = True
     live: "RunningCampaign"
 
     def send(self, turn: Turn) -> None:
-        """Send one request, wait for its whole answer, write its record. Raises StageError when too many
-        failed.
-        """
+        """Send one request, wait for its whole answer, write its record. Raises StageError where too many failed."""
         run = self.live.run
-        asked = ask(turn.pool, turn.content, turn.variant, turn.client)
+        request = load_request(turn.pool, turn.content, turn.variant, turn.client)
         name = f"{run.stage.part} {turn.pool.model}@{turn.variant or 'routed'} {turn.pool.task}"
         started = run.clock()
         facts: dict[str, Any] = {"status": 0}
@@ -66,9 +46,9 @@ class CampaignUser(FastHttpUser):
         limit.start()
         try:
             with self.client.post(
-                asked.path,
-                data=asked.body,  # type: ignore[arg-type]  # bytes are sent as they are
-                headers=asked.headers | bearer(),
+                request.path,
+                data=request.body,  # type: ignore[arg-type]  # bytes are sent as they are
+                headers=request.headers | bearer(),
                 name=name,
                 stream=True,
                 catch_response=True,
@@ -77,7 +57,7 @@ class CampaignUser(FastHttpUser):
                     facts = _facts(response)
                     answer = _read(response, turn, run.clock)
                 except REQUEST_ERRORS as failure:
-                    error = _words(failure, run.plan.timeout_s)
+                    error = _error_text(failure, run.plan.timeout_s)
                     response.failure(error)
                 response.request_meta["response_time"] = 1000 * (run.clock() - started)
         except gevent.GreenletExit:
@@ -90,9 +70,8 @@ class CampaignUser(FastHttpUser):
 
 
 class OpenUser(CampaignUser):
-    """Takes the next planned arrival, waits for its time, sends it. Enough of these, and nobody waits for
-    an answer.
-    """
+    """Takes the next planned arrival, waits for its time, sends it. With enough of these users, no arrival has to wait
+    for the answer to another."""
 
     abstract = True
 
@@ -124,9 +103,7 @@ class ClosedUser(CampaignUser):
 
 
 class RunningCampaign:
-    """What the users of one stage share: its run, the gate that lets them begin, the writer, and the first
-    error.
-    """
+    """What the users of one stage share: its run, the gate that they wait for, the writer, and the first error."""
 
     def __init__(self, run: StageRun, writer: LineWriter[Record], clock_to_epoch: float) -> None:
         self.run = run
@@ -137,14 +114,16 @@ class RunningCampaign:
         self._clock_to_epoch = clock_to_epoch
         self._working = run.users
 
-    def guard(self) -> "Guard":
-        return Guard(self)
-
-    def leave(self, error: BaseException | None) -> None:
-        """One user is through, or failed: the first error ends the stage."""
+    @contextmanager
+    def guard(self) -> Iterator[None]:
+        """One user's work. The first error of any user ends the stage, and so does the end of the last user."""
+        try:
+            yield
+        except gevent.GreenletExit:
+            raise
+        except BaseException as error:
+            self.error = self.error or error
         self._working -= 1
-        if error is not None and self.error is None:
-            self.error = error
         if self.error is not None or self._working == 0:
             self.finished.set()
 
@@ -181,24 +160,8 @@ class RunningCampaign:
         self._writer.write(record)
 
 
-class Guard:
-    """Tells the stage when a user's work ends, however it ends; unexpected errors end the stage with it."""
-
-    def __init__(self, live: RunningCampaign) -> None:
-        self._live = live
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> bool:
-        if isinstance(error, gevent.GreenletExit):
-            return False
-        self._live.leave(error)
-        return error is not None
-
-
 def _facts(response: Any) -> dict[str, Any]:
-    """Status and what the headers say. A response that never came has status 0 and no headers."""
+    """The status and the values of the headers. A response that never came has status 0 and no headers."""
     headers = response.headers or {}
     return {
         "status": response.status_code,
@@ -210,13 +173,18 @@ def _facts(response: Any) -> dict[str, Any]:
 
 
 def _read(response: Any, turn: Turn, clock: Callable[[], float]) -> ResponseText:
-    """The whole answer, checked against what was asked. Raises one of REQUEST_ERRORS."""
+    """The whole answer, compared with the request. Raises one of REQUEST_ERRORS."""
     if response.status_code == 0:
         raise response.error
     if response.status_code != 200:
         # The client has read the body of a refusal already.
         raise refusal(response.status_code, response.content or b"")
-    answer = READERS[turn.pool.kind](response.stream, clock)
+    if turn.pool.kind == "text":
+        answer = read_stream(response.stream, clock)
+    elif turn.pool.kind == "drawing":
+        answer = read_digit(response.stream.read(), load_or_train())
+    else:
+        answer = read_answer(_task_kind(turn), response.stream.read())
     answered_by = response.headers.get("x-understudy-variant")
     if answered_by is None:
         raise BadAnswer("the answer names no variant")
@@ -227,7 +195,7 @@ def _read(response: Any, turn: Turn, clock: Callable[[], float]) -> ResponseText
     return answer
 
 
-def _words(failure: BaseException, timeout_s: float) -> str:
+def _error_text(failure: BaseException, timeout_s: float) -> str:
     if isinstance(failure, gevent.Timeout):
         return f"no whole answer within {timeout_s:g} s"
     return f"{failure}" if isinstance(failure, BadAnswer) else f"{type(failure).__name__}: {failure}"
@@ -258,8 +226,12 @@ def _in_slice(answer: ResponseText, started: float, ended: float, run: StageRun)
 
 def _score(turn: Turn, answer: ResponseText) -> dict[str, bool]:
     assert turn.content.label is not None
-    kind = "text" if turn.pool.kind == "label" else turn.pool.kind
-    return {"correct": scoring.is_correct(kind, answer.text, turn.content.label)}
+    return {"correct": scoring.is_correct(_task_kind(turn), answer.text, turn.content.label)}
+
+
+def _task_kind(turn: Turn) -> str:
+    """The kind of the task. A pool of the kind "label" has a text task's examples, asked for labels."""
+    return "text" if turn.pool.kind == "label" else turn.pool.kind
 
 
 def epoch_offset() -> float:

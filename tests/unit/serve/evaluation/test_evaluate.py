@@ -9,6 +9,7 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
+from serve.evaluation.engine_client import EngineClient
 from serve.evaluation.evaluate import EngineRef, Required, check_labels, evaluate_variant, newest_that_will_do
 from serve.evaluation.measure import executes, held_out, unasked
 from tests.support.scripted import make_artifact, make_stack
@@ -106,9 +107,9 @@ def test_a_card_of_schema_1_or_of_another_pair_is_measured_again() -> None:
 def test_speed_is_timed_on_examples_that_are_not_asked_again_where_there_are_others() -> None:
     task = Parity()  # 20 examples, and no calibration split
     asked = task.examples("test", 8)
-    found = unasked(task, asked)
-    assert found[:12] == task.examples("test")[8:]
-    assert found[12:] == asked
+    chosen = unasked(task, asked)
+    assert chosen[:12] == task.examples("test")[8:]
+    assert chosen[12:] == asked
     assert unasked(task, task.examples("test")) == task.examples("test")
     mnist = tasks.get("mnist")
     timed = unasked(mnist, mnist.examples("test"))
@@ -149,5 +150,5 @@ async def test_what_an_engine_executes_is_asked_and_none_where_it_does_not_say()
     application.router.add_get("/v2/models/digits", metadata)
     async with TestServer(application) as server, aiohttp.ClientSession() as session:
         url = str(server.make_url("")).rstrip("/")
-        assert await executes(session, url, "digits") == "bf16"
-        assert await executes(session, url, "other") is None
+        assert await executes(EngineClient(session, url, "digits")) == "bf16"
+        assert await executes(EngineClient(session, url, "other")) is None

@@ -26,8 +26,8 @@ async def test_cost_is_the_engines_cpu_time_over_just_those_requests() -> None:
 
 
 def test_quantiles_of_latencies() -> None:
-    found = latency_of([number / 100 for number in range(101)])
-    assert (found.p50, found.p95) == (0.5, pytest.approx(0.95))
+    latency = latency_of([number / 100 for number in range(101)])
+    assert (latency.p50, latency.p95) == (0.5, pytest.approx(0.95))
     assert latency_of([0.25]).p95 == 0.25
 
 
