@@ -125,7 +125,7 @@ def engine_ref(stack: Stack, artifacts: Artifacts, ref: VariantRef) -> EngineRef
 def stored_outcomes(
     parent: EngineRef | None, examples: Examples, task_by_name: Mapping[str, Task]
 ) -> dict[str, list[Outcome]] | None:
-    """The parent's outcomes on these examples, by task, under the same conditions: engine, machine, versions, test split.
+    """The parent's outcomes on these examples, by task, if they have the same engine, machine, versions and test split.
     None where there is no parent, or where any outcome is missing."""
     if parent is None:
         return None
