@@ -17,7 +17,7 @@ from locust.exception import StopUser
 from loadtest.results.records import LineWriter, Record
 from loadtest.target import bearer
 from loadtest.worker.requests import load_request
-from loadtest.worker.responses import read_digit, read_stream, refusal
+from loadtest.worker.responses import read_stream, refusal
 from loadtest.worker.stage_run import StageRun, Turn, share_within, tokens_within
 from variants.metrics import scoring
 from variants.tasks.digit_classifier.store import load_or_train
@@ -136,9 +136,8 @@ class RunningCampaign:
         answer: ResponseText | None,
         error: str | None,
     ) -> None:
-        run, stage = self.run, self.run.stage
+        stage = self.run.stage
         begin = started if turn.planned is None else turn.planned
-        answered = answer is not None and error is None
         record = Record(
             part=stage.part,
             slice=stage.slice,
@@ -150,14 +149,33 @@ class RunningCampaign:
             planned=None if turn.planned is None else turn.planned + self._clock_to_epoch,
             started=started + self._clock_to_epoch,
             latency_s=ended - begin,
-            error=error if answered or error is not None else "no answer",
+            error=error or (None if answer else "no answer"),
             label=turn.content.label,
             **facts,
-            **(_figures(answer, begin) if answer is not None else {}),
-            **(_in_slice(answer, started, ended, run) if answer is not None and stage.slice is not None else {}),
-            **(_score(turn, answer) if answer is not None and turn.content.label is not None else {}),
+            **(self._figures(turn, started, ended, begin, answer) if answer else {}),
         )
         self._writer.write(record)
+
+    def _figures(self, turn: Turn, started: float, ended: float, begin: float, answer: ResponseText) -> dict[str, Any]:
+        """The fields of a record that need a whole answer."""
+        tokens, times = answer.output_tokens, answer.token_times
+        figures: dict[str, Any] = {
+            "answer": answer.text,
+            "prompt_tokens": answer.prompt_tokens,
+            "output_tokens": tokens,
+        }
+        if times:
+            figures["ttft_s"] = times[0] - begin
+            if tokens and tokens > 1:
+                figures["tpot_s"] = (times[-1] - times[0]) / (tokens - 1)
+        if self.run.stage.slice is not None:
+            assert self.run.stage.window is not None
+            opens, seconds = self.run.opens, self.run.stage.window.seconds
+            figures["slice_tokens"] = tokens_within(times, tokens or 0, opens, seconds)
+            figures["slice_share"] = share_within(started, ended, opens, seconds)
+        if turn.content.label is not None:
+            figures["correct"] = scoring.is_correct(_task_kind(turn), answer.text, turn.content.label)
+        return figures
 
 
 def _facts(response: Any) -> dict[str, Any]:
@@ -181,10 +199,9 @@ def _read(response: Any, turn: Turn, clock: Callable[[], float]) -> ResponseText
         raise refusal(response.status_code, response.content or b"")
     if turn.pool.kind == "text":
         answer = read_stream(response.stream, clock)
-    elif turn.pool.kind == "drawing":
-        answer = read_digit(response.stream.read(), load_or_train())
     else:
-        answer = read_answer(_task_kind(turn), response.stream.read())
+        classifier = load_or_train() if turn.pool.kind == "drawing" else None
+        answer = read_answer(_task_kind(turn), response.stream.read(), classifier)
     answered_by = response.headers.get("x-understudy-variant")
     if answered_by is None:
         raise BadAnswer("the answer names no variant")
@@ -199,34 +216,6 @@ def _error_text(failure: BaseException, timeout_s: float) -> str:
     if isinstance(failure, gevent.Timeout):
         return f"no whole answer within {timeout_s:g} s"
     return f"{failure}" if isinstance(failure, BadAnswer) else f"{type(failure).__name__}: {failure}"
-
-
-def _figures(answer: ResponseText, begin: float) -> dict[str, Any]:
-    figures: dict[str, Any] = {
-        "answer": answer.text,
-        "prompt_tokens": answer.prompt_tokens,
-        "output_tokens": answer.output_tokens,
-    }
-    times = answer.token_times
-    if times:
-        figures["ttft_s"] = times[0] - begin
-        if answer.output_tokens and answer.output_tokens > 1:
-            figures["tpot_s"] = (times[-1] - times[0]) / (answer.output_tokens - 1)
-    return figures
-
-
-def _in_slice(answer: ResponseText, started: float, ended: float, run: StageRun) -> dict[str, float]:
-    assert run.stage.window is not None
-    opened, seconds = run.opens, run.stage.window.seconds
-    return {
-        "slice_tokens": tokens_within(answer.token_times, answer.output_tokens or 0, opened, seconds),
-        "slice_share": share_within(started, ended, opened, seconds),
-    }
-
-
-def _score(turn: Turn, answer: ResponseText) -> dict[str, bool]:
-    assert turn.content.label is not None
-    return {"correct": scoring.is_correct(_task_kind(turn), answer.text, turn.content.label)}
 
 
 def _task_kind(turn: Turn) -> str:

@@ -112,11 +112,10 @@ async def measure(
             saturated = Saturated(predicts[0], process.cpu_s)
             outcomes: dict[str, list[Outcome]] = {}
             for each, predict in zip(asked_tasks, predicts, strict=True):
-                first = not outcomes
-                timed = saturated if first else predict
+                timed = predict if outcomes else saturated
                 outcomes[each.name] = await evaluate(each, examples[each.name], timed, CLIENTS, progress)
-                if first:
-                    saturated.end()
+                if timed is saturated:
+                    saturation = saturated.end()
                 if isinstance(predict, Drawings) and len(examples[each.name]) > 1:
                     pictures = [predict.pictures[example.id] for example in examples[each.name]]
                     distances.append(await asyncio.to_thread(distance, each, predict.classifier, pictures, progress))
@@ -132,15 +131,24 @@ async def measure(
                 async with running(reference, "beside") as (other_process, _):
                     other = EngineClient(session, other_process.url, reference.asked_as)
                     theirs = await predictor(other, task)
-                    rate = saturated.seen().throughput_per_s
+                    rate = saturation.throughput_per_s
                     pool = fresh[WARM_UP_EXAMPLES + LATENCY_EXAMPLES :] or fresh
                     speedup = await side_by_side(predicts[0], theirs, pool, latency.p50, rate, CLIENTS, progress)
                     if forward is not None and inference is not None:
                         ratio = await passes_in_turns(forward, replace(forward, engine=other), inference)
                         speedup = speedup.model_copy(update={"inference": ratio})
-    peak = process.peak_memory_bytes
-    seen = saturated.seen()
-    return Measured(outcomes, latency, seen, speedup, inference, load_s, resident, peak, tuple(distances), precision)
+    return Measured(
+        outcomes=outcomes,
+        latency=latency,
+        saturation=saturation,
+        speedup=speedup,
+        inference_per_s=inference,
+        load_s=load_s,
+        resident_bytes=resident,
+        peak_memory_bytes=process.peak_memory_bytes,
+        distances=tuple(distances),
+        executes=precision,
+    )
 
 
 async def executes(engine: EngineClient) -> str | None:

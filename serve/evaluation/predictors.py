@@ -85,6 +85,5 @@ class Drawings:
 
     async def __call__(self, example: Example) -> str:
         request = request_for("drawing", self.engine.model, example.input)
-        picture = read_picture(await self.engine.post(request))
-        self.pictures[example.id] = picture
+        picture = self.pictures[example.id] = read_picture(await self.engine.post(request))
         return self.classifier.read(picture)

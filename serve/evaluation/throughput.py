@@ -30,7 +30,6 @@ class Saturated:
         self.predict, self.cpu_s = predict, cpu_s
         self.seconds: list[float] = []
         self.began: tuple[float, float] | None = None
-        self.ended: tuple[float, float] | None = None
 
     async def __call__(self, example: Example) -> str:
         if self.began is None:
@@ -40,17 +39,13 @@ class Saturated:
         self.seconds.append(time.perf_counter() - began)
         return answer
 
-    def end(self) -> None:
-        """Call it when all requests are answered."""
+    def end(self) -> Saturation:
+        """Call it when all requests are answered. Raises ValueError where nothing was asked."""
         now = time.perf_counter()
-        self.ended = self.cpu_s(), now
-
-    def seen(self) -> Saturation:
-        """Raises ValueError where nothing was asked, or `end` was not called."""
-        if self.began is None or self.ended is None:
-            raise ValueError("nothing was asked, or it has not ended")
-        count, wall = len(self.seconds), self.ended[1] - self.began[1]
-        return Saturation(latency_of(self.seconds), count / wall, 1000 * (self.ended[0] - self.began[0]) / count)
+        if self.began is None:
+            raise ValueError("nothing was asked")
+        count, (cpu_s, began) = len(self.seconds), self.began
+        return Saturation(latency_of(self.seconds), count / (now - began), 1000 * (self.cpu_s() - cpu_s) / count)
 
 
 def latency_of(seconds: Sequence[float]) -> Latency:

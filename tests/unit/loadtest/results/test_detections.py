@@ -43,7 +43,7 @@ def test_an_answer_is_read_to_boxes() -> None:
     ]
     answer = read_answer("boxes", json.dumps({"outputs": outputs}).encode())
     assert from_text(answer.text) == [ONE._replace(score=0.75), OTHER._replace(score=0.5)]
-    with pytest.raises(BadAnswer, match="no boxes, scores or labels"):
+    with pytest.raises(BadAnswer, match="another shape: KeyError: 'boxes'"):
         read_answer("boxes", json.dumps({"outputs": outputs[1:]}).encode())
     outputs[1]["data"] = [0.75]
     with pytest.raises(BadAnswer, match="another shape"):

@@ -5,8 +5,7 @@ import json
 
 import pytest
 
-from loadtest.worker.responses import read_digit, read_stream, refusal
-from variants.errors import InputError
+from loadtest.worker.responses import read_stream, refusal
 from variants.tasks.responses import BadAnswer
 
 FRAMES = (
@@ -86,35 +85,3 @@ def test_a_frame_of_another_shape_is_no_answer(frame: dict[str, object]) -> None
 def test_a_refusal_says_what_was_said_and_no_more_than_fits() -> None:
     assert str(refusal(503, b'{"error":"busy"}')) == 'HTTP 503: {"error":"busy"}'
     assert len(str(refusal(500, b"x" * 10_000))) < 400
-
-
-class OneReader:
-    """A classifier that knows one picture."""
-
-    def read(self, picture: bytes) -> str:
-        if picture != b"PNG":
-            raise InputError("no picture", field="picture")
-        return "7"
-
-
-def drawing(data: object) -> bytes:
-    return json.dumps({"created": 1, "data": data}).encode()
-
-
-def test_a_drawing_says_what_the_classifier_reads_in_it() -> None:
-    assert read_digit(drawing([{"b64_json": "UE5H"}]), OneReader()).text == "7"  # type: ignore[arg-type]
-
-
-@pytest.mark.parametrize(
-    ("data", "says"),
-    [
-        (drawing([]), "no data"),
-        (drawing([{"url": "http://x"}]), "no data"),
-        (drawing([{"b64_json": "UE5H!"}]), "another shape"),
-        (drawing([{"b64_json": "AAAA"}]), "no picture"),
-        (drawing([{"b64_json": "UE5H"}])[:20], "not JSON"),
-    ],
-)
-def test_what_is_no_drawing_is_a_bad_answer(data: bytes, says: str) -> None:
-    with pytest.raises(BadAnswer, match=says):
-        read_digit(data, OneReader())  # type: ignore[arg-type]

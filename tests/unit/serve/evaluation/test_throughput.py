@@ -17,8 +17,7 @@ async def test_cost_is_the_engines_cpu_time_over_just_those_requests() -> None:
 
     saturated = Saturated(predict, lambda: next(used))
     answers = [await saturated(Example(str(number), "x", "a")) for number in range(6)]
-    saturated.end()
-    seen = saturated.seen()
+    seen = saturated.end()
     assert answers == ["a"] * 6
     assert seen.cost_cpu_s == pytest.approx(500)
     assert 0 < seen.throughput_per_s < 500
@@ -35,4 +34,4 @@ def test_nothing_asked_is_no_figure() -> None:
     with pytest.raises(ValueError, match="no latencies"):
         latency_of([])
     with pytest.raises(ValueError, match="nothing was asked"):
-        Saturated(None, lambda: 0.0).seen()  # type: ignore[arg-type]
+        Saturated(None, lambda: 0.0).end()  # type: ignore[arg-type]

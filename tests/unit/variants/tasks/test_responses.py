@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from variants.errors import InputError
 from variants.tasks.responses import BadAnswer, read_answer, read_logprobs
 
 
@@ -71,3 +72,35 @@ def test_log_probabilities_are_those_of_all_tokens_but_the_first() -> None:
     assert read_logprobs(json.dumps({"choices": [{"prompt_logprobs": positions}]}).encode()) == [-0.5, -2.0]
     with pytest.raises(BadAnswer, match="gave no prompt_logprobs"):
         read_logprobs(b'{"choices":[{"text":"a"}]}')
+
+
+class OneReader:
+    """A classifier that knows one picture."""
+
+    def read(self, picture: bytes) -> str:
+        if picture != b"PNG":
+            raise InputError("no picture", field="picture")
+        return "7"
+
+
+def drawing(data: object) -> bytes:
+    return json.dumps({"created": 1, "data": data}).encode()
+
+
+def test_a_drawing_says_what_the_classifier_reads_in_it() -> None:
+    assert read_answer("drawing", drawing([{"b64_json": "UE5H"}]), OneReader()).text == "7"  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("data", "says"),
+    [
+        (drawing([]), "another shape: IndexError"),
+        (drawing([{"url": "http://x"}]), "another shape: KeyError: 'b64_json'"),
+        (drawing([{"b64_json": "UE5H!"}]), "another shape"),
+        (drawing([{"b64_json": "AAAA"}]), "no picture"),
+        (drawing([{"b64_json": "UE5H"}])[:20], "not JSON"),
+    ],
+)
+def test_what_is_no_drawing_is_a_bad_answer(data: bytes, says: str) -> None:
+    with pytest.raises(BadAnswer, match=says):
+        read_answer("drawing", data, OneReader())  # type: ignore[arg-type]
