@@ -1,7 +1,7 @@
-"""What a task is: named, labelled examples in three splits that never change.
+"""The base class of tasks: named, labelled examples in three splits that never change.
 
-The order within a split is a seeded shuffle, so the first n of a split are a random sample of it. Nothing in `test`
-occurs in the two other splits, not even as the same text under another id.
+The order within a split is a seeded shuffle, so the first n examples are a random sample of it. No input in `test`
+occurs in the two other splits, under any id.
 """
 
 import hashlib
