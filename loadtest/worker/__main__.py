@@ -1,7 +1,7 @@
 """`python -m loadtest.worker OUT_DIR`: sends a plan's requests with Locust, in a process of its own.
 
 The plan comes as one JSON line on standard input, which stays open. When standard input ends, the parent is gone and
-this process ends too. Standard output has one JSON event a line, for progress and for the end. Records and slice
+this process ends too. Standard output has one JSON event a line, for progress or a failure. Records and slice
 windows are written to their files as they come. The worker sends only what the plan has, and stops at the plan's limit.
 """
 
@@ -21,14 +21,14 @@ from locust.env import Environment
 
 from loadtest.campaign.plan import Plan, Stage
 from loadtest.results.records import LineWriter, Record, SliceWindow
-from loadtest.worker.stage_run import Cursor, StageError, StageRun
+from loadtest.worker.stage_run import StageError, StageRun
 
 TICK_S = 0.5
 ORPHANED = 3
 
 
 def emit(kind: str, **fields: object) -> None:
-    """Tell the parent: a "step" with the fields of `loadtest.progress.Step`, "finished", or "failed" with a `text`."""
+    """Tell the parent: a "step" with the fields of `loadtest.progress.Step`, or "failed" with a `text`."""
     print(json.dumps({"kind": kind, **fields}), flush=True)
 
 
@@ -38,7 +38,7 @@ class Worker:
     def __init__(self, plan: Plan, out_dir: Path) -> None:
         self._plan = plan
         self._out_dir = out_dir
-        self._cursors: dict[tuple[str, str], Cursor] = {}
+        self._positions: dict[tuple[str, str], int] = {}
         self._ends = time.perf_counter() + plan.limit_s
 
     def run(self) -> None:
@@ -49,7 +49,7 @@ class Worker:
         ):
             for index, stage in enumerate(self._plan.stages):
                 later = sum(after.expected_s for after in self._plan.stages[index + 1 :])
-                live = RunningCampaign(StageRun(self._plan, stage, self._cursors), records, epoch_offset())
+                live = RunningCampaign(StageRun(self._plan, stage, self._positions), records, epoch_offset())
                 cores = self._run_stage(stage, live, later)
                 if stage.slice is not None:
                     slices.write(_window(stage, live, cores))
@@ -123,7 +123,6 @@ def main() -> int:
     except StageError as error:
         emit("failed", text=str(error))
         return 1
-    emit("finished")
     return 0
 
 

@@ -114,14 +114,11 @@ def _work(plan: str, out_dir: Path, hung_after_s: float, progress: Progress) -> 
 
 
 def _follow(events: IO[str], progress: Progress) -> str | None:
-    """Report progress until the worker's last event. Returns why the campaign failed, None where it did not."""
+    """Report progress until the worker ends. Returns why the campaign failed, None where it did not."""
     for line in events:
         event = json.loads(line)
-        kind = event.pop("kind")
-        if kind == "failed":
+        if event.pop("kind") == "failed":
             return str(event["text"])
-        if kind == "finished":
-            return None
         progress(Step(**event))
     return None
 

@@ -9,7 +9,8 @@ change the figures.
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cached_property
 
 from loadtest.campaign.plan import Content, Lane, Plan, Pool, Stage
 
@@ -31,43 +32,23 @@ class Turn:
     planned: float | None
 
 
-class Cursor:
-    """One variant's position in a pool. It is kept over the stages of a campaign, so no prompt is asked twice."""
-
-    def __init__(self, pool: Pool) -> None:
-        self._pool = pool
-        self._next = 0
-
-    def take(self, lane: Lane) -> Content | None:
-        """The next content. After the last one: None where the lane stops there, StageError where it refuses."""
-        size = len(self._pool.contents)
-        if self._next >= size and lane.at_end != "again":
-            if lane.at_end == "stop":
-                return None
-            raise StageError(f"all {size} prompts for {lane.variant} are used up: shorten the slices")
-        content = self._pool.contents[self._next % size]
-        self._next += 1
-        return content
-
-
 @dataclass
 class StageRun:
-    """The state of a running `Stage`. `clock` gives monotonic seconds; `began` is when the users began, on that
-    clock."""
+    """The state of a running `Stage`. `clock` gives monotonic seconds; `began` is when its gate opened, on that clock.
+
+    `positions` counts the contents of each pool that each variant was asked. It is kept over the stages of a campaign,
+    so no prompt is asked twice.
+    """
 
     plan: Plan
     stage: Stage
-    cursors: dict[tuple[str, str], Cursor]
+    positions: dict[tuple[str, str], int]
     clock: Callable[[], float] = time.perf_counter
     began: float = 0.0
     done: int = 0
     failures_in_a_row: int = 0
     last_error: str = ""
-    _clients: Iterator[tuple[Lane, float]] = field(init=False)
     _next_arrival: int = 0
-
-    def __post_init__(self) -> None:
-        self._clients = self._spread()
 
     @property
     def users(self) -> int:
@@ -86,15 +67,11 @@ class StageRun:
         window = self.stage.window
         return None if window is None else self.opens + window.seconds
 
-    def next_client(self) -> tuple[Lane, float]:
-        """A closed-loop client's lane, and how many seconds after the others it begins. Each client comes once."""
-        return next(self._clients)
-
-    def _spread(self) -> Iterator[tuple[Lane, float]]:
+    @cached_property
+    def clients(self) -> Iterator[tuple[Lane, float]]:
+        """Each closed-loop client once: its lane, and how many seconds after the gate it begins."""
         lead_in = self.stage.window.lead_in_s if self.stage.window else 0.0
-        for lane in self.stage.lanes:
-            for index in range(lane.clients):
-                yield lane, lead_in * index / lane.clients
+        return ((lane, lead_in * index / lane.clients) for lane in self.stage.lanes for index in range(lane.clients))
 
     def next_arrival(self) -> Turn | None:
         """The earliest planned request that no user has taken; None after the last."""
@@ -110,8 +87,13 @@ class StageRun:
         if self.closes is not None and self.clock() >= self.closes:
             return None
         pool = self.plan.pools[lane.pool]
-        content = self.cursors.setdefault((lane.pool, lane.variant), Cursor(pool)).take(lane)
-        return None if content is None else Turn(pool, content, lane.variant, None, None)
+        size, position = len(pool.contents), self.positions.get((lane.pool, lane.variant), 0)
+        if position >= size and lane.at_end == "stop":
+            return None
+        if position >= size and lane.at_end == "refuse":
+            raise StageError(f"all {size} prompts for {lane.variant} are used up: shorten the slices")
+        self.positions[lane.pool, lane.variant] = position + 1
+        return Turn(pool, pool.contents[position % size], lane.variant, None, None)
 
     def note(self, error: str | None) -> None:
         """Count a request that ended. Raises StageError where too many in a row have failed."""

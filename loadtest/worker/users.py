@@ -33,6 +33,19 @@ class CampaignUser(FastHttpUser):
     abstract = True
     live: "RunningCampaign"
 
+    @task
+    def work(self) -> None:
+        """Send requests from the moment that the gate opens until there are no more."""
+        with self.live.guard():
+            self.live.gate.wait()
+            for turn in self.turns():
+                self.send(turn)
+        raise StopUser
+
+    def turns(self) -> Iterator[Turn]:
+        """The requests to send. Each is given when its time has come."""
+        raise NotImplementedError
+
     def send(self, turn: Turn) -> None:
         """Send one request, wait for its whole answer, write its record. Raises StageError where too many failed."""
         run = self.live.run
@@ -75,31 +88,23 @@ class OpenUser(CampaignUser):
 
     abstract = True
 
-    @task
-    def work(self) -> None:
-        with self.live.guard():
-            self.live.gate.wait()
-            while turn := self.live.run.next_arrival():
-                assert turn.planned is not None
-                gevent.sleep(max(0.0, turn.planned - self.live.run.clock()))
-                self.send(turn)
-        raise StopUser
+    def turns(self) -> Iterator[Turn]:
+        while turn := self.live.run.next_arrival():
+            assert turn.planned is not None
+            gevent.sleep(max(0.0, turn.planned - self.live.run.clock()))
+            yield turn
 
 
 class ClosedUser(CampaignUser):
-    """Asks, waits for the answer, asks again, on one pinned variant."""
+    """Sends a request, waits for the answer, sends the next, on one pinned variant."""
 
     abstract = True
 
-    @task
-    def work(self) -> None:
-        with self.live.guard():
-            lane, delay = self.live.run.next_client()
-            self.live.gate.wait()
-            gevent.sleep(delay)
-            while turn := self.live.run.next_in(lane):
-                self.send(turn)
-        raise StopUser
+    def turns(self) -> Iterator[Turn]:
+        lane, delay = next(self.live.run.clients)
+        gevent.sleep(delay)
+        while turn := self.live.run.next_in(lane):
+            yield turn
 
 
 class RunningCampaign:

@@ -7,7 +7,6 @@ import io
 import zipfile
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from variants.document import canonical_sha256
 from variants.errors import IntegrityError
@@ -16,12 +15,6 @@ from variants.home import home as default_home
 from variants.progress import NoProgress, Progress
 from variants.tasks.digit_classifier.network import SHAPES, TRAINING, DigitClassifier
 from variants.tasks.mnist import Mnist
-
-if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
-
-    Floats = npt.NDArray[np.float32]
 
 
 def load_or_train(home: Path | None = None, progress: Progress | None = None) -> DigitClassifier:
