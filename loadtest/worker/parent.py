@@ -26,13 +26,7 @@ HUNG_S = 30.0
 """Seconds after the campaign's own limit until a worker that hangs is killed."""
 
 
-def run(
-    target_url: str,
-    campaign: Campaign,
-    out_dir: Path,
-    progress: Progress,
-    get_task: GetTask = tasks.get,
-) -> Path:
+def run(target_url: str, campaign: Campaign, out_dir: Path, progress: Progress, get_task: GetTask = tasks.get) -> Path:
     """Run the whole campaign against `target_url`. Returns the path of the records.
 
     Writes `records.jsonl`, `slices.jsonl`, `server.json` (the server's state at the end), `campaign.json` and

@@ -62,8 +62,11 @@ class ForwardPass:
 
 
 def batch_for(manifest: Manifest, examples: list[Example]) -> Tensor:
-    """The batch that the forward pass is timed on: noise of the model's size, FP32 [32, 3, height, width]; for a
-    detector one image, BYTES [1]; else the texts of the examples, BYTES [n]."""
+    """The batch that the forward pass is timed on.
+
+    A detector gets one image, BYTES [1]. Other image models get noise, FP32 [32, 3, height, width]. Text models get the
+    texts of the examples, BYTES [n].
+    """
     if manifest.detector is not None:
         return bytes_tensor("image", [example.input for example in examples[:1] if isinstance(example.input, bytes)])
     if manifest.preprocess is not None:

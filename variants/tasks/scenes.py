@@ -77,12 +77,14 @@ def compose(
 ) -> "tuple[npt.NDArray[np.uint8], list[Box]]":
     """A canvas, uint8 [96, 96], and the boxes on it, at least one. `digits` are uint8 [28, 28], each with its label."""
     import numpy as np
+    from PIL import Image
 
     canvas = np.clip(draw.normal(draw.uniform(0, 70), 8, (SIDE, SIDE)), 0, 255)
     boxes: list[Box] = []
     for _ in range(draw.integers(1, _MOST_DIGITS + 1)):
         grey, label = digits[int(draw.integers(len(digits)))]
-        drawn = _scaled(grey, int(draw.integers(_SIZES[0], _SIZES[1] + 1)))
+        side = int(draw.integers(_SIZES[0], _SIZES[1] + 1))
+        drawn = np.asarray(Image.fromarray(grey).resize((side, side), Image.Resampling.BILINEAR))
         bright = draw.uniform(0.7, 1.0)
         for _ in range(_TRIES):
             left, top = (int(place) for place in draw.integers(0, SIDE - len(drawn) + 1, 2))
@@ -99,10 +101,3 @@ def _box_of_ink(drawn: "npt.NDArray[np.uint8]", left: int, top: int, label: str)
     rows, columns = ((drawn >= _INK).sum(axis=axis).nonzero()[0] for axis in (1, 0))
     sides = left + columns[0], top + rows[0], left + columns[-1] + 1, top + rows[-1] + 1
     return Box(label, *map(float, sides))
-
-
-def _scaled(grey: "npt.NDArray[np.uint8]", side: int) -> "npt.NDArray[np.uint8]":
-    import numpy as np
-    from PIL import Image
-
-    return np.asarray(Image.fromarray(grey).resize((side, side), Image.Resampling.BILINEAR))
