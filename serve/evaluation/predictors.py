@@ -50,7 +50,7 @@ async def tokenize(engine: EngineClient, text: str, **fields: bool) -> dict[str,
 async def logprobs(engine: EngineClient, text: str) -> list[float]:
     """The log probability, in nats, of each token of a text but the first, given all tokens before it.
 
-    It costs one pass over the text. vLLM and this project's own text engines give it.
+    It costs one pass over the text. vLLM gives it.
     """
     return read_logprobs(await engine.post(request_for("passage", engine.model, text)))
 

@@ -90,7 +90,7 @@ def read_logprobs(body: bytes) -> list[float]:
     with well_formed(body):
         positions = json.loads(body)["choices"][0].get("prompt_logprobs")
         if not positions:
-            raise BadAnswer("the engine gave no prompt_logprobs", mend="serve the model by vllm or torch")
+            raise BadAnswer("the engine gave no prompt_logprobs", mend="serve the model by vllm")
         return [float(token["logprob"]) for position in positions[1:] for token in position.values()]
 
 
