@@ -11,7 +11,8 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from serve.evaluation.likelihood import Likelihood, choice_predictor, passage_predictor
+from serve.evaluation.engine_client import EngineClient
+from serve.evaluation.predictors import ending_logprob, likeliest_ending, passage_surprise
 from tests.integration.serve.engines.engine import Engine, running_vllm, write_manifest
 from tests.integration.serve.engines.tiny_text import CONTEXT, write_tiny_text
 from variants.metrics.scoring import surprise
@@ -186,10 +187,10 @@ async def test_an_ending_is_as_likely_as_its_tokens_are(engine: Engine, referenc
     """The likelihood that choices are judged by, and the surprise of a passage, are transformers' own sums."""
     context, endings = "a good film, a", (" positive review", " negative review", " 日本語")
     async with aiohttp.ClientSession() as session:
-        ask = Likelihood(session, engine.url, NAME)
-        scores = [await ask.ending(context, ending) for ending in endings]
-        chosen = await choice_predictor(ask)(Example("1", (context, *endings), "0"))
-        nats, tokens = surprise(await passage_predictor(ask)(Example("2", context, "")))
+        client = EngineClient(session, engine.url, NAME)
+        scores = [await ending_logprob(client, context, ending) for ending in endings]
+        chosen = await likeliest_ending(client, Example("1", (context, *endings), "0"))
+        nats, tokens = surprise(await passage_surprise(client, Example("2", context, "")))
     expected = []
     for text in (*(context + ending for ending in endings), context):
         ids = reference.tokenizer(text, return_tensors="pt").input_ids

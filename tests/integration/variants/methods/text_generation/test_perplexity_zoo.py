@@ -17,7 +17,8 @@ import torch
 
 from serve.config.artifacts import build_stack
 from serve.config.loader import load, only
-from serve.evaluation.likelihood import Likelihood, choice_predictor
+from serve.evaluation.engine_client import EngineClient
+from serve.evaluation.predictors import predictor
 from tests.integration.serve.engines.engine import running_vllm
 from tests.support.processes import ROOT
 from tests.support.zoo import zoo
@@ -113,8 +114,8 @@ async def test_piqa_is_answered_as_it_is_known_to_be() -> None:
     examples = task.examples("test", 100)  # before anything is built: they may not be there
     with running_vllm(built()["baseline"].path, "smollm2") as engine:
         async with aiohttp.ClientSession() as session:
-            ask = choice_predictor(Likelihood(session, engine.url, "smollm2"))
-            outcomes = await evaluate(task, examples, ask)
+            predict = await predictor(EngineClient(session, engine.url, "smollm2"), task)
+            outcomes = await evaluate(task, examples, predict)
     interval = wilson(sum(outcome.correct for outcome in outcomes), len(outcomes))
     print(interval)
     assert interval.low <= 0.645 <= interval.high
