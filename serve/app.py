@@ -16,7 +16,7 @@ import urllib.request
 from collections.abc import Mapping
 from contextlib import redirect_stdout, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from starlette.applications import Starlette
 
@@ -26,6 +26,7 @@ from serve.cluster.ray_environment import ray_environment
 from serve.config.snapshot import ServedVariant, Snapshot, build_snapshot
 from serve.config.stack import Server, Stack
 from serve.control.client import RayControllerClient
+from serve.control.contract import ControllerClient
 from serve.control.controller import Controller
 from serve.dataplane.upstreams import Upstreams
 from serve.engines.endpoint import Describe
@@ -50,7 +51,8 @@ class Ingress:
         self.upstreams = Upstreams(snapshot, describe_for)
 
     def __serve_build_asgi_app__(self) -> Starlette:
-        return build_ingress(self.upstreams, self.upstreams.snapshot.stack.server, RayControllerClient())
+        controller = cast(ControllerClient, RayControllerClient())  # its methods are looked up when they are called
+        return build_ingress(self.upstreams, self.upstreams.snapshot.stack.server, controller)
 
 
 def targets_of(snapshot: Snapshot, folder: Path, state: Path) -> list[Any]:

@@ -1,77 +1,61 @@
-"""`python -m loadtest.worker OUT_DIR`: carries out a plan with Locust, in a process of its own.
+"""`python -m loadtest.worker OUT_DIR`: sends a plan's requests with Locust, in a process of its own.
 
-The plan comes as one JSON line on standard input, which stays open: when it ends, the parent is gone and so
-is this process. Standard output carries one JSON event a line (`Event`), for progress and for the end.
-Records and slice windows go to their files as they come. It sends nothing beyond the plan, and stops at the
-plan's limit.
+The plan comes as one JSON line on standard input, which stays open. When standard input ends, the parent is gone and
+this process ends too. Standard output has one JSON event a line, for progress or a failure. Records and slice
+windows are written to their files as they come. The worker sends only what the plan has, and stops at the plan's limit.
 """
 
+import json
 import os
 import sys
 import time
 from pathlib import Path
-from typing import Literal
 
-from loadtest.worker.users import (  # first: it patches the standard library
-    ClosedUser,
-    OpenUser,
-    RunningCampaign,
-    epoch_offset,
-)
+# First, because it patches the standard library.
+from loadtest.worker.users import ClosedUser, OpenUser, RunningCampaign, epoch_offset
 
 # isort: split
 import gevent
 import gevent.os
 from locust.env import Environment
-from pydantic import BaseModel
 
 from loadtest.campaign.plan import Plan, Stage
 from loadtest.results.records import LineWriter, Record, SliceWindow
-from loadtest.worker.stage_run import Cursor, StageError, StageRun
+from loadtest.worker.stage_run import StageError, StageRun
 
 TICK_S = 0.5
 ORPHANED = 3
 
 
-class Event(BaseModel):
-    """What the parent hears. `failed`: `text` says why the campaign ended early."""
-
-    kind: Literal["step", "finished", "failed"]
-    part: str = ""
-    text: str = ""
-    done: float = 0
-    of: float = 0
-    left_s: float = 0
-
-
-def emit(event: Event) -> None:
-    print(event.model_dump_json(), flush=True)
+def emit(kind: str, **fields: object) -> None:
+    """Tell the parent: a "step" with the fields of `loadtest.progress.Step`, or "failed" with a `text`."""
+    print(json.dumps({"kind": kind, **fields}), flush=True)
 
 
 class Worker:
-    """Runs the stages of one plan in order."""
+    """Runs the stages of one plan, one after the other."""
 
     def __init__(self, plan: Plan, out_dir: Path) -> None:
         self._plan = plan
         self._out_dir = out_dir
-        self._cursors: dict[tuple[str, str], Cursor] = {}
+        self._positions: dict[tuple[str, str], int] = {}
         self._ends = time.perf_counter() + plan.limit_s
 
     def run(self) -> None:
-        """Raises StageError when the campaign cannot go on."""
+        """Raises StageError where the campaign cannot continue."""
         with (
             LineWriter[Record](self._out_dir / "records.jsonl") as records,
             LineWriter[SliceWindow](self._out_dir / "slices.jsonl") as slices,
         ):
             for index, stage in enumerate(self._plan.stages):
                 later = sum(after.expected_s for after in self._plan.stages[index + 1 :])
-                live = RunningCampaign(StageRun(self._plan, stage, self._cursors), records, epoch_offset())
-                cores = self._carry_out(stage, live, later)
+                live = RunningCampaign(StageRun(self._plan, stage, self._positions), records, epoch_offset())
+                cores = self._run_stage(stage, live, later)
                 if stage.slice is not None:
                     slices.write(_window(stage, live, cores))
 
-    def _carry_out(self, stage: Stage, live: RunningCampaign, later_s: float) -> float:
-        """Run one stage to its end; how many cores that kept busy. Raises StageError."""
+    def _run_stage(self, stage: Stage, live: RunningCampaign, later_s: float) -> float:
+        """Run one stage to its end. Returns how many cores this process kept busy. Raises StageError."""
         if live.run.users == 0:
             return 0.0
         base = OpenUser if stage.arrivals else ClosedUser
@@ -100,12 +84,11 @@ class Worker:
         return cores
 
     def _tick(self, stage: Stage, live: RunningCampaign, later_s: float) -> None:
-        """Tell how far the stage is when it begins, and twice a second from then on."""
+        """Report the progress of the stage when it begins, and twice a second afterwards."""
         live.gate.wait()
         while True:
             done, of, left_s = live.run.progress()
-            left_s += later_s
-            emit(Event(kind="step", part=stage.part, text=stage.text, done=done, of=of, left_s=left_s))
+            emit("step", part=stage.part, text=stage.text, done=done, of=of, left_s=left_s + later_s)
             gevent.sleep(TICK_S)
 
 
@@ -125,7 +108,7 @@ def _window(stage: Stage, live: RunningCampaign, cores: float) -> SliceWindow:
 
 
 def _leave_with_parent() -> None:
-    """End at once when standard input does: records are flushed, and nobody reads the rest."""
+    """End at once when standard input ends. The records are flushed, and nobody reads more of standard output."""
     while gevent.os.nb_read(0, 1):
         pass
     os._exit(ORPHANED)
@@ -138,9 +121,8 @@ def main() -> int:
     try:
         Worker(plan, Path(sys.argv[1])).run()
     except StageError as error:
-        emit(Event(kind="failed", text=str(error)))
+        emit("failed", text=str(error))
         return 1
-    emit(Event(kind="finished"))
     return 0
 
 

@@ -1,8 +1,7 @@
-"""Carry out a campaign: ask the server what it has, plan, hand the plan to a worker process, pass on its
-progress.
+"""Runs a campaign: asks the server what it has, makes the plan, starts a worker process, reports its progress.
 
-The worker is a process of its own because Locust patches the standard library for gevent, which must not
-reach the command line's process. It ends with this one, however this one ends.
+The worker is a process of its own, because Locust patches the standard library for gevent, and the command line's
+process must not be patched. The worker ends whenever this process ends.
 """
 
 import json
@@ -23,24 +22,17 @@ from loadtest.target import read_state, token_ids
 from variants import tasks
 
 GRACE_S = 5.0
-# Over the campaign's own limit, which the worker keeps: this is for a worker that hangs.
 HUNG_S = 30.0
+"""Seconds after the campaign's own limit until a worker that hangs is killed."""
 
 
-def run(
-    target_url: str,
-    campaign: Campaign,
-    out_dir: Path,
-    progress: Progress,
-    get_task: GetTask = tasks.get,
-) -> Path:
-    """Run the whole campaign against `target_url`; returns the path of the records.
+def run(target_url: str, campaign: Campaign, out_dir: Path, progress: Progress, get_task: GetTask = tasks.get) -> Path:
+    """Run the whole campaign against `target_url`. Returns the path of the records.
 
-    Writes to `out_dir` (made if needed; files of an earlier campaign there are replaced): `records.jsonl`,
-    `slices.jsonl`, `server.json` (what the server said of itself at the end), `campaign.json`,
-    `worker.log`. Raises StackError and UnknownName for what the file asks and the server lacks, LoadError
-    when the server goes away or the limit is passed. KeyboardInterrupt is passed on once the worker is
-    gone; what was recorded stays.
+    Writes `records.jsonl`, `slices.jsonl`, `server.json` (the server's state at the end), `campaign.json` and
+    `worker.log` to `out_dir`. Makes the folder if needed, and replaces an earlier campaign's files. Raises StackError
+    and UnknownName for what the campaign names and the server lacks. Raises LoadError where the server goes away or the
+    limit is passed. After KeyboardInterrupt the worker is ended and its records stay.
     """
     target_url = target_url.rstrip("/")
     progress(Step("plan", "asking what the server has, choosing examples", 0, 1, None))
@@ -73,7 +65,7 @@ def run(
 
 
 def _work(plan: str, out_dir: Path, hung_after_s: float, progress: Progress) -> None:
-    """Start the worker, hand it the plan, follow it to its end. Raises LoadError."""
+    """Start the worker, send it the plan, wait for its end. Raises LoadError."""
     root = str(Path(__file__).parents[2])
     path = os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])])
     log = out_dir / "worker.log"
@@ -85,7 +77,7 @@ def _work(plan: str, out_dir: Path, hung_after_s: float, progress: Progress) -> 
             stderr=errors,
             text=True,
             env=os.environ | {"PYTHONPATH": path},
-            # Ctrl-C reaches this process only, which then ends the worker in order.
+            # Ctrl-C reaches only this process, which then ends the worker.
             start_new_session=True,
         )
     watchdog = threading.Timer(hung_after_s, worker.kill)
@@ -98,7 +90,7 @@ def _work(plan: str, out_dir: Path, hung_after_s: float, progress: Progress) -> 
             worker.stdin.write(plan + "\n")
             worker.stdin.flush()
         except BrokenPipeError:
-            pass  # it ended while starting; its log says why, below
+            pass  # it ended while starting; the error below quotes its log
         failure = _follow(worker.stdout, progress)
     except BaseException:
         worker.terminate()
@@ -116,19 +108,17 @@ def _work(plan: str, out_dir: Path, hung_after_s: float, progress: Progress) -> 
 
 
 def _follow(events: IO[str], progress: Progress) -> str | None:
-    """Pass on progress until the worker's last event; what it failed with, if it did."""
+    """Report progress until the worker ends. Returns why the campaign failed, None where it did not."""
     for line in events:
         event = json.loads(line)
-        if event["kind"] == "failed":
+        if event.pop("kind") == "failed":
             return str(event["text"])
-        if event["kind"] == "finished":
-            return None
-        progress(Step(event["part"], event["text"], event["done"], event["of"], event["left_s"]))
+        progress(Step(**event))
     return None
 
 
 def _reap(worker: subprocess.Popen[str]) -> None:
-    """Wait for a worker that has finished or was told to; one that stays is killed."""
+    """Wait for a worker that has finished or was told to. A worker that does not end is killed."""
     assert worker.stdin is not None
     try:
         worker.wait(timeout=GRACE_S)

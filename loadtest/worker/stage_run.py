@@ -1,16 +1,16 @@
-"""One stage while it runs: who sends what next, and what of it falls in the slice's window. No network, no
-Locust.
+"""One stage while it runs: who sends what next, and what counts for the slice's window. No network, no Locust.
 
-How the edges of a slice are dealt with: clients begin spread over the lead-in and keep asking until the
-window closes; requests that are under way then run to their end, and no new ones begin. A token counts for
-the slice when its frame came inside the window, wherever its request began or ended. A request counts with
-the share of its life that lies inside. So nothing is rounded to whole requests, which are few in a slice,
-and neither the start of an idle engine nor its running empty is in the figures.
+At the edges of a slice: clients begin spread over the lead-in and send requests until the window closes. Then no new
+requests begin, and open ones run to their end. A token counts for the slice if its frame came inside the window,
+whenever its request began or ended. A request counts with the share of its duration that lies inside. So nothing is
+rounded to whole requests, which are few in a slice. An engine that begins idle, or runs out of requests, does not
+change the figures.
 """
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cached_property
 
 from loadtest.campaign.plan import Content, Lane, Plan, Pool, Stage
 
@@ -18,7 +18,7 @@ MOST_FAILURES_IN_A_ROW = 20
 
 
 class StageError(Exception):
-    """The stage cannot go on; the message says why."""
+    """The stage cannot continue. The message says why."""
 
 
 @dataclass
@@ -32,48 +32,23 @@ class Turn:
     planned: float | None
 
 
-class Cursor:
-    """One variant's way through a pool. Kept over the stages of a campaign, so that prompts are not asked
-    twice.
-    """
-
-    def __init__(self, pool: Pool) -> None:
-        self._pool = pool
-        self._next = 0
-
-    def take(self, lane: Lane) -> Content | None:
-        """The next content, None after the last where the lane stops there. Raises StageError where it
-        refuses.
-        """
-        size = len(self._pool.contents)
-        if self._next >= size and lane.at_end != "again":
-            if lane.at_end == "stop":
-                return None
-            raise StageError(f"all {size} prompts for {lane.variant} are used up: shorten the slices")
-        content = self._pool.contents[self._next % size]
-        self._next += 1
-        return content
-
-
 @dataclass
 class StageRun:
-    """The live side of a `Stage`. `clock` gives seconds, monotonic; `began` is when its gate opened, on
-    that clock.
+    """The state of a running `Stage`. `clock` gives monotonic seconds; `began` is when its gate opened, on that clock.
+
+    `positions` counts the contents of each pool that each variant was asked. It is kept over the stages of a campaign,
+    so no prompt is asked twice.
     """
 
     plan: Plan
     stage: Stage
-    cursors: dict[tuple[str, str], Cursor]
+    positions: dict[tuple[str, str], int]
     clock: Callable[[], float] = time.perf_counter
     began: float = 0.0
     done: int = 0
     failures_in_a_row: int = 0
     last_error: str = ""
-    _clients: Iterator[tuple[Lane, float]] = field(init=False)
     _next_arrival: int = 0
-
-    def __post_init__(self) -> None:
-        self._clients = iter(self._spread())
 
     @property
     def users(self) -> int:
@@ -92,18 +67,14 @@ class StageRun:
         window = self.stage.window
         return None if window is None else self.opens + window.seconds
 
-    def next_client(self) -> tuple[Lane, float]:
-        """A closed-loop client's lane and how long after the gate it begins. Each client is given once."""
-        return next(self._clients)
-
-    def _spread(self) -> Iterator[tuple[Lane, float]]:
+    @cached_property
+    def clients(self) -> Iterator[tuple[Lane, float]]:
+        """Each closed-loop client once: its lane, and how many seconds after the gate it begins."""
         lead_in = self.stage.window.lead_in_s if self.stage.window else 0.0
-        for lane in self.stage.lanes:
-            for index in range(lane.clients):
-                yield lane, lead_in * index / lane.clients
+        return ((lane, lead_in * index / lane.clients) for lane in self.stage.lanes for index in range(lane.clients))
 
     def next_arrival(self) -> Turn | None:
-        """The earliest planned request that nobody has taken, None after the last."""
+        """The earliest planned request that no user has taken; None after the last."""
         if self._next_arrival >= len(self.stage.arrivals):
             return None
         arrival = self.stage.arrivals[self._next_arrival]
@@ -112,16 +83,20 @@ class StageRun:
         return Turn(pool, pool.contents[arrival.content], None, arrival.client, self.began + arrival.at_s)
 
     def next_in(self, lane: Lane) -> Turn | None:
-        """The lane's next request, None when it is over. Raises StageError when prompts have run out."""
+        """The lane's next request; None when the lane has ended. Raises StageError where prompts have run out."""
         if self.closes is not None and self.clock() >= self.closes:
             return None
         pool = self.plan.pools[lane.pool]
-        cursor = self.cursors.setdefault((lane.pool, lane.variant), Cursor(pool))
-        content = cursor.take(lane)
-        return None if content is None else Turn(pool, content, lane.variant, None, None)
+        size, position = len(pool.contents), self.positions.get((lane.pool, lane.variant), 0)
+        if position >= size and lane.at_end == "stop":
+            return None
+        if position >= size and lane.at_end == "refuse":
+            raise StageError(f"all {size} prompts for {lane.variant} are used up: shorten the slices")
+        self.positions[lane.pool, lane.variant] = position + 1
+        return Turn(pool, pool.contents[position % size], lane.variant, None, None)
 
     def note(self, error: str | None) -> None:
-        """Count one request's end. Raises StageError when one failure has followed the other too often."""
+        """Count a request that ended. Raises StageError where too many in a row have failed."""
         self.done += 1
         self.failures_in_a_row = 0 if error is None else self.failures_in_a_row + 1
         self.last_error = error or self.last_error
@@ -129,20 +104,21 @@ class StageRun:
             raise StageError(f"{self.failures_in_a_row} requests in a row failed; the last: {self.last_error}")
 
     def progress(self) -> tuple[float, float, float]:
-        """(done, of, seconds left): seconds of the window or of the arrivals, else requests."""
+        """How much is done, of how much, and the seconds left. The first two are seconds of the window or of the
+        arrivals, else requests."""
         elapsed = self.clock() - self.began
         if self.stage.window is not None or self.stage.arrivals:
             expected = self.stage.expected_s
             return min(elapsed, expected), expected, max(0.0, expected - elapsed)
         total = sum(len(self.plan.pools[lane.pool].contents) for lane in self.stage.lanes)
-        # The first few answers say little about the pace.
+        # The first few answers are a poor estimate of the speed.
         sure = self.done >= 0.05 * total
         left = elapsed * (total - self.done) / self.done if sure else self.stage.expected_s - elapsed
         return self.done, total, max(0.0, left)
 
 
 def tokens_within(token_times: list[float], tokens: int, opened: float, seconds: float) -> float:
-    """How many of `tokens` came in [opened, opened + seconds): each frame carries the same share of them."""
+    """How many of `tokens` came in [opened, opened + seconds). Each frame has the same share of them."""
     if not token_times:
         return 0.0
     inside = sum(opened <= at < opened + seconds for at in token_times)
@@ -150,6 +126,6 @@ def tokens_within(token_times: list[float], tokens: int, opened: float, seconds:
 
 
 def share_within(started: float, ended: float, opened: float, seconds: float) -> float:
-    """Which part of [started, ended] lies in the window, 0 to 1."""
+    """The share of [started, ended] that lies in the window, 0 to 1."""
     inside = min(ended, opened + seconds) - max(started, opened)
     return max(0.0, inside) / (ended - started) if ended > started else 0.0

@@ -1,11 +1,12 @@
 """Locust's users: one sends planned arrivals (open loop), one asks again when answered (closed loop).
 
-Importing this module imports Locust, which patches the standard library for gevent: only `worker.py` does,
-in a process of its own. Locust's own statistics see every request too, with the same times.
+Importing this module imports Locust, which patches the standard library for gevent. Only `loadtest.worker.__main__`
+imports it, in a process of its own. Locust's own statistics have every request too, with the same times.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import gevent
@@ -13,50 +14,42 @@ from locust import FastHttpUser, task
 from locust.contrib.fasthttp import FAILURE_EXCEPTIONS
 from locust.exception import StopUser
 
-from loadtest.campaign.plan import Kind
 from loadtest.results.records import LineWriter, Record
 from loadtest.target import bearer
-from loadtest.worker.requests import ask
-from loadtest.worker.responses import (
-    BadAnswer,
-    ResponseText,
-    read_boxes,
-    read_completion,
-    read_drawing,
-    read_embeddings,
-    read_labels,
-    read_stream,
-    refusal,
-)
+from loadtest.worker.requests import load_request
+from loadtest.worker.responses import read_stream, refusal
 from loadtest.worker.stage_run import StageRun, Turn, share_within, tokens_within
 from variants.metrics import scoring
 from variants.tasks.digit_classifier.store import load_or_train
+from variants.tasks.responses import BadAnswer, ResponseText, read_answer
 
-READERS: dict[Kind, Callable[[Any, Callable[[], float]], ResponseText]] = {
-    "text": read_stream,
-    "label": lambda body, clock: read_completion(body),
-    "image": lambda body, clock: read_labels(body),
-    "article": lambda body, clock: read_labels(body),
-    "triplet": lambda body, clock: read_embeddings(body),
-    "boxes": lambda body, clock: read_boxes(body),
-    "drawing": lambda body, clock: read_drawing(body, load_or_train()),
-}
-# A response's own errors and the socket's: the request failed, the campaign goes on.
 REQUEST_ERRORS = (*FAILURE_EXCEPTIONS, BadAnswer)
+"""The errors that fail one request. The campaign continues."""
 
 
 class CampaignUser(FastHttpUser):
-    """What both kinds share: sending one turn and recording it. `live` is set by the worker on a subclass."""
+    """Sends one request and records it, for both kinds of user. The worker sets `live` on a subclass."""
 
     abstract = True
     live: "RunningCampaign"
 
+    @task
+    def work(self) -> None:
+        """Send requests from the moment that the gate opens until there are no more."""
+        with self.live.guard():
+            self.live.gate.wait()
+            for turn in self.turns():
+                self.send(turn)
+        raise StopUser
+
+    def turns(self) -> Iterator[Turn]:
+        """The requests to send. Each is given when its time has come."""
+        raise NotImplementedError
+
     def send(self, turn: Turn) -> None:
-        """Send one request, wait for its whole answer, write its record. Raises StageError when too many
-        failed.
-        """
+        """Send one request, wait for its whole answer, write its record. Raises StageError where too many failed."""
         run = self.live.run
-        asked = ask(turn.pool, turn.content, turn.variant, turn.client)
+        request = load_request(turn.pool, turn.content, turn.variant, turn.client)
         name = f"{run.stage.part} {turn.pool.model}@{turn.variant or 'routed'} {turn.pool.task}"
         started = run.clock()
         facts: dict[str, Any] = {"status": 0}
@@ -66,9 +59,9 @@ class CampaignUser(FastHttpUser):
         limit.start()
         try:
             with self.client.post(
-                asked.path,
-                data=asked.body,  # type: ignore[arg-type]  # bytes are sent as they are
-                headers=asked.headers | bearer(),
+                request.path,
+                data=request.body,  # type: ignore[arg-type]  # bytes are sent as they are
+                headers=request.headers | bearer(),
                 name=name,
                 stream=True,
                 catch_response=True,
@@ -77,7 +70,7 @@ class CampaignUser(FastHttpUser):
                     facts = _facts(response)
                     answer = _read(response, turn, run.clock)
                 except REQUEST_ERRORS as failure:
-                    error = _words(failure, run.plan.timeout_s)
+                    error = _error_text(failure, run.plan.timeout_s)
                     response.failure(error)
                 response.request_meta["response_time"] = 1000 * (run.clock() - started)
         except gevent.GreenletExit:
@@ -90,43 +83,32 @@ class CampaignUser(FastHttpUser):
 
 
 class OpenUser(CampaignUser):
-    """Takes the next planned arrival, waits for its time, sends it. Enough of these, and nobody waits for
-    an answer.
-    """
+    """Takes the next planned arrival, waits for its time, sends it. With enough of these users, no arrival has to wait
+    for the answer to another."""
 
     abstract = True
 
-    @task
-    def work(self) -> None:
-        with self.live.guard():
-            self.live.gate.wait()
-            while turn := self.live.run.next_arrival():
-                assert turn.planned is not None
-                gevent.sleep(max(0.0, turn.planned - self.live.run.clock()))
-                self.send(turn)
-        raise StopUser
+    def turns(self) -> Iterator[Turn]:
+        while turn := self.live.run.next_arrival():
+            assert turn.planned is not None
+            gevent.sleep(max(0.0, turn.planned - self.live.run.clock()))
+            yield turn
 
 
 class ClosedUser(CampaignUser):
-    """Asks, waits for the answer, asks again, on one pinned variant."""
+    """Sends a request, waits for the answer, sends the next, on one pinned variant."""
 
     abstract = True
 
-    @task
-    def work(self) -> None:
-        with self.live.guard():
-            lane, delay = self.live.run.next_client()
-            self.live.gate.wait()
-            gevent.sleep(delay)
-            while turn := self.live.run.next_in(lane):
-                self.send(turn)
-        raise StopUser
+    def turns(self) -> Iterator[Turn]:
+        lane, delay = next(self.live.run.clients)
+        gevent.sleep(delay)
+        while turn := self.live.run.next_in(lane):
+            yield turn
 
 
 class RunningCampaign:
-    """What the users of one stage share: its run, the gate that lets them begin, the writer, and the first
-    error.
-    """
+    """What the users of one stage share: its run, the gate that they wait for, the writer, and the first error."""
 
     def __init__(self, run: StageRun, writer: LineWriter[Record], clock_to_epoch: float) -> None:
         self.run = run
@@ -137,14 +119,16 @@ class RunningCampaign:
         self._clock_to_epoch = clock_to_epoch
         self._working = run.users
 
-    def guard(self) -> "Guard":
-        return Guard(self)
-
-    def leave(self, error: BaseException | None) -> None:
-        """One user is through, or failed: the first error ends the stage."""
+    @contextmanager
+    def guard(self) -> Iterator[None]:
+        """One user's work. The first error of any user ends the stage, and so does the end of the last user."""
+        try:
+            yield
+        except gevent.GreenletExit:
+            raise
+        except BaseException as error:
+            self.error = self.error or error
         self._working -= 1
-        if error is not None and self.error is None:
-            self.error = error
         if self.error is not None or self._working == 0:
             self.finished.set()
 
@@ -157,9 +141,8 @@ class RunningCampaign:
         answer: ResponseText | None,
         error: str | None,
     ) -> None:
-        run, stage = self.run, self.run.stage
+        stage = self.run.stage
         begin = started if turn.planned is None else turn.planned
-        answered = answer is not None and error is None
         record = Record(
             part=stage.part,
             slice=stage.slice,
@@ -171,34 +154,37 @@ class RunningCampaign:
             planned=None if turn.planned is None else turn.planned + self._clock_to_epoch,
             started=started + self._clock_to_epoch,
             latency_s=ended - begin,
-            error=error if answered or error is not None else "no answer",
+            error=error or (None if answer else "no answer"),
             label=turn.content.label,
             **facts,
-            **(_figures(answer, begin) if answer is not None else {}),
-            **(_in_slice(answer, started, ended, run) if answer is not None and stage.slice is not None else {}),
-            **(_score(turn, answer) if answer is not None and turn.content.label is not None else {}),
+            **(self._figures(turn, started, ended, begin, answer) if answer else {}),
         )
         self._writer.write(record)
 
-
-class Guard:
-    """Tells the stage when a user's work ends, however it ends; unexpected errors end the stage with it."""
-
-    def __init__(self, live: RunningCampaign) -> None:
-        self._live = live
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> bool:
-        if isinstance(error, gevent.GreenletExit):
-            return False
-        self._live.leave(error)
-        return error is not None
+    def _figures(self, turn: Turn, started: float, ended: float, begin: float, answer: ResponseText) -> dict[str, Any]:
+        """The fields of a record that need a whole answer."""
+        tokens, times = answer.output_tokens, answer.token_times
+        figures: dict[str, Any] = {
+            "answer": answer.text,
+            "prompt_tokens": answer.prompt_tokens,
+            "output_tokens": tokens,
+        }
+        if times:
+            figures["ttft_s"] = times[0] - begin
+            if tokens and tokens > 1:
+                figures["tpot_s"] = (times[-1] - times[0]) / (tokens - 1)
+        if self.run.stage.slice is not None:
+            assert self.run.stage.window is not None
+            opens, seconds = self.run.opens, self.run.stage.window.seconds
+            figures["slice_tokens"] = tokens_within(times, tokens or 0, opens, seconds)
+            figures["slice_share"] = share_within(started, ended, opens, seconds)
+        if turn.content.label is not None:
+            figures["correct"] = scoring.is_correct(_task_kind(turn), answer.text, turn.content.label)
+        return figures
 
 
 def _facts(response: Any) -> dict[str, Any]:
-    """Status and what the headers say. A response that never came has status 0 and no headers."""
+    """The status and the values of the headers. A response that never came has status 0 and no headers."""
     headers = response.headers or {}
     return {
         "status": response.status_code,
@@ -210,13 +196,17 @@ def _facts(response: Any) -> dict[str, Any]:
 
 
 def _read(response: Any, turn: Turn, clock: Callable[[], float]) -> ResponseText:
-    """The whole answer, checked against what was asked. Raises one of REQUEST_ERRORS."""
+    """The whole answer, compared with the request. Raises one of REQUEST_ERRORS."""
     if response.status_code == 0:
         raise response.error
     if response.status_code != 200:
         # The client has read the body of a refusal already.
         raise refusal(response.status_code, response.content or b"")
-    answer = READERS[turn.pool.kind](response.stream, clock)
+    if turn.pool.kind == "text":
+        answer = read_stream(response.stream, clock)
+    else:
+        classifier = load_or_train() if turn.pool.kind == "drawing" else None
+        answer = read_answer(_task_kind(turn), response.stream.read(), classifier)
     answered_by = response.headers.get("x-understudy-variant")
     if answered_by is None:
         raise BadAnswer("the answer names no variant")
@@ -227,39 +217,15 @@ def _read(response: Any, turn: Turn, clock: Callable[[], float]) -> ResponseText
     return answer
 
 
-def _words(failure: BaseException, timeout_s: float) -> str:
+def _error_text(failure: BaseException, timeout_s: float) -> str:
     if isinstance(failure, gevent.Timeout):
         return f"no whole answer within {timeout_s:g} s"
     return f"{failure}" if isinstance(failure, BadAnswer) else f"{type(failure).__name__}: {failure}"
 
 
-def _figures(answer: ResponseText, begin: float) -> dict[str, Any]:
-    figures: dict[str, Any] = {
-        "answer": answer.text,
-        "prompt_tokens": answer.prompt_tokens,
-        "output_tokens": answer.output_tokens,
-    }
-    times = answer.token_times
-    if times:
-        figures["ttft_s"] = times[0] - begin
-        if answer.output_tokens and answer.output_tokens > 1:
-            figures["tpot_s"] = (times[-1] - times[0]) / (answer.output_tokens - 1)
-    return figures
-
-
-def _in_slice(answer: ResponseText, started: float, ended: float, run: StageRun) -> dict[str, float]:
-    assert run.stage.window is not None
-    opened, seconds = run.opens, run.stage.window.seconds
-    return {
-        "slice_tokens": tokens_within(answer.token_times, answer.output_tokens or 0, opened, seconds),
-        "slice_share": share_within(started, ended, opened, seconds),
-    }
-
-
-def _score(turn: Turn, answer: ResponseText) -> dict[str, bool]:
-    assert turn.content.label is not None
-    kind = "text" if turn.pool.kind == "label" else turn.pool.kind
-    return {"correct": scoring.is_correct(kind, answer.text, turn.content.label)}
+def _task_kind(turn: Turn) -> str:
+    """The kind of the task. A pool of the kind "label" has a text task's examples, asked for labels."""
+    return "text" if turn.pool.kind == "label" else turn.pool.kind
 
 
 def epoch_offset() -> float:

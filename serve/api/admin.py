@@ -9,12 +9,9 @@ from starlette.responses import Response
 
 from serve import metrics
 from serve.api.http import answer_json
+from serve.config.artifacts import cards_of
 from serve.dataplane.upstream import Upstream
 from serve.dataplane.upstreams import Upstreams
-from variants.artifacts.card import Card
-from variants.artifacts.catalog import Catalog
-from variants.errors import UnknownName
-from variants.home import home
 from variants.machine import describe, versions
 
 
@@ -65,11 +62,7 @@ class Admin:
 
         Each request reads the catalog, so that the results of an evaluation beside the server appear."""
         model = request.path_params["model"]
-        of_model = self.upstreams.by_model.get(model)
-        if of_model is None:
-            raise UnknownName(
-                f"there is no model {model!r}", field="model", mend=f"one of {', '.join(self.upstreams.models)}"
-            )
+        of_model = self.upstreams.model(model)
         cards = await asyncio.to_thread(cards_of, model)
         variants = [
             {
@@ -89,11 +82,3 @@ class Admin:
         """All metrics of this node, merged over its ingress processes."""
         text = metrics.render({(*upstream.labels, upstream.manifest.digest) for upstream in self.upstreams.all()})
         return Response(text, headers={"content-type": CONTENT_TYPE_LATEST})
-
-
-def cards_of(model: str) -> dict[str, tuple[Card, ...]]:
-    """Cards by artifact digest; empty for a model that was never built here."""
-    try:
-        return Catalog(home()).model(model).cards
-    except UnknownName:
-        return {}

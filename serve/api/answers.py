@@ -8,9 +8,10 @@ from typing import Any
 from serve.dataplane.call import Call, Reply
 from serve.errors import status_of
 from serve.protocols.open_inference import HEADER_LENGTH, parse_response
+from serve.shadow.comparison import boxes_of
 from variants.errors import EngineError
 from variants.metrics.scoring import label_matches, text_matches
-from variants.vision.boxes import Box, agreement, from_tensors
+from variants.vision.boxes import Box, agreement
 
 TEXT, ROLE = b'"choices":[{', b'"role":"assistant","content":""'
 """TEXT occurs in every frame of text, ROLE in the first frame of a vLLM chat, which holds no token."""
@@ -161,22 +162,10 @@ class TensorAnswer:
     def reply(self) -> Reply:
         return Reply(bytes(self.body), self.header_length)
 
-    def label(self) -> str | None:
-        """The first label of the answer; None where the client did not request labels."""
-        outputs = parse_response(bytes(self.body), self.header_length)
-        return outputs["labels"].ravel()[0].decode() if "labels" in outputs else None
-
-    def boxes(self) -> list[Box] | None:
-        """The boxes of a detector's answer; None unless the client requested boxes, scores and labels."""
-        outputs = parse_response(bytes(self.body), self.header_length)
-        if not {"boxes", "scores", "labels"} <= outputs.keys():
-            return None
-        return from_tensors(outputs["boxes"].tolist(), outputs["scores"].tolist(), outputs["labels"].tolist())
-
     def outcome(self, label: str | list[Box]) -> float | None:
-        """Score of the answer, 0 to 1; None where it lacks the outputs that are scored."""
+        """Score of the first label, or of the boxes, 0 to 1; None where the client did not request them."""
+        outputs = parse_response(bytes(self.body), self.header_length)
         if isinstance(label, str):
-            answered = self.label()
-            return None if answered is None else float(label_matches(answered, label))
-        boxes = self.boxes()
+            return float(label_matches(outputs["labels"].ravel()[0].decode(), label)) if "labels" in outputs else None
+        boxes = boxes_of(outputs)
         return None if boxes is None else agreement(boxes, label)

@@ -14,10 +14,11 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from serve.api.admin import Admin
+from serve.api.answers import TextAnswer
 from serve.api.authentication import CheckKey
-from serve.api.embeddings import embeddings_route
+from serve.api.embeddings import EmbeddingAnswer
 from serve.api.http import Body, answer_error
-from serve.api.images import images_route
+from serve.api.images import ImagesAnswer
 from serve.api.open_inference import InferRoute, Metadata
 from serve.api.openai import Models, TextRoute
 from serve.api.stack import StackEndpoint
@@ -29,24 +30,33 @@ from serve.dataplane.sync import ControllerSync
 from serve.dataplane.upstreams import Upstreams
 from serve.errors import open_inference_body, openai_body
 from serve.shadow.replayer import Replayer
+from variants.artifacts.manifest import TaskKind
 from variants.errors import InputError, UnderstudyError, UnknownName
 
-TEXT_PATHS = ("/v1/chat/completions", "/v1/completions", "/tokenize")
+TEXT_ROUTES: dict[str, tuple[TaskKind, type[TextAnswer]]] = {
+    "/v1/chat/completions": ("text-generation", TextAnswer),
+    "/v1/completions": ("text-generation", TextAnswer),
+    "/tokenize": ("text-generation", TextAnswer),
+    "/v1/embeddings": ("feature-extraction", EmbeddingAnswer),
+    "/v1/images/generations": ("image-generation", ImagesAnswer),
+}
+"""By path: the task of its models, and the observer of their answers."""
 
 
 def build_ingress(upstreams: Upstreams, server: Server, controller: ControllerClient) -> Starlette:
     """The application. Its lifespan starts and stops the relay, upstreams, controller sync and replayer."""
     relay = Relay(upstreams)
     observations = relay.accounting.observations
-    replayer, watch = Replayer(upstreams, relay, observations), ControllerSync(upstreams, controller, observations)
+    replayer, sync = Replayer(upstreams, relay, observations), ControllerSync(upstreams, controller, observations)
     limit = server.body_limit_mib * 2**20
     infer, metadata = InferRoute(upstreams, relay, replayer, limit), Metadata(upstreams, relay)
     models, admin, stack = Models(upstreams), Admin(upstreams), StackEndpoint(controller, limit)
     model, version = "/v2/models/{model}", "/v2/models/{model}/versions/{variant}"
     routes = [
-        *(Route(path, TextRoute(upstreams, relay, replayer, path, limit), methods=["POST"]) for path in TEXT_PATHS),
-        Route("/v1/embeddings", embeddings_route(upstreams, relay, replayer, limit), methods=["POST"]),
-        Route("/v1/images/generations", images_route(upstreams, relay, replayer, limit), methods=["POST"]),
+        *(
+            Route(path, TextRoute(upstreams, relay, replayer, limit, path, task, answer), methods=["POST"])
+            for path, (task, answer) in TEXT_ROUTES.items()
+        ),
         *(Route(f"{path}/infer", infer, methods=["POST"]) for path in (model, version)),
         *(Route(f"{path}/ready", metadata.model_ready, methods=["GET"]) for path in (model, version)),
         *(Route(path, metadata.model, methods=["GET"]) for path in (model, version)),
@@ -68,13 +78,13 @@ def build_ingress(upstreams: Upstreams, server: Server, controller: ControllerCl
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         await relay.start()
         upstreams.start()
-        await watch.start()
+        await sync.start()
         await replayer.start()
         try:
             yield
         finally:
             await replayer.stop()
-            await watch.stop()
+            await sync.stop()
             await upstreams.stop()
             await relay.stop()
 
@@ -110,4 +120,5 @@ async def explain_fault(request: Request, error: Exception) -> Response:
 
 
 def body_of(path: str) -> Body:
+    """The error format of the path's protocol."""
     return open_inference_body if path.startswith("/v2") else openai_body

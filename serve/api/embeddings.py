@@ -8,10 +8,6 @@ import json
 import re
 
 from serve.api.answers import TextAnswer
-from serve.api.openai import TextRoute
-from serve.dataplane.relay import Relay
-from serve.dataplane.upstreams import Upstreams
-from serve.shadow.replayer import Replayer
 from variants.metrics.scoring import label_matches, nearer, numbers_of
 
 TAIL = 256
@@ -33,7 +29,3 @@ class EmbeddingAnswer(TextAnswer):
         if len(data) != 3:
             return None
         return label_matches(nearer([numbers_of(entry["embedding"]) for entry in data]), label)
-
-
-def embeddings_route(upstreams: Upstreams, relay: Relay, replayer: Replayer, body_limit: int) -> TextRoute:
-    return TextRoute(upstreams, relay, replayer, "/v1/embeddings", body_limit, "feature-extraction", EmbeddingAnswer)

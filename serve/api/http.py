@@ -20,6 +20,7 @@ from variants.tasks import NAMES as TASKS
 
 log = logging.getLogger("understudy.api")
 Body = Callable[[UnderstudyError], bytes]
+"""The body of an error in the format of a protocol."""
 TIMED = (200, STATUS[TimedOut])
 """Statuses of requests whose latency counts: refusing requests at once does not make a variant fast, and a timeout is
 slow."""

@@ -9,10 +9,6 @@ import base64
 import json
 
 from serve.api.answers import TextAnswer
-from serve.api.openai import TextRoute
-from serve.dataplane.relay import Relay
-from serve.dataplane.upstreams import Upstreams
-from serve.shadow.replayer import Replayer
 from variants.errors import InputError
 from variants.metrics.scoring import label_matches
 from variants.tasks.digit_classifier.store import load_if_trained
@@ -34,7 +30,3 @@ class ImagesAnswer(TextAnswer):
             return label_matches(reader.read(picture), label)
         except InputError:
             return None
-
-
-def images_route(upstreams: Upstreams, relay: Relay, replayer: Replayer, body_limit: int) -> TextRoute:
-    return TextRoute(upstreams, relay, replayer, "/v1/images/generations", body_limit, "image-generation", ImagesAnswer)

@@ -54,15 +54,7 @@ class InferRoute:
             body = await read_body(scope, receive, self.body_limit)
             call = self.prepare(target_of(scope["path_params"]), headers, body, arrived)
             label = self.label_of(headers, call.target)
-            samples = sample(
-                self.upstreams,
-                request_id=call.request_id,
-                opted_out=opted_out(headers),
-                target=call.target,
-                path="/infer",
-                body=body,
-                label=label,
-            )
+            samples = [] if opted_out(headers) else sample(self.upstreams, call, "/infer", body, label)
         except UnderstudyError as error:
             await refuse(error, open_inference_body, scope, receive, send)
             return

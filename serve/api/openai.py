@@ -35,27 +35,23 @@ from serve.shadow.replayer import Replayer
 from serve.shadow.sampling import sample
 from variants.errors import InputError, UnderstudyError, UnknownName
 
-TASK = "text-generation"
-PLACES = {TASK: "/v1/completions", "feature-extraction": "/v1/embeddings", "image-generation": "/v1/images/generations"}
+PLACES = {
+    "text-generation": "/v1/completions",
+    "feature-extraction": "/v1/embeddings",
+    "image-generation": "/v1/images/generations",
+}
 """The path for requests of each task; other tasks use the v2 protocol."""
 
 
 class TextRoute:
-    """One POST route of the engines that take text, as an ASGI application. `answer` observes the reply."""
+    """One POST route for models of one task, as an ASGI application. `answer` observes the reply."""
 
     def __init__(
-        self,
-        upstreams: Upstreams,
-        relay: Relay,
-        replayer: Replayer,
-        path: str,
-        body_limit: int,
-        task: str = TASK,
-        answer: type[TextAnswer] = TextAnswer,
-    ) -> None:
-        self.upstreams, self.relay, self.path, self.body_limit = upstreams, relay, path, body_limit
-        self.replayer = replayer
-        self.task, self.answer = task, answer
+        self, upstreams: Upstreams, relay: Relay, replayer: Replayer, limit: int,
+        path: str, task: str, answer: type[TextAnswer],
+    ) -> None:  # fmt: skip
+        self.upstreams, self.relay, self.replayer, self.body_limit = upstreams, relay, replayer, limit
+        self.path, self.task, self.answer = path, task, answer
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         arrived, headers = time.perf_counter(), Headers(scope=scope)
@@ -63,16 +59,8 @@ class TextRoute:
             body = await read_body(scope, receive, self.body_limit)
             document = parse_object(body)
             call, answer = self.prepare(headers, document, arrived)
-            samples = sample(
-                self.upstreams,
-                request_id=call.request_id,
-                opted_out=opted_out(headers),
-                target=call.target,
-                path=self.path,
-                body=body,
-                label=headers.get("x-understudy-label"),
-                document=document,
-            )
+            label = headers.get("x-understudy-label")
+            samples = [] if opted_out(headers) else sample(self.upstreams, call, self.path, body, label, document)
             answer.keep = bool(samples)
         except UnderstudyError as error:
             await refuse(error, openai_body, scope, receive, send)
@@ -81,7 +69,8 @@ class TextRoute:
             await carry(self.relay, call, answer, openai_body, scope, receive, send)
         finally:  # a client that leaves cancels this, but the engine has produced tokens
             count_tokens(call, answer)
-        self.score(headers, call, answer)
+        if label is not None:
+            self.score(label, headers.get("x-understudy-task"), call, answer)
         self.replayer.offer(samples, call, answer)
 
     def prepare(self, headers: Headers, document: dict[str, Any], arrived: float) -> tuple[Call, TextAnswer]:
@@ -108,13 +97,12 @@ class TextRoute:
         )
         return call, self.answer(call, show_usage=asked)
 
-    def score(self, headers: Headers, call: Call, answer: TextAnswer) -> None:
-        """Count a complete answer, where the request carries its label."""
-        label = headers.get("x-understudy-label")
-        if call.status != 200 or label is None or call.streamed or self.path == "/tokenize":
+    def score(self, label: str, task: str | None, call: Call, answer: TextAnswer) -> None:
+        """Count a complete answer to a labelled request."""
+        if call.status != 200 or call.streamed or self.path == "/tokenize":
             return
         if (right := answer.is_right(label)) is not None:
-            count_label(call, headers.get("x-understudy-task"), right)
+            count_label(call, task, right)
 
 
 def count_tokens(call: Call, answer: TextAnswer) -> None:

@@ -41,13 +41,13 @@ def apply_stack(stack: Stack, target: str, dry_run: bool, force: bool) -> dict[s
         number = answer["change"]
         return answer | {"change": follow(target, number, for_stream())}
     except KeyboardInterrupt:
-        give_up(target, number)
+        cancel(target, number)
         raise
 
 
-def give_up(target: str, number: int | None) -> None:
-    """Cancel a change, or the open one if the number is not known yet. Prints a conflict: the change has then taken
-    effect, or never began."""
+def cancel(target: str, number: int | None) -> None:
+    """Cancel a change, or the open one if its number is not known yet. Prints a conflict, because then the change has
+    taken effect or never began."""
     try:
         ask(target, "DELETE", PATH, None if number is None else {"change": number})
     except Conflict as error:
@@ -79,7 +79,7 @@ def follow(target: str, number: int, progress: Progress) -> dict[str, Any]:
 def describe(answer: dict[str, Any]) -> str:
     """The differences and the memory budget as text."""
     lines = [
-        f"{each['kind']:9}{each['name']:28}{builds(each):22}traffic {100 * each['share_before']:.0f} % -> "
+        f"{each['kind']:9}{each['name']:28}{describe_builds(each):22}traffic {100 * each['share_before']:.0f} % -> "
         f"{100 * each['share_after']:.0f} %"
         for each in answer["differences"]
     ]
@@ -89,5 +89,5 @@ def describe(answer: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def builds(difference: dict[str, Any]) -> str:
+def describe_builds(difference: dict[str, Any]) -> str:
     return " -> ".join(dict.fromkeys(each for each in (difference["build_before"], difference["build_after"]) if each))

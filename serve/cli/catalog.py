@@ -1,5 +1,4 @@
-"""What is kept of what was made: lists it, goes back to an earlier build, collects the garbage. The command line's way
-into `variants.artifacts.catalog`, `variants.artifacts.rollback` and `variants.build.garbage`."""
+"""The commands `catalog`, `rollback` and `gc`: list builds, go back to an earlier one, remove unused artifacts."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -22,17 +21,16 @@ from variants.home import home
 
 
 def list_catalog(name: str | None = None, verify: bool = False) -> dict[str, Any]:
-    """`variants`: one row a variant, of `name` (`model` or `model@variant`) or of all. `space`: bytes on disk.
+    """`variants` has one row for each variant of `name` (`model` or `model@variant`), or for all.
 
-    `fault` says what is wrong with an artifact whose folder is gone or whose manifest is damaged, or one of whose files
-    is, which takes hashing them all (`verify`); the others are listed all the same. UnknownName for a name that is not
-    there.
+    `space` is in bytes on disk. A row's `fault` describes a missing artifact or a damaged manifest. With `verify`,
+    every file is hashed too. Raises UnknownName for a model or variant that does not exist.
     """
     catalog, store = Catalog(home()), Store(home())
     model, _, variant = (name or "").partition("@")
     entries = [catalog.model(model)] if model else catalog.entries()
     if variant:
-        entries[0].history(variant)  # raises where there is none
+        entries[0].history(variant)  # raises UnknownName
     rows = [_row(entry, each, store, verify) for entry in entries for each in entry.variants if variant in ("", each)]
     return {"variants": rows, "space": _space(store)}
 
@@ -41,7 +39,7 @@ def _row(entry: ModelEntry, variant: str, store: Store, verify: bool) -> dict[st
     history = entry.history(variant)
     current = history[-1]
     manifest, fault = manifest_or_fault(store, current.key, current.digest, verify)
-    cards = entry.cards.get(current.digest, ())
+    card = next(reversed(entry.cards.get(current.digest, ())), None)
     return {
         "model": entry.model,
         "variant": variant,
@@ -54,21 +52,21 @@ def _row(entry: ModelEntry, variant: str, store: Store, verify: bool) -> dict[st
         "rolled_back": rolled_back(history),
         "history": _history(history, store, verify),
         "earlier_builds": len({binding.digest for binding in history}) - 1,
-        "accuracy": [found.model_dump() for found in cards[-1].accuracy] if cards else [],
-        "inference_per_s": cards[-1].inference_per_s if cards else None,
+        "accuracy": [figure.model_dump() for figure in card.accuracy] if card else [],
+        "inference_per_s": card.inference_per_s if card else None,
     }
 
 
 def write_cards(rows: Sequence[dict[str, Any]], folder: Path) -> list[Path]:
-    """A model card of each of these variants whose current build was measured, and is whole; gives their paths."""
+    """Write a model card for each variant whose current build was measured and is undamaged. Returns the paths."""
     catalog, store, written = Catalog(home()), Store(home()), []
     for row in rows:
         entry = catalog.model(row["model"])
         current = entry.current(row["variant"])
         manifest, _ = manifest_or_fault(store, current.key, current.digest)
-        found = entry.cards.get(current.digest, ())
-        if manifest and found:
-            written.append(write_model_card(manifest, found[-1], folder))
+        cards = entry.cards.get(current.digest, ())
+        if manifest and cards:
+            written.append(write_model_card(manifest, cards[-1], folder))
     return written
 
 
@@ -92,8 +90,7 @@ def _on_disk(store: Store, key: str) -> int | None:
 
 
 def _space(store: Store) -> dict[str, int]:
-    """Bytes on disk. `shared_bytes` are those of files whose content stands in several artifacts, beyond the first of
-    each: what is there twice."""
+    """Bytes on disk. `shared_bytes` are the copies of files beyond the first: equal files of several artifacts."""
     copies: Counter[str] = Counter()
     sizes: dict[str, int] = {}
     for key in store.stored():
@@ -121,13 +118,13 @@ def manifest_or_fault(
     except IntegrityError as error:
         return None, str(error)
     if digest not in (None, manifest.digest):
-        return None, f"build {manifest.digest[:8]} stands in its place"
+        return None, f"build {manifest.digest[:8]} is stored in its place"
     return manifest, None
 
 
 def roll_back(name: str, build: str | None) -> Rollback:
-    """Roll `model@variant` back. InputError for another form of name; the rest as `variants.artifacts.rollback`
-    says."""
+    """Bind `model@variant` to an earlier build. Raises InputError for another form of name, and the errors of
+    `variants.artifacts.rollback`."""
     model, _, variant = name.partition("@")
     if not variant:
         known = ", ".join(f"{model}@{each}" for each in Catalog(home()).model(model).variants)
@@ -136,7 +133,7 @@ def roll_back(name: str, build: str | None) -> Rollback:
 
 
 def collect(stacks: Sequence[Stack], keep: int | None, dry_run: bool) -> Collected:
-    """Remove what no history, none of the stacks and nothing that runs refers to."""
+    """Remove the artifacts that no history, none of the stacks and no running process uses."""
     return garbage.collect(Store(home()), Catalog(home()), [stack.plans() for stack in stacks], keep, dry_run)
 
 
@@ -145,8 +142,9 @@ def describe_collected(done: Collected) -> str:
         name = f"{item.model}@{item.variant}" if item.model else "unreadable"
         return f"{name}  {(item.digest or item.key)[:8]}  {item.bytes / 1e6:.1f} MB"
 
+    removed, freed = ("would be removed", "would be freed") if done.dry_run else ("removed", "freed")
     lines = [f"cut from history: {cut.model}@{cut.variant}  {cut.binding.digest[:8]}" for cut in done.trimmed]
-    lines += [f"in use, stays: {named(item)}" for item in done.in_use]
-    lines += [f"{'would go' if done.dry_run else 'removed'}: {named(item)}" for item in done.removed]
-    lines += [f"{'would go' if done.dry_run else 'removed'}: left by a dead builder, {key[:8]}" for key in done.staging]
-    return "\n".join([*lines, f"{done.freed_bytes / 1e6:.1f} MB {'would be freed' if done.dry_run else 'freed'}"])
+    lines += [f"in use, kept: {named(item)}" for item in done.in_use]
+    lines += [f"{removed}: {named(item)}" for item in done.removed]
+    lines += [f"{removed}: left by a builder that was killed, {key[:8]}" for key in done.staging]
+    return "\n".join([*lines, f"{done.freed_bytes / 1e6:.1f} MB {freed}"])

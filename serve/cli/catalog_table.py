@@ -1,4 +1,4 @@
-"""The catalog on a terminal: one line a binding, the current one first and bold."""
+"""Prints the catalog as a table: one line for each binding of a variant, the current one first and bold."""
 
 from typing import Any
 
@@ -8,9 +8,9 @@ from rich.text import Text
 
 
 def render(document: dict[str, Any], console: Console) -> None:
-    """Print what `serve.cli.catalog.list_catalog` gives."""
+    """Print a document of `serve.cli.catalog.list_catalog`."""
     if not document["variants"]:
-        console.print("nothing is built yet: run understudy build")
+        console.print("no variant is built yet: run understudy build")
         return
     table = Table(box=None, pad_edge=False, header_style="")
     for heading in ("variant", "build", "since (UTC)", "why"):
@@ -24,8 +24,9 @@ def render(document: dict[str, Any], console: Console) -> None:
     for row in document["variants"]:
         for binding in row["history"]:
             if binding["fault"]:
-                _say(console, f"{row['model']}@{row['variant']} {binding['artifact_sha256'][:8]}: {binding['fault']}")
-    _say(console, spoken(document["space"]))
+                fault = f"{row['model']}@{row['variant']} {binding['artifact_sha256'][:8]}: {binding['fault']}"
+                console.print(Text(fault), soft_wrap=True)
+    console.print(Text(describe_space(document["space"])), soft_wrap=True)
 
 
 def _add(table: Table, row: dict[str, Any], binding: dict[str, Any]) -> None:
@@ -42,15 +43,11 @@ def _add(table: Table, row: dict[str, Any], binding: dict[str, Any]) -> None:
     table.add_row(*(Text(cell) for cell in cells), style="bold" if current else "dim")
 
 
-def _say(console: Console, text: str) -> None:
-    console.print(Text(text), soft_wrap=True)
-
-
-def spoken(space: dict[str, int]) -> str:
+def describe_space(space: dict[str, int]) -> str:
     """The totals in one line."""
     return (
         f"{space['artifacts']} artifacts {megabytes(space['artifacts_bytes'])} "
-        f"({megabytes(space['shared_bytes'])} of it there more than once), "
+        f"({megabytes(space['shared_bytes'])} of it duplicates), "
         f"sources {megabytes(space['sources_bytes'])}, "
         f"staging {megabytes(space['staging_bytes'])}, free {megabytes(space['free_bytes'])}"
     )

@@ -1,10 +1,20 @@
-"""The one command, `understudy`. Each command imports what it needs when it runs, so that `understudy --help` answers
-at once. Commands of other packages, such as `load`, are added by entry points.
+"""The command line, `understudy`. Each command imports what it needs when it runs, so that `understudy --help` is fast.
+Entry points add the commands of other packages, such as `load`.
 
-Exit codes: 0 done; 1 a defect of ours; 2 what was given is wrong; 3 bytes are not what their hash says; 4 something is
-not installed; 5 an engine or the server failed; 6 the disk is full; 7 what is live does not allow it; 8 a study is not
-whole: a variant failed, or its time was over; 130 interrupted.
-Every command has `--json`: one document on standard output, everything meant for people on standard error.
+Exit codes:
+
+    0    the command succeeded
+    1    a defect of this program
+    2    the input is wrong
+    3    an artifact's bytes do not match their hash
+    4    a program or package is not installed
+    5    an engine or the server failed
+    6    the disk is full
+    7    the current state of the server does not allow the change
+    8    a study is incomplete: a variant failed, or the time budget was used up
+    130  interrupted
+
+With `--json`, a command prints one JSON document on standard output. Messages for people go to standard error.
 """
 
 import json
@@ -35,20 +45,20 @@ NOT_WHOLE = 8
 
 @app.command()
 def doctor(as_json: AsJson = False) -> None:
-    """Say what is missing on this machine, and the one command that mends each."""
+    """Check this machine, and print for everything that is missing the command that installs it."""
     from serve.cli.doctor import examine
 
     findings = examine()
-    lines = [f"{'ok     ' if found.ok else 'missing'} {found.what}: {found.detail}" for found in findings]
-    lines += [f"        mend: {found.mend}" for found in findings if not found.ok]
-    emit([found._asdict() for found in findings], "\n".join(lines), as_json)
-    if any(found.needed and not found.ok for found in findings):
+    lines = [f"{'ok     ' if finding.ok else 'missing'} {finding.what}: {finding.detail}" for finding in findings]
+    lines += [f"        mend: {finding.mend}" for finding in findings if not finding.ok]
+    emit([finding._asdict() for finding in findings], "\n".join(lines), as_json)
+    if any(finding.needed and not finding.ok for finding in findings):
         raise typer.Exit(4)
 
 
 @app.command()
 def build(stack: StackFile = DEMO_STACK, as_json: AsJson = False) -> None:
-    """Make every variant of a stack that is not made yet."""
+    """Build every variant of a stack that is not built yet."""
     from serve.config.artifacts import build_stack
     from serve.config.loader import load
 
@@ -75,13 +85,13 @@ def build(stack: StackFile = DEMO_STACK, as_json: AsJson = False) -> None:
 
 @app.command()
 def evaluate(
-    names: Annotated[list[str] | None, typer.Argument(help="model or model@variant; all if left out")] = None,
+    names: Annotated[list[str] | None, typer.Argument(help="model or model@variant. Default: all.")] = None,
     stack: Annotated[Path, typer.Option(help="The stack file.")] = DEMO_STACK,
-    examples: Annotated[int | None, typer.Option(min=1, help="Examples a task; all held-out ones if left out.")] = None,
-    again: Annotated[bool, typer.Option(help="Also where a card of this machine and these versions exists.")] = False,
+    examples: Annotated[int | None, typer.Option(min=1, help="Examples per task. Default: all held-out ones.")] = None,
+    again: Annotated[bool, typer.Option(help="Evaluate again where a valid card exists.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Fill the cards of a stack's variants, each through the engine that will serve it."""
+    """Measure a stack's variants and write their cards. Each variant runs in the engine that will serve it."""
     from serve.config.loader import load
     from serve.evaluation.evaluate import describe_card, evaluate_stack
 
@@ -93,17 +103,17 @@ def evaluate(
 @app.command()
 def study(
     stack: StackFile = STUDY_STACK,
-    only: Annotated[str | None, typer.Option(help="One family, e.g. text-generation; all if left out.")] = None,
-    budget: Annotated[float | None, typer.Option(min=0, help="Minutes after which no other card is begun.")] = None,
-    examples: Annotated[int | None, typer.Option(min=1, help="At most that many examples a task.")] = None,
+    only: Annotated[str | None, typer.Option(help="One family, e.g. text-generation. Default: all.")] = None,
+    budget: Annotated[float | None, typer.Option(min=0, help="No card is begun after this many minutes.")] = None,
+    examples: Annotated[int | None, typer.Option(min=1, help="The most examples per task.")] = None,
     out: Annotated[Path, typer.Option(help="Folder for the page, its figures and the model cards.")] = Path(
         "out/study"
     ),
     as_json: AsJson = False,
 ) -> None:
-    """Build and evaluate every variant of a stack, a card at a time, and write one page of them.
+    """Build and evaluate every variant of a stack, and write one page about them.
 
-    Goes on where an earlier run stopped. Exit code 8 where a variant failed or the time was over; the page says which.
+    Continues an earlier run that stopped. Exit code 8: a variant failed, or the budget was used up.
     """
     from serve.config.loader import load
     from serve.study.runner import Runner, StudyPlan, describe_study, interrupt_on_signals
@@ -118,12 +128,12 @@ def study(
 
 @app.command()
 def catalog(
-    name: Annotated[str | None, typer.Argument(help="model or model@variant; all if left out")] = None,
-    verify: Annotated[bool, typer.Option("--verify", help="Hash every file, to find damaged ones.")] = False,
-    cards: Annotated[Path | None, typer.Option(help="Write a model card of each measured variant there.")] = None,
+    name: Annotated[str | None, typer.Argument(help="model or model@variant. Default: all.")] = None,
+    verify: Annotated[bool, typer.Option("--verify", help="Hash every file to detect damage.")] = False,
+    cards: Annotated[Path | None, typer.Option(help="Folder to write model cards of the measured variants.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """List every variant's history, licences and space on disk, and what is damaged."""
+    """List every variant's history, licences and size on disk, and damaged artifacts."""
     from rich.console import Console
 
     from serve.cli.catalog import list_catalog, write_cards
@@ -142,34 +152,34 @@ def catalog(
 @app.command()
 def rollback(
     name: Annotated[str, typer.Argument(help="model@variant")],
-    build: Annotated[str | None, typer.Argument(help="The beginning of a build; the one before if left out.")] = None,
+    build: Annotated[str | None, typer.Argument(help="First characters of a build. Default: the previous one.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Let a variant's name stand for an earlier build again; a server has it once it is started again.
+    """Bind a variant's name to an earlier build. A server uses it after a restart, or after `understudy apply`.
 
-    Exit codes: 2 an unknown name or build, or nothing to go back to; 3 that build is damaged or gone.
+    Exit codes: 2 an unknown name or build, or no earlier build; 3 that build is damaged or missing.
     """
     from serve.cli.catalog import roll_back
 
     done = roll_back(name, build)
     before, now = done.before.digest, done.now.digest
-    text = f"{name} stands for {now[:8]}; back with: understudy rollback {name} {before[:8]}"
+    text = f"{name} is now build {now[:8]}; to undo this: understudy rollback {name} {before[:8]}"
     row = {"model": done.model, "variant": done.variant, "artifact_sha256": now, "before_sha256": before}
     emit({**row, "bound": done.now.bound.isoformat(timespec="seconds")}, text, as_json)
 
 
 @app.command()
 def gc(
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
-    keep: Annotated[int | None, typer.Option(min=0, help="First cut histories to that many earlier builds.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only list what would be removed.")] = False,
+    keep: Annotated[int | None, typer.Option(min=0, help="First cut histories to this many earlier builds.")] = None,
     stack: Annotated[
-        list[Path] | None, typer.Option(help="A stack file whose artifacts stay; may be repeated.")
+        list[Path] | None, typer.Option(help="A stack file whose artifacts are kept; may be repeated.")
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Remove the artifacts that no history, no given stack and nothing that runs refers to.
+    """Remove the artifacts that no history, no given stack and no running process uses.
 
-    Exit codes: 2 a stack that is wrong: then nothing is removed; 6 no room even for a shorter history.
+    Exit codes: 2 a wrong stack file, then nothing is removed; 6 too little space to write a shorter history.
     """
     from serve.cli.catalog import collect, describe_collected
     from serve.config.loader import load
@@ -181,13 +191,13 @@ def gc(
 @app.command()
 def serve(
     stack: StackFile = DEMO_STACK,
-    port: Annotated[int | None, typer.Option(min=1, max=65535, help="Instead of the stack's.")] = None,
+    port: Annotated[int | None, typer.Option(min=1, max=65535, help="Use this port, not the stack's.")] = None,
     state: Annotated[
-        Path | None, typer.Option(help="Where traffic and its journal are kept; else one folder an address.")
+        Path | None, typer.Option(help="Folder for traffic and its journal. Default: one per address.")
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Build what is missing, serve it on loopback, and stay until Ctrl-C."""
+    """Build missing variants and serve the stack on its address (loopback by default) until Ctrl-C."""
     from serve.cli.serve import serve_until_stopped
     from serve.config.artifacts import build_stack
     from serve.config.loader import load, with_port
@@ -201,14 +211,14 @@ def apply(
     stack: StackFile,
     target: Target = HERE,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Build what is missing and say what would change; what is live stays.")
+        bool, typer.Option("--dry-run", help="Build missing variants and print the differences; change nothing else.")
     ] = False,
-    force: Annotated[bool, typer.Option("--force", help="Also take away what clients have named lately.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Also remove variants that clients named lately.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Have a running server serve another stack, without a failed request. Builds what is missing first.
+    """Change the stack of a running server without a failed request. Builds missing variants first.
 
-    Of `server:` only `memory_mib` and `keys` are followed; where it listens stays as it was started."""
+    Of `server:`, only `memory_mib` and `keys` take effect; host and port stay."""
     from serve.cli.apply import apply_stack, describe
     from serve.config.loader import load
 
@@ -216,12 +226,12 @@ def apply(
     emit(answer, describe(answer), as_json)
 
 
-for entry in entry_points(group="understudy.commands"):  # those of `loadtest`, and of whoever adds some
+for entry in entry_points(group="understudy.commands"):
     app.command(entry.name)(entry.load())
 
 
 def main() -> None:
-    """Run the command line; every error of ours is one line and its own exit code."""
+    """Run the command line. An UnderstudyError is printed as one line and sets the exit code."""
     try:
         app()
     except UnderstudyError as error:
@@ -229,9 +239,9 @@ def main() -> None:
         sys.exit(error.exit_code)
     except PermissionError as error:
         mend = "choose a folder of your own with UNDERSTUDY_HOME"
-        print(f"understudy: {error.filename} may not be written or read ({mend})", file=sys.stderr)
+        print(f"understudy: no permission to read or write {error.filename} ({mend})", file=sys.stderr)
         sys.exit(InputError.exit_code)
     except SystemExit as leaving:
-        if leaving.code == INTERRUPTED:  # typer has caught the KeyboardInterrupt and says nothing of it
+        if leaving.code == INTERRUPTED:  # typer caught the KeyboardInterrupt and printed nothing
             print("understudy: interrupted", file=sys.stderr)
         raise

@@ -13,4 +13,5 @@ Target = Annotated[str, typer.Option(help="Address of the server.")]
 
 
 def emit(document: Any, text: str, as_json: bool) -> None:
+    """Print the document as JSON, or else the text."""
     print(json.dumps(document, indent=2, default=str) if as_json else text)

@@ -1,4 +1,4 @@
-"""The commands `understudy traffic` and `understudy rollout`. Imports little at module level."""
+"""The commands `understudy traffic` and `understudy rollout`. They import what they need when they run."""
 
 import json
 import sys
@@ -7,8 +7,12 @@ from typing import Annotated, Any
 import typer
 
 from serve.cli.options import HERE, AsJson, Target, emit
+from variants.errors import InputError
 
 ModelName = Annotated[str, typer.Argument(help="The model.")]
+Shadow = Annotated[float, typer.Option(help="The share of requests to compare.")]
+Hold = Annotated[float, typer.Option(help="The shortest time of a step, in seconds.")]
+Alpha = Annotated[float, typer.Option(help="The largest probability of a wrong decision.")]
 
 rollouts = typer.Typer(
     help="Move a model's traffic to a variant step by step, as the evidence allows.",
@@ -32,8 +36,7 @@ def traffic(
     Exit codes: 2 an unknown variant, a weight below zero, all weights zero; 7 the traffic was changed in the meantime,
     or a rollout changes it.
     """
-    from serve.cli.admin_client import ask
-    from serve.cli.rollout_client import change_traffic, describe_traffic, path_of, read_pairs
+    from serve.cli.rollout_client import change_traffic, describe_traffic
 
     changes: dict[str, Any] = {
         "weights": read_pairs(weights, "--set"),
@@ -43,9 +46,24 @@ def traffic(
     changes = {name: change for name, change in changes.items() if change}
     if sticky is not None:
         changes["sticky"] = sticky
-    path = path_of(model, "traffic")
-    answer = change_traffic(target, model, changes, why) if changes else ask(target, "GET", path)
+    answer = change_traffic(target, model, changes, why)
     emit(answer, describe_traffic(answer), as_json)
+
+
+def read_pairs(text: str | None, option: str, numbers: bool = True) -> dict[str, Any]:
+    """`int8=10,baseline=90` as a mapping. Raises InputError that names the option."""
+    pairs: dict[str, Any] = {}
+    for part in (text or "").split(","):
+        if not part:
+            continue
+        name, equals, value = part.rpartition("=")
+        try:
+            pairs[name] = float(value) if numbers else value
+        except ValueError:
+            equals = ""
+        if not equals or not name:
+            raise InputError(f"{part!r} is not name=value", field=option, mend="for example int8=10,baseline=90")
+    return pairs
 
 
 @rollouts.command()
@@ -65,16 +83,13 @@ def start(
     cheaper: Annotated[
         bool, typer.Option("--cheaper", help="Require a lower cost on its card than its parent's.")
     ] = False,
-    shadow: Annotated[float, typer.Option(help="The share of requests to compare.")] = 0.2,
-    hold: Annotated[float, typer.Option(help="The shortest time of a step, in seconds.")] = 10.0,
-    alpha: Annotated[float, typer.Option(help="The largest probability of a wrong decision.")] = 0.05,
+    shadow: Shadow = 0.2,
+    hold: Hold = 10.0,
+    alpha: Alpha = 0.05,
     target: Target = HERE,
     as_json: AsJson = False,
 ) -> None:
     """Begin a rollout. Without a limit on quality, agreement or feedback, the largest loss of accuracy is 2 points."""
-    from serve.cli.admin_client import ask
-    from serve.cli.rollout_client import describe_rollout, path_of, read_latency
-
     gate: dict[str, Any] = {
         "quality": 0.02 if (quality, agreement, feedback) == (None, None, None) else quality,
         "agreement": agreement,
@@ -85,8 +100,23 @@ def start(
         "alpha": alpha,
     }
     plan = {"variant": variant, "steps": read_steps(steps), "shadow": shadow, "hold_s": hold, "gate": gate}
-    answer = ask(target, "POST", path_of(model, "rollout"), plan)
-    emit(answer, describe_rollout(answer), as_json)
+    send(model, plan, target, as_json)
+
+
+def read_steps(text: str) -> list[str | float]:
+    """`shadow,10,50` as steps. The server refuses a step that is no number."""
+    return [part if not part.replace(".", "", 1).isdigit() else float(part) for part in text.split(",") if part]
+
+
+def read_latency(text: str | None) -> dict[str, float] | None:
+    """`2.5:0.95` as an objective in seconds and a share. Raises InputError."""
+    if text is None:
+        return None
+    try:
+        objective, share = (float(part) for part in text.split(":"))
+    except ValueError:
+        raise InputError(f"{text!r} is not SECONDS:SHARE", field="--latency", mend="for example 2.5:0.95") from None
+    return {"objective_s": objective, "share": share}
 
 
 @rollouts.command()
@@ -94,16 +124,13 @@ def cheapest(
     model: ModelName,
     quality_floor: Annotated[float, typer.Option(help="The lowest share of the parent's quality.")] = 0.98,
     by: Annotated[str, typer.Option(help="quality, or agreement if requests have no labels.")] = "quality",
-    shadow: Annotated[float, typer.Option(help="The share of requests to compare.")] = 0.2,
-    hold: Annotated[float, typer.Option(help="The shortest time of a step, in seconds.")] = 10.0,
-    alpha: Annotated[float, typer.Option(help="The largest probability of a wrong decision.")] = 0.05,
+    shadow: Shadow = 0.2,
+    hold: Hold = 10.0,
+    alpha: Alpha = 0.05,
     target: Target = HERE,
     as_json: AsJson = False,
 ) -> None:
     """Try the variants that cost less than their parent, the cheapest first; stop at the first that passes."""
-    from serve.cli.admin_client import ask
-    from serve.cli.rollout_client import describe_rollout, path_of
-
     search = {
         "objective": "cheapest",
         "quality_floor": quality_floor,
@@ -112,29 +139,20 @@ def cheapest(
         "hold_s": hold,
         "alpha": alpha,
     }
-    answer = ask(target, "POST", path_of(model, "rollout"), search)
-    emit(answer, describe_rollout(answer), as_json)
-
-
-def read_steps(text: str) -> list[str | float]:
-    return [part if not part.replace(".", "", 1).isdigit() else float(part) for part in text.split(",") if part]
+    send(model, search, target, as_json)
 
 
 @rollouts.command()
 def status(model: ModelName, target: Target = HERE, as_json: AsJson = False) -> None:
     """Show the latest rollout and its current evidence."""
-    from serve.cli.admin_client import ask
-    from serve.cli.rollout_client import describe_rollout, path_of
-
-    answer = ask(target, "GET", path_of(model, "rollout"))
-    emit(answer, describe_rollout(answer), as_json)
+    send(model, None, target, as_json)
 
 
 @rollouts.command()
 def watch(model: ModelName, target: Target = HERE, as_json: AsJson = False) -> None:
     """Follow the latest rollout until it ends. Ctrl-C stops only the display. With --json: one line per change."""
     from rich.console import Console
-    from rich.live import Live as Screen
+    from rich.live import Live
     from rich.text import Text
 
     from serve.cli.rollout_client import describe_rollout, watch_rollout
@@ -147,7 +165,7 @@ def watch(model: ModelName, target: Target = HERE, as_json: AsJson = False) -> N
                 print(text, flush=True)
             shown = text
         return
-    with Screen(console=Console(), refresh_per_second=2) as screen:
+    with Live(console=Console(), refresh_per_second=2) as screen:
         for answer in watch_rollout(target, model):
             screen.update(Text(describe_rollout(answer)))
 
@@ -155,24 +173,25 @@ def watch(model: ModelName, target: Target = HERE, as_json: AsJson = False) -> N
 @rollouts.command()
 def pause(model: ModelName, target: Target = HERE, as_json: AsJson = False) -> None:
     """Pause a rollout at its current step; evidence is still collected."""
-    steer(model, "pause", target, as_json)
+    send(model, {}, target, as_json, "/pause")
 
 
 @rollouts.command()
 def resume(model: ModelName, target: Target = HERE, as_json: AsJson = False) -> None:
     """Resume a paused rollout."""
-    steer(model, "resume", target, as_json)
+    send(model, {}, target, as_json, "/resume")
 
 
 @rollouts.command()
 def abort(model: ModelName, target: Target = HERE, as_json: AsJson = False) -> None:
     """End a rollout and restore the traffic from before it."""
-    steer(model, "abort", target, as_json)
+    send(model, {}, target, as_json, "/abort")
 
 
-def steer(model: str, action: str, target: str, as_json: bool) -> None:
+def send(model: str, document: dict[str, Any] | None, target: str, as_json: bool, action: str = "") -> None:
+    """Post a document about a model's rollout, or read the rollout if there is none. Print the server's answer."""
     from serve.cli.admin_client import ask
     from serve.cli.rollout_client import describe_rollout, path_of
 
-    answer = ask(target, "POST", path_of(model, f"rollout/{action}"), {})
+    answer = ask(target, "GET" if document is None else "POST", path_of(model, f"rollout{action}"), document)
     emit(answer, describe_rollout(answer), as_json)

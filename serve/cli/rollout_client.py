@@ -5,7 +5,6 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from serve.cli.admin_client import ask
-from variants.errors import InputError
 
 WATCH_S = 1.0
 
@@ -15,9 +14,13 @@ def path_of(model: str, what: str) -> str:
 
 
 def change_traffic(target: str, model: str, changes: Mapping[str, Any], why: str) -> dict[str, Any]:
-    """Change parts of a model's traffic and keep the rest. Raises Stale if it was changed in the meantime."""
+    """Change parts of a model's traffic and keep the rest. Without changes, only read it.
+
+    Raises Stale if it was changed in the meantime."""
     path = path_of(model, "traffic")
     current = ask(target, "GET", path)
+    if not changes:
+        return current
     traffic = dict(current["traffic"])
     for name, change in changes.items():
         traffic[name] = {**traffic[name], **change} if isinstance(change, dict) else change
@@ -27,50 +30,22 @@ def change_traffic(target: str, model: str, changes: Mapping[str, Any], why: str
     return ask(target, "PUT", path, {**traffic, "why": why}, headers)
 
 
-def read_pairs(text: str | None, option: str, numbers: bool = True) -> dict[str, Any]:
-    """`int8=10,baseline=90` as a mapping. Raises InputError that names the option."""
-    pairs: dict[str, Any] = {}
-    for part in (text or "").split(","):
-        if not part:
-            continue
-        name, equals, value = part.rpartition("=")
-        try:
-            pairs[name] = float(value) if numbers else value
-        except ValueError:
-            equals = ""
-        if not equals or not name:
-            raise InputError(f"{part!r} is not name=value", field=option, mend="for example int8=10,baseline=90")
-    return pairs
-
-
-def read_latency(text: str | None) -> dict[str, float] | None:
-    """`2.5:0.95` as an objective in seconds and a share. Raises InputError."""
-    if text is None:
-        return None
-    try:
-        objective, share = (float(part) for part in text.split(":"))
-    except ValueError:
-        raise InputError(f"{text!r} is not SECONDS:SHARE", field="--latency", mend="for example 2.5:0.95") from None
-    return {"objective_s": objective, "share": share}
-
-
 def watch_rollout(target: str, model: str) -> Iterator[dict[str, Any]]:
-    """The state of the rollout, once a second until it has ended. A search goes on while its queue holds variants."""
+    """The state of the rollout, once a second until it has ended. A search continues while its queue has variants."""
     while True:
         answer = ask(target, "GET", path_of(model, "rollout"))
         yield answer
         rollout = answer["rollout"]
-        going_on = ("running", "paused", "rolled back") if rollout and rollout["queue"] else ("running", "paused")
-        if rollout is None or rollout["status"] not in going_on:
+        unfinished = ("running", "paused", "rolled back") if rollout and rollout["queue"] else ("running", "paused")
+        if rollout is None or rollout["status"] not in unfinished:
             return
         time.sleep(WATCH_S)
 
 
 def describe_traffic(answer: dict[str, Any]) -> str:
     traffic = answer["traffic"]
-    lines = [
-        f"{answer['model']}  traffic version {answer['version']}{'' if traffic['sticky'] else ', clients do not stick'}"
-    ]
+    sticky = "" if traffic["sticky"] else ", clients do not stick"
+    lines = [f"{answer['model']}  traffic version {answer['version']}{sticky}"]
     for variant, share in answer["shares"].items():
         shadow = traffic["shadows"].get(variant)
         compared = f"   compares {shadow:.0%} of requests" if shadow else ""

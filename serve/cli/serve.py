@@ -1,4 +1,4 @@
-"""Runs a stack in the foreground: start, say where it is, wait, stop."""
+"""Runs a stack in the foreground: starts it, prints its address, waits, and stops it."""
 
 import json
 import os
@@ -8,19 +8,21 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 from serve.app import Artifacts, Cluster
-from serve.config.stack import Model, Stack
+from serve.config.stack import Stack
+from variants.artifacts.manifest import TaskKind
 from variants.progress import for_stream
 
 
 def serve_until_stopped(stack: Stack, artifacts: Artifacts, as_json: bool, state: Path | None = None) -> None:
-    """`state` is where traffic and its journal are kept. Serve until SIGINT, SIGTERM or a closed terminal, then end
-    everything that was started. Raises StackError, EngineError."""
+    """Serve until SIGINT, SIGTERM or a closed terminal, then end every process that was started.
+
+    `state` is the folder for traffic and its journal. Raises StackError, EngineError."""
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:  # nohup's wish is kept
+        if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:  # nohup ignores it
             signal.signal(number, lambda *_: stop.set())
     with own_output() as out, Cluster(stack, artifacts, state) as cluster:
         if not cluster.wait_until_ready(stop, for_stream()):
@@ -35,8 +37,8 @@ def serve_until_stopped(stack: Stack, artifacts: Artifacts, as_json: bool, state
 
 @contextmanager
 def own_output() -> Iterator[TextIO]:
-    """Standard output for this command alone: what Ray prints there, its raylet's warnings among it, goes to standard
-    error meanwhile."""
+    """The real standard output. Inside the block, everything else that is printed there, such as warnings of Ray's
+    processes, goes to standard error."""
     sys.stdout.flush()
     with os.fdopen(os.dup(1), "w") as out:
         os.dup2(2, 1)
@@ -48,25 +50,24 @@ def own_output() -> Iterator[TextIO]:
 
 
 def welcome(stack: Stack, url: str) -> str:
-    """The address and what to try first."""
+    """The address, and commands to try first."""
     lines = [f"serving {', '.join(stack.models)} at {url}", "", "try:"]
-    lines += [example for name, model in stack.models.items() for example in examples(url, name, model)][:2]
+    lines += [example(url, name, model.task) for name, model in stack.models.items()][:2]
     lines.append(f"  curl -s {url}/admin/v1/models")
     return "\n".join([*lines, "", "Ctrl-C stops it"])
 
 
-def examples(url: str, name: str, model: Model) -> list[str]:
-    if model.task in ("image-classification", "object-detection"):
-        return [f"  curl -s {url}/v2/models/{name}"]
-    if model.task == "text-classification":
-        tensor = {"name": "text", "shape": [1], "datatype": "BYTES", "data": ["Hello"]}
-        body = json.dumps({"inputs": [tensor]})
-        return [f"  curl -s {url}/v2/models/{name}/infer -H 'content-type: application/json' -d '{body}'"]
-    if model.task == "feature-extraction":
-        body = json.dumps({"model": name, "input": "Hello"})
-        return [f"  curl -s {url}/v1/embeddings -H 'content-type: application/json' -d '{body}'"]
-    if model.task == "image-generation":
-        body = json.dumps({"model": name, "prompt": "a handwritten 7", "seed": 1})
-        return [f"  curl -s {url}/v1/images/generations -H 'content-type: application/json' -d '{body}'"]
-    body = json.dumps({"model": name, "messages": [{"role": "user", "content": "Hello"}], "max_tokens": 32})
-    return [f"  curl -s {url}/v1/chat/completions -H 'content-type: application/json' -d '{body}'"]
+def example(url: str, name: str, task: TaskKind) -> str:
+    """A request to a model, as a command. For tasks whose input is an image, it reads the model's metadata."""
+    chat = {"messages": [{"role": "user", "content": "Hello"}], "max_tokens": 32}
+    text = {"name": "text", "shape": [1], "datatype": "BYTES", "data": ["Hello"]}
+    requests: dict[TaskKind, tuple[str, dict[str, Any]]] = {
+        "text-generation": ("/v1/chat/completions", {"model": name, **chat}),
+        "text-classification": (f"/v2/models/{name}/infer", {"inputs": [text]}),
+        "feature-extraction": ("/v1/embeddings", {"model": name, "input": "Hello"}),
+        "image-generation": ("/v1/images/generations", {"model": name, "prompt": "a handwritten 7", "seed": 1}),
+    }
+    if task not in requests:
+        return f"  curl -s {url}/v2/models/{name}"
+    path, body = requests[task]
+    return f"  curl -s {url}{path} -H 'content-type: application/json' -d '{json.dumps(body)}'"

@@ -26,6 +26,6 @@ def name_of(authorization: str | None, keys: Mapping[str, Key]) -> str:
     given = hashlib.sha256(key.strip().encode("latin-1")).hexdigest()
     names = [name for name, each in keys.items() if hmac.compare_digest(each.sha256, given)]
     if scheme.lower() != "bearer" or not key.strip() or not names:
-        said = "the API key is unknown" if authorization else "the API key is missing"
-        raise Unauthorized(said, field="Authorization", mend="send Authorization: Bearer KEY")
+        message = "the API key is unknown" if authorization else "the API key is missing"
+        raise Unauthorized(message, field="Authorization", mend="send Authorization: Bearer KEY")
     return names[0]

@@ -1,12 +1,14 @@
-"""Builds the artifacts of a stack with `variants.build.builder`."""
+"""The artifacts of a stack and their cards, from the home of this machine."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
 from serve.config.lineage import VariantRef
 from serve.config.stack import Stack
+from variants.artifacts.card import Card
 from variants.artifacts.catalog import Catalog
 from variants.artifacts.store import Artifact, Store
 from variants.build.builder import build
+from variants.errors import UnknownName
 from variants.home import home
 from variants.progress import for_stream
 
@@ -17,3 +19,11 @@ def build_stack(stack: Stack, only: Collection[VariantRef] | None = None) -> dic
     The hash of every file is checked once. A variant that was rolled back has the artifact of the earlier build."""
     plans = [plan for plan in stack.plans() if only is None or plan.name in only]
     return build(plans, Store(home()), Catalog(home()), for_stream())
+
+
+def cards_of(model: str) -> Mapping[str, tuple[Card, ...]]:
+    """A model's cards by artifact digest, the newest last. Empty for a model that was never built here."""
+    try:
+        return Catalog(home()).model(model).cards
+    except UnknownName:
+        return {}

@@ -13,14 +13,14 @@ from variants.errors import StackError, UnknownName
 
 
 class Loader(yaml.SafeLoader):
-    """Refuses a key that is given twice, of which YAML's own would keep the last in silence."""
+    """Refuses a key that is given twice. YAML's own loader would keep the last one without an error."""
 
     def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
         node = super().compose_mapping_node(anchor)
         seen = set()
         for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
             if key.value in seen:
-                raise yaml.MarkedYAMLError(problem=f"the key {key.value!r} stands twice", problem_mark=key.start_mark)
+                raise yaml.MarkedYAMLError(problem=f"the key {key.value!r} is given twice", problem_mark=key.start_mark)
             seen.add(key.value)
         return node
 
@@ -41,7 +41,7 @@ def load(path: Path) -> Stack:
 
 
 def with_port(stack: Stack, port: int | None) -> Stack:
-    """The same stack on another port, where one is given."""
+    """The same stack on another port, if one is given."""
     if port is None:
         return stack
     return stack.model_copy(update={"server": stack.server.model_copy(update={"port": port})})
@@ -65,22 +65,23 @@ def refusal(error: ValidationError, root: type[BaseModel]) -> StackError:
         nearest = difflib.get_close_matches(unknown, sorted(known_keys(root)), n=1)
         mend = f"did you mean {nearest[0]!r}?" if nearest else "remove it"
         return StackError(f"unknown key {unknown!r}", field=fault.field, mend=mend)
-    # A key may have been given as it is, not hashed: it is not repeated.
+    # The message does not repeat an API key, which may have been given without its hash.
     is_secret = str(fault.field).startswith("server.keys")
     shown = "" if is_secret else f" (found {fault.input!r:.80})"
     return StackError(f"{fault.message}{shown}", field=fault.field)
 
 
 def known_keys(root: type[BaseModel]) -> set[str]:
-    """Every key that any part of the document knows."""
+    """Every key of any part of the document."""
     schema = root.model_json_schema()
     parts = [schema, *schema.get("$defs", {}).values()]
     return {key for part in parts for key in part.get("properties", {})}
 
 
 def only(stack: Stack, model: str, *variants: str) -> Stack:
-    """The stack with one of its models, and of that with some variants; with all where none is named. Raises
-    UnknownName, and StackError where what is left is no stack: a variant without its parent, say."""
+    """The stack with one model, and of that model only the named variants, or all if none is named.
+
+    Raises UnknownName. Raises StackError if the result is not valid, for example for a variant without its parent."""
     if model not in stack.models:
         raise UnknownName(f"there is no model {model!r} in the stack", mend=f"known are {', '.join(stack.models)}")
     known = stack.models[model].variants

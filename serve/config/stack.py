@@ -1,11 +1,10 @@
-"""The stack file: which models and variants there are, how each is made, and how each is served.
+"""The stack file: the models and variants, how each is built, and how each is served.
 
-One typed, frozen document (YAML, `schema: 1`). Unknown keys are
-refused with the nearest known one. It holds no logic: making belongs to `variants.build.builder`, serving to
-`serve.app`."""
+One typed, frozen document (YAML, `schema: 1`). `serve.config.loader` refuses unknown keys. `variants.build.builder`
+builds the variants, and `serve.app` serves them."""
 
 import re
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -14,19 +13,19 @@ from variants import tasks
 from variants.artifacts.manifest import TaskKind
 from variants.build.builder import VariantPlan
 from variants.document import Document, Name
-from variants.recipes.recipe import LoRA, Quantize, Recipe
+from variants.recipes.recipe import Recipe
 from variants.recipes.source import Source
 
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
-# Numbers as YAML writes them: `weight: true` is no 1.
+# Strict, so that `weight: true` is not read as 1.
 Whole = Annotated[int, Field(strict=True)]
 Number = Annotated[float, Field(strict=True)]
 MOST_WEIGHT = 1e6
 
 
 class Adapters(Document):
-    """How many low-rank adapters an engine serves at once, and of at most which rank. It is slower for every model in
-    it, so an engine takes them only when told to."""
+    """The adapter slots of an engine, and the largest rank of an adapter. Slots make every request slower, so an engine
+    has none by default."""
 
     slots: Whole = Field(default=4, ge=1, le=64)
     rank: Literal[8, 16, 32, 64, 128] = 16
@@ -49,13 +48,10 @@ class VllmEngine(Document):
 
 
 class TorchEngine(Document):
-    """transformers on torch: bitsandbytes, and whatever the others cannot run."""
+    """transformers on torch: image classifiers that OpenVINO does not run."""
 
     kind: Literal["torch"]
     threads: Whole = Field(default=1, ge=1, le=1024)
-    context: Whole = Field(default=2048, ge=16)
-    batch: Whole = Field(default=16, ge=1, description="most requests decoded together")
-    adapters: Adapters | None = None
 
 
 class OpenVinoEngine(Document):
@@ -77,31 +73,27 @@ class ScriptedEngine(Document):
 
 
 ENGINES: dict[TaskKind, tuple[str, ...]] = {
-    "text-generation": ("vllm", "torch", "scripted"),
+    "text-generation": ("vllm", "scripted"),
     "image-classification": ("openvino", "torch", "scripted"),
     "feature-extraction": ("openvino", "scripted"),
     "object-detection": ("openvino",),
     "text-classification": ("openvino", "scripted"),
     "image-generation": ("openvino",),
 }
-EXAMPLES: dict[TaskKind, str] = {
-    "text-generation": "text",
-    "image-classification": "image",
-    "feature-extraction": "triplet",
-    "object-detection": "boxes",
-    "text-classification": "article",
-    "image-generation": "drawing",
+EXAMPLES: dict[TaskKind, tuple[str, ...]] = {
+    "text-generation": ("text", "choice", "passage"),
+    "image-classification": ("image", "ranked"),
+    "feature-extraction": ("triplet",),
+    "object-detection": ("boxes",),
+    "text-classification": ("article",),
+    "image-generation": ("drawing",),
 }
-MORE_EXAMPLES: dict[TaskKind, tuple[str, ...]] = {
-    "text-generation": ("choice", "passage"),
-    "image-classification": ("ranked",),
-}
-"""What a model can be evaluated on besides, by several requests an example."""
+"""The kinds of examples that a model of each task can be evaluated on."""
 Engine = Annotated[VllmEngine | TorchEngine | OpenVinoEngine | ScriptedEngine, Field(discriminator="kind")]
 
 
 class Limits(Document):
-    """What one variant takes on at once, in each ingress."""
+    """The most requests of one variant, in each ingress."""
 
     concurrency: Whole = Field(default=64, ge=1, description="requests at the engine at once")
     queue: Whole = Field(default=256, ge=0, description="requests waiting beyond that; more are answered 429")
@@ -119,12 +111,23 @@ class Variant(Document):
 
 
 class Routing(Document):
-    """How a model's requests are routed beside its variants' weights: whether clients stick, who is pinned (variant by
-    client), and which share of requests each shadow answers again, off the client's path."""
+    """The rest of a model's traffic, beside the weights. `pins` has a variant by client. `shadows` has, by variant, the
+    share of requests that it answers again for comparison."""
 
     sticky: bool = True
     pins: dict[str, str] = Field(default_factory=dict)
     shadows: dict[str, Annotated[Number, Field(gt=0, le=1)]] = Field(default_factory=dict)
+
+
+def with_engine_of_today(variant: Any, text: bool) -> Any:
+    """A variant as it stands in a stack file, whose engine may be `torch` with the fields that it had for text."""
+    engine = variant.get("engine") if isinstance(variant, dict) else None
+    if not isinstance(engine, dict) or engine.get("kind") != "torch":
+        return variant
+    if not text:
+        return variant | {"engine": {key: value for key, value in engine.items() if key not in ("context", "batch")}}
+    renamed = {"sequences" if key == "batch" else key: value for key, value in engine.items()}
+    return variant | {"engine": renamed | {"kind": "vllm"}}
 
 
 class Model(Document):
@@ -136,10 +139,19 @@ class Model(Document):
     traffic: Routing = Routing()
     variants: dict[str, Variant] = Field(min_length=1)
 
+    @model_validator(mode="before")
+    @classmethod
+    def read_former_torch_engine(cls, data: Any) -> Any:
+        """Until 2026-11-30 `torch` also served text. vLLM serves those variants now, with the same limits."""
+        if not isinstance(data, dict) or not isinstance(data.get("variants"), dict):
+            return data
+        text = data.get("task") == "text-generation"
+        variants = {name: with_engine_of_today(variant, text) for name, variant in data["variants"].items()}
+        return data | {"variants": variants}
+
     @model_validator(mode="after")
     def check_evaluate(self) -> Self:
-        kinds = (EXAMPLES[self.task], *MORE_EXAMPLES.get(self.task, ()))
-        known = [name for name in tasks.NAMES if tasks.get(name).kind in kinds]
+        known = [name for name in tasks.NAMES if tasks.get(name).kind in EXAMPLES[self.task]]
         for name in self.evaluate:
             if name not in known:
                 raise ValueError(f"evaluate names {name!r}, no examples for {self.task}: known are {', '.join(known)}")
@@ -154,9 +166,6 @@ class Model(Document):
             if variant.parent is not None and variant.parent not in self.variants:
                 known = ", ".join(self.variants)
                 raise ValueError(f"variant {name!r} has the unknown parent {variant.parent!r}: known are {known}")
-            base = self.variants[variant.parent].recipe if variant.parent else None
-            if isinstance(variant.recipe, LoRA) and isinstance(base, Quantize) and variant.engine.kind == "vllm":
-                raise ValueError(f"variant {name!r}: vLLM takes no adapter on {base.scheme} weights: use torch")
             if getattr(variant.engine, "adapters", None) and self.task != "text-generation":
                 raise ValueError(f"variant {name!r}: no engine takes adapters for {self.task}: leave `adapters` out")
         for named in (*self.traffic.pins.values(), *self.traffic.shadows):
@@ -168,21 +177,21 @@ class Model(Document):
 
 
 class Server(Document):
-    """Where the ingress listens, and to whom. Anything but loopback has to be asked for."""
+    """The address of the server, its limits, and its API keys. The default address is on loopback."""
 
     host: str = "127.0.0.1"
     port: Whole = Field(default=8000, ge=1, le=65535)
     body_limit_mib: Whole = Field(default=32, ge=1, le=1024, description="larger request bodies are answered 413")
     memory_mib: Whole | None = Field(
-        default=None, ge=1, description="most that all engines may hold; none: what is free"
+        default=None, ge=1, description="memory limit of all engines; none: the free memory"
     )
-    keys: dict[Name, Key] = Field(default={}, description="who may ask, by a name of the operator's; none: everyone")
+    keys: dict[Name, Key] = Field(default={}, description="API keys by name; none: every client is allowed")
 
     @field_validator("keys")
     @classmethod
     def check_keys(cls, keys: dict[Name, Key]) -> dict[Name, Key]:
         if len({key.sha256 for key in keys.values()}) < len(keys):
-            raise ValueError("one key stands under two names")
+            raise ValueError("two names have the same key")
         return keys
 
 
@@ -200,7 +209,7 @@ class Stack(Document):
         return models
 
     def plans(self) -> list[VariantPlan]:
-        """What has to be made, in the file's order."""
+        """A build plan for each variant, in the file's order."""
         return [
             VariantPlan(
                 model=model_name,

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-from pydantic import Field, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError
 
 from serve.config.loader import refusal
 from serve.config.stack import MOST_WEIGHT, Model, Number, Routing, Stack
@@ -36,11 +36,15 @@ class Versioned:
     declared: Traffic
 
     def to_json(self) -> dict[str, Any]:
-        return {
-            "version": self.version,
-            "traffic": self.traffic.model_dump(mode="json"),
-            "declared": self.declared.model_dump(mode="json"),
-        }
+        return dict(VERSIONED.dump_python(self, mode="json"))
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> "Versioned":
+        """The reverse of `to_json`. Other keys of the document are ignored. Raises ValidationError."""
+        return VERSIONED.validate_python(document)
+
+
+VERSIONED = TypeAdapter(Versioned)
 
 
 def declared(model: Model) -> Traffic:

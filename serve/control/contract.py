@@ -26,7 +26,7 @@ class ControllerClient(Protocol):
     """The calls of an ingress to the controller. Methods that change traffic return when every ingress has the change,
     or after ten seconds."""
 
-    async def tell(self, report: Heartbeat) -> Snapshot | None:
+    async def heartbeat(self, heartbeat: Heartbeat) -> Snapshot | None:
         """Give the current snapshot, or None if the heartbeat names its version."""
 
     async def propose(self, document: dict[str, Any]) -> dict[str, Any]:

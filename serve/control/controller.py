@@ -21,7 +21,7 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from serve.cluster.deployer import EngineDeployer
 from serve.config.snapshot import Snapshot
@@ -32,10 +32,10 @@ from serve.control.heartbeats import Heartbeats
 from serve.control.journal import Entry
 from serve.control.memory_budget import Budget, budget, need_of
 from serve.control.proposal import Proposal, check_slots, check_unused, read_proposal, version_of
+from serve.control.rollout import read_plan
 from serve.control.snapshot_file import document_of, record, recorded
 from serve.control.traffic_manager import TrafficManager
 from serve.errors import Conflict, NotReady
-from variants.artifacts.catalog import Catalog
 from variants.artifacts.store import Store
 from variants.errors import EngineError
 from variants.home import home
@@ -69,7 +69,7 @@ class Controller:
     def snapshot(self) -> Snapshot:
         return self.traffic_manager.snapshot
 
-    async def tell(self, heartbeat: Heartbeat) -> Snapshot | None:
+    async def heartbeat(self, heartbeat: Heartbeat) -> Snapshot | None:
         """Note a heartbeat and record its outcomes. Gives the current snapshot, or None if the ingress has it."""
         if self.ticking is None:
             self.ticking = asyncio.create_task(self.tick())
@@ -99,14 +99,14 @@ class Controller:
 
     async def begin_rollout(self, model: str, document: dict[str, Any], who: str) -> dict[str, Any]:
         """Raises InputError, Conflict, NotReady if a variant does not answer."""
+        queue: tuple[str, ...] = ()
         if "objective" in document:
-            for variant in self.traffic_manager.candidates(model, document):
-                await self.check_ready(model, variant)
-            return await self.followed(self.traffic_manager.search(model, document, who))
-        plan, parent = self.traffic_manager.read_plan(model, document)
-        for variant in (plan.variant, parent):
+            plan, parent, queue = self.traffic_manager.plan_search(model, document)
+        else:
+            plan, parent = read_plan(document, self.traffic_manager.model(model), model)
+        for variant in (parent, plan.variant, *queue):
             await self.check_ready(model, variant)
-        return await self.followed(self.traffic_manager.begin(model, plan, parent, who))
+        return await self.followed(self.traffic_manager.begin(model, plan, parent, who, queue))
 
     async def steer_rollout(self, model: str, action: str, who: str) -> dict[str, Any]:
         return await self.followed(self.traffic_manager.steer(model, action, who))
@@ -115,7 +115,7 @@ class Controller:
         return self.traffic_manager.feedback(document)
 
     async def journal(self, last: int) -> list[Entry]:
-        return self.traffic_manager.last(last)
+        return self.traffic_manager.journal.last(last)
 
     async def followed(self, answer: dict[str, Any]) -> dict[str, Any]:
         """Give the answer when every ingress has the change of traffic, or after `FOLLOW_LIMIT_S`."""
@@ -172,7 +172,7 @@ class Controller:
         before = self.snapshot
         if proposal.dry_run:
             wanted = await asyncio.to_thread(version_of, proposal, before)
-            return (await self.examine(before, wanted)).to_json(None)
+            return await self.examine(before, wanted, None)
         # Begun before the first await, so that one of two simultaneous proposals is refused.
         change = self.changes.begin()
         self.task = asyncio.create_task(self.check(proposal, before, change))
@@ -191,29 +191,30 @@ class Controller:
     async def check(self, proposal: Proposal, before: Snapshot, change: Change) -> tuple[Snapshot, dict[str, Any]]:
         """The proposed snapshot and the answer to the proposer. Raises InputError and its subclasses, Conflict."""
         wanted = await asyncio.to_thread(version_of, proposal, before)
-        examination = await self.examine(before, wanted)
-        if not examination.budget.fits:
-            says = examination.budget.says()
+        answer = await self.examine(before, wanted, change.number)
+        if not answer["memory"]["fits"]:
+            says = answer["memory"]["says"]
             raise Conflict(f"it does not fit: {says}", field="memory", mend="serve fewer or smaller variants")
         check_slots(before, wanted)
         if not proposal.force:
             self.check_unused(before, wanted)
-        change.differences = examination.differences
-        return wanted, examination.to_json(change.number)
+        change.differences = answer["differences"]
+        return wanted, answer
 
     def check_unused(self, before: Snapshot, wanted: Snapshot) -> None:
         check_unused(before, wanted, self.heartbeats.named(), time.time())
 
-    async def examine(self, before: Snapshot, wanted: Snapshot) -> "Examination":
-        return Examination([each.to_json() for each in differences(before, wanted)], await self.budget(wanted))
+    async def examine(self, before: Snapshot, wanted: Snapshot, number: int | None) -> dict[str, Any]:
+        """The answer to a proposal: the differences, the memory, and the number of the change, if it has begun."""
+        memory = (await self.budget(wanted)).to_json()
+        return {"differences": differences(before, wanted), "memory": memory, "change": number}
 
     async def budget(self, wanted: Snapshot) -> Budget:
         """The memory that the change needs beside the running engines.
 
         For an engine that is down or restarting, its last known memory counts."""
-        catalog = Catalog(home())
         running, coming = self.snapshot.engines, wanted.engines
-        needs = tuple(need_of(engine, catalog) for name, engine in coming.items() if name not in running)
+        needs = tuple(need_of(engine) for name, engine in coming.items() if name not in running)
         endpoints = await asyncio.gather(*map(self.deployer.describe, running), return_exceptions=True)
         for application, endpoint in zip(running, endpoints, strict=True):
             if isinstance(endpoint, BaseException):
@@ -243,8 +244,8 @@ class Controller:
             raise
         except Exception as error:
             log.exception("change %d failed", change.number)
-            said = str(getattr(error, "cause", error))  # Ray wraps the error of an engine in a traceback
-            change.end("failed", f"it is live, but not finished: {said}" if committed else said)
+            message = str(getattr(error, "cause", error))  # Ray wraps the error of an engine in a traceback
+            change.end("failed", f"it is live, but not finished: {message}" if committed else message)
         finally:
             change.seconds["all"] = round(time.monotonic() - began, 2)
 
@@ -332,16 +333,6 @@ class Controller:
             if time.monotonic() > deadline:
                 raise EngineError(f"{otherwise} within {limit_s:g} s", mend="see the server's log")
             await asyncio.sleep(POLL_S)
-
-
-class Examination(NamedTuple):
-    """The differences and the memory of a proposed snapshot."""
-
-    differences: list[dict[str, Any]]
-    budget: Budget
-
-    def to_json(self, change: int | None) -> dict[str, Any]:
-        return {"differences": self.differences, "memory": self.budget.to_json(), "change": change}
 
 
 def hold_all(snapshot: Snapshot) -> ExitStack:

@@ -1,7 +1,6 @@
 """The differences between two snapshots: variants added, replaced, removed or changed. Pure."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, Literal
 
 from serve.config.snapshot import ServedVariant, Snapshot
@@ -9,34 +8,22 @@ from serve.config.snapshot import ServedVariant, Snapshot
 Kind = Literal["add", "replace", "remove", "change", "keep"]
 
 
-@dataclass(frozen=True)
-class VariantDiff:
-    """One variant in both snapshots. Shares are of the model's routed requests. A build is 8 characters of a digest."""
+def differences(before: Snapshot, after: Snapshot) -> list[dict[str, Any]]:
+    """Every variant of both snapshots, in the order of the later one, as the admin API reports it.
 
-    name: str
-    kind: Kind
-    build_before: str | None
-    build_after: str | None
-    share_before: float
-    share_after: float
-
-    def to_json(self) -> dict[str, Any]:
-        return dict(vars(self))
-
-
-def differences(before: Snapshot, after: Snapshot) -> list[VariantDiff]:
-    """Every variant of both snapshots, in the order of the later one."""
+    `kind` is a `Kind`. Shares are of the model's routed requests. A build is 8 characters of a digest, None where the
+    snapshot does not have the variant."""
     names = dict.fromkeys([*after.variants, *before.variants])
     shares = share_of(before), share_of(after)
     return [
-        VariantDiff(
-            name=f"{name[0]}@{name[1]}",
-            kind=kind_of(before.variants.get(name), after.variants.get(name)),
-            build_before=build_of(before.variants.get(name)),
-            build_after=build_of(after.variants.get(name)),
-            share_before=shares[0].get(name, 0.0),
-            share_after=shares[1].get(name, 0.0),
-        )
+        {
+            "name": f"{name[0]}@{name[1]}",
+            "kind": kind_of(before.variants.get(name), after.variants.get(name)),
+            "build_before": build_of(before.variants.get(name)),
+            "build_after": build_of(after.variants.get(name)),
+            "share_before": shares[0].get(name, 0.0),
+            "share_after": shares[1].get(name, 0.0),
+        }
         for name in names
     ]
 

@@ -8,10 +8,9 @@ from typing import Any, Literal
 
 import psutil
 
+from serve.config.artifacts import cards_of
 from serve.config.snapshot import EngineSpec
 from serve.config.stack import VllmEngine
-from variants.artifacts.catalog import Catalog
-from variants.errors import UnknownName
 
 MIB = 2**20
 ESTIMATES_MIB: dict[str, tuple[int, float]] = {
@@ -74,14 +73,11 @@ def mib(size: int) -> str:
     return f"{size / MIB:,.0f} MiB"
 
 
-def need_of(engine: EngineSpec, catalog: Catalog) -> Need:
+def need_of(engine: EngineSpec) -> Need:
     """From the newest card with a peak for this artifact and these settings, or else estimated by engine kind."""
     manifest = engine.artifact.manifest
     adapters = getattr(engine.settings, "adapters", None)
-    try:
-        cards = catalog.model(manifest.model).cards.get(manifest.digest, ())
-    except UnknownName:
-        cards = ()
+    cards = cards_of(manifest.model).get(manifest.digest, ())
     settings = engine.settings.model_dump(mode="json")
     peaks = [card.peak_memory_bytes for card in cards if card.engine == settings and card.peak_memory_bytes]
     if peaks and not adapters:

@@ -3,8 +3,9 @@
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
+from serve.config.lineage import VariantRef
 from serve.config.loader import parse
-from serve.config.snapshot import Snapshot, VariantRef, build_snapshot
+from serve.config.snapshot import Snapshot, build_snapshot
 from serve.config.stack import Stack
 from serve.errors import Conflict
 from variants.artifacts.store import Artifact, Store

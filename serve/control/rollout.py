@@ -10,7 +10,7 @@ Proof of harm rolls back at once, at any step. The verdict `promote` starts the 
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, TypeAdapter, ValidationError, model_validator
 
 from serve.config.loader import refusal
 from serve.config.stack import Model, Number
@@ -110,29 +110,15 @@ class Rollout:
         return self.before.model_copy(update={"weights": weights, "shadows": shadows})
 
     def to_json(self) -> dict[str, Any]:
-        return {
-            "plan": self.plan.model_dump(mode="json"),
-            "parent": self.parent,
-            "digests": list(self.digests),
-            "before": self.before.model_dump(mode="json"),
-            "step": self.step,
-            "status": self.status,
-            "why": self.why,
-            "queue": list(self.queue),
-        }
+        return dict(ROLLOUT.dump_python(self, mode="json"))
 
     @classmethod
     def from_json(cls, document: dict[str, Any]) -> "Rollout":
-        return cls(
-            RolloutPlan.model_validate(document["plan"]),
-            document["parent"],
-            (document["digests"][0], document["digests"][1]),
-            Traffic.model_validate(document["before"]),
-            document["step"],
-            document["status"],
-            document["why"],
-            tuple(document["queue"]),
-        )
+        """The reverse of `to_json`. Raises ValidationError."""
+        return ROLLOUT.validate_python(document)
+
+
+ROLLOUT = TypeAdapter(Rollout)
 
 
 def read_search(document: dict[str, Any], model: Model, name: str) -> tuple[Search, str, list[str]]:

@@ -12,13 +12,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from serve.config.traffic import Traffic, Versioned
+from serve.config.traffic import Versioned
 from serve.control.contract import RULES
 from serve.control.journal import Entry
 from serve.control.rollout import Rollout
 from serve.control.seen_set import SeenSet
 from variants.evidence.betting import Tally
-from variants.evidence.dropped_pairs import differ
 from variants.evidence.gate import RANGES, Evidence, Metric
 
 Weights = dict[str, float]
@@ -51,10 +50,6 @@ class PairEvidence:
         """A tally of the share of requests within an objective, one value a second."""
         return self.latency.setdefault(objective_s, Tally(*RANGES["latency"]))
 
-    @property
-    def lengths_differ(self) -> bool:
-        return differ(self.kept_lengths, self.lost_lengths)
-
 
 @dataclass
 class ControlState:
@@ -81,9 +76,7 @@ class ControlState:
         getattr(self, f"apply_{entry['kind']}")(entry)
 
     def apply_traffic(self, entry: Entry) -> None:
-        versioned = Versioned(
-            entry["version"], Traffic.model_validate(entry["traffic"]), Traffic.model_validate(entry["declared"])
-        )
+        versioned = Versioned.from_json(entry)
         self.traffic[entry["model"]] = versioned
         self.weights[entry["model"], versioned.version] = versioned.traffic.weights
 
@@ -100,9 +93,11 @@ class ControlState:
         if entry.get("rules") != RULES:
             return
         for model, observed in entry["models"].items():
-            for pair in self.open_pairs(model):
-                self.count_assigned(pair, model, observed)
-                self.count_served(pair, observed)
+            rollout = self.rollouts.get(model)
+            if rollout is not None and rollout.open:
+                pair = self.pair(rollout.pair)
+                self.count_assigned(pair.evidence, model, observed)
+                self.count_served(pair, observed["served"].get(rollout.digests[1]))
             self.note_clients(model, observed)
             for name, shadowed in observed["shadows"].items():
                 self.count_shadowed(self.pair(name), shadowed)
@@ -119,11 +114,7 @@ class ControlState:
     def pair(self, name: str) -> PairEvidence:
         return self.pairs.setdefault(name, PairEvidence())
 
-    def open_pairs(self, model: str) -> list[tuple[Rollout, PairEvidence]]:
-        rollout = self.rollouts.get(model)
-        return [(rollout, self.pair(rollout.pair))] if rollout is not None and rollout.open else []
-
-    def count_assigned(self, pair: tuple[Rollout, PairEvidence], model: str, observed: dict[str, Any]) -> None:
+    def count_assigned(self, evidence: Evidence, model: str, observed: dict[str, Any]) -> None:
         """Compare first assignments with the weights in force when they were made."""
         known = self.clients.setdefault(model, SeenSet())
         for version, assigned in observed["assigned"].items():
@@ -132,7 +123,7 @@ class ControlState:
                 continue
             counts = Counter(assigned["anonymous"])
             counts.update(variant for client, variant in assigned["clients"].items() if client not in known)
-            pair[1].evidence.assignments.add(counts, weights)
+            evidence.assignments.add(counts, weights)
 
     def note_clients(self, model: str, observed: dict[str, Any]) -> None:
         known = self.clients.setdefault(model, SeenSet())
@@ -140,16 +131,14 @@ class ControlState:
             for client in assigned["clients"]:
                 known.add(client)
 
-    def count_served(self, pair: tuple[Rollout, PairEvidence], observed: dict[str, Any]) -> None:
-        """Count the variant's answers to clients: errors by request, latency by second."""
-        rollout, evidence = pair[0], pair[1].evidence
-        served = observed["served"].get(rollout.digests[1])
+    def count_served(self, pair: PairEvidence, served: dict[str, Any] | None) -> None:
+        """Count the variant's answers to clients, if there are any: errors by request, latency by second."""
         if served is None:
             return
-        evidence.tallies["errors"].add(1.0, served["failed"])
-        evidence.tallies["errors"].add(0.0, served["requests"] - served["failed"])
+        pair.evidence.tallies["errors"].add(1.0, served["failed"])
+        pair.evidence.tallies["errors"].add(0.0, served["requests"] - served["failed"])
         for objective_s, within, requests in served["seconds"]:
-            pair[1].latency_within(objective_s).add(round(within / requests, 3))
+            pair.latency_within(objective_s).add(round(within / requests, 3))
 
     def count_shadowed(self, pair: PairEvidence, shadowed: dict[str, Any]) -> None:
         """Count shadow pairs. An error counts only if the replay asked the variant: `count_served` has the others."""

@@ -12,21 +12,21 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from serve.config.artifacts import cards_of
 from serve.config.snapshot import Snapshot, build_snapshot, with_traffic
 from serve.config.stack import Model
 from serve.config.traffic import Versioned, read_traffic
 from serve.control.contract import ObservationBatch
 from serve.control.journal import Entry, Journal
-from serve.control.rollout import Rollout, RolloutPlan, next_of, read_plan, read_search, unknowable
+from serve.control.rollout import Rollout, RolloutPlan, next_of, read_search, unknowable
 from serve.control.state import ControlState
 from serve.control.traffic_migration import carried_over, ended
 from serve.errors import Conflict, Stale
 from serve.protocols.answer_id import check_feedback
 from variants.artifacts.card import Card
-from variants.artifacts.catalog import Catalog
 from variants.errors import InputError, UnderstudyError, UnknownName
-from variants.evidence.gate import Evidence, Verdict, judge
-from variants.home import home
+from variants.evidence.dropped_pairs import differ
+from variants.evidence.gate import Verdict, judge
 from variants.machine import describe
 
 log = logging.getLogger("understudy.traffic")
@@ -46,14 +46,11 @@ class TrafficManager:
 
     def adopt(self, snapshot: Snapshot, why: str) -> None:
         """Serve another stack from now on. Raises Conflict, StoreFull; then nothing has changed."""
-        self.write_all(*carried_over(self.state, snapshot, why))
+        self.write(*carried_over(self.state, snapshot, why))
         self.snapshot = snapshot
         self.show()
 
-    def write(self, kind: str, what: Entry) -> None:
-        self.write_all((kind, what))
-
-    def write_all(self, *entries: tuple[str, Entry]) -> None:
+    def write(self, *entries: tuple[str, Entry]) -> None:
         """Write all entries to disk, or none, then apply them. Raises Conflict, StoreFull; then nothing has changed.
 
         An entry that cannot be applied is removed again and its error raised: no later controller could start.
@@ -77,11 +74,10 @@ class TrafficManager:
         }
         self.snapshot = with_traffic(self.snapshot, traffic, judged, self.snapshot.version + 1)
 
-    def replace(self, wanted: Snapshot) -> Snapshot:
+    def replace(self, wanted: Snapshot) -> None:
         """Put another stack into effect: its variants, and its traffic if it declares a new one. Raises as `adopt`."""
         following = build_snapshot(wanted.stack, wanted.artifacts, self.snapshot.version + 1, self.state.traffic)
         self.adopt(following, "a stack was applied")
-        return self.snapshot
 
     def model(self, name: str) -> Model:
         """Raises UnknownName."""
@@ -118,18 +114,20 @@ class TrafficManager:
                 mend=f"end the rollout first: understudy rollout abort {model}",
             )
         changed = Versioned(current.version + 1, traffic, current.declared)
-        self.write("traffic", {"model": model, "who": who, "why": why, **changed.to_json()})
+        self.write(("traffic", {"model": model, "who": who, "why": why, **changed.to_json()}))
         self.show()
         return self.traffic_of(model)
-
-    def read_plan(self, model: str, document: dict[str, Any]) -> tuple[RolloutPlan, str]:
-        """Raises InputError naming the field."""
-        return read_plan(document, self.model(model), model)
 
     def begin(
         self, model: str, plan: RolloutPlan, parent: str, who: str, queue: tuple[str, ...] = ()
     ) -> dict[str, Any]:
-        """Raises Conflict if the model has an open rollout, InputError if there is no traffic to move."""
+        """Begin a rollout; `queue` has the other candidates of a search, cheapest first.
+
+        Raises Conflict if the model has an open rollout or a variant was removed since the plan was read, InputError if
+        there is no traffic to move."""
+        for name in (parent, plan.variant):
+            if (model, name) not in self.snapshot.variants:
+                raise Conflict(f"{model}@{name} is no longer served")
         current = self.state.rollouts.get(model)
         if current is not None and current.open:
             raise Conflict(
@@ -145,18 +143,11 @@ class TrafficManager:
         self.move(model, rollout, who, None)
         return self.rollout_of(model)
 
-    def search(self, model: str, document: dict[str, Any], who: str) -> dict[str, Any]:
-        """Begin a search with the cheapest variant, by the cards of this machine.
+    def plan_search(self, model: str, document: dict[str, Any]) -> tuple[RolloutPlan, str, tuple[str, ...]]:
+        """The plan for the cheapest candidate, its parent, and the other candidates, cheapest first.
 
-        Raises InputError if no card shows a variant cheaper than its parent, Conflict if the model has an open rollout.
-        """
-        search, _, _ = read_search(document, self.model(model), model)
-        parent, first, *others = self.candidates(model, document)
-        return self.begin(model, search.plan(first, 1 + len(others)), parent, who, tuple(others))
-
-    def candidates(self, model: str, document: dict[str, Any]) -> list[str]:
-        """The parent of a search, then its candidates, cheapest first. Raises InputError."""
-        _, parent, children = read_search(document, self.model(model), model)
+        Costs are from the cards of this machine. Raises InputError if they show no variant cheaper than its parent."""
+        search, parent, children = read_search(document, self.model(model), model)
         costs = self.costs_of(model, [parent, *children])
         if costs[parent] is None or not any(costs[child] is not None for child in children):
             raise InputError(
@@ -167,13 +158,11 @@ class TrafficManager:
         known = {child: cost for child in children if (cost := costs[child]) is not None and cost < costs[parent]}
         if not known:
             raise InputError(f"no variant of {model} costs less than {parent}", field="objective")
-        return [parent, *sorted(known, key=lambda child: known[child])]
+        first, *others = sorted(known, key=lambda child: known[child])
+        return search.plan(first, len(known)), parent, tuple(others)
 
     def costs_of(self, model: str, variants: list[str]) -> dict[str, Any]:
-        try:
-            cards = Catalog(home()).model(model).cards
-        except UnknownName:  # it is served, but this catalog has no build of it
-            cards = {}
+        cards = cards_of(model)
         served = {name: self.snapshot.variants[model, name] for name in variants}
         return {
             name: cost_of(cards.get(variant.manifest.digest, ()), variant.engine.settings.model_dump(mode="json"))
@@ -201,7 +190,7 @@ class TrafficManager:
         current = self.state.traffic[model]
         following = Versioned(current.version + 1, rollout.traffic(), current.declared)
         entry = {"model": model, "who": who, "why": rollout.why, **following.to_json(), "rollout": rollout.to_json()}
-        self.write("rollout", entry | ({"verdict": verdict_document(verdict)} if verdict else {}))
+        self.write(("rollout", entry | ({"verdict": verdict_document(verdict)} if verdict else {})))
         self.held_since[model] = time.monotonic()
         self.show()
 
@@ -211,12 +200,12 @@ class TrafficManager:
         if batch["number"] <= self.state.batches.get(ingress, 0):
             return
         try:
-            self.write("outcomes", {"ingress": ingress, **batch})
+            self.write(("outcomes", {"ingress": ingress, **batch}))
         except UnderstudyError:
             raise
         except Exception:
             log.exception("batch %d of ingress %s cannot be counted", batch["number"], ingress)
-            self.write("outcomes", {"ingress": ingress, **batch, "models": {}})
+            self.write(("outcomes", {"ingress": ingress, **batch, "models": {}}))
 
     def judge_all(self) -> None:
         """Carry out what the evidence decides, by model. An error of one model is logged, and tried again later."""
@@ -253,13 +242,10 @@ class TrafficManager:
             else:
                 return
         rollout = replace(rollout, queue=(), why=f"{rollout.why}; {why}")
-        self.write_all(ended(model, rollout, self.state.traffic[model]))
+        self.write(ended(model, rollout, self.state.traffic[model]))
 
     def verdict(self, model: str, rollout: Rollout) -> Verdict:
-        evidence = self.evidence(model, rollout)
-        return judge(rollout.plan.gate, evidence, unknowable(rollout))
-
-    def evidence(self, model: str, rollout: Rollout) -> Evidence:
+        """Judge a rollout by the evidence about its two artifacts so far."""
         pair, gate = self.state.pair(rollout.pair), rollout.plan.gate
         if gate.cost:
             variant, parent = self.costs_of(model, [rollout.plan.variant, rollout.parent]).values()
@@ -268,10 +254,10 @@ class TrafficManager:
             pair.evidence.tallies["latency"] = pair.latency_within(gate.latency.objective_s)
         if gate.feedback:
             pair.evidence.tallies["feedback"] = self.state.feedback_on(rollout.digests[1])
-        pair.evidence.lengths_differ = pair.lengths_differ
+        pair.evidence.lengths_differ = differ(pair.kept_lengths, pair.lost_lengths)
         if gate.floor:
             pair.evidence.tallies["floor"] = pair.above_floor(rollout.plan.by, gate.floor)
-        return pair.evidence
+        return judge(gate, pair.evidence, unknowable(rollout))
 
     def rollout_of(self, model: str) -> dict[str, Any]:
         """The latest rollout of a model, with its current verdict. Raises UnknownName."""
@@ -304,11 +290,8 @@ class TrafficManager:
         entry = check_feedback(document)
         counted = entry["id"] not in self.state.feedback_ids
         if counted:
-            self.write("feedback", entry)
+            self.write(("feedback", entry))
         return {"counted": counted, "model": entry["model"], "variant": entry["variant"]}
-
-    def last(self, count: int) -> list[Entry]:
-        return self.journal.last(count)
 
 
 def verdict_document(verdict: Verdict) -> dict[str, Any]:

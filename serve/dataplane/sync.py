@@ -59,7 +59,7 @@ class ControllerSync:
             self.observations.batch(),
         )
         try:
-            snapshot = await self.controller.tell(heartbeat)
+            snapshot = await self.controller.heartbeat(heartbeat)
         except Exception as error:  # Ray raises many types for a replica that starts or has ended
             if not self.away:
                 log.warning("the controller does not answer, version %d stays in use: %s", heartbeat.version, error)

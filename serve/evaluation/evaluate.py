@@ -1,4 +1,4 @@
-"""Evaluates a stack's variants, each through the engine that will serve it, and files the cards in the catalog."""
+"""Evaluates a stack's variants, each through the engine that will serve it, and adds the cards to the catalog."""
 
 import asyncio
 from collections.abc import Mapping, Sequence
@@ -27,26 +27,29 @@ from variants.tasks import Task
 
 Artifacts = Mapping[VariantRef, Artifact]
 OWN_LABELS = ("article", "image", "ranked", "boxes")
-"""Kinds of tasks that are answered with the labels of the model's manifest, and with nothing else."""
+"""Kinds of tasks whose answers are always labels of the model's manifest."""
 
 
 class Required(NamedTuple):
-    """What a card is to be of: how many examples of a task, and of which test split."""
+    """What a card must have of a task: a number of examples, and the test split that they are of."""
 
     n: int
     test_sha256: str
 
 
 class EngineRef(NamedTuple):
-    """An artifact's digest, and the settings of the engine that it is asked through, as the stack file has them."""
+    """An artifact's digest, and the settings of its engine as the stack file has them."""
 
     digest: str
     engine: dict[str, Any]
 
 
 def evaluate_stack(stack: Stack, names: Sequence[str], count: int | None, again: bool) -> list[Card]:
-    """The cards of the named variants (`model` or `model@variant`; all where none is named), measured where none will
-    do, or `again`. `count` limits the examples of each task. Raises UnknownName, InputError, EngineError."""
+    """The cards of the named variants, `model` or `model@variant`; all variants where none is named.
+
+    A variant without a valid card is measured, with `again` every variant. `count` limits the examples of each task.
+    Raises UnknownName, InputError, EngineError.
+    """
     refs = select_variants(stack, names)
     artifacts, progress = build_stack(stack, {each for ref in refs for each in line_of(stack, ref)}), for_stream()
     cards = {}
@@ -59,42 +62,44 @@ def evaluate_stack(stack: Stack, names: Sequence[str], count: int | None, again:
 def evaluate_variant(
     stack: Stack, artifacts: Artifacts, ref: VariantRef, examples: Examples, again: bool, progress: Progress
 ) -> Card:
-    """One variant's card, out of the catalog or measured and filed there. What it is compared with is evaluated first,
-    where its outcomes on the same examples, here and now, are not kept."""
+    """One variant's card, from the catalog, or measured and added to it. Raises InputError, EngineError.
+
+    The variant that it is compared with is measured first, unless its outcomes under the same conditions are stored.
+    """
     name = ref[0]
     if not examples:
         mend = f"name some of {tasks.NAMES}"
         raise InputError("no task to evaluate on", field=f"models.{name}.evaluate", mend=mend)
     check_labels(artifacts[ref].manifest, list(examples))
-    asked_of = {task: task_of(task, progress) for task in examples}
-    catalog, ours = Catalog(home()), asked_through(stack, artifacts, ref)
+    task_by_name = {task: task_of(task, progress) for task in examples}
+    catalog, ours = Catalog(home()), engine_ref(stack, artifacts, ref)
     reference = reference_of(stack, ref)
-    parent = asked_through(stack, artifacts, reference) if reference else None
+    parent = engine_ref(stack, artifacts, reference) if reference else None
     if not again:
-        wanted = {task: Required(len(asked), asked_of[task].test_sha256) for task, asked in examples.items()}
+        wanted = {task: Required(len(chosen), task_by_name[task].test_sha256) for task, chosen in examples.items()}
         known = catalog.model(name).cards.get(ours.digest, ())
-        if card := newest_that_will_do(known, wanted, ours.engine, parent):
+        if card := newest_valid_card(known, wanted, ours.engine, parent):
             return card
-    theirs = outcomes_of(parent, examples, asked_of)
+    theirs = stored_outcomes(parent, examples, task_by_name)
     if reference and theirs is None:
         evaluate_variant(stack, artifacts, reference, examples, True, progress)
-        theirs = outcomes_of(parent, examples, asked_of)
-    live = served_variant(stack, artifacts, ref, weight=0.0)  # alone, whatever its share
+        theirs = stored_outcomes(parent, examples, task_by_name)
+    variant = served_variant(stack, artifacts, ref, weight=0.0)  # its share of the traffic has no effect here
     beside = served_variant(stack, artifacts, reference, weight=0.0) if reference else None
-    measured = asyncio.run(measure(live, beside, examples, progress))
-    kept = OutcomeStore(home())
+    measured = asyncio.run(measure(variant, beside, examples, progress))
+    store = OutcomeStore(home())
     for task, outcomes in measured.outcomes.items():
-        kept.keep(ours.digest, task, Conditions.here(ours.engine, asked_of[task].test_sha256), outcomes)
+        store.keep(ours.digest, task, Conditions.here(ours.engine, task_by_name[task].test_sha256), outcomes)
     try:
-        card = card_of(live.manifest, measured, ours.engine, parent, theirs or {}, asked_of)
-    except ValueError as error:  # a figure that so few examples, or such answers, do not come to
-        raise InputError(f"{live.name}: {error}", field=f"models.{name}.evaluate") from error
+        card = card_of(variant.manifest, measured, ours.engine, parent, theirs or {}, task_by_name)
+    except ValueError as error:  # a figure that cannot be computed from so few examples, or from such answers
+        raise InputError(f"{variant.name}: {error}", field=f"models.{name}.evaluate") from error
     catalog.add_card(name, card)
     return card
 
 
 def check_labels(manifest: Manifest, names: Sequence[str]) -> None:
-    """InputError where a task has labels that the model never answers with: whatever it says there counts as wrong."""
+    """Raises InputError where a task has labels that the model never answers: it would always be wrong there."""
     ours = manifest.labels
     for task in (tasks.get(name) for name in names):
         never = [label for label in task.labels if ours is not None and label not in ours]
@@ -113,44 +118,45 @@ def settings_of(stack: Stack, ref: VariantRef) -> dict[str, Any]:
     return stack.models[ref[0]].variants[ref[1]].engine.model_dump(mode="json")
 
 
-def asked_through(stack: Stack, artifacts: Artifacts, ref: VariantRef) -> EngineRef:
+def engine_ref(stack: Stack, artifacts: Artifacts, ref: VariantRef) -> EngineRef:
     return EngineRef(artifacts[ref].manifest.digest, settings_of(stack, ref))
 
 
-def outcomes_of(
-    asked: EngineRef | None, examples: Examples, asked_of: Mapping[str, Task]
+def stored_outcomes(
+    parent: EngineRef | None, examples: Examples, task_by_name: Mapping[str, Task]
 ) -> dict[str, list[Outcome]] | None:
-    """By task, what an artifact answered to these examples of `asked_of` in such an engine, on this machine and with
-    these versions; None where that is not all known."""
-    if asked is None:
+    """The parent's outcomes on these examples, by task, if they have the same engine, machine, versions and test split.
+    None where there is no parent, or where any outcome is missing."""
+    if parent is None:
         return None
-    kept = OutcomeStore(home())
-    found = {
-        name: kept.find(
-            asked.digest, name, Conditions.here(asked.engine, task.test_sha256), [each.id for each in examples[name]]
-        )
-        for name, task in asked_of.items()
-    }
-    known = {task: outcomes for task, outcomes in found.items() if outcomes is not None}
-    return known if len(known) == len(found) else None
+    store, stored = OutcomeStore(home()), {}
+    for name, task in task_by_name.items():
+        conditions = Conditions.here(parent.engine, task.test_sha256)
+        outcomes = store.find(parent.digest, name, conditions, [example.id for example in examples[name]])
+        if outcomes is None:
+            return None
+        stored[name] = outcomes
+    return stored
 
 
-def newest_that_will_do(
+def newest_valid_card(
     cards: Sequence[Card], wanted: Mapping[str, Required], engine: dict[str, Any], parent: EngineRef | None = None
 ) -> Card | None:
-    """The last whole card that was measured here, in such an engine, with what is installed now, on at least the
-    `wanted` examples a task, its speed on the first of them, and compared with the artifact `parent` in its own engine
-    where one is given."""
+    """The last card that was measured on this machine, with the installed versions, in such an engine.
+
+    It has at least the `wanted` examples of each task, and its speed was measured on the first task. It is compared
+    with `parent` where one is given, else with nothing.
+    """
     here, now = describe(), versions()
     for card in reversed(cards):
-        # A task's own metric stands first.
-        measured = {(found.task, found.test_sha256): found.n for found in reversed(card.accuracy)}
-        enough = all(measured.get((task, split), 0) >= count for task, (count, split) in wanted.items())
+        # The figure that a task is judged by is its first one.
+        counts = {(figure.task, figure.test_sha256): figure.n for figure in reversed(card.accuracy)}
+        enough = all(counts.get((task, split), 0) >= count for task, (count, split) in wanted.items())
         timed = bool(card.accuracy) and card.accuracy[0].task == next(iter(wanted))
-        pair = (card.parent_digest, card.parent_engine) == (parent or (None, None))
-        compared = pair and (parent is None or card.speedup is not None)
-        measured_so = (card.schema_, card.hardware, card.versions, card.engine) == (2, here, now, engine)
-        if enough and timed and compared and measured_so:
+        same_parent = (card.parent_digest, card.parent_engine) == (parent or (None, None))
+        compared = same_parent and (parent is None or card.speedup is not None)
+        same_conditions = (card.schema_, card.hardware, card.versions, card.engine) == (2, here, now, engine)
+        if enough and timed and compared and same_conditions:
             return card
     return None
 
@@ -161,13 +167,11 @@ def card_of(
     engine: dict[str, Any],
     parent: EngineRef | None,
     theirs: Mapping[str, Sequence[Outcome]],
-    asked_of: Mapping[str, Task],
+    task_by_name: Mapping[str, Task],
 ) -> Card:
-    """The card of what was measured on the tasks `asked_of`; `theirs` are the outcomes of `parent` on the same
-    examples."""
-    pairs = [(asked_of[name], measured.outcomes[name], theirs[name]) for name in theirs]
+    """The card of what was measured. `theirs` are the outcomes of `parent` on the same examples."""
+    pairs = [(task_by_name[name], measured.outcomes[name], theirs[name]) for name in theirs]
     agreed = [agreement(task, ours, other, parent.digest) for task, ours, other in pairs] if parent else []
-    found = measured.saturation
     return Card(
         digest=manifest.digest,
         parent_digest=parent.digest if parent else None,
@@ -175,18 +179,18 @@ def card_of(
         precision=manifest.precision,
         executes=measured.executes,
         versions=versions(),
-        accuracy=tuple(each for name, task in asked_of.items() for each in accuracy(task, measured.outcomes[name])),
+        accuracy=tuple(each for name, task in task_by_name.items() for each in accuracy(task, measured.outcomes[name])),
         differences=tuple(
             each for task, ours, other in pairs if parent for each in differences(task, ours, other, parent.digest)
         ),
         agreement=tuple(each for each in agreed if each),
         distances=measured.distances,
         latency_s=measured.latency,
-        saturated_latency_s=found.latency,
+        saturated_latency_s=measured.saturation.latency,
         speedup=measured.speedup,
-        throughput_per_s=found.throughput_per_s,
+        throughput_per_s=measured.saturation.throughput_per_s,
         inference_per_s=measured.inference_per_s,
-        cost_cpu_s=found.cost_cpu_s,
+        cost_cpu_s=measured.saturation.cost_cpu_s,
         load_s=measured.load_s,
         resident_bytes=measured.resident_bytes,
         peak_memory_bytes=measured.peak_memory_bytes,
@@ -199,13 +203,15 @@ def card_of(
 
 
 def describe_card(card: dict[str, Any]) -> str:
-    def between(found: dict[str, Any]) -> str:
-        return f"{found['value']:.3f} [{found['low']:.3f}, {found['high']:.3f}]"
+    """One line of a card's figures. `card` is the card as JSON has it."""
 
-    parts = [f"{found['task']} {found['metric']} {between(found)} n={found['n']}" for found in card["accuracy"]]
-    parts += [f"{found['task']} {found['metric']} less its parent's {between(found)}" for found in card["differences"]]
-    parts += [f"{found['metric']} distance {found['value']:.2f} n={found['n']}" for found in card["distances"]]
-    parts += [f"{found['task']} same answers {between(found)}" for found in card["agreement"]]
+    def interval(figure: dict[str, Any]) -> str:
+        return f"{figure['value']:.3f} [{figure['low']:.3f}, {figure['high']:.3f}]"
+
+    parts = [f"{each['task']} {each['metric']} {interval(each)} n={each['n']}" for each in card["accuracy"]]
+    parts += [f"{each['task']} {each['metric']} less its parent's {interval(each)}" for each in card["differences"]]
+    parts += [f"{each['metric']} distance {each['value']:.2f} n={each['n']}" for each in card["distances"]]
+    parts += [f"{each['task']} same answers {interval(each)}" for each in card["agreement"]]
     parts.append(f"{card['throughput_per_s']:.1f} requests/s")
     parts.append(f"{card['cost_cpu_s']:.1f} CPU-s for 1,000 requests")
     if card["inference_per_s"]:

@@ -1,7 +1,7 @@
-"""What an engine does with many requests at once: their latency, how many a second, and what they cost.
+"""Latency, requests a second, and cost of an engine that has many requests at once.
 
-Cost is CPU time of the engine's own processes and nothing of whoever asks, so it says what a request costs on a machine
-that is shared, where requests a second would depend on the neighbours.
+The cost is the CPU time of the engine's own processes, without that of the client. On a shared machine it depends less
+on other processes than requests a second do.
 """
 
 import statistics
@@ -16,7 +16,7 @@ from variants.tasks import Example
 
 @dataclass(frozen=True)
 class Saturation:
-    """`cost_cpu_s` are CPU-seconds for 1,000 requests."""
+    """`cost_cpu_s`: CPU-seconds for 1,000 requests."""
 
     latency: Latency
     throughput_per_s: float
@@ -24,37 +24,32 @@ class Saturation:
 
 
 class Saturated:
-    """A `predict` that keeps the time of each request, from the first one's beginning to `end`."""
+    """A `predict` that times each request. `cpu_s` gives the CPU-seconds of the engine's processes so far."""
 
     def __init__(self, predict: Predict, cpu_s: Callable[[], float]) -> None:
         self.predict, self.cpu_s = predict, cpu_s
         self.seconds: list[float] = []
         self.began: tuple[float, float] | None = None
-        self.ended: tuple[float, float] | None = None
 
     async def __call__(self, example: Example) -> str:
         if self.began is None:
             self.began = self.cpu_s(), time.perf_counter()
-        asked = time.perf_counter()
+        began = time.perf_counter()
         answer = await self.predict(example)
-        self.seconds.append(time.perf_counter() - asked)
+        self.seconds.append(time.perf_counter() - began)
         return answer
 
-    def end(self) -> None:
-        """All requests are answered."""
+    def end(self) -> Saturation:
+        """Call it when all requests are answered. Raises ValueError where nothing was asked."""
         now = time.perf_counter()
-        self.ended = self.cpu_s(), now
-
-    def seen(self) -> Saturation:
-        """ValueError where nothing was asked, or `end` was not called."""
-        if self.began is None or self.ended is None:
-            raise ValueError("nothing was asked, or it has not ended")
-        count, wall = len(self.seconds), self.ended[1] - self.began[1]
-        return Saturation(latency_of(self.seconds), count / wall, 1000 * (self.ended[0] - self.began[0]) / count)
+        if self.began is None:
+            raise ValueError("nothing was asked")
+        count, (cpu_s, began) = len(self.seconds), self.began
+        return Saturation(latency_of(self.seconds), count / (now - began), 1000 * (self.cpu_s() - cpu_s) / count)
 
 
 def latency_of(seconds: Sequence[float]) -> Latency:
-    """Median and 95th percentile, in seconds. ValueError where there are none."""
+    """Median and 95th percentile, in seconds. Raises ValueError where there are no latencies."""
     if not seconds:
         raise ValueError("no latencies")
     cuts = statistics.quantiles(seconds, n=20, method="inclusive") if len(seconds) > 1 else list(seconds) * 19

@@ -52,19 +52,19 @@ def key_of(folder: Path) -> bytes:
 
 def issue(model: str, variant: str, artifact: str, reason: str, request: str) -> str:
     """A signed id for one answer."""
-    said = "|".join((model, variant, artifact, reason, str(int(time.time())), request)).encode()
-    return f"{encode(said)}.{encode(mac(said))}"
+    content = "|".join((model, variant, artifact, reason, str(int(time.time())), request)).encode()
+    return f"{encode(content)}.{encode(mac(content))}"
 
 
 def read(signed: str) -> Issued:
     """The contents of an id. Raises InputError for an invalid signature."""
     try:
-        said, signature = (decode(part) for part in signed.split("."))
+        content, signature = (decode(part) for part in signed.split("."))
     except ValueError:
-        said, signature = b"", b""
-    if not said or not hmac.compare_digest(signature, mac(said)):
+        content, signature = b"", b""
+    if not content or not hmac.compare_digest(signature, mac(content)):
         raise InputError("is not an id that this server has issued", field="id", mend=f"send the answer's {HEADER}")
-    model, variant, artifact, reason, at, request = said.decode().split("|")
+    model, variant, artifact, reason, at, request = content.decode().split("|")
     return Issued(model, variant, artifact, reason, int(at), request)
 
 
@@ -89,8 +89,8 @@ def check_feedback(document: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def mac(said: bytes) -> bytes:
-    return hmac.new(key_of(home()), said, hashlib.sha256).digest()[:MAC_BYTES]
+def mac(content: bytes) -> bytes:
+    return hmac.new(key_of(home()), content, hashlib.sha256).digest()[:MAC_BYTES]
 
 
 def encode(data: bytes) -> str:

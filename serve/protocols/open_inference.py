@@ -98,15 +98,15 @@ def encode_request(
     """The body of an infer request and its header length (None without the binary extension)."""
     head: dict[str, Any] = {"id": request_id} if request_id is not None else {}
     if outputs:
-        head["outputs"] = [_asked(output) for output in outputs]
+        head["outputs"] = [_requested_entry(output) for output in outputs]
     if binary_output:
         head["parameters"] = {"binary_data_output": True}
     return _encode(head, "inputs", tensors, {t.name for t in tensors} if binary else set())
 
 
-def _asked(output: RequestedOutput) -> dict[str, Any]:
-    wishes = {"binary_data": output.binary, "classification": output.classification}
-    return {"name": output.name, "parameters": {key: wish for key, wish in wishes.items() if wish is not None}}
+def _requested_entry(output: RequestedOutput) -> dict[str, Any]:
+    parameters = {"binary_data": output.binary, "classification": output.classification}
+    return {"name": output.name, "parameters": {key: value for key, value in parameters.items() if value is not None}}
 
 
 def encode_response(model: str, tensors: Iterable[Tensor], request: InferRequest) -> tuple[bytes, int | None]:

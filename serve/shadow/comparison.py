@@ -104,14 +104,9 @@ def compare_labels(answers: Sequence[Reply]) -> ShadowAgreement:
     if any("labels" not in outputs for outputs in tensors):
         raise EngineError("the answer has no labels to compare")
     first, other, again = (outputs["labels"].tolist() for outputs in tensors)
-    spread = [class_divergence(p, q) for p, q in zip(*map(scores_of, tensors[:2]), strict=True)]
+    scores = [outputs["scores"].tolist() if "scores" in outputs else [] for outputs in tensors[:2]]
+    spread = [class_divergence(p, q) for p, q in zip(*scores, strict=True)]
     return ShadowAgreement(same(first, other), same(first, again), sum(spread) / len(spread) if spread else None)
-
-
-def scores_of(tensors: dict[str, Array]) -> list[list[float]]:
-    """Class probabilities, one row per image; empty where the client did not request them."""
-    rows: list[list[float]] = tensors["scores"].tolist() if "scores" in tensors else []
-    return rows
 
 
 def same(one: Sequence[object], other: Sequence[object]) -> float:
@@ -119,14 +114,17 @@ def same(one: Sequence[object], other: Sequence[object]) -> float:
 
 
 def compare_boxes(answers: Sequence[Reply]) -> ShadowAgreement:
-    """F1 of the boxes, matched at an overlap of 0.5."""
+    """F1 of the boxes, matched at an overlap of 0.5. Raises EngineError."""
     first, other, again = (boxes_of(parse_response(a.body, a.header_length)) for a in answers)
+    if first is None or other is None or again is None:
+        raise EngineError("the answer lacks boxes, scores or labels to compare")
     return ShadowAgreement(agreement(first, other), agreement(first, again), None)
 
 
-def boxes_of(tensors: dict[str, Array]) -> list[Box]:
+def boxes_of(tensors: dict[str, Array]) -> list[Box] | None:
+    """The boxes of a detector's answer; None unless the client requested boxes, scores and labels."""
     if not {"boxes", "scores", "labels"} <= tensors.keys():
-        raise EngineError("the answer lacks boxes, scores or labels to compare")
+        return None
     return from_tensors(tensors["boxes"].tolist(), tensors["scores"].tolist(), tensors["labels"].tolist())
 
 

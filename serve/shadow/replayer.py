@@ -78,7 +78,8 @@ class Replayer:
         of_model = self.upstreams.by_model.get(call.assignment.model, {})
         for each in samples:
             variant = of_model.get(each.variant)
-            parent = of_model.get(self.parent_of(call.assignment.model, each.variant) or "")
+            settings = self.upstreams.models[call.assignment.model].variants.get(each.variant)
+            parent = of_model.get(settings.parent or "") if settings else None
             if variant is None or parent is None or call.upstream not in (parent, variant):
                 continue
             if variant.endpoint is None or parent.endpoint is None:
@@ -95,27 +96,21 @@ class Replayer:
             except asyncio.QueueFull:
                 self.tally.drop(replay, "dropped_full")
 
-    def parent_of(self, model: str, variant: str) -> str | None:
-        settings = self.upstreams.models[model].variants.get(variant)
-        return settings.parent if settings else None
-
-    def stands(self, replay: Replay) -> bool:
+    def is_served(self, replay: Replay) -> bool:
         """Whether parent and variant are still served."""
-        of_model = self.upstreams.by_model.get(replay.parent.served.model, {}).values()
-        return any(upstream is replay.parent for upstream in of_model) and any(
-            upstream is replay.variant for upstream in of_model
-        )
+        of_model = self.upstreams.by_model.get(replay.parent.served.model, {})
+        return all(of_model.get(upstream.served.variant) is upstream for upstream in (replay.parent, replay.variant))
 
     def admits(self, replay: Replay) -> bool:
         """Whether a replay may begin now; not while one of its two engines restarts."""
         if replay.parent.endpoint is None or replay.variant.endpoint is None:
             return False
         waited_s, crowded = time.monotonic() - replay.since, self.queue.qsize() >= QUEUE // 2
-        if self.gives_way(replay):
+        if self.is_low_priority(replay):
             return self.load_gate.admits_low_priority(waited_s, crowded)
         return not self.alone.locked() and self.load_gate.admits(waited_s, crowded)
 
-    def gives_way(self, replay: Replay) -> bool:
+    def is_low_priority(self, replay: Replay) -> bool:
         """Whether this replay asks only an engine that may run at low CPU priority."""
         return labelled(replay) and replay.call.upstream is replay.parent and replay.variant.has_only_shadow_load
 
@@ -130,7 +125,7 @@ class Replayer:
 
     async def carry_out(self, replay: Replay) -> None:
         """Wait until the replay is admitted, then compare. Never raises."""
-        while self.stands(replay) and not self.admits(replay):
+        while self.is_served(replay) and not self.admits(replay):
             if time.monotonic() - replay.since >= WAIT_S:
                 if replay.parent.endpoint is None or replay.variant.endpoint is None:
                     self.tally.withdraw(replay)
@@ -138,19 +133,19 @@ class Replayer:
                     self.tally.drop(replay, "dropped_late")
                 return
             await asyncio.sleep(LOOK_S)
-        if not self.stands(replay):
+        if not self.is_served(replay):
             self.tally.withdraw(replay)
             return
-        gives_way = self.gives_way(replay)
+        low_priority = self.is_low_priority(replay)
         self.load_gate.under_way += 1
         try:
             async with asyncio.timeout(REPLAY_LIMIT_S):
                 if replay.variant.has_only_shadow_load:
                     await replay.variant.lower_priority()
-                async with nullcontext() if gives_way else self.alone:
+                async with nullcontext() if low_priority else self.alone:
                     await self.compare(replay)
         except TimeoutError:
-            if gives_way:  # it got no CPU time, which is not the variant's failure
+            if low_priority:  # it got no CPU time, which is not the variant's failure
                 self.tally.drop(replay, "dropped_late")
             else:
                 self.unanswered(replay, f"no answer within {REPLAY_LIMIT_S:g} s", refused=False)
@@ -167,7 +162,7 @@ class Replayer:
     def unanswered(self, replay: Replay, why: str, refused: bool) -> None:
         """Count a missing answer as the variant's failure. Exceptions: the parent was asked, or the variant refused a
         scoring request, which no client sends."""
-        if not self.stands(replay):
+        if not self.is_served(replay):
             self.tally.withdraw(replay)
         elif replay.asking is replay.variant and not (refused and not labelled(replay)):
             self.tally.failed(replay, why)

@@ -9,7 +9,7 @@ import hashlib
 from dataclasses import dataclass
 from typing import Any
 
-from serve.dataplane.router import Target
+from serve.dataplane.call import Call
 from serve.dataplane.upstreams import Upstreams
 from serve.shadow.comparison import comparable
 from variants.vision.boxes import Box
@@ -32,10 +32,7 @@ class Sample:
 
 def sample(
     upstreams: Upstreams,
-    *,
-    request_id: str,
-    opted_out: bool,
-    target: Target,
+    call: Call,
     path: str,
     body: bytes,
     label: Label | None,
@@ -43,16 +40,17 @@ def sample(
 ) -> list[Sample]:
     """The samples of this request, one for each shadow that compares it. `body` is the client's request, `document` the
     parsed form. Requests that name a variant are not sampled, because the router does not choose for them."""
-    shares = upstreams.snapshot.traffic[target.model].traffic.shadows
-    if not shares or target.variant or path == "/tokenize" or opted_out:
+    model = call.target.model
+    shares = upstreams.snapshot.traffic[model].traffic.shadows
+    if not shares or call.target.variant or path == "/tokenize":
         return []
     samples = []
     for variant, share in shares.items():
-        upstream = upstreams.by_model[target.model][variant]
+        upstream = upstreams.by_model[model][variant]
         agreeable = upstream.served.adapter is None and comparable(path, document)
         if (label is None or bool((document or {}).get("stream"))) and not agreeable:
             continue
-        if fraction(f"{request_id}\0{variant}".encode()) < share:
+        if fraction(f"{call.request_id}\0{variant}".encode()) < share:
             digest = hashlib.sha256(path.encode() + b"\0" + body).hexdigest()[:32]
             samples.append(Sample(variant, digest, len(body), label, document, path))
     return samples

@@ -1,12 +1,13 @@
-"""Evaluation: an artifact on a task, one outcome an example, through any `predict`.
+"""Evaluates an artifact on a task: one outcome an example, through any `predict`.
 
-This knows no engine and no HTTP. `predict` is handed in; it asks whatever serves the artifact, as a client would, and
-is scored by the same pure scorers as live requests are. A failing `predict` ends the evaluation: an example that was
-not answered is not a wrong answer.
+This module uses no engine and no HTTP. The caller's `predict` asks the engine that serves the artifact, as a client
+would. The scorers of live requests score its answers too. An example without an answer is not a wrong answer, so a
+failing `predict` ends the evaluation.
 """
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import asdict
 
 from variants.artifacts.card import Accuracy
 from variants.concurrency import together
@@ -24,10 +25,10 @@ async def evaluate(
     concurrency: int = 8,
     progress: Progress | None = None,
 ) -> list[Outcome]:
-    """One outcome for each example, in their order, with at most `concurrency` questions open at once.
+    """One outcome for each example, in their order. At most `concurrency` examples are asked at a time.
 
-    ValueError when an example occurs twice: repeats are not data. What `predict` raises comes through, and the
-    questions that are still open are cancelled.
+    Raises ValueError where an example occurs twice, because repeats are not data. An error of `predict` cancels the
+    open requests and is raised.
     """
     if len({example.id for example in examples}) != len(examples):
         raise ValueError("the same example twice: repeats are not data")
@@ -50,22 +51,19 @@ async def evaluate(
 
 
 def accuracy(task: Task, outcomes: Sequence[Outcome]) -> tuple[Accuracy, ...]:
-    """The task's metrics with their 95 % intervals, the one it is judged by first. ValueError when there are no
-    outcomes."""
-    figures = []
-    for metric in task.metrics:
-        interval = metric.measure(outcomes)
-        figures.append(
-            Accuracy(
-                task=task.name,
-                metric=metric.name,
-                unit=metric.unit,
-                better=metric.better,
-                value=interval.value,
-                low=interval.low,
-                high=interval.high,
-                n=len(outcomes),
-                test_sha256=task.test_sha256,
-            )
+    """The task's metrics with their 95 % intervals; the first is the one that it is judged by.
+
+    Raises ValueError where there are no outcomes.
+    """
+    return tuple(
+        Accuracy(
+            task=task.name,
+            metric=metric.name,
+            unit=metric.unit,
+            better=metric.better,
+            n=len(outcomes),
+            test_sha256=task.test_sha256,
+            **asdict(metric.measure(outcomes)),
         )
-    return tuple(figures)
+        for metric in task.metrics
+    )

@@ -1,6 +1,5 @@
-"""Tasks: labelled examples, seeded and split. `get("mnist")`; the names are in `NAMES`."""
+"""Tasks: labelled examples, seeded and split. `get("mnist")` gives one; `NAMES` has the names of all."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 from variants.errors import UnknownName
@@ -20,28 +19,19 @@ from variants.tasks.tales import Tales
 
 __all__ = ["NAMES", "Example", "Prompt", "Split", "Task", "get"]
 
-_TASKS: dict[str, Callable[[Path | None, Progress | None], Task]] = {
-    "coco96": Coco96,
-    "imagenet": Imagenet,
-    "imagenet_top5": ImagenetTop5,
-    "digit_prompts": DigitPrompts,
-    "mnist": Mnist,
-    "mnist_top5": MnistTop5,
-    "r8": R8,
-    "r8_topics": R8Topics,
-    "r8_triplets": R8Triplets,
-    "rotten_tomatoes": RottenTomatoes,
-    "scenes": Scenes,
-    "tale_endings": TaleEndings,
-    "tales": Tales,
-}
+_CLASSES: tuple[type[Task], ...] = (
+    Coco96, DigitPrompts, Imagenet, ImagenetTop5, Mnist, MnistTop5, R8, R8Topics, R8Triplets, RottenTomatoes, Scenes,
+    TaleEndings, Tales,
+)  # fmt: skip
+_TASKS = {task.name: task for task in _CLASSES}
 NAMES = tuple(sorted(_TASKS))
 
 
 def get(name: str, home: Path | None = None, progress: Progress | None = None) -> Task:
-    """The task of that name; its data is fetched into `home` (default: `variants.home.home()`) when first asked for.
+    """The task of that name. Its data is downloaded into `home` (default: `variants.home.home()`) when it is first
+    used.
 
-    UnknownName for a name that is not in NAMES.
+    Raises UnknownName for a name that is not in NAMES.
     """
     if name not in _TASKS:
         raise UnknownName(f"there is no task {name!r}", field="task", mend=f"one of {', '.join(NAMES)}")

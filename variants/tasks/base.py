@@ -1,7 +1,7 @@
-"""What a task is: named, labelled examples in three splits that never change.
+"""The base class of tasks: named, labelled examples in three splits that never change.
 
-The order within a split is a seeded shuffle, so the first n of a split are a random sample of it. Nothing in `test`
-occurs in the two other splits, not even as the same text under another id.
+The order within a split is a seeded shuffle, so the first n examples are a random sample of it. No input in `test`
+occurs in the two other splits, under any id.
 """
 
 import hashlib
@@ -25,28 +25,36 @@ SEED = 20261123
 
 @dataclass(frozen=True)
 class Prompt:
-    """What to draw, and the seed of the noise that it is drawn from: the same for every variant."""
+    """What to draw, and the seed of the noise that it is drawn from. Every variant gets the same seed."""
 
     text: str
     seed: int
 
 
+Input = str | bytes | tuple[str, ...] | Prompt
+
+
 @dataclass(frozen=True)
 class Example:
-    """`input` is a whole prompt (text), a text to be classified (article), the bytes of a PNG (image; PNG or JPEG for
-    ranked and boxes), three texts (triplet), a context and its possible endings (choice), plain text (passage), or what
-    to draw (drawing); `label` is one of the task's labels, labelled boxes as `variants.vision.boxes` writes them, ""
-    for a passage."""
+    """The kind of the task says what `input` is:
+
+    text      a whole prompt                        boxes     a PNG or JPEG
+    article   a text to classify                    choice    a context and its possible endings
+    image     a PNG                                 passage   plain text
+    ranked    a PNG or JPEG                         drawing   a `Prompt`
+    triplet   three texts
+
+    `label` is one of the task's labels. For boxes it is the text that `variants.vision.boxes` writes, for a passage "".
+    """
 
     id: str
-    input: str | bytes | tuple[str, ...] | Prompt
+    input: Input
     label: str
 
 
 class Task(ABC):
-    """A task: `name`, `kind` ("text", "article", "image", "ranked": an image, and right is a label among the first
-    five, "triplet", "boxes", "choice", "passage" or "drawing"), `labels`, `sources`, `examples`. `metrics`: what its
-    outcomes come to, the one it is judged by first."""
+    """A task. `kind` says how its examples are asked and scored; "ranked" is an image whose label must be among the
+    first five. `metrics` are computed from its outcomes; the task is judged by the first of them."""
 
     name: ClassVar[str]
     kind: ClassVar[Literal["text", "article", "image", "ranked", "triplet", "boxes", "choice", "passage", "drawing"]]
@@ -60,11 +68,10 @@ class Task(ABC):
     @property
     @abstractmethod
     def sources(self) -> tuple[Source, ...]:
-        """Where its data comes from; a class attribute where that is always the same."""
+        """Where its data comes from. It is a class attribute where that is always the same."""
 
     def examples(self, split: Split, n: int | None = None) -> list[Example]:
-        """The first `n` examples of a split, or all. ValueError when it holds fewer than `n`, or there is no such
-        split."""
+        """The first `n` examples of a split, or all. Raises ValueError where it holds fewer, or does not exist."""
         if split not in self._splits:
             raise ValueError(f"{self.name} has no split {split!r}: train, calibration or test")
         examples = self._splits[split]
@@ -74,8 +81,8 @@ class Task(ABC):
 
     @cached_property
     def test_sha256(self) -> str:
-        """sha256 over the test split's ids, inputs and labels: what was answered holds for these alone. Data that a
-        user names, a prompt's wording, and a split may all change while the names stay."""
+        """sha256 of the test split's ids, inputs and labels. Outcomes are valid for this split alone: a prompt's
+        wording, or data that a user names, may change while the task's name stays."""
         return canonical_sha256([[each.id, _plain(each.input), each.label] for each in self.examples("test")])
 
     @cached_property
@@ -84,18 +91,18 @@ class Task(ABC):
 
     @abstractmethod
     def _load(self, files: Sequence[Path]) -> dict[Split, Sequence[Example]]:
-        """All splits out of the fetched `sources`, in their order."""
+        """All splits, read from the files of `sources`, which have the same order."""
 
 
-def _plain(given: str | bytes | tuple[str, ...] | Prompt) -> object:
-    """An input as JSON has it."""
+def _plain(given: Input) -> object:
+    """An input as JSON can hold it."""
     if isinstance(given, bytes):
         return hashlib.sha256(given).hexdigest()
     return [given.text, given.seed] if isinstance(given, Prompt) else given
 
 
 def shuffled(examples: Iterable[Example]) -> list[Example]:
-    """The examples in a seeded order that does not depend on the platform or on hash randomisation."""
+    """The examples in a seeded order, the same on every platform."""
     result = sorted(examples, key=lambda example: example.id)
     random.Random(SEED).shuffle(result)
     return result

@@ -1,9 +1,9 @@
 """COCO val2017, 96 photos: where is which of 80 things? For detectors that were trained on COCO.
 
-The photos may not be copied into the project: they lie in the folder of real data that `UNDERSTUDY_ZOO` names, under
-`detection/coco96`, as `images/*.jpg` beside `labels/*.txt`, a line a box: class, then centre and size as shares of the
-photo. The first 32 by name calibrate, the others test, as their folder's description has it; there are none to train
-on.
+The photos may not be copied into the project. `UNDERSTUDY_ZOO` names a folder of real data that has them, under
+`detection/coco96`: `images/*.jpg` and `labels/*.txt`. A label file has a line for each box: class, then centre and size
+as shares of the photo. The first 32 photos by name are for calibration, the others for the test, as the folder's
+description says. There is no training split.
 """
 
 import io
@@ -22,8 +22,8 @@ _CALIBRATION = 32
 
 
 class Coco96(Task):
-    """JPEG photos; the label is the boxes in `variants.vision.boxes`' text. `test` 64, `calibration` 32, `train`
-    none."""
+    """JPEG photos; the label is the boxes as `variants.vision.boxes` writes them. `test` 64, `calibration` 32, `train`
+    0."""
 
     name = "coco96"
     kind = "boxes"
@@ -41,8 +41,8 @@ class Coco96(Task):
     )  # fmt: skip
 
     @property
-    def sources(self) -> tuple[Source, ...]:  # where they are is known when they are asked for
-        """The folder. SourceError where `UNDERSTUDY_ZOO` names none."""
+    def sources(self) -> tuple[Source, ...]:
+        """The folder. Raises SourceError where `UNDERSTUDY_ZOO` names none."""
         if not os.environ.get(FOLDER):
             mend = f"set {FOLDER} to the folder that holds detection/coco96"
             raise SourceError("coco96 is real data that no package carries", field="task", mend=mend)
@@ -65,7 +65,7 @@ class Coco96(Task):
         return Example(f"coco96-{photo.stem}", data, to_text(labelled))
 
     def _box(self, fields: Sequence[str], width: int, height: int) -> Box:
-        """A line's class, centre and size, relative, as a box in pixels."""
+        """The box, in pixels, of a line's class, centre and size, which are shares of the photo."""
         x, y, wide, high = (float(field) for field in fields[1:5])
         left, top = (x - wide / 2) * width, (y - high / 2) * height
         return Box(self.labels[int(fields[0])], left, top, left + wide * width, top + high * height)

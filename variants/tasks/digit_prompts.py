@@ -1,9 +1,9 @@
-"""Prompts for handwritten digits: is what was drawn the digit that was asked for? For image generators.
+"""Prompts for handwritten digits: does the picture show the digit that was asked for? For image generators.
 
-An example is a prompt and the seed of the noise, so every variant draws each from the same noise and outcomes are
-paired. What was drawn is read by a classifier (`digit_classifier`) that was trained on real digits: the share that it
-reads as the digit asked for is the classifier score (after Salimans et al. 2016, arXiv 1606.03498, which looks at how
-sure a network is of what was drawn). The real digits of MNIST's test split are what a Frechet distance is taken to."""
+An example is a prompt and the seed of the noise. Every variant draws from the same noise, so outcomes are paired. A
+classifier that was trained on real digits (`digit_classifier`) reads the pictures. The share that it reads as the digit
+asked for is the classifier score. (Salimans et al. 2016, arXiv 1606.03498, use a network's confidence instead.) The
+Frechet distance compares the pictures with MNIST's test split."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,7 +16,7 @@ _FIRST_SEED: dict[Split, int] = {"test": 0, "calibration": 1_000_000, "train": 2
 
 
 class DigitPrompts(Task):
-    """Labels "0" to "9", each as often; `test` 1,000 prompts, `calibration` 200 with seeds of their own, no `train`."""
+    """Labels "0" to "9", equally often. `test` 1,000 prompts, `calibration` 200 with other seeds, `train` 0."""
 
     name = "digit_prompts"
     kind = "drawing"

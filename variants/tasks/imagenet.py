@@ -1,11 +1,12 @@
-"""ImageNet: which of a thousand things does a photograph show? On photographs of the user's own, as no package may
-carry them.
+"""ImageNet: which of a thousand things does a photograph show? The user provides the photographs: no package may have
+them.
 
 `UNDERSTUDY_IMAGENET` names a folder of files called `CCCC_wnid_name.jpg`: the class's index in four digits, its WordNet
-id, anything. Index and id are held against each other, so that a folder numbered in another way is refused and not
-mistaken for a bad model. Classes whose index is a multiple of 20 calibrate, all others test; there is none to train on.
+id, any name. The index must fit the id, so a folder with another numbering is refused, and does not look like a bad
+model. Classes whose index is a multiple of 20 are for calibration, all others for the test. There is no training split.
 
-Published weights may have seen such photographs: they tell variants apart, and are no measure of a model by itself.
+Published weights may be trained on such photographs. The task can compare variants, but it does not measure a model by
+itself.
 """
 
 import os
@@ -20,13 +21,13 @@ from variants.tasks.base import Example, Split, Task, shuffled, without_repeats
 
 SETTING = "UNDERSTUDY_IMAGENET"
 MOST = 10_000
-"""Photographs, which are all held in memory."""
+"""Most photographs, because all are held in memory."""
 _NAME = re.compile(r"(?P<index>\d{4})_(?P<wnid>n\d{8})_.*\.(jpe?g|png)", re.IGNORECASE)
 _CALIBRATES = 20
 _MEND = "files named like 0000_n01440764_tench.jpg"
 
 LABELS = tuple(Path(__file__).with_name("imagenet_classes.txt").read_text(encoding="utf-8").splitlines())
-"""A thousand times a WordNet id and the first of its names, "n01440764 tench", in the order of the index."""
+"""For each of the 1,000 classes, in order: its WordNet id and the first of its names, "n01440764 tench"."""
 
 
 class Imagenet(Task):
@@ -38,7 +39,7 @@ class Imagenet(Task):
 
     @property
     def sources(self) -> tuple[Source, ...]:
-        """The folder that the setting names. InputError where it names none."""
+        """The folder that the setting names. Raises InputError where it names none."""
         folder = os.environ.get(SETTING)
         if not folder:
             raise InputError("names no folder of ImageNet photographs", field=SETTING, mend=_MEND)
@@ -55,14 +56,14 @@ class Imagenet(Task):
 
 
 class ImagenetTop5(Imagenet):
-    """The same photographs; right is who has the label among the first five."""
+    """The same photographs. An answer is right if the label is among the first five."""
 
     name = "imagenet_top5"
     kind = "ranked"
 
 
 def _example(path: Path) -> tuple[int, Example]:
-    """The class's index and the example. InputError when the file's name is of another form, or contradicts itself."""
+    """The class's index and the example. Raises InputError for a file's name of another form, or of another class."""
     match = _NAME.fullmatch(path.name)
     if not match or not path.is_file():
         raise InputError(f"{path} is not named as a photograph of ImageNet", field=SETTING, mend=_MEND)

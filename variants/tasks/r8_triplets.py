@@ -1,9 +1,9 @@
 """Triplets of Reuters stories: which of two is about the same topic as the first? For embeddings.
 
-Made of R8 without a download of their own, the test's of its test stories alone. Every story is the anchor of one
-triplet; the two others are drawn by chance, so stories occur again in other triplets, and an interval over many of them
-is a little too narrow. Which of the two comes first is drawn too: always answering the same is right half of the time.
-Stories are cut to 24 words, which takes half of the time that 60 do.
+They are made of R8's stories, those of the test split from its test stories alone. Every story is the anchor of one
+triplet. The two others are drawn at random, so stories occur in several triplets, and an interval is a little too
+narrow. Their order is drawn too: to answer always the same is right half of the time. Stories are cut to 24 words,
+which takes half the time of 60.
 """
 
 import random
@@ -17,7 +17,7 @@ _WORDS = 24
 
 
 class R8Triplets(Task):
-    """`input`: an anchor and two others; the label says which of them shares its topic. Splits are R8's."""
+    """`input`: an anchor and two others. The label says which of the two has the anchor's topic. Splits are R8's."""
 
     name = "r8_triplets"
     kind = "triplet"

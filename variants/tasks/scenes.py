@@ -1,20 +1,19 @@
 """Scenes: where are which digits? One to five MNIST digits on a grey canvas of 96 x 96, at random places and sizes.
 
-Composed of the digits of `mnist`, its test digits for `test` alone; calibration and training share none either. The
-canvas is grey and noisy, digits are 16 to 44 pixels high and overlap a little. A box is that of a digit's ink. Scene k
-of a split is drawn from (seed, split, k) and from nothing else, and only when it is asked for: the training split is
-long, and most callers want none of it. A digit occurs in several scenes of its split, so an interval over many scenes
-is a little too narrow.
+They are composed of the digits of `mnist`. Each split has its own digits: those of `test` are MNIST's test digits. The
+canvas is grey and noisy; digits are 16 to 44 pixels high and overlap a little. A box is that of a digit's ink. Scene k
+of a split depends on (seed, split, k) alone. It is drawn when it is asked for, because the training split is long and
+few callers need it. A digit occurs in several scenes of its split, so an interval over many scenes is a little too
+narrow.
 """
 
-import io
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, overload
 
 from variants.metrics.detection import METRICS
 from variants.tasks.base import SEED, Example, Split, Task
-from variants.tasks.mnist import Mnist, grey_digits
+from variants.tasks.mnist import Mnist, grey_digits, png
 from variants.vision.boxes import Box, overlap, to_text
 
 if TYPE_CHECKING:
@@ -31,7 +30,7 @@ _TRIES = 12
 
 
 class Scenes(Task):
-    """PNG scenes; the label is the boxes in `variants.vision.boxes`' text. `test` 500, `calibration` 300, `train`
+    """PNG scenes; the label is the boxes as `variants.vision.boxes` writes them. `test` 500, `calibration` 300, `train`
     20,000."""
 
     name = "scenes"
@@ -46,7 +45,7 @@ class Scenes(Task):
 
 
 class _Composed(Sequence[Example]):
-    """Scenes, each composed when it is taken out."""
+    """Scenes, each composed when it is read."""
 
     def __init__(self, split: Split, digits: "Sequence[tuple[npt.NDArray[np.uint8], str]]", count: int) -> None:
         self._split, self._digits, self._count = split, digits, count
@@ -70,20 +69,22 @@ class _Composed(Sequence[Example]):
 
         draw = np.random.default_rng((SEED, list(SCENES).index(self._split), k))
         canvas, boxes = compose(self._digits, draw)
-        return Example(f"scene-{self._split}-{k:05d}", _png(canvas), to_text(boxes))
+        return Example(f"scene-{self._split}-{k:05d}", png(canvas, compress_level=1), to_text(boxes))
 
 
 def compose(
     digits: "Sequence[tuple[npt.NDArray[np.uint8], str]]", draw: "np.random.Generator"
 ) -> "tuple[npt.NDArray[np.uint8], list[Box]]":
-    """A canvas, uint8 [96, 96], and the boxes on it, at least one. Digits are uint8 [28, 28], each with its label."""
+    """A canvas, uint8 [96, 96], and the boxes on it, at least one. `digits` are uint8 [28, 28], each with its label."""
     import numpy as np
+    from PIL import Image
 
     canvas = np.clip(draw.normal(draw.uniform(0, 70), 8, (SIDE, SIDE)), 0, 255)
     boxes: list[Box] = []
     for _ in range(draw.integers(1, _MOST_DIGITS + 1)):
         grey, label = digits[int(draw.integers(len(digits)))]
-        drawn = _scaled(grey, int(draw.integers(_SIZES[0], _SIZES[1] + 1)))
+        side = int(draw.integers(_SIZES[0], _SIZES[1] + 1))
+        drawn = np.asarray(Image.fromarray(grey).resize((side, side), Image.Resampling.BILINEAR))
         bright = draw.uniform(0.7, 1.0)
         for _ in range(_TRIES):
             left, top = (int(place) for place in draw.integers(0, SIDE - len(drawn) + 1, 2))
@@ -98,25 +99,5 @@ def compose(
 
 def _box_of_ink(drawn: "npt.NDArray[np.uint8]", left: int, top: int, label: str) -> Box:
     rows, columns = ((drawn >= _INK).sum(axis=axis).nonzero()[0] for axis in (1, 0))
-    return Box(
-        label,
-        float(left + columns[0]),
-        float(top + rows[0]),
-        float(left + columns[-1] + 1),
-        float(top + rows[-1] + 1),
-    )
-
-
-def _scaled(grey: "npt.NDArray[np.uint8]", side: int) -> "npt.NDArray[np.uint8]":
-    import numpy as np
-    from PIL import Image
-
-    return np.asarray(Image.fromarray(grey).resize((side, side), Image.Resampling.BILINEAR))
-
-
-def _png(canvas: Any) -> bytes:
-    from PIL import Image
-
-    buffer = io.BytesIO()
-    Image.fromarray(canvas).save(buffer, format="PNG", compress_level=1)
-    return buffer.getvalue()
+    sides = left + columns[0], top + rows[0], left + columns[-1] + 1, top + rows[-1] + 1
+    return Box(label, *map(float, sides))

@@ -1,9 +1,9 @@
 """How does a piece of a tale go on? Two endings, judged by likelihood: multiple choice made of plain text.
 
-After 24 words come their own next 8, or 8 that stand in the same place of another piece of the same tale, so that its
-people and things do not give it away. Made as HellaSwag is (Zellers et al. 2019, arXiv 1905.07830), but with endings
-that somebody wrote for another place instead of adversaries: easier than it. Chance is 50 %. The pieces are short
-because each ending costs a pass over all of its tokens.
+One ending is the 8 words that really follow the 24 words before. The other is the same 8 words of another piece of the
+same tale, so the people and things in it do not decide. HellaSwag (Zellers et al. 2019, arXiv 1905.07830) is made in
+the same way, but with adversarial endings, so it is harder. Chance is 50 %. The pieces are short because each ending
+costs a pass over all of its tokens.
 """
 
 import random
@@ -17,7 +17,7 @@ _BEGINNING, _ENDING = 24, 8
 
 
 class TaleEndings(Task):
-    """`input`: the beginning and two endings; the label is the place of its own, from "0". Splits are those of
+    """`input`: the beginning and two endings. The label is the position, from "0", of the true one. Splits are those of
     `tales`."""
 
     name = "tale_endings"
@@ -33,7 +33,7 @@ class TaleEndings(Task):
 
 
 def _choices(tale: Tale) -> Iterator[Example]:
-    """One a piece; none of a tale too short for two."""
+    """One for each piece of the tale, none where all pieces end alike or there is only one."""
     pieces = tale.pieces(_BEGINNING + _ENDING)
     draw = random.Random(f"{SEED} {tale.id}")
     for number, piece in enumerate(pieces):

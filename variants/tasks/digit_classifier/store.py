@@ -1,11 +1,12 @@
-"""The digit classifier of a home: trained once by torch on MNIST's training split (`training`), kept in the folder
-`judges/` under the digest of how it was trained, and read from there."""
+"""The stored digit classifier: trained once on MNIST's training split (`training`), then read from its file.
+
+The file is in the folder `judges/` below the home. Its name is the digest of the training's settings and data.
+"""
 
 import io
 import zipfile
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from variants.document import canonical_sha256
 from variants.errors import IntegrityError
@@ -15,16 +16,12 @@ from variants.progress import NoProgress, Progress
 from variants.tasks.digit_classifier.network import SHAPES, TRAINING, DigitClassifier
 from variants.tasks.mnist import Mnist
 
-if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
-
-    Floats = npt.NDArray[np.float32]
-
 
 def load_or_train(home: Path | None = None, progress: Progress | None = None) -> DigitClassifier:
-    """The digit classifier of this home; trained, which takes seconds, where it is not there yet. IntegrityError where
-    what is there is none."""
+    """The digit classifier of this home. It is trained, in a few seconds, where there is none.
+
+    Raises IntegrityError where the file holds something else.
+    """
     home = home or default_home()
     path = path_of(home)
     if not path.exists():
@@ -35,7 +32,7 @@ def load_or_train(home: Path | None = None, progress: Progress | None = None) ->
 
 
 def load_if_trained(home: Path | None = None) -> DigitClassifier | None:
-    """The digit classifier of this home, or None where it was not trained yet: for who may not train it."""
+    """The digit classifier of this home, None where it was not trained yet. For callers that must not train it."""
     path = path_of(home or default_home())
     return _read(path) if path.exists() else None
 

@@ -1,6 +1,6 @@
-"""Trains the digit classifier, by torch: a few seconds on one thread, seeded.
+"""Trains the digit classifier with torch, seeded, in a few seconds on one thread.
 
-On the training split alone, each batch shifted by up to two pixels so that it learns shapes, not places.
+It uses the training split alone. Each batch is shifted by up to two pixels, so the position of a digit has no effect.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -45,7 +45,7 @@ def trained(task: Task) -> "dict[str, np.ndarray[Any, Any]]":
 
 
 def _start(name: str, shape: tuple[int, ...], draw: Any) -> Any:
-    """Kaiming's normal for weights, zeros for biases; asks for a gradient."""
+    """The first values: Kaiming's normal distribution for weights, zeros for biases. They require a gradient."""
     import torch
 
     spread = (2 / torch.Size(shape[1:]).numel()) ** 0.5 if name.endswith("weight") else 0.0

@@ -11,6 +11,7 @@ from loadtest.campaign.schema import parse_campaign
 from loadtest.results.summary import summarise
 from loadtest.worker.parent import run
 from serve.config.stack import Stack
+from serve.evaluation.engine_client import EngineClient
 from serve.evaluation.predictors import predictor
 from serve.ports import free_port
 from serve.protocols.open_inference import HEADER_LENGTH, bytes_tensor, encode_request
@@ -56,7 +57,7 @@ async def offline(served: Local, variant: str, examples: list[Example]) -> list[
     url = served.engine("scenes", variant).url
     task = tasks.get("scenes", home())
     async with aiohttp.ClientSession() as session:
-        predict = await predictor(session, url, f"scenes@{variant}", task)
+        predict = await predictor(EngineClient(session, url, f"scenes@{variant}"), task)
         return await evaluate(task, examples, predict)
 
 

@@ -8,12 +8,13 @@ import httpx
 import pytest
 
 from loadtest.campaign.plan import Content, Pool
-from loadtest.worker.requests import ask
+from loadtest.worker.requests import load_request
 from serve.config.loader import load, parse
 from serve.config.snapshot import ServedVariant
 from serve.config.stack import Stack
 from serve.engines.launch import launch
 from serve.engines.process import EngineProcess
+from serve.evaluation.engine_client import EngineClient
 from serve.evaluation.predictors import predictor
 from serve.ports import free_port
 from tests.support.local_stage import local
@@ -60,7 +61,7 @@ async def offline(variant: ServedVariant, folder: Path) -> list[Outcome]:
     try:
         url = await process.start()
         async with aiohttp.ClientSession() as session:
-            predict = await predictor(session, url, variant.asked_as, task)
+            predict = await predictor(EngineClient(session, url, variant.asked_as), task)
             return await evaluate(task, task.examples("test", N), predict)
     finally:
         await process.stop()
@@ -72,7 +73,7 @@ async def ask_all(client: httpx.AsyncClient, variant: str | None) -> list[httpx.
     answers = []
     for example in tasks.get("r8_topics").examples("test", N):
         content = Content(example=example.id, text=str(example.input), label=example.label)
-        asked = ask(pool, content, variant, None if variant else "client-1")
+        asked = load_request(pool, content, variant, None if variant else "client-1")
         answers.append(await client.post(asked.path, content=asked.body, headers=asked.headers))
     return answers
 

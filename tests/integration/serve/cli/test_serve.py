@@ -32,9 +32,9 @@ from variants.errors import EngineError
 pytestmark = pytest.mark.integration
 
 
-def wait_until(found: Callable[[], bool], limit_s: float) -> None:
+def wait_until(is_so: Callable[[], bool], limit_s: float) -> None:
     deadline = time.monotonic() + limit_s
-    while not found():
+    while not is_so():
         assert time.monotonic() < deadline, f"not within {limit_s:g} s"
         time.sleep(0.2)
 
@@ -92,17 +92,17 @@ def test_an_engine_that_hangs_is_routed_around_and_then_started_again(on_ray: On
 
     def engine() -> psutil.Process:
         """The newest engine of echo@baseline."""
-        found = [
+        engines = [
             child
             for child in psutil.Process(pid).children(recursive=True)
             if "serve.engines.scripted.engine" in (words := words_of(child)) and "echo@baseline" in words
         ]
-        return max(found, key=lambda process: process.create_time())
+        return max(engines, key=lambda process: process.create_time())
 
     def ready() -> bool:
         models = httpx.get(f"{url}/admin/v1/models", timeout=30).json()["models"]
         echo = next(model for model in models if model["model"] == "echo")
-        return bool(next(found["ready"] for found in echo["variants"] if found["variant"] == "baseline"))
+        return bool(next(each["ready"] for each in echo["variants"] if each["variant"] == "baseline"))
 
     wait_until(ready, 60)
     hung = engine()
@@ -170,7 +170,7 @@ async def test_the_children_of_an_engine_that_died_are_ended(tmp_path: Path) -> 
     engine = scripted(tmp_path, prefix=("sh", "-c", 'sleep 300 & exec "$@"', "sh"))
     await engine.start()
     assert engine.process is not None
-    (child,) = [found for found in psutil.Process(engine.process.pid).children() if found.name() == "sleep"]
+    (child,) = [each for each in psutil.Process(engine.process.pid).children() if each.name() == "sleep"]
     engine.process.kill()
     await engine.process.wait()
     assert child.is_running()
@@ -198,7 +198,7 @@ async def test_images_whose_clients_left_are_not_computed(tmp_path: Path) -> Non
         async with httpx.AsyncClient(timeout=30) as client:
             asks = [client.post(f"{url}/infer", json={"inputs": [pixels]}, timeout=0.5) for _ in range(6)]
             ended = await asyncio.gather(*asks, return_exceptions=True)
-            assert {type(found) for found in ended} == {httpx.ReadTimeout}
+            assert {type(error) for error in ended} == {httpx.ReadTimeout}
             begun = time.monotonic()
             assert (await client.post(f"{url}/infer", json={"inputs": [pixels]})).status_code == 200
             assert time.monotonic() - begun < 5  # the rest of the one that had begun, and its own

@@ -8,6 +8,7 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
+from serve.evaluation.engine_client import EngineClient
 from serve.evaluation.forward_pass import ForwardPass, batch_for
 from serve.evaluation.predictors import predictor
 from tests.support.scripted import make_artifact
@@ -52,7 +53,7 @@ async def url(request: pytest.FixtureRequest) -> AsyncIterator[str]:
 async def test_an_engine_that_fails_while_asked_is_an_engine_error(url: str, name: str) -> None:
     task = tasks.get(name)
     async with aiohttp.ClientSession() as session:
-        predict = await predictor(session, url, "made", task)
+        predict = await predictor(EngineClient(session, url, "made"), task)
         with pytest.raises(EngineError, match=r"did not answer|answered 503: out of memory"):
             await evaluate(task, task.examples("test", 20), predict)
 
@@ -61,10 +62,10 @@ async def test_refused_inferences_are_no_rate(url: str, tmp_path: Path) -> None:
     artifact = make_artifact(tmp_path, "bands", "baseline", "image-classification")
     async with aiohttp.ClientSession() as session:
         with pytest.raises(EngineError, match=r"did not answer|answered 503: out of memory"):
-            await ForwardPass(session, url, "made", batch_for(artifact.manifest, [])).median_rate()
+            await ForwardPass(EngineClient(session, url, "made"), batch_for(artifact.manifest, [])).median_rate()
 
 
 async def test_nobody_there_is_an_engine_error() -> None:
     async with aiohttp.ClientSession() as session:
         with pytest.raises(EngineError, match="did not answer"):
-            await predictor(session, "http://127.0.0.1:9", "made", tasks.get("r8"))
+            await predictor(EngineClient(session, "http://127.0.0.1:9", "made"), tasks.get("r8"))

@@ -9,11 +9,10 @@ import pytest
 from loadtest.campaign.plan import Content, Pool
 from loadtest.results.detections import accuracies, differences
 from loadtest.results.records import Record
-from loadtest.worker.requests import ask
-from loadtest.worker.responses import BadAnswer, read_boxes
+from loadtest.worker.requests import load_request
 from serve.protocols.open_inference import parse_request
-from tests.unit.loadtest.worker.test_responses import Body
 from variants.errors import IntegrityError
+from variants.tasks.responses import BadAnswer, read_answer
 from variants.vision.boxes import Box, from_text, to_text
 
 ONE, OTHER = Box("7", 0.0, 0.0, 20.0, 20.0), Box("3", 40.0, 40.0, 60.0, 60.0)
@@ -29,7 +28,7 @@ def record(number: int, found: list[Box], variant: str = "int8", **facts: Any) -
 def test_all_that_makes_boxes_is_asked_for() -> None:
     content = Content(example="1", png=base64.b64encode(b"png").decode(), label=to_text([ONE]))
     pool = Pool(kind="boxes", model="scenes", task="scenes", contents=(content,))
-    asked = ask(pool, content, "int8", None)
+    asked = load_request(pool, content, "int8", None)
     assert asked.path == "/v2/models/scenes/versions/int8/infer"
     assert asked.headers["x-understudy-label"] == to_text([ONE])
     request = parse_request(asked.body, asked.headers["Inference-Header-Content-Length"])
@@ -42,13 +41,13 @@ def test_an_answer_is_read_to_boxes() -> None:
         {"name": "scores", "shape": [2], "datatype": "FP32", "data": [0.75, 0.5]},
         {"name": "labels", "shape": [2], "datatype": "BYTES", "data": ["7", "3"]},
     ]
-    answer = read_boxes(Body(json.dumps({"outputs": outputs}).encode()))
+    answer = read_answer("boxes", json.dumps({"outputs": outputs}).encode())
     assert from_text(answer.text) == [ONE._replace(score=0.75), OTHER._replace(score=0.5)]
-    with pytest.raises(BadAnswer, match="no boxes, scores or labels"):
-        read_boxes(Body(json.dumps({"outputs": outputs[1:]}).encode()))
+    with pytest.raises(BadAnswer, match="another shape: KeyError: 'boxes'"):
+        read_answer("boxes", json.dumps({"outputs": outputs[1:]}).encode())
     outputs[1]["data"] = [0.75]
     with pytest.raises(BadAnswer, match="another shape"):
-        read_boxes(Body(json.dumps({"outputs": outputs}).encode()))
+        read_answer("boxes", json.dumps({"outputs": outputs}).encode())
 
 
 def test_records_give_mean_average_precision() -> None:

@@ -62,7 +62,7 @@ def test_the_next_stage_goes_on_where_the_last_one_stopped() -> None:
     lane = Lane(pool="pool", variant="int8", clients=1, at_end="refuse")
     run = staged((lane,))
     run.next_in(lane)
-    later = StageRun(run.plan, run.stage, run.cursors, clock=lambda: 100.0)
+    later = StageRun(run.plan, run.stage, run.positions, clock=lambda: 100.0)
     turn = later.next_in(lane)
     assert turn is not None
     assert turn.content.example == "1"
@@ -93,7 +93,7 @@ def test_clients_begin_spread_over_the_lead_in() -> None:
     lane = Lane(pool="pool", variant="int8", clients=4, at_end="again")
     run = staged((lane,), Window(lead_in_s=2.0, seconds=2.0))
     assert run.users == 4
-    assert [run.next_client()[1] for _ in range(4)] == [0.0, 0.5, 1.0, 1.5]
+    assert [delay for _, delay in run.clients] == [0.0, 0.5, 1.0, 1.5]
 
 
 def test_failures_in_a_row_end_the_stage_and_a_success_forgives_them() -> None:

@@ -20,14 +20,14 @@ KEYS = {"client": key("c"), "private": key("p", shadow=False), "operator": key("
 INFER, ADMIN = "/v1/completions", "/admin/v1/stack"
 
 
-class Door:
+class Guarded:
     """The middleware in front of an application that records its requests."""
 
     def __init__(self, keys: Mapping[str, Key] = KEYS) -> None:
         self.headers: list[tuple[bytes, bytes]] | None = None
-        self.app = CheckKey(self.behind, lambda: keys, lambda path: openai_body)
+        self.app = CheckKey(self.application, lambda: keys, lambda path: openai_body)
 
-    async def behind(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def application(self, scope: Scope, receive: Receive, send: Send) -> None:
         self.headers = scope["headers"]
 
     async def ask(self, path: str, secret: str | None = None, **headers: str) -> int:
@@ -67,28 +67,28 @@ class Door:
         ("/v2/models/digits/infer", "c", 200),
     ],
 )
-async def test_who_is_let_in_where(path: str, secret: str | None, status: int) -> None:
-    assert await Door().ask(path, secret) == status
+async def test_which_key_opens_which_path(path: str, secret: str | None, status: int) -> None:
+    assert await Guarded().ask(path, secret) == status
 
 
-async def test_without_keys_everyone_is_let_in_as_they_come() -> None:
-    door = Door({})
-    assert await door.ask(ADMIN, x_understudy_who="me") == 200
-    assert door.headers == [(b"x-understudy-who", b"me")]
+async def test_without_keys_every_request_passes_unchanged() -> None:
+    guarded = Guarded({})
+    assert await guarded.ask(ADMIN, x_understudy_who="me") == 200
+    assert guarded.headers == [(b"x-understudy-who", b"me")]
 
 
-async def test_behind_the_door_stands_the_name_and_no_key() -> None:
-    door = Door()
-    assert await door.ask(INFER, "c", x_understudy_who="operator", x_understudy_shadow="on", accept="*/*") == 200
-    assert door.headers is not None
-    assert dict(door.headers) == {
+async def test_the_application_gets_the_name_and_no_key() -> None:
+    guarded = Guarded()
+    assert await guarded.ask(INFER, "c", x_understudy_who="operator", x_understudy_shadow="on", accept="*/*") == 200
+    assert guarded.headers is not None
+    assert dict(guarded.headers) == {
         b"x-understudy-who": b"client", b"x-understudy-shadow": b"on", b"accept": b"*/*"
     }  # fmt: skip
-    assert len(door.headers) == 3
+    assert len(guarded.headers) == 3
 
 
-async def test_a_key_without_shadows_says_so_whatever_its_client_says() -> None:
-    door = Door()
-    assert await door.ask(INFER, "p", x_understudy_shadow="on") == 200
-    assert door.headers is not None
-    assert [value for name, value in door.headers if name == b"x-understudy-shadow"] == [b"off"]
+async def test_a_key_without_shadows_overrides_the_client() -> None:
+    guarded = Guarded()
+    assert await guarded.ask(INFER, "p", x_understudy_shadow="on") == 200
+    assert guarded.headers is not None
+    assert [value for name, value in guarded.headers if name == b"x-understudy-shadow"] == [b"off"]

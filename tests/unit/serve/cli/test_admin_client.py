@@ -15,7 +15,7 @@ from serve.errors import ClientLeft
 from variants.errors import EngineError, StoreFull, UnderstudyError
 
 
-def test_every_error_of_a_server_comes_back_as_itself() -> None:
+def test_every_error_of_a_server_is_raised_as_its_own_class() -> None:
     modules = (serve.errors, variants.errors)
     kinds = {kind for module in modules for _, kind in inspect.getmembers(module, inspect.isclass)}
     ours = {kind for kind in kinds if issubclass(kind, UnderstudyError)} - {UnderstudyError, EngineError, ClientLeft}
@@ -24,12 +24,12 @@ def test_every_error_of_a_server_comes_back_as_itself() -> None:
 
 
 @pytest.mark.parametrize("target", ["http://127.0.0.1:80x", "http://127.0.0.1:1"])
-def test_an_address_where_nothing_can_be_is_one_line(target: str) -> None:
+def test_an_address_without_a_server_is_one_line(target: str) -> None:
     with pytest.raises(EngineError, match="is the server up at that address"):
         ask(target, "GET", "/")
 
 
-def test_what_speaks_no_http_is_one_line() -> None:
+def test_a_server_without_http_is_one_line() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listening:
 
         def answer() -> None:

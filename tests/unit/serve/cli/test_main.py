@@ -25,7 +25,7 @@ def test_help_names_every_command() -> None:
         assert command in done.stdout
 
 
-def test_doctor_is_json_where_asked() -> None:
+def test_doctor_prints_json() -> None:
     findings = json.loads(understudy("doctor", "--json").stdout)
     assert {"what", "ok", "needed", "detail", "mend"} == set(findings[0])
     assert all(finding["ok"] for finding in findings if finding["needed"])
@@ -54,7 +54,7 @@ def test_errors_are_one_line(tmp_path: Path, arguments: tuple[str, ...], says: s
     assert done.returncode == code
 
 
-def test_the_catalog_lists_what_is_left_when_one_artifact_is_gone(tmp_path: Path) -> None:
+def test_the_catalog_lists_the_others_when_one_artifact_is_missing(tmp_path: Path) -> None:
     kept, gone = (make_artifact(tmp_path, "echo", name, "text-generation") for name in ("baseline", "int8"))
     for artifact in (kept, gone):
         Catalog(tmp_path).record(artifact.manifest)
@@ -92,7 +92,7 @@ def test_rolling_back_and_forward(tmp_path: Path, three_builds: list[str]) -> No
     }  # fmt: skip
     assert f"rollback echo@int8 {second[:8]}" in understudy("rollback", "echo@int8", first[:8], **home).stdout
     (row,) = json.loads(understudy("catalog", "echo@int8", "--json", **home).stdout)["variants"]
-    assert [(found["artifact_sha256"], found["why"], found["current"]) for found in row["history"]] == [
+    assert [(each["artifact_sha256"], each["why"], each["current"]) for each in row["history"]] == [
         (first, "build", False), (second, "build", False), (third, "build", False),
         (second, "rollback", False), (first, "rollback", True),
     ]  # fmt: skip
@@ -115,7 +115,7 @@ def test_rolling_back_and_forward(tmp_path: Path, three_builds: list[str]) -> No
         (("gc", "--stack", "none.yaml"), "there is no file none.yaml", 2),
     ],
 )
-def test_what_keeping_refuses(
+def test_rollback_catalog_and_gc_refuse_wrong_arguments(
     tmp_path: Path, three_builds: list[str], arguments: tuple[str, ...], says: str, code: int
 ) -> None:
     first, _, third = (digest[:8] for digest in three_builds)
@@ -128,7 +128,7 @@ def test_what_keeping_refuses(
     assert Catalog(tmp_path).model("echo") == before
 
 
-def test_damage_is_found_by_hashing(tmp_path: Path, three_builds: list[str]) -> None:
+def test_verify_detects_damage(tmp_path: Path, three_builds: list[str]) -> None:
     current = Catalog(tmp_path).model("echo").current("int8")
     (Store(tmp_path).path(current.key) / "model" / "weights").write_text("damaged")
     faults = [
@@ -139,10 +139,10 @@ def test_damage_is_found_by_hashing(tmp_path: Path, three_builds: list[str]) -> 
     assert "expected sha256" in faults[1]
 
 
-def test_collecting_garbage_keeps_what_it_is_told_to(tmp_path: Path, three_builds: list[str]) -> None:
+def test_gc_keeps_the_given_number_of_builds(tmp_path: Path, three_builds: list[str]) -> None:
     home = {"UNDERSTUDY_HOME": str(tmp_path)}
     would = understudy("gc", "--keep", "1", "--dry-run", **home).stdout
-    assert f"would go: echo@int8  {three_builds[0][:8]}" in would
+    assert f"would be removed: echo@int8  {three_builds[0][:8]}" in would
     assert "would be freed" in would
     assert len(Store(tmp_path).stored()) == 3
     done = json.loads(understudy("gc", "--keep", "1", "--json", **home).stdout)

@@ -15,21 +15,21 @@ KEYS = {"ali": Key(sha256=DIGEST), "kasim": Key(sha256=hashlib.sha256(b"").hexdi
 
 
 @pytest.mark.parametrize("sent", ["Bearer open sesame", "bearer open sesame", "Bearer  open sesame "])
-def test_a_key_is_known_by_its_digest(sent: str) -> None:
+def test_a_key_is_recognised_by_its_digest(sent: str) -> None:
     assert name_of(sent, KEYS) == "ali"
 
 
 @pytest.mark.parametrize(
     "sent", [None, "", "Bearer", "Bearer ", "Basic open sesame", f"Bearer {DIGEST}", "Bearer \xff"]
 )
-def test_no_other_is_and_the_message_does_not_repeat_it(sent: str | None) -> None:
+def test_another_key_is_refused_and_not_repeated_in_the_message(sent: str | None) -> None:
     with pytest.raises(Unauthorized) as refused:
         name_of(sent, {"ali": KEYS["ali"]})
     assert "sesame" not in str(refused.value)
     assert DIGEST not in str(refused.value)
 
 
-def test_nothing_is_no_key_even_where_its_digest_is_one() -> None:
+def test_an_empty_key_is_refused_even_if_its_digest_is_listed() -> None:
     for sent in (None, "Bearer", "Bearer "):
         with pytest.raises(Unauthorized):
             name_of(sent, KEYS)
@@ -43,7 +43,7 @@ def stack_with(keys: object) -> None:
 
 def test_the_stack_file_names_keys() -> None:
     stack_with({"ops": {"sha256": DIGEST, "admin": True, "shadow": False}})
-    with pytest.raises(StackError, match=r"server\.keys: one key stands under two names"):
+    with pytest.raises(StackError, match=r"server\.keys: two names have the same key"):
         stack_with({"a": {"sha256": DIGEST}, "b": {"sha256": DIGEST}})
     with pytest.raises(StackError, match=r"unknown key 'shadows'.*did you mean"):
         stack_with({"a": {"sha256": DIGEST, "shadows": False}})

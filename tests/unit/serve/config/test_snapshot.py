@@ -23,7 +23,7 @@ def lived(home: Path, **variants: dict[str, Any]) -> Snapshot:
     return build_snapshot(stack, artifacts)
 
 
-def test_adapters_of_one_parent_meet_in_one_engine_apart_from_the_parents_own(tmp_path: Path) -> None:
+def test_adapters_of_one_parent_share_an_engine_that_is_not_the_parents(tmp_path: Path) -> None:
     lora: dict[str, Any] = {"parent": "baseline", "engine": ADAPTERS}
     snapshot = lived(tmp_path, baseline={"weight": 1}, lora=lora, lora2=lora)
     one, two, own = (snapshot.variants["echo", name] for name in ("lora", "lora2", "baseline"))
@@ -43,7 +43,7 @@ def test_a_parent_with_the_adapters_settings_shares_their_engine(tmp_path: Path)
     assert snapshot.variants["echo", "baseline"].engine == snapshot.variants["echo", "lora"].engine
 
 
-def test_an_adapter_needs_an_engine_that_takes_adapters(tmp_path: Path) -> None:
+def test_an_adapter_needs_an_engine_with_slots(tmp_path: Path) -> None:
     with pytest.raises(StackError, match="needs an engine with adapter slots") as refused:
         lived(tmp_path, baseline={"weight": 1}, lora={"parent": "baseline"})
     assert refused.value.field == "models.echo.variants.lora.engine"
@@ -68,13 +68,13 @@ def test_versions_differ_in_builds_engines_and_weights(tmp_path: Path) -> None:
     before = lived(tmp_path, baseline={"weight": 90}, int8={"weight": 10}, nf4={})
     slower = {"kind": "scripted", "token_s": 0.001}
     after = lived(tmp_path, baseline={"weight": 50}, int8={"weight": 50, "engine": slower}, int4={})
-    changes = {each.name: each for each in differences(before, after)}
-    assert {name: each.kind for name, each in changes.items() if not name.startswith("near")} == {
+    changes = {each["name"]: each for each in differences(before, after)}
+    assert {name: each["kind"] for name, each in changes.items() if not name.startswith("near")} == {
         "echo@baseline": "change",
         "echo@int8": "replace",
         "echo@int4": "add",
         "echo@nf4": "remove",
         "bands@baseline": "keep",
     }
-    assert (changes["echo@int8"].share_before, changes["echo@int8"].share_after) == (0.1, 0.5)
-    assert changes["echo@nf4"].build_after is None
+    assert (changes["echo@int8"]["share_before"], changes["echo@int8"]["share_after"]) == (0.1, 0.5)
+    assert changes["echo@nf4"]["build_after"] is None

@@ -7,6 +7,7 @@ import pytest
 import yaml
 
 from serve.config.loader import load, only, parse
+from serve.config.stack import Adapters, TorchEngine, VllmEngine
 from variants.errors import StackError, UnknownName
 
 DEMO = Path(__file__).parents[4] / "deploy" / "stacks" / "demo.yaml"
@@ -79,7 +80,7 @@ def test_a_task_to_evaluate_on_that_is_unknown_or_for_images(demo: dict[str, Any
 @pytest.mark.parametrize(
     ("model", "kind", "fitting"),
     [
-        ("smollm2", "openvino", "vllm, torch, scripted"),
+        ("smollm2", "openvino", "vllm, scripted"),
         ("digits", "vllm", "openvino, torch, scripted"),
         ("minilm", "torch", "openvino, scripted"),
     ],
@@ -91,7 +92,7 @@ def test_an_engine_that_cannot_do_the_task(demo: dict[str, Any], model: str, kin
     assert f"use {fitting}" in message
 
 
-def test_a_name_that_is_none(demo: dict[str, Any]) -> None:
+def test_an_invalid_name(demo: dict[str, Any]) -> None:
     demo["models"]["Smol LM"] = demo["models"].pop("smollm2")
     assert "'Smol LM' is not a name" in refused(demo)
 
@@ -121,11 +122,11 @@ def test_a_key_given_twice_is_refused_with_its_line(tmp_path: Path) -> None:
     text = DEMO.read_text()
     (tmp_path / "twice.yaml").write_text(text.replace("\n      nf4:\n", "\n      int8:\n"))
     line = text.split("\n").index("      nf4:") + 1
-    with pytest.raises(StackError, match=rf"the key 'int8' stands twice .*line {line},"):
+    with pytest.raises(StackError, match=rf"the key 'int8' is given twice .*line {line},"):
         load(tmp_path / "twice.yaml")
 
 
-def test_what_is_shared_by_anchor_may_be_overridden(tmp_path: Path) -> None:
+def test_a_value_from_a_yaml_anchor_may_be_overridden(tmp_path: Path) -> None:
     text = """
         schema: 1
         models:
@@ -144,16 +145,29 @@ def test_what_is_shared_by_anchor_may_be_overridden(tmp_path: Path) -> None:
     }
 
 
-def test_an_adapter_on_nf4_needs_the_torch_engine_and_only_text_takes_adapters(demo: dict[str, Any]) -> None:
+def test_only_text_takes_adapters(demo: dict[str, Any]) -> None:
     variant(demo, "lora")["parent"] = "nf4"
-    assert "variant 'lora': vLLM takes no adapter on nf4 weights: use torch" in refused(demo)
-    variant(demo, "lora")["engine"] = {"kind": "torch", "adapters": {"slots": 1}}
     parse(demo)
-    demo["models"]["digits"]["variants"]["pruned"]["engine"] = {"kind": "torch", "adapters": {"slots": 1}}
+    demo["models"]["digits"]["variants"]["pruned"]["engine"] = {"kind": "scripted", "adapters": {"slots": 1}}
     assert "variant 'pruned': no engine takes adapters for image-classification" in refused(demo)
 
 
-def test_a_part_of_a_stack_keeps_what_is_named(demo: dict[str, Any]) -> None:
+def test_a_stack_that_served_text_by_torch_is_served_by_vllm(demo: dict[str, Any]) -> None:
+    variant(demo, "nf4")["engine"] = {
+        "kind": "torch",
+        "threads": 2,
+        "context": 512,
+        "batch": 8,
+        "adapters": {"rank": 8},
+    }
+    demo["models"]["digits"]["variants"]["int8"]["engine"] = {"kind": "torch", "threads": 2, "batch": 8}
+    models = parse(demo).models
+    expected = VllmEngine(kind="vllm", threads=2, context=512, sequences=8, adapters=Adapters(rank=8))
+    assert models["smollm2"].variants["nf4"].engine == expected
+    assert models["digits"].variants["int8"].engine == TorchEngine(kind="torch", threads=2)
+
+
+def test_a_part_of_a_stack_has_only_the_named_variants(demo: dict[str, Any]) -> None:
     stack = parse(demo)
     part = only(stack, "smollm2", "int8", "baseline")
     assert list(part.models) == ["smollm2"]

@@ -10,7 +10,7 @@ from serve.errors import Conflict
 from variants.errors import IntegrityError
 
 
-def test_what_is_appended_is_read_again(tmp_path: Path) -> None:
+def test_appended_entries_are_read_again(tmp_path: Path) -> None:
     journal = Journal(tmp_path)
     first, second = journal.append(("traffic", {"model": "a"}), ("rollout", {"model": "b"}))
     assert [(entry["seq"], entry["kind"]) for entry in journal.entries()] == [(1, "traffic"), (2, "rollout")]
@@ -29,7 +29,7 @@ def test_several_entries_are_numbered_and_taken_back_together(tmp_path: Path) ->
     assert [(entry["seq"], entry["model"]) for entry in journal.entries()] == [(1, "a"), (2, "c"), (3, "c"), (4, "d")]
 
 
-def test_of_what_could_not_be_synced_nothing_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_entries_that_could_not_be_synced_are_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     journal = Journal(tmp_path)
     journal.append(("traffic", {"model": "a"}))
     whole = journal.file.read_bytes()
@@ -45,7 +45,7 @@ def test_of_what_could_not_be_synced_nothing_is_there(tmp_path: Path, monkeypatc
     assert journal.append(("traffic", {"model": "c"}))[0]["seq"] == 2
 
 
-def test_a_line_that_a_crash_cut_off_is_taken_away(tmp_path: Path) -> None:
+def test_a_line_that_a_crash_cut_off_is_removed(tmp_path: Path) -> None:
     Journal(tmp_path).append(("traffic", {"model": "a"}))
     file = tmp_path / "journal.jsonl"
     whole = file.read_bytes()
@@ -56,7 +56,7 @@ def test_a_line_that_a_crash_cut_off_is_taken_away(tmp_path: Path) -> None:
         assert journal.seq == 1
 
 
-def test_who_was_believed_dead_cannot_write(tmp_path: Path) -> None:
+def test_a_controller_that_was_replaced_cannot_write(tmp_path: Path) -> None:
     dead, living = Journal(tmp_path), Journal(tmp_path)
     living.append(("traffic", {}))
     with pytest.raises(Conflict, match="another controller has taken over"):
@@ -65,7 +65,7 @@ def test_who_was_believed_dead_cannot_write(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", [b"{}\n", b"no json\n", json.dumps({"seq": 7}).encode() + b"\n"])
-def test_damage_in_the_middle_is_said(tmp_path: Path, damage: bytes) -> None:
+def test_damage_in_the_middle_is_an_error(tmp_path: Path, damage: bytes) -> None:
     Journal(tmp_path).append(("traffic", {}))
     file = tmp_path / "journal.jsonl"
     file.write_bytes(damage + file.read_bytes())

@@ -17,7 +17,7 @@ def verdict(decision: str) -> Verdict:
     return Verdict(decision, findings, False, ())  # type: ignore[arg-type]
 
 
-def test_steps_move_what_the_two_had_together_and_nothing_else() -> None:
+def test_steps_move_only_the_traffic_of_the_two_variants() -> None:
     weights = []
     rollout = START
     while rollout.status == "running":
@@ -35,7 +35,7 @@ def test_steps_move_what_the_two_had_together_and_nothing_else() -> None:
     assert START.traffic().shadows == {"nf4": 0.1, "int8": 0.5}
 
 
-def test_harm_returns_to_what_was_before_at_any_step_and_at_once() -> None:
+def test_harm_restores_the_earlier_traffic_at_any_step() -> None:
     for step in range(4):
         rollout = next_of(replace(START, step=step), verdict("roll back"), 0.0)
         assert rollout.status == "rolled back"
@@ -55,7 +55,7 @@ def test_otherwise_nothing_moves(status: str, decision: str, held: float) -> Non
     assert next_of(rollout, verdict(decision), held) is rollout
 
 
-def test_it_is_the_same_after_the_journal() -> None:
+def test_a_rollout_is_equal_after_json() -> None:
     rollout = replace(START, step=2, status="paused", why="because")
     assert Rollout.from_json(rollout.to_json()) == rollout
 
@@ -66,7 +66,7 @@ def test_refuses_steps_that_do_not_rise(steps: tuple[object, ...]) -> None:
         RolloutPlan(variant="int8", steps=steps)
 
 
-def test_feedback_alone_says_nothing_in_the_shadow() -> None:
+def test_feedback_alone_is_no_evidence_in_the_shadow_step() -> None:
     gate = Gate(quality=None, feedback=0.8)
     with pytest.raises(ValidationError, match="`shadow` has no feedback"):
         RolloutPlan(variant="lora", gate=gate)

@@ -12,7 +12,7 @@ def test_a_name_is_new_once() -> None:
     known.add("\ud800")  # what JSON may carry
 
 
-def test_the_latest_are_kept_and_the_oldest_go(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_latest_names_are_kept_and_the_oldest_removed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("serve.control.seen_set.LEAST", 3)
     known = SeenSet()
     for number in range(20):

@@ -45,7 +45,7 @@ def pair(request: str, **more: Any) -> dict[str, Any]:
     return {"request": request, **usual, **more}
 
 
-def test_what_the_client_saw_is_not_counted_again_with_the_pair() -> None:
+def test_an_answer_to_a_client_is_not_counted_again_with_its_pair() -> None:
     state = with_rollout()
     add_batch(state, served={"requests": 3, "failed": 1, "seconds": []})
     evidence = add_batch(state, chosen=2, pairs=[pair("r1", asked=False), pair("r2", asked=False)])
@@ -68,7 +68,7 @@ def test_a_variant_that_fails_most_replays_is_rolled_back() -> None:
     assert judge(Gate(quality=0.05), evidence).decision == "roll back"
 
 
-def test_pairs_of_which_nothing_can_be_said_withhold_the_verdict() -> None:
+def test_pairs_without_a_score_prevent_a_verdict() -> None:
     state = with_rollout()
     good = [pair(f"g{number}") for number in range(5000)]
     assert judge(Gate(quality=0.05), add_batch(state, chosen=5000, pairs=good)).decision == "promote"
@@ -80,7 +80,7 @@ def test_pairs_of_which_nothing_can_be_said_withhold_the_verdict() -> None:
     assert "700 could not be compared" in verdict.missing[0]
 
 
-def test_latency_is_held_against_the_objective_that_it_was_measured_by() -> None:
+def test_latency_counts_only_for_the_objective_of_its_measurement() -> None:
     gate = Gate(latency=LatencyObjective(objective_s=5.0, share=0.9))
     state = with_rollout(gate)
     add_batch(state, served={"requests": 300, "failed": 0, "seconds": [(5.0, 10, 10)] * 300})

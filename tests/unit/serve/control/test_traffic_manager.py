@@ -8,7 +8,9 @@ import pytest
 
 from serve.config.snapshot import Snapshot, build_snapshot
 from serve.control.contract import RULES
+from serve.control.rollout import read_plan
 from serve.control.traffic_manager import TrafficManager
+from serve.errors import Conflict
 from serve.protocols.answer_id import issue
 from tests.integration.serve.control.test_rollout import add_cost
 from tests.support.family import Family
@@ -39,8 +41,9 @@ def snapshot(family: Family) -> Snapshot:
 def begun(tmp_path: Path, family: Family, **plan: Any) -> TrafficManager:
     """A traffic manager with a rollout to int8 at 50 %."""
     traffic_manager = TrafficManager(tmp_path / "state", snapshot(family))
-    read, parent = traffic_manager.read_plan("echo", {"variant": "int8", "steps": [50, 100], **plan})
-    traffic_manager.begin("echo", read, parent, "somebody")
+    document = {"variant": "int8", "steps": [50, 100], **plan}
+    rollout_plan, parent = read_plan(document, traffic_manager.model("echo"), "echo")
+    traffic_manager.begin("echo", rollout_plan, parent, "somebody")
     return traffic_manager
 
 
@@ -63,7 +66,7 @@ def test_a_stack_with_other_traffic_ends_the_rollout(tmp_path: Path, family: Fam
     assert outcome(again) == outcome(traffic_manager)
 
 
-def test_a_stack_with_the_same_traffic_leaves_it_alone(tmp_path: Path, family: Family) -> None:
+def test_a_stack_with_the_same_traffic_keeps_the_rollout(tmp_path: Path, family: Family) -> None:
     traffic_manager = begun(tmp_path, family)
     before = outcome(traffic_manager)
     traffic_manager.replace(snapshot(family))
@@ -71,7 +74,7 @@ def test_a_stack_with_the_same_traffic_leaves_it_alone(tmp_path: Path, family: F
     assert before[0] == "running"
 
 
-def test_versions_rise_when_variants_come_and_go(tmp_path: Path, family: Family) -> None:
+def test_versions_rise_when_variants_are_added_and_removed(tmp_path: Path, family: Family) -> None:
     traffic_manager = begun(tmp_path, family)
     versions = [traffic_manager.traffic_of("echo")["version"]]
     family.variants["int4"] = {"weight": 1, "parent": "baseline", "engine": SCRIPTED}
@@ -86,6 +89,15 @@ def test_versions_rise_when_variants_come_and_go(tmp_path: Path, family: Family)
     traffic_manager.set_traffic("echo", {"weights": {"baseline": 1, "int4": 2}}, None, "somebody", "")
 
 
+def test_a_variant_that_was_removed_since_the_plan_was_read_is_refused(tmp_path: Path, family: Family) -> None:
+    traffic_manager = TrafficManager(tmp_path / "state", snapshot(family))
+    plan, parent = read_plan({"variant": "int8"}, traffic_manager.model("echo"), "echo")
+    del family.variants["int8"]
+    traffic_manager.replace(snapshot(family))
+    with pytest.raises(Conflict, match="echo@int8 is no longer served"):
+        traffic_manager.begin("echo", plan, parent, "somebody")
+
+
 def search(tmp_path: Path, family: Family) -> TrafficManager:
     """A traffic manager with a search that tries int4, then int8."""
     family.variants["int8"]["weight"] = 0
@@ -93,7 +105,8 @@ def search(tmp_path: Path, family: Family) -> TrafficManager:
     for variant, cost in (("baseline", 3.0), ("int8", 2.0), ("int4", 1.0)):
         add_cost(tmp_path, family, variant, cost)
     traffic_manager = TrafficManager(tmp_path / "state", snapshot(family))
-    traffic_manager.search("echo", {"objective": "cheapest"}, "somebody")
+    plan, parent, queue = traffic_manager.plan_search("echo", {"objective": "cheapest"})
+    traffic_manager.begin("echo", plan, parent, "somebody", queue)
     return traffic_manager
 
 
@@ -104,7 +117,7 @@ def fail(traffic_manager: TrafficManager) -> None:
     traffic_manager.judge_all()
 
 
-def test_a_search_passes_over_a_candidate_that_was_removed(tmp_path: Path, family: Family) -> None:
+def test_a_search_skips_a_candidate_that_was_removed(tmp_path: Path, family: Family) -> None:
     traffic_manager = search(tmp_path, family)
     assert traffic_manager.state.rollouts["echo"].queue == ("int8",)
     fail(traffic_manager)
@@ -117,7 +130,7 @@ def test_a_search_passes_over_a_candidate_that_was_removed(tmp_path: Path, famil
     assert rollout.why.endswith("no other candidate is served")
 
 
-def test_a_search_goes_on_with_the_next(tmp_path: Path, family: Family) -> None:
+def test_a_search_continues_with_the_next_candidate(tmp_path: Path, family: Family) -> None:
     traffic_manager = search(tmp_path, family)
     fail(traffic_manager)
     traffic_manager.judge_all()
@@ -125,7 +138,7 @@ def test_a_search_goes_on_with_the_next(tmp_path: Path, family: Family) -> None:
     assert (rollout.plan.variant, rollout.status, rollout.queue) == ("int8", "running", ())
 
 
-def test_what_goes_wrong_with_one_model_is_logged_and_no_more(
+def test_an_error_of_one_model_is_logged_and_stops_no_other(
     tmp_path: Path, family: Family, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     traffic_manager = begun(tmp_path, family)
@@ -145,17 +158,17 @@ def test_what_goes_wrong_with_one_model_is_logged_and_no_more(
 
 
 @pytest.mark.parametrize("weight", [1e308, float("inf"), -1.0])
-def test_refuses_weights_whose_sum_would_be_no_number(tmp_path: Path, family: Family, weight: float) -> None:
+def test_refuses_weights_whose_sum_would_be_infinite(tmp_path: Path, family: Family, weight: float) -> None:
     traffic_manager = TrafficManager(tmp_path / "state", snapshot(family))
     with pytest.raises(InputError, match="weights"):
         traffic_manager.set_traffic("echo", {"weights": {"baseline": weight, "int8": weight}}, None, "somebody", "")
 
 
-def test_an_entry_that_cannot_be_counted_is_taken_back(tmp_path: Path, family: Family) -> None:
+def test_an_entry_that_cannot_be_counted_is_removed(tmp_path: Path, family: Family) -> None:
     traffic_manager = begun(tmp_path, family)
     before = list(traffic_manager.journal.entries())
     with pytest.raises(KeyError):
-        traffic_manager.write("outcomes", {"ingress": "i", "number": 1, "rules": RULES, "models": {"echo": {}}})
+        traffic_manager.write(("outcomes", {"ingress": "i", "number": 1, "rules": RULES, "models": {"echo": {}}}))
     assert list(traffic_manager.journal.entries()) == before
     assert traffic_manager.state.batches == {}
 
@@ -170,9 +183,7 @@ def test_a_batch_that_cannot_be_counted_is_left_out(
     assert TrafficManager(tmp_path / "state", snapshot(family)).state.batches == {"i": 1}
 
 
-def test_a_build_that_takes_the_place_of_one_in_a_rollout_gets_none_of_its_traffic(
-    tmp_path: Path, family: Family
-) -> None:
+def test_a_build_that_replaces_one_in_a_rollout_gets_none_of_its_traffic(tmp_path: Path, family: Family) -> None:
     traffic_manager = begun(tmp_path, family, steps=[90, 100])
     family.builds["int8"] = 2
     traffic_manager.replace(snapshot(family))
@@ -180,7 +191,7 @@ def test_a_build_that_takes_the_place_of_one_in_a_rollout_gets_none_of_its_traff
     assert traffic_manager.traffic_of("echo")["traffic"]["shadows"] == {}
 
 
-def test_traffic_of_other_variants_than_the_stack_has_is_not_gone_on_with(tmp_path: Path, family: Family) -> None:
+def test_stored_traffic_of_other_variants_is_replaced(tmp_path: Path, family: Family) -> None:
     traffic_manager = TrafficManager(tmp_path / "state", snapshot(family))
     current = traffic_manager.state.traffic["echo"]
     odd = current.traffic.model_dump(mode="json") | {"weights": {"baseline": 1.0}}
@@ -191,7 +202,7 @@ def test_traffic_of_other_variants_than_the_stack_has_is_not_gone_on_with(tmp_pa
     assert again.traffic_of("echo")["version"] > 7
 
 
-def test_feedback_on_what_was_asked_for_by_name_is_no_evidence(tmp_path: Path, family: Family) -> None:
+def test_feedback_on_a_pinned_variant_is_no_evidence(tmp_path: Path, family: Family) -> None:
     traffic_manager = begun(tmp_path, family)
     digest = family.digest("int8")
     for number, reason in enumerate(("weight", "pinned")):
@@ -199,7 +210,7 @@ def test_feedback_on_what_was_asked_for_by_name_is_no_evidence(tmp_path: Path, f
     assert traffic_manager.state.feedback_on(digest).n == 1
 
 
-def test_costs_are_of_the_engine_that_serves(tmp_path: Path, family: Family) -> None:
+def test_costs_are_of_the_engine_in_use(tmp_path: Path, family: Family) -> None:
     add_cost(tmp_path, family, "int8", 2.0)
     traffic_manager = TrafficManager(tmp_path / "state", snapshot(family))
     assert traffic_manager.costs_of("echo", ["int8"]) == {"int8": 2.0}

@@ -46,7 +46,7 @@ def noted(accounting: Accounting) -> tuple[int, int, list[list[int]]]:
         (499, 2.0, (0, 0, [[0, 1]])),  # the client left after the objective: late
     ],
 )
-def test_what_a_client_got(status: int, took_s: float, wanted: tuple[Any, ...]) -> None:
+def test_which_results_count(status: int, took_s: float, wanted: tuple[Any, ...]) -> None:
     counter, asked = accounting(), call(status, took_s)
     asked.upstream = cast(Any, SimpleNamespace(manifest=SimpleNamespace(digest="d")))
     asked.assignment = Assignment("m", "b", "weight")
@@ -73,7 +73,7 @@ def test_without_an_objective_nothing_is_late() -> None:
         (200, "pinned", True, (0, 0, [])),
     ],
 )
-def test_another_variants_outage_is_not_held_against_this_one(
+def test_another_variants_outage_does_not_count(
     status: int, reason: str, all_up: bool, wanted: tuple[Any, ...]
 ) -> None:
     counter, asked = accounting(all_up=all_up), call(status, 2.0)
@@ -83,7 +83,7 @@ def test_another_variants_outage_is_not_held_against_this_one(
     assert noted(counter) == wanted
 
 
-def test_where_nobody_could_answer_it_is_the_preferred_variants_failure() -> None:
+def test_without_a_ready_variant_the_preferred_one_has_failed() -> None:
     counter = accounting()
     counter.unplaced(call(0, 0.1))
     assert noted(counter) == (1, 1, [[0, 1]])

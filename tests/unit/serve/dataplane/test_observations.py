@@ -10,7 +10,7 @@ def placed(variant: str, reason: str = "sticky") -> Assignment:
     return Assignment("m", variant, reason)  # type: ignore[arg-type]
 
 
-def test_a_batch_is_given_until_it_is_told() -> None:
+def test_a_batch_is_repeated_until_it_is_acknowledged() -> None:
     observations = Observations()
     assert observations.batch() is None
     observations.assigned(placed("a", "weight"), None, 3)
@@ -25,7 +25,7 @@ def test_a_batch_is_given_until_it_is_told() -> None:
     assert (second["number"], second["models"]["m"]["assigned"]["3"]["anonymous"]) == (2, {"b": 1})
 
 
-def test_a_client_is_named_once_and_never_by_its_name() -> None:
+def test_a_client_is_reported_once_and_only_by_its_hash() -> None:
     observations = Observations()
     for variant in ("a", "a", "b"):
         observations.assigned(placed(variant), "alice", 1)
@@ -42,7 +42,7 @@ def test_only_the_routers_choices_count(reason: str) -> None:
     assert observations.batch() is None
 
 
-def test_a_second_is_told_when_it_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_second_is_reported_when_it_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 1000.5
     monkeypatch.setattr(time, "monotonic", lambda: now)
     observations = Observations()

@@ -16,7 +16,7 @@ def call() -> Call:
     return Call(Target("m", None), None, lambda upstream: ("/", b""), {}, False, "r", arrived=time.perf_counter())
 
 
-async def test_a_client_that_goes_away_ends_the_work_for_it_and_is_noted() -> None:
+async def test_a_client_that_leaves_cancels_its_work_and_is_noted() -> None:
     asked = call()
 
     async def gone() -> dict[str, str]:
@@ -31,7 +31,7 @@ async def test_a_client_that_goes_away_ends_the_work_for_it_and_is_noted() -> No
     assert asked.status == CLIENT_WENT_AWAY
 
 
-async def test_a_client_that_stays_disturbs_nothing() -> None:
+async def test_a_client_that_stays_cancels_nothing() -> None:
     asked, more = call(), asyncio.Event()
 
     async def stays() -> dict[str, str]:

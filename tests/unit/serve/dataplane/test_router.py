@@ -33,7 +33,7 @@ def test_one_client_always_gets_one_variant() -> None:
         assert len({place(f"client-{i}", weights) for _ in range(20)}) == 1
 
 
-def test_a_changed_weight_moves_no_client_that_need_not_move() -> None:
+def test_a_changed_weight_moves_only_necessary_clients() -> None:
     before, after = {"baseline": 90.0, "int8": 10.0}, {"baseline": 80.0, "int8": 20.0}
     clients = [f"client-{i}" for i in range(10_000)]
     moves = [(place(client, before), place(client, after)) for client in clients]
@@ -42,7 +42,7 @@ def test_a_changed_weight_moves_no_client_that_need_not_move() -> None:
     assert abs(moved - 0.1) < 3 * math.sqrt(0.1 * 0.9 / len(clients))
 
 
-def test_models_do_not_share_their_clients_places() -> None:
+def test_a_clients_variant_is_independent_between_models() -> None:
     weights = {"baseline": 50.0, "int8": 50.0}
     places = [{assign(Target(model), weights, BOTH, f"client-{i}").variant for model in ("a", "b")} for i in range(200)]
     assert 60 < sum(len(place) == 2 for place in places) < 140
@@ -57,7 +57,7 @@ def test_reasons() -> None:
     assert (pinned.variant, pinned.reason) == ("int8", "pinned")
 
 
-def test_fallback_goes_where_weight_is_and_nowhere_else() -> None:
+def test_fallback_uses_only_variants_with_weight() -> None:
     weights = {"baseline": 90.0, "int8": 10.0, "nf4": 0.0}
     fallback = assign(MODEL, weights, {"int8", "nf4"}, next(c for c in "abcdefgh" if place(c, weights) == "baseline"))
     assert fallback is not None
@@ -90,7 +90,7 @@ def test_target_parses_builds() -> None:
 
 
 @pytest.mark.parametrize(("name", "missing"), [("m@", "variant"), ("m@:1a2b", "variant"), ("m@int8:", "build")])
-def test_what_is_announced_has_to_be_named(name: str, missing: str) -> None:
+def test_a_separator_needs_a_name_after_it(name: str, missing: str) -> None:
     with pytest.raises(UnknownName, match=f"names no {missing}") as refused:
         Target.parse(name)
     assert refused.value.field == "model"

@@ -9,7 +9,8 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from serve.evaluation.evaluate import EngineRef, Required, check_labels, evaluate_variant, newest_that_will_do
+from serve.evaluation.engine_client import EngineClient
+from serve.evaluation.evaluate import EngineRef, Required, check_labels, evaluate_variant, newest_valid_card
 from serve.evaluation.measure import executes, held_out, unasked
 from tests.support.scripted import make_artifact, make_stack
 from tests.unit.variants.evaluation.test_evaluate import Parity
@@ -42,14 +43,14 @@ def card(n: int, **other: Any) -> Card:
 
 def test_a_card_of_five_examples_is_no_card_of_a_thousand() -> None:
     few, many = card(5), card(1000)
-    assert newest_that_will_do([few], {"mnist": Required(1000, DATA)}, ENGINE) is None
-    assert newest_that_will_do([many, few], {"mnist": Required(1000, DATA)}, ENGINE) is many
-    assert newest_that_will_do([many, few], {"mnist": Required(5, DATA)}, ENGINE) is few
-    assert newest_that_will_do([], {"mnist": Required(5, DATA)}, ENGINE) is None
+    assert newest_valid_card([few], {"mnist": Required(1000, DATA)}, ENGINE) is None
+    assert newest_valid_card([many, few], {"mnist": Required(1000, DATA)}, ENGINE) is many
+    assert newest_valid_card([many, few], {"mnist": Required(5, DATA)}, ENGINE) is few
+    assert newest_valid_card([], {"mnist": Required(5, DATA)}, ENGINE) is None
 
 
 def test_a_task_that_a_card_does_not_know_is_measured() -> None:
-    assert newest_that_will_do([card(1000)], {"mnist": Required(1000, DATA), "r8": Required(10, DATA)}, ENGINE) is None
+    assert newest_valid_card([card(1000)], {"mnist": Required(1000, DATA), "r8": Required(10, DATA)}, ENGINE) is None
 
 
 @pytest.mark.parametrize(
@@ -68,16 +69,16 @@ def test_a_card_of_another_machine_other_versions_another_engine_or_other_data_d
     other: dict[str, Any],
 ) -> None:
     here = card(1000)
-    assert newest_that_will_do([card(1000, **other)], {"mnist": Required(1000, DATA)}, ENGINE) is None
-    assert newest_that_will_do([here, card(1000, **other)], {"mnist": Required(1000, DATA)}, ENGINE) is here
+    assert newest_valid_card([card(1000, **other)], {"mnist": Required(1000, DATA)}, ENGINE) is None
+    assert newest_valid_card([here, card(1000, **other)], {"mnist": Required(1000, DATA)}, ENGINE) is here
 
 
 def test_a_card_whose_speed_is_of_another_task_does_not_count() -> None:
     wanted = {"r8": Required(10, DATA), "mnist": Required(1000, DATA)}
     both = (*card(1000).accuracy, Accuracy(task="r8", value=0.9, low=0.8, high=1.0, n=10, test_sha256=DATA))
-    assert newest_that_will_do([card(1000, accuracy=both)], wanted, ENGINE) is None
+    assert newest_valid_card([card(1000, accuracy=both)], wanted, ENGINE) is None
     turned = card(1000, accuracy=both[::-1])
-    assert newest_that_will_do([turned], wanted, ENGINE) is turned
+    assert newest_valid_card([turned], wanted, ENGINE) is turned
 
 
 def test_more_examples_than_there_are_is_said_in_one_line() -> None:
@@ -89,26 +90,26 @@ def test_a_card_of_schema_1_or_of_another_pair_is_measured_again() -> None:
     ratio = {"value": 1.2, "low": 1.1, "high": 1.3}
     speedup = Speedup.model_validate({"single": ratio, "saturated": ratio, "rounds": 6})
     pair = card(1000, parent_digest="cd" * 32, parent_engine=ENGINE, speedup=speedup)
-    assert newest_that_will_do([pair], {"mnist": Required(1000, DATA)}, ENGINE, PARENT) is pair
-    assert newest_that_will_do([pair], {"mnist": Required(1000, DATA)}, ENGINE, EngineRef("ef" * 32, ENGINE)) is None
+    assert newest_valid_card([pair], {"mnist": Required(1000, DATA)}, ENGINE, PARENT) is pair
+    assert newest_valid_card([pair], {"mnist": Required(1000, DATA)}, ENGINE, EngineRef("ef" * 32, ENGINE)) is None
     assert (
-        newest_that_will_do(
+        newest_valid_card(
             [pair], {"mnist": Required(1000, DATA)}, ENGINE, EngineRef("cd" * 32, ENGINE | {"threads": 2})
         )
         is None
     )
     half = card(1000, parent_digest="cd" * 32, parent_engine=ENGINE)
-    assert newest_that_will_do([half], {"mnist": Required(1000, DATA)}, ENGINE, PARENT) is None, "no speedup"
-    assert newest_that_will_do([card(1000)], {"mnist": Required(1000, DATA)}, ENGINE, PARENT) is None
-    assert newest_that_will_do([card(1000, schema_=1)], {"mnist": Required(1000, DATA)}, ENGINE) is None
+    assert newest_valid_card([half], {"mnist": Required(1000, DATA)}, ENGINE, PARENT) is None, "no speedup"
+    assert newest_valid_card([card(1000)], {"mnist": Required(1000, DATA)}, ENGINE, PARENT) is None
+    assert newest_valid_card([card(1000, schema_=1)], {"mnist": Required(1000, DATA)}, ENGINE) is None
 
 
 def test_speed_is_timed_on_examples_that_are_not_asked_again_where_there_are_others() -> None:
     task = Parity()  # 20 examples, and no calibration split
     asked = task.examples("test", 8)
-    found = unasked(task, asked)
-    assert found[:12] == task.examples("test")[8:]
-    assert found[12:] == asked
+    chosen = unasked(task, asked)
+    assert chosen[:12] == task.examples("test")[8:]
+    assert chosen[12:] == asked
     assert unasked(task, task.examples("test")) == task.examples("test")
     mnist = tasks.get("mnist")
     timed = unasked(mnist, mnist.examples("test"))
@@ -149,5 +150,5 @@ async def test_what_an_engine_executes_is_asked_and_none_where_it_does_not_say()
     application.router.add_get("/v2/models/digits", metadata)
     async with TestServer(application) as server, aiohttp.ClientSession() as session:
         url = str(server.make_url("")).rstrip("/")
-        assert await executes(session, url, "digits") == "bf16"
-        assert await executes(session, url, "other") is None
+        assert await executes(EngineClient(session, url, "digits")) == "bf16"
+        assert await executes(EngineClient(session, url, "other")) is None

@@ -31,9 +31,9 @@ class Engine:
 async def test_a_ratio_of_speeds_with_the_interval_of_its_rounds() -> None:
     log: list[tuple[str, str]] = []
     ours, theirs = Engine("ours", 0.002, log), Engine("theirs", 0.02, log)
-    found = await side_by_side(ours, theirs, EXAMPLES, 0.2, 1.0, 4, NoProgress())
-    assert found.rounds == ROUNDS
-    for ratio in (found.single, found.saturated):
+    speedup = await side_by_side(ours, theirs, EXAMPLES, 0.2, 1.0, 4, NoProgress())
+    assert speedup.rounds == ROUNDS
+    for ratio in (speedup.single, speedup.saturated):
         assert 1 < ratio.low <= ratio.value <= ratio.high
     assert ours.most == theirs.most == 4
     asked = {name: sorted(example for each, example in log if each == name) for name in ("ours", "theirs")}

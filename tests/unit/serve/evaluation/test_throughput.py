@@ -17,8 +17,7 @@ async def test_cost_is_the_engines_cpu_time_over_just_those_requests() -> None:
 
     saturated = Saturated(predict, lambda: next(used))
     answers = [await saturated(Example(str(number), "x", "a")) for number in range(6)]
-    saturated.end()
-    seen = saturated.seen()
+    seen = saturated.end()
     assert answers == ["a"] * 6
     assert seen.cost_cpu_s == pytest.approx(500)
     assert 0 < seen.throughput_per_s < 500
@@ -26,8 +25,8 @@ async def test_cost_is_the_engines_cpu_time_over_just_those_requests() -> None:
 
 
 def test_quantiles_of_latencies() -> None:
-    found = latency_of([number / 100 for number in range(101)])
-    assert (found.p50, found.p95) == (0.5, pytest.approx(0.95))
+    latency = latency_of([number / 100 for number in range(101)])
+    assert (latency.p50, latency.p95) == (0.5, pytest.approx(0.95))
     assert latency_of([0.25]).p95 == 0.25
 
 
@@ -35,4 +34,4 @@ def test_nothing_asked_is_no_figure() -> None:
     with pytest.raises(ValueError, match="no latencies"):
         latency_of([])
     with pytest.raises(ValueError, match="nothing was asked"):
-        Saturated(None, lambda: 0.0).seen()  # type: ignore[arg-type]
+        Saturated(None, lambda: 0.0).end()  # type: ignore[arg-type]

@@ -74,7 +74,7 @@ def test_what_is_written_in_binary_is_read_back(files: list[bytes], numbers: np.
     np.testing.assert_array_equal(read.inputs[1].data, numbers)
 
 
-def test_outputs_come_as_the_request_says() -> None:
+def test_outputs_have_the_requested_form() -> None:
     body = {
         "inputs": [{"name": "x", "datatype": "FP32", "shape": [1], "data": [0]}],
         "parameters": {"binary_data_output": True},
@@ -147,7 +147,7 @@ def good(**changes: Any) -> dict[str, Any]:
         ({"inputs": good()["inputs"] * 2}, "inputs[1].name"),
     ],
 )
-def test_what_is_wrong_is_named(body: object, field: str) -> None:
+def test_an_invalid_message_names_the_field(body: object, field: str) -> None:
     data = body if isinstance(body, bytes) else json.dumps(body).encode()
     with pytest.raises(InputError) as caught:
         parse_request(data)
@@ -179,13 +179,13 @@ def binary_request(binary: bytes, size: int, **changes: Any) -> tuple[bytes, str
         ((b"{}", "two"), "Inference-Header-Content-Length"),
     ],
 )
-def test_binary_that_does_not_add_up_is_named(request_: tuple[bytes, str], field: str) -> None:
+def test_wrong_binary_sizes_name_the_field(request_: tuple[bytes, str], field: str) -> None:
     with pytest.raises(InputError) as caught:
         parse_request(*request_)
     assert caught.value.field == field
 
 
-def test_an_output_that_is_not_there_is_named() -> None:
+def test_an_unknown_output_is_named() -> None:
     asked = parse_request(json.dumps(good() | {"outputs": [{"name": "boxes"}]}).encode())
     with pytest.raises(InputError, match="boxes") as caught:
         encode_response("m", [bytes_tensor("labels", [b"a"])], asked)

@@ -33,7 +33,7 @@ def drawn(*pictures: np.ndarray) -> Reply:
 
 
 @pytest.mark.usefixtures("classifier")
-def test_pictures_agree_by_what_the_judge_sees() -> None:
+def test_pictures_are_compared_by_the_classifiers_features() -> None:
     noise = np.random.default_rng(1)
     one, other = (noise.integers(0, 255, (28, 28), dtype=np.uint8) for _ in range(2))
     black = np.zeros((28, 28), np.uint8)
@@ -45,13 +45,13 @@ def test_pictures_agree_by_what_the_judge_sees() -> None:
 
 
 @pytest.mark.usefixtures("classifier")
-def test_pictures_are_compared_where_both_draw_from_the_same_seed() -> None:
+def test_pictures_are_compared_if_they_have_the_same_seed() -> None:
     path = "/v1/images/generations"
     assert comparable(path, {"prompt": "a 3", "seed": 0})
     assert not comparable(path, {"prompt": "a 3"})
 
 
-def test_without_a_judge_there_is_nothing_to_compare_pictures_by(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pictures_are_not_compared_without_a_classifier(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(comparison, "load_if_trained", lambda: None)
     assert not comparable("/v1/images/generations", {"seed": 1})
     with pytest.raises(EngineError, match="no digit classifier"):
@@ -67,7 +67,7 @@ def test_without_a_judge_there_is_nothing_to_compare_pictures_by(monkeypatch: py
         ({"prompt": "a", "echo": True}, False),
     ],
 )
-def test_text_is_compared_where_one_answer_ends_one_prompt(request_: dict[str, object], wanted: bool) -> None:
+def test_text_is_compared_if_one_prompt_has_one_answer(request_: dict[str, object], wanted: bool) -> None:
     assert comparable("/v1/completions", request_) is wanted
     assert comparable("/v1/embeddings", request_)
     assert comparable("/infer", None)

@@ -39,7 +39,7 @@ def replay_of(waited_s: float = 0.0, has_only_shadow_load: bool = False) -> Repl
         (5, 8.0, 0.0, module.QUEUE // 2, False),
     ],
 )
-def test_moments(running: int, usual: float, waited_s: float, waiting: int, quiet: bool) -> None:
+def test_when_a_replay_is_admitted(running: int, usual: float, waited_s: float, waiting: int, quiet: bool) -> None:
     assert replayer(running, usual, waiting).admits(replay_of(waited_s)) is quiet
 
 
@@ -57,7 +57,7 @@ def test_moments(running: int, usual: float, waited_s: float, waiting: int, quie
         (7, 0, 8.0, 10.0, False),
     ],
 )
-def test_moments_of_an_engine_that_gives_way(
+def test_when_a_low_priority_replay_is_admitted(
     running: int, under_way: int, usual: float, waited_s: float, begins: bool
 ) -> None:
     assert (
@@ -66,7 +66,7 @@ def test_moments_of_an_engine_that_gives_way(
 
 
 @pytest.mark.parametrize("side", ["parent", "variant"])
-def test_a_replay_waits_for_an_engine_that_starts_again(side: str) -> None:
+def test_a_replay_waits_for_an_engine_that_restarts(side: str) -> None:
     waiting = replay_of(10.0)
     cast(Any, getattr(waiting, side)).endpoint = None
     assert not replayer(0, 0.0).admits(waiting)

@@ -54,8 +54,9 @@ class Relay:
 
 
 def upstream(variant: str) -> Any:
+    served = SimpleNamespace(model="m", variant=variant, asked_as=variant)
     return SimpleNamespace(
-        name=f"m@{variant}", labels=("m", variant), served=SimpleNamespace(model="m", asked_as=variant),
+        name=f"m@{variant}", labels=("m", variant), served=served,
         manifest=SimpleNamespace(digest=variant), endpoint="there", has_only_shadow_load=False,
     )  # fmt: skip
 
@@ -141,28 +142,28 @@ def test_without_a_label_it_is_one_error_and_no_agreement(monkeypatch: pytest.Mo
         (Relay(b=NotReady("starting again")), 1.0, "a"),
     ],
 )
-def test_what_is_not_the_variants_fault_is_not_its_error(relay: Relay, right: float | None, served: str) -> None:
+def test_failures_of_others_are_not_the_variants_errors(relay: Relay, right: float | None, served: str) -> None:
     shadowed = replay(relay, Answer(right), served=served)
     assert (shadowed.chosen, shadowed.unjudged, shadowed.pairs) == (1, [7], [])
 
 
-def test_an_answer_that_cannot_be_right_is_wrong_beside_one_that_can() -> None:
+def test_an_answer_without_a_score_is_wrong_beside_one_with_a_score() -> None:
     assert only(replay(Relay(b=b""), Answer(1.0)))["values"] == (0.0, 1.0)
     assert only(replay(Relay(b=b"1"), Answer(None)))["values"] == (1.0, 0.0)
 
 
-def test_one_whose_variant_is_no_longer_served_was_not_chosen() -> None:
+def test_a_replay_whose_variant_was_removed_counts_as_not_sampled() -> None:
     shadowed = replay(Relay(b=b"1"), Answer(1.0), gone=True)
     assert (shadowed.chosen, shadowed.unjudged, shadowed.pairs) == (0, [], [])
 
 
 @pytest.mark.parametrize("down", ["a", "b"])
-def test_nothing_is_chosen_while_one_of_the_two_is_down(down: str) -> None:
+def test_no_request_counts_as_sampled_while_an_engine_is_down(down: str) -> None:
     shadowed = replay(Relay(b=b"1"), Answer(1.0), down=down)
     assert (shadowed.chosen, shadowed.dropped, shadowed.unjudged, shadowed.pairs) == (0, [], [], [])
 
 
-def test_what_waited_for_an_engine_to_start_again_was_not_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_replay_that_waited_for_a_restart_counts_as_not_sampled(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "WAIT_S", 0.0)
     monkeypatch.setattr(Replayer, "admits", lambda self, replay: setattr(replay.variant, "endpoint", None))
     shadowed = replay(Relay(b=b"1"), Answer(1.0))
@@ -170,18 +171,18 @@ def test_what_waited_for_an_engine_to_start_again_was_not_chosen(monkeypatch: py
 
 
 @pytest.mark.parametrize(("served", "values"), [("b", (0.0, 1.0)), ("a", (1.0, 0.0))])
-def test_who_failed_its_client_was_wrong_as_in_a_replay(served: str, values: tuple[float, float]) -> None:
+def test_an_answer_that_failed_its_client_is_wrong_in_the_pair(served: str, values: tuple[float, float]) -> None:
     pair = only(replay(Relay(a=b"1", b=b"1"), Answer(None), served=served, status=502))
     assert (pair["metric"], pair["values"], pair["asked"], pair["failed"]) == ("quality", values, served == "a", False)
 
 
-def test_a_failed_answer_without_a_label_says_nothing() -> None:
+def test_a_failed_answer_without_a_label_is_unjudged() -> None:
     shadowed = replay(Relay(), Answer(None), label=None, status=502)
     assert (shadowed.chosen, shadowed.unjudged, shadowed.pairs) == (1, [7], [])
 
 
 @pytest.mark.parametrize("status", [400, 429, 499])
-def test_what_no_engine_has_seen_is_not_chosen(status: int) -> None:
+def test_a_request_that_no_engine_got_counts_as_not_sampled(status: int) -> None:
     assert replay(Relay(), Answer(1.0), status=status).chosen == 0
 
 
@@ -190,7 +191,7 @@ def test_a_stream_that_the_variant_answered_is_not_scored_by_itself() -> None:
     assert (shadowed.chosen, shadowed.pairs) == (0, [])
 
 
-def test_beyond_what_may_wait_to_be_told_pairs_are_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pairs_beyond_the_limit_of_a_batch_are_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("serve.dataplane.observations.MOST", 0)
     shadowed = replay(Relay(b=b"1"), Answer(1.0))
     assert (shadowed.chosen, shadowed.dropped, shadowed.pairs) == (1, [7], [])
