@@ -1,8 +1,8 @@
 """Quantization of text models by bitsandbytes. The packed form is stored, so loading needs neither the parent nor a
 second quantization.
 
-**NF4**: linear layers in 4-bit normal floats, in blocks of 64, computed in bfloat16. It needs a quarter of the memory.
-On a CPU it is not faster, because every product widens the weights again.
+**NF4**: linear layers in 4-bit normal floats, in blocks of 64, computed in bfloat16. The weights need a quarter of the
+memory. Every product widens them again, so how fast it is depends on the engine's kernel (docs/decisions.md).
 **LLM.int8()** (Dettmers et al. 2022, arXiv 2208.07339): int8 weights with a scale a row; activations are rounded per
 token as they come. The few input features that reach 6 are multiplied in bfloat16 instead. It needs half of the memory.
 On a CPU it is not faster: the extra work at every step costs more than int8 saves.
