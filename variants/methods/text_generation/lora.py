@@ -1,6 +1,6 @@
 """LoRA by peft: a low-rank adapter on the layers of attention, trained on a task's training split (Hu et al. 2021,
 arXiv 2106.09685). What is stored is the adapter alone; an engine puts it on top of the parent. A parent in NF4 stays
-packed while it is trained on (QLoRA: Dettmers et al. 2023, arXiv 2305.14314), and is served by the torch engine.
+packed while it is trained on (QLoRA: Dettmers et al. 2023, arXiv 2305.14314), and vLLM serves the adapter on the packed weights.
 
 Made for a CPU and a minute or two: only the label's token carries loss, so the head computes one row a prompt; the
 parent computes in bfloat16 where the CPU does so natively; and of the first examples the shorter half is learned from,
