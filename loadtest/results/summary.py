@@ -1,7 +1,7 @@
-"""Summarises records, slice windows and the server's state as `summary.json`. Every figure comes from the records.
+"""Summarises records, slice windows and the server's state as `summary.json`.
 
-Nothing is measured or corrected here. A failed request is counted and has no latency. An example without an answer is
-missing from the accuracy's n, and is counted as a failure.
+Every figure comes from these files. A failed request is counted, and has no latency. An example without an answer
+counts as a failure, and not in the n of the accuracy.
 """
 
 import json
@@ -34,11 +34,11 @@ SERVED = {
     "variant", "method", "precision", "parent", "engine", "note", "artifact_sha256", "artifact_bytes",
     "peak_memory_bytes",
 }  # fmt: skip
-"""Fields of a variant that the summary has as the server gave them."""
+"""The fields of a variant that the summary takes from the server's state."""
 
 
 class Phases(BaseModel):
-    """`phases.json`: the demo's own times, phase by phase, and its peak of memory."""
+    """`phases.json`: the times of the demo and of each of its phases, and its peak memory."""
 
     model_config = ConfigDict(extra="ignore", frozen=True)
     wall_s: float
@@ -49,7 +49,7 @@ class Phases(BaseModel):
 def summarise(out_dir: Path) -> Summary:
     """Read the files of a campaign in `out_dir`, write `summary.json` beside them, and return it.
 
-    Raises InputError where a file is missing, IntegrityError where one is invalid.
+    Raises InputError if a file is missing, and IntegrityError if one is invalid.
     """
     try:
         records = read_lines(out_dir / "records.jsonl", Record)
@@ -74,7 +74,7 @@ def summarise(out_dir: Path) -> Summary:
         load_s=_parts(records.lines),
         peak_memory_bytes=phases.peak_memory_bytes,
         models=models,
-        limits=limits(models, records.cut_bytes + windows.cut_bytes),
+        limits=tuple(limits(models, records.cut_bytes + windows.cut_bytes)),
         verdict=verdict,
     )
     (out_dir / "summary.json").write_text(summary.to_json(), encoding="utf-8")
@@ -88,7 +88,7 @@ def _phases(path: Path, campaign_s: float) -> Phases:
 
 
 def _parts(records: Sequence[Record]) -> dict[str, float]:
-    """Seconds from the first request of a part to the end of its last; the warm-up belongs to speed."""
+    """The seconds from the first request of each part to the end of its last. The warm-up counts as speed."""
     spans: dict[str, list[float]] = {}
     for record in records:
         part = "speed" if record.part == "warm-up" else record.part
@@ -103,7 +103,7 @@ def _model(served: ServedModel, records: Iterable[Record], windows: Iterable[Sli
     routed = sum(record.part == "mixed" for record in mine)
     by_variant: dict[str, list[Record]] = {variant.variant: [] for variant in served.variants}
     for record in mine:
-        # A request that failed without an answer counts for the variant it was sent to; a routed one for none.
+        # A failed request counts for the variant that it was sent to. A routed one that failed counts for none.
         name = record.variant_asked or record.variant
         if name in by_variant:
             by_variant[name].append(record)
@@ -154,13 +154,13 @@ def _variant(
 
 
 def _check_build(served: ServedVariant, records: list[Record]) -> None:
-    """Raises IntegrityError for a variant that was rebound while it was measured: figures belong to one artifact."""
+    """Raises IntegrityError if the variant got another artifact during the campaign: figures are of one artifact."""
     others = {record.artifact for record in records if record.artifact is not None} - {served.artifact_sha256}
     if others:
         raise IntegrityError(
-            f"{served.variant} was answered by another build, {min(others)[:8]}, too",
+            f"some answers of {served.variant} are of another build, {min(others)[:8]}",
             field=served.variant,
-            mend="run the campaign again, and rebind nothing during it",
+            mend="run the campaign again, and do not change the variant meanwhile",
         )
 
 
@@ -179,7 +179,7 @@ def _slices(records: list[Record], windows: list[SliceWindow]) -> Iterable[Slice
 
 
 def _settled(records: list[Record], windows: list[SliceWindow]) -> Iterable[Record]:
-    """Requests of the speed part that ended inside their slice's window, when all clients were active."""
+    """The requests of the speed part that ended inside their slice's window, while all clients were active."""
     open_at = {window.slice: window for window in windows}
     for record in records:
         if record.part != "speed" or record.failed or record.slice not in open_at:
@@ -249,6 +249,6 @@ def _differences(variant: list[Record], parent: list[Record]) -> Iterable[Accura
 
 
 def _speed(variant: VariantFigures, parent: VariantFigures) -> SpeedRatio | None:
-    """Of output tokens where the variant has them, else of requests."""
+    """The ratio of output tokens a second if the variant has them, else of requests a second."""
     metric: Metric = "throughput_rps" if variant.output_tokens_per_s is None else "output_tokens_per_s"
     return speed_ratio(metric, *([getattr(each, metric) or 0.0 for each in of.slices] for of in (variant, parent)))

@@ -48,11 +48,11 @@ def card(variant: str, **other: Any) -> StudyCard:
 
 def speedup(single: float, saturated: float, reach: float = 0.05) -> dict[str, Any]:
     """Ratios with intervals of `reach` to either side."""
-    found = {
+    ratios = {
         name: {"value": value, "low": value - reach, "high": value + reach}
         for name, value in (("single", single), ("saturated", saturated))
     }
-    return {**found, "rounds": 6}
+    return {**ratios, "rounds": 6}
 
 
 def baseline(**other: Any) -> StudyCard:
@@ -99,13 +99,13 @@ class ScriptedMake:
         self.made: list[VariantRef] = []
 
     def __call__(self, stack: Stack, line: Sequence[VariantRef]) -> Mapping[VariantRef, Artifact]:
-        found = {}
+        artifacts = {}
         for model, variant in line:
             if variant in self.broken:
                 raise EngineError("the build was killed", mend="most likely for memory: see dmesg")
             recipe = parse_recipe(stack.models[model].variants[variant].recipe.model_dump())
             task = stack.models[model].task
-            found[model, variant] = make_artifact(self.home, model, variant, task, recipe.digest(), recipe=recipe)
-            Catalog(self.home).record(found[model, variant].manifest)
+            artifacts[model, variant] = make_artifact(self.home, model, variant, task, recipe.digest(), recipe=recipe)
+            Catalog(self.home).record(artifacts[model, variant].manifest)
         self.made.append(line[-1])
-        return found
+        return artifacts

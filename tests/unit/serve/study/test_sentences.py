@@ -116,7 +116,9 @@ def test_limits_say_how_much_may_be_lost_and_how_many_intervals_may_be_wrong() -
         "task": "mnist_top5", "unit": "share", "better": "higher", "agreement": None,
         "accuracy": {"metric": "accuracy", "value": 0.99, "low": 0.98, "high": 1.0, "n": 1000},
     }  # fmt: skip
-    paired, alone = (further | {"paired_difference": found} for found in (wide.model_dump()["paired_difference"], None))
+    paired, alone = (
+        further | {"paired_difference": difference} for difference in (wide.model_dump()["paired_difference"], None)
+    )
     said = " ".join(sentences.limits(made_study(baseline(others=[alone]), card("int8", others=[paired]), wide)))
     assert "a loss of up to 3.4 points of digits@pruned" in said
     assert "there are 3 paired differences: expect 0.1 that do" in said
