@@ -17,6 +17,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 PR_SET_CHILD_SUBREAPER = 36
@@ -50,7 +51,9 @@ def supervise(command: Sequence[str]) -> int:
         deadline = time.monotonic() + INTERRUPT_LIMIT_S
         while pid not in ended and time.monotonic() < deadline:
             ended |= reap(LOOK_S)
-    process.returncode = exit_code(ended.get(pid, signal.SIGKILL))  # since `reap` has waited for it
+    code = os.waitstatus_to_exitcode(ended.get(pid, signal.SIGKILL))
+    # Popen must not wait for it again. A shell too gives 128 plus the signal's number.
+    process.returncode = 128 - code if code < 0 else code
     names = [] if interrupted else [describe(each) for each in left_after(GRACE_S)]
     end_all(pid)
     for number, handler in before.items():
@@ -65,23 +68,12 @@ def supervise(command: Sequence[str]) -> int:
 def reap(wait_s: float) -> dict[int, int]:
     """The wait statuses of the children that have ended, by pid. Waits `wait_s` seconds if none has."""
     ended = {}
-    while True:
-        try:
-            pid, status = os.waitpid(-1, os.WNOHANG)
-        except ChildProcessError:
-            pid = 0
-        if pid == 0:
-            break
-        ended[pid] = status
+    with suppress(ChildProcessError):
+        while (waited := os.waitpid(-1, os.WNOHANG)) != (0, 0):
+            ended[waited[0]] = waited[1]
     if not ended:
         time.sleep(wait_s)
     return ended
-
-
-def exit_code(status: int) -> int:
-    """The exit code as a shell gives it: 128 plus the signal's number for a process that a signal ended."""
-    code = os.waitstatus_to_exitcode(status)
-    return 128 - code if code < 0 else code
 
 
 def descendants() -> list[int]:
@@ -117,23 +109,15 @@ def end_all(pid: int) -> None:
         told: set[int] = set()
         while (left := descendants()) and time.monotonic() < deadline:
             for each in set(left) - told:
-                end(each, number)
+                with suppress(ProcessLookupError):
+                    os.kill(each, number)
             told |= set(left)
             reap(LOOK_S)
 
 
 def end_group(pid: int, number: signal.Signals) -> None:
-    try:
+    with suppress(ProcessLookupError, PermissionError):  # the group is gone; macOS then raises PermissionError
         os.killpg(pid, number)
-    except (ProcessLookupError, PermissionError):  # the group is gone; macOS then raises PermissionError
-        return
-
-
-def end(pid: int, number: signal.Signals) -> None:
-    try:
-        os.kill(pid, number)
-    except ProcessLookupError:
-        return
 
 
 def describe(pid: int) -> str:

@@ -35,7 +35,7 @@ class NotMade(Exception):
 
 @dataclass(frozen=True)
 class Stored(Method):
-    """A method that makes nothing: building with it shows whether every artifact is stored."""
+    """A method that makes nothing. A build with it shows whether every artifact is stored."""
 
     def run(self, job: BuildJob) -> MethodResult:
         raise NotMade

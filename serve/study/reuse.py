@@ -1,4 +1,4 @@
-"""Finds the cards of an earlier study in the folder that are still valid, so that a run keeps them."""
+"""Finds the cards of an earlier study that are still valid, so that a new run keeps them."""
 
 import sys
 from pathlib import Path
