@@ -7,10 +7,9 @@ both take the same examples only if a task is small.
 import base64
 import random
 from collections.abc import Callable, Iterator, Sequence
-from typing import Literal
 
 from loadtest.campaign.arrivals import poisson
-from loadtest.campaign.plan import Arrival, Content, Lane, Plan, Pool, Stage, Window
+from loadtest.campaign.plan import Arrival, Content, Kind, Lane, Plan, Pool, Stage, Window
 from loadtest.campaign.schema import AccuracyTest, Arrivals, Campaign, Mixed, SpeedTest
 from loadtest.errors import LoadError
 from loadtest.target import ServedModel, ServerState
@@ -30,7 +29,7 @@ EXPECTED_LABELS_PER_S = {
     "text": 15.0, "image": 150.0, "triplet": 40.0, "article": 100.0, "boxes": 80.0, "drawing": 20.0,
 }  # fmt: skip
 EXPECTED_DRAIN_S = {"text": 2.0, "image": 0.1, "triplet": 0.2, "article": 0.2, "boxes": 0.2, "drawing": 0.5}
-KINDS: dict[str, Literal["text", "article", "image", "triplet", "boxes", "drawing"]] = {
+KINDS: dict[str, Kind] = {
     "text-generation": "text",
     "text-classification": "article",
     "image-classification": "image",

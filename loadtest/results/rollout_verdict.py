@@ -79,8 +79,8 @@ class Pairs(Document):
     dropped: int
 
 
-class RolloutFigures(Document):
-    """A rollout and its verdict, from the answer of `/admin/v1/models/{model}/rollout`.
+class VerdictFigures(Document):
+    """A rollout and its verdict, from the answer of `/admin/v1/models/{model}/rollout`, and `says`, its sentences.
 
     `status` and `why` are those of the rollout; `decision` and `missing` are those of the gate. `artifacts` are the
     digests of the parent and the variant. `alpha` is the probability that the gate is wrong, over all its metrics.
@@ -99,13 +99,7 @@ class RolloutFigures(Document):
     pairs: Pairs
     metrics: tuple[MetricFigures, ...] = Field(validation_alias=AliasPath("verdict", "findings"))
     missing: tuple[str, ...] = Field(validation_alias=AliasPath("verdict", "missing"))
-
-
-class VerdictFigures(RolloutFigures):
-    """The part of `summary.json`: the same with sentences."""
-
-    model_config = ConfigDict(extra="forbid")
-    says: tuple[str, ...]
+    says: tuple[str, ...] = ()
 
 
 def read_verdict(path: Path, state: ServerState) -> VerdictFigures | None:
@@ -113,16 +107,16 @@ def read_verdict(path: Path, state: ServerState) -> VerdictFigures | None:
     for a model that was not served, and IntegrityError for other builds than those that were served."""
     if not path.exists():
         return None
-    rollout = RolloutFigures.model_validate_json(path.read_bytes())
+    rollout = VerdictFigures.model_validate_json(path.read_bytes())
     served = {each.variant: each.artifact_sha256 for each in state.served(rollout.model, "verdict.json").variants}
     if (served.get(rollout.parent), served.get(rollout.variant)) != rollout.artifacts:
         raise IntegrityError(
             f"{path.name} is about other builds of {rollout.model}", mend="remove it, or run the demo again"
         )
-    return VerdictFigures(**dict(rollout), says=tuple(sentences(rollout)))
+    return rollout.model_copy(update={"says": tuple(sentences(rollout))})
 
 
-def sentences(rollout: RolloutFigures) -> Iterable[str]:
+def sentences(rollout: VerdictFigures) -> Iterable[str]:
     """Sentences on the comparison, the decision, and the evidence that is missing."""
     name, parent, pairs = rollout.variant, rollout.parent, rollout.pairs
     yield (

@@ -56,7 +56,9 @@ def summarise(out_dir: Path) -> Summary:
         windows = read_lines(out_dir / "slices.jsonl", SliceWindow)
         state = ServerState.model_validate_json((out_dir / "server.json").read_bytes())
         about = json.loads((out_dir / "campaign.json").read_bytes())
-        phases = _phases(out_dir / "phases.json", about["wall_s"])
+        phases = Phases(wall_s=about["wall_s"], phases_s={"load": about["wall_s"]})
+        if (of_demo := out_dir / "phases.json").exists():
+            phases = Phases.model_validate_json(of_demo.read_bytes())
         verdict = read_verdict(out_dir / "verdict.json", state)
     except FileNotFoundError as error:
         raise InputError(f"{error.filename} is missing", mend="run a whole campaign into this folder first") from None
@@ -79,12 +81,6 @@ def summarise(out_dir: Path) -> Summary:
     )
     (out_dir / "summary.json").write_text(summary.to_json(), encoding="utf-8")
     return summary
-
-
-def _phases(path: Path, campaign_s: float) -> Phases:
-    if not path.exists():
-        return Phases(wall_s=campaign_s, phases_s={"load": campaign_s})
-    return Phases.model_validate_json(path.read_bytes())
 
 
 def _parts(records: Sequence[Record]) -> dict[str, float]:

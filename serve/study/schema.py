@@ -141,5 +141,5 @@ class Study(Document):
 
 
 def read_study(out: Path) -> Study:
-    """The study in a folder. Raises InputError where it is not valid."""
+    """The study in a folder. Raises InputError if it is not valid."""
     return Study.from_json((out / FILE).read_bytes(), str(out / FILE))

@@ -148,7 +148,7 @@ def limits(cards: Sequence[StudyCard]) -> Iterable[str]:
 
 
 def _learned(card: StudyCard, cards: Mapping[tuple[str, str], StudyCard]) -> str | None:
-    """How a variant, or one that it was made from, learned from a task that it is measured on; None where none did. Of
+    """How a variant, or one that it was made from, learned from a task that it is measured on; None if none did. Of
     several ways, the first in _WAYS, from which most is learned."""
     measured = {card.task, *(other.task for other in card.others)}
     line = [card]
