@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from loadtest.campaign.arrivals import poisson
 from loadtest.campaign.plan import Arrival, Content, Kind, Lane, Plan, Pool, Stage, Window
-from loadtest.campaign.schema import AccuracyTest, Arrivals, Campaign, Mixed, SpeedTest
+from loadtest.campaign.schema import Arrivals, Campaign, Mixed, SpeedTest
 from loadtest.errors import LoadError
 from loadtest.target import ServedModel, ServerState
 from variants.errors import StackError, UnknownName
@@ -115,8 +115,12 @@ class Planner:
         for number, test in enumerate(accuracy.tests):
             field = f"accuracy.tests[{number}]"
             model, task = self._pair(test.model, test.task, field)
+            examples = task.examples("test")
+            if len(examples) < test.n:
+                message = f"the test split of {task.name} has no {test.n} examples"
+                raise StackError(message, field=f"{field}.n", mend=f"at most {len(examples)}")
             pool_id = f"{field} {test.model}/{test.task}"
-            self.pools[pool_id] = self._labelled(model, task, _first(task, test, field))
+            self.pools[pool_id] = self._labelled(model, task, examples[: test.n])
             for variant in model.variants:
                 name = variant.variant
                 yield Stage(
@@ -230,17 +234,6 @@ class Planner:
         if waiting:
             raise LoadError(f"{model}: not ready yet: {', '.join(waiting)}", mend="wait until /admin/v1/models says so")
         return served, task
-
-
-def _first(task: Task, test: AccuracyTest, field: str) -> list[Example]:
-    examples = task.examples("test")
-    if len(examples) < test.n:
-        raise StackError(
-            f"the test split of {task.name} has no {test.n} examples",
-            field=f"{field}.n",
-            mend=f"at most {len(examples)}",
-        )
-    return examples[: test.n]
 
 
 def _content(example: Example, *, scored: bool) -> Content:

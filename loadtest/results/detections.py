@@ -26,10 +26,7 @@ def accuracies(records: Iterable[Record]) -> Iterable[AccuracyFigure]:
     """The mAP50 on each task."""
     for task, examples in sorted(answered(records).items()):
         answers, labels = zip(*(examples[each] for each in sorted(examples)), strict=True)
-        interval = measure(METRIC, answers, labels)
-        yield AccuracyFigure(
-            task=task, metric=METRIC, value=interval.value, low=interval.low, high=interval.high, n=len(examples)
-        )
+        yield AccuracyFigure(task=task, metric=METRIC, n=len(examples), **vars(measure(METRIC, answers, labels)))
 
 
 def differences(variant: Iterable[Record], parent: Iterable[Record]) -> Iterable[AccuracyDifference]:

@@ -9,6 +9,7 @@ import statistics
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from loadtest.results import detections
@@ -71,10 +72,8 @@ def summarise(out_dir: Path) -> Summary:
         versions=state.versions,
         campaign=about["campaign"]["name"],
         started=about["started"],
-        wall_s=phases.wall_s,
-        phases_s=phases.phases_s,
+        **phases.model_dump(),
         load_s=_parts(records.lines),
-        peak_memory_bytes=phases.peak_memory_bytes,
         models=models,
         limits=tuple(limits(models, records.cut_bytes + windows.cut_bytes)),
         verdict=verdict,
@@ -104,15 +103,9 @@ def _model(served: ServedModel, records: Iterable[Record], windows: Iterable[Sli
         if name in by_variant:
             by_variant[name].append(record)
     boxes = served.task == "object-detection"
+    windows_of = {name: [window for window in open_windows if window.variant == name] for name in by_variant}
     variants = tuple(
-        _variant(
-            variant,
-            by_variant[variant.variant],
-            [window for window in open_windows if window.variant == variant.variant],
-            routed,
-            boxes,
-        )
-        for variant in served.variants
+        _variant(each, by_variant[each.variant], windows_of[each.variant], routed, boxes) for each in served.variants
     )
     comparisons = tuple(_comparisons(variants, by_variant, boxes))
     return ModelFigures(
@@ -142,8 +135,8 @@ def _variant(
         throughput_rps=statistics.median(each.throughput_rps for each in slices) if slices else None,
         output_tokens_per_s=statistics.median(tokens) if tokens else None,
         latency_s=_quantiles(record.latency_s for record in settled),
-        ttft_s=_quantiles(record.ttft_s for record in settled if record.ttft_s is not None),
-        tpot_s=_quantiles(record.tpot_s for record in settled if record.tpot_s is not None),
+        ttft_s=_quantiles(record.ttft_s for record in settled),
+        tpot_s=_quantiles(record.tpot_s for record in settled),
         accuracy=tuple(detections.accuracies(records) if boxes else _accuracies(records)),
         mixed=_mixed([record for record in records if record.part == "mixed"], routed),
     )
@@ -185,14 +178,13 @@ def _settled(records: list[Record], windows: list[SliceWindow]) -> Iterable[Reco
             yield record
 
 
-def _quantiles(values: Iterable[float]) -> Quantiles | None:
-    times = list(values)
+def _quantiles(values: Iterable[float | None]) -> Quantiles | None:
+    """The quantiles of the values that are not None. None without one."""
+    times = [value for value in values if value is not None]
     if not times:
         return None
-    if len(times) == 1:
-        return Quantiles(p50=times[0], p95=times[0], p99=times[0], n=1)
-    cuts = statistics.quantiles(times, n=100, method="inclusive")
-    return Quantiles(p50=cuts[49], p95=cuts[94], p99=cuts[98], n=len(times))
+    p50, p95, p99 = np.percentile(times, [50, 95, 99]).tolist()
+    return Quantiles(p50=p50, p95=p95, p99=p99, n=len(times))
 
 
 def _scored(records: Iterable[Record]) -> dict[str, dict[str, bool]]:
@@ -201,9 +193,8 @@ def _scored(records: Iterable[Record]) -> dict[str, dict[str, bool]]:
 
 def _accuracies(records: list[Record]) -> Iterable[AccuracyFigure]:
     for task, scored in sorted(_scored(records).items()):
-        right = sum(scored.values())
-        interval = wilson(right, len(scored))
-        yield AccuracyFigure(task=task, value=right / len(scored), low=interval.low, high=interval.high, n=len(scored))
+        interval = wilson(sum(scored.values()), len(scored))
+        yield AccuracyFigure(task=task, n=len(scored), **vars(interval))
 
 
 def _mixed(records: list[Record], routed: int) -> MixedFigures | None:
@@ -215,7 +206,7 @@ def _mixed(records: list[Record], routed: int) -> MixedFigures | None:
         failed=len(records) - len(answered),
         share=len(records) / routed,
         latency_s=_quantiles(record.latency_s for record in answered),
-        ttft_s=_quantiles(record.ttft_s for record in answered if record.ttft_s is not None),
+        ttft_s=_quantiles(record.ttft_s for record in answered),
     )
 
 
