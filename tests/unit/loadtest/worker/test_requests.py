@@ -59,11 +59,11 @@ def test_a_article_is_one_text_in_a_tensor() -> None:
     asked = ask(pool, Content(example="1", text="grain prices rose", label="grain"), "int8", None)
     assert asked.path == "/v2/models/topics/versions/int8/infer"
     assert asked.headers["x-understudy-label"] == "grain"
-    request = parse_request(asked.body)
-    assert [(each.name, each.shape, list(each.data)) for each in request.inputs] == [
+    found = parse_request(asked.body)
+    assert [(each.name, each.shape, list(each.data)) for each in found.inputs] == [
         ("text", (1,), [b"grain prices rose"])
     ]
-    assert [each.name for each in request.outputs] == ["labels"]
+    assert [each.name for each in found.outputs] == ["labels"]
     routed = ask(pool, Content(example="1", text="grain", label="grain"), None, "client-3")
     assert (routed.path, routed.headers["x-understudy-client"]) == ("/v2/models/topics/infer", "client-3")
 
