@@ -67,7 +67,7 @@ FAULTS = [
     Fault("serve/dataplane/accounting.py", "(call.status == STATUS[Overloaded] and all_up)", "call.status == STATUS[Overloaded]"),
     Fault("variants/evidence/gate.py", "return self.alpha / len(self.metrics)", "return self.alpha"),
     Fault("variants/evidence/gate.py", '(below, above) if metric == "errors" else (above, below)', "(above, below)"),
-    Fault("variants/evidence/gate.py", "return -self.quality", "return self.quality"),
+    Fault("variants/evidence/gate.py", "return -limit if metric in", "return limit if metric in"),
     Fault("variants/evidence/gate.py", "evidence.dropped + evidence.unjudged > DROPPED", "evidence.dropped > DROPPED"),
     Fault("variants/evidence/gate.py", 'missing += () if findings else ("none', 'missing += () if True else ("none'),
     Fault("variants/evidence/gate.py", "if costs[0] >= costs[1]:", "if costs[0] > costs[1]:"),

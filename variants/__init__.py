@@ -1,1 +1,1 @@
-"""Making and judging variants: sources, recipes, artifacts, cards, evidence. Knows nothing of HTTP or Ray."""
+"""Builds and judges variants: sources, recipes, artifacts, cards, evidence. Imports neither HTTP libraries nor Ray."""

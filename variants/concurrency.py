@@ -1,7 +1,6 @@
-"""Tasks that run together and fail as one.
+"""A task group that raises the first error itself.
 
-`asyncio.TaskGroup`, but what is raised is the first error itself, so that
-who catches our errors need not know that they came from a group.
+`asyncio.TaskGroup` raises an ExceptionGroup. Callers catch UnderstudyError, and this keeps that possible.
 """
 
 import asyncio
@@ -11,7 +10,7 @@ from contextlib import asynccontextmanager
 
 @asynccontextmanager
 async def together() -> AsyncIterator[asyncio.TaskGroup]:
-    """A task group; when one of its tasks fails the others are cancelled, and that error is raised."""
+    """A task group. When one of its tasks fails, the others are cancelled and that error is raised."""
     try:
         async with asyncio.TaskGroup() as group:
             yield group

@@ -1,8 +1,8 @@
-"""Disk space: a full disk is one clear error, and how many bytes a folder takes.
+"""Disk space: turns every sign of a full disk into StoreFull, and counts the bytes that folders take.
 
-A full disk shows up as OSError where Python writes, and as whatever a library makes of it elsewhere (safetensors: an
-error of its own; pip: a line of text). Most carry the kernel's words, so those are looked for too. A stream of C++
-says that it failed and not why, so what fails while it writes is put down to the disk where the disk is full.
+Python raises OSError when the disk is full. Libraries raise errors of their own (safetensors) or print a line (pip).
+Most of these contain the kernel's message, so `says_full` looks for it. A C++ stream gives no reason. When it fails
+while the disk is full, `full_disk_seen` assumes that the full disk is the reason.
 """
 
 import errno
@@ -14,19 +14,18 @@ from pathlib import Path
 from variants.errors import StoreFull
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
-_NOTHING = 1 << 16  # bytes: less is left where a write has just failed
-_WORDS = tuple(os.strerror(number) for number in _FULL)
+_NOTHING = 1 << 16
+"""Bytes. A disk with less free space than this counts as full."""
+_MESSAGES = tuple(os.strerror(number) for number in _FULL)
 
 
 @contextmanager
 def full_disk_told(folder: Path) -> Iterator[None]:
-    """Inside, an error that says that there is no space left becomes StoreFull; every other passes as it is."""
+    """Inside, an error that reports a full disk becomes StoreFull. Every other error passes unchanged."""
     try:
         yield
-    except StoreFull:
-        raise
     except Exception as error:
-        if not says_full(error):
+        if isinstance(error, StoreFull) or not says_full(error):
             raise
         raise StoreFull(
             f"the disk that holds {folder} had no space left, and nothing half-written was kept; "
@@ -37,35 +36,31 @@ def full_disk_told(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def full_disk_seen(folder: Path) -> Iterator[None]:
-    """Inside, where only `folder` is written to, an error that does not say why becomes one that does, if the disk is
-    full."""
+    """Inside, any error becomes OSError(ENOSPC) if the disk of `folder` is full. The code inside must write only to
+    `folder`."""
     try:
         yield
     except Exception as error:
-        if says_full(error) or not is_full(folder):
+        space = os.statvfs(folder)
+        # f_bfree includes the blocks that only root may use: an unprivileged process sees a full disk before root does.
+        if says_full(error) or space.f_bfree * space.f_frsize >= _NOTHING:
             raise
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder)) from error
 
 
 def says_full(error: BaseException | None) -> bool:
-    """Whether the error, or one that it was made from, comes of a full disk or a used-up quota."""
+    """Whether the error, or one of its causes, reports a full disk or an exhausted quota."""
     while error is not None:
         if isinstance(error, OSError) and error.errno in _FULL:
             return True
-        if any(words in str(error) for words in _WORDS):
+        if any(message in str(error) for message in _MESSAGES):
             return True
         error = error.__cause__ or error.__context__
     return False
 
 
-def is_full(folder: Path) -> bool:
-    """Whether not even root could write a file worth having on the disk of `folder`."""
-    space = os.statvfs(folder)
-    return space.f_bfree * space.f_frsize < _NOTHING
-
-
 def free_bytes(folder: Path) -> int:
-    """What may still be written on the disk of `folder`, or of the nearest folder above it that exists."""
+    """The free bytes on the disk of `folder`, or of its nearest existing parent."""
     while not folder.exists():
         folder = folder.parent
     space = os.statvfs(folder)
@@ -73,13 +68,13 @@ def free_bytes(folder: Path) -> int:
 
 
 def disk_bytes(*folders: Path) -> int:
-    """The bytes that folders take on their disk together, as du counts: whole blocks, hard links once."""
+    """The bytes that the folders together take on disk, counted as `du` does: whole blocks, each hard link once."""
     seen: dict[tuple[int, int], int] = {}
     for folder in folders:
         for path in [folder, *folder.rglob("*")]:
             try:
                 status = path.lstat()
-            except FileNotFoundError:  # it went away while this was counting
+            except FileNotFoundError:  # removed while this function counts
                 continue
             seen[status.st_dev, status.st_ino] = status.st_blocks * 512
     return sum(seen.values())

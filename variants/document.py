@@ -1,4 +1,4 @@
-"""The base of every typed document: frozen, unknown keys refused, one canonical JSON."""
+"""The base class of every typed document: frozen, without unknown keys, with one canonical JSON form."""
 
 import hashlib
 import json
@@ -13,32 +13,32 @@ Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$", description=
 
 
 def canonical_sha256(data: Any) -> str:
-    """sha256 of plain data as canonical JSON: sorted keys, no spaces, ASCII."""
+    """The sha256 of `data` as canonical JSON: sorted keys, no spaces, ASCII."""
     canonical = json.dumps(data, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
     return hashlib.sha256(canonical.encode()).hexdigest()
 
 
 def absent(given: object) -> bool:
-    """What leaves a field out of the JSON (`exclude_if`): documents from before it was there keep their digests."""
+    """For `exclude_if`: leaves a field that is None out of the JSON, so that older documents keep their digests."""
     return given is None
 
 
 class Document(BaseModel):
-    """Frozen; unknown keys are refused; aliases (`schema`) are what files carry."""
+    """A frozen model that refuses unknown keys. Files use the aliases of fields (`schema`)."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
 
     def to_json(self) -> bytes:
-        """Indented JSON in field order, for files that people read."""
+        """Indented JSON in field order, as UTF-8."""
         return (json.dumps(self.model_dump(mode="json", by_alias=True), indent=2) + "\n").encode()
 
     def canonical_sha256(self) -> str:
-        """sha256 of the canonical JSON: equal documents have equal digests."""
+        """The sha256 of the canonical JSON. Equal documents have equal digests."""
         return canonical_sha256(self.model_dump(mode="json", by_alias=True))
 
     @classmethod
     def from_json(cls, data: bytes | str, origin: str) -> Self:
-        """Parse a document; InputError names `origin` and the first wrong field."""
+        """Parse a document. InputError names `origin` and the first wrong field."""
         try:
             return cls.model_validate_json(data)
         except ValidationError as error:
@@ -47,8 +47,8 @@ class Document(BaseModel):
 
 
 class Fault(NamedTuple):
-    """What is wrong with a document: the path of the field (`speed.tests[0].n`; None for the whole), pydantic's message
-    and error type, and the value that was given."""
+    """What is wrong with a document. `field` is a path like `speed.tests[0].n`, or None for the whole document.
+    `message` and `type` are pydantic's. `input` is the value that was given."""
 
     field: str | None
     message: str
@@ -61,7 +61,7 @@ class Fault(NamedTuple):
 
 
 def explain(error: ValidationError) -> Fault:
-    """The first of pydantic's findings."""
+    """The first fault that pydantic reports."""
     finding = error.errors(include_url=False)[0]
     path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in finding["loc"]).removeprefix(".")
     return Fault(path or None, finding["msg"].removeprefix("Value error, "), finding["type"], finding["input"])

@@ -1,18 +1,18 @@
 """The root of the error tree.
 
     UnderstudyError
-    ├── InputError           what the user gave is wrong            exit 2
+    ├── InputError           wrong input from the user             exit 2
     │   ├── StackError       the stack file or a campaign file
-    │   ├── RecipeError      a recipe that cannot be carried out
-    │   ├── UnknownName      a model, variant, task that is not there
-    │   └── SourceError      a source that cannot be named or found
-    ├── IntegrityError       bytes that are not what their hash says exit 3
+    │   ├── RecipeError      a recipe that cannot be built
+    │   ├── UnknownName      a model, variant or task that does not exist
+    │   └── SourceError      a source that is misnamed or unavailable
+    ├── IntegrityError       bytes that do not match their hash    exit 3
     ├── MissingDependency    a package or program is not installed   exit 4
-    ├── EngineError          an engine that failed or went away      exit 5
+    ├── EngineError          an engine that failed or stopped      exit 5
     └── StoreFull            the disk below the store is full        exit 6
 
-Every error says what is wrong, where (`field`), and what would be right (`mend`). The HTTP face of each is in
-`serve/errors.py`; the command line prints it on one line and leaves with `exit_code`.
+Every error says what is wrong, where (`field`), and how to correct it (`mend`). `serve/errors.py` maps each one to an
+HTTP status. The command line prints it on one line and exits with `exit_code`.
 """
 
 from typing import ClassVar
@@ -21,7 +21,7 @@ from typing import ClassVar
 class UnderstudyError(Exception):
     """Root of all errors that this project raises on purpose.
 
-    `field` is the path of what is wrong (`models.smollm2.variants.int8.weight`), `mend` what would be right.
+    `field` is the path of the wrong value (`models.smollm2.variants.int8.weight`). `mend` says how to correct it.
     """
 
     code: ClassVar[str] = "internal_error"

@@ -1,7 +1,7 @@
-"""Files that are whole or not there: hashes, atomic writes, locks between processes.
+"""Hashes, atomic writes, and locks between processes.
 
-A temporary name beside the target, fsync, rename; `flock` on a file that is never deleted,
-so that a lock cannot be taken on a name that somebody else has just unlinked.
+An atomic write goes to a temporary file beside the target, then fsync, then rename. Locks are `flock` on files that
+are never deleted. Otherwise a process could lock a file that another process has just unlinked.
 """
 
 import errno
@@ -9,48 +9,39 @@ import fcntl
 import hashlib
 import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from variants.disk import full_disk_told
 
-CHUNK = 1 << 20
 
-
-def sha256_of(path: Path, seen: Callable[[int], None] | None = None) -> str:
-    """Hex digest of a file's bytes. `seen` is told the bytes read so far after every MiB."""
-    digest = hashlib.sha256()
-    done = 0
+def sha256_of(path: Path) -> str:
+    """The sha256 of a file's bytes, as hex digits."""
     with path.open("rb") as file:
-        while chunk := file.read(CHUNK):
-            digest.update(chunk)
-            done += len(chunk)
-            if seen:
-                seen(done)
-    return digest.hexdigest()
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def digest_of(hashes: Mapping[str, str]) -> str:
-    """One digest for named files: sha256 over the sorted "name sha256" lines, each ended by a newline."""
+    """One digest for several files: the sha256 of sorted lines "name sha256", each with a newline at its end."""
     lines = "".join(f"{name} {hashes[name]}\n" for name in sorted(hashes))
     return hashlib.sha256(lines.encode()).hexdigest()
 
 
 def hash_folder(folder: Path) -> dict[str, str]:
-    """sha256 by posix name relative to `folder`, of every regular file below it; hidden folders are left out."""
-    names = sorted(path for path in folder.rglob("*") if path.is_file())
-    relative = [path.relative_to(folder) for path in names]
-    return {name.as_posix(): sha256_of(folder / name) for name in relative if not name.parts[0].startswith(".")}
+    """The sha256 of every regular file below `folder`, by its posix name relative to `folder`. Files and folders whose
+    names begin with a dot directly below `folder` are left out."""
+    names = sorted(path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
+    return {name.as_posix(): sha256_of(folder / name) for name in names if not name.parts[0].startswith(".")}
 
 
 def hash_of(path: Path) -> str:
-    """sha256 of a file, or the digest over the files of a folder."""
+    """The sha256 of a file, or `digest_of` the files of a folder."""
     return digest_of(hash_folder(path)) if path.is_dir() else sha256_of(path)
 
 
 def fsync(path: Path) -> None:
-    """Ask the disk to keep a file's bytes or a folder's names."""
+    """Flush a file's bytes, or a folder's entries, to disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -59,8 +50,9 @@ def fsync(path: Path) -> None:
 
 
 def write_atomic(path: Path, data: bytes) -> None:
-    """Write `path` so that a reader sees the old bytes or the new ones, and a crash leaves nothing in between.
-    StoreFull, and the old bytes, when the disk is full."""
+    """Write `path` so that readers, also after a crash, see either the old bytes or the new ones.
+
+    StoreFull when the disk is full. The old bytes stay then."""
     with full_disk_told(path.parent):
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
@@ -75,7 +67,7 @@ def write_atomic(path: Path, data: bytes) -> None:
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Hold the lock file `path` (made if absent, never removed); waits for whoever has it."""
+    """Hold an exclusive lock on the file `path`, which is made if absent and never removed. Waits for other holders."""
     with _lock_file(path) as descriptor:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield
@@ -83,7 +75,7 @@ def locked(path: Path) -> Iterator[None]:
 
 @contextmanager
 def locked_if_free(path: Path) -> Iterator[bool]:
-    """Like `locked`, but yields False at once when somebody else holds it."""
+    """Like `locked`, but yields False at once when another holder exists."""
     with _lock_file(path) as descriptor:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -95,10 +87,11 @@ def locked_if_free(path: Path) -> Iterator[bool]:
 
 @contextmanager
 def shared(path: Path) -> Iterator[int | None]:
-    """Hold the lock file `path` together with others who share it; waits for whoever has it alone.
+    """Hold a shared lock on the file `path`. Waits for an exclusive holder.
 
-    Gives the descriptor: the lock lasts as long as any copy of it is open, so a child that inherits it keeps the lock.
-    None, and no lock, where a file may not be made: what cannot be written cannot be taken away from there either.
+    Gives the file descriptor. The lock lasts as long as any copy of it is open, so a child process that inherits it
+    keeps the lock. Where the lock file may not be written it gives None and takes no lock: nobody can remove anything
+    from a read-only folder either.
     """
     with ExitStack() as stack:
         try:
@@ -124,10 +117,10 @@ def _lock_file(path: Path) -> Iterator[int]:
 
 @contextmanager
 def staging(root: Path, key: str) -> Iterator[Path]:
-    """An empty folder below `root`, on its file system, that only the holder of `key` has; removed at the end.
+    """An empty folder below `root` for the only holder of `key`. It is removed at the end.
 
-    Waits for another holder of the same key: look again whether the work is already done. What dead holders of other
-    keys have left is removed.
+    Waits for another holder of the same key. Check afterwards whether that holder has done the work already. Also
+    removes the folders of holders of other keys that have ended.
     """
     with locked(lock_of(root, key)):
         for left in dead(root):
@@ -144,19 +137,20 @@ def staging(root: Path, key: str) -> Iterator[Path]:
 
 
 def staged(root: Path, key: str) -> Path:
-    """Where the holder of `key` works, or a dead one has."""
+    """The staging folder of `key`."""
     return root / ".staging" / key
 
 
 def lock_of(root: Path, key: str) -> Path:
-    """The lock file of whoever works on `key`."""
+    """The lock file for work on `key`."""
     return root / ".locks" / f"{key}.lock"
 
 
 def dead(root: Path) -> Iterator[Path]:
-    """What dead holders have left in staging, each given while its lock is held: that it is free shows that its
-    holder is gone, whatever process id it had."""
+    """The staging folders whose holders have ended. Each lock is held while its folder is given.
+
+    A free lock shows that its holder has ended. A process id would not: another process may have the same one now."""
     for left in (root / ".staging").glob("*"):
         with locked_if_free(lock_of(root, left.name)) as free:
-            if free and left.exists():  # its holder may have finished since it was listed
+            if free and left.exists():  # its holder may have finished after the listing
                 yield left

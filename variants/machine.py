@@ -1,4 +1,4 @@
-"""What a measurement was taken on: the machine and the versions of what ran. Light imports only."""
+"""Describes the machine and the installed packages for measurements. Imports no large library at the top."""
 
 import os
 import platform
@@ -13,7 +13,7 @@ import psutil
 
 from variants.document import Document
 
-# Instructions that decide which kernels an engine takes.
+# CPU instruction sets that decide which kernels an engine uses.
 _FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "avx_vnni", "amx_tile", "amx_int8", "amx_bf16", "asimddp")
 _VNNI = {"avx512_vnni", "avx_vnni", "amx_int8"}
 
@@ -24,8 +24,8 @@ PACKAGES = (
 
 
 class Machine(Document):
-    """`cores` are those this process may use; `memory_bytes` is the machine's, or the container's limit if lower;
-    `gpus` the names of NVIDIA's."""
+    """`cores` is the number that this process may use. `memory_bytes` is the machine's memory, or the container's limit
+    if that is lower. `gpus` holds the names of NVIDIA GPUs."""
 
     cpu: str
     architecture: str
@@ -38,7 +38,7 @@ class Machine(Document):
 
 
 def describe() -> Machine:
-    """This machine, as far as it decides speed and memory."""
+    """This machine: the properties that decide speed and memory."""
     info = _cpu_info()
     present = set(info.get("flags", info.get("Features", "")).split())
     return Machine(
@@ -54,21 +54,21 @@ def describe() -> Machine:
 
 
 def multiplies_bfloat16() -> bool:
-    """Whether torch's products of bfloat16 are this CPU's own (AVX-512 or AMX on x86). Where they are not, float32 is
-    several times as fast."""
+    """Whether this CPU has instructions for torch's bfloat16 products (AVX-512 or AMX on x86). Without them, float32
+    is several times as fast."""
     import torch
 
     return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
 def multiplies_integers() -> bool:
-    """Whether this CPU multiplies 8-bit integers and sums them in 32 bits by one instruction, as x86 does from VNNI or
-    AMX on. Where it does not, int8 gains little, or sums saturate at 16 bits."""
+    """Whether one instruction of this CPU multiplies 8-bit integers and sums them in 32 bits. On x86 this needs VNNI or
+    AMX. Without it, int8 is hardly faster, or sums saturate at 16 bits."""
     return platform.machine() not in ("x86_64", "AMD64") or not _VNNI.isdisjoint(describe().flags)
 
 
 class Gpu(NamedTuple):
-    """A GPU's name, and what CUDA calls its compute capability: 8.9 and above multiply 8-bit floats."""
+    """A GPU's name and its CUDA compute capability. GPUs from 8.9 on multiply 8-bit floats."""
 
     name: str
     capability: float
@@ -76,29 +76,29 @@ class Gpu(NamedTuple):
 
 @cache
 def gpus() -> tuple[Gpu, ...]:
-    """The NVIDIA GPUs of this machine, by their driver's own program; none where that is not installed."""
-    ask = ("nvidia-smi", "--query-gpu=name,compute_cap", "--format=csv,noheader")
+    """The NVIDIA GPUs of this machine, as `nvidia-smi` lists them; none where it is not installed."""
+    command = ("nvidia-smi", "--query-gpu=name,compute_cap", "--format=csv,noheader")
     try:
-        said = subprocess.run(ask, capture_output=True, text=True, timeout=20, check=True).stdout
+        output = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True).stdout
     except (OSError, subprocess.SubprocessError):
         return ()
-    rows = [line.rpartition(",") for line in said.splitlines() if "," in line]
+    rows = [line.rpartition(",") for line in output.splitlines() if "," in line]
     return tuple(Gpu(name.strip(), float(capability)) for name, _, capability in rows)
 
 
 def versions(packages: Iterable[str] = PACKAGES) -> dict[str, str]:
-    """Versions of those of `packages` that are installed, by distribution name."""
+    """The version of each installed package of `packages`, by distribution name."""
     installed = {}
     for package in packages:
         try:
             installed[package] = version(package)
-        except PackageNotFoundError:  # an extra that this environment does not have
+        except PackageNotFoundError:  # an optional package
             continue
     return installed
 
 
 def _cpu_info() -> dict[str, str]:
-    """The first processor's entries in the kernel's table; empty where there is none."""
+    """The entries of the first processor in /proc/cpuinfo; empty where that file does not exist."""
     path = Path("/proc/cpuinfo")
     if not path.exists():
         return {}

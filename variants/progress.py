@@ -1,7 +1,7 @@
-"""What is being done, how far it is, how long it still takes: one protocol, and what shows it.
+"""Progress of long work: what is done, how far it is, and how long it still takes.
 
-Long work takes a `Progress` and knows nothing of terminals. On a terminal `BarProgress` draws rich bars; elsewhere (a
-log, CI) `LineProgress` prints a line when a step begins, every few seconds, and when it ends.
+Long work reports to a `Progress`. On a terminal, `BarProgress` draws the bars of rich. Elsewhere (a log, CI),
+`LineProgress` prints a line when a step begins, every few seconds, and when it ends.
 """
 
 import sys
@@ -19,12 +19,12 @@ Unit = Literal["", "bytes"]
 
 class Step(Protocol):
     def to(self, done: float, total: float | None = None) -> None:
-        """Report the amount done so far; `total` may become known, or change, on the way."""
+        """Report the amount done so far, in the unit of the step. `total` replaces the total given before."""
 
 
 class Progress(Protocol):
     def step(self, what: str, total: float | None = None, unit: Unit = "") -> AbstractContextManager[Step]:
-        """Begin a step; leaving the context ends it. Steps may be nested."""
+        """Begin a step. It ends with the context. Steps may be nested."""
 
 
 class NoProgress:
@@ -39,32 +39,27 @@ class NoProgress:
 
 
 class LineProgress:
-    """Lines for a log; at most one in `every` seconds for each step."""
+    """Prints lines for a log: at most one in `every` seconds for each step, besides its first and its last."""
 
     def __init__(self, stream: TextIO = sys.stderr, every: float = 5.0) -> None:
-        self._stream = stream
-        self._every = every
+        self.stream = stream
+        self.every = every
 
     @contextmanager
     def step(self, what: str, total: float | None = None, unit: Unit = "") -> Iterator[Step]:
-        began = time.monotonic()
-        line = _Line(self, what, total, unit, began)
+        line = _Line(self, what, total, unit)
         self.print(f"{what} ...")
         yield line
-        self.print(f"{what}: done in {time.monotonic() - began:.1f} s")
+        self.print(f"{what}: done in {time.monotonic() - line.began:.1f} s")
 
     def print(self, text: str) -> None:
-        print(text, file=self._stream, flush=True)
-
-    @property
-    def every(self) -> float:
-        return self._every
+        print(text, file=self.stream, flush=True)
 
 
 class _Line:
-    def __init__(self, owner: LineProgress, what: str, total: float | None, unit: Unit, began: float) -> None:
+    def __init__(self, owner: LineProgress, what: str, total: float | None, unit: Unit) -> None:
         self._owner, self._what, self._total, self._unit = owner, what, total, unit
-        self._began = self._printed = began
+        self.began = self._printed = time.monotonic()
 
     def to(self, done: float, total: float | None = None) -> None:
         self._total = total if total is not None else self._total
@@ -73,9 +68,9 @@ class _Line:
             return
         self._printed = now
         if not self._total or not done:
-            self._owner.print(f"{self._what}: {_amount(done, self._unit)}, {now - self._began:.0f} s so far")
+            self._owner.print(f"{self._what}: {_amount(done, self._unit)}, {now - self.began:.0f} s so far")
             return
-        left = (now - self._began) * (self._total - done) / done
+        left = (now - self.began) * (self._total - done) / done
         amounts = f"{_amount(done, self._unit)} of {_amount(self._total, self._unit)}"
         self._owner.print(f"{self._what}: {amounts}, about {left:.0f} s left")
 
@@ -85,28 +80,15 @@ def _amount(value: float, unit: Unit) -> str:
 
 
 class BarProgress:
-    """rich's bars: what, how far, how long still. Bars live as long as the outermost step."""
+    """Draws the bars of rich. They stay on the screen until the outermost step ends."""
 
     def __init__(self, stream: TextIO = sys.stderr) -> None:
         from rich.console import Console
-        from rich.progress import (
-            BarColumn,
-            TaskProgressColumn,
-            TextColumn,
-            TimeElapsedColumn,
-            TimeRemainingColumn,
-        )
         from rich.progress import Progress as Bars
+        from rich.progress import TextColumn, TimeElapsedColumn
 
-        self._bars: RichBars = Bars(
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=30),
-            TaskProgressColumn(),
-            TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(),
-            console=Console(file=stream),
-        )
+        columns = (*Bars.get_default_columns(), TextColumn("left, elapsed"), TimeElapsedColumn())
+        self._bars: RichBars = Bars(*columns, console=Console(file=stream))
         self._depth = 0
 
     @contextmanager
@@ -131,9 +113,7 @@ class _Bar:
         self._bars, self._bar = bars, bar
 
     def to(self, done: float, total: float | None = None) -> None:
-        self._bars.update(self._bar, completed=done)
-        if total is not None:
-            self._bars.update(self._bar, total=total)
+        self._bars.update(self._bar, completed=done, total=total)
 
 
 def for_stream(stream: TextIO = sys.stderr) -> Progress:

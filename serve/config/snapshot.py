@@ -9,7 +9,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from serve.config.stack import Adapters, Engine, Limits, ScriptedEngine, Stack, TorchEngine, VllmEngine
+from serve.config.stack import Adapters, Engine, Limits, ScriptedEngine, Stack, VllmEngine
 from serve.config.traffic import Versioned, merged
 from variants.artifacts.adapter import check_adapter
 from variants.artifacts.manifest import Manifest
@@ -147,13 +147,13 @@ def served_variant(
     adapter, base = None, artifact
     if artifact.manifest.format == "adapter":
         field = f"models.{name[0]}.variants.{name[1]}"
-        if not (isinstance(variant.engine, VllmEngine | TorchEngine | ScriptedEngine) and variant.engine.adapters):
+        if not (isinstance(variant.engine, VllmEngine | ScriptedEngine) and variant.engine.adapters):
             raise StackError(
                 "an adapter needs an engine with adapter slots", field=f"{field}.engine", mend="adapters: {slots: 4}"
             )
         assert variant.parent is not None  # the stack file and the recipe's method check this
         base = artifacts[name[0], variant.parent]
-        if isinstance(variant.engine, VllmEngine | TorchEngine):
+        if isinstance(variant.engine, VllmEngine):
             check_adapter(artifact, base.manifest, variant.engine.adapters.rank, variant.engine.adapters.modules)
         elif artifact.manifest.parent_digest != base.manifest.digest:
             raise StackError(

@@ -5,7 +5,7 @@ refused with the nearest known one. It holds no logic: making belongs to `varian
 `serve.app`."""
 
 import re
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -14,7 +14,7 @@ from variants import tasks
 from variants.artifacts.manifest import TaskKind
 from variants.build.builder import VariantPlan
 from variants.document import Document, Name
-from variants.recipes.recipe import LoRA, Quantize, Recipe
+from variants.recipes.recipe import Recipe
 from variants.recipes.source import Source
 
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
@@ -49,13 +49,10 @@ class VllmEngine(Document):
 
 
 class TorchEngine(Document):
-    """transformers on torch: bitsandbytes, and whatever the others cannot run."""
+    """transformers on torch: image classifiers that OpenVINO does not run."""
 
     kind: Literal["torch"]
     threads: Whole = Field(default=1, ge=1, le=1024)
-    context: Whole = Field(default=2048, ge=16)
-    batch: Whole = Field(default=16, ge=1, description="most requests decoded together")
-    adapters: Adapters | None = None
 
 
 class OpenVinoEngine(Document):
@@ -77,7 +74,7 @@ class ScriptedEngine(Document):
 
 
 ENGINES: dict[TaskKind, tuple[str, ...]] = {
-    "text-generation": ("vllm", "torch", "scripted"),
+    "text-generation": ("vllm", "scripted"),
     "image-classification": ("openvino", "torch", "scripted"),
     "feature-extraction": ("openvino", "scripted"),
     "object-detection": ("openvino",),
@@ -127,6 +124,17 @@ class Routing(Document):
     shadows: dict[str, Annotated[Number, Field(gt=0, le=1)]] = Field(default_factory=dict)
 
 
+def with_engine_of_today(variant: Any, text: bool) -> Any:
+    """A variant as it stands in a stack file, whose engine may be `torch` with the fields that it had for text."""
+    engine = variant.get("engine") if isinstance(variant, dict) else None
+    if not isinstance(engine, dict) or engine.get("kind") != "torch":
+        return variant
+    if not text:
+        return variant | {"engine": {key: value for key, value in engine.items() if key not in ("context", "batch")}}
+    renamed = {"sequences" if key == "batch" else key: value for key, value in engine.items()}
+    return variant | {"engine": renamed | {"kind": "vllm"}}
+
+
 class Model(Document):
     task: TaskKind
     source: Source
@@ -135,6 +143,16 @@ class Model(Document):
     evaluate: tuple[str, ...] = ()
     traffic: Routing = Routing()
     variants: dict[str, Variant] = Field(min_length=1)
+
+    @model_validator(mode="before")
+    @classmethod
+    def read_former_torch_engine(cls, data: Any) -> Any:
+        """Until 2026-11-30 `torch` also served text. vLLM serves those variants now, with the same limits."""
+        if not isinstance(data, dict) or not isinstance(data.get("variants"), dict):
+            return data
+        text = data.get("task") == "text-generation"
+        variants = {name: with_engine_of_today(variant, text) for name, variant in data["variants"].items()}
+        return data | {"variants": variants}
 
     @model_validator(mode="after")
     def check_evaluate(self) -> Self:
@@ -154,9 +172,6 @@ class Model(Document):
             if variant.parent is not None and variant.parent not in self.variants:
                 known = ", ".join(self.variants)
                 raise ValueError(f"variant {name!r} has the unknown parent {variant.parent!r}: known are {known}")
-            base = self.variants[variant.parent].recipe if variant.parent else None
-            if isinstance(variant.recipe, LoRA) and isinstance(base, Quantize) and variant.engine.kind == "vllm":
-                raise ValueError(f"variant {name!r}: vLLM takes no adapter on {base.scheme} weights: use torch")
             if getattr(variant.engine, "adapters", None) and self.task != "text-generation":
                 raise ValueError(f"variant {name!r}: no engine takes adapters for {self.task}: leave `adapters` out")
         for named in (*self.traffic.pins.values(), *self.traffic.shadows):

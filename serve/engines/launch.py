@@ -46,7 +46,7 @@ def _launch(engine: Engine, folder: Path, manifest: Manifest, name: str) -> Laun
     if isinstance(engine, VllmEngine):
         return launch_vllm(engine, folder, manifest, name)
     if isinstance(engine, TorchEngine):
-        return launch_torch(engine, folder, manifest, name)
+        return launch_torch(engine, folder, name)
     if isinstance(engine, OpenVinoEngine):
         return launch_openvino(engine, folder, manifest, name)
     return launch_scripted(engine, folder, manifest, name)
@@ -100,13 +100,8 @@ def launch_vllm(engine: VllmEngine, folder: Path, manifest: Manifest, name: str)
     return Launch(command, environment | threads_environment(engine.threads))
 
 
-def launch_torch(engine: TorchEngine, folder: Path, manifest: Manifest, name: str) -> Launch:
-    arguments = ["--artifact", str(folder), "--threads", str(engine.threads)]
-    if manifest.task == "text-generation":
-        arguments += ["--context", str(engine.context), "--batch", str(engine.batch)]
-        if engine.adapters:
-            arguments += ["--adapters", str(engine.adapters.slots)]
-        return Launch(own("torch.text", name, *arguments), threads_environment(engine.threads))
+def launch_torch(engine: TorchEngine, folder: Path, name: str) -> Launch:
+    arguments = ("--artifact", str(folder), "--threads", str(engine.threads))
     return Launch(own("torch.image", name, *arguments), threads_environment(engine.threads))
 
 

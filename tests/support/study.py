@@ -99,13 +99,14 @@ class ScriptedMake:
         self.made: list[VariantRef] = []
 
     def __call__(self, stack: Stack, line: Sequence[VariantRef]) -> Mapping[VariantRef, Artifact]:
-        found = {}
+        artifacts = {}
         for model, variant in line:
             if variant in self.broken:
                 raise EngineError("the build was killed", mend="most likely for memory: see dmesg")
             recipe = parse_recipe(stack.models[model].variants[variant].recipe.model_dump())
             task = stack.models[model].task
-            found[model, variant] = make_artifact(self.home, model, variant, task, recipe.digest(), recipe=recipe)
-            Catalog(self.home).record(found[model, variant].manifest)
+            key = recipe.canonical_sha256()
+            artifacts[model, variant] = make_artifact(self.home, model, variant, task, key, recipe=recipe)
+            Catalog(self.home).record(artifacts[model, variant].manifest)
         self.made.append(line[-1])
-        return found
+        return artifacts

@@ -233,8 +233,8 @@ RULES: dict[Rule, list[Import]] = {
     engines_share_only_the_contract: [
         ("serve/engines/base.py", "serve.engines.launch"),
         ("serve/engines/http/text.py", "serve.engines.process"),
-        ("serve/engines/torch/text.py", "serve.engines.vllm.errors"),
-        ("serve/api/openai.py", "serve.engines.torch.text"),
+        ("serve/engines/torch/image.py", "serve.engines.vllm.errors"),
+        ("serve/api/openai.py", "serve.engines.torch.image"),
     ],
     method_families_stand_alone: [
         ("variants/methods/detection/quantize.py", "variants.methods.embedding.quantize"),

@@ -1,1 +1,1 @@
-"""What was made: manifests, the store, the catalog, cards."""
+"""Artifacts and their documents: manifests, the store, the catalog, cards."""

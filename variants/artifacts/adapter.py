@@ -1,8 +1,7 @@
-"""What an adapter must be before an engine may load it: whole, made for this very base, and of a rank that the engine
-has room for.
+"""Checks an adapter before an engine loads it: its files, its base, its rank, and its layers.
 
-An adapter on another base loads without complaint and answers nonsense, so the base's digest is compared, not its
-name. Nothing here imports torch: the shapes are read from the safetensors header.
+An adapter loads on another base without an error, but its answers are useless. So the base's digest is compared, not
+its name. Nothing here imports torch.
 """
 
 import json
@@ -10,18 +9,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath, PureWindowsPath
 
+from safetensors import SafetensorError, safe_open
+
 from variants.artifacts.manifest import Manifest
 from variants.artifacts.store import Artifact
 from variants.errors import IntegrityError, RecipeError
 from variants.recipes.recipe import LoRA, Merge, Quantize, Recipe
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
-_HEADER = 8  # bytes of the header's length, little endian
 
 
 @dataclass(frozen=True)
 class Adapter:
-    """What an engine needs to know of an adapter: `targets` are the names of the layers that it changes."""
+    """The rank of an adapter, and `targets`, the names of the layers that it changes, sorted."""
 
     rank: int
     targets: tuple[str, ...]
@@ -30,10 +30,11 @@ class Adapter:
 def check_adapter(
     artifact: Artifact, base: Manifest, max_rank: int = 64, modules: Sequence[str] | None = None
 ) -> Adapter:
-    """The adapter of `artifact`, fit to be served on top of `base`.
+    """The adapter of `artifact`, checked to be served on top of `base`.
 
-    IntegrityError when a file is missing or is not what peft writes; RecipeError when it is no adapter, was made for
-    another base, its rank is above `max_rank`, or it adapts layers that are not among an engine's `modules`.
+    IntegrityError when a file is missing or peft would not write it so. RecipeError when the artifact is not an adapter
+    or has another base. RecipeError, too, when its rank is above `max_rank`, or it changes a layer that is not in the
+    engine's `modules`.
     """
     manifest = artifact.manifest
     field = f"models.{manifest.model}.variants.{manifest.variant}"
@@ -63,20 +64,23 @@ def check_adapter(
     return adapter
 
 
-def check_line(recipes: Sequence[Recipe], field: str) -> None:
-    """Whether an adapter can be trained on what it is planned on, or merged into it: `recipes` are a variant's own and
-    those of its parents, the nearest first. RecipeError names what stands in the way."""
+def check_ancestry(recipes: Sequence[Recipe], field: str) -> None:
+    """Check that an adapter can be trained on its planned parent, or merged into its planned base.
+
+    `recipes` are those of the variant, its parent, its parent's parent, and so on. RecipeError, with a path below
+    `field`, where training or merging is impossible.
+    """
     bases = [f"{each.scheme} weights" if isinstance(each, Quantize) else None for each in recipes[1:]]
     if isinstance(recipes[0], LoRA) and any(bases[:1]) and bases[0] != "nf4 weights":
         mend = "one in bfloat16 or float32, or nf4"
         raise RecipeError(f"no adapter is trained on {bases[0]}", field=f"{field}.parent", mend=mend)
     if isinstance(recipes[0], Merge) and any(bases[1:2]):
-        mend = "merge an adapter of the baseline, and quantize what comes of it"
+        mend = "merge an adapter of the baseline, and quantize the result"
         raise RecipeError(f"an adapter on {bases[1]} is not merged", field=f"{field}.parent", mend=mend)
 
 
 def _read(artifact: Artifact) -> Adapter:
-    """The adapter's configuration, checked against the header of its weights."""
+    """The adapter's configuration, compared with the shapes of its weights."""
     folder, again = artifact.model_path, f"delete {artifact.path} and build it again"
     for name in (CONFIG, WEIGHTS):
         if not (folder / name).is_file():
@@ -101,10 +105,8 @@ def _ranks(artifact: Artifact) -> set[int]:
     """The ranks of the low-rank matrices: A is [rank, inputs], B is [outputs, rank]."""
     path = artifact.model_path / WEIGHTS
     try:
-        with path.open("rb") as file:
-            length = int.from_bytes(file.read(_HEADER), "little")
-            header = json.loads(file.read(min(length, path.stat().st_size)))
-        shapes = {name: entry["shape"] for name, entry in header.items() if name != "__metadata__"}
+        with safe_open(path, "numpy") as weights:
+            shapes = {name: weights.get_slice(name).get_shape() for name in weights.keys()}  # noqa: SIM118
         return {shape[0] if ".lora_A." in name else shape[1] for name, shape in shapes.items()}
-    except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
+    except (SafetensorError, IndexError) as error:
         raise IntegrityError(f"{path} is not a safetensors file: {error!r}", mend="build it again") from error

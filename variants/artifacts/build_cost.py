@@ -1,8 +1,8 @@
-"""Effort: how long a build took, how much memory its process held at most, and on which machine.
+"""The cost of a build: its time, the peak memory of its process, and the machine.
 
-The kernel keeps a process's highest resident set (`VmHWM`, proc_pid_status(5)) and forgets it on request
-(`clear_refs`, proc_pid_clear_refs(5)), so that each of several builds in one process has its own. psutil reads it but
-cannot have it forgotten, and sampling would miss a peak between two looks.
+The kernel records a process's peak resident set (`VmHWM`, proc_pid_status(5)) and resets it on request (`clear_refs`,
+proc_pid_clear_refs(5)). So each of several builds in one process has its own peak. psutil cannot reset it, and sampling
+would miss a peak between two samples.
 """
 
 import time
@@ -15,12 +15,12 @@ from variants.document import Document
 from variants.machine import Machine, describe
 
 _PROCESS = Path("/proc/self")
-_FORGET_THE_PEAK = "5"
+_RESET_PEAK = "5"
 
 
 class BuildCost(Document):
-    """`seconds` of wall time, what had to be fetched for it included. `peak_bytes`: pages of memory-mapped files count,
-    child processes do not; None where the kernel does not tell."""
+    """`seconds` is wall time; it includes data that the method fetches. `peak_bytes` includes pages of memory-mapped
+    files, but no child processes. It is None where the kernel does not report it."""
 
     seconds: Annotated[float, Field(ge=0)]
     peak_bytes: Annotated[int, Field(gt=0)] | None
@@ -28,24 +28,20 @@ class BuildCost(Document):
 
 
 class Stopwatch:
-    """Begins where it is made."""
+    """Measures the cost of a build from the moment of its creation."""
 
     def __init__(self) -> None:
-        self.forgot = _forget_the_peak()
+        try:
+            (_PROCESS / "clear_refs").write_text(_RESET_PEAK)
+            self.has_own_peak = True
+        except OSError:  # not Linux, or not permitted
+            self.has_own_peak = False
         self.began = time.monotonic()
 
-    def effort(self) -> BuildCost:
-        """What it took until now."""
+    def cost(self) -> BuildCost:
+        """The cost until now."""
         seconds = round(time.monotonic() - self.began, 3)
-        return BuildCost(seconds=seconds, peak_bytes=_peak_bytes() if self.forgot else None, machine=describe())
-
-
-def _forget_the_peak() -> bool:
-    try:
-        (_PROCESS / "clear_refs").write_text(_FORGET_THE_PEAK)
-    except OSError:  # another kernel, or one that does not let us
-        return False
-    return True
+        return BuildCost(seconds=seconds, peak_bytes=_peak_bytes() if self.has_own_peak else None, machine=describe())
 
 
 def _peak_bytes() -> int:

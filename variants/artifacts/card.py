@@ -1,6 +1,6 @@
-"""The card: what was measured of one artifact, on which machine, in which executed precision.
+"""The card: the measurements of one artifact, with the machine and the executed precision.
 
-Cards of schema 1 know less and are read as they are: what they did not measure is None or empty.
+Cards of schema 1 have fewer measurements. They are read unchanged: what they lack is None or empty.
 """
 
 from typing import Annotated, Any, Literal, Self
@@ -16,7 +16,7 @@ Seconds = Annotated[float, Field(ge=0)]
 
 
 class _Measured(Document):
-    """`value` with its 95 % interval on `n` distinct examples of a task's test split."""
+    """A `value` with its 95 % interval, on `n` distinct examples of a task's test split."""
 
     task: str
     value: float
@@ -32,8 +32,10 @@ class _Measured(Document):
 
 
 class Accuracy(_Measured):
-    """How good the answers are, by a metric of the task: the share of right ones unless it says something else.
-    `test_sha256` says which test split the examples are the first of; None on cards from before that was kept."""
+    """One metric of the task; by default the share of right answers.
+
+    The examples are the first `n` of the test split with the hash `test_sha256`. Older cards have None there.
+    """
 
     test_sha256: Sha256 | None = None
     metric: str = "accuracy"
@@ -48,22 +50,21 @@ class Accuracy(_Measured):
 
 
 class Difference(_Measured):
-    """The artifact's figure less that of `parent`, an artifact's digest, on the same examples."""
+    """The artifact's figure less its parent's, on the same examples. `parent` is the digest of the parent."""
 
     metric: str
     parent: Sha256
 
 
 class Agreement(_Measured):
-    """The share of examples to which the artifact and `parent` give the same answer, right or wrong."""
+    """The share of examples with the same answer of the artifact and `parent`, whether right or wrong."""
 
     parent: Sha256
 
 
 class Distance(Document):
-    """How far `n` pictures that were drawn are from `real` held-out ones, as sets: the Frechet distance of what the
-    digit classifier says of them. It compares with distances of the same classifier and the same n, and with nothing
-    else."""
+    """The Frechet distance between `n` generated pictures and `real` held-out ones, over features of the digit
+    classifier. Only distances with the same classifier and the same n compare."""
 
     task: str
     metric: Literal["frechet"] = "frechet"
@@ -73,14 +74,14 @@ class Distance(Document):
 
 
 class Latency(Document):
-    """Of one request, in seconds."""
+    """Percentiles of the latency of one request, in seconds."""
 
     p50: Seconds
     p95: Seconds
 
 
 class Ratio(Document):
-    """The median over rounds, and its interval (`serve/evaluation/speedup.py`)."""
+    """The median over rounds with its interval (`serve/evaluation/speedup.py`)."""
 
     value: Annotated[float, Field(gt=0)]
     low: Annotated[float, Field(gt=0)]
@@ -88,8 +89,11 @@ class Ratio(Document):
 
 
 class Speedup(Document):
-    """How many times as fast as `parent_digest`'s engine, both up and asked in turns: by single requests, and with 8 at
-    once; `inference` is of the forward pass alone, where the engine times it."""
+    """How many times as fast as the parent's engine; both run at once and take requests in turns.
+
+    `single` is for one request at a time, `saturated` for 8 at once. `inference` is for the forward pass alone. It is
+    None where the engine does not time that.
+    """
 
     single: Ratio
     saturated: Ratio
@@ -98,16 +102,19 @@ class Speedup(Document):
 
 
 class Card(Document):
-    """What is None was not measured. `precision` is the manifest's, `executes` what the engine says that it computes
-    in: of int8, in what the rest is computed.
-    `latency_s` is of one request at a time, `saturated_latency_s` with 8 at once;
-    `throughput_per_s` is requests per second with 8 at once, all that a request costs included;
-    `inference_per_s` is examples per second of the forward pass alone, by the engine's own clock: texts in batches
-    of 8, images of 32, a detector's one by one.
-    `cost_cpu_s` are the CPU-seconds that the engine's processes use for 1,000 requests at saturation.
-    `load_s` is from the engine's start until it answers. Memory is PSS: `resident_bytes` once warm, and the highest
-    seen. `parent_digest` is the artifact that `differences`, `agreement` and `speedup` compare with. `engine` and
-    `parent_engine` are the settings of the engines that both were measured in, as the stack file has them."""
+    """The measurements of one artifact. None means not measured.
+
+    - `parent_digest`: the artifact that `differences`, `agreement` and `speedup` compare with.
+    - `precision`: the manifest's. `executes`: what the engine reports; for int8, the precision of the other layers.
+    - `latency_s`: with one request at a time. `saturated_latency_s`: with 8 at once.
+    - `throughput_per_s`: complete requests per second, with 8 at once.
+    - `inference_per_s`: examples per second of the forward pass alone, timed by the engine. Texts are in batches of 8,
+      images in batches of 32, a detector's images one by one.
+    - `cost_cpu_s`: CPU-seconds of the engine's processes for 1,000 requests at saturation.
+    - `load_s`: seconds from the engine's start to its first answer.
+    - `resident_bytes`, `peak_memory_bytes`: memory as PSS, after the first requests and at its peak.
+    - `engine`, `parent_engine`: the settings of the engines that were measured, as in the stack file.
+    """
 
     schema_: Literal[1, 2] = Field(2, alias="schema")
     digest: Sha256

@@ -1,9 +1,10 @@
-"""The catalog: which artifacts each variant's name has been bound to, and the cards that were measured of them.
+"""The catalog: the artifacts that each variant's name has been bound to, and their cards.
 
-One JSON file a model, written whole under a lock. The last entry of a variant's history is its current artifact; an
-artifact that was current before and is built again becomes the last entry again, unless somebody has rolled back from
-it (`variants/artifacts/history.py` holds the rules). Cards belong to digests, never to names, so what was measured of
-one build is never read as evidence for another."""
+Each model has one JSON file, which is written atomically under a lock. The last entry of a variant's history is its
+current artifact. An earlier artifact that is built again becomes the last entry again, unless a rollback prevents it
+(`variants/artifacts/history.py` has the rules). Cards belong to digests, not to names. So the measurements of one build
+are never taken for those of another.
+"""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,7 +24,7 @@ from variants.files import locked, write_atomic
 
 
 class ModelEntry(Document):
-    """`variants`: history by variant, oldest first. `cards`: by artifact digest, oldest first."""
+    """One model. `variants`: histories by variant, oldest binding first. `cards`: by artifact digest, oldest first."""
 
     schema_: Literal[1] = Field(1, alias="schema")
     model: Name
@@ -32,11 +33,11 @@ class ModelEntry(Document):
     cards: dict[Sha256, tuple[Card, ...]] = Field(default_factory=dict)
 
     def current(self, variant: str) -> Binding:
-        """The artifact that a variant's name stands for now. UnknownName when it has none."""
+        """The current binding of a variant's name. UnknownName when it has none."""
         return self.history(variant)[-1]
 
     def history(self, variant: str) -> History:
-        """All that a variant's name has stood for, at least one. UnknownName when it has stood for nothing."""
+        """All bindings of a variant's name, at least one. UnknownName when it has none."""
         if variant not in self.variants:
             raise UnknownName(
                 f"{self.model} has no variant {variant!r}", field="variant", mend=f"one of {', '.join(self.variants)}"
@@ -44,13 +45,13 @@ class ModelEntry(Document):
         return self.variants[variant]
 
     def bound(self, variant: str, binding: Binding) -> "ModelEntry":
-        """This entry with one more binding."""
+        """A copy of this entry with one more binding."""
         history = (*self.variants.get(variant, ()), binding)
         return self.model_copy(update={"variants": {**self.variants, variant: history}})
 
     def trimmed(self, keep: int) -> "ModelEntry":
-        """This entry with histories cut to the current build and the `keep` before it, and without the cards of
-        digests that no history names any more."""
+        """A copy of this entry with each history cut to its current build and the `keep` builds before it. Cards of
+        digests that are in no history any more are left out."""
         variants = {variant: trimmed(history, keep) for variant, history in self.variants.items()}
         digests = {binding.digest for history in variants.values() for binding in history}
         cards = {digest: cards for digest, cards in self.cards.items() if digest in digests}
@@ -68,7 +69,7 @@ class Catalog:
         return sorted(path.stem for path in self.root.glob("*.json"))
 
     def model(self, name: str) -> ModelEntry:
-        """A model's entry. UnknownName when nothing of that name was built."""
+        """A model's entry. UnknownName when no variant of it was built."""
         path = self._path(name)
         if not path.is_file():
             known = self.models()
@@ -81,15 +82,17 @@ class Catalog:
         return [self.model(name) for name in self.models()]
 
     def kept_back(self, model: str, variant: str, key: str) -> Binding | None:
-        """What a variant's name keeps standing for when the artifact of `key` is built, because somebody rolled back
-        from that; None when the artifact may have the name."""
+        """The current binding of a variant's name, where a rollback prevents that the artifact of `key` takes the name.
+        None when it may take the name."""
         if not self._path(model).is_file():
             return None
         return kept_back(self.model(model).variants.get(variant, ()), key)
 
     def record(self, manifest: Manifest) -> Binding:
-        """Bind the manifest's variant to its artifact, and give what the name stands for then: that artifact, or the
-        one that a rollback holds against it. Nothing changes when it is bound to it already."""
+        """Bind the manifest's variant to its artifact, and return the current binding.
+
+        Where a rollback prevents it, the binding stays as it is. A current artifact is not bound again.
+        """
         with self._locked():
             path = self._path(manifest.model)
             entry = (
@@ -105,9 +108,11 @@ class Catalog:
             return binding
 
     def roll_back(self, model: str, variant: str, build: str | None = None) -> Binding:
-        """Bind a variant's name to a build of its history again: the one before, or the one whose digest begins with
-        `build`. The artifact is the caller's to verify (`variants/artifacts/rollback.py`). UnknownName and InputError
-        as `history.target` says."""
+        """Bind a variant's name to an earlier build: the one before, or the one whose digest begins with `build`.
+
+        The caller must verify the artifact (`variants/artifacts/rollback.py`). UnknownName and InputError as for
+        `history.target`.
+        """
         with self._locked():
             entry = self.model(model)
             chosen = target(entry.history(variant), f"{model}@{variant}", build)
@@ -116,8 +121,8 @@ class Catalog:
             return binding
 
     def trim(self, keep: int) -> None:
-        """Cut every history to its current build and the `keep` before it (`ModelEntry.trimmed`); the outcomes of the
-        digests that none names any more go with their cards."""
+        """Cut every history to its current build and the `keep` builds before it (`ModelEntry.trimmed`). Cards and
+        outcomes of digests that are in no history any more are removed."""
         named: set[str] = set()
         with self._locked():
             for entry in self.entries():
@@ -128,14 +133,14 @@ class Catalog:
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
-        """The one writer. What a writer that was killed has left half-written is removed."""
+        """Hold the lock for writing. Removes the incomplete files of killed writers."""
         with locked(self.root / ".lock"):
             for left in self.root.glob(".*.tmp"):
                 left.unlink()
             yield
 
     def add_card(self, model: str, card: Card) -> None:
-        """Append a card to those of its digest. UnknownName when no variant of `model` was ever bound to it."""
+        """Append a card to those of its digest. UnknownName when no history of `model` has that digest."""
         with self._locked():
             entry = self.model(model)
             if all(binding.digest != card.digest for history in entry.variants.values() for binding in history):

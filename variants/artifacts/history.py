@@ -1,13 +1,13 @@
-"""A variant's history: the artifacts that its name has stood for, oldest first, and what going back means.
+"""A variant's history: the artifacts that its name was bound to, oldest first, and the rules of rollbacks.
 
-A *build* binding comes of making something; a *rollback* binding of somebody who wants an earlier build again. Three
-rules follow, all of them pure:
+A *build* binding is the result of a build. A *rollback* binding returns to an earlier build. Pure functions implement
+three rules:
 
-- The build before is that which one undoes to. A rollback takes back what came after its target, so three builds and
-  two rollbacks end at the first build, and a build after a rollback is undone to what the rollback had chosen.
-- Who rolled back meant it. As long as a name stands for something else than its newest build, a recipe that is already
-  in its history does not take the name again; a recipe that never was, does.
-- Trimming keeps what the first two rules need, so that it neither takes a rollback away nor undoes one.
+- A rollback undoes all bindings after its target. So three builds and two rollbacks end at the first build. A build
+  after a rollback is undone to the target of that rollback.
+- A rollback lasts. As long as a name is not bound to its newest build, a recipe that is already in its history does not
+  take the name again. A new recipe does.
+- Trimming keeps the bindings that the first two rules need. So it neither removes a rollback nor undoes one.
 """
 
 from typing import Literal
@@ -19,8 +19,8 @@ from variants.errors import InputError, UnknownName
 
 
 class Binding(Document):
-    """A variant's name bound to one artifact, since `bound`. Catalogs that were written before rollbacks do not say
-    `why`: all that is in them was built."""
+    """A variant's name bound to one artifact, since `bound`. Older catalogs have no `why`: all their bindings are
+    builds."""
 
     digest: Sha256
     key: Sha256
@@ -32,14 +32,14 @@ History = tuple[Binding, ...]
 
 
 def line_of(history: History) -> History:
-    """What undoing goes back along, oldest first, the current binding last: each rollback has taken back all that
-    came after its target."""
+    """The bindings that a rollback can undo to, oldest first, and the current one last. Each rollback in the history
+    has removed all bindings after its target."""
     line: list[Binding] = []
     for binding in history:
         digests = [earlier.digest for earlier in line]
         if binding.digest in digests and binding.why == "rollback":
             del line[digests.index(binding.digest) :]
-        if line and line[-1].digest == binding.digest:  # the same bytes, out of another recipe
+        if line and line[-1].digest == binding.digest:  # another recipe has made the same bytes
             line.pop()
         line.append(binding)
     return tuple(line)
@@ -50,7 +50,7 @@ def newest_build(history: History) -> Binding | None:
 
 
 def rolled_back(history: History) -> bool:
-    """Whether the name stands for something else than its newest build because somebody wanted it."""
+    """Whether the name is bound to another build than its newest one, because of a rollback."""
     if not history or history[-1].why != "rollback":
         return False
     newest = newest_build(history)
@@ -58,17 +58,17 @@ def rolled_back(history: History) -> bool:
 
 
 def kept_back(history: History, key: str) -> Binding | None:
-    """The current binding, where a rollback holds it against the artifact of `key`; None where `key` may be bound."""
+    """The current binding, where a rollback keeps it against the artifact of `key`; None where `key` may be bound."""
     if rolled_back(history) and key != history[-1].key and any(binding.key == key for binding in history):
         return history[-1]
     return None
 
 
 def target(history: History, name: str, build: str | None) -> Binding:
-    """What a rollback of `name` goes to: the build before, or the one whose digest begins with `build`.
+    """The target of a rollback of `name`: the build before, or the one whose digest begins with `build`.
 
-    UnknownName when no digest begins so, InputError when several do, when the name stands for it already, or when
-    there is none before.
+    UnknownName when no digest begins so. InputError when several do, when the name is already bound to that build, or
+    when there is no build before.
     """
     if build is None:
         line = line_of(history)
@@ -87,17 +87,16 @@ def target(history: History, name: str, build: str | None) -> Binding:
     (binding,) = matches.values()
     if binding.digest == history[-1].digest:
         raise InputError(
-            f"{name} stands for {binding.digest[:8]} already", field="build", mend=f"of {_known(history)}, another"
+            f"{name} stands for {binding.digest[:8]} already", field="build", mend=f"another of {_known(history)}"
         )
     return binding
 
 
 def trimmed(history: History, keep: int) -> History:
-    """The bindings of the current build, of the `keep` builds that undoing would go back to, and of the newest build
-    where a rollback holds the name against it."""
+    """The bindings of the current build, of the next `keep` builds that a rollback would undo to, and of the newest
+    build, which the second rule needs."""
     kept = {binding.digest for binding in line_of(history)[-(keep + 1) :]}
-    newest = newest_build(history)
-    if rolled_back(history) and newest:
+    if newest := newest_build(history):
         kept.add(newest.digest)
     return tuple(binding for binding in history if binding.digest in kept)
 

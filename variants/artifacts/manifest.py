@@ -1,13 +1,13 @@
-"""The manifest: what an artifact is, how it was made, and the hash of every file of it.
+"""The manifest: what an artifact is, how it was built, and the hash of each of its files.
 
-It is written last, so a folder without one is not an artifact. `digest` is the artifact's identity everywhere else
-(`artifact_sha256`); `key` is what its recipe and inputs hash to and is known before it is built.
+It is written last, so a folder without a manifest is not an artifact. `digest` identifies the artifact everywhere else
+(`artifact_sha256`). `key` is the hash of its recipe and inputs, and is known before the build.
 
-The digest covers the files, not what is said of them: precision, labels, preprocessing. So what is written carries a
-`seal`, the sha256 of the canonical JSON of all the rest, and a manifest that was edited is refused. It guards against
-accidents; whoever can write the file can seal it again. It is computed from the document as it stands in the file and
-not from what this version reads out of it: a field that is added later breaks no seal. Manifests of schema 1 have none
-and are read as they are, because building all again would cost hours and find nothing.
+The digest covers the files, but not the manifest's precision, labels or preprocessing. So the file has a `seal`: the
+sha256 of the canonical JSON of all other fields. A manifest that was edited is refused. The seal protects against
+accidents, not against a person who computes it again. It is computed from the JSON in the file, not from the fields
+that this version reads. So fields of later versions do not break it. Manifests of schema 1 have no seal and are read
+unchanged: a rebuild of all artifacts would take hours and improve nothing.
 """
 
 import json
@@ -41,13 +41,16 @@ Format = Literal["huggingface", "openvino", "adapter"]
 
 
 class FileEntry(Document):
+    """The hash and the size of one file."""
+
     sha256: Sha256
     bytes: Annotated[int, Field(ge=0)]
 
 
 class Manifest(Document):
-    """`precision` is what the engine must execute in, whatever its own default; `bytes` counts the files it
-    serves. An `adapter` is served on top of the artifact that `parent_digest` names."""
+    """The manifest of one artifact. `precision` is the one that the engine must execute, whatever its default. `bytes`
+    is the size of the files that an engine loads. An artifact of format `adapter` is served on top of the artifact
+    `parent_digest`."""
 
     schema_: Literal[1, 2] = Field(2, alias="schema")
     key: Sha256
@@ -75,17 +78,17 @@ class Manifest(Document):
 
     @staticmethod
     def digest_of_files(files: Mapping[str, FileEntry]) -> str:
-        """sha256 over the sorted "name sha256" lines: an artifact's identity."""
+        """The digest of an artifact: the sha256 of its sorted lines "name sha256"."""
         return digest_of({name: entry.sha256 for name, entry in files.items()})
 
     def to_json(self) -> Bytes:
-        """Indented JSON in field order, sealed."""
+        """Indented JSON in field order, with the seal."""
         document = {**self.model_dump(mode="json", by_alias=True), "schema": 2}
         return (json.dumps({**document, "seal": canonical_sha256(document)}, indent=2) + "\n").encode()
 
     @classmethod
     def from_json(cls, data: Bytes | str, origin: str) -> Self:
-        """Parse a manifest. InputError names `origin` and the first wrong field, or the seal that does not fit."""
+        """Parse a manifest. InputError names `origin`, and the first wrong field or the wrong seal."""
         try:
             document = json.loads(data)
         except ValueError:

@@ -1,8 +1,8 @@
-"""Outcomes: what one artifact answered to each example of a task, kept so that a variant that is evaluated later is
-compared with its parent example by example.
+"""Stores outcomes: the answers of one artifact to the examples of a task.
 
-One file an artifact and task, `outcomes/<digest>/<task>.json` below the home. An answer stands for another time only
-under the conditions that gave it: whoever asks for outcomes says which, and gets nothing that is of others.
+With them, a variant that is evaluated later is compared with its parent example by example. Each artifact and task has
+one file, `outcomes/<digest>/<task>.json` below the home folder. Outcomes are reused only under the same conditions: the
+caller names these, and gets no outcomes of other conditions.
 """
 
 import shutil
@@ -22,8 +22,8 @@ from variants.metrics.outcome import Outcome
 
 @dataclass(frozen=True)
 class Conditions:
-    """What an answer holds for: the machine, what was installed, the settings of the engine that gave it, and the test
-    split that the examples are of (`Task.test_sha256`)."""
+    """The conditions of outcomes: the machine, the installed versions, the settings of the engine, and the test split
+    of the examples (`Task.test_sha256`)."""
 
     hardware: Machine
     versions: dict[str, str]
@@ -32,12 +32,12 @@ class Conditions:
 
     @classmethod
     def here(cls, engine: dict[str, Any], test_sha256: str) -> Self:
-        """Those of this machine now, in such an engine, on such data."""
+        """The current conditions of this machine, with the given engine settings and test split."""
         return cls(describe(), versions(), engine, test_sha256)
 
 
 class OutcomeFile(Document):
-    """The outcomes of one artifact on one task, all got under the same conditions."""
+    """The outcomes of one artifact on one task, all under the same conditions."""
 
     schema_: Literal[1] = Field(1, alias="schema")
     digest: Sha256
@@ -57,7 +57,7 @@ class OutcomeStore:
         self.root = home / "outcomes"
 
     def keep(self, digest: str, task: str, conditions: Conditions, outcomes: Sequence[Outcome]) -> None:
-        """File outcomes. Those of other examples stay where the conditions are the same; all go otherwise."""
+        """Store outcomes. Those of other examples stay if their conditions are the same, and are removed otherwise."""
         path = self._path(digest, task)
         with locked(self.root / ".lock"):
             earlier = self._read(path, conditions)
@@ -72,12 +72,12 @@ class OutcomeStore:
             write_atomic(path, kept.model_dump_json(by_alias=True).encode() + b"\n")
 
     def find(self, digest: str, task: str, conditions: Conditions, ids: Sequence[str]) -> list[Outcome] | None:
-        """The outcomes of the examples `ids`, in that order; None where one is missing, or was got elsewhere."""
+        """The outcomes of the examples `ids`, in that order. None where one is missing or has other conditions."""
         outcomes = {each.example_id: each for each in self._read(self._path(digest, task), conditions)}
         return [outcomes[each] for each in ids] if all(each in outcomes for each in ids) else None
 
     def forget_all_but(self, digests: Iterable[str]) -> None:
-        """Remove the outcomes of all other artifacts."""
+        """Remove the outcomes of all artifacts but those with these `digests`."""
         kept = set(digests)
         for folder in self.root.glob("[0-9a-f]*"):
             if folder.name not in kept:

@@ -1,7 +1,7 @@
-"""Rollback: a variant's name stands for an earlier build again, once that is found whole in the store.
+"""Rollback: binds a variant's name to an earlier build again, after the store has verified that build.
 
-Nothing is copied and nothing is deleted: the catalog gets one more binding, and going forward again is the same command
-with the newer build. What runs keeps what it has until it is started again.
+Nothing is copied or deleted. The catalog gets one more binding. The same command with the newer build goes forward
+again. Engines that run keep their artifact until they are started again.
 """
 
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from variants.errors import IntegrityError, UnknownName
 
 @dataclass(frozen=True)
 class Rollback:
-    """What a name stood for, and what it stands for now."""
+    """The bindings of a name before and after a rollback."""
 
     model: str
     variant: str
@@ -25,9 +25,9 @@ class Rollback:
 def roll_back(store: Store, catalog: Catalog, model: str, variant: str, build: str | None = None) -> Rollback:
     """Bind `model`@`variant` to the build before, or to the one whose digest begins with `build`.
 
-    UnknownName for a model, a variant or a build that is not there, InputError when there is nothing to go back to or
-    several builds begin so, IntegrityError when the build's artifact is gone, damaged, or not that build any more. The
-    name stays as it is then.
+    UnknownName for an unknown model, variant or build. InputError when there is no build before, or several digests
+    begin with `build`. IntegrityError when the artifact of the build is missing, damaged, or another build. After an
+    error the binding is unchanged.
     """
     history = catalog.model(model).history(variant)
     chosen = target(history, f"{model}@{variant}", build)
@@ -42,7 +42,7 @@ def roll_back(store: Store, catalog: Catalog, model: str, variant: str, build: s
             ) from None
         if digest != chosen.digest:
             raise IntegrityError(
-                f"what stands in the place of build {chosen.digest[:8]} of {model}@{variant} is build {digest[:8]}",
+                f"the store has build {digest[:8]} in the place of build {chosen.digest[:8]} of {model}@{variant}",
                 field="build",
                 mend="go to another build: understudy catalog",
             )

@@ -1,18 +1,18 @@
-"""The artifact store: `artifacts/<key[:2]>/<key>/`, whole and verified, or not there.
+"""The artifact store: each artifact is in `artifacts/<key[:2]>/<key>/`, complete, or it does not exist.
 
-An artifact is staged on the same file system under a lock for its key, its files reach the disk, the manifest is
-written last, and one rename makes it visible. Two builders of one key wait for each other, and the second finds the
-first one's work. Opening an artifact hashes every file of it.
+An artifact is staged on the same file system, under a lock for its key. Its files are flushed to disk and the manifest
+is written last. Then one rename makes the artifact visible. Of two builders of one key, the second waits and then finds
+the artifact of the first. Opening an artifact hashes all of its files.
 
-Whoever reads, builds from or serves an artifact holds it: a shared lock on a file beside the artifacts, never inside
-one. Removing takes that lock alone or leaves the artifact where it is, and moves it out by one rename before a byte
-goes: a reader sees all of it or none.
+Readers, builders and engines hold an artifact by a shared lock on a file outside of it. Removal needs the exclusive
+lock and is given up without it. It first moves the artifact away by one rename. So a reader sees the complete
+artifact or none.
 """
 
 import re
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -50,57 +50,50 @@ class Store:
         return (self.path(key) / MANIFEST).is_file()
 
     def stored(self) -> list[str]:
-        """The keys of all artifacts, sorted; of folders that stand in an artifact's place without being one, too."""
+        """The keys of all artifacts, sorted. Folders in the place of an artifact without a manifest are included."""
         folders = [path for path in self.root.glob("[0-9a-f][0-9a-f]/*") if path.is_dir()]
         return sorted(path.name for path in folders if _KEY.fullmatch(path.name) and self.path(path.name) == path)
 
     def open(self, key: str) -> Artifact:
-        """The artifact of that key, every file hashed. UnknownName when it was never built, IntegrityError when a
-        file is missing, changed, or should not be there."""
+        """The artifact of `key`, with every file verified. UnknownName when there is none, IntegrityError when a file
+        is missing, changed or unknown."""
         if self.has(key):
             with self.hold(key):
-                if self.has(key):  # it may have been removed while this waited
-                    return self._verified(key)
+                if self.has(key):  # it may have been removed before the lock was taken
+                    artifact = open_artifact(self.path(key))
+                    if artifact.manifest.key != key:
+                        reason = f"it is the artifact of key {artifact.manifest.key}"
+                        raise IntegrityError(f"{artifact.path}: {reason}", mend=_again(artifact.path))
+                    return artifact
         raise UnknownName(f"there is no artifact {key}", field="artifact", mend="build it first: understudy build")
 
-    def _verified(self, key: str) -> Artifact:
-        artifact = open_artifact(self.path(key))
-        if artifact.manifest.key != key:
-            reason = f"it is the artifact of key {artifact.manifest.key}"
-            raise IntegrityError(f"{artifact.path}: {reason}", mend=_again(artifact.path))
-        return artifact
-
-    @contextmanager
-    def hold(self, key: str) -> Iterator[None]:
-        """Inside, nobody removes the artifact of `key`, whether it is there already or still to be built."""
-        with shared(use_lock(self.path(key))):
-            yield
+    def hold(self, key: str) -> AbstractContextManager[int | None]:
+        """Inside, the artifact of `key` is not removed, whether it exists already or is built later."""
+        return shared(use_lock(self.path(key)))
 
     @contextmanager
     def unused(self, key: str) -> Iterator[bool]:
-        """True when nobody holds or builds the artifact of `key`; then nobody can inside. Waits for nobody."""
+        """True when no process holds or builds the artifact of `key`. Then none can, inside. Does not wait."""
         with locked_if_free(use_lock(self.path(key))) as free, locked_if_free(lock_of(self.root, key)) as idle:
             yield free and idle
 
     def discard(self, key: str) -> None:
-        """Remove the artifact of `key`, inside `unused`. What a crash leaves of it lies in staging, where the next
-        builder, or the next collection, removes it."""
-        grave = staged(self.root, key)
-        if grave.exists():
-            shutil.rmtree(grave)
-        grave.parent.mkdir(parents=True, exist_ok=True)
-        self.path(key).rename(grave)
+        """Remove the artifact of `key`. Call it inside `unused`. After a crash, the rest of it is in staging, where the
+        next builder or the next collection removes it."""
+        folder = staged(self.root, key)
+        if folder.exists():
+            shutil.rmtree(folder)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        self.path(key).rename(folder)
         fsync(self.path(key).parent)
-        shutil.rmtree(grave)
+        shutil.rmtree(folder)
 
-    @contextmanager
-    def staging(self, key: str) -> Iterator[Path]:
-        """A folder to build the artifact of `key` in; `keep` makes it an artifact, otherwise it goes away."""
-        with staging(self.root, key) as folder:
-            yield folder
+    def staging(self, key: str) -> AbstractContextManager[Path]:
+        """A folder to build the artifact of `key` in. `keep` makes it an artifact; otherwise it is removed."""
+        return staging(self.root, key)
 
     def keep(self, folder: Path, manifest: Manifest) -> Artifact:
-        """Make a staged folder the artifact of `manifest.key`: files to disk, manifest last, one rename."""
+        """Make a staged folder the artifact of `manifest.key`: flush its files, write the manifest, rename it."""
         for name in manifest.files:
             (folder / name).chmod(0o644)
             fsync(folder / name)
@@ -109,7 +102,7 @@ class Store:
             fsync(path)
         target = self.path(manifest.key)
         target.parent.mkdir(parents=True, exist_ok=True)
-        if target.exists() and not self.has(manifest.key):  # its manifest was taken away: it is no artifact
+        if target.exists() and not self.has(manifest.key):  # without a manifest it is not an artifact
             shutil.rmtree(target)
         folder.rename(target)
         fsync(target.parent)
@@ -118,18 +111,21 @@ class Store:
 
 
 def use_lock(folder: Path) -> Path:
-    """The lock file of those who use the artifact in `folder`."""
+    """The lock file for use of the artifact in `folder`."""
     return folder.parent.parent / ".locks" / f"{folder.name}.use"
 
 
 @contextmanager
 def hold(folder: Path) -> Iterator[int | None]:
-    """Inside, nobody removes the artifact in `folder`, a store's. Gives the lock's descriptor, which is not inherited
-    unless asked for: a child that gets it (`pass_fds`) holds the artifact as long as it lives. None where the store
-    is read-only. IntegrityError when there is no artifact in `folder` any more."""
-    _check_is_artifact(folder)  # no lock file is left where there is no store
+    """Inside, the artifact in `folder`, a folder of a store, is not removed.
+
+    Gives the file descriptor of the lock; None where the store is read-only. A child process does not inherit it by
+    default. With `pass_fds` it does, and holds the artifact as long as it runs. IntegrityError when there is no
+    artifact in `folder`.
+    """
+    _check_is_artifact(folder)  # before the lock, which would make a file where there is no store
     with shared(use_lock(folder)) as descriptor:
-        _check_is_artifact(folder)  # it may have been removed while this waited
+        _check_is_artifact(folder)  # it may have been removed before the lock was taken
         yield descriptor
 
 
@@ -139,7 +135,7 @@ def _check_is_artifact(folder: Path) -> None:
 
 
 def entries(folder: Path) -> dict[str, FileEntry]:
-    """The manifest's `files`: every file of a staged artifact by its name relative to the folder."""
+    """The `files` of a manifest: all files of a staged artifact, by their names relative to `folder`."""
     return {
         name: FileEntry(sha256=sha256, bytes=(folder / name).stat().st_size)
         for name, sha256 in hash_folder(folder).items()
@@ -148,8 +144,7 @@ def entries(folder: Path) -> dict[str, FileEntry]:
 
 
 def read_manifest(folder: Path) -> Manifest:
-    """The manifest of an artifact's folder, its files not looked at. IntegrityError when it is missing or not
-    valid."""
+    """The manifest in `folder`, without a check of the other files. IntegrityError when it is missing or invalid."""
     path = folder / MANIFEST
     try:
         return Manifest.from_json(path.read_bytes(), str(path))
@@ -160,7 +155,7 @@ def read_manifest(folder: Path) -> Manifest:
 
 
 def open_artifact(folder: Path) -> Artifact:
-    """The artifact in a folder, every file hashed against the manifest. IntegrityError as for `Store.open`."""
+    """The artifact in `folder`, with the hash of every file verified. IntegrityError as for `Store.open`."""
     manifest = read_manifest(folder)
     present = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()} - {MANIFEST}
     for name in sorted(present ^ set(manifest.files)):

@@ -1,1 +1,1 @@
-"""Makes artifacts from recipes, and collects those that nobody needs."""
+"""Builds artifacts from recipes, and removes those that are not needed any more."""

@@ -1,16 +1,15 @@
-"""From plans to artifacts: parents first, each at most once, everything refused that can be refused before any work.
+"""Builds artifacts from plans: parents first, and each at most once. All checks that need no work come first.
 
-An artifact's key is the digest of what decides its bytes: model and variant, the hashes of its sources and data, the
-recipe, the seed, the method's name and version, and its parent's digest. What is already in the store under its key
-is verified and used. Nothing here imports torch: a method's module is imported when it runs.
+An artifact's key is a digest of everything that decides its bytes. These are the model and variant, the hashes of its
+sources and data, the recipe, the seed, the method's name and version, and its parent's digest. An artifact that is in
+the store under its key is verified and used. Nothing here imports torch: a method's module is imported when it runs.
 
-A name that somebody rolled back keeps the artifact that it was rolled back to: where the recipe comes to a build that
-is in its history already, what is bound is handed out, said so, and what is made of it is made of what is bound. Only a
-recipe that was never built takes such a name.
+After a rollback, a name stays bound to the target of the rollback. If the key of its recipe is in the history already,
+`build` returns the bound artifact and reports this. Variants of it are built from the bound artifact. Only a recipe
+that was never built takes the name.
 
-A build that ends early loses nothing but the variant it was at; what was finished before is found in the store. An
-exception, Ctrl-C among them, removes what was staged; SIGKILL leaves at most a staging folder, which the next builder
-removes.
+When a build ends early, only the current variant is lost: finished artifacts are in the store. An exception, also that
+of Ctrl-C, removes the staging folder. SIGKILL leaves it, and the next builder removes it.
 """
 
 import hashlib
@@ -23,8 +22,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from variants import tasks
-from variants.artifacts.adapter import check_line
-from variants.artifacts.build_cost import BuildCost, Stopwatch
+from variants.artifacts.adapter import check_ancestry
+from variants.artifacts.build_cost import Stopwatch
 from variants.artifacts.catalog import Catalog
 from variants.artifacts.history import History
 from variants.artifacts.manifest import Manifest, TaskKind
@@ -33,7 +32,7 @@ from variants.build.training_data import check_tasks, tasks_of
 from variants.disk import full_disk_seen, full_disk_told
 from variants.errors import RecipeError, UnderstudyError, UnknownName
 from variants.machine import gpus, versions
-from variants.methods.registry import BuildJob, Method, MethodResult, find
+from variants.methods.registry import BuildJob, Method, find
 from variants.progress import NoProgress, Progress
 from variants.recipes.recipe import Recipe
 from variants.recipes.source import Source, content_sha256, fetch
@@ -48,7 +47,8 @@ def tell(text: str) -> None:
 
 @dataclass(frozen=True)
 class VariantPlan:
-    """One variant to build: from `source` when it has no `parent`, else from the parent variant of the same model."""
+    """One variant to build: from `source` if it has no `parent`, otherwise from the parent, a variant of the same
+    model."""
 
     model: str
     variant: str
@@ -64,7 +64,7 @@ class VariantPlan:
 
     @property
     def field(self) -> str:
-        """Where the plan stands in a stack file."""
+        """The path of the variant in a stack file."""
         return f"models.{self.model}.variants.{self.variant}"
 
 
@@ -76,39 +76,40 @@ def build(
     method_for: MethodFor = find,
     say: Callable[[str], None] = tell,
 ) -> dict[VariantRef, Artifact]:
-    """Build what is missing, in order, and return the verified artifact of every plan by (model, variant): what its
-    name stands for. `say` is told, in one line, of each name that a rollback keeps from what was planned.
+    """Build the artifacts that are missing. Returns the verified artifact that each name is bound to, by
+    (model, variant).
 
-    `method_for` gives the method of a task and recipe, and refuses what has none; tests hand in their own.
+    `say` gets one line for each name that a rollback keeps at another build than the planned one. `method_for` gives
+    the method of a task and recipe.
 
-    RecipeError (no method, a parent missing or too many, a cycle, the same name twice, a task that teaches such a model
-    nothing) and UnknownName (a parent that is not planned, an unknown task) come before any work; SourceError and
-    IntegrityError when inputs cannot be had or are not what they should be; StoreFull when the disk is full.
+    Before any work: RecipeError for a recipe without a method, a wrong or missing parent, a cycle, a repeated name, or
+    an unsuitable task. UnknownName for a parent that is not planned, or an unknown task. Later: SourceError when an
+    input is unavailable, IntegrityError when bytes do not match their hash, StoreFull when the disk is full.
     """
     progress = progress or NoProgress()
     order = in_order(plans)
     by_name = {plan.name: plan for plan in order}
     methods = {plan.name: _method(plan, method_for) for plan in order}
     for plan in order:
-        check_line([each.recipe for each in _line(plan, by_name)], plan.field)
-    data = {plan.name: data_sources(plan) for plan in order}
+        check_ancestry([each.recipe for each in _ancestry(plan, by_name)], plan.field)
+        data_sources(plan)
     done: dict[VariantRef, Artifact] = {}
-    # All is held to the end, so that a collection beside this takes nothing away before its name is bound to it.
+    # Every artifact is held to the end, so that a garbage collection in between does not remove one.
     with full_disk_told(store.home), ExitStack() as held, progress.step("variants", total=len(order)) as step:
         for count, plan in enumerate(order):
             step.to(count)
             parent = done[plan.model, plan.parent] if plan.parent else None
             base = base_of(plan, done, by_name)
-            with named(plan):
-                key = artifact_key(plan, methods[plan.name], data[plan.name], parent, base, store.home, progress)
+            with _full_fields(plan):
+                key = artifact_key(plan, methods[plan.name], parent, base, store.home, progress)
             held.enter_context(store.hold(key))
             bound = catalog.kept_back(plan.model, plan.variant, key)
             if bound is None:
-                with named(plan):
-                    made = _one(plan, key, methods[plan.name], data[plan.name], parent, store, progress, base)
+                with _full_fields(plan):
+                    made = _open_or_build(plan, key, methods[plan.name], parent, base, store, progress)
                 bound = catalog.record(made.manifest)
             if bound.key != key:
-                say(_kept_back(plan, catalog.model(plan.model).history(plan.variant), key))
+                say(_rollback_notice(plan, catalog.model(plan.model).history(plan.variant), key))
                 held.enter_context(store.hold(bound.key))
                 made = store.open(bound.key)
             done[plan.name] = made
@@ -116,8 +117,9 @@ def build(
 
 
 @contextmanager
-def named(plan: VariantPlan) -> Iterator[None]:
-    """Methods and sources know a recipe and an address; whose they are is said here, in an error's `field`."""
+def _full_fields(plan: VariantPlan) -> Iterator[None]:
+    """Inside, an error's `field` becomes a path in the stack file. Methods and sources know only the part below the
+    variant or model."""
     try:
         yield
     except UnderstudyError as error:
@@ -129,7 +131,7 @@ def named(plan: VariantPlan) -> Iterator[None]:
         raise
 
 
-def _kept_back(plan: VariantPlan, history: History, key: str) -> str:
+def _rollback_notice(plan: VariantPlan, history: History, key: str) -> str:
     name, newer = f"{plan.model}@{plan.variant}", next(binding for binding in reversed(history) if binding.key == key)
     return (
         f"{name} was rolled back and stays at {history[-1].digest[:8]}; its recipe makes {newer.digest[:8]}: "
@@ -140,7 +142,7 @@ def _kept_back(plan: VariantPlan, history: History, key: str) -> str:
 def base_of(
     plan: VariantPlan, done: Mapping[VariantRef, Artifact], by_name: Mapping[VariantRef, VariantPlan]
 ) -> Artifact | None:
-    """What a parent that is an adapter was trained on; None for any other parent."""
+    """The artifact that an adapter was trained on, if the plan's parent is one; None for any other parent."""
     if plan.parent is None or done[plan.model, plan.parent].manifest.format != "adapter":
         return None
     below = by_name[plan.model, plan.parent].parent
@@ -148,7 +150,7 @@ def base_of(
 
 
 def _method(plan: VariantPlan, method_for: MethodFor) -> Method:
-    """The plan's method. RecipeError when the plan gives it the wrong thing to start from."""
+    """The plan's method. RecipeError when it needs another start (source or parent), or a GPU that is not here."""
     method = method_for(plan.task, plan.recipe, f"{plan.field}.recipe")
     if method.starts_from == "parent" and plan.parent is None:
         raise RecipeError(f"{method.name} needs a parent", field=f"{plan.field}.parent", mend="name the variant")
@@ -166,8 +168,8 @@ def _method(plan: VariantPlan, method_for: MethodFor) -> Method:
 
 
 def in_order(plans: Sequence[VariantPlan]) -> list[VariantPlan]:
-    """The plans, parents before their variants, otherwise as given. RecipeError for a cycle or a repeated name,
-    UnknownName for a parent that is not among the plans."""
+    """The plans in the given order, but with parents before their variants. RecipeError for a cycle or a repeated
+    name, UnknownName for a parent that is not among the plans."""
     by_name: dict[VariantRef, VariantPlan] = {}
     for plan in plans:
         if plan.name in by_name:
@@ -175,13 +177,13 @@ def in_order(plans: Sequence[VariantPlan]) -> list[VariantPlan]:
         by_name[plan.name] = plan
     ordered: dict[VariantRef, VariantPlan] = {}
     for plan in plans:
-        for ancestor in reversed(_line(plan, by_name)):
+        for ancestor in reversed(_ancestry(plan, by_name)):
             ordered.setdefault(ancestor.name, ancestor)
     return list(ordered.values())
 
 
-def _line(plan: VariantPlan, by_name: Mapping[VariantRef, VariantPlan]) -> list[VariantPlan]:
-    """The plan, its parent, its parent's parent, and so on."""
+def _ancestry(plan: VariantPlan, by_name: Mapping[VariantRef, VariantPlan]) -> list[VariantPlan]:
+    """The plan, its parent, its parent's parent, and so on. Errors as for `in_order`."""
     line = [plan]
     while (parent := line[-1].parent) is not None:
         child = line[-1]
@@ -195,27 +197,26 @@ def _line(plan: VariantPlan, by_name: Mapping[VariantRef, VariantPlan]) -> list[
         line.append(by_name[child.model, parent])
         if line[-1] in line[:-1]:
             names = " -> ".join(step.variant for step in line)
-            raise RecipeError(f"parents go in a circle: {names}", field=f"{plan.field}.parent", mend="break it")
+            raise RecipeError(f"parents form a cycle: {names}", field=f"{plan.field}.parent", mend="change one")
     return line
 
 
 def artifact_key(
     plan: VariantPlan,
     method: Method,
-    data: Sequence[Source],
     parent: Artifact | None,
     base: Artifact | None,
     home: Path,
     progress: Progress,
 ) -> str:
-    """The key of a plan's artifact, 64 hex digits. Fetches a source only when it is not pinned by its sha256. `base` is
-    what a parent that is an adapter was trained on."""
+    """The key of a plan's artifact, 64 hex digits. Fetches only the sources that have no sha256. `base` is the artifact
+    of `base_of`."""
     inputs = {
         "model": plan.model,
         "variant": plan.variant,
         "source": None if parent else content_sha256(plan.source, home, progress),
-        "data": sorted(content_sha256(source, home, progress) for source in data),
-        "recipe": plan.recipe.digest(),
+        "data": sorted(content_sha256(source, home, progress) for source in data_sources(plan)),
+        "recipe": plan.recipe.canonical_sha256(),
         "seed": plan.seed,
         "method": [method.name, method.version],
         "parent": parent.manifest.digest if parent else None,
@@ -223,24 +224,23 @@ def artifact_key(
     return hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()
 
 
-def data_sources(plan: VariantPlan) -> tuple[Source, ...]:
-    """The sources of the tasks that a recipe looks at. UnknownName and RecipeError where they will not do."""
+def data_sources(plan: VariantPlan) -> list[Source]:
+    """The sources of the tasks that a recipe names, each once. Errors as for `check_tasks`."""
     check_tasks(plan.task, plan.recipe, f"{plan.field}.recipe")
     sources = {source.uri: source for name in tasks_of(plan.recipe) for source in tasks.get(name).sources}
-    return tuple(sources.values())
+    return list(sources.values())
 
 
-def _one(
+def _open_or_build(
     plan: VariantPlan,
     key: str,
     method: Method,
-    data: Sequence[Source],
     parent: Artifact | None,
+    base: Artifact | None,
     store: Store,
     progress: Progress,
-    base: Artifact | None,
 ) -> Artifact:
-    """The artifact of one plan: out of the store, or built into it."""
+    """The artifact of one plan, from the store or newly built."""
     title = f"{plan.model} {plan.variant}"
     if store.has(key):
         with progress.step(f"{title}: verifying"):
@@ -251,47 +251,34 @@ def _one(
             return store.open(key)
         out = folder / "model"
         out.mkdir()
-        watch = Stopwatch()
+        stopwatch = Stopwatch()
         with full_disk_seen(folder):
             made = method.run(BuildJob(plan.recipe, plan.seed, source, parent, out, store.home, progress, base))
-        inherited = parent.manifest.sources if parent else (plan.source,)
-        sources = (*inherited, *data)
-        return store.keep(folder, _manifest(plan, key, method, made, folder, parent, sources, watch.effort()))
-
-
-def _manifest(
-    plan: VariantPlan,
-    key: str,
-    method: Method,
-    made: MethodResult,
-    folder: Path,
-    parent: Artifact | None,
-    sources: Sequence[Source],
-    effort: BuildCost,
-) -> Manifest:
-    files = entries(folder)
-    served = [f"model/{name}" for name in made.served] or list(files)
-    return Manifest(
-        key=key,
-        digest=Manifest.digest_of_files(files),
-        model=plan.model,
-        variant=plan.variant,
-        task=plan.task,
-        method=f"{method.name}/{method.version}",
-        precision=made.precision,
-        recipe=plan.recipe,
-        seed=plan.seed,
-        parent=plan.parent,
-        parent_digest=parent.manifest.digest if parent else None,
-        sources=tuple({source.uri: source for source in sources}.values()),
-        files=files,
-        bytes=sum(files[name].bytes for name in served),
-        versions=versions(("understudy", *made.packages)),
-        created=datetime.now(UTC),
-        format=made.format,
-        labels=made.labels,
-        preprocess=made.preprocess,
-        note=made.note,
-        detector=made.detector,
-        effort=effort,
-    )
+        cost, files = stopwatch.cost(), entries(folder)
+        served = [f"model/{name}" for name in made.served] or list(files)
+        sources = (*(parent.manifest.sources if parent else (plan.source,)), *data_sources(plan))
+        manifest = Manifest(
+            key=key,
+            digest=Manifest.digest_of_files(files),
+            model=plan.model,
+            variant=plan.variant,
+            task=plan.task,
+            method=f"{method.name}/{method.version}",
+            precision=made.precision,
+            recipe=plan.recipe,
+            seed=plan.seed,
+            parent=plan.parent,
+            parent_digest=parent.manifest.digest if parent else None,
+            sources=tuple({source.uri: source for source in sources}.values()),
+            files=files,
+            bytes=sum(files[name].bytes for name in served),
+            versions=versions(("understudy", *made.packages)),
+            created=datetime.now(UTC),
+            format=made.format,
+            labels=made.labels,
+            preprocess=made.preprocess,
+            note=made.note,
+            detector=made.detector,
+            effort=cost,
+        )
+        return store.keep(folder, manifest)

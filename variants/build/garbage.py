@@ -1,9 +1,9 @@
 """Garbage collection: removes the artifacts that nothing refers to any more.
 
-What a catalog history names stays, and what a given stack's recipes come to, and what an engine, a builder or a reader
-holds; so do their parents, as long as their variants are there: an adapter is served on its parent's weights, and a
-variant is judged against its parent. Each artifact is looked at again under its lock before it goes, so that a build, a
-rollback or a start beside this loses nothing.
+It keeps the artifacts in a history of the catalog, those of the recipes of given stacks, and those that an engine, a
+builder or a reader holds. It also keeps the parents of all these: an adapter is served on its parent's weights, and a
+variant is judged against its parent. Each artifact is checked again under its lock before its removal. So a build, a
+rollback or a start at the same time loses nothing.
 """
 
 import shutil
@@ -16,7 +16,7 @@ from variants.artifacts.catalog import Catalog, ModelEntry
 from variants.artifacts.history import Binding
 from variants.artifacts.manifest import Manifest
 from variants.artifacts.store import Artifact, Store, read_manifest
-from variants.build.builder import MethodFor, VariantPlan, artifact_key, base_of, data_sources, in_order
+from variants.build.builder import MethodFor, VariantPlan, artifact_key, base_of, in_order
 from variants.disk import disk_bytes
 from variants.document import Document, Sha256
 from variants.errors import IntegrityError
@@ -26,7 +26,8 @@ from variants.progress import NoProgress
 
 
 class Item(Document):
-    """An artifact that goes, or would if nobody held it. Names are None where its manifest cannot be read."""
+    """An artifact that is removed, or would be if it were not in use. All but `key` and `bytes` are None where its
+    manifest cannot be read."""
 
     key: Sha256
     digest: Sha256 | None
@@ -36,7 +37,7 @@ class Item(Document):
 
 
 class Trimmed(Document):
-    """A binding that was cut off a history."""
+    """A binding that was removed from a history."""
 
     model: str
     variant: str
@@ -44,13 +45,13 @@ class Trimmed(Document):
 
 
 class Collected(Document):
-    """What was removed, or would be on a `dry_run`. `in_use` is what nothing names but somebody holds, and stays."""
+    """What was removed, or would be without `dry_run`. `in_use` holds unreferenced artifacts that a process holds."""
 
     dry_run: bool
     trimmed: tuple[Trimmed, ...]
     removed: tuple[Item, ...]
     in_use: tuple[Item, ...]
-    staging: Annotated[tuple[str, ...], Field(description="what dead builders left, by key")]
+    staging: Annotated[tuple[str, ...], Field(description="keys of staging folders whose builders have ended")]
     freed_bytes: int
 
 
@@ -62,11 +63,13 @@ def collect(
     dry_run: bool = False,
     method_for: MethodFor = find,
 ) -> Collected:
-    """Remove what nothing refers to. `plans` are those of stacks whose artifacts are to stay; `keep` first cuts every
-    variant's history to its current build and that many before it.
+    """Remove the artifacts that nothing refers to.
 
-    SourceError and the like when a stack's keys cannot be told: then nothing is removed. StoreFull when there is not
-    even room for a shorter history; what dead builders left is gone by then.
+    `plans` are those of the stacks whose artifacts stay. `keep` first cuts every variant's history to its current build
+    and that many builds before it.
+
+    Errors as for `build` when the keys of a stack cannot be computed; nothing is removed then. StoreFull when there is
+    no space even for a shorter history; the staging folders of ended builders are removed by then.
     """
     planned = {key for family in plans for key in keys_of(family, store, catalog, method_for)}
     staging, freed = _sweep(store, dry_run)
@@ -84,7 +87,7 @@ def collect(
                 in_use.append(item)
             elif dry_run:
                 removed.append(item)
-            elif item.key not in _bound(catalog.entries()):  # bound while this went through the others
+            elif item.key not in _bound(catalog.entries()):  # a build may have bound it in the meantime
                 store.discard(item.key)
                 removed.append(item)
     return Collected(
@@ -98,8 +101,8 @@ def collect(
 
 
 def keys_of(plans: Sequence[VariantPlan], store: Store, catalog: Catalog, method_for: MethodFor = find) -> set[str]:
-    """The keys that a stack's plans come to, as far as their parents are built: what is made of a parent that is not
-    there is not there either. Errors as for `build`, before any work."""
+    """The keys of a stack's plans. A plan whose parent is not built has no artifact, and is left out. Errors as for
+    `build`, before any work."""
     keys: set[str] = set()
     there: dict[tuple[str, str], Artifact] = {}
     order = in_order(plans)
@@ -110,7 +113,7 @@ def keys_of(plans: Sequence[VariantPlan], store: Store, catalog: Catalog, method
             continue
         method = method_for(plan.task, plan.recipe, f"{plan.field}.recipe")
         base = base_of(plan, there, by_name)
-        key = artifact_key(plan, method, data_sources(plan), parent, base, store.home, NoProgress())
+        key = artifact_key(plan, method, parent, base, store.home, NoProgress())
         bound = catalog.kept_back(plan.model, plan.variant, key)
         keys.add(key)
         stands_for = bound.key if bound else key
@@ -120,7 +123,7 @@ def keys_of(plans: Sequence[VariantPlan], store: Store, catalog: Catalog, method
 
 
 def _sweep(store: Store, dry_run: bool) -> tuple[list[str], int]:
-    """What dead builders left, and its bytes; removed unless this is a dry run."""
+    """Remove the staging folders of ended builders, unless this is a dry run. Returns their keys and their bytes."""
     names, freed = [], 0
     for left in dead(store.root):
         names.append(left.name)
@@ -131,7 +134,7 @@ def _sweep(store: Store, dry_run: bool) -> tuple[list[str], int]:
 
 
 def _unnamed(store: Store, named: set[str]) -> list[Item]:
-    """Every artifact that is neither named, nor an ancestor of one that is named or held."""
+    """Every artifact that is neither in `named`, nor an ancestor of one that is in `named` or in use."""
     manifests = {key: _manifest(store, key) for key in store.stored()}
     by_digest: dict[str, list[str]] = {}
     for key, manifest in manifests.items():
@@ -143,14 +146,11 @@ def _unnamed(store: Store, named: set[str]) -> list[Item]:
         parents = by_digest.get(manifest.parent_digest, []) if manifest and manifest.parent_digest else []
         waiting += [key for key in parents if key not in stays]
         stays.update(parents)
-    return [_item(store, key, manifest) for key, manifest in manifests.items() if key not in stays]
-
-
-def _item(store: Store, key: str, manifest: Manifest | None) -> Item:
-    size = disk_bytes(store.path(key))
-    if manifest is None:
-        return Item(key=key, digest=None, model=None, variant=None, bytes=size)
-    return Item(key=key, digest=manifest.digest, model=manifest.model, variant=manifest.variant, bytes=size)
+    items = []
+    for key in sorted(manifests.keys() - stays):
+        names = {name: getattr(manifests[key], name, None) for name in ("digest", "model", "variant")}
+        items.append(Item(key=key, bytes=disk_bytes(store.path(key)), **names))
+    return items
 
 
 def _held(store: Store, key: str) -> bool:

@@ -1,7 +1,7 @@
-"""Training data: the tasks that a recipe looks at, refused where a model of its family learns nothing from them.
+"""Training data: checks that the tasks of a recipe suit the model's family.
 
-What kind of examples a method reads follows from the family alone, so it is asked before anything is fetched or built,
-and methods rely on it. How many examples a task has is known when its data is read: methods say that themselves.
+The family alone decides which kinds of examples a method reads. So this is checked before any fetch or build, and
+methods rely on it. The number of a task's examples is known only when its data is read, so methods check that.
 """
 
 from collections.abc import Iterator
@@ -31,13 +31,13 @@ _CALIBRATED_ON: dict[TaskKind, tuple[str, ...]] = {
 
 
 def tasks_of(recipe: Recipe) -> tuple[str, ...]:
-    """The names of the tasks that `recipe` looks at."""
+    """The names of the tasks in `recipe`."""
     return tuple(name for _, name, _ in _looked_at(recipe))
 
 
 def check_tasks(family: TaskKind, recipe: Recipe, field: str) -> None:
-    """UnknownName where there is no such task, RecipeError where its examples are nothing for a model of `family`;
-    both name what is wrong below `field`."""
+    """Check the tasks of `recipe`. UnknownName for an unknown task, RecipeError for one whose examples do not suit
+    `family`. Both have a path below `field`."""
     for place, name, kinds in _looked_at(recipe):
         if name not in tasks.NAMES:
             mend = f"one of {', '.join(tasks.NAMES)}"
@@ -51,7 +51,7 @@ def check_tasks(family: TaskKind, recipe: Recipe, field: str) -> None:
 
 
 def _looked_at(recipe: Recipe) -> Iterator[tuple[str, str, dict[TaskKind, tuple[str, ...]]]]:
-    """Where a task stands in the recipe, its name, and the kinds that do for it by family."""
+    """For each task of the recipe: its path, its name, and the suitable kinds of examples by family."""
     if isinstance(recipe, Train | TrainText | TrainDetector | Diffusion | LoRA):
         yield "task", recipe.task, _LEARNT
     if isinstance(recipe, Quantize | Prune | Sparsify) and recipe.calibration:

@@ -1,1 +1,1 @@
-"""Evidence: what outcomes say, and how surely. Pure functions, no I/O, no numerical library."""
+"""Statistics of outcomes: intervals, tests, and the verdict on a variant. Pure functions without I/O."""

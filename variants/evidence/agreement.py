@@ -1,32 +1,36 @@
-"""How much two models agree about one answer. Pure; what is compared stands in each function.
+"""How much two models agree about one answer.
 
-Text is compared position by position on the same answer, scored by both models as a prompt, so that no difference in
-what they would have written has to be explained away. An engine gives each position's most likely tokens only, so the
-divergence is taken over those that both name and one bucket for all the rest: merging outcomes can only lower a
-Kullback-Leibler divergence (S. Kullback and R. A. Leibler 1951, on sufficiency), so this is a lower bound.
+For text, both models score the same answer as a prompt, and the scores are compared position by position. The texts
+that the models would have written themselves play no part.
+
+An engine gives only the most likely tokens of each position. So the divergence is computed over the tokens that both
+models name, and one group of all others. Merging outcomes can only lower a Kullback-Leibler divergence (S. Kullback
+and R. A. Leibler 1951, on sufficiency), so the result is a lower bound.
 """
 
 from collections.abc import Mapping, Sequence
 from math import exp, log
 
 Distribution = Mapping[int, float]
-"""Log probabilities of some tokens, the most likely among them."""
+"""Natural logarithms of probabilities by token id, the most likely token among them."""
 LEAST = 1e-9
+"""Smaller probabilities are taken for this one, so that logarithms are finite."""
 
 
 def argmax_agreement(one: Sequence[Distribution], other: Sequence[Distribution]) -> float:
-    """The share of positions at which both hold the same token most likely. ValueError for other or no positions."""
+    """The share of positions with the same most likely token. ValueError unless both have equally many, one or more."""
     check(one, other)
     return sum(top(a) == top(b) for a, b in zip(one, other, strict=True)) / len(one)
 
 
 def divergence(one: Sequence[Distribution], other: Sequence[Distribution]) -> float:
-    """The mean over positions of KL(one || other) in nats, at least."""
+    """A lower bound of the mean over positions of KL(one || other), in nats. ValueError as above."""
     check(one, other)
     return sum(divergence_at(a, b) for a, b in zip(one, other, strict=True)) / len(one)
 
 
 def divergence_at(one: Distribution, other: Distribution) -> float:
+    """A lower bound of KL(one || other) at one position, in nats."""
     both = one.keys() & other.keys()
     shared = sum(exp(one[token]) * (one[token] - other[token]) for token in both)
     rest = (

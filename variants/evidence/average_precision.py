@@ -1,9 +1,9 @@
 """COCO's mean average precision of detections, with an interval over images.
 
-Boxes are matched by pycocotools' COCOeval (Lin et al. 2014, arXiv 1405.0312: overlaps from 0.5 to 0.95, all areas, 100
-boxes an image). What COCOeval then does for one figure, sorting and summing up, takes loops that a thousand resamples
-cannot afford; here it is the same sums over arrays, weighted by how often an image was drawn. With every image once the
-result is COCOeval's own, which a test holds. Names of labels are compared, so no list of them is needed.
+COCOeval of pycocotools matches the boxes (Lin et al. 2014, arXiv 1405.0312: overlaps from 0.5 to 0.95, all areas, 100
+boxes an image). Its second step, `accumulate`, sorts and sums in loops, which would take too long for a thousand
+resamples. Here the same sums are computed over arrays, weighted by how often each image was drawn. With every image
+drawn once, the result equals COCOeval's; a test checks it. Labels are compared by name, so no list of labels is needed.
 """
 
 import contextlib
@@ -13,9 +13,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from variants.errors import MissingDependency
 from variants.evidence import bootstrap
-from variants.evidence.intervals import Interval
 from variants.vision.boxes import Box
 
 if TYPE_CHECKING:
@@ -31,8 +29,11 @@ _RECALLS = 101
 
 @dataclass(frozen=True)
 class _Label:
-    """The matched boxes of one label, surest first. `image` int64 [d]; `right`, `counts` bool [10, d]: matched at each
-    overlap, and not left aside; `wanted` int64 [n]: how many boxes each image has."""
+    """The answered boxes of one label over all images, highest score first.
+
+    `image` int64 [d]: the image of each box. `right` bool [10, d]: whether it is matched, at each of ten overlaps.
+    `counts` bool [10, d]: whether COCOeval counts it. `wanted` int64 [n]: how many boxes of the label each image has.
+    """
 
     image: "Array"
     right: "Array"
@@ -40,55 +41,31 @@ class _Label:
     wanted: "Array"
 
 
-class Matches:
-    """Detections of `n` images, matched once. `detections[i]` and `wanted[i]` belong to image i. ValueError for other
-    lengths."""
+def statistic(metric: str, detections: Sequence[Sequence[Box]], wanted: Sequence[Sequence[Box]]) -> bootstrap.Statistic:
+    """mAP50 or mAP50-95 as a function of how often each image is drawn. Position i of both is the same image.
 
-    def __init__(self, detections: Sequence[Sequence[Box]], wanted: Sequence[Sequence[Box]]) -> None:
-        if len(detections) != len(wanted) or not wanted:
-            raise ValueError(
-                f"answers to {len(detections)} images, labels of {len(wanted)}: need as many, at least one"
-            )
-        if not any(wanted):
-            raise ValueError("no image has a box: there is nothing to find")
-        self.n = len(wanted)
-        self._labels = _matched(coco_eval(detections, wanted))
-
-    def statistic(self, metric: str) -> bootstrap.Statistic:
-        """mAP50 or mAP50-95 as a function of how often each image is drawn. ValueError for another metric."""
-        if metric not in METRICS:
-            raise ValueError(f"no metric {metric!r}: {' or '.join(METRICS)}")
-        return partial(self._mean, overlaps=1 if metric == "mAP50" else 10)
-
-    def interval(self, metric: str, *, seed: int = 0, resamples: int = bootstrap.RESAMPLES) -> Interval:
-        """The metric with its 95 % bootstrap interval over images."""
-        return bootstrap.interval(self.statistic(metric), self.n, seed=seed, resamples=resamples)
-
-    def _mean(self, counts: "npt.NDArray[np.int64]", overlaps: int) -> float:
-        """The mean over labels that the drawn images have, and over overlaps; 0 where they have none."""
-        precisions = [_average_precision(label, counts, overlaps) for label in self._labels if counts @ label.wanted]
-        return sum(precisions) / len(precisions) if precisions else 0.0
+    ValueError for another metric, when the lengths differ or are zero, or when no image has a box.
+    """
+    if metric not in METRICS:
+        raise ValueError(f"no metric {metric!r}: {' or '.join(METRICS)}")
+    if len(detections) != len(wanted) or not wanted:
+        raise ValueError(f"answers to {len(detections)} images, labels of {len(wanted)}: need as many, at least one")
+    if not any(wanted):
+        raise ValueError("no image has a box: there is nothing to find")
+    return partial(_mean, _matched(coco_eval(detections, wanted)), 1 if metric == "mAP50" else 10)
 
 
-def paired_difference(
-    first: Matches, second: Matches, metric: str, *, seed: int = 0, resamples: int = bootstrap.RESAMPLES
-) -> Interval:
-    """How much larger the metric is for `first`, both of the same images in one order; 95 %. ValueError where their
-    numbers differ."""
-    if first.n != second.n:
-        raise ValueError(f"{first.n} and {second.n} images: need the same")
-    one, other = first.statistic(metric), second.statistic(metric)
-    return bootstrap.paired_difference(one, other, first.n, seed=seed, resamples=resamples)
+def _mean(labels: Sequence[_Label], overlaps: int, counts: "npt.NDArray[np.int64]") -> float:
+    """The mean over overlaps and over the labels of the drawn images; 0 where these have no label."""
+    precisions = [_average_precision(label, counts, overlaps) for label in labels if counts @ label.wanted]
+    return sum(precisions) / len(precisions) if precisions else 0.0
 
 
 def coco_eval(detections: Sequence[Sequence[Box]], wanted: Sequence[Sequence[Box]]) -> Any:
-    """A COCOeval that has matched the boxes; all areas, `MOST` boxes an image. MissingDependency without
-    pycocotools."""
-    try:
-        from pycocotools.coco import COCO
-        from pycocotools.cocoeval import COCOeval
-    except ImportError as error:
-        raise MissingDependency("pycocotools is not installed", mend="pip install pycocotools") from error
+    """A COCOeval that has matched the boxes: all areas, at most `MOST` boxes an image."""
+    from pycocotools.coco import COCO
+    from pycocotools.cocoeval import COCOeval
+
     names = sorted({box.label for boxes in (*detections, *wanted) for box in boxes})
     numbers = {name: number for number, name in enumerate(names, start=1)}
     with contextlib.redirect_stdout(io.StringIO()):
@@ -121,7 +98,7 @@ def _annotations(images: Sequence[Sequence[Box]], numbers: dict[str, int]) -> li
 
 
 def _matched(evaluation: Any) -> list[_Label]:
-    """What COCOeval matched, label by label; labels that no image has are left out, as COCO leaves them."""
+    """The matches of a COCOeval by label. Labels that no image has are left out, as in COCO's own mean."""
     import numpy as np
 
     n = len(evaluation.params.imgIds)
@@ -146,7 +123,7 @@ def _matched(evaluation: Any) -> list[_Label]:
 
 
 def _average_precision(label: _Label, drawn: "npt.NDArray[np.int64]", overlaps: int) -> float:
-    """COCOeval's `accumulate` for one label: the precision envelope at 101 recalls, averaged, then over overlaps."""
+    """COCOeval's `accumulate` for one label: the mean of the precision envelope over 101 recalls and over overlaps."""
     import numpy as np
 
     weight = drawn[label.image] * label.counts[:overlaps]

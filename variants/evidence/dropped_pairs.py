@@ -1,8 +1,8 @@
-"""Whether shadow pairs that were dropped are like those that were kept.
+"""Whether dropped shadow pairs differ in prompt length from the kept ones.
 
-Long requests wait longer and are dropped first, and a compressed model may fail on just those: what is left would judge
-it too kindly. The lengths of both are compared by the rank test of H. B. Mann and D. R. Whitney 1947, at a level that a
-quarrel about nothing seldom reaches; with few drops there is little to be kind about, and nothing is said.
+Long requests wait longer, so they are dropped first. A compressed model may fail on exactly those. Then the kept pairs
+would show it as better than it is. The rank test of H. B. Mann and D. R. Whitney 1947 compares the lengths, at a level
+with few false alarms. A few dropped pairs change little, so they are not tested.
 """
 
 from collections import Counter
@@ -14,10 +14,13 @@ FEW = 20
 
 
 def differ(kept: Counter[int], dropped: Counter[int]) -> bool:
-    """Whether lengths, counted by value, are of two kinds; False while there are under `FEW` of one of them."""
+    """Whether the two distributions of lengths differ; False while there are fewer than `FEW` kept or dropped pairs.
+
+    Each counter maps a length to its number of pairs.
+    """
     if min(kept.total(), dropped.total()) < FEW:
         return False
-    from scipy.stats import mannwhitneyu  # half a second, and seldom needed
+    from scipy.stats import mannwhitneyu  # takes half a second, and is seldom needed
 
     samples = [np.repeat(list(counts), list(counts.values())) for counts in (kept, dropped)]
     return bool(mannwhitneyu(*samples).pvalue < ALPHA)

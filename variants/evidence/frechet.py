@@ -1,9 +1,8 @@
-"""The Frechet distance between two sets of features, each taken for a normal distribution: how far what was drawn is
-from what is real, as a whole (Heusel et al. 2017, arXiv 1706.08500).
+"""The Frechet distance between the features of generated and of real pictures (Heusel et al. 2017, arXiv 1706.08500).
 
-There the features are Inception's; with others, the distance compares only with distances over the same features. It is
-biased upwards, the more the fewer pictures there are (Binkowski et al. 2018, arXiv 1801.01401): compare distances of
-equal n.
+Each set of features is taken for a normal distribution. Heusel et al. use the features of Inception. Distances over
+other features compare only with distances over the same features. The distance is biased upwards, and more so with
+fewer pictures (Binkowski et al. 2018, arXiv 1801.01401). So only distances of equal n compare.
 """
 
 from typing import TYPE_CHECKING
@@ -25,8 +24,8 @@ def frechet_distance(one: "npt.NDArray[np.floating]", other: "npt.NDArray[np.flo
     first, second = one.astype(np.float64), other.astype(np.float64)
     apart = first.mean(axis=0) - second.mean(axis=0)
     spreads = np.atleast_2d(np.cov(first, rowvar=False)), np.atleast_2d(np.cov(second, rowvar=False))
-    # C1 C2 has the eigenvalues of the symmetric C1^1/2 C2 C1^1/2, which are real and exact enough where C1 is singular:
-    # a feature that is always zero makes it so, and scipy's sqrtm of the product inaccurate.
+    # C1 C2 has the eigenvalues of the symmetric C1^1/2 C2 C1^1/2. These are real, and precise where C1 is singular, as
+    # with a feature that is always zero. scipy's sqrtm of C1 C2 is imprecise there.
     values, vectors = np.linalg.eigh(spreads[0])
     root = vectors * np.sqrt(np.maximum(values, 0)) @ vectors.T
     shared = np.sqrt(np.maximum(np.linalg.eigvalsh(root @ spreads[1] @ root), 0)).sum()

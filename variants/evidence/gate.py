@@ -1,21 +1,22 @@
-"""What evidence says about a variant that wants its parent's traffic: promote, roll back, or inconclusive.
+"""The verdict on a variant that is to take its parent's traffic: promote, roll back, or inconclusive.
 
-Every metric but cost is the mean of a bounded outcome, held against a limit by the bounds of `betting`, each way:
+Every metric but cost is the mean of a bounded outcome. The bounds of `betting` compare it with a limit in both
+directions. Outcomes, and the limits of their means:
 
-    quality   d, variant's correctness minus its parent's on the same labelled request, in [-1, 1]  mean at least -delta
-    agreement how much of a parent's answer the variant agrees with, minus how much the parent itself does, asked again
-                                                                            mean at least -delta
-    floor     the variant's correctness (or agreement) minus `floor` times its parent's       mean at least 0
-    latency   share of a second's requests within the objective, in [0, 1]  mean at least `share`
-    errors    1 for a request that failed, 0 for one that did not           mean at most `limit`
-    feedback  the score that a client gave for an answer of the variant's, in [0, 1]          mean at least `feedback`
-    cost      no outcome: the variant's card against its parent's           lower
+- quality, at least -delta: the variant's correctness minus its parent's on the same labelled request, in [-1, 1].
+- agreement, at least -delta: how far the variant agrees with a parent's answer, minus how far the parent itself does
+  when it is asked again, in [-1, 1].
+- floor, at least 0: the variant's correctness (or agreement) minus `floor` times its parent's, in [-1, 1].
+- latency, at least `share`: the share of a second's requests within the objective, in [0, 1].
+- errors, at most `errors`: 1 for a request that failed, 0 for any other.
+- feedback, at least `feedback`: the score that a client gave to an answer of the variant, in [0, 1].
+- cost: has no outcome. The variant's card must show a lower cost than its parent's.
 
-Promoting needs every metric proven to hold; rolling back needs one proven broken. Each bound is taken at the gate's
-alpha divided by its number of metrics with outcomes (a union bound), so over all looks a variant that is worse than
-allowed is promoted with probability at most alpha, and one that keeps every limit is rolled back with probability at
-most alpha. That says nothing of a limit kept exactly by chance of traffic: the null is about the mean of the requests
-that came, while these variants served. No data is never a pass.
+A variant is promoted when every metric is proven to hold. It is rolled back when one is proven broken. Each bound uses
+the gate's alpha divided by the number of its metrics with outcomes (a union bound). So, over all looks, a variant that
+is worse than allowed is promoted with probability at most alpha. A variant that keeps every limit is rolled back with
+probability at most alpha. Both statements are about the mean over the requests that came while these variants served.
+A metric without outcomes never passes.
 """
 
 from collections.abc import Collection
@@ -50,7 +51,7 @@ RANGES: dict[Metric, tuple[float, float]] = {
 }
 PAIRED = ("quality", "agreement", "floor")
 DROPPED_SHARE = 0.10
-"""No verdict on pairs when more of those chosen came to nothing: what is left may not be like what came."""
+"""No verdict on pairs when more of the chosen ones gave no outcome: the rest may not represent the requests."""
 Share = Annotated[float, Field(strict=True, gt=0, lt=1)]
 Delta = Annotated[float, Field(strict=True, ge=0, lt=1)]
 
@@ -63,9 +64,11 @@ class LatencyObjective(Document):
 
 
 class Gate(Document):
-    """What must be proven before a step is taken. `quality` and `agreement` are deltas: how much may be lost on
-    average; `floor` is the share of its parent's quality that must be kept; `errors` is the largest share that may
-    fail, `feedback` the least mean score."""
+    """What must be proven before a variant gets more traffic.
+
+    `quality` and `agreement` are deltas: the largest mean loss that is allowed. `floor` is the share of the parent's
+    quality that must remain. `errors` is the largest share of failed requests, `feedback` the lowest mean score.
+    """
 
     quality: Delta | None = 0.02
     agreement: Delta | None = None
@@ -86,7 +89,7 @@ class Gate(Document):
 
     @property
     def metrics(self) -> tuple[Metric, ...]:
-        """Those with outcomes."""
+        """The metrics of this gate that have outcomes."""
         return tuple(metric for metric in RANGES if getattr(self, metric) is not None)
 
     @property
@@ -94,31 +97,22 @@ class Gate(Document):
         return self.alpha / len(self.metrics)
 
     def limit(self, metric: Metric) -> float:
-        """The mean that is still allowed."""
-        if metric == "quality":
-            assert self.quality is not None
-            return -self.quality
-        if metric == "agreement":
-            assert self.agreement is not None
-            return -self.agreement
+        """The limit for the mean of a metric of this gate."""
         if metric == "floor":
             return 0.0
         if metric == "latency":
             assert self.latency is not None
             return self.latency.share
-        if metric == "feedback":
-            assert self.feedback is not None
-            return self.feedback
-        assert self.errors is not None
-        return self.errors
+        limit: float = getattr(self, metric)
+        return -limit if metric in ("quality", "agreement") else limit
 
 
 @dataclass
 class Evidence:
-    """All that one variant's outcomes have said, for one pair of artifacts.
+    """All outcomes of one variant and its parent, for one pair of artifacts.
 
-    `chosen` counts shadow pairs, `dropped` those that there was no time for, `unjudged` those of which nothing could be
-    said; `lengths_differ` says whether these two are of other lengths than those kept. `costs` are the variant's and
+    `chosen` counts shadow pairs, `dropped` those dropped for lack of time, `unjudged` those that could not be compared.
+    `lengths_differ` says whether these two differ in prompt length from the kept ones. `costs` are the variant's and
     its parent's, in engine seconds per 1,000 requests.
     """
 
@@ -133,7 +127,7 @@ class Evidence:
 
 @dataclass(frozen=True)
 class Finding:
-    """What is known of one metric: its mean and bounds against the limit."""
+    """One metric's mean and bounds, compared with its limit. `value` is None without outcomes."""
 
     metric: Metric
     n: int
@@ -146,7 +140,10 @@ class Finding:
 
 @dataclass(frozen=True)
 class Verdict:
-    """A decision, always with its evidence. `different`: the interval of d excludes 0. `missing`: what it waits for."""
+    """A decision with its evidence.
+
+    `different`: the interval of the paired difference excludes 0. `missing`: what still prevents a decision.
+    """
 
     decision: Decision
     findings: tuple[Finding, ...]
@@ -155,8 +152,8 @@ class Verdict:
 
 
 def judge(gate: Gate, evidence: Evidence, leave_out: Collection[Metric] = ()) -> Verdict:
-    """The verdict on all that has been seen so far; as valid after every outcome as after the last. `leave_out` are
-    metrics that cannot be known yet: the others keep their part of alpha."""
+    """The verdict on all outcomes so far. It is valid after every outcome. `leave_out` holds metrics that cannot be
+    known yet: the others keep their part of alpha."""
     metrics = [metric for metric in gate.metrics if metric not in leave_out]
     findings = tuple(find(gate, metric, evidence.tallies[metric]) for metric in metrics)
     paired = evidence.tallies["agreement" if gate.quality is None and gate.agreement is not None else "quality"]
@@ -175,7 +172,7 @@ def judge(gate: Gate, evidence: Evidence, leave_out: Collection[Metric] = ()) ->
 
 
 def find(gate: Gate, metric: Metric, tally: Tally) -> Finding:
-    """Hold one metric against its limit, both ways."""
+    """Compare one metric with its limit, in both directions."""
     alpha, limit = gate.alpha_each, gate.limit(metric)
     above, below = is_above(tally, limit, alpha), is_below(tally, limit, alpha)
     good, bad = (below, above) if metric == "errors" else (above, below)
@@ -191,13 +188,13 @@ def find(gate: Gate, metric: Metric, tally: Tally) -> Finding:
 
 
 def differs(gate: Gate, paired: Tally) -> bool:
-    """Whether the interval of d excludes 0; wrong with probability at most the alpha of one metric, both sides
-    together."""
+    """Whether the interval of the paired difference excludes 0. It is wrong with probability at most the alpha of one
+    metric."""
     return is_above(paired, 0.0, gate.alpha_each / 2) or is_below(paired, 0.0, gate.alpha_each / 2)
 
 
 def objections(evidence: Evidence) -> list[str]:
-    """Why these outcomes cannot be judged at all."""
+    """The reasons why these outcomes allow no verdict."""
     reasons = []
     if evidence.assignments.is_broken():
         seen, due = evidence.assignments.seen, evidence.assignments.due
@@ -214,7 +211,7 @@ def objections(evidence: Evidence) -> list[str]:
 
 
 def lacking(gate: Gate, tally: Tally, finding: Finding) -> str:
-    """What an open metric still needs."""
+    """What is still missing for an open metric, as one sentence."""
     if not finding.n:
         return f"{finding.metric}: no outcome yet"
     side = "at most" if finding.metric == "errors" else "at least"
@@ -226,8 +223,7 @@ def lacking(gate: Gate, tally: Tally, finding: Finding) -> str:
 
 
 def outcomes_to_go(gate: Gate, tally: Tally, finding: Finding) -> int | None:
-    """How many more outcomes decide an open metric if they go on as they went; None where over 100 times as many would
-    not."""
+    """How many more outcomes like those so far would decide an open metric; None where 100 times as many would not."""
     assert finding.value is not None
     against = evidence_above if finding.value > finding.limit else evidence_below
     needed = log(1 / gate.alpha_each)
@@ -246,7 +242,7 @@ def outcomes_to_go(gate: Gate, tally: Tally, finding: Finding) -> int | None:
 
 
 def cost_missing(gate: Gate, costs: tuple[float, float] | None) -> list[str]:
-    """Why a gate on cost is not passed."""
+    """Why the variant does not pass the cost metric; empty where it does or the gate has none."""
     if gate.cost is None:
         return []
     if costs is None:

@@ -1,16 +1,17 @@
-"""Whether clients are assigned in the shares that the weights say, tested after every one of them.
+"""Tests after every assignment whether clients are assigned in the shares that the weights give.
 
-An experiment whose arms are not filled as planned is broken, whatever its outcomes say (A. Fabijan et al. 2019,
+An experiment whose groups are not filled as planned is invalid, whatever its outcomes (A. Fabijan et al. 2019,
 "Diagnosing sample ratio mismatch in online controlled experiments", KDD). M. Lindon and A. Malek 2022, "Anytime-valid
-inference for multinomial count data", NeurIPS, test it after every assignment. Theirs is one vector of shares; here
-weights move while the test goes on, so what is learned is by how much each variant gets more than its due: the next
-assignment is bet on with the weights in force, each times (expected so far + PRIOR) / (due so far + PRIOR). That is
-fixed before the assignment is seen, so wealth is a martingale under the null, and exceeds 1/alpha ever with
-probability at most alpha.
+inference for multinomial count data", NeurIPS, test it after every assignment, for one constant vector of shares.
+
+Here weights change during the test. So the test learns how much more than its due each variant gets. It bets on the
+next assignment with the current weights, each times (seen so far + PRIOR) / (due so far + PRIOR). The bet is fixed
+before the assignment is seen. So wealth is a martingale under the null, and ever exceeds 1/alpha with probability at
+most alpha.
 
     null    each distinct client's first assignment falls on a variant with its weight's share
-    breaks  counting a client again after its first assignment; assignments that were pinned or fell back, which are
-            not the router's choice
+    breaks  counting a client again after its first assignment; assignments that were pinned or fell back, which the
+            router did not choose
 """
 
 from collections.abc import Mapping
@@ -19,13 +20,13 @@ from math import inf, log
 
 ALPHA = 0.001
 PRIOR = 30.0
-"""How many assignments' worth of trust each variant's share starts with: less finds gross faults a little sooner, more
-finds small ones sooner."""
+"""Pseudo-assignments to each variant at the start. A smaller value detects large faults a little earlier. A larger
+value detects small faults earlier."""
 
 
 @dataclass
 class SampleRatio:
-    """First assignments by variant, those that were due, and the log wealth against the weights."""
+    """First assignments by variant (`seen`), those that the weights predict (`due`), and the log wealth."""
 
     seen: dict[str, int] = field(default_factory=dict)
     due: dict[str, float] = field(default_factory=dict)
@@ -33,7 +34,7 @@ class SampleRatio:
     peak: float = 0.0
 
     def add(self, assigned: Mapping[str, int], weights: Mapping[str, float]) -> None:
-        """Count assignments made under one set of weights. ValueError without a weight above 0."""
+        """Count the assignments made under one set of weights. ValueError unless a weight is above 0."""
         total = sum(weights.values())
         if total <= 0:
             raise ValueError("no weight above 0")
@@ -53,6 +54,6 @@ class SampleRatio:
     def n(self) -> int:
         return sum(self.seen.values())
 
-    def is_broken(self, alpha: float = ALPHA) -> bool:
-        """Whether it was proven, at any time so far, that assignments do not follow the weights."""
-        return self.peak >= log(1 / alpha)
+    def is_broken(self) -> bool:
+        """Whether it is proven, or was at any earlier time, that assignments do not follow the weights."""
+        return self.peak >= log(1 / ALPHA)

@@ -1,1 +1,1 @@
-"""A task's metrics and the scores of single answers."""
+"""The metrics of tasks and the scores of single answers."""

@@ -1,10 +1,10 @@
-"""Metrics: the figures of a task, with intervals, and the differences of two variants on the same examples.
+"""Metrics: the figures of a task with their intervals, and the difference of two variants on the same examples.
 
-A task names its metrics, the most important one first. `AccuracyMetric` counts right answers. `Statistic`
-computes any other figure from the outcomes of many examples: perplexity, mean average precision, macro-F1. Its
-intervals are paired percentile bootstraps over examples (`variants.evidence.bootstrap`), seeded. They say how the
-figure varies with the draw of examples, and nothing of a model's training. A task that knows a better interval gives a
-metric of its own."""
+A task lists its metrics, the most important one first. `AccuracyMetric` counts right answers. `Statistic` computes
+any other figure, such as macro-F1, from the outcomes of many examples. Its intervals are seeded percentile bootstraps
+over examples (`variants.evidence.bootstrap`). They say how the figure varies with the sample of examples. They say
+nothing about how it varies with a model's training. A metric with a better interval is a class of its own.
+"""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -21,18 +21,18 @@ SEED = 20261125
 
 @dataclass(frozen=True)
 class Metric:
-    """`unit` "share" is shown in percent; `better` says which way is better."""
+    """One figure of a task. `unit` "share" is shown in percent. `better` says which values are better."""
 
     name: str
     unit: Unit
     better: Literal["higher", "lower"] = "higher"
 
     def right(self, kind: str, answer: str, label: str) -> bool:
-        """Whether an answer counts as right; False where the metric does not ask."""
+        """Whether an answer counts as right; always False for metrics without right answers."""
         return False
 
     def agrees(self, answer: str, other: str) -> bool | None:
-        """Whether two answers to one example are the same; None where answers cannot be compared one by one."""
+        """Whether two answers to one example are the same; None where single answers cannot be compared."""
         return None
 
     def measure(self, outcomes: Sequence[Outcome]) -> Interval:
@@ -40,12 +40,12 @@ class Metric:
         raise NotImplementedError
 
     def difference(self, ours: Sequence[Outcome], theirs: Sequence[Outcome]) -> Interval:
-        """Our figure less theirs, with the 95 % interval; position i of both is the same example."""
+        """Our figure less theirs, with its 95 % interval. Position i of both is the same example."""
         raise NotImplementedError
 
 
 class AccuracyMetric(Metric):
-    """The share of right answers: Wilson's interval, and Newcombe's for differences."""
+    """The share of right answers, with Wilson's interval, and Newcombe's for differences."""
 
     def right(self, kind: str, answer: str, label: str) -> bool:
         return is_correct(kind, answer, label)
@@ -62,27 +62,21 @@ class AccuracyMetric(Metric):
 
 @dataclass(frozen=True, kw_only=True)
 class Statistic(Metric):
-    """`of` computes the figure from outcomes, repeats among them: a bootstrap draws with replacement. `same` says
-    whether two answers are the same, where that means something."""
+    """A figure that `of` computes from outcomes. The bootstrap draws with replacement, so outcomes may be repeated."""
 
     of: Callable[[Sequence[Outcome]], float]
-    same: Callable[[str, str], bool] | None = None
-    resamples: int = 1000
-
-    def agrees(self, answer: str, other: str) -> bool | None:
-        return self.same(answer, other) if self.same else None
 
     def measure(self, outcomes: Sequence[Outcome]) -> Interval:
-        return bootstrap.interval(self._of_counts(outcomes), len(outcomes), seed=SEED, resamples=self.resamples)
+        return bootstrap.interval(self._of_counts(outcomes), len(outcomes), seed=SEED)
 
     def difference(self, ours: Sequence[Outcome], theirs: Sequence[Outcome]) -> Interval:
         if len(ours) != len(theirs):
             raise ValueError(f"{len(ours)} and {len(theirs)} outcomes: need the same examples")
         first, second = self._of_counts(ours), self._of_counts(theirs)
-        return bootstrap.paired_difference(first, second, len(ours), seed=SEED, resamples=self.resamples)
+        return bootstrap.paired_difference(first, second, len(ours), seed=SEED)
 
     def _of_counts(self, outcomes: Sequence[Outcome]) -> bootstrap.Statistic:
-        """The figure as a function of how often each outcome was drawn."""
+        """The figure as a function of the counts: how often each outcome was drawn."""
         return lambda counts: self.of(
             [each for each, count in zip(outcomes, counts, strict=True) for _ in range(count)]
         )

@@ -1,7 +1,8 @@
-"""The metrics of tasks whose labels are boxes: mAP50, which a detector is judged by, mAP50-95 and F1.
+"""The metrics of tasks whose labels are boxes: mAP50, which detectors are judged by, mAP50-95 and F1.
 
-None is a share of right answers, so each has a bootstrap interval over images (`variants.evidence.detection`). An
-answer is right, and two answers are the same, when all boxes that are sure enough are matched one to one.
+None of them is a share of right answers, so each has a bootstrap interval over images (`variants.evidence.detection`).
+An answer is right when its boxes and those of the label match one to one; only boxes with a score from
+`variants.vision.boxes.SURE` on count. Two answers are the same under the same condition.
 """
 
 from collections.abc import Sequence

@@ -1,11 +1,11 @@
-"""One example's outcome: what was answered, and what it counts for."""
+"""The outcome of one example: its answer and whether that is right."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What was answered to one example, and whether it is right."""
+    """The answer to one example, its label, and whether the metric counts the answer as right."""
 
     example_id: str
     label: str

@@ -1,4 +1,4 @@
-"""Perplexity as a task's metric: read from the answers to passages, lower is better, never right or wrong."""
+"""Perplexity as a task's metric, from the answers to passages. Lower is better; no answer is right or wrong."""
 
 from collections.abc import Sequence
 
@@ -10,14 +10,14 @@ from variants.metrics.scoring import surprise
 
 
 class Perplexity(Metric):
-    """Per token of the model's own tokenizer."""
+    """Perplexity per token of the model's own tokenizer."""
 
     def measure(self, outcomes: Sequence[Outcome]) -> Interval:
         nats, tokens = _read(outcomes)
         return perplexity(nats, tokens)
 
     def difference(self, ours: Sequence[Outcome], theirs: Sequence[Outcome]) -> Interval:
-        """ValueError where the two did not count the same tokens: other tokenizers, other perplexities."""
+        """Our perplexity less theirs. ValueError where the numbers of tokens differ: so do the tokenizers."""
         (mine, tokens), (others, counted) = _read(ours), _read(theirs)
         if tokens != counted:
             raise ValueError("perplexities of different tokenizers do not compare")

@@ -1,5 +1,7 @@
-"""Pure scorers: an answer against a label. The ingress, the load generator and offline evaluation share these, so an
-accuracy means the same wherever it was measured. No I/O, no numerical library."""
+"""Scores single answers against labels. Pure functions without I/O or a numerical library.
+
+The ingress, the load generator and offline evaluation share them, so accuracy means the same in all three.
+"""
 
 import base64
 import math
@@ -12,10 +14,10 @@ from variants.vision.boxes import outcome as boxes_outcome
 
 
 def text_matches(answer: str, label: str) -> bool:
-    """Whether a one-token answer names `label`.
+    """Whether a one-token answer names `label`: " pos" names " positive".
 
-    An engine is asked for one token among the first tokens of all labels, so the answer is a label or its beginning:
-    right when it is not empty and the label starts with it, blanks at either end aside. " pos" names " positive".
+    The engine generates one token among the first tokens of all labels, so the answer is a label or its beginning.
+    It is right when it is not empty and the label starts with it. Blanks at both ends are ignored.
     """
     stripped = answer.strip()
     return bool(stripped) and label.strip().startswith(stripped)
@@ -26,16 +28,17 @@ def label_matches(answer: str, label: str) -> bool:
     return answer == label
 
 
-def ranked_matches(answer: str, label: str) -> bool:
-    """Whether `label` is among a classifier's first labels, one a line."""
-    return label in answer.splitlines()
-
-
 def is_correct(kind: str, answer: str, label: str) -> bool:
-    """The scorer of a task's kind: "text" (label by likelihood), "image" and "article" (top label), "ranked" (the label
-    is among the first), "triplet" (which of two texts is nearer to the first), "choice" (the likeliest ending),
-    "drawing" (the digit that a classifier reads in it) or "boxes" (all of them, and no other). ValueError for another
-    kind."""
+    """Whether an answer to an example of a task's `kind` is right. ValueError for another kind.
+
+    - "text": the answer is the label or its first token, chosen by likelihood
+    - "image", "article": the top label
+    - "ranked": the first labels, one a line; the right one is among them
+    - "triplet": which of two texts is nearer to the first one
+    - "choice": the likeliest ending
+    - "drawing": the digit that a classifier reads in the picture
+    - "boxes": all boxes of the label and no other
+    """
     if kind == "text":
         return text_matches(answer, label)
     if kind == "boxes":
@@ -43,26 +46,28 @@ def is_correct(kind: str, answer: str, label: str) -> bool:
     if kind in ("image", "article", "triplet", "choice", "drawing"):
         return label_matches(answer, label)
     if kind == "ranked":
-        return ranked_matches(answer, label)
+        return label in answer.splitlines()
     raise ValueError(
         f"no scorer for tasks of kind {kind!r}: text, image, article, ranked, triplet, choice, drawing or boxes"
     )
 
 
 def surprise_of(nats: float, tokens: int) -> str:
-    """An answer to a passage: how surprising it was in all, in nats, and over how many tokens."""
+    """An answer to a passage as text: the sum of its tokens' surprises in nats, and the number of tokens."""
     return f"{nats:.4f} {tokens}"
 
 
 def surprise(answer: str) -> tuple[float, int]:
-    """`surprise_of`'s numbers back. ValueError for anything else."""
+    """The two numbers of a text by `surprise_of`. ValueError for any other text."""
     nats, tokens = answer.split()
     return float(nats), int(tokens)
 
 
 def macro_f1(answers: Sequence[str], labels: Sequence[str]) -> float:
-    """The mean over the classes that occur in `labels` of each one's F1, the harmonic mean of precision and recall: a
-    rare class counts as much as a common one. ValueError when the lengths differ or are zero."""
+    """The mean of the F1 of every class in `labels`. F1 is the harmonic mean of precision and recall.
+
+    A rare class counts as much as a common one. ValueError when the lengths differ or are zero.
+    """
     if not labels or len(answers) != len(labels):
         raise ValueError(f"{len(answers)} answers for {len(labels)} labels")
     right = Counter(label for answer, label in zip(answers, labels, strict=True) if answer == label)
@@ -71,8 +76,10 @@ def macro_f1(answers: Sequence[str], labels: Sequence[str]) -> float:
 
 
 def nearer(embeddings: Sequence[Sequence[float]]) -> str:
-    """Of an anchor and two others, which other has the greater cosine to the anchor: "first", "second", or "" where
-    neither has, as with embeddings that are all alike. ValueError unless there are three of one length."""
+    """Which of two embeddings has the greater cosine to an anchor: "first", "second", or "" where neither has.
+
+    `embeddings` holds the anchor, the first and the second. ValueError unless these are three of equal length.
+    """
     if len(embeddings) != 3 or len({len(embedding) for embedding in embeddings}) != 1:
         raise ValueError(
             f"embeddings of {[len(embedding) for embedding in embeddings]} numbers, not three of one length"
@@ -83,13 +90,13 @@ def nearer(embeddings: Sequence[Sequence[float]]) -> str:
 
 
 def cosine(one: Sequence[float], other: Sequence[float]) -> float:
-    """The cosine of two vectors, not a number where one of them is zero."""
+    """The cosine of two vectors; NaN where one of them is zero."""
     lengths = math.hypot(*one) * math.hypot(*other)
     return math.fsum(a * b for a, b in zip(one, other, strict=True)) / lengths if lengths else math.nan
 
 
 def numbers_of(embedding: str | Sequence[float]) -> Sequence[float]:
-    """An embedding as OpenAI's API carries it: numbers, or base64 of little-endian float32. ValueError for neither."""
+    """The numbers of an embedding in OpenAI's API: a list, or base64 of little-endian float32. ValueError otherwise."""
     if not isinstance(embedding, str):
         return [float(number) for number in embedding]
     numbers = array("f")
@@ -100,8 +107,8 @@ def numbers_of(embedding: str | Sequence[float]) -> Sequence[float]:
 
 
 def first_tokens(encoded: Sequence[Sequence[int]], labels: Sequence[str]) -> list[int]:
-    """First token id of each encoded label. ValueError when two labels share it: likelihood could not tell them
-    apart."""
+    """The first token id of each encoded label. ValueError when two labels share it: their likelihoods would be
+    equal."""
     firsts = [tokens[0] for tokens in encoded]
     if len(set(firsts)) != len(firsts):
         shared = [label for label, first in zip(labels, firsts, strict=True) if firsts.count(first) > 1]

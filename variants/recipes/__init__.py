@@ -1,1 +1,1 @@
-"""What to make, and from what: recipes, sources, wheels."""
+"""Recipes and sources: what to build, and from what."""

@@ -1,4 +1,4 @@
-"""What kind of compression a variant is, read off its recipe: how tables and pages group variants."""
+"""The kind of compression of a variant, by which tables and pages group variants."""
 
 from collections.abc import Sequence
 from typing import Literal
@@ -21,7 +21,7 @@ _KINDS: dict[str, Kind] = {
 
 
 def kind_of(recipe: Recipe) -> Kind:
-    """The kind of one recipe by itself. ValueError for a recipe that this does not know yet."""
+    """The kind of a single recipe. ValueError for a recipe that is missing in `_KINDS`."""
     begins = [kind for name, kind in _KINDS.items() if recipe.kind.startswith(name)]
     if not begins:
         raise ValueError(
@@ -31,9 +31,9 @@ def kind_of(recipe: Recipe) -> Kind:
 
 
 def kind_of_line(recipes: Sequence[Recipe]) -> Kind:
-    """The kind of a variant by its own recipe and those of its parents, its own last: one that was compressed twice is
-    a chain, each step an artifact."""
-    steps = [recipe for recipe in recipes if not isinstance(recipe, Merge)]  # its parent, in another form
+    """The kind of a variant. `recipes` are those of its ancestors, oldest first, and its own. Two or more compressions
+    are a chain."""
+    steps = [recipe for recipe in recipes if not isinstance(recipe, Merge)]  # a merge only changes its parent's form
     kinds = [kind for kind in map(kind_of, steps) if kind != "baseline"]
     if not kinds:
         return "baseline"
@@ -41,7 +41,7 @@ def kind_of_line(recipes: Sequence[Recipe]) -> Kind:
 
 
 def structured(recipes: Sequence[Recipe]) -> bool | None:
-    """Whether what was pruned left a smaller dense model (True) or zeros in one of the same shape (False); None where
+    """Whether pruning made the model smaller and dense (True) or left zeros in the same shapes (False). None where
     nothing was pruned."""
     dense = [not isinstance(recipe, Sparsify) for recipe in recipes if kind_of(recipe) == "pruned"]
     return all(dense) if dense else None

@@ -1,11 +1,11 @@
-"""Recipes: how a variant is made from its parent. Typed, frozen, hashable, told apart by `kind`.
+"""Recipes: how a variant is made from its parent. Typed, frozen and hashable documents, distinguished by `kind`.
 
-A recipe says what is wanted, never how it is computed: `variants.methods.registry` finds the function for it, and
-refuses a recipe that no method carries out yet before any work begins. What is said here must stand on its own: a
-combination of fields that means nothing is refused when the recipe is read.
+A recipe says what is wanted, not how it is computed. `variants.methods.registry` finds the function for a recipe. It
+refuses a recipe without a method before any work begins. An invalid combination of fields is refused when the recipe is
+read.
 
-Several steps are several variants, each with the one before as its parent, so that each is an artifact with a card of
-its own: there is no recipe for a chain.
+Several compression steps are several variants, each with the one before as its parent. So each step is an artifact with
+its own card, and there is no recipe for a chain.
 """
 
 from typing import Annotated, Literal, Self
@@ -18,34 +18,27 @@ from variants.vision.detector import Detector, Side
 Positive = Annotated[int, Field(gt=0)]
 Rate = Annotated[float, Field(gt=0, lt=1)]
 ImageSize = Annotated[int, Field(ge=32, le=1024, multiple_of=16, description="pixels, height and width")]
-LayerName = Annotated[str, Field(pattern=r"^[a-z0-9_]+$", description="a layer's last name, like down_proj")]
-UNetWidth = Annotated[int, Field(ge=16, le=512, multiple_of=8, description="channels; 8 normalise together")]
+LayerName = Annotated[str, Field(pattern=r"^[a-z0-9_]+$", description="a layer's last name part, like down_proj")]
+UNetWidth = Annotated[int, Field(ge=16, le=512, multiple_of=8, description="channels, in normalisation groups of 8")]
 TaskName = Annotated[str, Field(pattern=r"^[a-z0-9_]+$", description="a name in variants.tasks")]
 
 
 class Calibration(Document):
-    """Which held-in examples a method may look at: the first `examples` of the calibration split of `task`."""
+    """The examples that a method may use: the first `examples` of the calibration split of `task`."""
 
     task: TaskName
     examples: Positive
 
 
-class _Recipe(Document):
-    def digest(self) -> str:
-        """sha256 of the recipe's canonical JSON, defaults included: equal recipes have equal digests."""
-        return self.canonical_sha256()
-
-
-class Baseline(_Recipe):
-    """The source's weights as they are, widened or narrowed to `dtype`, in the form that an engine loads."""
+class Baseline(Document):
+    """The source's weights, converted to `dtype`, in the format that an engine loads."""
 
     kind: Literal["baseline"] = "baseline"
     dtype: Literal["bfloat16", "float32"]
 
 
-class Train(_Recipe):
-    """Fine-tune a classifier: the source's weights with a new head, on the first `examples` of `task`'s training
-    split."""
+class Train(Document):
+    """Fine-tune an image classifier with a new head on the first `examples` of the training split of `task`."""
 
     kind: Literal["train"] = "train"
     task: TaskName
@@ -57,9 +50,12 @@ class Train(_Recipe):
     image_size: ImageSize
 
 
-class TrainDetector(_Recipe):
-    """Train a small detector from nothing, on the first `examples` of `task`'s training split. One scale, no anchors:
-    a box is predicted wherever the middle of an object is. `width` is the number of channels of its widest layers."""
+class TrainDetector(Document):
+    """Train a small detector from random weights on the first `examples` of the training split of `task`.
+
+    It has one scale and no anchors: it predicts a box at the place of an object's centre. `width` is the number of
+    channels of its widest layers.
+    """
 
     kind: Literal["train-detector"] = "train-detector"
     task: TaskName
@@ -71,9 +67,12 @@ class TrainDetector(_Recipe):
     width: Annotated[int, Field(ge=16, le=512, multiple_of=8)] = 96
 
 
-class DetectorBaseline(_Recipe):
-    """A detector, its weights as they are, in float32. Of an ONNX file `detector` says how images are prepared and what
-    its output means, `labels` are its classes. A hub id or folder says both; `image_size` where it has no one size."""
+class DetectorBaseline(Document):
+    """A detector with the source's weights in float32.
+
+    For an ONNX file, `detector` describes the image preparation and the output, and `labels` are the classes. A Hugging
+    Face folder or hub id contains both. It needs `image_size`, height and width, if it has no fixed size.
+    """
 
     kind: Literal["baseline-detector"] = "baseline-detector"
     detector: Annotated[Detector | None, Field(exclude_if=absent)] = None
@@ -92,13 +91,13 @@ class DetectorBaseline(_Recipe):
         if self.detector is not None and self.detector.has_queries:
             raise ValueError(f"detector: {self.detector.decoder} is of a Hugging Face folder: leave it and labels out")
         if self.labels is not None and len(set(self.labels)) != len(self.labels):
-            raise ValueError("labels: each must be another one")
+            raise ValueError("labels: each must be different")
         return self
 
 
-class TrainText(_Recipe):
-    """Fine-tune a text classifier: the source's encoder with a new head, on the first `examples` of `task`'s training
-    split, each text cut to `tokens`."""
+class TrainText(Document):
+    """Fine-tune a text classifier, the source's encoder with a new head, on the first `examples` of the training split
+    of `task`. Each text is cut to `tokens` tokens."""
 
     kind: Literal["train-text"] = "train-text"
     task: TaskName
@@ -109,10 +108,13 @@ class TrainText(_Recipe):
     tokens: Annotated[int, Field(ge=8, le=512)] = 128
 
 
-class Diffusion(_Recipe):
-    """Train an image generator from nothing on the first `examples` of `task`'s training split: a class-conditional
-    diffusion model, a UNet with `width` channels at half and `deep_width` at a quarter of the image's side, which
-    draws in `sampling_steps` steps."""
+class Diffusion(Document):
+    """Train a class-conditional diffusion model from random weights on the first `examples` of the training split of
+    `task`.
+
+    The model is a UNet with `width` channels at half of the image's side, and `deep_width` at a quarter. It generates a
+    picture in `sampling_steps` steps.
+    """
 
     kind: Literal["diffusion"] = "diffusion"
     task: TaskName
@@ -125,13 +127,19 @@ class Diffusion(_Recipe):
     sampling_steps: Annotated[int, Field(ge=2, le=100)] = 12
 
 
-class Quantize(_Recipe):
-    """Fewer bits a number. `w8a8`, `w4a16`: integer weights (and activations) for text, served by vLLM; `w8a8` rounds
-    activations by the range of each token as it comes, which is what dynamic-range int8 is; `w8a8-fp8`: the same in
-    8-bit floats, on a GPU; `nf4`: 4-bit normal floats and `llm-int8`: 8 bits with outliers apart, by bitsandbytes;
-    `int8`: static 8-bit weights and activations of an image model or a text encoder; `int8-dynamic`: 8-bit weights,
-    activations rounded as they come; `bf16`, `fp16`: stored in 16 bits, and executed in them where the machine can.
-    Layers whose last names are in `int8_layers` stay in int8 where the others become int4."""
+class Quantize(Document):
+    """Store numbers in fewer bits. `scheme` is one of:
+
+    - `w8a8`: 8-bit integer weights and activations of a text model, served by vLLM. Each token's activations are scaled
+      by their own range during serving ("dynamic-range int8").
+    - `w4a16`: 4-bit integer weights of a text model, served by vLLM. Layers in `int8_layers` get 8 bits.
+    - `w8a8-fp8`: as `w8a8`, in 8-bit floats, on a GPU.
+    - `nf4`: 4-bit normal floats, by bitsandbytes.
+    - `llm-int8`: 8-bit integers with separate outliers, by bitsandbytes.
+    - `int8`: 8-bit integer weights and activations, with static ranges from `calibration`.
+    - `int8-dynamic`: 8-bit integer weights, and activations with ranges that are computed during serving.
+    - `bf16`, `fp16`: 16-bit weights, executed in 16 bits where the machine can.
+    """
 
     kind: Literal["quantize"] = "quantize"
     scheme: Literal["w8a8", "w4a16", "nf4", "int8", "bf16", "fp16", "llm-int8", "w8a8-fp8", "int8-dynamic"]
@@ -156,12 +164,12 @@ class Quantize(_Recipe):
         learns = self.algorithm != "rtn" or self.smoothing is not None or self.scheme == "int8"
         if learns != (self.calibration is not None):
             need = "needs" if learns else "does not use"
-            raise ValueError(f"calibration: this recipe {need} it (gptq, awq, smoothing and int8 look at examples)")
+            raise ValueError(f"calibration: this recipe {need} it (gptq, awq, smoothing and int8 use examples)")
         return self
 
 
 class Recovery(Document):
-    """How what was cut heals: training on the first `examples` of `task`'s training split, the parent as teacher."""
+    """Training after pruning, on the first `examples` of the training split of `task`, with the parent as teacher."""
 
     task: TaskName
     examples: Positive
@@ -171,8 +179,8 @@ class Recovery(Document):
 
 
 class Distillation(Document):
-    """How a smaller model learns from its parent: `steps` batches of `batch` texts of the training splits of `tasks`,
-    a fair share of each."""
+    """Training of a smaller model with the parent as teacher: `steps` batches of `batch` texts from the training splits
+    of `tasks`, an equal share of each."""
 
     tasks: Annotated[tuple[TaskName, ...], Field(min_length=1)]
     steps: Positive
@@ -187,16 +195,20 @@ _OF_STRUCTURE = {
 }
 _MAY_BE_LEFT_OUT = ("drop_layers", "width", "distillation")
 _NO_2_4 = (
-    "2:4 is not offered: nothing here runs it. vLLM loads no 2:4 checkpoint any more, OpenVINO and torch have no "
-    "kernel for it on a CPU; dense shapes that are smaller (channels, layers) run faster everywhere"
+    "2:4 is not offered: no engine here runs it. vLLM does not load 2:4 checkpoints any more. OpenVINO and torch have "
+    "no CPU kernel for it. Smaller dense models (channels, layers) are faster everywhere"
 )
 
 
-class Prune(_Recipe):
-    """Remove structure, and leave a smaller dense model: zeros alone make nothing faster here. `channels`: the
-    weakest `sparsity` of each convolution's output channels, then `recovery`. `layers`: whole layers of a text model,
-    and feed-forward neurons where `width` says so, chosen on calibration examples, then `distillation`. `heads`: the
-    weakest `sparsity` of a text encoder's attention heads and feed-forward neurons, layer by layer, then `recovery`."""
+class Prune(Document):
+    """Remove whole structures, so that the model becomes smaller but stays dense. `structure` is one of:
+
+    - `channels`: the weakest share `sparsity` of each convolution's output channels, then `recovery`.
+    - `layers`: `drop_layers` layers of a text model, and its feed-forward neurons down to the share `width`, chosen on
+      calibration examples, then `distillation`.
+    - `heads`: the weakest share `sparsity` of a text encoder's attention heads and feed-forward neurons in each layer,
+      then `recovery`.
+    """
 
     kind: Literal["prune"] = "prune"
     structure: Literal["channels", "layers", "heads"]
@@ -228,10 +240,12 @@ class Prune(_Recipe):
         return self
 
 
-class Sparsify(_Recipe):
-    """Zeros without structure: of each layer's weights the `sparsity` that matters least, and the shapes stay. No
-    engine here runs it faster or stores it smaller. `magnitude`: the smallest weights; `wanda`, `sparsegpt`: those that
-    the outputs on calibration examples miss least."""
+class Sparsify(Document):
+    """Set the share `sparsity` of each layer's weights to zero; shapes stay. No engine here is faster or smaller by it.
+
+    `magnitude` chooses the smallest weights. `wanda` and `sparsegpt` choose those that change the outputs on
+    calibration examples least.
+    """
 
     kind: Literal["sparsify"] = "sparsify"
     algorithm: Literal["magnitude", "wanda", "sparsegpt"]
@@ -246,9 +260,11 @@ class Sparsify(_Recipe):
         return self
 
 
-class LoRA(_Recipe):
-    """A low-rank adapter trained on a task's training split; the weights it adapts stay. For an image classifier
-    `architecture` and `image_size` say what the source's weights are, and a new head is trained along."""
+class LoRA(Document):
+    """Train a low-rank adapter on the training split of `task`; the base's weights do not change.
+
+    For an image classifier, `architecture` and `image_size` describe the source, and a new head is trained as well.
+    """
 
     kind: Literal["lora"] = "lora"
     task: TaskName
@@ -267,9 +283,9 @@ class LoRA(_Recipe):
         return self
 
 
-class Merge(_Recipe):
-    """An adapter, the parent, added to the weights that it was trained on: a dense model that serves without an
-    adapter's cost, and that further recipes can start from."""
+class Merge(Document):
+    """Add an adapter, the parent, to the weights that it was trained on. The result is a dense model. It serves without
+    the cost of an adapter, and further recipes can start from it."""
 
     kind: Literal["merge"] = "merge"
 

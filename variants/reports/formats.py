@@ -1,4 +1,4 @@
-"""Figures as text: the one place for number formats, so that every table, page and sentence shows the same."""
+"""Figures as text. Every table, page and sentence takes its number formats from here."""
 
 from typing import Protocol
 
@@ -24,7 +24,7 @@ def number(value: float) -> str:
 
 
 def signed(value: float) -> str:
-    """+0.98, −3.1, 0.00: three significant digits with the sign."""
+    """Three significant digits with the sign: +0.98 · −3.1 · 0.00."""
     text = number(abs(value))
     return text if not float(text.replace(",", "")) else f"{'+' if value > 0 else '−'}{text}"
 
@@ -49,32 +49,32 @@ def share(value: float) -> str:
 
 
 def points(share: float) -> str:
-    """+1.5, −3.0, 0.0: percentage points with their sign."""
+    """Percentage points with their sign: +1.5 · −3.0 · 0.0."""
     points = round(100 * share, 1)
     return f"{points:+.1f}".replace("-", "−") if points else "0.0"
 
 
 def clock(value: float) -> str:
-    """95 -> 1:35."""
+    """Seconds as minutes and seconds: 95 becomes 1:35."""
     minutes, rest = divmod(round(value), 60)
     return f"{minutes}:{rest:02d}"
 
 
 def measure(interval: Interval, unit: str) -> str:
-    """79.0 % (72.8 to 84.1) of a share, 28.6 (27.0 to 30.0) otherwise: the interval in the same unit."""
+    """A figure with its interval: 79.0 % (72.8 to 84.1) for a share, 28.6 (27.0 to 30.0) otherwise."""
     if unit == "share":
         return f"{share(interval.value)} ({100 * interval.low:.1f} to {100 * interval.high:.1f})"
     return f"{number(interval.value)} ({number(interval.low)} to {number(interval.high)})"
 
 
 def difference(interval: Interval, unit: str) -> str:
-    """−0.4 (−1.1 to +0.3), in percentage points where `unit` is "share"."""
+    """A difference with its interval: −0.4 (−1.1 to +0.3). In percentage points where `unit` is "share"."""
     show = points if unit == "share" else signed
     return f"{show(interval.value)} ({span(interval, unit)})"
 
 
 def span(interval: Interval, unit: str) -> str:
-    """−1.1 to +0.3: the ends of a difference's interval."""
+    """The ends of a difference's interval: −1.1 to +0.3."""
     show = points if unit == "share" else signed
     return f"{show(interval.low)} to {show(interval.high)}"
 

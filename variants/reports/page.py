@@ -1,4 +1,4 @@
-"""The HTML page of a report: one file without network access or scripts, for light and dark screens."""
+"""The HTML page of a report: one file without scripts or network access, for light and dark screens."""
 
 import json
 from pathlib import Path
@@ -11,21 +11,21 @@ from variants.reports.svg import PALETTE
 
 
 def render(template: Path, **values: Any) -> str:
-    """Fill in a template that extends `base.html.j2`, which needs `title`, `limits` and `facts`."""
+    """The page of a template that extends `base.html.j2`. `values` must include `title`, `limits` and `facts`."""
     return _environment(template.parent).get_template(template.name).render(palette=PALETTE, f=formats, **values)
 
 
 def standalone(svg: str) -> str:
-    """A plot of `variants.reports.svg.as_svg` as a file of its own, in the colours of a page."""
+    """A plot by `variants.reports.svg.as_svg` as a separate file, in the colours of a page."""
     colours = _environment().get_template("colours.css.j2").render(palette=PALETTE)
     names = 'xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink"'
-    head, rest = str(svg).split(">", 1)  # Markup would escape what is added
+    head, rest = str(svg).split(">", 1)  # a Markup would escape the added text
     style = f"<style>\n{colours}\n:root {{ background: var(--ground); }}\n</style>"
     return f"{head.replace('<svg', f'<svg {names}', 1)}>{style}{rest}\n"
 
 
 def _environment(*folders: Path) -> jinja2.Environment:
-    """Templates of these folders and of this one."""
+    """Templates from `folders` and from the folder of this module."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader([*folders, Path(__file__).parent]),
         autoescape=True,

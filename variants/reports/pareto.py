@@ -1,4 +1,4 @@
-"""Plots of one figure with its interval against another, with the Pareto front of the variants."""
+"""Plots one figure with its interval against another, with the Pareto front of the variants."""
 
 from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple
@@ -13,9 +13,9 @@ from matplotlib.transforms import Bbox
 
 from variants.reports.svg import FAINT, STYLE, as_svg, colour
 
-# Half of the width of an interval's caps, and some room.
+# Half of the width of an interval's caps, plus a margin.
 BAR_PX = 7
-# Where a label may be placed: at which height of its interval, how far off in points, its alignments. Best first.
+# A possible place of a label: the height in its interval, the offset in points, the two alignments. Best first.
 Place = tuple[str, tuple[int, int], Literal["left", "center", "right"], Literal["bottom", "center", "top"]]
 PLACES: tuple[Place, ...] = (
     ("high", (0, 8), "center", "bottom"),
@@ -33,7 +33,7 @@ Better = Literal["higher", "lower"]
 
 
 class Point(NamedTuple):
-    """One variant: x, y and the interval of y in the units of the axes; `colour` is an index of the palette."""
+    """One variant. x, y and the interval of y are in the units of the axes. `colour` is an index of the palette."""
 
     x: float
     y: float
@@ -44,7 +44,7 @@ class Point(NamedTuple):
 
 
 class Panel(NamedTuple):
-    """Needs at least one point. `better` says of x and of y which values are better."""
+    """One plot with at least one point. `better` says which values of x and which of y are better."""
 
     points: Sequence[Point]
     x_label: str
@@ -54,13 +54,13 @@ class Panel(NamedTuple):
 
 
 def plot(name: str, label: str, panels: Sequence[Panel], share_y: bool = False) -> Markup:
-    """The panels side by side. `name` and `label` are those of `as_svg`."""
+    """The panels side by side. `as_svg` explains `name` and `label`."""
     with rc_context(STYLE):
         figure = Figure(figsize=(4.8 * len(panels), 3.8), layout="constrained")
         FigureCanvasAgg(figure)
         drawn = list(zip(figure.subplots(1, len(panels), sharey=share_y, squeeze=False)[0], panels, strict=True))
         labels = [_draw(axes, panel) for axes, panel in drawn]
-        # The labels are placed when the layout is final, and must not change it.
+        # Labels are placed after the layout is computed, and must not change it.
         figure.draw_without_rendering()
         figure.set_layout_engine("none")
         for (axes, panel), annotations in zip(drawn, labels, strict=True):
@@ -82,13 +82,13 @@ def _draw(axes: Axes, panel: Panel) -> list[Annotation]:
     axes.set_xlabel(panel.x_label)
     axes.set_ylabel(panel.y_label)
     axes.margins(y=0.25)
-    # The axis starts at 0, so that lengths are ratios, and leaves room for the last label.
+    # The axis starts at 0, so that lengths show ratios. The factor leaves space for the last label.
     axes.set_xlim(0, 1.25 * max(point.x for point in panel.points))
     return labels
 
 
 def front(points: Sequence[Point], better: tuple[Better, Better]) -> list[Point]:
-    """The points that no other beats in x and y, by x."""
+    """The Pareto front, sorted by x: the points without a different one that is at least as good in x and y."""
     signs = [1 if each == "higher" else -1 for each in better]
     scores = [(signs[0] * point.x, signs[1] * point.y) for point in points]
     best = [
@@ -100,7 +100,7 @@ def front(points: Sequence[Point], better: tuple[Better, Better]) -> list[Point]
 
 
 def place_labels(axes: Axes, points: Sequence[Point], labels: Sequence[Annotation]) -> None:
-    """Move each point's label to the first place around it that is inside the panel and overlaps nothing drawn."""
+    """Move each label to the first place around its point that is inside the panel and overlaps nothing else."""
     figure = axes.figure
     assert isinstance(figure, Figure)
     renderer = figure.canvas.get_renderer()  # type: ignore[attr-defined]
@@ -110,11 +110,12 @@ def place_labels(axes: Axes, points: Sequence[Point], labels: Sequence[Annotatio
         ends = axes.transData.transform([(point.x, point.low), (point.x, point.high)])
         taken.append(Bbox(ends).padded(BAR_PX, BAR_PX))
     for label, point in zip(labels, points, strict=True):
-        # Fewest collisions; of equals the first, since places are listed best first.
+        # The place with the fewest collisions; among equals the first, since the best places are listed first.
         collisions = {}
         for place in PLACES:
             box = _put(label, point, place, renderer)
-            collisions[place] = box.count_overlaps(taken) + (0 if _inside(box, panel) else 100)
+            outside = not (panel.contains(*box.min) and panel.contains(*box.max))
+            collisions[place] = box.count_overlaps(taken) + 100 * outside
         taken.append(_put(label, point, min(collisions, key=lambda place: collisions[place]), renderer))
 
 
@@ -125,7 +126,3 @@ def _put(label: Annotation, point: Point, place: Place, renderer: Any) -> Bbox:
     label.set_horizontalalignment(horizontal)
     label.set_verticalalignment(vertical)
     return label.get_window_extent(renderer)
-
-
-def _inside(box: Bbox, panel: Bbox) -> bool:
-    return box.x0 >= panel.x0 and box.x1 <= panel.x1 and box.y0 >= panel.y0 and box.y1 <= panel.y1

@@ -1,6 +1,6 @@
-"""Plots as inline SVG. Colours are CSS variables of the page, so that they follow light and dark.
+"""Plots as inline SVG. Their colours are CSS variables of the page, so that they adapt to light and dark screens.
 
-Matplotlib draws with placeholder colours, which `as_svg` replaces by the variables.
+Matplotlib draws with placeholder colours, and `as_svg` replaces these by the variables.
 """
 
 import io
@@ -11,7 +11,7 @@ from markupsafe import Markup
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
-# (light, dark), distinct for colour-blind eyes, in the order of a model's variants.
+# (light, dark) in the order of a model's variants. Colour-blind readers can distinguish them.
 PALETTE = (
     ("#3b6fb6", "#7fb0ff"),
     ("#c2571a", "#ff9d5c"),
@@ -44,7 +44,7 @@ def colour(index: int) -> str:
 
 
 def as_svg(figure: Figure, name: str, label: str) -> Markup:
-    """The figure as one <svg> element. Ids begin with `name`; `label` describes the picture to screen readers."""
+    """The figure as one <svg> element. Its ids begin with `name`. `label` describes the picture to screen readers."""
     buffer = io.StringIO()
     with rc_context({"svg.hashsalt": name}):
         figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
@@ -57,7 +57,7 @@ def as_svg(figure: Figure, name: str, label: str) -> Markup:
     for index, placeholder in enumerate(PLACEHOLDERS):
         text = text.replace(placeholder, f"var(--variant-{index})")
     text = text.replace(INK, "var(--ink)").replace(FAINT, "var(--faint)")
-    # Drawn at 100 units an inch and shown no wider than that, so that letters have one size in all pictures.
+    # The maximum width of 100 pixels an inch gives letters the same size in all pictures.
     head = f'role="img" aria-label="{label}" style="max-width: {100 * figure.get_figwidth():.0f}px"'
     text = re.sub(r'<svg [^>]*?viewBox="([^"]+)"[^>]*>', rf'<svg viewBox="\1" {head}>', text)
     return Markup(text)  # noqa: S704  # made here, from numbers and checked names

@@ -1,4 +1,4 @@
-"""Tables for pages and terminals: columns that read a document's figures, and rows of documents."""
+"""Tables for pages and terminals: a row is a document, and a column reads one figure of it."""
 
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
@@ -20,12 +20,12 @@ FORMATS: Mapping[str, Callable[[Any, str], str]] = {
     "difference": formats.difference,
     "judged": lambda compared, unit: f"{formats.difference(compared, unit)}: {compared.verdict}",
 }
-"""Each takes a figure and the unit of its metric: "share" or ""."""
+"""Each function takes a figure and the unit of its metric, "share" or "", and gives the text of a cell."""
 
 
 class Column(NamedTuple):
-    """`heading` may have two lines. `path` leads to the figure in a row's document, `how` is a name in FORMATS. The
-    cell is an alarm where the value at `alarm` is true."""
+    """`heading` may have two lines. `path` is the figure's path in the document of a row. `how` is a key of FORMATS. A
+    cell is an alarm where the value at the path `alarm` is true."""
 
     heading: str
     path: str
@@ -40,8 +40,8 @@ class Column(NamedTuple):
 
 
 class Row(NamedTuple):
-    """`colour` is an index of the palette, None for no swatch; `title` the tooltip. Where `pointer` is given, each cell
-    names its figure (`data-of`, a JSON pointer) and its format (`data-as`)."""
+    """`colour` is an index of the palette, or None for no coloured mark. `title` is the tooltip. With a `pointer`, each
+    cell names its figure (`data-of`, a JSON pointer) and its format (`data-as`)."""
 
     name: str
     colour: int | None
@@ -52,7 +52,7 @@ class Row(NamedTuple):
     title: str = ""
 
     def parts(self, name: str) -> "Iterable[Row]":
-        """A row for each of the documents that this one has as `name`."""
+        """One row for each document in the field `name` of this row's document."""
         for number, part in enumerate(getattr(self.document, name)):
             pointer = f"{self.pointer}/{name}/{number}"
             yield self._replace(document=part, unit=getattr(part, "unit", ""), pointer=pointer)

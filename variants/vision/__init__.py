@@ -1,1 +1,1 @@
-"""Images and boxes: preparation, detector outputs, the diffusion sampler."""
+"""Images and boxes: image preparation, detector outputs, the diffusion sampler."""

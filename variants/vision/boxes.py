@@ -1,9 +1,12 @@
-"""Labelled boxes: what a detector answers and what is right, as one line of JSON, and how well two lists of them agree.
+"""Labelled boxes as one line of JSON, and how well two lists of boxes agree. Pure Python without numpy.
 
-The text travels wherever another task has its label: in an example, in `x-understudy-label`, in a campaign's records.
-One request's outcome is its F1: boxes are matched one to one, same label, overlap at least 0.5, surest first. It lies
-between 0 and 1 and is symmetric, so it scores a live answer against its label, and two answers to one image against
-each other. mAP is not a mean of such outcomes: `variants.evidence.average_precision` has it. Pure, no numpy.
+Detectors answer with this text, and it is the label of an example. It stands wherever another task has its label: in an
+example, in `x-understudy-label`, in the records of a campaign.
+
+The outcome of one request is its F1. Boxes are matched one to one, highest score first, with the same label and an
+overlap of at least 0.5. The outcome is between 0 and 1 and symmetric. So it scores an answer against its label, and two
+answers to one image against each other. mAP is not a mean of such outcomes: see
+`variants.evidence.average_precision`.
 """
 
 import json
@@ -12,13 +15,13 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 OVERLAP = 0.5
-"""Intersection over union from which on two boxes are one."""
+"""The lowest intersection over union of two boxes that match."""
 SURE = 0.3
-"""Scores from which on a box counts as an answer in F1. Detectors answer far below it, because mAP ranks them all."""
+"""The lowest score of a box that counts in F1. Detectors also answer lower ones, because mAP ranks all of them."""
 
 
 class Box(NamedTuple):
-    """`left`, `top`, `right`, `bottom` in pixels of the image that was sent; `score` 0 to 1, 1 for what is right."""
+    """`left`, `top`, `right`, `bottom` are in pixels of the image that was sent. `score` is 0 to 1, for a label 1."""
 
     label: str
     left: float
@@ -29,7 +32,10 @@ class Box(NamedTuple):
 
 
 def to_text(boxes: Iterable[Box]) -> str:
-    """One line of ASCII JSON: `[{"label": "7", "box": [left, top, right, bottom], "score": 0.9}]`, no score at 1."""
+    """One line of ASCII JSON: `[{"label": "7", "box": [left, top, right, bottom], "score": 0.9}]`.
+
+    A score of 1 is left out.
+    """
     entries = []
     for label, *corners, score in boxes:
         entries.append({"label": label, "box": corners} | ({"score": score} if score != 1.0 else {}))
@@ -37,7 +43,7 @@ def to_text(boxes: Iterable[Box]) -> str:
 
 
 def from_text(text: str) -> list[Box]:
-    """The boxes of `to_text`. ValueError, naming the entry, for anything else."""
+    """The boxes of a text by `to_text`. ValueError, which names the entry, for any other text."""
     try:
         entries = json.loads(text)
     except (ValueError, RecursionError) as error:
@@ -50,8 +56,10 @@ def from_text(text: str) -> list[Box]:
 def from_tensors(
     corners: Sequence[Sequence[float]], scores: Sequence[float], labels: Sequence[str | bytes]
 ) -> list[Box]:
-    """The boxes of an answer's tensors, to hundredths of a pixel: wherever an answer is scored, its numbers are these.
-    ValueError unless there are as many of each."""
+    """The boxes of an answer's tensors: `corners` [n, 4], `scores` [n], `labels` [n]. ValueError for other lengths.
+
+    Corners are rounded to hundredths of a pixel, so that an answer is scored alike everywhere.
+    """
     boxes = []
     for sides, score, label in zip(corners, scores, labels, strict=True):
         name = label if isinstance(label, str) else label.decode()
@@ -81,7 +89,7 @@ def _is_number(value: object) -> bool:
 
 
 def overlap(one: Box, other: Box) -> float:
-    """Intersection over union of two boxes, labels aside; 0 where both are without area."""
+    """Intersection over union of two boxes, whatever their labels; 0 where both have no area."""
     width = min(one.right, other.right) - max(one.left, other.left)
     height = min(one.bottom, other.bottom) - max(one.top, other.top)
     shared = max(width, 0.0) * max(height, 0.0)
@@ -94,7 +102,7 @@ def _area(box: Box) -> float:
 
 
 def agreement(boxes: Sequence[Box], wanted: Sequence[Box]) -> float:
-    """F1 of the boxes of `boxes` against those of `wanted`, 0 to 1, each from `SURE` on; 1 where neither has any."""
+    """The F1 of `boxes` against `wanted`, 0 to 1, over boxes with a score from `SURE` on; 1 where neither has any."""
     mine = sorted((box for box in boxes if box.score >= SURE), key=lambda box: -box.score)
     theirs = sorted((box for box in wanted if box.score >= SURE), key=lambda box: -box.score)
     if not mine and not theirs:
@@ -110,5 +118,5 @@ def agreement(boxes: Sequence[Box], wanted: Sequence[Box]) -> float:
 
 
 def outcome(answer: str, label: str) -> float:
-    """`agreement` of an answer with a label, both as text. ValueError where one is no list of boxes."""
+    """The `agreement` of an answer with a label, both as text. ValueError where one is not a list of boxes."""
     return agreement(from_text(answer), from_text(label))

@@ -1,6 +1,8 @@
-"""What is said of a detector beside its weights: how an image becomes its input (`variants.vision.letterbox`), and what
-its output means (`serve.engines.openvino.box_decoder`). It stands in the recipe of a detector that is brought along,
-and in each manifest."""
+"""The description of a detector: its image preparation and the meaning of its output.
+
+`variants.vision.letterbox` prepares images by it, and `serve.engines.openvino.box_decoder` decodes outputs by it. The
+recipe of an ONNX detector contains it, and so does each manifest of a detector.
+"""
 
 from typing import Annotated, Literal, Self
 
@@ -10,27 +12,27 @@ from variants.document import Document
 
 Grey = Annotated[float, Field(ge=0, le=255)]
 Share = Annotated[float, Field(gt=0, lt=1)]
-Stride = Annotated[int, Field(ge=1, le=128, description="pixels of the input from one place of the output to the next")]
+Stride = Annotated[int, Field(ge=1, le=128, description="pixels of the input between adjacent places of the output")]
 Side = Annotated[int, Field(ge=16, le=4096)]
 Decoder = Literal["yolox", "centernet", "detr", "detr-focal"]
 
 
 class Detector(Document):
-    """`decoder` says what the output holds:
+    """`decoder` names the format of the output:
 
-    - `yolox`: float32 [1, places, 5 + classes], the places of all strides one after the other, row by row: offset of
-      the centre in strides, logarithm of the size in strides, objectness, and a share for each class.
-    - `centernet`: float32 [1, classes + 4, height / stride, width / stride]: a logit for each class, then the
-      softplus' argument of how far the box reaches to the left, top, right and bottom of the place's middle, in
-      strides.
-    - `detr`: float32 [1, queries, 4 + classes + 1]: centre and size as shares of the input's width and height, then the
-      logits of a softmax over the classes and, last, nothing (DETR, YOLOS).
-    - `detr-focal`: float32 [1, queries, 4 + classes]: the same, and a logit for each class by itself, so that a query
-      may answer for several (RT-DETR, Deformable DETR).
+    - `yolox`: float32 [1, places, 5 + classes]. The places of all strides follow each other, row by row. Values: offset
+      of the centre in strides, logarithm of the size in strides, objectness, and a probability for each class.
+    - `centernet`: float32 [1, classes + 4, height / stride, width / stride]. Values: a logit for each class, then
+      four distances from the middle of the place to the left, top, right and bottom side. A distance is the softplus
+      of the value, in strides.
+    - `detr`: float32 [1, queries, 4 + classes + 1]. Values: centre and size as shares of the input's width and height,
+      then the logits of a softmax over the classes and, last, "no object" (DETR, YOLOS).
+    - `detr-focal`: float32 [1, queries, 4 + classes]. As `detr`, but with an independent logit for each class, so that
+      a query may answer for several (RT-DETR, Deformable DETR).
 
-    Boxes that score below `least` are dropped; of two of one class that overlap by more than `overlap` the surer one
-    stays, which at 1 is both; at most `most` are answered. `size` is the input's height and width: an image keeps its
-    proportions in it, or is stretched to it where `fit` says so. Values are (x - mean) / std.
+    Boxes that score below `least` are dropped. Of two boxes of one class that overlap by more than `overlap`, the one
+    with the higher score stays; at 1 both stay. An answer has at most `most` boxes. `size` is the input's height and
+    width. An image keeps its proportions in it, or is stretched with `fit` "stretch". Values are (x - mean) / std.
     """
 
     decoder: Decoder
@@ -43,19 +45,19 @@ class Detector(Document):
     least: Share = 0.01
     overlap: Annotated[float, Field(gt=0, le=1)] = 0.5
     most: Annotated[int, Field(gt=0, le=1000)] = 100
-    # Left out of the JSON where it is the default: recipes from before it was there keep their digests.
+    # The default is left out of the JSON, so that older recipes keep their digests.
     fit: Annotated[Literal["proportions", "stretch"], Field(exclude_if=lambda fit: fit == "proportions")] = (
         "proportions"
     )
 
     @property
     def places(self) -> int:
-        """How many boxes the output holds, before any is dropped."""
+        """The number of boxes in the output, before any is dropped."""
         return sum((self.size[0] // stride) * (self.size[1] // stride) for stride in self.strides)
 
     @property
     def has_queries(self) -> bool:
-        """Whether it answers by queries and not by places."""
+        """Whether the output has queries instead of places."""
         return self.decoder in ("detr", "detr-focal")
 
     @model_validator(mode="after")

@@ -1,8 +1,8 @@
-"""Drawing by diffusion: from seeded noise to a picture, in a few deterministic steps around any denoiser.
+"""A diffusion sampler: from seeded noise to a picture, in a few deterministic steps with any denoiser.
 
-DDIM with eta 0 (Song et al. 2020, arXiv 2010.02502) on predicted velocities (Salimans & Ho 2022, arXiv 2202.00512):
-the same noise and the same denoiser give the same picture. The schedule is diffusers', written down when the model was
-trained; its step in numpy, in float32 whatever the denoiser computes in, so that an engine needs no torch.
+The method is DDIM with eta 0 (Song et al. 2020, arXiv 2010.02502) on predicted velocities (Salimans & Ho 2022,
+arXiv 2202.00512). The same noise and the same denoiser give the same picture. The schedule is the one of diffusers,
+stored when the model is trained. Steps are computed by numpy in float32, so that an engine needs no torch.
 """
 
 from collections.abc import Callable, Iterator
@@ -24,8 +24,8 @@ FILE = "sampler.json"
 
 
 class Sampler(Document):
-    """`timesteps` from noise to picture, and `alphas`, the share of the picture's variance at each of them. `side` in
-    pixels; pictures are grey."""
+    """A schedule. `timesteps` go from noise to picture. `alphas` holds the picture's share of the variance at each of
+    them. Pictures are grey, with `side` pixels in both directions."""
 
     schema_: Literal[1] = Field(1, alias="schema")
     side: Annotated[int, Field(gt=0)]
@@ -42,18 +42,20 @@ class Sampler(Document):
 
     @classmethod
     def of_folder(cls, folder: Path) -> Self:
-        """The sampler in an artifact's `model/`. InputError where it is none, OSError where there is none."""
+        """The sampler in an artifact's `model/` folder. InputError for an invalid file, OSError for a missing one."""
         return cls.from_json((folder / FILE).read_bytes(), str(folder / FILE))
 
     def noise(self, seed: int, index: int = 0) -> "Floats":
-        """Where the picture `index` of `seed` begins: float32 [1, 1, side, side], standard normal."""
+        """The initial noise of picture `index` of `seed`: float32 [1, 1, side, side], standard normal."""
         import numpy as np
 
         return np.random.default_rng([seed, index]).standard_normal((1, 1, self.side, self.side), dtype=np.float32)
 
     def steps(self, denoiser: "Denoiser", label: int, seed: int, index: int = 0) -> "Iterator[tuple[Floats, int]]":
-        """Every (sample, timestep) that the denoiser is asked about on the way, and (picture, -1) at its end, in -1 to
-        1. `denoiser(sample, timestep, label)` gives the velocity, in the sample's shape."""
+        """Every (sample, timestep) before the denoiser's call, and at the end (picture, -1) with values from -1 to 1.
+
+        `denoiser(sample, timestep, label)` gives the velocity, in the shape of the sample.
+        """
         import numpy as np
 
         sample = self.noise(seed, index)
@@ -71,7 +73,7 @@ class Sampler(Document):
     def draw(
         self, denoiser: "Denoiser", label: int, seed: int, index: int = 0
     ) -> "np.ndarray[tuple[int, int], np.dtype[np.uint8]]":
-        """The picture as uint8 [side, side], 0 is black."""
+        """The picture: uint8 [side, side], 0 is black."""
         import numpy as np
 
         *_, (sample, _) = self.steps(denoiser, label, seed, index)

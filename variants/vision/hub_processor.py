@@ -1,10 +1,10 @@
-"""Published image processors in the manifest's terms.
+"""Converts published image processors to the `Preprocess` of a manifest.
 
-transformers reads the settings, by its own defaults for each class; serving prepares images by
-`variants.vision.preprocess`, which needs neither transformers nor torch. Both prepare a few pictures here, and a
-processor that comes to anything else is refused: a classifier that is fed images prepared otherwise than in its
-training answers wrongly without a word. Where what is cut leaves an odd number of pixels, serving rounds as torchvision
-does: a pixel off at most."""
+transformers reads the settings, with its defaults for each class. Serving prepares images by
+`variants.vision.preprocess`, which needs neither transformers nor torch. Here both prepare a few pictures. A processor
+with another result is refused, because a classifier with wrongly prepared images gives wrong answers without an error.
+Where a crop leaves an odd number of pixels, serving rounds as torchvision does, so both may differ by one pixel.
+"""
 
 import json
 import re
@@ -17,33 +17,38 @@ from variants.vision.preprocess import Preprocess, pixels_of
 
 FILE = "preprocessor_config.json"
 CONVNEXT_SQUEEZES = 384
-"""From this side on, ConvNext's processor cuts nothing (`ConvNextImageProcessor.resize`)."""
+"""From this side on, ConvNext's processor crops nothing (`ConvNextImageProcessor.resize`)."""
 PROBES = ((96, 64), (60, 100))
-"""Width and height of the pictures that both ways are tried on."""
+"""Width and height of the pictures that both prepare."""
 TOLERANCE = 1e-3
-"""Of a normalised value, where a step of 1 in 255 is about 0.02: the order of operations in float32 makes 1e-6."""
+"""Of a normalised value, where a step of 1 in 255 is about 0.02. The order of float32 operations changes it by 1e-6."""
 
 
 def read(folder: Path, field: str) -> Preprocess:
-    """How the image processor in a Hugging Face folder prepares an image. Raises SourceError naming `field` where it is
-    missing, not readable, or does what the manifest cannot say."""
+    """The preparation that the image processor in a Hugging Face folder does.
+
+    SourceError, which names `field`, where the processor is missing or not readable, or where a manifest cannot
+    describe what it does.
+    """
     try:
         processor = _class_of(folder).from_pretrained(folder, local_files_only=True)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         message = f"transformers cannot read the image processor in {folder}: {error}"
         raise SourceError(message, field=field, mend=f"a {FILE}") from error
+    cause = None
     try:
-        preprocess = _said_by(processor)
-        unlike = not _alike(processor, preprocess)
+        preprocess = _settings_of(processor)
+        if _give_equal_pixels(processor, preprocess):
+            return preprocess
     except (ValueError, TypeError, AttributeError) as error:
-        raise _refusal(folder, processor, field, f": {error}") from error
-    if unlike:
-        raise _refusal(folder, processor, field, "")
-    return preprocess
+        cause = error
+    message = f"{type(processor).__name__} in {folder} does more to an image than a manifest can say"
+    mend = "a processor that resizes, cuts the middle, scales and normalises"
+    raise SourceError(f"{message}: {cause}" if cause else message, field=field, mend=mend) from cause
 
 
 def _class_of(folder: Path) -> Any:
-    """The processor's class, the one that Pillow does the work of: `AutoImageProcessor` itself wants torchvision."""
+    """The processor's class that uses Pillow. `AutoImageProcessor` would need torchvision."""
     import transformers
     from transformers.models.auto.image_processing_auto import IMAGE_PROCESSOR_MAPPING_NAMES
 
@@ -54,15 +59,9 @@ def _class_of(folder: Path) -> Any:
     return getattr(transformers, re.sub(r"(FeatureExtractor|ImageProcessor(Fast|Pil)?)$", "ImageProcessorPil", named))
 
 
-def _refusal(folder: Path, processor: Any, field: str, why: str) -> SourceError:
-    message = f"{type(processor).__name__} in {folder} does more to an image than a manifest can say{why}"
-    mend = "a processor that resizes, cuts the middle, scales and normalises"
-    return SourceError(message, field=field, mend=mend)
-
-
-def _said_by(processor: Any) -> Preprocess:
-    """The settings of a processor of transformers, mean and std for pixel values 0 to 255. ValueError, TypeError or
-    AttributeError where they are no such thing."""
+def _settings_of(processor: Any) -> Preprocess:
+    """The settings of a transformers processor, with mean and std for pixel values 0 to 255. ValueError, TypeError or
+    AttributeError where it has other settings."""
     from PIL import Image
 
     if not processor.do_resize:
@@ -81,7 +80,7 @@ def _said_by(processor: Any) -> Preprocess:
 
 
 def _sizes(processor: Any) -> tuple[Any, int | None, Any]:
-    """What is left at the end, the shorter side before that was cut, the whole before that was cut."""
+    """The final size, the shorter side before a crop, and the whole size before a crop: `Preprocess`' size fields."""
     side, fixed = processor.size.shortest_edge, (processor.size.height, processor.size.width)
     if (share := getattr(processor, "crop_pct", None)) is not None:
         return (side, side), None if side >= CONVNEXT_SQUEEZES else int(side / share), None
@@ -91,8 +90,8 @@ def _sizes(processor: Any) -> tuple[Any, int | None, Any]:
     return cut, side, None if side else fixed
 
 
-def _alike(processor: Any, preprocess: Preprocess) -> bool:
-    """Whether both prepare the same pixels of a few pictures, one down or to the right at most."""
+def _give_equal_pixels(processor: Any, preprocess: Preprocess) -> bool:
+    """Whether both prepare a few pictures equally, up to a shift of one pixel down or to the right."""
     import numpy as np
     from PIL import Image
 

@@ -1,16 +1,13 @@
-"""From an encoded image to a detector's input, proportions kept. Training, calibration and serving share this one
-function, so no variant sees its images another way than it was made with.
+"""From an encoded image to a detector's input. Training, calibration and serving share it, so they agree.
 
-The image is scaled to fit; the rest, at right and bottom, is filled with the detector's `pad`. A detector that was
-trained on stretched images gets them stretched.
+The image is scaled to fit with its proportions. The rest, at right and bottom, is filled with the detector's `pad`. A
+detector that was trained on stretched images gets stretched images.
 """
 
-from io import BytesIO
 from typing import TYPE_CHECKING
 
-from variants.errors import InputError
 from variants.vision.detector import Detector
-from variants.vision.preprocess import MAX_PIXELS, resize
+from variants.vision.preprocess import decoded, resize
 
 if TYPE_CHECKING:
     import numpy as np
@@ -21,35 +18,26 @@ if TYPE_CHECKING:
 def pixels_of(
     image: bytes, detector: Detector, field: str = "image"
 ) -> "tuple[npt.NDArray[np.float32], tuple[float, float], tuple[int, int]]":
-    """An encoded image (PNG, JPEG) as the detector's input, float32 [3, height, width]; by how much it was scaled
-    across and down; its own width and height.
+    """An encoded image (PNG, JPEG) as a detector's input, its scales, and its size.
 
-    Grey images become RGB, transparency is dropped. InputError naming `field` when the bytes are no image, or one of
-    more than MAX_PIXELS, resized or not.
+    The input is float32 [3, height, width]. The scales are those of width and height. The size is the width and height
+    of the encoded image, in pixels. Grey images become RGB, transparency is dropped. InputError as for `decoded` and
+    `resize`.
     """
     import numpy as np
-    from PIL import Image, UnidentifiedImageError
 
-    try:
-        with Image.open(BytesIO(image), formats=("PNG", "JPEG")) as opened:
-            if opened.width * opened.height > MAX_PIXELS:
-                raise InputError(
-                    f"the image has {opened.width} x {opened.height} pixels", field=field, mend=f"at most {MAX_PIXELS}"
-                )
-            values, scale = _fitted(opened.convert("RGB"), detector, field)
-            width, height = opened.size
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        reason = "neither PNG nor JPEG" if isinstance(error, UnidentifiedImageError) else str(error)
-        raise InputError(f"not an image: {reason}", field=field, mend="a PNG or JPEG file") from error
+    with decoded(image, field) as opened:
+        values, scale = _fitted(opened.convert("RGB"), detector, field)
+        size = opened.size
     ordered = values if detector.channels == "RGB" else values[..., ::-1]
     prepared = (ordered.transpose(2, 0, 1) - np.float32(detector.mean)) / np.float32(detector.std)
-    return np.ascontiguousarray(prepared, np.float32), scale, (width, height)
+    return np.ascontiguousarray(prepared, np.float32), scale, size
 
 
 def _fitted(
     image: "Image.Image", detector: Detector, field: str
 ) -> "tuple[npt.NDArray[np.float32], tuple[float, float]]":
-    """RGB values, float32 [height, width, 3], padded, and the scales across and down."""
+    """RGB values, float32 [height, width, 3], padded, and the scales of width and height."""
     import numpy as np
 
     height, width = detector.size

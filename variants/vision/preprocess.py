@@ -1,6 +1,7 @@
-"""From an encoded image to the numbers a classifier takes. Training, calibration and serving share this one function,
-so no variant sees its images another way than it was made with."""
+"""From an encoded image to a classifier's input. Training, calibration and serving share it, so they agree."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from io import BytesIO
 from typing import TYPE_CHECKING, Annotated, Literal, Self
 
@@ -18,10 +19,12 @@ Channels = Annotated[tuple[float, float, float], Field(description="one value a 
 
 
 class Preprocess(Document):
-    """How an RGB image becomes `pixels`: resize to `size` (height, width), then (x - mean) / std with x in 0..255,
-    float32, channels first. With `short_side` the image keeps its proportions: it is resized until its shorter side has
-    that many pixels, and `size` is cut from its middle. With `whole` (height, width) it is resized to that, and `size`
-    cut from its middle."""
+    """How an RGB image becomes `pixels`: a resize to `size` (height, width), then (x - mean) / std with x in 0..255,
+    float32, channels first.
+
+    With `short_side` the image keeps its proportions: its shorter side is resized to that many pixels, and `size` is
+    cropped from its middle. With `whole` (height, width) it is resized to that, and `size` is cropped from its middle.
+    """
 
     size: tuple[int, int]
     mean: Channels
@@ -41,18 +44,14 @@ class Preprocess(Document):
         return self
 
 
-# As RGB, 50 million pixels are 150 MB of memory: more is an attack or a mistake.
+# As RGB, 50 million pixels are 150 MB of memory. A larger image is an attack or a mistake.
 MAX_PIXELS = 50_000_000
 
 
-def pixels_of(image: bytes, preprocess: Preprocess, field: str = "image") -> "npt.NDArray[np.float32]":
-    """An encoded image (PNG, JPEG) as `pixels`, float32 [3, height, width]: RGB, resized and where it is so said cut,
-    (x - mean) / std.
-
-    Grey images become RGB, transparency is dropped. InputError naming `field` when the bytes are no image, or one of
-    more than MAX_PIXELS, resized or not.
-    """
-    import numpy as np
+@contextmanager
+def decoded(image: bytes, field: str) -> Iterator["Picture"]:
+    """An encoded image (PNG, JPEG), opened by Pillow. InputError, which names `field`, for other bytes, for an image
+    that Pillow cannot read, and for one of more than MAX_PIXELS."""
     from PIL import Image, UnidentifiedImageError
 
     try:
@@ -61,12 +60,23 @@ def pixels_of(image: bytes, preprocess: Preprocess, field: str = "image") -> "np
                 raise InputError(
                     f"the image has {opened.width} x {opened.height} pixels", field=field, mend=f"at most {MAX_PIXELS}"
                 )
-            # Grey stays one channel until it is resized: three equal ones would cost three times as much.
-            plain = opened if opened.mode == "L" else opened.convert("RGB")
-            resized = _resized(plain, preprocess, field)
+            yield opened
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         reason = "neither PNG nor JPEG" if isinstance(error, UnidentifiedImageError) else str(error)
         raise InputError(f"not an image: {reason}", field=field, mend="a PNG or JPEG file") from error
+
+
+def pixels_of(image: bytes, preprocess: Preprocess, field: str = "image") -> "npt.NDArray[np.float32]":
+    """An encoded image (PNG, JPEG) as `pixels`, float32 [3, height, width], prepared as `preprocess` says.
+
+    Grey images become RGB, transparency is dropped. InputError as for `decoded` and `resize`.
+    """
+    import numpy as np
+
+    with decoded(image, field) as opened:
+        # Grey stays one channel until it is resized: three equal ones would cost three times as much.
+        plain = opened if opened.mode == "L" else opened.convert("RGB")
+        resized = _resized(plain, preprocess, field)
     values = np.asarray(resized, dtype=np.float32)
     channels = values[None] if values.ndim == 2 else values.transpose(2, 0, 1)
     mean, std = (np.asarray(each, np.float32).reshape(3, 1, 1) for each in (preprocess.mean, preprocess.std))
@@ -74,7 +84,7 @@ def pixels_of(image: bytes, preprocess: Preprocess, field: str = "image") -> "np
 
 
 def _resized(image: "Picture", preprocess: Preprocess, field: str) -> "Picture":
-    """`image` at `preprocess.size`: squeezed to it, or its middle, at its own proportions or squeezed before."""
+    """`image` at `preprocess.size`, after the crop of its middle where `preprocess` has one."""
     height, width = preprocess.size
     high, wide = preprocess.whole or preprocess.size
     if preprocess.short_side is not None:
@@ -87,11 +97,11 @@ def _resized(image: "Picture", preprocess: Preprocess, field: str) -> "Picture":
 
 
 def resize(image: "Picture", width: int, height: int, field: str, resample: str = "bilinear") -> "Picture":
-    """`image` at another size, by one of Pillow's filters. InputError naming `field` where that takes more than
-    MAX_PIXELS."""
+    """`image` at another size, in pixels, by the Pillow filter `resample`. InputError, which names `field`, where this
+    takes more than MAX_PIXELS."""
     from PIL import Image
 
-    # Pillow changes the width first: of a narrow and very high image, what it holds between is the largest.
+    # Pillow resizes the width first. For a narrow and very high image, this intermediate image is the largest.
     if width * max(height, image.height) > MAX_PIXELS:
         raise InputError(
             f"{image.width} x {image.height} pixels are too elongated to be resized to {width} x {height}",

@@ -1,1 +1,1 @@
-"""Engines on torch and transformers."""
+"""Engines on torch and transformers: image classification."""

@@ -16,6 +16,11 @@ Send = Callable[[Message], Awaitable[None]]
 SEVERAL = re.compile(r"^\d+ validation errors?:\n")
 ASIDE = re.compile(r" \(parameter=.*\)$", re.DOTALL)
 TOO_LONG = "maximum context length"
+NOT_JSON = "JSON decode error"
+PROMPT = ("input_tokens", "input_text")
+"""What vLLM calls the prompt where it is too long."""
+ABOUT_PROMPT = re.compile(r"^Token id \d+ |conversation|chat template|multimodal model")
+ABOUT_FIELD = re.compile(r"^([a-z][a-z_]*) must be ")
 SHOWN = 80
 
 
@@ -38,7 +43,7 @@ class PlainErrors:
             else:
                 parts.append(message.get("body", b""))
                 if not message.get("more_body"):
-                    body = plain(b"".join(parts))
+                    body = plain(b"".join(parts), "messages" if "/chat/" in scope["path"] else "prompt")
                     headers = [pair for pair in held["headers"] if pair[0].lower() != b"content-length"]
                     await send({**held, "headers": [*headers, (b"content-length", str(len(body)).encode())]})
                     await send({"type": "http.response.body", "body": body})
@@ -46,8 +51,9 @@ class PlainErrors:
         await self.app(scope, receive, look)
 
 
-def plain(body: bytes) -> bytes:
-    """The same refusal, as ours are; what is no error of vLLM's stays as it is."""
+def plain(body: bytes, prompt: str) -> bytes:
+    """The same refusal, as ours are. What is no error of vLLM's stays as it is. `prompt` is the field that holds the
+    prompt, which vLLM names otherwise or not at all."""
     try:
         error = json.loads(body)["error"]
         said, param, status = str(error["message"]), error.get("param"), error["code"]
@@ -57,11 +63,21 @@ def plain(body: bytes) -> bytes:
     if SEVERAL.match(said):
         param, said = nearest(said) or (param, " ".join(said.split()))
     said = ASIDE.sub("", said)
+    if NOT_JSON in said:
+        param, said = "body", "not JSON"
+    elif param is None or param in PROMPT:
+        param = prompt if param in PROMPT or ABOUT_PROMPT.search(said) else first_word(said)
     code = "context_length_exceeded" if TOO_LONG in said else "not_found" if status == 404 else "invalid_request"
     message = said if param is None or param in said else f"{param}: {said}"
     return json.dumps(
         {"error": {"message": message, "type": "invalid_request_error", "param": param, "code": code}}
     ).encode()
+
+
+def first_word(said: str) -> str | None:
+    """The field that a sentence such as "n must be at least 1" begins with."""
+    about = ABOUT_FIELD.match(said)
+    return about[1] if about else None
 
 
 def nearest(said: str) -> tuple[str, str] | None:

@@ -32,6 +32,7 @@ from vllm.utils import system_utils  # noqa: E402
 from serve.engines.vllm import fbgemm  # noqa: E402
 from serve.engines.vllm.int4 import use_vnni  # noqa: E402
 from serve.engines.vllm.kernels import use_kernels  # noqa: E402
+from serve.engines.vllm.nf4 import use_packed_kernel  # noqa: E402
 from variants.machine import multiplies_bfloat16  # noqa: E402
 
 T = TypeVar("T")
@@ -74,6 +75,7 @@ if current_platform.is_cpu():
     torch.distributed.new_group, torch.distributed.destroy_process_group = group_of_one, destroy_group_of_one
     registry._run_in_subprocess = ask_here
     use_kernels()
+    use_packed_kernel()
     if fbgemm.is_needed():
         fbgemm.use_fbgemm()
     else:

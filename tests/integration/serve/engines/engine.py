@@ -1,21 +1,25 @@
 """Starts an engine of ours as a test's child, and makes the artifacts that it serves."""
 
 import json
+import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import httpx
 
+from serve.config.stack import VllmEngine
+from serve.engines.launch import launch
 from serve.ports import free_port
+from variants.artifacts.store import read_manifest
 from variants.files import digest_of, hash_folder
 
-START_LIMIT_S = 60
+START_LIMIT_S = 240
 
 
 @dataclass(frozen=True)
@@ -33,7 +37,8 @@ class Engine:
     def post(self, path: str, body: dict[str, Any] | bytes, headers: dict[str, str] | None = None) -> Any:
         """The status and the JSON of an answer, errors too."""
         data = body if isinstance(body, bytes) else json.dumps(body).encode()
-        answer = httpx.post(self.url + path, content=data, headers=headers, timeout=60)
+        sent = {"content-type": "application/json"} | (headers or {})
+        answer = httpx.post(self.url + path, content=data, headers=sent, timeout=60)
         return answer.status_code, answer.json()
 
 
@@ -41,18 +46,30 @@ def command(kind: str, port: int, *options: str) -> list[str]:
     return [sys.executable, "-m", f"serve.engines.{kind}", "--port", str(port), *options]
 
 
-@contextmanager
-def running(kind: str, *options: str) -> Iterator[Engine]:
-    """An engine that is ready; it is ended with SIGTERM, and a test fails where that does not work."""
+def running(kind: str, *options: str) -> AbstractContextManager[Engine]:
+    """An engine that is ready. It is ended with SIGTERM, and a test fails where that does not work."""
     port = free_port()
-    process = subprocess.Popen(command(kind, port, *options))
+    return ready(command(kind, port, *options), port)
+
+
+def running_vllm(folder: Path, name: str, *options: str, **settings: Any) -> AbstractContextManager[Engine]:
+    """vLLM on the artifact in `folder`, as a stack file with these `settings` starts it, and with more `options`."""
+    port = free_port()
+    how = launch(VllmEngine(kind="vllm", **settings), folder, read_manifest(folder), name)
+    words = [word.replace("{port}", str(port)) for word in how.command]
+    return ready([*words, *options], port, os.environ | how.environment)
+
+
+@contextmanager
+def ready(command: Sequence[str], port: int, environment: Mapping[str, str] | None = None) -> Iterator[Engine]:
+    process = subprocess.Popen(command, env=environment)
     try:
         engine = Engine(f"http://127.0.0.1:{port}", process)
         wait_ready(engine)
         yield engine
         if process.poll() is None:
             process.terminate()
-            assert process.wait(10) in (0, -15)
+            assert process.wait(30) in (0, -15)
     finally:
         process.kill()
         process.wait()

@@ -7,6 +7,7 @@ import pytest
 import yaml
 
 from serve.config.loader import load, only, parse
+from serve.config.stack import Adapters, TorchEngine, VllmEngine
 from variants.errors import StackError, UnknownName
 
 DEMO = Path(__file__).parents[4] / "deploy" / "stacks" / "demo.yaml"
@@ -79,7 +80,7 @@ def test_a_task_to_evaluate_on_that_is_unknown_or_for_images(demo: dict[str, Any
 @pytest.mark.parametrize(
     ("model", "kind", "fitting"),
     [
-        ("smollm2", "openvino", "vllm, torch, scripted"),
+        ("smollm2", "openvino", "vllm, scripted"),
         ("digits", "vllm", "openvino, torch, scripted"),
         ("minilm", "torch", "openvino, scripted"),
     ],
@@ -144,13 +145,26 @@ def test_what_is_shared_by_anchor_may_be_overridden(tmp_path: Path) -> None:
     }
 
 
-def test_an_adapter_on_nf4_needs_the_torch_engine_and_only_text_takes_adapters(demo: dict[str, Any]) -> None:
+def test_only_text_takes_adapters(demo: dict[str, Any]) -> None:
     variant(demo, "lora")["parent"] = "nf4"
-    assert "variant 'lora': vLLM takes no adapter on nf4 weights: use torch" in refused(demo)
-    variant(demo, "lora")["engine"] = {"kind": "torch", "adapters": {"slots": 1}}
     parse(demo)
-    demo["models"]["digits"]["variants"]["pruned"]["engine"] = {"kind": "torch", "adapters": {"slots": 1}}
+    demo["models"]["digits"]["variants"]["pruned"]["engine"] = {"kind": "scripted", "adapters": {"slots": 1}}
     assert "variant 'pruned': no engine takes adapters for image-classification" in refused(demo)
+
+
+def test_a_stack_that_served_text_by_torch_is_served_by_vllm(demo: dict[str, Any]) -> None:
+    variant(demo, "nf4")["engine"] = {
+        "kind": "torch",
+        "threads": 2,
+        "context": 512,
+        "batch": 8,
+        "adapters": {"rank": 8},
+    }
+    demo["models"]["digits"]["variants"]["int8"]["engine"] = {"kind": "torch", "threads": 2, "batch": 8}
+    models = parse(demo).models
+    expected = VllmEngine(kind="vllm", threads=2, context=512, sequences=8, adapters=Adapters(rank=8))
+    assert models["smollm2"].variants["nf4"].engine == expected
+    assert models["digits"].variants["int8"].engine == TorchEngine(kind="torch", threads=2)
 
 
 def test_a_part_of_a_stack_keeps_what_is_named(demo: dict[str, Any]) -> None:

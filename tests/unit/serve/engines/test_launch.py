@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from serve.config.stack import Adapters, TorchEngine, VllmEngine
+from serve.config.stack import Adapters, VllmEngine
 from serve.engines.launch import launch
 from tests.support.scripted import make_artifact
 
@@ -16,15 +16,6 @@ def test_vllm_takes_adapters_on_the_layers_it_was_told(tmp_path: Path) -> None:
     assert words[words.index("--max-lora-rank") + 1] == "8"
     plain = launch(VllmEngine(kind="vllm"), artifact.path, artifact.manifest, "m@baseline")
     assert not any("lora" in word for word in plain.command)
-
-
-def test_torch_takes_as_many_adapters_as_it_was_told(tmp_path: Path) -> None:
-    artifact = make_artifact(tmp_path, "m", "lora", "text-generation")
-    engine = TorchEngine(kind="torch", adapters=Adapters(slots=3))
-    words = launch(engine, artifact.path, artifact.manifest, "m@nf4").command
-    assert words[words.index("--adapters") + 1] == "3"
-    plain = launch(TorchEngine(kind="torch"), artifact.path, artifact.manifest, "m@nf4")
-    assert "--adapters" not in plain.command
 
 
 def test_an_engine_computes_with_its_own_threads_alone(tmp_path: Path) -> None:

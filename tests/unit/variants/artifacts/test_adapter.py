@@ -1,4 +1,5 @@
 import json
+import math
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,9 +19,15 @@ CONFIG = {"peft_type": "LORA", "base_model_name_or_path": "m@baseline", "r": 8, 
 SHAPES = {"q_proj.lora_A.weight": [8, 64], "q_proj.lora_B.weight": [32, 8]}
 
 
-def header(shapes: dict[str, list[int]]) -> bytes:
-    text = json.dumps({name: {"dtype": "BF16", "shape": shape} for name, shape in shapes.items()}).encode()
-    return len(text).to_bytes(8, "little") + text
+def safetensors(shapes: dict[str, list[int]]) -> bytes:
+    """A safetensors file of zeros, 2 bytes each."""
+    tensors: dict[str, object] = {}
+    end = 0
+    for name, shape in shapes.items():
+        begin, end = end, end + 2 * math.prod(shape)
+        tensors[name] = {"dtype": "BF16", "shape": shape, "data_offsets": [begin, end]}
+    text = json.dumps(tensors).encode()
+    return len(text).to_bytes(8, "little") + text + bytes(end)
 
 
 def manifest(folder: Path, form: str, variant: str, parent: str | None, parent_digest: str | None) -> Manifest:
@@ -47,7 +54,7 @@ def base(tmp_path: Path) -> Manifest:
 @pytest.fixture
 def adapter(tmp_path: Path, base: Manifest) -> Callable[..., Artifact]:
     def make(
-        config: object = CONFIG, weights: bytes = header(SHAPES), form: str = "adapter", parent: str | None = None
+        config: object = CONFIG, weights: bytes = safetensors(SHAPES), form: str = "adapter", parent: str | None = None
     ) -> Artifact:
         folder = tmp_path / "lora"
         (folder / "model").mkdir(parents=True)
@@ -115,7 +122,9 @@ def test_a_wrong_configuration_is_refused(
         check_adapter(adapter(config), base)
 
 
-@pytest.mark.parametrize("weights", [b"", b"\xff" * 100, header(SHAPES)[:20], header({"q.lora_B.weight": [8]})])
+@pytest.mark.parametrize(
+    "weights", [b"", b"\xff" * 100, safetensors(SHAPES)[:20], safetensors({"q.lora_B.weight": [8]})]
+)
 def test_weights_that_are_not_safetensors_are_refused(
     adapter: Callable[..., Artifact], base: Manifest, weights: bytes
 ) -> None:

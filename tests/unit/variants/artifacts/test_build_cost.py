@@ -13,8 +13,8 @@ def test_each_watch_has_a_peak_of_its_own() -> None:
     first = Stopwatch()
     held = bytearray(128 * MIB)
     del held
-    high = first.effort()
-    low = Stopwatch().effort()
+    high = first.cost()
+    low = Stopwatch().cost()
     assert high.peak_bytes is not None
     assert low.peak_bytes is not None
     assert high.peak_bytes - low.peak_bytes > 100 * MIB
@@ -24,4 +24,4 @@ def test_each_watch_has_a_peak_of_its_own() -> None:
 
 def test_a_peak_that_the_kernel_does_not_forget_is_not_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(build_cost, "_PROCESS", tmp_path / "none")
-    assert Stopwatch().effort().peak_bytes is None
+    assert Stopwatch().cost().peak_bytes is None

@@ -155,7 +155,7 @@ def test_the_catalog_knows_what_was_built(world: World) -> None:
     ("links", "error", "says"),
     [
         ({"a": "b", "b": "a"}, RecipeError, "a -> b -> a"),
-        ({"a": "a"}, RecipeError, "circle"),
+        ({"a": "a"}, RecipeError, "cycle"),
         ({"a": "c", "b": None}, UnknownName, r"parent 'c' is not a variant of m \(one of b\)"),
     ],
 )

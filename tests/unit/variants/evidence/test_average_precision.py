@@ -8,8 +8,9 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from variants.evidence import detection
-from variants.evidence.average_precision import Matches, coco_eval, paired_difference
+from variants.evidence import bootstrap, detection
+from variants.evidence.average_precision import METRICS, coco_eval, statistic
+from variants.evidence.intervals import Interval
 from variants.vision.boxes import Box, to_text
 
 Images = list[list[Box]]
@@ -36,6 +37,10 @@ def made(seed: int, images: int = 25, sloppy: float = 3.0) -> tuple[Images, Imag
     return detections, wanted
 
 
+def interval(detections: Images, wanted: Images, metric: str, resamples: int) -> Interval:
+    return bootstrap.interval(statistic(metric, detections, wanted), len(wanted), resamples=resamples)
+
+
 def cocos_own(detections: Sequence[Sequence[Box]], wanted: Sequence[Sequence[Box]]) -> tuple[float, float]:
     """mAP50 and mAP50-95 as COCOeval sums them up."""
     evaluation = coco_eval(detections, wanted)
@@ -50,26 +55,25 @@ def cocos_own(detections: Sequence[Sequence[Box]], wanted: Sequence[Sequence[Box
 @pytest.mark.parametrize("seed", range(6))
 def test_with_every_image_once_it_is_cocos_own_number(seed: int) -> None:
     detections, wanted = made(seed)
-    matches = Matches(detections, wanted)
     once = np.ones(len(wanted), np.int64)
-    mine = matches.statistic("mAP50")(once), matches.statistic("mAP50-95")(once)
+    mine = tuple(statistic(metric, detections, wanted)(once) for metric in METRICS)
     assert mine == pytest.approx(cocos_own(detections, wanted), abs=1e-12)
     assert 0.05 < mine[1] < mine[0] < 0.95
 
 
 def test_a_resample_is_near_cocos_number_of_the_drawn_images() -> None:
     detections, wanted = made(3, images=40)
-    statistic = Matches(detections, wanted).statistic("mAP50-95")
+    figure = statistic("mAP50-95", detections, wanted)
     drawn = np.random.default_rng(0).integers(0, 40, 40)
     counts = np.bincount(drawn, minlength=40)
     theirs = cocos_own([detections[at] for at in drawn], [wanted[at] for at in drawn])[1]
-    assert statistic(counts) == pytest.approx(theirs, abs=0.01)
+    assert figure(counts) == pytest.approx(theirs, abs=0.01)
 
 
 def test_perfect_is_one_and_nothing_is_zero() -> None:
     _, wanted = made(1)
-    assert Matches(wanted, wanted).interval("mAP50-95", resamples=20).low == pytest.approx(1, abs=1e-9)
-    nothing = Matches([[] for _ in wanted], wanted).interval("mAP50", resamples=20)
+    assert interval(wanted, wanted, "mAP50-95", 20).low == pytest.approx(1, abs=1e-9)
+    nothing = interval([[] for _ in wanted], wanted, "mAP50", 20)
     assert (nothing.low, nothing.value, nothing.high) == (0, 0, 0)
 
 
@@ -78,36 +82,37 @@ def test_a_paired_difference_sees_what_two_intervals_do_not() -> None:
     worse = [
         [box._replace(label="a") if index % 7 == 0 else box for index, box in enumerate(boxes)] for boxes in detections
     ]
-    better, poorer = Matches(detections, wanted), Matches(worse, wanted)
-    apart = paired_difference(better, poorer, "mAP50", resamples=200)
+    better, poorer = statistic("mAP50", detections, wanted), statistic("mAP50", worse, wanted)
+    apart = bootstrap.paired_difference(better, poorer, 60, resamples=200)
     assert 0 < apart.low < apart.value < apart.high
-    one, other = better.interval("mAP50", resamples=200), poorer.interval("mAP50", resamples=200)
+    one, other = interval(detections, wanted, "mAP50", 200), interval(worse, wanted, "mAP50", 200)
     assert apart.value == pytest.approx(one.value - other.value)
     assert apart.high - apart.low < one.high - one.low
-    same = paired_difference(better, better, "mAP50", resamples=20)
+    same = bootstrap.paired_difference(better, better, 60, resamples=20)
     assert (same.low, same.value, same.high) == (0, 0, 0)
 
 
 def test_what_cannot_be_measured_is_refused() -> None:
     detections, wanted = made(0)
     with pytest.raises(ValueError, match="as many"):
-        Matches(detections[1:], wanted)
+        statistic("mAP50", detections[1:], wanted)
     with pytest.raises(ValueError, match="nothing to find"):
-        Matches([[]], [[]])
+        statistic("mAP50", [[]], [[]])
     with pytest.raises(ValueError, match="mAP50 or mAP50-95"):
-        Matches(detections, wanted).statistic("mAP75")
-    with pytest.raises(ValueError, match="need the same"):
-        paired_difference(Matches(detections, wanted), Matches(detections[1:], wanted[1:]), "mAP50")
+        statistic("mAP75", detections, wanted)
+    answers, labels = [to_text(boxes) for boxes in detections], [to_text(boxes) for boxes in wanted]
+    with pytest.raises(ValueError, match="as many"):
+        detection.difference("mAP50", answers, answers[1:], labels)
 
 
 def test_the_same_from_text_with_f1_beside_it() -> None:
     detections, wanted = made(2)
     answers, labels = [to_text(boxes) for boxes in detections], [to_text(boxes) for boxes in wanted]
     for metric in ("mAP50", "mAP50-95"):
-        mine = detection.measure(metric, answers, labels, resamples=50)
-        assert mine == Matches(detections, wanted).interval(metric, resamples=50)
-    f1 = detection.measure("F1", answers, labels, resamples=50)
+        mine = detection.measure(metric, answers, labels)
+        assert mine == interval(detections, wanted, metric, bootstrap.RESAMPLES)
+    f1 = detection.measure("F1", answers, labels)
     assert 0 < f1.low < f1.value < f1.high < 1
-    apart = detection.difference("F1", labels, answers, labels, resamples=50)
+    apart = detection.difference("F1", labels, answers, labels)
     assert apart.value == pytest.approx(1 - f1.value)
     assert apart.low > 0

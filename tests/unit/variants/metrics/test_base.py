@@ -13,50 +13,50 @@ def outcomes(*answers: object) -> list[Outcome]:
     return [Outcome(str(number), "a", str(answer), answer == "a") for number, answer in enumerate(answers)]
 
 
-def perplexity(found: Sequence[Outcome]) -> float:
-    return exp(sum(float(each.answer) for each in found) / len(found))
+def perplexity(given: Sequence[Outcome]) -> float:
+    return exp(sum(float(each.answer) for each in given) / len(given))
 
 
 PERPLEXITY = Statistic("perplexity", "", "lower", of=perplexity)
 
 
 def test_accuracy_is_the_share_of_right_answers() -> None:
-    found = ACCURACY.measure(outcomes("a", "a", "b", "a"))
-    assert found.value == 0.75
-    assert 0.25 < found.low < 0.5 < found.high < 1
+    interval = ACCURACY.measure(outcomes("a", "a", "b", "a"))
+    assert interval.value == 0.75
+    assert 0.25 < interval.low < 0.5 < interval.high < 1
     assert ACCURACY.agrees(" pos", "pos")
     assert not ACCURACY.agrees("pos", "neg")
 
 
 def test_a_statistic_of_many_examples_has_an_interval_around_it() -> None:
-    found = PERPLEXITY.measure(outcomes(*(3 + 0.1 * (number % 10) for number in range(200))))
-    assert found.value == pytest.approx(exp(3.45))
+    interval = PERPLEXITY.measure(outcomes(*(3 + 0.1 * (number % 10) for number in range(200))))
+    assert interval.value == pytest.approx(exp(3.45))
     # The mean of 200 draws with standard deviation 0.287: 1.96 standard errors are 0.0398 in the exponent.
-    assert found.low == pytest.approx(exp(3.45 - 0.0398), rel=0.01)
-    assert found.high == pytest.approx(exp(3.45 + 0.0398), rel=0.01)
+    assert interval.low == pytest.approx(exp(3.45 - 0.0398), rel=0.01)
+    assert interval.high == pytest.approx(exp(3.45 + 0.0398), rel=0.01)
     assert PERPLEXITY.agrees("3.1", "3.1") is None
 
 
 def test_a_paired_difference_is_narrower_than_that_of_strangers() -> None:
     theirs = [3 + 0.1 * (number % 10) for number in range(200)]
-    found = PERPLEXITY.difference(outcomes(*(each + 0.05 for each in theirs)), outcomes(*theirs))
-    assert found.value == pytest.approx(exp(3.5) - exp(3.45))
-    assert found.high - found.low < 0.2  # 3.5 if the examples were not the same
-    assert found.low > 0
+    interval = PERPLEXITY.difference(outcomes(*(each + 0.05 for each in theirs)), outcomes(*theirs))
+    assert interval.value == pytest.approx(exp(3.5) - exp(3.45))
+    assert interval.high - interval.low < 0.2  # 3.5 if the examples were not the same
+    assert interval.low > 0
 
 
 def test_the_same_outcomes_differ_by_nothing_and_the_same_way_each_time() -> None:
     same = outcomes(*(float(number) / 50 for number in range(50)))
-    found = PERPLEXITY.difference(same, same)
-    assert (found.value, found.low, found.high) == (0, 0, 0)
+    interval = PERPLEXITY.difference(same, same)
+    assert (interval.value, interval.low, interval.high) == (0, 0, 0)
     assert PERPLEXITY.measure(same) == PERPLEXITY.measure(same)
 
 
 def test_a_figure_that_resampling_shrinks_stays_in_its_interval() -> None:
-    distinct = Statistic("distinct answers", "", of=lambda found: float(len({each.answer for each in found})))
-    found = distinct.measure(outcomes(*range(30)))
-    assert found.value == found.high == 30
-    assert found.low < 25
+    distinct = Statistic("distinct answers", "", of=lambda drawn: float(len({each.answer for each in drawn})))
+    interval = distinct.measure(outcomes(*range(30)))
+    assert interval.value == interval.high == 30
+    assert interval.low < 25
 
 
 @pytest.mark.parametrize("counts", [(0, 0), (3, 2)])

@@ -14,7 +14,7 @@ from tests.integration.variants.conftest import job
 from tests.support.recipes import parse_recipe
 from variants.artifacts.store import Artifact
 from variants.errors import RecipeError, SourceError
-from variants.evidence.average_precision import Matches
+from variants.evidence.average_precision import statistic
 from variants.home import home
 from variants.methods.detection import network
 from variants.methods.registry import find
@@ -69,8 +69,8 @@ def test_training_finds_digits(artifacts: dict[str, Artifact]) -> None:
     model = OpenVinoDetector(artifacts["baseline"].model_path / "model.xml", manifest, 1)
     examples = Scenes(home()).examples("test", 60)
     answers = [model.find(example.input) for example in examples if isinstance(example.input, bytes)]
-    matches = Matches(answers, [from_text(example.label) for example in examples])
-    assert matches.statistic("mAP50")(np.ones(60, np.int64)) > 0.15, "two seconds of training: chance is 0.01"
+    figure = statistic("mAP50", answers, [from_text(example.label) for example in examples])
+    assert figure(np.ones(60, np.int64)) > 0.15, "two seconds of training: chance is 0.01"
 
 
 def test_what_is_said_of_it_is_in_every_manifest(artifacts: dict[str, Artifact]) -> None:

@@ -14,7 +14,7 @@ from serve.engines.openvino.detector import OpenVinoDetector
 from tests.support.processes import ROOT
 from tests.support.zoo import zoo
 from variants import tasks
-from variants.evidence.average_precision import Matches
+from variants.evidence.average_precision import statistic
 from variants.home import home
 from variants.tasks import Example
 from variants.vision.boxes import from_tensors, from_text
@@ -33,9 +33,9 @@ def measured(model: OpenVinoDetector, examples: list[Example]) -> tuple[float, f
         answers.append(
             from_tensors([box[1:5] for box in boxes], [box.score for box in boxes], [box.label for box in boxes])
         )
-    matches = Matches(answers, [from_text(example.label) for example in examples])
+    labels = [from_text(example.label) for example in examples]
     once = np.ones(len(examples), np.int64)
-    return matches.statistic("mAP50")(once), matches.statistic("mAP50-95")(once)
+    return statistic("mAP50", answers, labels)(once), statistic("mAP50-95", answers, labels)(once)
 
 
 def test_the_baseline_scores_what_was_published_and_int8_loses_little() -> None:

@@ -14,7 +14,7 @@ from tests.support.processes import ROOT
 from tests.support.zoo import zoo
 from variants import tasks
 from variants.artifacts.store import Artifact
-from variants.metrics.scoring import ranked_matches
+from variants.metrics.scoring import is_correct
 from variants.tasks import Example
 from variants.tasks.imagenet import SETTING
 from variants.vision.preprocess import pixels_of
@@ -36,7 +36,7 @@ def shares(artifact: Artifact, examples: list[Example]) -> tuple[float, float]:
         for scores, example in zip(model.predict(pixels), part, strict=True):
             best = [model.labels[index] for index in np.argsort(-scores)[:5]]
             first += best[0] == example.label
-            five += ranked_matches("\n".join(best), example.label)
+            five += is_correct("ranked", "\n".join(best), example.label)
     return first / len(examples), five / len(examples)
 
 

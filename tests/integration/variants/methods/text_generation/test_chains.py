@@ -242,7 +242,7 @@ def test_a_merged_artifact_is_keyed_by_what_the_adapter_was_trained_on(
     method = find("text-generation", plan.recipe)
 
     def key(base: str) -> str:
-        return artifact_key(plan, method, (), built["lora"], built[base], tmp_path, NoProgress())
+        return artifact_key(plan, method, built["lora"], built[base], tmp_path, NoProgress())
 
     assert key("baseline") == built["merged"].manifest.key
     assert key("fp16") != key("baseline")

@@ -18,7 +18,7 @@ import torch
 from serve.config.artifacts import build_stack
 from serve.config.loader import load, only
 from serve.evaluation.likelihood import Likelihood, choice_predictor
-from tests.integration.serve.engines.engine import running
+from tests.integration.serve.engines.engine import running_vllm
 from tests.support.processes import ROOT
 from tests.support.zoo import zoo
 from variants.artifacts.store import Artifact
@@ -111,7 +111,7 @@ async def test_piqa_is_answered_as_it_is_known_to_be() -> None:
     """64 to 65 % of 1,000 are right; of the first 100 as many as that allows."""
     task = Piqa()
     examples = task.examples("test", 100)  # before anything is built: they may not be there
-    with running("torch.text", "--artifact", str(built()["baseline"].path), "--name", "smollm2") as engine:
+    with running_vllm(built()["baseline"].path, "smollm2") as engine:
         async with aiohttp.ClientSession() as session:
             ask = choice_predictor(Likelihood(session, engine.url, "smollm2"))
             outcomes = await evaluate(task, examples, ask)

@@ -49,11 +49,16 @@ def said(message: str, param: str | None, code: int = 400) -> bytes:
         ),
         (
             said(f"{LONG} (parameter=input_tokens, value=2049)", "input_tokens"),
-            f"input_tokens: {LONG}",
-            "input_tokens",
+            LONG,
+            "prompt",
             "context_length_exceeded",
         ),
         (said("The model `x` does not exist.", "model", 404), "The model `x` does not exist.", "model", "not_found"),
+        (said("Token id 5000 is out of vocabulary", None), "prompt: Token id 5000 is out of vocabulary", "prompt",
+         "invalid_request"),
+        (said("n must be at least 1, got 0.", None), "n must be at least 1, got 0.", "n", "invalid_request"),
+        (said("1 validation error:\n  {'loc': 'body.1', 'msg': 'JSON decode error', 'input': {}}", "body.1"),
+         "body: not JSON", "body", "invalid_request"),
         (said("3 validation errors:\n  {'type': 'a', 'loc'...[truncated]", None),
          "3 validation errors: {'type': 'a', 'loc'...[truncated]", None, "invalid_request"),
     ],
@@ -62,12 +67,12 @@ def test_a_refusal_is_one_sentence_that_names_the_field(
     body: bytes, message: str, param: str | None, code: str
 ) -> None:
     expected = {"message": message, "type": "invalid_request_error", "param": param, "code": code}
-    assert json.loads(plain(body))["error"] == expected
+    assert json.loads(plain(body, "prompt"))["error"] == expected
 
 
 @pytest.mark.parametrize("body", [b"", b"gone", b"[]", b'{"detail": "Not Found"}', b'{"error": "x"}'])
 def test_what_is_no_error_of_its_own_stays(body: bytes) -> None:
-    assert plain(body) == body
+    assert plain(body, "prompt") == body
 
 
 @pytest.mark.parametrize(("status", "changed"), [(200, False), (400, True), (500, False)])
@@ -83,8 +88,8 @@ async def test_only_refusals_are_looked_at(status: int, changed: bool) -> None:
     async def send(message: Any) -> None:
         sent.append(message)
 
-    await PlainErrors(app)({"type": "http"}, None, send)
+    await PlainErrors(app)({"type": "http", "path": "/v1/completions"}, None, send)
     passed_on = b"".join(message.get("body", b"") for message in sent)
-    assert passed_on == (plain(body) if changed else body)
+    assert passed_on == (plain(body, "prompt") if changed else body)
     headers = {name.lower(): value for name, value in sent[0]["headers"]}
     assert headers == {b"content-length": str(len(passed_on)).encode(), b"x-a": b"b"}

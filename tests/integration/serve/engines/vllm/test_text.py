@@ -1,4 +1,4 @@
-"""The transformers engine over HTTP, asked by the official openai client and checked against transformers itself."""
+"""vLLM as it is started here, asked by the official openai client and checked against transformers itself."""
 
 import asyncio
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from serve.evaluation.likelihood import Likelihood, choice_predictor, passage_predictor
-from tests.integration.serve.engines.engine import Engine, running, write_manifest
+from tests.integration.serve.engines.engine import Engine, running_vllm, write_manifest
 from tests.integration.serve.engines.tiny_text import CONTEXT, write_tiny_text
 from variants.metrics.scoring import surprise
 from variants.tasks import Example
@@ -37,7 +37,8 @@ def digest(folder: Path) -> str:
 
 @pytest.fixture(scope="module")
 def engine(folder: Path, digest: str) -> Iterator[Engine]:
-    with running("torch.text", "--artifact", str(folder), "--name", NAME, "--batch", "4") as started:
+    settings = {"context": CONTEXT, "kv_cache_mib": 16, "sequences": 4}
+    with running_vllm(folder, NAME, "--dtype", "float32", **settings) as started:
         yield started
 
 
@@ -107,7 +108,8 @@ def test_a_stream_adds_up_to_the_whole_answer(client: openai.OpenAI) -> None:
         client.completions.create(**greedy(PROMPTS[1], 40), stream=True, stream_options={"include_usage": True})
     )
     assert "".join(chunk.choices[0].text for chunk in chunks if chunk.choices) == whole.choices[0].text
-    assert [chunk.choices[0].finish_reason for chunk in chunks[:-1]] == [None] * 39 + ["length"]
+    reasons = [chunk.choices[0].finish_reason for chunk in chunks[:-1]]
+    assert reasons == [None] * (len(reasons) - 1) + ["length"], "a chunk may hold several tokens"
     assert chunks[-1].choices == []
     assert chunks[-1].usage == whole.usage
 
@@ -163,7 +165,7 @@ async def test_a_prompt_is_scored_token_by_token_in_any_company(engine: Engine, 
     plain = await client.completions.create(**greedy(prompts[0], 3))
     answers = await asyncio.gather(*asked)
     assert answers[0].choices[0].text == plain.choices[0].text
-    assert not hasattr(plain.choices[0], "prompt_logprobs")
+    assert plain.choices[0].prompt_logprobs is None
     for prompt, answer in zip(prompts, answers, strict=True):
         ids = reference.tokenizer(prompt, return_tensors="pt").input_ids
         with torch.no_grad():
@@ -185,18 +187,18 @@ async def test_an_ending_is_as_likely_as_its_tokens_are(engine: Engine, referenc
     context, endings = "a good film, a", (" positive review", " negative review", " 日本語")
     async with aiohttp.ClientSession() as session:
         ask = Likelihood(session, engine.url, NAME)
-        found = [await ask.ending(context, ending) for ending in endings]
+        scores = [await ask.ending(context, ending) for ending in endings]
         chosen = await choice_predictor(ask)(Example("1", (context, *endings), "0"))
         nats, tokens = surprise(await passage_predictor(ask)(Example("2", context, "")))
     expected = []
     for text in (*(context + ending for ending in endings), context):
         ids = reference.tokenizer(text, return_tensors="pt").input_ids
         with torch.no_grad():
-            scores = reference.model(ids).logits[0, :-1].log_softmax(-1).gather(1, ids[0, 1:, None])[:, 0]
-        expected.append(scores)
+            likely = reference.model(ids).logits[0, :-1].log_softmax(-1).gather(1, ids[0, 1:, None])[:, 0]
+        expected.append(likely)
     start = len(reference.tokenizer(context).input_ids) - 1
-    sums = [float(scores[start:].sum()) for scores in expected[:-1]]
-    assert found == pytest.approx(sums, abs=1e-3)
+    sums = [float(likely[start:].sum()) for likely in expected[:-1]]
+    assert scores == pytest.approx(sums, abs=1e-3)
     assert chosen == str(sums.index(max(sums)))
     assert (nats, tokens) == (pytest.approx(-float(expected[-1].sum()), abs=1e-3), len(expected[-1]))
 
@@ -252,18 +254,16 @@ def test_a_client_that_goes_away_frees_its_place(client: openai.OpenAI) -> None:
     ("path", "body", "code", "param"),
     [
         ("/v1/completions", {"prompt": "a" * 2 * CONTEXT, "max_tokens": 1}, "context_length_exceeded", "prompt"),
-        ("/v1/completions", {"prompt": "a", "max_tokens": CONTEXT}, "context_length_exceeded", "prompt"),
+        ("/v1/completions", {"prompt": "a", "n": 0}, "invalid_request", "n"),
         ("/v1/completions", {"prompt": ""}, "invalid_request", "prompt"),
         ("/v1/completions", {"prompt": [5000]}, "invalid_request", "prompt"),
         ("/v1/completions", {"prompt": "a", "logit_bias": {"5000": 1}}, "invalid_request", "logit_bias"),
-        ("/v1/completions", {"prompt": "a", "n": 2}, "invalid_request", "n"),
-        ("/v1/completions", {"prompt": "a", "guided_json": {}}, "invalid_request", "guided_json"),
         ("/v1/chat/completions", {"messages": []}, "invalid_request", "messages"),
         (
             "/v1/chat/completions",
             {"messages": [{"role": "developer", "content": "a"}]},
             "invalid_request",
-            "messages",
+            None,  # the template's own words
         ),
         (
             "/v1/chat/completions",
@@ -274,7 +274,7 @@ def test_a_client_that_goes_away_frees_its_place(client: openai.OpenAI) -> None:
     ],
 )
 def test_bad_input_is_a_400_in_openais_shape(
-    engine: Engine, path: str, body: dict[str, Any], code: str, param: str
+    engine: Engine, path: str, body: dict[str, Any], code: str, param: str | None
 ) -> None:
     status, answer = engine.post(path, {"model": NAME} | body)
     assert status == 400
@@ -285,17 +285,6 @@ def test_bad_input_is_a_400_in_openais_shape(
         assert str(CONTEXT) in answer["error"]["message"]
 
 
-def test_a_text_is_refused_by_its_length_alone_only_where_no_tokens_could_be_so_few(
-    engine: Engine, reference: Reference
-) -> None:
-    longest = max(map(len, reference.tokenizer.get_vocab()))
-    status, answer = engine.post("/tokenize", {"model": NAME, "prompt": "a" * (CONTEXT * longest)})
-    assert (status, answer["count"]) == (200, len(reference.tokenizer("a" * (CONTEXT * longest)).input_ids))
-    status, answer = engine.post("/tokenize", {"model": NAME, "prompt": "a" * (CONTEXT * longest + 1)})
-    assert (status, answer["error"]["code"]) == (400, "context_length_exceeded")
-    assert str(CONTEXT * longest) in answer["error"]["message"]
-
-
 def test_another_model_is_a_404_for_the_client(client: openai.OpenAI) -> None:
     with pytest.raises(openai.NotFoundError, match="tiny@baseline"):
         client.completions.create(**greedy("a", 1) | {"model": "tiny"})
@@ -304,13 +293,3 @@ def test_another_model_is_a_404_for_the_client(client: openai.OpenAI) -> None:
 def test_a_body_that_is_not_json_is_a_400(engine: Engine) -> None:
     status, answer = engine.post("/v1/completions", b"{")
     assert (status, answer["error"]["param"]) == (400, "body")
-
-
-def test_a_folder_that_holds_no_model_ends_in_one_line(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    with (
-        pytest.raises(AssertionError, match="before it was ready"),
-        running("torch.text", "--artifact", str(tmp_path), "--name", "empty"),
-    ):
-        pass
-    last = capfd.readouterr().err.strip().splitlines()[-1]
-    assert last.startswith("empty: --artifact: no causal language model")
