@@ -1,7 +1,7 @@
-"""What must hold before a change lands, in phases: what fails soonest comes first, and the first failure ends it.
+"""Runs the checks that a change must pass, in phases. The fastest come first, and the first failure ends the run.
 
-Each phase is a target of the Makefile that a developer runs too. Each ends with a line that says how long it took. A
-phase that leaves a process behind has failed, and Ctrl-C or SIGTERM leaves none (`supervise.py`).
+Each phase is a target of the Makefile that developers run too, and ends with a line that gives its duration. A phase
+fails if it leaves a process behind. Ctrl-C and SIGTERM end all processes (`supervise.py`).
 """
 
 import sys

@@ -1,13 +1,13 @@
-"""Runs a command, and leaves none of the processes that it started: `python3 .ci/supervise.py COMMAND ...`.
+"""Runs a command and ends every process that it leaves behind: `python3 .ci/supervise.py COMMAND ...`.
 
-Tests and demos start servers, engines and browsers in sessions of their own, and some of their children outlive their
-parents. No process group holds them all. So this process becomes a subreaper (prctl(2), PR_SET_CHILD_SUBREAPER): who
-loses its parent becomes its child instead of that of pid 1, and all that the command has started stays below this
-process. What is still there when the command has ended is named and ended. Standard library only: this runs before
-the environment is made. Where the system has no subreapers (macOS) only the command's own process group is ended.
+Tests and demos start servers, engines and browsers in their own sessions, and some children live longer than their
+parents. No process group contains them all. So this process becomes a subreaper (prctl(2), PR_SET_CHILD_SUBREAPER): a
+process that loses its parent becomes a child of this one, instead of a child of pid 1. Every process that still runs
+after the command is reported and ended. On a system without subreapers (macOS), that is only the command's own process
+group. It uses only the standard library, because it runs before the environment is made.
 
-SIGINT, SIGTERM and SIGHUP interrupt the command once, as Ctrl-C would; under nohup SIGHUP does not. Exit codes: the
-command's own; 130 where it was interrupted; 1 where the command ended well but left a process running.
+SIGINT, SIGTERM and SIGHUP interrupt the command once, like Ctrl-C. Under nohup SIGHUP is ignored. The exit code is that
+of the command; 130 after an interrupt; 1 if the command succeeded but left a process running.
 """
 
 import ctypes
@@ -17,6 +17,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 PR_SET_CHILD_SUBREAPER = 36
@@ -26,7 +27,7 @@ LOOK_S = 0.1
 
 
 def supervise(command: Sequence[str]) -> int:
-    """Run the command to its end; gives the exit code."""
+    """Run the command to its end, end what it left, and return the exit code."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     interrupted = False
@@ -36,10 +37,10 @@ def supervise(command: Sequence[str]) -> int:
         interrupted = True
 
     numbers = [signal.SIGINT, signal.SIGTERM]
-    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # nohup's wish is kept
+    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # nohup ignores SIGHUP, and that stays so
         numbers.append(signal.SIGHUP)
     before = {number: signal.signal(number, interrupt) for number in numbers}
-    # A session of its own: Ctrl-C in a terminal reaches this process alone, which hands it on once.
+    # In its own session Ctrl-C reaches only this process, which then interrupts the command once.
     process = subprocess.Popen(command, start_new_session=True)
     pid = process.pid
     ended: dict[int, int] = {}
@@ -50,7 +51,9 @@ def supervise(command: Sequence[str]) -> int:
         deadline = time.monotonic() + INTERRUPT_LIMIT_S
         while pid not in ended and time.monotonic() < deadline:
             ended |= reap(LOOK_S)
-    process.returncode = exit_code(ended.get(pid, signal.SIGKILL))  # `reap` has waited for it; nothing else may
+    code = os.waitstatus_to_exitcode(ended.get(pid, signal.SIGKILL))
+    # Popen must not wait for it again. A shell too gives 128 plus the signal's number.
+    process.returncode = 128 - code if code < 0 else code
     names = [] if interrupted else [describe(each) for each in left_after(GRACE_S)]
     end_all(pid)
     for number, handler in before.items():
@@ -63,29 +66,18 @@ def supervise(command: Sequence[str]) -> int:
 
 
 def reap(wait_s: float) -> dict[int, int]:
-    """Take note of the children that have ended: their pids and wait statuses. Waits where none has."""
+    """The wait statuses of the children that have ended, by pid. Waits `wait_s` seconds if none has."""
     ended = {}
-    while True:
-        try:
-            pid, status = os.waitpid(-1, os.WNOHANG)
-        except ChildProcessError:
-            pid = 0
-        if pid == 0:
-            break
-        ended[pid] = status
+    with suppress(ChildProcessError):
+        while (waited := os.waitpid(-1, os.WNOHANG)) != (0, 0):
+            ended[waited[0]] = waited[1]
     if not ended:
         time.sleep(wait_s)
     return ended
 
 
-def exit_code(status: int) -> int:
-    """As a shell gives it: 128 and the number of the signal that ended a process."""
-    code = os.waitstatus_to_exitcode(status)
-    return 128 - code if code < 0 else code
-
-
 def descendants() -> list[int]:
-    """The processes below this one, zombies left out."""
+    """The pids of the processes below this one, without zombies."""
     children: dict[int, list[int]] = {}
     for path in Path("/proc").glob("[0-9]*/stat"):
         try:
@@ -102,7 +94,7 @@ def descendants() -> list[int]:
 
 
 def left_after(limit_s: float) -> list[int]:
-    """The descendants that still run after `limit_s` seconds; none as soon as there is none."""
+    """The descendants that still run after `limit_s` seconds. Returns at once when there is none."""
     deadline = time.monotonic() + limit_s
     while (left := descendants()) and time.monotonic() < deadline:
         reap(LOOK_S)
@@ -110,30 +102,22 @@ def left_after(limit_s: float) -> list[int]:
 
 
 def end_all(pid: int) -> None:
-    """End the group of `pid` and all descendants, those too that they start meanwhile: SIGTERM, then SIGKILL."""
+    """End the group of `pid` and all descendants, also new ones: first by SIGTERM, then by SIGKILL."""
     for number in (signal.SIGTERM, signal.SIGKILL):
         end_group(pid, number)
         deadline = time.monotonic() + GRACE_S
         told: set[int] = set()
         while (left := descendants()) and time.monotonic() < deadline:
             for each in set(left) - told:
-                end(each, number)
+                with suppress(ProcessLookupError):
+                    os.kill(each, number)
             told |= set(left)
             reap(LOOK_S)
 
 
 def end_group(pid: int, number: signal.Signals) -> None:
-    try:
+    with suppress(ProcessLookupError, PermissionError):  # the group is gone; macOS then raises PermissionError
         os.killpg(pid, number)
-    except (ProcessLookupError, PermissionError):  # none of it is left; macOS says so by the second
-        return
-
-
-def end(pid: int, number: signal.Signals) -> None:
-    try:
-        os.kill(pid, number)
-    except ProcessLookupError:
-        return
 
 
 def describe(pid: int) -> str:

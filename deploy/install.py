@@ -1,11 +1,11 @@
-"""Makes the project's environment: `python3 deploy/install.py [--extra cpu|gpu]`, standard library only.
+"""Makes the project's environment: `python3 deploy/install.py [--extra cpu|gpu]`. Uses only the standard library.
 
-uv installs the locked versions in seconds, but it does not read pip's configuration. What the user has set there
-(indexes, mirrors, find-links, certificates) is handed to uv, so an environment that pip can fill uv can fill too.
-PyTorch's CPU build is looked for in those places first; only where it resolves from none of them is PyTorch's own
-CPU index asked. Bytecode is compiled at install: without it every engine process imports for twice as long. That is
-most of an install whose packages are in uv's cache. Where UNDERSTUDY_CACHE names a folder, it is kept
-there for the next one.
+uv installs the locked versions in seconds, but it does not read pip's configuration. So this program gives the user's
+settings for pip to uv: indexes, mirrors, find-links, certificates. PyTorch's CPU build is first looked for there, and
+in PyTorch's own CPU index only if no index of the user has it.
+
+It also compiles all bytecode, because engines import twice as fast with it. Compiling takes most of the time if the
+packages are in uv's cache. If UNDERSTUDY_CACHE names a folder, the bytecode is kept there for the next install.
 
 A stamp with the digest of all inputs makes a second call return at once.
 """
@@ -29,7 +29,7 @@ UV = "uv>=0.9,<1"
 
 
 def pip_settings(python: Path) -> dict[str, str]:
-    """The user's pip configuration: files and environment together, by setting name, the strongest last."""
+    """The user's settings for pip, by name, from files and from the environment, which has precedence."""
     lines = subprocess.run(
         [python, "-m", "pip", "config", "list"], capture_output=True, text=True, check=True
     ).stdout.splitlines()
@@ -41,7 +41,7 @@ def pip_settings(python: Path) -> dict[str, str]:
 
 
 def uv_environment(settings: dict[str, str]) -> dict[str, str]:
-    """pip's settings as uv's variables; what the user set for uv directly stays."""
+    """The environment with pip's settings as uv's variables. Variables that the user has set stay."""
     split = {name: " ".join(value.split()) for name, value in settings.items()}
     wanted = {
         "UV_DEFAULT_INDEX": split.get("index-url"),
@@ -52,7 +52,7 @@ def uv_environment(settings: dict[str, str]) -> dict[str, str]:
         "SSL_CLIENT_CERT": split.get("client-cert"),
         "ALL_PROXY": split.get("proxy"),
         "UV_HTTP_TIMEOUT": split.get("default-timeout") or split.get("timeout"),
-        # As pip does: the best version from any of the user's indexes, not the first index that knows the name.
+        # pip takes the best version of all indexes; uv by default only asks the first index that knows the name.
         "UV_INDEX_STRATEGY": "unsafe-best-match",
     }
     given = {name: value for name, value in wanted.items() if value}
@@ -60,27 +60,28 @@ def uv_environment(settings: dict[str, str]) -> dict[str, str]:
 
 
 def uv_options(settings: dict[str, str]) -> list[str]:
-    """pip's settings that uv knows only as options."""
+    """The options for those settings of pip that uv has no variables for."""
     return ["--no-index"] if settings.get("no-index", "").lower() in ("1", "true", "t", "yes", "y", "on") else []
 
 
 def run_aloud(command: list[str | Path], environment: dict[str, str]) -> tuple[int, str]:
-    """Run it, showing what it writes to standard error; gives its exit status and that text."""
-    said = []
+    """Run a command and show its standard error. Returns its exit code and that text."""
+    lines = []
     with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True, errors="replace") as process:
         assert process.stderr is not None
         for line in process.stderr:
             sys.stderr.write(line)
-            said.append(line)
-    return process.returncode, "".join(said)
+            lines.append(line)
+    return process.returncode, "".join(lines)
 
 
-def lacks_torch(said: str) -> bool:
-    """Whether uv failed because no index holds the torch that is locked, and for no other reason."""
-    return "No solution found" in said and re.search(r"\btorch(vision|audio)?\b", said) is not None
+def lacks_torch(message: str) -> bool:
+    """Whether uv's message says that no index has the locked torch."""
+    return "No solution found" in message and re.search(r"\btorch(vision|audio)?\b", message) is not None
 
 
 def install(python: Path, extra: str) -> None:
+    """Install the project with its extra into the environment of `python`. Raises SystemExit if uv fails."""
     subprocess.run([python, "-m", "pip", "install", "--quiet", UV], check=True)
     settings = pip_settings(python)
     environment = uv_environment(settings)
@@ -91,25 +92,23 @@ def install(python: Path, extra: str) -> None:
         "--override", LOCKS / f"overrides-{extra}.txt",
         *uv_options(settings),
     ]  # fmt: skip
-    status, said = run_aloud(command, environment)
-    if status == 0:
-        return
-    if extra != "cpu" or uv_options(settings) or not lacks_torch(said):
-        raise SystemExit("the environment could not be installed: see uv's message above")
-    print("torch's CPU build did not resolve from your indexes: trying PyTorch's own CPU index", file=sys.stderr)
-    if subprocess.run([*command, "--torch-backend", "cpu"], env=environment).returncode != 0:
+    status, message = run_aloud(command, environment)
+    if status and extra == "cpu" and not uv_options(settings) and lacks_torch(message):
+        print("torch's CPU build is not in your indexes: trying PyTorch's own CPU index", file=sys.stderr)
+        status = subprocess.run([*command, "--torch-backend", "cpu"], env=environment).returncode
+    if status:
         raise SystemExit("the environment could not be installed: see uv's message above")
 
 
 def compile_bytecode(python: Path, kept: Path | None) -> None:
-    """Compile all packages of the environment. With `kept`, a tar file, what is in there and still fits is not compiled
-    again, and afterwards all of it is there. A file that cannot be read or written is no error."""
+    """Compile all packages of the environment. `kept` is a tar file of bytecode: valid files in it are not compiled
+    again, and new ones are added. It is no error if it cannot be read or written."""
     packages = next((python.parent.parent / "lib").glob("python*/site-packages"))
     began = time.time()
     if kept is not None:
         with contextlib.suppress(OSError, tarfile.TarError), tarfile.open(kept) as archive:
             archive.extractall(packages, filter="data")
-    # It skips what is compiled already. Its status is not looked at: some packages carry files for other Pythons.
+    # It skips compiled files. Its exit code is ignored, since some packages have files for other versions of Python.
     subprocess.run([python, "-m", "compileall", "-qq", "-j", "0", packages], stdout=subprocess.DEVNULL)
     compiled = list(packages.rglob("__pycache__/*.pyc"))
     if kept is not None and any(path.stat().st_mtime > began for path in compiled):
@@ -118,7 +117,7 @@ def compile_bytecode(python: Path, kept: Path | None) -> None:
 
 
 def keep(files: Sequence[Path], folder: Path, kept: Path) -> None:
-    """Write a tar file of what lies below `folder`, in place of every other one beside it. Raises OSError."""
+    """Write `files`, which are below `folder`, to the tar file `kept`, and delete its predecessors. Raises OSError."""
     staged = kept.with_name(f"{kept.name}.{os.getpid()}")
     try:
         kept.parent.mkdir(parents=True, exist_ok=True)
@@ -133,13 +132,13 @@ def keep(files: Sequence[Path], folder: Path, kept: Path) -> None:
 
 
 def kept_bytecode(wanted: str) -> Path | None:
-    """Where the bytecode of this environment is kept; None where UNDERSTUDY_CACHE names no folder."""
+    """The tar file for the bytecode of this environment. None if UNDERSTUDY_CACHE names no folder."""
     folder = os.environ.get("UNDERSTUDY_CACHE")
     return Path(folder) / f"bytecode-{hashlib.sha256(wanted.encode()).hexdigest()[:16]}.tar" if folder else None
 
 
 def fingerprint(extra: str) -> str:
-    """Digest of everything that decides what gets installed."""
+    """The digest of everything that decides what is installed: Python's version, pyproject.toml and the locks."""
     digest = hashlib.sha256(sys.version.encode())
     for path in (ROOT / "pyproject.toml", LOCKS / f"{extra}.txt", LOCKS / f"overrides-{extra}.txt"):
         digest.update(path.read_bytes())
@@ -148,8 +147,8 @@ def fingerprint(extra: str) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Make the project's environment in .venv.")
-    parser.add_argument("--extra", choices=("cpu", "gpu"), default="cpu", help="which machine it is for")
-    parser.add_argument("--folder", type=Path, default=ROOT / ".venv", help="where the environment goes")
+    parser.add_argument("--extra", choices=("cpu", "gpu"), default="cpu", help="the kind of machine")
+    parser.add_argument("--folder", type=Path, default=ROOT / ".venv", help="the folder of the environment")
     given = parser.parse_args()
     if not (3, 11) <= sys.version_info[:2] < (3, 13):
         raise SystemExit(

@@ -1,6 +1,6 @@
-"""`make lock`: resolve the pinned versions again, for Linux on x86-64 and Python 3.11.
+"""`make lock`: resolves the pinned versions again, for Linux on x86-64 and Python 3.11.
 
-The file that comes out names packages and versions only: no host, no path. On Python 3.12 the same versions install.
+The file that it writes has only packages and versions, no host and no path. Python 3.12 installs the same versions.
 """
 
 import subprocess

@@ -1,1 +1,1 @@
-"""Load campaigns against a server, over HTTP."""
+"""Sends load campaigns to a server over HTTP, and reports the results."""

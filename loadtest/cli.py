@@ -1,4 +1,4 @@
-"""The commands `understudy load` and `understudy report`. Imports little: every command line reads this."""
+"""The commands `understudy load` and `understudy report`. Imports little, because every command imports this."""
 
 import json
 import sys
@@ -8,17 +8,16 @@ from typing import Annotated
 import typer
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
-Target = Annotated[str, typer.Option(help="Address of the server.")]
 
 
 def load(
-    target: Target = "http://127.0.0.1:8000",
-    campaign: Annotated[Path | None, typer.Option(help="The campaign file; the demo's if left out.")] = None,
+    target: Annotated[str, typer.Option(help="Address of the server.")] = "http://127.0.0.1:8000",
+    campaign: Annotated[Path | None, typer.Option(help="Campaign file; the demo's by default.")] = None,
     out: Annotated[Path, typer.Option(help="Folder for the records.")] = Path("out/load"),
-    records_only: Annotated[bool, typer.Option(help="Leave the summary to `understudy report`.")] = False,
+    records_only: Annotated[bool, typer.Option(help="Write no summary; `understudy report` makes one.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Drive a labelled load campaign against a server, and summarise it."""
+    """Send a campaign of labelled requests to a server, and summarise the results."""
     from loadtest.campaign.schema import read_campaign
     from loadtest.progress import open_progress
     from loadtest.worker.parent import run
@@ -33,10 +32,10 @@ def load(
 
 
 def report(
-    out: Annotated[Path, typer.Option(help="Folder that holds a campaign's records.")] = Path("out/load"),
+    out: Annotated[Path, typer.Option(help="Folder with a campaign's records.")] = Path("out/load"),
     as_json: AsJson = False,
 ) -> None:
-    """Turn a campaign's records into summary.json, report.html and a table."""
+    """Make summary.json, report.html and a table of a campaign's records."""
     from rich.console import Console
 
     from loadtest.results.page import write

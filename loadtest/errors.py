@@ -1,4 +1,4 @@
-"""What can go wrong with a load campaign, beside its file (that is `StackError`)."""
+"""The error of a load campaign. A wrong campaign file is a `StackError`."""
 
 from typing import ClassVar
 
@@ -6,6 +6,6 @@ from variants.errors import EngineError
 
 
 class LoadError(EngineError):
-    """The target cannot be reached, says what it should not, or the campaign ran past its limit."""
+    """The target did not answer, its answer was not valid, or the campaign did not end within its limit."""
 
     code: ClassVar[str] = "load_failed"

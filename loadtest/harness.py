@@ -1,6 +1,6 @@
-"""Drives the command line that a user has, as child processes, for the demo and the benchmarks.
+"""Runs the `understudy` command as child processes, for the demo and the benchmarks.
 
-Each child is ended with whoever started it.
+Each child ends with the process that started it.
 """
 
 import json
@@ -23,7 +23,7 @@ STOP_LIMIT_S = 60.0
 
 
 class Clock:
-    """How long each phase took, in seconds."""
+    """Measures how long each phase takes, in seconds."""
 
     def __init__(self) -> None:
         self.began = time.monotonic()
@@ -46,17 +46,17 @@ def understudy(*arguments: str) -> list[str]:
 
 
 def run(children: ExitStack, *arguments: str) -> None:
-    """One command to its end. Raises EngineError where it fails; its own message has been printed."""
+    """Run one `understudy` command to its end. Raises EngineError if it fails; the command prints its own message."""
     process = start(children, understudy(*arguments))
     if process.wait() != 0:
         raise EngineError(f"`understudy {' '.join(arguments)}` ended with code {process.returncode}")
 
 
 def interrupt_on_signals() -> None:
-    """SIGINT, SIGTERM and a closed terminal raise KeyboardInterrupt, once: what follows must not disturb the ending,
-    which has its own limits."""
+    """Make SIGINT, SIGTERM and a closed terminal raise KeyboardInterrupt. Only the first signal counts, because a later
+    one must not disturb the shutdown, which has its own time limits."""
     numbers = [signal.SIGINT, signal.SIGTERM]
-    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # nohup's wish is kept
+    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # nohup ignores SIGHUP, and that stays so
         numbers.append(signal.SIGHUP)
 
     def interrupt(*_: object) -> None:
@@ -70,7 +70,9 @@ def interrupt_on_signals() -> None:
 
 @contextmanager
 def ends_in_words(name: str) -> Iterator[None]:
-    """How the command `name` ends: what went wrong and Ctrl-C are a line and an exit code, not a traceback."""
+    """Run the command `name`. An UnderstudyError or a signal ends it with one line and an exit code, and without a
+    traceback."""
+    interrupt_on_signals()
     try:
         yield
     except UnderstudyError as error:
@@ -82,43 +84,40 @@ def ends_in_words(name: str) -> Iterator[None]:
 
 
 def start(children: ExitStack, command: list[str], **options: object) -> subprocess.Popen[str]:
-    """A child in a session of its own, so that Ctrl-C reaches this process alone, which then ends the child."""
+    """Start a child that `children` ends. It has its own session, so Ctrl-C reaches only this process, which then ends
+    the child."""
     process = subprocess.Popen(command, cwd=ROOT, text=True, start_new_session=True, **options)  # type: ignore[call-overload]
-    children.callback(end, process)
+    children.callback(end_politely, process, signal.SIGINT, STOP_LIMIT_S)
     return process
-
-
-def end(process: subprocess.Popen[str]) -> None:
-    end_politely(process, signal.SIGINT, STOP_LIMIT_S)
 
 
 def start_server(
     children: ExitStack, stack: Path, port: int, state: Path | None = None, limit_s: float = READY_LIMIT_S
 ) -> str:
-    """Start the server and wait until every variant is ready; gives its URL. `state` is where it keeps its traffic.
-    Raises EngineError."""
+    """Start the server, wait until every variant is ready, and return its URL. `state` is the server's state folder.
+    Raises EngineError if the server ends first, or is not ready after `limit_s` seconds."""
     options = ["--state", str(state)] if state else []
     command = understudy("serve", str(stack), "--port", str(port), "--json", *options)
     server = start(children, command, stdout=subprocess.PIPE)
     assert server.stdout is not None
     if not select.select([server.stdout], [], [], limit_s)[0]:
         raise EngineError(f"the server was not ready after {limit_s:g} s")
-    line = server.stdout.readline()  # one write, so it comes whole
+    line = server.stdout.readline()  # the server writes the line at once, so none of it is missing
     if not line:
         raise EngineError(f"the server ended with code {server.wait()} before it was ready")
     try:
         return str(json.loads(line)["url"])
-    except ValueError:
-        raise EngineError(f"the server's first line is not its JSON: {line.strip()}") from None
+    except (ValueError, KeyError):
+        raise EngineError(f"the server's first line is not JSON with its URL: {line.strip()}") from None
 
 
 def drive(children: ExitStack, url: str, campaign: str, out: Path) -> None:
-    """One campaign, its records in `out`."""
+    """Run one campaign against the server at `url`, and write its records to `out`."""
     run(children, "load", "--target", url, "--campaign", campaign, "--out", str(out), "--records-only")
 
 
 def end_politely(process: subprocess.Popen[Any], number: signal.Signals, limit_s: float) -> None:
-    """End a child that leads a session of its own by a signal; after `limit_s` seconds by SIGKILL, its group too."""
+    """Send the signal `number` to a child that has its own session. After `limit_s` seconds kill its process group."""
     if process.poll() is not None:
         return
     process.send_signal(number)

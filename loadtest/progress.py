@@ -1,4 +1,4 @@
-"""Telling how far a campaign is: one live line on a terminal, a plain line every few seconds elsewhere."""
+"""Shows the progress of a campaign: a bar on a terminal, elsewhere a line every few seconds."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -14,10 +14,8 @@ PLAIN_EVERY_S = 5.0
 
 @dataclass(frozen=True)
 class Step:
-    """Where the campaign is: `done` of `of` (requests, or seconds of a window).
-
-    `left_s`: seconds to the campaign's end, None while nobody can know.
-    """
+    """The state of a campaign: `done` of `of` (requests, or seconds of a window), and `left_s`, the expected seconds to
+    its end (None if unknown)."""
 
     part: str
     text: str
@@ -31,17 +29,12 @@ Progress = Callable[[Step], None]
 
 @contextmanager
 def open_progress(console: Console | None = None) -> Iterator[Progress]:
-    """A `Progress` for this console (standard error by default), closed on the way out."""
+    """A `Progress` that shows each step on this console, by default on standard error."""
     console = console or Console(stderr=True)
     if not console.is_terminal:
         yield _plain(console)
         return
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(bar_width=24),
-        TextColumn("{task.fields[left]}"),
-        TimeElapsedColumn(),
-    )
+    columns = (TextColumn("{task.description}"), BarColumn(24), TextColumn("{task.fields[left]}"), TimeElapsedColumn())
     with Bars(*columns, console=console, transient=True) as bars:
         bar = bars.add_task("load", total=1, left="")
 

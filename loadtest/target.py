@@ -1,7 +1,7 @@
-"""What the target says of itself, before and after the load: `GET /admin/v1/models` and `POST /tokenize`.
+"""Asks the target for its models (`GET /admin/v1/models`) and for token ids (`POST /tokenize`).
 
-Plain standard-library HTTP, for a handful of requests that are not load. Unknown keys in answers are let
-through: a newer server is no error. An answer that lacks what is needed is.
+It uses the standard library's HTTP client, since these few requests are not part of the load. Unknown keys in an answer
+are ignored, so that a newer server is no error.
 """
 
 import json
@@ -13,6 +13,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from loadtest.errors import LoadError
+from variants.document import explain
 from variants.errors import UnknownName
 
 TIMEOUT_S = 30
@@ -31,7 +32,7 @@ class TargetResponse(BaseModel):
 
 
 class ServedVariant(TargetResponse):
-    """One variant as served. Sizes in bytes; `note` says where its weights come from."""
+    """One variant that the server has. Sizes are in bytes; `note` says where its weights come from."""
 
     variant: str
     weight: float
@@ -59,7 +60,7 @@ class ServerState(TargetResponse):
     versions: dict[str, Any]
 
     def served(self, model: str, field: str) -> ServedModel:
-        """The model of that name. Raises UnknownName at `field`."""
+        """The model of that name. Raises UnknownName, which names `field`."""
         for served in self.models:
             if served.model == model:
                 return served
@@ -68,18 +69,17 @@ class ServerState(TargetResponse):
 
 
 def read_state(target_url: str) -> ServerState:
-    """`GET /admin/v1/models`. Raises LoadError when it does not answer, or not with that."""
+    """The answer of `GET /admin/v1/models`. Raises LoadError if there is no valid answer."""
     answer = _ask(f"{target_url}/admin/v1/models", None)
     try:
         return ServerState.model_validate(answer)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise LoadError(f"{target_url}/admin/v1/models: {first['msg']}", field=where) from None
+        fault = explain(error)
+        raise LoadError(f"{target_url}/admin/v1/models: {fault.message}", field=fault.field) from None
 
 
 def token_ids(target_url: str, model: str, text: str) -> list[int]:
-    """Token ids of `text` without special tokens, by the model's own tokenizer. Raises LoadError."""
+    """The token ids of `text`, without special tokens, from the model's own tokenizer. Raises LoadError."""
     body = {"model": model, "prompt": text, "add_special_tokens": False}
     answer = _ask(f"{target_url}/tokenize", body)
     tokens = answer.get("tokens") if isinstance(answer, dict) else None
@@ -89,24 +89,23 @@ def token_ids(target_url: str, model: str, text: str) -> list[int]:
 
 
 def bearer() -> dict[str, str]:
-    """The header with the API key that UNDERSTUDY_KEY holds, none where it holds none."""
+    """The header with the API key in UNDERSTUDY_KEY; no header if it is not set."""
     key = os.environ.get("UNDERSTUDY_KEY")
     return {"authorization": f"Bearer {key}"} if key else {}
 
 
 def _ask(url: str, body: dict[str, Any] | None) -> Any:
     if not url.startswith(("http://", "https://")):
-        raise LoadError(f"{url} is no http address", mend="give one like http://127.0.0.1:8000")
+        raise LoadError(f"{url} is not an HTTP address", mend="give one like http://127.0.0.1:8000")
     data = None if body is None else json.dumps(body).encode()
     headers = {"content-type": "application/json", **bearer()}
     request = urllib.request.Request(url, data=data, headers=headers)  # noqa: S310
-    # The target is named by its address; a proxy in between would be measured with it.
+    # No proxy: its time would be measured as the server's.
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
         with opener.open(request, timeout=TIMEOUT_S) as answer:
             return json.load(answer)
     except urllib.error.HTTPError as error:
-        said = error.read(300).decode(errors="replace")
-        raise LoadError(f"{url} answered {error.code}: {said}") from None
+        raise LoadError(f"{url} answered {error.code}: {error.read(300).decode(errors='replace')}") from None
     except (OSError, ValueError) as error:
         raise LoadError(f"{url}: {error}", mend="is the server up at that address?") from None

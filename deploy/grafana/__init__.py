@@ -1,1 +1,1 @@
-"""Grafana: dashboards made in Python, their JSON in `dashboards/`, and what Grafana needs to load both by itself."""
+"""Grafana: dashboards in Python, their JSON in `dashboards/`, and the settings for Grafana to load both."""

@@ -1,20 +1,18 @@
-"""Every query of a dashboard, run as Grafana runs it, against a Prometheus.
+"""Runs every query of a dashboard against a Prometheus, as Grafana runs it.
 
-A query that is refused raises; one that is empty is named: a wrong name of a metric is an empty answer, not an error.
-`python -m deploy.grafana.check PROMETHEUS MODEL` asks of the last five minutes.
+It reports each query that Prometheus refuses, and each that returns no data: a wrong metric name is no error for
+Prometheus. `python -m deploy.grafana.check PROMETHEUS MODEL` asks about the last five minutes.
 """
 
 import json
 import math
 import sys
 import time
-import urllib.error
-import urllib.parse
-import urllib.request
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import httpx
 
 from variants.errors import EngineError
 
@@ -25,7 +23,8 @@ LIMIT_S = 30
 
 @dataclass(frozen=True)
 class Watched:
-    """A Prometheus that saw a server from `began` to `ended`, in seconds of the epoch, and how Grafana fills in."""
+    """A Prometheus that watched a server from `began` to `ended` (seconds since 1970), and values for the dashboard's
+    variables."""
 
     prometheus: str
     began: float
@@ -33,29 +32,29 @@ class Watched:
     model: str
     variants: str = ".*"
     rate_interval: str = "20s"
-    """Grafana makes it at least four scrapes long."""
+    """Grafana's is at least four scrape intervals long."""
 
     def fill(self, text: str) -> str:
+        """The query `text` with a value for each variable."""
         given = {"$model": self.model, "$variant": self.variants, "$__rate_interval": self.rate_interval}
         for name, value in given.items():
             text = text.replace(name, value)
-        assert "$" not in text, f"left to fill in: {text}"
+        assert "$" not in text, f"a variable without a value: {text}"
         return text
 
     def ask(self, path: str, **params: str | float) -> Any:
-        """The data of an answer of the HTTP API. Raises EngineError where Prometheus refuses."""
-        url = f"{self.prometheus}/api/v1/{path}?{urllib.parse.urlencode(params)}"
-        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        """The data of an answer of the HTTP API. Raises EngineError if Prometheus refuses or does not answer."""
+        url = f"{self.prometheus}/api/v1/{path}"
         try:
-            with opener.open(url, timeout=LIMIT_S) as answer:
-                return json.load(answer)["data"]
-        except urllib.error.HTTPError as error:
-            raise EngineError(f"Prometheus refused {params}: {error.read().decode(errors='replace')}") from None
-        except OSError as error:
+            answer = httpx.get(url, params=params, timeout=LIMIT_S, trust_env=False)
+        except httpx.HTTPError as error:
             raise EngineError(f"Prometheus at {self.prometheus} did not answer: {error}") from None
+        if answer.is_error:
+            raise EngineError(f"Prometheus refused {params}: {answer.text}")
+        return answer.json()["data"]
 
     def run(self, target: dict[str, Any]) -> Series:
-        """The series of a panel's query, each with the finite `values` that it has had."""
+        """The series of a panel's query, each with its finite `values`. Series without one are left out."""
         expression = self.fill(target["expr"])
         if target["instant"]:
             series: Series = self.ask("query", query=expression, time=self.ended)["result"]
@@ -71,26 +70,19 @@ class Watched:
 
 
 def panels(dashboard: Path) -> dict[str, dict[str, Any]]:
-    """The panels of a dashboard's file that have queries, by title."""
+    """The panels with queries of the dashboard in a file, by title."""
     document = json.loads(dashboard.read_text())
     return {panel["title"]: panel for panel in document["panels"] if panel["type"] != "row"}
 
 
-def empty(dashboard: Path, watched: Watched) -> Iterator[str]:
-    """Each query without data, as `panel: query`. Raises EngineError where one is refused."""
-    for title, panel in panels(dashboard).items():
-        for target in panel["targets"]:
-            if not watched.run(target):
-                yield f"{title}: {watched.fill(target['expr'])}"
-
-
 def check(dashboard: Path, watched: Watched) -> str:
-    """How many queries were run, in words. Raises EngineError naming those that are refused or empty."""
-    without = list(empty(dashboard, watched))
-    if without:
-        raise EngineError(f"{dashboard.name} has queries without data: {'; '.join(without)}")
-    count = sum(len(panel["targets"]) for panel in panels(dashboard).values())
-    return f"{count} queries of {len(panels(dashboard))} panels have data of {watched.model}"
+    """A sentence with the number of queries that have data. Raises EngineError if one is refused or has no data."""
+    by_title = panels(dashboard)
+    queries = [(title, target) for title, panel in by_title.items() for target in panel["targets"]]
+    empty = [f"{title}: {watched.fill(target['expr'])}" for title, target in queries if not watched.run(target)]
+    if empty:
+        raise EngineError(f"{dashboard.name} has queries without data: {'; '.join(empty)}")
+    return f"{len(queries)} queries of {len(by_title)} panels have data of {watched.model}"
 
 
 if __name__ == "__main__":

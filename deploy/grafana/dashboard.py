@@ -1,11 +1,13 @@
-"""The *Variants* dashboard: a model's variants side by side, by what `/metrics` says. Evidence stands in the cards.
+"""The *Variants* dashboard: compares the variants of a model by the metrics of `/metrics`.
 
-By hand: Grafana, Dashboards, New, Import, upload `deploy/grafana/dashboards/variants.json`, choose the Prometheus.
-By itself: export GF_PATHS_PROVISIONING=$PWD/deploy/grafana/provisioning UNDERSTUDY_PROMETHEUS=http://127.0.0.1:9090
-           UNDERSTUDY_DASHBOARDS=$PWD/deploy/grafana/dashboards GF_SERVER_HTTP_ADDR=127.0.0.1 and start grafana.
+To import it by hand: in Grafana choose Dashboards, New, Import, upload `deploy/grafana/dashboards/variants.json`, and
+choose the Prometheus. To let Grafana load it when it starts:
 
-`python -m deploy.grafana.dashboard` writes the JSON again; a test fails while it is stale, another runs every query
-here against a real Prometheus. There is one line a variant in a panel, never a panel or a line a replica."""
+    export GF_PATHS_PROVISIONING=$PWD/deploy/grafana/provisioning UNDERSTUDY_PROMETHEUS=http://127.0.0.1:9090
+    export UNDERSTUDY_DASHBOARDS=$PWD/deploy/grafana/dashboards GF_SERVER_HTTP_ADDR=127.0.0.1
+
+`python -m deploy.grafana.dashboard` writes the JSON again. One test compares the JSON with this module; another runs
+every query against a real Prometheus. A panel has one line for each variant, never one for each replica."""
 
 from grafana_foundation_sdk.builders import dashboard as builders
 from grafana_foundation_sdk.builders import statetimeline, table, timeseries
@@ -21,11 +23,11 @@ Panel = timeseries.Panel | statetimeline.Panel | table.Panel
 MODEL = 'model="$model"'
 CHOSEN = f'{MODEL},variant=~"$variant"'
 FAILED = 'status=~"[45].."'
-BUCKETS = "Read off buckets a factor of two apart: compare variants by the load report, watch them here."
+BUCKETS = "The value is estimated from histogram buckets that double in size. For exact figures use the load report."
 
 
 def rate(metric: str, by: str, where: str = CHOSEN) -> str:
-    """Events a second, summed over whatever else they are labelled with."""
+    """Events a second, summed over all labels but those in `by`."""
     return f"sum by ({by}) (rate({metric}{{{where}}}[$__rate_interval]))"
 
 
@@ -34,13 +36,12 @@ def quantile(share: float, metric: str) -> Line:
 
 
 def share_right(right: str, all_of_them: str) -> str:
-    """A share that is 0, not absent, where the series of its numerator was never born."""
+    """A share that is 0 instead of absent while its numerator has no series yet."""
     return f"({right} or 0 * {all_of_them}) / {all_of_them}"
 
 
 def or_none(events: str, zero: str) -> str:
-    """Events by status, with a line at `zero` called *none* beside them: a server without errors is not one without
-    data."""
+    """Events by status, with a line *none* at `zero`, so that a server without errors differs from one without data."""
     return f'{events} or label_replace({zero}, "status", "none", "", "")'
 
 
@@ -49,8 +50,8 @@ def traffic() -> list[Panel]:
     return [
         chart(
             "Traffic share by reason", "percentunit",
-            "Of all requests of the model, who answered, and why: by weight, sticky, pinned by the client, or a "
-            "fallback because another variant was down.",
+            "The share of the model's requests that each variant got, by reason. A request is routed by weight, sticky "
+            "to the client's earlier variant, or pinned by the client. A fallback replaces a variant that was down.",
             Line(
                 f"{rate(requests, 'variant, reason')} / on () group_left () "
                 f"sum(rate({requests}{{{MODEL}}}[$__rate_interval]))",
@@ -58,10 +59,11 @@ def traffic() -> list[Panel]:
             ),
             most=1, stacked=True,
         ),
-        chart("Requests", "reqps", "Requests a second, whatever came of them.", Line(rate(requests, "variant"))),
+        chart("Requests", "reqps", "Requests a second, answered and failed.", Line(rate(requests, "variant"))),
         chart(
             "Output tokens", "suffix: tokens/s",
-            "Tokens a second, of streams that broke off too. Follows the traffic a variant gets: it is not its speed.",
+            "Tokens a second, including those of interrupted streams. It follows the traffic of a variant, and does "
+            "not show its speed.",
             Line(rate("understudy_output_tokens_total", "variant")),
         ),
     ]  # fmt: skip
@@ -69,7 +71,7 @@ def traffic() -> list[Panel]:
 
 def latency() -> list[Panel]:
     whole = "understudy_request_seconds"
-    about = "Arrival to last byte of requests that were answered, or timed out: not of those that were turned away."
+    about = "Time from arrival to the last byte. Answered and timed-out requests count; rejected requests do not."
     return [
         chart(f"Latency p{percent}", "s", f"{about} {BUCKETS}", quantile(percent / 100, whole))
         for percent in (50, 95, 99)
@@ -78,8 +80,8 @@ def latency() -> list[Panel]:
 
 def streaming() -> list[Panel]:
     first, each = "understudy_time_to_first_token_seconds", "understudy_time_per_output_token_seconds"
-    about_first = f"Streamed requests: arrival at the ingress to the first token, queue included. {BUCKETS}"
-    about_each = "Streamed requests: mean time between the tokens of a request, the first left out."
+    about_first = f"Streamed requests: time from arrival at the ingress to the first token, with the queue. {BUCKETS}"
+    about_each = "Streamed requests: mean time per token of a request, without the first token."
     return [
         chart("Time to first token p50", "s", about_first, quantile(0.5, first), span=6),
         chart("Time to first token p95", "s", about_first, quantile(0.95, first), span=6),
@@ -94,11 +96,11 @@ def faults() -> list[Panel]:
     return [
         chart(
             "Failed share", "percentunit",
-            "Requests that a variant was chosen for and that ended with status 400 or above. 499: the client left.",
+            "The share of a variant's requests that ended with status 400 or above. Status 499: the client left.",
             Line(share_right(failed, all_of_them)), most=1,
         ),
         chart(
-            "Failed by status", "reqps", "The same requests a second, by status.",
+            "Failed by status", "reqps", "Failed requests a second, by status.",
             Line(
                 or_none(rate(requests, "variant, status", f"{CHOSEN},{FAILED}"), f"0 * {rate(requests, 'variant')}"),
                 "{{variant}} {{status}}",
@@ -106,7 +108,8 @@ def faults() -> list[Panel]:
         ),
         chart(
             "Refused before a variant was chosen", "reqps",
-            "Of the whole server, all models: not JSON, an unknown model, nothing ready.",
+            "Rejected requests a second of the whole server, for all models. For example the body is not JSON, the "
+            "model is unknown, or no variant is ready.",
             Line(
                 or_none("sum by (status) (rate(understudy_errors_total[$__rate_interval]))", "vector(0)"), "{{status}}"
             ),
@@ -127,17 +130,17 @@ def accuracy() -> list[Panel]:
     return [
         chart(
             "Accuracy of labelled requests, last 15 minutes", "percentunit",
-            "Requests that carried their label in x-understudy-label, scored by the scorer of the cards.",
+            "The share of right answers to requests with a label in x-understudy-label. Cards use the same scorer.",
             Line(share_right(recent(right), recent(CHOSEN)), "{{variant}} {{task}}"), span=12, most=1,
         ),
         facts(
             "Accuracy of labelled requests since the server started",
-            "n counts requests, not distinct examples, and over replaced builds: no interval follows from it.",
+            "n counts requests, also repeated ones and those to earlier builds. So no interval follows from it.",
             {
                 "accuracy": (share_right(ever(right), ever(CHOSEN)), "percentunit"),
                 "n": (ever(CHOSEN), "short"),
             },
-            {"variant": "variant", "task": "task"}, span=12,
+            ("variant", "task"), span=12,
         ),
     ]  # fmt: skip
 
@@ -146,17 +149,17 @@ def engines() -> list[Panel]:
     memory, peak = "understudy_engine_memory_bytes", "understudy_engine_peak_memory_bytes"
     return [
         chart(
-            "At the engine and waiting", "short", "Waiting requests above zero: the variant has its full concurrency.",
+            "At the engine and waiting", "short", "Requests wait while a variant's concurrency is used up.",
             Line(f"sum by (variant) (understudy_running_requests{{{CHOSEN}}})", "{{variant}} running"),
             Line(f"sum by (variant) (understudy_queued_requests{{{CHOSEN}}})", "{{variant}} waiting"),
         ),
         chart(
-            "Engine memory", "bytes", "PSS of the engine's process tree: shared pages are split between their users.",
+            "Engine memory", "bytes", "PSS of the engine's processes: shared pages are divided among their users.",
             Line(f"max by (variant) ({memory}{{{CHOSEN}}})"),
             Line(f"max by (variant) ({peak}{{{CHOSEN}}})", "{{variant}} peak"),
         ),
         states(
-            "Ready", "Whether the variant answers. A gap: the server itself did not answer.",
+            "Ready", "Whether the variant answers. In a gap the server itself did not answer.",
             Line(f"min by (variant) (understudy_variant_ready{{{CHOSEN}}})"),
             {0: ("not ready", "red"), 1: ("ready", "green")},
         ),
@@ -170,19 +173,19 @@ def identities() -> list[Panel]:
     return [
         facts(
             "What each variant is",
-            "Routed requests are shared by relative weight. Two rows of one variant: two builds of it are live.",
+            "Requests are routed in proportion to the weights. A variant has two rows while two builds of it are live.",
             {"weight": (f"{info} * on (variant) group_left () {weight}", "short")},
-            {name: name for name in about},
+            about,
         )
     ]
 
 
 def build() -> models.Dashboard:
-    """The whole dashboard, its panels numbered in the order they are read."""
-    found = (
+    """The whole dashboard, with its panels numbered in reading order."""
+    dashboard = (
         builders.Dashboard("Understudy: variants")
         .uid("understudy-variants").tags(["understudy"]).time("now-30m", "now").refresh("10s").timezone("browser")
-        .description("The variants of one model side by side: traffic, speed, failures, accuracy, memory.")
+        .description("Compares the variants of one model: traffic, speed, failures, accuracy, memory.")
         .tooltip(models.DashboardCursorSync.CROSSHAIR)
         .variables(variables())
     )  # fmt: skip
@@ -193,15 +196,15 @@ def build() -> models.Dashboard:
     number = 0
     for title, panels in rows.items():
         number += 1
-        found.with_row(builders.Row(title).id(number))
+        dashboard.with_row(builders.Row(title).id(number))
         for panel in panels:
             number += 1
-            found.with_panel(panel.id(number))
-    return found.build()
+            dashboard.with_panel(panel.id(number))
+    return dashboard.build()
 
 
 def variables() -> list[Builder[models.VariableModel]]:
-    """The Prometheus, then one model of it, then any of its variants."""
+    """The Prometheus, one of its models, and any of the model's variants."""
     model = builders.QueryVariable("model").label("Model").query("label_values(understudy_variant_info, model)")
     variant = (
         builders.QueryVariable("variant").label("Variants")

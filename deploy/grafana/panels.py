@@ -1,10 +1,10 @@
-"""The few kinds of panel our dashboards are made of, with everything they share set once.
+"""The kinds of panel of our dashboards, with their common settings.
 
-A variant has the same colour in every chart: colours go by the name in the legend. Rates are over `$__rate_interval`,
-which Grafana makes at least four scrapes long. Nothing here knows a metric.
+A variant has the same colour in every chart, because colours go by the name in the legend. Rates are over
+`$__rate_interval`, which Grafana makes at least four scrape intervals long. This module knows no metric.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from string import ascii_uppercase
 
@@ -21,7 +21,7 @@ HEIGHT = 8
 
 @dataclass(frozen=True)
 class Line:
-    """One PromQL query and the legend of its series, with `{{label}}` for a label's value."""
+    """One PromQL query and the legend of its series, where `{{label}}` stands for a label's value."""
 
     query: str
     legend: str = "{{variant}}"
@@ -36,7 +36,7 @@ def chart(
     most: float | None = None,
     stacked: bool = False,
 ) -> timeseries.Panel:
-    """Lines over time from 0 up to `most`; `unit` is Grafana's id of a unit; `span` is of the 24 columns."""
+    """Lines over time, from 0 up to `most`. `unit` is Grafana's id of a unit. `span` is the width, of 24 columns."""
     panel = (
         timeseries.Panel()
         .title(title).description(description).datasource(SOURCE).unit(unit).min(0).span(span).height(HEIGHT)
@@ -45,7 +45,7 @@ def chart(
             common_builders.VizTooltipOptions()
             .mode(common.TooltipDisplayMode.MULTI).sort(common.SortOrder.DESCENDING)
         )
-        .legend(legend(common.LegendPlacement.BOTTOM))
+        .legend(legend())
         .show_points(common.VisibilityMode.AUTO)
     )  # fmt: skip
     if most is not None:
@@ -60,7 +60,7 @@ def chart(
 def states(
     title: str, description: str, line: Line, values: Mapping[int, tuple[str, str]], span: int = 8
 ) -> statetimeline.Panel:
-    """A band a series, coloured by its state over time; `values` give each value its words and its colour."""
+    """A band for each series, coloured by its state over time. `values` gives the text and the colour of each value."""
     words = {
         str(value): models.ValueMappingResult(text=text, color=colour, index=index)
         for index, (value, (text, colour)) in enumerate(values.items())
@@ -70,22 +70,22 @@ def states(
         .title(title).description(description).datasource(SOURCE).unit("short").span(span).height(HEIGHT)
         .mappings([models.ValueMap(options=words)])
         .merge_values(True).show_value(common.VisibilityMode.NEVER)
-        .legend(legend(common.LegendPlacement.BOTTOM))
+        .legend(legend())
         .with_target(query(line, "A").range())
     )  # fmt: skip
 
 
 def facts(
-    title: str, description: str, columns: Mapping[str, tuple[str, str]], labels: Mapping[str, str], span: int = 24
+    title: str, description: str, columns: Mapping[str, tuple[str, str]], labels: Sequence[str], span: int = 24
 ) -> table.Panel:
-    """A table, a row a combination of labels, now.
+    """A table of the present values, with a row for each combination of `labels`, which are its first columns.
 
-    `columns` give each column of values its query and unit, `labels` give each label its column's name, in this order.
-    Grafana calls the values of the query A `Value #A`, but plainly `Value` where it is the only one.
+    `columns` gives the query and the unit of each column of values. Grafana calls the values of the query A `Value #A`,
+    but only `Value` if the table has no other query.
     """
     refs = dict(zip(columns, ascii_uppercase, strict=False))
     values = {("Value" if len(columns) == 1 else f"Value #{ref}"): name for name, ref in refs.items()}
-    names = {**labels, **values}
+    names = {label: label for label in labels} | values
     panel = (
         table.Panel()
         .title(title).description(description).datasource(SOURCE).unit("short").span(span).height(HEIGHT)
@@ -96,7 +96,7 @@ def facts(
                 options={
                     "excludeByName": {"Time": True},
                     "indexByName": {name: index for index, name in enumerate(names)},
-                    "renameByName": dict(names),
+                    "renameByName": names,
                 },
             )
         )
@@ -109,14 +109,10 @@ def facts(
 
 
 def query(line: Line, ref: str) -> prometheus.Dataquery:
-    found = prometheus.Dataquery().expr(line.query).ref_id(ref).datasource(SOURCE)
-    return found.legend_format(line.legend) if line.legend else found
+    target = prometheus.Dataquery().expr(line.query).ref_id(ref).datasource(SOURCE)
+    return target.legend_format(line.legend) if line.legend else target
 
 
-def legend(placement: common.LegendPlacement) -> common_builders.VizLegendOptions:
-    return (
-        common_builders.VizLegendOptions()
-        .display_mode(common.LegendDisplayMode.LIST)
-        .placement(placement)
-        .show_legend(True)
-    )
+def legend() -> common_builders.VizLegendOptions:
+    options = common_builders.VizLegendOptions().display_mode(common.LegendDisplayMode.LIST).show_legend(True)
+    return options.placement(common.LegendPlacement.BOTTOM)

@@ -1,15 +1,14 @@
-"""A real Prometheus beside a server, on loopback, with its data in a folder of its own.
+"""Starts a Prometheus beside a server, on loopback, with its data in its own folder.
 
-`prometheus.yml` and `alerts.yml` beside this file are what a user runs as they are; here only the target and, for
-tests, the scrape interval are replaced. It notifies nobody: alerts show on Prometheus' own page.
+It uses the `prometheus.yml` and `alerts.yml` beside this file, which users run unchanged. It replaces only the target
+and, in tests, the scrape interval. It sends no notifications: alerts show on Prometheus' own page.
 """
 
 import shutil
 import signal
 import subprocess
-from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Protocol
 
 import yaml
 
@@ -22,12 +21,8 @@ STOP_LIMIT_S = 30.0
 NOT_INSTALLED = "not installed (apt-get install prometheus)"
 
 
-class Keeper(Protocol):
-    def callback(self, function: Callable[..., object], /, *arguments: object) -> object: ...
-
-
 def configuration(target: str, scrape_interval: str | None = None) -> str:
-    """`prometheus.yml` for one ingress at `target` (host:port), scraped every `scrape_interval`, such as `1s`."""
+    """The text of `prometheus.yml` for one ingress at `target` (host:port). `scrape_interval` is text like `1s`."""
     document = yaml.safe_load((FOLDER / "prometheus.yml").read_text())
     (job,) = document["scrape_configs"]
     job["static_configs"] = [{"targets": [target]}]
@@ -36,8 +31,9 @@ def configuration(target: str, scrape_interval: str | None = None) -> str:
     return yaml.safe_dump(document, sort_keys=False)
 
 
-def start_prometheus(children: Keeper, url: str, folder: Path, scrape_interval: str | None = None) -> str | None:
-    """Start it for the server at `url`, ended by `children`; gives its address, None where it is not installed."""
+def start_prometheus(children: ExitStack, url: str, folder: Path, scrape_interval: str | None = None) -> str | None:
+    """Start Prometheus for the server at `url`, let `children` end it, and return its address. None if it is not
+    installed."""
     program = shutil.which("prometheus")
     if program is None:
         return None

@@ -1,1 +1,1 @@
-"""Scripts that measure this project, one `make bench-...` each; nothing imports them."""
+"""Scripts that measure this project, each with its own `make bench-...` target. Nothing outside imports them."""

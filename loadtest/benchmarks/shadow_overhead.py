@@ -1,10 +1,12 @@
-"""`make bench-shadow`: how much longer clients wait while some of their requests are replayed on a shadow variant.
+"""`make bench-shadow`: measures how much longer clients wait while some of their requests are replayed on a shadow.
 
-Serves one variant, and a second one that is only compared with it. First measures the rate at saturation. Then sends
-labelled requests at a share of that rate, in pairs of campaigns with the same arrivals: one with shadows, one without,
-in alternating order. Reports the geometric mean of the ratios of the 95th percentiles, with Student's t interval of
-their logarithms, and what came of the shadow pairs. About a minute a pair. A later run goes on with the pairs that an
-interrupted one has measured.
+It serves one variant, and a second one that is only compared with it. It first measures the rate at saturation. Then it
+sends labelled requests at a share of that rate, in pairs of campaigns with the same arrivals. One campaign of a pair
+has shadows, the other has none, and their order alternates.
+
+It reports the geometric mean of the ratios of the 95th percentiles, with Student's t interval of their logarithms, and
+the number of shadow pairs by outcome. A pair takes about a minute. A run keeps the pairs of an earlier one that was
+interrupted.
 """
 
 import argparse
@@ -22,9 +24,10 @@ from urllib.request import urlopen
 
 from prometheus_client.parser import text_string_to_metric_families
 
+from loadtest.benchmarks.figures import write_figures
 from loadtest.campaign.schema import parse_campaign
 from loadtest.errors import LoadError
-from loadtest.harness import ROOT, ends_in_words, interrupt_on_signals, start_server
+from loadtest.harness import ROOT, ends_in_words, start_server
 from loadtest.results.records import Record, read_lines
 from loadtest.worker.parent import run
 from serve.cli.rollout_client import change_traffic
@@ -40,7 +43,7 @@ CLIENTS = 32
 
 @dataclass(frozen=True)
 class Plan:
-    """What is measured: `load` is a share of the rate at saturation, `share` of the requests are shadowed."""
+    """The settings of a run. `load` is a share of the rate at saturation; `share` of the requests are shadowed."""
 
     model: str = "smollm2"
     parent: str = "baseline"
@@ -55,7 +58,7 @@ class Plan:
 
 @dataclass(frozen=True)
 class Pair:
-    """95th percentiles in seconds, requests of both campaigns and how many of them failed."""
+    """One pair: 95th percentiles in seconds, and the requests of both campaigns, all and failed."""
 
     rate_per_s: float
     with_shadows_s: float
@@ -65,14 +68,14 @@ class Pair:
 
 
 def campaign(url: str, out: Path, **part: Any) -> list[Record]:
-    """Run a campaign of this one part. Raises LoadError."""
+    """Run a campaign that has only this part. Raises LoadError."""
     document = {"schema": 1, "name": "shadow-overhead", "limit_s": 600, "timeout_s": 120, **part}
     records = run(url, parse_campaign(document), out, lambda step: None)
     return list(read_lines(records, Record))
 
 
 def saturation(plan: Plan, url: str, out: Path) -> float:
-    """Requests a second that the parent answers in a closed loop. Raises LoadError where it answers none."""
+    """Requests a second that the parent answers in a closed loop. Raises LoadError if it answers none."""
     test = {"model": plan.model, "task": plan.task, "n": plan.examples}
     records = campaign(url, out, accuracy={"clients": CLIENTS, "limit_s": 300, "tests": [test]})
     answered = [each for each in records if each.variant == plan.parent and not each.failed]
@@ -83,7 +86,7 @@ def saturation(plan: Plan, url: str, out: Path) -> float:
 
 
 def measure_pair(plan: Plan, url: str, out: Path, number: int, rate: float) -> Pair:
-    """One campaign with shadows and one without. Raises LoadError."""
+    """Run one campaign with shadows and one without. Raises LoadError."""
     arrivals = {"model": plan.model, "task": plan.task, "ask": "label", "per_s": plan.load * rate}
     mixed = {"seconds": plan.seconds, "clients": CLIENTS, "arrivals": [arrivals]}
     p95: dict[bool, float] = {}
@@ -101,7 +104,7 @@ def measure_pair(plan: Plan, url: str, out: Path, number: int, rate: float) -> P
 
 
 def shadow_pairs(url: str, plan: Plan) -> dict[str, int]:
-    """Shadow pairs by what came of them, from `/metrics`."""
+    """The number of shadow pairs by outcome, from `/metrics`."""
     with urlopen(f"{url}/metrics", timeout=30) as answer:  # noqa: S310 - loopback
         text = answer.read().decode()
     counts: Counter[str] = Counter()
@@ -114,7 +117,8 @@ def shadow_pairs(url: str, plan: Plan) -> dict[str, int]:
 
 
 def mean_ratio(ratios: Sequence[float], confidence: float = 0.95) -> Interval:
-    """Geometric mean of ratios with Student's t interval of their logarithms. ValueError with fewer than two."""
+    """The geometric mean of ratios, with Student's t interval of their logarithms. Raises ValueError for fewer than
+    two."""
     from scipy.stats import t
 
     logs = [math.log(ratio) for ratio in ratios]
@@ -124,7 +128,7 @@ def mean_ratio(ratios: Sequence[float], confidence: float = 0.95) -> Interval:
 
 
 def measure(plan: Plan, url: str, out: Path) -> dict[str, Any]:
-    """All pairs, against a server that runs. Raises LoadError, ValueError with fewer than two pairs."""
+    """Measure all pairs on a running server. Raises LoadError, and ValueError for fewer than two pairs."""
     path = out / "pairs.json"
     context = {
         "plan": asdict(replace(plan, pairs=0)),
@@ -160,14 +164,13 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=Plan.pairs, help="pairs of campaigns, two or more")
     parser.add_argument("--json", action="store_true", help="print the figures as JSON")
     given = parser.parse_args()
-    interrupt_on_signals()
     out = given.out.resolve()
     out.mkdir(parents=True, exist_ok=True)
     shutil.rmtree(out / "state", ignore_errors=True)
     with ExitStack() as children:
         url = start_server(children, STACK, free_port(), out / "state")
         result = measure(Plan(pairs=given.pairs), url, out)
-    write_atomic(out / "shadow_overhead.json", (json.dumps({"schema": 1, **result}, indent=2) + "\n").encode())
+    write_figures(out / "shadow_overhead.json", result)
     print(json.dumps(result) if given.json else describe_result(result))
 
 

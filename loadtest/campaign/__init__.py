@@ -1,1 +1,1 @@
-"""What a campaign asks: its file, and the plan made of it."""
+"""The campaign file, and the plan made from it."""

@@ -1,16 +1,16 @@
-"""When requests arrive in the open loop: a Poisson process, planned before the first is sent.
+"""The arrival times of the open loop: a Poisson process that is planned before the first request.
 
-An open loop does not wait for answers. Each request has its time beforehand, and its latency counts from
-that time, so a slow server shows in the latencies instead of thinning out the load (coordinated omission).
+An open loop does not wait for answers. The latency of a request counts from its planned time. So a slow server has
+higher latencies, and does not get less load (coordinated omission).
 """
 
 import random
 
 
 def poisson(per_s: float, seconds: float, generator: random.Random) -> list[float]:
-    """Arrival times in [0, seconds), ascending: gaps are exponential with mean 1 / `per_s`. Bounded in count.
+    """Ascending arrival times in [0, seconds). Gaps are exponential with mean 1 / `per_s`.
 
-    The count is capped at ten times its mean plus a hundred, which chance does not reach.
+    There are at most ten times the mean number plus a hundred, which chance does not reach.
     """
     most = int(10 * per_s * seconds) + 100
     times: list[float] = []

@@ -1,8 +1,8 @@
-"""What the worker is handed: every request that the campaign may send, decided before the first is sent.
+"""The plan that the worker gets: every request that a campaign may send, decided before the first one.
 
-A plan is plain data (it crosses a process boundary as one JSON line): pools of contents, and stages that
-draw from them. It decides nothing that depends on how fast the server is, so the same campaign on the same
-server plans the same load. `planner.py` makes it.
+A plan is plain data, passed to the worker process as one JSON line. It has pools of contents, and stages that take
+contents from them. It does not depend on the server's speed, so a campaign always plans the same load for the same
+server. `planner.py` makes it.
 """
 
 from typing import Literal
@@ -13,9 +13,8 @@ Kind = Literal["text", "label", "article", "image", "triplet", "boxes", "drawing
 
 
 class Content(Document):
-    """One thing to ask: a prompt, a picture (PNG bytes as base64), or several texts at once; `seed` with a
-    prompt for a picture. `label`: what is right, if it is to be scored.
-    """
+    """The content of one request: a prompt, a picture (PNG as base64), several texts, or a prompt and `seed` for a
+    picture. `label` is the right answer, if the answer is to be scored."""
 
     example: str
     text: str | None = None
@@ -26,7 +25,7 @@ class Content(Document):
 
 
 class Pool(Document):
-    """Contents of one kind for one model. `logit_bias`: token id -> bias, for kind label."""
+    """Contents of one kind for one model. `logit_bias` is the bias by token id, for the kind label."""
 
     kind: Kind
     model: str
@@ -38,10 +37,10 @@ class Pool(Document):
 
 
 class Lane(Document):
-    """`clients` closed loops that share one pass through a pool, on one pinned variant.
+    """`clients` closed loops that share one pass through a pool, with one pinned variant.
 
-    `at_end` says what happens after the pool's last content: stop; begin again (pictures, triplets, drawings: nothing
-    caches them); or refuse (prompts: a second pass would be answered from the prefix cache).
+    After the pool's last content `at_end` makes them stop, begin again, or fail. Prompts must not come again, since the
+    prefix cache would make their answers faster.
     """
 
     pool: str
@@ -60,18 +59,14 @@ class Arrival(Document):
 
 
 class Window(Document):
-    """New requests begin for `lead_in_s` + `seconds`; what happens in the last `seconds` of that is the
-    slice.
-    """
+    """New requests begin for `lead_in_s` + `seconds`. The slice is the last `seconds` of that."""
 
     lead_in_s: float
     seconds: float
 
 
 class Stage(Document):
-    """One stretch of load: either `arrivals` (open loop) or `lanes` (closed loops). `expected_s` is for
-    progress only.
-    """
+    """One part of the load: either `arrivals` (open loop) or `lanes` (closed loops). `expected_s` is for progress."""
 
     part: Literal["mixed", "accuracy", "speed", "warm-up"]
     text: str

@@ -1,18 +1,16 @@
-"""Campaign + what the server has + the tasks' test examples -> the plan. Asks the server only for token
-ids.
+"""Makes the plan of a campaign, from the server's models and the tasks' test examples.
 
-Examples are taken from the test split and nothing else. The accuracy part takes the first n; the mixed part
-begins at the other end, so that they meet only where a task is small.
+Only the test split is used. The accuracy part takes its first n examples. The mixed part begins at its end, so that
+both take the same examples only if a task is small.
 """
 
 import base64
 import random
 from collections.abc import Callable, Iterator, Sequence
-from typing import Literal
 
 from loadtest.campaign.arrivals import poisson
-from loadtest.campaign.plan import Arrival, Content, Lane, Plan, Pool, Stage, Window
-from loadtest.campaign.schema import AccuracyTest, Arrivals, Campaign, Mixed, SpeedTest
+from loadtest.campaign.plan import Arrival, Content, Kind, Lane, Plan, Pool, Stage, Window
+from loadtest.campaign.schema import Arrivals, Campaign, Mixed, SpeedTest
 from loadtest.errors import LoadError
 from loadtest.target import ServedModel, ServerState
 from variants.errors import StackError, UnknownName
@@ -26,12 +24,12 @@ GetTask = Callable[[str], Task]
 LABEL_BIAS = 100.0
 MOST_PROMPTS = 4000
 SAMPLE_WORDS = 800
-# Only for the first guess of the time left, until the part itself shows how fast it goes.
+# For the first estimate of the time left, until the speed of the part is known.
 EXPECTED_LABELS_PER_S = {
     "text": 15.0, "image": 150.0, "triplet": 40.0, "article": 100.0, "boxes": 80.0, "drawing": 20.0,
 }  # fmt: skip
 EXPECTED_DRAIN_S = {"text": 2.0, "image": 0.1, "triplet": 0.2, "article": 0.2, "boxes": 0.2, "drawing": 0.5}
-KINDS: dict[str, Literal["text", "article", "image", "triplet", "boxes", "drawing"]] = {
+KINDS: dict[str, Kind] = {
     "text-generation": "text",
     "text-classification": "article",
     "image-classification": "image",
@@ -39,11 +37,11 @@ KINDS: dict[str, Literal["text", "article", "image", "triplet", "boxes", "drawin
     "object-detection": "boxes",
     "image-generation": "drawing",
 }
-"""The kind of examples that a model's task can be asked."""
+"""The kind of examples for each task of a model."""
 
 
 class Planner:
-    """Makes one plan. `tokenize(model, text)` gives token ids, `get_task(name)` a task."""
+    """Makes one plan. `tokenize(model, text)` returns token ids, and `get_task(name)` a task."""
 
     def __init__(self, campaign: Campaign, state: ServerState, tokenize: Tokenize, get_task: GetTask) -> None:
         self.campaign = campaign
@@ -54,16 +52,15 @@ class Planner:
         self.random = random.Random(campaign.seed)
 
     def plan(self, target_url: str) -> Plan:
-        """Raises StackError or UnknownName for what the file asks and cannot have, LoadError for the
-        server's part.
-        """
-        stages = [*self._mixed(), *self._accuracy(), *self._speed()]
+        """The plan. Raises StackError or UnknownName if the file asks for something that does not exist, and LoadError
+        for a fault of the server."""
+        stages = (*self._mixed(), *self._accuracy(), *self._speed())
         return Plan(
             target_url=target_url,
             timeout_s=self.campaign.timeout_s,
             limit_s=self.campaign.limit_s,
             pools=self.pools,
-            stages=tuple(stages),
+            stages=stages,
         )
 
     def _mixed(self) -> Iterator[Stage]:
@@ -90,9 +87,8 @@ class Planner:
         pool_id = f"{field} {wanted.model}/{wanted.task}"
         if wanted.ask == "text":
             if task.kind != "text":
-                raise StackError(
-                    f"{wanted.model} does {model.task} and writes no text", field=f"{field}.ask", mend="ask: label"
-                )
+                message = f"{wanted.model} does {model.task} and writes no text"
+                raise StackError(message, field=f"{field}.ask", mend="ask: label")
             self.pools[pool_id] = Pool(
                 kind="text",
                 model=wanted.model,
@@ -119,8 +115,12 @@ class Planner:
         for number, test in enumerate(accuracy.tests):
             field = f"accuracy.tests[{number}]"
             model, task = self._pair(test.model, test.task, field)
+            examples = task.examples("test")
+            if len(examples) < test.n:
+                message = f"the test split of {task.name} has no {test.n} examples"
+                raise StackError(message, field=f"{field}.n", mend=f"at most {len(examples)}")
             pool_id = f"{field} {test.model}/{test.task}"
-            self.pools[pool_id] = self._labelled(model, task, _first(task, test, field))
+            self.pools[pool_id] = self._labelled(model, task, examples[: test.n])
             for variant in model.variants:
                 name = variant.variant
                 yield Stage(
@@ -185,13 +185,13 @@ class Planner:
         )
 
     def _prompts(self, model: str, examples: Sequence[Example], tokens: int) -> list[tuple[int, str]]:
-        """Pieces of the test split's text of about `tokens` tokens, no two with the same beginning."""
+        """Pieces of the test split's text with about `tokens` tokens, all with different beginnings."""
         words = [word for example in examples for word in str(example.input).split()]
         sample = " ".join(words[:SAMPLE_WORDS])
         per_word = len(self.tokenize(model, sample)) / len(words[:SAMPLE_WORDS])
         size = max(1, round(tokens / per_word))
         pieces: dict[str, tuple[int, str]] = {}
-        # First pieces side by side, then the same a little further on: other beginnings, so nothing is cached.
+        # First adjacent pieces, then the same shifted by some words: their new beginnings are in no prefix cache.
         for shift in range(size):
             for at in range(shift, len(words) - size, size):
                 text = " ".join(words[at : at + size])
@@ -219,7 +219,8 @@ class Planner:
             raise LoadError(f"{task.name} with the tokenizer of {model}: {error}") from None
 
     def _pair(self, model: str, task_name: str, field: str) -> tuple[ServedModel, Task]:
-        """The model and the task, if both are there, fit each other, and every variant is ready."""
+        """The model and the task. Raises UnknownName if one does not exist, StackError if they do not fit each other,
+        and LoadError if a variant is not ready."""
         served = self.state.served(model, f"{field}.model")
         try:
             task = self.get_task(task_name)
@@ -228,22 +229,11 @@ class Planner:
         if task.kind != KINDS[served.task]:
             raise StackError(f"{model} does {served.task}; {task_name} is of {task.kind}", field=f"{field}.task")
         if task.kind == "drawing":
-            load_or_train()  # here, where torch may be imported to train it: the worker only loads it
+            load_or_train()  # training imports torch, which the worker must not
         waiting = [variant.variant for variant in served.variants if not variant.ready]
         if waiting:
             raise LoadError(f"{model}: not ready yet: {', '.join(waiting)}", mend="wait until /admin/v1/models says so")
         return served, task
-
-
-def _first(task: Task, test: AccuracyTest, field: str) -> list[Example]:
-    examples = task.examples("test")
-    if len(examples) < test.n:
-        raise StackError(
-            f"the test split of {task.name} has no {test.n} examples",
-            field=f"{field}.n",
-            mend=f"at most {len(examples)}",
-        )
-    return examples[: test.n]
 
 
 def _content(example: Example, *, scored: bool) -> Content:

@@ -1,14 +1,14 @@
-"""The campaign file: how much load, of what, in which order. Typed and frozen; unknown keys are refused.
+"""The schema of the campaign file: which requests, how many, and in which order. Unknown keys are refused.
 
-A campaign has up to three parts, run one after the other:
+A campaign has up to three parts, which run one after the other:
 
-    mixed     routed by weight, open loop: arrivals are planned, and waited for by nobody
-    accuracy  each variant pinned, every labelled example asked once; one variant after the other, as engines that
-              compute at once take longer together than in turn where cores are few
-    speed     each variant pinned and alone, closed loop, in slices that take turns
+    mixed     open loop, routed by weight: requests come at planned times, whether or not earlier ones are answered
+    accuracy  each variant is pinned and asked every labelled example once; one variant after the other, because on few
+              cores several engines at once take longer than in turn
+    speed     closed loop: each variant is pinned and alone, in slices that take turns
 
-It holds no logic of the load itself (`plan.py` expands it, `worker.py` carries it out) and names no
-variants: those are whatever the server has when the campaign starts.
+A campaign does not name variants: it asks all that the server has. `planner.py` makes the plan of it, which
+`loadtest.worker` carries out.
 """
 
 import difflib
@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Literal, Self, get_args
 
 import yaml
-from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from variants.document import Document, explain
 from variants.errors import StackError
@@ -27,7 +27,7 @@ Ask = Literal["text", "label"]
 class Arrivals(Document):
     """One Poisson stream of routed requests, `per_s` of them a second on average.
 
-    `ask: text` streams `max_tokens` tokens after an example of the task; `ask: label` asks for its label.
+    `ask: text` asks to continue an example of the task by `max_tokens` tokens, and `ask: label` asks for its label.
     """
 
     model: str
@@ -44,18 +44,19 @@ class Arrivals(Document):
 
 
 class Mixed(Document):
-    """Open loop for `seconds`; `clients` virtual clients, each with a name of its own, so each sticks to a
-    variant.
-    """
+    """An open loop of `seconds` seconds. Each of the `clients` virtual clients has its own name, so it keeps its
+    variant."""
 
     seconds: float = Field(gt=0, le=3600)
     clients: int = Field(ge=1, le=100_000)
-    in_flight: int = Field(default=64, ge=1, le=10_000, description="most requests at once; later ones wait, timed")
+    in_flight: int = Field(
+        default=64, ge=1, le=10_000, description="most requests at once; the latency of later ones includes their wait"
+    )
     arrivals: tuple[Arrivals, ...] = Field(min_length=1)
 
 
 class AccuracyTest(Document):
-    """The first `n` test examples of a task, each once, to every variant of the model."""
+    """The first `n` test examples of a task. Each is sent once to every variant of the model."""
 
     model: str
     task: str
@@ -63,7 +64,7 @@ class AccuracyTest(Document):
 
 
 class Accuracy(Document):
-    """`clients` requests at once, to one variant at a time, which has at most `limit_s` for a test."""
+    """`clients` requests at once, to one variant at a time. A test of a variant may take at most `limit_s` seconds."""
 
     clients: int = Field(ge=1, le=1000)
     limit_s: float = Field(gt=0, le=7200)
@@ -71,9 +72,8 @@ class Accuracy(Document):
 
 
 class SpeedTest(Document):
-    """`slices` slices a variant. Times in seconds: warm-up once a variant, lead-in before each slice's
-    window.
-    """
+    """`slices` slices for each variant. Each variant has one warm-up, and each slice a lead-in before its window. Times
+    are in seconds."""
 
     model: str
     task: str
@@ -86,9 +86,8 @@ class SpeedTest(Document):
 
 
 class Speed(Document):
-    """`clients` closed loops at once, on one variant at a time. One test a model: a record says which variant and
-    slice it is of, not which test.
-    """
+    """`clients` closed loops at once, on one variant at a time. A model has at most one test, since a record names its
+    variant and slice but not its test."""
 
     clients: int = Field(ge=1, le=1000)
     tests: tuple[SpeedTest, ...] = Field(min_length=1)
@@ -103,9 +102,7 @@ class Speed(Document):
 
 
 class Campaign(Document):
-    """The whole file. `timeout_s` bounds a request, `limit_s` the campaign; `seed` fixes arrivals and
-    clients.
-    """
+    """The whole file. `timeout_s` limits a request and `limit_s` the campaign. `seed` decides arrivals and clients."""
 
     schema_: Literal[1] = Field(alias="schema")
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")
@@ -124,9 +121,7 @@ class Campaign(Document):
 
 
 def read_campaign(path: Path) -> Campaign:
-    """Read and check a campaign file. Raises StackError that names the first wrong field and what would be
-    right.
-    """
+    """Read and check a campaign file. Raises StackError, which names the first wrong field and a correction."""
     try:
         document = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -137,7 +132,7 @@ def read_campaign(path: Path) -> Campaign:
 
 
 def parse_campaign(document: Any) -> Campaign:
-    """Check a document that was read already. Raises StackError."""
+    """Check a parsed document. Raises StackError."""
     if not isinstance(document, dict):
         raise StackError("a campaign file is a mapping of keys to values", mend="begin with `schema: 1`")
     try:
@@ -151,21 +146,13 @@ def parse_campaign(document: Any) -> Campaign:
 
 
 def _nearest(loc: tuple[int | str, ...]) -> str:
-    """`did you mean ...?`, or the list of known keys where nothing is near."""
-    section: type[BaseModel] = Campaign
+    """`did you mean ...?`, or the list of known keys if none is similar."""
+    section: Any = Campaign
     for part in loc[:-1]:
         if isinstance(part, str):
-            section = _model_in(section.model_fields[part].annotation)
+            section = section.model_fields[part].annotation
+            while arguments := get_args(section):  # `Mixed | None`, `tuple[Arrivals, ...]`
+                section = arguments[0]
     known = [field.alias or name for name, field in section.model_fields.items()]
     near = difflib.get_close_matches(str(loc[-1]), known, n=1)
     return f"did you mean {near[0]!r}?" if near else f"known keys are {', '.join(known)}"
-
-
-def _model_in(annotation: Any) -> type[BaseModel]:
-    """The section that a field's annotation (`Mixed | None`, `tuple[Arrivals, ...]`) holds."""
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation
-    for inner in get_args(annotation):
-        if inner is not type(None) and inner is not Ellipsis:
-            return _model_in(inner)
-    raise TypeError(f"no section in {annotation!r}")

@@ -1,1 +1,1 @@
-"""The results of a campaign: records, summary, table and page."""
+"""What a campaign measured: records, summary, table and page."""

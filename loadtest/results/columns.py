@@ -1,4 +1,4 @@
-"""Columns of the tables that the terminal and the page show: paths in a variant of `summary.json`."""
+"""The columns of the tables on the terminal and on the page. A column is a path in a variant of `summary.json`."""
 
 from typing import Any
 
@@ -23,10 +23,8 @@ MEMORY = (Column("artifact", "/artifact_bytes", "size"), Column("peak\nmemory", 
 
 
 def speed_columns(model: ModelFigures) -> list[Column]:
-    """Requests, rates and latency; of a text model also output tokens and the first token."""
-    if is_text(model):
-        return [*RATES, TOKEN_RATE, *LATENCY, FIRST_TOKEN]
-    return [*RATES, *LATENCY]
+    """Requests, rates and latency; for a text model also output tokens and the time to the first one."""
+    return [*RATES, TOKEN_RATE, *LATENCY, FIRST_TOKEN] if is_text(model) else [*RATES, *LATENCY]
 
 
 def is_text(model: ModelFigures) -> bool:
@@ -41,13 +39,11 @@ def accuracy_by_task(model: ModelFigures) -> dict[str, list[AccuracyFigure]]:
 
 
 def accuracy_columns(model: ModelFigures, differences: bool) -> list[Column]:
-    """Of `accuracy_of`: a column a task, and if asked for a second one of differences."""
+    """The columns of `accuracy_of`: for each task the accuracy and, if asked, the difference to the parent."""
     columns = []
     for task, figures in accuracy_by_task(model).items():
-        # Some may not have been answered.
-        counts = " to ".join(
-            f"{n:,}" for n in sorted({min(each.n for each in figures), max(each.n for each in figures)})
-        )
+        sizes = [figure.n for figure in figures]  # they differ if some examples were not answered
+        counts = " to ".join(f"{n:,}" for n in sorted({min(sizes), max(sizes)}))
         columns.append(Column(f"{task}\nn {counts}, 95 % interval", f"/accuracy/{task}", "measure"))
         if differences and model.comparisons:
             columns.append(Column("difference to its parent\npoints, 95 % interval", f"/difference/{task}", "judged"))
@@ -55,7 +51,7 @@ def accuracy_columns(model: ModelFigures, differences: bool) -> list[Column]:
 
 
 def accuracy_of(model: ModelFigures, variant: VariantFigures) -> dict[str, dict[str, Any]]:
-    """A variant's accuracy, and its difference to the parent's, by task."""
+    """A variant's accuracy, and its difference to that of its parent, by task."""
     compared = (each for each in model.comparisons if each.variant == variant.variant)
     return {
         "accuracy": {each.task: each for each in variant.accuracy},

@@ -1,12 +1,12 @@
-"""Comparison of a variant with its parent in three states: better, worse, or cannot tell. Pure functions.
+"""Compares a variant with its parent. The verdict is better, worse, or cannot tell. Pure functions.
 
-Speed. Slices take turns, so slice k of the variant and slice k of the parent saw the same machine, and their ratio
-cancels slow drift. Faster (slower) means that every slice of the variant was above (below) every slice of the parent,
-and the median ratio is at least `MARGIN` away from 1. With three slices each and no true difference, all slices of one
-side are above those of the other by chance in 1 of 10 comparisons. With few slices, a narrow "faster" is weak evidence.
+Speed. The slices of a variant and its parent take turns, so the ratio of two neighbours cancels a slow drift of the
+machine. A variant is faster (slower) if each of its slices is above (below) each slice of its parent, and the median
+ratio is at least `MARGIN` away from 1. With three slices each and no true difference, one variant is above the other by
+chance in 1 of 10 comparisons. So with few slices a small difference is weak evidence.
 
-Accuracy. Both answered the same examples, so the difference is judged on the pairs: examples that both got right, or
-both wrong, carry no information on it.
+Accuracy. Both variants answered the same examples. Examples that both got right, or both wrong, say nothing about the
+difference.
 """
 
 import statistics
@@ -24,7 +24,7 @@ MARGIN = 0.02
 
 
 class SpeedRatio(Document):
-    """Variant over parent, of `metric`: median, lowest and highest of the ratios of slices taken in turns."""
+    """Variant over parent in `metric`: the median, lowest and highest of the ratios of slices."""
 
     metric: Metric
     median: float
@@ -35,8 +35,8 @@ class SpeedRatio(Document):
 
 
 class AccuracyDifference(Document):
-    """Variant minus parent on the same `n` examples, with the 95 % interval of the paired difference. Of the share of
-    right answers, or of `metric`."""
+    """Variant minus parent in `metric` on the same `n` examples, with the 95 % interval of the paired difference.
+    `accuracy` is the share of right answers."""
 
     task: str
     metric: str = "accuracy"
@@ -52,7 +52,7 @@ class AccuracyDifference(Document):
 
 
 def speed_ratio(metric: Metric, variant: list[float], parent: list[float]) -> SpeedRatio | None:
-    """Ratios of slices by position; None when a side has no slices, or the parent one without answers."""
+    """The ratios of slices by position. None if one side has no slices, or the parent has a slice without answers."""
     pairs = list(zip(variant, parent, strict=False))
     if not pairs or min(parent) <= 0:
         return None
@@ -69,7 +69,8 @@ def speed_ratio(metric: Metric, variant: list[float], parent: list[float]) -> Sp
 
 
 def accuracy_difference(task: str, variant: dict[str, bool], parent: dict[str, bool]) -> AccuracyDifference | None:
-    """Of right answers by example id; only examples that both answered count. None when there are none."""
+    """The difference of the shares of right answers. `variant` and `parent` say by example id whether an answer is
+    right. Only examples that both answered count; None if there are none."""
     both = [example for example in variant if example in parent]
     if not both:
         return None
@@ -78,7 +79,7 @@ def accuracy_difference(task: str, variant: dict[str, bool], parent: dict[str, b
 
 
 def judged(task: str, metric: str, interval: Interval, n: int) -> AccuracyDifference:
-    """The difference with its verdict: better or worse where its interval leaves out 0."""
+    """The difference with its verdict: better or worse if its interval excludes 0."""
     return AccuracyDifference(
         task=task,
         metric=metric,

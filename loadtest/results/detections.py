@@ -1,7 +1,7 @@
-"""Figures of a detector from a campaign's records: mAP50 over all its images, and paired differences between variants.
+"""The mAP50 of a detector from a campaign's records, and paired differences between variants.
 
-A record says whether all boxes of its image are right (`correct`). Mean average precision is no mean over requests, so
-it is computed from the answers in the records.
+Mean average precision is not a mean over requests. So it is computed from the answers in the records, and not from
+`correct`, which says whether all boxes of an image are right.
 """
 
 from collections.abc import Iterable
@@ -15,7 +15,7 @@ METRIC = "mAP50"
 
 
 def answered(records: Iterable[Record]) -> dict[str, dict[str, tuple[str, str]]]:
-    """Task -> example -> answer and label, of the accuracy part. Raises IntegrityError on a repeat."""
+    """Answer and label by task and example, from the accuracy part. Raises IntegrityError for a repeated example."""
     return by_example(
         records,
         lambda record: None if record.answer is None or record.label is None else (record.answer, record.label),
@@ -23,17 +23,14 @@ def answered(records: Iterable[Record]) -> dict[str, dict[str, tuple[str, str]]]
 
 
 def accuracies(records: Iterable[Record]) -> Iterable[AccuracyFigure]:
-    """One a task."""
+    """The mAP50 on each task."""
     for task, examples in sorted(answered(records).items()):
         answers, labels = zip(*(examples[each] for each in sorted(examples)), strict=True)
-        interval = measure(METRIC, answers, labels)
-        yield AccuracyFigure(
-            task=task, metric=METRIC, value=interval.value, low=interval.low, high=interval.high, n=len(examples)
-        )
+        yield AccuracyFigure(task=task, metric=METRIC, n=len(examples), **vars(measure(METRIC, answers, labels)))
 
 
 def differences(variant: Iterable[Record], parent: Iterable[Record]) -> Iterable[AccuracyDifference]:
-    """One a task that both answered; only images that both answered count."""
+    """The difference in mAP50 on each task that both answered, from the images that both answered."""
     mine, theirs = answered(variant), answered(parent)
     for task in sorted(mine.keys() & theirs.keys()):
         order = sorted(mine[task].keys() & theirs[task].keys())

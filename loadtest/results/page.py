@@ -1,4 +1,4 @@
-"""The summary as one HTML file without network access or scripts. All figures are the summary's own."""
+"""Writes the summary as one HTML file that needs no network and no scripts. All figures are those of the summary."""
 
 from pathlib import Path
 from typing import Any
@@ -26,9 +26,9 @@ ARTIFACT = (
 )
 VERDICT = (
     Column("n", "/n", "count"),
-    Column("mean, and bounds\nthat hold at every look", "/said", "text"),
+    Column("mean, and bounds\nvalid at every look", "/mean_text", "text"),
     Column("allowed", "/allowed", "text"),
-    Column("", "/state_said", "text", alarm="/is_broken"),
+    Column("", "/state_text", "text", alarm="/is_broken"),
 )
 
 
@@ -62,7 +62,7 @@ def _facts(summary: Summary) -> dict[str, Any]:
 
 
 def _model(model: ModelFigures) -> dict[str, Any]:
-    """What the page shows of one model; a table is its columns and its rows."""
+    """The tables and plots of one model. A table is a pair of columns and rows."""
     text = columns.is_text(model)
     rows = [
         Row(variant.variant, index % len(PALETTE), variant, title=variant.artifact_sha256)

@@ -1,6 +1,6 @@
-"""`make picture`: the README's picture, the Pareto plot of a campaign's first model as an SVG file.
+"""`make picture`: writes the README's picture, the Pareto plot of a campaign's first model, as an SVG file.
 
-python -m loadtest.results.picture SUMMARY.json PICTURE.svg
+Usage: `python -m loadtest.results.picture SUMMARY.json PICTURE.svg`
 """
 
 import sys
@@ -13,11 +13,11 @@ from variants.reports.page import standalone
 
 
 def main() -> None:
-    """Raises InputError where the campaign measured no accuracy or no speed."""
+    """Raises InputError if the campaign did not measure both accuracy and speed."""
     source, target = map(Path, sys.argv[1:])
     plot = pareto(Summary.model_validate_json(source.read_bytes()).models[0])
     if plot is None:
-        raise InputError(f"{source} has no accuracy beside a speed", mend="run make demo first")
+        raise InputError(f"{source} has no variant with accuracy and speed", mend="run make demo first")
     target.write_text(standalone(plot), encoding="utf-8")
 
 

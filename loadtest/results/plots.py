@@ -1,4 +1,4 @@
-"""Plots of the report: accuracy against throughput, and every slice."""
+"""The plots of the report: accuracy against throughput, and the throughput of every slice."""
 
 from markupsafe import Markup
 from matplotlib import rc_context
@@ -12,28 +12,19 @@ from variants.reports.svg import STYLE, as_svg, colour
 
 
 def pareto(model: ModelFigures) -> Markup | None:
-    """Accuracy with its interval against throughput, a panel a task. None where no variant has both."""
+    """Accuracy with its interval against throughput, with a panel for each task. None if no variant has both."""
     panels = []
     for task in sorted(accuracy_by_task(model)):
-        figures = [
-            (index, variant, speed, figure)
-            for index, variant in enumerate(model.variants)
-            for figure in variant.accuracy
-            if figure.task == task and (speed := _speed(variant)) is not None
-        ]
-        points = [
-            front.Point(
-                speed,
-                100 * figure.value,
-                100 * figure.low,
-                100 * figure.high,
-                f"{variant.variant}\n{size(variant.artifact_bytes)}",
-                index,
-            )
-            for index, variant, speed, figure in figures
-        ]
+        points, sizes = [], []
+        for index, variant in enumerate(model.variants):
+            for figure in variant.accuracy:
+                if figure.task == task and (speed := _speed(variant)) is not None:
+                    label = f"{variant.variant}\n{size(variant.artifact_bytes)}"
+                    value, low, high = (100 * each for each in (figure.value, figure.low, figure.high))
+                    points.append(front.Point(speed, value, low, high, label, index))
+                    sizes.append(figure.n)
         if points:
-            title = f"{task}, n {min(figure.n for *_, figure in figures):,}"
+            title = f"{task}, n {min(sizes):,}"
             y_label = "right answers, % (95 % interval)"
             panels.append(front.Panel(points, _unit(model), y_label, ("higher", "higher"), title))
     if not panels:
@@ -50,7 +41,7 @@ def _unit(model: ModelFigures) -> str:
 
 
 def slices(model: ModelFigures) -> Markup | None:
-    """The throughput of every slice of every variant. None where there are no slices."""
+    """The throughput of every slice of every variant. None if there are no slices."""
     if not any(variant.slices for variant in model.variants):
         return None
     with rc_context(STYLE):

@@ -1,13 +1,12 @@
-"""The record of every request, one JSON line each, flushed when it ends: a crash loses no written line.
+"""The record of every request, as one JSON line that is flushed at once, so that a crash loses no earlier line.
 
-`records.jsonl` holds `Record`s, `slices.jsonl` the windows of the speed part as `SliceWindow`s. Reading accepts a cut
-last line and reports it; any other invalid line raises.
+`records.jsonl` contains `Record`s. `slices.jsonl` contains the windows of the speed part as `SliceWindow`s. A last line
+that was cut is left out and reported; any other invalid line raises an error.
 """
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Generic, Literal, Self, TypeVar
 
 from pydantic import ValidationError
@@ -19,12 +18,11 @@ Part = Literal["mixed", "accuracy", "speed", "warm-up"]
 
 
 class Record(Document):
-    """One request. Times are seconds; points in time are seconds since 1970 by the client's clock.
+    """One request. Durations are seconds; points in time are seconds since 1970 by the client's clock.
 
-    `latency_s`, `ttft_s`: from `planned` where the arrival was planned (mixed), else from `started`; to the last and
-    the first byte of the answer's body that carries a token. `tpot_s`: mean time per output token without the first.
-    `slice_tokens`, `slice_share`: how many of the answer's tokens, and which share of the request's duration, were
-    inside the slice's window.
+    `latency_s` and `ttft_s` begin at `planned` for a planned arrival (mixed), else at `started`. They end at the last
+    and at the first byte of the body with a token. `tpot_s` is the mean time per output token without the first.
+    `slice_tokens` and `slice_share` are the number of tokens and the share of the duration inside the slice's window.
     """
 
     part: Part
@@ -59,7 +57,8 @@ class Record(Document):
 
 
 class SliceWindow(Document):
-    """One slice of the speed part: when its window was open, and how many cores the load generator kept busy."""
+    """One slice of the speed part: when its window opened (seconds since 1970), its length, and the mean number of
+    cores that the load generator kept busy."""
 
     model: str
     variant: str
@@ -75,27 +74,24 @@ Value = TypeVar("Value")
 
 
 class LineWriter(Generic[LineType]):
-    """Context manager that appends lines to a file and flushes each."""
+    """A context manager that appends lines to a file and flushes each."""
 
     def __init__(self, path: Path) -> None:
-        self._file = path.open("a", encoding="utf-8")
+        self._file = path.open("a", encoding="utf-8", buffering=1)  # text files flush each line
 
     def write(self, line: LineType) -> None:
         self._file.write(line.model_dump_json(exclude_none=True) + "\n")
-        self._file.flush()
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._file.close()
 
 
 @dataclass(frozen=True)
 class Lines(Generic[LineType]):
-    """The lines of a file, and how many bytes of a cut last line were left out (0: none)."""
+    """The lines of a file, and the number of bytes in a cut last line, which is left out (0: none)."""
 
     lines: tuple[LineType, ...]
     cut_bytes: int
@@ -105,9 +101,9 @@ class Lines(Generic[LineType]):
 
 
 def read_lines(path: Path, kind: type[LineType]) -> Lines[LineType]:
-    """Read a file of `kind`. Raises IntegrityError that names the invalid line, FileNotFoundError.
+    """Read a file of `kind`. Raises IntegrityError with the number of an invalid line, and FileNotFoundError.
 
-    A line is complete when its line feed was written, so only what follows the last one can be a cut line.
+    A line ends with a line feed, so only the text after the last line feed can be a cut line.
     """
     *whole, rest = path.read_bytes().split(b"\n")
     lines = []
@@ -117,7 +113,7 @@ def read_lines(path: Path, kind: type[LineType]) -> Lines[LineType]:
         except ValidationError as error:
             fault = explain(error)
             raise IntegrityError(
-                f"line {number} of {path.name} is no {kind.__name__}: {fault.message}",
+                f"line {number} of {path.name} is not a valid {kind.__name__}: {fault.message}",
                 field=fault.field,
                 mend="run the campaign again, or remove the line",
             ) from None
@@ -125,8 +121,8 @@ def read_lines(path: Path, kind: type[LineType]) -> Lines[LineType]:
 
 
 def by_example(records: Iterable[Record], value_of: Callable[[Record], Value | None]) -> dict[str, dict[str, Value]]:
-    """Task -> example -> value, of the accuracy part; records that failed or have no value are left out. Raises
-    IntegrityError on a repeat."""
+    """The values of the accuracy part, by task and example. Records that failed or have no value are left out. Raises
+    IntegrityError for a repeated example."""
     tasks: dict[str, dict[str, Value]] = {}
     for record in records:
         if record.part != "accuracy" or record.failed or (value := value_of(record)) is None:

@@ -1,8 +1,7 @@
-"""The verdict on a variant that shadowed its parent, from `verdict.json`: the server's answer on its rollout, typed and
-in words. A demo leaves the file.
+"""The verdict on a shadow variant, from the `verdict.json` that the demo writes: the server's answer on a rollout.
 
-Nothing is judged here: bounds and states are the server's (docs/evidence.md explains them). Three states: proven to
-hold, proven broken, or not proven yet, which is neither.
+This module judges nothing: bounds and states come from the server (see docs/evidence.md). A metric is proven to hold,
+proven broken, or not proven yet.
 """
 
 from collections.abc import Iterable, Mapping
@@ -17,12 +16,12 @@ from variants.evidence.gate import Decision, Metric, State
 from variants.reports.formats import points, share
 
 MEANS: Mapping[str, str] = {
-    "quality": "right answers, less its parent's",
-    "agreement": "agreement with its parent's answer, less the parent's own when asked again",
-    "floor": "right answers, less the share of its parent's that must be kept",
+    "quality": "right answers, minus those of its parent",
+    "agreement": "agreement with its parent's answer, minus the parent's agreement when asked again",
+    "floor": "right answers, minus the required share of its parent's",
     "latency": "requests within the latency objective",
     "errors": "requests that failed",
-    "feedback": "mean score of what clients scored",
+    "feedback": "mean score from clients",
 }
 STATES: Mapping[str, str] = {"holds": "proven to hold", "broken": "proven broken", "open": "not proven yet"}
 DECISIONS: Mapping[str, str] = {
@@ -33,8 +32,8 @@ DECISIONS: Mapping[str, str] = {
 
 
 class MetricFigures(Document):
-    """One metric of the gate over `n` outcomes: its mean, bounds that are valid however often one looks, and the limit.
-    Shares and differences of shares, as fractions."""
+    """One metric of the gate over `n` outcomes: its mean, bounds that are valid at every look, and its limit. All are
+    shares or differences of shares, as fractions."""
 
     metric: Metric
     n: int
@@ -49,8 +48,8 @@ class MetricFigures(Document):
         return MEANS[self.metric]
 
     @property
-    def said(self) -> str:
-        """Mean and bounds as text."""
+    def mean_text(self) -> str:
+        """The mean and its bounds as text."""
         if self.value is None:
             return "no outcome yet"
         return f"{self.read(self.value)} ({self.read(self.low)} to {self.read(self.high)})"
@@ -60,7 +59,7 @@ class MetricFigures(Document):
         return self.state == "broken"
 
     @property
-    def state_said(self) -> str:
+    def state_text(self) -> str:
         return STATES[self.state]
 
     @property
@@ -72,7 +71,7 @@ class MetricFigures(Document):
 
 
 class Pairs(Document):
-    """Requests that were sampled for a comparison, compared, and dropped."""
+    """The numbers of requests that were sampled for a comparison, compared, and dropped."""
 
     model_config = ConfigDict(extra="ignore")
     chosen: int
@@ -80,11 +79,11 @@ class Pairs(Document):
     dropped: int
 
 
-class RolloutFigures(Document):
-    """What was judged and how it ended, out of the answer of `/admin/v1/models/{model}/rollout`.
+class VerdictFigures(Document):
+    """A rollout and its verdict, from the answer of `/admin/v1/models/{model}/rollout`, and `says`, its sentences.
 
-    `status` and `why` are the rollout's, `decision` and `missing` the gate's; `artifacts` are the parent's and the
-    variant's. `alpha`: the probability that the gate is wrong, over all its metrics.
+    `status` and `why` are those of the rollout; `decision` and `missing` are those of the gate. `artifacts` are the
+    digests of the parent and the variant. `alpha` is the probability that the gate is wrong, over all its metrics.
     """
 
     model_config = ConfigDict(extra="ignore")
@@ -100,36 +99,30 @@ class RolloutFigures(Document):
     pairs: Pairs
     metrics: tuple[MetricFigures, ...] = Field(validation_alias=AliasPath("verdict", "findings"))
     missing: tuple[str, ...] = Field(validation_alias=AliasPath("verdict", "missing"))
-
-
-class VerdictFigures(RolloutFigures):
-    """With sentences: the part of `summary.json`, whose fields are read by their names."""
-
-    model_config = ConfigDict(extra="forbid")
-    says: tuple[str, ...]
+    says: tuple[str, ...] = ()
 
 
 def read_verdict(path: Path, state: ServerState) -> VerdictFigures | None:
-    """None where there is no file. Raises ValidationError for an invalid one, IntegrityError for a verdict on builds
-    that were not served, UnknownName on a model that was not."""
+    """The verdict in the file at `path`, None if there is no file. Raises ValidationError if it is invalid, UnknownName
+    for a model that was not served, and IntegrityError for other builds than those that were served."""
     if not path.exists():
         return None
-    rollout = RolloutFigures.model_validate_json(path.read_bytes())
+    rollout = VerdictFigures.model_validate_json(path.read_bytes())
     served = {each.variant: each.artifact_sha256 for each in state.served(rollout.model, "verdict.json").variants}
     if (served.get(rollout.parent), served.get(rollout.variant)) != rollout.artifacts:
         raise IntegrityError(
             f"{path.name} is about other builds of {rollout.model}", mend="remove it, or run the demo again"
         )
-    return VerdictFigures(**dict(rollout), says=tuple(sentences(rollout)))
+    return rollout.model_copy(update={"says": tuple(sentences(rollout))})
 
 
-def sentences(rollout: RolloutFigures) -> Iterable[str]:
-    """What was judged, how it ended, and what is missing."""
+def sentences(rollout: VerdictFigures) -> Iterable[str]:
+    """Sentences on the comparison, the decision, and the evidence that is missing."""
     name, parent, pairs = rollout.variant, rollout.parent, rollout.pairs
     yield (
         f"{rollout.model}: {name} was compared with {parent} on {pairs.compared:,} live requests that {parent} had "
-        f"answered, off the clients' path; {pairs.chosen:,} were chosen for it, {pairs.dropped:,} dropped."
+        f"answered, without delay for clients; {pairs.chosen:,} were sampled, {pairs.dropped:,} dropped."
     )
     yield f"{name} is {DECISIONS[rollout.decision]}; the rollout ended as {rollout.status}: {rollout.why}."
     if rollout.missing:
-        yield f"Missing to a verdict: {'; '.join(rollout.missing)}."
+        yield f"A verdict still needs: {'; '.join(rollout.missing)}."

@@ -1,4 +1,4 @@
-"""`summary.json`, typed: the figures of a campaign. Seconds and bytes throughout; null where nothing was measured."""
+"""The figures of a campaign: the schema of `summary.json`. In seconds and bytes; null if nothing was measured."""
 
 import json
 from typing import Any, Literal
@@ -12,7 +12,7 @@ from variants.document import Document
 
 
 class Quantiles(Document):
-    """Of one measure, in seconds, over `n` requests; interpolated linearly."""
+    """Quantiles of a time in seconds over `n` requests, interpolated linearly."""
 
     p50: float
     p95: float
@@ -21,8 +21,8 @@ class Quantiles(Document):
 
 
 class AccuracyFigure(Document):
-    """Share of right answers on `n` distinct examples, with its 95 % Wilson interval; or the figure from 0 to 1 that
-    `metric` names, with a bootstrap interval."""
+    """The share of right answers on `n` distinct examples, with its 95 % Wilson interval. For another `metric` it is a
+    figure from 0 to 1, with a bootstrap interval."""
 
     task: str
     metric: str = "accuracy"
@@ -33,7 +33,7 @@ class AccuracyFigure(Document):
 
 
 class SliceFigures(Document):
-    """One slice: rates inside its window. `load_cores`: how many cores the load generator kept busy."""
+    """The rates inside the window of one slice. `load_cores` is the number of cores that the load generator used."""
 
     slice: int
     seconds: float
@@ -43,7 +43,7 @@ class SliceFigures(Document):
 
 
 class MixedFigures(Document):
-    """The variant's share of the routed part; latency from the planned arrival."""
+    """The variant's requests in the mixed part and their share of all. Latency begins at the planned arrival."""
 
     requests: int
     failed: int
@@ -53,10 +53,10 @@ class MixedFigures(Document):
 
 
 class VariantFigures(Document):
-    """One variant. `requests`, `failed`, `output_tokens` are of the whole campaign, each record counted once.
+    """One variant. `requests`, `failed` and `output_tokens` are of the whole campaign.
 
-    `clients`, `slices`, throughputs and times are of the speed part, alone on the machine: throughputs are medians of
-    the slices, times are of requests that ended inside a slice's window.
+    `clients`, `slices`, throughputs and times are of the speed part, in which the variant was alone on the machine.
+    Throughputs are medians of the slices. Times are of requests that ended inside a slice's window.
     """
 
     variant: str
@@ -83,7 +83,7 @@ class VariantFigures(Document):
 
 
 class Comparison(Document):
-    """A variant and its parent."""
+    """A variant compared with its parent."""
 
     variant: str
     parent: str
@@ -93,7 +93,7 @@ class Comparison(Document):
 
 
 class ModelFigures(Document):
-    """One model. `says`: its figures in sentences. `lost`: routed requests that failed before a variant answered."""
+    """One model. `says` are its figures in sentences. `lost` is the number of routed requests that no variant got."""
 
     model: str
     task: Task
@@ -104,11 +104,11 @@ class ModelFigures(Document):
 
 
 class Summary(BaseModel):
-    """The whole campaign. `limits`: what the figures do not show, in sentences. `verdict`: on a variant that shadowed
-    its parent, null where none did.
+    """The whole campaign. `limits` are sentences on what the figures do not show. `verdict` is on a shadow variant,
+    and null if there was none.
 
-    `wall_s`, `phases_s` and `peak_memory_bytes` are the demo's where it left a `phases.json`; otherwise the campaign's
-    own, and the peak is null.
+    `wall_s`, `phases_s` and `peak_memory_bytes` are those of the demo if it wrote a `phases.json`. Otherwise they are
+    those of the campaign, and the peak is null.
     """
 
     model_config = Document.model_config

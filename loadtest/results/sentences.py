@@ -1,10 +1,10 @@
-"""What the figures of a campaign show and do not show, in sentences made from the figures.
+"""Sentences on what the figures of a campaign show, and on what they do not show.
 
-Three states: better, worse, cannot tell. No adjective without its number beside it, and "cannot tell" is never called
-"equal".
+A verdict is better, worse, or cannot tell, and stands beside its figures. "Cannot tell" is never called "equal".
 """
 
 from collections.abc import Iterable, Sequence
+from itertools import chain
 
 from loadtest.results.compare import AccuracyDifference, SpeedRatio
 from loadtest.results.schema import Comparison, ModelFigures, VariantFigures
@@ -15,13 +15,13 @@ METRIC = {"output_tokens_per_s": "output tokens/s", "throughput_rps": "requests/
 
 
 def says(model: str, variants: Sequence[VariantFigures], comparisons: Sequence[Comparison]) -> tuple[str, ...]:
-    """One sentence a comparison, and one where requests failed."""
-    said = [_comparison(model, comparison) for comparison in comparisons]
+    """One sentence for each comparison, and one if requests failed."""
+    lines = [_comparison(model, comparison) for comparison in comparisons]
     failing = [variant for variant in variants if variant.failed]
     if failing:
         counts = ", ".join(f"{each.failed} of {each.requests} of {each.variant}" for each in failing)
-        said.append(f"{model}: requests failed ({counts}); figures are of those that did not.")
-    return tuple(said)
+        lines.append(f"{model}: requests failed ({counts}); figures are of those that did not.")
+    return tuple(lines)
 
 
 def _comparison(model: str, comparison: Comparison) -> str:
@@ -45,32 +45,24 @@ def _accuracy(difference: AccuracyDifference) -> str:
     return f"{verdict}, {points(difference.difference)} points {interval}"
 
 
-def limits(models: Sequence[ModelFigures], cut_bytes: int) -> tuple[str, ...]:
-    """What the figures do not show."""
-    return tuple(_limits(models, cut_bytes))
-
-
-def _limits(models: Sequence[ModelFigures], cut_bytes: int) -> Iterable[str]:
+def limits(models: Sequence[ModelFigures], cut_bytes: int) -> Iterable[str]:
+    """Sentences on what the figures do not show. `cut_bytes` is the length of cut lines in the record files."""
     variants = [variant for model in models for variant in model.variants]
-    slices = [each for variant in variants for each in variant.slices]
-    if slices:
+    loads = [(each.load_cores, model.model) for model in models for each in chain(*(v.slices for v in model.variants))]
+    if loads:
         yield (
             "Speed is of each variant alone on this machine while the others were idle. On a similar machine the "
             "ratios may be the same, tokens and requests a second are not."
         )
-        cores, model = max(
-            (each.load_cores, model.model) for model in models for variant in model.variants for each in variant.slices
-        )
+        cores, name = max(loads)
         yield (
-            f"The load generator kept up to {cores:.2f} cores of the same machine busy ({model}). Every rate includes "
+            f"The load generator kept up to {cores:.2f} cores of the same machine busy ({name}). Every rate includes "
             "the transport: the shorter a request, the more a ratio of rates understates that of the engines."
         )
     thin = [variant.latency_s.n for variant in variants if variant.latency_s]
     if thin and min(thin) < 200:
         yield f"A p99 is of as few as {min(thin)} requests, and so little more than their slowest."
-    differences = [
-        difference for model in models for comparison in model.comparisons for difference in comparison.accuracy
-    ]
+    differences = [each for model in models for compared in model.comparisons for each in compared.accuracy]
     if len(differences) > 1:
         yield sentences.misses(len(differences))
     unsure = [difference for difference in differences if difference.verdict == "cannot tell"]

@@ -1,7 +1,7 @@
-"""Summarises records, slice windows and the server's state as `summary.json`. Every figure comes from the records.
+"""Summarises records, slice windows and the server's state as `summary.json`.
 
-Nothing is measured or corrected here. A failed request is counted and has no latency. An example without an answer is
-missing from the accuracy's n, and is counted as a failure.
+Every figure comes from these files. A failed request is counted, and has no latency. An example without an answer
+counts as a failure, and not in the n of the accuracy.
 """
 
 import json
@@ -9,6 +9,7 @@ import statistics
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from loadtest.results import detections
@@ -34,11 +35,11 @@ SERVED = {
     "variant", "method", "precision", "parent", "engine", "note", "artifact_sha256", "artifact_bytes",
     "peak_memory_bytes",
 }  # fmt: skip
-"""Fields of a variant that the summary has as the server gave them."""
+"""The fields of a variant that the summary takes from the server's state."""
 
 
 class Phases(BaseModel):
-    """`phases.json`: the demo's own times, phase by phase, and its peak of memory."""
+    """`phases.json`: the times of the demo and of each of its phases, and its peak memory."""
 
     model_config = ConfigDict(extra="ignore", frozen=True)
     wall_s: float
@@ -49,14 +50,16 @@ class Phases(BaseModel):
 def summarise(out_dir: Path) -> Summary:
     """Read the files of a campaign in `out_dir`, write `summary.json` beside them, and return it.
 
-    Raises InputError where a file is missing, IntegrityError where one is invalid.
+    Raises InputError if a file is missing, and IntegrityError if one is invalid.
     """
     try:
         records = read_lines(out_dir / "records.jsonl", Record)
         windows = read_lines(out_dir / "slices.jsonl", SliceWindow)
         state = ServerState.model_validate_json((out_dir / "server.json").read_bytes())
         about = json.loads((out_dir / "campaign.json").read_bytes())
-        phases = _phases(out_dir / "phases.json", about["wall_s"])
+        phases = Phases(wall_s=about["wall_s"], phases_s={"load": about["wall_s"]})
+        if (of_demo := out_dir / "phases.json").exists():
+            phases = Phases.model_validate_json(of_demo.read_bytes())
         verdict = read_verdict(out_dir / "verdict.json", state)
     except FileNotFoundError as error:
         raise InputError(f"{error.filename} is missing", mend="run a whole campaign into this folder first") from None
@@ -69,26 +72,18 @@ def summarise(out_dir: Path) -> Summary:
         versions=state.versions,
         campaign=about["campaign"]["name"],
         started=about["started"],
-        wall_s=phases.wall_s,
-        phases_s=phases.phases_s,
+        **phases.model_dump(),
         load_s=_parts(records.lines),
-        peak_memory_bytes=phases.peak_memory_bytes,
         models=models,
-        limits=limits(models, records.cut_bytes + windows.cut_bytes),
+        limits=tuple(limits(models, records.cut_bytes + windows.cut_bytes)),
         verdict=verdict,
     )
     (out_dir / "summary.json").write_text(summary.to_json(), encoding="utf-8")
     return summary
 
 
-def _phases(path: Path, campaign_s: float) -> Phases:
-    if not path.exists():
-        return Phases(wall_s=campaign_s, phases_s={"load": campaign_s})
-    return Phases.model_validate_json(path.read_bytes())
-
-
 def _parts(records: Sequence[Record]) -> dict[str, float]:
-    """Seconds from the first request of a part to the end of its last; the warm-up belongs to speed."""
+    """The seconds from the first request of each part to the end of its last. The warm-up counts as speed."""
     spans: dict[str, list[float]] = {}
     for record in records:
         part = "speed" if record.part == "warm-up" else record.part
@@ -103,20 +98,14 @@ def _model(served: ServedModel, records: Iterable[Record], windows: Iterable[Sli
     routed = sum(record.part == "mixed" for record in mine)
     by_variant: dict[str, list[Record]] = {variant.variant: [] for variant in served.variants}
     for record in mine:
-        # A request that failed without an answer counts for the variant it was sent to; a routed one for none.
+        # A failed request counts for the variant that it was sent to. A routed one that failed counts for none.
         name = record.variant_asked or record.variant
         if name in by_variant:
             by_variant[name].append(record)
     boxes = served.task == "object-detection"
+    windows_of = {name: [window for window in open_windows if window.variant == name] for name in by_variant}
     variants = tuple(
-        _variant(
-            variant,
-            by_variant[variant.variant],
-            [window for window in open_windows if window.variant == variant.variant],
-            routed,
-            boxes,
-        )
-        for variant in served.variants
+        _variant(each, by_variant[each.variant], windows_of[each.variant], routed, boxes) for each in served.variants
     )
     comparisons = tuple(_comparisons(variants, by_variant, boxes))
     return ModelFigures(
@@ -146,21 +135,21 @@ def _variant(
         throughput_rps=statistics.median(each.throughput_rps for each in slices) if slices else None,
         output_tokens_per_s=statistics.median(tokens) if tokens else None,
         latency_s=_quantiles(record.latency_s for record in settled),
-        ttft_s=_quantiles(record.ttft_s for record in settled if record.ttft_s is not None),
-        tpot_s=_quantiles(record.tpot_s for record in settled if record.tpot_s is not None),
+        ttft_s=_quantiles(record.ttft_s for record in settled),
+        tpot_s=_quantiles(record.tpot_s for record in settled),
         accuracy=tuple(detections.accuracies(records) if boxes else _accuracies(records)),
         mixed=_mixed([record for record in records if record.part == "mixed"], routed),
     )
 
 
 def _check_build(served: ServedVariant, records: list[Record]) -> None:
-    """Raises IntegrityError for a variant that was rebound while it was measured: figures belong to one artifact."""
+    """Raises IntegrityError if the variant got another artifact during the campaign: figures are of one artifact."""
     others = {record.artifact for record in records if record.artifact is not None} - {served.artifact_sha256}
     if others:
         raise IntegrityError(
-            f"{served.variant} was answered by another build, {min(others)[:8]}, too",
+            f"some answers of {served.variant} are of another build, {min(others)[:8]}",
             field=served.variant,
-            mend="run the campaign again, and rebind nothing during it",
+            mend="run the campaign again, and do not change the variant meanwhile",
         )
 
 
@@ -179,7 +168,7 @@ def _slices(records: list[Record], windows: list[SliceWindow]) -> Iterable[Slice
 
 
 def _settled(records: list[Record], windows: list[SliceWindow]) -> Iterable[Record]:
-    """Requests of the speed part that ended inside their slice's window, when all clients were active."""
+    """The requests of the speed part that ended inside their slice's window, while all clients were active."""
     open_at = {window.slice: window for window in windows}
     for record in records:
         if record.part != "speed" or record.failed or record.slice not in open_at:
@@ -189,14 +178,13 @@ def _settled(records: list[Record], windows: list[SliceWindow]) -> Iterable[Reco
             yield record
 
 
-def _quantiles(values: Iterable[float]) -> Quantiles | None:
-    times = list(values)
+def _quantiles(values: Iterable[float | None]) -> Quantiles | None:
+    """The quantiles of the values that are not None. None without one."""
+    times = [value for value in values if value is not None]
     if not times:
         return None
-    if len(times) == 1:
-        return Quantiles(p50=times[0], p95=times[0], p99=times[0], n=1)
-    cuts = statistics.quantiles(times, n=100, method="inclusive")
-    return Quantiles(p50=cuts[49], p95=cuts[94], p99=cuts[98], n=len(times))
+    p50, p95, p99 = np.percentile(times, [50, 95, 99]).tolist()
+    return Quantiles(p50=p50, p95=p95, p99=p99, n=len(times))
 
 
 def _scored(records: Iterable[Record]) -> dict[str, dict[str, bool]]:
@@ -205,9 +193,8 @@ def _scored(records: Iterable[Record]) -> dict[str, dict[str, bool]]:
 
 def _accuracies(records: list[Record]) -> Iterable[AccuracyFigure]:
     for task, scored in sorted(_scored(records).items()):
-        right = sum(scored.values())
-        interval = wilson(right, len(scored))
-        yield AccuracyFigure(task=task, value=right / len(scored), low=interval.low, high=interval.high, n=len(scored))
+        interval = wilson(sum(scored.values()), len(scored))
+        yield AccuracyFigure(task=task, n=len(scored), **vars(interval))
 
 
 def _mixed(records: list[Record], routed: int) -> MixedFigures | None:
@@ -219,7 +206,7 @@ def _mixed(records: list[Record], routed: int) -> MixedFigures | None:
         failed=len(records) - len(answered),
         share=len(records) / routed,
         latency_s=_quantiles(record.latency_s for record in answered),
-        ttft_s=_quantiles(record.ttft_s for record in answered if record.ttft_s is not None),
+        ttft_s=_quantiles(record.ttft_s for record in answered),
     )
 
 
@@ -249,6 +236,6 @@ def _differences(variant: list[Record], parent: list[Record]) -> Iterable[Accura
 
 
 def _speed(variant: VariantFigures, parent: VariantFigures) -> SpeedRatio | None:
-    """Of output tokens where the variant has them, else of requests."""
+    """The ratio of output tokens a second if the variant has them, else of requests a second."""
     metric: Metric = "throughput_rps" if variant.output_tokens_per_s is None else "output_tokens_per_s"
     return speed_ratio(metric, *([getattr(each, metric) or 0.0 for each in of.slices] for of in (variant, parent)))

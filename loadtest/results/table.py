@@ -1,4 +1,4 @@
-"""The summary on a terminal of 100 columns: two tables a model (speed, accuracy), then sentences."""
+"""Prints the summary on a terminal: for each model a table of speed, one of accuracy, and sentences."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any

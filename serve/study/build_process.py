@@ -35,7 +35,7 @@ class NotMade(Exception):
 
 @dataclass(frozen=True)
 class Stored(Method):
-    """A method that makes nothing: building with it shows whether every artifact is stored."""
+    """A method that makes nothing. A build with it shows whether every artifact is stored."""
 
     def run(self, job: BuildJob) -> MethodResult:
         raise NotMade
@@ -47,8 +47,8 @@ def stored_only(task: str, recipe: Recipe, field: str) -> Method:
 
 
 def make(stack: Stack, line: Sequence[VariantRef]) -> dict[VariantRef, Artifact]:
-    """The artifacts of `line`, parents first, built in a child process where one is missing. Raises the errors of
-    `variants.build.builder`, EngineError where the child is killed."""
+    """The artifacts of `line`, parents first, built in a child process if one is missing. Raises the errors of
+    `variants.build.builder`, EngineError if the child is killed."""
     with suppress(NotMade):
         return stored(stack, line)
     make_in_child(stack, line)
@@ -56,7 +56,7 @@ def make(stack: Stack, line: Sequence[VariantRef]) -> dict[VariantRef, Artifact]
 
 
 def stored(stack: Stack, line: Sequence[VariantRef]) -> dict[VariantRef, Artifact]:
-    """The artifacts of `line` from the store. Raises NotMade where one is missing."""
+    """The artifacts of `line` from the store. Raises NotMade if one is missing."""
     plans = [plan for plan in stack.plans() if plan.name in line]
     return build(plans, Store(home()), Catalog(home()), method_for=stored_only)
 

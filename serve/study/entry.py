@@ -15,14 +15,14 @@ FROM_CARD = (
     "precision", "latency_s", "saturated_latency_s", "speedup", "throughput_per_s", "inference_per_s", "executes",
     "parent_digest", "parent_engine", "versions",
 )  # fmt: skip
-"""Fields that a card of `study.json` has as the variant's card has them."""
+"""The fields that a card of `study.json` copies from the variant's card."""
 
 
 def entry_of(
     stack: Stack, ref: VariantRef, card: Card, artifacts: Mapping[VariantRef, Artifact], limit: int
 ) -> StudyCard:
-    """The entry of one variant. `limit`: the most examples of a task that it was to be asked. Raises InputError for an
-    incomplete card."""
+    """The entry of one variant. `limit` is the most examples of a task that it was to be asked. Raises InputError if
+    its card is incomplete."""
     manifest, recipes = artifacts[ref].manifest, [artifacts[each].manifest.recipe for each in recipes_of(stack, ref)]
     reference = reference_of(stack, ref)
     base = artifacts[reference].manifest.bytes if reference and manifest.format == "adapter" else 0

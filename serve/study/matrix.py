@@ -27,7 +27,7 @@ def family_of(task: str) -> str:
 
 
 def matrix(stack: Stack, only: str | None) -> list[VariantRef]:
-    """The study's variants, parents first; only those of the family `only`, if given. Raises InputError where there are
+    """The study's variants, parents first; only those of the family `only`, if given. Raises InputError if there are
     none, or more than MOST_CARDS."""
     refs = [ref for ref in whole(stack) if only in (None, family_of(stack.models[ref[0]].task))]
     if not refs:

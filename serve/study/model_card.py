@@ -1,6 +1,6 @@
-"""Writes cards as Hugging Face model cards: one Markdown file a variant, with YAML front matter that the hub reads.
+"""Writes a Hugging Face model card for each variant: a Markdown file with YAML front matter that the hub reads.
 
-Nothing is sent anywhere.
+It sends nothing to the hub.
 """
 
 from pathlib import Path
@@ -43,23 +43,18 @@ def front_matter(manifest: Manifest, card: Card) -> str:
     ]
     licences = sorted({source.licence for source in manifest.sources})
     known = {"Apache-2.0": "apache-2.0", "MIT": "mit"}
+    # The hub id of the original weights, or their address.
+    original = manifest.sources[0].uri.removeprefix("hf:").partition("@")[0] if manifest.sources else None
     data = ModelCardData(
         license=known.get(licences[0], "other") if len(licences) == 1 else "other",
         license_name=None if len(licences) == 1 and licences[0] in known else "; ".join(licences),
-        base_model=base_model(manifest),
+        base_model=original,
         pipeline_tag=HUB_TASKS.get(manifest.task, manifest.task),
         tags=["understudy", manifest.precision, manifest.recipe.kind],
         model_name=f"{manifest.model}@{manifest.variant}",
         eval_results=results,
     )
     return data.to_yaml()
-
-
-def base_model(manifest: Manifest) -> str | None:
-    """The original weights: a hub id where they came from the hub, else their address."""
-    if not manifest.sources:
-        return None
-    return manifest.sources[0].uri.removeprefix("hf:").partition("@")[0]
 
 
 def body(manifest: Manifest, card: Card) -> str:
@@ -86,7 +81,7 @@ def body(manifest: Manifest, card: Card) -> str:
 
 
 def rows(manifest: Manifest, card: Card) -> list[tuple[str, str]]:
-    """Name and figure of everything that was measured."""
+    """The name and the figure of each measurement."""
     lines = [(f"{each.metric} on {each.task}, n {each.n:,}", measure(each, each.unit)) for each in card.accuracy]
     units = {(each.task, each.metric): each.unit for each in card.accuracy}
     lines += [

@@ -1,7 +1,7 @@
-"""The study as one HTML file without network access or scripts.
+"""Writes the study as one HTML file that needs no network and no scripts.
 
 Every figure in its tables is one of `study.json`, which each cell names (`variants/reports/table.py`). Sentences and
-plots are made from the same cards.
+plots come from the same cards.
 """
 
 from pathlib import Path
@@ -67,7 +67,7 @@ def write(study: Study, out: Path) -> Path:
         title=f"the study, {study.created.date()}",
         study=study,
         families={family: [_model(study, name) for name in names] for family, names in families.items()},
-        limits=sentences.limits(study),
+        limits=sentences.limits(study.cards),
         facts=machine | study.versions,
         kinds=plots.KINDS,
         colour=plots.colour_of,
@@ -77,7 +77,7 @@ def write(study: Study, out: Path) -> Path:
 
 
 def _model(study: Study, name: str) -> dict[str, Any]:
-    """What the page shows of one model; a table is its columns and its rows."""
+    """The tables, sentences and plot of one model. A table is a pair of columns and rows."""
     cards = [card for card in study.cards if card.model == name]
     by_name = {card.variant: card for card in cards}
     metric = cards[0].accuracy.metric

@@ -1,4 +1,4 @@
-"""Accuracy against latency and against bytes, one picture a model."""
+"""Plots of accuracy against latency and against bytes, one picture for each model."""
 
 from collections.abc import Callable, Sequence
 

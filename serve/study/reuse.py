@@ -1,4 +1,4 @@
-"""Finds the cards of an earlier study in the folder that are still valid, so that a run keeps them."""
+"""Finds the cards of an earlier study that are still valid, so that a new run keeps them."""
 
 import sys
 from pathlib import Path
@@ -15,7 +15,7 @@ from variants.methods.registry import find
 
 
 def earlier_cards(stack: Stack, out: Path, most: int | None) -> dict[VariantRef, StudyCard]:
-    """The valid cards in `out`; none where there is no study. An unreadable study is left out with a message."""
+    """The valid cards in `out`; none if there is no study. An unreadable study is left out with a message."""
     try:
         return still_valid(read_study(out), stack, most)
     except FileNotFoundError:
@@ -26,8 +26,8 @@ def earlier_cards(stack: Stack, out: Path, most: int | None) -> dict[VariantRef,
 
 
 def still_valid(study: Study, stack: Stack, most: int | None) -> dict[VariantRef, StudyCard]:
-    """The cards that were measured on this machine, with the versions installed now, on at least as many examples as a
-    run of `most` would ask, of variants that the stack still makes and serves in the same way."""
+    """The cards of variants that the stack still makes and serves in the same way. They must be measured on this
+    machine, with the installed versions, and on at least as many examples as a run with `most` would ask."""
     if study.machine != describe():
         return {}
     now, plans = versions(), {plan.name: plan for plan in stack.plans()}

@@ -44,7 +44,7 @@ class StudyPlan:
 
 
 class Runner:
-    """One run. `make` returns the artifacts of a line of variants and builds the missing ones. Raises InputError where
+    """One run. `make` returns the artifacts of a line of variants and builds the missing ones. Raises InputError if
     there is nothing to study, or too much (`matrix`)."""
 
     def __init__(self, plan: StudyPlan, out: Path, make: Make = build_process.make) -> None:
@@ -115,7 +115,7 @@ class Runner:
         )
 
     def shown(self) -> dict[VariantRef, StudyCard]:
-        """This run's cards and, where it has none yet, the earlier ones that were compared with a card shown here."""
+        """This run's cards. A variant without one has its earlier card, if that was compared with a card shown here."""
         cards: dict[VariantRef, StudyCard] = {}
         for ref in whole(self.plan.stack):
             earlier = None if ref in self.failed else self.earlier.get(ref)

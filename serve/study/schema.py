@@ -1,4 +1,4 @@
-"""`study.json`: one card a variant. Every figure of the page is one of its fields.
+"""The schema of `study.json`: one card for each variant. Every figure of the page is one of its fields.
 
 The first fields of a card are the study's interface (`schema: 1`). The fields from `digest` on say where the card comes
 from and what else was measured.
@@ -101,7 +101,8 @@ class StudyCard(Document):
 
     @property
     def executed(self) -> str:
-        """The weights' precision, and the one that the engine computes in where it differs: of int8, for the rest."""
+        """The precision of the weights and, if it differs, the one that the engine computes in: all, or the rest of an
+        int8 model."""
         if self.executes in (None, self.precision) or self.precision == "int8-dynamic":
             return self.precision
         return f"{self.precision}, {'rest ' if self.precision == 'int8' else ''}in {self.executes}"
@@ -140,5 +141,5 @@ class Study(Document):
 
 
 def read_study(out: Path) -> Study:
-    """The study in a folder. Raises InputError where it is not valid."""
+    """The study in a folder. Raises InputError if it is not valid."""
     return Study.from_json((out / FILE).read_bytes(), str(out / FILE))

@@ -1,14 +1,14 @@
-"""What the figures of a study show and do not show, in sentences made from the figures.
+"""Sentences on what the figures of a study show, and on what they do not show.
 
-No adjective without its number beside it. "Not shown to differ" is never called "equal". Only what is faster at one
-request and at saturation is called faster: a method that only saves bytes is said to save bytes.
+A verdict stands beside its figures. "Not shown to differ" is never called "equal". A variant is only called faster if
+it is faster both at one request and at saturation.
 """
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, Literal
 
-from serve.study.schema import Between, Study, StudyCard
+from serve.study.schema import Between, StudyCard
 from variants.artifacts.card import Speedup
 from variants.reports import sentences
 from variants.reports.formats import difference, number, points, ratio, share, signed, size, span
@@ -94,8 +94,8 @@ def _speed(card: StudyCard, parent: StudyCard) -> Iterable[str]:
     single, full = card.speedup.single, card.speedup.saturated
     saves = card.served_bytes < 0.995 * parent.served_bytes and max(single.low, full.low) <= 1
     only = ", so it saves bytes and not time" if saves else ""
-    said = f"is {speed_verdict(card.speedup)}, {ratio(single)} times as fast at one request"
-    yield f"{said} and {ratio(full)} times at saturation{only}"
+    first = f"is {speed_verdict(card.speedup)}, {ratio(single)} times as fast at one request"
+    yield f"{first} and {ratio(full)} times at saturation{only}"
     if card.speedup.inference is not None:
         yield f"its forward pass alone runs at {ratio(card.speedup.inference)} times its parent's rate"
 
@@ -112,12 +112,8 @@ def _zeros(card: StudyCard) -> Iterable[str]:
         yield "its zeros are in a model of the same shape, so the engine still multiplies by them"
 
 
-def limits(study: Study) -> tuple[str, ...]:
-    """What the figures do not show."""
-    return tuple(_limits(study.cards))
-
-
-def _limits(cards: Sequence[StudyCard]) -> Iterable[str]:
+def limits(cards: Sequence[StudyCard]) -> Iterable[str]:
+    """Sentences on what the figures do not show."""
     yield (
         "Latency, throughput and cost are of one run of each engine alone. How many times as fast is of both engines "
         "asked in turns, the same examples each round. On a similar machine the ratios may be the same, the "
@@ -152,7 +148,7 @@ def _limits(cards: Sequence[StudyCard]) -> Iterable[str]:
 
 
 def _learned(card: StudyCard, cards: Mapping[tuple[str, str], StudyCard]) -> str | None:
-    """How a variant, or one that it was made from, learned from a task that it is measured on; None where none did. Of
+    """How a variant, or one that it was made from, learned from a task that it is measured on; None if none did. Of
     several ways, the first in _WAYS, from which most is learned."""
     measured = {card.task, *(other.task for other in card.others)}
     line = [card]

@@ -48,11 +48,11 @@ def card(variant: str, **other: Any) -> StudyCard:
 
 def speedup(single: float, saturated: float, reach: float = 0.05) -> dict[str, Any]:
     """Ratios with intervals of `reach` to either side."""
-    found = {
+    ratios = {
         name: {"value": value, "low": value - reach, "high": value + reach}
         for name, value in (("single", single), ("saturated", saturated))
     }
-    return {**found, "rounds": 6}
+    return {**ratios, "rounds": 6}
 
 
 def baseline(**other: Any) -> StudyCard:

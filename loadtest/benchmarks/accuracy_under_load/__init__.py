@@ -1,1 +1,1 @@
-"""Each family's labelled load through the server, held against its cards."""
+"""Compares the accuracy of each family under load with its cards."""

@@ -1,8 +1,8 @@
-"""`make bench-accuracy`: the labelled load of each family through the server, held against what was measured offline.
+"""`make bench-accuracy`: compares each family's accuracy under load with the accuracy that was measured offline.
 
-A family at a time: build, evaluate, serve on Ray, drive the campaign. Then, for each variant, whether its accuracy
-under load lies within the interval of its card, which is of the same artifact and the same examples. Cards and
-artifacts are kept, so a second run begins with the server.
+Each family is built, evaluated, served on Ray and asked by its campaign. Then each variant's accuracy under load must
+lie within the interval of its card, which is of the same artifact and the same examples. Cards and artifacts are kept,
+so a second run begins with the server.
 """
 
 import argparse
@@ -14,37 +14,27 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import yaml
 
 from loadtest.benchmarks.accuracy_under_load.check import AccuracyCheck, Cards, check_counts, hold
+from loadtest.benchmarks.figures import write_figures
 from loadtest.campaign.schema import AccuracyTest, read_campaign
-from loadtest.harness import (
-    ROOT,
-    Clock,
-    drive,
-    ends_in_words,
-    interrupt_on_signals,
-    run,
-    start,
-    start_server,
-    understudy,
-)
+from loadtest.harness import ROOT, Clock, drive, ends_in_words, run, start, start_server, understudy
 from loadtest.results.schema import Summary
 from serve.config.loader import load
 from serve.ports import free_port
 from variants.artifacts.card import Accuracy
 from variants.errors import EngineError, StackError
-from variants.files import write_atomic
-from variants.machine import describe, versions
 
 STACKS, CAMPAIGNS = ROOT / "deploy" / "stacks", ROOT / "loadtest" / "campaigns"
 
 
 @dataclass(frozen=True)
 class Family:
-    """A stack and its campaign. `only`: the variants that are served, where all of them would not fit on two cores;
-    they are evaluated on what the campaign asks and no more."""
+    """A stack and its campaign. `only` names the variants to serve if all of them would be too much for two cores. They
+    are then evaluated only on the tasks that the campaign asks."""
 
     stack: Path
     campaign: Path
@@ -64,7 +54,7 @@ FAMILIES = {
 
 
 def drive_family(family: Family, out: Path, clock: Clock) -> list[AccuracyCheck]:
-    """All of one family, its records and report in `out`. Raises UnderstudyError."""
+    """Measure and check one family, with its records and its report in `out`. Raises UnderstudyError."""
     out.mkdir(parents=True, exist_ok=True)
     tests = asked_of(family)
     stack = served(family, tests, out)
@@ -85,6 +75,7 @@ def drive_family(family: Family, out: Path, clock: Clock) -> list[AccuracyCheck]
 
 
 def asked_of(family: Family) -> tuple[AccuracyTest, ...]:
+    """The accuracy tests of the family's campaign. Raises StackError if it has none."""
     campaign = read_campaign(family.campaign)
     if campaign.accuracy is None:
         raise StackError("no labelled part", field="accuracy", mend="name a model, a task and n")
@@ -92,7 +83,7 @@ def asked_of(family: Family) -> tuple[AccuracyTest, ...]:
 
 
 def served(family: Family, tests: Sequence[AccuracyTest], out: Path) -> Path:
-    """The stack file to serve: the family's own, or what is left of it, written to `out`."""
+    """The stack file to serve: the family's own, or one with only some of its variants, written to `out`."""
     if not family.only:
         return family.stack
     document = load(family.stack).model_dump(mode="json", by_alias=True, exclude_none=True)
@@ -105,42 +96,35 @@ def served(family: Family, tests: Sequence[AccuracyTest], out: Path) -> Path:
 
 
 def evaluated(children: ExitStack, stack: Path) -> Cards:
-    """The cards of all variants, measured where they are missing. Raises EngineError."""
+    """The cards of all variants; missing ones are measured. Raises EngineError if the command fails."""
     process = start(children, understudy("evaluate", "--stack", str(stack), "--json"), stdout=subprocess.PIPE)
-    said, _ = process.communicate()
+    output, _ = process.communicate()
     if process.returncode != 0:
         raise EngineError(f"`understudy evaluate` ended with code {process.returncode}")
-    return {card["digest"]: [Accuracy.model_validate(each) for each in card["accuracy"]] for card in json.loads(said)}
-
-
-def write(found: dict[str, list[AccuracyCheck]], out: Path) -> None:
-    """`campaigns.json`: what was found so far."""
-    rows = [{"family": family, **each.row()} for family, several in found.items() for each in several]
-    document = {"schema": 1, "machine": describe().model_dump(), "versions": versions(), "held": rows}
-    write_atomic(out / "campaigns.json", (json.dumps(document, indent=1) + "\n").encode())
+    return {card["digest"]: [Accuracy.model_validate(each) for each in card["accuracy"]] for card in json.loads(output)}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(
-        description="Drive each family's labelled campaign, and hold it against its cards."
+        description="Run each family's labelled campaign, and compare its accuracy with its cards."
     )
     parser.add_argument("--only", choices=sorted(FAMILIES), help="one family; all if left out")
     parser.add_argument("--out", type=Path, default=ROOT / "out" / "campaigns")
     given = parser.parse_args()
-    interrupt_on_signals()
-    found: dict[str, list[AccuracyCheck]] = {}
+    out = given.out.resolve()
+    rows: list[dict[str, Any]] = []
     with ends_in_words("campaigns"):
         for name in [given.only] if given.only else FAMILIES:
             clock = Clock()
             print(f"\n=== {name}", file=sys.stderr, flush=True)
-            found[name] = drive_family(FAMILIES[name], given.out.resolve() / name, clock)
-            write(found, given.out.resolve())
+            checks = drive_family(FAMILIES[name], out / name, clock)
+            rows += [{"family": name, **check.row()} for check in checks]
+            write_figures(out / "campaigns.json", {"held": rows})
             phases = ", ".join(f"{phase} {seconds:.0f} s" for phase, seconds in clock.phases.items())
-            print("\n".join([f"\n{name}: {phases}", *(f"  {each}" for each in found[name])]), flush=True)
-    every = [each for several in found.values() for each in several]
-    outside = sum(not each.within for each in every)
-    print(f"\n{len(every) - outside} of {len(every)} accuracies under load lie within the intervals of their cards")
-    if outside or not every:
+            print("\n".join([f"\n{name}: {phases}", *(f"  {check}" for check in checks)]), flush=True)
+    inside = sum(row["within"] for row in rows)
+    print(f"\n{inside} of {len(rows)} accuracies under load lie within the intervals of their cards")
+    if inside < len(rows) or not rows:
         sys.exit(1)
 
 

@@ -1,6 +1,6 @@
-"""An accuracy under load held against the card of the same artifact: does it lie within the card's interval?
+"""Checks whether an accuracy under load lies within the interval of the card of the same artifact.
 
-Only of as many examples: a share of some of a task's examples need not lie in the interval of all of them.
+Both must be of the same number of examples: the interval of a whole task says nothing about a part of it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,11 +13,11 @@ from variants.artifacts.card import Accuracy
 from variants.errors import EngineError, StackError
 
 Cards = Mapping[str, Sequence[Accuracy]]
-"""By an artifact's digest, what its card says."""
+"""The accuracies on each card, by the digest of its artifact."""
 
 
 class AccuracyCheck(NamedTuple):
-    """One variant on one task: what came of it under load, and the card's figure."""
+    """The accuracy of one variant on one task, under load and on its card."""
 
     variant: str
     live: schema.AccuracyFigure
@@ -42,21 +42,21 @@ class AccuracyCheck(NamedTuple):
 
 
 def check_counts(cards: Cards, tests: Sequence[AccuracyTest]) -> None:
-    """Raises StackError where a campaign asks another number of examples than the cards are of."""
+    """Raises StackError if a campaign asks another number of examples than the cards were measured on."""
     for number, test in enumerate(tests):
         counts = {each.n for card in cards.values() for each in card if each.task == test.task}
         if counts != {test.n}:
-            found = " and ".join(map(str, sorted(counts))) or "no"
+            measured = " and ".join(map(str, sorted(counts))) or "no"
             raise StackError(
-                f"the cards are of {found} examples of {test.task}, not {test.n}",
+                f"the cards are of {measured} examples of {test.task}, not {test.n}",
                 field=f"accuracy.tests[{number}].n",
-                mend="as many as the cards are of; the task stands among the model's `evaluate`",
+                mend="give the number that the cards are of, and list the task under the model's `evaluate`",
             )
 
 
 def hold(summary: Summary, cards: Cards, tests: Sequence[AccuracyTest]) -> list[AccuracyCheck]:
-    """Each variant on each task that it was tested on. Raises EngineError where one answered nothing."""
-    found = []
+    """One check for each test and variant. Raises EngineError if a variant answered no example."""
+    checks = []
     for test in tests:
         (model,) = (each for each in summary.models if each.model == test.model)
         for variant in model.variants:
@@ -67,5 +67,5 @@ def hold(summary: Summary, cards: Cards, tests: Sequence[AccuracyTest]) -> list[
             card = next(
                 each for each in cards[variant.artifact_sha256] if (each.task, each.metric) == (live.task, live.metric)
             )
-            found.append(AccuracyCheck(name, live, card))
-    return found
+            checks.append(AccuracyCheck(name, live, card))
+    return checks

@@ -1,1 +1,1 @@
-"""How often the gate is wrong and how soon it is right, by simulation."""
+"""Simulates how often the gate is wrong, and how soon it decides."""

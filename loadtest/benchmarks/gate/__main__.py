@@ -1,14 +1,13 @@
-"""`make bench-gate`: how often the gate is wrong and how soon it is right, where the truth is known.
+"""`make bench-gate`: simulates how often the gate is wrong, and how soon it decides, for known true differences.
 
-Runs the simulations of `loadtest.benchmarks.gate.simulation`, writes `out/evidence/evidence.json` and the figures in
-`docs/evidence.md`. Each part that is done is kept in `out/evidence/parts/` under the digest of the code and settings
-that made it, so a run that was broken off goes on where it stopped. About five minutes on one core.
+It runs `loadtest.benchmarks.gate.simulation`, and writes `out/evidence/evidence.json` and the figures in
+`docs/evidence.md`. Each finished part is kept in `out/evidence/parts/`, with the digest of its code and settings. So
+an interrupted run continues where it stopped. It takes about five minutes on one core.
 """
 
 import argparse
 import itertools
 import json
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,18 +15,17 @@ from typing import Any
 
 import numpy as np
 
+from loadtest.benchmarks.figures import put_into, write_figures
 from loadtest.benchmarks.gate import simulation
-from loadtest.benchmarks.gate.document import put_into
 from loadtest.benchmarks.gate.fixed_sample import pairs_to_promote, pairs_to_roll_back
-from loadtest.benchmarks.gate.simulation import Truth
-from loadtest.harness import ROOT, interrupt_on_signals
+from loadtest.benchmarks.gate.simulation import Tick, Truth
+from loadtest.harness import ROOT, ends_in_words
 from serve.dataplane.router import Target, assign
 from variants.document import canonical_sha256
 from variants.evidence.gate import Gate, LatencyObjective
-from variants.evidence.intervals import Interval, wilson
+from variants.evidence.intervals import wilson
 from variants.evidence.sample_ratio import ALPHA
 from variants.files import sha256_of, write_atomic
-from variants.machine import describe, versions
 from variants.progress import Progress, for_stream
 
 CODE = [
@@ -38,18 +36,18 @@ CODE = [
 DOCUMENT = ROOT / "docs" / "evidence.md"
 MARGIN = 0.02
 WATCHED = Gate(quality=MARGIN)
-"""One metric: no union bound that would hide an error of the bounds themselves."""
+"""It has only one metric, since the union bound over several could hide an error of the bounds themselves."""
 WHOLE = Gate(quality=MARGIN, latency=LatencyObjective(objective_s=1.0, share=0.95), errors=0.01)
 EQUAL = Truth(0.0, 0.10)
 DROPS = {0.05: 0.10, 0.10: 0.15}
-"""How much is lost, and the discordance: of 10 points all of it the variant's fault, and 5 of noise."""
+"""The true loss and its discordance: the loss itself and 5 points of noise."""
 EVEN = {"baseline": 50.0, "int8": 50.0}
 SKEWED = {"baseline": 55.0, "int8": 45.0}
 
 
 @dataclass(frozen=True)
 class Size:
-    """How much is simulated."""
+    """The numbers of runs, and of pairs or requests in each."""
 
     runs: int = 2000
     pairs: int = 20_000
@@ -59,22 +57,19 @@ class Size:
     fair_requests: int = 100_000
 
 
-Tick = Callable[[int, int], None]
-
-
 def peeking(size: Size, tick: Tick) -> dict[str, Any]:
-    found = simulation.different(WATCHED, EQUAL, size.runs, size.pairs, 1, tick)
+    alarms = simulation.different(WATCHED, EQUAL, size.runs, size.pairs, 1, tick)
     return {
         "runs": size.runs,
-        **share_of(found["different"], size.runs),
-        **share_of(found["z_test"], size.runs, "z_test_"),
+        **share_of(alarms["different"], size.runs),
+        **share_of(alarms["z_test"], size.runs, "z_test_"),
     }
 
 
 def at_margin(size: Size, tick: Tick) -> dict[str, Any]:
-    truth, half = Truth(-MARGIN, 0.10), size.runs
-    promoted = simulation.promotions(WATCHED, truth, half, size.pairs, 2, tick)
-    rolled_back = simulation.roll_backs(WATCHED, truth, half, size.pairs, 3, tick)
+    truth = Truth(-MARGIN, 0.10)
+    promoted = simulation.promotions(WATCHED, truth, size.runs, size.pairs, 2, tick)
+    rolled_back = simulation.roll_backs(WATCHED, truth, size.runs, size.pairs, 3, tick)
     return {
         "runs": size.runs,
         **share_of(int((promoted <= size.pairs).sum()), size.runs, "promoted_"),
@@ -83,14 +78,14 @@ def at_margin(size: Size, tick: Tick) -> dict[str, Any]:
 
 
 def rollback(size: Size, tick: Tick) -> list[dict[str, Any]]:
-    found = []
+    rows = []
     for drop, discordance in DROPS.items():
         for delta in (0.0, MARGIN):
             gate = WHOLE.model_copy(update={"quality": delta})
             pairs = simulation.roll_backs(gate, Truth(-drop, discordance), size.deciding_runs, size.pairs, 4, tick)
             fixed = pairs_to_roll_back(-drop, discordance, delta, gate.alpha_each)
-            found.append({"drop": drop, "delta": delta, "discordance": discordance, **speed(pairs, fixed, size.pairs)})
-    return found
+            rows.append({"drop": drop, "delta": delta, "discordance": discordance, **speed(pairs, fixed, size.pairs)})
+    return rows
 
 
 def promotion(size: Size, tick: Tick) -> dict[str, Any]:
@@ -100,45 +95,43 @@ def promotion(size: Size, tick: Tick) -> dict[str, Any]:
 
 
 def sample_ratio(size: Size, tick: Tick) -> dict[str, Any]:
-    """The router as it is, asked with weights that are not those in force, and with those that are."""
-    found, alarms = [], 0
+    """The real router, with weights that differ from those of the test, and with the same weights."""
+    detected, alarms = [], 0
     for run in range(size.skew_runs):
-        found.append(skew_in(SKEWED, new_clients(run), size.skew_requests))
+        new_clients = (f"{run}-{number}" for number in itertools.count())
+        detected.append(skew_in(SKEWED, new_clients, size.skew_requests))
         alarms += skew_in(EVEN, clients(run, size.fair_requests), size.fair_requests) <= size.fair_requests
         tick(run + 1, size.skew_runs)
     return {
         "runs": size.skew_runs,
         "alpha": ALPHA,
-        "detected_within": int(np.percentile(found, 95, method="higher")),
-        "detected_median": int(np.median(found)),
+        "detected_within": int(np.percentile(detected, 95, method="higher")),
+        "detected_median": int(np.median(detected)),
         "requests": size.fair_requests,
         **share_of(alarms, size.skew_runs, "false_alarm_"),
     }
 
 
 def skew_in(weights: dict[str, float], clients: Iterator[str], requests: int) -> int:
+    """The number of requests until routing by `weights` is seen not to follow EVEN; `requests` + 1 if it never is."""
+
     def choose(client: str) -> str:
         assignment = assign(Target("model"), weights, weights.keys(), client)
         assert assignment is not None
         return assignment.variant
 
-    return simulation.skew_found(choose, EVEN, clients, requests)
-
-
-def new_clients(run: int) -> Iterator[str]:
-    """Each request from another client."""
-    return (f"{run}-{number}" for number in itertools.count())
+    return simulation.skew_after(choose, EVEN, clients, requests)
 
 
 def clients(run: int, requests: int) -> Iterator[str]:
-    """Heavy-tailed: a few clients send most requests (Zipf, exponent 1.3)."""
+    """The clients of `requests` requests, of which a few clients send most (Zipf's law, exponent 1.3)."""
     for number in np.random.default_rng([6, run]).zipf(1.3, requests):
         yield f"{run}-{number}"
 
 
-def share_of(found: int, runs: int, prefix: str = "") -> dict[str, float]:
-    """A share with its 95 % interval."""
-    interval: Interval = wilson(found, runs)
+def share_of(count: int, runs: int, prefix: str = "") -> dict[str, float]:
+    """The share `count` of `runs`, with its 95 % interval."""
+    interval = wilson(count, runs)
     return {f"{prefix}share": interval.value, f"{prefix}low": interval.low, f"{prefix}high": interval.high}
 
 
@@ -165,9 +158,9 @@ PARTS: dict[str, Callable[[Size, Tick], Any]] = {
 
 
 def measure(out: Path, size: Size, progress: Progress) -> dict[str, Any]:
-    """Every part, those done before read from `out`."""
+    """The figures of every part. Parts that an earlier run finished are read from `out`."""
     digest = canonical_sha256([[sha256_of(path) for path in CODE], vars(size)])
-    found = {}
+    figures = {}
     for name, part in PARTS.items():
         kept = out / "parts" / f"{name}.json"
         document = json.loads(kept.read_bytes()) if kept.is_file() else {}
@@ -175,26 +168,13 @@ def measure(out: Path, size: Size, progress: Progress) -> dict[str, Any]:
             with progress.step(f"simulating {name}") as step:
                 document = {"digest": digest, "figures": part(size, step.to)}
             write_atomic(kept, json.dumps(document).encode())
-        found[name] = document["figures"]
-    return found
+        figures[name] = document["figures"]
+    return figures
 
 
-def write(out: Path, found: dict[str, Any]) -> Path:
-    """`evidence.json`, with the machine and versions."""
-    document = {
-        "schema": 1,
-        "machine": describe().model_dump(mode="json"),
-        "versions": versions(("understudy", "numpy", "scipy")),
-        **found,
-    }
-    path = out / "evidence.json"
-    write_atomic(path, (json.dumps(document, indent=2) + "\n").encode())
-    return path
-
-
-def tables(found: dict[str, Any]) -> str:
-    """The figures as they stand in the document."""
-    d, m, p, s = found["different"], found["at_margin"], found["promotion"], found["sample_ratio"]
+def tables(figures: dict[str, Any]) -> str:
+    """The figures as Markdown for the document."""
+    d, m, p, s = figures["different"], figures["at_margin"], figures["promotion"], figures["sample_ratio"]
     lines = [
         f"| looked at after every pair, {d['runs']} runs of up to 20,000 pairs, 10 % discordant "
         "| share (95 % interval) |",
@@ -209,7 +189,7 @@ def tables(found: dict[str, Any]) -> str:
         "|---|---|---|---|---|",
         *(
             f"| roll back, {r['drop'] * 100:.0f} points lost, delta {r['delta'] * 100:.0f} points | {deciding(r)} |"
-            for r in found["rollback"]
+            for r in figures["rollback"]
         ),
         f"| promote an equal variant, margin {p['margin'] * 100:.0f} points | {deciding(p)} |",
         "",
@@ -233,20 +213,16 @@ def deciding(figures: dict[str, Any]) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Simulate the gate where the truth is known.")
+    parser = argparse.ArgumentParser(description="Simulate the gate on pairs with a known true difference.")
     parser.add_argument("--out", type=Path, default=ROOT / "out" / "evidence")
     parser.add_argument("--json", action="store_true", help="print the figures as JSON")
     given = parser.parse_args()
-    interrupt_on_signals()
-    found = measure(given.out, Size(), for_stream())
-    path = write(given.out, found)
-    put_into(DOCUMENT, "bench-gate", tables(found))
-    print(json.dumps(found) if given.json else f"{tables(found)}\n\n{path}")
+    figures, path = measure(given.out, Size(), for_stream()), given.out / "evidence.json"
+    write_figures(path, figures, ("understudy", "numpy", "scipy"))
+    put_into(DOCUMENT, "bench-gate", tables(figures))
+    print(json.dumps(figures) if given.json else f"{tables(figures)}\n\n{path}")
 
 
 if __name__ == "__main__":
-    try:
+    with ends_in_words("evidence"):
         main()
-    except KeyboardInterrupt:
-        print("evidence: interrupted; what is done is kept", file=sys.stderr)
-        sys.exit(130)

@@ -1,8 +1,8 @@
-"""How many pairs a test with one look would have needed: what a test that may be watched is measured against.
+"""The number of pairs that a test with only one look needs. The gate, which may look at any time, is compared with it.
 
-McNemar's test (Q. McNemar 1947) in its exact, one-sided form: of the discordant pairs, the number in which the variant
-is the worse one is binomial, with probability 1/2 when there is no difference. Held against a margin, that probability
-at a difference of -delta and a discordance c, which is taken as known, is (c + delta) / 2c.
+The test is McNemar's (Q. McNemar 1947) in its exact, one-sided form. Among the discordant pairs, the number in which
+the variant is worse is binomial. Its probability is 1/2 without a difference, and (c + delta) / 2c at a difference of
+-delta. The discordance c is taken as known.
 """
 
 import numpy as np
@@ -13,29 +13,32 @@ MOST_PAIRS = 10_000_000
 
 
 def pairs_to_roll_back(difference: float, discordance: float, delta: float, alpha: float, power: float = 0.8) -> int:
-    """The fewest pairs with which the test of "not worse than -delta" rejects with `power` when d is `difference`.
+    """The fewest pairs with which the test of "not worse than -delta" rejects with `power` if d is `difference`.
 
-    ValueError when the difference is not below -delta, or the discordance too small for it.
+    Raises ValueError if the difference is not below -delta, or the discordance is too small for it.
     """
     _check(difference < -delta, difference, discordance, delta)
     return _fewest(_worse(-delta, discordance), _worse(difference, discordance), discordance, alpha, power)
 
 
 def pairs_to_promote(difference: float, discordance: float, delta: float, alpha: float, power: float = 0.8) -> int:
-    """The fewest pairs with which the test of "not better than -delta" rejects with `power` when d is `difference`."""
+    """The fewest pairs with which the test of "not better than -delta" rejects with `power` if d is `difference`.
+
+    Raises ValueError if the difference is not above -delta, or the discordance is too small for it.
+    """
     _check(difference > -delta, difference, discordance, delta)
     better_null, better = 1 - _worse(-delta, discordance), 1 - _worse(difference, discordance)
     return _fewest(better_null, better, discordance, alpha, power)
 
 
 def power_of(n: int, null: float, true: float, discordance: float, alpha: float) -> float:
-    """With which probability `n` pairs reject: the discordant ones are binomial, and the test is conditional on
-    them."""
+    """The probability that the test rejects after `n` pairs. It is conditional on the discordant pairs, whose number is
+    binomial."""
     discordant = np.arange(n + 1)
     weight = binom.pmf(discordant, n, discordance)
     discordant, weight = discordant[weight > NEGLIGIBLE], weight[weight > NEGLIGIBLE]
     most = binom.isf(alpha, discordant, null)
-    # isf gives the smallest k with P(X > k) <= alpha up to rounding: step where rounding went the wrong way.
+    # isf gives the smallest k with P(X > k) <= alpha, but rounding may make it one too small.
     most = np.where(binom.sf(most, discordant, null) <= alpha, most, most + 1)
     return float((weight * binom.sf(most, discordant, true)).sum())
 
@@ -46,7 +49,7 @@ def _fewest(null: float, true: float, discordance: float, alpha: float, power: f
         high *= 2
         if high > MOST_PAIRS:
             raise ValueError(f"more than {MOST_PAIRS} pairs")
-    # Power rises in a saw: go up from safely below rather than bisect to some tooth.
+    # Power does not rise evenly with n, so a bisection could miss the smallest n: search upwards from below.
     n = high // 2
     step = max(1, n // 64)
     while power_of(n, null, true, discordance, alpha) < power:

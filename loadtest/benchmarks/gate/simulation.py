@@ -1,11 +1,13 @@
-"""What the gate does on traffic whose truth is known: how often it is wrong, and how soon it is right.
+"""Simulates the gate on pairs with a known true difference: how often it is wrong, and how soon it decides.
 
-Pairs are drawn, not served: d is -1, 0 or 1 with a given mean and discordance. What is judged with is what judges live
-traffic (`betting.log_wealth` at the gate's own alpha, `SampleRatio`), looked at after every pair from the 30th.
+Pairs are drawn at random instead of served: d is -1, 0 or 1 with a given mean and discordance. They are judged by the
+code that judges live traffic (`betting.log_wealth` at the gate's own alpha, `SampleRatio`), after every pair from the
+30th on.
 """
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from math import log
 
 import numpy as np
@@ -18,45 +20,46 @@ from variants.evidence.sample_ratio import SampleRatio
 
 FIRST_LOOK = 30
 TOGETHER = 25
-"""Runs simulated at once: what fits a processor's cache and a few hundred MB."""
+"""The number of runs in a block: it fits a processor's cache and a few hundred MB."""
 D: NDArray[np.float64] = np.array([0.0, 0.5, 1.0])
-"""d = -1, 0, 1 as outcomes in [0, 1]."""
+"""The values -1, 0 and 1 of d, scaled to [0, 1]."""
 PAIRS_A_SECOND = 10
 FAILED, WITHIN = 0.001, 0.99
-"""A healthy variant: the share of its requests that fail, and that are within the objective."""
+"""Of a healthy variant: the share of requests that fail, and the share within the latency objective."""
 
 Bools = NDArray[np.bool_]
 Counts = NDArray[np.int32]
 Tick = Callable[[int, int], None]
-"""Told how many of how many runs are done."""
+"""Is called with the number of runs done and the number of all runs."""
 
 
 @dataclass(frozen=True)
 class Truth:
-    """The mean of d, and the share of pairs in which the two differ."""
+    """The true mean of d, and the share of pairs with d other than 0."""
 
     difference: float
     discordance: float
 
     @property
     def probabilities(self) -> tuple[float, float, float]:
-        """Of d = -1, 0 and 1."""
+        """The probabilities of d = -1, 0 and 1."""
         worse, better = (self.discordance - self.difference) / 2, (self.discordance + self.difference) / 2
         return worse, 1 - self.discordance, better
 
 
-def tallies(truth: Truth, runs: int, pairs: int, seed: int) -> Iterator[Counts]:
-    """Blocks of runs: how often each value of d was seen after every pair (runs, pairs, 3)."""
+def tallies(truth: Truth, runs: int, pairs: int, seed: int, tick: Tick) -> Iterator[Counts]:
+    """Blocks of runs: how often each value of d has come after every pair, of shape (runs, pairs, 3)."""
     for first in range(0, runs, TOGETHER):
         random = np.random.default_rng([seed, first])
         drawn = random.random((min(TOGETHER, runs - first), pairs))
         worse, same, _ = truth.probabilities
         value = (drawn >= worse).astype(np.int8) + (drawn >= worse + same)
         yield np.stack([np.cumsum(value == k, axis=1, dtype=np.int32) for k in range(3)], axis=-1)
+        tick(min(first + TOGETHER, runs), runs)
 
 
 def above(counts: Counts, mean: float, alpha: float) -> Bools:
-    """After which pairs it is proven that d is above `mean`."""
+    """After which pairs the mean of d is proven to be above `mean`."""
     return log_wealth(D, counts, (mean + 1) / 2) >= log(1 / alpha)
 
 
@@ -65,63 +68,59 @@ def below(counts: Counts, mean: float, alpha: float) -> Bools:
 
 
 def z_test(counts: Counts, alpha: float) -> Bools:
-    """After which pairs a z-test of "d is 0" would reject if it were the only one."""
+    """After which pairs a z-test of "the mean of d is 0" would reject if it were the only look."""
     better, worse = counts[..., 2], counts[..., 0]
     discordant = np.maximum(better + worse, 1)
     return np.asarray(np.abs(better - worse) >= norm.isf(alpha / 2) * np.sqrt(discordant)) & (better + worse > 0)
 
 
 def first(raised: Bools) -> Counts:
-    """After how many pairs each run's first look raises it; one more than there are where none does."""
+    """The number of pairs after which each run first raises the alarm; one more than all pairs if it never does."""
     looked = raised[:, FIRST_LOOK - 1 :]
     return np.where(looked.any(axis=1), looked.argmax(axis=1) + FIRST_LOOK, raised.shape[1] + 1).astype(np.int32)
 
 
 def different(gate: Gate, truth: Truth, runs: int, pairs: int, seed: int, tick: Tick) -> dict[str, int]:
-    """In how many runs *different* is ever raised, and by a z-test looked at the same way."""
-    found = {"different": 0, "z_test": 0}
-    for done, counts in enumerate(tallies(truth, runs, pairs, seed), 1):
-        alpha = gate.alpha_each
+    """The number of runs that ever raise *different*, and of those in which a z-test after every pair ever rejects."""
+    alarms = {"different": 0, "z_test": 0}
+    alpha = gate.alpha_each
+    for counts in tallies(truth, runs, pairs, seed, tick):
         raised = above(counts, 0.0, alpha / 2) | below(counts, 0.0, alpha / 2)
-        found["different"] += int((first(raised) <= pairs).sum())
-        found["z_test"] += int((first(z_test(counts, alpha)) <= pairs).sum())
-        tick(min(done * TOGETHER, runs), runs)
-    return found
+        alarms["different"] += int((first(raised) <= pairs).sum())
+        alarms["z_test"] += int((first(z_test(counts, alpha)) <= pairs).sum())
+    return alarms
 
 
 def roll_backs(gate: Gate, truth: Truth, runs: int, pairs: int, seed: int, tick: Tick) -> Counts:
-    """After how many pairs each run proves that d is below -delta (runs,); `pairs` + 1 where none does."""
-    found = []
-    for done, counts in enumerate(tallies(truth, runs, pairs, seed), 1):
-        found.append(first(below(counts, gate.limit("quality"), gate.alpha_each)))
-        tick(min(done * TOGETHER, runs), runs)
-    return np.concatenate(found)
+    """The number of pairs after which each run proves the mean of d below -delta, of shape (runs,); `pairs` + 1 if it
+    never does."""
+    blocks = tallies(truth, runs, pairs, seed, tick)
+    return np.concatenate([first(below(counts, gate.limit("quality"), gate.alpha_each)) for counts in blocks])
 
 
 def promotions(gate: Gate, truth: Truth, runs: int, pairs: int, seed: int, tick: Tick) -> Counts:
-    """After how many pairs each run has every metric of the gate proven at once (runs,); the variant fails and is late
-    as rarely as a healthy one."""
-    found = []
-    for done, counts in enumerate(tallies(truth, runs, pairs, seed), 1):
+    """The number of pairs after which each run has proven every metric of the gate, of shape (runs,). The variant fails
+    and is late as rarely as a healthy one."""
+    decided = []
+    for done, counts in enumerate(tallies(truth, runs, pairs, seed, tick), 1):
         passed = above(counts, gate.limit("quality"), gate.alpha_each)
         if gate.errors:
             passed &= few_errors(gate, counts.shape[:2], [seed, 1, done])
         if gate.latency:
             passed &= in_time(gate, counts.shape[:2], [seed, 2, done])
-        found.append(first(passed))
-        tick(min(done * TOGETHER, runs), runs)
-    return np.concatenate(found)
+        decided.append(first(passed))
+    return np.concatenate(decided)
 
 
 def few_errors(gate: Gate, shape: tuple[int, ...], seed: list[int]) -> Bools:
-    """After which pairs it is proven that few enough requests fail: one request a pair."""
+    """After which pairs the share of failed requests is proven to be within its limit, with one request a pair."""
     failed = np.cumsum(np.random.default_rng(seed).random(shape) < FAILED, axis=1)
     counts = np.stack([failed, np.arange(1, shape[1] + 1) - failed], axis=-1)
     return log_wealth(np.array([0.0, 1.0]), counts, 1 - gate.limit("errors")) >= log(1 / gate.alpha_each)
 
 
 def in_time(gate: Gate, shape: tuple[int, ...], seed: list[int]) -> Bools:
-    """After which pairs it is proven that enough requests are within the objective: one outcome a second."""
+    """After which pairs enough requests are proven to be within the latency objective, with one outcome a second."""
     runs, pairs = shape
     late = np.random.default_rng(seed).binomial(PAIRS_A_SECOND, 1 - WITHIN, (runs, pairs // PAIRS_A_SECOND))
     values = 1 - np.arange(PAIRS_A_SECOND + 1) / PAIRS_A_SECOND
@@ -130,13 +129,11 @@ def in_time(gate: Gate, shape: tuple[int, ...], seed: list[int]) -> Bools:
     return np.repeat(proven, PAIRS_A_SECOND, axis=1)[:, :pairs]
 
 
-def skew_found(choose: Callable[[str], str], weights: dict[str, float], clients: Iterator[str], most: int) -> int:
-    """After how many of `most` requests the sample-ratio test says that `choose` does not follow `weights`; `most` + 1
-    where it never does. A client that came before is not counted again."""
+def skew_after(choose: Callable[[str], str], weights: dict[str, float], clients: Iterator[str], most: int) -> int:
+    """The number of requests after which the sample-ratio test shows that `choose` does not follow `weights`. It is
+    `most` + 1 if the test never does. Only the first request of a client counts."""
     test, known = SampleRatio(), set()
-    for number, client in enumerate(clients, 1):
-        if number > most:
-            break
+    for number, client in enumerate(islice(clients, most), 1):
         if client not in known:
             known.add(client)
             test.add({choose(client): 1}, weights)

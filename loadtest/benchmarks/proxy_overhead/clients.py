@@ -1,8 +1,8 @@
-"""The load: streaming clients that read raw bytes, so cheap that they may share a core with what they measure.
+"""Streaming clients that read raw bytes. They use little CPU time, so they may share a core with the server.
 
-A client keeps one connection and sends the next request when the last token of the one before has come: a closed loop,
-right for comparing ways out of one engine at a fixed number of clients, wrong for judging latency under real arrivals.
-Tokens are counted by the server's own `usage`; the time to the first token is taken at the first `data:` of the body.
+A client keeps one connection, and sends its next request after the last token of the one before (closed loop). That is
+right for comparing two servers at a fixed number of clients. It is wrong for judging latency under real arrivals. The
+number of tokens is the server's own `usage`. The first token's time is that of the first `data:` in the body.
 """
 
 import asyncio
@@ -20,7 +20,7 @@ LAST_CHUNK = b"0\r\n\r\n"
 
 @dataclass(frozen=True)
 class Burst:
-    """What one burst of clients saw. Seconds, output tokens."""
+    """The result of one burst of clients: output tokens, and times in seconds."""
 
     clients: int
     tokens: int
@@ -38,7 +38,7 @@ class Burst:
 
 
 class Stream(asyncio.Protocol):
-    """One connection; `ask` sends a request and waits for the end of its stream."""
+    """One connection. `ask` sends a request and waits for the end of its stream."""
 
     def __init__(self) -> None:
         self.done: asyncio.Future[None] | None = None
@@ -63,7 +63,7 @@ class Stream(asyncio.Protocol):
             self.done.set_exception(error or ConnectionError("closed before the end of the stream"))
 
     async def ask(self, request: bytes) -> tuple[int, float]:
-        """Tokens, and seconds to the first. Raises ConnectionError when the answer is not a whole stream."""
+        """The number of tokens, and the seconds to the first. Raises ConnectionError if the stream is not complete."""
         self.first, self.tail = None, b""
         self.done = asyncio.get_running_loop().create_future()
         began = time.perf_counter()
@@ -76,7 +76,7 @@ class Stream(asyncio.Protocol):
 
 
 def completion(host: str, model: str, prompt: str, tokens: int) -> bytes:
-    """The bytes of one streamed completion request that always makes `tokens` tokens."""
+    """The bytes of one request for a streamed completion of exactly `tokens` tokens."""
     ask = {
         "model": model,
         "prompt": prompt,
@@ -92,7 +92,7 @@ def completion(host: str, model: str, prompt: str, tokens: int) -> bytes:
 
 
 async def burst(port: int, model: str, clients: int, requests: int, tokens: int, salt: str) -> Burst:
-    """`clients` at once, each with `requests` in a row; prompts are distinct through `salt`."""
+    """Run `clients` clients at once, each with `requests` requests in a row. `salt` makes the prompts distinct."""
     firsts: list[float] = []
     total = 0
 

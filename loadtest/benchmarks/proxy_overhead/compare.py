@@ -1,10 +1,10 @@
-"""Bursts of streaming clients, sent in turn to the engine's own HTTP server and to the whole server before it.
+"""Sends bursts of streaming clients to the engine's own HTTP server and to the whole server in turn.
 
-Generating a token costs the engine the same either way. What differs is the CPU time spent on each streamed chunk
-between engine and client. So the engine has core 0 for itself, and everything else (the engine's HTTP server, router,
-Ray, HAProxy, and this load) shares core 1: a server that spends more there delivers less as soon as core 1 is full.
+A token costs the engine the same in both cases. Only the CPU time for each streamed chunk between engine and client
+differs. So the engine runs alone on core 0, and everything else shares core 1: the engine's HTTP server, router, Ray,
+HAProxy, and the clients. A server that needs more CPU time delivers less as soon as core 1 is full.
 
-A burst during which other processes used the machine is repeated. Linux, two cores or more.
+A burst is repeated if other processes used the machine meanwhile. It needs Linux and at least two cores.
 """
 
 import asyncio
@@ -17,11 +17,11 @@ from typing import Any
 import psutil
 
 from loadtest.benchmarks.proxy_overhead.clients import Burst, burst
-from loadtest.benchmarks.proxy_overhead.processes import busy_s, cpu_s, is_engine, pin, tree
+from loadtest.benchmarks.proxy_overhead.processes import busy_s, cpu_s, is_engine, pin
 
 ENGINE_CORE, OTHER_CORE = 0, 1
 LEVELS = {1: 6, 8: 6, 32: 5}
-"""Clients, and how many requests each of them sends in a burst."""
+"""The number of clients, and of requests that each of them sends in a burst."""
 TOKENS = 32
 SETTLE_S = 2.0
 QUIET_CORES = 0.08
@@ -30,7 +30,7 @@ TRIES = 5
 
 @dataclass(frozen=True)
 class Way:
-    """Where to ask, and for which model."""
+    """A server to measure: its name in the table, its port, and the model to ask for."""
 
     name: str
     port: int
@@ -39,7 +39,8 @@ class Way:
 
 @dataclass(frozen=True)
 class Measured:
-    """One burst. CPU time is of everything but the engine; `foreign_cores` were busy with other processes."""
+    """One burst. `front_cpu_s` is the CPU time of the server without the engine. `foreign_cores` is the mean number of
+    cores that other processes kept busy."""
 
     way: str
     round: int
@@ -54,15 +55,14 @@ class Measured:
 
 @dataclass
 class Comparison:
-    """Measures `ways` of the server whose first process is `server`; the first way is what the others are compared
-    with."""
+    """Measures `ways` to ask the server whose first process is `server`. The others are compared with the first way."""
 
     server: int
     ways: list[Way]
     results: list[Measured] = field(default_factory=list)
 
     def run(self, rounds: int) -> None:
-        """Every way at every number of clients, in an order that rotates from round to round."""
+        """Measure every way at every number of clients. The order of the ways rotates from round to round."""
         for number in range(rounds):
             for clients in LEVELS:
                 shift = number % len(self.ways)
@@ -70,7 +70,7 @@ class Comparison:
                     self.measure_undisturbed(way, clients, number)
 
     def measure_undisturbed(self, way: Way, clients: int, number: int) -> None:
-        """Measure until nothing else used the machine meanwhile, five times at most; keep the quietest."""
+        """Measure until no other process uses the machine, at most TRIES times, and keep the least disturbed burst."""
         tries: list[Measured] = []
         while len(tries) < TRIES and all(one.foreign_cores > QUIET_CORES for one in tries):
             tries.append(self.measure(way, clients, number))
@@ -81,8 +81,9 @@ class Comparison:
         self.results.append(min(tries, key=lambda one: one.foreign_cores))
 
     def measure(self, way: Way, clients: int, number: int) -> Measured:
-        """One burst after a warm one. Prompts are the same for every way: a longer one would cost prefill."""
-        family = tree(self.server)
+        """Measure one burst after a warm-up. Prompts are the same for every way, as longer ones take more prefill."""
+        root = psutil.Process(self.server)
+        family = [root, *root.children(recursive=True)]
         engine = [process for process in family if is_engine(process)]
         others = [process for process in family if process not in engine]
         pin(engine, ENGINE_CORE)
@@ -97,7 +98,7 @@ class Comparison:
         return Measured(way.name, number, seen, cpu_s(others) - front, foreign / seen.wall_s)
 
     def summary(self) -> list[dict[str, Any]]:
-        """One row a way and number of clients. Ratios are to the first way in the same round."""
+        """One row for each way and number of clients. Ratios are to the first way in the same round."""
         rows = []
         for clients in LEVELS:
             at = {(one.way, one.round): one for one in self.results if one.burst.clients == clients}

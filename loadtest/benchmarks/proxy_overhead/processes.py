@@ -1,6 +1,6 @@
-"""The processes of a server under measurement: which of them compute, on which core they run, and their CPU time.
+"""The processes of a measured server: which of them compute, the core that they run on, and their CPU time.
 
-Linux only: affinity is set for each thread, because that of a process covers its first thread only.
+Linux only. The core is set for each thread, because the setting of a process covers only its first thread.
 """
 
 import contextlib
@@ -8,12 +8,6 @@ import os
 from collections.abc import Iterable
 
 import psutil
-
-
-def tree(root: int) -> list[psutil.Process]:
-    """A process and all its descendants that are alive."""
-    process = psutil.Process(root)
-    return [process, *process.children(recursive=True)]
 
 
 def pin(processes: Iterable[psutil.Process], core: int) -> None:
@@ -26,7 +20,7 @@ def pin(processes: Iterable[psutil.Process], core: int) -> None:
 
 
 def is_engine(process: psutil.Process) -> bool:
-    """vLLM names the processes that compute after what they are; its front end keeps another name."""
+    """Whether this is one of vLLM's computing processes, which vLLM names EngineCore or Worker."""
     try:
         command = " ".join(process.cmdline())
     except (psutil.NoSuchProcess, psutil.ZombieProcess):
@@ -35,7 +29,7 @@ def is_engine(process: psutil.Process) -> bool:
 
 
 def cpu_s(processes: Iterable[psutil.Process]) -> float:
-    """CPU-seconds that these processes have used so far."""
+    """The CPU-seconds that these processes have used so far. An ended process counts as 0."""
     total = 0.0
     for process in processes:
         with contextlib.suppress(psutil.NoSuchProcess):
@@ -45,6 +39,6 @@ def cpu_s(processes: Iterable[psutil.Process]) -> float:
 
 
 def busy_s() -> float:
-    """CPU-seconds that the machine's cores have worked, or that its host withheld, since the machine started."""
+    """The CPU-seconds since the machine started in which its cores worked or were withheld by its host."""
     times = psutil.cpu_times()
     return float(sum(times) - times.idle - times.iowait - times.guest - times.guest_nice)

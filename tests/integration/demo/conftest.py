@@ -13,5 +13,5 @@ STACK = ROOT / "deploy" / "stacks" / "demo.yaml"
 @pytest.fixture(scope="package")
 def demo() -> Iterator[tuple[str, int]]:
     """The server's URL and pid."""
-    with server(home(), "serve.cli", "serve", str(STACK), "--port", "{port}", "--json") as found:
-        yield found
+    with server(home(), "serve.cli", "serve", str(STACK), "--port", "{port}", "--json") as served:
+        yield served

@@ -71,7 +71,7 @@ def test_labels_by_likelihood_beat_chance(demo: tuple[str, int], variant: str) -
         httpx.post(f"{url}/tokenize", json={"model": name, "prompt": label, "add_special_tokens": False}).json()
         for label in task.labels
     ]
-    bias = {str(token): 100 for token in first_tokens([found["tokens"] for found in encoded], task.labels)}
+    bias = {str(token): 100 for token in first_tokens([answer["tokens"] for answer in encoded], task.labels)}
     right = 0
     for example in examples:
         body = {"model": name, "prompt": example.input, "max_tokens": 1, "temperature": 0, "logit_bias": bias}
@@ -124,9 +124,9 @@ def test_the_baseline_is_what_its_package_carries(demo: tuple[str, int]) -> None
 
 
 def test_nothing_listens_beyond_loopback(demo: tuple[str, int]) -> None:
-    found = listeners(demo[1])
-    assert len(found) > 10
-    assert [pair for pair in found if not is_loopback(pair[0])] == []
+    addresses = listeners(demo[1])
+    assert len(addresses) > 10
+    assert [pair for pair in addresses if not is_loopback(pair[0])] == []
 
 
 def test_an_engine_core_is_its_own_worker_and_has_one_process_group(demo: tuple[str, int]) -> None:

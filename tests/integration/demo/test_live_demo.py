@@ -42,7 +42,7 @@ def understudy(*arguments: str) -> dict[str, Any]:
 async def digits_asked(url: str, clients: int) -> AsyncIterator[list[tuple[int, str, str]]]:
     """Closed loops of routed digits, at most twenty a second each, so that there is room for the builds of the moment;
     gives (status, variant, artifact) of each answer as they come."""
-    found: list[tuple[int, str, str]] = []
+    answers: list[tuple[int, str, str]] = []
     stopping = asyncio.Event()
     images = [example.input for example in tasks.get("mnist").examples("test", 50)]
 
@@ -58,13 +58,13 @@ async def digits_asked(url: str, clients: int) -> AsyncIterator[list[tuple[int, 
             headers = {"inference-header-content-length": str(len(text)), "content-type": "application/octet-stream"}
             answer = await http.post("/v2/models/digits/infer", content=text + data, headers=headers)
             named = (answer.headers.get(f"x-understudy-{part}", answer.text) for part in ("variant", "artifact"))
-            found.append((answer.status_code, *named))
+            answers.append((answer.status_code, *named))
             await asyncio.sleep(0.05)
 
     async with httpx.AsyncClient(base_url=url, timeout=60) as http:
         loops = [asyncio.create_task(loop(http, number)) for number in range(clients)]
         try:
-            yield found
+            yield answers
         finally:
             stopping.set()
             await asyncio.gather(*loops)
@@ -106,8 +106,8 @@ async def test_the_command_line_adds_replaces_and_removes_under_load(demo: tuple
 
 def live_digests(url: str, model: str) -> dict[str, str]:
     models = httpx.get(f"{url}/admin/v1/models", timeout=30).json()["models"]
-    (found,) = [each for each in models if each["model"] == model]
-    return {variant["variant"]: variant["artifact_sha256"] for variant in found["variants"]}
+    (served,) = [each for each in models if each["model"] == model]
+    return {variant["variant"]: variant["artifact_sha256"] for variant in served["variants"]}
 
 
 def copy_of(artifact: Artifact, variant: str) -> Artifact:

@@ -107,10 +107,10 @@ async def steady(client: httpx.AsyncClient) -> AsyncIterator[Counter[int]]:
 async def ended(client: httpx.AsyncClient) -> dict[str, Any]:
     deadline = time.monotonic() + LIMIT_S
     while True:
-        found: dict[str, Any] = (await client.get(ROLLOUT)).json()
-        if found["rollout"]["status"] != "running":
-            return found
-        assert time.monotonic() < deadline, found
+        rollout_state: dict[str, Any] = (await client.get(ROLLOUT)).json()
+        if rollout_state["rollout"]["status"] != "running":
+            return rollout_state
+        assert time.monotonic() < deadline, rollout_state
         await asyncio.sleep(1)
 
 
@@ -119,16 +119,16 @@ async def journal_of(client: httpx.AsyncClient) -> list[dict[str, Any]]:
     return entries
 
 
-def check_replay(entries: list[dict[str, Any]], found: dict[str, Any]) -> None:
+def check_replay(entries: list[dict[str, Any]], rollout_state: dict[str, Any]) -> None:
     """The journal says again what the controller said."""
     assert entries[0]["seq"] == 1, "not all of it is here"
     ledger = ControlState.read(entries)
-    rollout = {name: value for name, value in found["rollout"].items() if name != "doing"}
+    rollout = {name: value for name, value in rollout_state["rollout"].items() if name != "doing"}
     assert ledger.rollouts["smollm2"].to_json() == rollout
-    assert ledger.traffic["smollm2"].version == found["traffic"]["version"]
-    assert ledger.traffic["smollm2"].traffic.model_dump(mode="json") == found["traffic"]["traffic"]
+    assert ledger.traffic["smollm2"].version == rollout_state["traffic"]["version"]
+    assert ledger.traffic["smollm2"].traffic.model_dump(mode="json") == rollout_state["traffic"]["traffic"]
     pair = ledger.pair(ledger.rollouts["smollm2"].pair)
-    assert pair.compared >= found["pairs"]["compared"] > 0
+    assert pair.compared >= rollout_state["pairs"]["compared"] > 0
 
 
 def plan(variant: str) -> dict[str, Any]:
@@ -152,14 +152,14 @@ async def test_a_damaged_variant_is_rolled_back_by_itself(demo: tuple[str, int])
         async with steady(client) as statuses:
             answer = await client.post(ROLLOUT, json=plan("damaged"))
             assert answer.status_code == 200, answer.text
-            found = await ended(client)
+            rollout_state = await ended(client)
         journal = await journal_of(client)
         done = await change(client, {"stack": state["stack"], "artifacts": keys, "force": True})
         assert done["state"] == "done", done
-    print(f"damaged: {found['rollout']['status']}, {found['pairs']}")
-    assert found["rollout"]["status"] == "rolled back", found
-    assert found["verdict"]["findings"][0]["high"] < -0.05
-    check_replay(journal, found)
+    print(f"damaged: {rollout_state['rollout']['status']}, {rollout_state['pairs']}")
+    assert rollout_state["rollout"]["status"] == "rolled back", rollout_state
+    assert rollout_state["verdict"]["findings"][0]["high"] < -0.05
+    check_replay(journal, rollout_state)
     assert set(statuses) == {200}
 
 
@@ -189,14 +189,14 @@ async def test_answers_to_chats_without_labels_are_scored_by_both(demo: tuple[st
             by_parent += answered.headers["x-understudy-variant"] == "baseline"
         assert by_parent >= CHATS // 3, "most of the weight is the parent's"
         deadline = time.monotonic() + LIMIT_S
-        while (pairs := (found := (await client.get(ROLLOUT)).json())["pairs"])["compared"] + pairs[
+        while (pairs := (rollout_state := (await client.get(ROLLOUT)).json())["pairs"])["compared"] + pairs[
             "dropped"
         ] < by_parent:
-            assert time.monotonic() < deadline, found
+            assert time.monotonic() < deadline, rollout_state
             await asyncio.sleep(0.5)
         aborted = await client.post(f"{ROLLOUT}/abort")
         assert aborted.status_code == 200, aborted.text
-    finding = next(each for each in found["verdict"]["findings"] if each["metric"] == "agreement")
+    finding = next(each for each in rollout_state["verdict"]["findings"] if each["metric"] == "agreement")
     print(f"agreement: {finding}")
     assert finding["n"] == pairs["compared"] >= by_parent // 2, "a slow machine may find no moment for some"
     assert -0.5 < finding["value"] <= 0.1
@@ -209,14 +209,14 @@ async def test_int8_takes_over_by_itself(demo: tuple[str, int]) -> None:
         async with steady(client) as statuses:
             answer = await client.post(ROLLOUT, json=plan("int8"))
             assert answer.status_code == 200, answer.text
-            found = await ended(client)
+            rollout_state = await ended(client)
         journal = await journal_of(client)
         restored = await client.put(TRAFFIC, json=before, headers={"if-match": "*"})
         assert restored.status_code == 200, restored.text
-    print(f"int8: {found['rollout']['status']}, {found['pairs']}")
-    assert found["rollout"]["status"] == "promoted", found
-    assert found["traffic"]["shares"]["baseline"] == 0.0
-    check_replay(journal, found)
+    print(f"int8: {rollout_state['rollout']['status']}, {rollout_state['pairs']}")
+    assert rollout_state["rollout"]["status"] == "promoted", rollout_state
+    assert rollout_state["traffic"]["shares"]["baseline"] == 0.0
+    check_replay(journal, rollout_state)
     rollouts = [entry["rollout"] for entry in journal if entry["kind"] == "rollout" and entry["seq"] > seen]
     assert [each["step"] for each in rollouts] == [0, 1, 2, 3, 3]
     assert set(statuses) == {200}

@@ -80,13 +80,13 @@ def test_a_wrong_name_would_be_found(watched: Watched) -> None:
 
 
 def test_the_variables_find_models_and_variants(watched: Watched) -> None:
-    found = {}
+    values = {}
     for variable in DOCUMENT["templating"]["list"]:
         if variable["type"] == "query":
             asked = LABEL_VALUES.fullmatch(watched.fill(variable["query"]))
             assert asked is not None, variable["query"]
-            found[variable["name"]] = watched.ask(f"label/{asked['label']}/values", **{"match[]": asked["selector"]})
-    assert found == {"model": ["bands", "echo", "near"], "variant": list(VARIANTS)}
+            values[variable["name"]] = watched.ask(f"label/{asked['label']}/values", **{"match[]": asked["selector"]})
+    assert values == {"model": ["bands", "echo", "near"], "variant": list(VARIANTS)}
 
 
 def test_all_queries_together_and_one_without_data_is_named(watched: Watched) -> None:
@@ -124,8 +124,8 @@ def test_the_shares_of_traffic_are_of_one_whole(watched: Watched) -> None:
 
 
 def value_of(series: Series, variant: str) -> list[float]:
-    (found,) = (each["values"] for each in series if each["metric"]["variant"] == variant)
-    return found
+    (values,) = (each["values"] for each in series if each["metric"]["variant"] == variant)
+    return values
 
 
 def test_a_table_keeps_the_columns_that_its_rows_have(watched: Watched) -> None:
@@ -165,8 +165,8 @@ def test_operating_lists_the_labels_that_metrics_have(seen: Seen) -> None:
     text = (ROOT / "docs" / "operating.md").read_text()
     rows = re.findall(r"^\| `(understudy_\w+)` \| (\w+) \| [^|]+ \| ([^|]*) \|", text, re.MULTILINE)
     listed = {name.removesuffix("_total"): set(labels.split(", ")) for name, _, labels in rows}
-    found: dict[str, set[str]] = {}
+    labels_by_metric: dict[str, set[str]] = {}
     for family in text_string_to_metric_families(httpx.get(f"{seen[1]}/metrics").text):
         for sample in family.samples:
-            found.setdefault(family.name, set()).update(set(sample.labels) - {"le"})
-    assert found == {name: labels for name, labels in listed.items() if name not in OF_ROLLOUTS}
+            labels_by_metric.setdefault(family.name, set()).update(set(sample.labels) - {"le"})
+    assert labels_by_metric == {name: labels for name, labels in listed.items() if name not in OF_ROLLOUTS}

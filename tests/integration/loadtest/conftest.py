@@ -29,13 +29,13 @@ class MadeTask:
     def examples(self, split: str, n: int | None = None) -> list[Example]:
         assert split == "test"
         if self.kind == "image":
-            found = [Example(f"picture-{k}", PNG + b"%d" % k, self.labels[k % 2]) for k in range(300)]
+            examples = [Example(f"picture-{k}", PNG + b"%d" % k, self.labels[k % 2]) for k in range(300)]
         else:
-            found = [
+            examples = [
                 Example(f"review-{k}", " ".join(f"w{k}x{word}" for word in range(30)), self.labels[k % 2])
                 for k in range(240)
             ]
-        return found[:n]
+        return examples[:n]
 
 
 class ScriptedServer:

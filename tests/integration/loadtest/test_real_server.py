@@ -63,12 +63,12 @@ class Echoes:
     labels = (" warm", " cold")
 
     def examples(self, split: str, n: int | None = None) -> list[Example]:
-        found = []
+        examples = []
         for k in range(200):
             label = self.labels[k % 2]
             shown = self.labels[(k + 1) % 2] if k % 10 == 0 else label
-            found.append(Example(f"echo-{k}", f"Number {k} of them all was said to be{shown} today:", label))
-        return found[:n]
+            examples.append(Example(f"echo-{k}", f"Number {k} of them all was said to be{shown} today:", label))
+        return examples[:n]
 
 
 class Shades:
@@ -78,12 +78,12 @@ class Shades:
     labels = tuple("0123456789")
 
     def examples(self, split: str, n: int | None = None) -> list[Example]:
-        found = []
+        examples = []
         for k in range(60):
             buffer = io.BytesIO()
             Image.new("L", (8 + k, 8), (k % 10) * 25 + 13).save(buffer, format="PNG")
-            found.append(Example(f"shade-{k}", buffer.getvalue(), self.labels[k % 10]))
-        return found[:n]
+            examples.append(Example(f"shade-{k}", buffer.getvalue(), self.labels[k % 10]))
+        return examples[:n]
 
 
 def test_every_part_is_answered_without_a_failure(served: Served, tmp_path: Path) -> None:
@@ -95,12 +95,12 @@ def test_every_part_is_answered_without_a_failure(served: Served, tmp_path: Path
     assert all(record.request_id and record.artifact for record in records)
     assert len({record.request_id for record in records}) == len(records)
     summary = summarise(tmp_path / "out")
-    found = {(model.model, variant.variant): variant for model in summary.models for variant in model.variants}
-    for variant in (found["echo", "baseline"], found["echo", "int8"]):
+    figures = {(model.model, variant.variant): variant for model in summary.models for variant in model.variants}
+    for variant in (figures["echo", "baseline"], figures["echo", "int8"]):
         assert [(each.value, each.n) for each in variant.accuracy] == [(0.9, 60)]
-    assert [(each.value, each.n) for each in found["bands", "baseline"].accuracy] == [(1.0, 60)]
+    assert [(each.value, each.n) for each in figures["bands", "baseline"].accuracy] == [(1.0, 60)]
     # Routed 90 to 10.
-    baseline, int8 = found["echo", "baseline"].mixed, found["echo", "int8"].mixed
+    baseline, int8 = figures["echo", "baseline"].mixed, figures["echo", "int8"].mixed
     assert baseline is not None
     assert int8 is not None
     assert baseline.requests > int8.requests

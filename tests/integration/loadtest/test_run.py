@@ -234,9 +234,9 @@ def test_no_worker_outlives_its_parent(server: ScriptedServer, tmp_path: Path, s
     worker.wait(timeout=5)
     assert not worker.is_running()
     time.sleep(0.2)
-    found = read_lines(tmp_path / "records.jsonl", Record)
-    assert found.cut_bytes == 0
-    assert not any(record.failed for record in found)
+    records = read_lines(tmp_path / "records.jsonl", Record)
+    assert records.cut_bytes == 0
+    assert not any(record.failed for record in records)
 
 
 def test_from_campaign_to_report(server: ScriptedServer, tmp_path: Path, get_task: GetTask) -> None:
@@ -251,11 +251,11 @@ def test_from_campaign_to_report(server: ScriptedServer, tmp_path: Path, get_tas
     speed = {**SPEED, "tests": [*SPEED["tests"], pictures]}
     records, _ = carry_out(server, campaign(mixed=MIXED, accuracy=ACCURACY, speed=speed), tmp_path, get_task)
     summary = summarise(tmp_path)
-    found = [variant for model in summary.models for variant in model.variants]
-    assert len(found) == 4
-    assert sum(variant.requests for variant in found) == len(records)
-    assert all(variant.failed == 0 and variant.requests > 200 for variant in found)
-    assert all(variant.clients == 4 and len(variant.slices) == 3 for variant in found)
+    variants = [variant for model in summary.models for variant in model.variants]
+    assert len(variants) == 4
+    assert sum(variant.requests for variant in variants) == len(records)
+    assert all(variant.failed == 0 and variant.requests > 200 for variant in variants)
+    assert all(variant.clients == 4 and len(variant.slices) == 3 for variant in variants)
     faster = summary.models[0].comparisons[0].speed
     assert faster is not None
     # 20 ms and 39 gaps of 4 or of 2 ms: 176 against 98 ms a request.

@@ -9,12 +9,12 @@ SUFFIXES = {"counter": ("_total",), "histogram": ("_bucket", "_sum", "_count"), 
 
 def families() -> dict[str, Metric]:
     """Every metric of ours by its name in PromQL: a counter with `_total`, a histogram without a suffix."""
-    found = {}
+    by_name = {}
     for value in vars(metrics).values():
         if isinstance(value, Counter | Gauge | Histogram):
             (family,) = value.describe()
-            found[f"{family.name}_total" if family.type == "counter" else family.name] = family
-    return found
+            by_name[f"{family.name}_total" if family.type == "counter" else family.name] = family
+    return by_name
 
 
 def sample_names() -> set[str]:

@@ -19,10 +19,10 @@ def test_a_proxy_and_a_client_certificate_are_handed_on(monkeypatch: pytest.Monk
     for name in ("ALL_PROXY", "SSL_CLIENT_CERT", "UV_DEFAULT_INDEX"):
         monkeypatch.delenv(name, raising=False)
     settings = {"index-url": "https://mirror.test/simple", "proxy": "http://proxy.test:3128", "client-cert": "/me.pem"}
-    found = uv_environment(settings)
-    assert found["UV_DEFAULT_INDEX"] == "https://mirror.test/simple"
-    assert found["ALL_PROXY"] == "http://proxy.test:3128"
-    assert found["SSL_CLIENT_CERT"] == "/me.pem"
+    environment = uv_environment(settings)
+    assert environment["UV_DEFAULT_INDEX"] == "https://mirror.test/simple"
+    assert environment["ALL_PROXY"] == "http://proxy.test:3128"
+    assert environment["SSL_CLIENT_CERT"] == "/me.pem"
 
 
 def test_what_is_set_for_uv_itself_stays(monkeypatch: pytest.MonkeyPatch) -> None:

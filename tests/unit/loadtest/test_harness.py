@@ -10,9 +10,8 @@ from tests.support.processes import ROOT
 
 CODE = """
 import signal, sys, time
-from loadtest.harness import ends_in_words, interrupt_on_signals
+from loadtest.harness import ends_in_words
 signal.signal(signal.SIGHUP, signal.SIG_IGN if sys.argv[1] == "nohup" else signal.SIG_DFL)
-interrupt_on_signals()
 with ends_in_words("demo"):
     try:
         print("ready", flush=True)

@@ -17,5 +17,5 @@ for name in ("gevent", "locust", "torch", "ray"):
 
 def test_the_command_lines_process_stays_as_it_was() -> None:
     root = Path(__file__).parents[3]
-    found = subprocess.run([sys.executable, "-c", PROBE], cwd=root, capture_output=True, text=True, timeout=60)
-    assert found.returncode == 0, found.stderr
+    probe = subprocess.run([sys.executable, "-c", PROBE], cwd=root, capture_output=True, text=True, timeout=60)
+    assert probe.returncode == 0, probe.stderr

@@ -1,6 +1,6 @@
 """LoRA by peft: a low-rank adapter on the attention layers, trained on a task's training split (Hu et al. 2021, arXiv
 2106.09685). Only the adapter is stored; an engine loads it beside the parent. A parent in NF4 stays packed during
-training (QLoRA: Dettmers et al. 2023, arXiv 2305.14314).
+training (QLoRA: Dettmers et al. 2023, arXiv 2305.14314), and vLLM serves the adapter on the packed weights.
 
 Training is made for a minute or two on a CPU. Only the label's first token has a loss, so the head computes one row a
 prompt. The parent computes in bfloat16 where the CPU does so natively. The shorter half of the examples is used, in

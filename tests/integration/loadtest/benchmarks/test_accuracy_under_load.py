@@ -28,12 +28,12 @@ def test_a_labelled_campaign_says_under_load_what_the_card_says_offline(
     stack.write_text(yaml.safe_dump(digits.model_dump(mode="json", by_alias=True, exclude_none=True)))
     campaign.write_text(yaml.safe_dump(CAMPAIGN))
     clock = Clock()
-    found = drive_family(Family(stack, campaign, ("baseline", "int8")), tmp_path / "out", clock)
-    print(*found, clock.phases, sep="\n")
-    assert [(each.variant, each.live.metric, each.live.n) for each in found] == [
+    checks = drive_family(Family(stack, campaign, ("baseline", "int8")), tmp_path / "out", clock)
+    print(*checks, clock.phases, sep="\n")
+    assert [(each.variant, each.live.metric, each.live.n) for each in checks] == [
         ("digits@baseline", "accuracy", N),
         ("digits@int8", "accuracy", N),
     ]
-    assert all(each.within for each in found)
-    assert all(each.card.low < each.card.value for each in found)
+    assert all(each.within for each in checks)
+    assert all(each.card.low < each.card.value for each in checks)
     assert (tmp_path / "out" / "report.html").is_file()

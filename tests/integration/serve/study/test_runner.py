@@ -105,7 +105,7 @@ async def test_a_variant_is_paired_with_its_parents_stored_outcomes_and_served_a
     artifacts = ScriptedMake(home())(stack, line_of(stack, ("bands", "int8")))
     examples = examples_for(stack, "bands", 20, NoProgress())
     card = await asyncio.to_thread(evaluate_variant, stack, artifacts, ("bands", "int8"), examples, False, NoProgress())
-    assert [(found.metric, found.n) for found in card.accuracy] == [("accuracy", 20)]
+    assert [(figure.metric, figure.n) for figure in card.accuracy] == [("accuracy", 20)]
     cards = Catalog(home()).model("bands").cards
     baseline = artifacts[BANDS].manifest.digest
     assert set(cards) == {card.digest, baseline}, "its parent had no outcomes, so it was evaluated first"

@@ -34,7 +34,7 @@ class MadeTask:
 
     def examples(self, split: str, n: int | None = None) -> list[Example]:
         assert split == "test"
-        found = []
+        examples = []
         for number in range(self.size):
             words = " ".join(f"w{number}x{index}" for index in range(20))
             content: Any = {
@@ -43,8 +43,8 @@ class MadeTask:
                 "triplet": (words, f"{words} near", "far"),
                 "article": words,
             }[self.kind]
-            found.append(Example(f"{self.name}-{number}", content, self.labels[number % 2]))
-        return found[:n]
+            examples.append(Example(f"{self.name}-{number}", content, self.labels[number % 2]))
+        return examples[:n]
 
 
 TASKS = {
@@ -262,8 +262,8 @@ def test_drawings_carry_prompt_seed_and_label(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setitem(TASKS, "prompts", MadePrompts())
     state = {**STATE, "models": [served("scribe", "image-generation", PICTURES)]}
     tests = [{"model": "scribe", "task": "prompts", "n": 4}]
-    found = plan(campaign(accuracy={"clients": 2, "limit_s": 30, "tests": tests}), state)
-    (pool,) = found.pools.values()
+    made = plan(campaign(accuracy={"clients": 2, "limit_s": 30, "tests": tests}), state)
+    (pool,) = made.pools.values()
     assert (pool.kind, len(pool.contents)) == ("drawing", 4)
     assert pool.contents[3].model_dump(exclude_none=True) == {
         "example": "prompt-3", "text": "a handwritten 3", "seed": 3, "label": "3",

@@ -50,17 +50,17 @@ def outcomes(right: int, n: int = 200) -> dict[str, bool]:
     ("variant", "parent", "expected"), [(120, 160, "worse"), (160, 120, "better"), (158, 160, "cannot tell")]
 )
 def test_accuracy_has_three_states(variant: int, parent: int, expected: str) -> None:
-    found = accuracy_difference("made", outcomes(variant), outcomes(parent))
-    assert found is not None
-    assert found.verdict == expected
-    assert found.difference == pytest.approx((variant - parent) / 200)
-    assert found.low < found.difference < found.high
+    difference = accuracy_difference("made", outcomes(variant), outcomes(parent))
+    assert difference is not None
+    assert difference.verdict == expected
+    assert difference.difference == pytest.approx((variant - parent) / 200)
+    assert difference.low < difference.difference < difference.high
 
 
 def test_only_examples_that_both_answered_count() -> None:
     variant, parent = outcomes(150), outcomes(150)
     del variant["example-0"]
-    found = accuracy_difference("made", variant, parent)
-    assert found is not None
-    assert found.n == 199
+    difference = accuracy_difference("made", variant, parent)
+    assert difference is not None
+    assert difference.n == 199
     assert accuracy_difference("made", {"one": True}, {"other": True}) is None

@@ -18,10 +18,10 @@ from variants.vision.boxes import Box, from_text, to_text
 ONE, OTHER = Box("7", 0.0, 0.0, 20.0, 20.0), Box("3", 40.0, 40.0, 60.0, 60.0)
 
 
-def record(number: int, found: list[Box], variant: str = "int8", **facts: Any) -> Record:
+def record(number: int, boxes: list[Box], variant: str = "int8", **facts: Any) -> Record:
     """An image with `ONE` and `OTHER` on it."""
     common = {"part": "accuracy", "model": "scenes", "task": "scenes", "started": 0.0, "latency_s": 0.1, "status": 200}
-    answered = {"example": f"scene-{number}", "answer": to_text(found), "label": to_text([ONE, OTHER])}
+    answered = {"example": f"scene-{number}", "answer": to_text(boxes), "label": to_text([ONE, OTHER])}
     return Record(**{**common, **answered, "variant_asked": variant, **facts})
 
 
@@ -54,9 +54,9 @@ def test_records_give_mean_average_precision() -> None:
     half = [record(number, [ONE]) for number in range(10)]
     unsure = record(10, [], part="mixed")
     failed = record(11, [ONE], error="gone")
-    (found,) = accuracies([*half, unsure, failed])
-    assert (found.task, found.metric, found.n) == ("scenes", "mAP50", 10)
-    assert (found.value, found.low, found.high) == (0.5, 0.5, 0.5), "all of one label, none of the other, everywhere"
+    (figure,) = accuracies([*half, unsure, failed])
+    assert (figure.task, figure.metric, figure.n) == ("scenes", "mAP50", 10)
+    assert (figure.value, figure.low, figure.high) == (0.5, 0.5, 0.5), "all of one label, none of the other, everywhere"
     with pytest.raises(IntegrityError, match="asked twice"):
         list(accuracies([half[0], half[0]]))
 
@@ -64,9 +64,9 @@ def test_records_give_mean_average_precision() -> None:
 def test_variants_are_compared_on_the_images_that_both_answered() -> None:
     mine = [record(number, [ONE, OTHER]) for number in range(12)]
     theirs = [record(number, [ONE], "baseline") for number in range(2, 14)]
-    (found,) = differences(mine, theirs)
-    assert (found.metric, found.n, found.verdict) == ("mAP50", 10, "better")
-    assert found.difference == pytest.approx(0.5)
+    (figure,) = differences(mine, theirs)
+    assert (figure.metric, figure.n, figure.verdict) == ("mAP50", 10, "better")
+    assert figure.difference == pytest.approx(0.5)
     (same,) = differences(mine, mine)
     assert (same.difference, same.verdict) == (0, "cannot tell")
     assert list(differences(mine, [record(99, [ONE])])) == []

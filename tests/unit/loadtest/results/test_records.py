@@ -25,10 +25,10 @@ def test_what_is_written_is_what_is_read(tmp_path: Path) -> None:
     with LineWriter[Record](path) as writer:
         for each in written:
             writer.write(each)
-    found = read_lines(path, Record)
-    assert list(found) == written
-    assert found.cut_bytes == 0
-    assert [each.failed for each in found] == [False, True]
+    lines = read_lines(path, Record)
+    assert list(lines) == written
+    assert lines.cut_bytes == 0
+    assert [each.failed for each in lines] == [False, True]
 
 
 def test_a_cut_last_line_is_left_out_and_said(tmp_path: Path) -> None:
@@ -38,9 +38,9 @@ def test_a_cut_last_line_is_left_out_and_said(tmp_path: Path) -> None:
             writer.write(record("smollm2", TEXT[0], example=str(number)))
     whole = path.read_bytes()
     path.write_bytes(whole[:-10])
-    found = read_lines(path, Record)
-    assert [each.example for each in found] == ["0", "1"]
-    assert found.cut_bytes == len(whole) // 3 - 10
+    lines = read_lines(path, Record)
+    assert [each.example for each in lines] == ["0", "1"]
+    assert lines.cut_bytes == len(whole) // 3 - 10
 
 
 def test_damage_anywhere_else_is_refused_and_named(tmp_path: Path) -> None:
@@ -50,7 +50,7 @@ def test_damage_anywhere_else_is_refused_and_named(tmp_path: Path) -> None:
             writer.write(record("smollm2", TEXT[0]))
     lines = path.read_bytes().splitlines(keepends=True)
     path.write_bytes(lines[0] + lines[1][:40] + b"\n" + lines[2])
-    with pytest.raises(IntegrityError, match=r"line 2 of records\.jsonl is no Record"):
+    with pytest.raises(IntegrityError, match=r"line 2 of records\.jsonl is not a valid Record"):
         read_lines(path, Record)
 
 

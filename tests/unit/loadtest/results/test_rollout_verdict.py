@@ -21,8 +21,8 @@ def folder(tmp_path: Path) -> Path:
 
 
 def finding(metric: str, state: str = "open", **more: Any) -> dict[str, Any]:
-    found = {"metric": metric, "n": 239, "value": -0.004, "low": -0.061, "high": 0.049, "limit": -0.05, "state": state}
-    return found | more
+    common = {"metric": metric, "n": 239, "value": -0.004, "low": -0.061, "high": 0.049, "limit": -0.05}
+    return {**common, "state": state, **more}
 
 
 def leave(folder: Path, decision: str, findings: list[dict[str, Any]], **more: Any) -> None:
@@ -53,14 +53,14 @@ def test_one_that_is_open_says_so_and_what_is_missing(folder: Path) -> None:
     assert verdict is not None
     assert (verdict.variant, verdict.parent, verdict.status) == ("int8", "baseline", "aborted")
     assert verdict.says == (
-        "smollm2: int8 was compared with baseline on 239 live requests that baseline had answered, off the clients' "
-        "path; 241 were chosen for it, 2 dropped.",
+        "smollm2: int8 was compared with baseline on 239 live requests that baseline had answered, without "
+        "delay for clients; 241 were sampled, 2 dropped.",
         "int8 is neither proven to keep its limits nor to break one; the rollout ended as aborted: abort by somebody.",
-        "Missing to a verdict: quality: 120 more.",
+        "A verdict still needs: quality: 120 more.",
     )
     quality, failed = verdict.metrics
-    assert (quality.said, quality.allowed) == ("−0.4 points (−6.1 points to +4.9 points)", "at least −5.0 points")
-    assert (failed.said, failed.allowed) == ("0.0 % (0.0 % to 1.5 %)", "at most 2.0 %")
+    assert (quality.mean_text, quality.allowed) == ("−0.4 points (−6.1 points to +4.9 points)", "at least −5.0 points")
+    assert (failed.mean_text, failed.allowed) == ("0.0 % (0.0 % to 1.5 %)", "at most 2.0 %")
     kept = json.loads((folder / "summary.json").read_text())["verdict"]
     assert kept["metrics"][0]["low"] == -0.061
     page = write(summarise(folder), folder).read_text()
@@ -73,7 +73,7 @@ def test_harm_stands_out(folder: Path) -> None:
     verdict = summarise(folder).verdict
     assert verdict is not None
     assert verdict.says[1] == "int8 is proven to break a limit; the rollout ended as rolled back: quality is lost."
-    assert verdict.metrics[0].said == "no outcome yet"
+    assert verdict.metrics[0].mean_text == "no outcome yet"
     assert '<td class="alarm">proven broken</td>' in write(summarise(folder), folder).read_text()
 
 

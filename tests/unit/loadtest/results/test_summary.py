@@ -45,10 +45,10 @@ def test_every_promised_key_is_there(folder: Path) -> None:
     }
     for each in document["models"]:
         assert each.keys() >= {"model", "task", "variants"}
-        for found in each["variants"]:
-            assert found.keys() >= promised
-            assert found["latency_s"].keys() >= {"p50", "p95", "p99"}
-            for accuracy in found["accuracy"]:
+        for figures in each["variants"]:
+            assert figures.keys() >= promised
+            assert figures["latency_s"].keys() >= {"p50", "p95", "p99"}
+            for accuracy in figures["accuracy"]:
                 assert accuracy.keys() == {"task", "metric", "value", "low", "high", "n"}
                 assert accuracy["low"] < accuracy["value"] < accuracy["high"]
 
@@ -107,12 +107,12 @@ def test_latency_is_of_requests_that_ended_inside_the_window(folder: Path) -> No
 
 
 def test_accuracy_is_right_answers_over_distinct_examples(folder: Path) -> None:
-    found = {each.task: each for each in variant(summarise(folder), "smollm2", "baseline").accuracy}
-    assert (found["rotten_tomatoes"].value, found["rotten_tomatoes"].n) == (0.8, 200)
-    assert (found["r8"].value, found["r8"].n) == (0.63, 200)
+    accuracy = {each.task: each for each in variant(summarise(folder), "smollm2", "baseline").accuracy}
+    assert (accuracy["rotten_tomatoes"].value, accuracy["rotten_tomatoes"].n) == (0.8, 200)
+    assert (accuracy["r8"].value, accuracy["r8"].n) == (0.63, 200)
     # Wilson's interval for 160 of 200, by hand: (0.80 + 0.0096 -+ 0.0563) / 1.0192
-    assert found["rotten_tomatoes"].low == pytest.approx(0.739, abs=0.001)
-    assert found["rotten_tomatoes"].high == pytest.approx(0.850, abs=0.001)
+    assert accuracy["rotten_tomatoes"].low == pytest.approx(0.739, abs=0.001)
+    assert accuracy["rotten_tomatoes"].high == pytest.approx(0.850, abs=0.001)
 
 
 def test_a_repeated_example_is_refused(folder: Path) -> None:

@@ -28,12 +28,12 @@ def test_the_shipped_matrix_is_as_promised() -> None:
         kinds.setdefault(family, Counter())[kind_of(recipe)] += 1
         dense[family] += structured([recipe]) is True
     assert set(kinds) == {*WITH_ADAPTERS, "object-detection", "image-generation"}
-    for family, found in kinds.items():
-        assert found["baseline"] >= 1, family
-        assert found["quantized"] >= 2, family
-        assert found["pruned"] >= 2, family
+    for family, counts in kinds.items():
+        assert counts["baseline"] >= 1, family
+        assert counts["quantized"] >= 2, family
+        assert counts["pruned"] >= 2, family
         assert dense[family] >= 1, family
-        assert found["lora"] >= (family in WITH_ADAPTERS), family
+        assert counts["lora"] >= (family in WITH_ADAPTERS), family
 
 
 def test_whatever_is_no_baseline_is_judged_against_one() -> None:

@@ -45,8 +45,8 @@ def card(digest: str) -> Card:
 
 
 def test_the_hubs_library_reads_licence_base_model_and_metrics(tmp_path: Path) -> None:
-    found = manifest(tmp_path, Source(uri="hf:org/name@main", licence="Apache-2.0"))
-    read = ModelCard(model_card(found, card(found.digest)))
+    described = manifest(tmp_path, Source(uri="hf:org/name@main", licence="Apache-2.0"))
+    read = ModelCard(model_card(described, card(described.digest)))
     assert (read.data.license, read.data.base_model, read.data.pipeline_tag) == (
         "apache-2.0",
         "org/name",
@@ -58,8 +58,8 @@ def test_the_hubs_library_reads_licence_base_model_and_metrics(tmp_path: Path) -
 
 
 def test_the_body_has_the_figures_and_the_recipe(tmp_path: Path) -> None:
-    found = manifest(tmp_path)
-    path = write_model_card(found, card(found.digest), tmp_path / "cards")
+    described = manifest(tmp_path)
+    path = write_model_card(described, card(described.digest), tmp_path / "cards")
     text = path.read_text()
     assert path.name == "m@v.md"
     for figure in (
@@ -71,14 +71,14 @@ def test_the_body_has_the_figures_and_the_recipe(tmp_path: Path) -> None:
         "2.60 GB",
     ):
         assert figure in text
-    assert found.digest in text
+    assert described.digest in text
     assert '"dtype": "bfloat16"' in text
 
 
 def test_licences_that_the_hub_does_not_know_are_named(tmp_path: Path) -> None:
     several = (Source(uri="/a", licence="Apache-2.0"), Source(uri="/b", licence="BSD-3-Clause"))
-    found = manifest(tmp_path, *several)
-    data = ModelCard(model_card(found, card(found.digest))).data.to_dict()
+    described = manifest(tmp_path, *several)
+    data = ModelCard(model_card(described, card(described.digest))).data.to_dict()
     assert (data["license"], data["license_name"]) == ("other", "Apache-2.0; BSD-3-Clause")
 
 

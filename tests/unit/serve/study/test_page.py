@@ -90,13 +90,13 @@ def drawn(study: Study, out: Path) -> tuple[str, Cells]:
 
 def test_every_figure_in_a_table_is_one_of_the_studys(study: Study, tmp_path: Path) -> None:
     document = json.loads(study.to_json())
-    _, found = drawn(study, tmp_path)
-    figures = [(given, text) for given, text in found.cells if re.search(r"\d", text) and "data-of" in given]
+    _, page_read = drawn(study, tmp_path)
+    figures = [(given, text) for given, text in page_read.cells if re.search(r"\d", text) and "data-of" in given]
     assert len(figures) > 7 * 10
     for given, text in figures:
         assert written(document, str(given["data-of"]), str(given["data-as"])) == text, given
     names = {card.variant for card in study.cards} | {"mnist", "r8", "wikitext2", "macro-F1", "digit_prompts"}
-    assert {text for given, text in found.cells if "data-of" not in given} <= names
+    assert {text for given, text in page_read.cells if "data-of" not in given} <= names
 
 
 def test_a_changed_figure_changes_the_page(study: Study, tmp_path: Path) -> None:
@@ -111,11 +111,11 @@ def test_a_changed_figure_changes_the_page(study: Study, tmp_path: Path) -> None
 
 
 def test_every_card_has_an_anchor_its_recipe_its_digest_and_its_sentence(study: Study, tmp_path: Path) -> None:
-    text, found = drawn(study, tmp_path)
-    assert len(found.ids) == len(set(found.ids))
+    text, page_read = drawn(study, tmp_path)
+    assert len(page_read.ids) == len(set(page_read.ids))
     by_name = {(each.model, each.variant): each for each in study.cards}
     for each in study.cards:
-        assert f"card-{each.name}" in found.ids
+        assert f"card-{each.name}" in page_read.ids
         assert each.digest in text
         sentence = sentences.says(each, by_name.get((each.model, each.parent or "")))
         assert f"{each.variant}</a>{sentence.removeprefix(each.variant)}</li>" in text.replace("&#39;", "'")
@@ -123,14 +123,14 @@ def test_every_card_has_an_anchor_its_recipe_its_digest_and_its_sentence(study: 
 
 
 def test_the_page_is_one_file_that_fetches_nothing(study: Study, tmp_path: Path) -> None:
-    text, found = drawn(study, tmp_path)
-    assert found.fetched == []
-    assert "script" not in found.tags
+    text, page_read = drawn(study, tmp_path)
+    assert page_read.fetched == []
+    assert "script" not in page_read.tags
     assert "<img" not in text
     assert "@import" not in text
-    assert found.tags.count("svg") == 2
+    assert page_read.tags.count("svg") == 2
     references = set(re.findall(r"(?:url\(|href=\")#([^)\"]+)", text))
-    assert references <= set(found.ids)
+    assert references <= set(page_read.ids)
 
 
 def test_what_failed_and_what_is_missing_stands_at_the_top(study: Study, tmp_path: Path) -> None:

@@ -116,8 +116,10 @@ def test_limits_say_how_much_may_be_lost_and_how_many_intervals_may_be_wrong() -
         "task": "mnist_top5", "unit": "share", "better": "higher", "agreement": None,
         "accuracy": {"metric": "accuracy", "value": 0.99, "low": 0.98, "high": 1.0, "n": 1000},
     }  # fmt: skip
-    paired, alone = (further | {"paired_difference": found} for found in (wide.model_dump()["paired_difference"], None))
-    said = " ".join(sentences.limits(made_study(baseline(others=[alone]), card("int8", others=[paired]), wide)))
+    paired, alone = (
+        further | {"paired_difference": difference} for difference in (wide.model_dump()["paired_difference"], None)
+    )
+    said = " ".join(sentences.limits(made_study(baseline(others=[alone]), card("int8", others=[paired]), wide).cards))
     assert "a loss of up to 3.4 points of digits@pruned" in said
     assert "there are 3 paired differences: expect 0.1 that do" in said
 
@@ -131,9 +133,9 @@ def test_who_learned_from_a_task_that_it_is_measured_on_is_counted_by_how() -> N
         card("layers", recipe=distilled),
     ]  # fmt: skip
     elsewhere = [card("nf4", recipe=BF16), card("lora", recipe=lora | {"task": "r8"}), baseline(recipe=BF16)]
-    said = " ".join(sentences.limits(made_study(*learned, *elsewhere)))
+    said = " ".join(sentences.limits(made_study(*learned, *elsewhere).cards))
     assert "measured on (2 calibrated, 1 as adapter, 2 healed after a cut): what they gain" in said
-    assert "learned from" not in " ".join(sentences.limits(made_study(*elsewhere)))
+    assert "learned from" not in " ".join(sentences.limits(made_study(*elsewhere).cards))
 
 
 def test_what_a_parent_learned_its_variant_has_learned_too() -> None:
@@ -142,14 +144,14 @@ def test_what_a_parent_learned_its_variant_has_learned_too() -> None:
         baseline(recipe=BF16), card("lora", recipe=lora), card("merged", recipe={"kind": "merge"}, parent="lora"),
         card("merged-int8", parent="merged"),
     ]  # fmt: skip
-    said = " ".join(sentences.limits(made_study(*line)))
+    said = " ".join(sentences.limits(made_study(*line).cards))
     assert "measured on (3 as adapter): what they gain" in said
 
 
 def test_the_speed_of_text_generation_is_said_to_be_of_one_token() -> None:
     text = made_study(baseline(), baseline(family="text-generation", model="smollm2", **perplexity(27.6, None)))
-    assert "requests, which end after one token" in " ".join(sentences.limits(text))
-    assert "one token" not in " ".join(sentences.limits(made_study(baseline(), card("int8"))))
+    assert "requests, which end after one token" in " ".join(sentences.limits(text.cards))
+    assert "one token" not in " ".join(sentences.limits(made_study(baseline(), card("int8")).cards))
 
 
 @pytest.mark.parametrize(

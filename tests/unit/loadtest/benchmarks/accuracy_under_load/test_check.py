@@ -31,21 +31,21 @@ def cards(low: float, high: float, n: int = 1000) -> Cards:
 
 
 def test_each_variant_is_held_against_the_card_of_what_it_was_served_from(summary: Summary) -> None:
-    found = {each.variant: each for each in hold(summary, cards(0.986, 0.99), MNIST)}
-    assert list(found) == ["digits@baseline", "digits@bf16", "digits@int8"]
-    assert [each.live.value for each in found.values()] == [0.988, 0.988, 0.985]
-    assert [each.within for each in found.values()] == [True, True, False]
-    assert "OUTSIDE its card's 0.988 [0.986, 0.990]" in str(found["digits@int8"])
-    assert found["digits@bf16"].row() == {
+    checks = {check.variant: check for check in hold(summary, cards(0.986, 0.99), MNIST)}
+    assert list(checks) == ["digits@baseline", "digits@bf16", "digits@int8"]
+    assert [each.live.value for each in checks.values()] == [0.988, 0.988, 0.985]
+    assert [each.within for each in checks.values()] == [True, True, False]
+    assert "OUTSIDE its card's 0.988 [0.986, 0.990]" in str(checks["digits@int8"])
+    assert checks["digits@bf16"].row() == {
         "variant": "digits@bf16", "task": "mnist", "metric": "accuracy", "value": 0.988, "n": 1000, "within": True,
         "card": {"value": 0.988, "low": 0.986, "high": 0.99, "n": 1000},
     }  # fmt: skip
 
 
 def test_answers_that_are_missing_are_not_within(summary: Summary) -> None:
-    found = hold(summary, cards(0.98, 0.99, n=1001), MNIST)
-    assert not any(each.within for each in found)
-    assert "n 1000 of 1001; OUTSIDE" in str(found[0])
+    checks = hold(summary, cards(0.98, 0.99, n=1001), MNIST)
+    assert not any(each.within for each in checks)
+    assert "n 1000 of 1001; OUTSIDE" in str(checks[0])
     with pytest.raises(EngineError, match="digits@baseline answered no example of mnist_top5"):
         hold(summary, cards(0.98, 0.99), (AccuracyTest(model="digits", task="mnist_top5", n=9),))
 

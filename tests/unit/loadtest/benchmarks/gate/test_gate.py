@@ -6,40 +6,41 @@ from typing import Any
 
 import pytest
 
+from loadtest.benchmarks.figures import put_into, write_figures
 from loadtest.benchmarks.gate import __main__
-from loadtest.benchmarks.gate.document import put_into
+from loadtest.benchmarks.gate.simulation import Tick
 from variants.progress import NoProgress
 
 SLICE = __main__.Size(runs=600, pairs=4000, deciding_runs=100, skew_runs=30, skew_requests=5000, fair_requests=5000)
 
 
 @pytest.fixture(scope="module")
-def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+def figures(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     return __main__.measure(tmp_path_factory.mktemp("evidence"), SLICE, NoProgress())
 
 
-def test_peeking_is_safe_with_bounds_and_not_with_a_z_test(found: dict[str, Any]) -> None:
-    assert found["different"]["low"] <= 0.05
-    assert found["different"]["z_test_low"] > 0.15
-    assert found["at_margin"]["promoted_low"] <= 0.05
-    assert found["at_margin"]["rolled_back_low"] <= 0.05
+def test_peeking_is_safe_with_bounds_and_not_with_a_z_test(figures: dict[str, Any]) -> None:
+    assert figures["different"]["low"] <= 0.05
+    assert figures["different"]["z_test_low"] > 0.15
+    assert figures["at_margin"]["promoted_low"] <= 0.05
+    assert figures["at_margin"]["rolled_back_low"] <= 0.05
 
 
-def test_it_decides(found: dict[str, Any]) -> None:
-    for figures in found["rollback"]:
-        assert figures["median_pairs"] <= 1.3 * figures["fixed_sample_pairs"], figures
-    assert found["promotion"]["median_pairs"] <= 1.4 * found["promotion"]["fixed_sample_pairs"]
+def test_it_decides(figures: dict[str, Any]) -> None:
+    for row in figures["rollback"]:
+        assert row["median_pairs"] <= 1.3 * row["fixed_sample_pairs"], row
+    assert figures["promotion"]["median_pairs"] <= 1.4 * figures["promotion"]["fixed_sample_pairs"]
 
 
-def test_a_router_that_skews_is_found(found: dict[str, Any]) -> None:
-    assert found["sample_ratio"]["detected_within"] <= SLICE.skew_requests
-    assert found["sample_ratio"]["false_alarm_share"] == 0
+def test_a_router_that_skews_is_detected(figures: dict[str, Any]) -> None:
+    assert figures["sample_ratio"]["detected_within"] <= SLICE.skew_requests
+    assert figures["sample_ratio"]["false_alarm_share"] == 0
 
 
 def test_goes_on_where_it_was_broken_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
 
-    def part(size: __main__.Size, tick: __main__.Tick) -> dict[str, int]:
+    def part(size: __main__.Size, tick: Tick) -> dict[str, int]:
         asked.append(size.runs)
         if len(asked) == 2:
             raise KeyboardInterrupt
@@ -54,13 +55,14 @@ def test_goes_on_where_it_was_broken_off(tmp_path: Path, monkeypatch: pytest.Mon
     assert asked[3:] == [7, 7]
 
 
-def test_the_document_has_a_place_for_its_figures(tmp_path: Path, found: dict[str, Any]) -> None:
+def test_the_document_has_a_place_for_its_figures(tmp_path: Path, figures: dict[str, Any]) -> None:
     document = tmp_path / "evidence.md"
     document.write_text(__main__.DOCUMENT.read_text())
-    put_into(document, "bench-gate", __main__.tables(found))
-    put_into(document, "bench-gate", __main__.tables(found))
+    put_into(document, "bench-gate", __main__.tables(figures))
+    put_into(document, "bench-gate", __main__.tables(figures))
     assert document.read_text().count("exact McNemar, one look") == 1
-    written = json.loads(__main__.write(tmp_path, found).read_text())
+    write_figures(tmp_path / "evidence.json", figures)
+    written = json.loads((tmp_path / "evidence.json").read_text())
     assert written["schema"] == 1
     assert {"different", "at_margin", "rollback", "promotion", "sample_ratio", "machine"} <= written.keys()
     document.write_text("nothing")

@@ -1,1 +1,0 @@
-"""The demo: build, serve, load and report, then a shadow's verdict."""
