@@ -5,6 +5,7 @@ It does not disturb another Ray on the machine: ports are free ones, files are i
 """
 
 import io
+import json
 import logging
 import os
 import shutil
@@ -12,8 +13,10 @@ import signal
 import socket
 import tempfile
 import threading
+import time
+import urllib.error
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import redirect_stdout, suppress
 from pathlib import Path
 from typing import Any, cast
@@ -21,13 +24,16 @@ from typing import Any, cast
 from starlette.applications import Starlette
 
 from serve.api.application import build_ingress
-from serve.cluster.deployer import CONTROLLER, INGRESS, Handles, engine_target, explain
+from serve.cluster.calls import Calls
+from serve.cluster.deployer import ADAPTER_LIMIT_S, CONTROLLER, INGRESS, Handles, engine_target, explain
 from serve.cluster.ray_environment import ray_environment
+from serve.config.lineage import VariantRef
 from serve.config.snapshot import ServedVariant, Snapshot, build_snapshot
 from serve.config.stack import Server, Stack
 from serve.control.client import RayControllerClient
 from serve.control.contract import ControllerClient
 from serve.control.controller import Controller
+from serve.dataplane.drain import LAST_S
 from serve.dataplane.upstreams import Upstreams
 from serve.engines.endpoint import Describe
 from serve.ports import free_port
@@ -36,7 +42,10 @@ from variants.errors import EngineError, StackError
 from variants.home import home
 from variants.progress import Progress
 
-Artifacts = Mapping[tuple[str, str], Artifact]
+POLL_S = 0.1
+TRIED = ("RUNNING", "UNHEALTHY", "DEPLOY_FAILED")
+"""States of an application whose deployment has been started, with or without success."""
+Artifacts = Mapping[VariantRef, Artifact]
 
 
 class Ingress:
@@ -46,19 +55,24 @@ class Ingress:
         handles = Handles()
 
         def describe_for(variant: ServedVariant) -> Describe:
-            return lambda: handles.describe(variant.engine.application, variant.adapter)
+            return lambda ask: handles.describe(variant.engine.application, variant.adapter, ask)
 
         self.upstreams = Upstreams(snapshot, describe_for)
+
+    async def drain(self, limit_s: float) -> int:
+        """Take this ingress out of service; see `serve.dataplane.drain`."""
+        return await self.upstreams.drain.run(limit_s)
 
     def __serve_build_asgi_app__(self) -> Starlette:
         controller = cast(ControllerClient, RayControllerClient())  # its methods are looked up when they are called
         return build_ingress(self.upstreams, self.upstreams.snapshot.stack.server, controller)
 
 
-def targets_of(snapshot: Snapshot, folder: Path, state: Path) -> list[Any]:
+def targets_of(snapshot: Snapshot, folder: Path, state: Path, doubted: Collection[str] = ()) -> list[Any]:
     """The Ray Serve targets: one for each engine, the controller, and the ingress, the only one with a route.
 
-    `folder` is for this run, with the ingresses' counters below `metrics`. `state` is kept between runs."""
+    `folder` is for this run, with the ingresses' counters below `metrics`. `state` is kept between runs.
+    `doubted` has the keys of damaged artifacts."""
     from ray import serve as ray_serve
 
     # Open calls wait for heartbeats, which are calls too: with Ray's limit of five they would block each other.
@@ -75,16 +89,20 @@ def targets_of(snapshot: Snapshot, folder: Path, state: Path) -> list[Any]:
         },
     )(ray_serve.ingress()(Ingress))
     return [
-        *map(engine_target, snapshot.engines.values()),
+        *(engine_target(engine, engine.artifact.manifest.key in doubted) for engine in snapshot.engines.values()),
         ray_serve.RunTarget(controller.bind(snapshot, str(folder), str(state)), name=CONTROLLER, route_prefix=None),
         ray_serve.RunTarget(ingress.bind(snapshot), name=INGRESS, route_prefix="/"),
     ]
 
 
 class Cluster:
-    """A context manager that serves a stack: enter to start, leave to stop. `url` is its address."""
+    """A context manager that serves a stack: enter to start, leave to stop. `url` is its address. `damaged` names the
+    variants whose artifact may be served only after it was verified."""
 
-    def __init__(self, stack: Stack, artifacts: Artifacts, state: Path | None = None) -> None:
+    def __init__(
+        self, stack: Stack, artifacts: Artifacts, state: Path | None = None, damaged: Collection[VariantRef] = ()
+    ) -> None:
+        self.doubted = {artifacts[ref].manifest.key for ref in damaged}
         self.snapshot = build_snapshot(stack, artifacts)
         self.state = state or state_of(stack.server)
         self.url = f"http://{stack.server.host}:{stack.server.port}"
@@ -92,6 +110,7 @@ class Cluster:
     def __enter__(self) -> "Cluster":
         """Raises StackError if the port is in use, EngineError if Ray Serve does not start."""
         check_free(self.snapshot.stack.server)
+        self.calls = Calls()
         self.folder = Path(tempfile.mkdtemp(prefix="understudy-"))
         try:
             os.environ |= ray_environment(self.folder, [free_port() for _ in range(3)])
@@ -124,7 +143,8 @@ class Cluster:
         server = self.snapshot.stack.server
         try:
             ray_serve.start(http_options={"host": server.host, "port": server.port})
-            ray_serve.run_many(targets_of(self.snapshot, self.folder, self.state), wait_for_applications_running=False)
+            targets = targets_of(self.snapshot, self.folder, self.state, self.doubted)
+            ray_serve.run_many(targets, wait_for_applications_running=False)
         except ray.exceptions.RayError as error:
             said = next((line for line in reversed(str(error).splitlines()) if line.strip()), repr(error))
             raise EngineError(f"Ray Serve did not start: {said.strip()}") from error
@@ -133,6 +153,7 @@ class Cluster:
         import ray
         from ray import serve as ray_serve
 
+        self.calls.close()
         if ray.is_initialized():
             # During a shutdown, Ray prints on standard output that its controller died. ray.shutdown() ends the rest of
             # a cluster that failed to start completely.
@@ -141,8 +162,9 @@ class Cluster:
             ray.shutdown()
         shutil.rmtree(self.folder, ignore_errors=True)
 
-    def wait_until_ready(self, stop: threading.Event, progress: Progress) -> bool:
-        """Wait until every variant answers. False if `stop` is set before. Raises EngineError."""
+    def wait_until_ready(self, stop: threading.Event, progress: Progress) -> dict[str, str] | None:
+        """Wait until every engine has been started, or has failed at first. Gives the reason for each `model@variant`
+        that is down; None if `stop` is set before. Raises EngineError if no model can be served."""
         from ray import serve as ray_serve
 
         engines = self.snapshot.engines
@@ -150,24 +172,51 @@ class Cluster:
             while not stop.wait(0.5):
                 applications = ray_serve.status().applications
                 states = {name: application.status.value for name, application in applications.items()}
-                failed = [name for name, state in states.items() if state == "DEPLOY_FAILED"]
-                if failed:
-                    raise EngineError(
-                        explain(failed[0], applications[failed[0]]), mend=f"see the logs in {home() / 'logs'}"
-                    )
-                step.to(sum(states.get(name) == "RUNNING" for name in engines))
-                names = [*engines, CONTROLLER, INGRESS]
-                if all(states.get(name) == "RUNNING" for name in names) and self.answers():
-                    return True
-        return False
+                for name in (CONTROLLER, INGRESS):
+                    if states.get(name) == "DEPLOY_FAILED":
+                        raise EngineError(explain(name, applications[name]), mend=f"see the logs in {home() / 'logs'}")
+                step.to(sum(states.get(name) in TRIED for name in engines))
+                if not all(states.get(name) in TRIED for name in [*engines, CONTROLLER, INGRESS]):
+                    continue
+                down = self.down()
+                models = self.readiness()
+                if set(down) == {f"{model}@{variant}" for model in models for variant in models[model]["down"]}:
+                    if any(model["ready"] for model in models.values()):
+                        return down
+                    if down:
+                        raise EngineError(f"no model can be served: {'; '.join(down.values())}")
+        return None
 
-    def answers(self) -> bool:
-        """Whether the ingress reports every variant ready."""
+    def down(self) -> dict[str, str]:
+        """The variants whose deployment gives no endpoint, and why."""
+        down = {}
+        for variant in self.snapshot.variants.values():
+            asked = self.calls.submit(self.calls.handles.describe(variant.engine.application, variant.adapter))
+            try:
+                asked.result(ADAPTER_LIMIT_S)
+            except Exception as error:  # Ray has many errors for a replica that is starting or gone
+                down[variant.name] = str(getattr(error, "cause", error))
+        return down
+
+    def readiness(self) -> dict[str, Any]:
+        """What the ingress says of each model; empty while it does not answer."""
         try:
             with urllib.request.urlopen(f"{self.url}/v2/health/ready", timeout=5) as answer:  # noqa: S310
-                return bool(answer.status == 200)
+                body = answer.read()
+        except urllib.error.HTTPError as error:
+            body = error.read()
         except OSError:
-            return False
+            return {}
+        models = json.loads(body).get("models", {})  # without an ingress, HAProxy answers with an error
+        return models if isinstance(models, dict) else {}
+
+    def drain(self, at_once: threading.Event) -> None:
+        """Turn readiness off and wait for open requests, at most `server.drain_s`, or until `at_once` is set."""
+        limit_s = self.snapshot.stack.server.drain_s
+        drained = self.calls.submit(self.calls.drain(INGRESS, limit_s))
+        end = time.monotonic() + limit_s + LAST_S
+        while not (drained.done() or at_once.wait(POLL_S)) and time.monotonic() < end:
+            pass
 
 
 def state_of(server: Server) -> Path:

@@ -75,6 +75,12 @@ labelled_score = Counter(
 queued = Gauge("understudy_queued_requests", "Requests waiting for the engine.", VARIANT, multiprocess_mode="livesum")
 running = Gauge("understudy_running_requests", "Requests running at the engine.", VARIANT, multiprocess_mode="livesum")
 ready = Gauge("understudy_variant_ready", "1 when the variant is ready.", VARIANT, multiprocess_mode="livemin")
+down = Gauge(
+    "understudy_variant_down",
+    "1 for the reason why the variant is not ready: starting, ended, hung, wrong, damaged, failing or unreachable.",
+    (*VARIANT, "reason"),
+    multiprocess_mode="livemax",
+)
 weight = Gauge("understudy_variant_weight", "Share of routed requests.", VARIANT, multiprocess_mode="livemax")
 memory = Gauge(
     "understudy_engine_memory_bytes",

@@ -60,7 +60,7 @@ FAULTS = [
     Fault("serve/dataplane/accounting.py", "upstream.manifest.digest, True, took, objective", "upstream.manifest.digest, False, took, objective"),
     Fault("serve/dataplane/accounting.py", "call.status != 200, took", "call.status == 200, took"),
     Fault("serve/dataplane/relay.py", "        call.status = CLIENT_WENT_AWAY\n        work.cancel()", "        work.cancel()"),
-    Fault("serve/dataplane/relay.py", "call.status = 502 if isinstance(error, EngineError) else 504", "call.status = 504"),
+    Fault("serve/dataplane/relay.py", "call.status = status_of(error)", "call.status = 504"),
     Fault("serve/dataplane/relay.py", "        if out:\n", "        if not out:\n"),
     Fault("serve/dataplane/relay.py", "    call.offering = True", "    call.offering = False"),
     Fault("serve/dataplane/relay.py", "if first is not None:  # no variant", "if first is None:  # no variant"),

@@ -16,12 +16,14 @@ from variants.machine import describe, versions
 
 
 def describe_upstream(upstream: Upstream) -> dict[str, Any]:
-    """One variant of `GET /admin/v1/models`. Memory is PSS in bytes, null while the variant is not ready."""
+    """One variant of `GET /admin/v1/models`. `reason` is why the variant is not ready. Memory is
+    PSS in bytes, null while it is not ready."""
     manifest, endpoint = upstream.manifest, upstream.endpoint
     return {
         "variant": upstream.served.variant,
         "weight": upstream.served.weight,
         "ready": endpoint is not None,
+        "reason": str(upstream.down) if upstream.down else None,
         "running": upstream.running,
         "waiting": upstream.waiting,
         "engine": upstream.served.engine.settings.kind,

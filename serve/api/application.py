@@ -16,6 +16,7 @@ from starlette.routing import Route
 from serve.api.admin import Admin
 from serve.api.answers import TextAnswer
 from serve.api.authentication import CheckKey
+from serve.api.draining import CountOpen
 from serve.api.embeddings import EmbeddingAnswer
 from serve.api.http import Body, answer_error
 from serve.api.images import ImagesAnswer
@@ -91,7 +92,10 @@ def build_ingress(upstreams: Upstreams, server: Server, controller: ControllerCl
     return Starlette(
         routes=routes,
         lifespan=lifespan,
-        middleware=[Middleware(CheckKey, keys=lambda: upstreams.snapshot.stack.server.keys, body_of=body_of)],
+        middleware=[
+            Middleware(CountOpen, drain=upstreams.drain, body_of=body_of),
+            Middleware(CheckKey, keys=lambda: upstreams.snapshot.stack.server.keys, body_of=body_of),
+        ],
         exception_handlers={HTTPException: explain_route, UnderstudyError: explain_error, Exception: explain_fault},
     )
 

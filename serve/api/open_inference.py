@@ -19,7 +19,7 @@ from serve.dataplane.relay import Relay
 from serve.dataplane.router import Target
 from serve.dataplane.upstream import Upstream
 from serve.dataplane.upstreams import Upstreams
-from serve.errors import open_inference_body
+from serve.errors import NotReady, headers_of, open_inference_body, status_of
 from serve.protocols.open_inference import HEADER_LENGTH
 from serve.shadow.replayer import Replayer
 from serve.shadow.sampling import sample
@@ -118,10 +118,18 @@ class Metadata:
         return answer_json({**described, **document})
 
     async def model_ready(self, request: Request) -> Response:
-        """`GET /v2/models/{model}[/versions/{variant}]/ready`: 200 when an engine can answer, else 503."""
+        """`GET /v2/models/{model}[/versions/{variant}]/ready`: 200 when an engine can answer, else 503 and the reason.
+        Raises UnknownName."""
         target = target_of(request.path_params)
-        self.upstreams.place(target, None, set())
-        return answer_json({"name": target.model, "ready": True})
+        of_model = self.upstreams.model(target.model)
+        down = {variant: upstream.down.says for variant, upstream in of_model.items() if upstream.down}
+        try:
+            self.upstreams.drain.check_not_begun()
+            self.upstreams.place(target, None, set())
+        except NotReady as error:
+            body = {"name": target.model, "ready": False, "down": down, "error": str(error), "code": error.code}
+            return answer_json(body, status_of(error), headers_of(error))
+        return answer_json({"name": target.model, "ready": True, "down": down})
 
     async def server(self, request: Request) -> Response:
         """`GET /v2`."""
@@ -133,6 +141,6 @@ class Metadata:
             case "live":
                 return answer_json({"live": True})
             case "ready":
-                return answer_json({"ready": self.upstreams.ready}, 200 if self.upstreams.ready else 503)
+                return answer_json(self.upstreams.readiness(), 200 if self.upstreams.ready else 503)
             case probe:
                 raise UnknownName(f"there is no probe {probe!r}", mend="probes are live and ready")

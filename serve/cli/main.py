@@ -27,7 +27,7 @@ import typer
 
 from serve.cli.options import HERE, AsJson, StackFile, Target, emit
 from serve.cli.rollout import rollouts, traffic
-from variants.errors import InputError, UnderstudyError
+from variants.errors import InputError, IntegrityError, UnderstudyError
 
 app = typer.Typer(
     help="Serve a model and its compressed variants side by side, and measure each on real requests.",
@@ -203,7 +203,9 @@ def serve(
     from serve.config.loader import load, with_port
 
     loaded = with_port(load(stack), port)
-    serve_until_stopped(loaded, build_stack(loaded), as_json, state)
+    damaged: dict[tuple[str, str], IntegrityError] = {}
+    artifacts = build_stack(loaded, damaged=damaged)
+    serve_until_stopped(loaded, artifacts, as_json, state, damaged)
 
 
 @app.command()

@@ -5,34 +5,47 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO
 
 from serve.app import Artifacts, Cluster
+from serve.config.lineage import VariantRef
 from serve.config.stack import Stack
 from variants.artifacts.manifest import TaskKind
 from variants.progress import for_stream
 
 
-def serve_until_stopped(stack: Stack, artifacts: Artifacts, as_json: bool, state: Path | None = None) -> None:
-    """Serve until SIGINT, SIGTERM or a closed terminal, then end every process that was started.
+def serve_until_stopped(
+    stack: Stack, artifacts: Artifacts, as_json: bool, state: Path | None = None, damaged: Collection[VariantRef] = ()
+) -> None:
+    """Serve until SIGINT, SIGTERM or a closed terminal, then drain, and end every process that was started. A second
+    signal ends the wait.
 
-    `state` is the folder for traffic and its journal. Raises StackError, EngineError."""
-    stop = threading.Event()
+    `state` is the folder for traffic and its journal. Variants that cannot start are named on standard error, and the
+    others are served. `damaged` names variants whose artifact failed its check. Raises StackError, EngineError."""
+    stop, at_once = threading.Event(), threading.Event()
+
+    def on_signal(*_: object) -> None:
+        (at_once if stop.is_set() else stop).set()
+
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:  # nohup ignores it
-            signal.signal(number, lambda *_: stop.set())
-    with own_output() as out, Cluster(stack, artifacts, state) as cluster:
-        if not cluster.wait_until_ready(stop, for_stream()):
+            signal.signal(number, on_signal)
+    with own_output() as out, Cluster(stack, artifacts, state, damaged) as cluster:
+        down = cluster.wait_until_ready(stop, for_stream())
+        if down is None:
             return
+        for name, why in down.items():
+            print(f"{name} is down and will be tried again: {why}", file=sys.stderr, flush=True)
         if as_json:
-            print(json.dumps({"url": cluster.url, "models": list(stack.models)}), file=out, flush=True)
+            print(json.dumps({"url": cluster.url, "models": list(stack.models), "down": down}), file=out, flush=True)
         else:
             print(welcome(stack, cluster.url), file=out, flush=True)
         stop.wait()
-        print("stopping", file=sys.stderr, flush=True)
+        print("stopping: waiting for open requests, Ctrl-C ends them", file=sys.stderr, flush=True)
+        cluster.drain(at_once)
 
 
 @contextmanager

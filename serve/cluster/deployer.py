@@ -23,8 +23,8 @@ ADAPTER_LIMIT_S = 90.0
 T = TypeVar("T")
 
 
-def engine_target(engine: EngineSpec) -> Any:
-    """The Ray Serve target of an engine."""
+def engine_target(engine: EngineSpec, doubted: bool = False) -> Any:
+    """The Ray Serve target of an engine. `doubted`: verify its artifact before the first start."""
     from ray import serve as ray_serve
 
     host = ray_serve.deployment(
@@ -34,7 +34,7 @@ def engine_target(engine: EngineSpec) -> Any:
         graceful_shutdown_timeout_s=20,
         max_constructor_retry_count=2,
     )(EngineDeployment)
-    return ray_serve.RunTarget(host.bind(engine), name=engine.application, route_prefix=None)
+    return ray_serve.RunTarget(host.bind(engine, doubted), name=engine.application, route_prefix=None)
 
 
 def explain(name: str, application: Any) -> str:
@@ -61,8 +61,8 @@ class Handles:
             self.handles[application] = await asyncio.to_thread(ray_serve.get_app_handle, application)
         return self.handles[application]
 
-    async def describe(self, application: str, adapter: LoadedAdapter | None) -> Endpoint:
-        return Endpoint(*await (await self.of(application)).describe.remote(adapter))
+    async def describe(self, application: str, adapter: LoadedAdapter | None, ask: bool = False) -> Endpoint:
+        return Endpoint(*await (await self.of(application)).describe.remote(adapter, ask))
 
 
 class EngineDeployer:
@@ -94,6 +94,7 @@ class EngineDeployer:
                 if applications[name].status.value == "DEPLOY_FAILED":
                     raise EngineError(explain(name, applications[name]), mend=f"see the logs in {home() / 'logs'}")
             if len(names) == len(engines) and all(applications[name].status.value == "RUNNING" for name in names):
+                await asyncio.gather(*map(self.describe, names))  # a deployment runs, even if its engine does not
                 return
             await asyncio.sleep(POLL_S)
         raise EngineError(f"not all of {len(engines)} engines were ready after {START_LIMIT_S:g} s")

@@ -1,7 +1,7 @@
-"""The Ray Serve deployment of one engine: runs its process, gives its address, and reports its failures to Ray.
+"""The Ray Serve deployment of one engine: runs its process and gives its address, or the reason why it is down.
 
 No request passes through it: the ingress relays straight to the engine (docs/decisions.md). Ray Serve provides
-placement, restarts and an orderly shutdown.
+placement and an orderly shutdown; `serve.engines.supervisor` watches and restarts the engine.
 """
 
 import asyncio
@@ -13,8 +13,10 @@ from serve.config.snapshot import EngineSpec, LoadedAdapter
 from serve.engines.adapter_client import load_adapter, unload_adapter
 from serve.engines.endpoint import Endpoint
 from serve.engines.launch import launch
+from serve.engines.probe import probe_of
 from serve.engines.process import EngineProcess
-from variants.artifacts.store import hold
+from serve.engines.supervisor import Supervisor
+from variants.artifacts.store import hold, open_artifact
 from variants.errors import EngineError
 from variants.home import home
 
@@ -26,33 +28,40 @@ class EngineDeployment:
     """Ray Serve calls `__init__`, `check_health` and `__del__`; the ingress calls `describe`, the controller
     `keep_adapters`."""
 
-    async def __init__(self, engine: EngineSpec) -> None:  # type: ignore[misc]  # Ray Serve awaits it
-        how = launch(engine.settings, engine.artifact.path, engine.artifact.manifest, engine.name)
+    async def __init__(self, engine: EngineSpec, doubted: bool = False) -> None:  # type: ignore[misc]  # Ray awaits it
+        """Returns when the engine is up, or when its first starts have failed: then it is tried again later. `doubted`:
+        its artifact was damaged lately, so it is verified before the start."""
+        manifest, folder = engine.artifact.manifest, engine.artifact.path
+        how = launch(engine.settings, folder, manifest, engine.name)
         # Named by application, so that an engine does not overwrite the log of the one it replaces.
         self.engine = EngineProcess(engine.name, how, home() / "logs" / f"{engine.application}.log")
         self.memory_bytes, self.measured = 0, float("-inf")
-        self.fault: EngineError | None = None
         self.adapters: dict[str, ExitStack] = {}
         self.loading = asyncio.Lock()
-        await self.engine.start()
+        self.supervisor = Supervisor(
+            self.engine,
+            probe_of(manifest, engine.name),
+            verify=lambda: open_artifact(folder),
+            doubted=doubted,
+            restarted=self.forget_adapters,
+        )
+        await self.supervisor.begin()
 
     async def check_health(self) -> None:
-        """Raises EngineError if the engine has died or does not answer. Ray restarts this after three in a row."""
-        try:
-            await self.engine.check_answers()
-        except EngineError as error:
-            self.fault = error
-            raise
-        self.fault = None
+        """Raises EngineError if nobody watches the engine any more. Ray then replaces this replica."""
+        if self.supervisor.task is None or self.supervisor.task.done():
+            raise EngineError(f"nobody watches the engine of {self.engine.name}")
 
-    async def describe(self, adapter: LoadedAdapter | None = None) -> Endpoint:
-        """The engine's address and memory. Loads `adapter` first if it is not loaded, also after a restart.
+    async def describe(self, adapter: LoadedAdapter | None = None, ask: bool = False) -> Endpoint:
+        """The engine's address and memory. Loads `adapter` first if it is not loaded, also after a restart. With `ask`,
+        the engine has to answer a test request first.
 
-        Raises EngineError if the engine has died, hangs, or refuses the adapter.
+        Raises EngineDown if the engine has died, hangs or answers wrongly. Raises IntegrityError for a damaged adapter,
+        EngineError for one that the engine refuses.
         """
-        self.engine.check()
-        if self.fault is not None:  # so the ingress avoids it from the first failure on
-            raise self.fault
+        self.supervisor.check()
+        if ask:
+            await self.supervisor.ask()
         if adapter is not None:
             await self.load(adapter)
         if time.monotonic() - self.measured > MEMORY_EVERY_S:
@@ -64,10 +73,18 @@ class EngineDeployment:
         async with self.loading:
             if adapter.name not in self.adapters:
                 with ExitStack() as held:
-                    held.enter_context(hold(Path(adapter.folder).parent))  # a restart needs its files again
+                    folder = Path(adapter.folder).parent
+                    held.enter_context(hold(folder))  # a restart needs its files again
+                    await asyncio.to_thread(open_artifact, folder)
                     await load_adapter(self.engine.url, adapter)
                     self.adapters[adapter.name] = held.pop_all()
                 self.measured = float("-inf")
+
+    def forget_adapters(self) -> None:
+        """The engine has started anew, without adapters."""
+        while self.adapters:
+            self.adapters.popitem()[1].close()
+        self.measured = float("-inf")
 
     async def keep_adapters(self, names: frozenset[str]) -> None:
         """Remove all other adapters. Raises EngineError."""
@@ -77,4 +94,4 @@ class EngineDeployment:
                 self.adapters.pop(name).close()
 
     async def __del__(self) -> None:
-        await self.engine.stop()
+        await self.supervisor.end()

@@ -8,17 +8,22 @@ from variants.artifacts.card import Card
 from variants.artifacts.catalog import Catalog
 from variants.artifacts.store import Artifact, Store
 from variants.build.builder import build
-from variants.errors import UnknownName
+from variants.errors import IntegrityError, UnknownName
 from variants.home import home
 from variants.progress import for_stream
 
 
-def build_stack(stack: Stack, only: Collection[VariantRef] | None = None) -> dict[VariantRef, Artifact]:
+def build_stack(
+    stack: Stack,
+    only: Collection[VariantRef] | None = None,
+    damaged: dict[VariantRef, IntegrityError] | None = None,
+) -> dict[VariantRef, Artifact]:
     """The artifact of every variant, or of those in `only`, which must include their parents. Builds what is missing.
 
-    The hash of every file is checked once. A variant that was rolled back has the artifact of the earlier build."""
+    The hash of every file is checked once. A variant that was rolled back has the artifact of the earlier build.
+    `damaged`: see `variants.build.builder.build`."""
     plans = [plan for plan in stack.plans() if only is None or plan.name in only]
-    return build(plans, Store(home()), Catalog(home()), for_stream())
+    return build(plans, Store(home()), Catalog(home()), for_stream(), damaged=damaged)
 
 
 def cards_of(model: str) -> Mapping[str, tuple[Card, ...]]:

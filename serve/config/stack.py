@@ -69,6 +69,10 @@ class ScriptedEngine(Document):
     token_s: Number = Field(default=0.0, ge=0, le=60)
     startup_s: Number = Field(default=0.0, ge=0, le=600)
     errs: Number = Field(default=0.0, ge=0, le=1, description="share of labelled prompts answered otherwise")
+    fail_after: Whole | None = Field(default=None, ge=0, description="requests answered before all others get a 500")
+    hang_after: Whole | None = Field(default=None, ge=0, description="requests answered before all others hang")
+    garble_after: Whole | None = Field(default=None, ge=0, description="requests answered before all others get NaN")
+    exit_after: Whole | None = Field(default=None, ge=0, description="requests answered before the process ends itself")
     adapters: Adapters | None = None
 
 
@@ -182,6 +186,7 @@ class Server(Document):
     host: str = "127.0.0.1"
     port: Whole = Field(default=8000, ge=1, le=65535)
     body_limit_mib: Whole = Field(default=32, ge=1, le=1024, description="larger request bodies are answered 413")
+    drain_s: Number = Field(default=30.0, ge=0, le=3600, description="longest wait for open requests at the end")
     memory_mib: Whole | None = Field(
         default=None, ge=1, description="memory limit of all engines; none: the free memory"
     )

@@ -37,6 +37,8 @@ class Accounting:
         model, digest = call.assignment.model, call.upstream.manifest.digest
         if model not in self.upstreams.snapshot.judged or call.assignment.reason not in CHOSEN_BY_THE_ROUTER:
             return
+        if self.upstreams.drain.over:  # the server's end is no variant's failure
+            return
         all_up, took = self.upstreams.all_up(model), time.perf_counter() - call.arrived
         objective = self.upstreams.snapshot.judged[model] if all_up else None
         if call.status == CLIENT_WENT_AWAY:

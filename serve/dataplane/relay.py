@@ -21,7 +21,7 @@ from serve.dataplane.accounting import Accounting
 from serve.dataplane.call import Answer, Call, ReplayFailed, Reply, UpstreamGone
 from serve.dataplane.upstream import Upstream
 from serve.dataplane.upstreams import Upstreams
-from serve.errors import CLIENT_WENT_AWAY, NotReady, TimedOut, openai_body
+from serve.errors import CLIENT_WENT_AWAY, NotReady, TimedOut, openai_body, status_of
 from serve.protocols.answer_id import HEADER as ID
 from serve.protocols.answer_id import issue
 from serve.protocols.open_inference import HEADER_LENGTH
@@ -121,22 +121,31 @@ class Relay:
 
     async def ask(self, call: Call, upstream: Upstream, left_s: float, answer: Answer, send: Send) -> None:
         assert self.session is not None
+        admitted = False
         try:
-            async with asyncio.timeout(left_s), upstream.admitted():
+            async with self.upstreams.drain.limit(left_s), upstream.admitted():
                 if upstream.endpoint is None:
                     raise UpstreamGone(f"{upstream.name} stopped while the request waited", mend="try again shortly")
                 path, body = call.ask(upstream)
+                admitted = True
                 async with self.session.post(upstream.endpoint.url + path, data=body, headers=call.headers) as engine:
                     await copy(call, engine, answer, send)
+                self.upstreams.note(upstream, failed=call.status >= 500)
         except UNREACHABLE:
             raise
         except TimeoutError:
             if call.offering:  # the client did not read the answer: count it like a client that left
                 call.status = CLIENT_WENT_AWAY
                 return
-            fault = TimedOut(f"{upstream.name} did not finish within {upstream.served.limits.timeout_s:g} s")
-            await break_off(call, fault, send)
+            if self.upstreams.drain.over:
+                await break_off(call, self.upstreams.drain.fault(), send)
+                return
+            if admitted:  # a request that waited too long says nothing of the engine
+                self.upstreams.note(upstream, failed=True)
+            late = TimedOut(f"{upstream.name} did not finish within {upstream.served.limits.timeout_s:g} s")
+            await break_off(call, late, send)
         except aiohttp.ClientError as error:
+            self.upstreams.note(upstream, failed=True)
             await break_off(call, EngineError(f"the connection to {upstream.name} failed: {error}"), send)
 
 
@@ -181,11 +190,11 @@ async def offer(call: Call, send: Send, message: Message) -> None:
     call.offering = False
 
 
-async def break_off(call: Call, error: TimedOut | EngineError, send: Send) -> None:
+async def break_off(call: Call, error: TimedOut | EngineError | NotReady, send: Send) -> None:
     """Raise `error` unless a stream has begun; there, send it as the last frame, if the client reads it in time."""
     if not call.started:
         raise error
-    call.status = 502 if isinstance(error, EngineError) else 504
+    call.status = status_of(error)
     if not call.streamed:
         raise error
     frame = b"data: " + openai_body(error) + b"\n\n"

@@ -12,14 +12,18 @@ from dataclasses import dataclass, field
 
 from serve import metrics
 from serve.config.snapshot import ServedVariant
+from serve.dataplane.outlier import Outlier
 from serve.engines import cpu_priority
-from serve.engines.endpoint import Describe, Endpoint
+from serve.engines.endpoint import SAYS, Describe, Endpoint, EngineDown
 from serve.errors import Overloaded
 from variants.artifacts.manifest import Manifest
+from variants.errors import IntegrityError
 
 log = logging.getLogger("understudy.upstream")
 REFRESH_S = 3.0
 RETRY_S = 0.5
+PROBE_S = 15.0
+"""A variant that answered nothing for this time, and has no request, is asked by its deployment."""
 ANSWER_LIMIT_S = 60.0
 MISSED_S = 10.0
 """A variant keeps its priority for this time after a client named it."""
@@ -27,7 +31,8 @@ MISSED_S = 10.0
 
 @dataclass
 class Upstream:
-    """`served` may be replaced by another that `fits` accepts."""
+    """`served` may be replaced by another that `fits` accepts. `down` is why there is no endpoint. It is ejected until
+    `out_until`, in seconds of the monotonic clock. `answered_at`, on the same clock, is its last sign of health."""
 
     served: ServedVariant
     describe: Describe
@@ -35,6 +40,11 @@ class Upstream:
     running: int = 0
     waiting: int = 0
     pinned_at: float | None = None
+    down: EngineDown | None = field(default_factory=lambda: EngineDown("not asked yet", why="starting"))
+    outlier: Outlier = field(default_factory=Outlier)
+    out_until: float = 0.0
+    suspected: bool = False
+    answered_at: float = 0.0
     turn: asyncio.Semaphore = field(init=False)
     doubt: asyncio.Event = field(init=False, default_factory=asyncio.Event)
 
@@ -52,6 +62,10 @@ class Upstream:
     @property
     def labels(self) -> tuple[str, str]:
         return self.served.model, self.served.variant
+
+    @property
+    def logged(self) -> dict[str, str]:
+        return {"model": self.served.model, "variant": self.served.variant}
 
     def fits(self, wanted: ServedVariant) -> bool:
         """Whether this upstream can also serve `wanted`: same build, same engine, same limits; only the weight may
@@ -129,23 +143,49 @@ class Upstream:
 
     def lost(self) -> None:
         """A connection failed: not ready until the deployment, which is asked shortly, reports an endpoint."""
-        self.endpoint = None
+        self.take_out(EngineDown(f"the engine of {self.name} cannot be reached", why="unreachable"))
         self.doubt.set()
+
+    def take_out(self, down: EngineDown) -> None:
+        if self.endpoint is not None:
+            log.warning("%s is not ready: %s", self.name, down.says, extra={**self.logged, "why": down.why})
+        self.endpoint, self.down = None, down
+
+    def suspect(self, eject: bool) -> None:
+        """Its last requests failed: have the deployment ask the engine now. With `eject`, take it out for a pause."""
+        self.suspected = True
+        if eject:
+            pause_s = self.outlier.pause_s()
+            self.out_until = time.monotonic() + pause_s
+            self.take_out(EngineDown(f"the last requests of {self.name} failed: out for {pause_s:g} s", why="failing"))
+        self.doubt.set()
+
+    def must_ask(self) -> bool:
+        """Whether the deployment has to send the engine a request of its own."""
+        return self.suspected or (self.idle and time.monotonic() - self.answered_at > PROBE_S)
 
     async def refresh(self) -> None:
         """Ask the deployment for the engine's endpoint; a failure means not ready."""
+        ask = self.must_ask()
         try:
-            self.endpoint = await asyncio.wait_for(self.describe(), timeout=ANSWER_LIMIT_S)
+            endpoint = await asyncio.wait_for(self.describe(ask), timeout=ANSWER_LIMIT_S)
         except Exception as error:  # Ray raises many types for a replica that starts, stops or has ended
-            if self.endpoint is not None:
-                log.warning("%s is not ready: %s", self.name, error)
-            self.endpoint = None
+            self.take_out(down_of(error, self.name))
+            return
+        if ask:
+            self.suspected, self.answered_at = False, time.monotonic()
+        if time.monotonic() >= self.out_until:
+            if self.endpoint is None:
+                log.warning("%s is ready", self.name, extra=self.logged)
+            self.endpoint, self.down = endpoint, None
 
     def report(self) -> None:
         """Set this upstream's gauges."""
         manifest = self.manifest
         metrics.weight.labels(*self.labels).set(self.served.weight)
         metrics.ready.labels(*self.labels).set(self.endpoint is not None)
+        for why in SAYS:
+            metrics.down.labels(*self.labels, why).set(self.down is not None and self.down.why == why)
         metrics.variant_info.labels(
             *self.labels,
             manifest.method,
@@ -168,3 +208,15 @@ class Upstream:
             if self.doubt.is_set():
                 self.doubt.clear()
                 await asyncio.sleep(RETRY_S)  # the deployment may not have noticed the failure yet
+
+
+def down_of(error: Exception, name: str) -> EngineDown:
+    """Why a deployment gave no endpoint. Ray wraps the deployment's own error."""
+    cause = getattr(error, "cause", error)
+    if isinstance(cause, EngineDown):
+        return cause
+    if isinstance(cause, IntegrityError):
+        return EngineDown(str(cause), why="damaged")
+    if isinstance(error, TimeoutError):
+        return EngineDown(f"the deployment of {name} did not answer within {ANSWER_LIMIT_S:g} s", why="hung")
+    return EngineDown(f"{name}: {cause}", why="unreachable")

@@ -8,9 +8,11 @@ import time
 from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from dataclasses import replace
+from typing import Any
 
 from serve.config.snapshot import ServedVariant, Snapshot
 from serve.config.stack import Model
+from serve.dataplane.drain import Drain
 from serve.dataplane.router import Assignment, Target, assign
 from serve.dataplane.upstream import Upstream
 from serve.engines.endpoint import Describe
@@ -28,6 +30,7 @@ class Upstreams:
         self.retired: list[Upstream] = []
         self.tasks: dict[int, asyncio.Task[None]] = {}
         self.asked_at: dict[str, float] = {}
+        self.drain = Drain()
 
     @property
     def models(self) -> Mapping[str, Model]:
@@ -88,7 +91,26 @@ class Upstreams:
 
     @property
     def ready(self) -> bool:
-        return bool(self.by_model) and all(upstream.endpoint for upstream in self.all())
+        """Whether every model is ready."""
+        return bool(self.by_model) and all(map(self.model_ready, self.by_model))
+
+    def model_ready(self, model: str) -> bool:
+        """Whether a variant with a weight above 0 is ready, and this server is not stopping."""
+        return not self.drain.begun and any(
+            upstream.endpoint is not None and upstream.served.weight > 0 for upstream in self.by_model[model].values()
+        )
+
+    def readiness(self) -> dict[str, Any]:
+        """The body of `/v2/health/ready`: of the server, of each model, and why a variant is down. Clients without a
+        key may read it, so it has no logs and no paths."""
+        models = {
+            model: {
+                "ready": self.model_ready(model),
+                "down": {variant: upstream.down.says for variant, upstream in of_model.items() if upstream.down},
+            }
+            for model, of_model in self.by_model.items()
+        }
+        return {"ready": self.ready, "stopping": self.drain.begun, "models": models}
 
     def busy(self) -> set[str]:
         """The places (`ServedVariant.place`) that still answer requests of an earlier version."""
@@ -138,6 +160,17 @@ class Upstreams:
         traffic = self.snapshot.traffic[target.model].traffic
         pin = traffic.pins.get(client) if client else None
         return assign(target, weights, up, client if traffic.sticky else None, pin)
+
+    def note(self, upstream: Upstream, failed: bool) -> None:
+        """Note the result of a request to an engine. Failures in a row eject the variant, if another variant with a
+        weight above 0 can answer."""
+        if not failed:
+            upstream.answered_at = time.monotonic()
+        if upstream.outlier.note(failed):
+            others = self.by_model.get(upstream.served.model, {}).values()
+            upstream.suspect(
+                eject=any(other is not upstream and other.endpoint and other.served.weight > 0 for other in others)
+            )
 
     def all_up(self, model: str) -> bool:
         """Whether every variant with a weight above 0 is ready."""

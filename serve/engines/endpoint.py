@@ -1,7 +1,33 @@
-"""Where an engine answers, as its deployment describes it."""
+"""Where an engine answers, as its deployment describes it, or why it does not."""
 
 from collections.abc import Awaitable, Callable
-from typing import NamedTuple
+from typing import Literal, NamedTuple
+
+from variants.errors import EngineError
+
+Why = Literal["starting", "ended", "hung", "wrong", "damaged", "failing", "unreachable"]
+SAYS: dict[Why, str] = {
+    "starting": "its engine is starting",
+    "ended": "its engine ended",
+    "hung": "its engine does not answer in time",
+    "wrong": "its engine answers wrongly",
+    "damaged": "its artifact is damaged",
+    "failing": "its last requests failed",
+    "unreachable": "its engine cannot be reached",
+}
+"""Why a variant is down, for clients and metrics: no logs, no paths."""
+
+
+class EngineDown(EngineError):
+    """An engine that cannot answer now. `why` is for clients and metrics, the message for operators."""
+
+    def __init__(self, message: str, *, field: str | None = None, mend: str | None = None, why: Why = "ended") -> None:
+        super().__init__(message, field=field, mend=mend)
+        self.why = why
+
+    @property
+    def says(self) -> str:
+        return SAYS[self.why]
 
 
 class Endpoint(NamedTuple):
@@ -13,5 +39,7 @@ class Endpoint(NamedTuple):
     pid: int
 
 
-Describe = Callable[[], Awaitable[Endpoint]]
-"""Asks a variant's deployment; raises while there is none to ask."""
+Describe = Callable[[bool], Awaitable[Endpoint]]
+"""Asks a variant's deployment. With True, the deployment first sends its engine a small request.
+
+Raises EngineDown for an engine that does not answer, and errors of Ray while there is no deployment to ask."""

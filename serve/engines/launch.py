@@ -120,6 +120,9 @@ def launch_scripted(engine: ScriptedEngine, folder: Path, manifest: Manifest, na
         "--startup-s", str(engine.startup_s),
         "--errs", str(engine.errs),
     ]  # fmt: skip
+    for option in ("fail_after", "hang_after", "garble_after", "exit_after"):
+        if (count := getattr(engine, option)) is not None:
+            arguments += [f"--{option.replace('_', '-')}", str(count)]
     if engine.adapters:
         arguments += ["--adapters", str(engine.adapters.slots)]
     return Launch(own("scripted.engine", name, *arguments))

@@ -13,10 +13,10 @@ import aiohttp
 import psutil
 
 from serve.engines.cpu_priority import is_lowered
+from serve.engines.endpoint import EngineDown
 from serve.engines.launch import Launch, child_environment
 from serve.ports import free_port
 from variants.artifacts.store import hold
-from variants.errors import EngineError
 
 START_LIMIT_S = 600.0
 STOP_LIMIT_S = 15.0
@@ -59,7 +59,7 @@ class EngineProcess:
     async def start(self) -> str:
         """Start it and wait until it is ready; gives its URL. Raises EngineError with the end of its log,
         IntegrityError when its artifact is gone."""
-        port = free_port()
+        port, self.peak_memory_bytes = free_port(), 0
         self.url = f"http://127.0.0.1:{port}"
         command = [part.replace("{port}", str(port)) for part in self.launch.command]
         self.log.parent.mkdir(parents=True, exist_ok=True)
@@ -80,7 +80,7 @@ class EngineProcess:
                 await self.ready()
         except TimeoutError:
             await self.stop()
-            raise EngineError(f"the engine of {self.name} was not ready after {START_LIMIT_S:g} s") from None
+            raise EngineDown(f"the engine of {self.name} was not ready after {START_LIMIT_S:g} s", why="hung") from None
         except BaseException:
             await self.stop()
             raise
@@ -113,13 +113,19 @@ class EngineProcess:
         except aiohttp.ClientError as error:
             fault = f"/health: {error}"
         if fault:
-            raise EngineError(f"the engine of {self.name} lives but is not healthy: {fault}", mend=f"see {self.log}")
+            raise EngineDown(
+                f"the engine of {self.name} lives but is not healthy: {fault}", mend=f"see {self.log}", why="hung"
+            )
+
+    @property
+    def running(self) -> bool:
+        return self.process is not None and self.process.returncode is None
 
     def check(self) -> None:
         """Raises EngineError if the process is gone."""
         if self.process is None or self.process.returncode is not None:
             code = self.process.returncode if self.process else None
-            raise EngineError(
+            raise EngineDown(
                 f"the engine of {self.name} ended with code {code}: {self.last_lines()}",
                 mend=f"see {self.log}",
             )

@@ -61,7 +61,7 @@ class LocalStage:
         return set(self.engines)
 
     def describe_for(self, variant: ServedVariant) -> Describe:
-        async def describe() -> Endpoint:
+        async def describe(ask: bool) -> Endpoint:
             engine = self.engines[variant.engine.application]
             engine.check()
             if variant.adapter:

@@ -27,10 +27,10 @@ from variants.artifacts.build_cost import Stopwatch
 from variants.artifacts.catalog import Catalog
 from variants.artifacts.history import History
 from variants.artifacts.manifest import Manifest, TaskKind
-from variants.artifacts.store import Artifact, Store, entries
+from variants.artifacts.store import Artifact, Store, entries, read_manifest
 from variants.build.training_data import check_tasks, tasks_of
 from variants.disk import full_disk_seen, full_disk_told
-from variants.errors import RecipeError, UnderstudyError, UnknownName
+from variants.errors import IntegrityError, RecipeError, UnderstudyError, UnknownName
 from variants.machine import gpus, versions
 from variants.methods.registry import BuildJob, Method, find
 from variants.progress import NoProgress, Progress
@@ -75,9 +75,13 @@ def build(
     progress: Progress | None = None,
     method_for: MethodFor = find,
     say: Callable[[str], None] = tell,
+    damaged: dict[VariantRef, IntegrityError] | None = None,
 ) -> dict[VariantRef, Artifact]:
     """Build the artifacts that are missing. Returns the verified artifact that each name is bound to, by
     (model, variant).
+
+    With `damaged`, a stored artifact whose files fail their check is returned unverified, and its error is put there:
+    the caller must not serve it. Nothing is built from it.
 
     `say` gets one line for each name that a rollback keeps at another build than the planned one. `method_for` gives
     the method of a task and recipe.
@@ -106,12 +110,14 @@ def build(
             bound = catalog.kept_back(plan.model, plan.variant, key)
             if bound is None:
                 with _full_fields(plan):
-                    made = _open_or_build(plan, key, methods[plan.name], parent, base, store, progress)
+                    if plan.parent and not store.has(key) and (why := (damaged or {}).get((plan.model, plan.parent))):
+                        raise why
+                    made = _open_or_build(plan, key, methods[plan.name], parent, base, store, progress, damaged)
                 bound = catalog.record(made.manifest)
             if bound.key != key:
                 say(_rollback_notice(plan, catalog.model(plan.model).history(plan.variant), key))
                 held.enter_context(store.hold(bound.key))
-                made = store.open(bound.key)
+                made = _open(plan, bound.key, store, damaged)
             done[plan.name] = made
     return done
 
@@ -231,6 +237,17 @@ def data_sources(plan: VariantPlan) -> list[Source]:
     return list(sources.values())
 
 
+def _open(plan: VariantPlan, key: str, store: Store, damaged: dict[VariantRef, IntegrityError] | None) -> Artifact:
+    """The verified artifact. With `damaged`, also one whose files are damaged but whose manifest is not."""
+    try:
+        return store.open(key)
+    except IntegrityError as error:
+        if damaged is None:
+            raise
+        damaged[plan.name] = error
+        return Artifact(store.path(key), read_manifest(store.path(key)))
+
+
 def _open_or_build(
     plan: VariantPlan,
     key: str,
@@ -239,12 +256,13 @@ def _open_or_build(
     base: Artifact | None,
     store: Store,
     progress: Progress,
+    damaged: dict[VariantRef, IntegrityError] | None,
 ) -> Artifact:
     """The artifact of one plan, from the store or newly built."""
     title = f"{plan.model} {plan.variant}"
     if store.has(key):
         with progress.step(f"{title}: verifying"):
-            return store.open(key)
+            return _open(plan, key, store, damaged)
     source = None if parent else fetch(plan.source, store.home, progress)
     with store.staging(key) as folder, progress.step(f"{title}: {method.name}"):
         if store.has(key):  # another builder was faster

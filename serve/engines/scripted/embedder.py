@@ -15,14 +15,14 @@ WIDTH = 32
 
 
 class ScriptedEmbedder:
-    """The embedding engine; `begin` counts a pass, and fails when its time has come."""
+    """The embedding engine. `begin` counts a pass, and fails when its time has come; after True, numbers are NaN."""
 
     platform = "scripted"
     executes = "f32"
     width = WIDTH
     vocabulary = 2**16
 
-    def __init__(self, begin: Callable[[], None], pass_s: float, context: int) -> None:
+    def __init__(self, begin: Callable[[], bool | None], pass_s: float, context: int) -> None:
         self.begin, self.pass_s, self.context = begin, pass_s, context
         self.computed_ns = 0
 
@@ -30,18 +30,18 @@ class ScriptedEmbedder:
         return [[int.from_bytes(hashed(word)[:2], "big") for word in text.split() or [text]] for text in texts]
 
     def embed(self, batch: Sequence[Ids]) -> Floats:
-        self.begin()
+        garbled = self.begin()
         time.sleep(self.pass_s)
         self.computed_ns += round(self.pass_s * 1e9)
         sums = np.stack([sum((vector(token) for token in ids), np.zeros(WIDTH)) for ids in batch])
         lengths = np.linalg.norm(sums, axis=1, keepdims=True)
-        return (sums / lengths).astype(np.float32)
+        return (sums / lengths * (np.nan if garbled else 1)).astype(np.float32)
 
 
 class ScriptedClassifier(ScriptedEmbedder):
     """The engine for classes of texts: the first `width` numbers of an embedding, at most 32, are its logits."""
 
-    def __init__(self, begin: Callable[[], None], pass_s: float, context: int, classes: int) -> None:
+    def __init__(self, begin: Callable[[], bool | None], pass_s: float, context: int, classes: int) -> None:
         super().__init__(begin, pass_s, context)
         self.width = classes
 

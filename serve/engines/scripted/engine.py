@@ -18,6 +18,7 @@ import argparse
 import asyncio
 import codecs
 import hashlib
+import math
 import os
 import secrets
 import time
@@ -39,6 +40,8 @@ from variants.vision.preprocess import Preprocess
 
 TOKEN_BYTES = 4
 END = 0
+GARBAGE = int.from_bytes(b"\1\xff\xff\xff\xff", "big")
+"""A token that is no text."""
 
 
 @dataclass
@@ -49,7 +52,25 @@ class Script:
     token_s: float
     fail_after: int | None
     exit_after: int | None
+    hang_after: int | None = None
+    garble_after: int | None = None
     seen: int = 0
+
+    @property
+    def hangs(self) -> bool:
+        return self.hang_after is not None and self.seen > self.hang_after
+
+    @property
+    def garbles(self) -> bool:
+        return self.garble_after is not None and self.seen > self.garble_after
+
+    def compute(self) -> bool:
+        """`begin`, for a model that computes in a thread: it does not return where it hangs. Gives whether the answer
+        has to be garbled."""
+        self.begin()
+        while self.hangs:
+            time.sleep(1)
+        return self.garbles
 
     def begin(self) -> None:
         """Count one request; raises EngineFault, or ends the process, when its time has come."""
@@ -103,10 +124,14 @@ class ScriptedText:
 
     async def generate(self, request: Generation) -> AsyncGenerator[list[Token], None]:
         self.script.begin()
+        if self.script.hangs:
+            await asyncio.Event().wait()
         due = time.perf_counter() + self.script.first_token_s
         prompt = scored_prompt(request)
         for token in self.tokens(request):
             await asyncio.sleep(max(0.0, due - time.perf_counter()))
+            if self.script.garbles:
+                token = replace(token, id=GARBAGE, logprob=None if token.logprob is None else math.nan)
             yield [replace(token, prompt=prompt)]
             prompt = None
             due += self.script.token_s
@@ -188,7 +213,7 @@ class ScriptedImages:
         self.computed_ns = 0
 
     def predict(self, pixels: Floats) -> Floats:
-        self.script.begin()
+        garbled = self.script.compute()
         time.sleep(self.script.first_token_s)
         self.computed_ns += round(self.script.first_token_s * 1e9)
         classes = len(self.labels)
@@ -196,7 +221,7 @@ class ScriptedImages:
         bands = np.clip(np.floor(bright * classes), 0, classes - 1).astype(int)
         scores = np.full((len(pixels), classes), 0.1 / max(classes - 1, 1), dtype=np.float32)
         scores[np.arange(len(pixels)), bands] = 0.9
-        return scores
+        return np.full_like(scores, np.nan) if garbled else scores
 
 
 async def nothing(*_: object) -> None:
@@ -205,19 +230,22 @@ async def nothing(*_: object) -> None:
 
 def build(options: argparse.Namespace) -> ASGIApp:
     """All applications behind one port."""
-    script = Script(options.first_token_s, options.token_s, options.fail_after, options.exit_after)
+    script = Script(
+        options.first_token_s, options.token_s, options.fail_after, options.exit_after,
+        options.hang_after, options.garble_after,
+    )  # fmt: skip
     digest = open_artifact(options.artifact).digest if options.artifact else None
     names = {options.name}
     text = text_api.build(ScriptedText(script, options.context, options.errs), names, digest)
     text.routes.extend(adapter_routes(names, options.adapters + 1, nothing, nothing))
-    encoder = ScriptedEmbedder(script.begin, options.first_token_s, options.context)
+    encoder = ScriptedEmbedder(script.compute, options.first_token_s, options.context)
     embeddings = embedding_api.build(encoder, options.name, digest)
     labels = tuple(options.labels.split(","))
     tensors = images.build(ScriptedImages(script, labels), options.name)
     if options.task == "feature-extraction":
         tensors = embeddings
     elif options.task == "text-classification":
-        classifier = ScriptedClassifier(script.begin, options.first_token_s, options.context, len(labels))
+        classifier = ScriptedClassifier(script.compute, options.first_token_s, options.context, len(labels))
         tensors = text_classes.build(classifier, labels, options.name)
     time.sleep(options.startup_s)
 
@@ -242,6 +270,8 @@ def parser() -> argparse.ArgumentParser:
     arguments.add_argument("--errs", type=float, default=0.0, help="share of labelled prompts answered otherwise")
     arguments.add_argument("--adapters", type=int, default=0, help="most adapters that may be loaded")
     arguments.add_argument("--fail-after", type=int, help="requests that succeed before all others get a 500")
+    arguments.add_argument("--hang-after", type=int, help="requests that succeed before all others wait for ever")
+    arguments.add_argument("--garble-after", type=int, help="requests that succeed before all others get NaN")
     arguments.add_argument("--exit-after", type=int, help="requests that succeed before the process ends itself")
     return arguments
 

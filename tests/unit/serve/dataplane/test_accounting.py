@@ -8,6 +8,7 @@ import pytest
 
 from serve.dataplane.accounting import Accounting
 from serve.dataplane.call import Call
+from serve.dataplane.drain import Drain
 from serve.dataplane.observations import Served
 from serve.dataplane.router import Assignment, Target
 
@@ -17,6 +18,7 @@ def accounting(objective_s: float | None = 1.0, all_up: bool = True) -> Accounti
     upstreams = SimpleNamespace(
         snapshot=SimpleNamespace(judged={"m": objective_s}),
         all_up=lambda model: all_up,
+        drain=Drain(),
         preferred=lambda target, client: (upstream, Assignment("m", "b", "sticky" if client != "pinned" else "pinned")),
     )
     return Accounting(cast(Any, upstreams))
@@ -52,6 +54,15 @@ def test_which_results_count(status: int, took_s: float, wanted: tuple[Any, ...]
     asked.assignment = Assignment("m", "b", "weight")
     counter.served(asked)
     assert noted(counter) == wanted
+
+
+def test_what_the_servers_end_breaks_off_is_no_variants_failure() -> None:
+    counter, asked = accounting(), call(503, 0.1)
+    asked.upstream = cast(Any, SimpleNamespace(manifest=SimpleNamespace(digest="d")))
+    asked.assignment = Assignment("m", "b", "weight")
+    counter.upstreams.drain.over = True
+    counter.served(asked)
+    assert counter.observations.seen == {}
 
 
 def test_without_an_objective_nothing_is_late() -> None:

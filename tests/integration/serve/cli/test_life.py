@@ -1,0 +1,155 @@
+"""The life of a server through Ray Serve and HAProxy: variants that cannot start, engines that hang, and its end."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from serve.ports import free_port
+from tests.support.processes import ROOT, server
+
+pytestmark = pytest.mark.integration
+PROGRAM = "tests.support.serve_life"
+ASK = {"model": "echo", "prompt": "a b c d", "max_tokens": 2}
+
+
+def wait_until(is_so: Callable[[], bool], limit_s: float) -> None:
+    deadline = time.monotonic() + limit_s
+    while not is_so():
+        assert time.monotonic() < deadline, f"not within {limit_s:g} s"
+        time.sleep(0.2)
+
+
+def health(url: str) -> dict[str, Any]:
+    """The body of `/v2/health/ready`, whatever its status."""
+    return dict(httpx.get(f"{url}/v2/health/ready", timeout=30).json())
+
+
+class Streamed(threading.Thread):
+    """One stream, read in a thread of its own. `lines` are its events, `error` is what broke it."""
+
+    def __init__(self, url: str, tokens: int) -> None:
+        super().__init__(daemon=True)
+        self.url, self.tokens = url, tokens
+        self.lines: list[str] = []
+        self.error: Exception | None = None
+        self.start()
+
+    def run(self) -> None:
+        body = {**ASK, "max_tokens": self.tokens, "ignore_eos": True, "stream": True}
+        try:
+            with httpx.stream("POST", f"{self.url}/v1/completions", json=body, timeout=60) as answer:
+                self.lines.extend(line.removeprefix("data: ") for line in answer.iter_lines() if line)
+        except httpx.HTTPError as error:
+            self.error = error
+
+
+def ended(pid: int, limit_s: float) -> int:
+    """The exit status of a child that is not reaped here, within `limit_s`."""
+    deadline = time.monotonic() + limit_s
+    while (done := os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT | os.WNOHANG)) is None:
+        assert time.monotonic() < deadline, f"it runs after {limit_s:g} s"
+        time.sleep(0.1)
+    return done.si_status
+
+
+@pytest.mark.parametrize(("number", "whole_group"), [(signal.SIGTERM, False), (signal.SIGINT, True)])
+def test_a_stream_of_20_s_survives_the_first_signal(number: signal.Signals, whole_group: bool, tmp_path: Path) -> None:
+    """Ctrl-C in a terminal signals the whole group."""
+    with server(tmp_path, PROGRAM, "{port}", json.dumps({"baseline": {"token_s": 0.2}})) as (url, pid):
+        stream = Streamed(url, 100)
+        wait_until(lambda: len(stream.lines) > 2, 20)
+        (os.killpg if whole_group else os.kill)(pid, number)
+        wait_until(lambda: httpx.get(f"{url}/v2/health/ready", timeout=5).status_code == 503, 5)
+        assert health(url)["stopping"]
+        assert httpx.get(f"{url}/v2/health/live", timeout=5).status_code == 200
+        assert httpx.post(f"{url}/v1/completions", json=ASK, timeout=10).status_code == 200
+        wait_until(lambda: httpx.post(f"{url}/v1/completions", json=ASK, timeout=10).status_code == 503, 10)
+        stream.join(40)
+        assert (stream.error, stream.lines[-1], len(stream.lines) >= 100) == (None, "[DONE]", True)
+        assert ended(pid, 40) == 0
+
+
+def test_a_second_signal_ends_the_wait_and_the_limit_ends_the_streams(tmp_path: Path) -> None:
+    engines = json.dumps({"baseline": {"token_s": 0.2}})
+    with server(tmp_path / "limit", PROGRAM, "{port}", engines, json.dumps({"drain_s": 4})) as (url, pid):
+        stream = Streamed(url, 1000)
+        wait_until(lambda: len(stream.lines) > 2, 20)
+        os.kill(pid, signal.SIGTERM)
+        stream.join(20)
+        assert stream.error is None
+        assert json.loads(stream.lines[-1])["error"]["code"] == "not_ready"
+        assert ended(pid, 40) == 0
+    with server(tmp_path / "second", PROGRAM, "{port}", engines, json.dumps({"drain_s": 600})) as (url, pid):
+        stream = Streamed(url, 1000)
+        wait_until(lambda: len(stream.lines) > 2, 20)
+        os.kill(pid, signal.SIGTERM)
+        time.sleep(1)
+        os.kill(pid, signal.SIGTERM)
+        assert ended(pid, 60) == 0
+
+
+def test_a_variant_that_cannot_start_leaves_the_others_serving(tmp_path: Path) -> None:
+    engines = {"baseline": {"weight": 9}, "int8": {"weight": 1, "exit_after": 0}, "int4": {"damaged": True}}
+    with server(tmp_path, PROGRAM, "{port}", json.dumps(engines)) as (url, _):
+        log = (tmp_path / "server.log").read_text()
+        assert "echo@int8 is down and will be tried again: the engine of echo@int8 ended with code 1" in log
+        assert "echo@int4 is down and will be tried again:" in log
+        assert "expected sha256" in log
+        body = health(url)
+        assert body["ready"]
+        down = {"int8": "its engine ended", "int4": "its artifact is damaged"}
+        assert body["models"]["echo"] == {"ready": True, "down": down}
+        assert httpx.get(f"{url}/v2/models/echo/ready", timeout=10).json()["down"] == down
+        refused = httpx.get(f"{url}/v2/models/echo@int4/ready", timeout=10)
+        assert (refused.status_code, refused.json()["ready"]) == (503, False)
+        variants = httpx.get(f"{url}/admin/v1/models", timeout=30).json()["models"][0]["variants"]
+        reasons = {variant["variant"]: variant["reason"] for variant in variants}
+        assert reasons["baseline"] is None
+        assert "ended with code 1" in reasons["int8"]
+        metrics = httpx.get(f"{url}/metrics", timeout=30).text
+        assert 'understudy_variant_down{model="echo",reason="damaged",variant="int4"} 1.0' in metrics
+        assert 'understudy_variant_down{model="echo",reason="damaged",variant="baseline"} 0.0' in metrics
+        answers = [httpx.post(f"{url}/v1/completions", json=ASK, timeout=10) for _ in range(30)]
+        assert {(each.status_code, each.headers["x-understudy-variant"]) for each in answers} == {(200, "baseline")}
+        assert "fallback" in {each.headers["x-understudy-reason"] for each in answers}
+        plan = {"variant": "int8"}
+        begun = httpx.post(f"{url}/admin/v1/models/echo/rollout", json=plan, timeout=60)
+        assert begun.status_code == 503, begun.text
+
+
+def test_a_server_without_a_model_ends_with_the_reason(tmp_path: Path) -> None:
+    ended = subprocess.run(
+        [sys.executable, "-m", PROGRAM, str(free_port()), json.dumps({"baseline": {"exit_after": 0}})],
+        cwd=ROOT, env=os.environ | {"UNDERSTUDY_HOME": str(tmp_path)}, capture_output=True, text=True, timeout=300,
+    )  # fmt: skip
+    assert ended.returncode != 0
+    assert ended.stdout == ""
+    assert "no model can be served: the engine of echo@baseline ended with code 1" in ended.stderr
+
+
+def test_an_engine_that_hangs_while_idle_is_restarted(tmp_path: Path) -> None:
+    """It hangs after its start's test request and one of a client's; nobody asks it meanwhile."""
+    engines = {"baseline": {"weight": 1, "hang_after": 2}, "int8": {"weight": 1}}
+    with server(tmp_path, PROGRAM, "{port}", json.dumps(engines)) as (url, _):
+        seen: set[str] = set()
+
+        def down() -> str | None:
+            reason = health(url)["models"]["echo"]["down"].get("baseline")
+            if reason:
+                seen.add(reason)
+            return None if reason is None else str(reason)
+
+        wait_until(lambda: down() == "its engine does not answer in time", 120)
+        answer = httpx.post(f"{url}/v1/completions", json=ASK, timeout=10)
+        assert (answer.status_code, answer.headers["x-understudy-variant"]) == (200, "int8")
+        wait_until(lambda: down() is None, 120)
