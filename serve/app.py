@@ -36,6 +36,7 @@ from serve.control.controller import Controller
 from serve.dataplane.drain import LAST_S
 from serve.dataplane.upstreams import Upstreams
 from serve.engines.endpoint import Describe
+from serve.logs import write_to
 from serve.ports import free_port
 from variants.artifacts.store import Artifact
 from variants.errors import EngineError, StackError
@@ -51,7 +52,8 @@ Artifacts = Mapping[VariantRef, Artifact]
 class Ingress:
     """The deployment that clients reach: routes requests and relays them to the engines."""
 
-    def __init__(self, snapshot: Snapshot) -> None:
+    def __init__(self, snapshot: Snapshot, state: str) -> None:
+        write_to(Path(state), "ingress")
         handles = Handles()
 
         def describe_for(variant: ServedVariant) -> Describe:
@@ -68,6 +70,14 @@ class Ingress:
         return build_ingress(self.upstreams, self.upstreams.snapshot.stack.server, controller)
 
 
+class LoggedController(Controller):
+    """The controller's deployment, which writes its logs into the state folder."""
+
+    def __init__(self, snapshot: Snapshot, folder: str, state: str) -> None:
+        write_to(Path(state), "controller", single=True)
+        super().__init__(snapshot, folder, state)
+
+
 def targets_of(snapshot: Snapshot, folder: Path, state: Path, doubted: Collection[str] = ()) -> list[Any]:
     """The Ray Serve targets: one for each engine, the controller, and the ingress, the only one with a route.
 
@@ -77,7 +87,7 @@ def targets_of(snapshot: Snapshot, folder: Path, state: Path, doubted: Collectio
 
     # Open calls wait for heartbeats, which are calls too: with Ray's limit of five they would block each other.
     controller = ray_serve.deployment(name="controller", max_ongoing_requests=1000, ray_actor_options={"num_cpus": 0})(
-        Controller
+        LoggedController
     )
     ingress = ray_serve.deployment(
         name="ingress",
@@ -91,7 +101,7 @@ def targets_of(snapshot: Snapshot, folder: Path, state: Path, doubted: Collectio
     return [
         *(engine_target(engine, engine.artifact.manifest.key in doubted) for engine in snapshot.engines.values()),
         ray_serve.RunTarget(controller.bind(snapshot, str(folder), str(state)), name=CONTROLLER, route_prefix=None),
-        ray_serve.RunTarget(ingress.bind(snapshot), name=INGRESS, route_prefix="/"),
+        ray_serve.RunTarget(ingress.bind(snapshot, str(state)), name=INGRESS, route_prefix="/"),
     ]
 
 

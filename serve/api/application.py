@@ -3,6 +3,7 @@
 It does not depend on Ray, so the same application runs inside Ray Serve and, in tests, under any ASGI server.
 """
 
+import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -13,6 +14,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from serve import logs
+from serve.api.access_log import LogAccess
 from serve.api.admin import Admin
 from serve.api.answers import TextAnswer
 from serve.api.authentication import CheckKey
@@ -34,6 +37,7 @@ from serve.shadow.replayer import Replayer
 from variants.artifacts.manifest import TaskKind
 from variants.errors import InputError, UnderstudyError, UnknownName
 
+log = logging.getLogger("understudy.api")
 TEXT_ROUTES: dict[str, tuple[TaskKind, type[TextAnswer]]] = {
     "/v1/chat/completions": ("text-generation", TextAnswer),
     "/v1/completions": ("text-generation", TextAnswer),
@@ -93,11 +97,17 @@ def build_ingress(upstreams: Upstreams, server: Server, controller: ControllerCl
         routes=routes,
         lifespan=lifespan,
         middleware=[
+            Middleware(LogAccess, server=lambda: upstreams.snapshot.stack.server, relayed=is_relayed),
             Middleware(CountOpen, drain=upstreams.drain, body_of=body_of),
             Middleware(CheckKey, keys=lambda: upstreams.snapshot.stack.server.keys, body_of=body_of),
         ],
         exception_handlers={HTTPException: explain_route, UnderstudyError: explain_error, Exception: explain_fault},
     )
+
+
+def is_relayed(path: str) -> bool:
+    """Whether requests to this path go to an engine."""
+    return path in TEXT_ROUTES or path.endswith("/infer")
 
 
 async def explain_route(request: Request, error: Exception) -> Response:
@@ -118,8 +128,9 @@ async def explain_error(request: Request, error: Exception) -> Response:
 
 
 async def explain_fault(request: Request, error: Exception) -> Response:
-    """Answer an unexpected exception with status 500; Starlette logs it."""
-    fault = UnderstudyError("the server failed on this request", mend="see its log")
+    """Answer an unexpected exception with status 500, and log it."""
+    log.error("a request failed", exc_info=error)
+    fault = UnderstudyError("the server failed on this request", mend=f"see {logs.where()}")
     return answer_error(fault, body_of(request.url.path))
 
 

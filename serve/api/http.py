@@ -11,7 +11,7 @@ from starlette.datastructures import Headers
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from serve import metrics
+from serve import logs, metrics
 from serve.dataplane.call import Answer, Call
 from serve.dataplane.relay import Relay, names_of
 from serve.errors import CLIENT_WENT_AWAY, STATUS, ClientLeft, TimedOut, TooLarge, headers_of, status_of
@@ -101,6 +101,7 @@ def answer_error(error: UnderstudyError, body: Body, named: dict[str, str] | Non
 async def refuse(error: UnderstudyError, body: Body, scope: Scope, receive: Receive, send: Send) -> None:
     """Answer a request that is refused before a variant is chosen, and count it."""
     metrics.errors.labels(str(status_of(error))).inc()
+    logs.noted().status = status_of(error)
     await answer_error(error, body)(scope, receive, send)
 
 
@@ -111,6 +112,7 @@ async def conclude(
     if error is not None and not call.started and call.status != CLIENT_WENT_AWAY:
         call.status = status_of(error)
         await answer_error(error, body, names_of(call))(scope, receive, send)
+    note(call)
     if call.assignment is None:
         metrics.errors.labels(str(call.status)).inc()
         return
@@ -119,6 +121,15 @@ async def conclude(
     if call.status in TIMED:
         metrics.latency.labels(*labels).observe(time.perf_counter() - call.arrived)
     relay.accounting.served(call)
+
+
+def note(call: Call) -> None:
+    """Fill in what the logs say of a finished request."""
+    request = logs.noted()
+    request.status = call.status
+    if call.assignment is not None:
+        request.model, request.variant = call.assignment.model, call.assignment.variant
+        request.reason = call.assignment.reason
 
 
 async def carry(
@@ -132,7 +143,7 @@ async def carry(
         fault = error
     except Exception:
         log.exception("a request failed")
-        fault = UnderstudyError("the server failed on this request", mend="see its log")
+        fault = UnderstudyError("the server failed on this request", mend=f"see {logs.where()}")
         call.status = status_of(fault)
     finally:
         await conclude(relay, call, fault, body, scope, receive, send)

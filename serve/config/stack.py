@@ -187,6 +187,7 @@ class Server(Document):
     port: Whole = Field(default=8000, ge=1, le=65535)
     body_limit_mib: Whole = Field(default=32, ge=1, le=1024, description="larger request bodies are answered 413")
     drain_s: Number = Field(default=30.0, ge=0, le=3600, description="longest wait for open requests at the end")
+    access_log: bool = Field(default=False, strict=True, description="one line a request in the state folder's logs")
     memory_mib: Whole | None = Field(
         default=None, ge=1, description="memory limit of all engines; none: the free memory"
     )

@@ -23,6 +23,7 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
+from serve import logs
 from serve.cluster.deployer import EngineDeployer
 from serve.config.snapshot import Snapshot
 from serve.control.change import Change, Changes
@@ -331,7 +332,7 @@ class Controller:
         deadline = time.monotonic() + limit_s
         while not done():
             if time.monotonic() > deadline:
-                raise EngineError(f"{otherwise} within {limit_s:g} s", mend="see the server's log")
+                raise EngineError(f"{otherwise} within {limit_s:g} s", mend=f"see {logs.where()}")
             await asyncio.sleep(POLL_S)
 
 

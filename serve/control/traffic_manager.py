@@ -214,9 +214,9 @@ class TrafficManager:
                 if model in self.snapshot.stack.models:
                     self.judge_one(model, rollout)
             except UnderstudyError as error:
-                log.warning("the verdict on %s could not be recorded: %s", model, error)
+                log.warning("the verdict on %s could not be recorded: %s", model, error, extra={"model": model})
             except Exception:  # a defect in one model must not prevent the rollback of another
-                log.exception("%s could not be judged", model)
+                log.exception("%s could not be judged", model, extra={"model": model})
 
     def judge_one(self, model: str, rollout: Rollout) -> None:
         """Raises Conflict, StoreFull if the journal cannot be written."""

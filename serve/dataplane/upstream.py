@@ -150,6 +150,7 @@ class Upstream:
         if self.endpoint is not None:
             log.warning("%s is not ready: %s", self.name, down.says, extra={**self.logged, "why": down.why})
         self.endpoint, self.down = None, down
+        self.report()
 
     def suspect(self, eject: bool) -> None:
         """Its last requests failed: have the deployment ask the engine now. With `eject`, take it out for a pause."""

@@ -72,7 +72,7 @@ class EngineProcess:
             self.process = await asyncio.create_subprocess_exec(
                 sys.executable, "-m", "serve.engines.parent_watch", *command,
                 stdin=asyncio.subprocess.DEVNULL, stdout=log, stderr=log,
-                env=child_environment(self.launch), start_new_session=True,
+                env=child_environment(self.launch) | {"UNDERSTUDY_LOG": self.log.name}, start_new_session=True,
                 pass_fds=() if held is None else (held,),
             )  # fmt: skip
         try:

@@ -31,13 +31,13 @@ class Tally:
         self.ended(replay, "withdrawn")
 
     def unjudged(self, replay: Replay, why: str) -> None:
-        log.warning("a replay on %s could not be compared: %s", replay.variant.name, why)
+        log.warning("a replay on %s could not be compared: %s", replay.variant.name, why, extra=replay.variant.logged)
         self.shadowed(replay).unjudged.append(replay.sample.length)
         self.ended(replay, "unjudged")
 
     def failed(self, replay: Replay, why: str) -> None:
         """The variant did not answer: its score is 0 where the parent's answer has a score."""
-        log.warning("%s did not answer a replay: %s", replay.variant.name, why)
+        log.warning("%s did not answer a replay: %s", replay.variant.name, why, extra=replay.variant.logged)
         known = right(replay)
         metric, values = (None, None) if known is None else ("quality", (0.0, round(known, 3)))
         self.record(replay, "failed", metric=metric, values=values, asked=True, failed=True)

@@ -125,6 +125,12 @@ async def _disconnect(receive: Receive) -> None:
         pass
 
 
+def see_log() -> str:
+    """Where an operator finds the log of this engine."""
+    name = os.environ.get("UNDERSTUDY_LOG")
+    return f"see logs/{name} in the server's home" if name else "see its log"
+
+
 class EngineFault(UnderstudyError):
     """A fault inside the engine itself: 500."""
 
@@ -174,7 +180,7 @@ def refusals(body: Callable[[UnderstudyError], bytes]) -> dict[Any, Any]:
 
     async def refuse(request: Request, error: Exception) -> Response:
         if not isinstance(error, UnderstudyError):
-            error = EngineFault("the engine failed on this request", mend="see its log")
+            error = EngineFault("the engine failed on this request", mend=see_log())
         return Response(body(error), status_of(error), media_type="application/json")
 
     return {UnderstudyError: refuse, Exception: refuse}

@@ -15,7 +15,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from serve.engines.base import Generation, TextEngine
-from serve.engines.http.server import EngineFault, EventStream, Whole, health, refusals
+from serve.engines.http.server import EngineFault, EventStream, Whole, health, refusals, see_log
 from serve.engines.http.text_request import ChatRequest, CompletionRequest, ContextTooShort, TokenizeRequest, parse
 from serve.engines.http.text_response import Answer, ChatAnswer, CompletionAnswer, Delta, prompt_logprobs
 from serve.engines.http.text_stream import TextStream
@@ -136,7 +136,7 @@ class TextApi:
                         yield delta
                         return
                 yield delta
-        raise EngineFault("the engine ended an answer before its last token", mend="see its log")
+        raise EngineFault("the engine ended an answer before its last token", mend=see_log())
 
     def check_model(self, name: str) -> None:
         if name not in self.names:
