@@ -94,10 +94,19 @@ class EngineDeployer:
                 if applications[name].status.value == "DEPLOY_FAILED":
                     raise EngineError(explain(name, applications[name]), mend=f"see the logs in {home() / 'logs'}")
             if len(names) == len(engines) and all(applications[name].status.value == "RUNNING" for name in names):
-                await asyncio.gather(*map(self.describe, names))  # a deployment runs, even if its engine does not
+                for name in names:
+                    await self.check_started(name)
                 return
             await asyncio.sleep(POLL_S)
         raise EngineError(f"not all of {len(engines)} engines were ready after {START_LIMIT_S:g} s")
+
+    async def check_started(self, application: str) -> None:
+        """Raises EngineError if an engine is down: its deployment runs all the same."""
+        try:
+            await self.describe(application)
+        except EngineError as error:
+            cause = getattr(error, "cause", error)
+            raise EngineError(f"{application} could not be started: {cause}") from None
 
     async def stop(self, applications: Iterable[str]) -> None:
         """Stop engines and wait until they have ended."""
