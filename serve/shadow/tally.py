@@ -31,13 +31,13 @@ class Tally:
         self.ended(replay, "withdrawn")
 
     def unjudged(self, replay: Replay, why: str) -> None:
-        log.warning("a replay on %s could not be compared: %s", replay.variant.name, why, extra=replay.variant.logged)
+        log.warning("a replay on %s could not be compared: %s", replay.variant.name, why, extra=logged(replay))
         self.shadowed(replay).unjudged.append(replay.sample.length)
         self.ended(replay, "unjudged")
 
     def failed(self, replay: Replay, why: str) -> None:
         """The variant did not answer: its score is 0 where the parent's answer has a score."""
-        log.warning("%s did not answer a replay: %s", replay.variant.name, why, extra=replay.variant.logged)
+        log.warning("%s did not answer a replay: %s", replay.variant.name, why, extra=logged(replay))
         known = right(replay)
         metric, values = (None, None) if known is None else ("quality", (0.0, round(known, 3)))
         self.record(replay, "failed", metric=metric, values=values, asked=True, failed=True)
@@ -74,3 +74,9 @@ class Tally:
         """The current counts of the pair. Look them up each time: a new batch may have begun since the sample."""
         pair = f"{replay.parent.manifest.digest}:{replay.variant.manifest.digest}"
         return self.observations.shadowed(replay.parent.served.model, pair)
+
+
+def logged(replay: Replay) -> dict[str, str]:
+    """The fields of the logs that name the variant."""
+    model, variant = replay.variant.labels
+    return {"model": model, "variant": variant}
