@@ -4,6 +4,7 @@ It shows what `/health` does not: a hung computation, numbers that are not finit
 that refuses the request (4xx) works: the request does not suit this model, which is no fault of the engine.
 """
 
+import asyncio
 import base64
 import io
 import json
@@ -22,7 +23,7 @@ from variants.artifacts.manifest import Manifest, TaskKind
 
 LIMITS_S: dict[TaskKind, float] = {"image-generation": 25.0}
 LIMIT_S = 15.0
-SIDE = 32
+SIDE, ENDING_S = 32, 0.5
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,7 @@ class Probe:
                 return
             raise down(engine, f"did not answer a test request within {self.limit_s:g} s", "hung") from None
         except aiohttp.ClientError as error:
+            await asyncio.sleep(ENDING_S)  # a process that ends closes its connections first
             engine.check()
             raise down(engine, f"broke off a test request: {error}", "hung") from error
         if status >= 500:
