@@ -15,6 +15,7 @@ import threading
 import urllib.request
 from collections.abc import Mapping
 from contextlib import redirect_stdout, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -28,6 +29,7 @@ from serve.config.stack import Server, Stack
 from serve.control.client import RayControllerClient
 from serve.control.contract import ControllerClient
 from serve.control.controller import Controller
+from serve.control.snapshot_file import LIVE, recorded
 from serve.dataplane.upstreams import Upstreams
 from serve.engines.endpoint import Describe
 from serve.ports import free_port
@@ -40,10 +42,15 @@ Artifacts = Mapping[tuple[str, str], Artifact]
 
 
 class Ingress:
-    """The deployment that clients reach: routes requests and relays them to the engines."""
+    """The deployment that clients reach: routes requests and relays them to the engines.
 
-    def __init__(self, snapshot: Snapshot) -> None:
+    `snapshot` is the first of this run. One that starts later begins with the latest that was recorded in `folder`, so
+    that it refuses revoked keys even if the controller does not answer."""
+
+    def __init__(self, snapshot: Snapshot, folder: str) -> None:
         handles = Handles()
+        if latest := recorded(Path(folder) / LIVE):
+            snapshot = replace(latest, version=0)  # without its traffic, so the controller's is always newer
 
         def describe_for(variant: ServedVariant) -> Describe:
             return lambda: handles.describe(variant.engine.application, variant.adapter)
@@ -77,7 +84,7 @@ def targets_of(snapshot: Snapshot, folder: Path, state: Path) -> list[Any]:
     return [
         *map(engine_target, snapshot.engines.values()),
         ray_serve.RunTarget(controller.bind(snapshot, str(folder), str(state)), name=CONTROLLER, route_prefix=None),
-        ray_serve.RunTarget(ingress.bind(snapshot), name=INGRESS, route_prefix="/"),
+        ray_serve.RunTarget(ingress.bind(snapshot, str(folder)), name=INGRESS, route_prefix="/"),
     ]
 
 

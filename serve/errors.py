@@ -6,6 +6,7 @@ Errors that only a server raises are defined here; the others are in `variants.e
     ├── Unauthorized   no API key, or an unknown one         401, WWW-Authenticate
     ├── Forbidden      the key does not allow this           403
     ├── TooLarge       the body is above the stack's limit   413
+    ├── WrongMediaType the type of the body is not accepted  415
     ├── ClientLeft     the client left during its upload     499, never sent
     ├── Conflict       the live state does not allow it      409, exit 7
     │   └── Stale      the version was changed meanwhile     412, exit 7
@@ -32,6 +33,11 @@ class Forbidden(UnderstudyError):
 
 class TooLarge(UnderstudyError):
     code = "body_too_large"
+
+
+class WrongMediaType(UnderstudyError):
+    code = "unsupported_media_type"
+    exit_code = 2
 
 
 class ClientLeft(UnderstudyError):
@@ -69,6 +75,7 @@ STATUS: Mapping[type[UnderstudyError], int] = {
     Stale: 412,
     Conflict: 409,
     TooLarge: 413,
+    WrongMediaType: 415,
     ClientLeft: CLIENT_WENT_AWAY,
     Overloaded: 429,
     NotReady: 503,

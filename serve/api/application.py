@@ -21,6 +21,7 @@ from serve.api.http import Body, answer_error
 from serve.api.images import ImagesAnswer
 from serve.api.open_inference import InferRoute, Metadata
 from serve.api.openai import Models, TextRoute
+from serve.api.senders import CheckSender
 from serve.api.stack import StackEndpoint
 from serve.api.traffic import traffic_endpoints
 from serve.config.stack import Server
@@ -91,7 +92,10 @@ def build_ingress(upstreams: Upstreams, server: Server, controller: ControllerCl
     return Starlette(
         routes=routes,
         lifespan=lifespan,
-        middleware=[Middleware(CheckKey, keys=lambda: upstreams.snapshot.stack.server.keys, body_of=body_of)],
+        middleware=[
+            Middleware(CheckSender, server=lambda: upstreams.snapshot.stack.server, body_of=body_of),
+            Middleware(CheckKey, keys=lambda: upstreams.snapshot.stack.server.keys or {}, body_of=body_of),
+        ],
         exception_handlers={HTTPException: explain_route, UnderstudyError: explain_error, Exception: explain_fault},
     )
 

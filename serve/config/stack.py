@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from serve.config.api_keys import Key
+from serve.config.hosts import Host
 from variants import tasks
 from variants.artifacts.manifest import TaskKind
 from variants.build.builder import VariantPlan
@@ -17,6 +18,7 @@ from variants.recipes.recipe import Recipe
 from variants.recipes.source import Source
 
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
+Identifier = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,63}$", description="a name as in Python")]
 # Strict, so that `weight: true` is not read as 1.
 Whole = Annotated[int, Field(strict=True)]
 Number = Annotated[float, Field(strict=True)]
@@ -29,9 +31,10 @@ class Adapters(Document):
 
     slots: Whole = Field(default=4, ge=1, le=64)
     rank: Literal[8, 16, 32, 64, 128] = 16
-    modules: tuple[str, ...] = Field(
+    modules: tuple[Identifier, ...] = Field(
         default=("q_proj", "k_proj", "v_proj", "o_proj"),
         min_length=1,
+        max_length=64,
         description="layers that adapters may adapt; each slows all requests",
     )
 
@@ -179,18 +182,23 @@ class Model(Document):
 class Server(Document):
     """The address of the server, its limits, and its API keys. The default address is on loopback."""
 
-    host: str = "127.0.0.1"
+    host: Host = "127.0.0.1"
     port: Whole = Field(default=8000, ge=1, le=65535)
+    hosts: tuple[Host, ...] = Field(
+        default=(), max_length=64, description="further names and addresses that clients call the server by"
+    )
     body_limit_mib: Whole = Field(default=32, ge=1, le=1024, description="larger request bodies are answered 413")
     memory_mib: Whole | None = Field(
         default=None, ge=1, description="memory limit of all engines; none: the free memory"
     )
-    keys: dict[Name, Key] = Field(default={}, description="API keys by name; none: every client is allowed")
+    keys: dict[Name, Key] | None = Field(
+        default=None, description="API keys by name; left out: those that a running server has, else none"
+    )
 
     @field_validator("keys")
     @classmethod
-    def check_keys(cls, keys: dict[Name, Key]) -> dict[Name, Key]:
-        if len({key.sha256 for key in keys.values()}) < len(keys):
+    def check_keys(cls, keys: dict[Name, Key] | None) -> dict[Name, Key] | None:
+        if keys and len({key.sha256 for key in keys.values()}) < len(keys):
             raise ValueError("two names have the same key")
         return keys
 
