@@ -11,6 +11,7 @@ Errors that only a server raises are defined here; the others are in `variants.e
     ├── Conflict       the live state does not allow it      409, exit 7
     │   └── Stale      the version was changed meanwhile     412, exit 7
     ├── Overloaded     concurrency and queue are full        429, Retry-After
+    │   └── RateLimited  a limit of the API key is reached   429, Retry-After
     ├── NotReady       no variant that may answer is ready   503, Retry-After
     └── TimedOut       the stack's timeout has passed        504
 """
@@ -54,7 +55,19 @@ class Stale(Conflict):
 
 
 class Overloaded(UnderstudyError):
+    """`retry_after_s` is in whole seconds."""
+
     code = "overloaded"
+
+    def __init__(
+        self, message: str, *, field: str | None = None, mend: str | None = None, retry_after_s: int = 1
+    ) -> None:
+        super().__init__(message, field=field, mend=mend)
+        self.retry_after_s = retry_after_s
+
+
+class RateLimited(Overloaded):
+    code = "rate_limited"
 
 
 class NotReady(UnderstudyError):
@@ -100,7 +113,9 @@ def status_of(error: UnderstudyError) -> int:
 def headers_of(error: UnderstudyError) -> dict[str, str]:
     if isinstance(error, Unauthorized):
         return {"www-authenticate": "Bearer"}
-    return {"retry-after": "1"} if isinstance(error, (Overloaded, NotReady)) else {}
+    if isinstance(error, Overloaded):
+        return {"retry-after": str(error.retry_after_s)}
+    return {"retry-after": "1"} if isinstance(error, NotReady) else {}
 
 
 def openai_body(error: UnderstudyError) -> bytes:

@@ -2,7 +2,7 @@
 
 In prometheus-client's multiprocess mode (PROMETHEUS_MULTIPROC_DIR is set) every ingress process of a node writes its
 own files. `/metrics` merges them, and counts of dead processes stay. Label values (`model`, `variant`, `reason`,
-`status`, `task`, `outcome`, `of`) come from the stack file and fixed lists, never from a client.
+`status`, `task`, `outcome`, `of`, `key`, `why`) come from the stack file and fixed lists, never from a client.
 
 Latency covers requests that were answered (200) or timed out (504). Time to first token starts at the request's arrival
 at the ingress and includes the queue. Time per output token excludes the first token. Both, and output tokens, include
@@ -42,6 +42,9 @@ per_token = Histogram(
     VARIANT,
     buckets=PER_TOKEN,
 )
+key_requests = Counter("understudy_key_requests", "Requests with a known API key that were let in.", ("key",))
+key_refused = Counter("understudy_key_refused", "Requests with a known API key that were refused.", ("key", "why"))
+key_tokens = Counter("understudy_key_tokens", "Tokens of prompts and answers, by API key.", ("key",))
 prompt_tokens = Counter("understudy_prompt_tokens", "Tokens in prompts.", VARIANT)
 output_tokens = Counter("understudy_output_tokens", "Tokens in answers.", VARIANT)
 labelled = Counter(

@@ -14,7 +14,7 @@ from starlette.types import Receive, Scope, Send
 from serve import metrics
 from serve.dataplane.call import Answer, Call
 from serve.dataplane.relay import Relay, names_of
-from serve.errors import CLIENT_WENT_AWAY, STATUS, ClientLeft, TimedOut, TooLarge, headers_of, status_of
+from serve.errors import CLIENT_WENT_AWAY, STATUS, ClientLeft, Overloaded, TimedOut, TooLarge, headers_of, status_of
 from variants.errors import InputError, UnderstudyError
 from variants.tasks import NAMES as TASKS
 
@@ -111,6 +111,8 @@ async def conclude(
     if error is not None and not call.started and call.status != CLIENT_WENT_AWAY:
         call.status = status_of(error)
         await answer_error(error, body, names_of(call))(scope, receive, send)
+    if isinstance(error, Overloaded) and call.key is not None:
+        metrics.key_refused.labels(call.key, "queue").inc()
     if call.assignment is None:
         metrics.errors.labels(str(call.status)).inc()
         return

@@ -14,6 +14,7 @@ from starlette.types import Receive, Scope, Send
 
 from serve.api.answers import TensorAnswer
 from serve.api.http import answer_json, carry, count_label, opted_out, read_body, refuse
+from serve.api.key_limits import key_name
 from serve.dataplane.call import Call
 from serve.dataplane.relay import Relay
 from serve.dataplane.router import Target
@@ -53,6 +54,7 @@ class InferRoute:
         try:
             body = await read_body(scope, receive, self.body_limit)
             call = self.prepare(target_of(scope["path_params"]), headers, body, arrived)
+            call.key = key_name(scope)
             label = self.label_of(headers, call.target)
             samples = [] if opted_out(headers) else sample(self.upstreams, call, "/infer", body, label)
         except UnderstudyError as error:

@@ -25,6 +25,7 @@ from serve.api.http import (
     read_body,
     refuse,
 )
+from serve.api.key_limits import count_key_tokens, key_name
 from serve.dataplane.call import Call
 from serve.dataplane.relay import Relay
 from serve.dataplane.router import Target
@@ -59,6 +60,7 @@ class TextRoute:
             body = await read_body(scope, receive, self.body_limit)
             document = parse_object(body)
             call, answer = self.prepare(headers, document, arrived)
+            call.key = key_name(scope)
             label = headers.get("x-understudy-label")
             samples = [] if opted_out(headers) else sample(self.upstreams, call, self.path, body, label, document)
             answer.keep = bool(samples)
@@ -69,6 +71,7 @@ class TextRoute:
             await carry(self.relay, call, answer, openai_body, scope, receive, send)
         finally:  # a client that leaves cancels this, but the engine has produced tokens
             count_tokens(call, answer)
+            count_key_tokens(scope, answer)
         if label is not None:
             self.score(label, headers.get("x-understudy-task"), call, answer)
         self.replayer.offer(samples, call, answer)

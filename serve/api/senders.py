@@ -12,14 +12,12 @@ from urllib.parse import urlsplit
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from serve.api.authentication import ADMIN, OPEN
+from serve.api.authentication import ADMIN, OPEN, READ
 from serve.api.http import Body, refuse
 from serve.config.hosts import DEFAULT_PORTS, address_of, host_of, is_loopback, is_wildcard
 from serve.config.stack import Server
 from serve.errors import Forbidden, WrongMediaType
 from variants.errors import UnderstudyError
-
-READ = ("GET", "HEAD", "OPTIONS")
 
 
 class CheckSender:

@@ -16,6 +16,7 @@ from serve.errors import (
     Forbidden,
     NotReady,
     Overloaded,
+    RateLimited,
     Stale,
     TimedOut,
     TooLarge,
@@ -37,8 +38,8 @@ from variants.errors import (
 
 ANSWER_LIMIT_S = 120.0
 KINDS = (
-    Conflict, Forbidden, InputError, IntegrityError, MissingDependency, NotReady, Overloaded, RecipeError, SourceError,
-    StackError, Stale, StoreFull, TimedOut, TooLarge, Unauthorized, UnknownName, WrongMediaType,
+    Conflict, Forbidden, InputError, IntegrityError, MissingDependency, NotReady, Overloaded, RateLimited, RecipeError,
+    SourceError, StackError, Stale, StoreFull, TimedOut, TooLarge, Unauthorized, UnknownName, WrongMediaType,
 )  # fmt: skip
 ERRORS: Mapping[str, type[UnderstudyError]] = {kind.code: kind for kind in KINDS}
 

@@ -100,6 +100,12 @@ class Limits(Document):
 
     concurrency: Whole = Field(default=64, ge=1, description="requests at the engine at once")
     queue: Whole = Field(default=256, ge=0, description="requests waiting beyond that; more are answered 429")
+    share: Number = Field(
+        default=0.5,
+        gt=0,
+        le=1,
+        description="of concurrency and of queue, the most for one key or client while others wait",
+    )
     timeout_s: Number = Field(default=120.0, gt=0, le=3600, description="from arrival to the last byte")
 
 
@@ -198,7 +204,8 @@ class Server(Document):
     @field_validator("keys")
     @classmethod
     def check_keys(cls, keys: dict[Name, Key] | None) -> dict[Name, Key] | None:
-        if keys and len({key.sha256 for key in keys.values()}) < len(keys):
+        hashes = [each for key in (keys or {}).values() for each in key.sha256]
+        if len(set(hashes)) < len(hashes):
             raise ValueError("two names have the same key")
         return keys
 

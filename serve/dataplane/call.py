@@ -49,6 +49,7 @@ class Call:
 
     `ask` returns the path and the body for an upstream's engine. `arrived` is in seconds of the monotonic clock.
     `offering`: a piece of the answer is being sent, and the client has not read it yet.
+    `key` is the name of the client's API key.
     """
 
     target: Target
@@ -63,3 +64,4 @@ class Call:
     status: int = 0
     started: bool = False
     offering: bool = False
+    key: str | None = None

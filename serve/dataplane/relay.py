@@ -19,6 +19,7 @@ from starlette.types import Message, Receive, Send
 
 from serve.dataplane.accounting import Accounting
 from serve.dataplane.call import Answer, Call, ReplayFailed, Reply, UpstreamGone
+from serve.dataplane.fair_queue import holders_of
 from serve.dataplane.upstream import Upstream
 from serve.dataplane.upstreams import Upstreams
 from serve.errors import CLIENT_WENT_AWAY, NotReady, TimedOut, openai_body
@@ -122,7 +123,7 @@ class Relay:
     async def ask(self, call: Call, upstream: Upstream, left_s: float, answer: Answer, send: Send) -> None:
         assert self.session is not None
         try:
-            async with asyncio.timeout(left_s), upstream.admitted():
+            async with asyncio.timeout(left_s), upstream.admitted(holders_of(call.key, call.client)):
                 if upstream.endpoint is None:
                     raise UpstreamGone(f"{upstream.name} stopped while the request waited", mend="try again shortly")
                 path, body = call.ask(upstream)
