@@ -22,6 +22,7 @@ from serve.dataplane.call import Answer, Call, ReplayFailed, Reply, UpstreamGone
 from serve.dataplane.fair_queue import holders_of
 from serve.dataplane.upstream import Upstream
 from serve.dataplane.upstreams import Upstreams
+from serve.engines.http.secret import UNAUTHORIZED
 from serve.errors import CLIENT_WENT_AWAY, NotReady, TimedOut, openai_body
 from serve.protocols.answer_id import HEADER as ID
 from serve.protocols.answer_id import issue
@@ -62,7 +63,8 @@ class Relay:
         if upstream.endpoint is None:
             raise NotReady(f"{upstream.name} is not ready", mend="try again shortly")
         try:
-            async with self.session.get(upstream.endpoint.url + path, timeout=FETCH_TIMEOUT) as engine:
+            url, headers = upstream.endpoint.url + path, upstream.endpoint.headers
+            async with self.session.get(url, headers=headers, timeout=FETCH_TIMEOUT) as engine:
                 engine.raise_for_status()
                 return dict(await engine.json())
         except (aiohttp.ClientError, TimeoutError) as error:
@@ -75,7 +77,9 @@ class Relay:
         if upstream.endpoint is None:
             raise NotReady(f"{upstream.name} is not ready")
         try:
-            async with self.session.post(upstream.endpoint.url + path, data=body, headers=headers) as engine:
+            url, headers = upstream.endpoint.url + path, headers | upstream.endpoint.headers
+            async with self.session.post(url, data=body, headers=headers) as engine:
+                check_is_ours(upstream, engine)
                 content = await engine.read()
         except UNREACHABLE as error:
             upstream.lost()
@@ -127,7 +131,9 @@ class Relay:
                 if upstream.endpoint is None:
                     raise UpstreamGone(f"{upstream.name} stopped while the request waited", mend="try again shortly")
                 path, body = call.ask(upstream)
-                async with self.session.post(upstream.endpoint.url + path, data=body, headers=call.headers) as engine:
+                url, headers = upstream.endpoint.url + path, call.headers | upstream.endpoint.headers
+                async with self.session.post(url, data=body, headers=headers) as engine:
+                    check_is_ours(upstream, engine)
                     await copy(call, engine, answer, send)
         except UNREACHABLE:
             raise
@@ -139,6 +145,13 @@ class Relay:
             await break_off(call, fault, send)
         except aiohttp.ClientError as error:
             await break_off(call, EngineError(f"the connection to {upstream.name} failed: {error}"), send)
+
+
+def check_is_ours(upstream: Upstream, engine: aiohttp.ClientResponse) -> None:
+    """Raises UpstreamGone if another engine answers at this address, which then refused the secret."""
+    if engine.status == UNAUTHORIZED:
+        upstream.lost()
+        raise UpstreamGone(f"the engine of {upstream.name} has ended", mend="try again shortly")
 
 
 def names_of(call: Call) -> dict[str, str]:
