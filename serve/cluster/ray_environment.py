@@ -11,6 +11,7 @@ tests/integration/serve/cluster/test_ray_environment.py reads the kernel's table
 hook runs in every Ray worker."""
 
 from pathlib import Path
+from secrets import token_hex
 from typing import Any
 
 from serve.errors import NotReady, openai_body
@@ -27,11 +28,15 @@ def ray_environment(folder: Path, ports: list[int]) -> dict[str, str]:
     haproxy = haproxy_binary()
     error = folder / "unavailable.http"
     error.write_bytes(unavailable())
+    token = folder / "ray-token"
+    token.touch(mode=0o600)
+    token.write_text(token_hex(32))
     metrics, stats, fallback = map(str, ports)
     return {
         "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
         "RAY_USAGE_STATS_ENABLED": "0",
-        "RAY_AUTH_MODE": "disabled",
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN_PATH": str(token),
         "RAY_SERVE_ENABLE_HA_PROXY": "1",
         "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
         "UNDERSTUDY_HAPROXY": haproxy,
