@@ -23,8 +23,8 @@ class Served(NamedTuple):
 @pytest.fixture(scope="session")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     """One real server over scripted engines for all tests that do not disturb it."""
-    with server(tmp_path_factory.mktemp("home"), "tests.support.serve_scripted", "{port}", "token_s=0.002") as found:
-        yield Served(*found)
+    with server(tmp_path_factory.mktemp("home"), "tests.support.serve_scripted", "{port}", "token_s=0.002") as started:
+        yield Served(*started)
 
 
 @pytest.fixture(scope="session")

@@ -168,7 +168,7 @@ def parse(kind: type[Kind], body: bytes) -> Kind:
         return kind.model_validate_json(body)
     except ValidationError as error:
         errors = error.errors(include_url=False, include_context=False)
-        nearest = max(errors, key=lambda found: len(found["loc"]))  # the form of a field that came nearest
+        nearest = max(errors, key=lambda each: len(each["loc"]))  # the form of a field that came nearest
         if nearest["type"] == "json_invalid":
             raise InputError(nearest["msg"], field="body", mend="send a JSON object") from None
         path = ".".join(part for part in map(str, nearest["loc"]) if not UNION_MEMBER.fullmatch(part)) or "body"
