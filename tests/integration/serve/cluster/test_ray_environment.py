@@ -49,15 +49,14 @@ print(GcsClient(address=sys.argv[1]).internal_kv_keys(b"", None, timeout=20))
 def test_ray_answers_only_to_who_has_the_token_of_the_run(served: Served) -> None:
     root = psutil.Process(served.pid)
     (gcs,) = [each for each in root.children(recursive=True) if each.name() == "gcs_server"]
-    address = next(word.partition("=")[2] for word in gcs.cmdline() if word.startswith("--node-ip-address="))
-    port = next(word.partition("=")[2] for word in gcs.cmdline() if word.startswith("--gcs_server_port="))
+    (address,) = {each.laddr for each in gcs.net_connections("inet") if each.status == psutil.CONN_LISTEN}
     own = {name: value for name, value in gcs.environ().items() if name.startswith("RAY_AUTH")}
     token = Path(own["RAY_AUTH_TOKEN_PATH"])
     assert token.stat().st_mode & 0o077 == 0
     assert token.read_text() not in " ".join(gcs.cmdline())
     for mode, known in (("disabled", False), ("token", True)):
         environment = os.environ | own | {"RAY_AUTH_MODE": mode}
-        command = [sys.executable, "-c", STRANGER, f"{address}:{port}"]
+        command = [sys.executable, "-c", STRANGER, f"127.0.0.1:{address.port}"]
         asked = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
         assert (asked.returncode == 0) == known, asked.stderr
         assert ("uthenti" in asked.stderr) != known, asked.stderr
