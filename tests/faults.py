@@ -54,7 +54,7 @@ FAULTS = [
     Fault("serve/dataplane/router.py", "reverse=True", "reverse=False"),
     Fault("serve/dataplane/router.py", '"fallback" if place else', '"fallback" if not place else'),
     Fault("serve/dataplane/router.py", '"pinned") if target.variant in ready else None', '"pinned")'),
-    Fault("serve/dataplane/router.py", "    if pin in ready:", "    if pin:"),
+    Fault("serve/dataplane/router.py", "    if pin in ready and", "    if pin and"),
     Fault("serve/dataplane/router.py", "(at and not variant) or (colon and not build)", "at and not variant"),
     Fault("serve/dataplane/relay.py", "                    if call.target.variant:\n                        raise EngineError(", "                    if not call.target.variant:\n                        raise EngineError("),
     Fault("serve/dataplane/accounting.py", "upstream.manifest.digest, True, took, objective", "upstream.manifest.digest, False, took, objective"),

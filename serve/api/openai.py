@@ -25,6 +25,8 @@ from serve.api.http import (
     read_body,
     refuse,
 )
+from serve.api.needs import needs_of
+from serve.config.capabilities import union
 from serve.dataplane.call import Call
 from serve.dataplane.relay import Relay
 from serve.dataplane.router import Target
@@ -94,6 +96,7 @@ class TextRoute:
             streamed=streamed,
             request_id=headers.get("x-request-id") or "",
             arrived=arrived,
+            needs=needs_of(self.path, document),
         )
         return call, self.answer(call, show_usage=asked)
 
@@ -173,6 +176,11 @@ class Models:
         for model, of_model in self.upstreams.by_model.items():
             created = min(int(upstream.manifest.created.timestamp()) for upstream in of_model.values())
             base = {"object": "model", "created": created, "owned_by": "understudy"}
-            entries.append({"id": model, **base})
-            entries.extend({"id": upstream.name, **base, "parent": model} for upstream in of_model.values())
+            served = [upstream.served for upstream in of_model.values()]
+            routed = union(each.capabilities for each in served if each.weight > 0).to_json()
+            entries.append({"id": model, **base, "capabilities": routed})
+            entries.extend(
+                {"id": each.name, **base, "parent": model, "capabilities": each.capabilities.to_json()}
+                for each in served
+            )
         return entries

@@ -6,13 +6,14 @@ builds the variants, and `serve.app` serves them."""
 import re
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from serve.config.api_keys import Key
+from serve.config.parsers import NONE, REASONING_PARSERS, TOOL_PARSERS
 from variants import tasks
 from variants.artifacts.manifest import TaskKind
 from variants.build.builder import VariantPlan
-from variants.document import Document, Name
+from variants.document import Document, Name, absent
 from variants.recipes.recipe import Recipe
 from variants.recipes.source import Source
 
@@ -37,7 +38,8 @@ class Adapters(Document):
 
 
 class VllmEngine(Document):
-    """vLLM's own OpenAI server. `context` in tokens, `kv_cache_mib` MiB of key-value cache."""
+    """vLLM's own OpenAI server. `context` in tokens, `kv_cache_mib` MiB of key-value cache. The parsers are vLLM's, by
+    name; without one the model decides (`serve.config.parsers`)."""
 
     kind: Literal["vllm"]
     threads: Whole = Field(default=1, ge=1, le=1024)
@@ -45,6 +47,16 @@ class VllmEngine(Document):
     kv_cache_mib: Whole = Field(default=512, ge=16)
     sequences: Whole = Field(default=64, ge=1, description="most requests decoded together")
     adapters: Adapters | None = None
+    tool_parser: str | None = Field(default=None, exclude_if=absent, description="reads tool calls; none: no tools")
+    reasoning_parser: str | None = Field(default=None, exclude_if=absent, description="reads reasoning; none: off")
+
+    @field_validator("tool_parser", "reasoning_parser")
+    @classmethod
+    def check_parser(cls, name: str | None, info: ValidationInfo) -> str | None:
+        known = TOOL_PARSERS if info.field_name == "tool_parser" else REASONING_PARSERS
+        if name not in (None, NONE, *known):
+            raise ValueError(f"there is no such parser: known are {', '.join((NONE, *known))}")
+        return name
 
 
 class TorchEngine(Document):
@@ -62,9 +74,10 @@ class OpenVinoEngine(Document):
 
 
 class ScriptedEngine(Document):
-    """Deterministic answers with settable timing, for tests and dry runs. Times in seconds."""
+    """Deterministic answers with settable timing, for tests and dry runs. Times in seconds, `context` in tokens."""
 
     kind: Literal["scripted"]
+    context: Whole = Field(default=2048, ge=16)
     first_token_s: Number = Field(default=0.0, ge=0, le=60)
     token_s: Number = Field(default=0.0, ge=0, le=60)
     startup_s: Number = Field(default=0.0, ge=0, le=600)

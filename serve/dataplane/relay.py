@@ -92,10 +92,12 @@ class Relay:
         a status."""
         excluding: set[str] = set()
         began, first = time.perf_counter(), None
+        self.accounting.routed(call)
         async with cancelled_by_disconnect(call, receive):
             while True:
                 try:
-                    call.upstream, call.assignment = self.upstreams.place(call.target, call.client, excluding)
+                    placed = self.upstreams.place(call.target, call.client, excluding, call.needs)
+                    call.upstream, call.assignment = placed
                 except NotReady:
                     self.accounting.unplaced(call)
                     if first is not None:  # no variant answered: count the request for its first assignment
