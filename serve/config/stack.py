@@ -150,6 +150,7 @@ class Model(Document):
     limits: Limits = Limits()
     evaluate: tuple[str, ...] = ()
     traffic: Routing = Routing()
+    aliases: tuple[str, ...] = Field(default=(), description="other names that clients may ask for it by")
     variants: dict[str, Variant] = Field(min_length=1)
 
     @model_validator(mode="before")
@@ -216,10 +217,20 @@ class Stack(Document):
     @field_validator("models")
     @classmethod
     def check_names(cls, models: dict[str, Model]) -> dict[str, Model]:
-        for name in [*models, *(variant for model in models.values() for variant in model.variants)]:
+        variants = [variant for model in models.values() for variant in model.variants]
+        aliases = [alias for model in models.values() for alias in model.aliases]
+        for name in [*models, *variants, *aliases]:
             if not NAME.fullmatch(name):
                 raise ValueError(f"{name!r} is not a name: use a-z, 0-9, '.', '_', '-', at most 64, no other first")
+        for alias in aliases:
+            if aliases.count(alias) > 1 or alias in models or alias in variants:
+                raise ValueError(f"the alias {alias!r} is a second name of something else: give each name once")
         return models
+
+    @property
+    def aliases(self) -> dict[str, str]:
+        """The model that each alias means."""
+        return {alias: name for name, model in self.models.items() for alias in model.aliases}
 
     def plans(self) -> list[VariantPlan]:
         """A build plan for each variant, in the file's order."""

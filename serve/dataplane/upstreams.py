@@ -30,6 +30,7 @@ class Upstreams:
         self.retired: list[Upstream] = []
         self.tasks: dict[int, asyncio.Task[None]] = {}
         self.asked_at: dict[str, float] = {}
+        self.aliases = snapshot.stack.aliases
 
     @property
     def models(self) -> Mapping[str, Model]:
@@ -68,7 +69,7 @@ class Upstreams:
 
     def change(self, snapshot: Snapshot, by_model: dict[str, dict[str, Upstream]]) -> None:
         before = self.all()
-        self.snapshot, self.by_model = snapshot, by_model
+        self.snapshot, self.by_model, self.aliases = snapshot, by_model, snapshot.stack.aliases
         for upstream in self.all():
             upstream.served = snapshot.variants[upstream.labels]
             upstream.report()
@@ -98,10 +99,17 @@ class Upstreams:
         return {upstream.served.place for upstream in self.retired}
 
     def named_at(self) -> dict[str, float]:
-        """The last time a client named each model and each variant, in seconds of the epoch."""
+        """The last time a client named each model, alias and variant, in seconds of the epoch."""
         return self.asked_at | {
             upstream.name: upstream.pinned_at for upstream in self.all() if upstream.pinned_at is not None
         }
+
+    def resolved(self, target: Target) -> Target:
+        """The same target by its model's own name, where the client used an alias."""
+        if target.model not in self.aliases:
+            return target
+        self.asked_at[target.model] = time.time()
+        return replace(target, model=self.aliases[target.model])
 
     def model(self, name: str) -> dict[str, Upstream]:
         """The upstreams of a model. Raises UnknownName."""

@@ -105,7 +105,10 @@ def launch_vllm(engine: VllmEngine, folder: Path, manifest: Manifest, name: str)
 def parser_options(engine: VllmEngine, model: Path) -> tuple[str, ...]:
     """The options for vLLM's parsers of tool calls and of reasoning, if the model in that folder has such."""
     tools, reasoning = parsers_of(model, engine.tool_parser, engine.reasoning_parser)
-    options = ("--enable-auto-tool-choice", "--tool-call-parser", tools) if tools else ()
+    options: tuple[str, ...] = ()
+    if tools:
+        # At this level a call's arguments are held to the schema of its tool, whether or not the tool says `strict`.
+        options = ("--enable-auto-tool-choice", "--tool-call-parser", tools, "--tool-strict-level", "parameter")
     return (*options, "--reasoning-parser", reasoning) if reasoning else options
 
 
