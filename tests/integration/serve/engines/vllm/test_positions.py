@@ -50,7 +50,7 @@ def test_positions_are_vllms(tmp_path: Path, config: dict[str, Any]) -> None:
     most = most_positions(config)
     assert most is not None
     for context in (most, None):
-        taken = ModelConfig(model=str(tmp_path), skip_tokenizer_init=True, max_model_len=context)
+        taken = ModelConfig(model=str(tmp_path), skip_tokenizer_init=True, max_model_len=context or -1)
         assert taken.max_model_len == most
     with pytest.raises(ValueError, match="max_model_len"):
         ModelConfig(model=str(tmp_path), skip_tokenizer_init=True, max_model_len=most + 1)
