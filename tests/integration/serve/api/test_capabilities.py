@@ -9,6 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
+from serve.cli.rollout_client import describe_rollout
 from serve.ports import free_port
 from tests.support.family import Family
 from tests.support.local_stage import Local, local
@@ -89,5 +90,6 @@ async def test_a_rollout_shows_the_share_that_its_variant_could_not_serve(served
         assert time.monotonic() < deadline, state["routed"]
         await asyncio.sleep(0.2)
     assert state["routed"] == {"requests": 8, "not_served": 4, "share_not_served": 0.5}
+    assert "share not served: 50.0% of 8 requests" in describe_rollout(state)
     seen = sum(state["assignments"]["seen"].values())
     assert seen == 4, "requests that exclude a variant are no evidence about the weights"
