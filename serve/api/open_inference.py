@@ -53,7 +53,7 @@ class InferRoute:
         arrived, headers = time.perf_counter(), Headers(scope=scope)
         try:
             body = await read_body(scope, receive, self.body_limit)
-            call = self.prepare(target_of(scope["path_params"]), headers, body, arrived)
+            call = self.prepare(self.upstreams.resolved(target_of(scope["path_params"])), headers, body, arrived)
             call.key = key_name(scope)
             label = self.label_of(headers, call.target)
             samples = [] if opted_out(headers) else sample(self.upstreams, call, "/infer", body, label)
@@ -108,9 +108,10 @@ class Metadata:
 
     async def model(self, request: Request) -> Response:
         """`GET /v2/models/{model}[/versions/{variant}]`: the engine's metadata under the name that the client used."""
-        target = target_of(request.path_params)
+        asked = target_of(request.path_params)
+        target = self.upstreams.resolved(asked)
         upstream, _ = self.upstreams.place(target, None, set())
-        document = {"name": target.model, "versions": list(self.upstreams.by_model[target.model])}
+        document = {"name": asked.model, "versions": list(self.upstreams.by_model[target.model])}
         if self.upstreams.models[target.model].task == "text-generation":
             # Text engines use OpenAI's protocol: they have no tensors to describe.
             return answer_json(
@@ -122,7 +123,7 @@ class Metadata:
     async def model_ready(self, request: Request) -> Response:
         """`GET /v2/models/{model}[/versions/{variant}]/ready`: 200 when an engine can answer, else 503."""
         target = target_of(request.path_params)
-        self.upstreams.place(target, None, set())
+        self.upstreams.place(self.upstreams.resolved(target), None, set())
         return answer_json({"name": target.model, "ready": True})
 
     async def server(self, request: Request) -> Response:

@@ -26,6 +26,8 @@ from serve.api.http import (
     refuse,
 )
 from serve.api.key_limits import count_key_tokens, key_name
+from serve.api.needs import needs_of
+from serve.config.capabilities import union
 from serve.dataplane.call import Call
 from serve.dataplane.relay import Relay
 from serve.dataplane.router import Target
@@ -97,6 +99,8 @@ class TextRoute:
             streamed=streamed,
             request_id=headers.get("x-request-id") or "",
             arrived=arrived,
+            needs=needs_of(self.path, document),
+            shown_as=None if Target.parse(document["model"]).model == target.model else document["model"],
         )
         return call, self.answer(call, show_usage=asked)
 
@@ -137,7 +141,7 @@ def check_model(upstreams: Upstreams, document: dict[str, Any], task: str) -> Ta
     name = check_type(document, "model", str)
     if not name:
         raise InputError("no model is named", field="model", mend=f"models are {', '.join(upstreams.models)}")
-    target = Target.parse(name)
+    target = upstreams.resolved(Target.parse(name))
     upstreams.model(target.model)
     actual = upstreams.models[target.model].task
     if actual != task:
@@ -150,7 +154,7 @@ def check_model(upstreams: Upstreams, document: dict[str, Any], task: str) -> Ta
 
 
 class Models:
-    """`GET /v1/models`: each model by its routed name, and each variant by its pinned name."""
+    """`GET /v1/models`: each model by its routed name and its aliases, and each variant by its pinned name."""
 
     def __init__(self, upstreams: Upstreams) -> None:
         self.upstreams = upstreams
@@ -161,11 +165,12 @@ class Models:
     async def one(self, request: Request) -> Response:
         """Raises UnknownName, also for a build that is not served."""
         wanted = request.path_params["model"]
-        target = Target.parse(wanted)
+        target = self.upstreams.resolved(Target.parse(wanted))
         of_model = self.upstreams.model(target.model)
         if target.build and target.variant in of_model:
             self.upstreams.check_build(of_model[target.variant], target.build)
         name = f"{target.model}@{target.variant}" if target.variant else target.model
+        name = wanted if wanted in self.upstreams.aliases else name
         entry = next((entry for entry in self.entries() if entry["id"] == name), None)
         if entry is None:
             raise UnknownName(f"there is no model {wanted!r}", field="model", mend="GET /v1/models lists them")
@@ -176,6 +181,15 @@ class Models:
         for model, of_model in self.upstreams.by_model.items():
             created = min(int(upstream.manifest.created.timestamp()) for upstream in of_model.values())
             base = {"object": "model", "created": created, "owned_by": "understudy"}
-            entries.append({"id": model, **base})
-            entries.extend({"id": upstream.name, **base, "parent": model} for upstream in of_model.values())
+            served = [upstream.served for upstream in of_model.values()]
+            routed = union(each.capabilities for each in served if each.weight > 0).to_json()
+            entries.append({"id": model, **base, "capabilities": routed})
+            entries.extend(
+                {"id": alias, **base, "root": model, "capabilities": routed}
+                for alias in self.upstreams.models[model].aliases
+            )
+            entries.extend(
+                {"id": each.name, **base, "parent": model, "capabilities": each.capabilities.to_json()}
+                for each in served
+            )
         return entries

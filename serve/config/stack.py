@@ -6,14 +6,15 @@ builds the variants, and `serve.app` serves them."""
 import re
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from serve.config.api_keys import Key
 from serve.config.hosts import Host
+from serve.config.parsers import NONE, REASONING_PARSERS, TOOL_PARSERS
 from variants import tasks
 from variants.artifacts.manifest import TaskKind
 from variants.build.builder import VariantPlan
-from variants.document import Document, Name
+from variants.document import Document, Name, absent
 from variants.recipes.recipe import Recipe
 from variants.recipes.source import Source
 
@@ -40,7 +41,8 @@ class Adapters(Document):
 
 
 class VllmEngine(Document):
-    """vLLM's own OpenAI server. `context` in tokens, `kv_cache_mib` MiB of key-value cache."""
+    """vLLM's own OpenAI server. `context` in tokens, `kv_cache_mib` MiB of key-value cache. The parsers are vLLM's, by
+    name; without one the model decides (`serve.config.parsers`)."""
 
     kind: Literal["vllm"]
     threads: Whole = Field(default=1, ge=1, le=1024)
@@ -48,6 +50,16 @@ class VllmEngine(Document):
     kv_cache_mib: Whole = Field(default=512, ge=16)
     sequences: Whole = Field(default=64, ge=1, description="most requests decoded together")
     adapters: Adapters | None = None
+    tool_parser: str | None = Field(default=None, exclude_if=absent, description="reads tool calls; none: no tools")
+    reasoning_parser: str | None = Field(default=None, exclude_if=absent, description="reads reasoning; none: off")
+
+    @field_validator("tool_parser", "reasoning_parser")
+    @classmethod
+    def check_parser(cls, name: str | None, info: ValidationInfo) -> str | None:
+        known = TOOL_PARSERS if info.field_name == "tool_parser" else REASONING_PARSERS
+        if name not in (None, NONE, *known):
+            raise ValueError(f"there is no such parser: known are {', '.join((NONE, *known))}")
+        return name
 
 
 class TorchEngine(Document):
@@ -65,9 +77,10 @@ class OpenVinoEngine(Document):
 
 
 class ScriptedEngine(Document):
-    """Deterministic answers with settable timing, for tests and dry runs. Times in seconds."""
+    """Deterministic answers with settable timing, for tests and dry runs. Times in seconds, `context` in tokens."""
 
     kind: Literal["scripted"]
+    context: Whole = Field(default=2048, ge=16)
     first_token_s: Number = Field(default=0.0, ge=0, le=60)
     token_s: Number = Field(default=0.0, ge=0, le=60)
     startup_s: Number = Field(default=0.0, ge=0, le=600)
@@ -146,6 +159,7 @@ class Model(Document):
     limits: Limits = Limits()
     evaluate: tuple[str, ...] = ()
     traffic: Routing = Routing()
+    aliases: tuple[str, ...] = Field(default=(), description="other names that clients may ask for it by")
     variants: dict[str, Variant] = Field(min_length=1)
 
     @model_validator(mode="before")
@@ -218,10 +232,20 @@ class Stack(Document):
     @field_validator("models")
     @classmethod
     def check_names(cls, models: dict[str, Model]) -> dict[str, Model]:
-        for name in [*models, *(variant for model in models.values() for variant in model.variants)]:
+        variants = [variant for model in models.values() for variant in model.variants]
+        aliases = [alias for model in models.values() for alias in model.aliases]
+        for name in [*models, *variants, *aliases]:
             if not NAME.fullmatch(name):
                 raise ValueError(f"{name!r} is not a name: use a-z, 0-9, '.', '_', '-', at most 64, no other first")
+        for alias in aliases:
+            if aliases.count(alias) > 1 or alias in models or alias in variants:
+                raise ValueError(f"the alias {alias!r} is a second name of something else: give each name once")
         return models
+
+    @property
+    def aliases(self) -> dict[str, str]:
+        """The model that each alias means."""
+        return {alias: name for name, model in self.models.items() for alias in model.aliases}
 
     def plans(self) -> list[VariantPlan]:
         """A build plan for each variant, in the file's order."""

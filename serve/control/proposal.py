@@ -102,7 +102,8 @@ def check_unused(snapshot: Snapshot, wanted: Snapshot, named: Iterable[tuple[str
 
     Its clients would get errors. A client that names only the model is routed to another variant."""
     removed = {variant.name for ref, variant in snapshot.variants.items() if ref not in wanted.variants}
-    removed |= set(snapshot.stack.models) - set(wanted.stack.models)
+    before, after = ({*each.stack.models, *each.stack.aliases} for each in (snapshot, wanted))
+    removed |= before - after
     for name, at in named:
         if name in removed and now - at < PINNED_S:
             raise Conflict(

@@ -32,6 +32,8 @@ from variants.errors import EngineError
 FETCH_TIMEOUT = aiohttp.ClientTimeout(total=10)
 UNREACHABLE = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError)
 PASSED_ON = ("content-type", "content-length", HEADER_LENGTH)
+WITHOUT_LENGTH = tuple(name for name in PASSED_ON if name != "content-length")
+"""For an answer that gets another model name, and so another length."""
 LAST_FRAME_S = 5.0
 """Time limit for sending the error frame that ends a broken stream."""
 
@@ -97,10 +99,12 @@ class Relay:
         a status."""
         excluding: set[str] = set()
         began, first = time.perf_counter(), None
+        self.accounting.routed(call)
         async with cancelled_by_disconnect(call, receive):
             while True:
                 try:
-                    call.upstream, call.assignment = self.upstreams.place(call.target, call.client, excluding)
+                    placed = self.upstreams.place(call.target, call.client, excluding, call.needs)
+                    call.upstream, call.assignment = placed
                 except NotReady:
                     self.accounting.unplaced(call)
                     if first is not None:  # no variant answered: count the request for its first assignment
@@ -175,7 +179,8 @@ def names_of(call: Call) -> dict[str, str]:
 async def copy(call: Call, engine: aiohttp.ClientResponse, answer: Answer, send: Send) -> None:
     """Copy the engine's status, headers and bytes to the client as they arrive."""
     call.status = engine.status
-    headers = [(name.encode(), engine.headers[name].encode()) for name in PASSED_ON if name in engine.headers]
+    passed_on = PASSED_ON if call.shown_as is None else WITHOUT_LENGTH
+    headers = [(name.encode(), engine.headers[name].encode()) for name in passed_on if name in engine.headers]
     headers += [(name.encode(), value.encode()) for name, value in names_of(call).items()]
     await offer(call, send, {"type": "http.response.start", "status": engine.status, "headers": headers})
     call.started = True
