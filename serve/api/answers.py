@@ -98,7 +98,7 @@ class TextAnswer:
     def text(self) -> str:
         """The text of an unstreamed answer."""
         choice = json.loads(self.body)["choices"][0]
-        return str(choice["text"] if "text" in choice else choice["message"]["content"])
+        return str(choice["text"] if "text" in choice else choice["message"]["content"] or "")
 
     def is_right(self, label: str) -> bool | None:
         """Whether a complete answer is right; None where it cannot be scored."""

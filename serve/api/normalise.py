@@ -11,15 +11,19 @@ from typing import Any
 from variants.errors import InputError
 
 CHAT, COMPLETIONS, TOKENIZE = "/v1/chat/completions", "/v1/completions", "/tokenize"
-MARKS = frozenset({"cache_control"})
-"""What gateways leave on messages and their parts for another vendor's cache."""
+MARKS = frozenset({"cache_control", "provider_specific_fields", "thinking_blocks"})
+"""What gateways leave on requests, messages and their parts for another vendor."""
 NOTHING: dict[str, tuple[Any, ...]] = {
     "add_generation_prompt": (True,),
     "bad_words": ([],),
     "best_of": (1,),
+    "chat_template_kwargs": ({},),
     "continue_final_message": (False,),
     "documents": ([],),
+    "early_stopping": (False,),
     "echo": (False,),
+    "extra_body": ({},),
+    "extra_headers": ({},),
     "functions": ([],),
     "ignore_eos": (False,),
     "include_reasoning": (True,),
@@ -52,6 +56,7 @@ NOTHING: dict[str, tuple[Any, ...]] = {
 """By field: the values that say the same as leaving it out. Types count: `logprobs` 0 is not `logprobs` false."""
 TEXT_OF = {"text": "text", "input_text": "text", "output_text": "text", "refusal": "refusal"}
 """By type: the field of a part that is its text."""
+MOST_BIAS = 100
 MOST_STOPS, STOP_LENGTH = 16, 256
 """Stop strings, and characters of one: all are looked for at every token."""
 
@@ -65,6 +70,7 @@ def normalised(path: str, document: dict[str, Any]) -> dict[str, Any]:
         settle_length(path, kept)
         settle_stream(kept)
         check_stop(kept.get("stop"))
+        check_bias(kept.get("logit_bias"))
         if kept.get("top_logprobs") and not kept.get("logprobs"):
             raise InputError("logprobs is not asked for", field="top_logprobs", mend="send logprobs true as well")
     if path == COMPLETIONS:
@@ -88,6 +94,8 @@ def asks_nothing(name: str, value: Any) -> bool:
     """Whether a field of the request is as good as left out."""
     if value is None or name in MARKS:
         return True
+    if name == "response_format" and isinstance(value, dict):
+        value = {key: each for key, each in value.items() if each is not None}
     return name in NOTHING and any(type(value) is type(each) and value == each for each in NOTHING[name])
 
 
@@ -138,6 +146,14 @@ def check_stop(stop: Any) -> None:
             field="stop",
             mend=f"at most {MOST_STOPS} strings of 1 to {STOP_LENGTH} characters",
         )
+
+
+def check_bias(bias: Any) -> None:
+    """Raises InputError for a bias that is out of range."""
+    for token, value in bias.items() if isinstance(bias, dict) else ():
+        if isinstance(value, int | float) and abs(value) > MOST_BIAS:
+            mend = f"from -{MOST_BIAS} to {MOST_BIAS}"
+            raise InputError(f"{value} is out of range", field=f"logit_bias.{token:.20}", mend=mend)
 
 
 def one_prompt(prompt: Any) -> dict[str, Any]:

@@ -79,6 +79,7 @@ class TextRoute:
         target = check_model(self.upstreams, document, self.task)
         streamed = check_type(document, "stream", bool) or False
         user = check_type(document, "user", str) or check_type(document, "safety_identifier", str)
+        check_type(document, "prompt_cache_key", str)
         client = user or headers.get("x-understudy-client")
         options = check_type(document, "stream_options", dict) or {}
         asked = check_type(options, "include_usage", bool, inside="stream_options.") or False

@@ -146,6 +146,12 @@ class TextApi:
     def generation(self, asked: TextRequest, prompt: list[int], field: str) -> Generation:
         """What the engine is to do. Raises ContextTooShort, InputError."""
         room = self.engine.context - len(prompt)
+        if (asked.token_limit or 0) > self.engine.context:
+            raise InputError(
+                f"{asked.token_limit} tokens; the context holds {self.engine.context}",
+                field=asked.limit_name,
+                mend=f"less than {self.engine.context}",
+            )
         if (asked.token_limit or 1) > room:
             raise ContextTooShort(
                 f"{len(prompt)} tokens, with {asked.token_limit or 1} more to come; "

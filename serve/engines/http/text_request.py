@@ -33,7 +33,8 @@ def no_bool(value: object) -> object:
 Int = Annotated[int, BeforeValidator(no_bool)]
 TokenId = Annotated[Int, Field(ge=0)]
 Bias = Annotated[float, Field(ge=-100, le=100)]
-Role = Literal["system", "developer", "user", "assistant", "tool", "function"]
+Role = Annotated[str, Field(min_length=1)]
+"""Any: models have roles of their own, such as `ipython`."""
 Seed = Annotated[Int, Field(ge=-(2**63), lt=2**63)]
 Alternatives = Annotated[Int, Field(ge=0, le=MAX_TOP_LOGPROBS)]
 Penalty = Annotated[float, Field(ge=-2, le=2)]
@@ -195,6 +196,7 @@ class CompletionRequest(_Common):
     """`POST /v1/completions`. A prompt is text or token ids, and there may be several, each with answers of its own."""
 
     default_limit: ClassVar[int] = 16  # OpenAI's own
+    limit_name: ClassVar[str] = "max_tokens"
     prompt: str | list[int] | list[str] | list[list[int]]
     logprobs: Alternatives | None = None
     suffix: None = None
@@ -316,6 +318,11 @@ class ChatRequest(_Common, _Conversation):
     def token_limit(self) -> int | None:
         """What was asked for, and must fit."""
         return self.max_completion_tokens or self.max_tokens
+
+    @property
+    def limit_name(self) -> str:
+        """The field that `token_limit` is of."""
+        return "max_completion_tokens" if self.max_completion_tokens else "max_tokens"
 
 
 class TokenizeRequest(Document):

@@ -37,7 +37,8 @@ def said(*contents: Any) -> list[Any]:
         {"stream_options": {"include_usage": False, "include_obfuscation": True, "continuous_usage_stats": True}},
         {"stream_options": {"include_usage": None}},
         {"top_logprobs": 0, "cache_control": {"type": "ephemeral"}},
-        {"service_tier": "auto", "store": False, "best_of": 1},
+        {"service_tier": "auto", "store": False, "best_of": 1, "extra_body": {}, "early_stopping": False},
+        {"response_format": {"type": "text", "json_schema": None}},
     ],
 )
 def test_what_asks_for_nothing_is_left_out(more: dict[str, Any]) -> None:
@@ -146,6 +147,8 @@ def test_a_list_of_one_prompt_is_that_prompt(prompt: Any, same: Any) -> None:
         ({"stop": 7}, "stop"),
         ({"stop": {"a": 1}}, "stop"),
         ({"continue_final_message": True}, "continue_final_message"),
+        ({"logit_bias": {"5": 100.5}}, "logit_bias.5"),
+        ({"logit_bias": {"5": 1, "6": -101}}, "logit_bias.6"),
     ],
 )
 def test_fields_that_contradict_each_other_are_refused(more: dict[str, Any], field: str) -> None:

@@ -201,6 +201,8 @@ async def test_bytes_are_the_tokens_own() -> None:
         ({"prompt": ["a"] * 1025}, "prompt"),
         ({"prompt": ["a"] * 11, "n": 100}, "n"),
         ({"prompt": "a", "allowed_token_ids": [2**40]}, "allowed_token_ids"),
+        ({"prompt": "a", "max_tokens": 257}, "max_tokens"),
+        ({"prompt": "a" * 8, "max_tokens": 255}, "prompt"),
         ({"prompt": "a", "colour": "red"}, "colour"),
     ],
 )

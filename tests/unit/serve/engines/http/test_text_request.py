@@ -142,7 +142,7 @@ def test_what_is_not_supported_or_wrong_is_named(more: dict[str, Any], field: st
     ("more", "field"),
     [
         ({"messages": []}, "messages"),
-        ({"messages": [{"role": "nobody", "content": "x"}]}, "messages.0.role"),
+        ({"messages": [{"role": 7, "content": "x"}]}, "messages.0.role"),
         ({"messages": [{"content": "x"}]}, "messages.0.role"),
         ({"messages": [{"role": "user", "content": 7}]}, "messages.0.content"),
         ({"messages": [{"role": "user", "content": "x", "mood": "good"}]}, "messages.0.mood"),
