@@ -2,6 +2,7 @@
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -99,9 +100,9 @@ async def test_chats_without_a_label_are_compared(tmp_path: Path, monkeypatch: p
         "baseline": {"weight": 1, "engine": {"kind": "scripted"}},
         "int8": {"weight": 0, "parent": "baseline", "engine": {"kind": "scripted"}},
     }
-    part = {"type": "text", "text": "hello", "cache_control": {"type": "ephemeral"}}
-    answer = {"role": "assistant", "content": None, "refusal": None, "tool_calls": []}
-    chats: list[list[dict[str, object]]] = [
+    part: dict[str, Any] = {"type": "text", "text": "hello", "cache_control": {"type": "ephemeral"}}
+    answer: dict[str, Any] = {"role": "assistant", "content": None, "refusal": None, "tool_calls": []}
+    chats: list[list[dict[str, Any]]] = [
         [{"role": "user", "content": "hello"}],
         [{"role": "developer", "content": [part]}, {"role": "user", "content": [part, part]}],
         [{"role": "user", "content": "hello"}, answer, {"role": "user", "content": "again"}],
