@@ -14,7 +14,8 @@ import pytest
 from serve.config.loader import parse
 from serve.ports import free_port
 from tests.integration.serve.engines.tiny_text import CONTEXT, write_tiny_text
-from tests.support.conformance import CASES, COMPLETIONS, TOKENIZE, Case, compared
+from tests.support.alike import compared
+from tests.support.conformance import CASES, COMPLETIONS, TOKENIZE, Case
 from tests.support.local_stage import local
 from tests.support.scripted import RECIPE, SOURCE
 from variants.artifacts.manifest import Manifest
