@@ -82,11 +82,32 @@ def parse_object(body: bytes) -> dict[str, Any]:
 
 
 def encode_object(document: dict[str, Any]) -> bytes:
-    """A client's JSON object as bytes. Raises InputError where it could be parsed but is nested too deep to write."""
+    """A client's JSON object as UTF-8. Raises InputError where it could be parsed but not written: it is nested too
+    deep, has numbers that are not finite, or halves of characters (lone surrogates)."""
     try:
-        return json.dumps(document).encode()
+        return encoded(document)
     except RecursionError:
         raise InputError("the body is nested too deep", mend="nest fewer lists and objects") from None
+    except UnicodeEncodeError:
+        raise InputError(
+            "it holds half a character (a lone surrogate)", field=unwritable(document), mend="send whole characters"
+        ) from None
+    except ValueError:
+        raise InputError("it holds NaN or Infinity", field=unwritable(document), mend="send finite numbers") from None
+
+
+def encoded(document: Any) -> bytes:
+    return json.dumps(document, ensure_ascii=False, allow_nan=False).encode()
+
+
+def unwritable(document: dict[str, Any]) -> str | None:
+    """The first field that cannot be written; None where that is a field's own name."""
+    for name, value in document.items():
+        try:
+            encoded(value)
+        except ValueError:
+            return name
+    return None
 
 
 def answer_json(document: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:

@@ -1,8 +1,8 @@
 """OpenAI's API: `/v1/models`, `/v1/chat/completions`, `/v1/completions`, and vLLM's `/tokenize`.
 
 `embeddings` and `images` hold the differences of `/v1/embeddings` and `/v1/images/generations`. This module checks what
-the router needs (a JSON object, a model, a client). The engine checks every other field, and its answers and errors
-are passed on unchanged. It does not depend on Ray.
+the router needs (a JSON object, a model, a client), and `normalise` gives requests that ask for the same one form. The
+engine checks every other field, and its answers and errors are passed on unchanged. It does not depend on Ray.
 """
 
 import time
@@ -27,6 +27,7 @@ from serve.api.http import (
 )
 from serve.api.key_limits import count_key_tokens, key_name
 from serve.api.needs import needs_of
+from serve.api.normalise import normalised
 from serve.config.capabilities import union
 from serve.dataplane.call import Call
 from serve.dataplane.relay import Relay
@@ -60,7 +61,7 @@ class TextRoute:
         arrived, headers = time.perf_counter(), Headers(scope=scope)
         try:
             body = await read_body(scope, receive, self.body_limit)
-            document = parse_object(body)
+            document = normalised(self.path, parse_object(body))
             call, answer = self.prepare(headers, document, arrived)
             call.key = key_name(scope)
             label = headers.get("x-understudy-label")
@@ -82,7 +83,9 @@ class TextRoute:
         """Check the fields that the ingress reads. Raises InputError, UnknownName."""
         target = check_model(self.upstreams, document, self.task)
         streamed = check_type(document, "stream", bool) or False
-        client = check_type(document, "user", str) or headers.get("x-understudy-client")
+        user = check_type(document, "user", str) or check_type(document, "safety_identifier", str)
+        check_type(document, "prompt_cache_key", str)
+        client = user or headers.get("x-understudy-client")
         options = check_type(document, "stream_options", dict) or {}
         asked = check_type(options, "include_usage", bool, inside="stream_options.") or False
         if streamed:

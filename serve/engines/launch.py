@@ -90,6 +90,7 @@ def launch_vllm(engine: VllmEngine, folder: Path, manifest: Manifest, name: str)
         # Longer than the relay keeps an idle connection, so that none is closed while a request is on its way.
         "VLLM_HTTP_TIMEOUT_KEEP_ALIVE": "60",
         "HF_HUB_OFFLINE": "1",
+        "VLLM_MAX_STOP_STRINGS": "16",  # as many as the ingress lets through
         # vLLM would compile parts of its sampler when a first request asks for logprobs or a seed. That takes half a
         # minute, and nobody is answered meanwhile.
         "TORCHDYNAMO_DISABLE": "1",

@@ -77,7 +77,7 @@ class EmbeddingApi(EncoderApi):
             mend = f"{self.model.width}, or leave it out"
             raise InputError(f"{asked.dimensions} numbers are not offered", field="dimensions", mend=mend)
         texts = await self.ids_of(asked.inputs, asked.input)
-        return Whole(self.answer(texts, asked.encoding_format))
+        return Whole(self.answer(texts, asked.encoding_format or "float"))
 
     async def ids_of(self, inputs: list[str] | list[list[int]], original: object) -> list[Ids]:
         """Token ids of each input, checked. Raises ContextTooShort, InputError."""
