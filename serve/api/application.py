@@ -16,7 +16,9 @@ from starlette.routing import Route
 from serve.api.admin import Admin
 from serve.api.answers import TextAnswer
 from serve.api.authentication import CheckKey
+from serve.api.cross_origin import CrossOrigin
 from serve.api.embeddings import EmbeddingAnswer
+from serve.api.health import health_routes
 from serve.api.http import Body, answer_error
 from serve.api.images import ImagesAnswer
 from serve.api.open_inference import InferRoute, Metadata
@@ -71,6 +73,7 @@ def build_ingress(upstreams: Upstreams, server: Server, controller: ControllerCl
             Route(path, each.answer, methods=each.methods)
             for path, each in traffic_endpoints(controller, limit).items()
         ),
+        *health_routes(upstreams),
         Route("/metrics", admin.metrics, methods=["GET"]),
     ]
 
@@ -91,7 +94,10 @@ def build_ingress(upstreams: Upstreams, server: Server, controller: ControllerCl
     return Starlette(
         routes=routes,
         lifespan=lifespan,
-        middleware=[Middleware(CheckKey, keys=lambda: upstreams.snapshot.stack.server.keys, body_of=body_of)],
+        middleware=[
+            Middleware(CrossOrigin, origins=lambda: upstreams.snapshot.stack.server.cors.origins),
+            Middleware(CheckKey, keys=lambda: upstreams.snapshot.stack.server.keys, body_of=body_of),
+        ],
         exception_handlers={HTTPException: explain_route, UnderstudyError: explain_error, Exception: explain_fault},
     )
 

@@ -1,6 +1,7 @@
 """Middleware that checks API keys (`Authorization: Bearer KEY`) where the stack file names any.
 
-Paths below `/admin` need an admin's key; `/metrics` and `/v2/health` need none, so that monitoring works.
+Paths below `/admin` need an admin's key; `/metrics`, `/health`, `/ping` and `/v2/health` need none, so that monitoring
+works. Anthropic's clients send the key as `x-api-key`, which is read where there is no `Authorization`.
 
 The rest of the server never sees a key: the middleware removes the header. It sets `x-understudy-shadow: off` where the
 key's requests must not be compared, and `x-understudy-who` to the key's name for the journal.
@@ -16,9 +17,9 @@ from serve.config.api_keys import Key, name_of
 from serve.errors import Forbidden
 from variants.errors import UnderstudyError
 
-OPEN = ("/metrics", "/v2/health/")
+OPEN = ("/metrics", "/v2/health/", "/health", "/ping")
 ADMIN = "/admin"
-SET_HERE = (b"authorization", b"x-understudy-who")
+SET_HERE = (b"authorization", b"x-api-key", b"x-understudy-who")
 
 
 class CheckKey:
@@ -40,7 +41,9 @@ class CheckKey:
 
 def admit(scope: Scope, keys: Mapping[str, Key]) -> None:
     """Replace the key by the headers that follow from it. Raises Unauthorized, Forbidden."""
-    name = name_of(Headers(scope=scope).get("authorization"), keys)
+    headers = Headers(scope=scope)
+    bare = headers.get("x-api-key")
+    name = name_of(headers.get("authorization") or (f"Bearer {bare}" if bare else None), keys)
     if scope["path"].startswith(ADMIN) and not keys[name].admin:
         raise Forbidden(f"the key {name!r} is not an admin's", mend="use a key with admin: true in server.keys")
     kept = [pair for pair in scope["headers"] if pair[0] not in SET_HERE]

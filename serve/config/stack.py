@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from serve.config.api_keys import Key
+from serve.config.cross_origin import Cors
 from variants import tasks
 from variants.artifacts.manifest import TaskKind
 from variants.build.builder import VariantPlan
@@ -186,6 +187,7 @@ class Server(Document):
         default=None, ge=1, description="memory limit of all engines; none: the free memory"
     )
     keys: dict[Name, Key] = Field(default={}, description="API keys by name; none: every client is allowed")
+    cors: Cors = Field(default=Cors(), description="web pages that may call the server from a browser; none by default")
 
     @field_validator("keys")
     @classmethod

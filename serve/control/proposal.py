@@ -46,7 +46,8 @@ def version_of(proposal: Proposal, snapshot: Snapshot) -> Snapshot:
     stack, current = proposal.stack, snapshot.stack.server
     if stack.server.body_limit_mib != current.body_limit_mib:
         raise StackError("only changes at a restart", field="server.body_limit_mib", mend="restart the server")
-    server = current.model_copy(update={"memory_mib": stack.server.memory_mib, "keys": stack.server.keys})
+    changing = ("memory_mib", "keys", "cors")
+    server = current.model_copy(update={name: getattr(stack.server, name) for name in changing})
     known = {artifact.manifest.key: artifact for artifact in snapshot.artifacts.values()}
     store = Store(home())
     artifacts: dict[VariantRef, Artifact] = {}
