@@ -16,6 +16,8 @@ from starlette.routing import Route
 from serve.api.admin import Admin
 from serve.api.answers import TextAnswer
 from serve.api.authentication import CheckKey
+from serve.api.chats.messages import MESSAGES, anthropic_body
+from serve.api.chats.responses import RESPONSES
 from serve.api.cross_origin import CrossOrigin
 from serve.api.embeddings import EmbeddingAnswer
 from serve.api.health import health_routes
@@ -23,8 +25,10 @@ from serve.api.http import Body, answer_error
 from serve.api.images import ImagesAnswer
 from serve.api.open_inference import InferRoute, Metadata
 from serve.api.openai import Models, TextRoute
+from serve.api.ranking import RERANK, SCORE
 from serve.api.stack import StackEndpoint
 from serve.api.traffic import traffic_endpoints
+from serve.api.translated import Door, TranslatedRoute
 from serve.config.stack import Server
 from serve.control.contract import ControllerClient
 from serve.dataplane.relay import Relay
@@ -44,6 +48,14 @@ TEXT_ROUTES: dict[str, tuple[TaskKind, type[TextAnswer]]] = {
 }
 """By path: the task of its models, and the observer of their answers."""
 
+DOORS: dict[str, tuple[Door, str]] = {
+    "/v1/responses": (RESPONSES, "/v1/chat/completions"),
+    "/v1/messages": (MESSAGES, "/v1/chat/completions"),
+    "/v1/rerank": (RERANK, "/v1/embeddings"),
+    "/v1/score": (SCORE, "/v1/embeddings"),
+}
+"""By path: a format, and the path of the route that answers its translated requests."""
+
 
 def build_ingress(upstreams: Upstreams, server: Server, controller: ControllerClient) -> Starlette:
     """The application. Its lifespan starts and stops the relay, upstreams, controller sync and replayer."""
@@ -54,10 +66,15 @@ def build_ingress(upstreams: Upstreams, server: Server, controller: ControllerCl
     infer, metadata = InferRoute(upstreams, relay, replayer, limit), Metadata(upstreams, relay)
     models, admin, stack = Models(upstreams), Admin(upstreams), StackEndpoint(controller, limit)
     model, version = "/v2/models/{model}", "/v2/models/{model}/versions/{variant}"
+    text = {
+        path: TextRoute(upstreams, relay, replayer, limit, path, task, answer)
+        for path, (task, answer) in TEXT_ROUTES.items()
+    }
     routes = [
+        *(Route(path, route, methods=["POST"]) for path, route in text.items()),
         *(
-            Route(path, TextRoute(upstreams, relay, replayer, limit, path, task, answer), methods=["POST"])
-            for path, (task, answer) in TEXT_ROUTES.items()
+            Route(path, TranslatedRoute(door, text[over], limit), methods=["POST"])
+            for path, (door, over) in DOORS.items()
         ),
         *(Route(f"{path}/infer", infer, methods=["POST"]) for path in (model, version)),
         *(Route(f"{path}/ready", metadata.model_ready, methods=["GET"]) for path in (model, version)),
@@ -127,4 +144,6 @@ async def explain_fault(request: Request, error: Exception) -> Response:
 
 def body_of(path: str) -> Body:
     """The error format of the path's protocol."""
+    if path.startswith("/v1/messages"):
+        return anthropic_body
     return open_inference_body if path.startswith("/v2") else openai_body

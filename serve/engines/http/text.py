@@ -130,7 +130,7 @@ class TextApi:
                         delta.prompt = prompt_logprobs(token.prompt, self.engine.piece)
                     if logprobs:
                         delta.add_logprobs(token, self.engine.piece)
-                    delta.finish = "stop" if stream.stopped else token.finish
+                    delta.finish, delta.stop_reason = "stop" if stream.stopped else token.finish, stream.stop
                     if delta.finish:
                         delta.text += stream.finish()
                         yield delta

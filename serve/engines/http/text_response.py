@@ -33,6 +33,7 @@ class Delta:
     tokens: int = 0
     logprobs: list[TokenLogprob] | None = None
     finish: Finish | None = None
+    stop_reason: str | int | None = None
     prompt: list[dict[str, Any] | None] | None = None
 
     def add_logprobs(self, token: Token, piece: Callable[[int], bytes]) -> None:
@@ -87,7 +88,7 @@ class Answer(ABC):
                 total.prompt = delta.prompt or total.prompt
                 if delta.logprobs is not None:
                     total.logprobs = (total.logprobs or []) + delta.logprobs
-                total.finish = delta.finish
+                total.finish, total.stop_reason = delta.finish, delta.stop_reason
         total.text = "".join(texts)
         choice = self.whole_choice(total)
         return encode({**self.head, "object": self.whole_object, "choices": [choice], "usage": self.usage()})
@@ -126,6 +127,7 @@ class CompletionAnswer(Answer):
             "text": delta.text,
             "logprobs": self.logprobs(delta.logprobs),
             "finish_reason": delta.finish,
+            "stop_reason": delta.stop_reason,
         } | ({} if delta.prompt is None else {"prompt_logprobs": delta.prompt})
 
     def logprobs(self, entries: list[TokenLogprob] | None) -> dict[str, Any] | None:
@@ -161,6 +163,7 @@ class ChatAnswer(Answer):
             "delta": content,
             "logprobs": chat_logprobs(delta.logprobs),
             "finish_reason": delta.finish,
+            "stop_reason": delta.stop_reason,
         }
 
     def whole_choice(self, delta: Delta) -> dict[str, Any]:
@@ -169,6 +172,7 @@ class ChatAnswer(Answer):
             "message": {"role": "assistant", "content": delta.text},
             "logprobs": chat_logprobs(delta.logprobs),
             "finish_reason": delta.finish,
+            "stop_reason": delta.stop_reason,
         }
 
 
