@@ -25,10 +25,12 @@ from serve.api.http import Body, answer_error
 from serve.api.images import ImagesAnswer
 from serve.api.open_inference import InferRoute, Metadata
 from serve.api.openai import Models, TextRoute
+from serve.api.openapi import OpenApi
 from serve.api.ranking import RERANK, SCORE
 from serve.api.stack import StackEndpoint
 from serve.api.traffic import traffic_endpoints
 from serve.api.translated import Door, TranslatedRoute
+from serve.api.triton import Triton
 from serve.config.stack import Server
 from serve.control.contract import ControllerClient
 from serve.dataplane.relay import Relay
@@ -66,16 +68,9 @@ def build_ingress(upstreams: Upstreams, server: Server, controller: ControllerCl
     infer, metadata = InferRoute(upstreams, relay, replayer, limit), Metadata(upstreams, relay)
     models, admin, stack = Models(upstreams), Admin(upstreams), StackEndpoint(controller, limit)
     model, version = "/v2/models/{model}", "/v2/models/{model}/versions/{variant}"
-    text = {
-        path: TextRoute(upstreams, relay, replayer, limit, path, task, answer)
-        for path, (task, answer) in TEXT_ROUTES.items()
-    }
     routes = [
-        *(Route(path, route, methods=["POST"]) for path, route in text.items()),
-        *(
-            Route(path, TranslatedRoute(door, text[over], limit), methods=["POST"])
-            for path, (door, over) in DOORS.items()
-        ),
+        *text_routes(upstreams, relay, replayer, limit),
+        *Triton(upstreams, relay, limit).routes(),
         *(Route(f"{path}/infer", infer, methods=["POST"]) for path in (model, version)),
         *(Route(f"{path}/ready", metadata.model_ready, methods=["GET"]) for path in (model, version)),
         *(Route(path, metadata.model, methods=["GET"]) for path in (model, version)),
@@ -91,6 +86,7 @@ def build_ingress(upstreams: Upstreams, server: Server, controller: ControllerCl
             for path, each in traffic_endpoints(controller, limit).items()
         ),
         *health_routes(upstreams),
+        Route("/openapi.json", OpenApi(upstreams).answer, methods=["GET"]),
         Route("/metrics", admin.metrics, methods=["GET"]),
     ]
 
@@ -117,6 +113,16 @@ def build_ingress(upstreams: Upstreams, server: Server, controller: ControllerCl
         ],
         exception_handlers={HTTPException: explain_route, UnderstudyError: explain_error, Exception: explain_fault},
     )
+
+
+def text_routes(upstreams: Upstreams, relay: Relay, replayer: Replayer, limit: int) -> list[Route]:
+    """The routes of `TEXT_ROUTES`, and of `DOORS` over them."""
+    text = {
+        path: TextRoute(upstreams, relay, replayer, limit, path, task, answer)
+        for path, (task, answer) in TEXT_ROUTES.items()
+    }
+    doors = {path: TranslatedRoute(door, text[over], limit) for path, (door, over) in DOORS.items()}
+    return [Route(path, route, methods=["POST"]) for path, route in (text | doors).items()]
 
 
 async def explain_route(request: Request, error: Exception) -> Response:
