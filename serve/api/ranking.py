@@ -4,19 +4,21 @@ A score is the cosine of two embeddings, in [-1, 1]. All texts of a request go t
 request, so one variant answers all of them.
 """
 
+import base64
 import time
 import uuid
 from typing import Annotated, Any
 
+import numpy as np
+import numpy.typing as npt
 from pydantic import Field
 
 from serve.api.chats.fields import Asked, checked
 from serve.api.translated import Door, Translation
 from variants.errors import InputError
-from variants.metrics.scoring import cosine, numbers_of
 
 Words = Annotated[str, Field(min_length=1)]
-Vector = list[float]
+Vectors = npt.NDArray[np.float64]
 
 
 class TextDocument(Asked):
@@ -64,15 +66,13 @@ def embeddings_of(model: str, texts: list[str], user: str | None) -> dict[str, A
     return {"model": model, "input": texts, "encoding_format": "base64"} | ({"user": user} if user else {})
 
 
-def vectors_of(answer: dict[str, Any]) -> list[Vector]:
+def vectors_of(answer: dict[str, Any]) -> Vectors:
+    """The embeddings, one a row, scaled to length 1; an embedding of zeros stays so, and its cosines are 0."""
     data = sorted(answer["data"], key=lambda entry: int(entry["index"]))
-    return [list(numbers_of(entry["embedding"])) for entry in data]
-
-
-def near(one: Vector, other: Vector) -> float:
-    """The cosine; 0 where one of the embeddings is zero and has no direction."""
-    value = cosine(one, other)
-    return 0.0 if value != value else value
+    rows = [np.frombuffer(base64.b64decode(entry["embedding"]), dtype="<f4") for entry in data]
+    vectors = np.stack(rows).astype(np.float64)
+    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return np.asarray(vectors / np.where(lengths == 0, 1, lengths))
 
 
 def rerank(document: dict[str, Any]) -> Translation:
@@ -81,8 +81,8 @@ def rerank(document: dict[str, Any]) -> Translation:
     texts = request.texts
 
     def whole(answer: dict[str, Any]) -> dict[str, Any]:
-        query, *vectors = vectors_of(answer)
-        scores = [near(query, vector) for vector in vectors]
+        vectors = vectors_of(answer)
+        scores = (vectors[1:] @ vectors[0]).tolist()
         order = sorted(range(len(scores)), key=lambda at: -scores[at])[: request.top_n]
         results = [
             {"index": at, "relevance_score": scores[at]}
@@ -100,15 +100,11 @@ def score(document: dict[str, Any]) -> Translation:
     """Raises InputError."""
     request = checked(ScoreRequest, document)
     first, second = request.sides
-    pairs = max(len(first), len(second))
 
     def whole(answer: dict[str, Any]) -> dict[str, Any]:
         vectors = vectors_of(answer)
-        ones, others = vectors[: len(first)], vectors[len(first) :]
-        data = [
-            {"index": at, "object": "score", "score": near(ones[at % len(ones)], others[at % len(others)])}
-            for at in range(pairs)
-        ]
+        cosines = (vectors[: len(first)] * vectors[len(first) :]).sum(axis=1)  # one text is repeated
+        data = [{"index": at, "object": "score", "score": value} for at, value in enumerate(cosines.tolist())]
         tokens = answer["usage"]["total_tokens"]
         usage = {"prompt_tokens": tokens, "total_tokens": tokens, "completion_tokens": 0}
         head = {"id": f"score-{uuid.uuid4().hex}", "object": "list", "created": int(time.time())}

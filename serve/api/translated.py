@@ -5,6 +5,7 @@ So labels, stickiness, shadows, metrics, limits and errors are those of the othe
 door's format, with the door's own names of fields.
 """
 
+import asyncio
 import json
 import re
 from collections.abc import Callable, Mapping
@@ -17,6 +18,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from serve.api.http import Body, answer_error, encode_object, parse_object, read_body, refuse
 from serve.errors import openai_body
 from variants.errors import EngineError, UnderstudyError
+
+LARGE = 2**16
+"""Bytes of an answer that is translated in a thread, so that other clients' streams go on."""
 
 
 class Stream(Protocol):
@@ -114,6 +118,7 @@ class TranslatedAnswer:
         self.held: Message | None = None
         self.stream: Stream | None = None
         self.rest = b""
+        self.body = bytearray()
 
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
@@ -127,39 +132,43 @@ class TranslatedAnswer:
             else:
                 self.held = message
             return
-        more = message.get("more_body", False)
-        self.rest += message.get("body", b"")
+        more, data = message.get("more_body", False), message.get("body", b"")
         if self.stream is not None:
-            out = self.frames(self.stream) + (b"" if more else self.stream.end())
+            out = self.frames(self.stream, data) + (b"" if more else self.stream.end())
             if out or not more:
                 await self.out({"type": "http.response.body", "body": out, "more_body": more})
-        elif not more:
+            return
+        self.body += data
+        if not more:
             await self.send_whole()
 
-    def frames(self, stream: Stream) -> bytes:
+    def frames(self, stream: Stream, data: bytes) -> bytes:
         """The events of all complete frames. The frame `[DONE]` holds no document."""
-        *frames, self.rest = self.rest.split(b"\n\n")
+        *frames, self.rest = (self.rest + data).split(b"\n\n")
         return b"".join(stream.frame(json.loads(frame[6:])) for frame in frames if frame.startswith(b"data: {"))
 
     async def send_whole(self) -> None:
         assert self.held is not None
         start, self.held = self.held, None
-        status = start["status"]
-        try:
-            document = json.loads(self.rest)
-            if status == 200:
-                answer = self.translation.whole(document)
-            else:
-                answer = self.door.error(status, self.door.renamed(document["error"]))
-            body = json.dumps(answer).encode()
-        except (ValueError, KeyError, TypeError, UnderstudyError) as error:
-            message = "the engine's answer cannot be translated"
-            body = self.door.body(error if isinstance(error, UnderstudyError) else EngineError(message))
-            status = status if status >= 400 else 502
+        if len(self.body) < LARGE:
+            status, body = self.translated(start["status"])
+        else:
+            status, body = await asyncio.to_thread(self.translated, start["status"])
         headers = MutableHeaders(raw=list(start["headers"]))
         headers["content-type"], headers["content-length"] = "application/json", str(len(body))
         await self.out({**start, "status": status, "headers": headers.raw})
         await self.out({"type": "http.response.body", "body": body, "more_body": False})
+
+    def translated(self, status: int) -> tuple[int, bytes]:
+        """The complete answer's status and body in the door's format."""
+        try:
+            document = json.loads(self.body)
+            if status == 200:
+                return status, json.dumps(self.translation.whole(document)).encode()
+            return status, json.dumps(self.door.error(status, self.door.renamed(document["error"]))).encode()
+        except (ValueError, LookupError, TypeError):
+            fault = EngineError("the engine's answer cannot be translated", mend="try again")
+            return (status if status >= 400 else 502), self.door.body(fault)
 
     def names(self) -> dict[str, str]:
         """The headers of the held start that name the variant."""

@@ -1,5 +1,6 @@
-"""Health without a key, pages of other origins, and header values in UTF-8."""
+"""Health without a key, pages of other origins, header values in UTF-8, and shadows of translated requests."""
 
+import asyncio
 from pathlib import Path
 
 import httpx
@@ -8,7 +9,7 @@ import pytest
 from serve.config.api_keys import Key
 from serve.config.cross_origin import Cors
 from serve.config.stack import Stack
-from tests.integration.serve.api.test_authentication import bearer, family_of, key
+from tests.integration.serve.api.test_authentication import TRAFFIC, bearer, family_of, key, shadowed
 from tests.support.family import change
 from tests.support.local_stage import local
 
@@ -98,3 +99,34 @@ async def test_a_header_in_utf8_is_the_text_that_it_holds(tmp_path: Path, monkey
         metrics = (await served.client.get("/metrics")).text
         right = [line for line in metrics.splitlines() if 'outcome="right",task="r8",variant="int8"' in line]
         assert [line.rpartition(" ")[2] for line in right if "requests_total" in line] == ["1.0"]
+
+
+async def test_every_door_is_sampled_for_shadows_like_its_route(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("UNDERSTUDY_HOME", str(tmp_path))
+    family = family_of(tmp_path)
+    turns = [{"role": "user", "content": "is it pos"}]
+    async with local(tmp_path, with_server(family.stack, (), root=key("root", admin=True)), family.artifacts) as served:
+        served.client.headers.update(bearer("root"))
+        shadows = {"weights": {"baseline": 1, "int8": 0}, "shadows": {"int8": 1.0}}
+        moved = await served.client.put(TRAFFIC, json=shadows, headers={"if-match": "*"})
+        assert moved.status_code == 200, moved.text
+        label = {"x-understudy-label": "pos", "x-understudy-task": "r8"}
+        for path, body in (
+            ("/v1/responses", {"input": "is it pos"}),
+            ("/v1/messages", {"messages": turns, "max_tokens": 8}),
+            ("/v1/chat/completions", {"messages": turns}),
+        ):
+            answer = await served.client.post(path, json={"model": "echo", **body}, headers=label)
+            assert answer.status_code == 200, answer.text
+        for _ in range(100):
+            if await shadowed(served) == 3:
+                break
+            await asyncio.sleep(0.1)
+        assert await shadowed(served) == 3
+        opted_out = {**label, "x-understudy-shadow": "off"}
+        answer = await served.client.post("/v1/responses", json={"model": "echo", "input": "a"}, headers=opted_out)
+        assert answer.status_code == 200
+        await asyncio.sleep(1.5)
+        assert await shadowed(served) == 3
