@@ -1,5 +1,7 @@
 """OpenAI's Responses over real engines, with the official client."""
 
+import gzip
+import json
 from typing import Any
 
 import httpx
@@ -215,3 +217,10 @@ async def test_a_body_that_is_no_object_is_refused(door: Local) -> None:
         assert (answer.status_code, answer.json()["error"]["code"]) == (400, "invalid_request"), body[:3]
     async with httpx.AsyncClient(base_url=door.client.base_url) as client:
         assert (await client.get("/v1/responses")).status_code == 405
+
+
+async def test_a_compressed_body_is_read(door: Local) -> None:
+    body = gzip.compress(json.dumps(ASK).encode())
+    answer = await door.client.post("/v1/responses", content=body, headers={"content-encoding": "gzip"})
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["output"][0]["content"][0]["text"]
