@@ -11,6 +11,7 @@ incomplete streams.
 
 import os
 from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
@@ -103,13 +104,43 @@ def render(live: Collection[tuple[str, str, str]]) -> bytes:
     """The node's metrics in Prometheus' text format. Gauges cover only the `live` (model, variant, artifact): otherwise
     a removed variant would be reported as not ready for ever."""
     registry = CollectorRegistry()
-    folder = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
-    if folder:
-        fold_dead(Path(folder))
-        registry.register(LiveGauges(multi.MultiProcessCollector(None, path=folder), live))
-    else:
-        registry.register(LiveGauges(REGISTRY, live))
+    registry.register(LiveGauges(collector(), live))
     return generate_latest(registry)
+
+
+def collector() -> Collector:
+    """The metrics of all ingress processes of the node."""
+    folder = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
+    if not folder:
+        return REGISTRY
+    fold_dead(Path(folder))
+    return multi.MultiProcessCollector(None, path=folder)
+
+
+@dataclass
+class Total:
+    """Requests of one variant that were answered (200), and that failed; seconds of those whose latency counts."""
+
+    answered: int = 0
+    failed: int = 0
+    seconds: float = 0.0
+
+
+def totals() -> dict[tuple[str, str], Total]:
+    """The totals since the server's start, by model and variant. Reads files, so call it in a thread."""
+    by_variant: dict[tuple[str, str], Total] = {}
+    for metric in collector().collect():
+        for sample in metric.samples:
+            if sample.name not in ("understudy_requests_total", "understudy_request_seconds_sum"):
+                continue
+            total = by_variant.setdefault((sample.labels["model"], sample.labels["variant"]), Total())
+            if sample.name == "understudy_request_seconds_sum":
+                total.seconds += sample.value
+            elif sample.labels["status"] == "200":
+                total.answered += int(sample.value)
+            else:
+                total.failed += int(sample.value)
+    return by_variant
 
 
 class LiveGauges(Collector):

@@ -16,14 +16,22 @@ from starlette.routing import Route
 from serve.api.admin import Admin
 from serve.api.answers import TextAnswer
 from serve.api.authentication import CheckKey
+from serve.api.chats.messages import MESSAGES, anthropic_body
+from serve.api.chats.responses import RESPONSES
+from serve.api.cross_origin import CrossOrigin
 from serve.api.embeddings import EmbeddingAnswer
+from serve.api.health import health_routes
 from serve.api.http import Body, answer_error
 from serve.api.images import ImagesAnswer
 from serve.api.open_inference import InferRoute, Metadata
 from serve.api.openai import Models, TextRoute
+from serve.api.openapi import OpenApi
+from serve.api.ranking import RERANK, SCORE
 from serve.api.senders import CheckSender
 from serve.api.stack import StackEndpoint
 from serve.api.traffic import traffic_endpoints
+from serve.api.translated import Door, TranslatedRoute
+from serve.api.triton import Triton
 from serve.config.stack import Server
 from serve.control.contract import ControllerClient
 from serve.dataplane.relay import Relay
@@ -43,6 +51,14 @@ TEXT_ROUTES: dict[str, tuple[TaskKind, type[TextAnswer]]] = {
 }
 """By path: the task of its models, and the observer of their answers."""
 
+DOORS: dict[str, tuple[Door, str]] = {
+    "/v1/responses": (RESPONSES, "/v1/chat/completions"),
+    "/v1/messages": (MESSAGES, "/v1/chat/completions"),
+    "/v1/rerank": (RERANK, "/v1/embeddings"),
+    "/v1/score": (SCORE, "/v1/embeddings"),
+}
+"""By path: a format, and the path of the route that answers its translated requests."""
+
 
 def build_ingress(upstreams: Upstreams, server: Server, controller: ControllerClient) -> Starlette:
     """The application. Its lifespan starts and stops the relay, upstreams, controller sync and replayer."""
@@ -54,10 +70,8 @@ def build_ingress(upstreams: Upstreams, server: Server, controller: ControllerCl
     models, admin, stack = Models(upstreams), Admin(upstreams), StackEndpoint(controller, limit)
     model, version = "/v2/models/{model}", "/v2/models/{model}/versions/{variant}"
     routes = [
-        *(
-            Route(path, TextRoute(upstreams, relay, replayer, limit, path, task, answer), methods=["POST"])
-            for path, (task, answer) in TEXT_ROUTES.items()
-        ),
+        *text_routes(upstreams, relay, replayer, limit),
+        *Triton(upstreams, relay, limit).routes(),
         *(Route(f"{path}/infer", infer, methods=["POST"]) for path in (model, version)),
         *(Route(f"{path}/ready", metadata.model_ready, methods=["GET"]) for path in (model, version)),
         *(Route(path, metadata.model, methods=["GET"]) for path in (model, version)),
@@ -72,6 +86,8 @@ def build_ingress(upstreams: Upstreams, server: Server, controller: ControllerCl
             Route(path, each.answer, methods=each.methods)
             for path, each in traffic_endpoints(controller, limit).items()
         ),
+        *health_routes(upstreams),
+        Route("/openapi.json", OpenApi(upstreams).answer, methods=["GET"]),
         Route("/metrics", admin.metrics, methods=["GET"]),
     ]
 
@@ -94,10 +110,21 @@ def build_ingress(upstreams: Upstreams, server: Server, controller: ControllerCl
         lifespan=lifespan,
         middleware=[
             Middleware(CheckSender, server=lambda: upstreams.snapshot.stack.server, body_of=body_of),
+            Middleware(CrossOrigin, origins=lambda: upstreams.snapshot.stack.server.cors.origins),
             Middleware(CheckKey, keys=lambda: upstreams.snapshot.stack.server.keys or {}, body_of=body_of),
         ],
         exception_handlers={HTTPException: explain_route, UnderstudyError: explain_error, Exception: explain_fault},
     )
+
+
+def text_routes(upstreams: Upstreams, relay: Relay, replayer: Replayer, limit: int) -> list[Route]:
+    """The routes of `TEXT_ROUTES`, and of `DOORS` over them."""
+    text = {
+        path: TextRoute(upstreams, relay, replayer, limit, path, task, answer)
+        for path, (task, answer) in TEXT_ROUTES.items()
+    }
+    doors = {path: TranslatedRoute(door, text[over], limit) for path, (door, over) in DOORS.items()}
+    return [Route(path, route, methods=["POST"]) for path, route in (text | doors).items()]
 
 
 async def explain_route(request: Request, error: Exception) -> Response:
@@ -125,4 +152,6 @@ async def explain_fault(request: Request, error: Exception) -> Response:
 
 def body_of(path: str) -> Body:
     """The error format of the path's protocol."""
+    if path.startswith("/v1/messages"):
+        return anthropic_body
     return open_inference_body if path.startswith("/v2") else openai_body

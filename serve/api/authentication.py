@@ -1,8 +1,9 @@
 """Middleware that checks API keys (`Authorization: Bearer KEY`) where the stack file names any.
 
 Paths below `/admin` need the right `admin`, `/v1/feedback` needs `feedback`, other requests that change or compute
-something need `infer`, and a labelled one `label` too. `/metrics` and `/v2/health` need no key, so that monitoring
-works. The limits of a key count all but `/admin` and reading.
+something need `infer`, and a labelled one `label` too. `/metrics`, `/health`, `/ping` and `/v2/health` need no key, so
+that monitoring works. Anthropic's clients send the key as `x-api-key`, which is read where there is no `Authorization`.
+The limits of a key count all but `/admin` and reading.
 
 The rest of the server never sees a key: the middleware removes the header. It sets `x-understudy-shadow: off` where the
 key's requests must not be compared, and `x-understudy-who` to the key's name for the journal.
@@ -20,12 +21,12 @@ from serve.config.api_keys import Key, Right, name_of
 from serve.errors import Forbidden, Unauthorized
 from variants.errors import UnderstudyError
 
-OPEN = ("/metrics", "/v2/health/")
+OPEN = ("/metrics", "/v2/health/", "/health", "/ping")
 ADMIN = "/admin"
 FEEDBACK = "/v1/feedback"
 READ = ("GET", "HEAD", "OPTIONS")
 LABEL = "x-understudy-label"
-SET_HERE = (b"authorization", b"x-understudy-who")
+SET_HERE = (b"authorization", b"x-api-key", b"x-understudy-who")
 
 
 class CheckKey:
@@ -70,7 +71,8 @@ def right_for(scope: Scope) -> Right | None:
 def admit(scope: Scope, keys: Mapping[str, Key]) -> str:
     """The name of the key. Replaces the key by the headers that follow from it. Raises Unauthorized, Forbidden."""
     headers = Headers(scope=scope)
-    name = name_of(headers.get("authorization"), keys)
+    bare = headers.get("x-api-key")
+    name = name_of(headers.get("authorization") or (f"Bearer {bare}" if bare else None), keys)
     if keys[name].has_expired():
         metrics.key_refused.labels(name, "expired").inc()
         message = f"the key {name!r} expired after {keys[name].expires}"

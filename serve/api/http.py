@@ -26,6 +26,18 @@ TIMED = (200, STATUS[TimedOut])
 slow."""
 
 
+class TextHeaders(Headers):
+    """Headers whose values are read as UTF-8 where they are valid UTF-8, else as Latin-1. Labels and clients are text,
+    and most programs send UTF-8."""
+
+    def __getitem__(self, key: str) -> str:
+        value = super().__getitem__(key)
+        try:
+            return value.encode("latin-1").decode()
+        except UnicodeDecodeError:
+            return value
+
+
 def opted_out(headers: Headers) -> bool:
     """Whether the client forbids shadow comparison of its request."""
     return headers.get("x-understudy-shadow") == "off"

@@ -13,7 +13,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from serve.api.answers import TensorAnswer
-from serve.api.http import answer_json, carry, count_label, opted_out, read_body, refuse
+from serve.api.http import TextHeaders, answer_json, carry, count_label, opted_out, read_body, refuse
 from serve.api.key_limits import key_name
 from serve.dataplane.call import Call
 from serve.dataplane.relay import Relay
@@ -50,7 +50,7 @@ class InferRoute:
         self.upstreams, self.relay, self.replayer, self.body_limit = upstreams, relay, replayer, body_limit
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        arrived, headers = time.perf_counter(), Headers(scope=scope)
+        arrived, headers = time.perf_counter(), TextHeaders(scope=scope)
         try:
             body = await read_body(scope, receive, self.body_limit)
             call = self.prepare(self.upstreams.resolved(target_of(scope["path_params"])), headers, body, arrived)

@@ -16,6 +16,7 @@ from starlette.types import Receive, Scope, Send
 from serve import metrics
 from serve.api.answers import TextAnswer
 from serve.api.http import (
+    TextHeaders,
     answer_json,
     carry,
     count_label,
@@ -58,7 +59,7 @@ class TextRoute:
         self.path, self.task, self.answer = path, task, answer
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        arrived, headers = time.perf_counter(), Headers(scope=scope)
+        arrived, headers = time.perf_counter(), TextHeaders(scope=scope)
         try:
             body = await read_body(scope, receive, self.body_limit)
             document = normalised(self.path, parse_object(body))

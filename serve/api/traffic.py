@@ -16,7 +16,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from serve import metrics
-from serve.api.http import answer_json, parse_object, read_body
+from serve.api.http import TextHeaders, answer_json, parse_object, read_body
 from serve.control.contract import ControllerClient
 from variants.errors import InputError
 
@@ -46,7 +46,7 @@ class Endpoint:
 
 
 def who(request: Request) -> str:
-    return request.headers.get(WHO) or "unnamed"
+    return TextHeaders(scope=request.scope).get(WHO) or "unnamed"
 
 
 def model_of(request: Request) -> str:

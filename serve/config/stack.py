@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from serve.config.api_keys import Key
+from serve.config.cross_origin import Cors
 from serve.config.hosts import Host
 from serve.config.parsers import NONE, REASONING_PARSERS, TOOL_PARSERS
 from variants import tasks
@@ -214,6 +215,7 @@ class Server(Document):
     keys: dict[Name, Key] | None = Field(
         default=None, description="API keys by name; left out: those that a running server has, else none"
     )
+    cors: Cors = Field(default=Cors(), description="web pages that may call the server from a browser; none by default")
 
     @field_validator("keys")
     @classmethod

@@ -55,8 +55,8 @@ def version_of(proposal: Proposal, snapshot: Snapshot) -> Snapshot:
     if stack.server.body_limit_mib != current.body_limit_mib:
         raise StackError("only changes at a restart", field="server.body_limit_mib", mend="restart the server")
     keys = current.keys if stack.server.keys is None else stack.server.keys
-    taken = {"memory_mib": stack.server.memory_mib, "hosts": stack.server.hosts, "keys": keys}
-    server = current.model_copy(update=taken)
+    taken = {name: getattr(stack.server, name) for name in ("memory_mib", "hosts", "cors")}
+    server = current.model_copy(update=taken | {"keys": keys})
     known = {artifact.manifest.key: artifact for artifact in snapshot.artifacts.values()}
     store = Store(home())
     artifacts: dict[VariantRef, Artifact] = {}
