@@ -4,6 +4,7 @@ import base64
 import io
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -66,6 +67,12 @@ def picture(colour: tuple[int, ...] | int, form: str = "PNG", mode: str = "RGB")
     return file.getvalue()
 
 
+def saved(image: Image.Image, form: str, **how: Any) -> bytes:
+    file = io.BytesIO()
+    image.save(file, form, **how)
+    return file.getvalue()
+
+
 def image_input(*files: bytes) -> triton.InferInput:
     tensor = triton.InferInput("image", [len(files)], "BYTES")
     data = np.empty(len(files), dtype=object)
@@ -108,6 +115,21 @@ def test_transparent_and_jpeg_images_are_read(client: triton.InferenceServerClie
     files = picture((0, 250, 0, 100), "PNG", "RGBA"), picture((0, 250, 0), "JPEG")
     answer = client.infer("colour@baseline", [image_input(*files)])
     assert answer.as_numpy("labels").tolist() == [b"green", b"green"]
+
+
+def test_images_of_other_forms_are_seen_as_their_plain_twin(client: triton.InferenceServerClient) -> None:
+    deep = Image.fromarray(np.full((30, 40), 90 * 257, np.uint16))
+    half_clear = Image.new("RGBA", (40, 30), (0, 0, 0, 51))
+    pairs = [
+        (saved(deep, "PNG"), (90, 90, 90)),
+        (saved(half_clear, "PNG"), (204, 204, 204)),
+        (saved(Image.new("RGB", (40, 30), (0, 250, 0)), "WEBP", lossless=True), (0, 250, 0)),
+        (saved(Image.new("P", (40, 30), 0), "GIF"), (0, 0, 0)),
+        (saved(Image.new("CMYK", (40, 30), (255, 255, 0, 0)), "JPEG"), (0, 0, 255)),
+    ]
+    answer = client.infer("colour@baseline", [image_input(*(file for file, _ in pairs))])
+    wanted = np.stack([expected(*colour) for _, colour in pairs])
+    np.testing.assert_allclose(answer.as_numpy("scores"), wanted, atol=0.02)
 
 
 def test_only_asked_outputs_come_and_as_asked(client: triton.InferenceServerClient) -> None:
