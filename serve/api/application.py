@@ -5,6 +5,7 @@ It does not depend on Ray, so the same application runs inside Ray Serve and, in
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -21,6 +22,7 @@ from serve.api.http import Body, answer_error
 from serve.api.images import ImagesAnswer
 from serve.api.open_inference import InferRoute, Metadata
 from serve.api.openai import Models, TextRoute
+from serve.api.request_id import IssueRequestId
 from serve.api.stack import StackEndpoint
 from serve.api.traffic import traffic_endpoints
 from serve.config.stack import Server
@@ -32,6 +34,9 @@ from serve.errors import open_inference_body, openai_body
 from serve.shadow.replayer import Replayer
 from variants.artifacts.manifest import TaskKind
 from variants.errors import InputError, UnderstudyError, UnknownName
+
+if TYPE_CHECKING:
+    from serve.api.grpc_server import GrpcServer
 
 TEXT_ROUTES: dict[str, tuple[TaskKind, type[TextAnswer]]] = {
     "/v1/chat/completions": ("text-generation", TextAnswer),
@@ -80,9 +85,12 @@ def build_ingress(upstreams: Upstreams, server: Server, controller: ControllerCl
         upstreams.start()
         await sync.start()
         await replayer.start()
+        grpc = await grpc_server(app, server)
         try:
             yield
         finally:
+            if grpc is not None:
+                await grpc.stop()
             await replayer.stop()
             await sync.stop()
             await upstreams.stop()
@@ -94,6 +102,17 @@ def build_ingress(upstreams: Upstreams, server: Server, controller: ControllerCl
         middleware=[Middleware(CheckKey, keys=lambda: upstreams.snapshot.stack.server.keys, body_of=body_of)],
         exception_handlers={HTTPException: explain_route, UnderstudyError: explain_error, Exception: explain_fault},
     )
+
+
+async def grpc_server(app: Starlette, server: Server) -> "GrpcServer | None":
+    """The started gRPC server over the application, where the stack file has a port for it. Raises EngineError."""
+    if server.grpc_port is None:
+        return None
+    from serve.api.grpc_server import GrpcServer  # only here, because gRPC takes memory and time to import
+
+    started = GrpcServer(IssueRequestId(app, echo=True), server)
+    await started.start()
+    return started
 
 
 async def explain_route(request: Request, error: Exception) -> Response:

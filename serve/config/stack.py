@@ -181,6 +181,7 @@ class Server(Document):
 
     host: str = "127.0.0.1"
     port: Whole = Field(default=8000, ge=1, le=65535)
+    grpc_port: Whole | None = Field(default=None, ge=1, le=65535, description="v2 over gRPC; none: not served")
     body_limit_mib: Whole = Field(default=32, ge=1, le=1024, description="larger request bodies are answered 413")
     memory_mib: Whole | None = Field(
         default=None, ge=1, description="memory limit of all engines; none: the free memory"
