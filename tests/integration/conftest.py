@@ -19,7 +19,7 @@ class Detectors(NamedTuple):
 class Served(NamedTuple):
     url: str
     pid: int
-    grpc_port: int
+    grpc_port: int | None = None
 
 
 @pytest.fixture(scope="session")

@@ -1,5 +1,5 @@
-"""`python -m tests.support.serve_scripted PORT [model=NAME] [state=DIR] [grpc_port=PORT] [SETTING=SECONDS ...]`: the real server over
-scripted engines, until SIGINT; with one model of them, where it is named."""
+"""`python -m tests.support.serve_scripted PORT [model=NAME] [state=DIR] [grpc_port=PORT] [SETTING=SECONDS ...]`: the
+real server over scripted engines, until SIGINT; with one model of them, where it is named."""
 
 import sys
 from pathlib import Path
