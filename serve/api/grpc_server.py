@@ -31,6 +31,8 @@ GRACE_S = 4.0
 """Time for open calls to end when the server stops."""
 FRAMING = 2**16
 """Bytes that a gRPC message may have beyond `body_limit_mib`, for what HTTP sends as headers."""
+METADATA = 16_384
+"""Bytes of a call's metadata, like HAProxy's limit for HTTP's headers."""
 CODES = {
     400: grpc.StatusCode.INVALID_ARGUMENT,
     401: grpc.StatusCode.UNAUTHENTICATED,
@@ -70,7 +72,9 @@ class GrpcServer:
         """Raises EngineError where the address cannot be used."""
         # Ray's workers replace this function by one that keeps Ray's own servers on loopback. Ours has `server.host`.
         make = inspect.unwrap(grpc.aio.server)
-        self.server = make(options=[("grpc.max_receive_message_length", self.limit)])
+        self.server = make(
+            options=[("grpc.max_receive_message_length", self.limit), ("grpc.max_metadata_size", METADATA)]
+        )
         calls = {
             "ServerLive": self.server_live,
             "ServerReady": self.server_ready,

@@ -43,7 +43,7 @@ def stack_of(server: dict[str, Any] | None = None, limits: dict[str, Any] | None
     return with_variants(
         parse(document),
         "bands",
-        {"baseline": {"weight": 50, "engine": engine}, "int8": {"weight": 50, "engine": engine}},
+        {"baseline": {"weight": 50, "engine": engine}, "int8": {"weight": 50, "parent": "baseline", "engine": engine}},
     )
 
 
@@ -164,6 +164,8 @@ async def test_keys_stickiness_labels_and_ids_are_those_of_http(tmp_path: Path) 
             await client.is_model_ready("bands")
         body = {"inputs": [IMAGE | {"data": ["iVBORw0KGgo="]}]}
         seen = set()
+        boxes = {"x-understudy-label": "9" * 12_000}  # as long as the boxes of a crowd
+        assert (await raw(stack, infer_request(png(250)), key | boxes))[2] == grpc.StatusCode.OK
         for number in range(12):
             who = {"x-understudy-client": f"client-{number}"}
             answer, headers, code = await raw(stack, infer_request(png(250)), key | who | {"x-understudy-label": "9"})
@@ -176,6 +178,33 @@ async def test_keys_stickiness_labels_and_ids_are_those_of_http(tmp_path: Path) 
         assert seen == {"baseline", "int8"}
         text = (await served.client.get("/metrics", headers=key)).text
         assert requests(text, "understudy_labelled_requests_total", model="bands", outcome="right") == 12
+
+
+async def test_a_call_is_compared_unless_it_says_no(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("serve.shadow.replayer.Replayer.admits", lambda self, replay: False)  # all wait: none is lost
+    stack = stack_of()
+    async with serving(tmp_path, stack) as (served, _):
+        traffic = "/admin/v1/models/bands/traffic"
+        version = (await served.client.get(traffic)).headers["etag"]
+        change = {"weights": {"baseline": 1, "int8": 0}, "shadows": {"int8": 1.0}}
+        changed = await served.client.put(traffic, json=change, headers={"if-match": version})
+        assert changed.status_code == 200, changed.text
+        label = {"x-understudy-label": "9"}
+        async with asyncio.timeout(20):  # the ingress hears of the shadow with a heartbeat
+            while not await offered(served):
+                assert (await raw(stack, infer_request(png(250)), label))[2].name == "OK"
+        before = await offered(served)
+        for headers, more in (({"x-understudy-shadow": "off"}, 0), ({}, 5)):
+            for _ in range(5):
+                assert (await raw(stack, infer_request(png(250)), label | headers))[2].name == "OK"
+            assert await offered(served) == before + more
+
+
+async def offered(served: Local) -> float:
+    """How many requests to `bands` were compared with a shadow, or wait for it."""
+    text = (await served.client.get("/metrics")).text
+    ended = requests(text, "understudy_shadow_pairs_total", model="bands")
+    return ended + requests(text, "understudy_shadow_waiting", model="bands")
 
 
 async def test_a_full_queue_and_a_deadline_have_their_codes(tmp_path: Path) -> None:
