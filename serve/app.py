@@ -184,14 +184,22 @@ def state_of(server: Server) -> Path:
 
 def check_free(server: Server) -> None:
     """Raises StackError if the server cannot listen."""
-    family = socket.AF_INET6 if ":" in server.host else socket.AF_INET
-    with socket.socket(family) as probe:
+    if server.grpc_port == server.port:
+        raise StackError(f"{server.port} is also server.port", field="server.grpc_port", mend="choose another port")
+    for field, port, mend in (
+        ("server.port", server.port, "end the process on that port, or choose another with --port"),
+        ("server.grpc_port", server.grpc_port, "end the process on that port, or choose another"),
+    ):
+        if port is not None:
+            check_port(server.host, port, field, mend)
+
+
+def check_port(host: str, port: int, field: str, mend: str) -> None:
+    """Raises StackError, which names `field`, if nothing can listen on the port."""
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind((server.host, server.port))
+            probe.bind((host, port))
         except OSError as error:
-            raise StackError(
-                f"cannot listen on {server.host}:{server.port}: {error.strerror}",
-                field="server.port",
-                mend="end the process on that port, or choose another with --port",
-            ) from None
+            message = f"cannot listen on {host}:{port}: {error.strerror}"
+            raise StackError(message, field=field, mend=mend) from None

@@ -5,6 +5,7 @@ It does not depend on Ray, so the same application runs inside Ray Serve and, in
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -27,6 +28,7 @@ from serve.api.open_inference import InferRoute, Metadata
 from serve.api.openai import Models, TextRoute
 from serve.api.openapi import OpenApi
 from serve.api.ranking import RERANK, SCORE
+from serve.api.request_id import IssueRequestId
 from serve.api.senders import CheckSender
 from serve.api.stack import StackEndpoint
 from serve.api.traffic import traffic_endpoints
@@ -41,6 +43,9 @@ from serve.errors import open_inference_body, openai_body
 from serve.shadow.replayer import Replayer
 from variants.artifacts.manifest import TaskKind
 from variants.errors import InputError, UnderstudyError, UnknownName
+
+if TYPE_CHECKING:
+    from serve.api.grpc_server import GrpcServer
 
 TEXT_ROUTES: dict[str, tuple[TaskKind, type[TextAnswer]]] = {
     "/v1/chat/completions": ("text-generation", TextAnswer),
@@ -97,9 +102,12 @@ def build_ingress(upstreams: Upstreams, server: Server, controller: ControllerCl
         upstreams.start()
         await sync.start()
         await replayer.start()
+        grpc = await grpc_server(app, server)
         try:
             yield
         finally:
+            if grpc is not None:
+                await grpc.stop()
             await replayer.stop()
             await sync.stop()
             await upstreams.stop()
@@ -125,6 +133,17 @@ def text_routes(upstreams: Upstreams, relay: Relay, replayer: Replayer, limit: i
     }
     doors = {path: TranslatedRoute(door, text[over], limit) for path, (door, over) in DOORS.items()}
     return [Route(path, route, methods=["POST"]) for path, route in (text | doors).items()]
+
+
+async def grpc_server(app: Starlette, server: Server) -> "GrpcServer | None":
+    """The started gRPC server over the application, where the stack file has a port for it. Raises EngineError."""
+    if server.grpc_port is None:
+        return None
+    from serve.api.grpc_server import GrpcServer  # only here, because gRPC takes memory and time to import
+
+    started = GrpcServer(IssueRequestId(app, echo=True), server)
+    await started.start()
+    return started
 
 
 async def explain_route(request: Request, error: Exception) -> Response:

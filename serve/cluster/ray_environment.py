@@ -10,6 +10,7 @@ By default, four things listen beyond loopback. This list has each with its reme
 tests/integration/serve/cluster/test_ray_environment.py reads the kernel's tables. Imports nothing heavy, because the
 hook runs in every Ray worker."""
 
+import functools
 from pathlib import Path
 from secrets import token_hex
 from typing import Any
@@ -87,6 +88,7 @@ def on_worker_start() -> None:
 
     make = grpc.aio.server
 
+    @functools.wraps(make)  # serve.api.grpc_server unwraps it: that server listens where the stack file says
     def server(*arguments: Any, **options: Any) -> Any:
         made = make(*arguments, **options)
         for name in ("add_insecure_port", "add_secure_port"):

@@ -208,6 +208,7 @@ class Server(Document):
     hosts: tuple[Host, ...] = Field(
         default=(), max_length=64, description="further names and addresses that clients call the server by"
     )
+    grpc_port: Whole | None = Field(default=None, ge=1, le=65535, description="v2 over gRPC; none: not served")
     body_limit_mib: Whole = Field(default=32, ge=1, le=1024, description="larger request bodies are answered 413")
     memory_mib: Whole | None = Field(
         default=None, ge=1, description="memory limit of all engines; none: the free memory"

@@ -52,8 +52,9 @@ def read_proposal(document: dict[str, Any]) -> Proposal:
 def version_of(proposal: Proposal, snapshot: Snapshot) -> Snapshot:
     """The proposed snapshot. Opens and verifies each new artifact. Raises InputError, IntegrityError."""
     stack, current = proposal.stack, snapshot.stack.server
-    if stack.server.body_limit_mib != current.body_limit_mib:
-        raise StackError("only changes at a restart", field="server.body_limit_mib", mend="restart the server")
+    for name in ("body_limit_mib", "grpc_port"):
+        if getattr(stack.server, name) != getattr(current, name):
+            raise StackError("only changes at a restart", field=f"server.{name}", mend="restart the server")
     keys = current.keys if stack.server.keys is None else stack.server.keys
     taken = {name: getattr(stack.server, name) for name in ("memory_mib", "hosts", "cors")}
     server = current.model_copy(update=taken | {"keys": keys})

@@ -4,6 +4,7 @@ A text engine takes token ids and gives token ids, one async generator a request
 are the server's business (`serve.engines.http`), so that an engine is only what differs between engines.
 """
 
+import threading
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
@@ -130,8 +131,9 @@ class ImageModel(Runtime, Protocol):
     labels: tuple[str, ...]
     preprocess: Preprocess
 
-    def predict(self, pixels: Floats) -> Floats:
-        """Probabilities [B, C] float32 of normalised images [B, 3, H, W] float32."""
+    def predict(self, pixels: Floats, gone: threading.Event | None = None) -> Floats:
+        """Probabilities [B, C] float32 of normalised images [B, 3, H, W] float32. A runtime that can stop raises
+        ClientLeft soon after `gone` is set."""
         ...
 
 

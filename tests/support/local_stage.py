@@ -97,7 +97,7 @@ async def local(
     try:
         url = f"http://127.0.0.1:{stack.server.port}"
         async with httpx.AsyncClient(base_url=url, timeout=30) as client:
-            while not upstreams.ready:
+            while not (upstreams.ready and server.started):
                 assert not running.done(), "the server has ended: its port was taken, or its start failed"
                 await asyncio.sleep(0.05)
             yield Local(client, deployer, upstreams, controller)

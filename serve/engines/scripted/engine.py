@@ -21,6 +21,7 @@ import codecs
 import hashlib
 import os
 import secrets
+import threading
 import time
 from collections.abc import AsyncGenerator, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -203,7 +204,7 @@ class ScriptedImages:
         self.script, self.labels = script, labels
         self.computed_ns = 0
 
-    def predict(self, pixels: Floats) -> Floats:
+    def predict(self, pixels: Floats, gone: threading.Event | None = None) -> Floats:
         self.script.begin()
         time.sleep(self.script.first_token_s)
         self.computed_ns += round(self.script.first_token_s * 1e9)

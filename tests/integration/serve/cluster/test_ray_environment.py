@@ -14,14 +14,14 @@ from tests.integration.conftest import Served
 pytestmark = pytest.mark.integration
 
 
-def listeners(pid: int) -> list[tuple[str, str]]:
-    """(address, process) of every listening TCP socket and bound UDP socket of a process and its descendants."""
+def listeners(pid: int) -> list[tuple[str, str, int]]:
+    """(address, process, port) of every listening TCP socket and bound UDP socket of a process and its descendants."""
     root = psutil.Process(pid)
-    sockets: list[tuple[str, str]] = []
+    sockets: list[tuple[str, str, int]] = []
     for process in [root, *root.children(recursive=True)]:
         for connection in process.net_connections("inet"):
             if connection.status in (psutil.CONN_LISTEN, psutil.CONN_NONE) and not connection.raddr:
-                sockets.append((connection.laddr.ip, process.name()))
+                sockets.append((connection.laddr.ip, process.name(), connection.laddr.port))
     return sockets
 
 
@@ -33,10 +33,11 @@ def is_loopback(address: str) -> bool:
 
 def test_everything_listens_on_loopback(served: Served) -> None:
     sockets = listeners(served.pid)
-    names = {name for _, name in sockets}
+    names = {name for _, name, _ in sockets}
     assert "haproxy" in names, names
     assert any("gcs" in name for name in names), names
-    assert [pair for pair in sockets if not is_loopback(pair[0])] == []
+    assert served.grpc_port in {port for *_, port in sockets}
+    assert [each for each in sockets if not is_loopback(each[0])] == []
 
 
 STRANGER = """
