@@ -12,7 +12,6 @@ cost it too much accuracy. Where the head shares its weights with the embedding,
 stays unchanged.
 """
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,6 +28,7 @@ from variants.methods.text_generation.baseline import (
     parent_of,
 )
 from variants.methods.text_generation.calibration import oneshot_data
+from variants.methods.text_generation.layers import changed_share, check_reach, outline
 from variants.recipes.recipe import Quantize
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def w4a16(job: BuildJob[Quantize]) -> MethodResult:
     any work, when the groups do not divide a layer's inputs."""
     assert job.recipe.group_size is not None
     parent = parent_of(job)
-    _check_groups(job.recipe.group_size, parent)
+    _check_groups(job.recipe.group_size, outline(parent))
     wide = ", ".join(["the head", *(job.recipe.int8_layers or ())])
     note = (
         f"int4 weights in symmetric groups of {job.recipe.group_size}, {wide} in int8, from its parent; "
@@ -71,8 +71,10 @@ def _quantize(job: BuildJob[Quantize], parent: Path, precision: Precision, note:
     import torch
     from llmcompressor import oneshot
 
+    shapes = outline(parent)
+    check_reach(shapes, linear_layers(shapes), job.recipe.scheme)
+    check_layers(job.recipe.int8_layers or (), shapes)
     model, tokenizer = load(parent, computing_dtype() if job.recipe.calibration else "bfloat16")
-    check_layers(job.recipe.int8_layers or (), model)
     if job.recipe.scheme != "w8a8-fp8":
         untie_head(model)
     data = oneshot_data(job, job.recipe.calibration, tokenizer)
@@ -80,18 +82,19 @@ def _quantize(job: BuildJob[Quantize], parent: Path, precision: Precision, note:
         oneshot(model=model, recipe=_modifiers(job.recipe), **data)
         # Integer weights stay exact when their scales are rounded to bfloat16.
         model.to(torch.bfloat16)  # type: ignore[arg-type]
+    quantized = [each for each in linear_layers(model).values() if hasattr(each, "quantization_scheme")]
+    share = changed_share(shapes, quantized)
     check_and_write(job, model, tokenizer, save_compressed=True)
-    return MethodResult(precision, "huggingface", note, (*PACKAGES, "llmcompressor", "compressed-tensors"))
+    return MethodResult(
+        precision, "huggingface", f"{note}; {share}", (*PACKAGES, "llmcompressor", "compressed-tensors")
+    )
 
 
-def _check_groups(size: int, parent: Path) -> None:
-    config = json.loads((parent / "config.json").read_text())
-    hidden, heads = config["hidden_size"], config["num_attention_heads"]
-    widths = {
-        "hidden_size": hidden,
-        "attention heads": heads * (config.get("head_dim") or hidden // heads),
-        "intermediate_size": config["intermediate_size"],
-    }
+def _check_groups(size: int, model: "PreTrainedModel") -> None:
+    """RecipeError where groups of `size` do not divide the inputs of each linear layer, or there is none."""
+    layers = linear_layers(model)
+    check_reach(model, layers, "w4a16")
+    widths = {name.rpartition(".")[2]: layer.in_features for name, layer in layers.items()}
     for name, width in widths.items():
         if width % size:
             fits = [str(each) for each in _GROUP_SIZES if all(width % each == 0 for width in widths.values())]

@@ -27,7 +27,7 @@ def roberta(folder: Path) -> Path:
 
 
 def llama(folder: Path) -> Path:
-    names = {"pad_token": "<pad>", "bos_token": "<s>"}
+    names: dict[str, Any] = {"pad_token": "<pad>", "bos_token": "<s>"}
     tokens = byte_tokens("<unk>", "<s>", "<pad>", model_max_length=512, **names)
     ends = {"pad_token_id": 2, "bos_token_id": 1, "eos_token_id": 1}
     return write(folder, "LlamaForSequenceClassification", tokens, **ends, **SIZES, **LABELS)
