@@ -11,8 +11,9 @@ from tests.integration.serve.engines.engine import running, write_manifest
 from tests.integration.variants.conftest import job
 from tests.integration.variants.tiny_makes import END, LABELS, SIZES, byte_tokens, sentence_tokens, write
 from tests.support.recipes import parse_recipe
-from variants.errors import SourceError
+from variants.errors import RecipeError, SourceError
 from variants.methods.registry import find
+from variants.recipes.recipe import LoRA
 
 pytestmark = pytest.mark.integration
 RECIPE: dict[str, object] = {"kind": "baseline", "dtype": "float32"}
@@ -106,3 +107,31 @@ def test_an_answer_that_padding_changes_is_refused(tmp_path: Path) -> None:
     source = write(tmp_path / "source", "ConvBertForSequenceClassification", sentence_tokens(), **config)
     with pytest.raises(SourceError, match=r"differs from the text alone|cannot convert"):
         find("text-classification", parse_recipe(RECIPE)).run(job(RECIPE, tmp_path / "model", source))
+
+
+def test_gpt2_classifiers_are_made_sparse_and_take_no_adapter(tmp_path: Path) -> None:
+    from transformers import AutoModelForSequenceClassification
+
+    from variants.methods.text_classification.lora import adapted
+    from variants.methods.text_classification.sparsify import zero_smallest
+
+    model: Any = AutoModelForSequenceClassification.from_pretrained(gpt2(tmp_path / "source"))
+    recipe = parse_recipe({"kind": "lora", "task": "r8_topics", "rank": 4, "alpha": 8, "steps": 2, "batch": 16})
+    assert isinstance(recipe, LoRA)
+    with pytest.raises(RecipeError, match="a gpt2 has no linear layer"):
+        adapted(model, recipe)
+    # 2 layers of 12 x 64 x 64 weights
+    assert zero_smallest(model, 0.25) == (24_576, 98_304)
+    assert float((model.transformer.h[1].mlp.c_fc.weight == 0).float().mean()) == 0.25
+
+
+def test_a_model_that_int8_would_not_change_is_refused() -> None:
+    import openvino as ov
+    from openvino import opset13 as ops
+
+    from variants.methods.nncf_quantize import quantized
+
+    given = ops.parameter([1, 8], np.float32)
+    plain = ov.Model([ops.softmax(given, 1)], [given])
+    with pytest.raises(RecipeError, match="no layer that is computed in int8"):
+        quantized(plain, [np.zeros((1, 8), np.float32)])
