@@ -12,7 +12,7 @@ from typing import Any
 
 from variants.methods.base import BuildJob, MethodResult
 from variants.methods.text_generation.baseline import PACKAGES, check_follows, linear_layers, parent_of
-from variants.methods.text_generation.layers import changed_share, check_reach, outline
+from variants.methods.text_generation.layers import changed_share, check_reach, check_served, outline
 
 
 def nf4(job: BuildJob) -> MethodResult:
@@ -38,6 +38,7 @@ def _pack(job: BuildJob, name: str, options: dict[str, Any]) -> str:
     layers hold less than half of them."""
     parent = parent_of(job)
     shapes = outline(parent)
+    check_served(shapes, ("bloom",), name)
     check_reach(shapes, linear_layers(shapes), name)
     import torch
     from bitsandbytes.nn import Linear4bit, Linear8bitLt

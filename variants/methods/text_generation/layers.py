@@ -5,7 +5,7 @@ them in tensors of three dimensions. There such a method would change little or 
 another name. So a method asks here before any work, and its note says which share of the weights it changed.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -56,6 +56,13 @@ def check_reach(model: "PreTrainedModel", layers: "Mapping[str, nn.Module]", met
         kind = model.config.model_type
         message = f"{method} changes linear layers, which hold {reached:,} of the {total:,} weights of this {kind}"
         raise RecipeError(message, field="parent", mend="a model with linear layers, or fp16")
+
+
+def check_served(model: "PreTrainedModel", unserved: Sequence[str], method: str) -> None:
+    """RecipeError where the type of `model` is one of `unserved`: vLLM does not load it in this form."""
+    kind = model.config.model_type
+    if kind in unserved:
+        raise RecipeError(f"vLLM does not load a {kind} in {method}", field="parent", mend="w8a8 or fp16")
 
 
 def changed_share(model: "PreTrainedModel", layers: "Iterable[nn.Module]") -> str:

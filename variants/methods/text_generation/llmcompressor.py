@@ -28,7 +28,7 @@ from variants.methods.text_generation.baseline import (
     parent_of,
 )
 from variants.methods.text_generation.calibration import oneshot_data
-from variants.methods.text_generation.layers import changed_share, check_reach, outline
+from variants.methods.text_generation.layers import changed_share, check_reach, check_served, outline
 from variants.recipes.recipe import Quantize
 
 if TYPE_CHECKING:
@@ -55,6 +55,7 @@ def w4a16(job: BuildJob[Quantize]) -> MethodResult:
     assert job.recipe.group_size is not None
     parent = parent_of(job)
     shapes = outline(parent)
+    check_served(shapes, ("bloom",), "w4a16")
     _check_groups(job.recipe.group_size, shapes)
     head = [] if shapes.config.model_type in _PLAIN_HEADS else ["the head"]
     wide = ", ".join([*head, *(job.recipe.int8_layers or ())])

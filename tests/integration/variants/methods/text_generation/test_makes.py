@@ -157,6 +157,14 @@ def test_models_without_a_table_of_positions_are_built(
     assert named == length if length else named > 10**9
 
 
+def test_forms_that_vllm_does_not_load_are_refused(tmp_path: Path) -> None:
+    parent = built(Store(tmp_path / "home"), bloom(tmp_path / "source"))
+    for recipe in (INT4, NF4, {"kind": "quantize", "scheme": "llm-int8"}):
+        with pytest.raises(RecipeError, match="vLLM does not load a bloom") as refused:
+            made(recipe, tmp_path / str(recipe["scheme"]) / "model", parent)
+        assert refused.value.field == "parent"
+
+
 def test_a_share_says_what_was_changed_and_nothing_changed_is_an_error(phi3: Artifact) -> None:
     model = outline(phi3.model_path)
     with pytest.raises(IntegrityError, match="no layer was changed"):
