@@ -7,6 +7,7 @@ Errors that only a server raises are defined here; the others are in `variants.e
     ├── Forbidden      the key does not allow this           403
     ├── TooLarge       the body is above the stack's limit   413
     ├── ClientLeft     the client left during its upload     499, never sent
+    ├── UploadTimedOut the body came too slowly              408
     ├── Conflict       the live state does not allow it      409, exit 7
     │   └── Stale      the version was changed meanwhile     412, exit 7
     ├── Overloaded     concurrency and queue are full        429, Retry-After
@@ -36,6 +37,10 @@ class TooLarge(UnderstudyError):
 
 class ClientLeft(UnderstudyError):
     code = "client_left"
+
+
+class UploadTimedOut(UnderstudyError):
+    code = "upload_timed_out"
 
 
 class Conflict(UnderstudyError):
@@ -69,6 +74,7 @@ STATUS: Mapping[type[UnderstudyError], int] = {
     Stale: 412,
     Conflict: 409,
     TooLarge: 413,
+    UploadTimedOut: 408,
     ClientLeft: CLIENT_WENT_AWAY,
     Overloaded: 429,
     NotReady: 503,
@@ -93,6 +99,8 @@ def status_of(error: UnderstudyError) -> int:
 def headers_of(error: UnderstudyError) -> dict[str, str]:
     if isinstance(error, Unauthorized):
         return {"www-authenticate": "Bearer"}
+    if isinstance(error, UploadTimedOut):
+        return {"connection": "close"}  # the rest of the body may still come
     return {"retry-after": "1"} if isinstance(error, (Overloaded, NotReady)) else {}
 
 

@@ -6,6 +6,7 @@ are passed on unchanged. It does not depend on Ray.
 """
 
 import time
+from functools import partial
 from typing import Any
 
 from starlette.datastructures import Headers
@@ -21,10 +22,11 @@ from serve.api.http import (
     count_label,
     encode_object,
     opted_out,
-    parse_object,
-    read_body,
+    read_object,
     refuse,
 )
+from serve.api.work import check_work
+from serve.dataplane.body_worker import apart
 from serve.dataplane.call import Call
 from serve.dataplane.relay import Relay
 from serve.dataplane.router import Target
@@ -56,11 +58,12 @@ class TextRoute:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         arrived, headers = time.perf_counter(), Headers(scope=scope)
         try:
-            body = await read_body(scope, receive, self.body_limit)
-            document = parse_object(body)
+            body, document = await read_object(scope, receive, self.body_limit)
             call, answer = self.prepare(headers, document, arrived)
+            call.size = len(body)
             label = headers.get("x-understudy-label")
-            samples = [] if opted_out(headers) else sample(self.upstreams, call, self.path, body, label, document)
+            choose = partial(sample, self.upstreams, call, self.path, body, label, document)
+            samples = [] if opted_out(headers) else await apart(len(body), choose)
             answer.keep = bool(samples)
         except UnderstudyError as error:
             await refuse(error, openai_body, scope, receive, send)
@@ -76,6 +79,7 @@ class TextRoute:
     def prepare(self, headers: Headers, document: dict[str, Any], arrived: float) -> tuple[Call, TextAnswer]:
         """Check the fields that the ingress reads. Raises InputError, UnknownName."""
         target = check_model(self.upstreams, document, self.task)
+        check_work(document, self.path, self.upstreams.models[target.model])
         streamed = check_type(document, "stream", bool) or False
         client = check_type(document, "user", str) or headers.get("x-understudy-client")
         options = check_type(document, "stream_options", dict) or {}

@@ -11,7 +11,17 @@ import urllib.request
 from collections.abc import Mapping
 from typing import Any
 
-from serve.errors import Conflict, Forbidden, NotReady, Overloaded, Stale, TimedOut, TooLarge, Unauthorized
+from serve.errors import (
+    Conflict,
+    Forbidden,
+    NotReady,
+    Overloaded,
+    Stale,
+    TimedOut,
+    TooLarge,
+    Unauthorized,
+    UploadTimedOut,
+)
 from variants.errors import (
     EngineError,
     InputError,
@@ -29,6 +39,7 @@ ANSWER_LIMIT_S = 120.0
 KINDS = (
     Conflict, Forbidden, InputError, IntegrityError, MissingDependency, NotReady, Overloaded, RecipeError, SourceError,
     StackError, Stale, StoreFull, TimedOut, TooLarge, Unauthorized, UnknownName,
+    UploadTimedOut,
 )  # fmt: skip
 ERRORS: Mapping[str, type[UnderstudyError]] = {kind.code: kind for kind in KINDS}
 

@@ -10,6 +10,7 @@ By default, four things listen beyond loopback. This list has each with its reme
 tests/integration/serve/cluster/test_ray_environment.py reads the kernel's tables. Imports nothing heavy, because the
 hook runs in every Ray worker."""
 
+import resource
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,12 @@ from serve.errors import NotReady, openai_body
 from variants.errors import MissingDependency
 
 WRAPPER = Path(__file__).with_name("haproxy-loopback")
+CONNECTIONS = 8192
+SPARE_FILES = 256
+"""Files of HAProxy that are not a client's connection or its engine side."""
+CLIENT_S = 60
+"""The longest pause of a client that should send or read. A client that waits for its answer has no such limit.
+`haproxy-loopback` has the limits of a request's head and of an idle connection."""
 
 
 def ray_environment(folder: Path, ports: list[int]) -> dict[str, str]:
@@ -47,9 +54,18 @@ def ray_environment(folder: Path, ports: list[int]) -> dict[str, str]:
         "RAY_SERVE_HAPROXY_STATS_PORT": stats,
         "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": fallback,
         "RAY_SERVE_HAPROXY_NBTHREAD": "1",
+        "RAY_SERVE_HAPROXY_MAXCONN": str(connections()),
+        "RAY_SERVE_HAPROXY_TIMEOUT_CLIENT_S": str(CLIENT_S),
         "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "0",
         "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "serve.api.request_id.middlewares",
     }
+
+
+def connections() -> int:
+    """The connections of clients that HAProxy takes at once. Each needs up to two and a half of the files that a
+    process may open: one to the client, one to the ingress, and for every fourth a pipe."""
+    _, files = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return CONNECTIONS if files == resource.RLIM_INFINITY else max(64, min(CONNECTIONS, (files - SPARE_FILES) * 2 // 5))
 
 
 def haproxy_binary() -> str:

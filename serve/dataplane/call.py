@@ -48,7 +48,8 @@ class Call:
     """One request, its assignment and its result.
 
     `ask` returns the path and the body for an upstream's engine. `arrived` is in seconds of the monotonic clock.
-    `offering`: a piece of the answer is being sent, and the client has not read it yet.
+    `size`: bytes of the client's body. `offering`: a piece of the answer is being sent, and the client has not read it
+    yet.
     """
 
     target: Target
@@ -63,3 +64,4 @@ class Call:
     status: int = 0
     started: bool = False
     offering: bool = False
+    size: int = 0

@@ -18,6 +18,7 @@ import aiohttp
 from starlette.types import Message, Receive, Send
 
 from serve.dataplane.accounting import Accounting
+from serve.dataplane.body_worker import apart
 from serve.dataplane.call import Answer, Call, ReplayFailed, Reply, UpstreamGone
 from serve.dataplane.upstream import Upstream
 from serve.dataplane.upstreams import Upstreams
@@ -88,10 +89,11 @@ class Relay:
         return Reply(content, engine.headers.get(HEADER_LENGTH))
 
     async def carry(self, call: Call, answer: Answer, receive: Receive, send: Send) -> None:
-        """Assign, admit, ask and copy within one time limit; fills in `call`. Raises errors that `serve.errors` maps to
-        a status."""
+        """Assign, admit, ask and copy; fills in `call`. One time limit holds, from the first byte of the request.
+
+        Raises errors that `serve.errors` maps to a status."""
         excluding: set[str] = set()
-        began, first = time.perf_counter(), None
+        first = None
         async with cancelled_by_disconnect(call, receive):
             while True:
                 try:
@@ -106,7 +108,7 @@ class Relay:
                     self.accounting.assigned(call.assignment, call.client)
                 if call.target.variant:
                     call.upstream.pinned()
-                left_s = call.upstream.served.limits.timeout_s - (time.perf_counter() - began)
+                left_s = call.upstream.served.limits.timeout_s - (time.perf_counter() - call.arrived)
                 try:
                     return await self.ask(call, call.upstream, left_s, answer, send)
                 except UNREACHABLE as error:
@@ -125,7 +127,7 @@ class Relay:
             async with asyncio.timeout(left_s), upstream.admitted():
                 if upstream.endpoint is None:
                     raise UpstreamGone(f"{upstream.name} stopped while the request waited", mend="try again shortly")
-                path, body = call.ask(upstream)
+                path, body = await apart(call.size, call.ask, upstream)
                 async with self.session.post(upstream.endpoint.url + path, data=body, headers=call.headers) as engine:
                     await copy(call, engine, answer, send)
         except UNREACHABLE:

@@ -22,6 +22,7 @@ class Answer:
 
     def __init__(self, right: float | None) -> None:
         self.right = right
+        self.body = bytearray()
 
     def outcome(self, label: object) -> float | None:
         return self.right
