@@ -44,8 +44,9 @@ def read_proposal(document: dict[str, Any]) -> Proposal:
 def version_of(proposal: Proposal, snapshot: Snapshot) -> Snapshot:
     """The proposed snapshot. Opens and verifies each new artifact. Raises InputError, IntegrityError."""
     stack, current = proposal.stack, snapshot.stack.server
-    if stack.server.body_limit_mib != current.body_limit_mib:
-        raise StackError("only changes at a restart", field="server.body_limit_mib", mend="restart the server")
+    for name in ("body_limit_mib", "memory_in_flight_mib"):
+        if getattr(stack.server, name) != getattr(current, name):
+            raise StackError("only changes at a restart", field=f"server.{name}", mend="restart the server")
     server = current.model_copy(update={"memory_mib": stack.server.memory_mib, "keys": stack.server.keys})
     known = {artifact.manifest.key: artifact for artifact in snapshot.artifacts.values()}
     store = Store(home())

@@ -181,3 +181,17 @@ def test_a_part_of_a_stack_has_only_the_named_variants(demo: dict[str, Any]) -> 
         only(stack, "smollm")
     with pytest.raises(StackError, match="baseline"):
         only(stack, "smollm2", "int8")
+
+
+@pytest.mark.parametrize(
+    ("settings", "mib"), [({}, 256), ({"body_limit_mib": 100}, 400), ({"memory_in_flight_mib": 64}, 64)]
+)
+def test_the_memory_in_flight_holds_the_largest_bodies(
+    demo: dict[str, Any], settings: dict[str, int], mib: int
+) -> None:
+    assert parse(demo | {"server": settings}).server.bytes_in_flight == mib * 2**20
+
+
+def test_a_memory_that_no_large_body_fits_in_is_refused(demo: dict[str, Any]) -> None:
+    with pytest.raises(StackError, match="raise it to 64 or more"):
+        parse(demo | {"server": {"memory_in_flight_mib": 63}})
