@@ -52,7 +52,7 @@ async def read_body(scope: Scope, receive: Receive, limit: int, structure: Struc
         share.take(len(parts[-1]))
         if not message.get("more_body"):
             break
-    body = b"".join(parts)
+    body = await apart(size, b"".join, parts)
     if encoding.lower() == "identity":
         return body
     parts.clear()
