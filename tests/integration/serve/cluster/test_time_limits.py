@@ -63,10 +63,10 @@ async def test_a_slow_client_is_told_and_closed(started_on_ray: OnRay) -> None:
     )
     assert slow_head[0] < 10 + SLACK_S
     assert b" 408 " in slow_head[1].splitlines()[0]
-    assert 25 < slow_body[0] < 60 + SLACK_S
+    assert 25 < slow_body[0] < 90 + SLACK_S  # the answer after 30 s, the end 60 s later
     assert b" 408 " in slow_body[1].splitlines()[0]
     assert b"nothing came for 30 s" in slow_body[1]
-    assert 50 < rested[0] < 90 + SLACK_S  # 60 s, or 90 s in a HAProxy that was reloaded meanwhile
+    assert 50 < rested[0] < 60 + SLACK_S
     assert b" 200 " in rested[1].splitlines()[0]
 
 
