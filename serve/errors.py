@@ -8,6 +8,7 @@ Errors that only a server raises are defined here; the others are in `variants.e
     ├── TooLarge       the body is above the stack's limit   413
     ├── WrongMediaType the type of the body is not accepted  415
     ├── ClientLeft     the client left during its upload     499, never sent
+    ├── UploadTimedOut the body came too slowly              408
     ├── Conflict       the live state does not allow it      409, exit 7
     │   └── Stale      the version was changed meanwhile     412, exit 7
     ├── Overloaded     concurrency and queue are full        429, Retry-After
@@ -43,6 +44,10 @@ class WrongMediaType(UnderstudyError):
 
 class ClientLeft(UnderstudyError):
     code = "client_left"
+
+
+class UploadTimedOut(UnderstudyError):
+    code = "upload_timed_out"
 
 
 class Conflict(UnderstudyError):
@@ -89,6 +94,7 @@ STATUS: Mapping[type[UnderstudyError], int] = {
     Conflict: 409,
     TooLarge: 413,
     WrongMediaType: 415,
+    UploadTimedOut: 408,
     ClientLeft: CLIENT_WENT_AWAY,
     Overloaded: 429,
     NotReady: 503,
@@ -113,6 +119,8 @@ def status_of(error: UnderstudyError) -> int:
 def headers_of(error: UnderstudyError) -> dict[str, str]:
     if isinstance(error, Unauthorized):
         return {"www-authenticate": "Bearer"}
+    if isinstance(error, UploadTimedOut):
+        return {"connection": "close"}  # the rest of the body may still come
     if isinstance(error, Overloaded):
         return {"retry-after": str(error.retry_after_s)}
     return {"retry-after": "1"} if isinstance(error, NotReady) else {}

@@ -17,6 +17,7 @@ from starlette.routing import Route
 from serve.api.admin import Admin
 from serve.api.answers import TextAnswer
 from serve.api.authentication import CheckKey
+from serve.api.bodies import ShareMemory
 from serve.api.chats.messages import MESSAGES, anthropic_body
 from serve.api.chats.responses import RESPONSES
 from serve.api.cross_origin import CrossOrigin
@@ -36,6 +37,7 @@ from serve.api.translated import Door, TranslatedRoute
 from serve.api.triton import Triton
 from serve.config.stack import Server
 from serve.control.contract import ControllerClient
+from serve.dataplane.memory import Memory
 from serve.dataplane.relay import Relay
 from serve.dataplane.sync import ControllerSync
 from serve.dataplane.upstreams import Upstreams
@@ -69,7 +71,11 @@ def build_ingress(upstreams: Upstreams, server: Server, controller: ControllerCl
     """The application. Its lifespan starts and stops the relay, upstreams, controller sync and replayer."""
     relay = Relay(upstreams)
     observations = relay.accounting.observations
-    replayer, sync = Replayer(upstreams, relay, observations), ControllerSync(upstreams, controller, observations)
+    memory = Memory(server.bytes_in_flight)
+    replayer, sync = (
+        Replayer(upstreams, relay, observations, memory),
+        ControllerSync(upstreams, controller, observations),
+    )
     limit = server.body_limit_mib * 2**20
     infer, metadata = InferRoute(upstreams, relay, replayer, limit), Metadata(upstreams, relay)
     models, admin, stack = Models(upstreams), Admin(upstreams), StackEndpoint(controller, limit)
@@ -120,6 +126,7 @@ def build_ingress(upstreams: Upstreams, server: Server, controller: ControllerCl
             Middleware(CheckSender, server=lambda: upstreams.snapshot.stack.server, body_of=body_of),
             Middleware(CrossOrigin, origins=lambda: upstreams.snapshot.stack.server.cors.origins),
             Middleware(CheckKey, keys=lambda: upstreams.snapshot.stack.server.keys or {}, body_of=body_of),
+            Middleware(ShareMemory, memory=memory, longest_s=lambda: longest_s(upstreams)),
         ],
         exception_handlers={HTTPException: explain_route, UnderstudyError: explain_error, Exception: explain_fault},
     )
@@ -144,6 +151,11 @@ async def grpc_server(app: Starlette, server: Server) -> "GrpcServer | None":
     started = GrpcServer(IssueRequestId(app, echo=True), server)
     await started.start()
     return started
+
+
+def longest_s(upstreams: Upstreams) -> float:
+    """The longest time limit of all models: a body must be complete by then, whichever model it names."""
+    return max(model.limits.timeout_s for model in upstreams.models.values())
 
 
 async def explain_route(request: Request, error: Exception) -> Response:

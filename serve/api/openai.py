@@ -6,6 +6,7 @@ engine checks every other field, and its answers and errors are passed on unchan
 """
 
 import time
+from functools import partial
 from typing import Any
 
 from starlette.datastructures import Headers
@@ -22,14 +23,15 @@ from serve.api.http import (
     count_label,
     encode_object,
     opted_out,
-    parse_object,
-    read_body,
+    read_object,
     refuse,
 )
 from serve.api.key_limits import count_key_tokens, key_name
 from serve.api.needs import needs_of
 from serve.api.normalise import normalised
+from serve.api.work import check_work
 from serve.config.capabilities import union
+from serve.dataplane.body_worker import apart
 from serve.dataplane.call import Call
 from serve.dataplane.relay import Relay
 from serve.dataplane.router import Target
@@ -61,12 +63,13 @@ class TextRoute:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         arrived, headers = time.perf_counter(), TextHeaders(scope=scope)
         try:
-            body = await read_body(scope, receive, self.body_limit)
-            document = normalised(self.path, parse_object(body))
+            body, document = await read_object(scope, receive, self.body_limit)
+            document = await apart(len(body), normalised, self.path, document)
             call, answer = self.prepare(headers, document, arrived)
-            call.key = key_name(scope)
+            call.key, call.size = key_name(scope), len(body)
             label = headers.get("x-understudy-label")
-            samples = [] if opted_out(headers) else sample(self.upstreams, call, self.path, body, label, document)
+            choose = partial(sample, self.upstreams, call, self.path, body, label, document)
+            samples = [] if opted_out(headers) else await apart(len(body), choose)
             answer.keep = bool(samples)
         except UnderstudyError as error:
             await refuse(error, openai_body, scope, receive, send)
@@ -83,6 +86,7 @@ class TextRoute:
     def prepare(self, headers: Headers, document: dict[str, Any], arrived: float) -> tuple[Call, TextAnswer]:
         """Check the fields that the ingress reads. Raises InputError, UnknownName."""
         target = check_model(self.upstreams, document, self.task)
+        check_work(document, self.path, self.upstreams.models[target.model])
         streamed = check_type(document, "stream", bool) or False
         user = check_type(document, "user", str) or check_type(document, "safety_identifier", str)
         check_type(document, "prompt_cache_key", str)

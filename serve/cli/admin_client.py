@@ -21,6 +21,7 @@ from serve.errors import (
     TimedOut,
     TooLarge,
     Unauthorized,
+    UploadTimedOut,
     WrongMediaType,
 )
 from variants.errors import (
@@ -39,7 +40,8 @@ from variants.errors import (
 ANSWER_LIMIT_S = 120.0
 KINDS = (
     Conflict, Forbidden, InputError, IntegrityError, MissingDependency, NotReady, Overloaded, RateLimited, RecipeError,
-    SourceError, StackError, Stale, StoreFull, TimedOut, TooLarge, Unauthorized, UnknownName, WrongMediaType,
+    SourceError, StackError, Stale, StoreFull, TimedOut, TooLarge, Unauthorized, UnknownName, UploadTimedOut,
+    WrongMediaType,
 )  # fmt: skip
 ERRORS: Mapping[str, type[UnderstudyError]] = {kind.code: kind for kind in KINDS}
 

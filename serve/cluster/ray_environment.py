@@ -11,6 +11,7 @@ tests/integration/serve/cluster/test_ray_environment.py reads the kernel's table
 hook runs in every Ray worker."""
 
 import functools
+import resource
 from pathlib import Path
 from secrets import token_hex
 from typing import Any
@@ -19,6 +20,12 @@ from serve.errors import NotReady, openai_body
 from variants.errors import MissingDependency
 
 WRAPPER = Path(__file__).with_name("haproxy-loopback")
+CONNECTIONS = 8192
+SPARE_FILES = 256
+"""Files of HAProxy that are not a client's connection or its engine side."""
+CLIENT_S = 60
+"""The longest pause of a client that should send or read. A client that waits for its answer has no such limit.
+`haproxy-loopback` has the limits of a request's head and of an idle connection."""
 
 
 def ray_environment(folder: Path, ports: list[int]) -> dict[str, str]:
@@ -55,9 +62,18 @@ def ray_environment(folder: Path, ports: list[int]) -> dict[str, str]:
         # Seconds. On a busy machine, HAProxy's actor is not ready within Serve's 5 s, and Serve would kill it.
         "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "30",
         "RAY_SERVE_HAPROXY_NBTHREAD": "1",
+        "RAY_SERVE_HAPROXY_MAXCONN": str(connections()),
+        "RAY_SERVE_HAPROXY_TIMEOUT_CLIENT_S": str(CLIENT_S),
         "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "0",
         "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "serve.api.request_id.middlewares",
     }
+
+
+def connections() -> int:
+    """The connections of clients that HAProxy takes at once. Each needs up to two and a half of the files that a
+    process may open: one to the client, one to the ingress, and for every fourth a pipe."""
+    _, files = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return CONNECTIONS if files == resource.RLIM_INFINITY else max(64, min(CONNECTIONS, (files - SPARE_FILES) * 2 // 5))
 
 
 def haproxy_binary() -> str:

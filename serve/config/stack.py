@@ -110,7 +110,7 @@ Engine = Annotated[VllmEngine | TorchEngine | OpenVinoEngine | ScriptedEngine, F
 
 
 class Limits(Document):
-    """The most requests of one variant, in each ingress."""
+    """The most requests of one variant, in each ingress, and the most work of one request."""
 
     concurrency: Whole = Field(default=64, ge=1, description="requests at the engine at once")
     queue: Whole = Field(default=256, ge=0, description="requests waiting beyond that; more are answered 429")
@@ -120,7 +120,15 @@ class Limits(Document):
         le=1,
         description="of concurrency and of queue, the most for one key or client while others wait",
     )
-    timeout_s: Number = Field(default=120.0, gt=0, le=3600, description="from arrival to the last byte")
+    timeout_s: Number = Field(
+        default=120.0, gt=0, le=3600, description="from a request's first byte to its answer's last"
+    )
+    choices: Whole = Field(default=16, ge=1, description="answers to one prompt: `n`")
+    inputs: Whole | None = Field(
+        default=None, ge=1, description="prompts, texts or images of one request; none: the task's own bound"
+    )
+    tokens: Whole = Field(default=2**17, ge=1, description="new tokens of a request with several answers, in all")
+    characters: Whole = Field(default=2**22, ge=1, description="characters of a request's texts, in all")
 
 
 class Variant(Document):
@@ -210,6 +218,12 @@ class Server(Document):
     )
     grpc_port: Whole | None = Field(default=None, ge=1, le=65535, description="v2 over gRPC; none: not served")
     body_limit_mib: Whole = Field(default=32, ge=1, le=1024, description="larger request bodies are answered 413")
+    memory_in_flight_mib: Whole | None = Field(
+        default=None,
+        ge=1,
+        description="memory of the requests and replays in work, in each ingress; more are answered 429;"
+        " none: 256, or four of the largest bodies",
+    )
     memory_mib: Whole | None = Field(
         default=None, ge=1, description="memory limit of all engines; none: the free memory"
     )
@@ -217,6 +231,20 @@ class Server(Document):
         default=None, description="API keys by name; left out: those that a running server has, else none"
     )
     cors: Cors = Field(default=Cors(), description="web pages that may call the server from a browser; none by default")
+
+    @model_validator(mode="after")
+    def check_memory_in_flight(self) -> Self:
+        least = 2 * self.body_limit_mib
+        if self.memory_in_flight_mib is not None and self.memory_in_flight_mib < least:
+            raise ValueError(
+                f"memory_in_flight_mib is below {least}, twice body_limit_mib: raise it to {least} or more"
+            )
+        return self
+
+    @property
+    def bytes_in_flight(self) -> int:
+        """The bytes that requests and replays in work may hold together, in each ingress."""
+        return (self.memory_in_flight_mib or max(256, 4 * self.body_limit_mib)) * 2**20
 
     @field_validator("keys")
     @classmethod

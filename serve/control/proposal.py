@@ -52,7 +52,7 @@ def read_proposal(document: dict[str, Any]) -> Proposal:
 def version_of(proposal: Proposal, snapshot: Snapshot) -> Snapshot:
     """The proposed snapshot. Opens and verifies each new artifact. Raises InputError, IntegrityError."""
     stack, current = proposal.stack, snapshot.stack.server
-    for name in ("body_limit_mib", "grpc_port"):
+    for name in ("body_limit_mib", "memory_in_flight_mib", "grpc_port"):
         if getattr(stack.server, name) != getattr(current, name):
             raise StackError("only changes at a restart", field=f"server.{name}", mend="restart the server")
     keys = current.keys if stack.server.keys is None else stack.server.keys

@@ -50,8 +50,8 @@ class Call:
 
     `ask` returns the path and the body for an upstream's engine. `arrived` is in seconds of the monotonic clock. A
     variant without all of `needs` cannot answer. `shown_as` is the model's name in the answer, None for the engine's.
-    `offering`: a piece of the answer is being sent, and the client has not read it yet.
-    `key` is the name of the client's API key.
+    `offering`: a piece of the answer is being sent, and the client has not read it yet. `key` is the name of the
+    client's API key, `size` the bytes of the client's body.
     """
 
     target: Target
@@ -69,3 +69,4 @@ class Call:
     started: bool = False
     offering: bool = False
     key: str | None = None
+    size: int = 0

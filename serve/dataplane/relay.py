@@ -18,6 +18,7 @@ import aiohttp
 from starlette.types import Message, Receive, Send
 
 from serve.dataplane.accounting import Accounting
+from serve.dataplane.body_worker import apart
 from serve.dataplane.call import Answer, Call, ReplayFailed, Reply, UpstreamGone
 from serve.dataplane.fair_queue import holders_of
 from serve.dataplane.upstream import Upstream
@@ -95,10 +96,11 @@ class Relay:
         return Reply(content, engine.headers.get(HEADER_LENGTH))
 
     async def carry(self, call: Call, answer: Answer, receive: Receive, send: Send) -> None:
-        """Assign, admit, ask and copy within one time limit; fills in `call`. Raises errors that `serve.errors` maps to
-        a status."""
+        """Assign, admit, ask and copy; fills in `call`. One time limit holds, from the first byte of the request.
+
+        Raises errors that `serve.errors` maps to a status."""
         excluding: set[str] = set()
-        began, first = time.perf_counter(), None
+        first = None
         self.accounting.routed(call)
         async with cancelled_by_disconnect(call, receive):
             while True:
@@ -115,7 +117,7 @@ class Relay:
                     self.accounting.assigned(call.assignment, call.client)
                 if call.target.variant:
                     call.upstream.pinned()
-                left_s = call.upstream.served.limits.timeout_s - (time.perf_counter() - began)
+                left_s = call.upstream.served.limits.timeout_s - (time.perf_counter() - call.arrived)
                 try:
                     return await self.ask(call, call.upstream, left_s, answer, send)
                 except UNREACHABLE as error:
@@ -134,7 +136,7 @@ class Relay:
             async with asyncio.timeout(left_s), upstream.admitted(holders_of(call.key, call.client)):
                 if upstream.endpoint is None:
                     raise UpstreamGone(f"{upstream.name} stopped while the request waited", mend="try again shortly")
-                path, body = call.ask(upstream)
+                path, body = await apart(call.size, call.ask, upstream)
                 url, headers = upstream.endpoint.url + path, call.headers | upstream.endpoint.headers
                 async with self.session.post(url, data=body, headers=headers) as engine:
                     check_is_ours(upstream, engine)

@@ -161,6 +161,10 @@ class Embedder(Runtime, Protocol):
         """Embeddings [B, width] float32, of length 1, of texts of up to `context` tokens each."""
         ...
 
+    def cancel(self) -> None:
+        """End a pass that is under way in another thread: its `embed` raises soon. Without a pass, nothing happens."""
+        ...
+
 
 class Generator(Runtime, Protocol):
     """Draws pictures. `steps` is how many forward passes a picture takes, `side` its pixels."""

@@ -208,3 +208,17 @@ def test_a_parser_that_vllm_does_not_have_lists_the_known(demo: dict[str, Any], 
     assert getattr(engine, field) == "mistral"
     variant(demo)["engine"] = {"kind": "vllm"}
     assert field not in parse(demo).models["smollm2"].variants["int8"].engine.model_dump()
+
+
+@pytest.mark.parametrize(
+    ("settings", "mib"), [({}, 256), ({"body_limit_mib": 100}, 400), ({"memory_in_flight_mib": 64}, 64)]
+)
+def test_the_memory_in_flight_holds_the_largest_bodies(
+    demo: dict[str, Any], settings: dict[str, int], mib: int
+) -> None:
+    assert parse(demo | {"server": settings}).server.bytes_in_flight == mib * 2**20
+
+
+def test_a_memory_that_no_large_body_fits_in_is_refused(demo: dict[str, Any]) -> None:
+    with pytest.raises(StackError, match="raise it to 64 or more"):
+        parse(demo | {"server": {"memory_in_flight_mib": 63}})
