@@ -18,6 +18,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Collection, Mapping
 from contextlib import redirect_stdout, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -33,6 +34,7 @@ from serve.config.stack import Server, Stack
 from serve.control.client import RayControllerClient
 from serve.control.contract import ControllerClient
 from serve.control.controller import Controller
+from serve.control.snapshot_file import LIVE, recorded
 from serve.dataplane.drain import LAST_S
 from serve.dataplane.upstreams import Upstreams
 from serve.engines.endpoint import Describe
@@ -50,11 +52,16 @@ Artifacts = Mapping[VariantRef, Artifact]
 
 
 class Ingress:
-    """The deployment that clients reach: routes requests and relays them to the engines."""
+    """The deployment that clients reach: routes requests and relays them to the engines.
 
-    def __init__(self, snapshot: Snapshot, state: str) -> None:
+    `snapshot` is the first of this run. One that starts later begins with the latest that was recorded in `folder`, so
+    that it refuses revoked keys even if the controller does not answer. Logs are written below `state`."""
+
+    def __init__(self, snapshot: Snapshot, folder: str, state: str) -> None:
         write_to(Path(state), "ingress")
         handles = Handles()
+        if latest := recorded(Path(folder) / LIVE):
+            snapshot = replace(latest, version=0)  # without its traffic, so the controller's is always newer
 
         def describe_for(variant: ServedVariant) -> Describe:
             return lambda ask: handles.describe(variant.engine.application, variant.adapter, ask)
@@ -101,7 +108,7 @@ def targets_of(snapshot: Snapshot, folder: Path, state: Path, doubted: Collectio
     return [
         *(engine_target(engine, engine.artifact.manifest.key in doubted) for engine in snapshot.engines.values()),
         ray_serve.RunTarget(controller.bind(snapshot, str(folder), str(state)), name=CONTROLLER, route_prefix=None),
-        ray_serve.RunTarget(ingress.bind(snapshot, str(state)), name=INGRESS, route_prefix="/"),
+        ray_serve.RunTarget(ingress.bind(snapshot, str(folder), str(state)), name=INGRESS, route_prefix="/"),
     ]
 
 
@@ -236,14 +243,22 @@ def state_of(server: Server) -> Path:
 
 def check_free(server: Server) -> None:
     """Raises StackError if the server cannot listen."""
-    family = socket.AF_INET6 if ":" in server.host else socket.AF_INET
-    with socket.socket(family) as probe:
+    if server.grpc_port == server.port:
+        raise StackError(f"{server.port} is also server.port", field="server.grpc_port", mend="choose another port")
+    for field, port, mend in (
+        ("server.port", server.port, "end the process on that port, or choose another with --port"),
+        ("server.grpc_port", server.grpc_port, "end the process on that port, or choose another"),
+    ):
+        if port is not None:
+            check_port(server.host, port, field, mend)
+
+
+def check_port(host: str, port: int, field: str, mend: str) -> None:
+    """Raises StackError, which names `field`, if nothing can listen on the port."""
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind((server.host, server.port))
+            probe.bind((host, port))
         except OSError as error:
-            raise StackError(
-                f"cannot listen on {server.host}:{server.port}: {error.strerror}",
-                field="server.port",
-                mend="end the process on that port, or choose another with --port",
-            ) from None
+            message = f"cannot listen on {host}:{port}: {error.strerror}"
+            raise StackError(message, field=field, mend=mend) from None

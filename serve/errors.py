@@ -6,10 +6,13 @@ Errors that only a server raises are defined here; the others are in `variants.e
     ├── Unauthorized   no API key, or an unknown one         401, WWW-Authenticate
     ├── Forbidden      the key does not allow this           403
     ├── TooLarge       the body is above the stack's limit   413
+    ├── WrongMediaType the type of the body is not accepted  415
     ├── ClientLeft     the client left during its upload     499, never sent
+    ├── UploadTimedOut the body came too slowly              408
     ├── Conflict       the live state does not allow it      409, exit 7
     │   └── Stale      the version was changed meanwhile     412, exit 7
     ├── Overloaded     concurrency and queue are full        429, Retry-After
+    │   └── RateLimited  a limit of the API key is reached   429, Retry-After
     ├── NotReady       no variant that may answer is ready   503, Retry-After
     └── TimedOut       the stack's timeout has passed        504
 """
@@ -34,8 +37,17 @@ class TooLarge(UnderstudyError):
     code = "body_too_large"
 
 
+class WrongMediaType(UnderstudyError):
+    code = "unsupported_media_type"
+    exit_code = 2
+
+
 class ClientLeft(UnderstudyError):
     code = "client_left"
+
+
+class UploadTimedOut(UnderstudyError):
+    code = "upload_timed_out"
 
 
 class Conflict(UnderstudyError):
@@ -48,7 +60,19 @@ class Stale(Conflict):
 
 
 class Overloaded(UnderstudyError):
+    """`retry_after_s` is in whole seconds."""
+
     code = "overloaded"
+
+    def __init__(
+        self, message: str, *, field: str | None = None, mend: str | None = None, retry_after_s: int = 1
+    ) -> None:
+        super().__init__(message, field=field, mend=mend)
+        self.retry_after_s = retry_after_s
+
+
+class RateLimited(Overloaded):
+    code = "rate_limited"
 
 
 class NotReady(UnderstudyError):
@@ -69,6 +93,8 @@ STATUS: Mapping[type[UnderstudyError], int] = {
     Stale: 412,
     Conflict: 409,
     TooLarge: 413,
+    WrongMediaType: 415,
+    UploadTimedOut: 408,
     ClientLeft: CLIENT_WENT_AWAY,
     Overloaded: 429,
     NotReady: 503,
@@ -93,7 +119,11 @@ def status_of(error: UnderstudyError) -> int:
 def headers_of(error: UnderstudyError) -> dict[str, str]:
     if isinstance(error, Unauthorized):
         return {"www-authenticate": "Bearer"}
-    return {"retry-after": "1"} if isinstance(error, (Overloaded, NotReady)) else {}
+    if isinstance(error, UploadTimedOut):
+        return {"connection": "close"}  # the rest of the body may still come
+    if isinstance(error, Overloaded):
+        return {"retry-after": str(error.retry_after_s)}
+    return {"retry-after": "1"} if isinstance(error, NotReady) else {}
 
 
 def openai_body(error: UnderstudyError) -> bytes:

@@ -2,7 +2,7 @@
 
 In prometheus-client's multiprocess mode (PROMETHEUS_MULTIPROC_DIR is set) every ingress process of a node writes its
 own files. `/metrics` merges them, and counts of dead processes stay. Label values (`model`, `variant`, `reason`,
-`status`, `task`, `outcome`, `of`) come from the stack file and fixed lists, never from a client.
+`status`, `task`, `outcome`, `of`, `key`, `why`) come from the stack file and fixed lists, never from a client.
 
 Latency covers requests that were answered (200) or timed out (504). Time to first token starts at the request's arrival
 at the ingress and includes the queue. Time per output token excludes the first token. Both, and output tokens, include
@@ -11,6 +11,7 @@ incomplete streams.
 
 import os
 from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
@@ -42,6 +43,9 @@ per_token = Histogram(
     VARIANT,
     buckets=PER_TOKEN,
 )
+key_requests = Counter("understudy_key_requests", "Requests with a known API key that were let in.", ("key",))
+key_refused = Counter("understudy_key_refused", "Requests with a known API key that were refused.", ("key", "why"))
+key_tokens = Counter("understudy_key_tokens", "Tokens of prompts and answers, by API key.", ("key",))
 prompt_tokens = Counter("understudy_prompt_tokens", "Tokens in prompts.", VARIANT)
 output_tokens = Counter("understudy_output_tokens", "Tokens in answers.", VARIANT)
 labelled = Counter(
@@ -106,13 +110,43 @@ def render(live: Collection[tuple[str, str, str]]) -> bytes:
     """The node's metrics in Prometheus' text format. Gauges cover only the `live` (model, variant, artifact): otherwise
     a removed variant would be reported as not ready for ever."""
     registry = CollectorRegistry()
-    folder = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
-    if folder:
-        fold_dead(Path(folder))
-        registry.register(LiveGauges(multi.MultiProcessCollector(None, path=folder), live))
-    else:
-        registry.register(LiveGauges(REGISTRY, live))
+    registry.register(LiveGauges(collector(), live))
     return generate_latest(registry)
+
+
+def collector() -> Collector:
+    """The metrics of all ingress processes of the node."""
+    folder = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
+    if not folder:
+        return REGISTRY
+    fold_dead(Path(folder))
+    return multi.MultiProcessCollector(None, path=folder)
+
+
+@dataclass
+class Total:
+    """Requests of one variant that were answered (200), and that failed; seconds of those whose latency counts."""
+
+    answered: int = 0
+    failed: int = 0
+    seconds: float = 0.0
+
+
+def totals() -> dict[tuple[str, str], Total]:
+    """The totals since the server's start, by model and variant. Reads files, so call it in a thread."""
+    by_variant: dict[tuple[str, str], Total] = {}
+    for metric in collector().collect():
+        for sample in metric.samples:
+            if sample.name not in ("understudy_requests_total", "understudy_request_seconds_sum"):
+                continue
+            total = by_variant.setdefault((sample.labels["model"], sample.labels["variant"]), Total())
+            if sample.name == "understudy_request_seconds_sum":
+                total.seconds += sample.value
+            elif sample.labels["status"] == "200":
+                total.answered += int(sample.value)
+            else:
+                total.failed += int(sample.value)
+    return by_variant
 
 
 class LiveGauges(Collector):

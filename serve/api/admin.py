@@ -9,6 +9,7 @@ from starlette.responses import Response
 
 from serve import metrics
 from serve.api.http import answer_json
+from serve.api.metrics_text import MetricsText
 from serve.config.artifacts import cards_of
 from serve.dataplane.upstream import Upstream
 from serve.dataplane.upstreams import Upstreams
@@ -44,6 +45,7 @@ class Admin:
 
     def __init__(self, upstreams: Upstreams) -> None:
         self.upstreams = upstreams
+        self.metrics_text = MetricsText(self.render)
         self.machine, self.versions = describe().model_dump(mode="json"), versions()
 
     async def models(self, request: Request) -> Response:
@@ -80,7 +82,10 @@ class Admin:
         ]
         return answer_json({"model": model, "variants": variants})
 
+    def render(self) -> bytes:
+        """The metrics of the variants that are served now."""
+        return metrics.render({(*upstream.labels, upstream.manifest.digest) for upstream in self.upstreams.all()})
+
     async def metrics(self, request: Request) -> Response:
-        """All metrics of this node, merged over its ingress processes."""
-        text = metrics.render({(*upstream.labels, upstream.manifest.digest) for upstream in self.upstreams.all()})
-        return Response(text, headers={"content-type": CONTENT_TYPE_LATEST})
+        """All metrics of this node, merged over its ingress processes; at most a second old."""
+        return Response(await self.metrics_text.read(), headers={"content-type": CONTENT_TYPE_LATEST})

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 from serve.dataplane.call import Call, Reply
@@ -13,6 +14,7 @@ from variants.errors import EngineError
 from variants.metrics.scoring import label_matches, text_matches
 from variants.vision.boxes import Box, agreement
 
+MODEL = b'"model":'
 TEXT, ROLE = b'"choices":[{', b'"role":"assistant","content":""'
 """TEXT occurs in every frame of text, ROLE in the first frame of a vLLM chat, which holds no token."""
 
@@ -43,21 +45,28 @@ class TextAnswer:
         if self.keep or not self.call.streamed:
             self.body += data
         if not self.call.streamed:
-            return b"" if self.is_adapter else data
+            return b"" if self.renamed else data
         return self.stamped(self.follow(data, now))
 
-    @property
-    def is_adapter(self) -> bool:
-        return self.call.upstream is not None and self.call.upstream.served.adapter is not None
+    @cached_property
+    def renamed(self) -> tuple[tuple[bytes, bytes], ...]:
+        """What an answer names otherwise than its engine: an adapter's digest, which has the length of its base's, and
+        the model where the client used an alias. Within a JSON string quotes are escaped, so no content is replaced."""
+        if self.call.upstream is None:
+            return ()
+        served, pairs = self.call.upstream.served, []
+        if served.adapter is not None:
+            pairs.append((served.engine.artifact.manifest.digest.encode(), served.manifest.digest.encode()))
+        if self.call.shown_as is not None:
+            engine, client = json.dumps(served.asked_as).encode(), json.dumps(self.call.shown_as).encode()
+            pairs += [(MODEL + space + engine, MODEL + space + client) for space in (b"", b" ")]
+        return tuple(pairs)
 
     def stamped(self, data: bytes) -> bytes:
-        """Replace the digest of the engine's base artifact by the adapter's, which has the same length. Without an
-        adapter, the data is unchanged."""
-        if not self.is_adapter:
-            return data
-        assert self.call.upstream is not None
-        served = self.call.upstream.served
-        return data.replace(served.engine.artifact.manifest.digest.encode(), served.manifest.digest.encode())
+        """The data with the names of `renamed`."""
+        for engine, client in self.renamed:
+            data = data.replace(engine, client)
+        return data
 
     def follow(self, data: bytes, now: float) -> bytes:
         """Read the complete frames of a stream; returns the bytes to send to the client."""
@@ -87,7 +96,11 @@ class TextAnswer:
     def end(self) -> bytes:
         if not self.call.streamed and self.call.status == 200:
             self.usage = json.loads(self.body).get("usage") or {}
-        return self.stamped(bytes(self.body)) if self.is_adapter and not self.call.streamed else self.rest
+        return self.remainder()
+
+    def remainder(self) -> bytes:
+        """The bytes that were held back: an incomplete frame, or a whole answer that is renamed."""
+        return self.stamped(bytes(self.body)) if self.renamed and not self.call.streamed else self.rest
 
     @property
     def tokens(self) -> int:
@@ -98,7 +111,7 @@ class TextAnswer:
     def text(self) -> str:
         """The text of an unstreamed answer."""
         choice = json.loads(self.body)["choices"][0]
-        return str(choice["text"] if "text" in choice else choice["message"]["content"])
+        return str((choice["text"] if "text" in choice else choice["message"]["content"]) or "")
 
     def is_right(self, label: str) -> bool | None:
         """Whether a complete answer is right; None where it cannot be scored."""

@@ -6,6 +6,7 @@ It does not depend on Ray, so the same application runs inside Ray Serve and, in
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -15,20 +16,32 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from serve import logs
-from serve.api.access_log import LogAccess
 from serve.api.admin import Admin
 from serve.api.answers import TextAnswer
 from serve.api.authentication import CheckKey
-from serve.api.draining import CountOpen
+from serve.api.bodies import ShareMemory
+from serve.api.chats.messages import MESSAGES, anthropic_body
+from serve.api.chats.responses import RESPONSES
+from serve.api.cross_origin import CrossOrigin
 from serve.api.embeddings import EmbeddingAnswer
+from serve.api.health import health_routes
 from serve.api.http import Body, answer_error
 from serve.api.images import ImagesAnswer
 from serve.api.open_inference import InferRoute, Metadata
 from serve.api.openai import Models, TextRoute
+from serve.api.openapi import OpenApi
+from serve.api.operation.access_log import LogAccess
+from serve.api.operation.draining import CountOpen
+from serve.api.ranking import RERANK, SCORE
+from serve.api.request_id import IssueRequestId
+from serve.api.senders import CheckSender
 from serve.api.stack import StackEndpoint
 from serve.api.traffic import traffic_endpoints
+from serve.api.translated import Door, TranslatedRoute
+from serve.api.triton import Triton
 from serve.config.stack import Server
 from serve.control.contract import ControllerClient
+from serve.dataplane.memory import Memory
 from serve.dataplane.relay import Relay
 from serve.dataplane.sync import ControllerSync
 from serve.dataplane.upstreams import Upstreams
@@ -36,6 +49,9 @@ from serve.errors import open_inference_body, openai_body
 from serve.shadow.replayer import Replayer
 from variants.artifacts.manifest import TaskKind
 from variants.errors import InputError, UnderstudyError, UnknownName
+
+if TYPE_CHECKING:
+    from serve.api.grpc_server import GrpcServer
 
 log = logging.getLogger("understudy.api")
 TEXT_ROUTES: dict[str, tuple[TaskKind, type[TextAnswer]]] = {
@@ -47,21 +63,31 @@ TEXT_ROUTES: dict[str, tuple[TaskKind, type[TextAnswer]]] = {
 }
 """By path: the task of its models, and the observer of their answers."""
 
+DOORS: dict[str, tuple[Door, str]] = {
+    "/v1/responses": (RESPONSES, "/v1/chat/completions"),
+    "/v1/messages": (MESSAGES, "/v1/chat/completions"),
+    "/v1/rerank": (RERANK, "/v1/embeddings"),
+    "/v1/score": (SCORE, "/v1/embeddings"),
+}
+"""By path: a format, and the path of the route that answers its translated requests."""
+
 
 def build_ingress(upstreams: Upstreams, server: Server, controller: ControllerClient) -> Starlette:
     """The application. Its lifespan starts and stops the relay, upstreams, controller sync and replayer."""
     relay = Relay(upstreams)
     observations = relay.accounting.observations
-    replayer, sync = Replayer(upstreams, relay, observations), ControllerSync(upstreams, controller, observations)
+    memory = Memory(server.bytes_in_flight)
+    replayer, sync = (
+        Replayer(upstreams, relay, observations, memory),
+        ControllerSync(upstreams, controller, observations),
+    )
     limit = server.body_limit_mib * 2**20
     infer, metadata = InferRoute(upstreams, relay, replayer, limit), Metadata(upstreams, relay)
     models, admin, stack = Models(upstreams), Admin(upstreams), StackEndpoint(controller, limit)
     model, version = "/v2/models/{model}", "/v2/models/{model}/versions/{variant}"
     routes = [
-        *(
-            Route(path, TextRoute(upstreams, relay, replayer, limit, path, task, answer), methods=["POST"])
-            for path, (task, answer) in TEXT_ROUTES.items()
-        ),
+        *text_routes(upstreams, relay, replayer, limit),
+        *Triton(upstreams, relay, limit).routes(),
         *(Route(f"{path}/infer", infer, methods=["POST"]) for path in (model, version)),
         *(Route(f"{path}/ready", metadata.model_ready, methods=["GET"]) for path in (model, version)),
         *(Route(path, metadata.model, methods=["GET"]) for path in (model, version)),
@@ -76,6 +102,8 @@ def build_ingress(upstreams: Upstreams, server: Server, controller: ControllerCl
             Route(path, each.answer, methods=each.methods)
             for path, each in traffic_endpoints(controller, limit).items()
         ),
+        *health_routes(upstreams),
+        Route("/openapi.json", OpenApi(upstreams).answer, methods=["GET"]),
         Route("/metrics", admin.metrics, methods=["GET"]),
     ]
 
@@ -85,9 +113,12 @@ def build_ingress(upstreams: Upstreams, server: Server, controller: ControllerCl
         upstreams.start()
         await sync.start()
         await replayer.start()
+        grpc = await grpc_server(app, server)
         try:
             yield
         finally:
+            if grpc is not None:
+                await grpc.stop()
             await replayer.stop()
             await sync.stop()
             await upstreams.stop()
@@ -96,18 +127,56 @@ def build_ingress(upstreams: Upstreams, server: Server, controller: ControllerCl
     return Starlette(
         routes=routes,
         lifespan=lifespan,
-        middleware=[
-            Middleware(LogAccess, server=lambda: upstreams.snapshot.stack.server, relayed=is_relayed),
-            Middleware(CountOpen, drain=upstreams.drain, body_of=body_of),
-            Middleware(CheckKey, keys=lambda: upstreams.snapshot.stack.server.keys, body_of=body_of),
-        ],
+        middleware=middleware(upstreams, memory),
         exception_handlers={HTTPException: explain_route, UnderstudyError: explain_error, Exception: explain_fault},
     )
 
 
+def middleware(upstreams: Upstreams, memory: Memory) -> list[Middleware]:
+    """What each request passes, outermost first: refusals are logged, and web pages can read those of a drain."""
+
+    def server() -> Server:
+        return upstreams.snapshot.stack.server
+
+    return [
+        Middleware(LogAccess, server=server, relayed=is_relayed),
+        Middleware(CheckSender, server=server, body_of=body_of),
+        Middleware(CrossOrigin, origins=lambda: server().cors.origins),
+        Middleware(CountOpen, drain=upstreams.drain, body_of=body_of),
+        Middleware(CheckKey, keys=lambda: server().keys or {}, body_of=body_of),
+        Middleware(ShareMemory, memory=memory, longest_s=lambda: longest_s(upstreams)),
+    ]
+
+
 def is_relayed(path: str) -> bool:
     """Whether requests to this path go to an engine."""
-    return path in TEXT_ROUTES or path.endswith("/infer")
+    return path in TEXT_ROUTES or path in DOORS or path.endswith("/infer")
+
+
+def text_routes(upstreams: Upstreams, relay: Relay, replayer: Replayer, limit: int) -> list[Route]:
+    """The routes of `TEXT_ROUTES`, and of `DOORS` over them."""
+    text = {
+        path: TextRoute(upstreams, relay, replayer, limit, path, task, answer)
+        for path, (task, answer) in TEXT_ROUTES.items()
+    }
+    doors = {path: TranslatedRoute(door, text[over], limit) for path, (door, over) in DOORS.items()}
+    return [Route(path, route, methods=["POST"]) for path, route in (text | doors).items()]
+
+
+async def grpc_server(app: Starlette, server: Server) -> "GrpcServer | None":
+    """The started gRPC server over the application, where the stack file has a port for it. Raises EngineError."""
+    if server.grpc_port is None:
+        return None
+    from serve.api.grpc_server import GrpcServer  # only here, because gRPC takes memory and time to import
+
+    started = GrpcServer(IssueRequestId(app, echo=True), server)
+    await started.start()
+    return started
+
+
+def longest_s(upstreams: Upstreams) -> float:
+    """The longest time limit of all models: a body must be complete by then, whichever model it names."""
+    return max(model.limits.timeout_s for model in upstreams.models.values())
 
 
 async def explain_route(request: Request, error: Exception) -> Response:
@@ -136,4 +205,6 @@ async def explain_fault(request: Request, error: Exception) -> Response:
 
 def body_of(path: str) -> Body:
     """The error format of the path's protocol."""
+    if path.startswith("/v1/messages"):
+        return anthropic_body
     return open_inference_body if path.startswith("/v2") else openai_body

@@ -21,7 +21,7 @@ class EmbeddingAnswer(TextAnswer):
     def end(self) -> bytes:
         if self.call.status == 200 and (match := PROMPT_TOKENS.search(bytes(self.body[-TAIL:]))):
             self.usage = {"prompt_tokens": int(match[1])}
-        return self.rest
+        return self.remainder()
 
     def is_right(self, label: str) -> bool | None:
         """None unless there are three embeddings: an anchor and the two that the label chooses between."""

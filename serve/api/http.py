@@ -3,18 +3,21 @@
 import json
 import logging
 import time
-import zlib
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
 from starlette.datastructures import Headers
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from serve import logs, metrics
+from serve.api.bodies import announced, check_encoding, check_length, inflated, next_part, share_of
+from serve.api.structure import Structure, check_structure
+from serve.dataplane.body_worker import apart, off_loop
 from serve.dataplane.call import Answer, Call
 from serve.dataplane.relay import Relay, names_of
-from serve.errors import CLIENT_WENT_AWAY, STATUS, ClientLeft, TimedOut, TooLarge, headers_of, status_of
+from serve.errors import CLIENT_WENT_AWAY, STATUS, ClientLeft, Overloaded, TimedOut, headers_of, status_of
 from variants.errors import InputError, UnderstudyError
 from variants.tasks import NAMES as TASKS
 
@@ -26,67 +29,98 @@ TIMED = (200, STATUS[TimedOut])
 slow."""
 
 
+class TextHeaders(Headers):
+    """Headers whose values are read as UTF-8 where they are valid UTF-8, else as Latin-1. Labels and clients are text,
+    and most programs send UTF-8."""
+
+    def __getitem__(self, key: str) -> str:
+        value = super().__getitem__(key)
+        try:
+            return value.encode("latin-1").decode()
+        except UnicodeDecodeError:
+            return value
+
+
 def opted_out(headers: Headers) -> bool:
     """Whether the client forbids shadow comparison of its request."""
     return headers.get("x-understudy-shadow") == "off"
 
 
-async def read_body(scope: Scope, receive: Receive, limit: int) -> bytes:
-    """The whole request body, decompressed; at most `limit` bytes before and after. Raises ClientLeft, InputError,
-    TooLarge."""
+async def read_body(scope: Scope, receive: Receive, limit: int, structure: Structure | None = None) -> bytes:
+    """The whole request body, decompressed; at most `limit` bytes before and after. A compressed body is scanned with
+    `structure` while it is inflated. Raises ClientLeft, InputError, TooLarge, Overloaded, UploadTimedOut."""
+    share, headers = share_of(scope), Headers(scope=scope)
+    encoding = headers.get("content-encoding", "identity")
+    check_length(announced(headers), limit)
+    check_encoding(encoding)
     parts, size = [], 0
     while True:
-        message = await receive()
+        message = await next_part(receive, share)
         if message["type"] == "http.disconnect":
             raise ClientLeft("the client left before its request was complete")
         parts.append(message.get("body", b""))
         size += len(parts[-1])
         check_length(size, limit)
+        share.take(len(parts[-1]))
         if not message.get("more_body"):
-            return inflated(b"".join(parts), Headers(scope=scope).get("content-encoding", "identity"), limit)
-
-
-def check_length(size: int, limit: int) -> None:
-    if size > limit:
-        raise TooLarge(f"the body is above {limit} bytes", mend="send less, or raise server.body_limit_mib")
-
-
-def inflated(body: bytes, encoding: str, limit: int) -> bytes:
-    """The body without its Content-Encoding. Decompression stops at `limit` + 1 bytes. Raises InputError, TooLarge."""
+            break
+    body = await apart(size, b"".join, parts)
     if encoding.lower() == "identity":
         return body
-    if encoding.lower() not in ("gzip", "deflate"):
-        mend = "gzip, deflate, or leave it out"
-        raise InputError(f"{encoding!r} is not understood", field="Content-Encoding", mend=mend)
-    inflater = zlib.decompressobj(zlib.MAX_WBITS | 32)  # accept the header of gzip and of zlib
-    try:
-        decompressed = inflater.decompress(body, limit + 1)
-        check_length(len(decompressed), limit)
-        if not inflater.eof or inflater.unused_data:
-            raise zlib.error("it does not end with the body")
-    except zlib.error as error:
-        mend = "the whole body compressed, once"
-        raise InputError(f"not {encoding}: {error}", field="Content-Encoding", mend=mend) from None
+    parts.clear()
+    decompressed = await off_loop(inflated, body, encoding, limit, share, structure)
+    share.give(size)
     return decompressed
 
 
 def parse_object(body: bytes) -> dict[str, Any]:
-    """A JSON object. Raises InputError with the position of the first fault."""
+    """A JSON object, its structure checked before it is parsed. Raises InputError with the position of the first
+    fault."""
+    check_structure(body)
     try:
-        document = json.loads(body)
-    except (ValueError, RecursionError) as error:
+        document = msgspec.json.decode(body)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise InputError(f"the body is not JSON: {error}", mend="send a JSON object") from None
     if not isinstance(document, dict):
         raise InputError("the body is not a JSON object", mend="send a JSON object")
     return document
 
 
+async def read_object(scope: Scope, receive: Receive, limit: int) -> tuple[bytes, dict[str, Any]]:
+    """A request's body and the JSON object in it; a large one is parsed off the event loop. Raises what `read_body`
+    and `parse_object` raise."""
+    body = await read_body(scope, receive, limit, Structure())
+    share_of(scope).take(len(body))  # the parsed object and what is made of it for the engine
+    return body, await apart(len(body), parse_object, body)
+
+
 def encode_object(document: dict[str, Any]) -> bytes:
-    """A client's JSON object as bytes. Raises InputError where it could be parsed but is nested too deep to write."""
+    """A client's JSON object as UTF-8. Raises InputError where it could be parsed but not written: it is nested too
+    deep, has numbers that are not finite, or halves of characters (lone surrogates)."""
     try:
-        return json.dumps(document).encode()
+        return encoded(document)
     except RecursionError:
         raise InputError("the body is nested too deep", mend="nest fewer lists and objects") from None
+    except UnicodeEncodeError:
+        raise InputError(
+            "it holds half a character (a lone surrogate)", field=unwritable(document), mend="send whole characters"
+        ) from None
+    except ValueError:
+        raise InputError("it holds NaN or Infinity", field=unwritable(document), mend="send finite numbers") from None
+
+
+def encoded(document: Any) -> bytes:
+    return json.dumps(document, ensure_ascii=False, allow_nan=False).encode()
+
+
+def unwritable(document: dict[str, Any]) -> str | None:
+    """The first field that cannot be written; None where that is a field's own name."""
+    for name, value in document.items():
+        try:
+            encoded(value)
+        except ValueError:
+            return name
+    return None
 
 
 def answer_json(document: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
@@ -113,6 +147,8 @@ async def conclude(
         call.status = status_of(error)
         await answer_error(error, body, names_of(call))(scope, receive, send)
     note(call)
+    if isinstance(error, Overloaded) and call.key is not None:
+        metrics.key_refused.labels(call.key, "queue").inc()
     if call.assignment is None:
         metrics.errors.labels(str(call.status)).inc()
         return

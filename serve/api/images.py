@@ -18,7 +18,7 @@ class ImagesAnswer(TextAnswer):
     """Observes an answer with pictures, which has no usage."""
 
     def end(self) -> bytes:
-        return self.rest
+        return self.remainder()
 
     def is_right(self, label: str) -> bool | None:
         """None where there is no classifier, or it cannot read the picture."""

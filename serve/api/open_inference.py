@@ -6,6 +6,7 @@ The engine checks the tensors, because it knows their shapes; this module checks
 
 import time
 from collections.abc import Mapping
+from functools import partial
 
 from starlette.datastructures import Headers
 from starlette.requests import Request
@@ -13,14 +14,18 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from serve.api.answers import TensorAnswer
-from serve.api.http import answer_json, carry, count_label, opted_out, read_body, refuse
+from serve.api.http import TextHeaders, answer_json, carry, count_label, opted_out, read_body, refuse
+from serve.api.key_limits import key_name
+from serve.api.structure import TENSORS, Structure, check_structure
+from serve.api.work import check_tensors
+from serve.dataplane.body_worker import apart
 from serve.dataplane.call import Call
 from serve.dataplane.relay import Relay
 from serve.dataplane.router import Target
 from serve.dataplane.upstream import Upstream
 from serve.dataplane.upstreams import Upstreams
 from serve.errors import NotReady, headers_of, open_inference_body, status_of
-from serve.protocols.open_inference import HEADER_LENGTH
+from serve.protocols.open_inference import HEADER_LENGTH, LENGTH_DIGITS
 from serve.shadow.replayer import Replayer
 from serve.shadow.sampling import sample
 from variants.errors import InputError, UnderstudyError, UnknownName
@@ -42,6 +47,14 @@ def target_of(params: Mapping[str, str]) -> Target:
     return Target(target.model, version, target.build)
 
 
+def head_of(body: bytes, header_length: str | None) -> bytes:
+    """The JSON part of a request, its structure checked before anybody parses it. Raises InputError."""
+    binary = header_length is not None and header_length.isdecimal() and len(header_length) <= LENGTH_DIGITS
+    head = body[: int(header_length)] if binary and header_length else body
+    check_structure(head, TENSORS)
+    return head
+
+
 class InferRoute:
     """`POST .../infer`."""
 
@@ -49,12 +62,17 @@ class InferRoute:
         self.upstreams, self.relay, self.replayer, self.body_limit = upstreams, relay, replayer, body_limit
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        arrived, headers = time.perf_counter(), Headers(scope=scope)
+        arrived, headers = time.perf_counter(), TextHeaders(scope=scope)
         try:
-            body = await read_body(scope, receive, self.body_limit)
-            call = self.prepare(target_of(scope["path_params"]), headers, body, arrived)
+            in_head = HEADER_LENGTH in headers
+            body = await read_body(scope, receive, self.body_limit, None if in_head else Structure(TENSORS))
+            head = await apart(len(body), head_of, body, headers.get(HEADER_LENGTH))
+            call = self.prepare(self.upstreams.resolved(target_of(scope["path_params"])), headers, body, arrived)
+            call.key = key_name(scope)
+            await apart(len(head), check_tensors, head, self.upstreams.models[call.target.model])
             label = self.label_of(headers, call.target)
-            samples = [] if opted_out(headers) else sample(self.upstreams, call, "/infer", body, label)
+            choose = partial(sample, self.upstreams, call, "/infer", body, label)
+            samples = [] if opted_out(headers) else await apart(len(body), choose)
         except UnderstudyError as error:
             await refuse(error, open_inference_body, scope, receive, send)
             return
@@ -95,6 +113,7 @@ class InferRoute:
             streamed=False,
             request_id=headers.get("x-request-id") or "",
             arrived=arrived,
+            size=len(body),
         )
 
 
@@ -106,9 +125,10 @@ class Metadata:
 
     async def model(self, request: Request) -> Response:
         """`GET /v2/models/{model}[/versions/{variant}]`: the engine's metadata under the name that the client used."""
-        target = target_of(request.path_params)
+        asked = target_of(request.path_params)
+        target = self.upstreams.resolved(asked)
         upstream, _ = self.upstreams.place(target, None, set())
-        document = {"name": target.model, "versions": list(self.upstreams.by_model[target.model])}
+        document = {"name": asked.model, "versions": list(self.upstreams.by_model[target.model])}
         if self.upstreams.models[target.model].task == "text-generation":
             # Text engines use OpenAI's protocol: they have no tensors to describe.
             return answer_json(
@@ -121,11 +141,12 @@ class Metadata:
         """`GET /v2/models/{model}[/versions/{variant}]/ready`: 200 when an engine can answer, else 503 and the reason.
         Raises UnknownName."""
         target = target_of(request.path_params)
-        of_model = self.upstreams.model(target.model)
+        resolved = self.upstreams.resolved(target)
+        of_model = self.upstreams.model(resolved.model)
         down = {variant: upstream.down.says for variant, upstream in of_model.items() if upstream.down}
         try:
             self.upstreams.drain.check_not_begun()
-            self.upstreams.place(target, None, set())
+            self.upstreams.place(resolved, None, set())
         except NotReady as error:
             body = {"name": target.model, "ready": False, "down": down, "error": str(error), "code": error.code}
             return answer_json(body, status_of(error), headers_of(error))

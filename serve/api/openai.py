@@ -1,11 +1,12 @@
 """OpenAI's API: `/v1/models`, `/v1/chat/completions`, `/v1/completions`, and vLLM's `/tokenize`.
 
 `embeddings` and `images` hold the differences of `/v1/embeddings` and `/v1/images/generations`. This module checks what
-the router needs (a JSON object, a model, a client). The engine checks every other field, and its answers and errors
-are passed on unchanged. It does not depend on Ray.
+the router needs (a JSON object, a model, a client), and `normalise` gives requests that ask for the same one form. The
+engine checks every other field, and its answers and errors are passed on unchanged. It does not depend on Ray.
 """
 
 import time
+from functools import partial
 from typing import Any
 
 from starlette.datastructures import Headers
@@ -16,15 +17,21 @@ from starlette.types import Receive, Scope, Send
 from serve import metrics
 from serve.api.answers import TextAnswer
 from serve.api.http import (
+    TextHeaders,
     answer_json,
     carry,
     count_label,
     encode_object,
     opted_out,
-    parse_object,
-    read_body,
+    read_object,
     refuse,
 )
+from serve.api.key_limits import count_key_tokens, key_name
+from serve.api.needs import needs_of
+from serve.api.normalise import normalised
+from serve.api.work import check_work
+from serve.config.capabilities import union
+from serve.dataplane.body_worker import apart
 from serve.dataplane.call import Call
 from serve.dataplane.relay import Relay
 from serve.dataplane.router import Target
@@ -54,13 +61,15 @@ class TextRoute:
         self.path, self.task, self.answer = path, task, answer
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        arrived, headers = time.perf_counter(), Headers(scope=scope)
+        arrived, headers = time.perf_counter(), TextHeaders(scope=scope)
         try:
-            body = await read_body(scope, receive, self.body_limit)
-            document = parse_object(body)
+            body, document = await read_object(scope, receive, self.body_limit)
+            document = await apart(len(body), normalised, self.path, document)
             call, answer = self.prepare(headers, document, arrived)
+            call.key, call.size = key_name(scope), len(body)
             label = headers.get("x-understudy-label")
-            samples = [] if opted_out(headers) else sample(self.upstreams, call, self.path, body, label, document)
+            choose = partial(sample, self.upstreams, call, self.path, body, label, document)
+            samples = [] if opted_out(headers) else await apart(len(body), choose)
             answer.keep = bool(samples)
         except UnderstudyError as error:
             await refuse(error, openai_body, scope, receive, send)
@@ -69,6 +78,7 @@ class TextRoute:
             await carry(self.relay, call, answer, openai_body, scope, receive, send)
         finally:  # a client that leaves cancels this, but the engine has produced tokens
             count_tokens(call, answer)
+            count_key_tokens(scope, answer)
         if label is not None:
             self.score(label, headers.get("x-understudy-task"), call, answer)
         self.replayer.offer(samples, call, answer)
@@ -76,8 +86,11 @@ class TextRoute:
     def prepare(self, headers: Headers, document: dict[str, Any], arrived: float) -> tuple[Call, TextAnswer]:
         """Check the fields that the ingress reads. Raises InputError, UnknownName."""
         target = check_model(self.upstreams, document, self.task)
+        check_work(document, self.path, self.upstreams.models[target.model])
         streamed = check_type(document, "stream", bool) or False
-        client = check_type(document, "user", str) or headers.get("x-understudy-client")
+        user = check_type(document, "user", str) or check_type(document, "safety_identifier", str)
+        check_type(document, "prompt_cache_key", str)
+        client = user or headers.get("x-understudy-client")
         options = check_type(document, "stream_options", dict) or {}
         asked = check_type(options, "include_usage", bool, inside="stream_options.") or False
         if streamed:
@@ -94,6 +107,8 @@ class TextRoute:
             streamed=streamed,
             request_id=headers.get("x-request-id") or "",
             arrived=arrived,
+            needs=needs_of(self.path, document),
+            shown_as=None if Target.parse(document["model"]).model == target.model else document["model"],
         )
         return call, self.answer(call, show_usage=asked)
 
@@ -134,7 +149,7 @@ def check_model(upstreams: Upstreams, document: dict[str, Any], task: str) -> Ta
     name = check_type(document, "model", str)
     if not name:
         raise InputError("no model is named", field="model", mend=f"models are {', '.join(upstreams.models)}")
-    target = Target.parse(name)
+    target = upstreams.resolved(Target.parse(name))
     upstreams.model(target.model)
     actual = upstreams.models[target.model].task
     if actual != task:
@@ -147,7 +162,7 @@ def check_model(upstreams: Upstreams, document: dict[str, Any], task: str) -> Ta
 
 
 class Models:
-    """`GET /v1/models`: each model by its routed name, and each variant by its pinned name."""
+    """`GET /v1/models`: each model by its routed name and its aliases, and each variant by its pinned name."""
 
     def __init__(self, upstreams: Upstreams) -> None:
         self.upstreams = upstreams
@@ -158,11 +173,12 @@ class Models:
     async def one(self, request: Request) -> Response:
         """Raises UnknownName, also for a build that is not served."""
         wanted = request.path_params["model"]
-        target = Target.parse(wanted)
+        target = self.upstreams.resolved(Target.parse(wanted))
         of_model = self.upstreams.model(target.model)
         if target.build and target.variant in of_model:
             self.upstreams.check_build(of_model[target.variant], target.build)
         name = f"{target.model}@{target.variant}" if target.variant else target.model
+        name = wanted if wanted in self.upstreams.aliases else name
         entry = next((entry for entry in self.entries() if entry["id"] == name), None)
         if entry is None:
             raise UnknownName(f"there is no model {wanted!r}", field="model", mend="GET /v1/models lists them")
@@ -173,6 +189,15 @@ class Models:
         for model, of_model in self.upstreams.by_model.items():
             created = min(int(upstream.manifest.created.timestamp()) for upstream in of_model.values())
             base = {"object": "model", "created": created, "owned_by": "understudy"}
-            entries.append({"id": model, **base})
-            entries.extend({"id": upstream.name, **base, "parent": model} for upstream in of_model.values())
+            served = [upstream.served for upstream in of_model.values()]
+            routed = union(each.capabilities for each in served if each.weight > 0).to_json()
+            entries.append({"id": model, **base, "capabilities": routed})
+            entries.extend(
+                {"id": alias, **base, "root": model, "capabilities": routed}
+                for alias in self.upstreams.models[model].aliases
+            )
+            entries.extend(
+                {"id": each.name, **base, "parent": model, "capabilities": each.capabilities.to_json()}
+                for each in served
+            )
         return entries

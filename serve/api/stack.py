@@ -8,7 +8,7 @@ DELETE  cancel a change that has not taken effect yet; `{"change": number}` canc
 from starlette.requests import Request
 from starlette.responses import Response
 
-from serve.api.http import answer_json, parse_object, read_body
+from serve.api.http import answer_json, parse_object, read_body, read_object
 from serve.control.contract import ControllerClient
 from variants.errors import InputError
 
@@ -23,10 +23,11 @@ class StackEndpoint:
         """Raises what the controller raises."""
         if request.method in ("GET", "HEAD"):
             return answer_json(await self.controller.state())
-        body = await read_body(request.scope, request.receive, self.body_limit)
         if request.method == "DELETE":
+            body = await read_body(request.scope, request.receive, self.body_limit)
             return answer_json(await self.controller.cancel(number_of(parse_object(body)) if body else None))
-        proposed = await self.controller.propose(parse_object(body))
+        _, document = await read_object(request.scope, request.receive, self.body_limit)
+        proposed = await self.controller.propose(document)
         return answer_json(proposed, 202 if proposed["change"] else 200)
 
 

@@ -16,8 +16,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from serve import metrics
-from serve.api.http import answer_json, parse_object, read_body
+from serve.api.http import TextHeaders, answer_json, parse_object, read_body
 from serve.control.contract import ControllerClient
+from serve.dataplane.body_worker import apart
 from variants.errors import InputError
 
 WHO = "x-understudy-who"
@@ -40,13 +41,14 @@ class Endpoint:
         body = b"{}"
         if method in ("POST", "PUT"):
             body = await read_body(request.scope, request.receive, self.body_limit) or body
-        document = await self.acts[method](self.controller, request, parse_object(body))
+        asked = await apart(len(body), parse_object, body)
+        document = await self.acts[method](self.controller, request, asked)
         headers = {"etag": f'"{document["version"]}"'} if "version" in document else {}
         return answer_json(document, headers=headers)
 
 
 def who(request: Request) -> str:
-    return request.headers.get(WHO) or "unnamed"
+    return TextHeaders(scope=request.scope).get(WHO) or "unnamed"
 
 
 def model_of(request: Request) -> str:

@@ -11,7 +11,19 @@ import urllib.request
 from collections.abc import Mapping
 from typing import Any
 
-from serve.errors import Conflict, Forbidden, NotReady, Overloaded, Stale, TimedOut, TooLarge, Unauthorized
+from serve.errors import (
+    Conflict,
+    Forbidden,
+    NotReady,
+    Overloaded,
+    RateLimited,
+    Stale,
+    TimedOut,
+    TooLarge,
+    Unauthorized,
+    UploadTimedOut,
+    WrongMediaType,
+)
 from variants.errors import (
     EngineError,
     InputError,
@@ -27,8 +39,9 @@ from variants.errors import (
 
 ANSWER_LIMIT_S = 120.0
 KINDS = (
-    Conflict, Forbidden, InputError, IntegrityError, MissingDependency, NotReady, Overloaded, RecipeError, SourceError,
-    StackError, Stale, StoreFull, TimedOut, TooLarge, Unauthorized, UnknownName,
+    Conflict, Forbidden, InputError, IntegrityError, MissingDependency, NotReady, Overloaded, RateLimited, RecipeError,
+    SourceError, StackError, Stale, StoreFull, TimedOut, TooLarge, Unauthorized, UnknownName, UploadTimedOut,
+    WrongMediaType,
 )  # fmt: skip
 ERRORS: Mapping[str, type[UnderstudyError]] = {kind.code: kind for kind in KINDS}
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from serve.cli.admin_client import ask
 from serve.config.artifacts import build_stack
+from serve.config.exposure import FLAG
 from serve.config.stack import Stack
 from serve.errors import Conflict
 from variants.errors import EngineError
@@ -19,7 +20,7 @@ PATH = "/admin/v1/stack"
 POLL_S = 0.2
 
 
-def apply_stack(stack: Stack, target: str, dry_run: bool, force: bool) -> dict[str, Any]:
+def apply_stack(stack: Stack, target: str, dry_run: bool, force: bool, insecure_open: bool = False) -> dict[str, Any]:
     """Build, propose, and wait for the end. Returns the differences, the memory budget, and the duration.
 
     Raises Conflict if the served state does not allow the change, InputError and its subclasses for a wrong stack.
@@ -32,6 +33,7 @@ def apply_stack(stack: Stack, target: str, dry_run: bool, force: bool) -> dict[s
         "artifacts": {f"{model}@{variant}": artifact.manifest.key for (model, variant), artifact in artifacts.items()},
         "dry_run": dry_run,
         "force": force,
+        "insecure_open": insecure_open,
     }
     if dry_run:
         return ask(target, "POST", PATH, proposal)
@@ -83,10 +85,23 @@ def describe(answer: dict[str, Any]) -> str:
         f"{100 * each['share_after']:.0f} %"
         for each in answer["differences"]
     ]
+    lines += describe_keys(answer["server"])
     lines.append(f"memory: {answer['memory']['says']}")
     if answer["change"]:
         lines.append(f"live after {answer['change']['seconds']['all']:.1f} s")
     return "\n".join(lines)
+
+
+def describe_keys(server: dict[str, Any]) -> list[str]:
+    """A line for each kind of change to the API keys, and one if the change removes the last of them."""
+    lines = [
+        f"keys {kind}: {', '.join(server[f'keys_{kind}'])}"
+        for kind in ("added", "removed", "changed")
+        if server[f"keys_{kind}"]
+    ]
+    if server["keys_removed"] and server["open"]:
+        lines.append(f"no key remains: every client may change the server, so this needs {FLAG}")
+    return lines
 
 
 def describe_builds(difference: dict[str, Any]) -> str:

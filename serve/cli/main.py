@@ -25,7 +25,7 @@ from typing import Annotated, Any
 
 import typer
 
-from serve.cli.options import HERE, AsJson, StackFile, Target, emit
+from serve.cli.options import HERE, AsJson, InsecureOpen, StackFile, Target, emit
 from serve.cli.rollout import rollouts, traffic
 from variants.errors import InputError, IntegrityError, UnderstudyError
 
@@ -195,14 +195,17 @@ def serve(
     state: Annotated[
         Path | None, typer.Option(help="Folder for traffic and its journal. Default: one per address.")
     ] = None,
+    insecure_open: InsecureOpen = False,
     as_json: AsJson = False,
 ) -> None:
     """Build missing variants and serve the stack on its address (loopback by default) until Ctrl-C."""
     from serve.cli.serve import serve_until_stopped
     from serve.config.artifacts import build_stack
+    from serve.config.exposure import check_beyond_loopback
     from serve.config.loader import load, with_port
 
     loaded = with_port(load(stack), port)
+    check_beyond_loopback(loaded.server.host, loaded.server.keys or {}, insecure_open)
     damaged: dict[tuple[str, str], IntegrityError] = {}
     artifacts = build_stack(loaded, damaged=damaged)
     serve_until_stopped(loaded, artifacts, as_json, state, damaged)
@@ -216,15 +219,17 @@ def apply(
         bool, typer.Option("--dry-run", help="Build missing variants and print the differences; change nothing else.")
     ] = False,
     force: Annotated[bool, typer.Option("--force", help="Also remove variants that clients named lately.")] = False,
+    insecure_open: InsecureOpen = False,
     as_json: AsJson = False,
 ) -> None:
     """Change the stack of a running server without a failed request. Builds missing variants first.
 
-    Of `server:`, only `memory_mib` and `keys` take effect; host and port stay."""
+    Of `server:`, only `memory_mib`, `hosts` and `keys` take effect; host and port stay. Without `keys`, those of the
+    server stay."""
     from serve.cli.apply import apply_stack, describe
     from serve.config.loader import load
 
-    answer = apply_stack(load(stack), target, dry_run, force)
+    answer = apply_stack(load(stack), target, dry_run, force, insecure_open)
     emit(answer, describe(answer), as_json)
 
 

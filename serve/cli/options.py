@@ -9,6 +9,9 @@ import typer
 HERE = "http://127.0.0.1:8000"
 StackFile = Annotated[Path, typer.Argument(help="The stack file.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+InsecureOpen = Annotated[
+    bool, typer.Option("--insecure-open", help="Serve without API keys: every client may change the server.")
+]
 Target = Annotated[str, typer.Option(help="Address of the server.")]
 
 

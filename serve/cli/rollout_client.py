@@ -78,6 +78,9 @@ def describe_rollout(answer: dict[str, Any]) -> str:
     lines.append(
         f"  shadow pairs: {pairs['chosen']} chosen, {pairs['compared']} compared, {pairs['dropped']} dropped{nothing}"
     )
+    routed = answer["routed"]
+    if routed["not_served"]:
+        lines.append(f"  share not served: {routed['share_not_served']:.1%} of {routed['requests']} requests")
     lines.append(f"  verdict: {answer['verdict']['decision']}")
     lines += [f"    {missing}" for missing in answer["verdict"]["missing"]]
     return "\n".join(lines)

@@ -67,7 +67,8 @@ class EngineDeployment:
         if time.monotonic() - self.measured > MEMORY_EVERY_S:
             self.measured = time.monotonic()
             self.memory_bytes = await asyncio.to_thread(self.engine.memory_bytes)
-        return Endpoint(self.engine.url, self.memory_bytes, self.engine.peak_memory_bytes, self.engine.pid)
+        engine = self.engine
+        return Endpoint(engine.url, self.memory_bytes, engine.peak_memory_bytes, engine.pid, engine.secret)
 
     async def load(self, adapter: LoadedAdapter) -> None:
         async with self.loading:
@@ -76,7 +77,7 @@ class EngineDeployment:
                     folder = Path(adapter.folder).parent
                     held.enter_context(hold(folder))  # a restart needs its files again
                     await asyncio.to_thread(open_artifact, folder)
-                    await load_adapter(self.engine.url, adapter)
+                    await load_adapter(self.engine.url, adapter, self.engine.headers)
                     self.adapters[adapter.name] = held.pop_all()
                 self.measured = float("-inf")
 
@@ -90,7 +91,7 @@ class EngineDeployment:
         """Remove all other adapters. Raises EngineError."""
         async with self.loading:
             for name in set(self.adapters) - names:
-                await unload_adapter(self.engine.url, name)
+                await unload_adapter(self.engine.url, name, self.engine.headers)
                 self.adapters.pop(name).close()
 
     async def __del__(self) -> None:

@@ -10,13 +10,22 @@ By default, four things listen beyond loopback. This list has each with its reme
 tests/integration/serve/cluster/test_ray_environment.py reads the kernel's tables. Imports nothing heavy, because the
 hook runs in every Ray worker."""
 
+import functools
+import resource
 from pathlib import Path
+from secrets import token_hex
 from typing import Any
 
 from serve.errors import NotReady, openai_body
 from variants.errors import MissingDependency
 
 WRAPPER = Path(__file__).with_name("haproxy-loopback")
+CONNECTIONS = 8192
+SPARE_FILES = 256
+"""Files of HAProxy that are not a client's connection or its engine side."""
+CLIENT_S = 60
+"""The longest pause of a client that should send or read. A client that waits for its answer has no such limit.
+`haproxy-loopback` has the limits of a request's head and of an idle connection."""
 
 
 def ray_environment(folder: Path, ports: list[int]) -> dict[str, str]:
@@ -27,11 +36,15 @@ def ray_environment(folder: Path, ports: list[int]) -> dict[str, str]:
     haproxy = haproxy_binary()
     error = folder / "unavailable.http"
     error.write_bytes(unavailable())
+    token = folder / "ray-token"
+    token.touch(mode=0o600)
+    token.write_text(token_hex(32))
     metrics, stats, fallback = map(str, ports)
     return {
         "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
         "RAY_USAGE_STATS_ENABLED": "0",
-        "RAY_AUTH_MODE": "disabled",
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN_PATH": str(token),
         "RAY_SERVE_ENABLE_HA_PROXY": "1",
         "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
         "UNDERSTUDY_HAPROXY": haproxy,
@@ -46,10 +59,21 @@ def ray_environment(folder: Path, ports: list[int]) -> dict[str, str]:
         "RAY_SERVE_HAPROXY_METRICS_PORT": metrics,
         "RAY_SERVE_HAPROXY_STATS_PORT": stats,
         "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": fallback,
+        # Seconds. On a busy machine, HAProxy's actor is not ready within Serve's 5 s, and Serve would kill it.
+        "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "30",
         "RAY_SERVE_HAPROXY_NBTHREAD": "1",
+        "RAY_SERVE_HAPROXY_MAXCONN": str(connections()),
+        "RAY_SERVE_HAPROXY_TIMEOUT_CLIENT_S": str(CLIENT_S),
         "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "0",
         "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "serve.api.request_id.middlewares",
     }
+
+
+def connections() -> int:
+    """The connections of clients that HAProxy takes at once. Each needs up to two and a half of the files that a
+    process may open: one to the client, one to the ingress, and for every fourth a pipe."""
+    _, files = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return CONNECTIONS if files == resource.RLIM_INFINITY else max(64, min(CONNECTIONS, (files - SPARE_FILES) * 2 // 5))
 
 
 def haproxy_binary() -> str:
@@ -80,6 +104,7 @@ def on_worker_start() -> None:
 
     make = grpc.aio.server
 
+    @functools.wraps(make)  # serve.api.grpc_server unwraps it: that server listens where the stack file says
     def server(*arguments: Any, **options: Any) -> Any:
         made = make(*arguments, **options)
         for name in ("add_insecure_port", "add_secure_port"):

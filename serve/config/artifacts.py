@@ -1,7 +1,9 @@
 """The artifacts of a stack and their cards, from the home of this machine."""
 
 from collections.abc import Collection, Mapping
+from pathlib import Path
 
+from serve.config.capabilities import check_context
 from serve.config.lineage import VariantRef
 from serve.config.stack import Stack
 from variants.artifacts.card import Card
@@ -21,8 +23,13 @@ def build_stack(
     """The artifact of every variant, or of those in `only`, which must include their parents. Builds what is missing.
 
     The hash of every file is checked once. A variant that was rolled back has the artifact of the earlier build.
-    `damaged`: see `variants.build.builder.build`."""
+    `damaged`: see `variants.build.builder.build`. Raises StackError before any work if a context is above the positions
+    of a model in a local folder."""
     plans = [plan for plan in stack.plans() if only is None or plan.name in only]
+    for plan in plans:
+        if plan.source.kind == "path":
+            engine = stack.models[plan.model].variants[plan.variant].engine
+            check_context(engine, Path(plan.source.uri).expanduser(), plan.field)
     return build(plans, Store(home()), Catalog(home()), for_stream(), damaged=damaged)
 
 

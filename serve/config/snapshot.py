@@ -9,6 +9,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
+from serve.config.capabilities import Capabilities, capabilities_of, check_context
 from serve.config.lineage import VariantRef
 from serve.config.stack import Adapters, Engine, Limits, ScriptedEngine, Stack, VllmEngine
 from serve.config.traffic import Versioned, merged
@@ -53,6 +54,7 @@ class ServedVariant:
     limits: Limits
     manifest: Manifest
     engine: EngineSpec
+    capabilities: Capabilities
     adapter: LoadedAdapter | None = None
 
     @property
@@ -106,7 +108,8 @@ def build_snapshot(
     """Assign an engine to every variant. The earlier `traffic` stays if the stack's declaration is unchanged.
 
     Raises StackError for an adapter whose engine takes no adapters or has too few slots, or whose parent is another
-    build. Raises RecipeError and IntegrityError of `variants.artifacts.adapter`."""
+    build, and for a context above the model's positions. Raises RecipeError and IntegrityError of
+    `variants.artifacts.adapter`."""
     now = merged(stack, traffic or {})
     variants = {
         (model, variant): served_variant(stack, artifacts, (model, variant), now[model].traffic.weights[variant])
@@ -161,6 +164,7 @@ def served_variant(
                 mend="build the adapter again",
             )
         adapter = LoadedAdapter(f"{name[0]}@{name[1]}:{artifact.manifest.digest[:8]}", str(artifact.model_path))
+    check_context(variant.engine, base.model_path, f"models.{name[0]}.variants.{name[1]}")
     return ServedVariant(
         model=name[0],
         variant=name[1],
@@ -168,6 +172,7 @@ def served_variant(
         limits=model.limits,
         manifest=artifact.manifest,
         engine=engine_spec(name[0], base, variant.engine),
+        capabilities=capabilities_of(variant.engine, model.task, base.model_path),
         adapter=adapter,
     )
 

@@ -6,17 +6,21 @@ builds the variants, and `serve.app` serves them."""
 import re
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from serve.config.api_keys import Key
+from serve.config.cross_origin import Cors
+from serve.config.hosts import Host
+from serve.config.parsers import NONE, REASONING_PARSERS, TOOL_PARSERS
 from variants import tasks
 from variants.artifacts.manifest import TaskKind
 from variants.build.builder import VariantPlan
-from variants.document import Document, Name
+from variants.document import Document, Name, absent
 from variants.recipes.recipe import Recipe
 from variants.recipes.source import Source
 
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
+Identifier = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,63}$", description="a name as in Python")]
 # Strict, so that `weight: true` is not read as 1.
 Whole = Annotated[int, Field(strict=True)]
 Number = Annotated[float, Field(strict=True)]
@@ -29,15 +33,17 @@ class Adapters(Document):
 
     slots: Whole = Field(default=4, ge=1, le=64)
     rank: Literal[8, 16, 32, 64, 128] = 16
-    modules: tuple[str, ...] = Field(
+    modules: tuple[Identifier, ...] = Field(
         default=("q_proj", "k_proj", "v_proj", "o_proj"),
         min_length=1,
+        max_length=64,
         description="layers that adapters may adapt; each slows all requests",
     )
 
 
 class VllmEngine(Document):
-    """vLLM's own OpenAI server. `context` in tokens, `kv_cache_mib` MiB of key-value cache."""
+    """vLLM's own OpenAI server. `context` in tokens, `kv_cache_mib` MiB of key-value cache. The parsers are vLLM's, by
+    name; without one the model decides (`serve.config.parsers`)."""
 
     kind: Literal["vllm"]
     threads: Whole = Field(default=1, ge=1, le=1024)
@@ -45,6 +51,16 @@ class VllmEngine(Document):
     kv_cache_mib: Whole = Field(default=512, ge=16)
     sequences: Whole = Field(default=64, ge=1, description="most requests decoded together")
     adapters: Adapters | None = None
+    tool_parser: str | None = Field(default=None, exclude_if=absent, description="reads tool calls; none: no tools")
+    reasoning_parser: str | None = Field(default=None, exclude_if=absent, description="reads reasoning; none: off")
+
+    @field_validator("tool_parser", "reasoning_parser")
+    @classmethod
+    def check_parser(cls, name: str | None, info: ValidationInfo) -> str | None:
+        known = TOOL_PARSERS if info.field_name == "tool_parser" else REASONING_PARSERS
+        if name not in (None, NONE, *known):
+            raise ValueError(f"there is no such parser: known are {', '.join((NONE, *known))}")
+        return name
 
 
 class TorchEngine(Document):
@@ -62,9 +78,10 @@ class OpenVinoEngine(Document):
 
 
 class ScriptedEngine(Document):
-    """Deterministic answers with settable timing, for tests and dry runs. Times in seconds."""
+    """Deterministic answers with settable timing, for tests and dry runs. Times in seconds, `context` in tokens."""
 
     kind: Literal["scripted"]
+    context: Whole = Field(default=2048, ge=16)
     first_token_s: Number = Field(default=0.0, ge=0, le=60)
     token_s: Number = Field(default=0.0, ge=0, le=60)
     startup_s: Number = Field(default=0.0, ge=0, le=600)
@@ -97,11 +114,25 @@ Engine = Annotated[VllmEngine | TorchEngine | OpenVinoEngine | ScriptedEngine, F
 
 
 class Limits(Document):
-    """The most requests of one variant, in each ingress."""
+    """The most requests of one variant, in each ingress, and the most work of one request."""
 
     concurrency: Whole = Field(default=64, ge=1, description="requests at the engine at once")
     queue: Whole = Field(default=256, ge=0, description="requests waiting beyond that; more are answered 429")
-    timeout_s: Number = Field(default=120.0, gt=0, le=3600, description="from arrival to the last byte")
+    share: Number = Field(
+        default=0.5,
+        gt=0,
+        le=1,
+        description="of concurrency and of queue, the most for one key or client while others wait",
+    )
+    timeout_s: Number = Field(
+        default=120.0, gt=0, le=3600, description="from a request's first byte to its answer's last"
+    )
+    choices: Whole = Field(default=16, ge=1, description="answers to one prompt: `n`")
+    inputs: Whole | None = Field(
+        default=None, ge=1, description="prompts, texts or images of one request; none: the task's own bound"
+    )
+    tokens: Whole = Field(default=2**17, ge=1, description="new tokens of a request with several answers, in all")
+    characters: Whole = Field(default=2**22, ge=1, description="characters of a request's texts, in all")
 
 
 class Variant(Document):
@@ -141,6 +172,7 @@ class Model(Document):
     limits: Limits = Limits()
     evaluate: tuple[str, ...] = ()
     traffic: Routing = Routing()
+    aliases: tuple[str, ...] = Field(default=(), description="other names that clients may ask for it by")
     variants: dict[str, Variant] = Field(min_length=1)
 
     @model_validator(mode="before")
@@ -183,20 +215,48 @@ class Model(Document):
 class Server(Document):
     """The address of the server, its limits, and its API keys. The default address is on loopback."""
 
-    host: str = "127.0.0.1"
+    host: Host = "127.0.0.1"
     port: Whole = Field(default=8000, ge=1, le=65535)
+    hosts: tuple[Host, ...] = Field(
+        default=(), max_length=64, description="further names and addresses that clients call the server by"
+    )
+    grpc_port: Whole | None = Field(default=None, ge=1, le=65535, description="v2 over gRPC; none: not served")
     body_limit_mib: Whole = Field(default=32, ge=1, le=1024, description="larger request bodies are answered 413")
+    memory_in_flight_mib: Whole | None = Field(
+        default=None,
+        ge=1,
+        description="memory of the requests and replays in work, in each ingress; more are answered 429;"
+        " none: 256, or four of the largest bodies",
+    )
     drain_s: Number = Field(default=30.0, ge=0, le=3600, description="longest wait for open requests at the end")
     access_log: bool = Field(default=False, strict=True, description="one line a request in the state folder's logs")
     memory_mib: Whole | None = Field(
         default=None, ge=1, description="memory limit of all engines; none: the free memory"
     )
-    keys: dict[Name, Key] = Field(default={}, description="API keys by name; none: every client is allowed")
+    keys: dict[Name, Key] | None = Field(
+        default=None, description="API keys by name; left out: those that a running server has, else none"
+    )
+    cors: Cors = Field(default=Cors(), description="web pages that may call the server from a browser; none by default")
+
+    @model_validator(mode="after")
+    def check_memory_in_flight(self) -> Self:
+        least = 2 * self.body_limit_mib
+        if self.memory_in_flight_mib is not None and self.memory_in_flight_mib < least:
+            raise ValueError(
+                f"memory_in_flight_mib is below {least}, twice body_limit_mib: raise it to {least} or more"
+            )
+        return self
+
+    @property
+    def bytes_in_flight(self) -> int:
+        """The bytes that requests and replays in work may hold together, in each ingress."""
+        return (self.memory_in_flight_mib or max(256, 4 * self.body_limit_mib)) * 2**20
 
     @field_validator("keys")
     @classmethod
-    def check_keys(cls, keys: dict[Name, Key]) -> dict[Name, Key]:
-        if len({key.sha256 for key in keys.values()}) < len(keys):
+    def check_keys(cls, keys: dict[Name, Key] | None) -> dict[Name, Key] | None:
+        hashes = [each for key in (keys or {}).values() for each in key.sha256]
+        if len(set(hashes)) < len(hashes):
             raise ValueError("two names have the same key")
         return keys
 
@@ -209,10 +269,20 @@ class Stack(Document):
     @field_validator("models")
     @classmethod
     def check_names(cls, models: dict[str, Model]) -> dict[str, Model]:
-        for name in [*models, *(variant for model in models.values() for variant in model.variants)]:
+        variants = [variant for model in models.values() for variant in model.variants]
+        aliases = [alias for model in models.values() for alias in model.aliases]
+        for name in [*models, *variants, *aliases]:
             if not NAME.fullmatch(name):
                 raise ValueError(f"{name!r} is not a name: use a-z, 0-9, '.', '_', '-', at most 64, no other first")
+        for alias in aliases:
+            if aliases.count(alias) > 1 or alias in models or alias in variants:
+                raise ValueError(f"the alias {alias!r} is a second name of something else: give each name once")
         return models
+
+    @property
+    def aliases(self) -> dict[str, str]:
+        """The model that each alias means."""
+        return {alias: name for name, model in self.models.items() for alias in model.aliases}
 
     def plans(self) -> list[VariantPlan]:
         """A build plan for each variant, in the file's order."""

@@ -28,13 +28,13 @@ from serve.cluster.deployer import EngineDeployer
 from serve.config.snapshot import Snapshot
 from serve.control.change import Change, Changes
 from serve.control.contract import Heartbeat
-from serve.control.diff import differences
+from serve.control.diff import differences, server_differences
 from serve.control.heartbeats import Heartbeats
 from serve.control.journal import Entry
 from serve.control.memory_budget import Budget, budget, need_of
-from serve.control.proposal import Proposal, check_slots, check_unused, read_proposal, version_of
+from serve.control.proposal import Proposal, check_exposure, check_slots, check_unused, read_proposal, version_of
 from serve.control.rollout import read_plan
-from serve.control.snapshot_file import document_of, record, recorded
+from serve.control.snapshot_file import LIVE, document_of, record, recorded
 from serve.control.traffic_manager import TrafficManager
 from serve.errors import Conflict, NotReady
 from variants.artifacts.store import Store
@@ -53,7 +53,7 @@ class Controller:
     """A Ray Serve deployment of one replica. `folder` is for this run of the server, `state` for all its runs."""
 
     def __init__(self, snapshot: Snapshot, folder: str, state: str, deployer: EngineDeployer | None = None) -> None:
-        self.file = Path(folder) / "live.json"
+        self.file = Path(folder) / LIVE
         self.deployer = deployer or EngineDeployer()
         self.traffic_manager = TrafficManager(Path(state), recorded(self.file) or snapshot)
         self.ticking: asyncio.Task[None] | None = None
@@ -196,6 +196,7 @@ class Controller:
         if not answer["memory"]["fits"]:
             says = answer["memory"]["says"]
             raise Conflict(f"it does not fit: {says}", field="memory", mend="serve fewer or smaller variants")
+        check_exposure(before, wanted, proposal.insecure_open)
         check_slots(before, wanted)
         if not proposal.force:
             self.check_unused(before, wanted)
@@ -208,7 +209,8 @@ class Controller:
     async def examine(self, before: Snapshot, wanted: Snapshot, number: int | None) -> dict[str, Any]:
         """The answer to a proposal: the differences, the memory, and the number of the change, if it has begun."""
         memory = (await self.budget(wanted)).to_json()
-        return {"differences": differences(before, wanted), "memory": memory, "change": number}
+        server = server_differences(before.stack.server, wanted.stack.server)
+        return {"differences": differences(before, wanted), "server": server, "memory": memory, "change": number}
 
     async def budget(self, wanted: Snapshot) -> Budget:
         """The memory that the change needs beside the running engines.

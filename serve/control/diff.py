@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from serve.config.snapshot import ServedVariant, Snapshot
+from serve.config.stack import Server
 
 Kind = Literal["add", "replace", "remove", "change", "keep"]
 
@@ -26,6 +27,17 @@ def differences(before: Snapshot, after: Snapshot) -> list[dict[str, Any]]:
         }
         for name in names
     ]
+
+
+def server_differences(before: Server, after: Server) -> dict[str, Any]:
+    """The names of API keys that are added, removed or changed. `open` tells whether no key remains."""
+    old, new = before.keys or {}, after.keys or {}
+    return {
+        "keys_added": [name for name in new if name not in old],
+        "keys_removed": [name for name in old if name not in new],
+        "keys_changed": [name for name in new if name in old and new[name] != old[name]],
+        "open": not new,
+    }
 
 
 def kind_of(before: ServedVariant | None, after: ServedVariant | None) -> Kind:

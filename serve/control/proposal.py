@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
+from serve.config.exposure import check_beyond_loopback, check_removal
 from serve.config.lineage import VariantRef
 from serve.config.loader import parse
 from serve.config.snapshot import Snapshot, build_snapshot
@@ -17,36 +18,46 @@ PINNED_S = 60.0
 
 
 class Proposal(NamedTuple):
-    """`keys` by `model@variant`. `dry_run` only reports the differences. `force` also removes variants in use."""
+    """`keys` of artifacts by `model@variant`. `dry_run` only reports the differences. `force` also removes variants in
+    use. `insecure_open` allows a server without API keys."""
 
     stack: Stack
     keys: Mapping[str, str]
     dry_run: bool
     force: bool
+    insecure_open: bool = False
+
+
+FLAGS = ("dry_run", "force", "insecure_open")
 
 
 def read_proposal(document: dict[str, Any]) -> Proposal:
-    """Read `{"stack", "artifacts": {"model@variant": key}, "dry_run", "force"}`.
+    """Read `{"stack", "artifacts": {"model@variant": key}, "dry_run", "force", "insecure_open"}`.
 
     Raises StackError, InputError naming the field."""
-    unknown = set(document) - {"stack", "artifacts", "dry_run", "force"}
+    unknown = set(document) - {"stack", "artifacts", *FLAGS}
     if unknown:
-        raise InputError(f"unknown key {min(unknown)!r}", field=min(unknown), mend="stack, artifacts, dry_run, force")
+        raise InputError(
+            f"unknown key {min(unknown)!r}", field=min(unknown), mend=", ".join(("stack", "artifacts", *FLAGS))
+        )
     keys = document.get("artifacts")
     if not isinstance(keys, dict) or not all(isinstance(key, str) for key in keys.values()):
         raise InputError("must map each model@variant to a key", field="artifacts", mend="understudy apply")
-    for name in ("dry_run", "force"):
+    for name in FLAGS:
         if not isinstance(document.get(name, False), bool):
             raise InputError("must be true or false", field=name)
-    return Proposal(parse(document.get("stack")), keys, document.get("dry_run", False), document.get("force", False))
+    return Proposal(parse(document.get("stack")), keys, *(document.get(name, False) for name in FLAGS))
 
 
 def version_of(proposal: Proposal, snapshot: Snapshot) -> Snapshot:
     """The proposed snapshot. Opens and verifies each new artifact. Raises InputError, IntegrityError."""
     stack, current = proposal.stack, snapshot.stack.server
-    if stack.server.body_limit_mib != current.body_limit_mib:
-        raise StackError("only changes at a restart", field="server.body_limit_mib", mend="restart the server")
-    server = current.model_copy(update={"memory_mib": stack.server.memory_mib, "keys": stack.server.keys})
+    for name in ("body_limit_mib", "memory_in_flight_mib", "grpc_port"):
+        if getattr(stack.server, name) != getattr(current, name):
+            raise StackError("only changes at a restart", field=f"server.{name}", mend="restart the server")
+    keys = current.keys if stack.server.keys is None else stack.server.keys
+    taken = {name: getattr(stack.server, name) for name in ("memory_mib", "hosts", "cors")}
+    server = current.model_copy(update=taken | {"keys": keys})
     known = {artifact.manifest.key: artifact for artifact in snapshot.artifacts.values()}
     store = Store(home())
     artifacts: dict[VariantRef, Artifact] = {}
@@ -63,6 +74,13 @@ def version_of(proposal: Proposal, snapshot: Snapshot) -> Snapshot:
     return build_snapshot(
         stack.model_copy(update={"server": server}), artifacts, snapshot.version + 1, snapshot.traffic
     )
+
+
+def check_exposure(snapshot: Snapshot, wanted: Snapshot, insecure_open: bool) -> None:
+    """Raises StackError if the change removes every API key, or if other machines reach a server without keys."""
+    before, after = snapshot.stack.server.keys or {}, wanted.stack.server.keys or {}
+    check_removal(before, after, insecure_open)
+    check_beyond_loopback(wanted.stack.server.host, after, insecure_open)
 
 
 def check_slots(snapshot: Snapshot, wanted: Snapshot) -> None:
@@ -85,7 +103,8 @@ def check_unused(snapshot: Snapshot, wanted: Snapshot, named: Iterable[tuple[str
 
     Its clients would get errors. A client that names only the model is routed to another variant."""
     removed = {variant.name for ref, variant in snapshot.variants.items() if ref not in wanted.variants}
-    removed |= set(snapshot.stack.models) - set(wanted.stack.models)
+    before, after = ({*each.stack.models, *each.stack.aliases} for each in (snapshot, wanted))
+    removed |= before - after
     for name, at in named:
         if name in removed and now - at < PINNED_S:
             raise Conflict(

@@ -10,6 +10,9 @@ from variants.artifacts.store import Artifact, Store, read_manifest
 from variants.files import write_atomic
 from variants.home import home
 
+LIVE = "live.json"
+"""The file's name in the folder of a run."""
+
 
 def document_of(snapshot: Snapshot) -> dict[str, Any]:
     """The version, the stack, and the key of every artifact."""

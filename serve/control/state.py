@@ -36,6 +36,9 @@ class PairEvidence:
     """By objective in seconds: a measurement against one objective is no evidence about another."""
     values: dict[Metric, Counter[tuple[float, float]]] = field(default_factory=dict)
     """By metric: how often each pair of values (variant's, parent's) occurred."""
+    routed: int = 0
+    not_served: int = 0
+    """Requests that named no variant, and those among them that the variant could not answer."""
     divergence: float = 0.0
     """Sum of the pairs' Kullback-Leibler divergences, in nats a position."""
 
@@ -96,6 +99,7 @@ class ControlState:
             rollout = self.rollouts.get(model)
             if rollout is not None and rollout.open:
                 pair = self.pair(rollout.pair)
+                self.count_routed(pair, observed.get("routed"), rollout.digests[1])
                 self.count_assigned(pair.evidence, model, observed)
                 self.count_served(pair, observed["served"].get(rollout.digests[1]))
             self.note_clients(model, observed)
@@ -113,6 +117,12 @@ class ControlState:
 
     def pair(self, name: str) -> PairEvidence:
         return self.pairs.setdefault(name, PairEvidence())
+
+    def count_routed(self, pair: PairEvidence, routed: dict[str, Any] | None, digest: str) -> None:
+        """Count the requests that name no variant, and those that the variant's artifact could not answer."""
+        if routed is not None:
+            pair.routed += routed["requests"]
+            pair.not_served += routed["unable"].get(digest, 0)
 
     def count_assigned(self, evidence: Evidence, model: str, observed: dict[str, Any]) -> None:
         """Compare first assignments with the weights in force when they were made."""

@@ -277,6 +277,11 @@ class TrafficManager:
                 "compared": pair.compared,
                 "divergence": pair.divergence / pair.compared if pair.compared else None,
             },
+            "routed": {
+                "requests": pair.routed,
+                "not_served": pair.not_served,
+                "share_not_served": pair.not_served / pair.routed if pair.routed else None,
+            },
             "assignments": {
                 "seen": pair.evidence.assignments.seen,
                 "due": {name: round(due, 1) for name, due in pair.evidence.assignments.due.items()},

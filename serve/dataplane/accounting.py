@@ -11,6 +11,9 @@ from serve.dataplane.router import Assignment
 from serve.dataplane.upstreams import Upstreams
 from serve.errors import CLIENT_WENT_AWAY, STATUS, Overloaded
 
+ANSWERED_FOR = (*CHOSEN_BY_THE_ROUTER, "capable")
+"""Reasons whose results are the variant's own."""
+
 
 class Accounting:
     """Writes into `observations`, which are sent to the controller."""
@@ -18,6 +21,12 @@ class Accounting:
     def __init__(self, upstreams: Upstreams) -> None:
         self.upstreams = upstreams
         self.observations = Observations()
+
+    def routed(self, call: Call) -> None:
+        """Count a judged model's request that names no variant, and the artifacts that cannot answer it."""
+        model = call.target.model
+        if model in self.upstreams.snapshot.judged and not call.target.variant:
+            self.observations.routed(model, self.upstreams.unable(model, call.needs))
 
     def assigned(self, assignment: Assignment, client: str | None) -> None:
         """Count an assignment. Call only while every variant with weight is ready: otherwise the counts lack the
@@ -35,7 +44,7 @@ class Accounting:
         assert call.assignment is not None
         assert call.upstream is not None
         model, digest = call.assignment.model, call.upstream.manifest.digest
-        if model not in self.upstreams.snapshot.judged or call.assignment.reason not in CHOSEN_BY_THE_ROUTER:
+        if model not in self.upstreams.snapshot.judged or call.assignment.reason not in ANSWERED_FOR:
             return
         if self.upstreams.drain.over:  # the server's end is no variant's failure
             return
@@ -52,7 +61,7 @@ class Accounting:
         model = call.target.model
         if model not in self.upstreams.snapshot.judged or call.target.variant or call.assignment is not None:
             return  # not judged, not chosen by the router, or counted for its first assignment
-        upstream, assignment = self.upstreams.preferred(call.target, call.client)
+        upstream, assignment = self.upstreams.preferred(call.target, call.client, call.needs)
         if assignment.reason != "pinned":
             took, objective = time.perf_counter() - call.arrived, self.upstreams.snapshot.judged[model]
             self.observations.served(model, upstream.manifest.digest, True, took, objective)

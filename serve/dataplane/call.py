@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
+from serve.config.capabilities import NOTHING, Needs
 from serve.dataplane.router import Assignment, Target
 from serve.dataplane.upstream import Upstream
 from serve.errors import NotReady
@@ -47,8 +48,10 @@ class Answer(Protocol):
 class Call:
     """One request, its assignment and its result.
 
-    `ask` returns the path and the body for an upstream's engine. `arrived` is in seconds of the monotonic clock.
-    `offering`: a piece of the answer is being sent, and the client has not read it yet.
+    `ask` returns the path and the body for an upstream's engine. `arrived` is in seconds of the monotonic clock. A
+    variant without all of `needs` cannot answer. `shown_as` is the model's name in the answer, None for the engine's.
+    `offering`: a piece of the answer is being sent, and the client has not read it yet. `key` is the name of the
+    client's API key, `size` the bytes of the client's body.
     """
 
     target: Target
@@ -58,8 +61,12 @@ class Call:
     streamed: bool
     request_id: str
     arrived: float = field(default_factory=time.perf_counter)
+    needs: Needs = NOTHING
+    shown_as: str | None = None
     upstream: Upstream | None = None
     assignment: Assignment | None = None
     status: int = 0
     started: bool = False
     offering: bool = False
+    key: str | None = None
+    size: int = 0

@@ -9,6 +9,7 @@ controller, new pairs are dropped except for their length, and new clients are n
 import hashlib
 import time
 from collections import Counter, OrderedDict
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,6 +21,7 @@ KNOWN_CLIENTS = 200_000
 MOST = 50_000
 """Limit of unreported pairs for two artifacts, and of unreported clients for one version."""
 CHOSEN_BY_THE_ROUTER = ("weight", "sticky")
+"""Reasons of assignments that follow the weights. `capable` is none: there the request has excluded variants."""
 
 
 @dataclass
@@ -55,7 +57,16 @@ class Shadowed:
 
 
 @dataclass
+class Routed:
+    """Requests that named no variant, and how many of them each artifact (by digest) could not answer."""
+
+    requests: int = 0
+    unable: Counter[str] = field(default_factory=Counter)
+
+
+@dataclass
 class Seen:
+    routed: Routed = field(default_factory=Routed)
     assigned: dict[int, Assigned] = field(default_factory=dict)
     served: dict[str, Served] = field(default_factory=dict)
     shadows: dict[str, Shadowed] = field(default_factory=dict)
@@ -73,7 +84,9 @@ class Seen:
             "served": {digest: counts for digest, counts in served.items() if counts["requests"] or counts["seconds"]},
             "shadows": {pair: vars(shadowed) for pair, shadowed in self.shadows.items()},
         }
-        self.assigned, self.shadows = {}, {}
+        if self.routed.requests:
+            batch["routed"] = vars(self.routed)
+        self.routed, self.assigned, self.shadows = Routed(), {}, {}
         return batch
 
 
@@ -85,6 +98,12 @@ class Observations:
         self.known: OrderedDict[tuple[str, str], None] = OrderedDict()
         self.number = 0
         self.waiting: ObservationBatch | None = None
+
+    def routed(self, model: str, unable: Iterable[str]) -> None:
+        """Count a request that names no variant; `unable` has the digests of the artifacts that cannot answer it."""
+        routed = self.of(model).routed
+        routed.requests += 1
+        routed.unable.update(unable)
 
     def assigned(self, assignment: Assignment, client: str | None, version: int) -> None:
         """Count a request that was assigned under this version of its model's traffic."""

@@ -18,9 +18,12 @@ import aiohttp
 from starlette.types import Message, Receive, Send
 
 from serve.dataplane.accounting import Accounting
+from serve.dataplane.body_worker import apart
 from serve.dataplane.call import Answer, Call, ReplayFailed, Reply, UpstreamGone
+from serve.dataplane.fair_queue import holders_of
 from serve.dataplane.upstream import Upstream
 from serve.dataplane.upstreams import Upstreams
+from serve.engines.http.secret import UNAUTHORIZED
 from serve.errors import CLIENT_WENT_AWAY, NotReady, TimedOut, openai_body, status_of
 from serve.protocols.answer_id import HEADER as ID
 from serve.protocols.answer_id import issue
@@ -30,6 +33,8 @@ from variants.errors import EngineError
 FETCH_TIMEOUT = aiohttp.ClientTimeout(total=10)
 UNREACHABLE = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError)
 PASSED_ON = ("content-type", "content-length", HEADER_LENGTH)
+WITHOUT_LENGTH = tuple(name for name in PASSED_ON if name != "content-length")
+"""For an answer that gets another model name, and so another length."""
 LAST_FRAME_S = 5.0
 """Time limit for sending the error frame that ends a broken stream."""
 
@@ -61,7 +66,8 @@ class Relay:
         if upstream.endpoint is None:
             raise NotReady(f"{upstream.name} is not ready", mend="try again shortly")
         try:
-            async with self.session.get(upstream.endpoint.url + path, timeout=FETCH_TIMEOUT) as engine:
+            url, headers = upstream.endpoint.url + path, upstream.endpoint.headers
+            async with self.session.get(url, headers=headers, timeout=FETCH_TIMEOUT) as engine:
                 engine.raise_for_status()
                 return dict(await engine.json())
         except (aiohttp.ClientError, TimeoutError) as error:
@@ -74,7 +80,9 @@ class Relay:
         if upstream.endpoint is None:
             raise NotReady(f"{upstream.name} is not ready")
         try:
-            async with self.session.post(upstream.endpoint.url + path, data=body, headers=headers) as engine:
+            url, headers = upstream.endpoint.url + path, headers | upstream.endpoint.headers
+            async with self.session.post(url, data=body, headers=headers) as engine:
+                check_is_ours(upstream, engine)
                 content = await engine.read()
         except UNREACHABLE as error:
             upstream.lost()
@@ -88,14 +96,17 @@ class Relay:
         return Reply(content, engine.headers.get(HEADER_LENGTH))
 
     async def carry(self, call: Call, answer: Answer, receive: Receive, send: Send) -> None:
-        """Assign, admit, ask and copy within one time limit; fills in `call`. Raises errors that `serve.errors` maps to
-        a status."""
+        """Assign, admit, ask and copy; fills in `call`. One time limit holds, from the first byte of the request.
+
+        Raises errors that `serve.errors` maps to a status."""
         excluding: set[str] = set()
-        began, first = time.perf_counter(), None
+        first = None
+        self.accounting.routed(call)
         async with cancelled_by_disconnect(call, receive):
             while True:
                 try:
-                    call.upstream, call.assignment = self.upstreams.place(call.target, call.client, excluding)
+                    placed = self.upstreams.place(call.target, call.client, excluding, call.needs)
+                    call.upstream, call.assignment = placed
                 except NotReady:
                     self.accounting.unplaced(call)
                     if first is not None:  # no variant answered: count the request for its first assignment
@@ -106,7 +117,7 @@ class Relay:
                     self.accounting.assigned(call.assignment, call.client)
                 if call.target.variant:
                     call.upstream.pinned()
-                left_s = call.upstream.served.limits.timeout_s - (time.perf_counter() - began)
+                left_s = call.upstream.served.limits.timeout_s - (time.perf_counter() - call.arrived)
                 try:
                     return await self.ask(call, call.upstream, left_s, answer, send)
                 except UNREACHABLE as error:
@@ -123,12 +134,14 @@ class Relay:
         assert self.session is not None
         admitted = False
         try:
-            async with self.upstreams.drain.limit(left_s), upstream.admitted():
+            async with self.upstreams.drain.limit(left_s), upstream.admitted(holders_of(call.key, call.client)):
                 if upstream.endpoint is None:
                     raise UpstreamGone(f"{upstream.name} stopped while the request waited", mend="try again shortly")
-                path, body = call.ask(upstream)
+                path, body = await apart(call.size, call.ask, upstream)
                 admitted = True
-                async with self.session.post(upstream.endpoint.url + path, data=body, headers=call.headers) as engine:
+                url, headers = upstream.endpoint.url + path, call.headers | upstream.endpoint.headers
+                async with self.session.post(url, data=body, headers=headers) as engine:
+                    check_is_ours(upstream, engine)
                     await copy(call, engine, answer, send)
                 self.upstreams.note(upstream, failed=call.status >= 500)
         except UNREACHABLE:
@@ -147,6 +160,13 @@ class Relay:
         except aiohttp.ClientError as error:
             self.upstreams.note(upstream, failed=True)
             await break_off(call, EngineError(f"the connection to {upstream.name} failed: {error}"), send)
+
+
+def check_is_ours(upstream: Upstream, engine: aiohttp.ClientResponse) -> None:
+    """Raises UpstreamGone if another engine answers at this address, which then refused the secret."""
+    if engine.status == UNAUTHORIZED:
+        upstream.lost()
+        raise UpstreamGone(f"the engine of {upstream.name} has ended", mend="try again shortly")
 
 
 def names_of(call: Call) -> dict[str, str]:
@@ -170,7 +190,8 @@ def names_of(call: Call) -> dict[str, str]:
 async def copy(call: Call, engine: aiohttp.ClientResponse, answer: Answer, send: Send) -> None:
     """Copy the engine's status, headers and bytes to the client as they arrive."""
     call.status = engine.status
-    headers = [(name.encode(), engine.headers[name].encode()) for name in PASSED_ON if name in engine.headers]
+    passed_on = PASSED_ON if call.shown_as is None else WITHOUT_LENGTH
+    headers = [(name.encode(), engine.headers[name].encode()) for name in passed_on if name in engine.headers]
     headers += [(name.encode(), value.encode()) for name, value in names_of(call).items()]
     await offer(call, send, {"type": "http.response.start", "status": engine.status, "headers": headers})
     call.started = True

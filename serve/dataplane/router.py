@@ -16,7 +16,7 @@ from typing import Literal
 
 from variants.errors import UnknownName
 
-Reason = Literal["weight", "sticky", "pinned", "fallback"]
+Reason = Literal["weight", "sticky", "capable", "pinned", "fallback"]
 
 
 @dataclass(frozen=True)
@@ -55,13 +55,15 @@ def assign(
     ready: Collection[str],
     client: str | None = None,
     pin: str | None = None,
+    unable: Collection[str] = (),
 ) -> Assignment | None:
     """Assign one request; None when no variant that may answer is ready.
 
     `weights` holds every variant of the model, also those of weight 0. A request that names a variant goes only there.
-    A client's `pin` applies while that variant is ready. A routed request whose variant is not ready falls back to the
-    next in its own order; later requests return to the first. Raises UnknownName for a variant that the model does not
-    have.
+    A client's `pin` applies while that variant is ready and able. A routed request whose variant is not ready falls
+    back to the next in its own order; later requests return to the first. Variants in `unable` cannot answer this
+    request: where one of them has a weight, the reason is `capable`. Raises UnknownName for a variant that the model
+    does not have.
     """
     if target.variant is not None:
         if target.variant not in weights:
@@ -71,13 +73,15 @@ def assign(
                 mend=f"variants are {', '.join(weights)}",
             )
         return Assignment(target.model, target.variant, "pinned") if target.variant in ready else None
-    if pin in ready:
+    if pin in ready and pin not in unable:
         assert pin is not None
         return Assignment(target.model, pin, "pinned")
-    order = preference(f"{target.model}\0{client or secrets.token_hex(8)}", weights)
+    whole = preference(f"{target.model}\0{client or secrets.token_hex(8)}", weights)
+    order = [variant for variant in whole if variant not in unable]
+    chosen: Reason = "capable" if len(order) < len(whole) else "sticky" if client else "weight"
     for place, variant in enumerate(order):
         if variant in ready:
-            reason: Reason = "fallback" if place else "sticky" if client else "weight"
+            reason: Reason = "fallback" if place else chosen
             return Assignment(target.model, variant, reason)
     return None
 

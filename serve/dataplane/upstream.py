@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 from serve import metrics
 from serve.config.snapshot import ServedVariant
+from serve.dataplane.fair_queue import FairQueue, Holders, QueueFull
 from serve.dataplane.outlier import Outlier
 from serve.engines import cpu_priority
 from serve.engines.endpoint import SAYS, Describe, Endpoint, EngineDown
@@ -45,11 +46,12 @@ class Upstream:
     out_until: float = 0.0
     suspected: bool = False
     answered_at: float = 0.0
-    turn: asyncio.Semaphore = field(init=False)
+    turn: FairQueue = field(init=False)
     doubt: asyncio.Event = field(init=False, default_factory=asyncio.Event)
 
     def __post_init__(self) -> None:
-        self.turn = asyncio.Semaphore(self.served.limits.concurrency)
+        limits = self.served.limits
+        self.turn = FairQueue(limits.concurrency, limits.queue, limits.share)
 
     @property
     def name(self) -> str:
@@ -81,18 +83,20 @@ class Upstream:
         return not self.running and not self.waiting
 
     @asynccontextmanager
-    async def admitted(self) -> AsyncIterator[None]:
-        """Wait for a place at the engine. Raises Overloaded when the queue is full."""
-        if self.turn.locked() and self.waiting >= self.served.limits.queue:
-            raise Overloaded(
-                f"{self.name} has {self.running} requests running and {self.waiting} waiting",
-                mend="try again after the time in Retry-After",
-            )
+    async def admitted(self, holders: Holders = ()) -> AsyncIterator[None]:
+        """Wait for a place at the engine. Raises Overloaded when the queue is full, or when it becomes full and one of
+        `holders` has more than its share of it."""
         self.waiting += 1
         queued = metrics.queued.labels(*self.labels)
         queued.inc()
         try:
-            await self.turn.acquire()
+            await self.turn.acquire(holders)
+        except QueueFull:
+            raise Overloaded(
+                f"{self.name} has {self.running} requests running and {len(self.turn.waiters)} waiting",
+                mend="try again after the time in Retry-After",
+                retry_after_s=self.turn.retry_after_s(),
+            ) from None
         finally:
             self.waiting -= 1
             queued.dec()
@@ -105,7 +109,7 @@ class Upstream:
         finally:
             self.running -= 1
             running.dec()
-            self.turn.release()
+            self.turn.release(holders)
 
     def pinned(self) -> None:
         """Note the time at which a client named this variant."""

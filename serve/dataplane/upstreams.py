@@ -10,9 +10,11 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
+from serve.config.capabilities import NOTHING, Needs, lack
 from serve.config.snapshot import ServedVariant, Snapshot
 from serve.config.stack import Model
 from serve.dataplane.drain import Drain
+from serve.dataplane.needs import check_needs
 from serve.dataplane.router import Assignment, Target, assign
 from serve.dataplane.upstream import Upstream
 from serve.engines.endpoint import Describe
@@ -30,6 +32,7 @@ class Upstreams:
         self.retired: list[Upstream] = []
         self.tasks: dict[int, asyncio.Task[None]] = {}
         self.asked_at: dict[str, float] = {}
+        self.aliases = snapshot.stack.aliases
         self.drain = Drain()
 
     @property
@@ -69,7 +72,7 @@ class Upstreams:
 
     def change(self, snapshot: Snapshot, by_model: dict[str, dict[str, Upstream]]) -> None:
         before = self.all()
-        self.snapshot, self.by_model = snapshot, by_model
+        self.snapshot, self.by_model, self.aliases = snapshot, by_model, snapshot.stack.aliases
         for upstream in self.all():
             upstream.served = snapshot.variants[upstream.labels]
             upstream.report()
@@ -118,10 +121,17 @@ class Upstreams:
         return {upstream.served.place for upstream in self.retired}
 
     def named_at(self) -> dict[str, float]:
-        """The last time a client named each model and each variant, in seconds of the epoch."""
+        """The last time a client named each model, alias and variant, in seconds of the epoch."""
         return self.asked_at | {
             upstream.name: upstream.pinned_at for upstream in self.all() if upstream.pinned_at is not None
         }
+
+    def resolved(self, target: Target) -> Target:
+        """The same target by its model's own name, where the client used an alias."""
+        if target.model not in self.aliases:
+            return target
+        self.asked_at[target.model] = time.time()
+        return replace(target, model=self.aliases[target.model])
 
     def model(self, name: str) -> dict[str, Upstream]:
         """The upstreams of a model. Raises UnknownName."""
@@ -131,13 +141,18 @@ class Upstreams:
             )
         return self.by_model[name]
 
-    def place(self, target: Target, client: str | None, excluding: set[str]) -> tuple[Upstream, Assignment]:
-        """Choose an upstream outside `excluding`; with exclusions, the reason is `fallback`. Raises UnknownName,
-        NotReady."""
+    def place(
+        self, target: Target, client: str | None, excluding: set[str], needs: Needs = NOTHING
+    ) -> tuple[Upstream, Assignment]:
+        """Choose an upstream outside `excluding` that has all of `needs`; with exclusions, the reason is `fallback`.
+
+        Raises UnknownName, NotReady. Raises InputError where no variant that may answer has all of `needs`."""
         of_model = self.model(target.model)
         self.asked_at[target.model] = time.time()
         up = {name for name, upstream in of_model.items() if upstream.endpoint is not None and name not in excluding}
-        assignment = self.assign(target, client, up)
+        served = {name: upstream.served for name, upstream in of_model.items()}
+        check_needs(target, served, needs, self.pin_of(target.model, client))
+        assignment = self.assign(target, client, up, needs)
         if assignment is None:
             wanted = f"{target.model}@{target.variant}" if target.variant else target.model
             raise NotReady(f"no variant that may answer for {wanted!r} is ready", mend="try again shortly")
@@ -148,18 +163,28 @@ class Upstreams:
             self.check_build(upstream, target.build)
         return upstream, assignment
 
-    def preferred(self, target: Target, client: str | None) -> tuple[Upstream, Assignment]:
+    def preferred(self, target: Target, client: str | None, needs: Needs = NOTHING) -> tuple[Upstream, Assignment]:
         """The upstream that would answer if all were ready. Raises UnknownName."""
         of_model = self.model(target.model)
-        assignment = self.assign(target, client, of_model)
-        assert assignment is not None  # some variant has a weight
+        assignment = self.assign(target, client, of_model, needs)
+        assert assignment is not None  # some variant that can answer has a weight: `place` has checked it
         return of_model[assignment.variant], assignment
 
-    def assign(self, target: Target, client: str | None, up: Collection[str]) -> Assignment | None:
-        weights = {name: upstream.served.weight for name, upstream in self.by_model[target.model].items()}
-        traffic = self.snapshot.traffic[target.model].traffic
-        pin = traffic.pins.get(client) if client else None
-        return assign(target, weights, up, client if traffic.sticky else None, pin)
+    def unable(self, model: str, needs: Needs) -> list[str]:
+        """The digests of a model's artifacts that cannot answer a request with these needs."""
+        of_model = self.model(model).values()
+        return [each.manifest.digest for each in of_model if lack(each.served.capabilities, needs)]
+
+    def assign(self, target: Target, client: str | None, up: Collection[str], needs: Needs) -> Assignment | None:
+        of_model = self.by_model[target.model]
+        weights = {name: upstream.served.weight for name, upstream in of_model.items()}
+        sticky, pin = self.snapshot.traffic[target.model].traffic.sticky, self.pin_of(target.model, client)
+        unable = [name for name in weights if lack(of_model[name].served.capabilities, needs)]
+        return assign(target, weights, up, client if sticky else None, pin, unable)
+
+    def pin_of(self, model: str, client: str | None) -> str | None:
+        """The variant that the model's traffic gives to this client; None for a client without a pin."""
+        return self.snapshot.traffic[model].traffic.pins.get(client) if client else None
 
     def note(self, upstream: Upstream, failed: bool) -> None:
         """Note the result of a request to an engine. Failures in a row eject the variant, if another variant with a

@@ -4,9 +4,10 @@ A text engine takes token ids and gives token ids, one async generator a request
 are the server's business (`serve.engines.http`), so that an engine is only what differs between engines.
 """
 
-from collections.abc import AsyncGenerator, Sequence
+import threading
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -41,7 +42,9 @@ class Generation:
 
     `temperature` 0 is greedy. `seed` None draws one. `prompt_logprobs` None means none, 0 those of the prompt's own
     tokens alone, n the n likeliest at each place besides. `model` is the name that it was asked of: the base's or an
-    adapter's."""
+    adapter's. No end before `min_tokens`. A token of `stop_ids` ends the answer, as one of the model's own does.
+    `allowed` are the only tokens to take, where there are any. An answer has the form of the JSON `schema`, or is one
+    of the `wordings`, where they are given."""
 
     prompt: tuple[int, ...]
     max_tokens: int
@@ -53,13 +56,19 @@ class Generation:
     ignore_eos: bool = False
     prompt_logprobs: int | None = None
     model: str = ""
+    min_tokens: int = 0
+    stop_ids: tuple[int, ...] = ()
+    allowed: tuple[int, ...] = ()
+    schema: Mapping[str, Any] | None = None
+    wordings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Token:
     """One new token. `finish` is set on the last one; log probabilities are natural and the model's own,
-    before bias and temperature. `end` marks an end-of-sequence token, which has no text. `prompt` comes with the first
-    token where it was asked for: one entry a token of the prompt, None for the first, which nothing comes before."""
+    before bias and temperature. `end` marks an end-of-sequence token, which has no text, or one of `stop_ids`. `prompt`
+    comes with the first token where it was asked for: one entry a token of the prompt, None for the first, which
+    nothing comes before."""
 
     id: int
     logprob: float | None = None
@@ -87,8 +96,9 @@ class TextEngine(Protocol):
         """Token ids of a text; `special` adds what the tokenizer puts around a text."""
         ...
 
-    def chat_text(self, messages: Sequence[dict[str, str]]) -> str:
-        """A conversation up to where the assistant's answer begins, to be encoded as it is. Raises InputError."""
+    def chat_text(self, messages: Sequence[dict[str, str]], *, begin: bool, proceed: bool) -> str:
+        """A conversation, to be encoded as it is. With `begin` up to where the assistant's answer begins, with
+        `proceed` up to the end of the last message, which the answer goes on with. Raises InputError."""
         ...
 
     def decoder(self, prompt: Sequence[int]) -> Decoder:
@@ -100,7 +110,8 @@ class TextEngine(Protocol):
         ...
 
     def generate(self, request: Generation) -> AsyncGenerator[list[Token], None]:
-        """The answer's tokens as they come, one or more at a time; closing the generator ends the work."""
+        """The answer's tokens as they come, one or more at a time; closing the generator ends the work. Raises
+        InputError before the first, where the form that is asked for cannot be had."""
         ...
 
 
@@ -120,8 +131,9 @@ class ImageModel(Runtime, Protocol):
     labels: tuple[str, ...]
     preprocess: Preprocess
 
-    def predict(self, pixels: Floats) -> Floats:
-        """Probabilities [B, C] float32 of normalised images [B, 3, H, W] float32."""
+    def predict(self, pixels: Floats, gone: threading.Event | None = None) -> Floats:
+        """Probabilities [B, C] float32 of normalised images [B, 3, H, W] float32. A runtime that can stop raises
+        ClientLeft soon after `gone` is set."""
         ...
 
 
@@ -147,6 +159,10 @@ class Embedder(Runtime, Protocol):
 
     def embed(self, batch: Sequence[Ids]) -> Floats:
         """Embeddings [B, width] float32, of length 1, of texts of up to `context` tokens each."""
+        ...
+
+    def cancel(self) -> None:
+        """End a pass that is under way in another thread: its `embed` raises soon. Without a pass, nothing happens."""
         ...
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Awaitable, Callable
 from typing import Literal, NamedTuple
 
+from serve.engines.http.secret import HEADER
 from variants.errors import EngineError
 
 Why = Literal["starting", "ended", "hung", "wrong", "damaged", "failing", "unreachable"]
@@ -31,12 +32,19 @@ class EngineDown(EngineError):
 
 
 class Endpoint(NamedTuple):
-    """Where an engine answers, what it holds in memory (PSS of its process tree, bytes), and its first process."""
+    """Where an engine answers, what it holds in memory (PSS of its process tree, bytes), its first process, and the
+    secret that it wants of every request."""
 
     url: str
     memory_bytes: int
     peak_memory_bytes: int
     pid: int
+    secret: str
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """What every request to the engine carries."""
+        return {HEADER: self.secret}
 
 
 Describe = Callable[[bool], Awaitable[Endpoint]]

@@ -12,6 +12,7 @@ import sys
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from serve.config.parsers import parsers_of
 from serve.config.stack import Engine, OpenVinoEngine, ScriptedEngine, TorchEngine, VllmEngine
 from variants.artifacts.manifest import Manifest
 from variants.machine import describe
@@ -79,6 +80,7 @@ def launch_vllm(engine: VllmEngine, folder: Path, manifest: Manifest, name: str)
         "--kv-cache-memory-bytes", str(engine.kv_cache_mib * 2**20),
         "--fingerprint-mode", "custom", "--fingerprint-value", manifest.digest,
         "--middleware", "serve.engines.vllm.errors.PlainErrors",
+        "--middleware", "serve.engines.http.secret.CheckSecret",
         "--enforce-eager", "--disable-uvicorn-access-log", "--disable-log-stats",
     )  # fmt: skip
     environment = {
@@ -88,6 +90,7 @@ def launch_vllm(engine: VllmEngine, folder: Path, manifest: Manifest, name: str)
         # Longer than the relay keeps an idle connection, so that none is closed while a request is on its way.
         "VLLM_HTTP_TIMEOUT_KEEP_ALIVE": "60",
         "HF_HUB_OFFLINE": "1",
+        "VLLM_MAX_STOP_STRINGS": "16",  # as many as the ingress lets through
         # vLLM would compile parts of its sampler when a first request asks for logprobs or a seed. That takes half a
         # minute, and nobody is answered meanwhile.
         "TORCHDYNAMO_DISABLE": "1",
@@ -97,7 +100,18 @@ def launch_vllm(engine: VllmEngine, folder: Path, manifest: Manifest, name: str)
         command += ("--enable-lora", "--max-loras", slots, "--max-cpu-loras", slots, "--max-lora-rank", rank)
         command += ("--lora-target-modules", *engine.adapters.modules)
         environment["VLLM_ALLOW_RUNTIME_LORA_UPDATING"] = "1"
+    command += parser_options(engine, folder / "model")
     return Launch(command, environment | threads_environment(engine.threads))
+
+
+def parser_options(engine: VllmEngine, model: Path) -> tuple[str, ...]:
+    """The options for vLLM's parsers of tool calls and of reasoning, if the model in that folder has such."""
+    tools, reasoning = parsers_of(model, engine.tool_parser, engine.reasoning_parser)
+    options: tuple[str, ...] = ()
+    if tools:
+        # At this level a call's arguments are held to the schema of its tool, whether or not the tool says `strict`.
+        options = ("--enable-auto-tool-choice", "--tool-call-parser", tools, "--tool-strict-level", "parameter")
+    return (*options, "--reasoning-parser", reasoning) if reasoning else options
 
 
 def launch_torch(engine: TorchEngine, folder: Path, name: str) -> Launch:
@@ -115,6 +129,7 @@ def launch_scripted(engine: ScriptedEngine, folder: Path, manifest: Manifest, na
     arguments = [
         "--artifact", str(folder),
         "--task", manifest.task,
+        "--context", str(engine.context),
         "--first-token-s", str(engine.first_token_s),
         "--token-s", str(engine.token_s),
         "--startup-s", str(engine.startup_s),

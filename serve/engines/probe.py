@@ -43,7 +43,7 @@ class Probe:
         try:
             async with (
                 aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=self.limit_s)) as session,
-                session.post(engine.url + self.path, json=self.body) as answer,
+                session.post(engine.url + self.path, json=self.body, headers=engine.headers) as answer,
             ):
                 status, content = answer.status, await answer.read()
         except TimeoutError:

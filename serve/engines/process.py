@@ -8,12 +8,14 @@ import sys
 from collections import deque
 from contextlib import ExitStack
 from pathlib import Path
+from secrets import token_urlsafe
 
 import aiohttp
 import psutil
 
 from serve.engines.cpu_priority import is_lowered
 from serve.engines.endpoint import EngineDown
+from serve.engines.http.secret import HEADER, VARIABLE
 from serve.engines.launch import Launch, child_environment
 from serve.ports import free_port
 from variants.artifacts.store import hold
@@ -52,7 +54,7 @@ class EngineProcess:
 
     def __init__(self, name: str, launch: Launch, log: Path) -> None:
         self.name, self.launch, self.log = name, launch, log
-        self.url = ""
+        self.url, self.secret = "", token_urlsafe()
         self.peak_memory_bytes = 0
         self.process: asyncio.subprocess.Process | None = None
 
@@ -72,7 +74,8 @@ class EngineProcess:
             self.process = await asyncio.create_subprocess_exec(
                 sys.executable, "-m", "serve.engines.parent_watch", *command,
                 stdin=asyncio.subprocess.DEVNULL, stdout=log, stderr=log,
-                env=child_environment(self.launch) | {"UNDERSTUDY_LOG": self.log.name}, start_new_session=True,
+                env=child_environment(self.launch) | {VARIABLE: self.secret, "UNDERSTUDY_LOG": self.log.name},
+                start_new_session=True,
                 pass_fds=() if held is None else (held,),
             )  # fmt: skip
         try:
@@ -86,12 +89,17 @@ class EngineProcess:
             raise
         return self.url
 
+    @property
+    def headers(self) -> dict[str, str]:
+        """What every request to it carries."""
+        return {HEADER: self.secret}
+
     async def ready(self) -> None:
         async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=5)) as session:
             while True:
                 self.check()
                 with contextlib.suppress(aiohttp.ClientError, TimeoutError):
-                    async with session.get(f"{self.url}/health") as answer:
+                    async with session.get(f"{self.url}/health", headers=self.headers) as answer:
                         if answer.status == 200:
                             return
                 await asyncio.sleep(POLL_S)
@@ -103,7 +111,7 @@ class EngineProcess:
         try:
             async with (
                 aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=HEALTH_LIMIT_S)) as session,
-                session.get(f"{self.url}/health") as answer,
+                session.get(f"{self.url}/health", headers=self.headers) as answer,
             ):
                 fault = "" if answer.status == 200 else f"/health answers {answer.status}"
         except TimeoutError:

@@ -1,7 +1,8 @@
 """Asks an engine over HTTP. Raises EngineError for anything but a good answer."""
 
+from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import aiohttp
 
@@ -12,19 +13,21 @@ from variants.tasks.requests import Request
 
 @dataclass(frozen=True)
 class EngineClient:
-    """Asks the model `model` of the engine at `url`."""
+    """Asks the model `model` of the engine at `url`. `headers` carry the engine's secret, if it has one."""
 
     session: aiohttp.ClientSession
     url: str
     model: str
+    headers: Mapping[str, str] = field(default_factory=dict)
 
     async def post(self, request: Request) -> bytes:
         """The body of the answer. Raises EngineError."""
-        return await _body(self.session.post(self.url + request.path, data=request.body, headers=request.headers))
+        headers = {**request.headers, **self.headers}
+        return await _body(self.session.post(self.url + request.path, data=request.body, headers=headers))
 
     async def get(self, path: str) -> bytes:
         """The body of the answer. Raises EngineError."""
-        return await _body(self.session.get(self.url + path))
+        return await _body(self.session.get(self.url + path, headers=self.headers))
 
 
 async def _body(request: AbstractAsyncContextManager[aiohttp.ClientResponse]) -> bytes:

@@ -87,7 +87,7 @@ async def running(
         began = time.perf_counter()
         await process.start()
         if variant.adapter:
-            await load_adapter(process.url, variant.adapter)
+            await load_adapter(process.url, variant.adapter, process.headers)
         yield process, time.perf_counter() - began
     finally:
         await process.stop()
@@ -102,7 +102,7 @@ async def measure(
     distances: list[Distance] = []
     with progress.step(f"{variant.name}: evaluating"):
         async with running(variant, "evaluate") as (process, load_s), aiohttp.ClientSession() as session:
-            engine = EngineClient(session, process.url, variant.asked_as)
+            engine = EngineClient(session, process.url, variant.asked_as, process.headers)
             task, *_ = asked_tasks = [task_of(name, progress) for name in examples]
             precision = await executes(engine)
             predicts = [await predictor(engine, each) for each in asked_tasks]
@@ -129,7 +129,7 @@ async def measure(
             process.memory_bytes()
             if reference is not None:
                 async with running(reference, "beside") as (other_process, _):
-                    other = EngineClient(session, other_process.url, reference.asked_as)
+                    other = EngineClient(session, other_process.url, reference.asked_as, other_process.headers)
                     theirs = await predictor(other, task)
                     rate = saturation.throughput_per_s
                     pool = fresh[WARM_UP_EXAMPLES + LATENCY_EXAMPLES :] or fresh
@@ -153,7 +153,8 @@ async def measure(
 
 async def executes(engine: EngineClient) -> str | None:
     """The precision that an engine computes in. None where it has no v2 metadata, like vLLM."""
-    async with engine.session.get(f"{engine.url}/v2/models/{engine.model}") as answer:
+    url = f"{engine.url}/v2/models/{engine.model}"
+    async with engine.session.get(url, headers=engine.headers) as answer:
         return str((await answer.json())["parameters"]["executes"]) if answer.status == HTTPStatus.OK else None
 
 

@@ -31,6 +31,8 @@ PICTURES = "/v1/images/generations"
 TOP = 5
 """Number of most likely tokens requested at each position."""
 CHAT = "/v1/chat/completions"
+OTHER_PROMPT = ("tools", "echo", "continue_final_message")
+"""Fields with which the answer does not simply follow the prompt that a scoring request rebuilds."""
 KEPT = ("messages", "prompt", "chat_template_kwargs", "documents")
 
 
@@ -92,7 +94,7 @@ def comparable(path: str, request: dict[str, Any] | None) -> bool:
         return True
     if path == PICTURES:
         return request.get("seed") is not None and load_if_trained() is not None
-    whole = request.get("n", 1) == 1 and not request.get("tools") and not request.get("echo")
+    whole = request.get("n", 1) == 1 and not any(request.get(name) for name in OTHER_PROMPT)
     if path == CHAT:
         return whole and isinstance(request.get("messages"), list)
     return whole and path == "/v1/completions" and isinstance(request.get("prompt"), str)

@@ -10,7 +10,9 @@ from serve.shadow.sampling import Label, Sample
 
 
 class ScoredAnswer(Protocol):
-    """A protocol's complete answer."""
+    """A protocol's complete answer; `body` is what is kept of it."""
+
+    body: bytearray
 
     def outcome(self, label: Label) -> float | None:
         """Score of the answer, 0 to 1; None where it cannot be scored."""
@@ -34,6 +36,11 @@ class Replay:
     variant: Upstream
     since: float = field(default_factory=time.monotonic)
     asking: Upstream | None = None
+
+    @property
+    def kept(self) -> int:
+        """Bytes that a waiting replay keeps: the request, what is made of it for an engine, and the answer."""
+        return 2 * self.call.size + len(self.answer.body)
 
 
 def right(replay: Replay) -> float | None:

@@ -8,16 +8,19 @@ Replays use spare capacity. If only replays use a variant, its engine runs at lo
 (`serve.engines.cpu_priority`). A replay that asks only such an engine begins at low load; if the load is usually high,
 several run together. Any other replay waits for a lower load and runs alone (`serve.shadow.load_gate`).
 
-A replay that waits too long, or finds the queue full, is dropped and counted. A variant that does not answer has
-failed; with a label, its answer counts as wrong. Other reasons why a pair cannot be compared are counted as `unjudged`.
-Only digests, lengths and scores of a pair are kept, not texts and images."""
+A replay that waits too long, or finds the queue or the memory of the ingress full, is dropped and counted. A variant
+that does not answer has failed; with a label, its answer counts as wrong. Other reasons why a pair cannot be compared
+are counted as `unjudged`. Only digests, lengths and scores of a pair are kept, not texts and images."""
 
 import asyncio
 import logging
+import sys
 import time
 from contextlib import nullcontext, suppress
 
+from serve.dataplane.body_worker import apart
 from serve.dataplane.call import Call, ReplayFailed, Reply
+from serve.dataplane.memory import Memory
 from serve.dataplane.observations import Observations
 from serve.dataplane.relay import Relay
 from serve.dataplane.upstream import Upstream
@@ -49,8 +52,11 @@ REPLAY_LIMIT_S = 60.0
 class Replayer:
     """One ingress' replays."""
 
-    def __init__(self, upstreams: Upstreams, relay: Relay, observations: Observations) -> None:
+    def __init__(
+        self, upstreams: Upstreams, relay: Relay, observations: Observations, memory: Memory | None = None
+    ) -> None:
         self.upstreams, self.relay, self.tally = upstreams, relay, Tally(observations)
+        self.memory = memory or Memory(sys.maxsize)
         self.queue: asyncio.Queue[Replay] = asyncio.Queue(QUEUE)
         self.tasks: list[asyncio.Task[None]] = []
         self.load_gate = LoadGate(upstreams)
@@ -68,7 +74,9 @@ class Replayer:
             with suppress(asyncio.CancelledError):
                 await task
         while not self.queue.empty():
-            self.tally.drop(self.queue.get_nowait(), "dropped_late")
+            replay = self.queue.get_nowait()
+            self.memory.give(replay.kept)
+            self.tally.drop(replay, "dropped_late")
 
     def offer(self, samples: list[Sample], call: Call, answer: ScoredAnswer) -> None:
         """Queue the replays of a finished request, also of one whose engine failed. Ignored are requests with an error
@@ -91,10 +99,10 @@ class Replayer:
             if call.status != 200 and not labelled(replay):
                 self.tally.unjudged(replay, f"{call.upstream.name} answered {call.status}")
                 continue
-            try:
-                self.queue.put_nowait(replay)
-            except asyncio.QueueFull:
+            if self.queue.full() or not self.memory.take(replay.kept):
                 self.tally.drop(replay, "dropped_full")
+            else:
+                self.queue.put_nowait(replay)
 
     def is_served(self, replay: Replay) -> bool:
         """Whether parent and variant are still served."""
@@ -122,6 +130,8 @@ class Replayer:
             except asyncio.CancelledError:
                 self.tally.drop(replay, "dropped_late")
                 raise
+            finally:
+                self.memory.give(replay.kept)
 
     async def carry_out(self, replay: Replay) -> None:
         """Wait until the replay is admitted, then compare. Never raises."""
@@ -185,7 +195,7 @@ class Replayer:
         """Scores of the variant and its parent on one labelled request. An answer that is missing or cannot be scored
         gets 0; None if neither can be scored."""
         other = replay.variant if replay.call.upstream is replay.parent else replay.parent
-        path, body = replay.call.ask(other)
+        path, body = await apart(replay.call.size, replay.call.ask, other)
         reply = await self.asker(replay)(other, path, body, replay.call.headers)
         scores = right(replay), replay.answer.again(reply).outcome(label)
         if scores == (None, None):
@@ -205,7 +215,7 @@ class Replayer:
             )
         replies = [replay.answer.reply()]
         for upstream in (replay.variant, replay.parent):
-            path, body = replay.call.ask(upstream)
+            path, body = await apart(replay.call.size, replay.call.ask, upstream)
             replies.append(await ask(upstream, path, body, replay.call.headers))
         compare = {
             "feature-extraction": compare_embeddings,

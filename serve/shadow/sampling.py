@@ -9,6 +9,7 @@ import hashlib
 from dataclasses import dataclass
 from typing import Any
 
+from serve.config.capabilities import Needs, lack
 from serve.dataplane.call import Call
 from serve.dataplane.upstreams import Upstreams
 from serve.shadow.comparison import comparable
@@ -47,6 +48,8 @@ def sample(
     samples = []
     for variant, share in shares.items():
         upstream = upstreams.by_model[model][variant]
+        if not both_able(upstreams, model, variant, call.needs):
+            continue
         agreeable = upstream.served.adapter is None and comparable(path, document)
         if (label is None or bool((document or {}).get("stream"))) and not agreeable:
             continue
@@ -54,6 +57,14 @@ def sample(
             digest = hashlib.sha256(path.encode() + b"\0" + body).hexdigest()[:32]
             samples.append(Sample(variant, digest, len(body), label, document, path))
     return samples
+
+
+def both_able(upstreams: Upstreams, model: str, variant: str, needs: Needs) -> bool:
+    """Whether a variant and its parent can answer a request with these needs. It depends on no load, so the sample of
+    the requests that both can answer is unbiased."""
+    of_model, parent = upstreams.by_model[model], upstreams.models[model].variants[variant].parent
+    pair = [of_model[name].served for name in (variant, parent) if name in of_model]
+    return not any(lack(each.capabilities, needs) for each in pair)
 
 
 def fraction(data: bytes) -> float:

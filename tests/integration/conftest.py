@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import pytest
 
+from serve.ports import free_port
 from tests.integration.detectors import build_small, share_sources, small_stack
 from tests.support.processes import server
 from variants.artifacts.store import Artifact
@@ -18,13 +19,16 @@ class Detectors(NamedTuple):
 class Served(NamedTuple):
     url: str
     pid: int
+    grpc_port: int | None = None
 
 
 @pytest.fixture(scope="session")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     """One real server over scripted engines for all tests that do not disturb it."""
-    with server(tmp_path_factory.mktemp("home"), "tests.support.serve_scripted", "{port}", "token_s=0.002") as found:
-        yield Served(*found)
+    grpc_port = free_port()
+    command = "tests.support.serve_scripted", "{port}", f"grpc_port={grpc_port}", "token_s=0.002"
+    with server(tmp_path_factory.mktemp("home"), *command) as (url, pid):
+        yield Served(url, pid, grpc_port)
 
 
 @pytest.fixture(scope="session")

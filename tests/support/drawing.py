@@ -29,12 +29,12 @@ VARIANTS = {"baseline": LABELS, "int8": (*LABELS[:8], "3", "4")}
 
 def real_digits(reader: DigitClassifier | None = None) -> dict[str, np.ndarray]:
     """One picture a label, float32 [28, 28] in -1 to 1: the first real one that the judge reads rightly."""
-    reader, found = reader or load_or_train(), {}
+    reader, pictures = reader or load_or_train(), {}
     for example in tasks.get("mnist").examples("test", 200):
         assert isinstance(example.input, bytes)
-        if example.label not in found and reader.read(example.input) == example.label:
-            found[example.label] = pixels(example.input) * 2 - 1
-    return found
+        if example.label not in pictures and reader.read(example.input) == example.label:
+            pictures[example.label] = pixels(example.input) * 2 - 1
+    return pictures
 
 
 def write_generator(folder: Path, pictures: list[np.ndarray]) -> None:

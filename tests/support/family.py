@@ -31,20 +31,20 @@ class Family:
 
     @property
     def artifacts(self) -> dict[tuple[str, str], Artifact]:
-        found = make_artifacts(self.home, self.stack)
+        artifacts = make_artifacts(self.home, self.stack)
         for name in self.variants:
             if name.startswith("lora"):
-                base = found["echo", "baseline"]
-                found["echo", name] = make_adapter(self.home, "echo", name, base)
+                base = artifacts["echo", "baseline"]
+                artifacts["echo", name] = make_adapter(self.home, "echo", name, base)
             elif name in self.builds:
-                found["echo", name] = make_artifact(self.home, "echo", name, "text-generation", self.builds[name])
-        return found
+                artifacts["echo", name] = make_artifact(self.home, "echo", name, "text-generation", self.builds[name])
+        return artifacts
 
     def digest(self, variant: str) -> str:
         return self.artifacts["echo", variant].manifest.digest
 
     def proposal(self, **more: Any) -> dict[str, Any]:
-        keys = {f"{model}@{variant}": found.manifest.key for (model, variant), found in self.artifacts.items()}
+        keys = {f"{model}@{variant}": artifact.manifest.key for (model, variant), artifact in self.artifacts.items()}
         return {"stack": self.stack.model_dump(mode="json", by_alias=True), "artifacts": keys, **more}
 
 
@@ -53,7 +53,7 @@ async def change(client: httpx.AsyncClient, document: dict[str, Any]) -> dict[st
     answer = await client.post("/admin/v1/stack", json=document)
     assert answer.status_code == 202, answer.text
     while True:
-        found = (await client.get("/admin/v1/stack")).json()["change"]
-        if found["state"] in ("done", "failed", "cancelled"):
-            return dict(found)
+        change = (await client.get("/admin/v1/stack")).json()["change"]
+        if change["state"] in ("done", "failed", "cancelled"):
+            return dict(change)
         await asyncio.sleep(0.05)

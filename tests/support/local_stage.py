@@ -44,18 +44,18 @@ class LocalStage:
 
     async def load(self, application: str, adapter: LoadedAdapter) -> None:
         if adapter.name not in self.adapters[application]:
-            await load_adapter(self.engines[application].url, adapter)
+            await load_adapter(self.engines[application].url, adapter, self.engines[application].headers)
             self.adapters[application].add(adapter.name)
 
     async def keep_adapters(self, application: str, names: frozenset[str]) -> None:
         for adapter in self.adapters[application] - names:
-            await unload_adapter(self.engines[application].url, adapter)
+            await unload_adapter(self.engines[application].url, adapter, self.engines[application].headers)
             self.adapters[application].discard(adapter)
 
     async def describe(self, application: str) -> Endpoint:
         engine = self.engines[application]
         engine.check()
-        return Endpoint(engine.url, engine.memory_bytes(), engine.peak_memory_bytes, engine.pid)
+        return Endpoint(engine.url, engine.memory_bytes(), engine.peak_memory_bytes, engine.pid, engine.secret)
 
     async def running(self) -> set[str]:
         return set(self.engines)
@@ -66,7 +66,7 @@ class LocalStage:
             engine.check()
             if variant.adapter:
                 await self.load(variant.engine.application, variant.adapter)
-            return Endpoint(engine.url, 1, 1, engine.pid)
+            return Endpoint(engine.url, 1, 1, engine.pid, engine.secret)
 
         return describe
 
@@ -97,7 +97,7 @@ async def local(
     try:
         url = f"http://127.0.0.1:{stack.server.port}"
         async with httpx.AsyncClient(base_url=url, timeout=30) as client:
-            while not upstreams.ready:
+            while not (upstreams.ready and server.started):
                 assert not running.done(), "the server has ended: its port was taken, or its start failed"
                 await asyncio.sleep(0.05)
             yield Local(client, deployer, upstreams, controller)

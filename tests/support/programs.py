@@ -8,10 +8,10 @@ import pytest
 
 def need(program: str) -> str:
     """Where the program is. Skips, or fails with `UNDERSTUDY_REQUIRE=programs`, where it is not installed."""
-    found = shutil.which(program)
-    if found is None:
+    path = shutil.which(program)
+    if path is None:
         reason = f"{program} is not installed: apt-get install {program}"
         if "programs" in os.environ.get("UNDERSTUDY_REQUIRE", ""):
             pytest.fail(reason)
         pytest.skip(reason)
-    return found
+    return path

@@ -1,5 +1,5 @@
-"""`python -m tests.support.serve_scripted PORT [model=NAME] [state=DIR] [SETTING=SECONDS ...]`: the real server over
-scripted engines, until SIGINT; with one model of them, where it is named."""
+"""`python -m tests.support.serve_scripted PORT [model=NAME] [state=DIR] [grpc_port=PORT] [SETTING=SECONDS ...]`: the
+real server over scripted engines, until SIGINT; with one model of them, where it is named."""
 
 import sys
 from pathlib import Path
@@ -13,9 +13,12 @@ from variants.home import home
 def main() -> None:
     given = {name: value for name, _, value in (word.partition("=") for word in sys.argv[2:])}
     state, model = given.pop("state", None), given.pop("model", None)
+    grpc_port = given.pop("grpc_port", None)
     settings = {name: float(value) for name, value in given.items()}
     stack = make_stack(int(sys.argv[1]), **settings)
     stack = only(stack, model) if model else stack
+    if grpc_port:
+        stack = stack.model_copy(update={"server": stack.server.model_copy(update={"grpc_port": int(grpc_port)})})
     serve_until_stopped(stack, make_artifacts(home(), stack), as_json=True, state=Path(state) if state else None)
 
 

@@ -21,11 +21,11 @@ _LINEAR, _CONVOLUTION = ("MatMul",), ("Convolution", "GroupConvolution")
 
 
 def int8(job: BuildJob) -> MethodResult:
-    """The parent with all weights but those of convolutions in 8 bits. RecipeError when convolutions hold more weights
-    than linear layers."""
+    """The parent with all weights but those of convolutions in 8 bits. RecipeError when there is no linear layer, or
+    convolutions hold more weights than linear layers."""
     model, _ = read_f32(job.parent)
     linear, convolution = weights_of(model, _LINEAR), weights_of(model, _CONVOLUTION)
-    if linear < convolution:
+    if not linear or linear < convolution:
         raise RecipeError(
             f"convolutions hold {convolution:,} weights and linear layers {linear:,}: only these run in dynamic int8",
             field="recipe.scheme",

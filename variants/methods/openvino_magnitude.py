@@ -9,6 +9,7 @@ cent of the weights, nine to a filter, and the model needs each of them.
 
 from typing import TYPE_CHECKING
 
+from variants.errors import RecipeError
 from variants.methods.base import BuildJob, MethodResult
 from variants.methods.openvino_ir import read_f32, write_variant
 from variants.recipes.recipe import Sparsify
@@ -21,10 +22,14 @@ _LAYERS = ("Convolution", "MatMul")  # a depthwise convolution is a GroupConvolu
 
 
 def magnitude(job: BuildJob[Sparsify]) -> MethodResult:
-    """The parent with the recipe's share of each layer's weights set to zero, executed in float32."""
+    """The parent with the recipe's share of each layer's weights set to zero, executed in float32. RecipeError where no
+    weight would be zero."""
     model, _ = read_f32(job.parent)
     with job.progress.step("zeroing the smallest weights"):
         zeros, weights = sparsify(model, job.recipe.sparsity)
+        if not zeros:
+            message = "the parent has no layer whose weights could be zero"
+            raise RecipeError(message, field="parent", mend="a model with linear or convolution layers")
         note = f"{zeros:,} of its parent's {weights:,} weights outside depthwise convolutions are zero"
         return write_variant(job, model, "f32", note)
 

@@ -69,7 +69,7 @@ _METHODS: dict[str, dict[str, Method]] = {
         "lora huggingface": Method("peft-lora-huggingface", 2, "image_classification.lora_huggingface:lora", "source"),
     },
     "feature-extraction": {
-        "baseline": Method("openvino-embedder-f32", 1, "embedding.baseline:baseline", "source"),
+        "baseline": Method("openvino-embedder-f32", 2, "embedding.baseline:baseline", "source"),
         "quantize int8": Method("nncf-embedder-int8", 1, "text_encoder:int8", "parent"),
     },
     "object-detection": {
@@ -84,7 +84,7 @@ _METHODS: dict[str, dict[str, Method]] = {
         "sparsify magnitude": Method("magnitude-detector", 1, "openvino_magnitude:magnitude", "parent"),
     },
     "text-classification": {
-        "baseline": Method("openvino-text-f32", 1, "text_classification.model:baseline", "source"),
+        "baseline": Method("openvino-text-f32", 2, "text_classification.model:baseline", "source"),
         "train-text": Method("finetune-text", 1, "text_classification.finetune:train", "source"),
         "quantize bf16": Method("openvino-text-bf16", 1, "openvino_bf16:bf16", "parent"),
         "quantize int8": Method("nncf-text-int8", 1, "text_encoder:int8", "parent"),

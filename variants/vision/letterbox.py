@@ -7,7 +7,8 @@ detector that was trained on stretched images gets stretched images.
 from typing import TYPE_CHECKING
 
 from variants.vision.detector import Detector
-from variants.vision.preprocess import decoded, resize
+from variants.vision.picture import picture_of
+from variants.vision.preprocess import resize
 
 if TYPE_CHECKING:
     import numpy as np
@@ -18,20 +19,18 @@ if TYPE_CHECKING:
 def pixels_of(
     image: bytes, detector: Detector, field: str = "image"
 ) -> "tuple[npt.NDArray[np.float32], tuple[float, float], tuple[int, int]]":
-    """An encoded image (PNG, JPEG) as a detector's input, its scales, and its size.
+    """An encoded image as a detector's input, its scales, and its size.
 
     The input is float32 [3, height, width]. The scales are those of width and height. The size is the width and height
-    of the encoded image, in pixels. Grey images become RGB, transparency is dropped. InputError as for `decoded` and
-    `resize`.
+    of the upright picture, in pixels. Grey images become RGB. InputError as for `picture_of` and `resize`.
     """
     import numpy as np
 
-    with decoded(image, field) as opened:
-        values, scale = _fitted(opened.convert("RGB"), detector, field)
-        size = opened.size
+    picture = picture_of(image, field).convert("RGB")
+    values, scale = _fitted(picture, detector, field)
     ordered = values if detector.channels == "RGB" else values[..., ::-1]
     prepared = (ordered.transpose(2, 0, 1) - np.float32(detector.mean)) / np.float32(detector.std)
-    return np.ascontiguousarray(prepared, np.float32), scale, size
+    return np.ascontiguousarray(prepared, np.float32), scale, picture.size
 
 
 def _fitted(

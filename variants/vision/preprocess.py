@@ -1,14 +1,12 @@
 """From an encoded image to a classifier's input. Training, calibration and serving share it, so they agree."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from io import BytesIO
 from typing import TYPE_CHECKING, Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
 from variants.document import Document
 from variants.errors import InputError
+from variants.vision.picture import MAX_PIXELS, picture_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -44,39 +42,15 @@ class Preprocess(Document):
         return self
 
 
-# As RGB, 50 million pixels are 150 MB of memory. A larger image is an attack or a mistake.
-MAX_PIXELS = 50_000_000
-
-
-@contextmanager
-def decoded(image: bytes, field: str) -> Iterator["Picture"]:
-    """An encoded image (PNG, JPEG), opened by Pillow. InputError, which names `field`, for other bytes, for an image
-    that Pillow cannot read, and for one of more than MAX_PIXELS."""
-    from PIL import Image, UnidentifiedImageError
-
-    try:
-        with Image.open(BytesIO(image), formats=("PNG", "JPEG")) as opened:
-            if opened.width * opened.height > MAX_PIXELS:
-                raise InputError(
-                    f"the image has {opened.width} x {opened.height} pixels", field=field, mend=f"at most {MAX_PIXELS}"
-                )
-            yield opened
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        reason = "neither PNG nor JPEG" if isinstance(error, UnidentifiedImageError) else str(error)
-        raise InputError(f"not an image: {reason}", field=field, mend="a PNG or JPEG file") from error
-
-
 def pixels_of(image: bytes, preprocess: Preprocess, field: str = "image") -> "npt.NDArray[np.float32]":
-    """An encoded image (PNG, JPEG) as `pixels`, float32 [3, height, width], prepared as `preprocess` says.
+    """An encoded image as `pixels`, float32 [3, height, width], prepared as `preprocess` says.
 
-    Grey images become RGB, transparency is dropped. InputError as for `decoded` and `resize`.
+    Grey images become RGB. InputError as for `picture_of` and `resize`.
     """
     import numpy as np
 
-    with decoded(image, field) as opened:
-        # Grey stays one channel until it is resized: three equal ones would cost three times as much.
-        plain = opened if opened.mode == "L" else opened.convert("RGB")
-        resized = _resized(plain, preprocess, field)
+    # Grey stays one channel until it is resized: three equal ones would cost three times as much.
+    resized = _resized(picture_of(image, field), preprocess, field)
     values = np.asarray(resized, dtype=np.float32)
     channels = values[None] if values.ndim == 2 else values.transpose(2, 0, 1)
     mean, std = (np.asarray(each, np.float32).reshape(3, 1, 1) for each in (preprocess.mean, preprocess.std))

@@ -38,10 +38,12 @@ class Batcher:
         self.worker = ThreadPoolExecutor(1, thread_name_prefix="embed")
         self.waiting: list[Waiting] = []
         self.running: asyncio.Task[None] | None = None
+        self.under_way: list[Waiting] = []
         self.texts = self.passes = 0
 
     async def embed(self, texts: Sequence[Ids]) -> Floats:
-        """Embeddings [B, width] in the order of `texts`; what still waits is taken out when this is cancelled."""
+        """Embeddings [B, width] in the order of `texts`. When this is cancelled, what waits is taken out, and a pass
+        that computes for nobody else is ended."""
         loop = asyncio.get_running_loop()
         mine = [Waiting(ids, loop.create_future()) for ids in texts]
         self.waiting += mine
@@ -51,16 +53,18 @@ class Batcher:
             return np.stack(await asyncio.gather(*(each.done for each in mine)))
         finally:
             self.drop(mine)
+            if self.under_way and all(each.done.done() for each in self.under_way):
+                self.model.cancel()
 
     def drop(self, those: Sequence[Waiting]) -> None:
         gone = set(those)
         self.waiting = [each for each in self.waiting if each not in gone]
 
     async def run(self) -> None:
-        """Pass after pass, until nobody waits. A pass that fails fails its own texts alone."""
+        """Pass after pass, until nobody waits. A pass that fails, or is ended, fails its own texts alone."""
         loop = asyncio.get_running_loop()
         while self.waiting:
-            batch = nearest(self.waiting)
+            batch = self.under_way = nearest(self.waiting)
             self.drop(batch)
             try:
                 rows = await loop.run_in_executor(self.worker, self.model.embed, [each.ids for each in batch])
@@ -69,6 +73,8 @@ class Batcher:
                     if not each.done.done():
                         each.done.set_exception(error)
                 continue
+            finally:
+                self.under_way = []
             self.passes += 1
             self.texts += len(batch)
             for each, row in zip(batch, rows, strict=True):

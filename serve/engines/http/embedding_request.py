@@ -17,7 +17,7 @@ class EmbeddingRequest(Document):
 
     model: str
     input: str | list[str] | list[StrictInt] | list[list[StrictInt]]
-    encoding_format: Literal["float", "base64"] = "float"
+    encoding_format: Literal["float", "base64"] | None = "float"
     dimensions: Annotated[StrictInt, Field(ge=1)] | None = None
     user: str | None = None
 

@@ -6,8 +6,8 @@ import asyncio
 import base64
 import json
 from abc import abstractmethod
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import Any, cast
 
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -22,6 +22,11 @@ from serve.engines.http.tensors import Encoded, Port, TensorApi, application
 from serve.engines.http.text_request import ContextTooShort, parse
 from serve.protocols.open_inference import InferRequest, Tensor, encode_response
 from variants.errors import InputError
+
+TOKEN_CHARACTERS = 128
+"""Characters that one token stands for at most, for a bound before a text is tokenized. Words have 4 on average."""
+PIECE = 2**16
+"""Characters that are tokenized at once: some 30 ms."""
 
 
 def build(model: Embedder, name: str, digest: str | None) -> Starlette:
@@ -42,10 +47,23 @@ class EncoderApi(TensorApi[Embedder]):
 
     async def work(self, body: bytes, header_length: str | None) -> Encoded:
         asked = self.parsed(body, header_length)
-        texts = await asyncio.to_thread(self.model.encode, texts_of(asked))
+        texts = await self.encoded(texts_of(asked), "inputs[0].data[{}]")
         for i, ids in enumerate(texts):
             self.check(ids, f"inputs[0].data[{i}]")
         return encode_response(self.name, self.tensors(await self.batcher.embed(texts)), asked)
+
+    async def encoded(self, texts: Sequence[str], field: str) -> list[Ids]:
+        """Token ids of each text, made off the event loop and in pieces, so that a client that leaves ends the work. A
+        text that cannot fit is refused before. `field` has `{}` for a text's index. Raises ContextTooShort."""
+        most = self.model.context * TOKEN_CHARACTERS
+        for i, text in enumerate(texts):
+            if len(text) > most:
+                mend = f"at most {self.model.context} tokens, and never more than {most} characters"
+                raise ContextTooShort(f"{len(text)} characters", field=field.format(i), mend=mend)
+        ids: list[Ids] = []
+        for piece in pieces(texts):
+            ids += await asyncio.to_thread(self.model.encode, piece)
+        return ids
 
     @abstractmethod
     def tensors(self, rows: Floats) -> Sequence[Tensor]:
@@ -77,12 +95,13 @@ class EmbeddingApi(EncoderApi):
             mend = f"{self.model.width}, or leave it out"
             raise InputError(f"{asked.dimensions} numbers are not offered", field="dimensions", mend=mend)
         texts = await self.ids_of(asked.inputs, asked.input)
-        return Whole(self.answer(texts, asked.encoding_format))
+        return Whole(self.answer(texts, asked.encoding_format or "float"))
 
     async def ids_of(self, inputs: list[str] | list[list[int]], original: object) -> list[Ids]:
         """Token ids of each input, checked. Raises ContextTooShort, InputError."""
         if isinstance(inputs[0], str):
-            texts: Sequence[Ids] = await asyncio.to_thread(self.model.encode, inputs)
+            field = "input[{}]" if inputs is original else "input"
+            texts: Sequence[Ids] = await self.encoded(cast("list[str]", inputs), field)
         else:
             texts = inputs
         for i, ids in enumerate(texts):
@@ -101,6 +120,19 @@ class EmbeddingApi(EncoderApi):
         ]
         document["usage"] = {"prompt_tokens": tokens, "total_tokens": tokens}
         return json.dumps(document, separators=(",", ":")).encode()
+
+
+def pieces(texts: Sequence[str]) -> Iterator[list[str]]:
+    """The texts in order, in lists that are tokenized at once: at least one text, and then up to PIECE characters."""
+    piece: list[str] = []
+    size = 0
+    for text in texts:
+        if piece and size + len(text) > PIECE:
+            yield piece
+            piece, size = [], 0
+        piece.append(text)
+        size += len(text)
+    yield piece
 
 
 def carried(row: Floats, encoding: str) -> str | list[float]:

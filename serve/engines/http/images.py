@@ -11,13 +11,13 @@ from starlette.applications import Starlette
 
 from serve.engines.base import Floats, ImageModel
 from serve.engines.http.tensors import Port, ThreadedApi, application
-from serve.errors import ClientLeft
 from serve.protocols.open_inference import InferRequest, Tensor, bytes_tensor
 from variants.errors import InputError
+from variants.vision.picture import FILES, check_total
 from variants.vision.preprocess import pixels_of
 
 SLICE = 32
-"""Images decoded and computed at once; longer requests are cut, so that memory does not grow with them."""
+"""Images computed at once; longer requests are cut, so that memory does not grow with them."""
 
 
 def build(model: ImageModel, name: str) -> Starlette:
@@ -58,9 +58,11 @@ class ImageApi(ThreadedApi[ImageModel]):
             slices = [pixels[i : i + SLICE] for i in range(0, len(pixels), SLICE)]
             return np.concatenate([self.predict(part) for part in slices])
         files = image_files(tensor)
+        if len(files) > 1:
+            check_total(self.while_awaited(files), "inputs[0].data")
         scores = []
         for start in range(0, len(files), SLICE):
-            part = files[start : start + SLICE]
+            part = self.while_awaited(files[start : start + SLICE])
             decoded = [
                 pixels_of(file, self.model.preprocess, f"inputs[0].data[{start + i}]") for i, file in enumerate(part)
             ]
@@ -69,11 +71,11 @@ class ImageApi(ThreadedApi[ImageModel]):
 
     def predict(self, pixels: Floats) -> Floats:
         """The forward pass, counted. Raises ClientLeft instead where nobody waits for it any more."""
-        if self.gone.is_set():
-            raise ClientLeft("the client left before its batch was done")
+        self.check_awaited()
         self.passes += 1
         self.images += len(pixels)
-        return self.model.predict(pixels)
+        # To watch for the client takes a thread more, which a single image does not pay for.
+        return self.model.predict(pixels, self.gone if len(pixels) > 1 else None)
 
     def check_pixels(self, tensor: Tensor) -> None:
         height, width = self.model.preprocess.size
@@ -88,7 +90,7 @@ class ImageApi(ThreadedApi[ImageModel]):
 
 def image_files(tensor: Tensor) -> list[bytes]:
     """The files of an `image` tensor; in JSON each is base64 text."""
-    mend = "BYTES of shape [B] with B at least 1, each a PNG or JPEG file"
+    mend = f"BYTES of shape [B] with B at least 1, each {FILES}"
     if tensor.datatype != "BYTES":
         raise InputError(f"image is {tensor.datatype}", field="inputs[0].datatype", mend=mend)
     if tensor.data.ndim != 1 or not len(tensor.data):
@@ -101,7 +103,7 @@ def image_files(tensor: Tensor) -> list[bytes]:
             files.append(base64.b64decode(text, validate=True))
         except binascii.Error as error:
             raise InputError(
-                f"not base64: {error}", field=f"inputs[0].data[{i}]", mend="a PNG or JPEG file as base64 text"
+                f"not base64: {error}", field=f"inputs[0].data[{i}]", mend=f"{FILES}, as base64 text"
             ) from None
     return files
 

@@ -5,7 +5,7 @@ A subclass says what goes in and what comes out, and computes the one from the o
 import asyncio
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
 
@@ -16,7 +16,7 @@ from starlette.routing import Mount, Route
 
 from serve.engines.base import Runtime
 from serve.engines.http.server import health, refusals, unless_gone
-from serve.errors import CLIENT_WENT_AWAY, open_inference_body, openai_body
+from serve.errors import CLIENT_WENT_AWAY, ClientLeft, open_inference_body, openai_body
 from serve.protocols.open_inference import HEADER_LENGTH, InferRequest, Tensor, encode_response, parse_request
 from variants.errors import InputError, UnknownName
 
@@ -25,6 +25,7 @@ Encoded = tuple[bytes, int | None]
 
 
 M = TypeVar("M", bound=Runtime)
+T = TypeVar("T")
 MOST_EXAMPLES = 2048
 """In one request, OpenAI's own limit for embeddings."""
 
@@ -154,9 +155,20 @@ class ThreadedApi(TensorApi[M]):
         asked = self.parsed(body, header_length)
         return encode_response(self.name, self.tensors(asked), asked)
 
+    def check_awaited(self) -> None:
+        """Call it in the worker between parts of the work. Raises ClientLeft where the client has gone."""
+        if self.gone.is_set():
+            raise ClientLeft("the client left before its request was done")
+
+    def while_awaited(self, parts: Iterable[T]) -> Iterator[T]:
+        """The parts, with `check_awaited` before each."""
+        for part in parts:
+            self.check_awaited()
+            yield part
+
     @abstractmethod
     def tensors(self, asked: InferRequest) -> Sequence[Tensor]:
-        """All outputs. Raises InputError naming the tensor."""
+        """All outputs. Raises InputError naming the tensor, ClientLeft."""
 
 
 def application(api: ModelApi[Any], *openai: Route) -> Starlette:

@@ -1,55 +1,75 @@
-"""OpenAI's answers as bytes: whole JSON documents and SSE frames, for completions and for chat.
+"""OpenAI's answers as bytes, with vLLM's additions: whole JSON documents and SSE frames, for completions and for chat.
 
-Frames are encoded once, compactly, and every one carries the same head, so what relays them need not read
-them. A frame is sent for every step of the engine, also where its text is still held back: a client that
-measures the time to the first token sees the engine's, whatever the tokenizer does."""
+An answer has one or more choices, which come in any order. Frames are encoded once, compactly, and every one carries
+the same head, so what relays them need not read them. A frame is sent for every step of the engine, also where its text
+is still held back: a client that measures the time to the first token sees the engine's, whatever the tokenizer does.
+"""
 
 import json
 import time
 import uuid
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from serve.engines.base import Finish, Place, Token
+from serve.engines.base import Finish
 
 DONE = b"data: [DONE]\n\n"
 
 
 @dataclass(frozen=True)
 class TokenLogprob:
+    """A token as it is shown, its bytes and its log probability, and the same of the likeliest; None for a prompt's
+    first token, which nothing comes before."""
+
+    shown: str
     piece: bytes
-    logprob: float
-    top: tuple[tuple[bytes, float], ...]
+    logprob: float | None
+    top: tuple[tuple[str, bytes, float], ...] = ()
 
 
 @dataclass
 class Delta:
-    """What came since the delta before: `tokens` new ones and the text they allow to show."""
+    """What came of one choice since the delta before: new tokens and the text they allow to show. `usage` counts the
+    new tokens, `ids` are what they are."""
 
     text: str = ""
     tokens: int = 0
+    ids: list[int] = field(default_factory=list)
     logprobs: list[TokenLogprob] | None = None
     finish: Finish | None = None
+    stop_reason: str | int | None = None
     prompt: list[dict[str, Any] | None] | None = None
 
-    def add_logprobs(self, token: Token, piece: Callable[[int], bytes]) -> None:
-        assert token.logprob is not None
-        top = tuple((piece(other), logprob) for other, logprob in token.top)
-        entry = TokenLogprob(piece(token.id), token.logprob, top)
-        self.logprobs = [*(self.logprobs or []), entry]
+    def add(self, later: "Delta") -> None:
+        """Take in the delta that comes after this one."""
+        self.text += later.text
+        self.tokens += later.tokens
+        self.ids += later.ids
+        self.finish, self.stop_reason = later.finish, later.stop_reason
+        self.prompt = later.prompt or self.prompt
+        if later.logprobs is not None:
+            self.logprobs = (self.logprobs or []) + later.logprobs
+
+
+Deltas = AsyncGenerator[tuple[int, Delta], None]
+"""Deltas with the index of their choice."""
 
 
 @dataclass
 class Answer(ABC):
-    """One answer in the making."""
+    """One answer in the making. `prompts` has the token ids of each prompt, `each` the choices of one; choices of one
+    prompt follow each other."""
 
     model: str
     digest: str | None
-    prompt_tokens: int
-    new_tokens: int = 0
+    prompts: list[list[int]]
+    each: int = 1
+    shows_ids: bool = False
+    usage_always: bool = False
+    new_tokens: dict[int, int] = field(init=False, default_factory=dict)
     head: dict[str, Any] = field(init=False)
 
     whole_object: ClassVar[str]
@@ -66,80 +86,90 @@ class Answer(ABC):
         if self.digest is not None:
             self.head["system_fingerprint"] = self.digest
 
-    async def frames(self, deltas: AsyncGenerator[Delta, None], shows_usage: bool) -> AsyncGenerator[bytes, None]:
+    async def frames(self, deltas: Deltas, shows_usage: bool) -> AsyncGenerator[bytes, None]:
         """SSE frames up to and with `[DONE]`."""
         async with aclosing(deltas):
-            async for delta in deltas:
-                first, self.new_tokens = self.new_tokens == 0, self.new_tokens + delta.tokens
-                yield frame({**self.head, "choices": [self.chunk_choice(delta, first)]})
+            async for index, delta in deltas:
+                first = index not in self.new_tokens
+                self.count(index, delta)
+                choice = self.chunk_choice(index, delta, first)
+                document = {**self.head, "choices": [choice]}
+                if self.usage_always:
+                    document["usage"] = usage(len(self.prompts[index // self.each]), self.new_tokens[index])
+                yield frame(document | self.of_prompt(delta, first))
         if shows_usage:
             yield frame({**self.head, "choices": [], "usage": self.usage()})
         yield DONE
 
-    async def whole(self, deltas: AsyncGenerator[Delta, None]) -> bytes:
+    async def whole(self, deltas: Deltas) -> bytes:
         """The one JSON document of an answer that is not streamed."""
-        total = Delta()
-        texts = []
+        totals: dict[int, Delta] = {}
         async with aclosing(deltas):
-            async for delta in deltas:
-                texts.append(delta.text)
-                self.new_tokens += delta.tokens
-                total.prompt = delta.prompt or total.prompt
-                if delta.logprobs is not None:
-                    total.logprobs = (total.logprobs or []) + delta.logprobs
-                total.finish = delta.finish
-        total.text = "".join(texts)
-        choice = self.whole_choice(total)
-        return encode({**self.head, "object": self.whole_object, "choices": [choice], "usage": self.usage()})
+            async for index, delta in deltas:
+                self.count(index, delta)
+                totals.setdefault(index, Delta()).add(delta)
+        choices = [self.whole_choice(index, totals[index]) for index in sorted(totals)]
+        document = {**self.head, "object": self.whole_object, "choices": choices, "usage": self.usage()}
+        return encode(document | self.of_prompt(totals[0], True))
+
+    def count(self, index: int, delta: Delta) -> None:
+        self.new_tokens[index] = self.new_tokens.get(index, 0) + delta.tokens
 
     def usage(self) -> dict[str, int]:
-        return {
-            "prompt_tokens": self.prompt_tokens,
-            "completion_tokens": self.new_tokens,
-            "total_tokens": self.prompt_tokens + self.new_tokens,
-        }
+        return usage(sum(map(len, self.prompts)), sum(self.new_tokens.values()))
+
+    def ending(self, delta: Delta) -> dict[str, Any]:
+        """What choices of both kinds end with."""
+        ids = {"token_ids": delta.ids} if self.shows_ids else {}
+        return {"finish_reason": delta.finish, "stop_reason": delta.stop_reason, **ids}
+
+    def of_prompt(self, delta: Delta, first: bool) -> dict[str, Any]:
+        """Fields of the document about its prompt; none where each choice has its own."""
+        return {}
 
     @abstractmethod
-    def chunk_choice(self, delta: Delta, first: bool) -> dict[str, Any]:
-        """The choice of one frame; `first` on the first."""
+    def chunk_choice(self, index: int, delta: Delta, first: bool) -> dict[str, Any]:
+        """The choice of one frame; `first` on the choice's first."""
 
     @abstractmethod
-    def whole_choice(self, delta: Delta) -> dict[str, Any]:
+    def whole_choice(self, index: int, delta: Delta) -> dict[str, Any]:
         """The choice of a whole answer, `delta` holding all of it."""
 
 
 @dataclass
 class CompletionAnswer(Answer):
-    """`text_completion`. `offset` is where the next token's text begins, in characters, for logprobs."""
+    """`text_completion`. `offsets` are where each choice's next token begins, in characters, for logprobs."""
 
-    offset: int = 0
+    offsets: dict[int, int] = field(default_factory=dict)
     whole_object = "text_completion"
     chunk_object = "text_completion"
     id_prefix = "cmpl"
 
-    def chunk_choice(self, delta: Delta, first: bool) -> dict[str, Any]:
-        return self.whole_choice(delta)
+    def chunk_choice(self, index: int, delta: Delta, first: bool) -> dict[str, Any]:
+        choice: dict[str, Any] = {"index": index, "text": delta.text, "logprobs": self.logprobs(index, delta.logprobs)}
+        choice |= self.ending(delta)
+        if self.shows_ids and first:
+            choice["prompt_token_ids"] = self.prompts[index // self.each]
+        return choice if delta.prompt is None else choice | {"prompt_logprobs": delta.prompt}
 
-    def whole_choice(self, delta: Delta) -> dict[str, Any]:
-        return {
-            "index": 0,
-            "text": delta.text,
-            "logprobs": self.logprobs(delta.logprobs),
-            "finish_reason": delta.finish,
-        } | ({} if delta.prompt is None else {"prompt_logprobs": delta.prompt})
+    def whole_choice(self, index: int, delta: Delta) -> dict[str, Any]:
+        return self.chunk_choice(index, delta, True)
 
-    def logprobs(self, entries: list[TokenLogprob] | None) -> dict[str, Any] | None:
+    def logprobs(self, index: int, entries: list[TokenLogprob] | None) -> dict[str, Any] | None:
         if entries is None:
             return None
-        offsets, tokens = [], [show(entry.piece) for entry in entries]
-        for token in tokens:
-            offsets.append(self.offset)
-            self.offset += len(token)
+        offset, offsets = self.offsets.get(index, 0), []
+        for entry in entries:
+            offsets.append(offset)
+            offset += len(entry.shown)
+        self.offsets[index] = offset
         return {
-            "tokens": tokens,
+            "tokens": [entry.shown for entry in entries],
             "token_logprobs": [entry.logprob for entry in entries],
             "top_logprobs": [
-                {show(piece): logprob for piece, logprob in entry.top} | {show(entry.piece): entry.logprob}
+                None
+                if entry.logprob is None
+                else {shown: logprob for shown, _, logprob in entry.top} | {entry.shown: entry.logprob}
                 for entry in entries
             ],
             "text_offset": offsets,
@@ -154,57 +184,47 @@ class ChatAnswer(Answer):
     chunk_object = "chat.completion.chunk"
     id_prefix = "chatcmpl"
 
-    def chunk_choice(self, delta: Delta, first: bool) -> dict[str, Any]:
+    def chunk_choice(self, index: int, delta: Delta, first: bool) -> dict[str, Any]:
         content = {"role": "assistant", "content": delta.text} if first else {"content": delta.text}
-        return {
-            "index": 0,
-            "delta": content,
-            "logprobs": chat_logprobs(delta.logprobs),
-            "finish_reason": delta.finish,
-        }
+        choice = {"index": index, "delta": content, "logprobs": chat_logprobs(delta.logprobs)}
+        return choice | self.ending(delta)
 
-    def whole_choice(self, delta: Delta) -> dict[str, Any]:
-        return {
-            "index": 0,
-            "message": {"role": "assistant", "content": delta.text},
-            "logprobs": chat_logprobs(delta.logprobs),
-            "finish_reason": delta.finish,
-        }
+    def whole_choice(self, index: int, delta: Delta) -> dict[str, Any]:
+        message = {"role": "assistant", "content": delta.text}
+        choice = {"index": index, "message": message, "logprobs": chat_logprobs(delta.logprobs)}
+        return choice | self.ending(delta)
+
+    def of_prompt(self, delta: Delta, first: bool) -> dict[str, Any]:
+        ids = {"prompt_token_ids": self.prompts[0]} if self.shows_ids and first else {}
+        return ids if delta.prompt is None else ids | {"prompt_logprobs": delta.prompt}
+
+
+def usage(prompt: int, new: int) -> dict[str, int]:
+    return {"prompt_tokens": prompt, "completion_tokens": new, "total_tokens": prompt + new}
 
 
 def chat_logprobs(entries: list[TokenLogprob] | None) -> dict[str, Any] | None:
     if entries is None:
         return None
 
-    def one(piece: bytes, logprob: float) -> dict[str, Any]:
-        return {"token": show(piece), "logprob": logprob, "bytes": list(piece)}
+    def one(shown: str, piece: bytes, logprob: float | None) -> dict[str, Any]:
+        return {"token": shown, "logprob": logprob, "bytes": list(piece)}
 
     content = [
-        one(entry.piece, entry.logprob) | {"top_logprobs": [one(*other) for other in entry.top]} for entry in entries
+        one(entry.shown, entry.piece, entry.logprob) | {"top_logprobs": [one(*other) for other in entry.top]}
+        for entry in entries
     ]
     return {"content": content}
-
-
-def prompt_logprobs(places: Sequence[Place | None], piece: Callable[[int], bytes]) -> list[dict[str, Any] | None]:
-    """As vLLM has them: one entry a token of the prompt, null for the first, else by token id, the prompt's own
-    first."""
-
-    def one(place: Place) -> dict[str, Any]:
-        return {
-            str(scored.id): {
-                "logprob": scored.logprob,
-                "rank": scored.rank,
-                "decoded_token": show(piece(scored.id)),
-            }
-            for scored in place
-        }
-
-    return [None if place is None else one(place) for place in places]
 
 
 def show(piece: bytes) -> str:
     """A token's text; bytes that are no whole character become U+FFFD."""
     return piece.decode(errors="replace")
+
+
+def join(pieces: Sequence[bytes]) -> str:
+    """The text of several tokens."""
+    return show(b"".join(pieces))
 
 
 def encode(document: dict[str, Any]) -> bytes:

@@ -1,6 +1,6 @@
 """From tokens to text that may be shown: whole characters only, and never a part of a stop string.
 
-One `TextStream` a request. It is the only place that knows about stop strings, so every engine of ours stops
+One `TextStream` a choice. It is the only place that knows about stop strings, so every engine of ours stops
 alike, streamed or not. It does not decode: `Decoder` is what the engine's tokenizer offers.
 """
 
@@ -8,23 +8,28 @@ from serve.engines.base import Decoder
 
 
 class TextStream:
-    """Feeds tokens in, gives text out. `stopped` is true once a stop string was found."""
+    """Feeds tokens in, gives text out. `stop` is the stop string that was met; `shows_stop` has it end the text."""
 
-    def __init__(self, decoder: Decoder, stops: tuple[str, ...]) -> None:
+    def __init__(self, decoder: Decoder, stops: tuple[str, ...], shows_stop: bool = False) -> None:
         self.decoder = decoder
         self.stops = stops
+        self.shows_stop = shows_stop
         self.held = ""
-        self.stopped = False
+        self.stop: str | None = None
+
+    @property
+    def stopped(self) -> bool:
+        return self.stop is not None
 
     def push(self, token: int) -> str:
         """What may be shown now. Text that could still become a stop string is held back."""
         if self.stopped:
             return ""
         self.held += self.decoder.step(token)
-        starts = [at for stop in self.stops if (at := self.held.find(stop)) >= 0]
+        starts = [(at, stop) for stop in self.stops if (at := self.held.find(stop)) >= 0]
         if starts:
-            self.stopped = True
-            shown, self.held = self.held[: min(starts)], ""
+            at, self.stop = min(starts, key=lambda each: each[0])
+            shown, self.held = self.held[: at + len(self.stop) * self.shows_stop], ""
             return shown
         keep = longest_start(self.held, self.stops)
         shown = self.held[: len(self.held) - keep]

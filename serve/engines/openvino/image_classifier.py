@@ -5,6 +5,7 @@ for logits.
 """
 
 import argparse
+import threading
 from pathlib import Path
 
 from starlette.types import ASGIApp
@@ -28,8 +29,8 @@ class OpenVinoModel(Compiled):
         self.preprocess, self.labels = manifest.preprocess, manifest.labels
         super().__init__(path, manifest.precision, threads)
 
-    def predict(self, pixels: Floats) -> Floats:
-        return softmax(self.run(pixels))
+    def predict(self, pixels: Floats, gone: threading.Event | None = None) -> Floats:
+        return softmax(self.run(pixels, gone=gone))
 
 
 def build(options: argparse.Namespace) -> ASGIApp:

@@ -4,7 +4,7 @@ A token is a word, its id a hash of it; the embedding is the sum of a made-up ve
 texts that share words are near each other, and what is near is known beforehand."""
 
 import hashlib
-import time
+import threading
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -25,13 +25,19 @@ class ScriptedEmbedder:
     def __init__(self, begin: Callable[[], bool | None], pass_s: float, context: int) -> None:
         self.begin, self.pass_s, self.context = begin, pass_s, context
         self.computed_ns = 0
+        self.cancelled = threading.Event()
+
+    def cancel(self) -> None:
+        self.cancelled.set()
 
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
         return [[int.from_bytes(hashed(word)[:2], "big") for word in text.split() or [text]] for text in texts]
 
     def embed(self, batch: Sequence[Ids]) -> Floats:
         garbled = self.begin()
-        time.sleep(self.pass_s)
+        self.cancelled.clear()
+        if self.cancelled.wait(self.pass_s):
+            raise RuntimeError("the pass was cancelled")
         self.computed_ns += round(self.pass_s * 1e9)
         sums = np.stack([sum((vector(token) for token in ids), np.zeros(WIDTH)) for ids in batch])
         lengths = np.linalg.norm(sums, axis=1, keepdims=True)

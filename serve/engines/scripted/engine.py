@@ -6,7 +6,8 @@ chooses otherwise. It ends after one round, or goes on for `max_tokens` with `ig
 logit bias of -100 is passed over; where some bias is above 0, each token of the answer is one of those
 with the highest: the first whose text occurs in the prompt, else one that the prompt's hash chooses, and with
 `errs` another for that share of prompts. Log probabilities are made up, but the same each time: of a prompt's tokens,
-one that came before in it is the likeliest.
+one that came before in it is the likeliest. Where a form is asked for, the answer is the plainest JSON of that form, or
+one of the wordings. What else bears on sampling (penalties, `top_k`, `min_p`) changes nothing, as nothing is sampled.
 
 **Images.** Mean brightness, cut into as many bands as there are labels, is the class; it gets 0.9.
 
@@ -21,6 +22,7 @@ import hashlib
 import math
 import os
 import secrets
+import threading
 import time
 from collections.abc import AsyncGenerator, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -36,6 +38,7 @@ from serve.engines.http import text as text_api
 from serve.engines.http.adapters import adapter_routes
 from serve.engines.http.server import EngineFault
 from serve.engines.scripted.embedder import ScriptedClassifier, ScriptedEmbedder
+from serve.engines.scripted.structured import instance
 from variants.vision.preprocess import Preprocess
 
 TOKEN_BYTES = 4
@@ -112,9 +115,9 @@ class ScriptedText:
         parts = (data[i : i + TOKEN_BYTES] for i in range(0, len(data), TOKEN_BYTES))
         return [int.from_bytes(b"\1" + part, "big") for part in parts]
 
-    def chat_text(self, messages: Sequence[dict[str, str]]) -> str:
+    def chat_text(self, messages: Sequence[dict[str, str]], *, begin: bool, proceed: bool) -> str:
         turns = [f"{message['role']}: {message['content']}" for message in messages]
-        return "\n".join([*turns, "assistant:"])
+        return "\n".join([*turns, "assistant:"] if begin else turns if proceed else [*turns, ""])
 
     def decoder(self, prompt: Sequence[int]) -> Utf8Decoder:
         return Utf8Decoder()
@@ -137,12 +140,22 @@ class ScriptedText:
             due += self.script.token_s
 
     def tokens(self, request: Generation) -> Iterator[Token]:
-        for made, token in enumerate(answer_of(request, self.errs), start=1):
+        for made, token in enumerate(self.answer(request), start=1):
+            if token in request.stop_ids and made > request.min_tokens:
+                yield Token(token, *self.logprobs(token, request), finish="stop", end=True)
+                return
             last = made == request.max_tokens
             yield self.dress(token, request, "length" if last else None)
             if last:
                 return
         yield Token(END, *self.logprobs(END, request), finish="stop", end=True)
+
+    def answer(self, request: Generation) -> Iterator[int]:
+        """The tokens of the form that was asked for, else of the prompt."""
+        if request.schema is None and not request.wordings:
+            return answer_of(request, self.errs)
+        chosen = request.wordings[number(0, request.prompt) % len(request.wordings)] if request.wordings else None
+        return iter(self.encode(instance(request.schema or {}) if chosen is None else chosen, special=False))
 
     def dress(self, token: int, request: Generation, finish: Finish | None) -> Token:
         return Token(token, *self.logprobs(token, request), finish=finish)
@@ -166,9 +179,13 @@ def answer_of(request: Generation, errs: float = 0.0) -> Iterator[int]:
         start = 0 if request.temperature == 0 else number(request.seed, request.prompt) % len(request.prompt)
         rotated = request.prompt[start:] + request.prompt[:start]
         source = [token for token in rotated if bias.get(token, 0.0) > -100]
+    if request.allowed:
+        source = [token for token in source if token in request.allowed] or [request.allowed[0]]
+    made = 0
     while source:
         yield from source
-        if not request.ignore_eos:
+        made += len(source)
+        if not request.ignore_eos and made >= request.min_tokens:
             return
 
 
@@ -212,7 +229,7 @@ class ScriptedImages:
         self.script, self.labels = script, labels
         self.computed_ns = 0
 
-    def predict(self, pixels: Floats) -> Floats:
+    def predict(self, pixels: Floats, gone: threading.Event | None = None) -> Floats:
         garbled = self.script.compute()
         time.sleep(self.script.first_token_s)
         self.computed_ns += round(self.script.first_token_s * 1e9)

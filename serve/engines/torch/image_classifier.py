@@ -4,6 +4,7 @@ For architectures that OpenVINO does not run. Preprocessing comes from the manif
 `preprocessor_config.json` (`variants.vision.hub_processor`).
 """
 
+import threading
 import time
 
 import torch
@@ -45,7 +46,7 @@ class TorchClassifier:
         self.preprocess = prepared or hub_processor.read(artifact.model, "--artifact")
 
     @torch.inference_mode()
-    def predict(self, pixels: Floats) -> Floats:
+    def predict(self, pixels: Floats, gone: threading.Event | None = None) -> Floats:
         began = time.perf_counter_ns()
         logits = self.model(pixel_values=torch.tensor(pixels, dtype=self.dtype)).logits
         self.computed_ns += time.perf_counter_ns() - began

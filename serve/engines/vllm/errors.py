@@ -19,7 +19,13 @@ TOO_LONG = "maximum context length"
 NOT_JSON = "JSON decode error"
 PROMPT = ("input_tokens", "input_text")
 """What vLLM calls the prompt where it is too long."""
-ABOUT_PROMPT = re.compile(r"^Token id \d+ |conversation|chat template|multimodal model")
+ABOUT_PROMPT = re.compile(
+    r"^Token id \d+ |conversation|chat template|multimodal model|at least one prompt|prompt cannot be empty"
+)
+ABOUT_TOOLS = re.compile(r" tool choice requires ")
+TOO_MANY_ALTERNATIVES = "Requested sample logprobs of "
+FORM = re.compile(r"[A-Z]\w*|function-\S*|(list|dict|tagged-union|constrained)\S*|str|int|float|bool")
+"""What pydantic adds to a field to say which of its forms was tried."""
 ABOUT_FIELD = re.compile(r"^([a-z][a-z_]*) must be ")
 SHOWN = 80
 
@@ -65,6 +71,10 @@ def plain(body: bytes, prompt: str) -> bytes:
     said = ASIDE.sub("", said)
     if NOT_JSON in said:
         param, said = "body", "not JSON"
+    elif TOO_MANY_ALTERNATIVES in said:
+        param = "top_logprobs" if prompt == "messages" else "logprobs"
+    elif ABOUT_TOOLS.search(said):
+        param = "tools"
     elif param is None or param in PROMPT:
         param = prompt if param in PROMPT or ABOUT_PROMPT.search(said) else first_word(said)
     code = "context_length_exceeded" if TOO_LONG in said else "not_found" if status == 404 else "invalid_request"
@@ -87,7 +97,8 @@ def nearest(said: str) -> tuple[str, str] | None:
     for line in said.splitlines()[1:]:
         try:
             one = ast.literal_eval(line.strip())
-            field = str(one["loc"]).removeprefix("body.")
+            parts = str(one["loc"]).removeprefix("body.").split(".")
+            field = ".".join(part for part in parts if not FORM.fullmatch(part))
             findings.append((field, f"{one['msg']}, and {one.get('input')!r:.{SHOWN}} was sent"))
         except (ValueError, SyntaxError, KeyError, TypeError):
             continue

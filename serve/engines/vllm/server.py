@@ -30,9 +30,11 @@ from vllm.platforms import current_platform  # noqa: E402
 from vllm.utils import system_utils  # noqa: E402
 
 from serve.engines.vllm import fbgemm  # noqa: E402
+from serve.engines.vllm.detokenizer import use_detokenizer  # noqa: E402
 from serve.engines.vllm.int4 import use_vnni  # noqa: E402
 from serve.engines.vllm.kernels import use_kernels  # noqa: E402
 from serve.engines.vllm.nf4 import use_packed_kernel  # noqa: E402
+from serve.engines.vllm.sampling import allow_several_greedy  # noqa: E402
 from variants.machine import multiplies_bfloat16  # noqa: E402
 
 T = TypeVar("T")
@@ -68,6 +70,8 @@ def work_in_core(check: Callable[[VllmConfig], None], config: VllmConfig) -> Non
         config.parallel_config.distributed_executor_backend = "uni"
 
 
+use_detokenizer()
+allow_several_greedy()
 if current_platform.is_cpu():
     current_platform.check_and_update_config = functools.partial(  # type: ignore[method-assign]
         work_in_core, current_platform.check_and_update_config

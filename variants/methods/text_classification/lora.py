@@ -7,6 +7,7 @@ in `adapter/`, in peft's format, for other engines that hold the encoder. It is 
 
 from typing import TYPE_CHECKING
 
+from variants.errors import RecipeError
 from variants.methods.base import BuildJob, MethodResult
 from variants.methods.examples import first_examples
 from variants.methods.lora_adapter import FOLDER, with_adapter, write_adapter
@@ -45,13 +46,16 @@ def lora(job: BuildJob[LoRA]) -> MethodResult:
 
 def adapted(model: "PreTrainedModel", recipe: LoRA) -> "PeftModel":
     """`model` with the recipe's adapter on every linear layer of the encoder. Layers outside the encoder are the head,
-    and are trained whole."""
+    and are trained whole. RecipeError where the encoder has no linear layer."""
     import torch
 
     encoder = model.base_model_prefix
     linear = {
         name.rpartition(".")[2] for name, part in model.base_model.named_modules() if isinstance(part, torch.nn.Linear)
     }
+    if not linear:
+        message = f"a {model.config.model_type} has no linear layer that an adapter could change"
+        raise RecipeError(message, field="recipe.kind", mend="another encoder, as BERT")
     return with_adapter(
         model,
         recipe,

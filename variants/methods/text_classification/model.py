@@ -17,7 +17,8 @@ from variants.errors import RecipeError, SourceError
 from variants.methods.base import BuildJob, MethodResult
 from variants.methods.huggingface import labels_of, new_head
 from variants.methods.openvino_ir import IR, SETTINGS, TOKENIZER, check_float32
-from variants.methods.text_encoder import most_tokens, pooling_of, write_encoder
+from variants.methods.sentence_modules import read_modules
+from variants.methods.text_encoder import most_tokens, write_encoder
 from variants.recipes.recipe import Baseline
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 PACKAGES = ("torch", "transformers", "tokenizers", "openvino", "safetensors")
 WEIGHTS = "model.safetensors"
+_READS_LAST_END = ("bart", "mbart", "plbart", "mvp")
 
 
 def baseline(job: BuildJob[Baseline]) -> MethodResult:
@@ -71,8 +73,9 @@ def load(folder: Path, labels: tuple[str, ...] | None = None) -> "tuple[PreTrain
 
 def load_encoder(folder: Path, labels: tuple[str, ...]) -> "tuple[PreTrainedModel, PreTrainedTokenizerBase]":
     """`load`, with a new head for `labels`. It pools by the mean where the folder says that the encoder does."""
-    model, tokenizer = load(folder, labels)
-    if (folder / "1_Pooling").is_dir() and pooling_of(folder) == "mean":
+    modules = read_modules(folder)
+    model, tokenizer = load(modules.encoder, labels)
+    if modules.is_named and modules.pooling == "mean":
         pool_by_mean(model)
     return model, tokenizer
 
@@ -112,15 +115,32 @@ def pool_by_mean(model: "PreTrainedModel") -> None:
 
 
 def logits(model: Any, ids: "Tensor", mask: "Tensor") -> "Tensor":
-    """The classifier's output, float32 [batch, classes], for token ids and their mask, int64 [batch, length]."""
+    """The classifier's output, float32 [batch, classes], for token ids and their mask, int64 [batch, length].
+
+    Transformers finds a decoder's last token by the id of padding, and BART's last `</s>` only where each text of a
+    batch has as many. Here a decoder's last token is found by the mask, and BART's in each text."""
     scores: Tensor
-    if getattr(model.config, "understudy_pooling", None) != "mean":
-        scores = model(input_ids=ids, attention_mask=mask).logits
-    else:
+    if getattr(model.config, "understudy_pooling", None) == "mean":
         hidden = model.base_model(input_ids=ids, attention_mask=mask).last_hidden_state
         kept = mask.unsqueeze(-1).to(hidden.dtype)
         scores = model.classifier((hidden * kept).sum(1) / kept.sum(1))
+    elif hasattr(model, "score") and not model.config.is_encoder_decoder:
+        hidden = model.base_model(input_ids=ids, attention_mask=mask, use_cache=False).last_hidden_state
+        scores = model.score(_at_last(hidden, mask))
+    elif model.config.model_type in _READS_LAST_END:
+        hidden = model.base_model(input_ids=ids, attention_mask=mask, use_cache=False).last_hidden_state
+        scores = model.classification_head(_at_last(hidden, mask * (ids == model.config.eos_token_id)))
+    else:
+        scores = model(input_ids=ids, attention_mask=mask).logits
     return scores
+
+
+def _at_last(hidden: "Tensor", marked: "Tensor") -> "Tensor":
+    """The state [batch, width] at the last position of each row that `marked`, int64 [batch, length], has as 1."""
+    import torch
+
+    positions = torch.arange(marked.shape[1]).unsqueeze(0)
+    return hidden[torch.arange(hidden.shape[0]), (positions * marked).argmax(1)]
 
 
 def logits_of(model: "PreTrainedModel") -> "nn.Module":

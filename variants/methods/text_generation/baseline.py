@@ -75,10 +75,17 @@ def load(source: Path, dtype: str) -> "tuple[PreTrainedModel, PreTrainedTokenize
             **options,
             **({"quantization_config": GgufConfig(dequantize=True)} if options else {}),
         )
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, AttributeError, TypeError, ImportError) as error:
         raise SourceError(f"transformers cannot read {source}: {error}", field="source.uri") from error
-    tokenizer.model_max_length = min(tokenizer.model_max_length, model.config.max_position_embeddings)
+    tokenizer.model_max_length = min([tokenizer.model_max_length, *_positions(model)])
     return model.eval(), tokenizer
+
+
+def _positions(model: "PreTrainedModel") -> list[int]:
+    """The most tokens that the configuration names, in a list; an empty one where positions are unlimited (ALiBi in
+    Bloom, or a state as in Mamba)."""
+    named = (getattr(model.config, name, None) for name in ("max_position_embeddings", "max_seq_len", "seq_length"))
+    return [length for length in named if isinstance(length, int) and length > 0][:1]
 
 
 def linear_layers(model: "PreTrainedModel") -> "dict[str, Linear]":

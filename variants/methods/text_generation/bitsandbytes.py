@@ -11,7 +11,8 @@ On a CPU it is not faster: the extra work at every step costs more than int8 sav
 from typing import Any
 
 from variants.methods.base import BuildJob, MethodResult
-from variants.methods.text_generation.baseline import PACKAGES, check_follows, parent_of
+from variants.methods.text_generation.baseline import PACKAGES, check_follows, linear_layers, parent_of
+from variants.methods.text_generation.layers import changed_share, check_reach, check_served, outline
 
 
 def nf4(job: BuildJob) -> MethodResult:
@@ -19,23 +20,28 @@ def nf4(job: BuildJob) -> MethodResult:
     import torch
 
     options = {"load_in_4bit": True, "bnb_4bit_quant_type": "nf4", "bnb_4bit_compute_dtype": torch.bfloat16}
-    _pack(job, "NF4", options)
-    note = "NF4 weights in blocks of 64, computed in bfloat16, from its parent"
+    share = _pack(job, "NF4", options)
+    note = f"NF4 weights in blocks of 64, computed in bfloat16, from its parent; {share}"
     return MethodResult("nf4", "huggingface", note, (*PACKAGES, "bitsandbytes"))
 
 
 def llm_int8(job: BuildJob) -> MethodResult:
     """The parent with every linear layer but the head in int8, loadable by AutoModelForCausalLM."""
-    _pack(job, "LLM.int8()", {"load_in_8bit": True})
-    note = "LLM.int8(): int8 weights a row, features of 6 and more in bfloat16, from its parent"
+    share = _pack(job, "LLM.int8()", {"load_in_8bit": True})
+    note = f"LLM.int8(): int8 weights a row, features of 6 and more in bfloat16, from its parent; {share}"
     return MethodResult("int8", "huggingface", note, (*PACKAGES, "bitsandbytes"))
 
 
-def _pack(job: BuildJob, name: str, options: dict[str, Any]) -> None:
+def _pack(job: BuildJob, name: str, options: dict[str, Any]) -> str:
     """Quantize the parent with the `options` of BitsAndBytesConfig, write it, and compare what was written with the
-    parent."""
+    parent. Returns the share of the weights that are quantized, for a note. RecipeError, before any work, where linear
+    layers hold less than half of them."""
     parent = parent_of(job)
+    shapes = outline(parent)
+    check_served(shapes, ("bloom",), name)
+    check_reach(shapes, linear_layers(shapes), name)
     import torch
+    from bitsandbytes.nn import Linear4bit, Linear8bitLt
     from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
 
     with job.progress.step(f"quantizing to {name}"):
@@ -50,3 +56,4 @@ def _pack(job: BuildJob, name: str, options: dict[str, Any]) -> None:
         # Not the model in memory: on a CPU with AVX512-BF16, its first forward pass repacks NF4 weights in place.
         written = AutoModelForCausalLM.from_pretrained(job.out, device_map="cpu")
         check_follows(written, AutoModelForCausalLM.from_pretrained(parent, dtype=torch.bfloat16), tokenizer)
+    return changed_share(shapes, (each for each in written.modules() if isinstance(each, Linear4bit | Linear8bitLt)))

@@ -9,10 +9,9 @@ and SmoothQuant (Xiao et al. 2022, arXiv 2211.10438) use the calibration split o
 
 W8A8 and W4A16 quantize the output head to W8A8. In a small model the head is a fifth of each step's work, and 4 bits
 cost it too much accuracy. Where the head shares its weights with the embedding, it gets a copy first, and the embedding
-stays unchanged.
+stays unchanged. Bloom's and OPT's heads stay as they are: vLLM has no other form of them.
 """
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,6 +28,7 @@ from variants.methods.text_generation.baseline import (
     parent_of,
 )
 from variants.methods.text_generation.calibration import oneshot_data
+from variants.methods.text_generation.layers import changed_share, check_reach, check_served, outline
 from variants.recipes.recipe import Quantize
 
 if TYPE_CHECKING:
@@ -36,13 +36,15 @@ if TYPE_CHECKING:
 
 _HEAD = "re:.*lm_head"
 """vLLM's head has a class of its own, so it is addressed by name."""
+_PLAIN_HEADS = ("bloom", "opt")
+"""The model types whose head vLLM loads without quantization: it stays as it is, and shares the embedding's weights."""
 _GROUP_SIZES = (32, 64, 128)
 _AWQ_GRID = 10
 """How many scales are tried a layer: the library's default of 20 takes twice as long."""
 
 
 def w8a8(job: BuildJob[Quantize]) -> MethodResult:
-    """The parent with every linear layer in int8, the head too."""
+    """The parent with every linear layer in int8, the head too where vLLM takes one in int8."""
     note = f"int8 weights a channel, int8 activations a token, from its parent; {job.recipe.algorithm}"
     return _quantize(job, parent_of(job), "int8", note)
 
@@ -52,11 +54,14 @@ def w4a16(job: BuildJob[Quantize]) -> MethodResult:
     any work, when the groups do not divide a layer's inputs."""
     assert job.recipe.group_size is not None
     parent = parent_of(job)
-    _check_groups(job.recipe.group_size, parent)
-    wide = ", ".join(["the head", *(job.recipe.int8_layers or ())])
+    shapes = outline(parent)
+    check_served(shapes, ("bloom",), "w4a16")
+    _check_groups(job.recipe.group_size, shapes)
+    head = [] if shapes.config.model_type in _PLAIN_HEADS else ["the head"]
+    wide = ", ".join([*head, *(job.recipe.int8_layers or ())])
     note = (
-        f"int4 weights in symmetric groups of {job.recipe.group_size}, {wide} in int8, from its parent; "
-        f"{job.recipe.algorithm}"
+        f"int4 weights in symmetric groups of {job.recipe.group_size}, {f'{wide} in int8, ' if wide else ''}from its "
+        f"parent; {job.recipe.algorithm}"
     )
     return _quantize(job, parent, "int4", note)
 
@@ -71,27 +76,31 @@ def _quantize(job: BuildJob[Quantize], parent: Path, precision: Precision, note:
     import torch
     from llmcompressor import oneshot
 
+    shapes = outline(parent)
+    check_reach(shapes, linear_layers(shapes), job.recipe.scheme)
+    check_layers(job.recipe.int8_layers or (), shapes)
     model, tokenizer = load(parent, computing_dtype() if job.recipe.calibration else "bfloat16")
-    check_layers(job.recipe.int8_layers or (), model)
-    if job.recipe.scheme != "w8a8-fp8":
+    plain_head = shapes.config.model_type in _PLAIN_HEADS
+    if job.recipe.scheme != "w8a8-fp8" and not plain_head:
         untie_head(model)
     data = oneshot_data(job, job.recipe.calibration, tokenizer)
     with job.progress.step(f"quantizing to {job.recipe.scheme.upper()} ({job.recipe.algorithm})"):
-        oneshot(model=model, recipe=_modifiers(job.recipe), **data)
+        oneshot(model=model, recipe=_modifiers(job.recipe, plain_head), **data)
         # Integer weights stay exact when their scales are rounded to bfloat16.
         model.to(torch.bfloat16)  # type: ignore[arg-type]
+    quantized = [each for each in linear_layers(model).values() if hasattr(each, "quantization_scheme")]
+    share = changed_share(shapes, quantized)
     check_and_write(job, model, tokenizer, save_compressed=True)
-    return MethodResult(precision, "huggingface", note, (*PACKAGES, "llmcompressor", "compressed-tensors"))
+    return MethodResult(
+        precision, "huggingface", f"{note}; {share}", (*PACKAGES, "llmcompressor", "compressed-tensors")
+    )
 
 
-def _check_groups(size: int, parent: Path) -> None:
-    config = json.loads((parent / "config.json").read_text())
-    hidden, heads = config["hidden_size"], config["num_attention_heads"]
-    widths = {
-        "hidden_size": hidden,
-        "attention heads": heads * (config.get("head_dim") or hidden // heads),
-        "intermediate_size": config["intermediate_size"],
-    }
+def _check_groups(size: int, model: "PreTrainedModel") -> None:
+    """RecipeError where groups of `size` do not divide the inputs of each linear layer, or there is none."""
+    layers = linear_layers(model)
+    check_reach(model, layers, "w4a16")
+    widths = {name.rpartition(".")[2]: layer.in_features for name, layer in layers.items()}
     for name, width in widths.items():
         if width % size:
             fits = [str(each) for each in _GROUP_SIZES if all(width % each == 0 for width in widths.values())]
@@ -122,7 +131,7 @@ def untie_head(model: "PreTrainedModel") -> None:
     model.config.tie_word_embeddings = False
 
 
-def _modifiers(recipe: Quantize) -> list[Any]:
+def _modifiers(recipe: Quantize, plain_head: bool) -> list[Any]:
     from llmcompressor.modifiers.gptq import GPTQModifier
     from llmcompressor.modifiers.quantization import QuantizationModifier
     from llmcompressor.modifiers.transform.smoothquant import SmoothQuantModifier
@@ -131,25 +140,25 @@ def _modifiers(recipe: Quantize) -> list[Any]:
         return [QuantizationModifier(targets=["Linear"], scheme="FP8_DYNAMIC", ignore=[_HEAD])]
     kind = GPTQModifier if recipe.algorithm == "gptq" else QuantizationModifier
     if recipe.scheme == "w4a16":
-        rounding = kind(config_groups=_int4_groups(recipe))
+        rounding = kind(config_groups=_int4_groups(recipe, plain_head), ignore=[_HEAD] if plain_head else [])
         if recipe.algorithm != "awq":
             return [rounding]
         from variants.methods.text_generation.awq import PlainAWQModifier
 
         return [PlainAWQModifier(n_grid=_AWQ_GRID), rounding]
-    rounding = kind(targets=["Linear", _HEAD], scheme="W8A8")
+    rounding = kind(targets=["Linear"], scheme="W8A8", ignore=[_HEAD])
+    if not plain_head:
+        rounding = kind(targets=["Linear", _HEAD], scheme="W8A8")
     if recipe.smoothing is None:
         return [rounding]
     return [SmoothQuantModifier(smoothing_strength=recipe.smoothing), rounding]
 
 
-def _int4_groups(recipe: Quantize) -> dict[str, Any]:
-    """int4 for linear layers, int8 for the head and for the recipe's `int8_layers`."""
+def _int4_groups(recipe: Quantize, plain_head: bool) -> dict[str, Any]:
+    """int4 for linear layers, int8 for the recipe's `int8_layers`, and for the head unless it is plain."""
     from compressed_tensors.quantization import QuantizationArgs, QuantizationScheme, preset_name_to_scheme
 
-    wide = [rf"re:.*\.{name}$" for name in recipe.int8_layers or ()]
+    wide = [*([] if plain_head else [_HEAD]), *(rf"re:.*\.{name}$" for name in recipe.int8_layers or ())]
     weights = QuantizationArgs(num_bits=4, type="int", symmetric=True, strategy="group", group_size=recipe.group_size)
-    return {
-        "group_0": QuantizationScheme(targets=["Linear"], weights=weights),
-        "group_1": preset_name_to_scheme("W8A8", [_HEAD, *wide]),
-    }
+    groups = {"group_0": QuantizationScheme(targets=["Linear"], weights=weights)}
+    return groups | ({"group_1": preset_name_to_scheme("W8A8", wide)} if wide else {})

@@ -25,6 +25,7 @@ from variants.methods.text_generation.baseline import (
     load,
     parent_of,
 )
+from variants.methods.text_generation.layers import outline
 from variants.metrics.scoring import first_tokens
 from variants.progress import Step
 from variants.recipes.recipe import LoRA
@@ -50,6 +51,7 @@ def lora(job: BuildJob[LoRA]) -> MethodResult:
     examples; also when training diverges."""
     recipe, parent = job.recipe, parent_of(job, ("bf16", "f32", "nf4"))
     assert job.parent is not None
+    _adapted_layers(outline(parent))
     packed = job.parent.manifest.precision == "nf4"
     task = tasks.get(recipe.task, job.home, job.progress)
     examples = _examples(task, recipe)
@@ -105,8 +107,11 @@ def _prompts(examples: Sequence[Example], labels: Sequence[str], tokenizer: "Pre
 
 def _adapted_layers(model: "PreTrainedModel") -> list[str]:
     """The last names of the attention layers, where there are such, else of all linear layers but the output head.
-    Sorted."""
+    Sorted. RecipeError where the model has no linear layer."""
     linear = sorted({name.rpartition(".")[2] for name in linear_layers(model)})
+    if not linear:
+        message = f"a {model.config.model_type} has no linear layer that an adapter could change"
+        raise RecipeError(message, field="parent", mend="a model with linear layers")
     return [name for name in linear if name in ATTENTION] or linear
 
 

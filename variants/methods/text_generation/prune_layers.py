@@ -7,11 +7,9 @@ Muralidharan et al. 2024, Minitron, arXiv 2407.14679). Both are measured on cali
 parent then recovers a part of the loss (`variants/methods/text_generation/distillation.py`).
 """
 
-import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import pairwise
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from variants.errors import RecipeError
@@ -26,12 +24,14 @@ from variants.methods.text_generation.baseline import (
     parent_of,
 )
 from variants.methods.text_generation.distillation import distil, texts_of
+from variants.methods.text_generation.layers import outline
 from variants.recipes.recipe import Prune
 
 if TYPE_CHECKING:
     from torch import Tensor
     from transformers import PreTrainedModel
 
+_FEED_FORWARD = ("gate_proj", "up_proj", "down_proj")
 _MULTIPLE = 64  # of the feed-forward width: what kernels divide their work by
 
 
@@ -40,7 +40,7 @@ def prune(job: BuildJob[Prune]) -> MethodResult:
     any work, when no layer would be left, or there are too few texts to learn from."""
     recipe, parent = job.recipe, parent_of(job)
     assert recipe.calibration is not None
-    width = _check(recipe, parent)
+    width = _check(recipe, outline(parent))
     texts = texts_of(job, recipe.distillation) if recipe.distillation else []
     import torch
 
@@ -59,10 +59,11 @@ def prune(job: BuildJob[Prune]) -> MethodResult:
     return MethodResult("bf16", "huggingface", _note(recipe, dropped, width), PACKAGES)
 
 
-def _check(recipe: Prune, parent: Path) -> int | None:
-    """The new feed-forward width, or None where it stays. RecipeError where the recipe does not fit the parent."""
-    config = json.loads((parent / "config.json").read_text())
-    layers, before = config["num_hidden_layers"], config["intermediate_size"]
+def _check(recipe: Prune, model: "PreTrainedModel") -> int | None:
+    """The new feed-forward width, or None where it stays. RecipeError where the recipe does not fit the parent, whose
+    outline `model` is."""
+    _check_structure(recipe, model)
+    layers, before = len(_layers(model)), model.config.intermediate_size
     if (recipe.drop_layers or 0) >= layers:
         mend = f"at most {layers - 1}"
         raise RecipeError(f"the parent has {layers} layers", field="recipe.drop_layers", mend=mend)
@@ -74,6 +75,21 @@ def _check(recipe: Prune, parent: Path) -> int | None:
             f"{recipe.width} of {before} neurons comes to {width} in steps of {_MULTIPLE}", field="recipe.width"
         )
     return width
+
+
+def _check_structure(recipe: Prune, model: "PreTrainedModel") -> None:
+    """RecipeError where layers or feed-forwards are not built as Llama's are. Other models fuse gate and up (Phi-3),
+    have experts, or call their layers otherwise (GPT-2)."""
+    import torch
+
+    kind, layers = model.config.model_type, list(getattr(model.base_model, "layers", ()))
+    if not layers or not hasattr(model.base_model, "norm") or not all(hasattr(each, "self_attn") for each in layers):
+        message = f"the layers of a {kind} are not built as those of a Llama"
+        raise RecipeError(message, field="parent", mend="a model built as Llama is")
+    linears = [getattr(getattr(each, "mlp", None), name, None) for each in layers for name in _FEED_FORWARD]
+    if recipe.width is not None and not all(isinstance(each, torch.nn.Linear) for each in linears):
+        message = f"the feed-forwards of a {kind} have no {', '.join(_FEED_FORWARD)}"
+        raise RecipeError(message, field="recipe.width", mend="leave width out, or a model built as Llama is")
 
 
 def drop_layers(model: "PreTrainedModel", prompts: "Sequence[Tensor]", count: int) -> list[int]:
@@ -88,9 +104,10 @@ def drop_layers(model: "PreTrainedModel", prompts: "Sequence[Tensor]", count: in
     for place, layer in enumerate(kept):
         layer.self_attn.layer_idx = place
     model.base_model.layers = torch.nn.ModuleList(kept)
+    for name, values in model.config.to_dict().items():  # one value a layer: layer_types, no_rope_layers, ...
+        if "layer" in name and isinstance(values, list) and len(values) == len(layers):
+            setattr(model.config, name, [value for place, value in enumerate(values) if place not in dropped])
     model.config.num_hidden_layers = len(kept)
-    if getattr(model.config, "layer_types", None):
-        model.config.layer_types = [kind for place, kind in enumerate(model.config.layer_types) if place not in dropped]
     return dropped
 
 

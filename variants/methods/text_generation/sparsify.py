@@ -22,6 +22,7 @@ from variants.methods.text_generation.baseline import (
     parent_of,
 )
 from variants.methods.text_generation.calibration import oneshot_data
+from variants.methods.text_generation.layers import changed_share, check_reach, matrices, outline
 from variants.recipes.recipe import Sparsify
 
 if TYPE_CHECKING:
@@ -34,9 +35,12 @@ def magnitude(job: BuildJob[Sparsify]) -> MethodResult:
     """The parent with the smallest weights of each linear layer at zero, in bfloat16, plain Hugging Face."""
     from torch.nn.utils import prune
 
-    model, tokenizer = load(parent_of(job), "bfloat16")
+    parent = parent_of(job)
+    shapes = outline(parent)
+    check_reach(shapes, matrices(shapes), "magnitude")
+    model, tokenizer = load(parent, "bfloat16")
     with job.progress.step("zeroing the smallest weights"):
-        for layer in linear_layers(model).values():
+        for layer in matrices(model).values():
             prune.l1_unstructured(layer, "weight", job.recipe.sparsity)
             prune.remove(layer, "weight")
     return _write(job, model, tokenizer)
@@ -47,7 +51,10 @@ def calibrated(job: BuildJob[Sparsify]) -> MethodResult:
     import torch
     from llmcompressor import oneshot
 
-    model, tokenizer = load(parent_of(job), computing_dtype())
+    parent = parent_of(job)
+    shapes = outline(parent)
+    check_reach(shapes, linear_layers(shapes), job.recipe.algorithm)
+    model, tokenizer = load(parent, computing_dtype())
     data = oneshot_data(job, job.recipe.calibration, tokenizer)
     with job.progress.step(f"pruning by {job.recipe.algorithm}"):
         oneshot(model=model, recipe=[_modifier(job.recipe)], **data)
@@ -67,13 +74,14 @@ def _write(
 ) -> MethodResult:
     """Check each layer's zeros, and that the model generates; then write it. IntegrityError where zeros are missing."""
     recipe = job.recipe
-    for name, layer in linear_layers(model).items():
+    layers: dict[str, Any] = matrices(model)
+    for name, layer in layers.items():
         share = float((layer.weight == 0).float().mean())
         if share < recipe.sparsity - _TOLERANCE:
             raise IntegrityError(f"{name}: {share:.3f} of its weights are zero, {recipe.sparsity} were to be")
     check_and_write(job, model, tokenizer)
     note = (
         f"{recipe.sparsity:.0%} of each linear layer's weights are zero ({recipe.algorithm}), from its parent; stored "
-        "dense, so neither smaller nor faster"
+        f"dense, so neither smaller nor faster; {changed_share(model, layers.values())}"
     )
     return MethodResult("bf16", "huggingface", note, (*PACKAGES, *packages))

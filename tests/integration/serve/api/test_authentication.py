@@ -12,6 +12,7 @@ from loadtest.campaign.schema import parse_campaign
 from loadtest.errors import LoadError
 from loadtest.results.records import Record, read_lines
 from loadtest.worker.parent import run
+from serve.cli.apply import describe
 from serve.config.api_keys import Key
 from serve.config.stack import Stack
 from serve.ports import free_port
@@ -128,9 +129,9 @@ async def test_keys_change_while_it_serves(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setenv("UNDERSTUDY_HOME", str(tmp_path))
     family = family_of(tmp_path)
 
-    def proposal(**keys: Key) -> dict[str, Any]:
+    def proposal(insecure_open: bool = False, **keys: Key) -> dict[str, Any]:
         document = with_keys(family.stack, **keys).model_dump(mode="json", by_alias=True)
-        return {**family.proposal(), "stack": document}
+        return {**family.proposal(insecure_open=insecure_open), "stack": document}
 
     async with local(tmp_path, family.stack, family.artifacts) as served:
         assert (await served.client.post("/v1/completions", json=ASK)).status_code == 200
@@ -142,7 +143,23 @@ async def test_keys_change_while_it_serves(tmp_path: Path, monkeypatch: pytest.M
         assert (await served.client.post("/v1/completions", json=ASK)).status_code == 200
         while (await served.client.get("/admin/v1/stack")).json()["change"]["state"] != "done":
             await asyncio.sleep(0.05)
-        done = await change(served.client, proposal())
+        await keeps_its_keys(served, family.proposal(), proposal())
+        done = await change(served.client, proposal(insecure_open=True))
         assert done["state"] == "done"
         served.client.headers.pop("authorization")
         assert (await served.client.post("/v1/completions", json=ASK)).status_code == 200
+
+
+async def keeps_its_keys(served: Local, unsaid: dict[str, Any], removed: dict[str, Any]) -> None:
+    """A stack without `keys` keeps them. One with `keys: {}` is refused; a dry run names the keys that would go."""
+    assert (await change(served.client, unsaid))["state"] == "done"
+    refused = await served.client.post("/admin/v1/stack", json=removed)
+    assert refused.status_code == 400
+    assert "server.keys" in refused.json()["error"]["message"]
+    for document, gone in ((unsaid, []), (removed, ["ops"])):
+        dry = (await served.client.post("/admin/v1/stack", json=document | {"dry_run": True})).json()
+        assert dry["server"]["keys_removed"] == gone
+        assert dry["server"]["open"] == bool(gone)
+        assert ("no key remains" in describe(dry)) == bool(gone)
+    async with httpx.AsyncClient(base_url=served.client.base_url) as stranger:
+        assert (await stranger.post("/v1/completions", json=ASK)).status_code == 401

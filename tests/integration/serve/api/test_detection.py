@@ -54,10 +54,10 @@ def two_variants(port: int) -> Stack:
 
 async def offline(served: Local, variant: str, examples: list[Example]) -> list[Outcome]:
     """Outcomes of offline evaluation with the variant's engine."""
-    url = served.engine("scenes", variant).url
+    engine = served.engine("scenes", variant)
     task = tasks.get("scenes", home())
     async with aiohttp.ClientSession() as session:
-        predict = await predictor(EngineClient(session, url, f"scenes@{variant}"), task)
+        predict = await predictor(EngineClient(session, engine.url, f"scenes@{variant}", engine.headers), task)
         return await evaluate(task, examples, predict)
 
 

@@ -5,6 +5,7 @@ import io
 import httpx
 import numpy as np
 import pytest
+import tritonclient.grpc as grpc_triton
 import tritonclient.http as triton
 from PIL import Image
 
@@ -96,3 +97,13 @@ def test_text_models_send_tensor_clients_to_the_right_place(served: Served) -> N
     answer = httpx.post(f"{served.url}/v2/models/echo/infer", json={"inputs": []})
     assert answer.status_code == 400
     assert "/v1/completions" in answer.json()["error"]
+
+
+def test_the_same_model_answers_over_grpc(served: Served) -> None:
+    tensor = grpc_triton.InferInput("image", [2], "BYTES")
+    tensor.set_data_from_numpy(np.array([png(10), png(250)], dtype=object))
+    with grpc_triton.InferenceServerClient(f"127.0.0.1:{served.grpc_port}") as grpc_client:
+        assert grpc_client.is_server_ready()
+        answer = grpc_client.infer("bands", [tensor])
+    assert answer.get_response().model_version == "baseline"
+    assert answer.as_numpy("labels").tolist() == [b"0", b"9"]

@@ -62,6 +62,8 @@ def test_a_user_stays_and_a_header_stays_as_well(client: openai.OpenAI) -> None:
 
     for name in ("ann", "bob"):
         assert len({variant(user=name) for _ in range(5)}) == 1
+        assert variant(user=name) == variant(extra_body={"safety_identifier": name})
+        assert variant(user=name) == variant(user=name, extra_body={"safety_identifier": "another"})
         assert variant(user=name) == variant(extra_headers={"x-understudy-client": name})
         assert variant(user=name)[1] == "sticky"
 
@@ -75,11 +77,20 @@ def test_one_model_is_found_by_each_of_its_names(client: openai.OpenAI) -> None:
             client.models.retrieve(name)
 
 
-def test_a_user_that_is_no_text_is_placed_and_refused_by_the_engine(served: Served) -> None:
+def test_a_user_that_is_no_text_is_placed_and_refused(served: Served) -> None:
     body = b'{"model": "echo", "prompt": "x", "max_tokens": 1, "user": "\\ud800"}'
     answer = httpx.post(f"{served.url}/v1/completions", content=body)
     assert (answer.status_code, answer.headers["x-understudy-reason"]) == (400, "sticky")
-    assert answer.json()["error"]["message"]
+    assert answer.json()["error"]["param"] == "user"
+
+
+@pytest.mark.parametrize("path", ["/v1/embeddings", "/v1/completions", "/tokenize"])
+def test_null_fields_ask_for_nothing(served: Served, path: str) -> None:
+    nulls: dict[str, Any] = dict.fromkeys(("encoding_format", "dimensions", "user", "stream", "a_field_of_tomorrow"))
+    body = nulls | ({"model": "near", "input": ["hello"]} if "embed" in path else {"model": "echo", "prompt": "a b"})
+    answer = httpx.post(f"{served.url}{path}", json=body)
+    assert answer.status_code == 200, answer.text
+    assert "embed" not in path or isinstance(answer.json()["data"][0]["embedding"], list)
 
 
 def test_a_label_on_what_has_no_answer_is_of_no_account(served: Served) -> None:

@@ -61,7 +61,7 @@ async def offline(variant: ServedVariant, folder: Path) -> list[Outcome]:
     try:
         url = await process.start()
         async with aiohttp.ClientSession() as session:
-            predict = await predictor(EngineClient(session, url, variant.asked_as), task)
+            predict = await predictor(EngineClient(session, url, variant.asked_as, process.headers), task)
             return await evaluate(task, task.examples("test", N), predict)
     finally:
         await process.stop()

@@ -195,7 +195,7 @@ async def test_images_whose_clients_left_are_not_computed(tmp_path: Path) -> Non
     url = f"{await engine.start()}/v2/models/bands@baseline"
     pixels = {"name": "pixels", "datatype": "FP32", "shape": [1, 3, 32, 32], "data": [0.5] * 3072}
     try:
-        async with httpx.AsyncClient(timeout=30) as client:
+        async with httpx.AsyncClient(timeout=30, headers=engine.headers) as client:
             asks = [client.post(f"{url}/infer", json={"inputs": [pixels]}, timeout=0.5) for _ in range(6)]
             ended = await asyncio.gather(*asks, return_exceptions=True)
             assert {type(error) for error in ended} == {httpx.ReadTimeout}

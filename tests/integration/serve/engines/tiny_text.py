@@ -15,7 +15,7 @@ TEMPLATE = (
 CORPUS = ["a good film, a positive review", "a bad film, a negative review", "naïve café 日本語 👍"] * 20
 
 
-def write_tiny_text(folder: Path) -> Path:
+def write_tiny_text(folder: Path, positions: int = CONTEXT) -> Path:
     """Byte-level tokens, so that its random answers have characters cut between tokens."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
@@ -34,7 +34,7 @@ def write_tiny_text(folder: Path) -> Path:
         num_hidden_layers=2,
         num_attention_heads=2,  # vLLM's attention takes heads of 32 on a CPU, and none of 16
         num_key_value_heads=1,
-        max_position_embeddings=CONTEXT,
+        max_position_embeddings=positions,
         initializer_range=0.6,
         eos_token_id=fast.eos_token_id,
     )

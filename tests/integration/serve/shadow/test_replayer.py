@@ -2,6 +2,7 @@
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -89,6 +90,40 @@ async def test_under_saturation_each_chosen_request_ends_in_one_way(
         "failed": ended["failed"],
         "dropped": ended["dropped_full"] + ended["dropped_late"],
     }
+
+
+async def test_chats_without_a_label_are_compared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In every form that a client may give them: none is refused when it is scored."""
+    monkeypatch.setenv("UNDERSTUDY_HOME", str(tmp_path))
+    family = Family(tmp_path, free_port())
+    family.variants = {
+        "baseline": {"weight": 1, "engine": {"kind": "scripted"}},
+        "int8": {"weight": 0, "parent": "baseline", "engine": {"kind": "scripted"}},
+    }
+    part: dict[str, Any] = {"type": "text", "text": "hello", "cache_control": {"type": "ephemeral"}}
+    answer: dict[str, Any] = {"role": "assistant", "content": None, "refusal": None, "tool_calls": []}
+    chats: list[list[dict[str, Any]]] = [
+        [{"role": "user", "content": "hello"}],
+        [{"role": "developer", "content": [part]}, {"role": "user", "content": [part, part]}],
+        [{"role": "user", "content": "hello"}, answer, {"role": "user", "content": "again"}],
+    ]
+    before = outcomes()
+    async with local(tmp_path, family.stack, family.artifacts) as served:
+        moved = await served.client.put(
+            "/admin/v1/models/echo/traffic",
+            json={"weights": {"baseline": 1, "int8": 0}, "shadows": {"int8": 1.0}},
+            headers={"if-match": "*"},
+        )
+        assert moved.status_code == 200, moved.text
+        for messages in chats:
+            body = {"model": "echo", "messages": messages, "n": None, "stream": None, "temperature": 0}
+            assert (await served.client.post("/v1/chat/completions", json=body)).status_code == 200
+        async with asyncio.timeout(30):
+            while outcomes()["compared"] - before["compared"] < len(chats):
+                await asyncio.sleep(0.05)
+        while (written := await journalled(served.client))["compared"] < len(chats):
+            await asyncio.sleep(0.1)
+    assert written == {"chosen": 3, "compared": 3, "failed": 0, "dropped": 0}
 
 
 async def journalled(client: httpx.AsyncClient) -> dict[str, float]:

@@ -181,3 +181,44 @@ def test_a_part_of_a_stack_has_only_the_named_variants(demo: dict[str, Any]) -> 
         only(stack, "smollm")
     with pytest.raises(StackError, match="baseline"):
         only(stack, "smollm2", "int8")
+
+
+def test_aliases_are_names_of_one_model_each(demo: dict[str, Any]) -> None:
+    demo["models"]["smollm2"]["aliases"] = ["gpt-4o", "gpt-4o-mini"]
+    assert parse(demo).aliases == {"gpt-4o": "smollm2", "gpt-4o-mini": "smollm2"}
+    for taken in (["gpt-4o", "gpt-4o"], ["digits"], ["smollm2"], ["int8"]):
+        demo["models"]["smollm2"]["aliases"] = taken
+        assert f"the alias {taken[0]!r} is a second name of something else" in refused(demo)
+    demo["models"]["smollm2"]["aliases"] = ["gpt-4o"]
+    demo["models"]["digits"]["aliases"] = ["gpt-4o"]
+    assert "the alias 'gpt-4o' is a second name" in refused(demo)
+    demo["models"]["digits"]["aliases"] = ["GPT 4"]
+    assert "'GPT 4' is not a name" in refused(demo)
+
+
+@pytest.mark.parametrize("field", ["tool_parser", "reasoning_parser"])
+def test_a_parser_that_vllm_does_not_have_lists_the_known(demo: dict[str, Any], field: str) -> None:
+    for name in ("--host", "./parser.py", "Hermes"):
+        variant(demo)["engine"] = {"kind": "vllm", field: name}
+        message = refused(demo)
+        assert f"engine.vllm.{field}: " in message or f"engine.{field}: " in message
+        assert "known are none, " in message
+    variant(demo)["engine"] = {"kind": "vllm", field: "mistral"}
+    engine = parse(demo).models["smollm2"].variants["int8"].engine
+    assert getattr(engine, field) == "mistral"
+    variant(demo)["engine"] = {"kind": "vllm"}
+    assert field not in parse(demo).models["smollm2"].variants["int8"].engine.model_dump()
+
+
+@pytest.mark.parametrize(
+    ("settings", "mib"), [({}, 256), ({"body_limit_mib": 100}, 400), ({"memory_in_flight_mib": 64}, 64)]
+)
+def test_the_memory_in_flight_holds_the_largest_bodies(
+    demo: dict[str, Any], settings: dict[str, int], mib: int
+) -> None:
+    assert parse(demo | {"server": settings}).server.bytes_in_flight == mib * 2**20
+
+
+def test_a_memory_that_no_large_body_fits_in_is_refused(demo: dict[str, Any]) -> None:
+    with pytest.raises(StackError, match="raise it to 64 or more"):
+        parse(demo | {"server": {"memory_in_flight_mib": 63}})

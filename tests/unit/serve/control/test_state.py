@@ -94,3 +94,14 @@ def test_batches_made_by_other_rules_are_not_counted() -> None:
     state.apply({"kind": "outcomes", "ingress": "i", "number": 1, "models": {"m": old}})
     assert state.pair(PAIR).evidence.chosen == 0
     assert state.batches == {"i": 1}
+
+
+def test_requests_that_the_variant_could_not_answer_are_counted() -> None:
+    state = with_rollout()
+    for number, unable in enumerate(({VARIANT: 3}, {PARENT: 9}, {}), start=1):
+        observed = {"assigned": {}, "served": {}, "shadows": {}, "routed": {"requests": 10, "unable": unable}}
+        models = {"m": observed}
+        state.apply({"kind": "outcomes", "ingress": "i", "number": number, "rules": RULES, "models": models})
+    assert (state.pair(PAIR).routed, state.pair(PAIR).not_served) == (30, 3)
+    add_batch(state)  # of an ingress that has nothing to report
+    assert state.pair(PAIR).routed == 30

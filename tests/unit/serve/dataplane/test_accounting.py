@@ -19,7 +19,10 @@ def accounting(objective_s: float | None = 1.0, all_up: bool = True) -> Accounti
         snapshot=SimpleNamespace(judged={"m": objective_s}),
         all_up=lambda model: all_up,
         drain=Drain(),
-        preferred=lambda target, client: (upstream, Assignment("m", "b", "sticky" if client != "pinned" else "pinned")),
+        preferred=lambda target, client, needs: (
+            upstream,
+            Assignment("m", "b", "sticky" if client != "pinned" else "pinned"),
+        ),
     )
     return Accounting(cast(Any, upstreams))
 
@@ -82,6 +85,7 @@ def test_without_an_objective_nothing_is_late() -> None:
         (429, "sticky", False, (0, 0, [])),
         (200, "sticky", False, (1, 0, [])),
         (200, "pinned", True, (0, 0, [])),
+        (502, "capable", True, (1, 1, [[0, 1]])),
     ],
 )
 def test_another_variants_outage_does_not_count(

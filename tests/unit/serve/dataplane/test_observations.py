@@ -35,7 +35,7 @@ def test_a_client_is_reported_once_and_only_by_its_hash() -> None:
     assert "alice" not in str(batch)
 
 
-@pytest.mark.parametrize("reason", ["pinned", "fallback"])
+@pytest.mark.parametrize("reason", ["pinned", "fallback", "capable"])
 def test_only_the_routers_choices_count(reason: str) -> None:
     observations = Observations()
     observations.assigned(placed("a", reason), None, 1)
@@ -58,3 +58,14 @@ def test_a_second_is_reported_when_it_is_over(monkeypatch: pytest.MonkeyPatch) -
     batch = observations.batch()
     assert batch is not None
     assert batch["models"]["m"]["served"]["digest"] == {"requests": 0, "failed": 0, "seconds": [(2.5, 2, 4)]}
+
+
+def test_requests_that_an_artifact_cannot_answer_are_counted_once() -> None:
+    observations = Observations()
+    for unable in (["a"], [], ["a", "b"]):
+        observations.routed("m", unable)
+    batch = observations.batch()
+    assert batch is not None
+    assert batch["models"]["m"]["routed"] == {"requests": 3, "unable": {"a": 2, "b": 1}}
+    observations.acknowledge()
+    assert observations.batch() is None

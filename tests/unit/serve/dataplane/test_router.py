@@ -111,3 +111,29 @@ def test_raising_one_weight_only_ever_moves_clients_to_it(values: list[float], f
     raised = weights | {"0": weights["0"] * factor}
     old, new = preference(client, weights)[0], preference(client, raised)[0]
     assert new in (old, "0")
+
+
+def test_a_request_that_excludes_a_variant_says_so_and_goes_to_the_next_in_the_clients_order() -> None:
+    weights = {"baseline": 50.0, "int8": 40.0, "nf4": 10.0, "idle": 0.0}
+    for client in [f"client-{number}" for number in range(50)]:
+        order = preference(f"smollm2\0{client}", weights)
+        able = [name for name in order if name != "int8"]
+        chosen = assign(MODEL, weights, set(weights), client, unable=["int8"])
+        assert chosen is not None
+        assert (chosen.variant, chosen.reason) == (able[0], "capable")
+        down = assign(MODEL, weights, set(weights) - {able[0]}, client, unable=["int8"])
+        assert down is not None
+        assert (down.variant, down.reason) == (able[1], "fallback")
+    assert assign(MODEL, weights, {"int8"}, "ann", unable=["int8"]) is None
+
+
+def test_a_variant_without_traffic_excludes_nothing() -> None:
+    chosen = assign(MODEL, {"baseline": 1.0, "int8": 0.0}, BOTH, "ann", unable=["int8"])
+    assert chosen is not None
+    assert chosen.reason == "sticky"
+
+
+def test_a_pin_to_a_variant_that_cannot_answer_does_not_apply() -> None:
+    chosen = assign(MODEL, {"baseline": 1.0, "int8": 1.0}, BOTH, "ann", pin="int8", unable=["int8"])
+    assert chosen is not None
+    assert (chosen.variant, chosen.reason) == ("baseline", "capable")

@@ -65,6 +65,7 @@ def test_pictures_are_not_compared_without_a_classifier(monkeypatch: pytest.Monk
         ({"prompt": ["a", "b"]}, False),
         ({"prompt": "a", "n": 2}, False),
         ({"prompt": "a", "echo": True}, False),
+        ({"prompt": "a", "continue_final_message": True}, False),
     ],
 )
 def test_text_is_compared_if_one_prompt_has_one_answer(request_: dict[str, object], wanted: bool) -> None:

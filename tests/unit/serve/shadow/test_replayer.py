@@ -7,6 +7,7 @@ from typing import Any, cast
 import pytest
 
 from serve.dataplane.call import Call, ReplayFailed, Reply
+from serve.dataplane.memory import Memory
 from serve.dataplane.observations import Observations, Shadowed
 from serve.dataplane.router import Assignment, Target
 from serve.dataplane.upstream import Upstream
@@ -22,6 +23,7 @@ class Answer:
 
     def __init__(self, right: float | None) -> None:
         self.right = right
+        self.body = bytearray()
 
     def outcome(self, label: object) -> float | None:
         return self.right
@@ -70,14 +72,15 @@ def replay(
     gone: bool = False,
     down: str = "",
     streamed: bool = False,
+    memory: Memory | None = None,
 ) -> Shadowed:
     """Replay one request that `served` answered on the other one of parent `a` and variant `b`."""
     of_model = {"a": upstream("a"), "b": upstream("b")}
     model = SimpleNamespace(task="text-generation", variants={"b": SimpleNamespace(parent="a")})
     upstreams = SimpleNamespace(all=list, by_model={"m": of_model}, models={"m": model})
     observations = Observations()
-    replayer = relay.replayer = Replayer(cast(Any, upstreams), cast(Any, relay), observations)
-    call = Call(Target("m"), None, lambda upstream: ("/v1/completions", b"{}"), {}, streamed, "r")
+    replayer = relay.replayer = Replayer(cast(Any, upstreams), cast(Any, relay), observations, memory)
+    call = Call(Target("m"), None, lambda upstream: ("/v1/completions", b"{}"), {}, streamed, "r", size=1000)
     call.upstream, call.assignment, call.status = of_model[served], Assignment("m", served, "weight"), status
     of_model["a"].endpoint, of_model["b"].endpoint = (None if name in down else "there" for name in "ab")
     replayer.offer([Sample("b", "digest", 7, label, {"prompt": "is it"}, "/v1/completions")], call, cast(Any, answer))
@@ -85,8 +88,12 @@ def replay(
         upstreams.by_model = {"m": {"a": of_model["a"]}}
 
     async def all_that_wait() -> None:
-        while not replayer.queue.empty():
-            await replayer.carry_out(replayer.queue.get_nowait())
+        working = asyncio.create_task(replayer.work())
+        async with asyncio.timeout(10):
+            while not replayer.queue.empty() or replayer.load_gate.under_way:
+                await asyncio.sleep(0.001)
+        working.cancel()
+        await asyncio.wait([working])
 
     asyncio.run(all_that_wait())
     assert replayer.load_gate.under_way == 0
@@ -118,6 +125,22 @@ def test_a_replay_is_under_way_until_it_has_ended(reply: bytes | Exception) -> N
     relay = Relay(b=reply)
     replay(relay, Answer(1.0))
     assert relay.under_way == [1]
+
+
+@pytest.mark.parametrize("reply", [b"1", ReplayFailed("no", refused=False)])
+def test_a_replay_holds_memory_until_it_has_ended(reply: bytes | Exception) -> None:
+    memory, answer = Memory(2100), Answer(1.0)
+    answer.body += b"a" * 100
+    assert only(replay(Relay(b=reply), answer, memory=memory))
+    assert memory.held == 0
+
+
+def test_a_replay_for_which_there_is_no_memory_is_dropped() -> None:
+    memory = Memory(2099)
+    answer = Answer(1.0)
+    answer.body += b"a" * 100
+    shadowed = replay(Relay(b=b"1"), answer, memory=memory)
+    assert (shadowed.chosen, shadowed.dropped, shadowed.pairs, memory.held) == (1, [7], [], 0)
 
 
 def test_without_a_label_it_is_one_error_and_no_agreement(monkeypatch: pytest.MonkeyPatch) -> None:

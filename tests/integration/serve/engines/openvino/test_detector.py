@@ -80,6 +80,16 @@ def test_boxes_are_in_pixels_of_the_image_that_was_sent(client: triton.Inference
     assert scores[0] == pytest.approx(1 / (1 + np.exp(-10)), abs=1e-4)
 
 
+def test_boxes_of_a_turned_photograph_are_in_the_upright_picture(client: triton.InferenceServerClient) -> None:
+    upright = Image.new("RGB", (96, 64))
+    upright.paste((255, 0, 0), (0, 0, 32, 32))
+    exif, file = Image.Exif(), io.BytesIO()
+    exif[0x0112] = 6
+    upright.transpose(Image.Transpose.ROTATE_90).save(file, "JPEG", quality=100, exif=exif)
+    answer = client.infer("corner@baseline", [image_input(file.getvalue())])
+    np.testing.assert_allclose(answer.as_numpy("boxes"), [[0, 0, 32, 32]], atol=0.1)
+
+
 def test_nothing_found_is_an_answer_of_no_rows(client: triton.InferenceServerClient) -> None:
     answer = client.infer("corner@baseline", [image_input(picture((0, 0, 0), "JPEG"))])
     assert answer.as_numpy("boxes").shape == (0, 4)

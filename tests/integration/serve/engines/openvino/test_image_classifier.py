@@ -2,8 +2,10 @@
 
 import base64
 import io
+import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +16,7 @@ from tritonclient.utils import InferenceServerException
 
 from serve.engines.artifact import open_artifact
 from serve.engines.openvino.image_classifier import OpenVinoModel
+from serve.errors import ClientLeft
 from tests.integration.serve.engines.engine import Engine, running, write_manifest
 
 pytestmark = pytest.mark.integration
@@ -66,6 +69,12 @@ def picture(colour: tuple[int, ...] | int, form: str = "PNG", mode: str = "RGB")
     return file.getvalue()
 
 
+def saved(image: Image.Image, form: str, **how: Any) -> bytes:
+    file = io.BytesIO()
+    image.save(file, form, **how)
+    return file.getvalue()
+
+
 def image_input(*files: bytes) -> triton.InferInput:
     tensor = triton.InferInput("image", [len(files)], "BYTES")
     data = np.empty(len(files), dtype=object)
@@ -108,6 +117,21 @@ def test_transparent_and_jpeg_images_are_read(client: triton.InferenceServerClie
     files = picture((0, 250, 0, 100), "PNG", "RGBA"), picture((0, 250, 0), "JPEG")
     answer = client.infer("colour@baseline", [image_input(*files)])
     assert answer.as_numpy("labels").tolist() == [b"green", b"green"]
+
+
+def test_images_of_other_forms_are_seen_as_their_plain_twin(client: triton.InferenceServerClient) -> None:
+    deep = Image.fromarray(np.full((30, 40), 90 * 257, np.uint16))
+    half_clear = Image.new("RGBA", (40, 30), (0, 0, 0, 51))
+    pairs = [
+        (saved(deep, "PNG"), (90, 90, 90)),
+        (saved(half_clear, "PNG"), (204, 204, 204)),
+        (saved(Image.new("RGB", (40, 30), (0, 250, 0)), "WEBP", lossless=True), (0, 250, 0)),
+        (saved(Image.new("P", (40, 30), 0), "GIF"), (0, 0, 0)),
+        (saved(Image.new("CMYK", (40, 30), (255, 255, 0, 0)), "JPEG"), (0, 0, 255)),
+    ]
+    answer = client.infer("colour@baseline", [image_input(*(file for file, _ in pairs))])
+    wanted = np.stack([expected(*colour) for _, colour in pairs])
+    np.testing.assert_allclose(answer.as_numpy("scores"), wanted, atol=0.02)
 
 
 def test_only_asked_outputs_come_and_as_asked(client: triton.InferenceServerClient) -> None:
@@ -212,6 +236,37 @@ def test_pixels_of_any_memory_layout_are_read_while_they_live(tmp_path: Path) ->
         pixels = channels_last.astype(np.float32).transpose(0, 3, 1, 2)
         top = channels_last.mean(axis=(1, 2)).argmax(axis=1)
         np.testing.assert_array_equal(model.predict(pixels).argmax(axis=1), top)
+
+
+def test_a_batch_ends_with_its_layer_when_its_client_leaves(tmp_path: Path) -> None:
+    import openvino
+
+    layers = [torch.nn.Conv2d(3 if i == 0 else 8, 8 if i < 19 else 3, 3, padding=1) for i in range(20)]
+    deep = torch.nn.Sequential(*layers, torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten())
+    model = openvino.convert_model(deep, example_input=torch.zeros(1, 3, 96, 96))
+    model.reshape([-1, 3, 96, 96])
+    openvino.save_model(model, tmp_path / "model" / "model.xml", compress_to_fp16=False)
+    write_manifest(
+        tmp_path,
+        task="image-classification",
+        format="openvino",
+        precision="f32",
+        labels=LABELS,
+        preprocess=PREPROCESS | {"size": [96, 96]},
+    )
+    artifact = open_artifact(tmp_path)
+    assert artifact.manifest is not None
+    classifier = OpenVinoModel(artifact.model / "model.xml", artifact.manifest, 1)
+    pixels = np.random.default_rng(0).normal(size=(64, 3, 96, 96)).astype(np.float32)
+    gone = threading.Event()
+    whole = classifier.predict(pixels)
+    np.testing.assert_array_equal(classifier.predict(pixels, gone), whole)
+    before = classifier.computed_ns
+    gone.set()
+    with pytest.raises(ClientLeft):
+        classifier.predict(pixels, gone)
+    assert classifier.computed_ns == before
+    np.testing.assert_array_equal(classifier.predict(pixels), whole)
 
 
 def vit_folder(folder: Path) -> Path:

@@ -204,11 +204,11 @@ async def test_an_ending_is_as_likely_as_its_tokens_are(engine: Engine, referenc
     assert (nats, tokens) == (pytest.approx(-float(expected[-1].sum()), abs=1e-3), len(expected[-1]))
 
 
-def test_chat_logprobs_have_bytes_and_alternatives(client: openai.OpenAI) -> None:
+def test_chat_logprobs_have_each_tokens_own_bytes_and_alternatives(client: openai.OpenAI, reference: Reference) -> None:
     answer = client.chat.completions.create(
         model=NAME,
-        messages=[{"role": "user", "content": "a"}],
-        max_tokens=3,
+        messages=[{"role": "user", "content": "a good"}],  # the answer has tokens that are no whole characters
+        max_tokens=12,
         temperature=0,
         logprobs=True,
         top_logprobs=4,
@@ -219,7 +219,30 @@ def test_chat_logprobs_have_bytes_and_alternatives(client: openai.OpenAI) -> Non
     for entry in content:
         assert len(entry.top_logprobs) == 4
         assert entry.top_logprobs[0].logprob == entry.logprob
-        assert bytes(entry.bytes or []).decode() == entry.token
+        assert entry.top_logprobs[0].bytes == entry.bytes
+        assert all(other.bytes for other in entry.top_logprobs)
+    text = b"".join(bytes(entry.bytes or []) for entry in content).decode(errors="replace")
+    assert "\ufffd" in text
+    assert without_cut(text) == without_cut(answer.choices[0].message.content or "")
+
+
+def test_several_answers_at_temperature_0_are_alike(client: openai.OpenAI) -> None:
+    answer = client.completions.create(**greedy("a good", 8), n=3)
+    assert len({choice.text for choice in answer.choices}) == 1
+    assert [choice.index for choice in answer.choices] == [0, 1, 2]
+    assert answer.usage is not None
+    assert answer.usage.completion_tokens == 24
+
+
+@pytest.mark.parametrize("stream", [True, False])
+def test_an_answer_does_not_begin_with_a_damaged_prompt(client: openai.OpenAI, stream: bool) -> None:
+    for prompt in ("a film, damaged \ufffd", "\ufffd\ufffd\ufffd", [1, 2, 200, 188]):
+        whole = client.completions.create(**greedy("", 20) | {"prompt": prompt}, stream=stream)
+        text = "".join(each.choices[0].text for each in whole) if stream else whole.choices[0].text
+        assert text
+        assert "film" not in text
+        echoed = client.completions.create(**greedy("", 20) | {"prompt": prompt}, echo=True).choices[0].text
+        assert echoed.endswith(text)
 
 
 def test_a_label_by_likelihood_is_the_likelier_one(engine: Engine, client: openai.OpenAI, reference: Reference) -> None:

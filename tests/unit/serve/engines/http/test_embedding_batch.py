@@ -20,6 +20,12 @@ class Lengths:
         self.batches: list[list[int]] = []
         self.open = threading.Event()
         self.fault: Exception | None = None
+        self.cancelled = 0
+
+    def cancel(self) -> None:
+        self.cancelled += 1
+        self.fault = RuntimeError("cancelled")
+        self.open.set()
 
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
         raise NotImplementedError
@@ -97,3 +103,33 @@ def test_padding_is_masked_and_lengths_are_few() -> None:
     assert mask.tolist() == [[1, 1, 1, 0, 0, 0, 0, 0], [1, 0, 0, 0, 0, 0, 0, 0]]
     assert [padded([[1] * length], 20)[0].shape[1] for length in (8, 9, 16, 17)] == [8, 16, 16, 20]
     assert (tokens.dtype, mask.dtype) == (np.int64, np.int64)
+
+
+async def test_a_pass_that_nobody_waits_for_is_ended_and_the_next_begins() -> None:
+    model = Lengths()
+    batcher = Batcher(model)
+    left = [asyncio.create_task(batcher.embed([text(10)] * 3)), asyncio.create_task(batcher.embed([text(10)]))]
+    await asyncio.sleep(0.01)
+    stays = asyncio.create_task(batcher.embed([text(300, 9)]))
+    await asyncio.sleep(0.01)
+    for ask in left:
+        assert model.cancelled == 0  # somebody waited for it
+        ask.cancel()
+        await asyncio.wait([ask])
+    assert model.cancelled == 1
+    assert (await stays)[0].tolist() == [300, 9]
+    assert (model.cancelled, model.batches, batcher.passes) == (1, [[300]], 1)
+
+
+async def test_a_pass_of_others_goes_on_when_a_client_leaves() -> None:
+    model = Lengths()
+    batcher = Batcher(model)
+    first = asyncio.create_task(batcher.embed([text(10, 3)]))
+    await asyncio.sleep(0.01)
+    leaves = asyncio.create_task(batcher.embed([text(10, 4)]))
+    await asyncio.sleep(0.01)
+    leaves.cancel()
+    await asyncio.wait([leaves])
+    model.open.set()
+    assert (await first)[0].tolist() == [10, 3]
+    assert (model.cancelled, model.batches) == (0, [[10]])

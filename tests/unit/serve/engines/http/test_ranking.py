@@ -1,6 +1,7 @@
 """v2's classification extension on an image engine: the best of each image, scored and named."""
 
 import json
+import threading
 
 import numpy as np
 import pytest
@@ -21,7 +22,7 @@ class Fixed:
     labels: tuple[str, ...] = ("a", "b", "c:d", "e")
     preprocess = Preprocess(size=(2, 2), mean=(0, 0, 0), std=(1, 1, 1))
 
-    def predict(self, pixels: Floats) -> Floats:
+    def predict(self, pixels: Floats, gone: threading.Event | None = None) -> Floats:
         return ROWS[: len(pixels)]
 
 

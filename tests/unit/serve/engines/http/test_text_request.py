@@ -39,25 +39,81 @@ def test_how_many_alternatives() -> None:
 
 
 def test_a_prompts_own_logprobs_may_be_asked_for() -> None:
-    assert [completion().prompt_logprobs, completion(prompt_logprobs=0).prompt_logprobs] == [None, 0]
-    with pytest.raises(InputError):
-        chat(prompt_logprobs=1)
+    asked: list[dict[str, Any]] = [{}, {"prompt_logprobs": 0}, {"echo": True}, {"echo": True, "prompt_logprobs": 3}]
+    assert [completion(**more).prompt_alternatives for more in asked] == [None, 0, None, 3]
+    assert completion(echo=True, logprobs=2).prompt_alternatives == 2
+    assert [chat(**more).prompt_alternatives for more in asked] == [None, 0, 0, 3]
 
 
 def test_parts_of_a_message_become_its_text() -> None:
-    parts = [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]
+    parts = [{"type": "text", "text": "a"}, {"type": "text", "text": ""}, "b"]
     asked = chat(messages=[{"role": "user", "content": parts}])
-    assert asked.messages[0].plain() == {"role": "user", "content": "ab"}
+    assert asked.messages[0].plain() == {"role": "user", "content": "a\nb"}
+
+
+def test_who_speaks_for_the_developer_is_the_system() -> None:
+    asked = chat(messages=[{"role": "developer", "content": "be kind"}])
+    assert asked.messages[0].plain() == {"role": "system", "content": "be kind"}
+
+
+def test_prompts_are_one_or_several() -> None:
+    prompts: list[Any] = ["a", ["a", "b"], [1, 2], [[1, 2], [3]]]
+    assert [completion(prompt=prompt).prompts for prompt in prompts] == [["a"], ["a", "b"], [[1, 2]], [[1, 2], [3]]]
+    nothing: list[Any] = ["", [], [""], [[]], ["a", ""]]
+    for empty in nothing:
+        with pytest.raises(InputError) as caught:
+            _ = completion(prompt=empty).prompts
+        assert caught.value.field == "prompt"
+
+
+@pytest.mark.parametrize(
+    ("more", "schema"),
+    [
+        ({}, None),
+        ({"response_format": {"type": "text"}}, None),
+        ({"response_format": {"type": "json_object"}}, {"type": "object"}),
+        ({"response_format": {"type": "json_schema", "json_schema": {"name": "x", "schema": {"type": "null"}}}},
+         {"type": "null"}),
+        ({"structured_outputs": {"json": {"type": "null"}}}, {"type": "null"}),
+        ({"structured_outputs": {"choice": ["a", "b"]}}, None),
+    ],
+)  # fmt: skip
+def test_the_form_of_an_answer(more: dict[str, Any], schema: object) -> None:
+    assert chat(**more).schema_asked == schema
+    assert chat(**more).wordings == (("a", "b") if "choice" in more.get("structured_outputs", {}) else ())
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"n": 2, "best_of": 4, "presence_penalty": 0.5, "frequency_penalty": -1, "repetition_penalty": 1.1},
+        {"top_k": 5, "min_p": 0.1, "min_tokens": 2, "max_tokens": 5, "length_penalty": 1},
+        {"max_tokens": "7", "temperature": "0.5"},
+        {"stop_token_ids": [5], "allowed_token_ids": [5, 6], "truncate_prompt_tokens": -1},
+        {"return_token_ids": True, "return_tokens_as_token_ids": True, "cache_salt": "x"},
+        {"safety_identifier": "ann", "prompt_cache_key": "k", "prompt_cache_retention": "24h"},
+    ],
+)
+def test_what_vllm_takes_is_taken(more: dict[str, Any]) -> None:
+    completion(**more)
+    chat(**more)
 
 
 @pytest.mark.parametrize(
     ("more", "field"),
     [
-        ({"n": 2}, "n"),
-        ({"echo": True}, "echo"),
-        ({"best_of": 4}, "best_of"),
-        ({"presence_penalty": 0.5}, "presence_penalty"),
-        ({"frequency_penalty": -1}, "frequency_penalty"),
+        ({"n": 0}, "n"),
+        ({"n": 129}, "n"),
+        ({"best_of": 0}, "best_of"),
+        ({"presence_penalty": 2.5}, "presence_penalty"),
+        ({"frequency_penalty": -3}, "frequency_penalty"),
+        ({"repetition_penalty": 0}, "repetition_penalty"),
+        ({"top_k": -2}, "top_k"),
+        ({"min_p": 1.1}, "min_p"),
+        ({"min_tokens": 8, "max_tokens": 7}, "min_tokens"),
+        ({"bad_words": ["x"]}, "bad_words"),
+        ({"response_format": {"type": "xml"}}, "response_format.type"),
+        ({"structured_outputs": {"regex": "a"}}, "structured_outputs.regex"),
         ({"suffix": "x"}, "suffix"),
         ({"guided_json": {}}, "guided_json"),
         ({"temperature": -0.1}, "temperature"),
@@ -68,7 +124,7 @@ def test_parts_of_a_message_become_its_text() -> None:
         ({"logprobs": 21}, "logprobs"),
         ({"prompt_logprobs": 21}, "prompt_logprobs"),
         ({"prompt_logprobs": -1}, "prompt_logprobs"),
-        ({"prompt_logprobs": 0, "stream": True}, "prompt_logprobs"),
+        ({"prompt_logprobs": 1, "stream": True}, "prompt_logprobs"),
         ({"logit_bias": {"5": 101}}, "logit_bias.5"),
         ({"stream": "yes"}, "stream"),
         ({"stream_options": {"include_usage": 1}}, "stream_options.include_usage"),
@@ -86,10 +142,14 @@ def test_what_is_not_supported_or_wrong_is_named(more: dict[str, Any], field: st
     ("more", "field"),
     [
         ({"messages": []}, "messages"),
-        ({"messages": [{"role": "tool", "content": "x"}]}, "messages.0.role"),
-        ({"messages": [{"role": "user"}]}, "messages.0.content"),
-        ({"tools": []}, "tools"),
-        ({"response_format": {"type": "json_object"}}, "response_format"),
+        ({"messages": [{"role": 7, "content": "x"}]}, "messages.0.role"),
+        ({"messages": [{"content": "x"}]}, "messages.0.role"),
+        ({"messages": [{"role": "user", "content": 7}]}, "messages.0.content"),
+        ({"messages": [{"role": "user", "content": "x", "mood": "good"}]}, "messages.0.mood"),
+        ({"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}, "messages.0.content.0.type"),
+        ({"tools": [{"type": "function"}]}, "tools"),
+        ({"max_tokens": 0, "echo": True}, "max_tokens"),
+        ({"continue_final_message": True}, "continue_final_message"),
     ],
 )
 def test_a_chat_that_is_not_text_is_refused(more: dict[str, Any], field: str) -> None:
@@ -109,12 +169,6 @@ def test_a_body_that_is_no_object_says_so() -> None:
     with pytest.raises(InputError) as caught:
         parse(CompletionRequest, b"[1]")
     assert caught.value.field == "body"
-
-
-def test_several_prompts_are_refused() -> None:
-    with pytest.raises(InputError) as caught:
-        parse(CompletionRequest, b'{"model": "m", "prompt": ["a", "b"]}')
-    assert caught.value.field == "prompt.0"
 
 
 @pytest.mark.parametrize("stop", [["a"] * 17, ["a", "b" * 257], "b" * 257])

@@ -53,6 +53,34 @@ def said(message: str, param: str | None, code: int = 400) -> bytes:
             "prompt",
             "context_length_exceeded",
         ),
+        (
+            said(
+                "1 validation error:\n  {'type': 'missing', 'loc': "
+                "'body.messages.0.ChatCompletionDeveloperMessageParam.role', 'msg': 'Field required', 'input': ''}",
+                None,
+            ),
+            "messages.0.role: Field required, and '' was sent",
+            "messages.0.role",
+            "invalid_request",
+        ),
+        (
+            said("You must pass at least one prompt", None),
+            "You must pass at least one prompt",
+            "prompt",
+            "invalid_request",
+        ),
+        (
+            said("Requested sample logprobs of 21, which is greater than max allowed: 20", "logprobs"),
+            "Requested sample logprobs of 21, which is greater than max allowed: 20",
+            "logprobs",
+            "invalid_request",
+        ),
+        (
+            said('"auto" tool choice requires --enable-auto-tool-choice and --tool-call-parser to be set', None),
+            'tools: "auto" tool choice requires --enable-auto-tool-choice and --tool-call-parser to be set',
+            "tools",
+            "invalid_request",
+        ),
         (said("The model `x` does not exist.", "model", 404), "The model `x` does not exist.", "model", "not_found"),
         (said("Token id 5000 is out of vocabulary", None), "prompt: Token id 5000 is out of vocabulary", "prompt",
          "invalid_request"),

@@ -10,6 +10,7 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serve import logs
+from serve.api.key_limits import IN_SCOPE, KeyUse
 from serve.config.stack import Server
 
 log = logging.getLogger("understudy.access")
@@ -17,8 +18,8 @@ METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 
 
 class LogAccess:
-    """ASGI middleware. `server` gives the current settings. `relayed` says which paths note their status themselves, so
-    that nothing is added to a chunk of a stream."""
+    """ASGI middleware. `server` gives the current settings. `relayed` says on which paths a POST notes its own status;
+    there, nothing is added to a chunk of a stream."""
 
     def __init__(self, app: ASGIApp, server: Callable[[], Server], relayed: Callable[[str], bool]) -> None:
         self.app, self.server, self.relayed = app, server, relayed
@@ -30,6 +31,7 @@ class LogAccess:
         began = time.perf_counter()
         request = logs.Noted(request_id=Headers(scope=scope).get("x-request-id") or "")
         token = logs.current.set(request)
+        notes_itself = scope["method"] == "POST" and self.relayed(scope["path"])
 
         async def send_noted(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -37,12 +39,14 @@ class LogAccess:
             await send(message)
 
         try:
-            await self.app(scope, receive, send if self.relayed(scope["path"]) else send_noted)
+            await self.app(scope, receive, send if notes_itself else send_noted)
+        except Exception:
+            request.status = 500
+            raise
         finally:
-            server = self.server()
-            if server.access_log:
-                who = Headers(scope=scope).get("x-understudy-who")
-                request.key = who if who in server.keys else ""
+            if self.server().access_log:
+                use = scope.get(IN_SCOPE)
+                request.key = use.name if isinstance(use, KeyUse) else ""
                 self.write(scope, request, time.perf_counter() - began)
             logs.current.reset(token)
 

@@ -1,0 +1,1 @@
+"""Doors whose requests become chats: OpenAI's Responses and Anthropic's Messages."""

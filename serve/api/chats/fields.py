@@ -1,0 +1,76 @@
+"""Typed requests of a door: strict types, unknown fields refused by name, null fields read as absent."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+from pydantic import ConfigDict, ValidationError, model_validator
+
+from variants.document import Document
+from variants.errors import InputError
+
+
+class Asked(Document):
+    """A part of a request. A null field asks for nothing, so it is read as absent."""
+
+    model_config = ConfigDict(strict=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def drop_nulls(cls, value: Any) -> Any:
+        return {name: each for name, each in value.items() if each is not None} if isinstance(value, dict) else value
+
+
+Kind = TypeVar("Kind", bound=Asked)
+
+
+def checked(kind: type[Kind], document: dict[str, Any]) -> Kind:
+    """The document as a request. Raises InputError that names the field."""
+    try:
+        return kind.model_validate(document)
+    except ValidationError as error:
+        faults = error.errors(include_url=False)
+    # Of the faults of all union members, the one of the member that came nearest.
+    fault = max(faults, key=lambda each: (depth(path_of(each["loc"], document)), not each["type"].endswith("_type")))
+    field = path_of(fault["loc"], document)
+    match fault["type"]:
+        case "extra_forbidden":
+            raise InputError("is not supported here", field=field, mend="leave it out")
+        case "missing":
+            raise InputError("is missing", field=field, mend="send it")
+        case "union_tag_invalid":
+            tag, known = fault["ctx"]["tag"], fault["ctx"]["expected_tags"].replace("'", "")
+            raise InputError(f"the type {tag!r:.80} is not supported here", field=field, mend=f"types are {known}")
+        case "union_tag_not_found":
+            raise InputError("is not an object with a type", field=field, mend="send an object with a type")
+    message = fault["msg"].removeprefix("Value error, ")
+    raise InputError(f"{message}; {fault['input']!r:.80} was sent", field=field)
+
+
+def depth(path: str) -> int:
+    return path.count(".") + path.count("[")
+
+
+def path_of(loc: Sequence[str | int], document: Any) -> str:
+    """Pydantic's location as a path in the document, such as `input[2].content`. Names of union members are left
+    out."""
+    path, value = "", document
+    for at, part in enumerate(loc):
+        if isinstance(part, int):
+            path += f"[{part}]"
+            value = value[part] if isinstance(value, list) and part < len(value) else None
+        elif isinstance(value, dict) and (part in value or at == len(loc) - 1):
+            path += f".{part}"
+            value = value.get(part)
+    return path.removeprefix(".") or "body"
+
+
+def by_type(otherwise: str | None = None) -> Callable[[Any], Any]:
+    """A discriminator that reads the field `type`; `otherwise` is the type of an object without one."""
+
+    def type_of(value: Any) -> Any:
+        if isinstance(value, Asked):
+            return getattr(value, "type", otherwise)
+        kind = value.get("type", otherwise) if isinstance(value, dict) else None
+        return kind if isinstance(kind, str) else None
+
+    return type_of

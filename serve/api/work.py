@@ -1,0 +1,133 @@
+"""Bounds on the work of one request, checked before it waits for an engine.
+
+A request takes one place at its engine, whatever it asks for, so what it may ask for is bounded by `limits` of its
+model. Only counts are read here. A field of a wrong type is left to the engine, which knows its own fields.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from serve.config.stack import Limits, Model
+from variants.artifacts.manifest import TaskKind
+from variants.errors import InputError
+
+INPUTS: Mapping[TaskKind, int] = {
+    "text-generation": 128,
+    "feature-extraction": 2048,
+    "text-classification": 2048,
+    "image-classification": 256,
+    "object-detection": 1,
+    "image-generation": 1,
+}
+"""The most inputs of one request, where `limits.inputs` is not set."""
+DEFAULT_TOKENS = 16
+"""New tokens of a completion that does not say how many."""
+DEFAULT_CONTEXT = 2048
+"""Tokens of an engine whose settings name no context."""
+TEXTS = ("prompt", "input", "documents", "texts", "queries")
+"""Fields that hold one input or a list of them."""
+ANSWERS = ("n", "best_of")
+NEW_TOKENS = ("max_tokens", "max_completion_tokens", "max_output_tokens")
+
+
+class Shaped(msgspec.Struct):
+    """What is read of a tensor in an infer request."""
+
+    shape: list[int] = []
+
+
+class Head(msgspec.Struct):
+    """What is read of an infer request; msgspec skips the rest without making objects of it."""
+
+    inputs: list[Shaped] = []
+
+
+def most_inputs(model: Model) -> int:
+    return model.limits.inputs or INPUTS[model.task]
+
+
+def check_work(document: Mapping[str, Any], path: str, model: Model) -> None:
+    """Check the work of a JSON request. Raises InputError, which names the field."""
+    inputs = 1
+    for field in TEXTS:
+        inputs = max(inputs, inputs_of(document.get(field)))
+        check_inputs(inputs, field, model)
+    answers = 1
+    for field in ANSWERS:
+        answers = max(answers, number_of(document.get(field)))
+        if answers > model.limits.choices:
+            mend = f"at most {model.limits.choices}, or raise limits.choices"
+            raise InputError(f"{answers} answers are too many", field=field, mend=mend)
+    if model.task == "text-generation" and path != "/tokenize" and answers * inputs > 1:
+        check_tokens(document, path, answers * inputs, model)
+    check_characters(document, model.limits)
+
+
+def check_tensors(head: bytes, model: Model) -> None:
+    """Check the number of examples of an infer request. `head` is its JSON part; the engine refuses one that cannot be
+    read. Raises InputError, which names the field."""
+    try:
+        tensors = msgspec.json.decode(head, type=Head).inputs
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return
+    for i, tensor in enumerate(tensors):
+        check_inputs(tensor.shape[0] if tensor.shape else 1, f"inputs[{i}].shape", model)
+
+
+def check_inputs(inputs: int, field: str, model: Model) -> None:
+    if inputs > most_inputs(model):
+        mend = f"at most {most_inputs(model)} in one request, or raise limits.inputs"
+        raise InputError(f"{inputs} inputs are too many", field=field, mend=mend)
+
+
+def check_tokens(document: Mapping[str, Any], path: str, answers: int, model: Model) -> None:
+    """Check the new tokens of several answers; those of one are bounded by the context. Raises InputError."""
+    asked = max(number_of(document.get(field)) for field in NEW_TOKENS)
+    longest = asked or (DEFAULT_TOKENS if path.endswith("/v1/completions") else context_of(model))
+    if answers * longest > model.limits.tokens:
+        field = next((field for field in NEW_TOKENS if number_of(document.get(field)) == asked), NEW_TOKENS[0])
+        mend = f"at most {model.limits.tokens} in all, or raise limits.tokens"
+        raise InputError(f"{answers} answers of {longest} tokens are too many", field=field, mend=mend)
+
+
+def context_of(model: Model) -> int:
+    """The longest context of a model's variants, in tokens."""
+    return max(getattr(variant.engine, "context", DEFAULT_CONTEXT) for variant in model.variants.values())
+
+
+def check_characters(document: Mapping[str, Any], limits: Limits) -> None:
+    """Check the texts of a request together. Raises InputError."""
+    size = 0
+    for field in (*TEXTS, "messages", "query", "suffix", "instructions"):
+        size += characters_of(document.get(field))
+        if size > limits.characters:
+            mend = f"at most {limits.characters} in one request, or raise limits.characters"
+            raise InputError(f"{size} characters are too many", field=field, mend=mend)
+
+
+def number_of(value: Any) -> int:
+    """A whole number as vLLM reads it, which also takes 16.0 and "16"; 0 for anything else."""
+    if isinstance(value, str) and value.strip().isdecimal() and len(value) < 20:
+        return int(value)
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    return value if isinstance(value, int) else 0
+
+
+def inputs_of(value: Any) -> int:
+    """How many inputs a field holds: the texts of a list, or its lists of token ids. Token ids alone are one input."""
+    return sum(isinstance(each, (str, list)) for each in value) if isinstance(value, list) else 1
+
+
+def characters_of(value: Any) -> int:
+    """Characters of all texts in a field: a string, or lists and objects that hold strings as `text` or `content`. An
+    image in a message is no text."""
+    if isinstance(value, str):
+        return len(value)
+    if isinstance(value, list):
+        return sum(characters_of(each) for each in value if not isinstance(each, (int, float)))
+    if isinstance(value, dict):
+        return sum(characters_of(value.get(name)) for name in ("content", "text"))
+    return 0

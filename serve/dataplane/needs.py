@@ -1,0 +1,48 @@
+"""Refuses a request that no variant which may answer it can answer."""
+
+from collections.abc import Mapping
+
+from serve.config.capabilities import Lack, Needs, lack
+from serve.config.snapshot import ServedVariant
+from serve.dataplane.router import Target
+from variants.errors import InputError
+
+
+class ContextTooLong(InputError):
+    """More tokens than fit in a context."""
+
+    code = "context_length_exceeded"
+
+
+def check_needs(target: Target, of_model: Mapping[str, ServedVariant], needs: Needs, pin: str | None) -> None:
+    """Raises InputError where the named variant, or each variant that may answer, lacks some of `needs`. Those are the
+    variants with a weight above 0, and the client's `pin`. The message names the field, and what can be answered."""
+    if not needs.features and not needs.context:
+        return
+    named = of_model.get(target.variant) if target.variant else None
+    if target.variant and named is None:
+        return  # the router refuses the name
+    asked = [named] if named else [each for each in of_model.values() if each.weight > 0 or each.variant == pin]
+    lacking = [lack(each.capabilities, needs) for each in asked]
+    missing = next((each for each in lacking if each), None)
+    if missing is None or None in lacking:
+        return
+    who = named.name if named else f"no variant of {target.model} with traffic"
+    verb = "does not offer" if named else "offers"
+    able = [each.name for each in of_model.values() if lack(each.capabilities, needs) is None]
+    raise error_of(missing)(
+        f"{who} {verb} {missing.needed}", field=missing.field, mend=mend_of(missing, able, of_model)
+    )
+
+
+def error_of(missing: Lack) -> type[InputError]:
+    return ContextTooLong if missing.is_context else InputError
+
+
+def mend_of(missing: Lack, able: list[str], of_model: Mapping[str, ServedVariant]) -> str:
+    """What would be answered: a variant that can, a smaller number, or the request without the field."""
+    if able:
+        return f"ask {able[0]}"
+    if missing.is_context:
+        return f"at most {max(each.capabilities.context or 0 for each in of_model.values())} tokens"
+    return "send text alone" if missing.field == "messages" else f"leave {missing.field} out"

@@ -1,0 +1,133 @@
+"""Requests of Responses and Messages as chats: conversations with tools, pictures and schemas."""
+
+from typing import Any
+
+import pytest
+
+from serve.api.chats.messages import MESSAGES
+from serve.api.chats.responses import RESPONSES
+from variants.errors import InputError
+
+SCHEMA = {"type": "object", "properties": {"city": {"type": ["string", "null"]}}, "default": None}
+CALL = {"id": "call_1", "type": "function", "function": {"name": "weather", "arguments": '{"city": "Rome"}'}}
+CHAT_TOOL = {"type": "function", "function": {"name": "weather", "description": "tells", "parameters": SCHEMA}}
+
+
+def responses(**fields: Any) -> dict[str, Any]:
+    return RESPONSES.translate({"model": "m", "input": "hi", **fields}).asked
+
+
+def messages(**fields: Any) -> dict[str, Any]:
+    turns = [{"role": "user", "content": "hi"}]
+    return MESSAGES.translate({"model": "m", "max_tokens": 9, "messages": turns, **fields}).asked
+
+
+def test_a_plain_request_asks_for_nothing_else() -> None:
+    turns = [{"role": "user", "content": "hi"}]
+    assert responses() == {"model": "m", "messages": turns}
+    assert messages() == {"model": "m", "messages": turns, "max_tokens": 9}
+
+
+def test_calls_and_their_outputs_become_turns_of_a_chat() -> None:
+    items = [
+        {"role": "user", "content": "Weather in Rome?"},
+        {"type": "reasoning", "id": "rs_1", "summary": [], "encrypted_content": "x"},
+        {"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": "Let me see."}]},
+        {"type": "function_call", "call_id": "call_1", "name": "weather", "arguments": '{"city": "Rome"}'},
+        {"type": "function_call", "call_id": "call_2", "name": "weather", "arguments": "{}"},
+        {"type": "function_call_output", "call_id": "call_1", "output": "sun"},
+        {"type": "function_call_output", "call_id": "call_2", "output": [{"type": "input_text", "text": "rain"}]},
+    ]
+    second = {"id": "call_2", "type": "function", "function": {"name": "weather", "arguments": "{}"}}
+    assert responses(input=items)["messages"] == [
+        {"role": "user", "content": "Weather in Rome?"},
+        {"role": "assistant", "content": "Let me see.", "tool_calls": [CALL, second]},
+        {"role": "tool", "tool_call_id": "call_1", "content": "sun"},
+        {"role": "tool", "tool_call_id": "call_2", "content": "rain"},
+    ]
+
+
+def test_tool_uses_and_results_become_turns_of_a_chat() -> None:
+    turns = [
+        {"role": "user", "content": "Weather in Rome?"},
+        {
+            "role": "assistant",
+            "content": [
+                {"type": "thinking", "thinking": "hm", "signature": ""},
+                {"type": "text", "text": "Let me see."},
+                {"type": "tool_use", "id": "call_1", "name": "weather", "input": {"city": "Rome"}},
+            ],
+        },
+        {
+            "role": "user",
+            "content": [
+                {"type": "tool_result", "tool_use_id": "call_1", "content": "no such city", "is_error": True},
+                {"type": "text", "text": "Try again."},
+            ],
+        },
+    ]
+    assert messages(messages=turns)["messages"] == [
+        {"role": "user", "content": "Weather in Rome?"},
+        {"role": "assistant", "content": "Let me see.", "tool_calls": [CALL]},
+        {"role": "tool", "tool_call_id": "call_1", "content": "Error: no such city"},
+        {"role": "user", "content": "Try again."},
+    ]
+
+
+def test_tools_keep_their_schema_and_choice() -> None:
+    tool = {"type": "function", "name": "weather", "description": "tells", "parameters": SCHEMA}
+    for choice in ("none", "auto", "required"):
+        assert responses(tools=[tool], tool_choice=choice)["tool_choice"] == choice
+    asked = responses(tools=[tool], tool_choice={"type": "function", "name": "weather"}, parallel_tool_calls=False)
+    forced = {"type": "function", "function": {"name": "weather"}}
+    assert (asked["tools"], asked["tool_choice"], asked["parallel_tool_calls"]) == ([CHAT_TOOL], forced, False)
+
+    theirs = {"name": "weather", "description": "tells", "input_schema": SCHEMA, "cache_control": {"type": "ephemeral"}}
+    for kind, choice in (("auto", "auto"), ("any", "required"), ("none", "none")):
+        assert messages(tools=[theirs], tool_choice={"type": kind})["tool_choice"] == choice
+    one = {"type": "tool", "name": "weather", "disable_parallel_tool_use": True}
+    asked = messages(tools=[theirs], tool_choice=one)
+    assert (asked["tools"], asked["tool_choice"], asked["parallel_tool_calls"]) == ([CHAT_TOOL], forced, False)
+    assert "tools" not in messages(tools=[], tool_choice={"type": "auto"})
+
+
+def test_pictures_and_schemas_are_passed_on() -> None:
+    picture = {"type": "input_image", "image_url": "https://a.example/b.png"}
+    (turn,) = responses(input=[{"role": "user", "content": [{"type": "input_text", "text": "see"}, picture]}])[
+        "messages"
+    ]
+    assert turn["content"] == [
+        {"type": "text", "text": "see"},
+        {"type": "image_url", "image_url": {"url": "https://a.example/b.png", "detail": "auto"}},
+    ]
+    source = {"type": "base64", "media_type": "image/png", "data": "AAAA"}
+    (turn,) = messages(messages=[{"role": "user", "content": [{"type": "image", "source": source}]}])["messages"]
+    assert turn["content"] == [{"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}]
+    form = {"type": "json_schema", "name": "place", "schema": SCHEMA, "strict": True}
+    wanted = {"type": "json_schema", "json_schema": {"name": "place", "schema": SCHEMA, "strict": True}}
+    assert responses(text={"format": form})["response_format"] == wanted
+    assert responses(text={"format": {"type": "json_object"}})["response_format"] == {"type": "json_object"}
+    config = {"format": {"type": "json_schema", "schema": SCHEMA}}
+    assert messages(output_config=config)["response_format"]["json_schema"]["schema"] == SCHEMA
+
+
+def test_a_last_turn_of_the_assistant_is_continued() -> None:
+    turns = [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "I"}]
+    asked = messages(messages=turns)
+    assert (asked["continue_final_message"], asked["add_generation_prompt"]) == (True, False)
+    assert "continue_final_message" not in messages(messages=turns[:1])
+
+
+@pytest.mark.parametrize(
+    ("fields", "field"),
+    [
+        ({"input": [{"type": "function_call_output", "call_id": 7, "output": "x"}]}, "input[0].call_id"),
+        ({"tools": [{"type": "function", "name": "f", "parameters": []}]}, "tools[0].parameters"),
+        ({"input": [{"role": "user", "content": [{"type": "input_image"}]}]}, "input[0].content[0].image_url"),
+        ({"metadata": {"a": 1}}, "metadata.a"),
+    ],
+)
+def test_a_wrong_part_is_named_by_its_place(fields: dict[str, Any], field: str) -> None:
+    with pytest.raises(InputError) as refused:
+        responses(**fields)
+    assert refused.value.field == field

@@ -1,0 +1,134 @@
+"""Bodies in work: their memory, their time, and the thread for large ones."""
+
+import asyncio
+import gzip
+import json
+import threading
+import time
+import zlib
+from typing import Any
+
+import pytest
+from starlette.types import Message, Receive, Scope, Send
+
+from serve.api import bodies
+from serve.api.bodies import Share, ShareMemory
+from serve.api.http import read_body, read_object
+from serve.api.structure import Structure
+from serve.dataplane.body_worker import IN_PLACE, apart
+from serve.dataplane.memory import Memory
+from serve.errors import Overloaded, TooLarge, UploadTimedOut, headers_of, status_of
+from variants.errors import InputError
+
+MIB = 2**20
+
+
+def scope_of(memory: Memory, due_s: float = 60, **headers: str) -> dict[str, Any]:
+    named = [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()]
+    return {"headers": named, bodies.SHARE: Share(memory, time.perf_counter() + due_s)}
+
+
+def receive_of(*parts: bytes, pause_s: float = 0.0) -> Receive:
+    messages = iter([{"type": "http.request", "body": part, "more_body": True} for part in parts])
+
+    async def receive() -> Message:
+        await asyncio.sleep(pause_s)
+        return next(messages, {"type": "http.request", "body": b"", "more_body": False})
+
+    return receive
+
+
+async def test_all_requests_together_hold_no_more_than_the_memory() -> None:
+    memory = Memory(10 * MIB)
+    first = scope_of(memory)
+    assert len(await read_body(first, receive_of(*[bytes(MIB)] * 8), 32 * MIB)) == 8 * MIB
+    with pytest.raises(Overloaded, match=r"10 MiB of server\.memory_in_flight_mib") as refused:
+        await read_body(scope_of(memory), receive_of(*[bytes(MIB)] * 3), 32 * MIB)
+    assert (status_of(refused.value), headers_of(refused.value)) == (429, {"retry-after": "1"})
+    assert memory.held <= 10 * MIB
+
+
+@pytest.mark.parametrize("fails", [True, False])
+async def test_a_request_that_ends_gives_its_memory_back(fails: bool) -> None:
+    memory, held = Memory(10 * MIB), []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await read_body(scope, receive, 32 * MIB)
+        held.append(memory.held)
+        if fails:
+            raise RuntimeError
+
+    async def send(message: Message) -> None:
+        raise AssertionError(message)
+
+    wrapped = ShareMemory(app, memory, lambda: 60)
+    try:
+        await wrapped({"type": "http", "headers": []}, receive_of(bytes(MIB)), send)
+    except RuntimeError:
+        assert fails
+    assert (held, memory.held) == ([MIB], 0)
+
+
+async def test_what_is_inflated_and_parsed_is_counted_too() -> None:
+    memory, text = Memory(64 * MIB), json.dumps({"prompt": "a" * 4 * MIB}).encode()
+    scope = scope_of(memory, content_encoding="gzip")
+    await read_object(scope, receive_of(gzip.compress(text)), 32 * MIB)
+    assert memory.held == 2 * len(text)
+    with pytest.raises(Overloaded):
+        await read_body(scope_of(Memory(2 * MIB), content_encoding="gzip"), receive_of(gzip.compress(text)), 32 * MIB)
+
+
+@pytest.mark.parametrize("text", [b"[" * 32 * MIB, b'{"a":' * 6 * MIB, b"[[]," + b"[]," * 10 * MIB])
+async def test_a_compressed_bomb_is_refused_at_its_first_piece(text: bytes) -> None:
+    share = Share(Memory(64 * MIB), time.perf_counter() + 60)
+    headers = [(b"content-encoding", b"deflate")]
+    scope = {"headers": headers, bodies.SHARE: share}
+    with pytest.raises(InputError, match="more than"):
+        await read_body(scope, receive_of(zlib.compress(text, 9)), 32 * MIB, Structure())
+    assert share.size < MIB  # of 30 MiB
+
+
+async def test_a_body_that_says_that_it_is_too_large_is_not_read() -> None:
+    async def receive() -> Message:
+        raise AssertionError("nothing should be read")
+
+    with pytest.raises(TooLarge):
+        await read_body(scope_of(Memory(MIB), content_length="1001"), receive, 1000)
+
+
+async def test_a_pause_in_a_body_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bodies, "IDLE_S", 0.05)
+    with pytest.raises(UploadTimedOut, match=r"nothing came for 0\.05 s") as refused:
+        await read_body(scope_of(Memory(MIB)), receive_of(b"a", pause_s=5), MIB)
+    assert (status_of(refused.value), headers_of(refused.value)) == (408, {"connection": "close"})
+
+
+async def test_a_body_that_comes_byte_by_byte_ends_at_the_time_limit() -> None:
+    with pytest.raises(UploadTimedOut, match="time limit"):
+        await read_body(scope_of(Memory(MIB), due_s=0.2), receive_of(*[b"a"] * 1000, pause_s=0.02), MIB)
+
+
+async def test_large_bodies_are_worked_on_off_the_event_loop() -> None:
+    here = threading.get_ident()
+    assert await apart(IN_PLACE, threading.get_ident) == here
+    assert await apart(IN_PLACE + 1, threading.get_ident) != here
+
+
+async def test_the_event_loop_runs_on_while_large_bodies_are_parsed() -> None:
+    text = json.dumps({"input": [[1] * 500] * 2000}).encode()
+    gaps, done = [0.0], asyncio.Event()
+
+    async def tick() -> None:
+        last = time.perf_counter()
+        while not done.is_set():
+            await asyncio.sleep(0.001)
+            now = time.perf_counter()
+            gaps.append(now - last)
+            last = now
+
+    ticking = asyncio.create_task(tick())
+    memory = Memory(1024 * MIB)
+    await asyncio.gather(*(read_object(scope_of(memory), receive_of(text), 32 * MIB) for _ in range(8)))
+    done.set()
+    await ticking
+    assert max(gaps) < 0.5

@@ -1,0 +1,70 @@
+"""The text of `/metrics` is made off the event loop, and not for everybody who asks."""
+
+import asyncio
+import threading
+import time
+
+import pytest
+
+from serve.api import metrics_text
+from serve.api.metrics_text import RATE, MetricsText
+
+
+class Made:
+    def __init__(self, takes_s: float = 0.0) -> None:
+        self.takes_s, self.times, self.threads = takes_s, 0, set[int]()
+
+    def __call__(self) -> bytes:
+        self.times += 1
+        self.threads.add(threading.get_ident())
+        time.sleep(self.takes_s)
+        return str(self.times).encode()
+
+
+async def test_a_crowd_gets_a_few_texts() -> None:
+    made = Made(takes_s=0.05)
+    text = MetricsText(made)
+    answers = await asyncio.gather(*(text.read() for _ in range(200)))
+    assert made.times == RATE
+    assert {int(answer) for answer in answers} == set(range(1, RATE + 1))
+    assert threading.get_ident() not in made.threads
+
+
+async def test_who_asks_seldom_gets_a_new_text_each_time() -> None:
+    text = MetricsText(Made())
+    assert [await text.read() for _ in range(RATE)] == [b"1", b"2", b"3", b"4"]
+
+
+async def test_a_text_is_kept_for_a_second_at_most(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(metrics_text, "KEPT_S", 0.1)
+    text = MetricsText(Made())
+    for _ in range(RATE + 3):
+        latest = await text.read()
+    assert latest == str(RATE).encode()
+    await asyncio.sleep(0.15)
+    assert await text.read() == str(RATE + 1).encode()
+
+
+async def test_a_text_that_cannot_be_made_is_an_error_and_made_again() -> None:
+    answers = iter([OSError("no"), b"yes"])
+
+    def render() -> bytes:
+        answer = next(answers)
+        if isinstance(answer, bytes):
+            return answer
+        raise answer
+
+    text = MetricsText(render)
+    with pytest.raises(OSError, match="no"):
+        await text.read()
+    assert await text.read() == b"yes"
+
+
+async def test_the_event_loop_runs_on_while_a_text_is_made() -> None:
+    text = MetricsText(Made(takes_s=0.3))
+    reading = asyncio.create_task(text.read())
+    for _ in range(10):
+        began = time.perf_counter()
+        await asyncio.sleep(0.01)
+        assert time.perf_counter() - began < 0.25
+    assert await reading == b"1"

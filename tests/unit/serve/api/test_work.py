@@ -1,0 +1,122 @@
+"""One request may ask for so much work and no more; the refusal names the field."""
+
+import json
+from typing import Any
+
+import pytest
+
+from serve.api.work import INPUTS, characters_of, check_tensors, check_work
+from serve.config.stack import ENGINES, Limits, Model
+from tests.support.scripted import make_stack
+from variants.errors import InputError
+
+STACK = make_stack()
+
+
+def model_of(name: str = "echo", **limits: Any) -> Model:
+    model = STACK.models[name]
+    return model.model_copy(update={"limits": Limits(**limits)})
+
+
+@pytest.mark.parametrize(
+    ("path", "document", "field"),
+    [
+        ("/v1/completions", {"n": 16_384}, "n"),
+        ("/v1/completions", {"n": 17}, "n"),
+        ("/v1/completions", {"n": 17.0}, "n"),
+        ("/v1/completions", {"n": "17"}, "n"),
+        ("/v1/completions", {"n": 1, "best_of": 17}, "best_of"),
+        ("/v1/completions", {"prompt": ["a"] * 129}, "prompt"),
+        ("/v1/completions", {"prompt": [[1]] * 129}, "prompt"),
+        ("/v1/completions", {"prompt": [None, *["a"] * 129]}, "prompt"),
+        ("/v1/completions", {"prompt": ["a"] * 128, "max_tokens": 1025}, "max_tokens"),
+        ("/v1/completions", {"prompt": ["a"] * 128, "max_tokens": 1e6}, "max_tokens"),
+        ("/v1/completions", {"prompt": ["a"] * 128, "n": 16, "max_tokens": 65}, "max_tokens"),
+        ("/v1/chat/completions", {"n": 16, "max_completion_tokens": 8193}, "max_completion_tokens"),
+        ("/v1/completions", {"prompt": "a" * (2**22 + 1)}, "prompt"),
+        ("/v1/completions", {"prompt": ["a" * 2**20] * 5}, "prompt"),
+        ("/v1/chat/completions", {"messages": [{"role": "user", "content": "a" * 2**20}] * 5}, "messages"),
+        ("/v1/chat/completions", {"messages": [{"content": [{"type": "text", "text": "a" * 2**23}]}]}, "messages"),
+        ("/tokenize", {"prompt": "a" * (2**22 + 1)}, "prompt"),
+    ],
+)
+def test_too_much_work_is_refused_by_the_field_that_asks_for_it(
+    path: str, document: dict[str, Any], field: str
+) -> None:
+    with pytest.raises(InputError, match="too many") as refused:
+        check_work(document, path, model_of())
+    assert refused.value.field == field
+    assert refused.value.mend
+    assert "limits." in refused.value.mend
+
+
+@pytest.mark.parametrize(
+    ("path", "document"),
+    [
+        ("/v1/completions", {"prompt": "a"}),
+        ("/v1/completions", {"n": 16, "best_of": 16, "prompt": "a" * 2**22}),
+        ("/v1/completions", {"n": None, "prompt": ["a"] * 128}),
+        ("/v1/completions", {"prompt": list(range(100_000)), "max_tokens": 10**6}),
+        ("/v1/completions", {"prompt": ["a"] * 128, "max_tokens": 1024}),
+        ("/v1/chat/completions", {"n": 16, "messages": [{"role": "user", "content": None}]}),
+        (
+            "/v1/chat/completions",
+            {"messages": [{"content": [{"type": "image_url", "image_url": {"url": "a" * 2**23}}]}]},
+        ),
+        ("/v1/completions", {"n": {}, "prompt": 3, "max_tokens": []}),
+    ],
+)
+def test_ordinary_work_and_wrong_types_are_left_to_the_engine(path: str, document: dict[str, Any]) -> None:
+    check_work(document, path, model_of())
+
+
+def test_the_limits_of_the_stack_file_apply() -> None:
+    check_work(
+        {"n": 64, "prompt": ["a"] * 300, "max_tokens": 10},
+        "/v1/completions",
+        model_of(choices=64, inputs=300, tokens=192_000),
+    )
+    cases: list[tuple[dict[str, Any], dict[str, Any]]] = [
+        ({"choices": 1}, {"n": 2}),
+        ({"inputs": 1}, {"prompt": ["a", "b"]}),
+        ({"tokens": 31}, {"prompt": ["a", "b"]}),
+        ({"characters": 1}, {"prompt": "ab"}),
+    ]
+    for limits, document in cases:
+        with pytest.raises(InputError, match="too many"):
+            check_work(document, "/v1/completions", model_of(**limits))
+
+
+def test_texts_to_embed_are_counted_and_measured() -> None:
+    check_work({"input": ["a"] * 2048}, "/v1/embeddings", model_of("near"))
+    for texts in (["a"] * 2049, [[1]] * 2049, "a" * 2**23, ["a" * 3000] * 2048):
+        with pytest.raises(InputError, match="too many") as refused:
+            check_work({"input": texts}, "/v1/embeddings", model_of("near"))
+        assert refused.value.field == "input"
+
+
+@pytest.mark.parametrize(("count", "refused"), [(256, False), (257, True), (2048, True)])
+def test_images_of_a_batch_are_counted(count: int, refused: bool) -> None:
+    tensor = {"name": "image", "datatype": "BYTES", "shape": [count], "parameters": {"binary_data_size": 9}}
+    head = json.dumps({"inputs": [tensor]}).encode()
+    if not refused:
+        check_tensors(head, model_of("bands"))
+        return
+    with pytest.raises(InputError, match=f"{count} inputs are too many") as error:
+        check_tensors(head, model_of("bands"))
+    assert error.value.field == "inputs[0].shape"
+
+
+@pytest.mark.parametrize(
+    "head", [b"", b"[]", b"{", b'{"inputs": 3}', b'{"inputs": [{"shape": "a"}]}', b'{"inputs": [{}]}', b"\xff"]
+)
+def test_a_head_that_cannot_be_read_is_left_to_the_engine(head: bytes) -> None:
+    check_tensors(head, model_of("bands"))
+
+
+def test_every_task_has_a_bound() -> None:
+    assert set(INPUTS) == set(ENGINES)
+
+
+def test_characters_are_those_of_the_texts_alone() -> None:
+    assert characters_of(["ab", {"content": [{"text": "cde"}, {"image_url": "x" * 9}]}, 7, None]) == 5
