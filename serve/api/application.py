@@ -14,27 +14,27 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from serve.api.access.authentication import CheckKey
+from serve.api.access.cross_origin import CrossOrigin
+from serve.api.access.senders import CheckSender
 from serve.api.admin import Admin
 from serve.api.answers import TextAnswer
-from serve.api.authentication import CheckKey
-from serve.api.bodies import ShareMemory
 from serve.api.chats.messages import MESSAGES, anthropic_body
 from serve.api.chats.responses import RESPONSES
-from serve.api.cross_origin import CrossOrigin
 from serve.api.embeddings import EmbeddingAnswer
 from serve.api.health import health_routes
 from serve.api.http import Body, answer_error
 from serve.api.images import ImagesAnswer
-from serve.api.open_inference import InferRoute, Metadata
+from serve.api.limits.bodies import ShareMemory
 from serve.api.openai import Models, TextRoute
 from serve.api.openapi import OpenApi
 from serve.api.ranking import RERANK, SCORE
 from serve.api.request_id import IssueRequestId
-from serve.api.senders import CheckSender
 from serve.api.stack import StackEndpoint
 from serve.api.traffic import traffic_endpoints
 from serve.api.translated import Door, TranslatedRoute
-from serve.api.triton import Triton
+from serve.api.v2.open_inference import InferRoute, Metadata
+from serve.api.v2.triton import Triton
 from serve.config.stack import Server
 from serve.control.contract import ControllerClient
 from serve.dataplane.memory import Memory
@@ -47,7 +47,7 @@ from variants.artifacts.manifest import TaskKind
 from variants.errors import InputError, UnderstudyError, UnknownName
 
 if TYPE_CHECKING:
-    from serve.api.grpc_server import GrpcServer
+    from serve.api.v2.grpc_server import GrpcServer
 
 TEXT_ROUTES: dict[str, tuple[TaskKind, type[TextAnswer]]] = {
     "/v1/chat/completions": ("text-generation", TextAnswer),
@@ -76,11 +76,45 @@ def build_ingress(upstreams: Upstreams, server: Server, controller: ControllerCl
         Replayer(upstreams, relay, observations, memory),
         ControllerSync(upstreams, controller, observations),
     )
-    limit = server.body_limit_mib * 2**20
+
+    @asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        await relay.start()
+        upstreams.start()
+        await sync.start()
+        await replayer.start()
+        grpc = await grpc_server(app, server)
+        try:
+            yield
+        finally:
+            if grpc is not None:
+                await grpc.stop()
+            await replayer.stop()
+            await sync.stop()
+            await upstreams.stop()
+            await relay.stop()
+
+    return Starlette(
+        routes=routes_of(upstreams, relay, replayer, controller, server.body_limit_mib * 2**20),
+        lifespan=lifespan,
+        middleware=[
+            Middleware(CheckSender, server=lambda: upstreams.snapshot.stack.server, body_of=body_of),
+            Middleware(CrossOrigin, origins=lambda: upstreams.snapshot.stack.server.cors.origins),
+            Middleware(CheckKey, keys=lambda: upstreams.snapshot.stack.server.keys or {}, body_of=body_of),
+            Middleware(ShareMemory, memory=memory, longest_s=lambda: longest_s(upstreams)),
+        ],
+        exception_handlers={HTTPException: explain_route, UnderstudyError: explain_error, Exception: explain_fault},
+    )
+
+
+def routes_of(
+    upstreams: Upstreams, relay: Relay, replayer: Replayer, controller: ControllerClient, limit: int
+) -> list[Route]:
+    """Every route of the application. `limit` is the most bytes of a body."""
     infer, metadata = InferRoute(upstreams, relay, replayer, limit), Metadata(upstreams, relay)
     models, admin, stack = Models(upstreams), Admin(upstreams), StackEndpoint(controller, limit)
     model, version = "/v2/models/{model}", "/v2/models/{model}/versions/{variant}"
-    routes = [
+    return [
         *text_routes(upstreams, relay, replayer, limit),
         *Triton(upstreams, relay, limit).routes(),
         *(Route(f"{path}/infer", infer, methods=["POST"]) for path in (model, version)),
@@ -102,35 +136,6 @@ def build_ingress(upstreams: Upstreams, server: Server, controller: ControllerCl
         Route("/metrics", admin.metrics, methods=["GET"]),
     ]
 
-    @asynccontextmanager
-    async def lifespan(app: Starlette) -> AsyncIterator[None]:
-        await relay.start()
-        upstreams.start()
-        await sync.start()
-        await replayer.start()
-        grpc = await grpc_server(app, server)
-        try:
-            yield
-        finally:
-            if grpc is not None:
-                await grpc.stop()
-            await replayer.stop()
-            await sync.stop()
-            await upstreams.stop()
-            await relay.stop()
-
-    return Starlette(
-        routes=routes,
-        lifespan=lifespan,
-        middleware=[
-            Middleware(CheckSender, server=lambda: upstreams.snapshot.stack.server, body_of=body_of),
-            Middleware(CrossOrigin, origins=lambda: upstreams.snapshot.stack.server.cors.origins),
-            Middleware(CheckKey, keys=lambda: upstreams.snapshot.stack.server.keys or {}, body_of=body_of),
-            Middleware(ShareMemory, memory=memory, longest_s=lambda: longest_s(upstreams)),
-        ],
-        exception_handlers={HTTPException: explain_route, UnderstudyError: explain_error, Exception: explain_fault},
-    )
-
 
 def text_routes(upstreams: Upstreams, relay: Relay, replayer: Replayer, limit: int) -> list[Route]:
     """The routes of `TEXT_ROUTES`, and of `DOORS` over them."""
@@ -146,7 +151,7 @@ async def grpc_server(app: Starlette, server: Server) -> "GrpcServer | None":
     """The started gRPC server over the application, where the stack file has a port for it. Raises EngineError."""
     if server.grpc_port is None:
         return None
-    from serve.api.grpc_server import GrpcServer  # only here, because gRPC takes memory and time to import
+    from serve.api.v2.grpc_server import GrpcServer  # only here, because gRPC takes memory and time to import
 
     started = GrpcServer(IssueRequestId(app, echo=True), server)
     await started.start()

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from serve.api.http import parse_object
-from serve.api.structure import DOCUMENT, PIECE, Structure, check_structure
+from serve.api.limits.structure import DOCUMENT, PIECE, Structure, check_structure
 from variants.errors import InputError
 
 ANY_JSON = st.recursive(
@@ -109,7 +109,7 @@ def test_a_text_of_nested_lists_is_refused_at_its_beginning() -> None:
     [b'{"a":\xff}', b'{"a":"\xff"}', b"]" * 100, b'{"a":"\\ud800"}', b'{"a":NaN}', b"", b"[]", b'{"a"', b"1" * 9999],
 )
 def test_what_is_no_json_object_is_refused_in_words(body: bytes) -> None:
-    with pytest.raises(InputError, match=r"not (a )?JSON") as refused:
+    with pytest.raises(InputError, match=r"not (a )?JSON|half a character|NaN") as refused:
         parse_object(body)
     assert refused.value.mend
 
