@@ -36,7 +36,7 @@ TESTS = {
     ],
     "serve/control/journal.py": ["tests/unit/serve/control/test_journal.py"],
     "serve/config/api_keys.py": ["tests/unit/serve/config/test_api_keys.py"],
-    "serve/api/authentication.py": ["tests/unit/serve/api/test_authentication.py"],
+    "serve/api/access/authentication.py": ["tests/unit/serve/api/access/test_authentication.py"],
 }
 
 
@@ -90,16 +90,16 @@ FAULTS = [
     Fault("serve/control/journal.py", "self.seq -= count", "self.seq -= 1"),
     Fault("serve/config/api_keys.py", "if hmac.compare_digest(each, given)", "if each or given"),
     Fault("serve/config/api_keys.py", 'scheme.lower() != "bearer" or not', "not"),
-    Fault("serve/api/authentication.py", "right not in key.rights:", "right in key.rights:"),
-    Fault("serve/api/authentication.py", "if keys[name].has_expired():", "if not keys[name].has_expired():"),
-    Fault("serve/api/authentication.py", "                use.begin(keys[name].limits)", "                pass"),
-    Fault("serve/api/authentication.py", "                use.end()", "                pass"),
-    Fault("serve/api/authentication.py", '"infer" and LABEL in headers', '"infer" and LABEL not in headers'),
+    Fault("serve/api/access/authentication.py", "right not in key.rights:", "right in key.rights:"),
+    Fault("serve/api/access/authentication.py", "if keys[name].has_expired():", "if not keys[name].has_expired():"),
+    Fault("serve/api/access/authentication.py", "                use.begin(keys[name].limits)", "                pass"),
+    Fault("serve/api/access/authentication.py", "                use.end()", "                pass"),
+    Fault("serve/api/access/authentication.py", '"infer" and LABEL in headers', '"infer" and LABEL not in headers'),
     Fault("serve/config/api_keys.py", "date() > self.expires", "date() >= self.expires"),
-    Fault("serve/api/authentication.py", 'scope["path"].startswith(ADMIN)', 'scope["path"] == ADMIN'),
-    Fault("serve/api/authentication.py", "if pair[0] not in SET_HERE]", 'if pair[0] != b"x-understudy-who"]'),
-    Fault("serve/api/authentication.py", "    if not keys[name].shadow:", "    if keys[name].shadow:"),
-    Fault("serve/api/authentication.py", '"/v2/health/", "/health"', '"/v2/", "/health"'),
+    Fault("serve/api/access/authentication.py", 'scope["path"].startswith(ADMIN)', 'scope["path"] == ADMIN'),
+    Fault("serve/api/access/authentication.py", "if pair[0] not in SET_HERE]", 'if pair[0] != b"x-understudy-who"]'),
+    Fault("serve/api/access/authentication.py", "    if not keys[name].shadow:", "    if keys[name].shadow:"),
+    Fault("serve/api/access/authentication.py", '"/v2/health/", "/health"', '"/v2/", "/health"'),
 ]  # fmt: skip
 
 

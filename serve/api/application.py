@@ -16,29 +16,29 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from serve import logs
+from serve.api.access.authentication import CheckKey
+from serve.api.access.cross_origin import CrossOrigin
+from serve.api.access.senders import CheckSender
 from serve.api.admin import Admin
 from serve.api.answers import TextAnswer
-from serve.api.authentication import CheckKey
-from serve.api.bodies import ShareMemory
 from serve.api.chats.messages import MESSAGES, anthropic_body
 from serve.api.chats.responses import RESPONSES
-from serve.api.cross_origin import CrossOrigin
 from serve.api.embeddings import EmbeddingAnswer
 from serve.api.health import health_routes
 from serve.api.http import Body, answer_error
 from serve.api.images import ImagesAnswer
-from serve.api.open_inference import InferRoute, Metadata
+from serve.api.limits.bodies import ShareMemory
 from serve.api.openai import Models, TextRoute
 from serve.api.openapi import OpenApi
 from serve.api.operation.access_log import LogAccess
 from serve.api.operation.draining import CountOpen
 from serve.api.ranking import RERANK, SCORE
 from serve.api.request_id import IssueRequestId
-from serve.api.senders import CheckSender
 from serve.api.stack import StackEndpoint
 from serve.api.traffic import traffic_endpoints
 from serve.api.translated import Door, TranslatedRoute
-from serve.api.triton import Triton
+from serve.api.v2.open_inference import InferRoute, Metadata
+from serve.api.v2.triton import Triton
 from serve.config.stack import Server
 from serve.control.contract import ControllerClient
 from serve.dataplane.memory import Memory
@@ -51,7 +51,7 @@ from variants.artifacts.manifest import TaskKind
 from variants.errors import InputError, UnderstudyError, UnknownName
 
 if TYPE_CHECKING:
-    from serve.api.grpc_server import GrpcServer
+    from serve.api.v2.grpc_server import GrpcServer
 
 log = logging.getLogger("understudy.api")
 TEXT_ROUTES: dict[str, tuple[TaskKind, type[TextAnswer]]] = {
@@ -81,11 +81,40 @@ def build_ingress(upstreams: Upstreams, server: Server, controller: ControllerCl
         Replayer(upstreams, relay, observations, memory),
         ControllerSync(upstreams, controller, observations),
     )
-    limit = server.body_limit_mib * 2**20
+
+    @asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        await relay.start()
+        upstreams.start()
+        await sync.start()
+        await replayer.start()
+        grpc = await grpc_server(app, server)
+        try:
+            yield
+        finally:
+            if grpc is not None:
+                await grpc.stop()
+            await replayer.stop()
+            await sync.stop()
+            await upstreams.stop()
+            await relay.stop()
+
+    return Starlette(
+        routes=routes_of(upstreams, relay, replayer, controller, server.body_limit_mib * 2**20),
+        lifespan=lifespan,
+        middleware=middleware(upstreams, memory),
+        exception_handlers={HTTPException: explain_route, UnderstudyError: explain_error, Exception: explain_fault},
+    )
+
+
+def routes_of(
+    upstreams: Upstreams, relay: Relay, replayer: Replayer, controller: ControllerClient, limit: int
+) -> list[Route]:
+    """Every route of the application. `limit` is the most bytes of a body."""
     infer, metadata = InferRoute(upstreams, relay, replayer, limit), Metadata(upstreams, relay)
     models, admin, stack = Models(upstreams), Admin(upstreams), StackEndpoint(controller, limit)
     model, version = "/v2/models/{model}", "/v2/models/{model}/versions/{variant}"
-    routes = [
+    return [
         *text_routes(upstreams, relay, replayer, limit),
         *Triton(upstreams, relay, limit).routes(),
         *(Route(f"{path}/infer", infer, methods=["POST"]) for path in (model, version)),
@@ -106,30 +135,6 @@ def build_ingress(upstreams: Upstreams, server: Server, controller: ControllerCl
         Route("/openapi.json", OpenApi(upstreams).answer, methods=["GET"]),
         Route("/metrics", admin.metrics, methods=["GET"]),
     ]
-
-    @asynccontextmanager
-    async def lifespan(app: Starlette) -> AsyncIterator[None]:
-        await relay.start()
-        upstreams.start()
-        await sync.start()
-        await replayer.start()
-        grpc = await grpc_server(app, server)
-        try:
-            yield
-        finally:
-            if grpc is not None:
-                await grpc.stop()
-            await replayer.stop()
-            await sync.stop()
-            await upstreams.stop()
-            await relay.stop()
-
-    return Starlette(
-        routes=routes,
-        lifespan=lifespan,
-        middleware=middleware(upstreams, memory),
-        exception_handlers={HTTPException: explain_route, UnderstudyError: explain_error, Exception: explain_fault},
-    )
 
 
 def middleware(upstreams: Upstreams, memory: Memory) -> list[Middleware]:
@@ -167,7 +172,7 @@ async def grpc_server(app: Starlette, server: Server) -> "GrpcServer | None":
     """The started gRPC server over the application, where the stack file has a port for it. Raises EngineError."""
     if server.grpc_port is None:
         return None
-    from serve.api.grpc_server import GrpcServer  # only here, because gRPC takes memory and time to import
+    from serve.api.v2.grpc_server import GrpcServer  # only here, because gRPC takes memory and time to import
 
     started = GrpcServer(IssueRequestId(app, echo=True), server)
     await started.start()

@@ -4,6 +4,7 @@ import json
 import logging
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import msgspec
@@ -12,8 +13,8 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from serve import logs, metrics
-from serve.api.bodies import announced, check_encoding, check_length, inflated, next_part, share_of
-from serve.api.structure import Structure, check_structure
+from serve.api.limits.bodies import announced, check_encoding, check_length, inflated, next_part, share_of
+from serve.api.limits.structure import Structure, check_structure
 from serve.dataplane.body_worker import apart, off_loop
 from serve.dataplane.call import Answer, Call
 from serve.dataplane.relay import Relay, names_of
@@ -80,6 +81,8 @@ def parse_object(body: bytes) -> dict[str, Any]:
     try:
         document = msgspec.json.decode(body)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        with suppress(ValueError, RecursionError):
+            encode_object(json.loads(body))  # names the field that holds NaN, Infinity or half a character
         raise InputError(f"the body is not JSON: {error}", mend="send a JSON object") from None
     if not isinstance(document, dict):
         raise InputError("the body is not a JSON object", mend="send a JSON object")

@@ -15,6 +15,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from serve import metrics
+from serve.api.access.key_limits import count_key_tokens, key_name
 from serve.api.answers import TextAnswer
 from serve.api.http import (
     TextHeaders,
@@ -26,10 +27,9 @@ from serve.api.http import (
     read_object,
     refuse,
 )
-from serve.api.key_limits import count_key_tokens, key_name
+from serve.api.limits.work import check_work
 from serve.api.needs import needs_of
 from serve.api.normalise import normalised
-from serve.api.work import check_work
 from serve.config.capabilities import union
 from serve.dataplane.body_worker import apart
 from serve.dataplane.call import Call

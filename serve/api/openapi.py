@@ -17,8 +17,8 @@ from serve.api import openapi_answers as answers
 from serve.api.chats.messages_request import MessagesRequest
 from serve.api.chats.responses_request import ResponsesRequest
 from serve.api.http import answer_json
-from serve.api.open_inference import SERVER
 from serve.api.ranking import RerankRequest, ScoreRequest
+from serve.api.v2.open_inference import SERVER
 from serve.config.traffic import Traffic
 from serve.dataplane.upstreams import Upstreams
 from serve.engines.http.embedding_request import EmbeddingRequest

@@ -104,7 +104,7 @@ def on_worker_start() -> None:
 
     make = grpc.aio.server
 
-    @functools.wraps(make)  # serve.api.grpc_server unwraps it: that server listens where the stack file says
+    @functools.wraps(make)  # serve.api.v2.grpc_server unwraps it: that server listens where the stack file says
     def server(*arguments: Any, **options: Any) -> Any:
         made = make(*arguments, **options)
         for name in ("add_insecure_port", "add_secure_port"):

@@ -51,8 +51,12 @@ class VllmEngine(Document):
     kv_cache_mib: Whole = Field(default=512, ge=16)
     sequences: Whole = Field(default=64, ge=1, description="most requests decoded together")
     adapters: Adapters | None = None
-    tool_parser: str | None = Field(default=None, exclude_if=absent, description="reads tool calls; none: no tools")
-    reasoning_parser: str | None = Field(default=None, exclude_if=absent, description="reads reasoning; none: off")
+    tool_parser: Annotated[str, Field(json_schema_extra={"enum": [NONE, *TOOL_PARSERS]})] | None = Field(
+        default=None, exclude_if=absent, description="reads tool calls; none: no tools"
+    )
+    reasoning_parser: Annotated[str, Field(json_schema_extra={"enum": [NONE, *REASONING_PARSERS]})] | None = Field(
+        default=None, exclude_if=absent, description="reads reasoning; none: off"
+    )
 
     @field_validator("tool_parser", "reasoning_parser")
     @classmethod

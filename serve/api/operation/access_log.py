@@ -10,7 +10,7 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serve import logs
-from serve.api.key_limits import IN_SCOPE, KeyUse
+from serve.api.access.key_limits import IN_SCOPE, KeyUse
 from serve.config.stack import Server
 
 log = logging.getLogger("understudy.access")

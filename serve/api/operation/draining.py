@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from serve.api.authentication import OPEN
+from serve.api.access.authentication import OPEN
 from serve.api.http import Body, refuse
 from serve.dataplane.drain import Drain
 from serve.errors import NotReady

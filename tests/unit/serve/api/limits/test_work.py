@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from serve.api.work import INPUTS, characters_of, check_tensors, check_work
+from serve.api.limits.work import INPUTS, characters_of, check_tensors, check_work
 from serve.config.stack import ENGINES, Limits, Model
 from tests.support.scripted import make_stack
 from variants.errors import InputError

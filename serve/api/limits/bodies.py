@@ -9,7 +9,7 @@ from collections.abc import Callable
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from serve.api.structure import PIECE, Structure
+from serve.api.limits.structure import PIECE, Structure
 from serve.dataplane.memory import Memory
 from serve.errors import Overloaded, TooLarge, UploadTimedOut
 from variants.errors import InputError

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from starlette.types import Receive, Scope, Send
 
-from serve.api.authentication import CheckKey
+from serve.api.access.authentication import CheckKey
 from serve.config.api_keys import Key
 from serve.errors import openai_body
 

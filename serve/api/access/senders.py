@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from serve.api.authentication import ADMIN, OPEN, READ
+from serve.api.access.authentication import ADMIN, OPEN, READ
 from serve.api.http import Body, refuse
 from serve.config.hosts import DEFAULT_PORTS, address_of, host_of, is_loopback, is_wildcard
 from serve.config.stack import Server

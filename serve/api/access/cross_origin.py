@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from serve.api.authentication import ADMIN
+from serve.api.access.authentication import ADMIN
 from serve.protocols.answer_id import HEADER as ID
 
 EXPOSED = ("x-request-id", "x-understudy-variant", "x-understudy-reason", "x-understudy-artifact", ID, "retry-after")

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 from starlette.types import Message, Receive, Scope, Send
 
-from serve.api import bodies
-from serve.api.bodies import Share, ShareMemory
 from serve.api.http import read_body, read_object
-from serve.api.structure import Structure
+from serve.api.limits import bodies
+from serve.api.limits.bodies import Share, ShareMemory
+from serve.api.limits.structure import Structure
 from serve.dataplane.body_worker import IN_PLACE, apart
 from serve.dataplane.memory import Memory
 from serve.errors import Overloaded, TooLarge, UploadTimedOut, headers_of, status_of

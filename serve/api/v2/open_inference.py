@@ -13,11 +13,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from serve.api.access.key_limits import key_name
 from serve.api.answers import TensorAnswer
 from serve.api.http import TextHeaders, answer_json, carry, count_label, opted_out, read_body, refuse
-from serve.api.key_limits import key_name
-from serve.api.structure import TENSORS, Structure, check_structure
-from serve.api.work import check_tensors
+from serve.api.limits.structure import TENSORS, Structure, check_structure
+from serve.api.limits.work import check_tensors
 from serve.dataplane.body_worker import apart
 from serve.dataplane.call import Call
 from serve.dataplane.relay import Relay

@@ -16,7 +16,7 @@ from starlette.routing import Route
 
 from serve import metrics
 from serve.api.http import answer_json, parse_object, read_body
-from serve.api.open_inference import target_of
+from serve.api.v2.open_inference import target_of
 from serve.dataplane.relay import Relay
 from serve.dataplane.upstream import Upstream
 from serve.dataplane.upstreams import Upstreams

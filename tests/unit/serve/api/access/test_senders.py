@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from serve.api.senders import CheckSender
+from serve.api.access.senders import CheckSender
 from serve.config.api_keys import Key
 from serve.config.stack import Server
 from serve.errors import openai_body

@@ -15,8 +15,8 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from serve import metrics
+from serve.api.access.key_limits import IN_SCOPE, KeyUse
 from serve.api.http import Body, refuse
-from serve.api.key_limits import IN_SCOPE, KeyUse
 from serve.config.api_keys import Key, Right, name_of
 from serve.errors import Forbidden, Unauthorized
 from variants.errors import UnderstudyError

@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from serve.api.key_limits import KeyUse
+from serve.api.access.key_limits import KeyUse
 from serve.config.api_keys import KeyLimits
 from serve.errors import RateLimited, headers_of, status_of
 
@@ -13,7 +13,7 @@ from serve.errors import RateLimited, headers_of, status_of
 def clock(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     """`now` is the time in seconds."""
     clock = SimpleNamespace(now=1000.0)
-    monkeypatch.setattr("serve.api.key_limits.time", SimpleNamespace(monotonic=lambda: clock.now))
+    monkeypatch.setattr("serve.api.access.key_limits.time", SimpleNamespace(monotonic=lambda: clock.now))
     return clock
 
 

@@ -1,0 +1,1 @@
+"""Who may use the server: keys, their limits, hosts, web pages."""

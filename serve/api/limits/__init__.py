@@ -1,0 +1,1 @@
+"""What one request may cost: its body, its structure, its work."""
