@@ -7,6 +7,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from serve.config.cross_origin import Cors
 from serve.dataplane import drain
 from serve.ports import free_port
 from tests.support.local_stage import Local, local
@@ -44,6 +45,7 @@ async def test_readiness_goes_off_first_and_a_stream_is_waited_for(tmp_path: Pat
         off = await ready(served)
         assert (off.status_code, off.json()["ready"], off.json()["stopping"]) == (503, False, True)
         assert (await ready(served, "/v2/models/echo/ready")).status_code == 503
+        assert [(await ready(served, path)).status_code for path in ("/health", "/ping")] == [503, 503]
         assert (await ready(served, "/v2/health/live")).status_code == 200
         assert (await served.client.post("/v1/completions", json=SHORT)).status_code == 200  # within the grace
         await asyncio.sleep(1.2)
@@ -72,3 +74,28 @@ async def test_what_still_runs_at_the_limit_ends_with_an_error(tmp_path: Path) -
         answer = await whole
         assert (answer.status_code, answer.json()["error"]["code"]) == (503, "not_ready")
         assert served.upstreams.drain.open == 0
+
+
+async def test_translated_requests_end_in_their_own_format_and_web_pages_can_read_the_refusal(tmp_path: Path) -> None:
+    page = "https://chat.example"
+    stack = echo_stack(free_port(), token_s=0.1)
+    server = stack.server.model_copy(update={"cors": Cors(origins=(page,))})
+    message = {"model": "echo", "max_tokens": 400, "messages": [{"role": "user", "content": "a b c d " * 200}]}
+    async with local(tmp_path, stack.model_copy(update={"server": server})) as served:
+
+        async def events() -> list[str]:
+            body = message | {"stream": True}
+            async with served.client.stream("POST", "/v1/messages", json=body, timeout=60) as answer:
+                return [line async for line in answer.aiter_lines() if line]
+
+        streaming = asyncio.create_task(events())
+        whole = asyncio.create_task(served.client.post("/v1/messages", json=message, timeout=60))
+        while served.upstreams.drain.open < 2:
+            await asyncio.sleep(0.01)
+        assert await served.upstreams.drain.run(1.5) == 2
+        assert (await streaming)[-2] == "event: error"
+        answer = await whole
+        assert (answer.status_code, answer.json()["type"]) == (503, "error")
+        refused = await served.client.post("/v1/messages", json=message, headers={"origin": page})
+        assert (refused.status_code, refused.json()["type"]) == (503, "error")
+        assert refused.headers["access-control-allow-origin"] == page

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from serve import logs
-from serve.config.api_keys import Key
+from serve.config.api_keys import Key, KeyLimits
 from serve.config.stack import Stack
 from serve.ports import free_port
 from tests.support.local_stage import local
@@ -75,6 +75,34 @@ async def test_each_request_is_one_line_without_what_the_client_sent(tmp_path: P
     text = log.read_text()
     assert SECRET not in text
     assert WORDS not in text
+
+
+async def test_lines_of_translated_and_refused_requests(tmp_path: Path, log: Path) -> None:
+    stack = keyed(echo_stack(free_port()), access_log=True)
+    assert stack.server.keys is not None
+    limited = stack.server.keys["anna"].model_copy(update={"limits": KeyLimits(requests_per_minute=3)})
+    stack = keyed(stack, keys={"anna": limited})
+    mine = {"authorization": f"Bearer {SECRET}"}
+    message = {"model": "echo@int8", "max_tokens": 2, "messages": [{"role": "user", "content": WORDS}]}
+    async with local(tmp_path, stack) as served:
+        await served.client.post("/v1/messages", json=message, headers=mine)
+        await served.client.post("/v1/messages", json=message | {"stream": True}, headers=mine)
+        await served.client.post("/v1/messages", json=message | {"max_tokens": 0}, headers=mine)
+        await served.client.post("/v1/messages", json=message, headers=mine)
+        await served.client.get("/v1/completions", headers=mine)
+        await served.client.post("/v1/completions", json={}, headers={"x-understudy-who": "anna"})
+        await served.client.get("/health")
+        written = [line for line in lines(log) if line["event"] == "request"]
+    assert [[line[name] for name in ("method", "route", "status", "variant", "key")] for line in written] == [
+        ["POST", "/v1/messages", 200, "int8", "anna"],
+        ["POST", "/v1/messages", 200, "int8", "anna"],
+        ["POST", "/v1/messages", 400, "", "anna"],
+        ["POST", "", 429, "", "anna"],
+        ["GET", "/v1/completions", 405, "", "anna"],
+        ["POST", "", 401, "", ""],
+        ["GET", "/health", 200, "", ""],
+    ]
+    assert WORDS not in log.read_text()
 
 
 async def test_without_access_log_only_events_are_written(tmp_path: Path, log: Path) -> None:
