@@ -100,7 +100,9 @@ def capabilities_of(engine: Engine, task: TaskKind, folder: Path) -> Capabilitie
             context=engine.context,
         )
     if isinstance(engine, ScriptedEngine):
-        return Capabilities(logprobs=True, adapters=engine.adapters is not None, context=engine.context)
+        return Capabilities(
+            json_schema=True, logprobs=True, adapters=engine.adapters is not None, context=engine.context
+        )
     return Capabilities()
 
 

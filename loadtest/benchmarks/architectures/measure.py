@@ -117,18 +117,18 @@ async def _difference(artifact: Artifact, source: Path, logs: Path) -> float:
         engine = VllmEngine(kind="vllm", context=128, kv_cache_mib=16, sequences=4)
     name = f"{artifact.manifest.model}-{artifact.manifest.variant}"
     process = EngineProcess(name, launch(engine, artifact.path, artifact.manifest, NAME), logs / f"{name}.log")
-    url = await process.start()
+    await process.start()
     try:
         if task == "text-generation":
-            return _of_texts(url, artifact.model_path)
+            return _of_texts(process, artifact.model_path)
         if task == "image-classification":
-            return _of_pixels(url, source)
-        return _of_encoder(url, source, task)
+            return _of_pixels(process, source)
+        return _of_encoder(process, source, task)
     finally:
         await process.stop()
 
 
-def _of_texts(url: str, folder: Path) -> float:
+def _of_texts(engine: EngineProcess, folder: Path) -> float:
     """Log probabilities of the likeliest next tokens, against transformers on the same artifact."""
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -138,7 +138,9 @@ def _of_texts(url: str, folder: Path) -> float:
     worst = 0.0
     for text in TEXTS:
         asked = {"prompt": text, "max_tokens": 1, "temperature": 0, "logprobs": 5, "return_tokens_as_token_ids": True}
-        likeliest = _posted(f"{url}/v1/completions", {"model": NAME, **asked})["choices"][0]["logprobs"]["top_logprobs"]
+        likeliest = _posted(engine, "/v1/completions", {"model": NAME, **asked})["choices"][0]["logprobs"][
+            "top_logprobs"
+        ]
         with torch.no_grad():
             logits = model(tokenizer(text, return_tensors="pt")["input_ids"]).logits[0, -1]
         wanted = logits.float().log_softmax(-1)
@@ -147,7 +149,7 @@ def _of_texts(url: str, folder: Path) -> float:
     return worst
 
 
-def _of_encoder(url: str, source: Path, task: str) -> float:
+def _of_encoder(engine: EngineProcess, source: Path, task: str) -> float:
     """Scores of classes, or embeddings by the mean, against transformers on the source, a text at a time."""
     import torch
     from transformers import AutoModel, AutoModelForSequenceClassification, AutoTokenizer
@@ -164,10 +166,10 @@ def _of_encoder(url: str, source: Path, task: str) -> float:
         else:
             rows.append(output.logits[0].softmax(0))
     tensor = {"name": "text", "datatype": "BYTES", "shape": [len(TEXTS)], "data": list(TEXTS)}
-    return _apart(url, tensor, torch.stack(rows))
+    return _apart(engine, tensor, torch.stack(rows))
 
 
-def _of_pixels(url: str, source: Path) -> float:
+def _of_pixels(engine: EngineProcess, source: Path) -> float:
     """Scores of classes of one picture, given as pixels, against transformers on the source."""
     import torch
     from transformers import AutoModelForImageClassification
@@ -177,18 +179,18 @@ def _of_pixels(url: str, source: Path) -> float:
     with torch.no_grad():
         wanted = model(pixels).logits.softmax(1)
     tensor = {"name": "pixels", "datatype": "FP32", "shape": list(pixels.shape), "data": pixels.flatten().tolist()}
-    return _apart(url, tensor, wanted)
+    return _apart(engine, tensor, wanted)
 
 
-def _apart(url: str, tensor: dict[str, Any], wanted: Any) -> float:
+def _apart(engine: EngineProcess, tensor: dict[str, Any], wanted: Any) -> float:
     """The largest difference of the model's first output from `wanted`, float32 [rows, numbers]."""
-    output = _posted(f"{url}/v2/models/{NAME}/infer", {"inputs": [tensor]})["outputs"][0]
+    output = _posted(engine, f"/v2/models/{NAME}/infer", {"inputs": [tensor]})["outputs"][0]
     return float(np.abs(np.asarray(output["data"]).reshape(wanted.shape) - wanted.numpy()).max())
 
 
-def _posted(url: str, body: dict[str, Any]) -> Any:
+def _posted(engine: EngineProcess, path: str, body: dict[str, Any]) -> Any:
     """The JSON of an answer. HTTPError for any status but 200."""
-    answer = httpx.post(url, json=body, timeout=300)
+    answer = httpx.post(engine.url + path, json=body, headers=engine.headers, timeout=300)
     answer.raise_for_status()
     return answer.json()
 

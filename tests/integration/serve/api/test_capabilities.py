@@ -40,7 +40,7 @@ async def ask(served: Local, model: str = "echo", **fields: Any) -> httpx.Respon
 
 async def test_models_show_what_their_variants_can(served: Local) -> None:
     listed = {each["id"]: each for each in (await served.client.get("/v1/models")).json()["data"]}
-    can = {"tools": False, "json_schema": False, "logprobs": True, "vision": False, "adapters": False}
+    can = {"tools": False, "json_schema": True, "logprobs": True, "vision": False, "adapters": False}
     assert listed["echo@baseline"]["capabilities"] == {**can, "context": LONG}
     assert listed["echo@int8"]["capabilities"] == {**can, "context": SHORT}
     assert listed["echo"]["capabilities"] == {**can, "context": SHORT}

@@ -15,7 +15,6 @@ import tritonclient.grpc.aio as triton
 from PIL import Image
 from tritonclient.utils import InferenceServerException
 
-from serve.api.metrics_text import KEPT_S
 from serve.config.loader import parse
 from serve.config.stack import Stack
 from serve.ports import free_port
@@ -203,7 +202,6 @@ async def test_a_call_is_compared_unless_it_says_no(tmp_path: Path, monkeypatch:
 
 async def offered(served: Local) -> float:
     """How many requests to `bands` were compared with a shadow, or wait for it."""
-    await asyncio.sleep(KEPT_S)  # so that the text is a new one
     text = (await served.client.get("/metrics")).text
     ended = requests(text, "understudy_shadow_pairs_total", model="bands")
     return ended + requests(text, "understudy_shadow_waiting", model="bands")

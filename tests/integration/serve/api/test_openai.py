@@ -77,10 +77,10 @@ def test_one_model_is_found_by_each_of_its_names(client: openai.OpenAI) -> None:
             client.models.retrieve(name)
 
 
-def test_a_user_that_is_no_text_is_placed_and_refused(served: Served) -> None:
+def test_a_user_that_is_no_text_is_refused(served: Served) -> None:
     body = b'{"model": "echo", "prompt": "x", "max_tokens": 1, "user": "\\ud800"}'
     answer = httpx.post(f"{served.url}/v1/completions", content=body)
-    assert (answer.status_code, answer.headers["x-understudy-reason"]) == (400, "sticky")
+    assert answer.status_code == 400
     assert answer.json()["error"]["param"] == "user"
 
 
@@ -112,7 +112,7 @@ def test_the_clients_request_id_is_replaced(served: Served) -> None:
     [
         (b"{", 400, None, "not JSON"),
         (b"[]", 400, None, "not a JSON object"),
-        (b"[" * 100_000, 400, None, "not JSON"),
+        (b"[" * 100_000, 400, None, "lists and objects"),
         (b'{"prompt": "x"}', 400, "model", "models are echo, bands"),
         (b'{"model": 7, "prompt": "x"}', 400, "model", "send a str"),
         (b'{"model": "gpt", "prompt": "x"}', 404, "model", "models are echo, bands"),

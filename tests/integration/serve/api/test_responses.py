@@ -168,7 +168,7 @@ async def test_a_labelled_response_is_scored_and_every_token_counted(door: Local
         ({"background": True}, 400, "background", "True was sent"),
         ({"max_output_tokens": 0}, 400, "max_output_tokens", "0 was sent"),
         ({"max_output_tokens": "9"}, 400, "max_output_tokens", "'9' was sent"),
-        ({"max_output_tokens": 4000}, 400, "input", "2048"),
+        ({"max_output_tokens": 4000}, 400, "max_output_tokens", "2048"),
         ({"temperature": 7}, 400, "temperature", "2"),
         ({"tools": [{"type": "web_search"}]}, 400, "tools[0]", "types are function"),
         ({"tools": [{"type": "function", "name": ""}]}, 400, "tools[0].name", "at least 1"),

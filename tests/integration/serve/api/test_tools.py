@@ -83,11 +83,10 @@ async def test_tools_and_structured_output_through_the_door(served: Local) -> No
         assert models == {answer.model}
         Rating.model_validate_json(arguments)
 
-    raw = await client.chat.completions.with_raw_response.create(model="tiny", **fields, **FORMAT)
-    assert {(raw.headers["x-understudy-variant"], raw.headers["x-understudy-reason"])} == CAPABLE
-    Rating.model_validate_json(raw.parse().choices[0].message.content or "")
+    for name in ("tiny@real", "tiny@script"):
+        answer = await client.chat.completions.create(model=name, **fields, **FORMAT)
+        Rating.model_validate_json(answer.choices[0].message.content or "")
 
-    for asked, field in ((CALL, "tools"), (FORMAT, "response_format")):
-        with pytest.raises(openai.BadRequestError, match="ask tiny@real") as refused:
-            await client.chat.completions.create(model="tiny@script", **fields, **asked)
-        assert refused.value.param == field
+    with pytest.raises(openai.BadRequestError, match="ask tiny@real") as refused:
+        await client.chat.completions.create(model="tiny@script", **fields, **CALL)
+    assert refused.value.param == "tools"

@@ -55,11 +55,11 @@ async def test_idle_connections_close_no_door_and_end_soon(started_on_ray: OnRay
 
 
 async def test_a_slow_client_is_told_and_closed(started_on_ray: OnRay) -> None:
-    url, head = started_on_ray.url, b"POST /v1/completions HTTP/1.1\r\nHost: here\r\nContent-Length: 100\r\n\r\n"
+    url, head = started_on_ray.url, b"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n"
     slow_head, slow_body, rested = await asyncio.gather(
         closed_after(url, b"GET /v1/models HTTP/1.1\r\n", b"a: b\r\n"),
         closed_after(url, head + b"{"),
-        closed_after(url, b"GET /v1/models HTTP/1.1\r\nHost: here\r\n\r\n"),
+        closed_after(url, b"GET /v1/models HTTP/1.1\r\nHost: localhost\r\n\r\n"),
     )
     assert slow_head[0] < 10 + SLACK_S
     assert b" 408 " in slow_head[1].splitlines()[0]

@@ -83,6 +83,7 @@ async def test_it_is_served_on_top_of_it_and_signs_for_itself(built: dict[str, A
         for name in ("nf4", "qlora"):
             body = {"model": f"tiny@{name}", "prompt": "w1 w2 w3", "max_tokens": 4, "temperature": 0, "logprobs": 1}
             answer = (await served.client.post("/v1/completions", json=body)).json()
+            assert "error" not in answer, answer
             assert answer["system_fingerprint"] == built[name].manifest.digest
             answers[name] = answer["choices"][0]["logprobs"]["token_logprobs"]
         assert answers["nf4"] != answers["qlora"]
