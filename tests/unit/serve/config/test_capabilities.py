@@ -51,7 +51,7 @@ def test_a_vllm_variant_has_tools_where_its_template_has(tmp_path: Path) -> None
 
 def test_other_engines_say_what_they_have(tmp_path: Path) -> None:
     scripted = served(tmp_path, {}, one={"weight": 1, "engine": {"kind": "scripted", "context": 64}})
-    assert scripted["one"].capabilities == Capabilities(logprobs=True, context=64)
+    assert scripted["one"].capabilities == Capabilities(json_schema=True, logprobs=True, context=64)
     stack = make_stack()
     snapshot = build_snapshot(stack, make_artifacts(tmp_path, stack))
     assert snapshot.variants["bands", "baseline"].capabilities == Capabilities()
