@@ -3,6 +3,8 @@
 Errors that only a server raises are defined here; the others are in `variants.errors`.
 
     UnderstudyError
+    ├── InputError (in `variants.errors`)                    400
+    │   └── ContextTooLong  more tokens than the context    400
     ├── Unauthorized   no API key, or an unknown one         401, WWW-Authenticate
     ├── Forbidden      the key does not allow this           403
     ├── TooLarge       the body is above the stack's limit   413
@@ -21,6 +23,12 @@ import json
 from collections.abc import Mapping
 
 from variants.errors import EngineError, InputError, UnderstudyError, UnknownName
+
+
+class ContextTooLong(InputError):
+    """More tokens than fit in a context."""
+
+    code = "context_length_exceeded"
 
 
 class Unauthorized(UnderstudyError):

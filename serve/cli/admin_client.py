@@ -13,6 +13,7 @@ from typing import Any
 
 from serve.errors import (
     Conflict,
+    ContextTooLong,
     Forbidden,
     NotReady,
     Overloaded,
@@ -39,8 +40,8 @@ from variants.errors import (
 
 ANSWER_LIMIT_S = 120.0
 KINDS = (
-    Conflict, Forbidden, InputError, IntegrityError, MissingDependency, NotReady, Overloaded, RateLimited, RecipeError,
-    SourceError, StackError, Stale, StoreFull, TimedOut, TooLarge, Unauthorized, UnknownName, UploadTimedOut,
+    Conflict, ContextTooLong, Forbidden, InputError, IntegrityError, MissingDependency, NotReady, Overloaded,
+    RateLimited, RecipeError, SourceError, StackError, Stale, StoreFull, TimedOut, TooLarge, Unauthorized, UnknownName, UploadTimedOut,
     WrongMediaType,
 )  # fmt: skip
 ERRORS: Mapping[str, type[UnderstudyError]] = {kind.code: kind for kind in KINDS}

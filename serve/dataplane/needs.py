@@ -5,13 +5,8 @@ from collections.abc import Mapping
 from serve.config.capabilities import Lack, Needs, lack
 from serve.config.snapshot import ServedVariant
 from serve.dataplane.router import Target
+from serve.errors import ContextTooLong
 from variants.errors import InputError
-
-
-class ContextTooLong(InputError):
-    """More tokens than fit in a context."""
-
-    code = "context_length_exceeded"
 
 
 def check_needs(target: Target, of_model: Mapping[str, ServedVariant], needs: Needs, pin: str | None) -> None:

@@ -41,10 +41,9 @@ class Generation:
     alone.
 
     `temperature` 0 is greedy. `seed` None draws one. `prompt_logprobs` None means none, 0 those of the prompt's own
-    tokens alone, n the n likeliest at each place besides. `model` is the name that it was asked of: the base's or an
-    adapter's. No end before `min_tokens`. A token of `stop_ids` ends the answer, as one of the model's own does.
-    `allowed` are the only tokens to take, where there are any. An answer has the form of the JSON `schema`, or is one
-    of the `wordings`, where they are given."""
+    tokens alone, n the n likeliest at each place besides. No end before `min_tokens`. A token of `stop_ids` ends
+    the answer, as one of the model's own does. `allowed` are the only tokens to take, where there are any. An
+    answer has the form of the JSON `schema`, or is one of the `wordings`, where they are given."""
 
     prompt: tuple[int, ...]
     max_tokens: int
@@ -55,7 +54,6 @@ class Generation:
     top_logprobs: int | None = None
     ignore_eos: bool = False
     prompt_logprobs: int | None = None
-    model: str = ""
     min_tokens: int = 0
     stop_ids: tuple[int, ...] = ()
     allowed: tuple[int, ...] = ()

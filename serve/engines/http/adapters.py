@@ -1,21 +1,14 @@
 """Loading and unloading low-rank adapters over HTTP, as vLLM's server has it; each is one more name that answers."""
 
-from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from variants.errors import UnderstudyError
 
-Load = Callable[[str, Path], Awaitable[None]]
-Unload = Callable[[str], Awaitable[None]]
-
-
-def adapter_routes(names: set[str], most: int, load: Load, unload: Unload) -> list[Route]:
-    """Routes that keep `names`, the base's among them, at most `most`: `load` is handed a name and a folder, `unload` a
-    name that was loaded. What they refuse is answered in their words."""
+def adapter_routes(names: set[str], most: int) -> list[Route]:
+    """Routes that keep `names`, the base's among them, at most `most`. An adapter has no weights here."""
 
     async def load_adapter(request: Request) -> Response:
         asked = await request.json()
@@ -26,10 +19,6 @@ def adapter_routes(names: set[str], most: int, load: Load, unload: Unload) -> li
             return Response(f"{name} is loaded already", 400)
         if len(names) >= most:
             return Response(f"{most - 1} adapters are loaded already", 400)
-        try:
-            await load(name, folder)
-        except UnderstudyError as error:
-            return Response(str(error), 400)
         names.add(name)
         return Response("loaded")
 
@@ -38,7 +27,6 @@ def adapter_routes(names: set[str], most: int, load: Load, unload: Unload) -> li
         if name not in names:
             return Response(f"no adapter {name}", 404)
         names.discard(name)
-        await unload(name)
         return Response("unloaded")
 
     return [

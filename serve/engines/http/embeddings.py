@@ -19,7 +19,8 @@ from serve.engines.http.embedding_batch import Batcher
 from serve.engines.http.embedding_request import EmbeddingRequest, place
 from serve.engines.http.server import Whole
 from serve.engines.http.tensors import Encoded, Port, TensorApi, application
-from serve.engines.http.text_request import ContextTooShort, parse
+from serve.engines.http.text_request import parse
+from serve.errors import ContextTooLong
 from serve.protocols.open_inference import InferRequest, Tensor, encode_response
 from variants.errors import InputError
 
@@ -54,12 +55,12 @@ class EncoderApi(TensorApi[Embedder]):
 
     async def encoded(self, texts: Sequence[str], field: str) -> list[Ids]:
         """Token ids of each text, made off the event loop and in pieces, so that a client that leaves ends the work. A
-        text that cannot fit is refused before. `field` has `{}` for a text's index. Raises ContextTooShort."""
+        text that cannot fit is refused before. `field` has `{}` for a text's index. Raises ContextTooLong."""
         most = self.model.context * TOKEN_CHARACTERS
         for i, text in enumerate(texts):
             if len(text) > most:
                 mend = f"at most {self.model.context} tokens, and never more than {most} characters"
-                raise ContextTooShort(f"{len(text)} characters", field=field.format(i), mend=mend)
+                raise ContextTooLong(f"{len(text)} characters", field=field.format(i), mend=mend)
         ids: list[Ids] = []
         for piece in pieces(texts):
             ids += await asyncio.to_thread(self.model.encode, piece)
@@ -72,7 +73,7 @@ class EncoderApi(TensorApi[Embedder]):
     def check(self, ids: Ids, field: str) -> None:
         if len(ids) > self.model.context:
             most = f"at most {self.model.context}, those around a text included; nothing is cut"
-            raise ContextTooShort(f"{len(ids)} tokens", field=field, mend=most)
+            raise ContextTooLong(f"{len(ids)} tokens", field=field, mend=most)
         wrong = next((token for token in ids if not 0 <= token < self.model.vocabulary), None)
         if wrong is not None:
             raise InputError(f"no token {wrong}", field=field, mend=f"ids from 0 to {self.model.vocabulary - 1}")
@@ -98,7 +99,7 @@ class EmbeddingApi(EncoderApi):
         return Whole(self.answer(texts, asked.encoding_format or "float"))
 
     async def ids_of(self, inputs: list[str] | list[list[int]], original: object) -> list[Ids]:
-        """Token ids of each input, checked. Raises ContextTooShort, InputError."""
+        """Token ids of each input, checked. Raises ContextTooLong, InputError."""
         if isinstance(inputs[0], str):
             field = "input[{}]" if inputs is original else "input"
             texts: Sequence[Ids] = await self.encoded(cast("list[str]", inputs), field)

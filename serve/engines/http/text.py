@@ -22,14 +22,13 @@ from serve.engines.http.text_logprobs import Shower, prompt_logprobs
 from serve.engines.http.text_request import (
     ChatRequest,
     CompletionRequest,
-    ContextTooShort,
     TokenizeChatRequest,
     TokenizeRequest,
     parse,
 )
 from serve.engines.http.text_response import Answer, ChatAnswer, CompletionAnswer, Delta, join, show
 from serve.engines.http.text_stream import TextStream
-from serve.errors import openai_body
+from serve.errors import ContextTooLong, openai_body
 from variants.errors import InputError, UnknownName
 
 TextRequest = CompletionRequest | ChatRequest
@@ -116,10 +115,10 @@ class TextApi:
 
     async def encoded(self, text: str, special: bool, field: str) -> list[int]:
         """Token ids, made apart from the event loop, which has streams to feed meanwhile. A text that cannot fit,
-        whatever its tokens are, is refused before: a few megabytes take a second. Raises ContextTooShort."""
+        whatever its tokens are, is refused before: a few megabytes take a second. Raises ContextTooLong."""
         most = self.engine.context * self.engine.longest
         if len(text) > most:
-            raise ContextTooShort(
+            raise ContextTooLong(
                 f"{len(text)} characters, more than the context of {self.engine.context} tokens can hold",
                 field=field,
                 mend=f"at most {self.engine.context} tokens in all, which are never more than {most} characters",
@@ -144,7 +143,7 @@ class TextApi:
         return Whole(answer.whole(deltas))
 
     def generation(self, asked: TextRequest, prompt: list[int], field: str) -> Generation:
-        """What the engine is to do. Raises ContextTooShort, InputError."""
+        """What the engine is to do. Raises ContextTooLong, InputError."""
         room = self.engine.context - len(prompt)
         if (asked.token_limit or 0) > self.engine.context:
             raise InputError(
@@ -153,7 +152,7 @@ class TextApi:
                 mend=f"less than {self.engine.context}",
             )
         if (asked.token_limit or 1) > room:
-            raise ContextTooShort(
+            raise ContextTooLong(
                 f"{len(prompt)} tokens, with {asked.token_limit or 1} more to come; "
                 f"the context holds {self.engine.context}",
                 field=field,
@@ -173,7 +172,6 @@ class TextApi:
             top_logprobs=asked.alternatives,
             ignore_eos=asked.ignore_eos,
             prompt_logprobs=asked.prompt_alternatives,
-            model=asked.model,
             min_tokens=asked.min_tokens,
             stop_ids=tuple(asked.stop_token_ids or ()),
             allowed=tuple(allowed),

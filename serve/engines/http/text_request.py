@@ -40,12 +40,6 @@ Alternatives = Annotated[Int, Field(ge=0, le=MAX_TOP_LOGPROBS)]
 Penalty = Annotated[float, Field(ge=-2, le=2)]
 
 
-class ContextTooShort(InputError):
-    """A prompt that leaves no room for an answer."""
-
-    code = "context_length_exceeded"
-
-
 class StreamOptions(Document):
     include_usage: StrictBool = False
     continuous_usage_stats: StrictBool = False

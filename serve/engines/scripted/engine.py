@@ -241,10 +241,6 @@ class ScriptedImages:
         return np.full_like(scores, np.nan) if garbled else scores
 
 
-async def nothing(*_: object) -> None:
-    """What loading and unloading is here: a scripted adapter has no weights."""
-
-
 def build(options: argparse.Namespace) -> ASGIApp:
     """All applications behind one port."""
     script = Script(
@@ -254,7 +250,7 @@ def build(options: argparse.Namespace) -> ASGIApp:
     digest = open_artifact(options.artifact).digest if options.artifact else None
     names = {options.name}
     text = text_api.build(ScriptedText(script, options.context, options.errs), names, digest)
-    text.routes.extend(adapter_routes(names, options.adapters + 1, nothing, nothing))
+    text.routes.extend(adapter_routes(names, options.adapters + 1))
     encoder = ScriptedEmbedder(script.compute, options.first_token_s, options.context)
     embeddings = embedding_api.build(encoder, options.name, digest)
     labels = tuple(options.labels.split(","))
