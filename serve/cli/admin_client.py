@@ -41,8 +41,8 @@ from variants.errors import (
 ANSWER_LIMIT_S = 120.0
 KINDS = (
     Conflict, ContextTooLong, Forbidden, InputError, IntegrityError, MissingDependency, NotReady, Overloaded,
-    RateLimited, RecipeError, SourceError, StackError, Stale, StoreFull, TimedOut, TooLarge, Unauthorized, UnknownName, UploadTimedOut,
-    WrongMediaType,
+    RateLimited, RecipeError, SourceError, StackError, Stale, StoreFull, TimedOut, TooLarge, Unauthorized, UnknownName,
+    UploadTimedOut, WrongMediaType,
 )  # fmt: skip
 ERRORS: Mapping[str, type[UnderstudyError]] = {kind.code: kind for kind in KINDS}
 
