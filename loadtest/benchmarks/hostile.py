@@ -131,7 +131,7 @@ async def send_raw(url: str, body: bytes) -> str:
     """Send a large body from one buffer and stop at the answer, which may come before the body's end."""
     at = urlsplit(url)
     reader, writer = await asyncio.open_connection(at.hostname, at.port)
-    head = f"POST /v1/completions HTTP/1.1\r\nHost: here\r\nContent-Length: {len(body)}\r\n\r\n"
+    head = f"POST /v1/completions HTTP/1.1\r\nHost: {at.netloc}\r\nContent-Length: {len(body)}\r\n\r\n"
 
     async def send() -> None:
         writer.write(head.encode())
@@ -210,7 +210,7 @@ async def stopped_reader(url: str, plan: Plan) -> Iterable[str]:
     body = json.dumps(asked).encode()
     _, writer = await asyncio.open_connection(at.hostname, at.port, limit=1)
     writer.transport.pause_reading()  # type: ignore[attr-defined]  # a socket's transport has it
-    head = f"POST /v1/completions HTTP/1.1\r\nHost: here\r\nContent-Length: {len(body)}\r\n\r\n"
+    head = f"POST /v1/completions HTTP/1.1\r\nHost: {at.netloc}\r\nContent-Length: {len(body)}\r\n\r\n"
     writer.write(head.encode() + body)
     await asyncio.sleep(plan.quiet_s)
     writer.transport.abort()

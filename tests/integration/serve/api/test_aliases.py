@@ -83,7 +83,7 @@ async def check_v2(served: Local) -> None:
     described = (await served.client.get("/v2/models/resnet")).json()
     assert (described["name"], described["versions"]) == ("resnet", ["baseline"])
     assert described["inputs"]
-    assert (await served.client.get("/v2/models/resnet/ready")).json() == {"name": "resnet", "ready": True}
+    assert (await served.client.get("/v2/models/resnet/ready")).json() == {"name": "resnet", "ready": True, "down": {}}
     image = np.full((1, 3, 32, 32), 0.5, dtype=np.float32)
     tensor = {"name": "pixels", "shape": image.shape, "datatype": "FP32", "data": image.ravel().tolist()}
     for path in ("/v2/models/resnet/infer", "/v2/models/resnet/versions/baseline/infer"):

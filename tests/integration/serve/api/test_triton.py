@@ -137,4 +137,4 @@ async def test_a_variant_that_is_down_is_shown_as_down(tmp_path: Path, monkeypat
         assert len((await served.client.post("/v2/repository/index", json={"ready": True})).json()) == 4
         assert len((await served.client.get("/v2/models/near/stats")).json()["model_stats"]) == 1
         assert (await served.client.get("/v2/models/near/versions/int8/stats")).status_code == 503
-        assert (await served.client.get("/health")).status_code == 503
+        assert (await served.client.get("/health")).status_code == 200  # baseline still answers

@@ -86,7 +86,7 @@ async def test_an_upload_counts_for_the_time_limit(tmp_path: Path) -> None:
     async with local(tmp_path, stack) as served:
         reader, writer = await asyncio.open_connection(served.client.base_url.host, served.client.base_url.port)
         began = time.perf_counter()
-        writer.write(b"POST /v1/completions HTTP/1.1\r\nHost: here\r\nContent-Length: 1000\r\n\r\n")
+        writer.write(b"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n\r\n")
 
         async def upload() -> None:
             while True:

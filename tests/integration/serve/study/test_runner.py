@@ -118,7 +118,7 @@ async def test_a_variant_is_paired_with_its_parents_stored_outcomes_and_served_a
     assert variants["int8"]["artifact_sha256"] == card.digest
     assert variants["int8"]["recipe"]["scheme"] == "int8"
     assert unknown.status_code == 404
-    assert "one of bands" in unknown.json()["error"]["message"]
+    assert "models are bands" in unknown.json()["error"]["message"]
 
 
 def test_an_adapter_is_asked_in_its_bases_engine_and_served_with_its_bases_bytes() -> None:

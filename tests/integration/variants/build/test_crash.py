@@ -146,7 +146,7 @@ def test_an_interrupted_build_leaves_no_staging_and_goes_on_where_it_was(tmp_pat
     command = [sys.executable, "-m", "tests.integration.variants.family", str(home), str(source), "0.1"]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as child:
         while len(Store(home).stored()) < 1 or not list((home / "artifacts" / ".staging").glob("*/model/part-1")):
-            assert child.poll() is None
+            assert child.poll() is None, child.communicate()
             time.sleep(0.01)
         os.kill(child.pid, signal.SIGINT)
         assert b"KeyboardInterrupt" in child.communicate(timeout=60)[1]
@@ -171,7 +171,7 @@ def test_ctrl_c_is_one_line_and_code_130_and_the_next_build_finishes(tmp_path: P
     environment = os.environ | {"UNDERSTUDY_HOME": str(home)}
     with subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as child:
         while not list((home / "artifacts" / ".staging").glob("*/model")):
-            assert child.poll() is None
+            assert child.poll() is None, child.communicate()
             time.sleep(0.01)
         os.kill(child.pid, signal.SIGINT)
         printed, said = child.communicate(timeout=60)
