@@ -3,7 +3,7 @@
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
-from serve.config.capabilities import check_context
+from serve.config.capabilities import with_context
 from serve.config.lineage import VariantRef
 from serve.config.stack import Stack
 from variants.artifacts.card import Card
@@ -29,7 +29,7 @@ def build_stack(
     for plan in plans:
         if plan.source.kind == "path":
             engine = stack.models[plan.model].variants[plan.variant].engine
-            check_context(engine, Path(plan.source.uri).expanduser(), plan.field)
+            with_context(engine, Path(plan.source.uri).expanduser(), plan.field)  # for what it raises
     return build(plans, Store(home()), Catalog(home()), for_stream(), damaged=damaged)
 
 

@@ -14,6 +14,8 @@ from serve.config.stack import Engine, ScriptedEngine, VllmEngine
 from variants.artifacts.manifest import TaskKind
 from variants.errors import StackError
 
+CONTEXT = 2048
+"""Tokens of context where the stack file gives none: more takes key-value cache that few clients use."""
 Feature = Literal["tools", "json_schema", "logprobs", "vision"]
 
 
@@ -106,15 +108,18 @@ def capabilities_of(engine: Engine, task: TaskKind, folder: Path) -> Capabilitie
     return Capabilities()
 
 
-def check_context(engine: Engine, folder: Path, where: str) -> None:
-    """Raises StackError if the engine's context is above the positions of the model in `folder`. `where` is the path of
-    the variant in the stack file."""
+def with_context(engine: Engine, folder: Path, where: str) -> Engine:
+    """The engine with a context for the model in `folder`. Raises StackError if the stack file gives one above the
+    model's positions. `where` is the path of the variant in the stack file."""
     if not isinstance(engine, VllmEngine):
-        return
+        return engine
     most: Any = most_positions(read_config(folder))
+    if engine.context is None:
+        return engine.model_copy(update={"context": min(CONTEXT, most or CONTEXT)})
     if most is not None and engine.context > most:
         raise StackError(
             f"the model has {most} positions, fewer than {engine.context}",
             field=f"{where}.engine.context",
             mend=f"context: {most}, or less",
         )
+    return engine

@@ -9,7 +9,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from serve.config.capabilities import Capabilities, capabilities_of, check_context
+from serve.config.capabilities import Capabilities, capabilities_of, with_context
 from serve.config.lineage import VariantRef
 from serve.config.stack import Adapters, Engine, Limits, ScriptedEngine, Stack, VllmEngine
 from serve.config.traffic import Versioned, merged
@@ -164,15 +164,15 @@ def served_variant(
                 mend="build the adapter again",
             )
         adapter = LoadedAdapter(f"{name[0]}@{name[1]}:{artifact.manifest.digest[:8]}", str(artifact.model_path))
-    check_context(variant.engine, base.model_path, f"models.{name[0]}.variants.{name[1]}")
+    engine = with_context(variant.engine, base.model_path, f"models.{name[0]}.variants.{name[1]}")
     return ServedVariant(
         model=name[0],
         variant=name[1],
         weight=weight,
         limits=model.limits,
         manifest=artifact.manifest,
-        engine=engine_spec(name[0], base, variant.engine),
-        capabilities=capabilities_of(variant.engine, model.task, base.model_path),
+        engine=engine_spec(name[0], base, engine),
+        capabilities=capabilities_of(engine, model.task, base.model_path),
         adapter=adapter,
     )
 

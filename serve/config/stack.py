@@ -42,12 +42,13 @@ class Adapters(Document):
 
 
 class VllmEngine(Document):
-    """vLLM's own OpenAI server. `context` in tokens, `kv_cache_mib` MiB of key-value cache. The parsers are vLLM's, by
-    name; without one the model decides (`serve.config.parsers`)."""
+    """vLLM's own OpenAI server. `context` in tokens (by default 2048, or the model's positions where it has fewer),
+    `kv_cache_mib` MiB of key-value cache. The parsers are vLLM's, by name; without one the model decides
+    (`serve.config.parsers`)."""
 
     kind: Literal["vllm"]
     threads: Whole = Field(default=1, ge=1, le=1024)
-    context: Whole = Field(default=2048, ge=16)
+    context: Whole | None = Field(default=None, ge=16, exclude_if=absent)
     kv_cache_mib: Whole = Field(default=512, ge=16)
     sequences: Whole = Field(default=64, ge=1, description="most requests decoded together")
     adapters: Adapters | None = None

@@ -75,7 +75,7 @@ def launch_vllm(engine: VllmEngine, folder: Path, manifest: Manifest, name: str)
         "--model", str(folder / "model"),
         "--served-model-name", name,
         "--host", "127.0.0.1", "--port", "{port}",
-        "--max-model-len", str(engine.context),
+        *(("--max-model-len", str(engine.context)) if engine.context else ()),
         "--max-num-seqs", str(engine.sequences),
         "--kv-cache-memory-bytes", str(engine.kv_cache_mib * 2**20),
         "--fingerprint-mode", "custom", "--fingerprint-value", manifest.digest,

@@ -17,7 +17,11 @@ def test_a_context_above_the_positions_of_a_local_model(
     monkeypatch.setenv("UNDERSTUDY_HOME", str(tmp_path / "home"))
     (tmp_path / "gpt2").mkdir()
     (tmp_path / "gpt2" / "config.json").write_text(json.dumps({"model_type": "gpt2", "n_positions": 1024}))
-    variant = {"recipe": {"kind": "baseline", "dtype": "float32"}, "engine": {"kind": kind}, "weight": 1}
+    variant = {
+        "recipe": {"kind": "baseline", "dtype": "float32"},
+        "engine": {"kind": kind, "context": 1025},
+        "weight": 1,
+    }
     source = {"uri": str(tmp_path / "gpt2"), "licence": "none"}
     model = {"task": "text-generation", "source": source, "variants": {"baseline": variant}}
     with pytest.raises(StackError) as refused:

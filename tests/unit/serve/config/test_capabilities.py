@@ -8,6 +8,7 @@ import pytest
 
 from serve.config.capabilities import Capabilities, Needs, lack, union
 from serve.config.snapshot import ServedVariant, build_snapshot
+from serve.config.stack import VllmEngine
 from serve.dataplane.needs import check_needs
 from serve.dataplane.router import Target
 from tests.support.scripted import make_artifacts, make_stack, with_variants
@@ -63,10 +64,20 @@ def test_a_context_above_the_models_positions_is_refused_with_the_largest(
 ) -> None:
     files = {"config.json": json.dumps(config)}
     with pytest.raises(StackError) as refused:
-        served(tmp_path / "above", files, baseline=vllm())
+        served(tmp_path / "above", files, baseline=vllm(context=1025))
     assert refused.value.field == "models.echo.variants.baseline.engine.context"
     assert "1024" in str(refused.value.mend)
     assert served(tmp_path / "equal", files, baseline=vllm(context=1024))["baseline"].capabilities.context == 1024
+
+
+@pytest.mark.parametrize(("positions", "context"), [(1024, 1024), (32768, 2048), (None, 2048)])
+def test_a_context_that_is_not_given_fits_the_model(tmp_path: Path, positions: int | None, context: int) -> None:
+    config = {} if positions is None else {"max_position_embeddings": positions}
+    variant = served(tmp_path, {"config.json": json.dumps(config)}, baseline=vllm())["baseline"]
+    assert variant.capabilities.context == context
+    settings = variant.engine.settings
+    assert isinstance(settings, VllmEngine)
+    assert settings.context == context
 
 
 def test_a_model_has_what_one_of_its_variants_has_and_the_smallest_context() -> None:
