@@ -114,9 +114,11 @@ class TextEngine(Protocol):
 
 
 class Runtime(Protocol):
-    """A model that is loaded. `platform` is what v2's metadata calls the runtime, `executes` the precision that it
-    computes in on this machine, which is not always what was asked of it, `computed_ns` the nanoseconds that all
-    forward passes took so far, pre- and postprocessing left out."""
+    """A model that is loaded.
+
+    `platform` is the runtime's name in v2's metadata. `executes` is the precision that it computes in on this machine,
+    which may differ from the artifact's. `computed_ns` is the time of all forward passes so far in nanoseconds, without
+    pre- and postprocessing."""
 
     platform: str
     executes: str

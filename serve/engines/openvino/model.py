@@ -1,12 +1,14 @@
 """An OpenVINO IR, compiled for a CPU in the precision that its manifest names.
 
-OpenVINO would run an f32 model in bf16 wherever the CPU is faster at it, so the precision is always said:
-`f32` and `bf16` as they are, `int8` with bf16 for whatever is not quantized (a CPU without bf16 takes f32),
-`int8-dynamic` with f32 for it, which the plug-in's dynamic quantization asks for (a CPU without VNNI computes all in
-f32). `f16` is f32 on a CPU without float16, where OpenVINO by itself would take bf16 and round once more.
+OpenVINO would run an f32 model in bf16 where the CPU is faster at it. So the precision is always given:
 
-What OpenVINO prepares for each new shape it keeps, up to 5,000 kernels: an int8 encoder that was asked texts of every
-length grew to 1.6 GB. A model whose shapes vary gets a bound.
+    f32, bf16      as they are
+    f16            f32 on a CPU without float16; OpenVINO by itself would take bf16 and round once more
+    int8           bf16 for all that is not quantized, f32 on a CPU without bf16
+    int8-dynamic   f32 for all that is not quantized, as the plug-in's dynamic quantization needs; all f32 without VNNI
+
+OpenVINO keeps a kernel for each new shape, up to 5,000 of them. An int8 encoder that read texts of every length grew to
+1.6 GB, so a model whose shapes vary gets a bound.
 """
 
 import threading

@@ -1,12 +1,13 @@
 """vLLM's products on x86 CPUs that lack AVX-512 or VNNI: by FBGEMM, which torch carries.
 
-Without VNNI a CPU multiplies integers of 8 bits in pairs, whose sum saturates at 16 bits: vLLM's int8 layers answer
-wrongly there, and its int4 layers have no kernel below AVX-512. FBGEMM (Khudia et al. 2021, arXiv 2101.05615) is given
-activations of 8 bits, each row rounded by its own reach as vLLM has it, and weights of which no pair can saturate:
-where one could, its row is rounded once more when it is loaded, by a coarser step. (torch's own way is to round
-activations to 7 bits, but they need the bit more.) And where a model of bfloat16 is computed in float32, its weights
-lie in memory as float16, half as many bytes to read for each product, and are widened on the way. docs/decisions.md has
-how exact and how fast that is.
+Without VNNI a CPU multiplies integers of 8 bits in pairs, and the sum of a pair saturates at 16 bits. vLLM's int8
+layers answer wrongly there, and its int4 layers have no kernel below AVX-512. This module uses FBGEMM (Khudia et al.
+2021, arXiv 2101.05615). Activations have 8 bits, and each row has its own scale, as in vLLM. torch's own way rounds
+activations to 7 bits, which is not exact enough. No pair of weights can saturate: a row where one could is rounded to a
+coarser step when it is loaded.
+
+A bfloat16 model that is computed in float32 keeps its weights as float16: half as many bytes are read for each product.
+docs/decisions.md has the accuracy and the speed.
 """
 
 import platform
