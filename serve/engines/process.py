@@ -5,6 +5,7 @@ import contextlib
 import os
 import signal
 import sys
+import tempfile
 from collections import deque
 from contextlib import ExitStack
 from pathlib import Path
@@ -57,6 +58,7 @@ class EngineProcess:
         self.url, self.secret = "", token_urlsafe()
         self.peak_memory_bytes = 0
         self.process: asyncio.subprocess.Process | None = None
+        self.sockets: tempfile.TemporaryDirectory[str] | None = None
 
     async def start(self) -> str:
         """Start it and wait until it is ready; gives its URL. Raises EngineError with the end of its log,
@@ -67,6 +69,10 @@ class EngineProcess:
         self.log.parent.mkdir(parents=True, exist_ok=True)
         if self.log.exists():  # an engine that is started again: why the last one ended stands there
             self.log.replace(self.log.with_name(f"{self.log.name}.previous"))
+        self.remove_sockets()
+        # In the machine's own temporary folder, because the path of a socket may have 107 characters at most.
+        self.sockets = tempfile.TemporaryDirectory(prefix="understudy-engine-")
+        own = {VARIABLE: self.secret, "UNDERSTUDY_LOG": self.log.name, "VLLM_RPC_BASE_PATH": self.sockets.name}
         with ExitStack() as stack:
             log = stack.enter_context(self.log.open("wb"))
             # Only the engine keeps the lock: it lasts exactly as long as its process, however that ends.
@@ -74,7 +80,7 @@ class EngineProcess:
             self.process = await asyncio.create_subprocess_exec(
                 sys.executable, "-m", "serve.engines.parent_watch", *command,
                 stdin=asyncio.subprocess.DEVNULL, stdout=log, stderr=log,
-                env=child_environment(self.launch) | {VARIABLE: self.secret, "UNDERSTUDY_LOG": self.log.name},
+                env=child_environment(self.launch) | own,
                 start_new_session=True,
                 pass_fds=() if held is None else (held,),
             )  # fmt: skip
@@ -171,3 +177,10 @@ class EngineProcess:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
         await self.process.wait()
+        self.remove_sockets()
+
+    def remove_sockets(self) -> None:
+        """Remove the folder of vLLM's sockets: vLLM leaves them when it is stopped."""
+        if self.sockets is not None:
+            self.sockets.cleanup()
+            self.sockets = None

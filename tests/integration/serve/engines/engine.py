@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -52,12 +53,16 @@ def running(kind: str, *options: str) -> AbstractContextManager[Engine]:
     return ready(command(kind, port, *options), port)
 
 
-def running_vllm(folder: Path, name: str, *options: str, **settings: Any) -> AbstractContextManager[Engine]:
+@contextmanager
+def running_vllm(folder: Path, name: str, *options: str, **settings: Any) -> Iterator[Engine]:
     """vLLM on the artifact in `folder`, as a stack file with these `settings` starts it, and with more `options`."""
     port = free_port()
     how = launch(VllmEngine(kind="vllm", **settings), folder, read_manifest(folder), name)
     words = [word.replace("{port}", str(port)) for word in how.command]
-    return ready([*words, *options], port, os.environ | how.environment)
+    with tempfile.TemporaryDirectory() as sockets:
+        own = {"VLLM_RPC_BASE_PATH": sockets}
+        with ready([*words, *options], port, os.environ | how.environment | own) as engine:
+            yield engine
 
 
 @contextmanager

@@ -36,6 +36,10 @@ async def test_without_the_secret_no_path_answers(tmp_path: Path) -> None:
             wrong = await client.post("/v1/completions", json=body | {"n": -1}, headers=engine.headers)
             assert wrong.json()["error"]["code"] == "invalid_request"
         await engine.check_answers()
+        assert engine.sockets is not None
+        sockets = Path(engine.sockets.name)
+        assert list(sockets.iterdir())
     finally:
         await engine.stop()
+    assert not sockets.exists()
     assert engine.secret not in (tmp_path / "engine.log").read_text()
