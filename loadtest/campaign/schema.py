@@ -20,6 +20,8 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 
 from variants.document import Document, explain
 from variants.errors import StackError
+from variants.tasks import Tasks
+from variants.tasks.task_file import TaskDefinition, TaskFile
 
 Ask = Literal["text", "label"]
 
@@ -102,7 +104,8 @@ class Speed(Document):
 
 
 class Campaign(Document):
-    """The whole file. `timeout_s` limits a request and `limit_s` the campaign. `seed` decides arrivals and clients."""
+    """The whole file. `timeout_s` limits a request and `limit_s` the campaign. `seed` decides arrivals and clients.
+    `tasks` are of one's own, in place or as the path of a file, as in a stack file."""
 
     schema_: Literal[1] = Field(alias="schema")
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")
@@ -112,6 +115,13 @@ class Campaign(Document):
     mixed: Mixed | None = None
     accuracy: Accuracy | None = None
     speed: Speed | None = None
+    tasks: dict[str, TaskDefinition] = Field(default={}, exclude_if=lambda own: not own)
+
+    @field_validator("tasks")
+    @classmethod
+    def check_task_names(cls, tasks: dict[str, TaskFile]) -> dict[str, TaskFile]:
+        Tasks(tasks)
+        return tasks
 
     @model_validator(mode="after")
     def check_parts(self) -> Self:

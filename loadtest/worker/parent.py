@@ -19,14 +19,16 @@ from loadtest.campaign.schema import Campaign
 from loadtest.errors import LoadError
 from loadtest.progress import Progress, Step
 from loadtest.target import read_state, token_ids
-from variants import tasks
+from variants.tasks import Tasks
 
 GRACE_S = 5.0
 HUNG_S = 30.0
 """Seconds after the campaign's own limit until a worker that hangs is killed."""
 
 
-def run(target_url: str, campaign: Campaign, out_dir: Path, progress: Progress, get_task: GetTask = tasks.get) -> Path:
+def run(
+    target_url: str, campaign: Campaign, out_dir: Path, progress: Progress, get_task: GetTask | None = None
+) -> Path:
     """Run the whole campaign against `target_url`. Returns the path of the records.
 
     Writes `records.jsonl`, `slices.jsonl`, `server.json` (the server's state at the end), `campaign.json` and
@@ -37,6 +39,7 @@ def run(target_url: str, campaign: Campaign, out_dir: Path, progress: Progress, 
     target_url = target_url.rstrip("/")
     progress(Step("plan", "asking what the server has, choosing examples", 0, 1, None))
     state = read_state(target_url)
+    get_task = get_task or Tasks(campaign.tasks).get
     planner = Planner(campaign, state, lambda model, text: token_ids(target_url, model, text), get_task)
     plan = planner.plan(target_url)
     out_dir.mkdir(parents=True, exist_ok=True)

@@ -3,7 +3,7 @@
 import json
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from contextlib import suppress
 from typing import Any
 
@@ -20,7 +20,6 @@ from serve.dataplane.call import Answer, Call
 from serve.dataplane.relay import Relay, names_of
 from serve.errors import CLIENT_WENT_AWAY, STATUS, ClientLeft, Overloaded, TimedOut, headers_of, status_of
 from variants.errors import InputError, UnderstudyError
-from variants.tasks import NAMES as TASKS
 
 log = logging.getLogger("understudy.api")
 Body = Callable[[UnderstudyError], bytes]
@@ -188,11 +187,11 @@ async def carry(
         await conclude(relay, call, fault, body, scope, receive, send)
 
 
-def count_label(call: Call, task: str | None, outcome: float) -> None:
-    """Count a labelled request, as right where its outcome is 1 or True. An unknown task counts as `other`, so that
-    clients cannot create metric series."""
+def count_label(call: Call, task: str | None, outcome: float, known: Container[str]) -> None:
+    """Count a labelled request, as right where its outcome is 1 or True. A task that is not in `known` counts as
+    `other`, so that clients cannot create metric series."""
     assert call.assignment is not None
-    name = task if task in TASKS else "other"
+    name = task if task in known else "other"
     labels = (call.assignment.model, call.assignment.variant, name)
     metrics.labelled.labels(*labels, "right" if outcome == 1 else "wrong").inc()
     metrics.labelled_score.labels(*labels).inc(outcome)

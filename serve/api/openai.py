@@ -117,7 +117,7 @@ class TextRoute:
         if call.status != 200 or call.streamed or self.path == "/tokenize":
             return
         if (right := answer.is_right(label)) is not None:
-            count_label(call, task, right)
+            count_label(call, task, right, self.upstreams.task_names)
 
 
 def count_tokens(call: Call, answer: TextAnswer) -> None:

@@ -12,12 +12,13 @@ from serve.config.api_keys import Key
 from serve.config.cross_origin import Cors
 from serve.config.hosts import Host
 from serve.config.parsers import NONE, REASONING_PARSERS, TOOL_PARSERS
-from variants import tasks
 from variants.artifacts.manifest import TaskKind
 from variants.build.builder import VariantPlan
 from variants.document import Document, Name, absent
-from variants.recipes.recipe import Recipe
+from variants.recipes.recipe import Recipe, TaskName
 from variants.recipes.source import Source
+from variants.tasks import Tasks
+from variants.tasks.task_file import TaskDefinition, TaskFile
 
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 Identifier = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,63}$", description="a name as in Python")]
@@ -191,14 +192,6 @@ class Model(Document):
         return data | {"variants": variants}
 
     @model_validator(mode="after")
-    def check_evaluate(self) -> Self:
-        known = [name for name in tasks.NAMES if tasks.get(name).kind in EXAMPLES[self.task]]
-        for name in self.evaluate:
-            if name not in known:
-                raise ValueError(f"evaluate names {name!r}, no examples for {self.task}: known are {', '.join(known)}")
-        return self
-
-    @model_validator(mode="after")
     def check_variants(self) -> Self:
         for name, variant in self.variants.items():
             if variant.engine.kind not in ENGINES[self.task]:
@@ -269,7 +262,34 @@ class Server(Document):
 class Stack(Document):
     schema_: Literal[1] = Field(alias="schema")
     server: Server = Server()
+    tasks: dict[TaskName, TaskDefinition] = Field(
+        default={}, exclude_if=lambda own: not own, description="tasks of one's own, in place or as a file's path"
+    )
     models: dict[str, Model] = Field(min_length=1)
+
+    @field_validator("tasks")
+    @classmethod
+    def check_task_names(cls, tasks: dict[str, TaskFile]) -> dict[str, TaskFile]:
+        Tasks(tasks)
+        return tasks
+
+    @model_validator(mode="after")
+    def check_evaluate(self) -> Self:
+        tasks = self.all_tasks
+        for model_name, model in self.models.items():
+            known = [name for name in tasks.names if tasks.kind(name) in EXAMPLES[model.task]]
+            for name in model.evaluate:
+                if name not in known:
+                    raise ValueError(
+                        f"models.{model_name}: evaluate names {name!r}, no examples for {model.task}: "
+                        f"known are {', '.join(known)}"
+                    )
+        return self
+
+    @property
+    def all_tasks(self) -> Tasks:
+        """The built-in tasks and those of this file."""
+        return Tasks(self.tasks)
 
     @field_validator("models")
     @classmethod
@@ -300,6 +320,7 @@ class Stack(Document):
                 recipe=variant.recipe,
                 parent=variant.parent,
                 seed=model.seed,
+                tasks=self.all_tasks,
             )
             for model_name, model in self.models.items()
             for variant_name, variant in model.variants.items()

@@ -36,6 +36,11 @@ class Upstreams:
         self.drain = Drain()
 
     @property
+    def task_names(self) -> tuple[str, ...]:
+        """The tasks that the labels of requests may name."""
+        return self.snapshot.stack.all_tasks.names
+
+    @property
     def models(self) -> Mapping[str, Model]:
         return self.snapshot.stack.models
 

@@ -1,7 +1,7 @@
 """Evaluates a stack's variants, each through the engine that will serve it, and adds the cards to the catalog."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
@@ -9,8 +9,7 @@ from serve.config.artifacts import build_stack
 from serve.config.lineage import VariantRef, line_of, parents_first, reference_of, select_variants
 from serve.config.snapshot import served_variant
 from serve.config.stack import Stack
-from serve.evaluation.measure import CLIENTS, Examples, Measured, held_out, measure, task_of
-from variants import tasks
+from serve.evaluation.measure import CLIENTS, Examples, Measured, held_out, measure
 from variants.artifacts.card import Card
 from variants.artifacts.catalog import Catalog
 from variants.artifacts.manifest import Manifest
@@ -54,7 +53,8 @@ def evaluate_stack(stack: Stack, names: Sequence[str], count: int | None, again:
     artifacts, progress = build_stack(stack, {each for ref in refs for each in line_of(stack, ref)}), for_stream()
     cards = {}
     for ref in parents_first(stack, refs):
-        examples = {name: held_out(task_of(name, progress), count) for name in stack.models[ref[0]].evaluate}
+        own = {name: stack.all_tasks.get(name, home(), progress) for name in stack.models[ref[0]].evaluate}
+        examples = {name: held_out(task, count) for name, task in own.items()}
         cards[ref] = evaluate_variant(stack, artifacts, ref, examples, again, progress)
     return [cards[ref] for ref in refs]
 
@@ -68,10 +68,10 @@ def evaluate_variant(
     """
     name = ref[0]
     if not examples:
-        mend = f"name some of {tasks.NAMES}"
+        mend = f"name some of {', '.join(stack.all_tasks.names)}"
         raise InputError("no task to evaluate on", field=f"models.{name}.evaluate", mend=mend)
-    check_labels(artifacts[ref].manifest, list(examples))
-    task_by_name = {task: task_of(task, progress) for task in examples}
+    task_by_name = {task: stack.all_tasks.get(task, home(), progress) for task in examples}
+    check_labels(artifacts[ref].manifest, task_by_name.values())
     catalog, ours = Catalog(home()), engine_ref(stack, artifacts, ref)
     reference = reference_of(stack, ref)
     parent = engine_ref(stack, artifacts, reference) if reference else None
@@ -86,7 +86,7 @@ def evaluate_variant(
         theirs = stored_outcomes(parent, examples, task_by_name)
     variant = served_variant(stack, artifacts, ref, weight=0.0)  # its share of the traffic has no effect here
     beside = served_variant(stack, artifacts, reference, weight=0.0) if reference else None
-    measured = asyncio.run(measure(variant, beside, examples, progress))
+    measured = asyncio.run(measure(variant, beside, examples, progress, stack.all_tasks))
     store = OutcomeStore(home())
     for task, outcomes in measured.outcomes.items():
         store.keep(ours.digest, task, Conditions.here(ours.engine, task_by_name[task].test_sha256), outcomes)
@@ -98,10 +98,10 @@ def evaluate_variant(
     return card
 
 
-def check_labels(manifest: Manifest, names: Sequence[str]) -> None:
+def check_labels(manifest: Manifest, tasks: Iterable[Task]) -> None:
     """Raises InputError where a task has labels that the model never answers: it would always be wrong there."""
     ours = manifest.labels
-    for task in (tasks.get(name) for name in names):
+    for task in tasks:
         never = [label for label in task.labels if ours is not None and label not in ours]
         if task.kind in OWN_LABELS and never:
             message = f"{manifest.model}@{manifest.variant} never answers {never[0]!r}, a label of {task.name}"

@@ -19,7 +19,6 @@ from serve.evaluation.forward_pass import TASKS, TEXTS, ForwardPass, batch_for, 
 from serve.evaluation.predictors import Drawings, predictor
 from serve.evaluation.speedup import passes_in_turns, side_by_side
 from serve.evaluation.throughput import Saturated, Saturation, latency_of
-from variants import tasks
 from variants.artifacts.card import Distance, Latency, Speedup
 from variants.errors import InputError
 from variants.evaluation.evaluate import Predict, evaluate
@@ -27,7 +26,7 @@ from variants.evidence.frechet import frechet_distance
 from variants.home import home
 from variants.metrics.outcome import Outcome
 from variants.progress import Progress
-from variants.tasks import Example, Task
+from variants.tasks import BUILT_IN, Example, Task, Tasks
 from variants.tasks.digit_classifier.network import DigitClassifier
 from variants.tasks.mnist import Mnist
 
@@ -40,10 +39,6 @@ WARM_UP_EXAMPLES = 16
 LEAST_LATENCIES = 20
 MOST_UNASKED = 1000
 LATENCY_LIMIT_S = 30.0
-
-
-def task_of(name: str, progress: Progress) -> Task:
-    return tasks.get(name, home(), progress)
 
 
 def held_out(task: Task, count: int | None) -> list[Example]:
@@ -94,7 +89,11 @@ async def running(
 
 
 async def measure(
-    variant: ServedVariant, reference: ServedVariant | None, examples: Examples, progress: Progress
+    variant: ServedVariant,
+    reference: ServedVariant | None,
+    examples: Examples,
+    progress: Progress,
+    tasks: Tasks = BUILT_IN,
 ) -> Measured:
     """Start the variant's engine alone and ask it everything. Then start its reference's beside it, if there is one."""
     inference, speedup = None, None
@@ -103,7 +102,7 @@ async def measure(
     with progress.step(f"{variant.name}: evaluating"):
         async with running(variant, "evaluate") as (process, load_s), aiohttp.ClientSession() as session:
             engine = EngineClient(session, process.url, variant.asked_as, process.headers)
-            task, *_ = asked_tasks = [task_of(name, progress) for name in examples]
+            task, *_ = asked_tasks = [tasks.get(name, home(), progress) for name in examples]
             precision = await executes(engine)
             predicts = [await predictor(engine, each) for each in asked_tasks]
             fresh = unasked(task, examples[task.name])
@@ -124,7 +123,7 @@ async def measure(
                 drawn, nanoseconds = await computed(engine)
                 inference = drawn / nanoseconds * 1e9
             elif variant.manifest.task in TASKS:
-                forward = ForwardPass(engine, batch_for(variant.manifest, held_out(task, TEXTS)))
+                forward = ForwardPass(engine, batch_for(variant.manifest, task.examples("test")[:TEXTS]))
                 inference = await forward.median_rate()
             process.memory_bytes()
             if reference is not None:

@@ -4,8 +4,9 @@ from collections.abc import Mapping
 
 from serve.config.lineage import VariantRef, parents_first, select_variants
 from serve.config.stack import Stack
-from serve.evaluation.measure import Examples, task_of
+from serve.evaluation.measure import Examples
 from variants.errors import InputError
+from variants.home import home
 from variants.progress import Progress
 
 MOST_CARDS = 40
@@ -62,4 +63,5 @@ def examples_for(stack: Stack, model: str, most: int | None, progress: Progress)
     """The examples that each variant of a model is asked: of each of its tasks the first `limit_of` of the test
     split."""
     limit = limit_of(stack, model, most)
-    return {name: task_of(name, progress).examples("test")[:limit] for name in stack.models[model].evaluate}
+    tasks = {name: stack.all_tasks.get(name, home(), progress) for name in stack.models[model].evaluate}
+    return {name: task.examples("test")[:limit] for name, task in tasks.items()}

@@ -21,7 +21,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from variants import tasks
 from variants.artifacts.adapter import check_ancestry
 from variants.artifacts.build_cost import Stopwatch
 from variants.artifacts.catalog import Catalog
@@ -36,6 +35,7 @@ from variants.methods.registry import BuildJob, Method, find
 from variants.progress import NoProgress, Progress
 from variants.recipes.recipe import Recipe
 from variants.recipes.source import Source, content_sha256, fetch
+from variants.tasks import BUILT_IN, Tasks
 
 VariantRef = tuple[str, str]
 MethodFor = Callable[[str, Recipe, str], Method]
@@ -57,6 +57,7 @@ class VariantPlan:
     recipe: Recipe
     parent: str | None = None
     seed: int = 0
+    tasks: Tasks = BUILT_IN
 
     @property
     def name(self) -> VariantRef:
@@ -227,14 +228,22 @@ def artifact_key(
         "method": [method.name, method.version],
         "parent": parent.manifest.digest if parent else None,
     } | ({"base": base.manifest.digest} if base else {})
+    if defined := definitions(plan):
+        inputs["tasks"] = defined
     return hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()
 
 
 def data_sources(plan: VariantPlan) -> list[Source]:
     """The sources of the tasks that a recipe names, each once. Errors as for `check_tasks`."""
-    check_tasks(plan.task, plan.recipe, f"{plan.field}.recipe")
-    sources = {source.uri: source for name in tasks_of(plan.recipe) for source in tasks.get(name).sources}
+    check_tasks(plan.task, plan.recipe, f"{plan.field}.recipe", plan.tasks)
+    sources = {source.uri: source for name in tasks_of(plan.recipe) for source in plan.tasks.get(name).sources}
     return list(sources.values())
+
+
+def definitions(plan: VariantPlan) -> list[str]:
+    """The sha256 of each task definition of a user's that a recipe names."""
+    named = (plan.tasks.get(name).definition_sha256 for name in tasks_of(plan.recipe))
+    return sorted(sha256 for sha256 in named if sha256)
 
 
 def _open(plan: VariantPlan, key: str, store: Store, damaged: dict[VariantRef, IntegrityError] | None) -> Artifact:
@@ -271,7 +280,8 @@ def _open_or_build(
         out.mkdir()
         stopwatch = Stopwatch()
         with full_disk_seen(folder):
-            made = method.run(BuildJob(plan.recipe, plan.seed, source, parent, out, store.home, progress, base))
+            job = BuildJob(plan.recipe, plan.seed, source, parent, out, store.home, progress, base, plan.tasks)
+            made = method.run(job)
         cost, files = stopwatch.cost(), entries(folder)
         served = [f"model/{name}" for name in made.served] or list(files)
         sources = (*(parent.manifest.sources if parent else (plan.source,)), *data_sources(plan))

@@ -6,10 +6,10 @@ methods rely on it. The number of a task's examples is known only when its data 
 
 from collections.abc import Iterator
 
-from variants import tasks
 from variants.artifacts.manifest import TaskKind
 from variants.errors import RecipeError, UnknownName
 from variants.recipes.recipe import Diffusion, LoRA, Prune, Quantize, Recipe, Sparsify, Train, TrainDetector, TrainText
+from variants.tasks import BUILT_IN, Tasks
 
 _TEXTS = ("article", "choice", "passage", "text", "triplet")
 _LEARNT: dict[TaskKind, tuple[str, ...]] = {
@@ -35,16 +35,16 @@ def tasks_of(recipe: Recipe) -> tuple[str, ...]:
     return tuple(name for _, name, _ in _looked_at(recipe))
 
 
-def check_tasks(family: TaskKind, recipe: Recipe, field: str) -> None:
+def check_tasks(family: TaskKind, recipe: Recipe, field: str, tasks: Tasks = BUILT_IN) -> None:
     """Check the tasks of `recipe`. UnknownName for an unknown task, RecipeError for one whose examples do not suit
     `family`. Both have a path below `field`."""
     for place, name, kinds in _looked_at(recipe):
-        if name not in tasks.NAMES:
-            mend = f"one of {', '.join(tasks.NAMES)}"
+        if name not in tasks.names:
+            mend = f"one of {', '.join(tasks.names)}"
             raise UnknownName(f"there is no task {name!r}", field=f"{field}.{place}", mend=mend)
-        kind = tasks.get(name).kind
+        kind = tasks.kind(name)
         if kind not in kinds[family]:
-            fit = [each for each in tasks.NAMES if tasks.get(each).kind in kinds[family]]
+            fit = [each for each in tasks.names if tasks.kind(each) in kinds[family]]
             message = f"a model for {family} learns nothing from {name}, whose examples are of kind {kind}"
             mend = f"one of {', '.join(fit)}" if fit else "leave it out"
             raise RecipeError(message, field=f"{field}.{place}", mend=mend)

@@ -10,6 +10,7 @@ from variants.artifacts.manifest import Format, Precision
 from variants.artifacts.store import Artifact
 from variants.progress import Progress
 from variants.recipes.recipe import Recipe
+from variants.tasks import BUILT_IN, Tasks
 from variants.vision.detector import Detector
 from variants.vision.preprocess import Preprocess
 
@@ -20,8 +21,8 @@ RecipeT = TypeVar("RecipeT", covariant=True, default=Recipe)
 class BuildJob(Generic[RecipeT]):
     """One recipe to carry out. Exactly one of `source` (a verified file or folder) and `parent` is given, and both are
     read-only. `base` is the artifact that a parent adapter was trained on. The method writes below `out`, which
-    becomes the artifact's `model/`, and downloads data into `home`. A method names the recipe that it takes:
-    `BuildJob[Quantize]`."""
+    becomes the artifact's `model/`, and downloads data into `home`. `tasks` has the recipe's tasks.
+    A method names the recipe that it takes: `BuildJob[Quantize]`."""
 
     recipe: RecipeT
     seed: int
@@ -31,6 +32,7 @@ class BuildJob(Generic[RecipeT]):
     home: Path
     progress: Progress
     base: Artifact | None = None
+    tasks: Tasks = BUILT_IN
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,5 @@
 """The labelled examples that a method reads. A task with too few of them is refused before any work."""
 
-from variants import tasks
 from variants.errors import RecipeError
 from variants.methods.base import BuildJob
 from variants.recipes.recipe import Calibration, Prune, Recovery
@@ -10,7 +9,7 @@ from variants.tasks import Example, Split, Task
 def first_examples(job: BuildJob, task: str, split: Split, count: int, field: str) -> tuple[Task, list[Example]]:
     """The task of that name, and the first `count` examples of a split. RecipeError, naming `field`, where there are
     fewer."""
-    loaded = tasks.get(task, job.home, job.progress)
+    loaded = job.tasks.get(task, job.home, job.progress)
     try:
         return loaded, loaded.examples(split, count)
     except ValueError as error:
@@ -29,7 +28,7 @@ def recovery_examples(job: BuildJob[Prune]) -> tuple[Recovery, Task, list[Exampl
     recovery = job.recipe.recovery
     assert recovery is not None
     assert job.parent is not None
-    if tasks.get(recovery.task, job.home, job.progress).labels != job.parent.manifest.labels:
+    if job.tasks.get(recovery.task, job.home, job.progress).labels != job.parent.manifest.labels:
         mend = "the task that the parent was trained on"
         raise RecipeError(f"{recovery.task} has other labels than the parent", field="recipe.recovery.task", mend=mend)
     field = "recipe.recovery.examples"

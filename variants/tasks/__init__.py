@@ -1,12 +1,18 @@
-"""Tasks: labelled examples, seeded and split. `get("mnist")` gives one; `NAMES` has the names of all."""
+"""Tasks: labelled examples, seeded and split. `get("mnist")` gives a built-in one; `NAMES` has the names of all.
 
+A `Tasks` also has those that a stack file or a campaign file defines.
+"""
+
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 from variants.errors import UnknownName
 from variants.progress import Progress
-from variants.tasks.base import Example, Prompt, Split, Task
+from variants.tasks.base import Example, Kind, Prompt, Split, Task
 from variants.tasks.coco96 import Coco96
 from variants.tasks.digit_prompts import DigitPrompts
+from variants.tasks.file_task import FileTask
 from variants.tasks.imagenet import Imagenet, ImagenetTop5
 from variants.tasks.mnist import Mnist, MnistTop5
 from variants.tasks.r8 import R8
@@ -16,8 +22,9 @@ from variants.tasks.rotten_tomatoes import RottenTomatoes
 from variants.tasks.scenes import Scenes
 from variants.tasks.tale_endings import TaleEndings
 from variants.tasks.tales import Tales
+from variants.tasks.task_file import TaskFile
 
-__all__ = ["NAMES", "Example", "Prompt", "Split", "Task", "get"]
+__all__ = ["BUILT_IN", "NAMES", "Example", "Kind", "Prompt", "Split", "Task", "Tasks", "get"]
 
 _CLASSES: tuple[type[Task], ...] = (
     Coco96, DigitPrompts, Imagenet, ImagenetTop5, Mnist, MnistTop5, R8, R8Topics, R8Triplets, RottenTomatoes, Scenes,
@@ -27,12 +34,34 @@ _TASKS = {task.name: task for task in _CLASSES}
 NAMES = tuple(sorted(_TASKS))
 
 
-def get(name: str, home: Path | None = None, progress: Progress | None = None) -> Task:
-    """The task of that name. Its data is downloaded into `home` (default: `variants.home.home()`) when it is first
-    used.
+class Tasks:
+    """The built-in tasks and `own` ones, by name. Raises ValueError for an own one with the name of a built-in one."""
 
-    Raises UnknownName for a name that is not in NAMES.
-    """
-    if name not in _TASKS:
-        raise UnknownName(f"there is no task {name!r}", field="task", mend=f"one of {', '.join(NAMES)}")
-    return _TASKS[name](home, progress)
+    def __init__(self, own: Mapping[str, TaskFile] = MappingProxyType({})) -> None:
+        if taken := next((name for name in own if name in _TASKS), None):
+            raise ValueError(f"{taken!r} is the name of a built-in task: choose another")
+        self.own = own
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(sorted((*NAMES, *self.own)))
+
+    def kind(self, name: str) -> Kind:
+        """The kind of a task's examples, without its data. Raises UnknownName."""
+        return self.get(name).kind
+
+    def get(self, name: str, home: Path | None = None, progress: Progress | None = None) -> Task:
+        """The task of that name. Its data is fetched into `home` (default: `variants.home.home()`) when it is first
+        used.
+
+        Raises UnknownName for a name that is not in `names`.
+        """
+        if name in self.own:
+            return FileTask(name, self.own[name], home, progress)
+        if name not in _TASKS:
+            raise UnknownName(f"there is no task {name!r}", field="task", mend=f"one of {', '.join(self.names)}")
+        return _TASKS[name](home, progress)
+
+
+BUILT_IN = Tasks()
+get = BUILT_IN.get

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Literal
 
 from variants.document import canonical_sha256
 from variants.home import home as default_home
@@ -20,6 +20,7 @@ from variants.progress import Progress
 from variants.recipes.source import Source, fetch
 
 Split = Literal["train", "calibration", "test"]
+Kind = Literal["text", "article", "image", "ranked", "triplet", "boxes", "choice", "passage", "drawing"]
 SEED = 20261123
 
 
@@ -56,14 +57,20 @@ class Task(ABC):
     """A task. `kind` says how its examples are asked and scored; "ranked" is an image whose label must be among the
     first five. `metrics` are computed from its outcomes; the task is judged by the first of them."""
 
-    name: ClassVar[str]
-    kind: ClassVar[Literal["text", "article", "image", "ranked", "triplet", "boxes", "choice", "passage", "drawing"]]
-    labels: ClassVar[tuple[str, ...]]
-    metrics: ClassVar[tuple[Metric, ...]] = (ACCURACY,)
+    name: str
+    kind: Kind
+    metrics: tuple[Metric, ...] = (ACCURACY,)
+    definition_sha256: str | None = None
+    """Of what makes examples of the data, for a task that a user defines. None for the others: their code is fixed."""
 
     def __init__(self, home: Path | None = None, progress: Progress | None = None) -> None:
         self._home = home or default_home()
         self._progress = progress
+
+    @property
+    @abstractmethod
+    def labels(self) -> tuple[str, ...]:
+        """All labels. A class attribute where they are always the same."""
 
     @property
     @abstractmethod

@@ -13,11 +13,10 @@ import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import ClassVar, Literal
 
 from variants.errors import InputError
 from variants.recipes.source import Source
-from variants.tasks.base import Example, Split, Task, shuffled, without_repeats
+from variants.tasks.base import Example, Kind, Split, Task, shuffled, without_repeats
 
 SETTING = "UNDERSTUDY_IMAGENET"
 MOST = 10_000
@@ -34,7 +33,7 @@ class Imagenet(Task):
     """`test` and `calibration` share no class; `train` is empty."""
 
     name = "imagenet"
-    kind: ClassVar[Literal["image", "ranked"]] = "image"
+    kind: Kind = "image"
     labels = LABELS
 
     @property

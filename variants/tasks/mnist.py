@@ -8,10 +8,10 @@ import gzip
 import io
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING
 
 from variants.recipes.source import Source
-from variants.tasks.base import Example, Split, Task, shuffled
+from variants.tasks.base import Example, Kind, Split, Task, shuffled
 
 if TYPE_CHECKING:
     import numpy as np
@@ -25,7 +25,7 @@ class Mnist(Task):
     """PNG digits, labels "0" to "9"; `test` 1,000, `train` 4,000, `calibration` the first 300 of `train`."""
 
     name = "mnist"
-    kind: ClassVar[Literal["image", "ranked"]] = "image"
+    kind: Kind = "image"
     labels = tuple("0123456789")
     sources = (
         Source(

@@ -79,7 +79,7 @@ class InferRoute:
         answer = TensorAnswer(keep=label is not None or bool(samples))
         await carry(self.relay, call, answer, open_inference_body, scope, receive, send)
         if label is not None and call.status == 200 and (outcome := answer.outcome(label)) is not None:
-            count_label(call, headers.get("x-understudy-task"), outcome)
+            count_label(call, headers.get("x-understudy-task"), outcome, self.upstreams.task_names)
         self.replayer.offer(samples, call, answer)
 
     def label_of(self, headers: Headers, target: Target) -> str | list[Box] | None:

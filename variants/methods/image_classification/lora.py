@@ -11,7 +11,6 @@ The merged model is served. The adapter alone is beside it in `adapter/`, in pef
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from variants import tasks
 from variants.methods.base import BuildJob, MethodResult
 from variants.methods.image_classification import efficientnet_lite0, fitting
 from variants.methods.image_classification.model import PACKAGES, save
@@ -37,7 +36,7 @@ def lora(job: BuildJob[LoRA]) -> MethodResult:
     import torch
 
     side = job.recipe.image_size
-    task = tasks.get(job.recipe.task, job.home, job.progress)
+    task = job.tasks.get(job.recipe.task, job.home, job.progress)
     torch.manual_seed(job.seed)
     plain = base(job.source, side, len(task.labels))
     model = with_adapter(plain, job.recipe, target_modules=_POINTWISE, modules_to_save=[_HEAD])

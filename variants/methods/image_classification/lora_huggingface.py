@@ -6,7 +6,6 @@ The merged model is served. The adapter alone is beside it in `adapter/`, in pef
 
 from typing import cast
 
-from variants import tasks
 from variants.errors import RecipeError
 from variants.methods.base import BuildJob, MethodResult
 from variants.methods.image_classification.lora import train_and_merge
@@ -24,7 +23,7 @@ def lora(job: BuildJob[LoRA]) -> MethodResult:
     import torch
 
     recipe = job.recipe
-    task = tasks.get(recipe.task, job.home, job.progress)
+    task = job.tasks.get(recipe.task, job.home, job.progress)
     torch.manual_seed(job.seed)
     model, preprocess = load_to_train(job.source, task.labels, cast(int, recipe.image_size))
     if not isinstance(getattr(model, HEAD, None), torch.nn.Linear):

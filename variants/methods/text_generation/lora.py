@@ -12,7 +12,6 @@ import random
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from variants import tasks
 from variants.errors import RecipeError
 from variants.methods import training
 from variants.methods.base import BuildJob, MethodResult
@@ -53,7 +52,7 @@ def lora(job: BuildJob[LoRA]) -> MethodResult:
     assert job.parent is not None
     _adapted_layers(outline(parent))
     packed = job.parent.manifest.precision == "nf4"
-    task = tasks.get(recipe.task, job.home, job.progress)
+    task = job.tasks.get(recipe.task, job.home, job.progress)
     examples = _examples(task, recipe)
     import torch
     from peft import PeftModel, prepare_model_for_kbit_training

@@ -121,7 +121,7 @@ def test_speed_is_timed_on_examples_that_are_not_asked_again_where_there_are_oth
 def test_a_task_whose_labels_the_model_never_says_is_refused_and_not_scored_0(tmp_path: Path, task: str) -> None:
     model = make_artifact(tmp_path, "bands", "baseline", "image-classification").manifest
     with pytest.raises(InputError, match=f"models.bands.evaluate: bands@baseline never .* label of {task} ") as refused:
-        check_labels(model, ["mnist", task])
+        check_labels(model, [tasks.get("mnist"), tasks.get(task)])
     assert tasks.get(task).labels[0] in str(refused.value.mend)
     assert "the model's are 0, 1, 2" in str(refused.value.mend)
 
@@ -129,9 +129,9 @@ def test_a_task_whose_labels_the_model_never_says_is_refused_and_not_scored_0(tm
 @pytest.mark.parametrize("task", ["mnist", "mnist_top5", "scenes", "digit_prompts", "rotten_tomatoes", "r8_triplets"])
 def test_labels_that_the_model_knows_and_those_that_are_not_its_own_are_asked_for(tmp_path: Path, task: str) -> None:
     model = make_artifact(tmp_path, "bands", "baseline", "image-classification").manifest
-    check_labels(model, [task])
-    check_labels(model.model_copy(update={"labels": (*"9876543210", "none of these")}), [task])
-    check_labels(model.model_copy(update={"labels": None}), ["imagenet"])
+    check_labels(model, [tasks.get(task)])
+    check_labels(model.model_copy(update={"labels": (*"9876543210", "none of these")}), [tasks.get(task)])
+    check_labels(model.model_copy(update={"labels": None}), [tasks.get("imagenet")])
 
 
 def test_labels_are_compared_before_an_engine_is_started(tmp_path: Path) -> None:

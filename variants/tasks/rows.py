@@ -1,0 +1,77 @@
+"""Reads the rows of a task's data with the `datasets` library: CSV, TSV, JSON lines, Parquet, text, folders of images.
+
+All values of CSV and TSV files are text as it stands in the file: "007" stays "007", and "NA" is no missing value.
+"""
+
+import csv
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from variants.errors import InputError
+from variants.tasks.task_file import Format
+
+Row = Mapping[str, Any]
+SEPARATORS: Mapping[Format, str] = {"csv": ",", "tsv": "\t"}
+
+
+def read_rows(
+    path: Path, form: Format, columns: tuple[str, ...] | None, cache: Path
+) -> tuple[list[str], Iterator[Row]]:
+    """The columns of a file or folder, and its rows. A row of a folder of images has `image`, the bytes of a file, and
+    `label`, the name of its folder.
+
+    The library's own copy of the data lies in `cache`. Raises InputError for a file that is not of this format.
+    """
+    import datasets
+
+    datasets.disable_progress_bars()
+    options: dict[str, Any] = {}
+    if form in SEPARATORS:
+        names = list(columns or header_of(path, SEPARATORS[form]))
+        text = datasets.Features({name: datasets.Value("string") for name in names})
+        options = {"sep": SEPARATORS[form], "features": text, "keep_default_na": False, "na_filter": False}
+        options |= {"column_names": names, "header": None} if columns else {}
+        if form == "tsv":
+            options["quoting"] = csv.QUOTE_NONE
+    builder = {"csv": "csv", "tsv": "csv", "jsonl": "json", "images": "imagefolder"}.get(form, form)
+    where = {"data_dir": str(path)} if form == "images" else {"data_files": str(path)}
+    try:
+        table = datasets.load_dataset(builder, split="train", cache_dir=str(cache), **where, **options)
+    except (datasets.exceptions.DatasetsError, ValueError, OSError) as error:
+        raise InputError(f"{path} cannot be read as {form}: {reason_of(error)}", field="data") from error
+    if form == "images":
+        return ["image", "label"], images_of(table)
+    return list(table.column_names), iter(table)
+
+
+def header_of(path: Path, separator: str) -> list[str]:
+    """The names in a file's first line. Raises InputError for a file without one, and for a name that occurs twice."""
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            names = next(csv.reader(file, delimiter=separator), [])
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"{path} is no table of UTF-8 text: {error}", field="data") from None
+    if not any(names):
+        raise InputError(f"{path} is empty", field="data")
+    if twice := next((name for name in names if names.count(name) > 1), None):
+        raise InputError(f"{path}: two columns are called {twice!r}", field="data", mend="give `columns`")
+    return names
+
+
+def images_of(table: Any) -> Iterator[Row]:
+    import datasets
+
+    names = table.features["label"].names if "label" in table.features else None
+    if names is None:
+        raise InputError("the images are not in folders, one a label", field="data", mend="move them into such folders")
+    for row in table.cast_column("image", datasets.Image(decode=False)):
+        file = Path(row["image"]["path"])
+        yield {"image": row["image"]["bytes"] or file.read_bytes(), "label": names[row["label"]], "file": file}
+
+
+def reason_of(error: BaseException) -> str:
+    """The first line of the innermost cause: the library's own errors say only that something failed."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
