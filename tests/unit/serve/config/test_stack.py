@@ -222,3 +222,35 @@ def test_the_memory_in_flight_holds_the_largest_bodies(
 def test_a_memory_that_no_large_body_fits_in_is_refused(demo: dict[str, Any]) -> None:
     with pytest.raises(StackError, match="raise it to 64 or more"):
         parse(demo | {"server": {"memory_in_flight_mib": 63}})
+
+
+OWN = {"data": {"uri": "./intents.csv"}, "input": "{{ text }}:", "label": "intent", "scorer": "choice"}
+
+
+def test_a_task_of_ones_own_in_place_or_as_a_file(demo: dict[str, Any], tmp_path: Path) -> None:
+    (tmp_path / "intents.yaml").write_text(yaml.safe_dump(OWN))
+    demo["models"]["smollm2"]["evaluate"] = ["r8", "intents", "wishes"]
+    demo["tasks"] = {"intents": OWN, "wishes": str(tmp_path / "intents.yaml")}
+    stack = parse(demo)
+    assert stack.tasks["intents"] == stack.tasks["wishes"]
+    assert "intents" in stack.all_tasks.names
+    assert all("intents" in plan.tasks.names for plan in stack.plans())
+    assert parse(stack.model_dump(mode="json", by_alias=True)) == stack  # as `apply` sends it
+    demo.pop("tasks")
+    assert "evaluate names 'intents'" in refused(demo)
+    assert "tasks" not in parse(yaml.safe_load(DEMO.read_text())).model_dump()
+
+
+def test_a_task_of_ones_own_that_does_not_fit(demo: dict[str, Any]) -> None:
+    demo["tasks"] = {"intents": OWN}
+    demo["models"]["digits"]["evaluate"] = ["intents"]
+    assert "models.digits: evaluate names 'intents', no examples for image-classification" in refused(demo)
+    demo["models"]["digits"]["evaluate"] = ["mnist"]
+    demo["tasks"] = {"intents": OWN | {"scorer": "passage"}}
+    assert refused(demo).startswith("tasks.intents: label: a passage has none")
+    demo["tasks"] = {"mnist": OWN}
+    assert "'mnist' is the name of a built-in task" in refused(demo)
+    demo["tasks"] = {"intents": "./no-such-file.yaml"}
+    assert refused(demo).startswith("tasks.intents: ./no-such-file.yaml cannot be read")
+    demo["tasks"] = {"intents": OWN | {"lable": "intent"}}
+    assert "did you mean 'label'?" in refused(demo)

@@ -1,5 +1,6 @@
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -15,6 +16,8 @@ from variants.errors import IntegrityError, RecipeError, SourceError, Understudy
 from variants.methods.registry import BuildJob, Method, MethodResult
 from variants.recipes.recipe import Recipe
 from variants.recipes.source import Source
+from variants.tasks import Tasks
+from variants.tasks.task_file import TaskFile
 
 BASELINE = parse_recipe({"kind": "baseline", "dtype": "bfloat16"})
 W8A8 = parse_recipe({"kind": "quantize", "scheme": "w8a8"})
@@ -66,6 +69,12 @@ class World:
 
     def digests(self, variant: str) -> list[str]:
         return [binding.digest for binding in self.catalog.model("m").history(variant)]
+
+
+def own_task(folder: Path, question: str) -> Tasks:
+    (folder / "rows.csv").write_text("text,kind\n" + "".join(f"row {k},{'ab'[k % 2]}\n" for k in range(20)))
+    definition = {"data": {"uri": str(folder / "rows.csv")}, "input": question, "label": "kind", "scorer": "choice"}
+    return Tasks({"own": TaskFile.model_validate(definition)})
 
 
 @pytest.fixture
@@ -304,3 +313,23 @@ def test_a_rollback_needs_the_build_to_be_there_and_whole(world: World) -> None:
     with pytest.raises(IntegrityError, match=f"{world.digests('baseline')[0][:8]} of m@baseline is not in the store"):
         roll_back(world.store, world.catalog, "m", "baseline")
     assert world.catalog.model("m") == before
+
+
+def test_the_definition_and_the_data_of_an_own_task_are_inputs_of_what_is_built_with_it(
+    world: World, tmp_path: Path
+) -> None:
+    calibration = {"task": "own", "examples": 2}
+    recipe = parse_recipe({"kind": "quantize", "scheme": "w8a8", "algorithm": "gptq", "calibration": calibration})
+
+    def key(tasks: Tasks) -> str:
+        quantized = replace(world.plan("int8", "baseline", recipe), tasks=tasks)
+        return world.build(world.plan("baseline"), quantized)["m", "int8"]
+
+    first = key(own_task(tmp_path, "{{ text }}:"))
+    assert key(own_task(tmp_path, "{{ text }}:")) == first
+    assert key(own_task(tmp_path, "{{ text }}?")) != first
+    tasks = own_task(tmp_path, "{{ text }}:")
+    (tmp_path / "rows.csv").write_text((tmp_path / "rows.csv").read_text() + "row 20,a\n")
+    assert key(tasks) != first
+    with pytest.raises(UnknownName, match="own"):
+        key(Tasks())
