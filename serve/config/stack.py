@@ -197,6 +197,8 @@ class Model(Document):
             if variant.engine.kind not in ENGINES[self.task]:
                 fitting = ", ".join(ENGINES[self.task])
                 raise ValueError(f"variant {name!r}: engine {variant.engine.kind!r} does no {self.task}: use {fitting}")
+            if variant.recipe.kind in ("published", "adapter") and variant.source is None:
+                raise ValueError(f"variant {name!r}: kind {variant.recipe.kind} needs a `source` of its own")
             if variant.parent is not None and variant.parent not in self.variants:
                 known = ", ".join(self.variants)
                 raise ValueError(f"variant {name!r} has the unknown parent {variant.parent!r}: known are {known}")
@@ -321,6 +323,7 @@ class Stack(Document):
                 parent=variant.parent,
                 seed=model.seed,
                 tasks=self.all_tasks,
+                has_own_source=variant.source is not None,
             )
             for model_name, model in self.models.items()
             for variant_name, variant in model.variants.items()

@@ -14,7 +14,7 @@ from safetensors import SafetensorError, safe_open
 from variants.artifacts.manifest import Manifest
 from variants.artifacts.store import Artifact
 from variants.errors import IntegrityError, RecipeError
-from variants.recipes.recipe import LoRA, Merge, Quantize, Recipe
+from variants.recipes.recipe import LoRA, Merge, PublishedAdapter, Quantize, Recipe
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 
@@ -71,7 +71,7 @@ def check_ancestry(recipes: Sequence[Recipe], field: str) -> None:
     `field`, where training or merging is impossible.
     """
     bases = [f"{each.scheme} weights" if isinstance(each, Quantize) else None for each in recipes[1:]]
-    if isinstance(recipes[0], LoRA) and any(bases[:1]) and bases[0] != "nf4 weights":
+    if isinstance(recipes[0], LoRA | PublishedAdapter) and any(bases[:1]) and bases[0] != "nf4 weights":
         mend = "one in bfloat16 or float32, or nf4"
         raise RecipeError(f"no adapter is trained on {bases[0]}", field=f"{field}.parent", mend=mend)
     if isinstance(recipes[0], Merge) and any(bases[1:2]):

@@ -58,6 +58,7 @@ class VariantPlan:
     parent: str | None = None
     seed: int = 0
     tasks: Tasks = BUILT_IN
+    has_own_source: bool = False
 
     @property
     def name(self) -> VariantRef:
@@ -134,7 +135,7 @@ def _full_fields(plan: VariantPlan) -> Iterator[None]:
         if first in ("recipe", "parent"):
             error.field = f"{plan.field}.{error.field}"
         elif first == "source":
-            error.field = f"models.{plan.model}.{error.field}"
+            error.field = f"{plan.field if plan.has_own_source else f'models.{plan.model}'}.{error.field}"
         raise
 
 
@@ -159,7 +160,7 @@ def base_of(
 def _method(plan: VariantPlan, method_for: MethodFor) -> Method:
     """The plan's method. RecipeError when it needs another start (source or parent), or a GPU that is not here."""
     method = method_for(plan.task, plan.recipe, f"{plan.field}.recipe")
-    if method.starts_from == "parent" and plan.parent is None:
+    if method.starts_from in ("parent", "both") and plan.parent is None:
         raise RecipeError(f"{method.name} needs a parent", field=f"{plan.field}.parent", mend="name the variant")
     if method.starts_from == "source" and plan.parent is not None:
         mend = "leave the parent out"
@@ -221,7 +222,7 @@ def artifact_key(
     inputs = {
         "model": plan.model,
         "variant": plan.variant,
-        "source": None if parent else content_sha256(plan.source, home, progress),
+        "source": None if parent and method.starts_from != "both" else content_sha256(plan.source, home, progress),
         "data": sorted(content_sha256(source, home, progress) for source in data_sources(plan)),
         "recipe": plan.recipe.canonical_sha256(),
         "seed": plan.seed,
@@ -272,7 +273,8 @@ def _open_or_build(
     if store.has(key):
         with progress.step(f"{title}: verifying"):
             return _open(plan, key, store, damaged)
-    source = None if parent else fetch(plan.source, store.home, progress)
+    own_source = parent is None or method.starts_from == "both"
+    source = fetch(plan.source, store.home, progress) if own_source else None
     with store.staging(key) as folder, progress.step(f"{title}: {method.name}"):
         if store.has(key):  # another builder was faster
             return store.open(key)
@@ -284,7 +286,8 @@ def _open_or_build(
             made = method.run(job)
         cost, files = stopwatch.cost(), entries(folder)
         served = [f"model/{name}" for name in made.served] or list(files)
-        sources = (*(parent.manifest.sources if parent else (plan.source,)), *data_sources(plan))
+        before = parent.manifest.sources if parent else ()
+        sources = (*before, *((plan.source,) if own_source else ()), *data_sources(plan))
         manifest = Manifest(
             key=key,
             digest=Manifest.digest_of_files(files),

@@ -19,10 +19,10 @@ RecipeT = TypeVar("RecipeT", covariant=True, default=Recipe)
 
 @dataclass(frozen=True)
 class BuildJob(Generic[RecipeT]):
-    """One recipe to carry out. Exactly one of `source` (a verified file or folder) and `parent` is given, and both are
-    read-only. `base` is the artifact that a parent adapter was trained on. The method writes below `out`, which
-    becomes the artifact's `model/`, and downloads data into `home`. `tasks` has the recipe's tasks.
-    A method names the recipe that it takes: `BuildJob[Quantize]`."""
+    """One recipe to carry out. `source` (a verified file or folder) or `parent` is given, both for a method that starts
+    from both. They are read-only. `base` is the artifact that a parent adapter was trained on. `tasks` has the recipe's
+    tasks. The method writes below `out`, which becomes the artifact's `model/`, and downloads data into `home`. A
+    method names the recipe that it takes: `BuildJob[Quantize]`."""
 
     recipe: RecipeT
     seed: int

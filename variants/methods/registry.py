@@ -26,7 +26,7 @@ class Method:
     name: str
     version: int
     target: str
-    starts_from: Literal["source", "parent", "either"] = "either"
+    starts_from: Literal["source", "parent", "either", "both"] = "either"
     capability: float | None = None
 
     def run(self, job: BuildJob) -> MethodResult:
@@ -54,6 +54,8 @@ _METHODS: dict[str, dict[str, Method]] = {
         "merge": Method("peft-merge", 1, "text_generation.merge:merge", "parent"),
         "prune layers": Method("prune-layers", 1, "text_generation.prune_layers:prune", "parent"),
         "lora": Method("peft-lora", 2, "text_generation.lora:lora", "parent"),
+        "published": Method("published-checkpoint", 1, "text_generation.published:published", "source"),
+        "adapter": Method("published-adapter", 1, "text_generation.published_adapter:adapter", "both"),
     },
     "image-classification": {
         "baseline": Method("openvino-f32", 2, "image_classification.baseline:baseline", "source"),

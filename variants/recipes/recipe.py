@@ -283,6 +283,18 @@ class LoRA(Document):
         return self
 
 
+class Published(Document):
+    """The variant's `source` as it is: a checkpoint that somebody else has compressed."""
+
+    kind: Literal["published"] = "published"
+
+
+class PublishedAdapter(Document):
+    """The variant's `source` as it is: a LoRA adapter that somebody else has trained for the parent."""
+
+    kind: Literal["adapter"] = "adapter"
+
+
 class Merge(Document):
     """Add an adapter, the parent, to the weights that it was trained on. The result is a dense model. It serves without
     the cost of an adapter, and further recipes can start from it."""
@@ -301,6 +313,8 @@ Recipe = Annotated[
     | Prune
     | Sparsify
     | LoRA
+    | Published
+    | PublishedAdapter
     | Merge,
     Field(discriminator="kind"),
 ]
