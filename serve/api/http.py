@@ -18,7 +18,7 @@ from serve.api.limits.structure import Structure, check_structure
 from serve.dataplane.body_worker import apart, off_loop
 from serve.dataplane.call import Answer, Call
 from serve.dataplane.relay import Relay, names_of
-from serve.errors import CLIENT_WENT_AWAY, STATUS, ClientLeft, Overloaded, TimedOut, headers_of, status_of
+from serve.errors import CLIENT_WENT_AWAY, STATUS, ClientLeft, NotReady, Overloaded, TimedOut, headers_of, status_of
 from variants.errors import InputError, UnderstudyError
 from variants.tasks import NAMES as TASKS
 
@@ -128,6 +128,14 @@ def unwritable(document: dict[str, Any]) -> str | None:
 
 def answer_json(document: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
     return Response(json.dumps(document).encode(), status, headers, "application/json")
+
+
+def answer_readiness(document: Any, ready: bool) -> Response:
+    """The answer of a probe: 200, or 503 with the `Retry-After` of other answers that are not ready."""
+    if ready:
+        return answer_json(document)
+    error = NotReady("not ready")
+    return answer_json(document, status_of(error), headers_of(error))
 
 
 def answer_error(error: UnderstudyError, body: Body, named: dict[str, str] | None = None) -> Response:

@@ -153,7 +153,7 @@ class Routing(Document):
     """The rest of a model's traffic, beside the weights. `pins` has a variant by client. `shadows` has, by variant, the
     share of requests that it answers again for comparison."""
 
-    sticky: bool = True
+    sticky: Annotated[bool, Field(strict=True)] = True
     pins: dict[str, str] = Field(default_factory=dict)
     shadows: dict[str, Annotated[Number, Field(gt=0, le=1)]] = Field(default_factory=dict)
 

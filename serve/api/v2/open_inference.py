@@ -15,7 +15,7 @@ from starlette.types import Receive, Scope, Send
 
 from serve.api.access.key_limits import key_name
 from serve.api.answers import TensorAnswer
-from serve.api.http import TextHeaders, answer_json, carry, count_label, opted_out, read_body, refuse
+from serve.api.http import TextHeaders, answer_json, answer_readiness, carry, count_label, opted_out, read_body, refuse
 from serve.api.limits.structure import TENSORS, Structure, check_structure
 from serve.api.limits.work import check_tensors
 from serve.dataplane.body_worker import apart
@@ -162,6 +162,6 @@ class Metadata:
             case "live":
                 return answer_json({"live": True})
             case "ready":
-                return answer_json(self.upstreams.readiness(), 200 if self.upstreams.ready else 503)
+                return answer_readiness(self.upstreams.readiness(), self.upstreams.ready)
             case probe:
                 raise UnknownName(f"there is no probe {probe!r}", mend="probes are live and ready")

@@ -60,7 +60,7 @@ async def test_every_example_is_answered_as_it_says(door: Local, document: dict[
                 check(document, content["schema"], content["example"])
             answer = await door.client.request(method, filled, json=content.get("example"))
             assert answer.status_code == 200, (path, answer.text)
-            ((kind, said),) = operation["responses"]["200"]["content"].items()
+            kind, said = next(iter(operation["responses"]["200"]["content"].items()))
             assert answer.headers["content-type"].startswith(kind), path
             check(document, said["schema"], answer.json() if kind == "application/json" else answer.text)
             answered.append((method, path))
