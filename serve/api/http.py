@@ -74,10 +74,10 @@ async def read_body(scope: Scope, receive: Receive, limit: int, structure: Struc
     return decompressed
 
 
-def parse_object(body: bytes) -> dict[str, Any]:
-    """A JSON object, its structure checked before it is parsed. Raises InputError with the position of the first
-    fault."""
-    check_structure(body)
+def parse_object(body: bytes, structure: Structure | None = None) -> dict[str, Any]:
+    """A JSON object, its structure checked before it is parsed, where `structure` has not been while it was inflated.
+    Raises InputError with the position of the first fault."""
+    check_structure(body, structure or Structure())
     try:
         document = msgspec.json.decode(body)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
@@ -92,9 +92,10 @@ def parse_object(body: bytes) -> dict[str, Any]:
 async def read_object(scope: Scope, receive: Receive, limit: int) -> tuple[bytes, dict[str, Any]]:
     """A request's body and the JSON object in it; a large one is parsed off the event loop. Raises what `read_body`
     and `parse_object` raise."""
-    body = await read_body(scope, receive, limit, Structure())
+    structure = Structure()
+    body = await read_body(scope, receive, limit, structure)
     share_of(scope).take(len(body))  # the parsed object and what is made of it for the engine
-    return body, await apart(len(body), parse_object, body)
+    return body, await apart(len(body), parse_object, body, structure)
 
 
 def encode_object(document: dict[str, Any]) -> bytes:
