@@ -15,7 +15,7 @@ from serve.config.parsers import NONE, REASONING_PARSERS, TOOL_PARSERS
 from variants import tasks
 from variants.artifacts.manifest import TaskKind
 from variants.build.builder import VariantPlan
-from variants.document import Document, Name, absent
+from variants.document import Document, Name, absent, exactly
 from variants.recipes.recipe import Recipe
 from variants.recipes.source import Source
 
@@ -32,7 +32,7 @@ class Adapters(Document):
     has none by default."""
 
     slots: Whole = Field(default=4, ge=1, le=64)
-    rank: Literal[8, 16, 32, 64, 128] = 16
+    rank: Annotated[Literal[8, 16, 32, 64, 128], exactly(int)] = 16
     modules: tuple[Identifier, ...] = Field(
         default=("q_proj", "k_proj", "v_proj", "o_proj"),
         min_length=1,
@@ -266,7 +266,7 @@ class Server(Document):
 
 
 class Stack(Document):
-    schema_: Literal[1] = Field(alias="schema")
+    schema_: Annotated[Literal[1], exactly(int)] = Field(alias="schema")
     server: Server = Server()
     models: dict[str, Model] = Field(min_length=1)
 

@@ -53,6 +53,18 @@ def test_all_weights_zero(demo: dict[str, Any]) -> None:
     assert "models.smollm2: all weights are zero: give at least one variant a weight above 0" in refused(demo)
 
 
+@pytest.mark.parametrize("schema", [True, 1.0, 2, "1"])
+def test_a_schema_that_is_not_the_number(demo: dict[str, Any], schema: object) -> None:
+    demo["schema"] = schema
+    assert refused(demo).startswith("schema")
+
+
+@pytest.mark.parametrize("sticky", [1, "yes"])
+def test_a_flag_that_is_no_boolean(demo: dict[str, Any], sticky: object) -> None:
+    demo["models"]["smollm2"]["traffic"] = {"sticky": sticky}
+    assert refused(demo).startswith("models.smollm2.traffic.sticky: ")
+
+
 @pytest.mark.parametrize("weight", [float("nan"), float("inf"), "many", None, True])
 def test_a_weight_that_is_no_number(demo: dict[str, Any], weight: object) -> None:
     variant(demo)["weight"] = weight
