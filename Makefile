@@ -4,7 +4,7 @@ BIN := .venv/bin
 # Ends what tests leave behind, also after Ctrl-C.
 TEST = $(BIN)/python .ci/supervise.py $(BIN)/python $(MEASURE) -m pytest -q --durations=15 --dist loadgroup
 
-.PHONY: help environment demo demo-all picture serve study test test-fast test-integration test-long test-zoo test-faults coverage check lock bench-accuracy bench-proxy bench-adapter bench-gate bench-shadow bench-hostile architectures clean
+.PHONY: help environment demo demo-all picture serve study test test-fast test-integration test-long test-zoo test-faults coverage check lock bench-accuracy bench-proxy bench-adapter bench-gate bench-shadow bench-hostile fuzz architectures clean
 
 help:  ## what there is to make
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -73,6 +73,9 @@ bench-shadow: environment  ## whether clients wait longer because of shadows: ab
 
 bench-hostile: environment  ## what one hostile client does to the others, on scripted engines: about 2 minutes
 	@$(BIN)/python -m loadtest.benchmarks.hostile
+
+fuzz: environment  ## 20,000 generated requests to every operation of /openapi.json, on scripted engines: about 10 minutes; SEED=7 for others
+	@$(BIN)/python -m loadtest.benchmarks.fuzz $(if $(SEED),--seed $(SEED)) $(if $(CASES),--cases $(CASES))
 
 architectures: environment  ## which architectures each method builds and the engines serve: an hour or more; ONLY=GPT-2 for one
 	@$(BIN)/python -m loadtest.benchmarks.architectures $(if $(ONLY),--only "$(ONLY)")

@@ -2,14 +2,28 @@
 
 import hashlib
 import json
-from typing import Annotated, Any, NamedTuple, Self
+from typing import Annotated, Any, Literal, NamedTuple, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from variants.errors import InputError
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$", description="64 lower-case hex digits")]
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$", description="a model's or variant's name")]
+
+
+def exactly(kind: type) -> BeforeValidator:
+    """For a literal of this type: pydantic compares with `==`, so 0 would be False, and true or 1.0 would be 1."""
+
+    def check(value: Any) -> Any:
+        if type(value) is not kind:
+            raise ValueError(f"is not a {kind.__name__}")
+        return value
+
+    return BeforeValidator(check)
+
+
+No = Annotated[Literal[False], exactly(bool)]
 
 
 def canonical_sha256(data: Any) -> str:

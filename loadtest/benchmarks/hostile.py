@@ -302,9 +302,10 @@ def table(attacks: Iterable[Attack], plan: Plan) -> str:
     return "\n".join([*lines, f"! above {BOUND_S * 1e3:g} ms"])
 
 
-def start_scripted(children: ExitStack, home: Path) -> tuple[str, int]:
-    """Start the server of the tests over scripted engines. Raises LoadError where it does not start."""
-    command = [sys.executable, "-m", "tests.support.serve_scripted", str(free_port()), "token_s=0.02"]
+def start_scripted(children: ExitStack, home: Path, *settings: str) -> tuple[str, int]:
+    """Start the server of the tests over scripted engines. Gives its URL and its pid. Raises LoadError where it does
+    not start."""
+    command = [sys.executable, "-m", "tests.support.serve_scripted", str(free_port()), *settings]
     environment = dict(psutil.Process().environ(), UNDERSTUDY_HOME=str(home))
     server = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True)
     children.callback(server.wait)
@@ -324,7 +325,7 @@ def main() -> None:
     out, plan = given.out.resolve(), Plan()
     out.mkdir(parents=True, exist_ok=True)
     with ExitStack() as children:
-        url, pid = start_scripted(children, out / "home")
+        url, pid = start_scripted(children, out / "home", "token_s=0.02")
         attacks = run(url, pid, plan)
     figures: dict[str, Any] = {"plan": asdict(plan), "attacks": [asdict(each) for each in attacks]}
     write_figures(out / "hostile.json", figures)

@@ -21,7 +21,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from variants.document import Document, explain
 from variants.errors import StackError
 from variants.tasks import Tasks
-from variants.tasks.task_file import TaskDefinition, TaskFile
+from variants.tasks.task_file import TaskFile, with_task_files
 
 Ask = Literal["text", "label"]
 
@@ -115,7 +115,7 @@ class Campaign(Document):
     mixed: Mixed | None = None
     accuracy: Accuracy | None = None
     speed: Speed | None = None
-    tasks: dict[str, TaskDefinition] = Field(default={}, exclude_if=lambda own: not own)
+    tasks: dict[str, TaskFile] = Field(default={}, exclude_if=lambda own: not own)
 
     @field_validator("tasks")
     @classmethod
@@ -138,7 +138,7 @@ def read_campaign(path: Path) -> Campaign:
         raise StackError(f"there is no campaign file {path}", mend="try loadtest/campaigns/demo.yaml") from None
     except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
         raise StackError(f"{path} cannot be read as YAML: {' '.join(str(error).split())}") from None
-    return parse_campaign(document)
+    return parse_campaign(with_task_files(document))
 
 
 def parse_campaign(document: Any) -> Campaign:

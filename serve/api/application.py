@@ -29,7 +29,7 @@ from serve.api.http import Body, answer_error
 from serve.api.images import ImagesAnswer
 from serve.api.limits.bodies import ShareMemory
 from serve.api.openai import Models, TextRoute
-from serve.api.openapi import OpenApi
+from serve.api.openapi.document import OpenApi
 from serve.api.operation.access_log import LogAccess
 from serve.api.operation.draining import CountOpen
 from serve.api.ranking import RERANK, SCORE

@@ -7,7 +7,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from serve.api.http import answer_json
+from serve.api.http import answer_readiness
 from serve.dataplane.upstreams import Upstreams
 
 
@@ -16,6 +16,6 @@ def health_routes(upstreams: Upstreams) -> list[Route]:
 
     async def health(request: Request) -> Response:
         ready = upstreams.ready
-        return answer_json({"status": "ok" if ready else "not ready"}, 200 if ready else 503)
+        return answer_readiness({"status": "ok" if ready else "not ready"}, ready)
 
     return [Route("/health", health, methods=["GET"]), Route("/ping", health, methods=["GET", "POST"])]

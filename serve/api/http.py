@@ -18,7 +18,7 @@ from serve.api.limits.structure import Structure, check_structure
 from serve.dataplane.body_worker import apart, off_loop
 from serve.dataplane.call import Answer, Call
 from serve.dataplane.relay import Relay, names_of
-from serve.errors import CLIENT_WENT_AWAY, STATUS, ClientLeft, Overloaded, TimedOut, headers_of, status_of
+from serve.errors import CLIENT_WENT_AWAY, STATUS, ClientLeft, NotReady, Overloaded, TimedOut, headers_of, status_of
 from variants.errors import InputError, UnderstudyError
 
 log = logging.getLogger("understudy.api")
@@ -73,10 +73,10 @@ async def read_body(scope: Scope, receive: Receive, limit: int, structure: Struc
     return decompressed
 
 
-def parse_object(body: bytes) -> dict[str, Any]:
-    """A JSON object, its structure checked before it is parsed. Raises InputError with the position of the first
-    fault."""
-    check_structure(body)
+def parse_object(body: bytes, structure: Structure | None = None) -> dict[str, Any]:
+    """A JSON object, its structure checked before it is parsed, where `structure` has not been while it was inflated.
+    Raises InputError with the position of the first fault."""
+    check_structure(body, structure or Structure())
     try:
         document = msgspec.json.decode(body)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
@@ -91,9 +91,10 @@ def parse_object(body: bytes) -> dict[str, Any]:
 async def read_object(scope: Scope, receive: Receive, limit: int) -> tuple[bytes, dict[str, Any]]:
     """A request's body and the JSON object in it; a large one is parsed off the event loop. Raises what `read_body`
     and `parse_object` raise."""
-    body = await read_body(scope, receive, limit, Structure())
+    structure = Structure()
+    body = await read_body(scope, receive, limit, structure)
     share_of(scope).take(len(body))  # the parsed object and what is made of it for the engine
-    return body, await apart(len(body), parse_object, body)
+    return body, await apart(len(body), parse_object, body, structure)
 
 
 def encode_object(document: dict[str, Any]) -> bytes:
@@ -127,6 +128,14 @@ def unwritable(document: dict[str, Any]) -> str | None:
 
 def answer_json(document: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
     return Response(json.dumps(document).encode(), status, headers, "application/json")
+
+
+def answer_readiness(document: Any, ready: bool) -> Response:
+    """The answer of a probe: 200, or 503 with the `Retry-After` of other answers that are not ready."""
+    if ready:
+        return answer_json(document)
+    error = NotReady("not ready")
+    return answer_json(document, status_of(error), headers_of(error))
 
 
 def answer_error(error: UnderstudyError, body: Body, named: dict[str, str] | None = None) -> Response:

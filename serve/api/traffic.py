@@ -9,6 +9,7 @@ GET   /admin/v1/journal?last=100                   the latest decisions and coun
 POST  /v1/feedback                                 a score for an answer, by the answer's id
 """
 
+import re
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -22,6 +23,8 @@ from serve.dataplane.body_worker import apart
 from variants.errors import InputError
 
 WHO = "x-understudy-who"
+VERSION = re.compile(r'"?[0-9]{1,9}"?')
+"""An etag of GET; many programs send it without its quotes."""
 Act = Callable[[ControllerClient, Request, dict[str, Any]], Awaitable[dict[str, Any]]]
 
 
@@ -71,14 +74,13 @@ def if_match(request: Request) -> int | None:
     tag = request.headers.get("if-match")
     if tag == "*":
         return None
-    try:
-        return int((tag or "").strip('"'))
-    except ValueError:
+    if tag is None or not VERSION.fullmatch(tag):
         raise InputError(
-            "is missing" if tag is None else f"{tag!r} is not a version",
+            "is missing" if tag is None else f"{tag!r:.80} is not a version",
             field="If-Match",
             mend='send the etag of GET, or "*" to overwrite any version',
-        ) from None
+        )
+    return int(tag.strip('"'))
 
 
 async def read_rollout(controller: ControllerClient, request: Request, body: dict[str, Any]) -> dict[str, Any]:

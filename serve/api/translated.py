@@ -16,7 +16,9 @@ from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serve import logs
-from serve.api.http import Body, answer_error, encode_object, parse_object, read_body, refuse
+from serve.api.http import Body, answer_error, encode_object, read_object, refuse
+from serve.api.limits.bodies import share_of
+from serve.dataplane.body_worker import apart
 from serve.errors import openai_body, status_of
 from variants.errors import EngineError, UnderstudyError
 
@@ -78,8 +80,11 @@ class TranslatedRoute:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
-            translation = self.door.translate(parse_object(await read_body(scope, receive, self.limit)))
-            body = encode_object(translation.asked)
+            body, document = await read_object(scope, receive, self.limit)
+            size = len(body)
+            translation = await apart(size, self.door.translate, document)
+            body = await apart(size, encode_object, translation.asked)
+            share_of(scope).give(2 * size)  # the route counts the new body and the object in it
         except UnderstudyError as error:
             await refuse(error, self.door.body, scope, receive, send)
             return

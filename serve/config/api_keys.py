@@ -53,7 +53,7 @@ class Key(Document):
     2026-11-30 a key had `admin` instead of `rights`: `admin: true` now means all rights, `false` all but `admin`."""
 
     sha256: Annotated[tuple[Sha256, ...], BeforeValidator(as_list), Field(min_length=1, max_length=2)]
-    shadow: bool = True
+    shadow: Annotated[bool, Field(strict=True)] = True
     rights: tuple[Right, ...] = Field(default=CLIENT, min_length=1, description="default: all but admin")
     limits: KeyLimits = KeyLimits()
     expires: Annotated[date | None, BeforeValidator(as_day)] = None

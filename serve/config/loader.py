@@ -10,6 +10,7 @@ from pydantic import BaseModel, ValidationError
 from serve.config.stack import Stack
 from variants.document import explain
 from variants.errors import StackError, UnknownName
+from variants.tasks.task_file import with_task_files
 
 
 class Loader(yaml.SafeLoader):
@@ -37,7 +38,7 @@ def load(path: Path) -> Stack:
         raise StackError(f"{path} cannot be read: {error.strerror}", mend="give the path of a stack file") from None
     except (yaml.YAMLError, ValueError) as error:
         raise StackError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
-    return parse(document)
+    return parse(with_task_files(document))
 
 
 def with_port(stack: Stack, port: int | None) -> Stack:

@@ -14,11 +14,11 @@ from serve.config.hosts import Host
 from serve.config.parsers import NONE, REASONING_PARSERS, TOOL_PARSERS
 from variants.artifacts.manifest import TaskKind
 from variants.build.builder import VariantPlan
-from variants.document import Document, Name, absent
+from variants.document import Document, Name, absent, exactly
 from variants.recipes.recipe import Recipe, TaskName
 from variants.recipes.source import Source
 from variants.tasks import Tasks
-from variants.tasks.task_file import TaskDefinition, TaskFile
+from variants.tasks.task_file import TaskFile
 
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 Identifier = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,63}$", description="a name as in Python")]
@@ -33,7 +33,7 @@ class Adapters(Document):
     has none by default."""
 
     slots: Whole = Field(default=4, ge=1, le=64)
-    rank: Literal[8, 16, 32, 64, 128] = 16
+    rank: Annotated[Literal[8, 16, 32, 64, 128], exactly(int)] = 16
     modules: tuple[Identifier, ...] = Field(
         default=("q_proj", "k_proj", "v_proj", "o_proj"),
         min_length=1,
@@ -155,7 +155,7 @@ class Routing(Document):
     """The rest of a model's traffic, beside the weights. `pins` has a variant by client. `shadows` has, by variant, the
     share of requests that it answers again for comparison."""
 
-    sticky: bool = True
+    sticky: Annotated[bool, Field(strict=True)] = True
     pins: dict[str, str] = Field(default_factory=dict)
     shadows: dict[str, Annotated[Number, Field(gt=0, le=1)]] = Field(default_factory=dict)
 
@@ -262,10 +262,10 @@ class Server(Document):
 
 
 class Stack(Document):
-    schema_: Literal[1] = Field(alias="schema")
+    schema_: Annotated[Literal[1], exactly(int)] = Field(alias="schema")
     server: Server = Server()
-    tasks: dict[TaskName, TaskDefinition] = Field(
-        default={}, exclude_if=lambda own: not own, description="tasks of one's own, in place or as a file's path"
+    tasks: dict[TaskName, TaskFile] = Field(
+        default={}, exclude_if=lambda own: not own, description="tasks of one's own"
     )
     models: dict[str, Model] = Field(min_length=1)
 

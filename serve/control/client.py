@@ -5,6 +5,7 @@ from typing import Any
 
 from serve.cluster.deployer import CONTROLLER, Handles
 from serve.errors import NotReady
+from variants.errors import UnderstudyError
 
 
 class RayControllerClient:
@@ -22,8 +23,10 @@ class RayControllerClient:
             try:
                 handle = await self.handles.of(CONTROLLER)
                 return await getattr(handle, method).remote(*arguments)
-            except ray.exceptions.RayTaskError as error:
+            except ray.exceptions.RayTaskError as error:  # over Ray's object store
                 raise error.cause from None
+            except UnderstudyError:  # over gRPC, which Serve uses beside HAProxy, an error comes without Ray's wrapper
+                raise
             except Exception as error:  # Ray has many errors for a replica that is starting or gone
                 raise NotReady(f"the controller does not answer: {error}", mend="try again shortly") from error
 

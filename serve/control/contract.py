@@ -4,7 +4,9 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from serve.config.snapshot import Snapshot
+from serve.control.rollout import RolloutPlan, Search
 
+__all__ = ["RULES", "ControllerClient", "Heartbeat", "ObservationBatch", "RolloutPlan", "Search"]
 ObservationBatch = dict[str, Any]
 RULES = 2
 """Version of the counting rules. Every batch names the version that made it."""
@@ -50,7 +52,7 @@ class ControllerClient(Protocol):
         """The latest rollout of a model, with its current verdict. Raises UnknownName."""
 
     async def begin_rollout(self, model: str, document: dict[str, Any], who: str) -> dict[str, Any]:
-        """Begin a rollout. Raises NotReady if a variant does not answer."""
+        """Begin a rollout by a `RolloutPlan` or a `Search`. Raises NotReady if a variant does not answer."""
 
     async def steer_rollout(self, model: str, action: str, who: str) -> dict[str, Any]:
         """Pause, resume or abort the rollout of a model. Raises Conflict, InputError."""

@@ -9,22 +9,28 @@ from serve.errors import ContextTooLong
 from variants.errors import InputError
 
 
-def check_needs(target: Target, of_model: Mapping[str, ServedVariant], needs: Needs, pin: str | None) -> None:
-    """Raises InputError where the named variant, or each variant that may answer, lacks some of `needs`. Those are the
-    variants with a weight above 0, and the client's `pin`. The message names the field, and what can be answered."""
-    if not needs.features and not needs.context:
-        return
+def lacks_of(of_model: Mapping[str, ServedVariant], needs: Needs) -> dict[str, Lack | None]:
+    """By variant: the first of `needs` that it lacks."""
+    return {name: lack(each.capabilities, needs) for name, each in of_model.items()}
+
+
+def check_needs(
+    target: Target, of_model: Mapping[str, ServedVariant], lacks: Mapping[str, Lack | None], pin: str | None
+) -> None:
+    """Raises InputError where the named variant, or each variant that may answer, lacks something of the request's
+    needs. Those are the variants with a weight above 0, and the client's `pin`. The message names the field, and what
+    can be answered."""
     named = of_model.get(target.variant) if target.variant else None
     if target.variant and named is None:
         return  # the router refuses the name
     asked = [named] if named else [each for each in of_model.values() if each.weight > 0 or each.variant == pin]
-    lacking = [lack(each.capabilities, needs) for each in asked]
+    lacking = [lacks[each.variant] for each in asked]
     missing = next((each for each in lacking if each), None)
     if missing is None or None in lacking:
         return
     who = named.name if named else f"no variant of {target.model} with traffic"
     verb = "does not offer" if named else "offers"
-    able = [each.name for each in of_model.values() if lack(each.capabilities, needs) is None]
+    able = [each.name for each in of_model.values() if lacks[each.variant] is None]
     raise error_of(missing)(
         f"{who} {verb} {missing.needed}", field=missing.field, mend=mend_of(missing, able, of_model)
     )

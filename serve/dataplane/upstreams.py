@@ -10,11 +10,11 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
-from serve.config.capabilities import NOTHING, Needs, lack
+from serve.config.capabilities import NOTHING, Lack, Needs, lack
 from serve.config.snapshot import ServedVariant, Snapshot
 from serve.config.stack import Model
 from serve.dataplane.drain import Drain
-from serve.dataplane.needs import check_needs
+from serve.dataplane.needs import check_needs, lacks_of
 from serve.dataplane.router import Assignment, Target, assign
 from serve.dataplane.upstream import Upstream
 from serve.engines.endpoint import Describe
@@ -156,8 +156,9 @@ class Upstreams:
         self.asked_at[target.model] = time.time()
         up = {name for name, upstream in of_model.items() if upstream.endpoint is not None and name not in excluding}
         served = {name: upstream.served for name, upstream in of_model.items()}
-        check_needs(target, served, needs, self.pin_of(target.model, client))
-        assignment = self.assign(target, client, up, needs)
+        lacks = lacks_of(served, needs)
+        check_needs(target, served, lacks, self.pin_of(target.model, client))
+        assignment = self.assign(target, client, up, lacks)
         if assignment is None:
             wanted = f"{target.model}@{target.variant}" if target.variant else target.model
             raise NotReady(f"no variant that may answer for {wanted!r} is ready", mend="try again shortly")
@@ -171,7 +172,8 @@ class Upstreams:
     def preferred(self, target: Target, client: str | None, needs: Needs = NOTHING) -> tuple[Upstream, Assignment]:
         """The upstream that would answer if all were ready. Raises UnknownName."""
         of_model = self.model(target.model)
-        assignment = self.assign(target, client, of_model, needs)
+        lacks = lacks_of({name: upstream.served for name, upstream in of_model.items()}, needs)
+        assignment = self.assign(target, client, of_model, lacks)
         assert assignment is not None  # some variant that can answer has a weight: `place` has checked it
         return of_model[assignment.variant], assignment
 
@@ -180,11 +182,13 @@ class Upstreams:
         of_model = self.model(model).values()
         return [each.manifest.digest for each in of_model if lack(each.served.capabilities, needs)]
 
-    def assign(self, target: Target, client: str | None, up: Collection[str], needs: Needs) -> Assignment | None:
+    def assign(
+        self, target: Target, client: str | None, up: Collection[str], lacks: Mapping[str, Lack | None]
+    ) -> Assignment | None:
         of_model = self.by_model[target.model]
         weights = {name: upstream.served.weight for name, upstream in of_model.items()}
         sticky, pin = self.snapshot.traffic[target.model].traffic.sticky, self.pin_of(target.model, client)
-        unable = [name for name in weights if lack(of_model[name].served.capabilities, needs)]
+        unable = [name for name in weights if lacks[name]]
         return assign(target, weights, up, client if sticky else None, pin, unable)
 
     def pin_of(self, model: str, client: str | None) -> str | None:

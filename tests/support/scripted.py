@@ -87,6 +87,13 @@ def make_stack(port: int = 8000, **settings: Any) -> Stack:
     )
 
 
+def rollout_stack(port: int = 8000, **settings: Any) -> Stack:
+    """`make_stack`, where int8 of `echo` has a parent, so a rollout of it may begin."""
+    engine = {"kind": "scripted", **settings}
+    baseline, int8 = {"weight": 90, "engine": engine}, {"weight": 10, "engine": engine, "parent": "baseline"}
+    return with_variants(make_stack(port, **settings), "echo", {"baseline": baseline, "int8": int8})
+
+
 def echo_stack(port: int = 8000, **settings: Any) -> Stack:
     """`echo` alone: two engines to start instead of five."""
     return only(make_stack(port, **settings), "echo")

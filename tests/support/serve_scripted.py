@@ -1,12 +1,13 @@
-"""`python -m tests.support.serve_scripted PORT [model=NAME] [state=DIR] [grpc_port=PORT] [SETTING=SECONDS ...]`: the
-real server over scripted engines, until SIGINT; with one model of them, where it is named."""
+"""`python -m tests.support.serve_scripted PORT [model=NAME] [state=DIR] [grpc_port=PORT] [rollouts=yes]
+[SETTING=SECONDS ...]`: the real server over scripted engines, until SIGINT; with one model of them, where it is named,
+and with a variant that may be rolled out."""
 
 import sys
 from pathlib import Path
 
 from serve.cli.serve import serve_until_stopped
 from serve.config.loader import only
-from tests.support.scripted import make_artifacts, make_stack
+from tests.support.scripted import make_artifacts, make_stack, rollout_stack
 from variants.home import home
 
 
@@ -14,8 +15,9 @@ def main() -> None:
     given = {name: value for name, _, value in (word.partition("=") for word in sys.argv[2:])}
     state, model = given.pop("state", None), given.pop("model", None)
     grpc_port = given.pop("grpc_port", None)
+    make = rollout_stack if given.pop("rollouts", None) else make_stack
     settings = {name: float(value) for name, value in given.items()}
-    stack = make_stack(int(sys.argv[1]), **settings)
+    stack = make(int(sys.argv[1]), **settings)
     stack = only(stack, model) if model else stack
     if grpc_port:
         stack = stack.model_copy(update={"server": stack.server.model_copy(update={"grpc_port": int(grpc_port)})})

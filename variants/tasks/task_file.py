@@ -18,9 +18,10 @@ from typing import Annotated, Any, Literal, Self
 import yaml
 from jinja2 import TemplateSyntaxError, meta
 from jinja2.sandbox import ImmutableSandboxedEnvironment
-from pydantic import BeforeValidator, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from variants.document import Document, Sha256
+from variants.errors import StackError
 from variants.recipes.source import Source
 from variants.tasks.base import Kind, Split
 
@@ -192,16 +193,22 @@ def columns_of(template: str) -> list[str]:
     return sorted(meta.find_undeclared_variables(Sandbox.parse(template)))
 
 
-def read_task_file(given: Any) -> Any:
-    """For a definition by path: what is in that YAML file. ValueError where it cannot be read."""
-    if not isinstance(given, str):
-        return given
+def with_task_files(document: Any) -> Any:
+    """A stack or campaign as YAML has it, with the contents of the files that its `tasks` name by path.
+
+    Only who reads such a file from disk calls this: a stack that comes over the network names no files. Raises
+    StackError for a file that cannot be read."""
+    own = document.get("tasks") if isinstance(document, dict) else None
+    if not isinstance(own, dict):
+        return document
+    read = {name: read_file(name, given) if isinstance(given, str) else given for name, given in own.items()}
+    return document | {"tasks": read}
+
+
+def read_file(name: str, path: str) -> Any:
     try:
-        return yaml.safe_load(Path(given).expanduser().read_text(encoding="utf-8"))
+        return yaml.safe_load(Path(path).expanduser().read_text(encoding="utf-8"))
     except OSError as error:
-        raise ValueError(f"{given} cannot be read: {error.strerror}") from None
+        raise StackError(f"{path} cannot be read: {error.strerror}", field=f"tasks.{name}") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"{given} is not YAML: {' '.join(str(error).split())}") from None
-
-
-TaskDefinition = Annotated[TaskFile, BeforeValidator(read_task_file)]
+        raise StackError(f"{path} is not YAML: {' '.join(str(error).split())}", field=f"tasks.{name}") from None

@@ -3,7 +3,9 @@
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
-from pydantic import ConfigDict, ValidationError, model_validator
+from pydantic import ConfigDict, GetJsonSchemaHandler, ValidationError, model_validator
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
 
 from variants.document import Document
 from variants.errors import InputError
@@ -18,6 +20,16 @@ class Asked(Document):
     @classmethod
     def drop_nulls(cls, value: Any) -> Any:
         return {name: each for name, each in value.items() if each is not None} if isinstance(value, dict) else value
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        """The schema says that a field which may be absent may be null."""
+        schema = handler(core)
+        own = handler.resolve_ref_schema(schema)
+        for name, field in own.get("properties", {}).items():
+            if name not in own.get("required", ()) and {"type": "null"} not in field.get("anyOf", ()):
+                own["properties"][name] = {"anyOf": [field, {"type": "null"}]}
+        return schema
 
 
 Kind = TypeVar("Kind", bound=Asked)

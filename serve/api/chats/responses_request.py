@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Discriminator, Field, Tag
 
 from serve.api.chats.fields import Asked, by_type
+from variants.document import No
 
 Turns = list[dict[str, Any]]
 Count = Annotated[int, Field(ge=1)]
@@ -169,7 +170,7 @@ class Reasoning(Asked):
 
 
 class StreamOptions(Asked):
-    include_obfuscation: Literal[False] = False
+    include_obfuscation: No = False
 
 
 class ResponsesRequest(Asked):
@@ -198,7 +199,7 @@ class ResponsesRequest(Asked):
     prompt_cache_retention: str | None = None
     service_tier: str | None = None
     store: bool = False
-    background: Literal[False] = False
+    background: No = False
     truncation: Literal["disabled"] = "disabled"
 
     def chat(self) -> dict[str, Any]:

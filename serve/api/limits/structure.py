@@ -39,11 +39,13 @@ class Structure:
     def __init__(self, most: Most = DOCUMENT) -> None:
         self.most = most
         self.depth = self.containers = self.keys = self.values = 0
+        self.scanned = 0
         self.inside = self.escaped = False
         """Whether the last piece ended inside a string, and there after a backslash."""
 
     def feed(self, data: bytes) -> None:
         """Scan the next piece. Raises InputError where the text exceeds a bound."""
+        self.scanned += len(data)
         at = self.end_of_string(data, 1 if self.escaped else 0) if self.inside and data else 0
         while not self.inside:
             quote = data.find(b'"', at)
@@ -81,8 +83,10 @@ class Structure:
             raise InputError(f"the JSON text has more than {most} {what}", mend="send less in one request")
 
 
-def check_structure(text: bytes, most: Most = DOCUMENT) -> None:
-    """Scan a whole JSON text. Raises InputError where it exceeds a bound."""
-    structure = Structure(most)
+def check_structure(text: bytes, structure: Structure) -> None:
+    """Scan a whole JSON text, unless `structure` has scanned it while it was inflated. Raises InputError where it
+    exceeds a bound."""
+    if structure.scanned:
+        return
     for at in range(0, len(text), PIECE):
         structure.feed(text[at : at + PIECE])

@@ -15,7 +15,7 @@ from starlette.types import Receive, Scope, Send
 
 from serve.api.access.key_limits import key_name
 from serve.api.answers import TensorAnswer
-from serve.api.http import TextHeaders, answer_json, carry, count_label, opted_out, read_body, refuse
+from serve.api.http import TextHeaders, answer_json, answer_readiness, carry, count_label, opted_out, read_body, refuse
 from serve.api.limits.structure import TENSORS, Structure, check_structure
 from serve.api.limits.work import check_tensors
 from serve.dataplane.body_worker import apart
@@ -47,11 +47,12 @@ def target_of(params: Mapping[str, str]) -> Target:
     return Target(target.model, version, target.build)
 
 
-def head_of(body: bytes, header_length: str | None) -> bytes:
-    """The JSON part of a request, its structure checked before anybody parses it. Raises InputError."""
+def head_of(body: bytes, header_length: str | None, structure: Structure) -> bytes:
+    """The JSON part of a request, its structure checked before anybody parses it, where `structure` has not been while
+    it was inflated. Raises InputError."""
     binary = header_length is not None and header_length.isdecimal() and len(header_length) <= LENGTH_DIGITS
     head = body[: int(header_length)] if binary and header_length else body
-    check_structure(head, TENSORS)
+    check_structure(head, structure)
     return head
 
 
@@ -64,9 +65,9 @@ class InferRoute:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         arrived, headers = time.perf_counter(), TextHeaders(scope=scope)
         try:
-            in_head = HEADER_LENGTH in headers
-            body = await read_body(scope, receive, self.body_limit, None if in_head else Structure(TENSORS))
-            head = await apart(len(body), head_of, body, headers.get(HEADER_LENGTH))
+            structure, in_head = Structure(TENSORS), HEADER_LENGTH in headers
+            body = await read_body(scope, receive, self.body_limit, None if in_head else structure)
+            head = await apart(len(body), head_of, body, headers.get(HEADER_LENGTH), structure)
             call = self.prepare(self.upstreams.resolved(target_of(scope["path_params"])), headers, body, arrived)
             call.key = key_name(scope)
             await apart(len(head), check_tensors, head, self.upstreams.models[call.target.model])
@@ -162,6 +163,6 @@ class Metadata:
             case "live":
                 return answer_json({"live": True})
             case "ready":
-                return answer_json(self.upstreams.readiness(), 200 if self.upstreams.ready else 503)
+                return answer_readiness(self.upstreams.readiness(), self.upstreams.ready)
             case probe:
                 raise UnknownName(f"there is no probe {probe!r}", mend="probes are live and ready")

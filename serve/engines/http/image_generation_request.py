@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, StrictInt
 
-from variants.document import Document
+from variants.document import Document, No
 from variants.errors import InputError
 
 MOST_IMAGES = 10
@@ -29,7 +29,7 @@ class GenerationRequest(Document):
     size: str | None = None
     response_format: Literal["b64_json"] | None = None
     output_format: Literal["png"] | None = None
-    stream: Literal[False] | None = None
+    stream: No | None = None
     seed: Annotated[StrictInt, Field(ge=0, lt=2**63)] | None = None
     user: str | None = None
 

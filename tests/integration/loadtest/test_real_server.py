@@ -8,7 +8,7 @@ import pytest
 import yaml
 from PIL import Image
 
-from loadtest.campaign.schema import parse_campaign
+from loadtest.campaign.schema import read_campaign
 from loadtest.results.records import Record, read_lines
 from loadtest.results.summary import summarise
 from loadtest.worker.parent import run
@@ -87,8 +87,13 @@ def tasks_in(folder: Path) -> dict[str, Any]:
     return {"echoes": echoes, "shades": str(folder / "shades.yaml")}
 
 
+def campaign_file(folder: Path) -> Path:
+    (folder / "campaign.yaml").write_text(yaml.safe_dump(CAMPAIGN | {"tasks": tasks_in(folder)}))
+    return folder / "campaign.yaml"
+
+
 def test_every_part_is_answered_without_a_failure(served: Served, tmp_path: Path) -> None:
-    campaign = parse_campaign(CAMPAIGN | {"tasks": tasks_in(tmp_path)})
+    campaign = read_campaign(campaign_file(tmp_path))
     run(served.url, campaign, tmp_path / "out", lambda step: None)
     records = list(read_lines(tmp_path / "out" / "records.jsonl", Record))
     assert [record.error for record in records if record.failed] == []

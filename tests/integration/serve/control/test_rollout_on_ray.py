@@ -29,6 +29,8 @@ async def test_what_is_decided_and_counted_outlives_those_who_did(on_ray: OnRay)
             assert (await change(client, family.proposal(force=True)))["state"] == "done"
             slow = plan(hold_s=5.0, gate={"quality": 0.05})
             assert (await client.post(ROLLOUT, json=slow)).status_code == 200
+            refused = await client.post(f"{ROLLOUT}/hasten")
+            assert (refused.status_code, refused.json()["error"]["code"]) == (400, "invalid_request")
             before = await compared(client, 30)
             kill(pid, "ray::ServeReplica:controller:")
             after = await compared(client, before["pairs"]["compared"] + 10)

@@ -45,7 +45,8 @@ async def test_readiness_goes_off_first_and_a_stream_is_waited_for(tmp_path: Pat
         off = await ready(served)
         assert (off.status_code, off.json()["ready"], off.json()["stopping"]) == (503, False, True)
         assert (await ready(served, "/v2/models/echo/ready")).status_code == 503
-        assert [(await ready(served, path)).status_code for path in ("/health", "/ping")] == [503, 503]
+        probes = [off, *[await ready(served, path) for path in ("/health", "/ping", "/v2/models/echo/ready")]]
+        assert [(probe.status_code, probe.headers["retry-after"]) for probe in probes] == [(503, "1")] * 4
         assert (await ready(served, "/v2/health/live")).status_code == 200
         assert (await served.client.post("/v1/completions", json=SHORT)).status_code == 200  # within the grace
         await asyncio.sleep(1.2)

@@ -5,7 +5,7 @@ from typing import cast
 import pytest
 from starlette.requests import Request
 
-from serve.api.traffic import read_journal
+from serve.api.traffic import if_match, read_journal
 from serve.control.contract import ControllerClient
 from variants.errors import InputError
 
@@ -17,3 +17,17 @@ async def test_an_invalid_number_of_entries_is_refused(last: bytes) -> None:
     with pytest.raises(InputError) as refused:
         await read_journal(NOBODY, Request({"type": "http", "query_string": b"last=" + last}), {})
     assert refused.value.field == "last"
+
+
+@pytest.mark.parametrize(("tag", "version"), [(b'"7"', 7), (b"7", 7), (b"*", None)])
+def test_the_version_of_a_change(tag: bytes, version: int | None) -> None:
+    assert if_match(Request({"type": "http", "headers": [(b"if-match", tag)]})) == version
+
+
+@pytest.mark.parametrize("tag", [None, b"", b'"', b"-1", b"+1", b"1_0", b" 1", b"\xb2", b'W/"1"', b"1.0", b"9" * 5000])
+def test_what_is_no_version_is_refused(tag: bytes | None) -> None:
+    headers = [] if tag is None else [(b"if-match", tag)]
+    with pytest.raises(InputError) as refused:
+        if_match(Request({"type": "http", "headers": headers}))
+    assert refused.value.field == "If-Match"
+    assert len(str(refused.value)) < 300

@@ -9,7 +9,7 @@ import pytest
 from serve.config.capabilities import Capabilities, Needs, lack, union
 from serve.config.snapshot import ServedVariant, build_snapshot
 from serve.config.stack import VllmEngine
-from serve.dataplane.needs import check_needs
+from serve.dataplane.needs import check_needs, lacks_of
 from serve.dataplane.router import Target
 from tests.support.scripted import make_artifacts, make_stack, with_variants
 from variants.artifacts.store import Artifact
@@ -109,17 +109,17 @@ def refused(
     of_model: dict[str, ServedVariant], needs: Needs, variant: str | None = None, pin: str | None = None
 ) -> Any:
     with pytest.raises(InputError) as error:
-        check_needs(Target("echo", variant), of_model, needs, pin)
+        check_needs(Target("echo", variant), of_model, lacks_of(of_model, needs), pin)
     return error.value
 
 
 def test_what_nobody_with_traffic_can_answer_names_the_field_and_who_can(of_model: dict[str, ServedVariant]) -> None:
     error = refused(of_model, NEEDS_TOOLS)
     assert (error.field, error.mend) == ("tools", "ask echo@tools")
-    check_needs(Target("echo"), of_model, NEEDS_TOOLS, pin="tools")
+    check_needs(Target("echo"), of_model, lacks_of(of_model, NEEDS_TOOLS), pin="tools")
     error = refused(of_model, Needs({"vision": "messages"}))
     assert (error.field, error.mend) == ("messages", "send text alone")
-    check_needs(Target("echo"), of_model, Needs({"json_schema": "response_format"}), pin=None)
+    check_needs(Target("echo"), of_model, lacks_of(of_model, Needs({"json_schema": "response_format"})), pin=None)
 
 
 def test_a_named_variant_that_cannot_answer(of_model: dict[str, ServedVariant]) -> None:
@@ -129,4 +129,5 @@ def test_a_named_variant_that_cannot_answer(of_model: dict[str, ServedVariant]) 
     error = refused(of_model, Needs({}, 3000, "max_tokens"), "plain")
     assert (error.code, error.field) == ("context_length_exceeded", "max_tokens")
     assert error.mend == "at most 2048 tokens"
-    check_needs(Target("echo", "unknown"), of_model, NEEDS_TOOLS, pin=None)  # the router names the known variants
+    lacks = lacks_of(of_model, NEEDS_TOOLS)
+    check_needs(Target("echo", "unknown"), of_model, lacks, pin=None)  # the router names the known variants

@@ -53,6 +53,18 @@ def test_all_weights_zero(demo: dict[str, Any]) -> None:
     assert "models.smollm2: all weights are zero: give at least one variant a weight above 0" in refused(demo)
 
 
+@pytest.mark.parametrize("schema", [True, 1.0, 2, "1"])
+def test_a_schema_that_is_not_the_number(demo: dict[str, Any], schema: object) -> None:
+    demo["schema"] = schema
+    assert refused(demo).startswith("schema")
+
+
+@pytest.mark.parametrize("sticky", [1, "yes"])
+def test_a_flag_that_is_no_boolean(demo: dict[str, Any], sticky: object) -> None:
+    demo["models"]["smollm2"]["traffic"] = {"sticky": sticky}
+    assert refused(demo).startswith("models.smollm2.traffic.sticky: ")
+
+
 @pytest.mark.parametrize("weight", [float("nan"), float("inf"), "many", None, True])
 def test_a_weight_that_is_no_number(demo: dict[str, Any], weight: object) -> None:
     variant(demo)["weight"] = weight
@@ -231,7 +243,8 @@ def test_a_task_of_ones_own_in_place_or_as_a_file(demo: dict[str, Any], tmp_path
     (tmp_path / "intents.yaml").write_text(yaml.safe_dump(OWN))
     demo["models"]["smollm2"]["evaluate"] = ["r8", "intents", "wishes"]
     demo["tasks"] = {"intents": OWN, "wishes": str(tmp_path / "intents.yaml")}
-    stack = parse(demo)
+    (tmp_path / "stack.yaml").write_text(yaml.safe_dump(demo))
+    stack = load(tmp_path / "stack.yaml")
     assert stack.tasks["intents"] == stack.tasks["wishes"]
     assert "intents" in stack.all_tasks.names
     assert all("intents" in plan.tasks.names for plan in stack.plans())
@@ -241,7 +254,7 @@ def test_a_task_of_ones_own_in_place_or_as_a_file(demo: dict[str, Any], tmp_path
     assert "tasks" not in parse(yaml.safe_load(DEMO.read_text())).model_dump()
 
 
-def test_a_task_of_ones_own_that_does_not_fit(demo: dict[str, Any]) -> None:
+def test_a_task_of_ones_own_that_does_not_fit(demo: dict[str, Any], tmp_path: Path) -> None:
     demo["tasks"] = {"intents": OWN}
     demo["models"]["digits"]["evaluate"] = ["intents"]
     assert "models.digits: evaluate names 'intents', no examples for image-classification" in refused(demo)
@@ -250,7 +263,10 @@ def test_a_task_of_ones_own_that_does_not_fit(demo: dict[str, Any]) -> None:
     assert refused(demo).startswith("tasks.intents: label: a passage has none")
     demo["tasks"] = {"mnist": OWN}
     assert "'mnist' is the name of a built-in task" in refused(demo)
-    demo["tasks"] = {"intents": "./no-such-file.yaml"}
-    assert refused(demo).startswith("tasks.intents: ./no-such-file.yaml cannot be read")
+    demo["tasks"] = {"intents": "./intents.yaml"}  # over the network, say: only a file on disk may name others
+    assert refused(demo).startswith("tasks.intents: ")
+    (tmp_path / "stack.yaml").write_text(yaml.safe_dump(demo))
+    with pytest.raises(StackError, match=r"tasks.intents: ./intents.yaml cannot be read"):
+        load(tmp_path / "stack.yaml")
     demo["tasks"] = {"intents": OWN | {"lable": "intent"}}
     assert "did you mean 'label'?" in refused(demo)

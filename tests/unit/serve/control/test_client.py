@@ -43,8 +43,11 @@ async def test_a_call_has_the_same_name_and_arguments() -> None:
     assert handle.set_traffic.calls == [("echo", {}, 1, "somebody", "")]
 
 
-async def test_the_controllers_error_is_raised_as_it_is() -> None:
-    error = ray.exceptions.RayTaskError("set_traffic", "a traceback", Conflict("a rollout is in progress"))
+@pytest.mark.parametrize("wrapped", [True, False], ids=["by Ray", "by gRPC"])
+async def test_the_controllers_error_is_raised_as_it_is(wrapped: bool) -> None:
+    error: Exception = Conflict("a rollout is in progress")
+    if wrapped:
+        error = ray.exceptions.RayTaskError("set_traffic", "a traceback", error)
     with pytest.raises(Conflict, match="a rollout is in progress"):
         await client_of(Handle(error)).set_traffic("echo")
 

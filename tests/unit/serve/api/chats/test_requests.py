@@ -125,6 +125,8 @@ def test_a_last_turn_of_the_assistant_is_continued() -> None:
         ({"tools": [{"type": "function", "name": "f", "parameters": []}]}, "tools[0].parameters"),
         ({"input": [{"role": "user", "content": [{"type": "input_image"}]}]}, "input[0].content[0].image_url"),
         ({"metadata": {"a": 1}}, "metadata.a"),
+        ({"background": 0}, "background"),
+        ({"stream": True, "stream_options": {"include_obfuscation": 0.0}}, "stream_options.include_obfuscation"),
     ],
 )
 def test_a_wrong_part_is_named_by_its_place(fields: dict[str, Any], field: str) -> None:

@@ -96,10 +96,20 @@ def test_the_largest_structures_that_clients_send_are_taken() -> None:
         assert parse_object(json.dumps(document).encode()) == document
 
 
+def test_a_text_that_was_scanned_while_it_was_inflated_is_not_scanned_again() -> None:
+    text = json.dumps({"a": [1] * PIECE}).encode()
+    scanned, fresh = Structure(), Structure()
+    scanned.feed(text)
+    assert parse_object(text, scanned) == parse_object(text, fresh)
+    assert scanned.scanned == fresh.scanned == len(text)
+    with pytest.raises(InputError, match="nested levels"):
+        parse_object(b"[" * 100, Structure())
+
+
 def test_a_text_of_nested_lists_is_refused_at_its_beginning() -> None:
     began = time.perf_counter()
     with pytest.raises(InputError):
-        check_structure(b"[" * 32 * 2**20)
+        check_structure(b"[" * 32 * 2**20, Structure())
     assert time.perf_counter() - began < 5  # it takes a tenth of a millisecond
     assert len(gzip.compress(b"[" * 32 * 2**20)) < 40_000
 

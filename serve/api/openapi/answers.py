@@ -83,6 +83,8 @@ STATISTICS = of(
     )
 )
 INDEX = many(of(name=STRING, version=STRING, state={"enum": ["READY", "UNAVAILABLE"]}, reason=STRING))
+RECEIPT = of(counted=BOOLEAN, model=STRING, variant=STRING)
+JOURNAL = of(entries=many(OBJECT))
 ERRORS: dict[str, Schema] = {
     "Error": of(error=of(message=STRING, type=STRING, param=NULLABLE, code=NULLABLE)),
     "OpenInferenceError": of(error=STRING),

@@ -1,0 +1,51 @@
+"""A translated route works on large bodies off the event loop, and holds no more memory than the route below it."""
+
+import gzip
+import json
+import threading
+import time
+from typing import Any
+
+import pytest
+from starlette.types import Message, Receive, Scope, Send
+
+from serve.api.http import read_object
+from serve.api.limits.bodies import SHARE, Share
+from serve.api.translated import Door, TranslatedRoute, Translation
+from serve.dataplane.memory import Memory
+
+MIB = 2**20
+
+
+@pytest.mark.parametrize("text", ["a", "a" * MIB], ids=["small", "large"])
+async def test_a_large_body_is_translated_off_the_loop(text: str) -> None:
+    memory, threads, held = Memory(64 * MIB), list[str](), list[int]()
+    sent: list[Message] = []
+
+    def translate(document: dict[str, Any]) -> Translation:
+        threads.append(threading.current_thread().name)
+        return Translation({"input": document["text"]}, lambda answer: {"size": answer["size"]})
+
+    async def route(scope: Scope, receive: Receive, send: Send) -> None:
+        body, document = await read_object(scope, receive, 32 * MIB)
+        held.append(memory.held - 2 * len(body))
+        answer = json.dumps({"size": len(document["input"])}).encode()
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": answer})
+
+    async def receive() -> Message:
+        return {"type": "http.request", "body": gzip.compress(json.dumps({"text": text}).encode())}
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    scope = {
+        "type": "http",
+        "headers": [(b"content-encoding", b"gzip")],
+        SHARE: Share(memory, time.perf_counter() + 60),
+    }
+    await TranslatedRoute(Door(translate), route, 32 * MIB)(scope, receive, send)
+    assert sent[0]["status"] == 200
+    assert json.loads(sent[1]["body"]) == {"size": len(text)}
+    assert threads[0].startswith("bodies") == (len(text) > 1)
+    assert held == [0]
