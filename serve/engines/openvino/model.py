@@ -25,7 +25,8 @@ EXECUTES = {"f32": "f32", "bf16": "bf16", "f16": "f16", "int8": "bf16", "int8-dy
 GROUP = 32
 """Neighbouring activations of one token that share a scale in dynamic int8."""
 LOOK_MS = 20
-"""Between two looks at whether the client of a batch has gone. The end of the computing is seen at once."""
+"""Between two looks at whether the client has gone. The end of the computing is seen at once, and a pass costs about
+10 microseconds more."""
 KERNELS = 128
 """Kept for later of a model whose shapes vary: 0.6 GB for MiniLM in int8, and no slower than 5,000 of them."""
 
@@ -51,8 +52,7 @@ class Compiled:
         for port, array in shared:  # OpenVINO does not keep alive what it shares: `shared` does
             self.request.set_tensor(port, openvino.Tensor(array, shared_memory=True))
         if gone is None:
-            self.request.start_async()  # unlike `infer`, it can be cancelled
-            self.request.wait()
+            self.request.infer()
         else:
             self.infer_until(gone)
         self.computed_ns += int(self.request.latency * 1e6)
@@ -67,12 +67,7 @@ class Compiled:
                 self.request.cancel()
                 with suppress(RuntimeError):  # OpenVINO's way to say that it was cancelled
                     self.request.wait()
-                raise ClientLeft("the client left before its batch was computed")
-
-    def cancel(self) -> None:
-        """End a pass that is under way in another thread: its `run` raises RuntimeError within one operation of the
-        model. Without a pass, nothing happens."""
-        self.request.cancel()
+                raise ClientLeft("the client left before its request was computed")
 
 
 def compiled(
