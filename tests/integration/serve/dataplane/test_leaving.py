@@ -165,7 +165,7 @@ async def test_a_client_that_leaves_ends_the_pass_of_its_engine(
     monkeypatch.setenv("UNDERSTUDY_HOME", str(tmp_path))
     kind, folder = KINDS[name], tmp_path / "artifacts" / "00" / "made"
     torch.manual_seed(0)
-    (folder / "model").mkdir(parents=True)
+    folder.mkdir(parents=True)
     kind.write(folder)
     variants = {"baseline": {"recipe": RECIPE, "weight": 1, "engine": kind.engine}}
     model = {"task": kind.task, "source": SOURCE, "variants": variants}

@@ -1,4 +1,4 @@
-"""A client that leaves vLLM, through the door: its own count of running requests falls to 0 long before the answers end."""
+"""A client that leaves vLLM, through the door: vLLM's count of running requests falls to 0 before the answers end."""
 
 import asyncio
 import re
