@@ -81,7 +81,7 @@ running = Gauge("understudy_running_requests", "Requests running at the engine."
 ready = Gauge("understudy_variant_ready", "1 when the variant is ready.", VARIANT, multiprocess_mode="livemin")
 down = Gauge(
     "understudy_variant_down",
-    "1 for the reason why the variant is not ready: starting, ended, hung, wrong, damaged, failing or unreachable.",
+    "1 for the reason why it is not ready: starting, ended, hung, wrong, damaged, failing, unreachable or refused.",
     (*VARIANT, "reason"),
     multiprocess_mode="livemax",
 )

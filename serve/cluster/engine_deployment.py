@@ -15,6 +15,7 @@ from serve.engines.endpoint import Endpoint
 from serve.engines.launch import launch
 from serve.engines.probe import probe_of
 from serve.engines.process import EngineProcess
+from serve.engines.refused import Refused
 from serve.engines.supervisor import Supervisor
 from variants.artifacts.store import hold, open_artifact
 from variants.errors import EngineError
@@ -37,6 +38,7 @@ class EngineDeployment:
         self.engine = EngineProcess(engine.name, how, home() / "logs" / f"{engine.application}.log")
         self.memory_bytes, self.measured = 0, float("-inf")
         self.adapters: dict[str, ExitStack] = {}
+        self.refused = Refused()
         self.loading = asyncio.Lock()
         self.supervisor = Supervisor(
             self.engine,
@@ -56,8 +58,8 @@ class EngineDeployment:
         """The engine's address and memory. Loads `adapter` first if it is not loaded, also after a restart. With `ask`,
         the engine has to answer a test request first.
 
-        Raises EngineDown if the engine has died, hangs or answers wrongly. Raises IntegrityError for a damaged adapter,
-        EngineError for one that the engine refuses.
+        Raises IntegrityError for a damaged adapter. Raises EngineDown if the engine has died, hangs or answers wrongly,
+        or refuses the adapter, which is then tried again after growing pauses.
         """
         self.supervisor.check()
         if ask:
@@ -73,16 +75,22 @@ class EngineDeployment:
     async def load(self, adapter: LoadedAdapter) -> None:
         async with self.loading:
             if adapter.name not in self.adapters:
+                self.refused.check(adapter.name)
                 with ExitStack() as held:
                     folder = Path(adapter.folder).parent
                     held.enter_context(hold(folder))  # a restart needs its files again
                     await asyncio.to_thread(open_artifact, folder)
-                    await load_adapter(self.engine.url, adapter, self.engine.headers)
+                    try:
+                        await load_adapter(self.engine.url, adapter, self.engine.headers)
+                    except EngineError as error:
+                        raise self.refused.note(adapter.name, error) from error
+                    self.refused.forget(adapter.name)
                     self.adapters[adapter.name] = held.pop_all()
                 self.measured = float("-inf")
 
     def forget_adapters(self) -> None:
         """The engine has started anew, without adapters."""
+        self.refused.forget()
         while self.adapters:
             self.adapters.popitem()[1].close()
         self.measured = float("-inf")

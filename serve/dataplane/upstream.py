@@ -151,8 +151,9 @@ class Upstream:
         self.doubt.set()
 
     def take_out(self, down: EngineDown) -> None:
-        if self.endpoint is not None:
-            log.warning("%s is not ready: %s", self.name, down.says, extra={**self.logged, "why": down.why})
+        if self.endpoint is not None or (down.why != "starting" and str(down) != str(self.down)):
+            said = down if down.why == "refused" else down.says
+            log.warning("%s is not ready: %s", self.name, said, extra={**self.logged, "why": down.why})
         self.endpoint, self.down = None, down
         self.report()
 

@@ -132,16 +132,17 @@ class ImageModel(Runtime, Protocol):
     preprocess: Preprocess
 
     def predict(self, pixels: Floats, gone: threading.Event | None = None) -> Floats:
-        """Probabilities [B, C] float32 of normalised images [B, 3, H, W] float32. A runtime that can stop raises
-        ClientLeft soon after `gone` is set."""
+        """Probabilities [B, C] float32 of normalised images [B, 3, H, W] float32. Raises ClientLeft soon after `gone`
+        is set."""
         ...
 
 
 class DetectionModel(Runtime, Protocol):
     """A detector."""
 
-    def find(self, image: bytes, field: str = "image") -> list[Box]:
-        """The boxes in an encoded image, surest first. Raises InputError naming `field`."""
+    def find(self, image: bytes, field: str = "image", gone: threading.Event | None = None) -> list[Box]:
+        """The boxes in an encoded image, surest first. Raises InputError naming `field`, and ClientLeft soon after
+        `gone` is set."""
         ...
 
 
@@ -157,12 +158,9 @@ class Embedder(Runtime, Protocol):
         """Token ids of each text, with what the tokenizer puts around one, however many."""
         ...
 
-    def embed(self, batch: Sequence[Ids]) -> Floats:
-        """Embeddings [B, width] float32, of length 1, of texts of up to `context` tokens each."""
-        ...
-
-    def cancel(self) -> None:
-        """End a pass that is under way in another thread: its `embed` raises soon. Without a pass, nothing happens."""
+    def embed(self, batch: Sequence[Ids], gone: threading.Event | None = None) -> Floats:
+        """Embeddings [B, width] float32, of length 1, of texts of up to `context` tokens each. Raises ClientLeft soon
+        after `gone` is set."""
         ...
 
 
@@ -173,6 +171,6 @@ class Generator(Runtime, Protocol):
     side: int
     steps: int
 
-    def draw(self, label: int, seed: int, index: int) -> Picture:
-        """The picture `index` of a seed: uint8 [side, side], grey."""
+    def draw(self, label: int, seed: int, index: int, gone: threading.Event | None = None) -> Picture:
+        """The picture `index` of a seed: uint8 [side, side], grey. Raises ClientLeft soon after `gone` is set."""
         ...

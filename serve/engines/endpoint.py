@@ -6,7 +6,7 @@ from typing import Literal, NamedTuple
 from serve.engines.http.secret import HEADER
 from variants.errors import EngineError
 
-Why = Literal["starting", "ended", "hung", "wrong", "damaged", "failing", "unreachable"]
+Why = Literal["starting", "ended", "hung", "wrong", "damaged", "failing", "unreachable", "refused"]
 SAYS: dict[Why, str] = {
     "starting": "its engine is starting",
     "ended": "its engine ended",
@@ -15,6 +15,7 @@ SAYS: dict[Why, str] = {
     "damaged": "its artifact is damaged",
     "failing": "its last requests failed",
     "unreachable": "its engine cannot be reached",
+    "refused": "its engine refuses the adapter",
 }
 """Why a variant is down, for clients and metrics: no logs, no paths."""
 

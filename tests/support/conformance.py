@@ -179,10 +179,13 @@ FIELDS = [
     chat("effort", reasoning_effort="low"),
     chat("the end of a long prompt", truncate_prompt_tokens=5),
     chat("options without a stream that ask for nothing", stream_options={"include_usage": False}),
+    chat("fields of tomorrow", a_field_of_tomorrow={"a": [1]}, guided_json={}, prediction={"type": "content"}),
+    chat("a field of tomorrow in a format", response_format={"type": "text", "b": 1}),
 ]  # fmt: skip
 STREAMS = [
     chat("a stream", stream=True),
     chat("a stream with usage", stream=True, stream_options=USAGE),
+    chat("a stream with an option of tomorrow", stream=True, stream_options=USAGE | {"a": 1}),
     chat("a stream with usage in every chunk", stream=True, stream_options=EVERY),
     chat("a stream with usage in every chunk, not asked for at the end", stream=True,
          stream_options={"continuous_usage_stats": True}),
@@ -245,6 +248,7 @@ PROMPTS = [
     complete("a stop string that never comes", stop=["\u2603"]),
     complete("a JSON object", response_format={"type": "json_object"}, max_tokens=60, ignore_eos=False),
     complete("a seed", seed=-3),
+    complete("fields of tomorrow", a_field_of_tomorrow={"a": [1]}, guided_json={}),
     complete("a user", user="ann"),
 ]  # fmt: skip
 REFUSED = [
@@ -336,6 +340,7 @@ WIRE = [
 TOKENS = [
     Case("tokens: of a text", TOKENIZE, body_of({"prompt": "a good film"}), 0),
     Case("tokens: with null fields", TOKENIZE, body_of({"prompt": "a", "add_special_tokens": None}), 0),
+    Case("tokens: with a field of tomorrow", TOKENIZE, body_of({"prompt": "a", "a_field_of_tomorrow": 1}), 0),
     Case("tokens: of a chat", TOKENIZE, body_of({"messages": [user()]}), 0),
     Case("tokens: of a chat with parts", TOKENIZE, body_of({"messages": [user([text("a"), text("b", **MARK)])]}), 0),
     Case("tokens: as text", TOKENIZE, body_of({"prompt": "a good film", "return_token_strs": True}), 0),

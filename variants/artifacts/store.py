@@ -47,7 +47,15 @@ class Store:
         return self.root / key[:2] / key
 
     def has(self, key: str) -> bool:
-        return (self.path(key) / MANIFEST).is_file()
+        return _has_manifest(self.path(key))
+
+    def occupied(self, key: str, without_manifest: bool) -> bool:
+        """Whether there is an artifact of `key`, or a folder in its place that cannot be read. `without_manifest`: also
+        a folder without one."""
+        try:
+            return self.has(key) or (without_manifest and self.path(key).exists())
+        except IntegrityError:
+            return True
 
     def stored(self) -> list[str]:
         """The keys of all artifacts, sorted. Folders in the place of an artifact without a manifest are included."""
@@ -56,7 +64,7 @@ class Store:
 
     def open(self, key: str) -> Artifact:
         """The artifact of `key`, with every file verified. UnknownName when there is none, IntegrityError when a file
-        is missing, changed or unknown."""
+        is missing, changed or unknown, or cannot be read."""
         if self.has(key):
             with self.hold(key):
                 if self.has(key):  # it may have been removed before the lock was taken
@@ -130,8 +138,20 @@ def hold(folder: Path) -> Iterator[int | None]:
 
 
 def _check_is_artifact(folder: Path) -> None:
-    if not (folder / MANIFEST).is_file():
+    if not _has_manifest(folder):
         raise IntegrityError(f"{folder} has no {MANIFEST}: it is not an artifact", mend="build it again")
+
+
+def _has_manifest(folder: Path) -> bool:
+    """Raises IntegrityError when the folder cannot be searched."""
+    try:
+        return (folder / MANIFEST).is_file()
+    except OSError as error:
+        raise _unreadable(folder, error) from error
+
+
+def _unreadable(folder: Path, error: OSError) -> IntegrityError:
+    return IntegrityError(f"{folder} cannot be read: {error.strerror}", mend="make it readable, or build it again")
 
 
 def entries(folder: Path) -> dict[str, FileEntry]:
@@ -150,6 +170,8 @@ def read_manifest(folder: Path) -> Manifest:
         return Manifest.from_json(path.read_bytes(), str(path))
     except FileNotFoundError as error:
         raise IntegrityError(f"{folder} has no {MANIFEST}: it is not an artifact", mend="build it again") from error
+    except OSError as error:
+        raise _unreadable(folder, error) from error
     except InputError as error:
         raise IntegrityError(str(error), mend=_again(folder)) from error
 
@@ -162,7 +184,10 @@ def open_artifact(folder: Path) -> Artifact:
         what = "is missing" if name in manifest.files else "is not in the manifest"
         raise IntegrityError(f"{folder / name} {what}", mend=_again(folder))
     for name, entry in manifest.files.items():
-        actual = sha256_of(folder / name)
+        try:
+            actual = sha256_of(folder / name)
+        except OSError as error:
+            raise _unreadable(folder / name, error) from error
         if actual != entry.sha256:
             raise IntegrityError(
                 f"{folder / name}: expected sha256 {entry.sha256}, found {actual}", mend=_again(folder)

@@ -16,7 +16,7 @@ import hashlib
 import json
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -25,7 +25,7 @@ from variants.artifacts.adapter import check_ancestry
 from variants.artifacts.build_cost import Stopwatch
 from variants.artifacts.catalog import Catalog
 from variants.artifacts.history import History
-from variants.artifacts.manifest import Manifest, TaskKind
+from variants.artifacts.manifest import Format, Manifest, TaskKind
 from variants.artifacts.store import Artifact, Store, entries, read_manifest
 from variants.build.training_data import check_tasks, tasks_of
 from variants.disk import full_disk_seen, full_disk_told
@@ -82,8 +82,8 @@ def build(
     """Build the artifacts that are missing. Returns the verified artifact that each name is bound to, by
     (model, variant).
 
-    With `damaged`, a stored artifact whose files fail their check is returned unverified, and its error is put there:
-    the caller must not serve it. Nothing is built from it.
+    With `damaged`, a stored artifact that fails its check is returned unverified, and its error is put there: the
+    caller must not serve it. Nothing is built from it. If its manifest cannot be read, it has an assumed one.
 
     `say` gets one line for each name that a rollback keeps at another build than the planned one. `method_for` gives
     the method of a task and recipe.
@@ -114,12 +114,17 @@ def build(
                 with _full_fields(plan):
                     if plan.parent and not store.has(key) and (why := (damaged or {}).get((plan.model, plan.parent))):
                         raise why
-                    made = _open_or_build(plan, key, methods[plan.name], parent, base, store, progress, damaged)
+                    job = plan, key, methods[plan.name], parent
+                    if store.occupied(key, damaged is not None):
+                        with progress.step(f"{plan.model} {plan.variant}: verifying"):
+                            made = _open(*job, store, catalog, damaged)
+                    else:
+                        made = _build(*job, base, store, progress)
                 bound = catalog.record(made.manifest)
             if bound.key != key:
                 say(_rollback_notice(plan, catalog.model(plan.model).history(plan.variant), key))
                 held.enter_context(store.hold(bound.key))
-                made = _open(plan, bound.key, store, damaged)
+                made = _open(plan, bound.key, methods[plan.name], parent, store, catalog, damaged)
             done[plan.name] = made
     return done
 
@@ -247,18 +252,52 @@ def definitions(plan: VariantPlan) -> list[str]:
     return sorted(sha256 for sha256 in named if sha256)
 
 
-def _open(plan: VariantPlan, key: str, store: Store, damaged: dict[VariantRef, IntegrityError] | None) -> Artifact:
-    """The verified artifact. With `damaged`, also one whose files are damaged but whose manifest is not."""
+def _open(
+    plan: VariantPlan,
+    key: str,
+    method: Method,
+    parent: Artifact | None,
+    store: Store,
+    catalog: Catalog,
+    damaged: dict[VariantRef, IntegrityError] | None,
+) -> Artifact:
+    """The verified artifact. With `damaged`, also one that is damaged, if the catalog knows its digest."""
     try:
-        return store.open(key)
+        return store.open(key) if store.has(key) else Artifact(store.path(key), read_manifest(store.path(key)))
     except IntegrityError as error:
-        if damaged is None:
+        digest = _known_digest(catalog, plan, key)
+        if damaged is None or digest is None:
             raise
         damaged[plan.name] = error
-        return Artifact(store.path(key), read_manifest(store.path(key)))
+    with suppress(IntegrityError):
+        manifest = read_manifest(store.path(key))
+        if (manifest.key, manifest.digest) == (key, digest):
+            return Artifact(store.path(key), manifest)
+    return Artifact(store.path(key), _assumed_manifest(plan, key, digest, method, parent))
 
 
-def _open_or_build(
+def _known_digest(catalog: Catalog, plan: VariantPlan, key: str) -> str | None:
+    """The digest of the artifact of `key`, if it was ever built for this variant."""
+    if plan.model not in catalog.models():
+        return None
+    history = catalog.model(plan.model).variants.get(plan.variant, ())
+    return next((binding.digest for binding in reversed(history) if binding.key == key), None)
+
+
+def _assumed_manifest(plan: VariantPlan, key: str, digest: str, method: Method, parent: Artifact | None) -> Manifest:
+    """The manifest as far as the plan tells: without files, labels and the precision that was made. It is enough for
+    variants that are made from this one, and to say what is down. The artifact must be verified before it is served."""
+    form: Format = "adapter" if plan.recipe.kind in ("lora", "adapter") else "huggingface"
+    return Manifest.model_construct(
+        schema_=2, key=key, digest=digest, model=plan.model, variant=plan.variant, task=plan.task,
+        method=f"{method.name}/{method.version}", precision="f32", recipe=plan.recipe, seed=plan.seed,
+        parent=plan.parent, parent_digest=parent.manifest.digest if parent else None, sources=(), files={}, bytes=0,
+        versions={}, created=datetime.now(UTC), format=form,
+        labels=None, preprocess=None, note="its manifest cannot be read", detector=None, effort=None,
+    )  # fmt: skip
+
+
+def _build(
     plan: VariantPlan,
     key: str,
     method: Method,
@@ -266,13 +305,9 @@ def _open_or_build(
     base: Artifact | None,
     store: Store,
     progress: Progress,
-    damaged: dict[VariantRef, IntegrityError] | None,
 ) -> Artifact:
-    """The artifact of one plan, from the store or newly built."""
+    """The artifact of one plan, newly built."""
     title = f"{plan.model} {plan.variant}"
-    if store.has(key):
-        with progress.step(f"{title}: verifying"):
-            return _open(plan, key, store, damaged)
     own_source = parent is None or method.starts_from == "both"
     source = fetch(plan.source, store.home, progress) if own_source else None
     with store.staging(key) as folder, progress.step(f"{title}: {method.name}"):

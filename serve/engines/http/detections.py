@@ -38,7 +38,7 @@ class DetectionApi(ThreadedApi[DetectionModel]):
         files = image_files(asked.inputs[0])
         if len(files) != 1:
             raise InputError(f"{len(files)} images", field="inputs[0].shape", mend="one image a request")
-        boxes = self.model.find(files[0], "inputs[0].data[0]")
+        boxes = self.model.find(files[0], "inputs[0].data[0]", self.gone)
         self.images += 1
         return outputs_of(boxes)
 

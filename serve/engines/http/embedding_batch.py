@@ -4,6 +4,7 @@ A pass takes the text that has waited longest and those nearest to it in length,
 alone, a text of ten tokens leaves a core half idle; beside one of two hundred it would cost as much as that one."""
 
 import asyncio
+import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -31,7 +32,8 @@ class Waiting:
 
 
 class Batcher:
-    """Belongs to one event loop. `texts` and `passes` count what was computed."""
+    """Belongs to one event loop. `texts` and `passes` count what was computed. `gone` is of the pass that is under way:
+    whether all its clients have left."""
 
     def __init__(self, model: Embedder) -> None:
         self.model = model
@@ -39,6 +41,7 @@ class Batcher:
         self.waiting: list[Waiting] = []
         self.running: asyncio.Task[None] | None = None
         self.under_way: list[Waiting] = []
+        self.gone = threading.Event()
         self.texts = self.passes = 0
 
     async def embed(self, texts: Sequence[Ids]) -> Floats:
@@ -54,7 +57,7 @@ class Batcher:
         finally:
             self.drop(mine)
             if self.under_way and all(each.done.done() for each in self.under_way):
-                self.model.cancel()
+                self.gone.set()
 
     def drop(self, those: Sequence[Waiting]) -> None:
         gone = set(those)
@@ -65,9 +68,10 @@ class Batcher:
         loop = asyncio.get_running_loop()
         while self.waiting:
             batch = self.under_way = nearest(self.waiting)
+            gone = self.gone = threading.Event()
             self.drop(batch)
             try:
-                rows = await loop.run_in_executor(self.worker, self.model.embed, [each.ids for each in batch])
+                rows = await loop.run_in_executor(self.worker, self.model.embed, [each.ids for each in batch], gone)
             except Exception as error:
                 for each in batch:
                     if not each.done.done():

@@ -1,13 +1,14 @@
 """The image generators' HTTP routes: OpenAI's `/v1/images/generations`, v2's metadata and statistics, `/health`.
 
 Pictures are drawn one at a time in a thread apart from the event loop, in the order in which they were asked for: what
-one request gets depends on no other, and one whose client has gone ends with the picture that is being drawn."""
+one request gets depends on no other, and the drawing ends when its client leaves."""
 
 import asyncio
 import base64
 import io
 import json
 import secrets
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -61,7 +62,11 @@ class GenerationApi(ModelApi[Generator]):
         return json.dumps(document, separators=(",", ":")).encode()
 
     async def png(self, label: int, seed: int, index: int) -> bytes:
-        picture = await asyncio.get_running_loop().run_in_executor(self.worker, self.model.draw, label, seed, index)
+        gone, loop = threading.Event(), asyncio.get_running_loop()
+        try:
+            picture = await loop.run_in_executor(self.worker, self.model.draw, label, seed, index, gone)
+        finally:
+            gone.set()
         self.drawn += 1
         return png_of(picture)
 

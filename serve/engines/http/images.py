@@ -74,8 +74,7 @@ class ImageApi(ThreadedApi[ImageModel]):
         self.check_awaited()
         self.passes += 1
         self.images += len(pixels)
-        # To watch for the client takes a thread more, which a single image does not pay for.
-        return self.model.predict(pixels, self.gone if len(pixels) > 1 else None)
+        return self.model.predict(pixels, self.gone)
 
     def check_pixels(self, tensor: Tensor) -> None:
         height, width = self.model.preprocess.size

@@ -1,15 +1,15 @@
 """What a client may ask of a text engine of ours: the fields of vLLM's completions and chats, typed and checked.
 
-Everything else is refused by name: a field dropped in silence would make two variants differ for no reason that anyone
-can see. Fields that change no answer (`user`, `metadata`, `prompt_cache_key`, ...) are accepted. The ingress has left
-out before what asks for nothing, such as null (`serve/api/normalise.py`).
+What vLLM honours and this engine does not is refused by name: dropped in silence, it would make two variants differ for
+no reason that anyone can see. What vLLM does not know is ignored here too. The ingress has left out before what asks
+for nothing, such as null (`serve/api/normalise.py`).
 """
 
 import re
 import sys
 from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
-from pydantic import BeforeValidator, Field, StrictBool, ValidationError, ValidationInfo, field_validator
+from pydantic import BeforeValidator, ConfigDict, Field, StrictBool, ValidationError, ValidationInfo, field_validator
 
 from variants.document import Document
 from variants.errors import InputError
@@ -40,20 +40,44 @@ Alternatives = Annotated[Int, Field(ge=0, le=MAX_TOP_LOGPROBS)]
 Penalty = Annotated[float, Field(ge=-2, le=2)]
 
 
-class StreamOptions(Document):
+class Tolerant(Document):
+    """Ignores fields that it does not know, as vLLM does: clients send what other servers know."""
+
+    model_config = ConfigDict(extra="ignore")
+
+
+class NotOffered(Tolerant):
+    """What vLLM honours and this engine does not. It is refused, because the answers would differ."""
+
+    bad_words: None = None
+    ec_transfer_params: None = None
+    kv_transfer_params: None = None
+    logprob_token_ids: None = None
+    mm_payload: None = None
+    repetition_detection: None = None
+    return_token_offsets: None = None
+    stream_interval: None = None
+    thinking_token_budget: None = None
+    truncation_side: None = None
+    use_beam_search: None = None
+    vllm_xargs: None = None
+    watermarking: None = None
+
+
+class StreamOptions(Tolerant):
     include_usage: StrictBool = False
     continuous_usage_stats: StrictBool = False
     include_obfuscation: StrictBool | None = None
 
 
-class JsonSchema(Document):
+class JsonSchema(Tolerant):
     name: str
     description: str | None = None
     definition: dict[str, Any] | None = Field(default=None, alias="schema")
     strict: bool | None = None
 
 
-class ResponseFormat(Document):
+class ResponseFormat(Tolerant):
     type: Literal["text", "json_object", "json_schema"]
     json_schema: JsonSchema | None = None
 
@@ -73,7 +97,7 @@ class StructuredOutputs(Document):
     choice: Annotated[list[str], Field(min_length=1)] | None = None
 
 
-class _Common(Document):
+class _Common(NotOffered):
     """Fields of both routes. The sampling fields without a place in `Generation` are checked, and change nothing where
     nothing is drawn by chance."""
 
@@ -194,6 +218,7 @@ class CompletionRequest(_Common):
     prompt: str | list[int] | list[str] | list[list[int]]
     logprobs: Alternatives | None = None
     suffix: None = None
+    prompt_embeds: None = None
     add_special_tokens: bool = True
 
     @property
@@ -254,7 +279,7 @@ class ChatMessage(Document):
         return "\n".join(text for text in texts if text)
 
 
-class _Conversation(Document):
+class _Conversation(Tolerant):
     """Fields of a chat that is to become one prompt."""
 
     messages: Annotated[list[ChatMessage], Field(min_length=1)]
@@ -285,6 +310,9 @@ class ChatRequest(_Common, _Conversation):
     reasoning_effort: Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"] | None = None
     include_reasoning: bool = True
     modalities: list[Literal["text"]] | None = None
+    chat_template: None = None
+    media_io_kwargs: None = None
+    mm_processor_kwargs: None = None
 
     @field_validator("tools")
     @classmethod
@@ -319,7 +347,7 @@ class ChatRequest(_Common, _Conversation):
         return "max_completion_tokens" if self.max_completion_tokens else "max_tokens"
 
 
-class TokenizeRequest(Document):
+class TokenizeRequest(Tolerant):
     """`POST /tokenize`, as vLLM has it for a prompt."""
 
     model: str

@@ -4,6 +4,7 @@ The compiled model gives raw predictions; `boxes_of` makes boxes of them, alike 
 """
 
 import argparse
+import threading
 from pathlib import Path
 
 from starlette.types import ASGIApp
@@ -28,9 +29,9 @@ class OpenVinoDetector(Compiled):
         self.detector, self.labels = manifest.detector, manifest.labels
         super().__init__(path, manifest.precision, threads)
 
-    def find(self, image: bytes, field: str = "image") -> list[Box]:
+    def find(self, image: bytes, field: str = "image", gone: threading.Event | None = None) -> list[Box]:
         pixels, scale, size = pixels_of(image, self.detector, field)
-        return boxes_of(self.run(pixels[None]), self.detector, self.labels, scale, size)
+        return boxes_of(self.run(pixels[None], gone=gone), self.detector, self.labels, scale, size)
 
 
 def build(options: argparse.Namespace) -> ASGIApp:

@@ -2,6 +2,8 @@
 sampler around it in float32 (`variants.vision.diffusion_sampler`)."""
 
 import argparse
+import functools
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -33,13 +35,13 @@ class OpenVinoGenerator(Compiled):
             raise EngineError("not a denoiser", field=str(folder / "model.xml"), mend="build it again")
         self.labels, self.side, self.steps = labels, self.sampler.side, len(self.sampler.timesteps)
 
-    def draw(self, label: int, seed: int, index: int = 0) -> Picture:
-        return self.sampler.draw(self.velocity, label, seed, index)
+    def draw(self, label: int, seed: int, index: int = 0, gone: threading.Event | None = None) -> Picture:
+        return self.sampler.draw(functools.partial(self.velocity, gone=gone), label, seed, index)
 
-    def velocity(self, sample: Floats, timestep: int, label: int) -> Floats:
-        """One forward pass: float32, in the sample's shape."""
+    def velocity(self, sample: Floats, timestep: int, label: int, gone: threading.Event | None = None) -> Floats:
+        """One forward pass: float32, in the sample's shape. Raises ClientLeft soon after `gone` is set."""
         at, wanted = np.array([timestep], np.float32), np.array([label], np.int64)
-        return self.run(sample=sample, timestep=at, label=wanted).copy()
+        return self.run(gone=gone, sample=sample, timestep=at, label=wanted).copy()
 
 
 def build(options: argparse.Namespace) -> ASGIApp:

@@ -7,6 +7,10 @@ OpenVINO would run an f32 model in bf16 where the CPU is faster at it. So the pr
     int8           bf16 for all that is not quantized, f32 on a CPU without bf16
     int8-dynamic   f32 for all that is not quantized, as the plug-in's dynamic quantization needs; all f32 without VNNI
 
+A pass can be cancelled between two layers. Where shapes vary, the layers that were not reached then hold the output
+shapes of the cancelled pass, but OpenVINO compares the next input with that of the last whole pass. If these two are
+equal, the shapes stay, and the answer has rows of the cancelled pass. So a small pass of other shapes follows at once.
+
 OpenVINO keeps a kernel for each new shape, up to 5,000 of them. An int8 encoder that read texts of every length grew to
 1.6 GB, so a model whose shapes vary gets a bound.
 """
@@ -26,10 +30,14 @@ from variants.errors import EngineError
 EXECUTES = {"f32": "f32", "bf16": "bf16", "f16": "f16", "int8": "bf16", "int8-dynamic": "f32"}
 GROUP = 32
 """Neighbouring activations of one token that share a scale in dynamic int8."""
-LOOK_MS = 20
-"""Between two looks at whether the client of a batch has gone. The end of the computing is seen at once."""
+LOOK_MS = 10
+"""Between two looks at whether the client has gone. The end of the computing is seen at once, and a pass costs about
+10 microseconds more."""
 KERNELS = 128
 """Kept for later of a model whose shapes vary: 0.6 GB for MiniLM in int8, and no slower than 5,000 of them."""
+
+Arrays = tuple[npt.NDArray[Any], ...]
+Shapes = list[tuple[int, ...]]
 
 
 class Compiled:
@@ -41,6 +49,7 @@ class Compiled:
         """Raises EngineError where the precision is none that this engine does, or the file is no model."""
         self.executes, self.request = compiled(str(path), precision, threads, shapes_vary=shapes_vary)
         self.inputs = self.request.get_compiled_model().inputs
+        self.last: Shapes = [()] * len(self.inputs)
         self.computed_ns = 0
 
     def run(
@@ -48,20 +57,23 @@ class Compiled:
     ) -> npt.NDArray[np.float32]:
         """The output for inputs in the model's order, or by name; valid until the next. Raises ClientLeft soon after
         `gone` is set, with the layer that is computed."""
-        given = [*zip(self.inputs, values, strict=False), *named.items()]
-        shared = [(port, np.require(array, requirements=("C", "W"))) for port, array in given]
-        for port, array in shared:  # OpenVINO does not keep alive what it shares: `shared` does
-            self.request.set_tensor(port, openvino.Tensor(array, shared_memory=True))
+        arrays = values or tuple(named[port.any_name] for port in self.inputs)
+        arrays = tuple(np.require(array, requirements=("C", "W")) for array in arrays)
+        self.share(arrays)  # OpenVINO does not keep alive what it shares: `arrays` does
         if gone is None:
-            self.request.start_async()  # unlike `infer`, it can be cancelled
-            self.request.wait()
+            self.request.infer()
         else:
-            self.infer_until(gone)
+            self.infer_until(gone, arrays)
+        self.last = [array.shape for array in arrays]
         self.computed_ns += int(self.request.latency * 1e6)
         output: npt.NDArray[np.float32] = self.request.get_output_tensor().data
         return output
 
-    def infer_until(self, gone: threading.Event) -> None:
+    def share(self, arrays: Arrays) -> None:
+        for port, array in zip(self.inputs, arrays, strict=True):
+            self.request.set_tensor(port, openvino.Tensor(array, shared_memory=True))
+
+    def infer_until(self, gone: threading.Event, arrays: Arrays) -> None:
         """Compute what the request was given. Raises ClientLeft."""
         self.request.start_async()
         while not self.request.wait_for(LOOK_MS):
@@ -69,12 +81,25 @@ class Compiled:
                 self.request.cancel()
                 with suppress(RuntimeError):  # OpenVINO's way to say that it was cancelled
                     self.request.wait()
-                raise ClientLeft("the client left before its batch was computed")
+                self.settle([array.shape for array in arrays])
+                raise ClientLeft("the client left before its request was computed")
 
-    def cancel(self) -> None:
-        """End a pass that is under way in another thread: its `run` raises RuntimeError within one operation of the
-        model. Without a pass, nothing happens."""
-        self.request.cancel()
+    def settle(self, cancelled: Shapes) -> None:
+        """Give every layer its shapes anew after a cancelled pass, by a pass whose varying dimensions all differ from
+        those of that pass and of the last whole one. Dimensions of 0 would be cheaper, but do not reach all layers."""
+        if not any(port.partial_shape.is_dynamic for port in self.inputs):
+            return
+        arrays = []
+        for port, last, size in zip(self.inputs, self.last, cancelled, strict=True):
+            used = [{at[i] for at in (last, size) if at} for i in range(len(size))]
+            shape = [
+                next(small for small in (1, 2, 3) if small not in used[i]) if dimension.is_dynamic else size[i]
+                for i, dimension in enumerate(port.partial_shape)
+            ]
+            arrays.append(np.ones(shape, port.element_type.to_dtype()))
+        self.share(tuple(arrays))
+        self.request.infer()
+        self.last = [array.shape for array in arrays]
 
 
 def compiled(

@@ -4,6 +4,7 @@ The IR pools and normalises; here are the tokenizer that lies beside it and the 
 
 import argparse
 import json
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -39,9 +40,9 @@ class OpenVinoEmbedder(Compiled):
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
         return [encoding.ids for encoding in self.tokenizer.encode_batch(list(texts))]
 
-    def embed(self, batch: Sequence[Ids]) -> Floats:
+    def embed(self, batch: Sequence[Ids], gone: threading.Event | None = None) -> Floats:
         tokens, mask = padded(batch, self.context)
-        return self.run(input_ids=tokens, attention_mask=mask).copy()
+        return self.run(gone=gone, input_ids=tokens, attention_mask=mask).copy()
 
 
 def build(options: argparse.Namespace) -> ASGIApp:

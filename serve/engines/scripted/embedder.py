@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from serve.engines.base import Floats, Ids
+from serve.errors import ClientLeft
 
 WIDTH = 32
 
@@ -25,19 +26,13 @@ class ScriptedEmbedder:
     def __init__(self, begin: Callable[[], bool | None], pass_s: float, context: int) -> None:
         self.begin, self.pass_s, self.context = begin, pass_s, context
         self.computed_ns = 0
-        self.cancelled = threading.Event()
-
-    def cancel(self) -> None:
-        self.cancelled.set()
 
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
         return [[int.from_bytes(hashed(word)[:2], "big") for word in text.split() or [text]] for text in texts]
 
-    def embed(self, batch: Sequence[Ids]) -> Floats:
+    def embed(self, batch: Sequence[Ids], gone: threading.Event | None = None) -> Floats:
         garbled = self.begin()
-        self.cancelled.clear()
-        if self.cancelled.wait(self.pass_s):
-            raise RuntimeError("the pass was cancelled")
+        wait_unless(gone, self.pass_s)
         self.computed_ns += round(self.pass_s * 1e9)
         sums = np.stack([sum((vector(token) for token in ids), np.zeros(WIDTH)) for ids in batch])
         lengths = np.linalg.norm(sums, axis=1, keepdims=True)
@@ -51,8 +46,14 @@ class ScriptedClassifier(ScriptedEmbedder):
         super().__init__(begin, pass_s, context)
         self.width = classes
 
-    def embed(self, batch: Sequence[Ids]) -> Floats:
-        return super().embed(batch)[:, : self.width]
+    def embed(self, batch: Sequence[Ids], gone: threading.Event | None = None) -> Floats:
+        return super().embed(batch, gone)[:, : self.width]
+
+
+def wait_unless(gone: threading.Event | None, seconds: float) -> None:
+    """A pass of this length. Raises ClientLeft as soon as `gone` is set."""
+    if (gone or threading.Event()).wait(seconds):
+        raise ClientLeft("the client left before its request was computed")
 
 
 def hashed(word: str) -> bytes:

@@ -37,7 +37,7 @@ from serve.engines.http import images, server, text_classes
 from serve.engines.http import text as text_api
 from serve.engines.http.adapters import adapter_routes
 from serve.engines.http.server import EngineFault
-from serve.engines.scripted.embedder import ScriptedClassifier, ScriptedEmbedder
+from serve.engines.scripted.embedder import ScriptedClassifier, ScriptedEmbedder, wait_unless
 from serve.engines.scripted.structured import instance
 from variants.vision.preprocess import Preprocess
 
@@ -231,7 +231,7 @@ class ScriptedImages:
 
     def predict(self, pixels: Floats, gone: threading.Event | None = None) -> Floats:
         garbled = self.script.compute()
-        time.sleep(self.script.first_token_s)
+        wait_unless(gone, self.script.first_token_s)
         self.computed_ns += round(self.script.first_token_s * 1e9)
         classes = len(self.labels)
         bright = pixels.mean(axis=(1, 2, 3), dtype=np.float64)

@@ -6,12 +6,14 @@ For architectures that OpenVINO does not run. Preprocessing comes from the manif
 
 import threading
 import time
+from typing import Any
 
 import torch
 from transformers import AutoModelForImageClassification
 
 from serve.engines.artifact import Artifact
 from serve.engines.base import Floats
+from serve.errors import ClientLeft
 from variants.errors import EngineError
 from variants.vision import hub_processor
 
@@ -38,6 +40,9 @@ class TorchClassifier:
         except (OSError, ValueError) as error:
             mend = "a folder with config.json and model.safetensors"
             raise EngineError(f"no image classifier: {error}", field="--artifact", mend=mend) from None
+        self.gone: threading.Event | None = None
+        for module in self.model.modules():
+            module.register_forward_pre_hook(self.check_awaited)
         self.computed_ns = 0
         names: dict[int, str] = self.model.config.id2label
         given = None if manifest is None else manifest.labels
@@ -45,9 +50,14 @@ class TorchClassifier:
         prepared = None if manifest is None else manifest.preprocess
         self.preprocess = prepared or hub_processor.read(artifact.model, "--artifact")
 
+    def check_awaited(self, module: torch.nn.Module, arguments: Any) -> None:
+        """Before each layer. Raises ClientLeft where the client has gone."""
+        if self.gone is not None and self.gone.is_set():
+            raise ClientLeft("the client left before its request was computed")
+
     @torch.inference_mode()
     def predict(self, pixels: Floats, gone: threading.Event | None = None) -> Floats:
-        began = time.perf_counter_ns()
+        self.gone, began = gone, time.perf_counter_ns()
         logits = self.model(pixel_values=torch.tensor(pixels, dtype=self.dtype)).logits
         self.computed_ns += time.perf_counter_ns() - began
         scores: Floats = logits.float().softmax(dim=-1).numpy()

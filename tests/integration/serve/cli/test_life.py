@@ -15,7 +15,12 @@ import httpx
 import pytest
 
 from serve.ports import free_port
+from tests.integration.serve.engines.tiny_text import write_tiny_text
 from tests.support.processes import ROOT, server
+from tests.support.scripted import RECIPE
+from variants.artifacts.catalog import Catalog
+from variants.artifacts.manifest import MANIFEST
+from variants.artifacts.store import Store
 
 pytestmark = pytest.mark.integration
 PROGRAM = "tests.support.serve_life"
@@ -153,3 +158,55 @@ def test_an_engine_that_hangs_while_idle_is_restarted(tmp_path: Path) -> None:
         answer = httpx.post(f"{url}/v1/completions", json=ASK, timeout=10)
         assert (answer.status_code, answer.headers["x-understudy-variant"]) == (200, "int8")
         wait_until(lambda: down() is None, 120)
+
+
+SIX = ("baseline", "a", "b", "c", "d", "e")
+
+
+@pytest.fixture(scope="module")
+def six_built(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """The home and the stack file of six variants that are built by `understudy build`, for scripted engines."""
+    home = tmp_path_factory.mktemp("six")
+    source = write_tiny_text(home / "source")
+    variant = {"recipe": RECIPE, "weight": 1, "engine": {"kind": "scripted"}}
+    model = {
+        "task": "text-generation",
+        "source": {"uri": str(source), "licence": "MIT"},
+        "variants": dict.fromkeys(SIX, variant),
+    }
+    stack = home / "stack.json"  # JSON is YAML too
+    stack.write_text(json.dumps({"schema": 1, "models": {"echo": model}}))
+    build = [sys.executable, "-m", "serve.cli", "build", str(stack)]
+    subprocess.run(build, cwd=ROOT, env=os.environ | {"UNDERSTUDY_HOME": str(home)}, check=True, timeout=500)
+    return home, stack
+
+
+def test_six_variants_with_damage_of_four_kinds_serve_the_rest(six_built: tuple[Path, Path]) -> None:
+    home, stack = six_built
+    entry = Catalog(home).model("echo")
+    folders = {name: Store(home).path(entry.current(name).key) for name in SIX}
+    whole = {name: (folders[name] / MANIFEST).read_bytes() for name in SIX}
+    (folders["a"] / MANIFEST).write_bytes(whole["a"][: len(whole["a"]) // 2])
+    (folders["b"] / MANIFEST).unlink()
+    (folders["c"] / "model" / "config.json").write_text("{}")
+    (folders["d"] / "model" / "config.json").unlink()
+    with server(home, "serve.cli", "serve", str(stack), "--port", "{port}", "--json") as (url, _):
+        log = (home / "server.log").read_text()
+        down = dict.fromkeys("abcd", "its artifact is damaged")
+        assert health(url)["models"]["echo"] == {"ready": True, "down": down}
+        for name in "abcd":
+            assert f"echo@{name} is down and will be tried again" in log
+            assert str(folders[name]) in log
+            refused = httpx.post(f"{url}/v1/completions", json=ASK | {"model": f"echo@{name}"}, timeout=10)
+            assert refused.status_code == 503
+        for name in ("baseline", "e"):
+            answer = httpx.post(f"{url}/v1/completions", json=ASK | {"model": f"echo@{name}"}, timeout=10)
+            assert answer.status_code == 200
+            assert answer.headers["x-understudy-artifact"] == entry.current(name).digest
+        answers = {httpx.post(f"{url}/v1/completions", json=ASK, timeout=10).status_code for _ in range(30)}
+        assert answers == {200}
+        for name in "ab":
+            (folders[name] / MANIFEST).write_bytes(whole[name])
+        wait_until(lambda: set(health(url)["models"]["echo"]["down"]) == {"c", "d"}, 120)
+        answer = httpx.post(f"{url}/v1/completions", json=ASK | {"model": "echo@a"}, timeout=10)
+        assert answer.headers["x-understudy-artifact"] == entry.current("a").digest

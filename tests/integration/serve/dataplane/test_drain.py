@@ -5,13 +5,17 @@ import json
 from pathlib import Path
 
 import httpx
+import numpy as np
 import pytest
+import tritonclient.grpc.aio as triton
+from tritonclient.utils import InferenceServerException
 
 from serve.config.cross_origin import Cors
+from serve.config.loader import only
 from serve.dataplane import drain
 from serve.ports import free_port
 from tests.support.local_stage import Local, local
-from tests.support.scripted import echo_stack
+from tests.support.scripted import echo_stack, make_stack
 
 pytestmark = pytest.mark.integration
 SHORT = {"model": "echo", "prompt": "a b c d", "max_tokens": 1}
@@ -100,3 +104,30 @@ async def test_translated_requests_end_in_their_own_format_and_web_pages_can_rea
         refused = await served.client.post("/v1/messages", json=message, headers={"origin": page})
         assert (refused.status_code, refused.json()["type"]) == (503, "error")
         assert refused.headers["access-control-allow-origin"] == page
+
+
+async def test_a_grpc_call_is_waited_for_and_later_ones_are_told_to_go_elsewhere(tmp_path: Path) -> None:
+    grpc_port, stack = free_port(), only(make_stack(free_port(), first_token_s=4.0), "bands")
+    server = stack.server.model_copy(update={"grpc_port": grpc_port})
+    pixels = np.full((1, 3, 32, 32), 0.95, np.float32)
+    tensor = triton.InferInput("pixels", list(pixels.shape), "FP32")
+    tensor.set_data_from_numpy(pixels)
+    async with (
+        local(tmp_path, stack.model_copy(update={"server": server})) as served,
+        triton.InferenceServerClient(f"127.0.0.1:{grpc_port}") as client,
+    ):
+        running = asyncio.create_task(client.infer("bands", [tensor]))
+        while not served.upstreams.drain.open:
+            assert not running.done()
+            await asyncio.sleep(0.01)
+        draining = asyncio.create_task(served.upstreams.drain.run(60))
+        while not served.upstreams.drain.closed:
+            assert not await client.is_server_ready()
+            await asyncio.sleep(0.1)
+        with pytest.raises(InferenceServerException) as refused:
+            await client.infer("bands", [tensor])
+        assert refused.value.status() == "StatusCode.UNAVAILABLE"
+        assert "the server is stopping" in str(refused.value.message())
+        answer = await running
+        assert answer.as_numpy("labels").tolist() == [b"9"]
+        assert await draining == 0

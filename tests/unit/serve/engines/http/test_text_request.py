@@ -1,4 +1,4 @@
-"""What a client may ask: every field that is not honoured is refused by name."""
+"""What a client may ask: what vLLM honours and this engine does not is refused by name, and what none knows ignored."""
 
 import json
 from typing import Any
@@ -99,6 +99,12 @@ def test_what_vllm_takes_is_taken(more: dict[str, Any]) -> None:
     chat(**more)
 
 
+def test_what_nobody_knows_is_ignored() -> None:
+    unknown = {"a_field_of_tomorrow": [1], "guided_json": {}, "stream": True, "stream_options": {"a": 1}}
+    assert completion(**unknown) == completion(stream=True, stream_options={})
+    assert chat(**unknown) == chat(stream=True, stream_options={})
+
+
 @pytest.mark.parametrize(
     ("more", "field"),
     [
@@ -115,7 +121,7 @@ def test_what_vllm_takes_is_taken(more: dict[str, Any]) -> None:
         ({"response_format": {"type": "xml"}}, "response_format.type"),
         ({"structured_outputs": {"regex": "a"}}, "structured_outputs.regex"),
         ({"suffix": "x"}, "suffix"),
-        ({"guided_json": {}}, "guided_json"),
+        ({"use_beam_search": True}, "use_beam_search"),
         ({"temperature": -0.1}, "temperature"),
         ({"temperature": "hot"}, "temperature"),
         ({"top_p": 0}, "top_p"),
