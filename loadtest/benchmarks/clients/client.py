@@ -19,6 +19,7 @@ LONGEST = 300
 """Characters of a failure's words."""
 LEFT_OUT = ("PYTHON", "OPENAI_", "LITELLM_", "LANGCHAIN_", "LANGSMITH_", "GUIDELLM_", "LMEVAL_", "HF_")
 """Beginnings of variables that would change what a client does."""
+NOBODY = "http://127.0.0.1:9"
 STDOUT, STDERR = "stdout.txt", "stderr.txt"
 
 
@@ -103,11 +104,13 @@ def _run(client: Client, call: Call) -> str | None:
 
 
 def environment(given: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """The environment of a client: the user's, without what would change its answers, and without any hub."""
+    """The environment of a client: the user's, without what would change its answers, and with no way to other hosts:
+    their proxy is a port where nobody listens."""
     kept = {name: value for name, value in given.items() if not name.startswith(LEFT_OUT)}
     offline = {"HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1", "LITELLM_LOCAL_MODEL_COST_MAP": "True"}
-    local = dict.fromkeys(("NO_PROXY", "no_proxy"), "127.0.0.1,localhost")
-    return kept | offline | local | {"NO_COLOR": "1"}
+    proxies = {f"{scheme}_proxy": NOBODY for scheme in ("http", "https", "all")} | {"no_proxy": "127.0.0.1,localhost"}
+    both = proxies | {name.upper(): value for name, value in proxies.items()}
+    return kept | offline | both | {"NO_COLOR": "1"}
 
 
 def _line(words: str) -> str:

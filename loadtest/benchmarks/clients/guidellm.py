@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 from loadtest.benchmarks.clients.client import Call, Client, WrongAnswer
+from variants.artifacts.manifest import TaskKind
 
 REQUESTS, PROMPT_TOKENS, OUTPUT_TOKENS = 6, 32, 16
 REPORT = "report.json"
@@ -29,17 +30,36 @@ def command(path: str) -> Callable[[Call], list[str]]:
     return of
 
 
-def check(call: Call) -> str:
-    """Reads the report. Raises WrongAnswer."""
-    (benchmark,) = json.loads((call.folder / REPORT).read_bytes())["benchmarks"]
-    return requests(benchmark)
+def check(read: Callable[[dict[str, Any]], str]) -> Callable[[Call], str]:
+    """Gives the report's one benchmark to `read`, which raises WrongAnswer."""
+
+    def of(call: Call) -> str:
+        (benchmark,) = json.loads((call.folder / REPORT).read_bytes())["benchmarks"]
+        return read(benchmark)
+
+    return of
 
 
-def requests(benchmark: dict[str, Any]) -> str:
-    """Every request succeeded, with the tokens that were asked for and more than one piece of its stream."""
-    totals, answered = benchmark["metrics"]["request_totals"], benchmark["requests"]["successful"]
-    if (totals["successful"], totals["errored"], totals["incomplete"]) != (REQUESTS, 0, 0):
+def succeeded(benchmark: dict[str, Any]) -> list[dict[str, Any]]:
+    """The requests, if all of them succeeded. Raises WrongAnswer."""
+    totals, answered = benchmark["metrics"]["request_totals"], list(benchmark["requests"]["successful"])
+    if (totals["successful"], totals["errored"], totals["incomplete"], len(answered)) != (REQUESTS, 0, 0, REQUESTS):
         raise WrongAnswer(f"{totals} of {REQUESTS} requests")
+    return answered
+
+
+def embeddings(benchmark: dict[str, Any]) -> str:
+    """Every request succeeded, and the server counted its tokens. guidellm keeps no vectors."""
+    answered = succeeded(benchmark)
+    tokens = [each["input_metrics"]["text_tokens"] for each in answered]
+    if not all(tokens):
+        raise WrongAnswer(f"texts of {tokens} tokens")
+    return f"{len(answered)} texts of {min(tokens)} to {max(tokens)} tokens"
+
+
+def streams(benchmark: dict[str, Any]) -> str:
+    """Every request succeeded, with the tokens that were asked for and more than one piece of its stream."""
+    answered = succeeded(benchmark)
     tokens = [each["output_metrics"]["text_tokens"] for each in answered]
     if tokens != [OUTPUT_TOKENS] * REQUESTS:
         raise WrongAnswer(f"answers of {tokens} tokens, and {OUTPUT_TOKENS} were asked for")
@@ -51,7 +71,12 @@ def requests(benchmark: dict[str, Any]) -> str:
     return f"{len(answered)} streams of {OUTPUT_TOKENS} tokens"
 
 
-GUIDELLM = tuple(
-    Client(f"guidellm run {path}", "guidellm", frozenset({"text-generation"}), command(path), check)
-    for path in ("/v1/completions", "/v1/chat/completions")
+def _client(path: str, task: TaskKind, read: Callable[[dict[str, Any]], str]) -> Client:
+    return Client(f"guidellm run {path}", "guidellm", frozenset({task}), command(path), check(read))
+
+
+GUIDELLM = (
+    _client("/v1/completions", "text-generation", streams),
+    _client("/v1/chat/completions", "text-generation", streams),
+    _client("/v1/embeddings", "feature-extraction", embeddings),
 )

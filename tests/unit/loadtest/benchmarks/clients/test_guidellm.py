@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from loadtest.benchmarks.clients.client import WrongAnswer
-from loadtest.benchmarks.clients.guidellm import OUTPUT_TOKENS, REQUESTS, requests
+from loadtest.benchmarks.clients.guidellm import OUTPUT_TOKENS, REQUESTS, embeddings, streams
 
 ANSWER: dict[str, Any] = {
     "output": "some words",
@@ -24,7 +24,7 @@ def benchmark(errored: int = 0, **changed: Any) -> dict[str, Any]:
 
 
 def test_streams_of_the_wanted_length_pass() -> None:
-    assert requests(benchmark()) == f"{REQUESTS} streams of {OUTPUT_TOKENS} tokens"
+    assert streams(benchmark()) == f"{REQUESTS} streams of {OUTPUT_TOKENS} tokens"
 
 
 @pytest.mark.parametrize(
@@ -38,4 +38,16 @@ def test_streams_of_the_wanted_length_pass() -> None:
 )
 def test_reports_of_wrong_answers(report: dict[str, Any], says: str) -> None:
     with pytest.raises(WrongAnswer, match=says):
-        requests(report)
+        streams(report)
+
+
+def test_embeddings_have_the_tokens_that_the_server_counted() -> None:
+    report = benchmark()
+    for answer in report["requests"]["successful"]:
+        answer["input_metrics"] = {"text_tokens": 33}
+    assert embeddings(report) == f"{REQUESTS} texts of 33 to 33 tokens"
+    report["requests"]["successful"][2]["input_metrics"]["text_tokens"] = None
+    with pytest.raises(WrongAnswer, match="None"):
+        embeddings(report)
+    with pytest.raises(WrongAnswer, match="'errored': 2"):
+        embeddings(benchmark(errored=2))

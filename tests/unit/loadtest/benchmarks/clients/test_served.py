@@ -42,15 +42,17 @@ def test_six_packages_are_run_and_each_speaks_a_task_of_the_demo() -> None:
     assert {client.package for client in CLIENTS} == {
         "openai", "tritonclient", "langchain-openai", "litellm", "lm-eval", "guidellm"
     }  # fmt: skip
-    assert len({client.name for client in CLIENTS}) == len(CLIENTS) == 9
+    assert len({client.name for client in CLIENTS}) == len(CLIENTS) == 10
     assert [client.name for client in CLIENTS if not client.tasks & tasks] == []
 
 
 def test_settings_of_the_user_reach_no_client() -> None:
     given = {"OPENAI_API_KEY": "mine", "PYTHONPATH": "/here", "HF_HUB_OFFLINE": "0", "PATH": "/bin"}
+    given |= {"HTTPS_PROXY": "http://proxy.test:1", "https_proxy": "http://proxy.test:1"}
     made = environment(given)
     assert not {"OPENAI_API_KEY", "PYTHONPATH"} & set(made)
     assert (made["PATH"], made["HF_HUB_OFFLINE"]) == ("/bin", "1")
+    assert "http://proxy.test:1" not in made.values()
 
 
 def test_the_table_counts_what_passed_and_names_what_failed() -> None:
