@@ -1,8 +1,8 @@
 """`make clients`: serves a stack, and runs clients of other makers against each variant of the tasks they speak.
 
 Each client has an environment of its own, which `python -m deploy.client_environments` makes before. Nothing is fetched
-while clients run. Writes `out/clients/clients.json` after each run of a client, and the table of docs/clients.md after
-a complete run on the demo's stack. Fails if a client failed.
+while clients run. Writes `out/clients/clients.json` after each run of a client, and the table of docs/clients.md when
+all clients have been run on the demo's stack. Fails if a client failed.
 """
 
 import argparse
@@ -11,10 +11,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from datetime import date
 from pathlib import Path
 from typing import NamedTuple
+
+import httpx
 
 from loadtest.benchmarks.clients.client import Call, Client, Row, Served, ask
 from loadtest.benchmarks.clients.guidellm import GUIDELLM
@@ -36,6 +38,8 @@ CLIENTS = (*SCRIPTS, *LM_EVAL, *GUIDELLM)
 OUT = ROOT / "out" / "clients"
 STACK = ROOT / "deploy" / "stacks" / "demo.yaml"
 DOCUMENT = ROOT / "docs" / "clients.md"
+ROWS = "clients.json"
+READY_S = 300.0
 VERSION = "import importlib.metadata as m, sys; print(m.version(sys.argv[1]))"
 
 
@@ -65,10 +69,11 @@ def version_of(package: str, programs: Path) -> str:
 
 def ask_all(
     server: Server, served: Sequence[Served], clients: Iterable[Client], out: Path,
-    programs_of: Callable[[str], Path] = environment_of,
+    programs_of: Callable[[str], Path] = environment_of, kept: Sequence[Row] = (),
 ) -> list[Row]:  # fmt: skip
-    """Run each client against each variant of its tasks. Writes `clients.json` in `out` after each, and says on
-    standard error how it went. Raises MissingDependency where a client has no environment."""
+    """Run each client against each variant of its tasks. Writes `clients.json` in `out` after each, with the rows
+    `kept` of other clients before, and says on standard error how it went. Raises MissingDependency where a client
+    has no environment."""
     rows: list[Row] = []
     picture = write_picture(out / "picture.png")
     for client in clients:
@@ -77,9 +82,11 @@ def ask_all(
         for variant in (each for each in served if each.task in client.tasks):
             began = time.monotonic()
             folder = out / "runs" / f"{client.name} {variant.name}".replace("/", "-").replace(" ", "-")
-            row = ask(client, version, Call(programs, server.url, server.grpc, variant, folder, picture))
+            call = Call(programs, server.url, server.grpc, variant, folder, picture)
+            wait_until_ready(server.url, variant.name)
+            row = ask(client, version, call)
             rows.append(row)
-            write_rows(out / "clients.json", rows)
+            write_rows(out / ROWS, [*kept, *rows])
             verdict = "passed" if row.passed else f"FAILED (see {folder})"
             print(
                 f"{client.name} {version}, {variant.name}: {verdict}, {row.detail} ({time.monotonic() - began:.0f} s)",
@@ -87,6 +94,24 @@ def ask_all(
                 flush=True,
             )
     return rows
+
+
+def wait_until_ready(url: str, name: str) -> None:
+    """Wait until the variant can answer, at most `READY_S`: an engine of a busy machine may just be starting again.
+    What a client is then told is the client's row."""
+    model, _, variant = name.partition("@")
+    deadline = time.monotonic() + READY_S
+    while time.monotonic() < deadline:
+        with suppress(httpx.HTTPError):
+            # A variant that does not exist is 404, and its client says so.
+            if httpx.get(f"{url}/v2/models/{model}/versions/{variant}/ready", timeout=30).status_code != 503:
+                return
+        time.sleep(1)
+
+
+def read_rows(path: Path) -> list[Row]:
+    """The rows of an earlier run; none where there was none."""
+    return [Row.model_validate(each) for each in json.loads(path.read_bytes())] if path.is_file() else []
 
 
 def write_rows(path: Path, rows: Sequence[Row]) -> None:
@@ -104,13 +129,13 @@ def table(rows: Sequence[Row]) -> str:
         lines.append(f"| {name} | {mine[0].version} | {passed} of {len(mine)} | {variants} | {mine[0].detail} |")
     failed = [f"- {row.client}, {row.variant}: {row.detail}" for row in rows if not row.passed]
     machine = describe()
-    measured = f"Run on {machine.cpu}, {machine.cores} cores, Python {machine.python}, {date.today().isoformat()}."
+    measured = f"Last run on {machine.cpu}, {machine.cores} cores, Python {machine.python}, {date.today().isoformat()}."
     return "\n".join([*lines, "", *failed, *([""] if failed else []), measured])
 
 
-def serve_and_ask(stack: Path, clients: Sequence[Client], out: Path) -> list[Row]:
-    """Build and serve the stack, and ask it by all clients. Ends the server. Raises EngineError, StackError,
-    MissingDependency."""
+def serve_and_ask(stack: Path, clients: Sequence[Client], out: Path, kept: Sequence[Row] = ()) -> list[Row]:
+    """Build and serve the stack, and ask it by all clients. Ends the server. Returns the rows of these clients. Raises
+    EngineError, StackError, MissingDependency."""
     port = free_port()
     path = with_grpc(stack, port, out / "stack.yaml")
     for client in clients:  # a missing one is told before the server's start
@@ -119,7 +144,7 @@ def serve_and_ask(stack: Path, clients: Sequence[Client], out: Path) -> list[Row
         run(children, "build", str(path))
         url = start_server(children, path, free_port(), out / "state")
         served = variants_of(ask_admin(url, "GET", "/admin/v1/stack"), Store(home()))
-        return ask_all(Server(url, f"127.0.0.1:{port}"), served, clients, out)
+        return ask_all(Server(url, f"127.0.0.1:{port}"), served, clients, out, kept=kept)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -129,9 +154,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--json", action="store_true", help="print the rows as JSON")
     given = parser.parse_args(arguments)
     clients = [each for each in CLIENTS if given.only in (None, each.package)]
-    rows = serve_and_ask(given.stack.resolve(), clients, OUT)
-    if given.only is None and given.stack == STACK:
-        put_into(DOCUMENT, "clients", table(rows))
+    names = [client.name for client in CLIENTS]
+    others = [each.name for each in CLIENTS if each not in clients]
+    kept = [row for row in read_rows(OUT / ROWS) if row.client in others]
+    rows = serve_and_ask(given.stack.resolve(), clients, OUT, kept)
+    every = sorted([*kept, *rows], key=lambda row: names.index(row.client))
+    if given.stack == STACK and {row.client for row in every} == set(names):
+        put_into(DOCUMENT, "clients", table(every))
     print(json.dumps([row.model_dump(mode="json") for row in rows], indent=2) if given.json else table(rows))
     if failed := [f"{row.client} with {row.variant}" for row in rows if not row.passed]:
         raise LoadError(f"{len(failed)} of {len(rows)} failed: {', '.join(failed)}", mend=f"see {OUT / 'runs'}")

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from loadtest.benchmarks.clients.__main__ import CLIENTS, STACK, table
+from loadtest.benchmarks.clients.__main__ import CLIENTS, ROWS, STACK, read_rows, table, write_rows
 from loadtest.benchmarks.clients.client import Row, Served, environment
 from loadtest.benchmarks.clients.served import variants_of, with_grpc
 from serve.config.loader import load
@@ -65,3 +65,11 @@ def test_the_table_counts_what_passed_and_names_what_failed() -> None:
     assert "| b | 1.0 | 1 of 1 | m@x | 3 vectors |" in lines
     assert "- a, m@y: no text" in lines
     assert not [line for line in lines if line.startswith("- b")]
+
+
+def test_rows_are_read_as_they_were_written(tmp_path: Path) -> None:
+    path = tmp_path / ROWS
+    assert read_rows(path) == []
+    rows = [Row(client="openai", version="3", variant="m@x", passed=False, detail="no text")]
+    write_rows(path, rows)
+    assert read_rows(path) == rows
