@@ -77,7 +77,7 @@ bench-hostile: environment  ## what one hostile client does to the others, on sc
 architectures: environment  ## which architectures each method builds and the engines serve: an hour or more; ONLY=GPT-2 for one
 	@$(BIN)/python -m loadtest.benchmarks.architectures $(if $(ONLY),--only "$(ONLY)")
 
-clients: environment  ## clients of other makers, as they are, against each variant: about 20 minutes; ONLY=openai for one
+clients: environment  ## clients of other makers, as they are, against each variant: about half an hour; ONLY=openai for one
 	@$(BIN)/python -m deploy.client_environments $(if $(ONLY),--only $(ONLY))
 	@$(BIN)/python -m loadtest.benchmarks.clients $(if $(ONLY),--only $(ONLY))
 

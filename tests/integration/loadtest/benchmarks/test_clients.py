@@ -73,11 +73,19 @@ def vectors(*rows: list[float]) -> dict[str, Any]:
 
 
 @contextmanager
-def answering(document: dict[str, Any]) -> Iterator[str]:
-    """A server that answers `document` to everything. Gives its URL."""
+def answering(document: dict[str, Any], asked: list[str], not_ready: int = 0) -> Iterator[str]:
+    """A server that answers `document` to every POST, and is ready after `not_ready` questions for it. Writes what it
+    is asked to `asked`. Gives its URL."""
 
     class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append("GET")
+            self.send_response(503 if asked.count("GET") <= not_ready else 200)
+            self.send_header("content-length", "0")
+            self.end_headers()
+
         def do_POST(self) -> None:
+            asked.append("POST")
             self.rfile.read(int(self.headers["content-length"]))
             body = json.dumps(document).encode()
             self.send_response(200)
@@ -106,10 +114,18 @@ def answering(document: dict[str, Any]) -> Iterator[str]:
     ],
 )
 def test_a_wrong_answer_fails_its_client(document: dict[str, Any], says: str | None, tmp_path: Path) -> None:
-    with answering(document) as url:
+    with answering(document, []) as url:
         (row,) = ask_all(Server(url, ""), [Served("m@x", "feature-extraction")], HERE[:1], tmp_path, programs)
     assert row.passed is (says is None), row
     assert says is None or says in row.detail
+
+
+def test_a_client_is_run_when_its_variant_is_ready(tmp_path: Path) -> None:
+    asked: list[str] = []
+    with answering(vectors([0.5, 0.5], [1.0, 0.0], [0.0, 1.0]), asked, not_ready=2) as url:
+        (row,) = ask_all(Server(url, ""), [Served("m@x", "feature-extraction")], HERE[:1], tmp_path, programs)
+    assert row.passed, row
+    assert asked == ["GET", "GET", "GET", "POST", "POST"]
 
 
 def test_a_client_without_an_environment_is_named(tmp_path: Path) -> None:
