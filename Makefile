@@ -4,7 +4,7 @@ BIN := .venv/bin
 # Ends what tests leave behind, also after Ctrl-C.
 TEST = $(BIN)/python .ci/supervise.py $(BIN)/python $(MEASURE) -m pytest -q --durations=15 --dist loadgroup
 
-.PHONY: help environment demo demo-all picture serve study test test-fast test-integration test-long test-zoo test-faults coverage check lock bench-accuracy bench-proxy bench-adapter bench-gate bench-shadow bench-hostile fuzz architectures clean
+.PHONY: help environment demo demo-all picture serve study test test-fast test-integration test-long test-zoo test-faults coverage check lock bench-accuracy bench-proxy bench-adapter bench-gate bench-shadow bench-hostile fuzz architectures clients clean
 
 help:  ## what there is to make
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -80,9 +80,14 @@ fuzz: environment  ## 20,000 generated requests to every operation of /openapi.j
 architectures: environment  ## which architectures each method builds and the engines serve: an hour or more; ONLY=GPT-2 for one
 	@$(BIN)/python -m loadtest.benchmarks.architectures $(if $(ONLY),--only "$(ONLY)")
 
+clients: environment  ## clients of other makers, as they are, against each variant: about half an hour; ONLY=openai for one
+	@$(BIN)/python -m deploy.client_environments $(if $(ONLY),--only $(ONLY))
+	@$(BIN)/python -m loadtest.benchmarks.clients $(if $(ONLY),--only $(ONLY))
+
 lock: environment  ## resolve the pinned versions again
 	@$(BIN)/python -m deploy.lock cpu
 	@$(BIN)/python -m deploy.lock gpu
+	@$(BIN)/python -m deploy.lock clients
 
 clean:  ## what was made here, but not the artifacts in UNDERSTUDY_HOME
 	rm -rf out .venv .pytest_cache .mypy_cache .ruff_cache

@@ -83,17 +83,22 @@ def lacks_torch(message: str) -> bool:
 def install(python: Path, extra: str) -> None:
     """Install the project with its extra into the environment of `python`. Raises SystemExit if uv fails."""
     subprocess.run([python, "-m", "pip", "install", "--quiet", UV], check=True)
-    settings = pip_settings(python)
-    environment = uv_environment(settings)
-    command: list[str | Path] = [
-        python, "-m", "uv", "pip", "install", "--python", python,
+    wanted: list[str | Path] = [
         "--editable", f"{ROOT}[{extra},dev]",
         "--constraint", LOCKS / f"{extra}.txt",
         "--override", LOCKS / f"overrides-{extra}.txt",
-        *uv_options(settings),
     ]  # fmt: skip
+    install_packages(python, python, wanted, cpu_torch=extra == "cpu")
+
+
+def install_packages(uv: Path, python: Path, wanted: Sequence[str | Path], *, cpu_torch: bool) -> None:
+    """Install what `wanted` names in uv's words into the environment of `python`. `uv` is a Python that has uv, and
+    `cpu_torch` says that torch may come from PyTorch's own CPU index. Raises SystemExit if uv fails."""
+    settings = pip_settings(uv)
+    environment, options = uv_environment(settings), uv_options(settings)
+    command: list[str | Path] = [uv, "-m", "uv", "pip", "install", "--python", python, *wanted, *options]
     status, message = run_aloud(command, environment)
-    if status and extra == "cpu" and not uv_options(settings) and lacks_torch(message):
+    if status and cpu_torch and not options and lacks_torch(message):
         print("torch's CPU build is not in your indexes: trying PyTorch's own CPU index", file=sys.stderr)
         status = subprocess.run([*command, "--torch-backend", "cpu"], env=environment).returncode
     if status:

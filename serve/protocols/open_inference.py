@@ -110,7 +110,8 @@ def _requested_entry(output: RequestedOutput) -> dict[str, Any]:
 
 
 def encode_response(model: str, tensors: Iterable[Tensor], request: InferRequest) -> tuple[bytes, int | None]:
-    """The body of the answer to `request` and its header length (None when no output is binary).
+    """The body of the answer to `request` and its header length (None when no output is binary). `model` is
+    `model@variant`; the protocol calls the variant the model's version.
 
     Outputs that are not requested are omitted. Raises InputError for a requested output that does not exist."""
     by_name = {tensor.name: tensor for tensor in tensors}
@@ -118,7 +119,8 @@ def encode_response(model: str, tensors: Iterable[Tensor], request: InferRequest
     for i, name in enumerate(wanted):
         if name not in by_name:
             raise InputError(f"no output {name!r}", field=f"outputs[{i}].name", mend=f"one of {', '.join(by_name)}")
-    head: dict[str, Any] = {"model_name": model}
+    name, _, version = model.partition("@")
+    head: dict[str, Any] = {"model_name": name} | ({"model_version": version} if version else {})
     if request.id is not None:
         head["id"] = request.id
     return _encode(head, "outputs", [by_name[name] for name in wanted], {n for n in wanted if request.wants_binary(n)})

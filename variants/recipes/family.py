@@ -15,7 +15,9 @@ _KINDS: dict[str, Kind] = {
     "quantize": "quantized",
     "prune": "pruned",
     "sparsify": "pruned",
+    "published": "quantized",
     "lora": "lora",
+    "adapter": "lora",
     "merge": "lora",
 }
 

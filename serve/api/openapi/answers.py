@@ -74,7 +74,7 @@ SCORES = of(
 PICTURES = of(data=many(of(b64_json=STRING)))
 MODELS = of(object=const("list"), data=many(of(id=STRING, object=const("model"), created=INTEGER)))
 TENSOR = of(name=STRING, datatype=STRING, shape=many(INTEGER))
-TENSORS = of(model_name=STRING, outputs=many(TENSOR))
+TENSORS = of(model_name=STRING, model_version=STRING, outputs=many(TENSOR))
 METADATA = of(name=STRING, versions=many(STRING), platform=STRING, inputs=many(TENSOR), outputs=many(TENSOR))
 CONFIGURATION = of(name=STRING, platform=STRING, max_batch_size=INTEGER, input=many(OBJECT), output=many(OBJECT))
 STATISTICS = of(

@@ -144,7 +144,7 @@ def test_an_answer_is_read_by_the_official_client() -> None:
     sent = infer_response(body, length, "int8").SerializeToString()
     response = official.ModelInferResponse.FromString(sent)
     result = InferResult(response)
-    assert (response.model_name, response.model_version, response.id) == ("digits@int8", "int8", "mine")
+    assert (response.model_name, response.model_version, response.id) == ("digits", "int8", "mine")
     np.testing.assert_array_equal(result.as_numpy("scores"), scores)
     assert result.as_numpy("labels").tolist() == [b"seven"]
     assert result.as_numpy("none").tolist() == []

@@ -56,12 +56,12 @@ def test_tritonclient_reads_what_is_written() -> None:
     tensor = triton.InferInput("x", [1], "FP32")
     tensor.set_data_from_numpy(np.zeros(1, dtype=np.float32))
     asked, length = triton.InferenceServerClient.generate_request_body([tensor], outputs=outputs, request_id="7")
-    body, header = encode_response("digits", tensors, parse_request(asked, str(length)))
+    body, header = encode_response("digits@int8", tensors, parse_request(asked, str(length)))
     answer = triton.InferenceServerClient.parse_response_body(body, header_length=header)
     np.testing.assert_array_equal(answer.as_numpy("scores"), scores)
     assert answer.as_numpy("labels").tolist() == ["café"]
     assert answer.get_response()["id"] == "7"
-    assert answer.get_response()["model_name"] == "digits"
+    assert (answer.get_response()["model_name"], answer.get_response()["model_version"]) == ("digits", "int8")
 
 
 @given(st.lists(st.binary(max_size=20), min_size=1), arrays.arrays(np.float32, (2, 3)))

@@ -1,0 +1,1 @@
+"""Clients of other makers, run as they are against the served stack: docs/clients.md."""
