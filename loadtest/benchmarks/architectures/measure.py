@@ -146,6 +146,7 @@ def _compared(
 
 
 def _line(error: Exception) -> str:
-    """An error in one line of 300 characters at most, without this machine's paths."""
-    words = " ".join(str(error).split())
+    """An error in one line of 300 characters at most, without this machine's paths and the variant's place in a stack
+    file."""
+    words = re.sub(r"^models\.\S+\.variants\.[^. ]+\.", "", " ".join(str(error).split()))
     return re.sub(r"/\S*/", "", words)[:300]

@@ -55,7 +55,7 @@ def w4a16(job: BuildJob[Quantize]) -> MethodResult:
     assert job.recipe.group_size is not None
     parent = parent_of(job)
     shapes = outline(parent)
-    check_served(shapes, ("bloom",), "w4a16")
+    check_served(shapes, ("bloom",), "in w4a16")
     _check_groups(job.recipe.group_size, shapes)
     head = [] if shapes.config.model_type in _PLAIN_HEADS else ["the head"]
     wide = ", ".join([*head, *(job.recipe.int8_layers or ())])

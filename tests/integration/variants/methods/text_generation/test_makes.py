@@ -159,9 +159,10 @@ def test_models_without_a_table_of_positions_are_built(
 
 def test_forms_that_vllm_does_not_load_are_refused(tmp_path: Path) -> None:
     parent = built(Store(tmp_path / "home"), bloom(tmp_path / "source"))
-    for recipe in (INT4, NF4, {"kind": "quantize", "scheme": "llm-int8"}):
-        with pytest.raises(RecipeError, match="vLLM does not load a bloom") as refused:
-            made(recipe, tmp_path / str(recipe["scheme"]) / "model", parent)
+    int8 = {"kind": "quantize", "scheme": "llm-int8"}
+    for recipe, form in ((INT4, "in w4a16"), (NF4, "in NF4"), (int8, r"in LLM\.int8"), (LORA, "with adapters")):
+        with pytest.raises(RecipeError, match=f"vLLM does not load a bloom {form}") as refused:
+            made(recipe, tmp_path / str(recipe.get("scheme", "lora")) / "model", parent)
         assert refused.value.field == "parent"
 
 
