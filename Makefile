@@ -74,7 +74,7 @@ bench-shadow: environment  ## whether clients wait longer because of shadows: ab
 bench-hostile: environment  ## what one hostile client does to the others, on scripted engines: about 2 minutes
 	@$(BIN)/python -m loadtest.benchmarks.hostile
 
-architectures: environment  ## which architectures each method builds and the engines serve: an hour or more; ONLY=GPT-2 for one
+architectures: environment  ## which architectures each method builds and the engines serve: under an hour on two idle cores; ONLY=GPT-2 for one
 	@$(BIN)/python -m loadtest.benchmarks.architectures $(if $(ONLY),--only "$(ONLY)")
 
 lock: environment  ## resolve the pinned versions again

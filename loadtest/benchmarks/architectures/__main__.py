@@ -20,6 +20,7 @@ from loadtest.benchmarks.architectures.methods import METHODS
 from loadtest.benchmarks.architectures.tiny import ARCHITECTURES, Architecture, write
 from loadtest.benchmarks.figures import put_into, write_figures
 from loadtest.harness import ROOT, ends_in_words
+from variants.artifacts.manifest import TaskKind
 from variants.errors import UnderstudyError
 from variants.home import home
 from variants.machine import describe, versions
@@ -104,7 +105,7 @@ def table(cells: Sequence[Cell]) -> str:
     return "\n\n".join(part for part in parts if part) + "\n\n" + _measured_on()
 
 
-def _of_task(task: str, cells: Sequence[Cell]) -> str:
+def _of_task(task: TaskKind, cells: Sequence[Cell]) -> str:
     names = [each.name for each in ARCHITECTURES if each.task == task]
     by_name = {(cell.architecture, cell.method): cell for cell in cells}
     rows = [name for name in names if any(cell.architecture == name for cell in cells)]

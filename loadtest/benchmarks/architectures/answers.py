@@ -16,7 +16,7 @@ from loadtest.benchmarks.architectures.tiny import SCENE, SIDE
 from serve.engines.process import EngineProcess
 from variants.artifacts.store import Artifact
 
-TEXTS = ("a", "The river rose in the night.")
+TEXTS = ("Oil fell.", "The river rose in the night.")
 NAME = "tiny@variant"
 """The engine's model name."""
 WEIGHTS = "model.safetensors"

@@ -5,6 +5,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from string import ascii_lowercase
 from typing import Any
 
 from loadtest.benchmarks.architectures.methods import SIDE
@@ -27,7 +28,7 @@ _BACKBONE: dict[str, Any] = {
     "model_type": "resnet", "embedding_size": 8, "hidden_sizes": [8, 16, 16, 32], "depths": [1, 1, 1, 1],
     "layer_type": "basic", "out_features": ["stage4"],
 }  # fmt: skip
-_END = "<|endoftext|>"
+_END, _SPACE = "<|endoftext|>", "\u0120"
 _QUERIES = ("detection_tokens", "position_embedding", "query_position")
 
 
@@ -163,14 +164,16 @@ _PROCESSOR = {
 
 
 def _tokenizer(around: bool) -> Any:
-    """One token a byte; with `around`, `<s>` and `</s>` around each text, as encoders have them."""
+    """One token a byte; with `around`, `<s>` and `</s>` around each text, as encoders have them. Without, a space and
+    the letter after it are one token, so that the labels of a task do not all begin with the same."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
     from transformers import PreTrainedTokenizerFast
 
     special = ["<s>", "<pad>", "</s>"] if around else [_END]
-    names = [*special, *sorted(pre_tokenizers.ByteLevel.alphabet())]
+    merges = [] if around else [(_SPACE, letter) for letter in ascii_lowercase]
+    names = [*special, *sorted(pre_tokenizers.ByteLevel.alphabet()), *map("".join, merges)]
     vocabulary = {name: place for place, name in enumerate(names)}
-    plain = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
+    plain = Tokenizer(models.BPE(vocab=vocabulary, merges=merges))
     plain.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     plain.decoder = decoders.ByteLevel()
     plain.add_special_tokens(special)
