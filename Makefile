@@ -77,7 +77,7 @@ bench-hostile: environment  ## what one hostile client does to the others, on sc
 fuzz: environment  ## 20,000 generated requests to every operation of /openapi.json, on scripted engines: about 10 minutes; SEED=7 for others
 	@$(BIN)/python -m loadtest.benchmarks.fuzz $(if $(SEED),--seed $(SEED)) $(if $(CASES),--cases $(CASES))
 
-architectures: environment  ## which architectures each method builds and the engines serve: an hour or more; ONLY=GPT-2 for one
+architectures: environment  ## which architectures each method builds and the engines serve: under an hour on two idle cores; ONLY=GPT-2 for one
 	@$(BIN)/python -m loadtest.benchmarks.architectures $(if $(ONLY),--only "$(ONLY)")
 
 clients: environment  ## clients of other makers, as they are, against each variant: about half an hour; ONLY=openai for one

@@ -2,66 +2,43 @@
 with transformers."""
 
 import asyncio
+import json
 import re
 from pathlib import Path
 from typing import Any
 
 import httpx
-import numpy as np
 
-from loadtest.benchmarks.architectures.tiny import SIDE, Architecture
-from serve.config.stack import Engine, OpenVinoEngine, VllmEngine
+from loadtest.benchmarks.architectures import answers
+from loadtest.benchmarks.architectures.answers import NAME
+from loadtest.benchmarks.architectures.methods import RANK, named, plans
+from loadtest.benchmarks.architectures.tiny import Architecture
+from serve.config.snapshot import LoadedAdapter
+from serve.config.stack import Adapters, Engine, OpenVinoEngine, VllmEngine
+from serve.engines.adapter_client import load_adapter
 from serve.engines.launch import launch
 from serve.engines.process import EngineProcess
 from variants.artifacts.catalog import Catalog
 from variants.artifacts.store import Artifact, Store
-from variants.build.builder import VariantPlan, build
+from variants.build.builder import build
 from variants.document import Document
-from variants.errors import UnderstudyError
-from variants.recipes.recipe import Baseline, Calibration, Prune, Quantize, Recipe, Sparsify
+from variants.errors import RecipeError, SourceError, UnderstudyError
 from variants.recipes.source import Source
 
-NAME = "tiny@variant"
-TEXTS = ("a", "The river rose in the night.")
-EXACT, ROUNDED = 1e-3, 0.1
-"""The most that an answer may differ: OpenVINO in float32, and whatever computes in bfloat16 or fewer bits."""
-_SEEN = Calibration(task="rotten_tomatoes", examples=8)
-_ARTICLES = Calibration(task="r8_topics", examples=8)
-_DIGITS = Calibration(task="mnist", examples=8)
-_BASELINE = Baseline(dtype="float32")
-_IR: dict[str, Recipe] = {
-    "baseline": _BASELINE,
-    "bf16": Quantize(scheme="bf16"),
-    "int8-dynamic": Quantize(scheme="int8-dynamic"),
-}
-METHODS: dict[str, dict[str, Recipe]] = {
-    "text-generation": {
-        "baseline": _BASELINE,
-        "fp16": Quantize(scheme="fp16"),
-        "w8a8": Quantize(scheme="w8a8"),
-        "w4a16": Quantize(scheme="w4a16", group_size=64),
-        "nf4": Quantize(scheme="nf4"),
-        "llm-int8": Quantize(scheme="llm-int8"),
-        "magnitude": Sparsify(algorithm="magnitude", sparsity=0.5),
-        "layers": Prune(structure="layers", drop_layers=1, calibration=_SEEN),
-        "width": Prune(structure="layers", width=0.5, calibration=_SEEN),
-    },
-    "text-classification": _IR | {"int8": Quantize(scheme="int8", calibration=_ARTICLES)},
-    "feature-extraction": {
-        "baseline": _BASELINE,
-        "int8": Quantize(scheme="int8", calibration=Calibration(task="r8", examples=8)),
-    },
-    "image-classification": _IR | {"int8": Quantize(scheme="int8", calibration=_DIGITS)},
-}
-"""The methods of each task that need no training."""
+EXACT, ROUNDED, BOXES = 1e-3, 0.1, 0.25
+"""The most that an answer may differ: OpenVINO in float32, whatever computes in bfloat16 or fewer bits, and the boxes
+of a detector in int8, whose random weights make much of each rounding (boxes drawn at random are 0.33 apart)."""
+ADAPTER = f"{NAME}-adapter"
 
 
 class Cell(Document):
-    """`difference` is the largest one from transformers' numbers (log probabilities of the likeliest tokens, scores, or
-    numbers of an embedding), and `tolerance` what it may be. `says` has the words of a refusal or failure."""
+    """`difference` is the largest one from transformers' numbers (log probabilities of the likeliest tokens, scores,
+    numbers of an embedding, or sides of boxes), and `tolerance` what it may be; both are None where no weights are left
+    that transformers could read. `says` has the words of a refusal or failure."""
 
     architecture: str
     method: str
+    refused: bool = False
     builds: bool
     serves: bool = False
     difference: float | None = None
@@ -71,131 +48,105 @@ class Cell(Document):
     @property
     def text(self) -> str:
         """The cell as the table shows it."""
+        if self.refused:
+            return "refused"
+        if not self.serves:
+            return "built, not served" if self.builds else "fails"
         if self.difference is None or self.tolerance is None:
-            return "built, not served" if self.builds else "refused"
-        return (
-            f"yes ({self.difference:.1g})" if self.difference <= self.tolerance else f"differs: {self.difference:.2g}"
-        )
+            return "served"
+        if self.difference > self.tolerance:
+            return f"differs: {self.difference:.2g}"
+        return f"yes ({self.difference:.1g})"
+
+    @property
+    def fails(self) -> bool:
+        """Whether it neither works nor is refused by name."""
+        return self.text not in ("refused", "served") and not self.text.startswith("yes")
 
 
-def measure(architecture: Architecture, method: str, source: Path, store: Store) -> Cell:
-    """Build, serve and ask one cell. What it cannot do is in the cell's words: nothing is raised for it."""
-    named: dict[str, Any] = {"architecture": architecture.name, "method": method}
+def measure(architecture: Architecture, method: str, source: Path, home: Path) -> Cell:
+    """Build, serve and ask one cell, with the store at `home`. What it cannot do is in the cell's words: nothing is
+    raised for it."""
+    cell: dict[str, Any] = {"architecture": architecture.name, "method": method}
     try:
-        artifact = _built(architecture, method, source, store)
+        built = _built(architecture, method, source, Store(home))
+    except (RecipeError, SourceError) as error:
+        return Cell(**cell, refused=True, builds=False, says=_line(error))
     except Exception as error:  # a raw exception is a finding of this table too
-        kind = "" if isinstance(error, UnderstudyError) else f"{type(error).__name__}: "
-        return Cell(**named, builds=False, says=kind + _line(error))
-    exact = artifact.manifest.precision == "f32" and artifact.manifest.format == "openvino" and method == "baseline"
+        return Cell(**cell, builds=False, says=f"{type(error).__name__}: {_line(error)}")
+    artifact = built[method]
     try:
-        difference = asyncio.run(_difference(artifact, source, store.home / "logs"))
-    except (UnderstudyError, httpx.HTTPError) as error:
-        return Cell(**named, builds=True, says=_line(error))
-    tolerance = EXACT if exact else ROUNDED
-    return Cell(**named, builds=True, serves=True, difference=difference, tolerance=tolerance)
+        difference = asyncio.run(_difference(built, method, source, home / "logs"))
+    except (UnderstudyError, httpx.HTTPError, ValueError) as error:
+        return Cell(**cell, builds=True, says=_line(error))
+    tolerance = None if difference is None else _tolerance(artifact)
+    return Cell(**cell, builds=True, serves=True, difference=difference, tolerance=tolerance)
 
 
-def _built(architecture: Architecture, method: str, source: Path, store: Store) -> Artifact:
-    """The artifact of a method, and before it that of the baseline. Errors as for `build`, and whatever a method
-    raises."""
+def _tolerance(artifact: Artifact) -> float:
+    manifest = artifact.manifest
+    if manifest.format == "openvino" and manifest.precision == "f32":
+        return EXACT
+    return BOXES if (manifest.task, manifest.precision) == ("object-detection", "int8") else ROUNDED
+
+
+def _built(architecture: Architecture, method: str, source: Path, store: Store) -> dict[str, Artifact]:
+    """The artifacts of a method and of its ancestors, by variant, and by the method itself. Errors as for `build`, and
+    whatever a method raises."""
     model = architecture.kind.lower()
-    licensed = Source(uri=str(source), licence="none")
-    wanted = {"baseline": None} | ({method: "baseline"} if method != "baseline" else {})
-    plans = [
-        VariantPlan(model, name, architecture.task, licensed, METHODS[architecture.task][name], parent)
-        for name, parent in wanted.items()
-    ]
-    return build(plans, store, Catalog(store.home))[model, method]
+    order = plans(model, architecture.task, method, Source(uri=str(source), licence="none"))
+    artifacts = build(order, store, Catalog(store.home))
+    by_variant = {variant: artifact for (_, variant), artifact in artifacts.items()}
+    return by_variant | {method: by_variant[named(method)]}
 
 
-async def _difference(artifact: Artifact, source: Path, logs: Path) -> float:
-    """How far the engine's numbers are from transformers' at most. EngineError where no engine starts, HTTPError where
-    it refuses."""
-    task = artifact.manifest.task
-    engine: Engine = OpenVinoEngine(kind="openvino")
-    if task == "text-generation":
-        engine = VllmEngine(kind="vllm", context=128, kv_cache_mib=16, sequences=4)
+async def _difference(built: dict[str, Artifact], method: str, source: Path, logs: Path) -> float | None:
+    """How far the engine's numbers are from transformers' at most; None where there is nothing to compare with.
+    EngineError where no engine starts, HTTPError where it refuses."""
+    artifact = built[method]
+    adapter = artifact.model_path if artifact.manifest.format == "adapter" else None
+    served = built["baseline"] if adapter else artifact
     name = f"{artifact.manifest.model}-{artifact.manifest.variant}"
-    process = EngineProcess(name, launch(engine, artifact.path, artifact.manifest, NAME), logs / f"{name}.log")
+    started = launch(_engine(artifact), served.path, served.manifest, NAME)
+    process = EngineProcess(name, started, logs / f"{name}.log")
     await process.start()
     try:
-        if task == "text-generation":
-            return _of_texts(process, artifact.model_path)
-        if task == "image-classification":
-            return _of_pixels(process, source)
-        return _of_encoder(process, source, task)
+        if adapter:
+            await load_adapter(process.url, LoadedAdapter(ADAPTER, str(adapter)), process.headers)
+        return _compared(process, served, adapter, method, source)
     finally:
         await process.stop()
 
 
-def _of_texts(engine: EngineProcess, folder: Path) -> float:
-    """Log probabilities of the likeliest next tokens, against transformers on the same artifact."""
-    import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
-    model: Any = AutoModelForCausalLM.from_pretrained(folder).eval()
-    tokenizer = AutoTokenizer.from_pretrained(folder)
-    worst = 0.0
-    for text in TEXTS:
-        asked = {"prompt": text, "max_tokens": 1, "temperature": 0, "logprobs": 5, "return_tokens_as_token_ids": True}
-        likeliest = _posted(engine, "/v1/completions", {"model": NAME, **asked})["choices"][0]["logprobs"][
-            "top_logprobs"
-        ]
-        with torch.no_grad():
-            logits = model(tokenizer(text, return_tensors="pt")["input_ids"]).logits[0, -1]
-        wanted = logits.float().log_softmax(-1)
-        given = {int(token.removeprefix("token_id:")): value for token, value in likeliest[0].items()}
-        worst = max(worst, *(abs(value - float(wanted[token])) for token, value in given.items()))
-    return worst
+def _engine(artifact: Artifact) -> Engine:
+    if artifact.manifest.task != "text-generation":
+        return OpenVinoEngine(kind="openvino")
+    adapters = None
+    if artifact.manifest.format == "adapter":
+        config = json.loads((artifact.model_path / "adapter_config.json").read_bytes())
+        adapters = Adapters(slots=1, rank=RANK, modules=tuple(config["target_modules"]))
+    return VllmEngine(kind="vllm", context=128, kv_cache_mib=16, sequences=4, adapters=adapters)
 
 
-def _of_encoder(engine: EngineProcess, source: Path, task: str) -> float:
-    """Scores of classes, or embeddings by the mean, against transformers on the source, a text at a time."""
-    import torch
-    from transformers import AutoModel, AutoModelForSequenceClassification, AutoTokenizer
-
-    tokenizer = AutoTokenizer.from_pretrained(source)
-    kind: Any = AutoModel if task == "feature-extraction" else AutoModelForSequenceClassification
-    model = kind.from_pretrained(source).eval()
-    rows = []
-    for text in TEXTS:
-        with torch.no_grad():
-            output = model(**tokenizer(text, return_tensors="pt", return_token_type_ids=False))
-        if task == "feature-extraction":
-            rows.append(torch.nn.functional.normalize(output.last_hidden_state[0].mean(0), dim=0))
-        else:
-            rows.append(output.logits[0].softmax(0))
-    tensor = {"name": "text", "datatype": "BYTES", "shape": [len(TEXTS)], "data": list(TEXTS)}
-    return _apart(engine, tensor, torch.stack(rows))
-
-
-def _of_pixels(engine: EngineProcess, source: Path) -> float:
-    """Scores of classes of one picture, given as pixels, against transformers on the source."""
-    import torch
-    from transformers import AutoModelForImageClassification
-
-    pixels = torch.linspace(-1, 1, 3 * SIDE * SIDE).reshape(1, 3, SIDE, SIDE)
-    model: Any = AutoModelForImageClassification.from_pretrained(source).eval()
-    with torch.no_grad():
-        wanted = model(pixels).logits.softmax(1)
-    tensor = {"name": "pixels", "datatype": "FP32", "shape": list(pixels.shape), "data": pixels.flatten().tolist()}
-    return _apart(engine, tensor, wanted)
-
-
-def _apart(engine: EngineProcess, tensor: dict[str, Any], wanted: Any) -> float:
-    """The largest difference of the model's first output from `wanted`, float32 [rows, numbers]."""
-    output = _posted(engine, f"/v2/models/{NAME}/infer", {"inputs": [tensor]})["outputs"][0]
-    return float(np.abs(np.asarray(output["data"]).reshape(wanted.shape) - wanted.numpy()).max())
-
-
-def _posted(engine: EngineProcess, path: str, body: dict[str, Any]) -> Any:
-    """The JSON of an answer. HTTPError for any status but 200."""
-    answer = httpx.post(engine.url + path, json=body, headers=engine.headers, timeout=300)
-    answer.raise_for_status()
-    return answer.json()
+def _compared(
+    process: EngineProcess, artifact: Artifact, adapter: Path | None, method: str, source: Path
+) -> float | None:
+    task = artifact.manifest.task
+    if task == "text-generation":
+        return answers.of_texts(process, ADAPTER if adapter else NAME, artifact.model_path, adapter)
+    if task == "text-classification":
+        return answers.of_classes(process, source, artifact)
+    if task == "feature-extraction":
+        return answers.of_embeddings(process, source)
+    if method == "magnitude":  # the zeros are in the OpenVINO model alone
+        return None
+    if task == "object-detection":
+        return answers.of_boxes(process, source)
+    return answers.of_pixels(process, source, artifact)
 
 
 def _line(error: Exception) -> str:
-    """An error in one line of 300 characters at most, without this machine's paths."""
-    words = " ".join(str(error).split())
+    """An error in one line of 300 characters at most, without this machine's paths and the variant's place in a stack
+    file."""
+    words = re.sub(r"^models\.\S+\.variants\.[^. ]+\.", "", " ".join(str(error).split()))
     return re.sub(r"/\S*/", "", words)[:300]

@@ -5,12 +5,14 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from string import ascii_lowercase
 from typing import Any
 
+from loadtest.benchmarks.architectures.methods import SIDE
 from variants.artifacts.manifest import TaskKind
 
-SIDE = 32
-"""Pixels of an image's height and width."""
+SCENE = 64
+"""Pixels of the height and width of an image that a detector sees."""
 SIZES: dict[str, Any] = {
     "hidden_size": 128, "intermediate_size": 256, "num_hidden_layers": 2, "num_attention_heads": 2,
     "num_key_value_heads": 2, "max_position_embeddings": 256, "initializer_range": 0.1,
@@ -22,7 +24,12 @@ _GPT: dict[str, Any] = {
 }  # fmt: skip
 _ENCODER = {name: value for name, value in SIZES.items() if name != "num_key_value_heads"} | {"pad_token_id": 1}
 _LABELS: dict[str, Any] = {"id2label": {0: "a", 1: "b", 2: "c"}, "label2id": {"a": 0, "b": 1, "c": 2}}
-_END = "<|endoftext|>"
+_BACKBONE: dict[str, Any] = {
+    "model_type": "resnet", "embedding_size": 8, "hidden_sizes": [8, 16, 16, 32], "depths": [1, 1, 1, 1],
+    "layer_type": "basic", "out_features": ["stage4"],
+}  # fmt: skip
+_END, _SPACE = "<|endoftext|>", "\u0120"
+_QUERIES = ("detection_tokens", "position_embedding", "query_position")
 
 
 @dataclass(frozen=True)
@@ -93,6 +100,24 @@ ARCHITECTURES = (
         | {"window_size": 4}
         | _LABELS,
     ),
+    Architecture(
+        "DETR",
+        "object-detection",
+        "DetrForObjectDetection",
+        {"backbone": None, "use_timm_backbone": False, "use_pretrained_backbone": False, "backbone_config": _BACKBONE}
+        | {"d_model": 32, "num_queries": 10, "encoder_layers": 1, "decoder_layers": 2, "encoder_ffn_dim": 64}
+        | {"decoder_ffn_dim": 64, "encoder_attention_heads": 2, "decoder_attention_heads": 2}
+        | _LABELS,
+    ),
+    Architecture(
+        "YOLOS",
+        "object-detection",
+        "YolosForObjectDetection",
+        {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 2}
+        | {"image_size": [SCENE, SCENE], "patch_size": 16, "num_detection_tokens": 10}
+        | {"use_mid_position_embeddings": False}
+        | _LABELS,
+    ),
 )
 
 
@@ -103,34 +128,52 @@ def write(architecture: Architecture, folder: Path) -> Path:
 
     kind = getattr(transformers, architecture.kind)
     config = dict(architecture.config)
-    if architecture.task == "image-classification":
+    if architecture.task in _SIDES:
         folder.mkdir(parents=True)
-        (folder / "preprocessor_config.json").write_text(json.dumps(_PROCESSOR))
+        side = _SIDES[architecture.task]
+        processor = _PROCESSOR | {"size": {"height": side, "width": side}}
+        (folder / "preprocessor_config.json").write_text(json.dumps(processor))
     else:
         tokenizer = _tokenizer(around=architecture.task != "text-generation")
         tokenizer.save_pretrained(folder)
         config["vocab_size"] = len(tokenizer)
     torch.manual_seed(0)
-    kind(kind.config_class(**config)).eval().save_pretrained(folder)
+    model = kind(kind.config_class(**config)).eval()
+    if architecture.task == "object-detection":
+        _spread(model)
+    model.save_pretrained(folder)
     return folder
 
 
+def _spread(model: Any) -> None:
+    """Weights that keep the size of what passes: as transformers draws them, all queries give one box."""
+    import torch
+
+    with torch.no_grad():
+        for name, values in model.named_parameters():
+            if values.ndim > 1:
+                queries = any(part in name for part in _QUERIES)
+                values.normal_(0, 1.0 if queries else (2 / values[0].numel()) ** 0.5)
+
+
+_SIDES = {"image-classification": SIDE, "object-detection": SCENE}
 _PROCESSOR = {
     "image_processor_type": "ViTImageProcessor", "do_resize": True, "do_rescale": True, "do_normalize": True,
     "image_mean": [0.5, 0.5, 0.5], "image_std": [0.5, 0.5, 0.5], "rescale_factor": 1 / 255, "resample": 2,
-    "size": {"height": SIDE, "width": SIDE},
 }  # fmt: skip
 
 
 def _tokenizer(around: bool) -> Any:
-    """One token a byte; with `around`, `<s>` and `</s>` around each text, as encoders have them."""
+    """One token a byte; with `around`, `<s>` and `</s>` around each text, as encoders have them. Without, a space and
+    the letter after it are one token, so that the labels of a task do not all begin with the same."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
     from transformers import PreTrainedTokenizerFast
 
     special = ["<s>", "<pad>", "</s>"] if around else [_END]
-    names = [*special, *sorted(pre_tokenizers.ByteLevel.alphabet())]
+    merges = [] if around else [(_SPACE, letter) for letter in ascii_lowercase]
+    names = [*special, *sorted(pre_tokenizers.ByteLevel.alphabet()), *map("".join, merges)]
     vocabulary = {name: place for place, name in enumerate(names)}
-    plain = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
+    plain = Tokenizer(models.BPE(vocab=vocabulary, merges=merges))
     plain.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     plain.decoder = decoders.ByteLevel()
     plain.add_special_tokens(special)

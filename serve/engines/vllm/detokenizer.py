@@ -3,7 +3,8 @@
 vLLM decodes an answer with the whole prompt before it. Where the prompt ends in U+FFFD or within a character, the
 decoder holds the prompt back and shows it with the answer's first text. Here it gets the end of the prompt, up to its
 last whole character. A decoder that fails on bytes that are no character starts again, and U+FFFD stands for what it
-held.
+held. A decoder also holds back each U+FFFD that the model itself writes, as if a character were not complete; it is
+shown here, because the tokens' bytes say that it is one.
 
 And `bytes` of a log probability are the token's own, where vLLM encodes a text that depends on the tokens before it.
 """
@@ -38,19 +39,48 @@ def use_detokenizer() -> None:
 def start(self: FastIncrementalDetokenizer, tokenizer: Any, request: Any) -> None:
     make(self, tokenizer, request)
     self.prompt_end = list((request.prompt_token_ids or ())[-CONTEXT:])  # type: ignore[attr-defined]
+    self.held, self.whole_tokenizer = b"", tokenizer  # type: ignore[attr-defined]
     self.stream = stream_after(self.tokenizer, self.prompt_end, self.skip_special_tokens)  # type: ignore[attr-defined]
 
 
 def follow(self: FastIncrementalDetokenizer, token: int) -> str | None:
     """The text that has become certain with `token`, which is the last of `self.token_ids`."""
     try:
-        return self.stream.step(self.tokenizer, token)
+        text = self.stream.step(self.tokenizer, token)
     except Exception as error:
         if not str(error).startswith(INVALID_PREFIX_ERR_MSG):
             return step(self, token)  # vLLM's own way with what is no token
-    before = [*self.prompt_end, *self.token_ids[-CONTEXT:-1]]  # type: ignore[attr-defined]
+        restart(self, self.token_ids[:-1])
+        text = UNREADABLE + (self.stream.step(self.tokenizer, token) or "")
+    if text is not None:
+        self.held = b""  # type: ignore[attr-defined]
+        return text
+    return held_text(self, token)
+
+
+def held_text(self: FastIncrementalDetokenizer, token: int) -> str | None:
+    """What the decoder holds back with `token`, where this ends in a U+FFFD that is a character of the answer; else
+    None."""
+    vocabulary = bytes_of(self.whole_tokenizer)  # type: ignore[attr-defined]
+    shown = self.tokenizer.decode([token], skip_special_tokens=self.skip_special_tokens)
+    if shown and token < len(vocabulary):
+        self.held += vocabulary[token]  # type: ignore[attr-defined]
+    held: bytes = self.held  # type: ignore[attr-defined]
+    if not held.endswith(UNREADABLE.encode()):
+        return None
+    try:
+        text = held.decode()
+    except UnicodeDecodeError:
+        return None  # a character before it is not complete
+    restart(self, self.token_ids)
+    return text
+
+
+def restart(self: FastIncrementalDetokenizer, answer: Sequence[int]) -> None:
+    """A new decoder, of what comes after the tokens of `answer`."""
+    before = [*self.prompt_end, *answer[-CONTEXT:]]  # type: ignore[attr-defined]
     self.stream = stream_after(self.tokenizer, before, self.skip_special_tokens)
-    return UNREADABLE + (self.stream.step(self.tokenizer, token) or "")
+    self.held = b""  # type: ignore[attr-defined]
 
 
 def stream_after(tokenizer: Tokenizer, ids: Sequence[int], skip_special: bool) -> DecodeStream:

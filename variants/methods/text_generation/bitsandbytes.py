@@ -38,7 +38,7 @@ def _pack(job: BuildJob, name: str, options: dict[str, Any]) -> str:
     layers hold less than half of them."""
     parent = parent_of(job)
     shapes = outline(parent)
-    check_served(shapes, ("bloom",), name)
+    check_served(shapes, ("bloom",), f"in {name}")
     check_reach(shapes, linear_layers(shapes), name)
     import torch
     from bitsandbytes.nn import Linear4bit, Linear8bitLt

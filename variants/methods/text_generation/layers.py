@@ -58,11 +58,11 @@ def check_reach(model: "PreTrainedModel", layers: "Mapping[str, nn.Module]", met
         raise RecipeError(message, field="parent", mend="a model with linear layers, or fp16")
 
 
-def check_served(model: "PreTrainedModel", unserved: Sequence[str], method: str) -> None:
-    """RecipeError where the type of `model` is one of `unserved`: vLLM does not load it in this form."""
+def check_served(model: "PreTrainedModel", unserved: Sequence[str], form: str) -> None:
+    """RecipeError where the type of `model` is one of `unserved`: vLLM does not load it in this `form`."""
     kind = model.config.model_type
     if kind in unserved:
-        raise RecipeError(f"vLLM does not load a {kind} in {method}", field="parent", mend="w8a8 or fp16")
+        raise RecipeError(f"vLLM does not load a {kind} {form}", field="parent", mend="w8a8 or fp16")
 
 
 def changed_share(model: "PreTrainedModel", layers: "Iterable[nn.Module]") -> str:

@@ -9,7 +9,7 @@ and SmoothQuant (Xiao et al. 2022, arXiv 2211.10438) use the calibration split o
 
 W8A8 and W4A16 quantize the output head to W8A8. In a small model the head is a fifth of each step's work, and 4 bits
 cost it too much accuracy. Where the head shares its weights with the embedding, it gets a copy first, and the embedding
-stays unchanged. Bloom's and OPT's heads stay as they are: vLLM has no other form of them.
+stays unchanged. The heads of Bloom, Gemma 2 and OPT stay as they are: vLLM has no other form of them.
 """
 
 from collections.abc import Sequence
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 _HEAD = "re:.*lm_head"
 """vLLM's head has a class of its own, so it is addressed by name."""
-_PLAIN_HEADS = ("bloom", "opt")
+_PLAIN_HEADS = ("bloom", "gemma2", "opt")
 """The model types whose head vLLM loads without quantization: it stays as it is, and shares the embedding's weights."""
 _GROUP_SIZES = (32, 64, 128)
 _AWQ_GRID = 10
@@ -55,7 +55,7 @@ def w4a16(job: BuildJob[Quantize]) -> MethodResult:
     assert job.recipe.group_size is not None
     parent = parent_of(job)
     shapes = outline(parent)
-    check_served(shapes, ("bloom",), "w4a16")
+    check_served(shapes, ("bloom",), "in w4a16")
     _check_groups(job.recipe.group_size, shapes)
     head = [] if shapes.config.model_type in _PLAIN_HEADS else ["the head"]
     wide = ", ".join([*head, *(job.recipe.int8_layers or ())])

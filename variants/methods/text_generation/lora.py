@@ -24,7 +24,7 @@ from variants.methods.text_generation.baseline import (
     load,
     parent_of,
 )
-from variants.methods.text_generation.layers import outline
+from variants.methods.text_generation.layers import check_served, outline
 from variants.metrics.scoring import first_tokens
 from variants.progress import Step
 from variants.recipes.recipe import LoRA
@@ -50,7 +50,9 @@ def lora(job: BuildJob[LoRA]) -> MethodResult:
     examples; also when training diverges."""
     recipe, parent = job.recipe, parent_of(job, ("bf16", "f32", "nf4"))
     assert job.parent is not None
-    _adapted_layers(outline(parent))
+    shapes = outline(parent)
+    check_served(shapes, ("bloom",), "with adapters")
+    _adapted_layers(shapes)
     packed = job.parent.manifest.precision == "nf4"
     task = job.tasks.get(recipe.task, job.home, job.progress)
     examples = _examples(task, recipe)

@@ -10,16 +10,17 @@ from loadtest.benchmarks.architectures.tiny import ARCHITECTURES
 pytestmark = pytest.mark.integration
 
 
-def test_two_architectures_and_a_run_that_goes_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_three_architectures_and_a_run_that_goes_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "architectures.json"
-    chosen = [each for each in ARCHITECTURES if each.name in ("MPNet", "ViT")]
+    chosen = [each for each in ARCHITECTURES if each.name in ("MPNet", "ViT", "YOLOS")]
     first = run(chosen[:1], path, [], methods=1)
     capsys.readouterr()
     cells = run(chosen, path, kept(path), methods=1)
     told = capsys.readouterr().err
-    assert "ViT baseline: yes" in told, [(cell.architecture, cell.difference) for cell in cells]
+    for name in ("ViT", "YOLOS"):
+        assert f"{name} baseline: yes" in told, [(cell.architecture, cell.text, cell.says) for cell in cells]
     assert "MPNet baseline" not in told
-    assert [(cell.architecture, cell.method) for cell in cells] == [("MPNet", "baseline"), ("ViT", "baseline")]
+    assert [(cell.architecture, cell.method) for cell in cells] == [(each.name, "baseline") for each in chosen]
     assert cells[0] == first[0]
     for cell in kept(path):
         assert cell.builds

@@ -75,6 +75,21 @@ def test_a_prompt_that_ends_within_a_character_is_not_shown(byte_level: PreTrain
     assert text.replace("\ufffd", "") == " good"
 
 
+@pytest.mark.parametrize("prompt", ["a film", "damaged \ufffd", ""])
+@pytest.mark.parametrize(
+    "text", ["\ufffd", "\ufffd\ufffd\ufffd", " good \ufffd", "\ufffd film", " a \ufffd\ufffd film \ufffd"]
+)
+def test_a_replacement_character_that_the_model_writes_is_shown(
+    byte_level: PreTrainedTokenizerFast, prompt: str, text: str
+) -> None:
+    assert answered(byte_level, ids(prompt, byte_level), ids(text, byte_level)) == text
+
+
+def test_a_character_that_is_not_complete_is_not_shown(byte_level: PreTrainedTokenizerFast) -> None:
+    cut = [ids_of_byte(byte, byte_level)[0] for byte in "\ufffd".encode()[:2]]
+    assert answered(byte_level, ids("a film", byte_level), [*ids(" good", byte_level), *cut]) == " good"
+
+
 def ids_of_byte(byte: int, tokenizer: PreTrainedTokenizerFast) -> list[int]:
     return [bytes_of(tokenizer).index(bytes([byte]))]
 

@@ -159,10 +159,24 @@ def test_models_without_a_table_of_positions_are_built(
 
 def test_forms_that_vllm_does_not_load_are_refused(tmp_path: Path) -> None:
     parent = built(Store(tmp_path / "home"), bloom(tmp_path / "source"))
-    for recipe in (INT4, NF4, {"kind": "quantize", "scheme": "llm-int8"}):
-        with pytest.raises(RecipeError, match="vLLM does not load a bloom") as refused:
-            made(recipe, tmp_path / str(recipe["scheme"]) / "model", parent)
+    int8 = {"kind": "quantize", "scheme": "llm-int8"}
+    for recipe, form in ((INT4, "in w4a16"), (NF4, "in NF4"), (int8, r"in LLM\.int8"), (LORA, "with adapters")):
+        with pytest.raises(RecipeError, match=f"vLLM does not load a bloom {form}") as refused:
+            made(recipe, tmp_path / str(recipe.get("scheme", "lora")) / "model", parent)
         assert refused.value.field == "parent"
+
+
+def test_a_head_that_vllm_does_not_load_in_int8_stays_the_embedding(tmp_path: Path) -> None:
+    """vLLM's Gemma 2 has no head of its own."""
+    from safetensors import safe_open
+
+    sizes = SIZES | {"head_dim": 32, "query_pre_attn_scalar": 32}
+    source = write(tmp_path / "source", "Gemma2ForCausalLM", byte_tokens(END, eos_token=END), **sizes, **ENDS)
+    made(INT8, tmp_path / "int8" / "model", built(Store(tmp_path / "home"), source))
+    with safe_open(tmp_path / "int8" / "model" / "model.safetensors", "pt") as weights:  # type: ignore[no-untyped-call]
+        names = set(weights.keys())
+        assert str(weights.get_tensor("model.layers.0.mlp.up_proj.weight").dtype) == "torch.int8"
+    assert not [name for name in names if name.startswith("lm_head")]
 
 
 def test_a_share_says_what_was_changed_and_nothing_changed_is_an_error(phi3: Artifact) -> None:
