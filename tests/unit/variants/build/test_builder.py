@@ -192,7 +192,8 @@ def test_one_name_twice_is_refused(world: World) -> None:
 )
 def test_a_recipe_without_a_method_is_refused_before_any_work(world: World, recipe: dict[str, object]) -> None:
     plans = [world.plan("baseline"), world.plan("small", "baseline", parse_recipe(recipe))]
-    with pytest.raises(RecipeError, match="for this task: adapter, baseline, lora, merge, prune layers, published, quantize") as refused:
+    known = "for this task: adapter, baseline, lora, merge, prune layers, published, quantize"
+    with pytest.raises(RecipeError, match=known) as refused:
         build(plans, world.store, world.catalog)
     assert refused.value.field == "models.m.variants.small.recipe"
     assert not world.store.root.exists()

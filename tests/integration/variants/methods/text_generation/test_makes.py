@@ -173,7 +173,7 @@ def test_a_head_that_vllm_does_not_load_in_int8_stays_the_embedding(tmp_path: Pa
     sizes = SIZES | {"head_dim": 32, "query_pre_attn_scalar": 32}
     source = write(tmp_path / "source", "Gemma2ForCausalLM", byte_tokens(END, eos_token=END), **sizes, **ENDS)
     made(INT8, tmp_path / "int8" / "model", built(Store(tmp_path / "home"), source))
-    with safe_open(tmp_path / "int8" / "model" / "model.safetensors", "pt") as weights:  # type: ignore[no-untyped-call]
+    with safe_open(tmp_path / "int8" / "model" / "model.safetensors", "pt") as weights:
         names = set(weights.keys())
         assert str(weights.get_tensor("model.layers.0.mlp.up_proj.weight").dtype) == "torch.int8"
     assert not [name for name in names if name.startswith("lm_head")]
