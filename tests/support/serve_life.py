@@ -20,7 +20,12 @@ Ref = tuple[str, str]
 
 def stack_of(port: int, variants: dict[str, dict[str, Any]], server: dict[str, Any]) -> Stack:
     served = {
-        name: {"recipe": RECIPE, "weight": settings.pop("weight", 1), "engine": {"kind": "scripted", **settings}}
+        name: {
+            "recipe": RECIPE,
+            "parent": None if name == "baseline" or "baseline" not in variants else "baseline",
+            "weight": settings.pop("weight", 1),
+            "engine": {"kind": "scripted", **settings},
+        }
         for name, settings in variants.items()
     }
     echo = {"task": "text-generation", "source": SOURCE, "variants": served}

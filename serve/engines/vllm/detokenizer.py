@@ -84,10 +84,13 @@ def restart(self: FastIncrementalDetokenizer, answer: Sequence[int]) -> None:
 
 
 def stream_after(tokenizer: Tokenizer, ids: Sequence[int], skip_special: bool) -> DecodeStream:
-    """A decoder of what comes after `ids`, which shows nothing of them."""
+    """A decoder of what comes after `ids`, which shows nothing of them. Where none of them is readable, it follows a
+    letter: the next token is not the first of a text, and keeps its space."""
     before = list(ids[-CONTEXT:])
     while before and tokenizer.decode(before, skip_special_tokens=skip_special).endswith(UNREADABLE):
         before.pop()
+    if ids and not before:
+        before = tokenizer.encode("a", add_special_tokens=False).ids
     return DecodeStream(ids=before, skip_special_tokens=skip_special)
 
 

@@ -16,6 +16,7 @@ import pytest
 
 from serve.ports import free_port
 from tests.integration.serve.engines.tiny_text import write_tiny_text
+from tests.support.long import long_only
 from tests.support.processes import ROOT, server
 from tests.support.scripted import RECIPE
 from variants.artifacts.catalog import Catalog
@@ -67,7 +68,9 @@ def ended(pid: int, limit_s: float) -> int:
     return done.si_status
 
 
-@pytest.mark.parametrize(("number", "whole_group"), [(signal.SIGTERM, False), (signal.SIGINT, True)])
+@pytest.mark.parametrize(
+    ("number", "whole_group"), [(signal.SIGTERM, False), pytest.param(signal.SIGINT, True, marks=long_only)]
+)
 def test_a_stream_of_20_s_survives_the_first_signal(number: signal.Signals, whole_group: bool, tmp_path: Path) -> None:
     """Ctrl-C in a terminal signals the whole group."""
     with server(tmp_path, PROGRAM, "{port}", json.dumps({"baseline": {"token_s": 0.2}})) as (url, pid):

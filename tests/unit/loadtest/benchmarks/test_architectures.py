@@ -15,8 +15,10 @@ from variants.methods.registry import find
 from variants.recipes.source import Source
 
 SOURCE = Source(uri="./somewhere", licence="none")
-ELSEWHERE = {"w8a8-fp8", "train-detector", "train", "lora efficientnet-lite0", "baseline-detector"}
-"""Of the registry: for a GPU, from random weights, for one published model, and for an ONNX file."""
+ELSEWHERE = {
+    "w8a8-fp8", "train-detector", "train", "lora efficientnet-lite0", "baseline-detector", "published", "adapter",
+}  # fmt: skip
+"""Of the registry: for a GPU, from random weights, for one published model, for an ONNX file, and as published."""
 
 
 def cell(**fields: Any) -> Cell:

@@ -203,7 +203,6 @@ async def test_bytes_are_the_tokens_own() -> None:
         ({"prompt": "a", "allowed_token_ids": [2**40]}, "allowed_token_ids"),
         ({"prompt": "a", "max_tokens": 257}, "max_tokens"),
         ({"prompt": "a" * 8, "max_tokens": 255}, "prompt"),
-        ({"prompt": "a", "colour": "red"}, "colour"),
     ],
 )
 async def test_what_cannot_be_answered_is_named(more: dict[str, Any], field: str) -> None:
