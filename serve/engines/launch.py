@@ -80,6 +80,7 @@ def launch_vllm(engine: VllmEngine, folder: Path, manifest: Manifest, name: str)
         "--kv-cache-memory-bytes", str(engine.kv_cache_mib * 2**20),
         "--fingerprint-mode", "custom", "--fingerprint-value", manifest.digest,
         "--middleware", "serve.engines.vllm.errors.PlainErrors",
+        "--middleware", "serve.engines.http.faults.AnswerFaults",
         "--middleware", "serve.engines.http.secret.CheckSecret",
         "--enforce-eager", "--disable-uvicorn-access-log", "--disable-log-stats",
     )  # fmt: skip

@@ -26,6 +26,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from serve.engines.http.faults import AnswerFaults
 from serve.engines.http.secret import CheckSecret
 from serve.errors import status_of
 from variants.errors import UnderstudyError
@@ -63,7 +64,7 @@ def main(build: Callable[[argparse.Namespace], ASGIApp], parser: argparse.Argume
         print(f"{options.name}: {error}", file=sys.stderr, flush=True)
         raise SystemExit(error.exit_code) from None
     uvicorn.run(
-        CheckSecret(app),
+        CheckSecret(AnswerFaults(app)),
         host=options.host,
         port=options.port,
         loop="uvloop",
