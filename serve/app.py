@@ -39,9 +39,9 @@ from serve.dataplane.drain import LAST_S
 from serve.dataplane.upstreams import Upstreams
 from serve.engines.endpoint import Describe
 from serve.logs import write_to
-from serve.ports import free_port
+from serve.ports import free_port, short_folder
 from variants.artifacts.store import Artifact
-from variants.errors import EngineError, StackError
+from variants.errors import EngineError, StackError, UnderstudyError
 from variants.home import home
 from variants.progress import Progress
 
@@ -125,14 +125,21 @@ class Cluster:
         self.url = f"http://{stack.server.host}:{stack.server.port}"
 
     def __enter__(self) -> "Cluster":
-        """Raises StackError if the port is in use, EngineError if Ray Serve does not start."""
+        """Raises StackError if the port is in use, EngineError if Ray does not start."""
         check_free(self.snapshot.stack.server)
         self.calls = Calls()
-        self.folder = Path(tempfile.mkdtemp(prefix="understudy-"))
+        self.folder = Path(tempfile.mkdtemp(prefix="understudy-", dir=short_folder()))
         try:
             os.environ |= ray_environment(self.folder, [free_port() for _ in range(3)])
             (self.folder / "metrics").mkdir()
             self.start()
+        except Exception as error:  # Ray raises errors of many classes, some of them plain Exceptions
+            self.__exit__()
+            if isinstance(error, UnderstudyError):
+                raise
+            said = next((line for line in reversed(str(error).splitlines()) if line.strip()), repr(error))
+            mend = f"on a busy machine, try again; else see {home() / 'logs'}"
+            raise EngineError(f"Ray did not start: {said.strip()}", mend=mend) from error
         except BaseException:
             self.__exit__()
             raise
@@ -158,13 +165,9 @@ class Cluster:
         signal.signal(signal.SIGTERM, on_sigterm)  # Ray replaced it with `sys.exit`
         logging.getLogger("ray.serve").setLevel(logging.WARNING)
         server = self.snapshot.stack.server
-        try:
-            ray_serve.start(http_options={"host": server.host, "port": server.port})
-            targets = targets_of(self.snapshot, self.folder, self.state, self.doubted)
-            ray_serve.run_many(targets, wait_for_applications_running=False)
-        except ray.exceptions.RayError as error:
-            said = next((line for line in reversed(str(error).splitlines()) if line.strip()), repr(error))
-            raise EngineError(f"Ray Serve did not start: {said.strip()}") from error
+        ray_serve.start(http_options={"host": server.host, "port": server.port})
+        targets = targets_of(self.snapshot, self.folder, self.state, self.doubted)
+        ray_serve.run_many(targets, wait_for_applications_running=False)
 
     def __exit__(self, *_: object) -> None:
         import ray

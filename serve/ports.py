@@ -1,16 +1,20 @@
-"""Free loopback ports for processes of this project.
+"""Free loopback ports for processes of this project, and a folder for their sockets.
 
 A port that the kernel picks (bind to 0) comes from the range of outgoing connections. One of Ray's own connections can
 then take it before the listener does, and HAProxy ends with "Address already in use". These ports are below that range
 (32768 and up), between Ray's workers (10002 to 19999) and Ray Serve's replicas (30000 to 31000).
 """
 
+import os
 import random
 import socket
+import tempfile
 
 from variants.errors import EngineError
 
 PORTS = range(20_000, 30_000)
+LONGEST_FOLDER = 8
+"""Characters of a temporary folder's path, beyond which Ray and HAProxy make paths of sockets that are too long."""
 
 
 def free_port() -> int:
@@ -27,3 +31,9 @@ def free_port() -> int:
         f"no loopback port from {PORTS.start} to {PORTS.stop - 1} is free",
         mend="end a process that listens there",
     )
+
+
+def short_folder() -> str | None:
+    """Where the folder of a run lies; None for the default. Sockets lie deep in it, and the path of a socket may have
+    107 characters at most, so a long TMPDIR is not used."""
+    return "/tmp" if len(tempfile.gettempdir()) > LONGEST_FOLDER and os.access("/tmp", os.W_OK) else None  # noqa: S108

@@ -3,7 +3,8 @@
 The server runs on scripted engines, which make a token every 20 ms, so every longer pause of a stream is the server's.
 A few clients stream in a process of their own, while this process attacks in six ways. For each attack the table has
 the answers that the attacker got, the longest pause between two tokens of any other client, and the memory of the
-ingress. It takes about two minutes. On a machine with few cores, attacker and streams also wait for each other.
+ingress. At the end, clients leave, and their places are waited for. It takes about two minutes. On a machine with few
+cores, attacker and streams also wait for each other.
 """
 
 import argparse
@@ -29,6 +30,7 @@ import psutil
 from PIL import Image
 
 from loadtest.benchmarks.figures import write_figures
+from loadtest.benchmarks.leaving import Leaving, measure_leaving
 from loadtest.errors import LoadError
 from loadtest.harness import ROOT, ends_in_words
 from serve.ports import free_port
@@ -39,13 +41,15 @@ MIB = 2**20
 BOUND_S = 0.25
 """The longest pause that the project allows itself, on a machine that has a free core for the attacker."""
 TOKEN = b'"text"'
+VARIANT, PLACES = "echo@int8", 64
+"""A variant of the scripted stack, and its `limits.concurrency`."""
 JSON = {"content-type": "application/json"}
 
 
 @dataclass(frozen=True)
 class Plan:
-    """How many of each: streaming clients, idle sockets, large bodies, images in a batch, and the length of the
-    quiet times in seconds."""
+    """How many of each: streaming clients, idle sockets, large bodies, images in a batch, clients that leave, and
+    the length of the quiet times in seconds."""
 
     streams: int = 8
     bombs: int = 20
@@ -55,6 +59,7 @@ class Plan:
     images: int = 2048
     choices: int = 16_384
     quiet_s: float = 5.0
+    leaving: int = 50
 
 
 @dataclass
@@ -302,6 +307,13 @@ def table(attacks: Iterable[Attack], plan: Plan) -> str:
     return "\n".join([*lines, f"! above {BOUND_S * 1e3:g} ms"])
 
 
+def sentence(leaving: Leaving) -> str:
+    return (
+        f"a client that leaves frees its place in {leaving.median_s * 1e3:.0f} ms (median), at most "
+        f"{leaving.longest_s * 1e3:.0f} ms (n = {leaving.n}; a request alone takes {leaving.alone_s * 1e3:.0f} ms)"
+    )
+
+
 def start_scripted(children: ExitStack, home: Path, *settings: str) -> tuple[str, int]:
     """Start the server of the tests over scripted engines. Gives its URL and its pid. Raises LoadError where it does
     not start."""
@@ -327,9 +339,11 @@ def main() -> None:
     with ExitStack() as children:
         url, pid = start_scripted(children, out / "home", "token_s=0.02")
         attacks = run(url, pid, plan)
+        leaving = asyncio.run(measure_leaving(url, VARIANT, PLACES, plan.leaving))
     figures: dict[str, Any] = {"plan": asdict(plan), "attacks": [asdict(each) for each in attacks]}
+    figures["leaving"] = asdict(leaving)
     write_figures(out / "hostile.json", figures)
-    print(json.dumps(figures) if given.json else table(attacks, plan))
+    print(json.dumps(figures) if given.json else f"{table(attacks, plan)}\n{sentence(leaving)}")
 
 
 if __name__ == "__main__":

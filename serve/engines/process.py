@@ -18,7 +18,7 @@ from serve.engines.cpu_priority import is_lowered
 from serve.engines.endpoint import EngineDown
 from serve.engines.http.secret import HEADER, VARIABLE
 from serve.engines.launch import Launch, child_environment
-from serve.ports import free_port
+from serve.ports import free_port, short_folder
 from variants.artifacts.store import hold
 
 START_LIMIT_S = 600.0
@@ -70,8 +70,7 @@ class EngineProcess:
         if self.log.exists():  # an engine that is started again: why the last one ended stands there
             self.log.replace(self.log.with_name(f"{self.log.name}.previous"))
         self.remove_sockets()
-        # In the machine's own temporary folder, because the path of a socket may have 107 characters at most.
-        self.sockets = tempfile.TemporaryDirectory(prefix="understudy-engine-")
+        self.sockets = tempfile.TemporaryDirectory(prefix="understudy-engine-", dir=short_folder())
         own = {VARIABLE: self.secret, "UNDERSTUDY_LOG": self.log.name, "VLLM_RPC_BASE_PATH": self.sockets.name}
         with ExitStack() as stack:
             log = stack.enter_context(self.log.open("wb"))

@@ -138,7 +138,9 @@ def test_a_variant_that_cannot_start_leaves_the_others_serving(tmp_path: Path) -
 def test_a_server_without_a_model_ends_with_the_reason(tmp_path: Path) -> None:
     ended = subprocess.run(
         [sys.executable, "-m", PROGRAM, str(free_port()), json.dumps({"baseline": {"exit_after": 0}})],
-        cwd=ROOT, env=os.environ | {"UNDERSTUDY_HOME": str(tmp_path)}, capture_output=True, text=True, timeout=300,
+        # A temporary folder with a long path, as clusters and sandboxes have: Ray, HAProxy and vLLM make sockets.
+        cwd=ROOT, env=os.environ | {"UNDERSTUDY_HOME": str(tmp_path), "TMPDIR": str(tmp_path)}, capture_output=True,
+        text=True, timeout=300,
     )  # fmt: skip
     assert ended.returncode != 0
     assert ended.stdout == ""
