@@ -87,6 +87,7 @@ def test_a_stream_of_20_s_survives_the_first_signal(number: signal.Signals, whol
         assert ended(pid, 40) == 0
 
 
+@long_only  # the limit and the end of streams without Ray: tests/integration/serve/dataplane/test_drain.py
 def test_a_second_signal_ends_the_wait_and_the_limit_ends_the_streams(tmp_path: Path) -> None:
     engines = json.dumps({"baseline": {"token_s": 0.2}})
     with server(tmp_path / "limit", PROGRAM, "{port}", engines, json.dumps({"drain_s": 4})) as (url, pid):
@@ -147,6 +148,7 @@ def test_a_server_without_a_model_ends_with_the_reason(tmp_path: Path) -> None:
     assert "no model can be served: the engine of echo@baseline" in ended.stderr
 
 
+@long_only  # the same without Ray: tests/integration/serve/engines/openvino/test_supervised.py
 def test_an_engine_that_hangs_while_idle_is_restarted(tmp_path: Path) -> None:
     """It hangs after its start's test request and one of a client's; nobody asks it meanwhile."""
     engines = {"baseline": {"weight": 1, "hang_after": 2}, "int8": {"weight": 1}}
