@@ -73,7 +73,7 @@ class SplitFiles(Document):
 
 
 class Data(Document):
-    """The rows: a path, a hub id, or a file in a wheel (`variants.recipes.source`).
+    """The rows: a path, or a file in a wheel (`variants.recipes.source`).
 
     The format follows from the file's ending: .csv, .tsv, .jsonl, .parquet, .txt (a row a line, column `text`). A
     folder holds images, one folder a label. `columns` names the columns of a CSV or TSV file without a header."""
@@ -91,8 +91,11 @@ class Data(Document):
         return self
 
     def source(self, uri: str) -> Source:
-        """The source of one file. ValueError for a `uri` in an unknown form."""
-        return Source(uri=uri, sha256=self.sha256 if uri == self.uri else None, licence=self.licence)
+        """The source of one file. ValueError for a `uri` in an unknown form, and for a hub id."""
+        source = Source(uri=uri, sha256=self.sha256 if uri == self.uri else None, licence=self.licence)
+        if source.kind == "hub":
+            raise ValueError(f"{uri} is a hub id, and data sets of the hub are not read: give a file as ./file.csv")
+        return source
 
     def format_of(self, uri: str) -> Format:
         """The format of the file at `uri`. ValueError where neither `format` nor the ending says it."""

@@ -207,6 +207,7 @@ def test_files_that_are_something_else(tmp_path: Path, name: str, data: bytes) -
         ({"splits": {"test": 0}}, "test: 0"),
         ({"data": {}}, "data.uri"),
         ({"data": {"uri": "a b"}}, "names no source"),
+        ({"data": {"uri": "intents/data.csv"}}, "is a hub id"),
     ],
 )
 def test_a_definition_that_cannot_be(fields: dict[str, Any], says: str) -> None:
