@@ -18,6 +18,8 @@ EVERYWHERE = {"tmp_path_factory", "pytestconfig", "anyio_backend", "tiny_llama",
 FIRST = ("tests/integration/demo::demo", "tests/integration/serve::started_on_ray", "tests/integration::served")
 """Groups that take longest, so that none of them is still running when all others have ended."""
 
+LONGEST_ID = 100
+
 
 def pytest_xdist_auto_num_workers() -> int:
     """`-n auto`: as many as there are cores, as long as memory holds them."""
@@ -73,3 +75,8 @@ def shared_by(item: pytest.Function) -> list[pytest.FixtureDef[object]]:
 
 def definitions_of(item: pytest.Function) -> list[pytest.FixtureDef[object]]:
     return [each[-1] for name, each in item._fixtureinfo.name2fixturedefs.items() if name not in EVERYWHERE]
+
+
+def pytest_make_parametrize_id(config: pytest.Config, val: object, argname: str) -> str | None:
+    """A short name for a long parameter: pytest would use the whole text, and some tests send 32 MiB."""
+    return f"{argname} of {len(val)}" if isinstance(val, str | bytes) and len(val) > LONGEST_ID else None
