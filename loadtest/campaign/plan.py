@@ -5,11 +5,14 @@ contents from them. It does not depend on the server's speed, so a campaign alwa
 server. `planner.py` makes it.
 """
 
-from typing import Literal
+from typing import Any, Literal
+
+from pydantic import Field
 
 from variants.document import Document
+from variants.metrics.answer_scores import Generated
 
-Kind = Literal["text", "label", "article", "image", "triplet", "boxes", "drawing"]
+Kind = Literal["text", "label", "article", "image", "triplet", "boxes", "drawing"] | Generated
 
 
 class Content(Document):
@@ -25,7 +28,8 @@ class Content(Document):
 
 
 class Pool(Document):
-    """Contents of one kind for one model. `logit_bias` is the bias by token id, for the kind label."""
+    """Contents of one kind for one model. `logit_bias` is the bias by token id, for the kind label. `fields`
+    are the task's own, for answers that are generated."""
 
     kind: Kind
     model: str
@@ -34,6 +38,7 @@ class Pool(Document):
     max_tokens: int | None = None
     ignore_eos: bool = False
     logit_bias: dict[str, float] | None = None
+    fields: dict[str, Any] = Field(default_factory=dict)
 
 
 class Lane(Document):

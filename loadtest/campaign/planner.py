@@ -15,6 +15,7 @@ from loadtest.errors import LoadError
 from loadtest.target import ServedModel, ServerState
 from variants.errors import StackError, UnknownName
 from variants.metrics import scoring
+from variants.metrics.answer_scores import SCORES
 from variants.tasks import Example, Prompt, Task
 from variants.tasks.digit_classifier.store import load_or_train
 
@@ -28,6 +29,7 @@ SAMPLE_WORDS = 800
 EXPECTED_LABELS_PER_S = {
     "text": 15.0, "image": 150.0, "triplet": 40.0, "article": 100.0, "boxes": 80.0, "drawing": 20.0,
 }  # fmt: skip
+EXPECTED_ANSWERS_PER_S = 2.0
 EXPECTED_DRAIN_S = {"text": 2.0, "image": 0.1, "triplet": 0.2, "article": 0.2, "boxes": 0.2, "drawing": 0.5}
 KINDS: dict[str, Kind] = {
     "text-generation": "text",
@@ -86,7 +88,7 @@ class Planner:
         examples = list(reversed(task.examples("test")))
         pool_id = f"{field} {wanted.model}/{wanted.task}"
         if wanted.ask == "text":
-            if task.kind != "text":
+            if not writes(task):
                 message = f"{wanted.model} does {model.task} and writes no text"
                 raise StackError(message, field=f"{field}.ask", mend="ask: label")
             self.pools[pool_id] = Pool(
@@ -127,7 +129,7 @@ class Planner:
                     part="accuracy",
                     text=f"{test.model}@{name}, each labelled example once",
                     limit_s=accuracy.limit_s,
-                    expected_s=test.n / EXPECTED_LABELS_PER_S[task.kind],
+                    expected_s=test.n / EXPECTED_LABELS_PER_S.get(task.kind, EXPECTED_ANSWERS_PER_S),
                     lanes=(Lane(pool=pool_id, variant=name, clients=accuracy.clients, at_end="stop"),),
                 )
 
@@ -154,12 +156,12 @@ class Planner:
         lead_in = 0.0 if warm_up else test.lead_in_s
         seconds = test.warm_up_s if warm_up else test.slice_s
         what = "warm-up" if index is None else f"slice {index + 1} of {test.slices}"
-        at_end = "refuse" if task.kind == "text" else "again"
+        at_end = "refuse" if writes(task) else "again"
         return Stage(
             part="warm-up" if warm_up else "speed",
             text=f"{test.model}@{variant} alone, {what}, {clients} clients",
             limit_s=lead_in + seconds + 2 * self.campaign.timeout_s,
-            expected_s=lead_in + seconds + EXPECTED_DRAIN_S[task.kind],
+            expected_s=lead_in + seconds + EXPECTED_DRAIN_S.get(task.kind, EXPECTED_DRAIN_S["text"]),
             lanes=(Lane(pool=pool_id, variant=variant, clients=clients, at_end=at_end),),
             window=Window(lead_in_s=lead_in, seconds=seconds),
             slice=index,
@@ -167,11 +169,11 @@ class Planner:
 
     def _speed_pool(self, model: ServedModel, task: Task, test: SpeedTest, field: str) -> Pool:
         for name, value in (("prompt_tokens", test.prompt_tokens), ("max_tokens", test.max_tokens)):
-            if (task.kind == "text") != (value is not None):
-                need = "is needed for a text task" if task.kind == "text" else "is for text tasks only"
+            if writes(task) != (value is not None):
+                need = "is needed for a text task" if writes(task) else "is for text tasks only"
                 raise StackError(need, field=f"{field}.{name}", mend="see loadtest/campaigns/demo.yaml")
         examples = task.examples("test")
-        if task.kind != "text":
+        if not writes(task):
             return self._labelled(model, task, examples)
         assert test.prompt_tokens is not None
         prompts = self._prompts(test.model, examples, test.prompt_tokens)
@@ -202,8 +204,10 @@ class Planner:
 
     def _labelled(self, model: ServedModel, task: Task, examples: Sequence[Example]) -> Pool:
         text = task.kind == "text"
+        generated = next((kind for kind in SCORES if kind == task.kind), None)
         return Pool(
-            kind="label" if text else KINDS[model.task],
+            kind=generated or ("label" if text else KINDS[model.task]),
+            fields=dict(task.fields),
             model=model.model,
             task=task.name,
             contents=tuple(_content(example, scored=True) for example in examples),
@@ -226,7 +230,7 @@ class Planner:
             task = self.get_task(task_name)
         except UnknownName as error:
             raise UnknownName(error.message, field=f"{field}.task", mend=error.mend) from None
-        if task.kind != KINDS[served.task]:
+        if task.kind != KINDS[served.task] and not (served.task == "text-generation" and writes(task)):
             raise StackError(f"{model} does {served.task}; {task_name} is of {task.kind}", field=f"{field}.task")
         if task.kind == "drawing":
             load_or_train()  # training imports torch, which the worker must not
@@ -234,6 +238,11 @@ class Planner:
         if waiting:
             raise LoadError(f"{model}: not ready yet: {', '.join(waiting)}", mend="wait until /admin/v1/models says so")
         return served, task
+
+
+def writes(task: Task) -> bool:
+    """Whether a model that generates text answers the task's prompts."""
+    return task.kind == "text" or task.kind in SCORES
 
 
 def _content(example: Example, *, scored: bool) -> Content:

@@ -20,6 +20,7 @@ def load_request(pool: Pool, content: Content, variant: str | None, client: str 
         headers["x-understudy-client"] = client
     elif client is not None:
         fields["user"] = client
+    fields |= pool.fields
     if pool.kind == "label":
         fields["logit_bias"] = pool.logit_bias
     elif pool.kind == "text":

@@ -11,6 +11,7 @@ from serve.errors import status_of
 from serve.protocols.open_inference import HEADER_LENGTH, parse_response
 from serve.shadow.comparison import boxes_of
 from variants.errors import EngineError
+from variants.metrics.answer_scores import score_of
 from variants.metrics.scoring import label_matches, text_matches
 from variants.vision.boxes import Box, agreement
 
@@ -113,14 +114,13 @@ class TextAnswer:
         choice = json.loads(self.body)["choices"][0]
         return str((choice["text"] if "text" in choice else choice["message"]["content"]) or "")
 
-    def is_right(self, label: str) -> bool | None:
-        """Whether a complete answer is right; None where it cannot be scored."""
-        return text_matches(self.text(), label)
+    def score(self, label: str) -> float | None:
+        """From 0, wrong, to 1, right; None where a complete answer cannot be scored."""
+        score = score_of(self.call.scored_as, self.text(), label)
+        return float(text_matches(self.text(), label)) if score is None else score
 
     def outcome(self, label: str | list[Box]) -> float | None:
-        """1 for a right answer, 0 for a wrong one, None where it cannot be scored."""
-        right = self.is_right(label) if isinstance(label, str) else None
-        return None if right is None else float(right)
+        return self.score(label) if isinstance(label, str) else None
 
     def answered(self) -> tuple[str, int]:
         """The text (also of a kept stream) and its number of tokens."""

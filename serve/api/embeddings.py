@@ -23,9 +23,9 @@ class EmbeddingAnswer(TextAnswer):
             self.usage = {"prompt_tokens": int(match[1])}
         return self.remainder()
 
-    def is_right(self, label: str) -> bool | None:
+    def score(self, label: str) -> float | None:
         """None unless there are three embeddings: an anchor and the two that the label chooses between."""
         data = sorted(json.loads(self.body)["data"], key=lambda entry: int(entry["index"]))
         if len(data) != 3:
             return None
-        return label_matches(nearer([numbers_of(entry["embedding"]) for entry in data]), label)
+        return float(label_matches(nearer([numbers_of(entry["embedding"]) for entry in data]), label))

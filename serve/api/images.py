@@ -20,13 +20,13 @@ class ImagesAnswer(TextAnswer):
     def end(self) -> bytes:
         return self.remainder()
 
-    def is_right(self, label: str) -> bool | None:
+    def score(self, label: str) -> float | None:
         """None where there is no classifier, or it cannot read the picture."""
         reader = load_if_trained()
         if reader is None:
             return None
         try:
             picture = base64.b64decode(json.loads(self.body)["data"][0]["b64_json"])
-            return label_matches(reader.read(picture), label)
+            return float(label_matches(reader.read(picture), label))
         except InputError:
             return None

@@ -31,7 +31,7 @@ from serve.api.limits.work import check_work
 from serve.api.needs import needs_of
 from serve.api.normalise import normalised
 from serve.config.capabilities import union
-from serve.dataplane.body_worker import apart
+from serve.dataplane.body_worker import apart, off_loop
 from serve.dataplane.call import Call
 from serve.dataplane.relay import Relay
 from serve.dataplane.router import Target
@@ -41,6 +41,7 @@ from serve.errors import openai_body
 from serve.shadow.replayer import Replayer
 from serve.shadow.sampling import sample
 from variants.errors import InputError, UnderstudyError, UnknownName
+from variants.metrics.answer_scores import SCORES
 
 PLACES = {
     "text-generation": "/v1/completions",
@@ -68,6 +69,7 @@ class TextRoute:
             call, answer = self.prepare(headers, document, arrived)
             call.key, call.size = key_name(scope), len(body)
             label = headers.get("x-understudy-label")
+            call.scored_as = self.upstreams.kind_of(headers.get("x-understudy-task"))
             choose = partial(sample, self.upstreams, call, self.path, body, label, document)
             samples = [] if opted_out(headers) else await apart(len(body), choose)
             answer.keep = bool(samples)
@@ -80,7 +82,7 @@ class TextRoute:
             count_tokens(call, answer)
             count_key_tokens(scope, answer)
         if label is not None:
-            self.score(label, headers.get("x-understudy-task"), call, answer)
+            await self.score(label, headers.get("x-understudy-task"), call, answer)
         self.replayer.offer(samples, call, answer)
 
     def prepare(self, headers: Headers, document: dict[str, Any], arrived: float) -> tuple[Call, TextAnswer]:
@@ -112,12 +114,14 @@ class TextRoute:
         )
         return call, self.answer(call, show_usage=asked)
 
-    def score(self, label: str, task: str | None, call: Call, answer: TextAnswer) -> None:
-        """Count a complete answer to a labelled request."""
+    async def score(self, label: str, task: str | None, call: Call, answer: TextAnswer) -> None:
+        """Count a complete answer to a labelled request. Some scorers of generated answers take a tenth of a second."""
         if call.status != 200 or call.streamed or self.path == "/tokenize":
             return
-        if (right := answer.is_right(label)) is not None:
-            count_label(call, task, right, self.upstreams.task_names)
+        generated = call.scored_as in SCORES
+        score = await off_loop(answer.score, label) if generated else answer.score(label)
+        if score is not None:
+            count_label(call, task, score, self.upstreams.task_names)
 
 
 def count_tokens(call: Call, answer: TextAnswer) -> None:

@@ -15,6 +15,7 @@ from serve.config.parsers import NONE, REASONING_PARSERS, TOOL_PARSERS
 from variants.artifacts.manifest import TaskKind
 from variants.build.builder import VariantPlan
 from variants.document import Document, Name, absent, exactly
+from variants.metrics.answer_scores import SCORES
 from variants.recipes.recipe import Recipe, TaskName
 from variants.recipes.source import Source
 from variants.tasks import Tasks
@@ -108,7 +109,7 @@ ENGINES: dict[TaskKind, tuple[str, ...]] = {
     "image-generation": ("openvino",),
 }
 EXAMPLES: dict[TaskKind, tuple[str, ...]] = {
-    "text-generation": ("text", "choice", "passage"),
+    "text-generation": ("text", "choice", "passage", *SCORES),
     "image-classification": ("image", "ranked"),
     "feature-extraction": ("triplet",),
     "object-detection": ("boxes",),

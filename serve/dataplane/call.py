@@ -51,7 +51,7 @@ class Call:
     `ask` returns the path and the body for an upstream's engine. `arrived` is in seconds of the monotonic clock. A
     variant without all of `needs` cannot answer. `shown_as` is the model's name in the answer, None for the engine's.
     `offering`: a piece of the answer is being sent, and the client has not read it yet. `key` is the name of the
-    client's API key, `size` the bytes of the client's body.
+    client's API key, `size` the bytes of the client's body. `scored_as` is the kind of the task whose label it carries.
     """
 
     target: Target
@@ -70,3 +70,4 @@ class Call:
     offering: bool = False
     key: str | None = None
     size: int = 0
+    scored_as: str = "text"

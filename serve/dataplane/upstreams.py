@@ -40,6 +40,11 @@ class Upstreams:
         """The tasks that the labels of requests may name."""
         return self.snapshot.stack.all_tasks.names
 
+    def kind_of(self, task: str | None) -> str:
+        """The kind of a task of the stack file, by which generated answers are scored; else "text"."""
+        own = self.snapshot.stack.tasks.get(task or "")
+        return own.kind if own else "text"
+
     @property
     def models(self) -> Mapping[str, Model]:
         return self.snapshot.stack.models

@@ -28,7 +28,7 @@ async def predictor(engine: EngineClient, task: Task) -> Predict:
         return partial(passage_surprise, engine)
     if task.kind == "drawing":
         return Drawings(engine, await asyncio.to_thread(load_or_train))
-    fields: dict[str, object] = {}
+    fields = dict(task.fields)
     if task.kind == "text":
         encoded = [(await tokenize(engine, label, add_special_tokens=False))["tokens"] for label in task.labels]
         fields["logit_bias"] = label_bias(encoded, task.labels)

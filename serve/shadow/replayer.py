@@ -18,7 +18,7 @@ import sys
 import time
 from contextlib import nullcontext, suppress
 
-from serve.dataplane.body_worker import apart
+from serve.dataplane.body_worker import apart, off_loop
 from serve.dataplane.call import Call, ReplayFailed, Reply
 from serve.dataplane.memory import Memory
 from serve.dataplane.observations import Observations
@@ -197,7 +197,7 @@ class Replayer:
         other = replay.variant if replay.call.upstream is replay.parent else replay.parent
         path, body = await apart(replay.call.size, replay.call.ask, other)
         reply = await self.asker(replay)(other, path, body, replay.call.headers)
-        scores = right(replay), replay.answer.again(reply).outcome(label)
+        scores = await off_loop(lambda: (right(replay), replay.answer.again(reply).outcome(label)))
         if scores == (None, None):
             return None
         known, replayed = (round(score or 0.0, 3) for score in scores)

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 from variants.artifacts.manifest import TaskKind
 from variants.errors import RecipeError, UnknownName
+from variants.metrics.answer_scores import SCORES
 from variants.recipes.recipe import Diffusion, LoRA, Prune, Quantize, Recipe, Sparsify, Train, TrainDetector, TrainText
 from variants.tasks import BUILT_IN, Tasks
 
@@ -21,7 +22,7 @@ _LEARNT: dict[TaskKind, tuple[str, ...]] = {
     "image-generation": ("image",),
 }
 _CALIBRATED_ON: dict[TaskKind, tuple[str, ...]] = {
-    "text-generation": ("passage", "text"),
+    "text-generation": ("passage", "text", *SCORES),
     "text-classification": _TEXTS,
     "feature-extraction": _TEXTS,
     "image-classification": ("image", "ranked"),

@@ -10,6 +10,7 @@ from array import array
 from collections import Counter
 from collections.abc import Sequence
 
+from variants.metrics.answer_scores import score_of
 from variants.vision.boxes import outcome as boxes_outcome
 
 
@@ -31,6 +32,8 @@ def label_matches(answer: str, label: str) -> bool:
 def is_correct(kind: str, answer: str, label: str) -> bool:
     """Whether an answer to an example of a task's `kind` is right. ValueError for another kind.
 
+    Answers that a model generates have a kind of their own for each scorer: see `variants.metrics.answer_scores`.
+
     - "text": the answer is the label or its first token, chosen by likelihood
     - "image", "article": the top label
     - "ranked": the first labels, one a line; the right one is among them
@@ -39,6 +42,8 @@ def is_correct(kind: str, answer: str, label: str) -> bool:
     - "drawing": the digit that a classifier reads in the picture
     - "boxes": all boxes of the label and no other
     """
+    if (score := score_of(kind, answer, label)) is not None:
+        return score == 1
     if kind == "text":
         return text_matches(answer, label)
     if kind == "boxes":

@@ -7,20 +7,22 @@ occurs in the two other splits, under any id.
 import hashlib
 import random
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from types import MappingProxyType
 from typing import Literal
 
 from variants.document import canonical_sha256
 from variants.home import home as default_home
+from variants.metrics.answer_scores import Generated
 from variants.metrics.base import ACCURACY, Metric
 from variants.progress import Progress
 from variants.recipes.source import Source, fetch
 
 Split = Literal["train", "calibration", "test"]
-Kind = Literal["text", "article", "image", "ranked", "triplet", "boxes", "choice", "passage", "drawing"]
+Kind = Literal["text", "article", "image", "ranked", "triplet", "boxes", "choice", "passage", "drawing"] | Generated
 SEED = 20261123
 
 
@@ -45,7 +47,8 @@ class Example:
     ranked    a PNG or JPEG                         drawing   a `Prompt`
     triplet   three texts
 
-    `label` is one of the task's labels. For boxes it is the text that `variants.vision.boxes` writes, for a passage "".
+    Of the other kinds, which are names of scorers, it is a prompt whose answer is generated. `label` is one of the
+    task's labels. For boxes it is the text that `variants.vision.boxes` writes, for a passage "".
     """
 
     id: str
@@ -60,6 +63,8 @@ class Task(ABC):
     name: str
     kind: Kind
     metrics: tuple[Metric, ...] = (ACCURACY,)
+    fields: Mapping[str, object] = MappingProxyType({})
+    """More fields of each request, such as the number of tokens to generate."""
     definition_sha256: str | None = None
     """Of what makes examples of the data, for a task that a user defines. None for the others: their code is fixed."""
 

@@ -1,9 +1,10 @@
 """A task of one's own: examples from the rows of a file, as its definition (`variants.tasks.task_file`) says."""
 
 import io
+import math
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,9 @@ from jinja2.exceptions import TemplateError
 
 from variants.document import canonical_sha256
 from variants.errors import InputError
+from variants.metrics.answer_scores import SCORES, SHARES, score_of
+from variants.metrics.base import Statistic
+from variants.metrics.outcome import Outcome
 from variants.progress import Progress
 from variants.recipes.source import Source
 from variants.tasks.base import Example, Input, Split, Task, shuffled, without_repeats
@@ -19,6 +23,8 @@ from variants.tasks.rows import Row, read_rows
 from variants.tasks.task_file import Sandbox, Shares, SplitColumn, SplitFiles, TaskFile
 
 LEAST_ROWS = 10
+MAX_TOKENS = 64
+"""Tokens of a generated answer, where the definition does not say how many."""
 SPLITS: dict[str, Split] = {
     "train": "train", "training": "train", "calibration": "calibration", "validation": "calibration",
     "valid": "calibration", "dev": "calibration", "test": "test",
@@ -39,6 +45,12 @@ class FileTask(Task):
             from variants.metrics.perplexity import PERPLEXITY
 
             self.metrics = (PERPLEXITY,)
+        if self.kind in SHARES:
+            self.metrics = (Statistic(self.kind, "share", of=partial(mean_score, self.kind)),)
+        if self.kind in SCORES:
+            self.fields = {"max_tokens": file.max_tokens or MAX_TOKENS} | (
+                {"stop": list(file.stop)} if file.stop else {}
+            )
         self._template = Sandbox.overlay(undefined=StrictUndefined).from_string(file.input) if file.input else None
 
     @property
@@ -49,6 +61,8 @@ class FileTask(Task):
     def labels(self) -> tuple[str, ...]:
         if self.file.choices:
             return tuple(map(str, range(len(self.file.choices))))
+        if self.kind in SCORES:  # as many as there are examples
+            return ()
         return tuple(sorted({example.label for split in self._splits.values() for example in split} - {""}))
 
     @property
@@ -76,7 +90,7 @@ class FileTask(Task):
             raise self._refuse(f"{len(seen)} different rows are too few", mend=f"give at least {LEAST_ROWS}")
         if not splits["test"]:
             raise self._refuse("no row is left for the test", mend="give more rows, or test a larger share")
-        if splits["train"] and self.file.label and not self.file.choices:
+        if splits["train"] and self.file.label and not self.file.choices and self.kind not in SCORES:
             self._check_labels(splits)
         return {split: tuple(examples) for split, examples in splits.items()}
 
@@ -177,6 +191,10 @@ class FileTask(Task):
 
     def _refuse(self, message: str, field: str = "data", mend: str | None = None) -> InputError:
         return InputError(f"{self.name}: {message}", field=f"tasks.{self.name}.{field}", mend=mend)
+
+
+def mean_score(scorer: str, outcomes: Sequence[Outcome]) -> float:
+    return math.fsum(score_of(scorer, each.answer, each.label) or 0.0 for each in outcomes) / len(outcomes)
 
 
 def share_out(examples: Sequence[Example], shares: Shares, splits: dict[Split, list[Example]]) -> None:

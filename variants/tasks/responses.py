@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from variants.errors import EngineError, InputError
+from variants.metrics.answer_scores import SCORES
 from variants.metrics.scoring import nearer, numbers_of
 from variants.tasks.digit_classifier.network import DigitClassifier
 from variants.vision.boxes import from_tensors, to_text
@@ -52,7 +53,7 @@ def well_formed(body: bytes) -> Iterator[None]:
 def read_answer(kind: str, body: bytes, classifier: DigitClassifier | None = None) -> ResponseText:
     """The answer to one request for an example. Raises BadAnswer.
 
-    text             the completion
+    text             the completion, as of the kinds of generated answers
     image, article   the top label
     ranked           the best labels, one a line, best first
     boxes            the boxes, as `variants.vision.boxes` writes them
@@ -64,7 +65,7 @@ def read_answer(kind: str, body: bytes, classifier: DigitClassifier | None = Non
             assert classifier is not None
             return ResponseText(classifier.read(read_picture(body)))
         document = json.loads(body)
-        if kind == "text":
+        if kind == "text" or kind in SCORES:
             return ResponseText(document["choices"][0]["text"], **usage_of(document))
         if kind == "triplet":
             embeddings = [numbers_of(entry["embedding"]) for entry in document["data"]]

@@ -13,7 +13,7 @@ A stack file and a campaign file hold such definitions below `tasks`, in place o
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 
 import yaml
 from jinja2 import TemplateSyntaxError, meta
@@ -22,10 +22,12 @@ from pydantic import Field, field_validator, model_validator
 
 from variants.document import Document, Sha256
 from variants.errors import StackError
+from variants.metrics.answer_scores import Generated
 from variants.recipes.source import Source
 from variants.tasks.base import Kind, Split
 
-Scorer = Literal["choice", "label", "ranked", "passage"]
+Scorer = Literal["choice", "label", "ranked", "passage"] | Generated
+GENERATED: tuple[str, ...] = get_args(Generated)
 Format = Literal["csv", "tsv", "jsonl", "parquet", "text", "images"]
 Column = Annotated[str, Field(min_length=1, max_length=200)]
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -121,6 +123,8 @@ class TaskFile(Document):
     - "label": a classifier's first label is the right one
     - "ranked": the right label is among an image classifier's first five
     - "passage": how surprising the text is (perplexity); there is no label
+    - "exact" and so on: the answer of at most `max_tokens` tokens that the model generates, up to the first of `stop`
+      (`variants.metrics.answer_scores`)
     """
 
     data: Data = Data()
@@ -130,6 +134,8 @@ class TaskFile(Document):
     labels: dict[str, Annotated[str, Field(min_length=1)]] | None = None
     choices: Annotated[tuple[Column, ...], Field(min_length=2)] | None = None
     scorer: Scorer
+    max_tokens: Annotated[int, Field(ge=1, le=4096)] | None = None
+    stop: Annotated[tuple[Annotated[str, Field(min_length=1)], ...], Field(max_length=16)] = ()
     splits: Shares | SplitColumn | SplitFiles = Shares()
 
     @field_validator("input")
@@ -173,6 +179,8 @@ class TaskFile(Document):
             raise ValueError("label: name its column")
         if self.label is not None and self.scorer == "passage":
             raise ValueError("label: a passage has none: leave it out")
+        if self.scorer not in GENERATED and (self.max_tokens is not None or self.stop):
+            raise ValueError(f"max_tokens and stop: only with a scorer of generated answers, not {self.scorer}")
         if self.choices is not None and self.scorer != "choice":
             raise ValueError(f"choices: only with scorer choice, not {self.scorer}")
         return self

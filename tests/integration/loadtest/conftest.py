@@ -22,7 +22,7 @@ class MadeTask:
     """`reviews`: 240 prompts of 30 words; `pictures`: 300 pictures. Only the test split is there."""
 
     def __init__(self, name: str) -> None:
-        self.name = name
+        self.name, self.fields = name, dict[str, object]()
         self.kind = "text" if name == "reviews" else "image"
         self.labels = (" positive", " negative") if self.kind == "text" else ("0", "1")
 

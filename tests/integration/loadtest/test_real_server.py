@@ -34,7 +34,11 @@ CAMPAIGN = {
     "accuracy": {
         "clients": 4,
         "limit_s": 60,
-        "tests": [{"model": "echo", "task": "echoes", "n": 60}, {"model": "bands", "task": "shades", "n": 60}],
+        "tests": [
+            {"model": "echo", "task": "echoes", "n": 60},
+            {"model": "bands", "task": "shades", "n": 60},
+            {"model": "echo", "task": "quotes", "n": 20},
+        ],
     },
     "speed": {
         "clients": 4,
@@ -71,7 +75,7 @@ def write_shades(folder: Path) -> None:
 
 
 def tasks_in(folder: Path) -> dict[str, Any]:
-    """Two tasks of one's own: one in place, one as the path of its file."""
+    """Tasks of one's own: two in place, one as the path of its file."""
     write_echoes(folder / "echoes.csv")
     write_shades(folder / "shades")
     all_for_test = {"train": 0, "calibration": 0, "test": 1}
@@ -82,9 +86,10 @@ def tasks_in(folder: Path) -> dict[str, Any]:
         "scorer": "choice",
         "splits": all_for_test,
     }
+    quotes = echoes | {"scorer": "contains", "max_tokens": 12, "data": {"uri": str(folder / "echoes.csv")}}
     shades = {"image": "image", "label": "label", "scorer": "label", "splits": all_for_test}
     (folder / "shades.yaml").write_text(yaml.safe_dump(shades | {"data": {"uri": str(folder / "shades")}}))
-    return {"echoes": echoes, "shades": str(folder / "shades.yaml")}
+    return {"echoes": echoes, "quotes": quotes, "shades": str(folder / "shades.yaml")}
 
 
 def campaign_file(folder: Path) -> Path:

@@ -1,5 +1,9 @@
 """The plan: test examples only, each once, prompts that no cache has seen, variants in turns."""
 
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -9,9 +13,10 @@ from loadtest.campaign.planner import Planner
 from loadtest.campaign.schema import Campaign, parse_campaign
 from loadtest.errors import LoadError
 from loadtest.target import ServerState
+from loadtest.worker.requests import load_request
 from tests.unit.loadtest.results.made import PICTURES, TEXT, served
 from variants.errors import StackError, UnderstudyError, UnknownName
-from variants.tasks import Example, Prompt
+from variants.tasks import Example, Prompt, Tasks
 
 STATE = {
     "models": [served("smollm2", "text-generation", TEXT), served("digits", "image-classification", PICTURES)],
@@ -25,6 +30,7 @@ class MadeTask:
 
     def __init__(self, name: str, kind: str, size: int) -> None:
         self.name, self.kind, self.size = name, kind, size
+        self.fields: dict[str, object] = {}
         self.labels = {
             "text": (" positive", " negative"),
             "image": ("0", "1"),
@@ -277,7 +283,30 @@ def test_drawings_carry_prompt_seed_and_label(monkeypatch: pytest.MonkeyPatch) -
 
 class MadePrompts:
     name, kind, labels = "prompts", "drawing", tuple("0123456789")
+    fields: Mapping[str, object] = MappingProxyType({})
 
     def examples(self, split: str, n: int | None = None) -> list[Example]:
         assert split == "test"
         return [Example(f"prompt-{k}", Prompt(f"a handwritten {k}", k), str(k)) for k in range(10)][:n]
+
+
+def test_generated_answers_are_asked_as_the_task_says(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("question,answer\n" + "".join(f"{n} and {n}?,{2 * n}\n" for n in range(40)))
+    definition = {
+        "data": {"uri": str(tmp_path / "a.csv")},
+        "input": "{{ question }}",
+        "label": "answer",
+        "scorer": "number",
+        "max_tokens": 9,
+        "splits": {"train": 0, "calibration": 0, "test": 1},
+    }
+    test = {"clients": 2, "limit_s": 9, "tests": [{"model": "smollm2", "task": "sums", "n": 30}]}
+    document = {"schema": 1, "name": "own", "limit_s": 99, "accuracy": test, "tasks": {"sums": definition}}
+    campaign = parse_campaign(document)
+    state = ServerState.model_validate(STATE)
+    plan = Planner(campaign, state, lambda model, text: [1], Tasks(campaign.tasks).get).plan("http://here")
+    (pool,) = plan.pools.values()
+    assert (pool.kind, pool.fields, pool.logit_bias) == ("number", {"max_tokens": 9}, None)
+    assert all(str(2 * int(str(each.text).split()[0])) == each.label for each in pool.contents)
+    body = json.loads(load_request(pool, pool.contents[0], "int8", None).body)
+    assert (body["max_tokens"], body["temperature"], "logit_bias" in body) == (9, 0, False)

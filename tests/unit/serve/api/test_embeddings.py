@@ -35,8 +35,8 @@ def test_usage_is_read_from_the_end() -> None:
 def test_a_triplet_is_scored_in_any_order(label: str, right: bool) -> None:
     answer = document([1.0, 0.0], [0.0, 1.0], [1.0, 0.5])
     answer["data"].reverse()
-    assert passed(answer).is_right(label) is right
+    assert passed(answer).score(label) == right
 
 
 def test_an_answer_without_three_embeddings_is_not_scored() -> None:
-    assert passed(document([1.0, 0.0], [0.0, 1.0])).is_right("first") is None
+    assert passed(document([1.0, 0.0], [0.0, 1.0])).score("first") is None

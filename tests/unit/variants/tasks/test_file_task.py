@@ -11,6 +11,7 @@ from PIL import Image
 from pydantic import ValidationError
 
 from variants.errors import InputError
+from variants.metrics.outcome import Outcome
 from variants.tasks import FileTask, Split, Task, Tasks
 from variants.tasks.task_file import TaskFile
 
@@ -99,6 +100,18 @@ def test_choices_are_columns_and_the_label_their_position(tmp_path: Path) -> Non
     assert isinstance(example.input, tuple)
     assert example.input[1].startswith(" a")
     assert example.input[0].removeprefix("do ") == example.input[2].removeprefix(" b ")
+
+
+@pytest.mark.parametrize(("scorer", "metric"), [("exact", "accuracy"), ("number", "accuracy"), ("rouge-l", "rouge-l")])
+def test_generated_answers_have_their_own_scorer(tmp_path: Path, scorer: str, metric: str) -> None:
+    path = csv_file(tmp_path / "a.csv", INTENTS)
+    task = task_of(tmp_path / "home", path, scorer=scorer, max_tokens=5, stop=["\n"])
+    assert (task.kind, task.labels, task.metrics[0].name) == (scorer, (), metric)
+    assert dict(task.fields) == {"max_tokens": 5, "stop": ["\n"]}
+    assert {example.label for example in task.examples("test")} == {"call", "text", "wait"}
+    answers = [Outcome(str(n), "a b", answer, answer == "a b") for n, answer in enumerate(["a b", "c d"] * 20)]
+    assert task.metrics[0].measure(answers).value == pytest.approx(0.5)
+    assert task_of(tmp_path / "home", path, scorer=scorer).fields["max_tokens"] == 64
 
 
 def test_lines_of_text_are_passages(tmp_path: Path) -> None:
@@ -201,6 +214,7 @@ def test_files_that_are_something_else(tmp_path: Path, name: str, data: bytes) -
         ({"scorer": "f2"}, "scorer"),
         ({"scorer": "passage"}, "a passage has none"),
         ({"scorer": "ranked"}, "ranked reads images"),
+        ({"max_tokens": 5}, "only with a scorer of generated answers"),
         ({"image": "picture"}, "either `input`"),
         ({"label": None}, "name its column"),
         ({"splits": {"train": 0.9, "test": 0.2}}, "above 1"),
