@@ -1,11 +1,15 @@
 """Ports for our processes: free, and outside the kernel's range for outgoing connections."""
 
 import socket
+import subprocess
+import sys
+from collections import deque
 from pathlib import Path
 
 import pytest
 
 from serve import ports
+from tests.support.processes import ROOT
 from variants.errors import EngineError
 
 
@@ -25,3 +29,23 @@ def test_a_taken_port_is_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(ports, "PORTS", range(port, port + 1))
         with pytest.raises(EngineError, match=f"no loopback port from {port} to {port} is free"):
             ports.free_port()
+
+
+def test_a_port_that_another_process_was_given_is_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    program = "from serve.ports import free_port; print(free_port(), flush=True); input()"
+    command = [sys.executable, "-c", program]
+    with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout is not None
+        port = int(other.stdout.readline())
+        monkeypatch.setattr(ports, "PORTS", range(port, port + 1))
+        with pytest.raises(EngineError, match="no loopback port"):
+            ports.free_port()
+        other.communicate("\n", timeout=30)
+    assert ports.free_port() == port
+
+
+def test_claims_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ports, "CLAIMS", deque())
+    monkeypatch.setattr(ports, "MOST_CLAIMS", 2)
+    assert len({ports.free_port() for _ in range(5)}) == 5
+    assert len(ports.CLAIMS) == 2
