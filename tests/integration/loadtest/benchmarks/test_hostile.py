@@ -34,6 +34,6 @@ def test_hostile_clients_are_refused_and_streams_go_on(tmp_path: Path) -> None:
         assert 0 < attack.ingress_mib < 1024, attack
     assert leaving.n == 5
     assert 0 <= leaving.median_s <= leaving.longest_s < PAUSE_LIMIT_S
-    assert leaving.alone_s > 0.02
+    assert leaving.alone_s > 0
     lines = table(attacks.values(), SLICE).splitlines()
     assert len(lines) == len(attacks) + 3
