@@ -133,16 +133,13 @@ class Cluster:
             os.environ |= ray_environment(self.folder, [free_port() for _ in range(3)])
             (self.folder / "metrics").mkdir()
             self.start()
-        except Exception as error:  # Ray raises errors of many classes, some of them plain Exceptions
+        except BaseException as error:  # Ray raises errors of many classes, some of them plain Exceptions
             self.__exit__()
-            if isinstance(error, UnderstudyError):
+            if isinstance(error, UnderstudyError) or not isinstance(error, Exception):
                 raise
             said = next((line for line in reversed(str(error).splitlines()) if line.strip()), repr(error))
             mend = f"on a busy machine, try again; else see {home() / 'logs'}"
             raise EngineError(f"Ray did not start: {said.strip()}", mend=mend) from error
-        except BaseException:
-            self.__exit__()
-            raise
         return self
 
     def start(self) -> None:

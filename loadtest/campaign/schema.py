@@ -13,14 +13,14 @@ A campaign does not name variants: it asks all that the server has. `planner.py`
 
 import difflib
 from pathlib import Path
-from typing import Any, Literal, Self, get_args
+from typing import Annotated, Any, Literal, Self, get_args
 
 import yaml
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import AfterValidator, Field, ValidationError, field_validator, model_validator
 
 from variants.document import Document, explain
 from variants.errors import StackError
-from variants.tasks import Tasks
+from variants.tasks import check_names
 from variants.tasks.task_file import TaskFile, with_task_files
 
 Ask = Literal["text", "label"]
@@ -115,13 +115,9 @@ class Campaign(Document):
     mixed: Mixed | None = None
     accuracy: Accuracy | None = None
     speed: Speed | None = None
-    tasks: dict[str, TaskFile] = Field(default={}, exclude_if=lambda own: not own)
-
-    @field_validator("tasks")
-    @classmethod
-    def check_task_names(cls, tasks: dict[str, TaskFile]) -> dict[str, TaskFile]:
-        Tasks(tasks)
-        return tasks
+    tasks: Annotated[dict[str, TaskFile], AfterValidator(check_names)] = Field(
+        default={}, exclude_if=lambda own: not own
+    )
 
     @model_validator(mode="after")
     def check_parts(self) -> Self:

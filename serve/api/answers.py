@@ -116,8 +116,9 @@ class TextAnswer:
 
     def score(self, label: str) -> float | None:
         """From 0, wrong, to 1, right; None where a complete answer cannot be scored."""
-        score = score_of(self.call.scored_as, self.text(), label)
-        return float(text_matches(self.text(), label)) if score is None else score
+        text = self.text()
+        score = score_of(self.call.scored_as, text, label)
+        return float(text_matches(text, label)) if score is None else score
 
     def outcome(self, label: str | list[Box]) -> float | None:
         return self.score(label) if isinstance(label, str) else None

@@ -121,7 +121,7 @@ class TextRoute:
         generated = call.scored_as in SCORES
         score = await off_loop(answer.score, label) if generated else answer.score(label)
         if score is not None:
-            count_label(call, task, score, self.upstreams.task_names)
+            count_label(call, task, score, self.upstreams.known_tasks)
 
 
 def count_tokens(call: Call, answer: TextAnswer) -> None:

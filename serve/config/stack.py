@@ -6,7 +6,7 @@ builds the variants, and `serve.app` serves them."""
 import re
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, ValidationInfo, field_validator, model_validator
+from pydantic import AfterValidator, Field, ValidationInfo, field_validator, model_validator
 
 from serve.config.api_keys import Key
 from serve.config.cross_origin import Cors
@@ -18,7 +18,7 @@ from variants.document import Document, Name, absent, exactly
 from variants.metrics.answer_scores import SCORES
 from variants.recipes.recipe import Recipe, TaskName
 from variants.recipes.source import Source
-from variants.tasks import Tasks
+from variants.tasks import Tasks, check_names
 from variants.tasks.task_file import TaskFile
 
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
@@ -265,16 +265,10 @@ class Server(Document):
 class Stack(Document):
     schema_: Annotated[Literal[1], exactly(int)] = Field(alias="schema")
     server: Server = Server()
-    tasks: dict[TaskName, TaskFile] = Field(
+    tasks: Annotated[dict[TaskName, TaskFile], AfterValidator(check_names)] = Field(
         default={}, exclude_if=lambda own: not own, description="tasks of one's own"
     )
     models: dict[str, Model] = Field(min_length=1)
-
-    @field_validator("tasks")
-    @classmethod
-    def check_task_names(cls, tasks: dict[str, TaskFile]) -> dict[str, TaskFile]:
-        Tasks(tasks)
-        return tasks
 
     @model_validator(mode="after")
     def check_evaluate(self) -> Self:
@@ -314,6 +308,7 @@ class Stack(Document):
 
     def plans(self) -> list[VariantPlan]:
         """A build plan for each variant, in the file's order."""
+        tasks = self.all_tasks
         return [
             VariantPlan(
                 model=model_name,
@@ -323,7 +318,7 @@ class Stack(Document):
                 recipe=variant.recipe,
                 parent=variant.parent,
                 seed=model.seed,
-                tasks=self.all_tasks,
+                tasks=tasks,
                 has_own_source=variant.source is not None,
             )
             for model_name, model in self.models.items()

@@ -20,6 +20,7 @@ from serve.dataplane.upstream import Upstream
 from serve.engines.endpoint import Describe
 from serve.errors import NotReady
 from variants.errors import UnknownName
+from variants.tasks import Tasks
 
 
 class Upstreams:
@@ -36,9 +37,9 @@ class Upstreams:
         self.drain = Drain()
 
     @property
-    def task_names(self) -> tuple[str, ...]:
+    def known_tasks(self) -> Tasks:
         """The tasks that the labels of requests may name."""
-        return self.snapshot.stack.all_tasks.names
+        return self.snapshot.stack.all_tasks
 
     def kind_of(self, task: str | None) -> str:
         """The kind of a task of the stack file, by which generated answers are scored; else "text"."""

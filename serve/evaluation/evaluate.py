@@ -86,7 +86,7 @@ def evaluate_variant(
         theirs = stored_outcomes(parent, examples, task_by_name)
     variant = served_variant(stack, artifacts, ref, weight=0.0)  # its share of the traffic has no effect here
     beside = served_variant(stack, artifacts, reference, weight=0.0) if reference else None
-    measured = asyncio.run(measure(variant, beside, examples, progress, stack.all_tasks))
+    measured = asyncio.run(measure(variant, beside, list(task_by_name.values()), examples, progress))
     store = OutcomeStore(home())
     for task, outcomes in measured.outcomes.items():
         store.keep(ours.digest, task, Conditions.here(ours.engine, task_by_name[task].test_sha256), outcomes)

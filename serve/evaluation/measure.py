@@ -26,7 +26,7 @@ from variants.evidence.frechet import frechet_distance
 from variants.home import home
 from variants.metrics.outcome import Outcome
 from variants.progress import Progress
-from variants.tasks import BUILT_IN, Example, Task, Tasks
+from variants.tasks import Example, Task
 from variants.tasks.digit_classifier.network import DigitClassifier
 from variants.tasks.mnist import Mnist
 
@@ -91,9 +91,9 @@ async def running(
 async def measure(
     variant: ServedVariant,
     reference: ServedVariant | None,
+    tasks: Sequence[Task],
     examples: Examples,
     progress: Progress,
-    tasks: Tasks = BUILT_IN,
 ) -> Measured:
     """Start the variant's engine alone and ask it everything. Then start its reference's beside it, if there is one."""
     inference, speedup = None, None
@@ -102,15 +102,15 @@ async def measure(
     with progress.step(f"{variant.name}: evaluating"):
         async with running(variant, "evaluate") as (process, load_s), aiohttp.ClientSession() as session:
             engine = EngineClient(session, process.url, variant.asked_as, process.headers)
-            task, *_ = asked_tasks = [tasks.get(name, home(), progress) for name in examples]
+            task = tasks[0]
             precision = await executes(engine)
-            predicts = [await predictor(engine, each) for each in asked_tasks]
+            predicts = [await predictor(engine, each) for each in tasks]
             fresh = unasked(task, examples[task.name])
             latency = await one_at_a_time(predicts[0], fresh[: WARM_UP_EXAMPLES + LATENCY_EXAMPLES])
             resident = process.memory_bytes()
             saturated = Saturated(predicts[0], process.cpu_s)
             outcomes: dict[str, list[Outcome]] = {}
-            for each, predict in zip(asked_tasks, predicts, strict=True):
+            for each, predict in zip(tasks, predicts, strict=True):
                 timed = predict if outcomes else saturated
                 outcomes[each.name] = await evaluate(each, examples[each.name], timed, CLIENTS, progress)
                 if timed is saturated:

@@ -9,10 +9,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath, PureWindowsPath
 
-from safetensors import SafetensorError, safe_open
-
 from variants.artifacts.manifest import Manifest
 from variants.artifacts.store import Artifact
+from variants.artifacts.tensors import tensor_entries
 from variants.errors import IntegrityError, RecipeError
 from variants.recipes.recipe import LoRA, Merge, PublishedAdapter, Quantize, Recipe
 
@@ -105,8 +104,7 @@ def _ranks(artifact: Artifact) -> set[int]:
     """The ranks of the low-rank matrices: A is [rank, inputs], B is [outputs, rank]."""
     path = artifact.model_path / WEIGHTS
     try:
-        with safe_open(path, "numpy") as weights:
-            shapes = {name: weights.get_slice(name).get_shape() for name in weights.keys()}  # noqa: SIM118
+        shapes = {name: entry.shape for name, entry in tensor_entries(path).items()}
         return {shape[0] if ".lora_A." in name else shape[1] for name, shape in shapes.items()}
-    except (SafetensorError, IndexError) as error:
+    except (ValueError, IndexError) as error:
         raise IntegrityError(f"{path} is not a safetensors file: {error!r}", mend="build it again") from error

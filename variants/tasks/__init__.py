@@ -24,7 +24,7 @@ from variants.tasks.tale_endings import TaleEndings
 from variants.tasks.tales import Tales
 from variants.tasks.task_file import TaskFile
 
-__all__ = ["BUILT_IN", "NAMES", "Example", "Kind", "Prompt", "Split", "Task", "Tasks", "get"]
+__all__ = ["BUILT_IN", "NAMES", "Example", "Kind", "Prompt", "Split", "Task", "Tasks", "check_names", "get"]
 
 _CLASSES: tuple[type[Task], ...] = (
     Coco96, DigitPrompts, Imagenet, ImagenetTop5, Mnist, MnistTop5, R8, R8Topics, R8Triplets, RottenTomatoes, Scenes,
@@ -34,13 +34,21 @@ _TASKS = {task.name: task for task in _CLASSES}
 NAMES = tuple(sorted(_TASKS))
 
 
+def check_names(own: dict[str, TaskFile]) -> dict[str, TaskFile]:
+    """The same tasks. Raises ValueError for one with the name of a built-in one."""
+    if taken := next((name for name in own if name in _TASKS), None):
+        raise ValueError(f"{taken!r} is the name of a built-in task: choose another")
+    return own
+
+
 class Tasks:
-    """The built-in tasks and `own` ones, by name. Raises ValueError for an own one with the name of a built-in one."""
+    """The built-in tasks and `own` ones, by name. The names of `own` ones are checked where they are read."""
 
     def __init__(self, own: Mapping[str, TaskFile] = MappingProxyType({})) -> None:
-        if taken := next((name for name in own if name in _TASKS), None):
-            raise ValueError(f"{taken!r} is the name of a built-in task: choose another")
         self.own = own
+
+    def __contains__(self, name: object) -> bool:
+        return name in _TASKS or name in self.own
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -48,7 +56,7 @@ class Tasks:
 
     def kind(self, name: str) -> Kind:
         """The kind of a task's examples, without its data. Raises UnknownName."""
-        return self.get(name).kind
+        return self.own[name].kind if name in self.own else self.get(name).kind
 
     def get(self, name: str, home: Path | None = None, progress: Progress | None = None) -> Task:
         """The task of that name. Its data is fetched into `home` (default: `variants.home.home()`) when it is first

@@ -80,7 +80,7 @@ class InferRoute:
         answer = TensorAnswer(keep=label is not None or bool(samples))
         await carry(self.relay, call, answer, open_inference_body, scope, receive, send)
         if label is not None and call.status == 200 and (outcome := answer.outcome(label)) is not None:
-            count_label(call, headers.get("x-understudy-task"), outcome, self.upstreams.task_names)
+            count_label(call, headers.get("x-understudy-task"), outcome, self.upstreams.known_tasks)
         self.replayer.offer(samples, call, answer)
 
     def label_of(self, headers: Headers, target: Target) -> str | list[Box] | None:

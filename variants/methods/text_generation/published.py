@@ -10,9 +10,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError, safe_open
-
 from variants.artifacts.manifest import Precision
+from variants.artifacts.tensors import tensor_entries
 from variants.errors import RecipeError, SourceError
 from variants.methods.base import BuildJob, MethodResult
 from variants.recipes.recipe import Published
@@ -124,10 +123,9 @@ def tensors(folder: Path) -> Iterator[tuple[str, str]]:
     """The name and dtype of every tensor, from the files' headers."""
     for path in sorted(folder.glob("*.safetensors")):
         try:
-            with safe_open(path, "numpy") as weights:
-                yield from ((name, weights.get_slice(name).get_dtype()) for name in weights.keys())  # noqa: SIM118
-        except SafetensorError as error:
-            raise refused(f"{path.name} is no safetensors file: {error}") from None
+            yield from ((name, entry.dtype) for name, entry in tensor_entries(path).items())
+        except ValueError as error:
+            raise refused(str(error)) from None
 
 
 def refused(message: str) -> SourceError:

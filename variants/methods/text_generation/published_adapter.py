@@ -10,9 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError, safe_open
-
 from variants.artifacts.adapter import CONFIG, WEIGHTS
+from variants.artifacts.tensors import tensor_entries
 from variants.errors import RecipeError, SourceError
 from variants.methods.base import BuildJob, MethodResult
 from variants.methods.text_generation.baseline import parent_of
@@ -106,7 +105,6 @@ def shapes_below(folder: Path) -> Iterator[tuple[str, Shape]]:
 
 def shapes_of(path: Path) -> dict[str, Shape]:
     try:
-        with safe_open(path, "numpy") as weights:
-            return {name: tuple(weights.get_slice(name).get_shape()) for name in weights.keys()}  # noqa: SIM118
-    except SafetensorError as error:
-        raise SourceError(f"{path.name} is no safetensors file: {error}", field="source.uri") from None
+        return {name: entry.shape for name, entry in tensor_entries(path).items()}
+    except ValueError as error:
+        raise SourceError(str(error), field="source.uri") from None

@@ -147,7 +147,7 @@ def test_a_labelled_campaign_scores_as_offline_evaluation_does(drawn: tuple[str,
     assert model.comparisons[0].accuracy[0].difference == pytest.approx(-wrong / N)
 
     int8 = build_snapshot(drawing_stack(), drawing_artifacts(folder)).variants["scribe", "int8"]
-    measured = asyncio.run(measure(int8, None, {task.name: examples}, NoProgress()))
+    measured = asyncio.run(measure(int8, None, [task], {task.name: examples}, NoProgress()))
     card = card_of(int8.manifest, measured, {"kind": "openvino"}, None, {}, {task.name: task})
     offline = card.accuracy[0]
     assert (offline.value, offline.low, offline.high, offline.n) == (

@@ -1,6 +1,5 @@
 """A supervisor over a real engine process: what it notices, what it ends, and how the engine comes back."""
 
-import asyncio
 import signal
 import time
 from collections.abc import AsyncIterator, Callable
@@ -14,13 +13,12 @@ from serve.engines.endpoint import EngineDown
 from serve.engines.launch import launch
 from serve.engines.probe import Probe, probe_of
 from serve.engines.process import EngineProcess
-from serve.engines.supervisor import Supervisor, Times
+from serve.engines.supervisor import Supervisor
+from tests.integration.serve.engines.supervised import QUICK, begun, until
 from tests.support.scripted import make_artifacts, make_stack
 from variants.artifacts.store import open_artifact
 
 pytestmark = pytest.mark.integration
-QUICK = Times(pause=0.2, longest=0.8, watch=0.1, stable=3600, fresh=0)
-LIMIT_S = 60
 
 
 @asynccontextmanager
@@ -38,17 +36,8 @@ async def supervised(
     supervisor = Supervisor(engine, probe, lambda: open_artifact(artifact.path), doubted=doubted, times=QUICK)
     if damage:
         damage(artifact.path)
-    try:
-        await supervisor.begin()
+    async with begun(supervisor):
         yield supervisor
-    finally:
-        await supervisor.end()
-
-
-async def until(is_so: Callable[[], bool]) -> None:
-    async with asyncio.timeout(LIMIT_S):
-        while not is_so():
-            await asyncio.sleep(0.05)
 
 
 async def fault_of(supervisor: Supervisor) -> EngineDown:

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from variants.errors import InputError
 from variants.metrics.outcome import Outcome
-from variants.tasks import FileTask, Split, Task, Tasks
+from variants.tasks import FileTask, Split, Task, Tasks, check_names
 from variants.tasks.task_file import TaskFile
 
 INTENTS = [(f"call number {number}", ("call", "text", "wait")[number % 3]) for number in range(60)]
@@ -238,6 +238,6 @@ def test_a_template_has_no_way_out_of_its_sandbox(tmp_path: Path) -> None:
 
 def test_a_name_of_a_built_in_task_is_taken() -> None:
     with pytest.raises(ValueError, match="mnist"):
-        Tasks({"mnist": TaskFile.model_validate({"data": {"uri": "./a.csv"}, **LIKELIHOOD})})
+        check_names({"mnist": TaskFile.model_validate({"data": {"uri": "./a.csv"}, **LIKELIHOOD})})
     assert isinstance(Tasks().get("mnist"), Task)
     assert not isinstance(Tasks().get("mnist"), FileTask)

@@ -1,8 +1,7 @@
 """OpenVINO's engine under a supervisor: one that hangs or answers NaN is taken out, and comes back by itself."""
 
-import asyncio
 import signal
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -14,12 +13,12 @@ from serve.engines.endpoint import EngineDown
 from serve.engines.launch import launch
 from serve.engines.probe import Probe, probe_of
 from serve.engines.process import EngineProcess
-from serve.engines.supervisor import Supervisor, Times
+from serve.engines.supervisor import Supervisor
 from tests.integration.serve.engines.engine import write_manifest
+from tests.integration.serve.engines.supervised import QUICK, begun, until
 from variants.artifacts.store import open_artifact
 
 pytestmark = pytest.mark.integration
-QUICK = Times(pause=0.2, longest=0.8, watch=0.1, stable=3600, fresh=0)
 SIZE, LIMIT_S = 16, 120
 PREPROCESS = {"size": [SIZE, SIZE], "mean": [0.0] * 3, "std": [255.0] * 3}
 
@@ -51,17 +50,8 @@ async def supervised(home: Path, by: float) -> AsyncIterator[Supervisor]:
     probe = Probe(probe.path, probe.body, probe.fault_of, limit_s=5)
     engine = EngineProcess("colours@baseline", how, home / "engine.log")
     supervisor = Supervisor(engine, probe, lambda: open_artifact(folder), times=QUICK)
-    try:
-        await supervisor.begin()
+    async with begun(supervisor):
         yield supervisor
-    finally:
-        await supervisor.end()
-
-
-async def until(is_so: Callable[[], bool]) -> None:
-    async with asyncio.timeout(LIMIT_S):
-        while not is_so():
-            await asyncio.sleep(0.05)
 
 
 async def test_an_engine_that_answers_nan_never_serves(tmp_path: Path) -> None:
@@ -80,11 +70,11 @@ async def test_an_engine_that_hangs_for_a_while_is_avoided_meanwhile(
         pid, process = supervisor.engine.pid, supervisor.engine.process
         assert process is not None
         process.send_signal(signal.SIGSTOP)
-        await until(lambda: supervisor.unwell is not None)
+        await until(lambda: supervisor.unwell is not None, LIMIT_S)
         with pytest.raises(EngineDown):
             supervisor.check()
         process.send_signal(signal.SIGCONT)
-        await until(lambda: supervisor.unwell is None and supervisor.fault is None)
+        await until(lambda: supervisor.unwell is None and supervisor.fault is None, LIMIT_S)
         await supervisor.ask()
         assert supervisor.engine.pid == pid
 
@@ -100,5 +90,5 @@ async def test_an_engine_that_does_not_answer_a_test_request_is_started_again(
         with pytest.raises(EngineDown) as raised:
             await supervisor.ask()
         assert raised.value.why == "hung"
-        await until(lambda: first.returncode is not None and supervisor.fault is None)
+        await until(lambda: first.returncode is not None and supervisor.fault is None, LIMIT_S)
         await supervisor.ask()
