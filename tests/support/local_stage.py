@@ -8,7 +8,9 @@ from typing import NamedTuple
 
 import httpx
 import uvicorn
+from prometheus_client.metrics import MetricWrapperBase
 
+from serve import metrics
 from serve.api.application import build_ingress
 from serve.api.request_id import IssueRequestId
 from serve.config.snapshot import EngineSpec, LoadedAdapter, ServedVariant, build_snapshot
@@ -21,6 +23,13 @@ from serve.engines.launch import launch
 from serve.engines.process import EngineProcess
 from tests.support.scripted import make_artifacts
 from variants.artifacts.store import Artifact
+
+
+def clear_metrics() -> None:
+    """Forget what this process has counted so far: a server that starts has counted nothing."""
+    for metric in vars(metrics).values():
+        if isinstance(metric, MetricWrapperBase):
+            metric.clear()
 
 
 class LocalStage:
@@ -85,7 +94,10 @@ class Local(NamedTuple):
 async def local(
     home: Path, stack: Stack, artifacts: dict[tuple[str, str], Artifact] | None = None
 ) -> AsyncIterator[Local]:
-    """The ingress under plain uvicorn, over real engine processes; artifacts are made where none are given."""
+    """The ingress under plain uvicorn, over real engine processes; artifacts are made where none are given.
+
+    Every counter starts at nothing, whatever other tests of this process have counted."""
+    clear_metrics()
     snapshot = build_snapshot(stack, artifacts or make_artifacts(home, stack))
     deployer = LocalStage(home)
     controller = Controller(snapshot, str(home), str(home / "state"), deployer)  # type: ignore[arg-type]

@@ -15,6 +15,7 @@ from serve.engines.process import EngineProcess
 from serve.ports import free_port
 from tests.support.local_stage import Local, local
 from tests.support.scripted import echo_stack, make_artifacts
+from variants.artifacts.store import use_lock
 from variants.errors import EngineError, IntegrityError
 
 pytestmark = pytest.mark.integration
@@ -152,10 +153,11 @@ async def test_an_engine_that_goes_while_requests_wait_for_it(tmp_path: Path) ->
 async def test_an_engine_that_cannot_start_says_why(tmp_path: Path) -> None:
     stack = echo_stack(startup_s=0.0)
     artifact = make_artifacts(tmp_path, stack)["echo", "int8"]
-    how = launch(stack.models["echo"].variants["int8"].engine, tmp_path / "gone", artifact.manifest, "echo@int8")
+    gone = tmp_path / "alone" / "gone"
+    how = launch(stack.models["echo"].variants["int8"].engine, gone, artifact.manifest, "echo@int8")
     with pytest.raises(IntegrityError, match=r"gone has no manifest\.json: it is not an artifact"):
         await EngineProcess("echo@int8", how, tmp_path / "log").start()
-    assert not (tmp_path.parent / ".locks").exists()
+    assert not use_lock(gone).exists()
     unheld = Launch(how.command, how.environment)
     with pytest.raises(EngineError, match=r"echo@int8 ended with code [1-9].*see .*log"):
         await EngineProcess("echo@int8", unheld, tmp_path / "log").start()
