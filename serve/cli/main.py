@@ -21,7 +21,7 @@ import json
 import sys
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -40,6 +40,7 @@ app.add_typer(rollouts, name="rollout")
 DEMO_STACK = Path(__file__).parents[2] / "deploy" / "stacks" / "demo.yaml"
 STUDY_STACK = DEMO_STACK.with_name("study.yaml")
 INTERRUPTED = 130
+Goal = Literal["speed", "memory", "quality"]
 NOT_WHOLE = 8
 
 
@@ -54,6 +55,54 @@ def doctor(as_json: AsJson = False) -> None:
     emit([finding._asdict() for finding in findings], "\n".join(lines), as_json)
     if any(finding.needed and not finding.ok for finding in findings):
         raise typer.Exit(4)
+
+
+@app.command()
+def init(
+    source: Annotated[str, typer.Argument(help="A folder, a .gguf, .onnx or .pth file, or a hub id.")],
+    data: Annotated[str | None, typer.Option(help="A file of labelled rows, or a folder of images.")] = None,
+    goal: Annotated[Goal, typer.Option(help="What the variants should gain.")] = "speed",
+    out: Annotated[Path | None, typer.Option(help="The stack file to write. Default: NAME.yaml.")] = None,
+    name: Annotated[str | None, typer.Option(help="The model's name. Default: that of its files.")] = None,
+    family: Annotated[str | None, typer.Option(help="text-classification, to train a head on an encoder.")] = None,
+    columns: Annotated[str | None, typer.Option(help="The columns A,B,C of a file without a header.")] = None,
+    text: Annotated[str | None, typer.Option(help="The column, or columns A,B, of the text.")] = None,
+    label: Annotated[str | None, typer.Option(help="The column of the label or score.")] = None,
+    choices: Annotated[str | None, typer.Option(help="Columns A,B of endings to choose from.")] = None,
+    pair: Annotated[str | None, typer.Option(help="Columns A,B of two texts, for an embedder.")] = None,
+    template: Annotated[str | None, typer.Option("--input", help="A Jinja template over the columns.")] = None,
+    scorer: Annotated[str | None, typer.Option(help="How answers are scored. Default: by the labels.")] = None,
+    licence: Annotated[str | None, typer.Option(help="Of the model. Default: what its files say.")] = None,
+    sha256: Annotated[str | None, typer.Option(help="The hash that the model must have.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Write over files that are there.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Write a stack file for a model: a baseline and the variants that make sense here, with a task from your data.
+
+    On a terminal it asks for what the data does not say; elsewhere it names the option to give."""
+    from serve.cli.init import describe, names, plan_with_questions, write_files
+    from serve.init.request import Request
+    from serve.init.task import Columns
+
+    chosen = Columns(
+        text=names(text) if text else None,
+        label=label,
+        choices=names(choices) if choices else None,
+        pair=two(names(pair)) if pair else None,
+        scorer=scorer,
+        input=template,
+    )
+    header = names(columns) if columns else None
+    plan = plan_with_questions(Request(source, data, goal, family, name, licence, sha256, header, chosen))
+    done = write_files(plan, out or Path(f"{plan.name}.yaml"), force)
+    emit(done, describe(done, plan), as_json)
+
+
+def two(given: tuple[str, ...]) -> tuple[str, str]:
+    """Two names. Raises InputError for another number of them."""
+    if len(given) != 2:
+        raise InputError(f"{len(given)} names, not two", field="--pair", mend="--pair A,B")
+    return given[0], given[1]
 
 
 @app.command()

@@ -1,0 +1,196 @@
+"""Which variants make sense for a model, its data, this machine and a goal. Each comes with its reason, and so does
+each that is left out."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from serve.init.model import ModelFacts
+from serve.init.task import TaskDraft
+from variants.artifacts.manifest import TaskKind
+from variants.errors import InputError
+from variants.machine import Machine
+
+Goal = Literal["speed", "memory", "quality"]
+GROUPS = (128, 64, 32)
+"""Weights in a group of int4, the usual sizes first: smaller groups lose less and take more bytes."""
+EXAMPLES = 128
+"""Calibration examples. More of them change ranges hardly."""
+BATCH, EPOCHS = 16, 1
+
+
+@dataclass(frozen=True)
+class VariantChoice:
+    """One variant: its recipe as a stack file has it, and why it is there. `bits` is the size of a weight."""
+
+    name: str
+    recipe: Mapping[str, Any]
+    why: str
+    bits: int
+
+
+@dataclass(frozen=True)
+class Choices:
+    """`variants` begins with the baseline. `left_out` has a reason for each method that does not fit here."""
+
+    variants: list[VariantChoice] = field(default_factory=list)
+    left_out: dict[str, str] = field(default_factory=dict)
+
+    def add(self, name: str, recipe: Mapping[str, Any], why: str, bits: int) -> None:
+        self.variants.append(VariantChoice(name, recipe, why, bits))
+
+
+def choose(model: ModelFacts, task: TaskDraft | None, machine: Machine, goal: Goal) -> Choices:
+    """The variants for a goal. Raises InputError where not even a baseline can be served."""
+    choices = Choices()
+    CHOOSERS[model.task](choices, model, task, machine, goal)
+    return choices
+
+
+def text_generation(choices: Choices, model: ModelFacts, task: TaskDraft | None, machine: Machine, goal: Goal) -> None:
+    """w8a8, w4a16 and NF4, as far as the layers and the processor let them gain."""
+    choices.add("baseline", {"kind": "baseline", "dtype": "bfloat16"}, "the weights as they came, in 16 bits", 16)
+    if model.fixed:
+        fp16 = {"kind": "quantize", "scheme": "fp16"}
+        choices.add("fp16", fp16, f"{model.fixed}, so methods that change linear layers are refused", 16)
+        choices.left_out.update(dict.fromkeys(("int8", "int4", "nf4"), model.fixed))
+        return
+    calibration = (
+        calibrated(task) if task and task.scorer in ("choice", "passage") and "choices" not in task.definition else None
+    )
+    group = next((size for size in GROUPS if all(width % size == 0 for width in model.widths)), None)
+    int8: dict[str, Any] = {"kind": "quantize", "scheme": "w8a8"}
+    if goal == "quality" and calibration:
+        int8 |= {"smoothing": 0.8, "calibration": calibration}
+    if has_integers(machine):
+        choices.add("int8", int8, "8-bit products: this processor multiplies them in one instruction", 8)
+    elif goal == "speed":
+        choices.left_out["int8"] = "this processor has no VNNI or AMX, so 8-bit products gain little"
+    else:
+        choices.add("int8", int8, "half of the bytes; not faster here, as this processor has no VNNI or AMX", 8)
+    int4: dict[str, Any] = {"kind": "quantize", "scheme": "w4a16", "group_size": group}
+    if goal == "quality" and calibration:
+        int4 |= {"algorithm": "gptq", "calibration": calibration}
+    if group is None:
+        choices.left_out["int4"] = f"no group of {', '.join(map(str, GROUPS))} divides all widths of its layers"
+    elif goal != "quality" or calibration:
+        choices.add("int4", int4, f"a quarter of the bytes; groups of {group} divide all widths of its layers", 4)
+    else:
+        choices.left_out["int4"] = "loses most, and without labels or passages to calibrate on it loses more"
+    if goal == "memory":
+        choices.add("nf4", {"kind": "quantize", "scheme": "nf4"}, "4-bit normal floats: fewest bytes, not faster", 4)
+    else:
+        choices.left_out["nf4"] = "saves memory, but not time: --goal memory has it"
+
+
+def trains(model: ModelFacts, task: TaskDraft) -> bool:
+    """Whether the baseline needs a new head: the model does not know the data's labels."""
+    if model.task not in ("text-classification", "image-classification"):
+        return False
+    return model.is_encoder or not set(task.labels) <= set(model.labels)
+
+
+def text_classification(
+    choices: Choices, model: ModelFacts, task: TaskDraft | None, machine: Machine, goal: Goal
+) -> None:
+    """The model's own head where it knows the data's labels, else a new one."""
+    if not model.is_encoder and (task is None or not trains(model, task)):
+        choices.add("baseline", {"kind": "baseline", "dtype": "float32"}, "the model with its own labels", 32)
+    elif task is None:
+        raise InputError("an encoder has no labels yet", field="--data", mend="give labelled texts to train a head on")
+    else:
+        examples = task.counts["train"]
+        recipe = {"kind": "train-text", "task": task.name, "examples": examples, "epochs": EPOCHS, "batch": BATCH}
+        choices.add("baseline", recipe, f"a new head for the {len(task.labels)} labels of the data", 32)
+    openvino(choices, task, machine, goal, dynamic=True)
+
+
+def feature_extraction(
+    choices: Choices, model: ModelFacts, task: TaskDraft | None, machine: Machine, goal: Goal
+) -> None:
+    choices.add("baseline", {"kind": "baseline", "dtype": "float32"}, "the encoder as it came", 32)
+    add_int8(choices, task, machine, goal)
+
+
+def image_classification(
+    choices: Choices, model: ModelFacts, task: TaskDraft | None, machine: Machine, goal: Goal
+) -> None:
+    if task is None or not trains(model, task):
+        choices.add("baseline", {"kind": "baseline", "dtype": "float32"}, "the model with its own labels", 32)
+    else:
+        if model.side is None:
+            raise InputError("the model's images have no one size", field="SOURCE", mend="one with image_size")
+        recipe = {
+            "kind": "train", "task": task.name, "architecture": "huggingface", "examples": task.counts["train"],
+            "epochs": EPOCHS, "batch": BATCH, "image_size": model.side,
+        }  # fmt: skip
+        choices.add("baseline", recipe, f"a new head for the {len(task.labels)} labels of the data", 32)
+    openvino(choices, task, machine, goal, dynamic=True)
+
+
+def object_detection(choices: Choices, model: ModelFacts, task: TaskDraft | None, machine: Machine, goal: Goal) -> None:
+    recipe: dict[str, Any] = {"kind": "baseline-detector"}
+    if model.classes:
+        if task is None or len(task.labels) != model.classes:
+            named = 0 if task is None else len(task.labels)
+            raise InputError(
+                f"the detector has {model.classes} classes, and {named} are named", field="--names",
+                mend="name them in the model's order, one a line",
+            )  # fmt: skip
+        recipe |= {"detector": yolox(model), "labels": list(task.labels)}
+    elif model.side is None:
+        recipe |= {"image_size": [640, 640]}
+    choices.add("baseline", recipe, "the detector as it came", 32)
+    openvino(choices, task, machine, goal, dynamic=False)
+
+
+def yolox(model: ModelFacts) -> dict[str, Any]:
+    """How YOLOX reads images and writes boxes, as its authors export it."""
+    return {
+        "decoder": "yolox", "size": [model.side, model.side], "strides": [8, 16, 32], "channels": "BGR", "pad": 114,
+        "mean": 0, "std": 1, "least": 0.01, "overlap": 0.6, "most": 300,
+    }  # fmt: skip
+
+
+def openvino(choices: Choices, task: TaskDraft | None, machine: Machine, goal: Goal, dynamic: bool) -> None:
+    """What OpenVINO runs in fewer bits."""
+    add_int8(choices, task, machine, goal)
+    if task is None and dynamic:
+        recipe = {"kind": "quantize", "scheme": "int8-dynamic"}
+        choices.add("int8-dynamic", recipe, "8-bit weights; ranges while serving, so no data is needed", 8)
+    if "avx512_bf16" in machine.flags or "amx_bf16" in machine.flags:
+        choices.add("bf16", {"kind": "quantize", "scheme": "bf16"}, "this processor multiplies 16-bit floats", 16)
+    else:
+        choices.left_out["bf16"] = "this processor has no instruction for 16-bit floats"
+
+
+def add_int8(choices: Choices, task: TaskDraft | None, machine: Machine, goal: Goal) -> None:
+    if task is None:
+        choices.left_out["int8"] = "it measures ranges on examples: give --data"
+        return
+    recipe = {"kind": "quantize", "scheme": "int8", "calibration": calibrated(task)}
+    faster = has_integers(machine)
+    why = "this processor multiplies 8-bit integers in one instruction" if faster else "a quarter of the bytes"
+    if not faster and goal == "speed":
+        why += "; perhaps no faster, as this processor has no VNNI or AMX"
+    choices.add("int8", recipe, why, 8)
+
+
+def calibrated(task: TaskDraft) -> dict[str, Any]:
+    return {"task": task.name, "examples": min(EXAMPLES, task.counts["calibration"])}
+
+
+def has_integers(machine: Machine) -> bool:
+    return machine.architecture not in ("x86_64", "AMD64") or bool(
+        {"avx512_vnni", "avx_vnni", "amx_int8"} & set(machine.flags)
+    )
+
+
+Chooser = Callable[[Choices, ModelFacts, TaskDraft | None, Machine, Goal], None]
+CHOOSERS: Mapping[TaskKind, Chooser] = {
+    "text-generation": text_generation,
+    "text-classification": text_classification,
+    "feature-extraction": feature_extraction,
+    "image-classification": image_classification,
+    "object-detection": object_detection,
+}

@@ -1,0 +1,152 @@
+"""From a model and data to the files of a stack and a campaign."""
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from serve.config.capabilities import CONTEXT
+from serve.init.choices import Choices, Goal, VariantChoice, choose
+from serve.init.model import ModelFacts
+from serve.init.task import TaskDraft
+from variants.artifacts.manifest import TaskKind
+from variants.errors import InputError
+from variants.machine import Machine
+
+MIB = 2**20
+VLLM_BYTES, OPENVINO_BYTES = 1200 * MIB, 100 * MIB
+"""What an engine takes beside weights and key-value cache (docs/performance.md)."""
+SHARE = 0.8
+"""Of the memory, for engines."""
+SEQUENCES = 8
+"""The key-value cache holds so many whole contexts, or `KV_SHARE` of the memory where that is less."""
+KV_SHARE = 0.05
+LEAST_KV_MIB = 64
+BUILT_IN: Mapping[TaskKind, str] = {"text-generation": "rotten_tomatoes", "feature-extraction": "r8_triplets"}
+"""A built-in task for who brings no data, where one fits any model of the kind."""
+PER_S: Mapping[TaskKind, float] = {"text-generation": 2.0}
+"""Labelled requests a second that two cores answer beside their shadows. 8 for the other kinds."""
+
+
+@dataclass(frozen=True)
+class StackPlan:
+    """What is decided. `engine` is the same for all variants. `reasons` are sentences about the model."""
+
+    name: str
+    source: Mapping[str, str]
+    model: ModelFacts
+    task: TaskDraft | None
+    variants: list[VariantChoice]
+    left_out: Mapping[str, str]
+    engine: Mapping[str, Any]
+    engine_why: str
+    machine: Machine
+    reasons: list[str] = field(default_factory=list)
+
+    @property
+    def evaluated(self) -> list[str]:
+        if self.task:
+            return [self.task.name]
+        return [BUILT_IN[self.model.task]] if self.model.task in BUILT_IN else []
+
+    def stack(self) -> str:
+        gib = self.machine.memory_bytes / 2**30
+        return template("stack.yaml.j2").render(
+            name=self.name, source=self.source, model=self.model, task=self.task, variants=self.variants,
+            left_out=self.left_out, engine=self.engine, engine_why=self.engine_why, evaluated=self.evaluated,
+            machine=f"{self.machine.cores} cores of {self.machine.cpu}, {gib:.0f} GiB", model_reasons=self.reasons,
+        )  # fmt: skip
+
+    def campaign(self, stack: str) -> str | None:
+        """The load for it; None without a task of one's own."""
+        if self.task is None:
+            return None
+        return template("campaign.yaml.j2").render(
+            stack=stack, name=self.name, task=self.task, seconds=60, per_s=PER_S.get(self.model.task, 8.0),
+            text=self.model.task == "text-generation",
+        )  # fmt: skip
+
+
+def make_plan(
+    name: str, source: Mapping[str, str], model: ModelFacts, task: TaskDraft | None, machine: Machine, goal: Goal
+) -> StackPlan:
+    """Variants, engine and memory for a model. Raises InputError where not even the baseline fits."""
+    chosen = choose(model, task, machine, goal)
+    engine, why = engine_of(model, machine, len(chosen.variants))
+    reasons = [described(model)]
+    fit(chosen, model, machine, engine, reasons)
+    return StackPlan(name, source, model, task, chosen.variants, chosen.left_out, engine, why, machine, reasons)
+
+
+def described(model: ModelFacts) -> str:
+    size = f"{model.parameters / 1e6:,.0f} million parameters" if model.parameters else f"{model.bytes / 1e6:,.0f} MB"
+    positions = f", {model.positions:,} positions" if model.positions else ""
+    return f"{model.name}: {size}{positions}."
+
+
+def engine_of(model: ModelFacts, machine: Machine, variants: int) -> tuple[dict[str, Any], str]:
+    """The engine of every variant, and why it is so."""
+    threads = max(1, (machine.cores - 1) // variants)
+    why = f"{threads} of {machine.cores} cores each, so that engines do not slow each other down"
+    if model.task != "text-generation":
+        return {"kind": "openvino", "threads": threads}, why
+    context = min(CONTEXT, model.positions or CONTEXT)
+    wanted = SEQUENCES * context * model.token_bytes / MIB
+    cache = round(
+        max(LEAST_KV_MIB, context * model.token_bytes / MIB, min(wanted, KV_SHARE * machine.memory_bytes / MIB))
+    )
+    return (
+        {"kind": "vllm", "threads": threads, "context": context, "kv_cache_mib": cache},
+        f"{why}; the cache holds {cache * MIB // max(1, context * model.token_bytes)} whole contexts",
+    )
+
+
+def fit(chosen: Choices, model: ModelFacts, machine: Machine, engine: Mapping[str, Any], reasons: list[str]) -> None:
+    """Leave out the last variants until all engines fit into the memory."""
+    room = SHARE * machine.memory_bytes
+    whole = 16 if model.task == "text-generation" else 32
+    beside = VLLM_BYTES + MIB * engine["kv_cache_mib"] if engine["kind"] == "vllm" else OPENVINO_BYTES
+    needs = [model.bytes * each.bits / whole + beside for each in chosen.variants]
+    while sum(needs) > room and len(needs) > 1:
+        dropped = chosen.variants.pop()
+        chosen.left_out[dropped.name] = f"{sum(needs) / 1e9:.1f} GB for all engines do not fit into {room / 1e9:.1f} GB"
+        needs.pop()
+    if sum(needs) > room:
+        raise InputError(
+            f"the baseline takes about {sum(needs) / 1e9:.1f} GB, and engines may have {room / 1e9:.1f} GB "
+            f"({SHARE:.0%} of this machine's memory)",
+            field="SOURCE",
+            mend="a smaller model, or a machine with more memory",
+        )
+    reasons.append(f"All engines take about {sum(needs) / 1e9:.1f} of {machine.memory_bytes / 1e9:.1f} GB.")
+
+
+def template(name: str) -> Any:
+    environment = Environment(  # noqa: S701 - YAML, and every value is written by `flow`
+        loader=FileSystemLoader(Path(__file__).parent), trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined
+    )
+    environment.filters["flow"] = flow
+    return environment.get_template(name)
+
+
+def flow(value: Any) -> str:
+    """A value as YAML on one line."""
+    if isinstance(value, str) and "\n" in value:
+        return json.dumps(value, ensure_ascii=False)  # YAML's own one-line form of it has several lines
+    plain = dict(value) if isinstance(value, Mapping) else value
+    text = yaml.safe_dump(plain, default_flow_style=True, sort_keys=False, width=10**9, allow_unicode=True)
+    return text.removesuffix("\n").removesuffix("\n...")
+
+
+def name_of(text: str) -> str:
+    """A model's name from that of a file or folder."""
+    return re.sub(r"[^a-z0-9._-]+", "-", text.lower()).strip("-._")[:40] or "model"
+
+
+def task_name_of(text: str) -> str:
+    return re.sub(r"[^a-z0-9_]+", "_", text.lower()).strip("_")[:40] or "task"

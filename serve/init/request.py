@@ -1,0 +1,95 @@
+"""What the user asks `understudy init` for, and the plan that follows from it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, get_args
+
+from pydantic import ValidationError
+
+from serve.init.choices import Goal, trains
+from serve.init.model import ModelFacts, read_model
+from serve.init.plan import StackPlan, make_plan, name_of, task_name_of
+from serve.init.table import read_table
+from serve.init.task import Columns, TaskDraft, draft, numbered, read
+from variants.artifacts.manifest import TaskKind
+from variants.document import explain
+from variants.errors import InputError
+from variants.files import hash_of
+from variants.home import home
+from variants.machine import describe
+from variants.progress import Progress
+from variants.recipes.source import Source, fetch
+from variants.tasks.task_file import Data
+
+FAMILIES: tuple[str, ...] = get_args(TaskKind)
+
+
+@dataclass(frozen=True)
+class Request:
+    """A model's source, and what the user says beside it. `header` names the columns of a file without a header."""
+
+    source: str
+    data: str | None = None
+    goal: Goal = "speed"
+    family: str | None = None
+    name: str | None = None
+    licence: str | None = None
+    sha256: str | None = None
+    header: tuple[str, ...] | None = None
+    columns: Columns = field(default_factory=Columns)
+
+
+def plan_for(request: Request, progress: Progress) -> StackPlan:
+    """Read model and data, and decide. Raises InputError and SourceError that name the flag to give."""
+    source, path = fetched(request, progress)
+    model = with_family(read_model(path), request.family)
+    name = name_of(request.name or model.name)
+    task = None if request.data is None else task_of(request, request.data, model, progress)
+    return make_plan(name, pinned(source, path, request, model), model, task, describe(), request.goal)
+
+
+def fetched(request: Request, progress: Progress) -> tuple[Source, Path]:
+    """The source, and its files on this machine. A path needs no ./ in front."""
+    uri = request.source
+    if not uri.startswith(("wheel:", "hf:")) and (local := Path(uri).expanduser()).exists():
+        uri = str(local.resolve())
+    try:
+        source = Source(uri=uri, sha256=request.sha256, licence=request.licence or "not stated")
+    except ValidationError as error:
+        raise InputError(explain(error).message, field="SOURCE") from None
+    return source, fetch(source, home(), progress)
+
+
+def with_family(model: ModelFacts, family: str | None) -> ModelFacts:
+    if family is None or family == model.task:
+        return model
+    if family not in FAMILIES:
+        raise InputError(f"there is no {family!r}", field="--family", mend=f"one of {', '.join(FAMILIES)}")
+    if model.is_encoder and family == "text-classification":
+        return replace(model, task="text-classification", why=f"{model.why}; --family asks for a classifier on it")
+    raise InputError(f"the model is of {model.task}, not {family}", field="--family", mend="leave it out")
+
+
+def task_of(request: Request, uri: str, model: ModelFacts, progress: Progress) -> TaskDraft:
+    """The task of the data. An encoder with labelled texts becomes a classifier only where `--family` says so."""
+    local = Path(uri).expanduser().resolve()
+    if not local.exists():
+        raise InputError(f"{uri}: no such file or folder", field="--data", mend="name a path that exists")
+    try:
+        form = Data(uri=str(local)).format_of(str(local))
+    except ValueError as error:
+        raise InputError(str(error), field="--data") from None
+    table = read_table(local, form, request.header)
+    drafted = draft(task_name_of(local.stem), table, request.columns, model)
+    drafted = numbered(drafted, model.labels)
+    data: dict[str, Any] = {"uri": str(local), "sha256": hash_of(local)}
+    if request.header:
+        data["columns"] = list(request.header)
+    return read(drafted, data, table.count, trains(model, drafted), progress)
+
+
+def pinned(source: Source, path: Path, request: Request, model: ModelFacts) -> Mapping[str, str]:
+    """The source as a stack file has it, with the hash of what was read."""
+    with_hash = source.sha256 or hash_of(path)
+    return {"uri": source.uri, "sha256": with_hash, "licence": request.licence or model.licence}

@@ -1,0 +1,258 @@
+"""The task that a user's data is: which column is the input, which the label, and how answers are scored."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from pydantic import ValidationError
+
+from serve.init.model import ModelFacts
+from serve.init.table import Table
+from variants.document import explain
+from variants.errors import InputError
+from variants.progress import Progress
+from variants.tasks import Split, Tasks
+from variants.tasks.task_file import TaskFile
+
+LABELS = ("label", "labels", "class", "category", "intent", "sentiment", "topic", "target", "answer", "answerkey", "y")
+TEXTS = (
+    "text",
+    "sentence",
+    "review",
+    "body",
+    "content",
+    "message",
+    "description",
+    "title",
+    "question",
+    "prompt",
+    "goal",
+    "input",
+)
+SCORES = ("score", "similarity", "similarity_score")
+MOST_LABELS = 100
+CHOICE_LABELS = 20
+"""More labels than these are generated and not chosen by likelihood: each costs a prompt."""
+TEST, CALIBRATION, TRAIN = 400, 200, 4000
+"""The most examples of each split: 400 place an accuracy within 5 points, at 95 %."""
+
+
+@dataclass(frozen=True)
+class Columns:
+    """What the user says about the columns; None for what is to be guessed."""
+
+    text: tuple[str, ...] | None = None
+    label: str | None = None
+    choices: tuple[str, ...] | None = None
+    pair: tuple[str, str] | None = None
+    scorer: str | None = None
+    input: str | None = None
+
+
+@dataclass(frozen=True)
+class TaskDraft:
+    """A definition as it stands in a stack file, and a sentence for each guess, by the field that it is about. `labels`
+    are the label column's values, where it is a column of a few. `counts` has the examples of each split once the data
+    was read."""
+
+    name: str
+    definition: dict[str, Any]
+    reasons: Mapping[str, str] = field(default_factory=dict)
+    labels: tuple[str, ...] = ()
+    counts: Mapping[Split, int] = field(default_factory=dict)
+
+    @property
+    def scorer(self) -> str:
+        return str(self.definition["scorer"])
+
+
+def draft(name: str, table: Table, columns: Columns, model: ModelFacts) -> TaskDraft:
+    """The task of a table for a model. Raises InputError that names the flag to give where the columns do not say."""
+    check_named(table, columns)
+    if table.format == "images":
+        labels = labels_in(table, "label")
+        of_images = {"image": "image", "label": "label", "scorer": "label"}
+        return TaskDraft(name, of_images, {"scorer": "the right one is the classifier's first"}, labels)
+    if columns.pair or model.task == "feature-extraction":
+        return of_pairs(name, table, columns)
+    reasons: dict[str, str] = {}
+    choices = columns.choices or (endings(table) if model.task == "text-generation" else ())
+    label = columns.label or guess_label(table, reasons)
+    text = columns.text or guess_text(table, [*choices, *([label] if label else [])], reasons)
+    if label is None:
+        return passages(name, table, text, model)
+    labels = labels_in(table, label)
+    definition: dict[str, Any] = {
+        "input": columns.input or " ".join(f"{{{{ {each} }}}}" for each in text),
+        "label": label,
+    }
+    if choices:
+        definition |= {"choices": list(choices), "scorer": "choice"}
+        reasons["choices"] = f"{label} is the position of the right one of {', '.join(choices)}"
+    elif model.task == "text-generation":
+        definition["scorer"] = columns.scorer or scorer_of(table, label, labels, reasons)
+        if columns.input is None:
+            definition["input"] += f"\n{label.replace('_', ' ').capitalize()}:"
+            reasons["input"] = "the text, and the name of what is asked for"
+    else:
+        definition["scorer"] = columns.scorer or "label"
+    return TaskDraft(name, definition, reasons, labels)
+
+
+def check_named(table: Table, columns: Columns) -> None:
+    named = {
+        "--text": columns.text or (), "--label": (columns.label,) if columns.label else (),
+        "--choices": columns.choices or (), "--pair": columns.pair or (),
+    }  # fmt: skip
+    for flag, names in named.items():
+        for each in names:
+            if each not in table.columns:
+                shown = ", ".join(table.columns)
+                raise InputError(f"{table.path} has no column {each!r}", field=flag, mend=f"its columns are {shown}")
+
+
+def of_pairs(name: str, table: Table, columns: Columns) -> TaskDraft:
+    """Two texts and how alike they are."""
+    score = columns.label or next((each for each in table.columns if each.lower() in SCORES), None)
+    score = score or next((each for each in table.columns if each.lower() in LABELS), None)
+    numbers = [each for each in table.columns if all(is_number(value) for value in table.values(each))]
+    if score is None and len(numbers) == 1:
+        score = numbers[0]
+    pair = columns.pair
+    if pair is None:
+        texts = [
+            each for each in table.columns if each != score and each not in numbers and mean_length(table, each) > 15
+        ]
+        pair = (texts[0], texts[1]) if len(texts) == 2 else None
+    if score is None or pair is None:
+        shown = ", ".join(table.columns)
+        mend = f"--pair A,B and --label SCORE, of {shown}; for labelled texts --family text-classification"
+        raise InputError(f"{table.path}: an embedder is tested on two texts and their score", field="--pair", mend=mend)
+    reasons = {"pair": "the two columns of texts", "label": "the column of numbers: how alike both texts are"}
+    return TaskDraft(name, {"pair": list(pair), "label": score, "scorer": "spearman"}, reasons)
+
+
+def passages(name: str, table: Table, text: Sequence[str], model: ModelFacts) -> TaskDraft:
+    """Text without labels: how surprising it is."""
+    if model.task != "text-generation":
+        shown = ", ".join(table.columns)
+        raise InputError(
+            f"{table.path}: no column looks like a label", field="--label", mend=f"name it with --label: {shown}"
+        )
+    definition = {"input": " ".join(f"{{{{ {each} }}}}" for each in text), "scorer": "passage"}
+    return TaskDraft(name, definition, {"scorer": "there is no label, so perplexity counts"})
+
+
+def guess_label(table: Table, reasons: dict[str, str]) -> str | None:
+    """The column of labels: by its name, or the only one that has few values; None for a table of one column."""
+    named = [each for each in table.columns if each.lower() in LABELS]
+    if named:
+        reasons["label"] = "by its name"
+        return named[0]
+    if len(table.columns) == 1:
+        return None
+    few = [each for each in table.columns if is_label(table, each)]
+    if len(few) == 1:
+        reasons["label"] = f"the only column with few values: {len(table.kinds(few[0]))}"
+        return few[0]
+    shown = ", ".join(table.columns)
+    raise InputError(
+        f"{table.path}: which column is the label? Candidates: {', '.join(few) or 'none'}",
+        field="--label",
+        mend=f"name one of {shown}; without a header give --columns",
+    )
+
+
+def guess_text(table: Table, taken: Sequence[str], reasons: dict[str, str]) -> tuple[str, ...]:
+    """The columns of text: by their names, or else the one with the longest values."""
+    free = [each for each in table.columns if each not in taken]
+    if not free:
+        raise InputError(f"{table.path} has no column of text beside {', '.join(taken)}", field="--text")
+    named = tuple(each for each in free if each.lower() in TEXTS)
+    longest = max(free, key=lambda each: mean_length(table, each))
+    reasons["input"] = "by its name" if named else "the column with the longest values"
+    chosen = named or (longest,)
+    if odd := next((each for each in chosen if not each.isidentifier()), None):
+        raise InputError(f"{table.path}: a template cannot name the column {odd!r}", field="--text", mend="rename it")
+    return chosen
+
+
+def endings(table: Table) -> tuple[str, ...]:
+    """Columns that share a name but for a number at its end, as sol1 and sol2; empty without such."""
+    by_stem: dict[str, list[str]] = {}
+    for each in table.columns:
+        if each[-1:].isdecimal():
+            by_stem.setdefault(each.rstrip("0123456789"), []).append(each)
+    groups = [group for group in by_stem.values() if len(group) > 1]
+    return tuple(groups[0]) if len(groups) == 1 else ()
+
+
+def labels_in(table: Table, column: str) -> tuple[str, ...]:
+    """The values of a column of few; empty for one of many."""
+    kinds = table.kinds(column)
+    return tuple(sorted(kinds)) if len(kinds) <= max(MOST_LABELS, table.count // 10) else ()
+
+
+def scorer_of(table: Table, label: str, labels: Sequence[str], reasons: dict[str, str]) -> str:
+    values = table.values(label)
+    if len(set(values)) <= CHOICE_LABELS and is_label(table, label):
+        reasons["scorer"] = f"{len(labels)} labels, so the likeliest counts"
+        return "choice"
+    if all(is_number(value) for value in values):
+        reasons["scorer"] = "the last number of the answer counts"
+        return "number"
+    reasons["scorer"] = "answers are texts, so their words are compared"
+    return "f1"
+
+
+def is_label(table: Table, column: str) -> bool:
+    """Whether a column has few values, each several times."""
+    kinds = table.kinds(column)
+    return 1 < len(kinds) <= MOST_LABELS and len(table.rows) >= 3 * len(kinds)
+
+
+def is_number(value: str) -> bool:
+    try:
+        float(value)
+    except ValueError:
+        return False
+    return True
+
+
+def mean_length(table: Table, column: str) -> float:
+    return sum(map(len, table.values(column))) / len(table.rows)
+
+
+def read(draft: TaskDraft, data: Mapping[str, Any], count: int, trains: bool, progress: Progress) -> TaskDraft:
+    """The draft with its data and splits, after all its rows were read. Raises InputError for a wrong row."""
+    whole = draft.definition | {"data": dict(data), "splits": shares(count, trains)}
+    try:
+        file = TaskFile.model_validate(whole)
+    except ValidationError as error:
+        fault = explain(error)
+        raise InputError(fault.message, field=f"tasks.{draft.name}.{fault.field}") from None
+    task = Tasks({draft.name: file}).get(draft.name, progress=progress)
+    splits: tuple[Split, ...] = ("train", "calibration", "test")
+    counts = {split: len(task.examples(split)) for split in splits}
+    return replace(draft, definition=whole, counts=counts)
+
+
+def shares(count: int, trains: bool) -> dict[str, float]:
+    """The share of each split in `count` rows: no more for the test than figures need, and some for training only
+    where a variant trains."""
+    test, calibration = min(0.2 if trains else 0.6, TEST / count), min(0.1 if trains else 0.3, CALIBRATION / count)
+    train = min(0.7, TRAIN / count) if trains else 0.0
+    return {"train": round(train, 6), "calibration": round(calibration, 6), "test": round(test, 6)}
+
+
+def numbered(draft: TaskDraft, labels: Sequence[str]) -> TaskDraft:
+    """The draft with the model's own labels, where the data has their positions, from 0."""
+    if not labels or not draft.labels or not all(each.isdecimal() and int(each) < len(labels) for each in draft.labels):
+        return draft
+    if set(draft.labels) <= set(labels):
+        return draft
+    names = {each: labels[int(each)] for each in draft.labels}
+    reasons = {**draft.reasons, "labels": "the data has the positions of the model's labels"}
+    return replace(
+        draft, definition=draft.definition | {"labels": names}, reasons=reasons, labels=tuple(names.values())
+    )

@@ -1,0 +1,232 @@
+"""The stack and the campaign that `understudy init` writes, for data in each form and machines of each kind."""
+
+import csv
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from typer.testing import CliRunner
+
+from loadtest.campaign.schema import read_campaign
+from serve.cli.main import app
+from serve.config.loader import load
+from serve.init.choices import Goal
+from serve.init.model import ModelFacts
+from serve.init.plan import StackPlan, make_plan
+from serve.init.request import Request, plan_for
+from serve.init.task import Columns
+from tests.unit.serve.init.test_model import LLAMA, folder_of
+from variants.errors import InputError
+from variants.machine import Machine
+from variants.progress import NoProgress
+
+MACHINE = Machine(
+    cpu="a processor", architecture="x86_64", cores=4, memory_bytes=2**35, flags=("avx512_vnni", "avx512_bf16"),
+    os="Linux", python="3.11",
+)  # fmt: skip
+SMALL = ModelFacts("text-generation", "told", "small", 200_000_000, 10**8, 2048, frozenset({576, 1536}), 23_040)
+WORDS = ("river", "mill", "bridge", "water", "night", "morning", "stone", "field")
+
+
+def sentences(count: int) -> list[str]:
+    return [f"the {WORDS[at % 8]} by the {WORDS[at // 8 % 8]}, number {at}" for at in range(count)]
+
+
+def rows(count: int = 60, labels: Sequence[str] = ("good", "bad")) -> list[dict[str, str]]:
+    return [{"text": text, "label": labels[at % len(labels)]} for at, text in enumerate(sentences(count))]
+
+
+def write_csv(path: Path, table: list[dict[str, str]], header: bool = True) -> Path:
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(table[0]))
+        if header:
+            writer.writeheader()
+        writer.writerows(table)
+    return path
+
+
+def planned(model: Path, data: Path | None, columns: Columns | None = None, **said: Any) -> StackPlan:
+    request = Request(str(model), str(data) if data else None, columns=columns or Columns(), **said)
+    return plan_for(request, NoProgress())
+
+
+@pytest.fixture
+def llama(tmp_path: Path) -> Path:
+    return folder_of(tmp_path / "llama", LLAMA)
+
+
+@pytest.fixture
+def classifier(tmp_path: Path) -> Path:
+    labels = {"0": "bad", "1": "good"}
+    return folder_of(tmp_path / "judge", {"architectures": ["BertForSequenceClassification"], "id2label": labels})
+
+
+def test_the_files_load_and_name_each_other(llama: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The command's three files agree: what it says in JSON, the stack and the campaign."""
+    monkeypatch.chdir(tmp_path)
+    data = write_csv(tmp_path / "intents.csv", rows())
+    done = CliRunner().invoke(app, ["init", str(llama), "--data", str(data), "--json"])
+    assert done.exit_code == 0, done.output
+    told = json.loads(done.stdout)
+    stack, campaign = load(tmp_path / told["stack"]), read_campaign(tmp_path / told["campaign"])
+    assert list(stack.models["llama"].variants) == told["variants"]
+    assert stack.models["llama"].evaluate == ("intents",)
+    assert campaign.accuracy is not None
+    (test,) = campaign.accuracy.tests
+    assert (test.model, test.task) == ("llama", "intents")
+    assert (
+        stack.all_tasks.get("intents").test_sha256 == type(stack.all_tasks)(campaign.tasks).get("intents").test_sha256
+    )
+    assert test.n == len(stack.all_tasks.get("intents").examples("test"))
+    assert told["commands"][0] == f"understudy evaluate --stack {told['stack']}"
+    again = CliRunner().invoke(app, ["init", str(llama), "--data", str(data)])
+    assert isinstance(again.exception, InputError)
+    assert "llama.yaml, llama-campaign.yaml: already there" in str(again.exception)
+
+
+@pytest.mark.parametrize("form", ["csv", "tsv", "jsonl", "parquet"])
+def test_each_format_gives_the_same_task(form: str, llama: Path, tmp_path: Path) -> None:
+    path = tmp_path / f"data.{form}"
+    if form == "csv":
+        write_csv(path, rows())
+    elif form == "tsv":
+        path.write_text("text\tlabel\n" + "".join(f"{row['text']}\t{row['label']}\n" for row in rows()))
+    elif form == "jsonl":
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows()))
+    else:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        pq.write_table(pa.Table.from_pylist(rows()), path)
+    task = planned(llama, path).task
+    assert task is not None
+    assert (task.definition["input"], task.definition["label"]) == ("{{ text }}\nLabel:", "label")
+    assert (task.scorer, task.labels) == ("choice", ("bad", "good"))
+    assert task.counts["test"] >= 30
+
+
+@pytest.mark.parametrize(
+    ("row", "scorer"),
+    [
+        ({"goal": "{text}", "sol1": "{text} a", "sol2": "{text} b", "label": "{bit}"}, "choice"),
+        ({"question": "{text}", "answer": "{at}7"}, "number"),
+        ({"question": "{text}", "answer": "because of {text}"}, "f1"),
+        ({"text": "{text}"}, "passage"),
+    ],
+    ids=["choices", "numbers", "texts", "passages"],
+)
+def test_the_columns_decide_the_scorer(row: dict[str, str], scorer: str, llama: Path, tmp_path: Path) -> None:
+    table = [
+        {name: cell.format(text=text, at=at, bit=at % 2) for name, cell in row.items()}
+        for at, text in enumerate(sentences(40))
+    ]
+    task = planned(llama, write_csv(tmp_path / "data.csv", table)).task
+    assert task is not None
+    assert task.scorer == scorer
+    assert task.definition.get("choices") == (["sol1", "sol2"] if "sol1" in table[0] else None)
+
+
+def test_a_file_without_a_header_is_named(llama: Path, tmp_path: Path) -> None:
+    path = write_csv(tmp_path / "data.csv", rows(), header=False)
+    with pytest.raises(InputError, match=r"--columns: .*its first line looks like a row.*'good' is also a value"):
+        planned(llama, path)
+    task = planned(llama, path, header=("text", "label")).task
+    assert task is not None
+    assert task.definition["data"]["columns"] == ["text", "label"]
+
+
+def test_a_classifier_keeps_its_head_for_labels_that_it_knows(classifier: Path, tmp_path: Path) -> None:
+    """By name, and by position; other labels need a new head, which trains on most rows."""
+    named = planned(classifier, write_csv(tmp_path / "a.csv", rows()))
+    assert named.variants[0].recipe == {"kind": "baseline", "dtype": "float32"}
+    numbered = planned(classifier, write_csv(tmp_path / "b.csv", rows(labels=("0", "1"))))
+    assert numbered.task is not None
+    assert numbered.task.definition["labels"] == {"0": "bad", "1": "good"}
+    assert numbered.variants[0].recipe["kind"] == "baseline"
+    other = planned(classifier, write_csv(tmp_path / "c.csv", rows(labels=("fast", "slow"))))
+    assert other.task is not None
+    assert other.variants[0].recipe["kind"] == "train-text"
+    assert other.variants[0].recipe["examples"] == other.task.counts["train"] > 30
+
+
+def test_an_encoder_needs_a_family_for_labels(tmp_path: Path) -> None:
+    encoder = folder_of(tmp_path / "encoder", {"architectures": ["BertModel"]})
+    data = write_csv(tmp_path / "data.csv", rows())
+    with pytest.raises(InputError, match="--family text-classification"):
+        planned(encoder, data)
+    assert planned(encoder, data, family="text-classification").model.task == "text-classification"
+    with pytest.raises(InputError, match="--data: an encoder has no labels yet"):
+        planned(encoder, None, family="text-classification")
+
+
+@pytest.mark.parametrize(
+    ("goal", "names"),
+    [
+        ("speed", ["baseline", "int8", "int4"]),
+        ("memory", ["baseline", "int8", "int4", "nf4"]),
+        ("quality", ["baseline", "int8"]),
+    ],
+)
+def test_the_goal_decides_the_variants(goal: Goal, names: list[str]) -> None:
+    plan = make_plan("small", {"uri": "/small", "licence": "mit"}, SMALL, None, MACHINE, goal)
+    assert [each.name for each in plan.variants] == names
+    document = yaml.safe_load(plan.stack())
+    assert document["models"]["small"]["evaluate"] == ["rotten_tomatoes"]
+    if "int4" in names:
+        assert document["models"]["small"]["variants"]["int4"]["recipe"]["group_size"] == 64, "128 does not divide 576"
+
+
+def test_the_processor_and_the_layers_decide(tmp_path: Path) -> None:
+    def plan(model: ModelFacts, machine: Machine) -> StackPlan:
+        return make_plan("small", {"uri": "/small", "licence": "mit"}, model, None, machine, "speed")
+
+    old = MACHINE.model_copy(update={"flags": ("avx2",)})
+    assert "no VNNI" in plan(SMALL, old).left_out["int8"]
+    assert "no group of" in plan(replace(SMALL, widths=frozenset({100})), MACHINE).left_out["int4"]
+    assert [each.name for each in plan(replace(SMALL, fixed="told"), MACHINE).variants] == ["baseline", "fp16"]
+    assert plan(SMALL, MACHINE.model_copy(update={"cores": 13})).engine["threads"] == 4
+    assert plan(replace(SMALL, positions=512), MACHINE).engine["context"] == 512
+
+
+def test_engines_that_do_not_fit_are_left_out_with_the_sum() -> None:
+    def plan(size: int) -> StackPlan:
+        model = replace(SMALL, bytes=size)
+        return make_plan("big", {"uri": "/big", "licence": "mit"}, model, None, MACHINE, "speed")
+
+    assert [each.name for each in plan(16 * 10**9).variants] == ["baseline", "int8"]
+    assert "do not fit into 27.5 GB" in plan(16 * 10**9).left_out["int4"]
+    with pytest.raises(InputError, match=r"the baseline takes about 41\.\d GB, and engines may have 27\.5 GB"):
+        plan(40 * 10**9)
+
+
+@pytest.mark.parametrize(
+    ("table", "columns", "said"),
+    [
+        (rows(), Columns(label="labell"), "--label: .* has no column 'labell' .its columns are text, label"),
+        (rows(), Columns(text=("body",)), "--text: .* has no column 'body'"),
+        (rows(), Columns(choices=("a", "b")), "--choices: .* has no column 'a'"),
+        (rows(3), Columns(), "too few"),
+        ([{"a": text, "b": text[::-1]} for text in sentences(40)], Columns(), "--label: .*which column is the label"),
+        (rows(), Columns(input="{{ nothing }}"), "nothing"),
+        (rows(), Columns(scorer="bleu"), "scorer"),
+    ],
+    ids=["label", "text", "choices", "three rows", "no label", "template", "scorer"],
+)
+def test_wrong_data_is_refused_by_flag(
+    table: list[dict[str, str]], columns: Columns, said: str, llama: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(InputError, match=said):
+        planned(llama, write_csv(tmp_path / "data.csv", table), columns)
+
+
+def test_nothing_is_written_after_an_error(llama: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "here"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    done = CliRunner().invoke(app, ["init", str(llama), "--data", str(tmp_path / "absent.csv")])
+    assert "absent.csv: no such file or folder" in str(done.exception)
+    assert not list(folder.iterdir())
