@@ -2,7 +2,7 @@
 
 import io
 import math
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from functools import cached_property, partial
 from pathlib import Path
@@ -16,6 +16,7 @@ from variants.errors import InputError
 from variants.metrics.answer_scores import SCORES, SHARES, score_of
 from variants.metrics.base import Statistic
 from variants.metrics.outcome import Outcome
+from variants.metrics.spearman import SPEARMAN
 from variants.progress import Progress
 from variants.recipes.source import Source
 from variants.tasks.base import Example, Input, Split, Task, shuffled, without_repeats
@@ -45,6 +46,8 @@ class FileTask(Task):
             from variants.metrics.perplexity import PERPLEXITY
 
             self.metrics = (PERPLEXITY,)
+        if self.kind == "pair":
+            self.metrics = (SPEARMAN,)
         if self.kind in SHARES:
             self.metrics = (Statistic(self.kind, "share", of=partial(mean_score, self.kind)),)
         if self.kind in SCORES:
@@ -61,9 +64,14 @@ class FileTask(Task):
     def labels(self) -> tuple[str, ...]:
         if self.file.choices:
             return tuple(map(str, range(len(self.file.choices))))
-        if self.kind in SCORES:  # as many as there are examples
+        if self._has_free_labels:  # as many as there are examples
             return ()
         return tuple(sorted({example.label for split in self._splits.values() for example in split} - {""}))
+
+    @property
+    def _has_free_labels(self) -> bool:
+        """Whether a label is no class: a text to compare an answer with, or a score."""
+        return self.kind in SCORES or self.kind == "pair"
 
     @property
     def _files(self) -> list[tuple[Split | None, str]]:
@@ -81,7 +89,7 @@ class FileTask(Task):
                 at = split or own
                 (splits[at] if at else unsplit).append(example)
         if isinstance(self.file.splits, Shares):
-            share_out(without_repeats(shuffled(unsplit)), self.file.splits, splits)
+            share_out(without_repeats(shuffled(unsplit)), self.file.splits, splits, together=self._has_free_labels)
         seen: list[Example] = []
         for split in splits:  # the test comes first, so none of its examples is in another split
             splits[split] = without_repeats(shuffled(splits[split]), seen)
@@ -90,8 +98,11 @@ class FileTask(Task):
             raise self._refuse(f"{len(seen)} different rows are too few", mend=f"give at least {LEAST_ROWS}")
         if not splits["test"]:
             raise self._refuse("no row is left for the test", mend="give more rows, or test a larger share")
-        if splits["train"] and self.file.label and not self.file.choices and self.kind not in SCORES:
+        if splits["train"] and self.file.label and not self.file.choices and not self._has_free_labels:
             self._check_labels(splits)
+        if self.kind == "pair" and len({float(example.label) for example in splits["test"]}) == 1:
+            message = f"all {len(splits['test'])} scores of the test are equal: there is no order to compare with"
+            raise self._refuse(message, field="label", mend="give pairs with different scores")
         return {split: tuple(examples) for split, examples in splits.items()}
 
     def _check_labels(self, splits: dict[Split, list[Example]]) -> None:
@@ -118,6 +129,7 @@ class FileTask(Task):
         named = {"image": self.file.image, "label": self.file.label}
         wanted = [(name, field) for field, name in named.items() if name]
         wanted += [(name, "choices") for name in self.file.choices or ()]
+        wanted += [(name, "pair") for name in self.file.pair or ()]
         wanted += [(name, "input") for name in self.file.columns]
         if isinstance(self.file.splits, SplitColumn):
             wanted.append((self.file.splits.column, "splits.column"))
@@ -129,6 +141,8 @@ class FileTask(Task):
     def _input(self, row: Row, at: str) -> Input:
         if self.file.image:
             return self._image(row[self.file.image], at)
+        if self.file.pair:
+            return tuple(self._value(row, name, at) for name in self.file.pair)
         assert self._template is not None
         filled = {column: "" if value is None else value for column, value in row.items()}
         if not any(str(filled[column]).strip() for column in self.file.columns):
@@ -162,6 +176,8 @@ class FileTask(Task):
                 known = ", ".join(list(self.file.labels)[:SOME])
                 raise self._refuse(f"{at}: the label {value!r} has no name", field="labels", mend=f"named are {known}")
             value = self.file.labels[value]
+        if self.kind == "pair" and not is_number(value):
+            raise self._refuse(f"{at}: the score {value!r} is no number", field="label", mend="write it as 2.5")
         if self.file.choices:
             if not (value.isdecimal() and int(value) < len(self.file.choices)):
                 most = len(self.file.choices) - 1
@@ -197,12 +213,21 @@ def mean_score(scorer: str, outcomes: Sequence[Outcome]) -> float:
     return math.fsum(score_of(scorer, each.answer, each.label) or 0.0 for each in outcomes) / len(outcomes)
 
 
-def share_out(examples: Sequence[Example], shares: Shares, splits: dict[Split, list[Example]]) -> None:
+def is_number(text: str) -> bool:
+    try:
+        return math.isfinite(float(text))
+    except ValueError:
+        return False
+
+
+def share_out(examples: Sequence[Example], shares: Shares, splits: dict[Split, list[Example]], together: bool) -> None:
     """Add the examples to the splits, label by label: each split has the labels in the same shares, and a rare label is
-    in train."""
-    by_label: dict[str, list[Example]] = defaultdict(list)
+    in train. With `together` rare labels are shared out as if they were one."""
+    counts = Counter(example.label for example in examples)
+    rare = {label for label, count in counts.items() if together and not round(count * shares.test)}
+    by_label: dict[str | None, list[Example]] = defaultdict(list)
     for example in examples:
-        by_label[example.label].append(example)
+        by_label[None if example.label in rare else example.label].append(example)
     for group in by_label.values():
         test = round(len(group) * shares.test)
         calibration = test + round(len(group) * shares.calibration)

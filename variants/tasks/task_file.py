@@ -20,13 +20,13 @@ from jinja2 import TemplateSyntaxError, meta
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from pydantic import Field, field_validator, model_validator
 
-from variants.document import Document, Sha256
+from variants.document import Document, Sha256, absent
 from variants.errors import StackError
 from variants.metrics.answer_scores import Generated
 from variants.recipes.source import Source
 from variants.tasks.base import Kind, Split
 
-Scorer = Literal["choice", "label", "ranked", "passage"] | Generated
+Scorer = Literal["choice", "label", "ranked", "passage", "spearman"] | Generated
 GENERATED: tuple[str, ...] = get_args(Generated)
 Format = Literal["csv", "tsv", "jsonl", "parquet", "text", "images"]
 Column = Annotated[str, Field(min_length=1, max_length=200)]
@@ -115,7 +115,8 @@ class Data(Document):
 class TaskFile(Document):
     """One task. `input` is a Jinja template over a row's columns (sandboxed). `label` is the column of the label;
     `labels` gives its values other names. `choices` are columns with the endings to choose from: `label` is then the
-    position of the right one, from 0. `image` is a column of images.
+    position of the right one, from 0. `image` is a column of images. `pair` are two columns of text, and `label`
+    is then a score of how near they are.
 
     `scorer`:
 
@@ -123,6 +124,7 @@ class TaskFile(Document):
     - "label": a classifier's first label is the right one
     - "ranked": the right label is among an image classifier's first five
     - "passage": how surprising the text is (perplexity); there is no label
+    - "spearman": how well the cosines of pairs follow their scores
     - "exact" and so on: the answer of at most `max_tokens` tokens that the model generates, up to the first of `stop`
       (`variants.metrics.answer_scores`)
     """
@@ -130,6 +132,7 @@ class TaskFile(Document):
     data: Data = Data()
     input: Annotated[str, Field(min_length=1)] | None = None
     image: Column | None = None
+    pair: tuple[Column, Column] | None = Field(default=None, exclude_if=absent)
     label: Column | None = None
     labels: dict[str, Annotated[str, Field(min_length=1)]] | None = None
     choices: Annotated[tuple[Column, ...], Field(min_length=2)] | None = None
@@ -169,12 +172,7 @@ class TaskFile(Document):
         if isinstance(self.splits, SplitFiles):
             for _, uri in self.splits.items():
                 self.data.source(uri)
-        if (self.input is None) == (self.image is None):
-            raise ValueError("give either `input`, a template over the row's columns, or `image`, a column of images")
-        if self.image is not None and self.scorer not in ("label", "ranked"):
-            raise ValueError(f"scorer: {self.scorer} reads text: use label or ranked for images")
-        if self.image is None and self.scorer == "ranked":
-            raise ValueError("scorer: ranked reads images: use choice or label for text")
+        self._check_input()
         if self.label is None and self.scorer != "passage":
             raise ValueError("label: name its column")
         if self.label is not None and self.scorer == "passage":
@@ -184,6 +182,23 @@ class TaskFile(Document):
         if self.choices is not None and self.scorer != "choice":
             raise ValueError(f"choices: only with scorer choice, not {self.scorer}")
         return self
+
+    def _check_input(self) -> None:
+        """Raises ValueError unless there is one kind of input, and the scorer reads it."""
+        given = [name for name in ("input", "image", "pair") if getattr(self, name) is not None]
+        if len(given) != 1:
+            raise ValueError(
+                "give either `input`, a template over the row's columns, or `image`, a column of images, or `pair`, two"
+                " columns of text"
+            )
+        if self.image is not None and self.scorer not in ("label", "ranked"):
+            raise ValueError(f"scorer: {self.scorer} reads text: use label or ranked for images")
+        if self.image is None and self.scorer == "ranked":
+            raise ValueError("scorer: ranked reads images: use choice or label for text")
+        if (self.pair is not None) != (self.scorer == "spearman"):
+            raise ValueError("pair and scorer spearman belong together: two columns of text, and `label`, their score")
+        if self.pair is not None and self.labels is not None:
+            raise ValueError("labels: the score of a pair is a number and has no name")
 
     @property
     def columns(self) -> list[str]:
@@ -197,6 +212,8 @@ class TaskFile(Document):
             return "text" if self.choices is None else "choice"
         if self.scorer == "label":
             return "article" if self.image is None else "image"
+        if self.scorer == "spearman":
+            return "pair"
         return self.scorer
 
 
