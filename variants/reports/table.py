@@ -20,8 +20,8 @@ FORMATS: Mapping[str, Callable[[Any, str], str]] = {
     "difference": formats.difference,
     "judged": lambda figure, unit: f"{formats.difference(figure, getattr(figure, 'unit', unit))}: {figure.verdict}",
 }
-"""Each function takes a figure and the unit of its metric, "share" or "", and gives the text of a cell. A figure may have
-a `unit` of its own."""
+"""Each function takes a figure and the unit of its metric, "share" or "", and gives the text of a cell. A figure may
+have a `unit` of its own."""
 
 
 class Column(NamedTuple):
