@@ -12,7 +12,7 @@ from pydantic import Field
 from variants.document import Document
 from variants.metrics.answer_scores import Generated
 
-Kind = Literal["text", "label", "article", "image", "triplet", "boxes", "drawing"] | Generated
+Kind = Literal["text", "label", "article", "image", "triplet", "pair", "boxes", "drawing"] | Generated
 
 
 class Content(Document):

@@ -27,19 +27,27 @@ MOST_PROMPTS = 4000
 SAMPLE_WORDS = 800
 # For the first estimate of the time left, until the speed of the part is known.
 EXPECTED_LABELS_PER_S = {
-    "text": 15.0, "image": 150.0, "triplet": 40.0, "article": 100.0, "boxes": 80.0, "drawing": 20.0,
+    "text": 15.0, "image": 150.0, "triplet": 40.0, "pair": 50.0, "article": 100.0, "boxes": 80.0, "drawing": 20.0,
 }  # fmt: skip
 EXPECTED_ANSWERS_PER_S = 2.0
-EXPECTED_DRAIN_S = {"text": 2.0, "image": 0.1, "triplet": 0.2, "article": 0.2, "boxes": 0.2, "drawing": 0.5}
-KINDS: dict[str, Kind] = {
-    "text-generation": "text",
-    "text-classification": "article",
-    "image-classification": "image",
-    "feature-extraction": "triplet",
-    "object-detection": "boxes",
-    "image-generation": "drawing",
+EXPECTED_DRAIN_S = {
+    "text": 2.0,
+    "image": 0.1,
+    "triplet": 0.2,
+    "pair": 0.2,
+    "article": 0.2,
+    "boxes": 0.2,
+    "drawing": 0.5,
 }
-"""The kind of examples for each task of a model."""
+KINDS: dict[str, tuple[Kind, ...]] = {
+    "text-generation": ("text",),
+    "text-classification": ("article",),
+    "image-classification": ("image",),
+    "feature-extraction": ("triplet", "pair"),
+    "object-detection": ("boxes",),
+    "image-generation": ("drawing",),
+}
+"""The kinds of examples for each task of a model."""
 
 
 class Planner:
@@ -121,6 +129,9 @@ class Planner:
             if len(examples) < test.n:
                 message = f"the test split of {task.name} has no {test.n} examples"
                 raise StackError(message, field=f"{field}.n", mend=f"at most {len(examples)}")
+            if task.kind == "pair" and len({float(each.label) for each in examples[: test.n]}) == 1:
+                message = f"the first {test.n} scores of {task.name} are equal: there is no order to compare with"
+                raise StackError(message, field=f"{field}.n", mend="ask for more")
             pool_id = f"{field} {test.model}/{test.task}"
             self.pools[pool_id] = self._labelled(model, task, examples[: test.n])
             for variant in model.variants:
@@ -204,9 +215,9 @@ class Planner:
 
     def _labelled(self, model: ServedModel, task: Task, examples: Sequence[Example]) -> Pool:
         text = task.kind == "text"
-        generated = next((kind for kind in SCORES if kind == task.kind), None)
+        kinds: tuple[Kind, ...] = (*SCORES, *KINDS[model.task])
         return Pool(
-            kind=generated or ("label" if text else KINDS[model.task]),
+            kind="label" if text else next(kind for kind in kinds if kind == task.kind),
             fields=dict(task.fields),
             model=model.model,
             task=task.name,
@@ -230,7 +241,7 @@ class Planner:
             task = self.get_task(task_name)
         except UnknownName as error:
             raise UnknownName(error.message, field=f"{field}.task", mend=error.mend) from None
-        if task.kind != KINDS[served.task] and not (served.task == "text-generation" and writes(task)):
+        if task.kind not in KINDS[served.task] and not (served.task == "text-generation" and writes(task)):
             raise StackError(f"{model} does {served.task}; {task_name} is of {task.kind}", field=f"{field}.task")
         if task.kind == "drawing":
             load_or_train()  # training imports torch, which the worker must not

@@ -12,8 +12,11 @@ difference.
 import statistics
 from typing import Literal
 
+from pydantic import Field
+
 from variants.document import Document
 from variants.evidence.intervals import Interval, paired_difference
+from variants.metrics.base import Unit
 from variants.reports import sentences
 
 SpeedVerdict = Literal["faster", "slower", "cannot tell"]
@@ -21,6 +24,11 @@ AccuracyVerdict = Literal["better", "worse", "cannot tell"]
 Metric = Literal["output_tokens_per_s", "throughput_rps"]
 
 MARGIN = 0.02
+
+
+def is_share(unit: Unit) -> bool:
+    """For `exclude_if`: summaries of before 2026-11-30 have no unit."""
+    return unit == "share"
 
 
 class SpeedRatio(Document):
@@ -36,7 +44,7 @@ class SpeedRatio(Document):
 
 class AccuracyDifference(Document):
     """Variant minus parent in `metric` on the same `n` examples, with the 95 % interval of the paired difference.
-    `accuracy` is the share of right answers."""
+    `accuracy` is the share of right answers. `unit` is that of the metric."""
 
     task: str
     metric: str = "accuracy"
@@ -45,6 +53,7 @@ class AccuracyDifference(Document):
     high: float
     n: int
     verdict: AccuracyVerdict
+    unit: Unit = Field(default="share", exclude_if=is_share)
 
     @property
     def value(self) -> float:
@@ -78,7 +87,7 @@ def accuracy_difference(task: str, variant: dict[str, bool], parent: dict[str, b
     return judged(task, "accuracy", interval, len(both))
 
 
-def judged(task: str, metric: str, interval: Interval, n: int) -> AccuracyDifference:
+def judged(task: str, metric: str, interval: Interval, n: int, unit: Unit = "share") -> AccuracyDifference:
     """The difference with its verdict: better or worse if its interval excludes 0."""
     return AccuracyDifference(
         task=task,
@@ -88,4 +97,5 @@ def judged(task: str, metric: str, interval: Interval, n: int) -> AccuracyDiffer
         high=interval.high,
         n=n,
         verdict=sentences.verdict(interval) or "cannot tell",
+        unit=unit,
     )

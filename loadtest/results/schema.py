@@ -5,10 +5,11 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, Field
 
-from loadtest.results.compare import AccuracyDifference, SpeedRatio
+from loadtest.results.compare import AccuracyDifference, SpeedRatio, is_share
 from loadtest.results.rollout_verdict import VerdictFigures
 from loadtest.target import Task
 from variants.document import Document
+from variants.metrics.base import Unit
 
 
 class Quantiles(Document):
@@ -22,7 +23,7 @@ class Quantiles(Document):
 
 class AccuracyFigure(Document):
     """The share of right answers on `n` distinct examples, with its 95 % Wilson interval. For another `metric` it is a
-    figure from 0 to 1, with a bootstrap interval."""
+    figure of that `unit`, with a bootstrap interval."""
 
     task: str
     metric: str = "accuracy"
@@ -30,6 +31,7 @@ class AccuracyFigure(Document):
     low: float
     high: float
     n: int
+    unit: Unit = Field(default="share", exclude_if=is_share)
 
 
 class SliceFigures(Document):

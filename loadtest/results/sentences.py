@@ -9,7 +9,7 @@ from itertools import chain
 from loadtest.results.compare import AccuracyDifference, SpeedRatio
 from loadtest.results.schema import Comparison, ModelFigures, VariantFigures
 from variants.reports import sentences
-from variants.reports.formats import points, span
+from variants.reports.formats import points, signed, span
 
 METRIC = {"output_tokens_per_s": "output tokens/s", "throughput_rps": "requests/s"}
 
@@ -39,10 +39,12 @@ def _speed(ratio: SpeedRatio) -> str:
 
 
 def _accuracy(difference: AccuracyDifference) -> str:
-    interval = f"(95 % {span(difference, 'share')}, {difference.n:,} examples)"
+    interval = f"(95 % {span(difference, difference.unit)}, {difference.n:,} examples)"
     metric = "" if difference.metric == "accuracy" else f" by {difference.metric}"
     verdict = f"{difference.verdict} on {difference.task}{metric}"
-    return f"{verdict}, {points(difference.difference)} points {interval}"
+    share = difference.unit == "share"
+    change = f"{points(difference.difference)} points" if share else signed(difference.difference)
+    return f"{verdict}, {change} {interval}"
 
 
 def limits(models: Sequence[ModelFigures], cut_bytes: int) -> Iterable[str]:
@@ -65,7 +67,7 @@ def limits(models: Sequence[ModelFigures], cut_bytes: int) -> Iterable[str]:
     differences = [each for model in models for compared in model.comparisons for each in compared.accuracy]
     if len(differences) > 1:
         yield sentences.misses(len(differences))
-    unsure = [difference for difference in differences if difference.verdict == "cannot tell"]
+    unsure = [each for each in differences if each.verdict == "cannot tell" and each.unit == "share"]
     if unsure:
         widest = max(unsure, key=lambda difference: difference.high - difference.low)
         yield sentences.not_equal("Cannot tell", widest.n, widest.task, widest.low)

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from loadtest.results import detections
+from loadtest.results import answer_metrics
 from loadtest.results.compare import AccuracyDifference, Metric, SpeedRatio, accuracy_difference, speed_ratio
 from loadtest.results.records import Record, SliceWindow, by_example, read_lines
 from loadtest.results.rollout_verdict import read_verdict
@@ -27,7 +27,7 @@ from loadtest.results.schema import (
     VariantFigures,
 )
 from loadtest.results.sentences import limits, says
-from loadtest.target import ServedModel, ServedVariant, ServerState
+from loadtest.target import ServedModel, ServedVariant, ServerState, Task
 from variants.errors import InputError, IntegrityError
 from variants.evidence.intervals import wilson
 
@@ -102,12 +102,12 @@ def _model(served: ServedModel, records: Iterable[Record], windows: Iterable[Sli
         name = record.variant_asked or record.variant
         if name in by_variant:
             by_variant[name].append(record)
-    boxes = served.task == "object-detection"
     windows_of = {name: [window for window in open_windows if window.variant == name] for name in by_variant}
     variants = tuple(
-        _variant(each, by_variant[each.variant], windows_of[each.variant], routed, boxes) for each in served.variants
+        _variant(each, by_variant[each.variant], windows_of[each.variant], routed, served.task)
+        for each in served.variants
     )
-    comparisons = tuple(_comparisons(variants, by_variant, boxes))
+    comparisons = tuple(_comparisons(variants, by_variant, served.task))
     return ModelFigures(
         model=served.model,
         task=served.task,
@@ -119,7 +119,7 @@ def _model(served: ServedModel, records: Iterable[Record], windows: Iterable[Sli
 
 
 def _variant(
-    served: ServedVariant, records: list[Record], windows: list[SliceWindow], routed: int, boxes: bool
+    served: ServedVariant, records: list[Record], windows: list[SliceWindow], routed: int, task: Task
 ) -> VariantFigures:
     _check_build(served, records)
     slices = tuple(_slices(records, windows))
@@ -137,7 +137,7 @@ def _variant(
         latency_s=_quantiles(record.latency_s for record in settled),
         ttft_s=_quantiles(record.ttft_s for record in settled),
         tpot_s=_quantiles(record.tpot_s for record in settled),
-        accuracy=tuple(detections.accuracies(records) if boxes else _accuracies(records)),
+        accuracy=tuple(_accuracies(records, task)),
         mixed=_mixed([record for record in records if record.part == "mixed"], routed),
     )
 
@@ -191,10 +191,15 @@ def _scored(records: Iterable[Record]) -> dict[str, dict[str, bool]]:
     return by_example(records, lambda record: record.correct)
 
 
-def _accuracies(records: list[Record]) -> Iterable[AccuracyFigure]:
+def _accuracies(records: list[Record], kind: Task) -> Iterable[AccuracyFigure]:
+    if kind == "object-detection":
+        yield from answer_metrics.accuracies(answer_metrics.MAP50, records)
+        return
     for task, scored in sorted(_scored(records).items()):
         interval = wilson(sum(scored.values()), len(scored))
         yield AccuracyFigure(task=task, n=len(scored), **vars(interval))
+    if kind == "feature-extraction":
+        yield from answer_metrics.accuracies(answer_metrics.SPEARMAN, records)
 
 
 def _mixed(records: list[Record], routed: int) -> MixedFigures | None:
@@ -211,7 +216,7 @@ def _mixed(records: list[Record], routed: int) -> MixedFigures | None:
 
 
 def _comparisons(
-    variants: tuple[VariantFigures, ...], records: dict[str, list[Record]], boxes: bool
+    variants: tuple[VariantFigures, ...], records: dict[str, list[Record]], task: Task
 ) -> Iterable[Comparison]:
     by_name = {variant.variant: variant for variant in variants}
     for variant in variants:
@@ -225,14 +230,20 @@ def _comparisons(
             parent=parent.variant,
             bytes_ratio=variant.artifact_bytes / parent.artifact_bytes,
             speed=_speed(variant, parent),
-            accuracy=tuple(detections.differences(mine, theirs) if boxes else _differences(mine, theirs)),
+            accuracy=tuple(_differences(mine, theirs, task)),
         )
 
 
-def _differences(variant: list[Record], parent: list[Record]) -> Iterable[AccuracyDifference]:
+def _differences(variant: list[Record], parent: list[Record], kind: Task) -> Iterable[AccuracyDifference]:
+    if kind == "object-detection":
+        yield from answer_metrics.differences(answer_metrics.MAP50, variant, parent)
+        return
     mine, theirs = _scored(variant), _scored(parent)
-    differences = (accuracy_difference(task, mine[task], theirs[task]) for task in sorted(mine.keys() & theirs.keys()))
-    return (difference for difference in differences if difference is not None)
+    for task in sorted(mine.keys() & theirs.keys()):
+        if difference := accuracy_difference(task, mine[task], theirs[task]):
+            yield difference
+    if kind == "feature-extraction":
+        yield from answer_metrics.differences(answer_metrics.SPEARMAN, variant, parent)
 
 
 def _speed(variant: VariantFigures, parent: VariantFigures) -> SpeedRatio | None:

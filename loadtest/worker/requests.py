@@ -14,7 +14,7 @@ def load_request(pool: Pool, content: Content, variant: str | None, client: str 
     """`variant` asks that variant alone. `client` is a virtual client that the server keeps on one variant."""
     headers = {"Accept-Encoding": "identity", "x-understudy-task": pool.task}
     fields: dict[str, object] = {}
-    if content.label is not None:
+    if content.label is not None and pool.kind != "pair":  # the server refuses the score of one pair
         headers["x-understudy-label"] = content.label
     if client is not None and pool.kind in TENSORS:
         headers["x-understudy-client"] = client

@@ -178,7 +178,7 @@ class RunningCampaign:
             opens, seconds = self.run.opens, self.run.stage.window.seconds
             figures["slice_tokens"] = tokens_within(times, tokens or 0, opens, seconds)
             figures["slice_share"] = share_within(started, ended, opens, seconds)
-        if turn.content.label is not None:
+        if turn.content.label is not None and turn.pool.kind != "pair":  # no single cosine is right or wrong
             figures["correct"] = scoring.is_correct(_task_kind(turn), answer.text, turn.content.label)
         return figures
 

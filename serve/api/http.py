@@ -196,6 +196,13 @@ async def carry(
         await conclude(relay, call, fault, body, scope, receive, send)
 
 
+def check_label(label: str | None, kind: str, task: str | None) -> None:
+    """Raises InputError for a label that says nothing of one answer: the score of a pair is compared with others."""
+    if label is not None and kind == "pair":
+        message = f"{task} is scored by the order of many pairs, so one answer to it has no label"
+        raise InputError(message, field="x-understudy-label", mend="leave it out, and use understudy evaluate or load")
+
+
 def count_label(call: Call, task: str | None, outcome: float, known: Container[str]) -> None:
     """Count a labelled request, as right where its outcome is 1 or True. A task that is not in `known` counts as
     `other`, so that clients cannot create metric series."""

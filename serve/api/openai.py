@@ -21,6 +21,7 @@ from serve.api.http import (
     TextHeaders,
     answer_json,
     carry,
+    check_label,
     count_label,
     encode_object,
     opted_out,
@@ -70,6 +71,7 @@ class TextRoute:
             call.key, call.size = key_name(scope), len(body)
             label = headers.get("x-understudy-label")
             call.scored_as = self.upstreams.kind_of(headers.get("x-understudy-task"))
+            check_label(label, call.scored_as, headers.get("x-understudy-task"))
             choose = partial(sample, self.upstreams, call, self.path, body, label, document)
             samples = [] if opted_out(headers) else await apart(len(body), choose)
             answer.keep = bool(samples)

@@ -111,7 +111,7 @@ ENGINES: dict[TaskKind, tuple[str, ...]] = {
 EXAMPLES: dict[TaskKind, tuple[str, ...]] = {
     "text-generation": ("text", "choice", "passage", *SCORES),
     "image-classification": ("image", "ranked"),
-    "feature-extraction": ("triplet",),
+    "feature-extraction": ("triplet", "pair"),
     "object-detection": ("boxes",),
     "text-classification": ("article",),
     "image-generation": ("drawing",),

@@ -12,7 +12,7 @@ from variants.metrics.answer_scores import SCORES
 from variants.recipes.recipe import Diffusion, LoRA, Prune, Quantize, Recipe, Sparsify, Train, TrainDetector, TrainText
 from variants.tasks import BUILT_IN, Tasks
 
-_TEXTS = ("article", "choice", "passage", "text", "triplet")
+_TEXTS = ("article", "choice", "pair", "passage", "text", "triplet")
 _LEARNT: dict[TaskKind, tuple[str, ...]] = {
     "text-generation": ("text",),
     "text-classification": ("article",),

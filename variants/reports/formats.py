@@ -17,14 +17,14 @@ class Interval(Protocol):
 
 
 def number(value: float) -> str:
-    """Three significant digits: 1,234 · 123 · 12.3 · 1.23."""
+    """Three significant digits: 1,234 · 123 · 12.3 · 1.23. Below 1 three decimals: 0.123."""
     if abs(value) >= 100:
         return f"{value:,.0f}"
-    return f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}"
+    return f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}" if abs(value) >= 0.9995 else f"{value:.3f}"
 
 
 def signed(value: float) -> str:
-    """Three significant digits with the sign: +0.98 · −3.1 · 0.00."""
+    """The digits of `number` with the sign: +0.980 · −3.10 · 0.000."""
     text = number(abs(value))
     return text if not float(text.replace(",", "")) else f"{'+' if value > 0 else '−'}{text}"
 

@@ -16,11 +16,12 @@ FORMATS: Mapping[str, Callable[[Any, str], str]] = {
     "share": lambda value, unit: formats.share(value),
     "ratio": lambda interval, unit: formats.ratio(interval),
     "between": lambda interval, unit: formats.measure(interval, "share"),
-    "measure": formats.measure,
+    "measure": lambda figure, unit: formats.measure(figure, getattr(figure, "unit", unit)),
     "difference": formats.difference,
-    "judged": lambda compared, unit: f"{formats.difference(compared, unit)}: {compared.verdict}",
+    "judged": lambda figure, unit: f"{formats.difference(figure, getattr(figure, 'unit', unit))}: {figure.verdict}",
 }
-"""Each function takes a figure and the unit of its metric, "share" or "", and gives the text of a cell."""
+"""Each function takes a figure and the unit of its metric, "share" or "", and gives the text of a cell. A figure may
+have a `unit` of its own."""
 
 
 class Column(NamedTuple):

@@ -22,7 +22,10 @@ from variants.progress import Progress
 from variants.recipes.source import Source, fetch
 
 Split = Literal["train", "calibration", "test"]
-Kind = Literal["text", "article", "image", "ranked", "triplet", "boxes", "choice", "passage", "drawing"] | Generated
+Kind = (
+    Literal["text", "article", "image", "ranked", "triplet", "pair", "boxes", "choice", "passage", "drawing"]
+    | Generated
+)
 SEED = 20261123
 
 
@@ -45,10 +48,11 @@ class Example:
     article   a text to classify                    choice    a context and its possible endings
     image     a PNG                                 passage   plain text
     ranked    a PNG or JPEG                         drawing   a `Prompt`
-    triplet   three texts
+    triplet   three texts                           pair      two texts
 
     Of the other kinds, which are names of scorers, it is a prompt whose answer is generated. `label` is one of the
-    task's labels. For boxes it is the text that `variants.vision.boxes` writes, for a passage "".
+    task's labels. For boxes it is the text that `variants.vision.boxes` writes, for a pair a
+    number, for a passage "".
     """
 
     id: str

@@ -1,9 +1,8 @@
 """A task of one's own: examples from the rows of a file, as its definition (`variants.tasks.task_file`) says."""
 
-import io
 import math
-from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -15,12 +14,17 @@ from variants.document import canonical_sha256
 from variants.errors import InputError
 from variants.metrics.answer_scores import SCORES, SHARES, score_of
 from variants.metrics.base import Statistic
+from variants.metrics.detection import METRICS as DETECTION
 from variants.metrics.outcome import Outcome
+from variants.metrics.spearman import SPEARMAN
 from variants.progress import Progress
 from variants.recipes.source import Source
 from variants.tasks.base import Example, Input, Split, Task, shuffled, without_repeats
-from variants.tasks.rows import Row, read_rows
-from variants.tasks.task_file import Sandbox, Shares, SplitColumn, SplitFiles, TaskFile
+from variants.tasks.data.definition import Shares, SplitColumn, SplitFiles
+from variants.tasks.data.image_files import image_at, size_of
+from variants.tasks.data.rows import Row, read_rows
+from variants.tasks.task_file import Sandbox, TaskFile
+from variants.vision.boxes import Box, from_text, to_text
 
 LEAST_ROWS = 10
 MAX_TOKENS = 64
@@ -39,12 +43,16 @@ class FileTask(Task):
     def __init__(self, name: str, file: TaskFile, home: Path | None = None, progress: Progress | None = None) -> None:
         super().__init__(home, progress)
         self.name, self.file, self.kind = name, file, file.kind
-        without = {"data": {"uri", "sha256", "licence"}}  # the bytes of the data are hashed by themselves
+        without = {"data": {"uri", "sha256", "licence", *file.data.beside}}  # bytes of files are hashed by themselves
         self.definition_sha256 = canonical_sha256(file.model_dump(mode="json", exclude=without))
         if self.kind == "passage":
             from variants.metrics.perplexity import PERPLEXITY
 
             self.metrics = (PERPLEXITY,)
+        if self.kind == "pair":
+            self.metrics = (SPEARMAN,)
+        if self.kind == "boxes":
+            self.metrics = DETECTION
         if self.kind in SHARES:
             self.metrics = (Statistic(self.kind, "share", of=partial(mean_score, self.kind)),)
         if self.kind in SCORES:
@@ -55,15 +63,24 @@ class FileTask(Task):
 
     @property
     def sources(self) -> tuple[Source, ...]:
-        return tuple(self.file.data.source(uri) for _, uri in self._files)
+        uris = [*(uri for _, uri in self._files), *self.file.data.beside.values()]
+        return tuple(self.file.data.source(uri) for uri in uris)
 
     @cached_property
     def labels(self) -> tuple[str, ...]:
         if self.file.choices:
             return tuple(map(str, range(len(self.file.choices))))
-        if self.kind in SCORES:  # as many as there are examples
+        if self.kind == "boxes":
+            texts = {example.label for split in self._splits.values() for example in split}
+            return tuple(sorted({box.label for text in texts for box in from_text(text)}))
+        if self._has_free_labels:  # as many as there are examples
             return ()
         return tuple(sorted({example.label for split in self._splits.values() for example in split} - {""}))
+
+    @property
+    def _has_free_labels(self) -> bool:
+        """Whether a label is no class: a text to compare an answer with, a score, or boxes."""
+        return self.kind in SCORES or self.kind in ("pair", "boxes")
 
     @property
     def _files(self) -> list[tuple[Split | None, str]]:
@@ -76,12 +93,14 @@ class FileTask(Task):
     def _load(self, files: Sequence[Path]) -> dict[Split, Sequence[Example]]:
         splits: dict[Split, list[Example]] = {"test": [], "calibration": [], "train": []}
         unsplit: list[Example] = []
-        for (split, uri), path in zip(self._files, files, strict=True):
-            for own, example in self._read(path, uri):
+        own_files = self._files
+        beside = dict(zip(self.file.data.beside, files[len(own_files) :], strict=True))
+        for (split, uri), path in zip(own_files, files, strict=False):
+            for own, example in self._read(path, uri, beside):
                 at = split or own
                 (splits[at] if at else unsplit).append(example)
         if isinstance(self.file.splits, Shares):
-            share_out(without_repeats(shuffled(unsplit)), self.file.splits, splits)
+            share_out(without_repeats(shuffled(unsplit)), self.file.splits, splits, together=self._has_free_labels)
         seen: list[Example] = []
         for split in splits:  # the test comes first, so none of its examples is in another split
             splits[split] = without_repeats(shuffled(splits[split]), seen)
@@ -90,8 +109,13 @@ class FileTask(Task):
             raise self._refuse(f"{len(seen)} different rows are too few", mend=f"give at least {LEAST_ROWS}")
         if not splits["test"]:
             raise self._refuse("no row is left for the test", mend="give more rows, or test a larger share")
-        if splits["train"] and self.file.label and not self.file.choices and self.kind not in SCORES:
+        if splits["train"] and self.file.label and not self.file.choices and not self._has_free_labels:
             self._check_labels(splits)
+        if self.kind == "boxes" and not any(from_text(example.label) for example in splits["test"]):
+            raise self._refuse("no image of the test has a box", mend="give more images, or test a larger share")
+        if self.kind == "pair" and len({float(example.label) for example in splits["test"]}) == 1:
+            message = f"all {len(splits['test'])} scores of the test are equal: there is no order to compare with"
+            raise self._refuse(message, field="label", mend="give pairs with different scores")
         return {split: tuple(examples) for split, examples in splits.items()}
 
     def _check_labels(self, splits: dict[Split, list[Example]]) -> None:
@@ -101,23 +125,25 @@ class FileTask(Task):
                 message = f"the label {never.label.strip()!r} of {never.id} in {split} is never seen in training"
                 raise self._refuse(message, mend="add rows with it to train, or remove it")
 
-    def _read(self, path: Path, uri: str) -> Iterator[tuple[Split | None, Example]]:
+    def _read(self, path: Path, uri: str, beside: Mapping[str, Path]) -> Iterator[tuple[Split | None, Example]]:
         """The examples of a file, each with the split that its row names."""
         data = self.file.data
         try:
             form = data.format_of(uri)
         except ValueError as error:
             raise self._refuse(str(error), field="data.format") from None
-        columns, rows = read_rows(path, form, data.columns, self._home / "sources" / "datasets")
+        columns, rows = read_rows(path, form, data, beside, self._home / "sources" / "datasets")
         self._check_columns(columns, path)
         for number, row in enumerate(rows, 1):
-            at = str(row["file"]) if "file" in row else f"{path.name}, row {number}"
-            yield self._split_of(row, at), Example(f"{self.name}-{at}", self._input(row, at), self._label(row, at))
+            at = str(row["file"]) if isinstance(row.get("file"), Path) else f"{path.name}, row {number}"
+            given, label = self._input(row, at, beside), self._label(row, at)
+            yield self._split_of(row, at), Example(f"{self.name}-{at}", given, label)
 
     def _check_columns(self, columns: Sequence[str], path: Path) -> None:
         named = {"image": self.file.image, "label": self.file.label}
         wanted = [(name, field) for field, name in named.items() if name]
         wanted += [(name, "choices") for name in self.file.choices or ()]
+        wanted += [(name, "pair") for name in self.file.pair or ()]
         wanted += [(name, "input") for name in self.file.columns]
         if isinstance(self.file.splits, SplitColumn):
             wanted.append((self.file.splits.column, "splits.column"))
@@ -126,9 +152,11 @@ class FileTask(Task):
                 shown = ", ".join(columns[: 4 * SOME])
                 raise self._refuse(f"{path} has no column {name!r}", field=field, mend=f"its columns are {shown}")
 
-    def _input(self, row: Row, at: str) -> Input:
+    def _input(self, row: Row, at: str, beside: Mapping[str, Path]) -> Input:
         if self.file.image:
-            return self._image(row[self.file.image], at)
+            return self._image(row[self.file.image], at, beside.get("images"))
+        if self.file.pair:
+            return tuple(self._value(row, name, at) for name in self.file.pair)
         assert self._template is not None
         filled = {column: "" if value is None else value for column, value in row.items()}
         if not any(str(filled[column]).strip() for column in self.file.columns):
@@ -141,33 +169,45 @@ class FileTask(Task):
             return (text, *(self._after(text, self._value(row, name, at)) for name in self.file.choices))
         return text
 
-    def _image(self, given: Any, at: str) -> bytes:
-        from PIL import Image, UnidentifiedImageError
-
+    def _image(self, given: Any, at: str, folder: Path | None) -> bytes:
         data = given.get("bytes") if isinstance(given, dict) else given
-        if not isinstance(data, bytes):
-            raise self._refuse(f"{at}: {self.file.image!r} is no image", field="image")
+        if isinstance(data, str) and folder is None:
+            mend = "name the folder that it is relative to, as data.images"
+            raise self._refuse(f"{at}: {data!r} is the path of an image", field="data.images", mend=mend)
         try:
-            Image.open(io.BytesIO(data)).close()
-        except (UnidentifiedImageError, OSError, Image.DecompressionBombError):
-            raise self._refuse(f"{at} is no image that can be read", field="image", mend="remove the file") from None
+            if isinstance(data, str) and folder is not None:
+                data = image_at(folder, data)
+            if not isinstance(data, bytes):
+                raise self._refuse(f"{at}: {self.file.image!r} is no image", field="image")
+            size_of(data)
+        except ValueError as error:
+            raise self._refuse(f"{at}: {error}", field="image", mend="correct or remove it") from None
         return data
 
     def _label(self, row: Row, at: str) -> str:
         if self.file.label is None:
             return ""
-        value = self._value(row, self.file.label, at)
-        if self.file.labels is not None:
-            if value not in self.file.labels:
-                known = ", ".join(list(self.file.labels)[:SOME])
-                raise self._refuse(f"{at}: the label {value!r} has no name", field="labels", mend=f"named are {known}")
-            value = self.file.labels[value]
+        if self.kind == "boxes":
+            boxes: list[Box] = row[self.file.label]
+            return to_text(box._replace(label=self._name(box.label, at)) for box in boxes)
+        value = self._name(self._value(row, self.file.label, at), at)
+        if self.kind == "pair" and not is_number(value):
+            raise self._refuse(f"{at}: the score {value!r} is no number", field="label", mend="write it as 2.5")
         if self.file.choices:
             if not (value.isdecimal() and int(value) < len(self.file.choices)):
                 most = len(self.file.choices) - 1
                 raise self._refuse(f"{at}: {value!r} is no position of a choice", field="label", mend=f"0 to {most}")
             return str(int(value))
         return self._after(self.file.input or "", value) if self.kind == "text" else value
+
+    def _name(self, label: str, at: str) -> str:
+        """The name that the definition gives to a label, if it names labels."""
+        if self.file.labels is None:
+            return label
+        if label not in self.file.labels:
+            known = ", ".join(list(self.file.labels)[:SOME])
+            raise self._refuse(f"{at}: the label {label!r} has no name", field="labels", mend=f"named are {known}")
+        return self.file.labels[label]
 
     def _split_of(self, row: Row, at: str) -> Split | None:
         if not isinstance(self.file.splits, SplitColumn):
@@ -197,12 +237,21 @@ def mean_score(scorer: str, outcomes: Sequence[Outcome]) -> float:
     return math.fsum(score_of(scorer, each.answer, each.label) or 0.0 for each in outcomes) / len(outcomes)
 
 
-def share_out(examples: Sequence[Example], shares: Shares, splits: dict[Split, list[Example]]) -> None:
+def is_number(text: str) -> bool:
+    try:
+        return math.isfinite(float(text))
+    except ValueError:
+        return False
+
+
+def share_out(examples: Sequence[Example], shares: Shares, splits: dict[Split, list[Example]], together: bool) -> None:
     """Add the examples to the splits, label by label: each split has the labels in the same shares, and a rare label is
-    in train."""
-    by_label: dict[str, list[Example]] = defaultdict(list)
+    in train. With `together` rare labels are shared out as if they were one."""
+    counts = Counter(example.label for example in examples)
+    rare = {label for label, count in counts.items() if together and not round(count * shares.test)}
+    by_label: dict[str | None, list[Example]] = defaultdict(list)
     for example in examples:
-        by_label[example.label].append(example)
+        by_label[None if example.label in rare else example.label].append(example)
     for group in by_label.values():
         test = round(len(group) * shares.test)
         calibration = test + round(len(group) * shares.calibration)

@@ -1,8 +1,8 @@
 """The HTTP request that asks a model about one example of a task, by the task's kind. Nothing is sent here.
 
 Evaluation and load tests send these requests, `variants.tasks.responses` reads what comes back. Prompts go to OpenAI's
-completions, triplets to its embeddings, drawings to its images. Images and articles go to the Open Inference Protocol
-v2. Answers are JSON.
+completions, triplets and pairs to its embeddings, drawings to its images. Images and articles go to the Open Inference
+Protocol v2. Answers are JSON.
 
 A text task asks for one token, greedily. `logit_bias` is the same large number for each label's first token, so the
 likeliest label wins (Brown et al. 2020, arXiv 2005.14165, section 2.4). A choice is asked as passages: its context with
@@ -23,6 +23,9 @@ RANKED = 5
 """Labels that a `ranked` task asks for."""
 TENSORS = {"image": "image", "ranked": "image", "boxes": "image", "article": "text"}
 """The kinds that are asked with a tensor of protocol v2, and that tensor's name."""
+
+EMBEDDED = ("triplet", "pair")
+"""The kinds whose texts are asked for their embeddings."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +59,7 @@ def request_for(
         assert isinstance(given, str | bytes)
         return _infer_request(path, TENSORS[kind], given, wanted)
     body: dict[str, object] = {"model": model if version is None else f"{model}@{version}"}
-    if kind == "triplet":
+    if kind in EMBEDDED:
         return json_request("/v1/embeddings", body | {"input": given, "encoding_format": "base64"} | dict(fields))
     if kind == "drawing":
         assert isinstance(given, Prompt)

@@ -6,15 +6,17 @@ whole answer of the protocol's shape.
 
 import base64
 import json
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 from variants.errors import EngineError, InputError
 from variants.metrics.answer_scores import SCORES
-from variants.metrics.scoring import nearer, numbers_of
+from variants.metrics.scoring import cosine, nearer, numbers_of
 from variants.tasks.digit_classifier.network import DigitClassifier
+from variants.tasks.requests import EMBEDDED
 from variants.vision.boxes import from_tensors, to_text
 
 MOST_QUOTED = 300
@@ -58,6 +60,7 @@ def read_answer(kind: str, body: bytes, classifier: DigitClassifier | None = Non
     ranked           the best labels, one a line, best first
     boxes            the boxes, as `variants.vision.boxes` writes them
     triplet          which of two texts is nearer to the first
+    pair             the cosine of its two texts, as a number
     drawing          the digit that `classifier` reads in the picture
     """
     with well_formed(body):
@@ -67,9 +70,10 @@ def read_answer(kind: str, body: bytes, classifier: DigitClassifier | None = Non
         document = json.loads(body)
         if kind == "text" or kind in SCORES:
             return ResponseText(document["choices"][0]["text"], **usage_of(document))
-        if kind == "triplet":
+        if kind in EMBEDDED:
             embeddings = [numbers_of(entry["embedding"]) for entry in document["data"]]
-            return ResponseText(nearer(embeddings), prompt_tokens=document["usage"]["prompt_tokens"])
+            text = nearer(embeddings) if kind == "triplet" else cosine_of(embeddings)
+            return ResponseText(text, prompt_tokens=document["usage"]["prompt_tokens"])
         outputs = {output["name"]: output["data"] for output in document["outputs"]}
         if kind == "boxes":
             sides = outputs["boxes"]
@@ -78,6 +82,14 @@ def read_answer(kind: str, body: bytes, classifier: DigitClassifier | None = Non
         if kind == "ranked":
             return ResponseText("\n".join(entry.split(":", 2)[2] for entry in outputs["scores"]))
         return ResponseText(str(outputs["labels"][0]))
+
+
+def cosine_of(embeddings: Sequence[Sequence[float]]) -> str:
+    """The cosine of two embeddings, as text. ValueError unless there are two, of one length, and neither is zero."""
+    one, other = embeddings
+    if not math.isfinite(value := cosine(one, other)):
+        raise ValueError("an embedding is zero or not finite, so there is no cosine")
+    return str(value)
 
 
 def read_picture(body: bytes) -> bytes:

@@ -11,7 +11,6 @@ A stack file and a campaign file hold such definitions below `tasks`, in place o
 `variants.tasks.file_task` reads the data.
 """
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args
 
@@ -20,102 +19,22 @@ from jinja2 import TemplateSyntaxError, meta
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from pydantic import Field, field_validator, model_validator
 
-from variants.document import Document, Sha256
+from variants.document import Document, absent
 from variants.errors import StackError
 from variants.metrics.answer_scores import Generated
-from variants.recipes.source import Source
-from variants.tasks.base import Kind, Split
+from variants.tasks.base import Kind
+from variants.tasks.data.definition import BOXES, Column, Data, Shares, SplitColumn, SplitFiles
 
-Scorer = Literal["choice", "label", "ranked", "passage"] | Generated
+Scorer = Literal["choice", "label", "ranked", "passage", "spearman", "boxes"] | Generated
 GENERATED: tuple[str, ...] = get_args(Generated)
-Format = Literal["csv", "tsv", "jsonl", "parquet", "text", "images"]
-Column = Annotated[str, Field(min_length=1, max_length=200)]
-Share = Annotated[float, Field(ge=0, le=1)]
 Sandbox = ImmutableSandboxedEnvironment()
-SUFFIXES: Mapping[str, Format] = {
-    ".csv": "csv", ".tsv": "tsv", ".tab": "tsv", ".jsonl": "jsonl", ".json": "jsonl", ".ndjson": "jsonl",
-    ".parquet": "parquet", ".txt": "text", ".text": "text",
-}  # fmt: skip
-
-
-class Shares(Document):
-    """The share of each split in all rows. What is left over is not used."""
-
-    train: Share = 0.7
-    calibration: Share = 0.1
-    test: Share = 0.2
-
-    @model_validator(mode="after")
-    def check_sum(self) -> Self:
-        if self.train + self.calibration + self.test > 1 + 1e-9:
-            raise ValueError("the shares are above 1 in all")
-        if self.test == 0:
-            raise ValueError("test: 0, so nothing can be evaluated: give it a share")
-        return self
-
-
-class SplitColumn(Document):
-    """A column that names the split of its row: `train`, `calibration` (or `validation`, `dev`) or `test`."""
-
-    column: Column
-
-
-class SplitFiles(Document):
-    """A file for each split, in the format of `data`. `data.uri` is not read then."""
-
-    train: str | None = None
-    calibration: str | None = None
-    test: str
-
-    def items(self) -> list[tuple[Split, str]]:
-        pairs: tuple[tuple[Split, str | None], ...] = (
-            ("train", self.train), ("calibration", self.calibration), ("test", self.test),
-        )  # fmt: skip
-        return [(split, uri) for split, uri in pairs if uri is not None]
-
-
-class Data(Document):
-    """The rows: a path, or a file in a wheel (`variants.recipes.source`).
-
-    The format follows from the file's ending: .csv, .tsv, .jsonl, .parquet, .txt (a row a line, column `text`). A
-    folder holds images, one folder a label. `columns` names the columns of a CSV or TSV file without a header."""
-
-    uri: Annotated[str, Field(min_length=1)] | None = None
-    sha256: Sha256 | None = None
-    licence: Annotated[str, Field(min_length=1)] = "not stated"
-    format: Format | None = None
-    columns: Annotated[tuple[Column, ...], Field(min_length=1)] | None = None
-
-    @model_validator(mode="after")
-    def check_uri(self) -> Self:
-        if self.uri is not None:
-            self.source(self.uri)
-        return self
-
-    def source(self, uri: str) -> Source:
-        """The source of one file. ValueError for a `uri` in an unknown form, and for a hub id."""
-        source = Source(uri=uri, sha256=self.sha256 if uri == self.uri else None, licence=self.licence)
-        if source.kind == "hub":
-            raise ValueError(f"{uri} is a hub id, and data sets of the hub are not read: give a file as ./file.csv")
-        return source
-
-    def format_of(self, uri: str) -> Format:
-        """The format of the file at `uri`. ValueError where neither `format` nor the ending says it."""
-        if self.format:
-            return self.format
-        path = Path(uri).expanduser()
-        if uri.endswith("/") or path.is_dir():
-            return "images"
-        if (suffix := path.suffix.lower()) not in SUFFIXES:
-            known = ", ".join(sorted(set(SUFFIXES.values())))
-            raise ValueError(f"{uri} has no known ending: give `format`, one of {known} or images")
-        return SUFFIXES[suffix]
 
 
 class TaskFile(Document):
     """One task. `input` is a Jinja template over a row's columns (sandboxed). `label` is the column of the label;
     `labels` gives its values other names. `choices` are columns with the endings to choose from: `label` is then the
-    position of the right one, from 0. `image` is a column of images.
+    position of the right one, from 0. `image` is a column of images. `pair` are two columns of text, and `label`
+    is then a score of how near they are.
 
     `scorer`:
 
@@ -123,6 +42,8 @@ class TaskFile(Document):
     - "label": a classifier's first label is the right one
     - "ranked": the right label is among an image classifier's first five
     - "passage": how surprising the text is (perplexity); there is no label
+    - "boxes": mean average precision of the boxes that a detector finds; the label is a list of boxes
+    - "spearman": how well the cosines of pairs follow their scores
     - "exact" and so on: the answer of at most `max_tokens` tokens that the model generates, up to the first of `stop`
       (`variants.metrics.answer_scores`)
     """
@@ -130,6 +51,7 @@ class TaskFile(Document):
     data: Data = Data()
     input: Annotated[str, Field(min_length=1)] | None = None
     image: Column | None = None
+    pair: tuple[Column, Column] | None = Field(default=None, exclude_if=absent)
     label: Column | None = None
     labels: dict[str, Annotated[str, Field(min_length=1)]] | None = None
     choices: Annotated[tuple[Column, ...], Field(min_length=2)] | None = None
@@ -169,12 +91,11 @@ class TaskFile(Document):
         if isinstance(self.splits, SplitFiles):
             for _, uri in self.splits.items():
                 self.data.source(uri)
-        if (self.input is None) == (self.image is None):
-            raise ValueError("give either `input`, a template over the row's columns, or `image`, a column of images")
-        if self.image is not None and self.scorer not in ("label", "ranked"):
-            raise ValueError(f"scorer: {self.scorer} reads text: use label or ranked for images")
-        if self.image is None and self.scorer == "ranked":
-            raise ValueError("scorer: ranked reads images: use choice or label for text")
+            if self.data.labels is not None or self.data.format == "yolo":
+                raise ValueError("splits: data.labels and format yolo are for one file or folder: give shares")
+        if isinstance(self.splits, SplitColumn) and self.data.format in BOXES:
+            raise ValueError(f"splits: {self.data.format} has no column: give shares, or a file for each split")
+        self._check_input()
         if self.label is None and self.scorer != "passage":
             raise ValueError("label: name its column")
         if self.label is not None and self.scorer == "passage":
@@ -184,6 +105,27 @@ class TaskFile(Document):
         if self.choices is not None and self.scorer != "choice":
             raise ValueError(f"choices: only with scorer choice, not {self.scorer}")
         return self
+
+    def _check_input(self) -> None:
+        """Raises ValueError unless there is one kind of input, and the scorer reads it."""
+        given = [name for name in ("input", "image", "pair") if getattr(self, name) is not None]
+        if len(given) != 1:
+            raise ValueError(
+                "give either `input`, a template over the row's columns, or `image`, a column of images, or `pair`, two"
+                " columns of text"
+            )
+        if self.image is not None and self.scorer not in ("label", "ranked", "boxes"):
+            raise ValueError(f"scorer: {self.scorer} reads text: use label, ranked or boxes for images")
+        if self.image is None and self.scorer in ("ranked", "boxes"):
+            raise ValueError(f"scorer: {self.scorer} reads images: use choice or label for text")
+        if (self.scorer == "boxes") != (self.data.format in BOXES):
+            raise ValueError(f"scorer boxes and a data.format of boxes belong together: one of {', '.join(BOXES)}")
+        if self.data.images is not None and self.image is None:
+            raise ValueError("data.images: only with `image`, the column of their paths")
+        if (self.pair is not None) != (self.scorer == "spearman"):
+            raise ValueError("pair and scorer spearman belong together: two columns of text, and `label`, their score")
+        if self.pair is not None and self.labels is not None:
+            raise ValueError("labels: the score of a pair is a number and has no name")
 
     @property
     def columns(self) -> list[str]:
@@ -197,6 +139,8 @@ class TaskFile(Document):
             return "text" if self.choices is None else "choice"
         if self.scorer == "label":
             return "article" if self.image is None else "image"
+        if self.scorer == "spearman":
+            return "pair"
         return self.scorer
 
 

@@ -15,7 +15,17 @@ from starlette.types import Receive, Scope, Send
 
 from serve.api.access.key_limits import key_name
 from serve.api.answers import TensorAnswer
-from serve.api.http import TextHeaders, answer_json, answer_readiness, carry, count_label, opted_out, read_body, refuse
+from serve.api.http import (
+    TextHeaders,
+    answer_json,
+    answer_readiness,
+    carry,
+    check_label,
+    count_label,
+    opted_out,
+    read_body,
+    refuse,
+)
 from serve.api.limits.structure import TENSORS, Structure, check_structure
 from serve.api.limits.work import check_tensors
 from serve.dataplane.body_worker import apart
@@ -85,8 +95,9 @@ class InferRoute:
 
     def label_of(self, headers: Headers, target: Target) -> str | list[Box] | None:
         """The right answer, where the request carries it: a label, or boxes for a detector. Raises InputError for
-        invalid boxes."""
-        text = headers.get("x-understudy-label")
+        invalid boxes, and for the score of a pair."""
+        text, task = headers.get("x-understudy-label"), headers.get("x-understudy-task")
+        check_label(text, self.upstreams.kind_of(task), task)
         if text is None or self.upstreams.models[target.model].task != "object-detection":
             return text
         try:

@@ -38,6 +38,7 @@ CAMPAIGN = {
             {"model": "echo", "task": "echoes", "n": 60},
             {"model": "bands", "task": "shades", "n": 60},
             {"model": "echo", "task": "quotes", "n": 20},
+            {"model": "near", "task": "alike", "n": 40},
         ],
     },
     "speed": {
@@ -74,8 +75,16 @@ def write_shades(folder: Path) -> None:
         Image.new("L", (8 + k, 8), (k % 10) * 25 + 13).save(path)
 
 
+def write_alike(path: Path) -> None:
+    """The engine adds up a vector a word, so two texts are the nearer the more words they share."""
+    texts = [[f"w{k}x{at}" for at in range(10)] for k in range(80)]
+    rows = [(words, words[: k % 11] + [f"o{k}x{at}" for at in range(10 - k % 11)]) for k, words in enumerate(texts)]
+    lines = [f"{' '.join(one)},{' '.join(other)},{k % 11}" for k, (one, other) in enumerate(rows)]
+    path.write_text("\n".join(["one,other,shared", *lines]))
+
+
 def tasks_in(folder: Path) -> dict[str, Any]:
-    """Tasks of one's own: two in place, one as the path of its file."""
+    """Tasks of one's own: three in place, one as the path of its file."""
     write_echoes(folder / "echoes.csv")
     write_shades(folder / "shades")
     all_for_test = {"train": 0, "calibration": 0, "test": 1}
@@ -88,8 +97,16 @@ def tasks_in(folder: Path) -> dict[str, Any]:
     }
     quotes = echoes | {"scorer": "contains", "max_tokens": 12, "data": {"uri": str(folder / "echoes.csv")}}
     shades = {"image": "image", "label": "label", "scorer": "label", "splits": all_for_test}
+    write_alike(folder / "alike.csv")
+    alike = {
+        "data": {"uri": str(folder / "alike.csv")},
+        "pair": ["one", "other"],
+        "label": "shared",
+        "scorer": "spearman",
+        "splits": all_for_test,
+    }
     (folder / "shades.yaml").write_text(yaml.safe_dump(shades | {"data": {"uri": str(folder / "shades")}}))
-    return {"echoes": echoes, "quotes": quotes, "shades": str(folder / "shades.yaml")}
+    return {"echoes": echoes, "quotes": quotes, "alike": alike, "shades": str(folder / "shades.yaml")}
 
 
 def share_shown(campaign: Campaign, task: str, n: int) -> float:
@@ -118,6 +135,11 @@ def test_every_part_is_answered_without_a_failure(served: Served, tmp_path: Path
     for variant in (figures["echo", "baseline"], figures["echo", "int8"]):
         assert [(each.value, each.n) for each in variant.accuracy] == expected
     assert [(each.value, each.n) for each in figures["bands", "baseline"].accuracy] == [(1.0, 60)]
+    (alike,) = figures["near", "int8"].accuracy
+    assert (alike.task, alike.metric, alike.n) == ("alike", "spearman", 40)
+    assert 0.7 < alike.low <= alike.value <= 1
+    near = next(model for model in summary.models if model.model == "near")
+    assert [each.metric for compared in near.comparisons for each in compared.accuracy] == ["spearman"]
     # Routed 90 to 10.
     baseline, int8 = figures["echo", "baseline"].mixed, figures["echo", "int8"].mixed
     assert baseline is not None

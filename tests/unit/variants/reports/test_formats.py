@@ -23,7 +23,8 @@ def test_seconds(value: float, expected: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "expected"), [(1234.5, "1,234"), (172.4, "172"), (61.04, "61.0"), (2.671, "2.67"), (0.0, "0.00")]
+    ("value", "expected"),
+    [(1234.5, "1,234"), (172.4, "172"), (61.04, "61.0"), (2.671, "2.67"), (0.82, "0.820"), (0.0, "0.000")],
 )
 def test_numbers(value: float, expected: str) -> None:
     assert formats.number(value) == expected
@@ -40,7 +41,7 @@ def test_points_have_a_sign_and_no_minus_nought() -> None:
         ("measure", "", Interval(28.6, 27, 30), "28.6 (27.0 to 30.0)"),
         ("between", "", Interval(0.79, 0.728, 0.841), "79.0 % (72.8 to 84.1)"),
         ("difference", "share", Interval(-0.004, -0.011, 0.003), "−0.4 (−1.1 to +0.3)"),
-        ("difference", "", Interval(0.98, -0.004, 1.2), "+0.98 (0.00 to +1.20)"),
+        ("difference", "", Interval(0.98, -0.004, 1.2), "+0.980 (−0.004 to +1.20)"),
         ("ratio", "", Interval(2.11, 2.06, 2.16), "2.11 (2.06 to 2.16)"),
     ],
 )

@@ -241,3 +241,22 @@ def test_a_name_of_a_built_in_task_is_taken() -> None:
         check_names({"mnist": TaskFile.model_validate({"data": {"uri": "./a.csv"}, **LIKELIHOOD})})
     assert isinstance(Tasks().get("mnist"), Task)
     assert not isinstance(Tasks().get("mnist"), FileTask)
+
+
+@pytest.mark.parametrize(
+    ("definition", "sha256"),
+    [
+        ({"data": {"uri": "./a.csv"}, **LIKELIHOOD}, "48291b04da2aa0e8"),
+        ({"data": {"uri": "./photos/"}, "image": "image", "label": "label", "scorer": "ranked"}, "a183f9fe5687bb64"),
+    ],
+)
+def test_the_hash_of_a_definition_stays(tmp_path: Path, definition: dict[str, Any], sha256: str) -> None:
+    """A new field is left out where it is absent: builds that such a task calibrated keep their keys."""
+    task = Tasks({"own": TaskFile.model_validate(definition)}).get("own", tmp_path)
+    assert str(task.definition_sha256).startswith(sha256)
+
+
+def test_labels_that_occur_once_are_shared_out_too(tmp_path: Path) -> None:
+    rows = [(f"what is {number} squared", str(number**2)) for number in range(50)]
+    task = task_of(tmp_path / "home", csv_file(tmp_path / "a.csv", rows), scorer="number")
+    assert [len(task.examples(split)) for split in SPLITS] == [35, 5, 10]

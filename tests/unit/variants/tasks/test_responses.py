@@ -60,6 +60,19 @@ def test_what_is_no_triplet_of_embeddings_is_refused(body: bytes) -> None:
         read_answer("triplet", body)
 
 
+def test_the_cosine_of_a_pair() -> None:
+    answer = read_answer("pair", embeddings([3, 4], [4, 3]))
+    assert (float(answer.text), answer.prompt_tokens) == (pytest.approx(0.96), 12)
+
+
+@pytest.mark.parametrize(
+    "body", [embeddings([1, 0]), embeddings([1], [1], [1]), embeddings([1, 0], [0, 0]), embeddings([1], [1, 0])]
+)
+def test_what_has_no_cosine_is_refused(body: bytes) -> None:
+    with pytest.raises(BadAnswer):
+        read_answer("pair", body)
+
+
 def test_the_best_labels_are_read_one_a_line() -> None:
     body = b'{"outputs":[{"name":"scores","data":["0.9:7:n7 tench: a fish","0.1:3:three"]}]}'
     assert read_answer("ranked", body).text == "n7 tench: a fish\nthree"

@@ -1,4 +1,5 @@
-"""Reads the rows of a task's data with the `datasets` library: CSV, TSV, JSON lines, Parquet, text, folders of images.
+"""Reads the rows of a task's data: CSV, TSV, JSON lines, Parquet, text and folders of images with the `datasets`
+library, and boxes.
 
 All values of CSV and TSV files are text as it stands in the file: "007" stays "007", and "NA" is no missing value.
 """
@@ -9,20 +10,42 @@ from pathlib import Path
 from typing import Any
 
 from variants.errors import InputError
-from variants.tasks.task_file import Format
+from variants.tasks.data.coco import read_coco
+from variants.tasks.data.definition import Data, Format
+from variants.tasks.data.image_files import named_images
+from variants.tasks.data.yolo import lines_of, read_yolo
 
 Row = Mapping[str, Any]
 SEPARATORS: Mapping[Format, str] = {"csv": ",", "tsv": "\t"}
 
 
 def read_rows(
-    path: Path, form: Format, columns: tuple[str, ...] | None, cache: Path
+    path: Path, form: Format, data: Data, beside: Mapping[str, Path], cache: Path
 ) -> tuple[list[str], Iterator[Row]]:
     """The columns of a file or folder, and its rows. A row of a folder of images has `image`, the bytes of a file, and
-    `label`, the name of its folder.
+    `label`, the name of its folder. A row with boxes has them as `label`.
 
-    The library's own copy of the data lies in `cache`. Raises InputError for a file that is not of this format.
+    `beside` are the further files of `data`. The library's own copy of the data lies in `cache`. Raises InputError for
+    a file that is not of this format.
     """
+    if form == "coco":
+        return ["image", "label"], read_coco(path, beside["images"])
+    if form == "yolo":
+        classes = beside.get("classes", data.classes if isinstance(data.classes, tuple) else None)
+        return ["image", "label"], read_yolo(path, beside.get("images", path), classes)
+    if form == "images" and data.name_pattern is not None:
+        return named_images(path, data.name_pattern)
+    table = table_of(path, form, data.columns, cache)
+    if form == "images":
+        return ["image", "label"], images_of(table)
+    names = list(table.column_names)
+    return (
+        (names, iter(table)) if "labels" not in beside else ([*names, "label"], labelled(path, table, beside["labels"]))
+    )
+
+
+def table_of(path: Path, form: Format, columns: tuple[str, ...] | None, cache: Path) -> Any:
+    """The table, by the `datasets` library. Raises InputError for a file that is not of this format."""
     import datasets
 
     datasets.disable_progress_bars()
@@ -37,12 +60,21 @@ def read_rows(
     builder = {"csv": "csv", "tsv": "csv", "jsonl": "json", "images": "imagefolder"}.get(form, form)
     where = {"data_dir": str(path)} if form == "images" else {"data_files": str(path)}
     try:
-        table = datasets.load_dataset(builder, split="train", cache_dir=str(cache), **where, **options)
+        return datasets.load_dataset(builder, split="train", cache_dir=str(cache), **where, **options)
     except (datasets.exceptions.DatasetsError, ValueError, OSError) as error:
         raise InputError(f"{path} cannot be read as {form}: {reason_of(error)}", field="data") from error
-    if form == "images":
-        return ["image", "label"], images_of(table)
-    return list(table.column_names), iter(table)
+
+
+def labelled(path: Path, table: Any, labels: Path) -> Iterator[Row]:
+    """The rows with a column `label` from a second file, one a line. Raises InputError for another number of lines."""
+    if "label" in table.column_names:
+        mend = "leave data.labels out, or rename the column"
+        raise InputError(f"{path} has a column 'label' of its own", field="data.labels", mend=mend)
+    lines = lines_of(labels)
+    if len(lines) != len(table):
+        message = f"{labels} has {len(lines)} labels, and {path} has {len(table)} rows"
+        raise InputError(message, field="data.labels", mend="give one label a row")
+    return ({**row, "label": label} for row, label in zip(table, lines, strict=True))
 
 
 def header_of(path: Path, separator: str) -> list[str]:

@@ -1,0 +1,28 @@
+"""Labels of live requests for tasks of one's own, where a label says nothing of one answer."""
+
+from pathlib import Path
+
+import pytest
+
+from serve.config.loader import only, parse
+from serve.ports import free_port
+from tests.support.local_stage import local
+from tests.support.scripted import make_stack
+
+pytestmark = pytest.mark.integration
+ALIKE = {"data": {"uri": "./pairs.csv"}, "pair": ["one", "other"], "label": "score", "scorer": "spearman"}
+
+
+async def test_the_score_of_a_pair_is_refused_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("UNDERSTUDY_HOME", str(tmp_path))
+    stack = only(make_stack(free_port()), "near")
+    stack = parse(stack.model_dump(mode="json", by_alias=True) | {"tasks": {"alike": ALIKE}})
+    body = {"model": "near", "input": ["a b", "a c"]}
+    tensor = {"name": "text", "shape": [1], "datatype": "BYTES", "data": ["a b"]}
+    async with local(tmp_path, stack) as served:
+        for path, asked in (("/v1/embeddings", body), ("/v2/models/near/infer", {"inputs": [tensor]})):
+            named = {"x-understudy-task": "alike"}
+            assert (await served.client.post(path, json=asked, headers=named)).status_code == 200
+            refused = await served.client.post(path, json=asked, headers=named | {"x-understudy-label": "2.5"})
+            assert refused.status_code == 400
+            assert "alike is scored by the order of many pairs" in refused.text
