@@ -176,7 +176,8 @@ def runs(folder: Path) -> list[Run]:
             ("--family", "text-classification")),
         Run(
             "feature-extraction", "MiniLM-L6-v2", "STS-B", "tsv", minilm, text / "sts_test.csv",
-            ("--format", "tsv", "--columns", "genre,file,year,number,score,first,second", "--pair", "first,second"),
+            ("--format", "tsv", "--pair", "first,second",
+             "--columns", "genre,file,year,number,score,first,second,from1,from2"),
         ),
         Run(
             "image-classification", "EfficientNet-Lite0", "ImageNet", "images", lite0, folder / "imagenet500",
@@ -184,7 +185,7 @@ def runs(folder: Path) -> list[Run]:
         ),
         Run(
             "object-detection", "YOLOX-nano", "COCO", "yolo", detection / "yolox_nano.onnx",
-            detection / "coco96" / "images", ("--boxes", str(detection / "coco96" / "labels")),
+            detection / "coco96" / "labels", ("--format", "yolo", "--images", str(detection / "coco96" / "images")),
         ),
     ]  # fmt: skip
 

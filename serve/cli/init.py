@@ -38,6 +38,11 @@ def names(text: str) -> tuple[str, ...]:
     return tuple(part.strip() for part in text.split(",") if part.strip())
 
 
+def path_of(text: str | None) -> str | None:
+    """A path that holds from any folder."""
+    return str(Path(text).expanduser().resolve()) if text else None
+
+
 def with_pair(request: Request, text: str) -> Request:
     first, second = (*names(text), "", "")[:2]
     return replace(request, columns=replace(request.columns, pair=(first, second)))
@@ -45,7 +50,7 @@ def with_pair(request: Request, text: str) -> Request:
 
 ANSWERS: dict[str, Callable[[Request, str], Request]] = {
     "--data": lambda request, text: replace(request, data=text),
-    "--columns": lambda request, text: replace(request, header=names(text)),
+    "--columns": lambda request, text: replace(request, beside={**request.beside, "columns": list(names(text))}),
     "--label": lambda request, text: replace(request, columns=replace(request.columns, label=text)),
     "--text": lambda request, text: replace(request, columns=replace(request.columns, text=names(text))),
     "--pair": with_pair,

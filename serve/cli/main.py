@@ -60,12 +60,19 @@ def doctor(as_json: AsJson = False) -> None:
 @app.command()
 def init(
     source: Annotated[str, typer.Argument(help="A folder, a .gguf, .onnx or .pth file, or a hub id.")],
-    data: Annotated[str | None, typer.Option(help="A file of labelled rows, or a folder of images.")] = None,
+    data: Annotated[str | None, typer.Option(help="A file of labelled rows, or a folder of images or boxes.")] = None,
     goal: Annotated[Goal, typer.Option(help="What the variants should gain.")] = "speed",
     out: Annotated[Path | None, typer.Option(help="The stack file to write. Default: NAME.yaml.")] = None,
     name: Annotated[str | None, typer.Option(help="The model's name. Default: that of its files.")] = None,
     family: Annotated[str | None, typer.Option(help="text-classification, to train a head on an encoder.")] = None,
+    data_format: Annotated[
+        str | None, typer.Option("--format", help="csv ... images, coco, yolo. Default: by the ending.")
+    ] = None,
     columns: Annotated[str | None, typer.Option(help="The columns A,B,C of a file without a header.")] = None,
+    labels: Annotated[str | None, typer.Option(help="A second file with the label of each row.")] = None,
+    images: Annotated[str | None, typer.Option(help="The folder of the images that the data name.")] = None,
+    classes: Annotated[str | None, typer.Option("--names", help="A file with YOLO's classes, one a line.")] = None,
+    file_names: Annotated[str | None, typer.Option(help="A pattern of images' names: (?P<label>...)_.*")] = None,
     text: Annotated[str | None, typer.Option(help="The column, or columns A,B, of the text.")] = None,
     label: Annotated[str | None, typer.Option(help="The column of the label or score.")] = None,
     choices: Annotated[str | None, typer.Option(help="Columns A,B of endings to choose from.")] = None,
@@ -80,7 +87,7 @@ def init(
     """Write a stack file for a model: a baseline and the variants that make sense here, with a task from your data.
 
     On a terminal it asks for what the data does not say; elsewhere it names the option to give."""
-    from serve.cli.init import describe, names, plan_with_questions, write_files
+    from serve.cli.init import describe, names, path_of, plan_with_questions, write_files
     from serve.init.request import Request
     from serve.init.task import Columns
 
@@ -92,8 +99,11 @@ def init(
         scorer=scorer,
         input=template,
     )
-    header = names(columns) if columns else None
-    plan = plan_with_questions(Request(source, data, goal, family, name, licence, sha256, header, chosen))
+    beside = {
+        "format": data_format, "columns": list(names(columns)) if columns else None, "labels": path_of(labels),
+        "images": path_of(images), "classes": path_of(classes), "name_pattern": file_names,
+    }  # fmt: skip
+    plan = plan_with_questions(Request(source, data, goal, family, name, licence, sha256, beside, chosen))
     done = write_files(plan, out or Path(f"{plan.name}.yaml"), force)
     emit(done, describe(done, plan), as_json)
 

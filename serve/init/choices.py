@@ -3,6 +3,7 @@ each that is left out."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
 from serve.init.model import ModelFacts
@@ -10,6 +11,7 @@ from serve.init.task import TaskDraft
 from variants.artifacts.manifest import TaskKind
 from variants.errors import InputError
 from variants.machine import Machine
+from variants.tasks.data.yolo import classes_in
 
 Goal = Literal["speed", "memory", "quality"]
 GROUPS = (128, 64, 32)
@@ -100,7 +102,10 @@ def text_classification(
         raise InputError("an encoder has no labels yet", field="--data", mend="give labelled texts to train a head on")
     else:
         examples = task.counts["train"]
-        recipe = {"kind": "train-text", "task": task.name, "examples": examples, "epochs": EPOCHS, "batch": BATCH}
+        recipe = {
+            "kind": "train-text", "task": task.name, "examples": examples, "epochs": EPOCHS, "batch": BATCH,
+            "tokens": task.tokens,
+        }  # fmt: skip
         choices.add("baseline", recipe, f"a new head for the {len(task.labels)} labels of the data", 32)
     openvino(choices, task, machine, goal, dynamic=True)
 
@@ -131,13 +136,15 @@ def image_classification(
 def object_detection(choices: Choices, model: ModelFacts, task: TaskDraft | None, machine: Machine, goal: Goal) -> None:
     recipe: dict[str, Any] = {"kind": "baseline-detector"}
     if model.classes:
-        if task is None or len(task.labels) != model.classes:
-            named = 0 if task is None else len(task.labels)
+        file = task and task.definition["data"].get("classes")
+        names = classes_in(Path(file)) if file else [str(number) for number in range(model.classes)]
+        if len(names) != model.classes:
             raise InputError(
-                f"the detector has {model.classes} classes, and {named} are named", field="--names",
+                f"the detector has {model.classes} classes, and {len(names)} are named",
+                field="--names",
                 mend="name them in the model's order, one a line",
-            )  # fmt: skip
-        recipe |= {"detector": yolox(model), "labels": list(task.labels)}
+            )
+        recipe |= {"detector": yolox(model), "labels": names}
     elif model.side is None:
         recipe |= {"image_size": [640, 640]}
     choices.add("baseline", recipe, "the detector as it came", 32)

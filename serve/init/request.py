@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from serve.init.choices import Goal, trains
 from serve.init.model import ModelFacts, read_model
 from serve.init.plan import StackPlan, make_plan, name_of, task_name_of
-from serve.init.table import read_table
+from serve.init.table import data_of, read_table
 from serve.init.task import Columns, TaskDraft, draft, numbered, read
 from variants.artifacts.manifest import TaskKind
 from variants.document import explain
@@ -20,14 +20,13 @@ from variants.home import home
 from variants.machine import describe
 from variants.progress import Progress
 from variants.recipes.source import Source, fetch
-from variants.tasks.task_file import Data
 
 FAMILIES: tuple[str, ...] = get_args(TaskKind)
 
 
 @dataclass(frozen=True)
 class Request:
-    """A model's source, and what the user says beside it. `header` names the columns of a file without a header."""
+    """A model's source, and what the user says beside it. `beside` are fields of the data's definition."""
 
     source: str
     data: str | None = None
@@ -36,7 +35,7 @@ class Request:
     name: str | None = None
     licence: str | None = None
     sha256: str | None = None
-    header: tuple[str, ...] | None = None
+    beside: Mapping[str, Any] = field(default_factory=dict)
     columns: Columns = field(default_factory=Columns)
 
 
@@ -76,17 +75,11 @@ def task_of(request: Request, uri: str, model: ModelFacts, progress: Progress) -
     local = Path(uri).expanduser().resolve()
     if not local.exists():
         raise InputError(f"{uri}: no such file or folder", field="--data", mend="name a path that exists")
-    try:
-        form = Data(uri=str(local)).format_of(str(local))
-    except ValueError as error:
-        raise InputError(str(error), field="--data") from None
-    table = read_table(local, form, request.header)
-    drafted = draft(task_name_of(local.stem), table, request.columns, model)
-    drafted = numbered(drafted, model.labels)
-    data: dict[str, Any] = {"uri": str(local), "sha256": hash_of(local)}
-    if request.header:
-        data["columns"] = list(request.header)
-    return read(drafted, data, table.count, trains(model, drafted), progress)
+    fields: dict[str, Any] = {"uri": str(local), "sha256": hash_of(local)}
+    fields |= {name: given for name, given in request.beside.items() if given}
+    table = read_table(data_of(fields))
+    drafted = numbered(draft(task_name_of(local.stem), table, request.columns, model), model.labels)
+    return read(drafted, fields, table.count, trains(model, drafted), progress)
 
 
 def pinned(source: Source, path: Path, request: Request, model: ModelFacts) -> Mapping[str, str]:

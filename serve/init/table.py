@@ -1,27 +1,33 @@
 """The first rows of a user's data: enough to guess what its columns are."""
 
-import csv
-import json
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
+from variants.document import explain
 from variants.errors import InputError
-from variants.tasks.rows import SEPARATORS, header_of
-from variants.tasks.task_file import Format
+from variants.home import home
+from variants.tasks.data.definition import BOXES, Data, Format
+from variants.tasks.data.rows import SEPARATORS, read_rows
 
 FIELD = "--data"
 MOST_ROWS = 2000
-IMAGES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
+FLAGS = {
+    "uri": FIELD, "format": "--format", "columns": "--columns", "images": "--images", "classes": "--names",
+    "labels": "--labels", "name_pattern": "--file-names",
+}  # fmt: skip
+"""The option of `understudy init` for each field of `Data`."""
 
 
 @dataclass(frozen=True)
 class Table:
-    """Up to `MOST_ROWS` rows of the data, as text, and how many rows there are, by the file's size where it is longer
-    than that. For a folder of images the columns are `image` and `label`, and a row's image is its file's name."""
+    """Up to `MOST_ROWS` rows of the data as text, without images and boxes. `count` is the number of all rows: that of
+    a longer file follows from its size."""
 
     path: Path
     format: Format
@@ -37,81 +43,51 @@ class Table:
         return Counter(self.values(column))
 
 
-def read_table(path: Path, form: Format, columns: tuple[str, ...] | None) -> Table:
-    """The first rows of a file, or the images of a folder. Raises InputError for data that is not of this format."""
-    if form == "images":
-        rows = [{"image": each.name, "label": each.parent.name} for each in images_in(path)]
-        return Table(path, form, ("image", "label"), rows, len(rows))
-    readers = {"csv": read_separated, "tsv": read_separated, "jsonl": read_json_lines, "parquet": read_parquet}
-    names = columns or (tuple(header_of(path, SEPARATORS[form])) if form in SEPARATORS else None)
+def data_of(fields: Mapping[str, Any]) -> Data:
+    """The definition of the data. Raises InputError that names the option."""
     try:
-        read: list[Mapping[str, Any]] = list(
-            islice(readers.get(form, read_lines)(path, form, names, columns is None), MOST_ROWS)
-        )
-    except (OSError, ValueError, csv.Error) as error:
-        raise InputError(f"{path} cannot be read as {form}: {error}", field=FIELD) from None
-    if not read:
+        return Data.model_validate(dict(fields))
+    except ValidationError as error:
+        fault = explain(error)
+        raise InputError(fault.message, field=FLAGS.get((fault.field or "uri").split("[")[0], FIELD)) from None
+
+
+def read_table(data: Data) -> Table:
+    """The first rows. Raises InputError that names the option, for data that is not of its format."""
+    assert data.uri is not None
+    path = Path(data.uri)
+    try:
+        form = data.format_of(data.uri)
+    except ValueError as error:
+        raise InputError(str(error), field="--format") from None
+    for field, uri in data.beside.items():
+        if not Path(uri).exists():
+            raise InputError(f"{uri}: no such file or folder", field=FLAGS[field])
+    beside = {field: Path(uri) for field, uri in data.beside.items()}
+    columns, rows = read_rows(path, form, data, beside, home() / "sources" / "datasets")
+    head = list(islice(rows, MOST_ROWS))
+    if not head:
         raise InputError(f"{path} has no rows", field=FIELD)
-    if columns is None and form in SEPARATORS and (name := header_in(read)):
+    shown = [name for name in columns if not (name == "image" and form in ("images", *BOXES))]
+    text = [{name: "" if row[name] is None else str(row[name]) for name in shown} for row in head]
+    if form in SEPARATORS and data.columns is None and (name := header_in(text)):
         raise InputError(
             f"{path}: its first line looks like a row, not like a header: {name!r} is also a value",
             field="--columns",
             mend="name its columns: --columns A,B",
         )
-    text = [{name: "" if value is None else str(value) for name, value in row.items()} for row in read]
-    return Table(path, form, tuple(text[0]), text, len(text) if len(text) < MOST_ROWS else estimate(path, text))
+    count = len(head) if len(head) < MOST_ROWS else estimate(path, text)
+    return Table(path, form, tuple(columns), text, count)
 
 
-def header_in(rows: Sequence[Mapping[str, Any]]) -> str | None:
+def header_in(rows: Sequence[Mapping[str, str]]) -> str | None:
     """The first column whose name is also one of its values."""
     return next((name for name in rows[0] if any(row[name] == name for row in rows)), None)
 
 
-def images_in(folder: Path) -> list[Path]:
-    images = sorted(path for path in folder.rglob("*") if path.suffix.lower() in IMAGES)
-    if not images:
-        raise InputError(f"{folder} holds no images ({', '.join(IMAGES)})", field=FIELD)
-    return images
-
-
-def read_separated(
-    path: Path, form: Format, names: Sequence[str] | None, has_header: bool
-) -> Iterator[Mapping[str, Any]]:
-    assert names is not None
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        plain = form == "tsv"
-        rows = csv.reader(file, delimiter="\t", quoting=csv.QUOTE_NONE) if plain else csv.reader(file)
-        for number, cells in enumerate(rows, 1):
-            if number == 1 and has_header:
-                continue
-            if len(cells) != len(names):
-                raise ValueError(f"line {number} has {len(cells)} columns, not {len(names)}")
-            yield dict(zip(names, cells, strict=True))
-
-
-def read_json_lines(path: Path, form: Format, names: object, has_header: bool) -> Iterator[Mapping[str, Any]]:
-    with path.open(encoding="utf-8") as file:
-        for number, line in enumerate(file, 1):
-            row = json.loads(line) if line.strip() else None
-            if row is not None and not isinstance(row, dict):
-                raise ValueError(f"line {number} is no JSON object")
-            if row:
-                yield row
-
-
-def read_parquet(path: Path, form: Format, names: object, has_header: bool) -> Iterator[Mapping[str, Any]]:
-    from pyarrow.parquet import ParquetFile
-
-    for batch in ParquetFile(path).iter_batches(batch_size=MOST_ROWS):
-        yield from batch.to_pylist()
-
-
-def read_lines(path: Path, form: Format, names: object, has_header: bool) -> Iterator[Mapping[str, Any]]:
-    with path.open(encoding="utf-8") as file:
-        yield from ({"text": line.rstrip("\n")} for line in file)
-
-
 def estimate(path: Path, rows: Sequence[Mapping[str, str]]) -> int:
-    """How many rows a file has that is longer than its head, by its size."""
+    """How many rows a file or folder has that is longer than its head."""
+    if path.is_dir():
+        return sum(1 for each in path.rglob("*") if each.is_file())
     mean = sum(len(value.encode()) + 1 for row in rows for value in row.values()) / len(rows)
     return max(len(rows), round(path.stat().st_size / mean))

@@ -12,6 +12,7 @@ from variants.document import explain
 from variants.errors import InputError
 from variants.progress import Progress
 from variants.tasks import Split, Tasks
+from variants.tasks.data.definition import BOXES
 from variants.tasks.task_file import TaskFile
 
 LABELS = ("label", "labels", "class", "category", "intent", "sentiment", "topic", "target", "answer", "answerkey", "y")
@@ -33,8 +34,10 @@ SCORES = ("score", "similarity", "similarity_score")
 MOST_LABELS = 100
 CHOICE_LABELS = 20
 """More labels than these are generated and not chosen by likelihood: each costs a prompt."""
-TEST, CALIBRATION, TRAIN = 400, 200, 4000
+TEST, CALIBRATION, TRAIN = 400, 200, 2000
 """The most examples of each split: 400 place an accuracy within 5 points, at 95 %."""
+CHARACTERS = 4.0
+"""Of a token, in English."""
 
 
 @dataclass(frozen=True)
@@ -53,13 +56,14 @@ class Columns:
 class TaskDraft:
     """A definition as it stands in a stack file, and a sentence for each guess, by the field that it is about. `labels`
     are the label column's values, where it is a column of a few. `counts` has the examples of each split once the data
-    was read."""
+    was read. `tokens` holds nine of ten texts."""
 
     name: str
     definition: dict[str, Any]
     reasons: Mapping[str, str] = field(default_factory=dict)
     labels: tuple[str, ...] = ()
     counts: Mapping[Split, int] = field(default_factory=dict)
+    tokens: int = 128
 
     @property
     def scorer(self) -> str:
@@ -69,10 +73,11 @@ class TaskDraft:
 def draft(name: str, table: Table, columns: Columns, model: ModelFacts) -> TaskDraft:
     """The task of a table for a model. Raises InputError that names the flag to give where the columns do not say."""
     check_named(table, columns)
-    if table.format == "images":
-        labels = labels_in(table, "label")
-        of_images = {"image": "image", "label": "label", "scorer": "label"}
-        return TaskDraft(name, of_images, {"scorer": "the right one is the classifier's first"}, labels)
+    check_task(table, model)
+    if table.format in BOXES:
+        return TaskDraft(name, {"image": "image", "label": "label", "scorer": "boxes"})
+    if table.format == "images" or "image" in table.columns:
+        return of_images(name, table, columns)
     if columns.pair or model.task == "feature-extraction":
         return of_pairs(name, table, columns)
     reasons: dict[str, str] = {}
@@ -96,7 +101,7 @@ def draft(name: str, table: Table, columns: Columns, model: ModelFacts) -> TaskD
             reasons["input"] = "the text, and the name of what is asked for"
     else:
         definition["scorer"] = columns.scorer or "label"
-    return TaskDraft(name, definition, reasons, labels)
+    return TaskDraft(name, definition, reasons, labels, tokens=tokens_of(table, text))
 
 
 def check_named(table: Table, columns: Columns) -> None:
@@ -109,6 +114,32 @@ def check_named(table: Table, columns: Columns) -> None:
             if each not in table.columns:
                 shown = ", ".join(table.columns)
                 raise InputError(f"{table.path} has no column {each!r}", field=flag, mend=f"its columns are {shown}")
+
+
+def check_task(table: Table, model: ModelFacts) -> None:
+    """InputError where the data are not of what the model reads."""
+    form = "boxes" if table.format in BOXES else "images" if "image" in table.columns else "texts"
+    wanted = {"object-detection": "boxes", "image-classification": "images"}.get(model.task, "texts")
+    if form != wanted:
+        mend = {
+            "boxes": "--format yolo or coco, and --images FOLDER",
+            "images": "a folder of images, one folder a label, or --images FOLDER beside a table",
+            "texts": "a table of texts",
+        }[wanted]
+        raise InputError(
+            f"{table.path} has {form}, and a model of {model.task} reads {wanted}", field="--data", mend=mend
+        )
+
+
+def of_images(name: str, table: Table, columns: Columns) -> TaskDraft:
+    """Images with one label each."""
+    reasons: dict[str, str] = {}
+    label = columns.label or ("label" if "label" in table.columns else guess_label(table, reasons))
+    if label is None:
+        raise InputError(f"{table.path}: no column looks like a label", field="--label")
+    definition = {"image": "image", "label": label, "scorer": "label"}
+    reasons["scorer"] = "the right one is the classifier's first"
+    return TaskDraft(name, definition, reasons, tuple(sorted(table.kinds(label))))
 
 
 def of_pairs(name: str, table: Table, columns: Columns) -> TaskDraft:
@@ -165,7 +196,7 @@ def guess_label(table: Table, reasons: dict[str, str]) -> str | None:
 
 def guess_text(table: Table, taken: Sequence[str], reasons: dict[str, str]) -> tuple[str, ...]:
     """The columns of text: by their names, or else the one with the longest values."""
-    free = [each for each in table.columns if each not in taken]
+    free = [each for each in table.columns if each not in (*taken, "image")]
     if not free:
         raise InputError(f"{table.path} has no column of text beside {', '.join(taken)}", field="--text")
     named = tuple(each for each in free if each.lower() in TEXTS)
@@ -190,7 +221,7 @@ def endings(table: Table) -> tuple[str, ...]:
 def labels_in(table: Table, column: str) -> tuple[str, ...]:
     """The values of a column of few; empty for one of many."""
     kinds = table.kinds(column)
-    return tuple(sorted(kinds)) if len(kinds) <= max(MOST_LABELS, table.count // 10) else ()
+    return tuple(sorted(kinds)) if len(kinds) <= MOST_LABELS else ()
 
 
 def scorer_of(table: Table, label: str, labels: Sequence[str], reasons: dict[str, str]) -> str:
@@ -203,6 +234,13 @@ def scorer_of(table: Table, label: str, labels: Sequence[str], reasons: dict[str
         return "number"
     reasons["scorer"] = "answers are texts, so their words are compared"
     return "f1"
+
+
+def tokens_of(table: Table, text: Sequence[str]) -> int:
+    """A power of two that nine of ten texts fit into, at `CHARACTERS` a token."""
+    lengths = sorted(sum(len(row[each]) for each in text) for row in table.rows)
+    wanted = lengths[int(0.9 * (len(lengths) - 1))] / CHARACTERS
+    return next((size for size in (32, 64, 128, 256) if wanted <= size), 512)
 
 
 def is_label(table: Table, column: str) -> bool:
@@ -234,7 +272,7 @@ def read(draft: TaskDraft, data: Mapping[str, Any], count: int, trains: bool, pr
     task = Tasks({draft.name: file}).get(draft.name, progress=progress)
     splits: tuple[Split, ...] = ("train", "calibration", "test")
     counts = {split: len(task.examples(split)) for split in splits}
-    return replace(draft, definition=whole, counts=counts)
+    return replace(draft, definition=whole, counts=counts, labels=draft.labels or task.labels)
 
 
 def shares(count: int, trains: bool) -> dict[str, float]:

@@ -100,7 +100,8 @@ class FileTask(Task):
                 at = split or own
                 (splits[at] if at else unsplit).append(example)
         if isinstance(self.file.splits, Shares):
-            share_out(without_repeats(shuffled(unsplit)), self.file.splits, splits, together=self._has_free_labels)
+            together = self._has_free_labels or not self.file.splits.train
+            share_out(without_repeats(shuffled(unsplit)), self.file.splits, splits, together)
         seen: list[Example] = []
         for split in splits:  # the test comes first, so none of its examples is in another split
             splits[split] = without_repeats(shuffled(splits[split]), seen)
@@ -246,15 +247,24 @@ def is_number(text: str) -> bool:
 
 def share_out(examples: Sequence[Example], shares: Shares, splits: dict[Split, list[Example]], together: bool) -> None:
     """Add the examples to the splits, label by label: each split has the labels in the same shares, and a rare label is
-    in train. With `together` rare labels are shared out as if they were one."""
-    counts = Counter(example.label for example in examples)
-    rare = {label for label, count in counts.items() if together and not round(count * shares.test)}
-    by_label: dict[str | None, list[Example]] = defaultdict(list)
+    in train. With `together` each example goes to the split that lacks most, so that rare labels are shared out too."""
+    by_label: dict[str, list[Example]] = defaultdict(list)
     for example in examples:
-        by_label[None if example.label in rare else example.label].append(example)
+        by_label[example.label].append(example)
+    wanted: dict[Split, float] = {"test": shares.test, "calibration": shares.calibration, "train": shares.train}
+    if together:
+        unused = 1 - sum(wanted.values())
+        given: Counter[Split | None] = Counter()
+        for at, example in enumerate((each for group in by_label.values() for each in group), 1):
+            lacks = {split: at * share - given[split] for split, share in (*wanted.items(), (None, unused))}
+            split = max(lacks, key=lambda each: lacks[each])
+            given[split] += 1
+            if split:
+                splits[split].append(example)
+        return
     for group in by_label.values():
-        test = round(len(group) * shares.test)
-        calibration = test + round(len(group) * shares.calibration)
-        splits["test"] += group[:test]
-        splits["calibration"] += group[test:calibration]
-        splits["train"] += group[calibration : calibration + round(len(group) * shares.train)]
+        taken = 0
+        for split, share in wanted.items():
+            size = round(len(group) * share)
+            splits[split] += group[taken : taken + size]
+            taken += size

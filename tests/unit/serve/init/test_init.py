@@ -134,7 +134,7 @@ def test_a_file_without_a_header_is_named(llama: Path, tmp_path: Path) -> None:
     path = write_csv(tmp_path / "data.csv", rows(), header=False)
     with pytest.raises(InputError, match=r"--columns: .*its first line looks like a row.*'good' is also a value"):
         planned(llama, path)
-    task = planned(llama, path, header=("text", "label")).task
+    task = planned(llama, path, beside={"columns": ["text", "label"]}).task
     assert task is not None
     assert task.definition["data"]["columns"] == ["text", "label"]
 
