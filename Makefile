@@ -4,7 +4,7 @@ BIN := .venv/bin
 # Ends what tests leave behind, also after Ctrl-C.
 TEST = $(BIN)/python .ci/supervise.py $(BIN)/python $(MEASURE) -m pytest -q --durations=15 --dist loadgroup
 
-.PHONY: help environment demo demo-all picture serve study test test-fast test-integration test-long test-zoo test-faults coverage check lock bench-accuracy bench-proxy bench-adapter bench-gate bench-shadow bench-hostile fuzz architectures clients clean
+.PHONY: help environment demo demo-all picture serve study test test-fast test-integration test-long test-zoo test-faults coverage check lock bench-accuracy bench-proxy bench-adapter bench-gate bench-shadow bench-hostile fuzz architectures clients yours clean
 
 help:  ## what there is to make
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -83,6 +83,9 @@ architectures: environment  ## which architectures each method builds and the en
 clients: environment  ## clients of other makers, as they are, against each variant: about half an hour; ONLY=openai for one
 	@$(BIN)/python -m deploy.client_environments $(if $(ONLY),--only $(ONLY))
 	@$(BIN)/python -m loadtest.benchmarks.clients $(if $(ONLY),--only $(ONLY))
+
+yours: environment  ## models and data that the project does not know, from init to a rollout: about half an hour; ONLY=feature-extraction for one
+	@$(BIN)/python -m loadtest.benchmarks.yours $(if $(ONLY),--only $(ONLY))
 
 lock: environment  ## resolve the pinned versions again
 	@$(BIN)/python -m deploy.lock cpu
