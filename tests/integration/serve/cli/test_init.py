@@ -1,4 +1,4 @@
-"""`understudy init` for a model of each family: what it writes is built and measured as it stands."""
+"""`understudy init` for a model of each family: what it writes is built as it stands."""
 
 import json
 from collections.abc import Callable
@@ -15,7 +15,6 @@ from loadtest.campaign.schema import read_campaign
 from serve.cli.init import write_files
 from serve.config.artifacts import build_stack
 from serve.config.loader import load
-from serve.evaluation.evaluate import evaluate_stack
 from serve.init.request import Request, plan_for
 from serve.init.task import Columns
 from tests.support.long import long_only
@@ -85,7 +84,7 @@ FAMILIES = [
 
 
 @pytest.mark.parametrize(("name", "data", "variants"), FAMILIES, ids=[name for name, _, _ in FAMILIES])
-def test_what_it_writes_is_built_and_measured(
+def test_what_it_writes_is_built(
     name: str,
     data: Callable[[Path], tuple[Path, Request]],
     variants: list[str],
@@ -102,12 +101,7 @@ def test_what_it_writes_is_built_and_measured(
     assert campaign.accuracy is not None
     (task,) = stack.models["mine"].evaluate
     assert campaign.accuracy.tests[0].n == len(stack.all_tasks.get(task).examples("test"))
-    artifacts = build_stack(stack)
-    assert [variant for _, variant in artifacts] == names
-    if name == "BERT":
-        (card,) = evaluate_stack(stack, ["mine@int8"], 20, False)
-        assert [(each.task, each.n) for each in card.accuracy] == [("rows", 20)]
-        assert card.parent_digest == artifacts["mine", "baseline"].manifest.digest
+    assert [variant for _, variant in build_stack(stack)] == names
 
 
 @long_only
