@@ -169,7 +169,8 @@ async def engine_of_lora(client: httpx.AsyncClient) -> dict[str, Any]:
     return next(dict(variant) for variant in text["variants"] if variant["variant"] == "lora")
 
 
-@pytest.mark.parametrize("more", [{}, pytest.param(GPTQ, marks=long_only)], ids=["rtn", "gptq"])
+@long_only
+@pytest.mark.parametrize("more", [{}, GPTQ], ids=["rtn", "gptq"])
 async def test_int4_is_made_and_served_beside_the_others(
     demo: tuple[str, int], tmp_path: Path, more: dict[str, Any]
 ) -> None:
