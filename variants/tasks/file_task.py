@@ -19,7 +19,7 @@ from variants.metrics.outcome import Outcome
 from variants.metrics.spearman import SPEARMAN
 from variants.progress import Progress
 from variants.recipes.source import Source
-from variants.tasks.base import Example, Input, Split, Task, shuffled, without_repeats
+from variants.tasks.base import Chat, Example, Input, Split, Task, shuffled, without_repeats
 from variants.tasks.data.definition import Shares, SplitColumn, SplitFiles
 from variants.tasks.data.image_files import image_at, size_of
 from variants.tasks.data.rows import Row, read_rows
@@ -59,7 +59,8 @@ class FileTask(Task):
             self.fields = {"max_tokens": file.max_tokens or MAX_TOKENS} | (
                 {"stop": list(file.stop)} if file.stop else {}
             )
-        self._template = Sandbox.overlay(undefined=StrictUndefined).from_string(file.input) if file.input else None
+        sandbox = Sandbox.overlay(undefined=StrictUndefined)
+        self._templates = [sandbox.from_string(template) for template in file.templates]
 
     @property
     def sources(self) -> tuple[Source, ...]:
@@ -157,14 +158,16 @@ class FileTask(Task):
             return self._image(row[self.file.image], at, beside.get("images"))
         if self.file.pair:
             return tuple(self._value(row, name, at) for name in self.file.pair)
-        assert self._template is not None
         filled = {column: "" if value is None else value for column, value in row.items()}
         if not any(str(filled[column]).strip() for column in self.file.columns):
             raise self._refuse(f"{at}: the input is empty", field="input", mend="remove the row")
         try:
-            text = self._template.render(filled)
+            texts = [template.render(filled) for template in self._templates]
         except TemplateError as error:
             raise self._refuse(f"{at}: {error.message}", field="input") from None
+        if self.file.messages:
+            return Chat(tuple((each.role, text) for each, text in zip(self.file.messages, texts, strict=True)))
+        (text,) = texts
         if self.file.choices:
             return (text, *(self._after(text, self._value(row, name, at)) for name in self.file.choices))
         return text
@@ -186,7 +189,7 @@ class FileTask(Task):
 
     def _label(self, row: Row, at: str) -> str:
         if self.file.label is None:
-            return ""
+            return self.file.schema_text or ""
         if self.kind == "boxes":
             boxes: list[Box] = row[self.file.label]
             return to_text(box._replace(label=self._name(box.label, at)) for box in boxes)
