@@ -135,8 +135,9 @@ class FileTask(Task):
             raise self._refuse(str(error), field="data.format") from None
         columns, rows = read_rows(path, form, data, beside, self._home / "sources" / "datasets")
         self._check_columns(columns, path)
+        source = uri if form == "hub" else path.name
         for number, row in enumerate(rows, 1):
-            at = str(row["file"]) if isinstance(row.get("file"), Path) else f"{path.name}, row {number}"
+            at = str(row["file"]) if isinstance(row.get("file"), Path) else f"{source}, row {number}"
             given, label = self._input(row, at, beside), self._label(row, at)
             yield self._split_of(row, at), Example(f"{self.name}-{at}", given, label)
 

@@ -221,7 +221,10 @@ def test_files_that_are_something_else(tmp_path: Path, name: str, data: bytes) -
         ({"splits": {"test": 0}}, "test: 0"),
         ({"data": {}}, "data.uri"),
         ({"data": {"uri": "a b"}}, "names no source"),
-        ({"data": {"uri": "intents/data.csv"}}, "is a hub id"),
+        ({"data": {"uri": "intents/data.csv"}}, "is a hub id of a model"),
+        ({"data": {"uri": "hf:datasets/org/name", "format": "csv"}}, "says its own format"),
+        ({"data": {"uri": "./a.csv", "config": "plain"}}, "only with a data set of the hub"),
+        ({"data": {"uri": "./a.csv", "images": "./photos/"}}, "only with `image`"),
     ],
 )
 def test_a_definition_that_cannot_be(fields: dict[str, Any], says: str) -> None:
