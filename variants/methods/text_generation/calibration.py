@@ -6,6 +6,8 @@ task; `docs/decisions.md` has the figures.
 
 from typing import TYPE_CHECKING, Any
 
+from jinja2 import TemplateError
+
 from variants.errors import RecipeError
 from variants.methods.base import BuildJob
 from variants.methods.examples import calibration_examples
@@ -46,7 +48,7 @@ def texts_of(job: BuildJob, calibration: Calibration, tokenizer: "PreTrainedToke
         return [
             input_text(example, tokenizer) + ("" if task.kind == "schema" else example.label) for example in examples
         ]
-    except ValueError as error:
+    except (ValueError, TemplateError) as error:  # no template, or one that refuses a role
         raise RecipeError(
             f"the chats of {task.name} cannot be written: {error}", field="recipe.calibration.task", mend="another task"
         ) from None
