@@ -250,9 +250,9 @@ def is_number(text: str) -> bool:
 
 def share_out(examples: Sequence[Example], shares: Shares, splits: dict[Split, list[Example]], together: bool) -> None:
     """Add the examples to the splits, label by label: each split has the labels in the same shares, and a rare label is
-    in train. With `together` rare labels are shared out as if they were one."""
+    in train. With `together`, labels of fewer than `LEAST_ROWS` examples are shared out as if they were one."""
     counts = Counter(example.label for example in examples)
-    rare = {label for label, count in counts.items() if together and not round(count * shares.test)}
+    rare = {label for label, count in counts.items() if together and count < LEAST_ROWS}
     by_label: dict[str | None, list[Example]] = defaultdict(list)
     for example in examples:
         by_label[None if example.label in rare else example.label].append(example)

@@ -263,3 +263,6 @@ def test_labels_that_occur_once_are_shared_out_too(tmp_path: Path) -> None:
     rows = [(f"what is {number} squared", str(number**2)) for number in range(50)]
     task = task_of(tmp_path / "home", csv_file(tmp_path / "a.csv", rows), scorer="number")
     assert [len(task.examples(split)) for split in SPLITS] == [35, 5, 10]
+    shares = {"train": 0, "calibration": 0.3, "test": 0.7}  # 0.7 of one row is one row
+    task = task_of(tmp_path / "home", tmp_path / "a.csv", scorer="number", splits=shares)
+    assert [len(task.examples(split)) for split in SPLITS] == [0, 15, 35]
