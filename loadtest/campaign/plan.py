@@ -16,13 +16,14 @@ Kind = Literal["text", "label", "article", "image", "triplet", "pair", "boxes", 
 
 
 class Content(Document):
-    """The content of one request: a prompt, a picture (PNG as base64), several texts, or a prompt and `seed` for a
-    picture. `label` is the right answer, if the answer is to be scored."""
+    """The content of one request: a prompt, a picture (PNG as base64), several texts, the messages of a chat (role and
+    text), or a prompt and `seed` for a picture. `label` is the right answer, if the answer is to be scored."""
 
     example: str
     text: str | None = None
     png: str | None = None
     texts: tuple[str, ...] | None = None
+    messages: tuple[tuple[str, str], ...] | None = None
     seed: int | None = None
     label: str | None = None
 

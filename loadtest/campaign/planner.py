@@ -16,7 +16,7 @@ from loadtest.target import ServedModel, ServerState
 from variants.errors import StackError, UnknownName
 from variants.metrics import scoring
 from variants.metrics.answer_scores import SCORES
-from variants.tasks import Example, Prompt, Task
+from variants.tasks import Chat, Example, Prompt, Task
 from variants.tasks.digit_classifier.store import load_or_train
 
 Tokenize = Callable[[str, str], list[int]]
@@ -199,7 +199,7 @@ class Planner:
 
     def _prompts(self, model: str, examples: Sequence[Example], tokens: int) -> list[tuple[int, str]]:
         """Pieces of the test split's text with about `tokens` tokens, all with different beginnings."""
-        words = [word for example in examples for word in str(example.input).split()]
+        words = [word for example in examples for word in _text_of(example).split()]
         sample = " ".join(words[:SAMPLE_WORDS])
         per_word = len(self.tokenize(model, sample)) / len(words[:SAMPLE_WORDS])
         size = max(1, round(tokens / per_word))
@@ -256,12 +256,20 @@ def writes(task: Task) -> bool:
     return task.kind == "text" or task.kind in SCORES
 
 
+def _text_of(example: Example) -> str:
+    if isinstance(example.input, Chat):
+        return " ".join(text for _, text in example.input.messages)
+    return str(example.input)
+
+
 def _content(example: Example, *, scored: bool) -> Content:
     label = example.label.strip() if scored else None
     if isinstance(example.input, bytes):
         return Content(example=example.id, png=base64.b64encode(example.input).decode(), label=label)
     if isinstance(example.input, tuple):
         return Content(example=example.id, texts=example.input, label=label)
+    if isinstance(example.input, Chat):
+        return Content(example=example.id, messages=example.input.messages, label=label)
     if isinstance(example.input, Prompt):
         return Content(example=example.id, text=example.input.text, seed=example.input.seed, label=label)
     return Content(example=example.id, text=example.input, label=label)

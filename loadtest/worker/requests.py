@@ -4,7 +4,7 @@ import base64
 from dataclasses import replace
 
 from loadtest.campaign.plan import Content, Pool
-from variants.tasks.base import Input, Prompt
+from variants.tasks.base import Chat, Input, Prompt
 from variants.tasks.requests import TENSORS, Request, request_for
 
 OUTPUTS = {"image": ("labels",), "article": ("labels",), "boxes": ("boxes", "scores", "labels")}
@@ -15,7 +15,8 @@ def load_request(pool: Pool, content: Content, variant: str | None, client: str 
     headers = {"Accept-Encoding": "identity", "x-understudy-task": pool.task}
     fields: dict[str, object] = {}
     if content.label is not None and pool.kind != "pair":  # the server refuses the score of one pair
-        headers["x-understudy-label"] = content.label
+        # The server has the schema, which may be too long for a header.
+        headers["x-understudy-label"] = pool.kind if pool.kind == "schema" else content.label
     if client is not None and pool.kind in TENSORS:
         headers["x-understudy-client"] = client
     elif client is not None:
@@ -38,5 +39,7 @@ def _input(content: Content) -> Input:
         return base64.b64decode(content.png)
     if content.texts is not None:
         return content.texts
+    if content.messages is not None:
+        return Chat(content.messages)
     assert content.text is not None
     return content.text if content.seed is None else Prompt(content.text, content.seed)

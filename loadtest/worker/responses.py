@@ -7,7 +7,7 @@ before a frame is parsed.
 
 import json
 from collections.abc import Callable
-from typing import Protocol
+from typing import Any, Protocol
 
 from variants.tasks.responses import BadAnswer, ResponseText, quoted, usage_of, well_formed
 
@@ -18,7 +18,8 @@ class RawBody(Protocol):
 
 
 def read_stream(body: RawBody, clock: Callable[[], float]) -> ResponseText:
-    """Server-sent events of `/v1/completions` up to `[DONE]`. The last frame has the usage. Raises BadAnswer."""
+    """Server-sent events of completions or chat completions up to `[DONE]`. The last frame has the usage. Raises
+    BadAnswer."""
     text, token_times, usage = "", [], None
     while True:
         line = body.readline(b"\n")
@@ -34,15 +35,23 @@ def read_stream(body: RawBody, clock: Callable[[], float]) -> ResponseText:
             frame = json.loads(data)
             if "error" in frame:
                 raise BadAnswer(f"an error in the stream: {quoted(data)}")
-            if frame.get("choices"):
+            if frame.get("choices") and (piece := piece_of(frame["choices"][0])) is not None:
                 token_times.append(now)
-                text += frame["choices"][0].get("text") or ""
+                text += piece
             if frame.get("usage"):
                 usage = usage_of(frame)
     body.read()  # the end of the chunked body, so that the connection can be used again
     if usage is None:
         raise BadAnswer("the stream carried no usage")
     return ResponseText(text, token_times, **usage)
+
+
+def piece_of(choice: dict[str, Any]) -> str | None:
+    """The text of a frame. None for the first frame of a chat, which has a role and no token."""
+    if "delta" not in choice:
+        return choice.get("text") or ""
+    delta = choice["delta"]
+    return None if "role" in delta and not delta.get("content") else delta.get("content") or ""
 
 
 def refusal(status: int, body: bytes) -> BadAnswer:

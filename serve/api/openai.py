@@ -69,9 +69,10 @@ class TextRoute:
             document = await apart(len(body), normalised, self.path, document)
             call, answer = self.prepare(headers, document, arrived)
             call.key, call.size = key_name(scope), len(body)
-            label = headers.get("x-understudy-label")
-            call.scored_as = self.upstreams.kind_of(headers.get("x-understudy-task"))
-            check_label(label, call.scored_as, headers.get("x-understudy-task"))
+            task = headers.get("x-understudy-task")
+            label = self.upstreams.label_of(task, headers.get("x-understudy-label"))
+            call.scored_as = self.upstreams.kind_of(task)
+            check_label(label, call.scored_as, task)
             choose = partial(sample, self.upstreams, call, self.path, body, label, document)
             samples = [] if opted_out(headers) else await apart(len(body), choose)
             answer.keep = bool(samples)
@@ -84,7 +85,7 @@ class TextRoute:
             count_tokens(call, answer)
             count_key_tokens(scope, answer)
         if label is not None:
-            await self.score(label, headers.get("x-understudy-task"), call, answer)
+            await self.score(label, task, call, answer)
         self.replayer.offer(samples, call, answer)
 
     def prepare(self, headers: Headers, document: dict[str, Any], arrived: float) -> tuple[Call, TextAnswer]:

@@ -147,4 +147,6 @@ def describe_collected(done: Collected) -> str:
     lines += [f"in use, kept: {named(item)}" for item in done.in_use]
     lines += [f"{removed}: {named(item)}" for item in done.removed]
     lines += [f"{removed}: left by a builder that was killed, {key[:8]}" for key in done.staging]
+    if done.data_bytes:
+        lines.append(f"{removed}: copies of tasks' data, {done.data_bytes / 1e6:.1f} MB")
     return "\n".join([*lines, f"{done.freed_bytes / 1e6:.1f} MB {freed}"])

@@ -194,6 +194,9 @@ class Model(Document):
 
     @model_validator(mode="after")
     def check_variants(self) -> Self:
+        sources = (self.source, *(variant.source for variant in self.variants.values()))
+        if data := next((each for each in sources if each and each.kind == "dataset"), None):
+            raise ValueError(f"source: {data.uri} is a data set, not a model: it belongs to a task's `data`")
         for name, variant in self.variants.items():
             if variant.engine.kind not in ENGINES[self.task]:
                 fitting = ", ".join(ENGINES[self.task])

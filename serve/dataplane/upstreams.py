@@ -46,6 +46,11 @@ class Upstreams:
         own = self.snapshot.stack.tasks.get(task or "")
         return own.kind if own else "text"
 
+    def label_of(self, task: str | None, label: str | None) -> str | None:
+        """The label that an answer is scored by. For a task with a JSON schema it is that one, whatever was sent."""
+        own = self.snapshot.stack.tasks.get(task or "")
+        return own.schema_text if own and own.schema_ is not None and label is not None else label
+
     @property
     def models(self) -> Mapping[str, Model]:
         return self.snapshot.stack.models

@@ -1,5 +1,7 @@
 """Garbage collection: removes the artifacts that nothing refers to any more.
 
+It also removes the copies that the `datasets` library made of tasks' data: they are made again when they are read.
+
 It keeps the artifacts in a history of the catalog, those of the recipes of given stacks, and those that an engine, a
 builder or a reader holds. It also keeps the parents of all these: an adapter is served on its parent's weights, and a
 variant is judged against its parent. Each artifact is checked again under its lock before its removal. So a build, a
@@ -7,7 +9,9 @@ rollback or a start at the same time loses nothing.
 """
 
 import shutil
+import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated
 
 from pydantic import Field
@@ -23,6 +27,9 @@ from variants.errors import IntegrityError
 from variants.files import dead
 from variants.methods.registry import find
 from variants.progress import NoProgress
+
+COPIED_LATELY_S = 3600
+"""A copy that is younger may be in use: the library reads it for as long as the task's data is read."""
 
 
 class Item(Document):
@@ -52,6 +59,7 @@ class Collected(Document):
     removed: tuple[Item, ...]
     in_use: tuple[Item, ...]
     staging: Annotated[tuple[str, ...], Field(description="keys of staging folders whose builders have ended")]
+    data_bytes: Annotated[int, Field(description="of copies of tasks' data")] = 0
     freed_bytes: int
 
 
@@ -73,6 +81,7 @@ def collect(
     """
     planned = {key for family in plans for key in keys_of(family, store, catalog, method_for)}
     staging, freed = _sweep(store, dry_run)
+    data_bytes = _sweep_copies(store.home / "sources" / "datasets", dry_run)
     before = catalog.entries()
     after = before if keep is None else [entry.trimmed(keep) for entry in before]
     if keep is not None and not dry_run:
@@ -96,7 +105,8 @@ def collect(
         removed=tuple(removed),
         in_use=tuple(in_use),
         staging=tuple(staging),
-        freed_bytes=freed + sum(item.bytes for item in removed),
+        data_bytes=data_bytes,
+        freed_bytes=freed + data_bytes + sum(item.bytes for item in removed),
     )
 
 
@@ -131,6 +141,20 @@ def _sweep(store: Store, dry_run: bool) -> tuple[list[str], int]:
         if not dry_run:
             shutil.rmtree(left)
     return names, freed
+
+
+def _sweep_copies(folder: Path, dry_run: bool) -> int:
+    """Remove the copies of data, unless this is a dry run. Returns their bytes. `folder` has a folder for each format
+    with one for each copy."""
+    freed = 0
+    for copy in sorted(folder.glob("*/*/")):
+        files = [path.stat().st_mtime for path in copy.rglob("*") if path.is_file()]
+        if time.time() - max(files, default=0) < COPIED_LATELY_S:
+            continue
+        freed += disk_bytes(copy)
+        if not dry_run:
+            shutil.rmtree(copy)
+    return freed
 
 
 def _unnamed(store: Store, named: set[str]) -> list[Item]:

@@ -6,6 +6,7 @@
     regex      the label, a regular expression, matches somewhere in the answer
     number     the last number of the answer equals the label (as for GSM8K, Cobbe et al. 2021, arXiv 2110.14168)
     json       both are the same JSON value
+    schema     the answer is JSON that satisfies the label, a JSON schema (`variants.metrics.json_schema`)
     f1         F1 of the words, without case, articles and punctuation (SQuAD, Rajpurkar et al. 2016, arXiv 1606.05250)
     rouge-l    F-measure of the longest common subsequence of words (Lin 2004, ACL W04-1013)
 
@@ -13,7 +14,6 @@ A label comes from a task's data, or from the header of a live request. So a reg
 wrong one matches nothing.
 """
 
-import json
 import re
 import string
 from collections import Counter
@@ -22,7 +22,9 @@ from typing import Literal
 
 import regex
 
-Generated = Literal["exact", "prefix", "contains", "regex", "number", "json", "f1", "rouge-l"]
+from variants.metrics.json_schema import json_of, satisfies
+
+Generated = Literal["exact", "prefix", "contains", "regex", "number", "json", "schema", "f1", "rouge-l"]
 LIMIT_S = 0.1
 MOST_WORDS = 1024
 """Words of an answer or label that F1 and ROUGE-L read: the time of the latter grows with their product."""
@@ -34,11 +36,6 @@ def number_of(text: str) -> float | None:
     """The last number of a text, without commas between its digits."""
     numbers = NUMBER.findall(text)
     return float(numbers[-1].replace(",", "")) if numbers else None
-
-
-def json_of(text: str) -> object:
-    """The JSON value that a text is, also between Markdown's fences. ValueError for another text."""
-    return json.loads(re.sub(r"^```(?:json)?\s*|\s*```$", "", text.strip()))
 
 
 def exact(answer: str, label: str) -> float:
@@ -113,6 +110,7 @@ SCORES: Mapping[Generated, Callable[[str, str], float]] = {
     "regex": matches,
     "number": same_number,
     "json": same_json,
+    "schema": satisfies,
     "f1": words_f1,
     "rouge-l": rouge_l,
 }

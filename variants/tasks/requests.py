@@ -1,8 +1,8 @@
 """The HTTP request that asks a model about one example of a task, by the task's kind. Nothing is sent here.
 
 Evaluation and load tests send these requests, `variants.tasks.responses` reads what comes back. Prompts go to OpenAI's
-completions, triplets and pairs to its embeddings, drawings to its images. Images and articles go to the Open Inference
-Protocol v2. Answers are JSON.
+completions, chats to its chat completions, triplets and pairs to its embeddings, drawings to its images. Images and
+articles go to the Open Inference Protocol v2. Answers are JSON.
 
 A text task asks for one token, greedily. `logit_bias` is the same large number for each label's first token, so the
 likeliest label wins (Brown et al. 2020, arXiv 2005.14165, section 2.4). A choice is asked as passages: its context with
@@ -16,7 +16,7 @@ from types import MappingProxyType
 from typing import Any
 
 from variants.metrics.scoring import first_tokens
-from variants.tasks.base import Input, Prompt
+from variants.tasks.base import Chat, Input, Prompt
 
 BIAS = 100
 RANKED = 5
@@ -65,6 +65,10 @@ def request_for(
         assert isinstance(given, Prompt)
         body |= {"prompt": given.text, "seed": given.seed, "response_format": "b64_json"}
         return json_request("/v1/images/generations", body | dict(fields))
+    if isinstance(given, Chat):
+        messages = [{"role": role, "content": content} for role, content in given.messages]
+        body |= {"messages": messages, "max_tokens": 1, "temperature": 0}
+        return json_request("/v1/chat/completions", body | dict(fields))
     body |= {"prompt": given, "max_tokens": 1, "temperature": 0}
     if kind == "passage":
         body["prompt_logprobs"] = 0  # of the prompt's own tokens, without alternatives

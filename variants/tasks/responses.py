@@ -69,7 +69,9 @@ def read_answer(kind: str, body: bytes, classifier: DigitClassifier | None = Non
             return ResponseText(classifier.read(read_picture(body)))
         document = json.loads(body)
         if kind == "text" or kind in SCORES:
-            return ResponseText(document["choices"][0]["text"], **usage_of(document))
+            choice = document["choices"][0]
+            text = choice["message"]["content"] if "message" in choice else choice["text"]
+            return ResponseText(text or "", **usage_of(document))
         if kind in EMBEDDED:
             embeddings = [numbers_of(entry["embedding"]) for entry in document["data"]]
             text = nearer(embeddings) if kind == "triplet" else cosine_of(embeddings)

@@ -11,6 +11,7 @@ A stack file and a campaign file hold such definitions below `tasks`, in place o
 `variants.tasks.file_task` reads the data.
 """
 
+import json
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args
 
@@ -22,19 +23,28 @@ from pydantic import Field, field_validator, model_validator
 from variants.document import Document, absent
 from variants.errors import StackError
 from variants.metrics.answer_scores import Generated
+from variants.metrics.json_schema import check_schema
 from variants.tasks.base import Kind
 from variants.tasks.data.definition import BOXES, Column, Data, Shares, SplitColumn, SplitFiles
 
 Scorer = Literal["choice", "label", "ranked", "passage", "spearman", "boxes"] | Generated
 GENERATED: tuple[str, ...] = get_args(Generated)
+Template = Annotated[str, Field(min_length=1)]
 Sandbox = ImmutableSandboxedEnvironment()
+
+
+class Message(Document):
+    """One message of a chat. `content` is a template as `input` is."""
+
+    role: Literal["system", "user", "assistant"]
+    content: Template
 
 
 class TaskFile(Document):
     """One task. `input` is a Jinja template over a row's columns (sandboxed). `label` is the column of the label;
     `labels` gives its values other names. `choices` are columns with the endings to choose from: `label` is then the
     position of the right one, from 0. `image` is a column of images. `pair` are two columns of text, and `label`
-    is then a score of how near they are.
+    is then a score of how near they are. `messages` are templates of a chat, in place of `input`.
 
     `scorer`:
 
@@ -43,19 +53,22 @@ class TaskFile(Document):
     - "ranked": the right label is among an image classifier's first five
     - "passage": how surprising the text is (perplexity); there is no label
     - "boxes": mean average precision of the boxes that a detector finds; the label is a list of boxes
+    - "schema": the generated answer is JSON that satisfies `schema`; there is no label
     - "spearman": how well the cosines of pairs follow their scores
     - "exact" and so on: the answer of at most `max_tokens` tokens that the model generates, up to the first of `stop`
       (`variants.metrics.answer_scores`)
     """
 
     data: Data = Data()
-    input: Annotated[str, Field(min_length=1)] | None = None
+    input: Template | None = None
     image: Column | None = None
     pair: tuple[Column, Column] | None = Field(default=None, exclude_if=absent)
+    messages: Annotated[tuple[Message, ...], Field(min_length=1)] | None = Field(default=None, exclude_if=absent)
     label: Column | None = None
     labels: dict[str, Annotated[str, Field(min_length=1)]] | None = None
     choices: Annotated[tuple[Column, ...], Field(min_length=2)] | None = None
     scorer: Scorer
+    schema_: dict[str, Any] | None = Field(default=None, alias="schema", exclude_if=absent)
     max_tokens: Annotated[int, Field(ge=1, le=4096)] | None = None
     stop: Annotated[tuple[Annotated[str, Field(min_length=1)], ...], Field(max_length=16)] = ()
     splits: Shares | SplitColumn | SplitFiles = Shares()
@@ -63,14 +76,27 @@ class TaskFile(Document):
     @field_validator("input")
     @classmethod
     def check_template(cls, template: str | None) -> str | None:
-        if template is not None:
-            try:
-                names = columns_of(template)
-            except TemplateSyntaxError as error:
-                raise ValueError(f"is not a Jinja template: {error.message}, line {error.lineno}") from None
-            if not names:
-                raise ValueError("names no column: write one as {{ column }}")
+        if template is not None and not columns_of(template):
+            raise ValueError("names no column: write one as {{ column }}")
         return template
+
+    @field_validator("messages")
+    @classmethod
+    def check_messages(cls, messages: tuple[Message, ...] | None) -> tuple[Message, ...] | None:
+        if messages is not None:
+            names = [name for message in messages for name in columns_of(message.content)]
+            if not names:
+                raise ValueError("no message names a column: write one as {{ column }}")
+            if messages[-1].role != "user":
+                raise ValueError("the last message is not the user's, so there is nothing to answer")
+        return messages
+
+    @field_validator("schema_")
+    @classmethod
+    def check_schema(cls, schema: dict[str, Any] | None) -> dict[str, Any] | None:
+        if schema is not None:
+            check_schema(schema)
+        return schema
 
     @field_validator("splits", mode="before")
     @classmethod
@@ -96,8 +122,12 @@ class TaskFile(Document):
         if isinstance(self.splits, SplitColumn) and self.data.format in BOXES:
             raise ValueError(f"splits: {self.data.format} has no column: give shares, or a file for each split")
         self._check_input()
-        if self.label is None and self.scorer != "passage":
+        if (self.scorer == "schema") != (self.schema_ is not None):
+            raise ValueError("schema: give it with scorer schema, and with no other")
+        if self.label is None and self.scorer not in ("passage", "schema"):
             raise ValueError("label: name its column")
+        if self.label is not None and self.scorer == "schema":
+            raise ValueError("label: with scorer schema there is none: leave it out")
         if self.label is not None and self.scorer == "passage":
             raise ValueError("label: a passage has none: leave it out")
         if self.scorer not in GENERATED and (self.max_tokens is not None or self.stop):
@@ -108,11 +138,11 @@ class TaskFile(Document):
 
     def _check_input(self) -> None:
         """Raises ValueError unless there is one kind of input, and the scorer reads it."""
-        given = [name for name in ("input", "image", "pair") if getattr(self, name) is not None]
+        given = [name for name in ("input", "messages", "image", "pair") if getattr(self, name) is not None]
         if len(given) != 1:
             raise ValueError(
-                "give either `input`, a template over the row's columns, or `image`, a column of images, or `pair`, two"
-                " columns of text"
+                "give either `input`, a template over the row's columns, or `messages`, templates of a chat, or"
+                " `image`, a column of images, or `pair`, two columns of text"
             )
         if self.image is not None and self.scorer not in ("label", "ranked", "boxes"):
             raise ValueError(f"scorer: {self.scorer} reads text: use label, ranked or boxes for images")
@@ -120,6 +150,11 @@ class TaskFile(Document):
             raise ValueError(f"scorer: {self.scorer} reads images: use choice or label for text")
         if (self.scorer == "boxes") != (self.data.format in BOXES):
             raise ValueError(f"scorer boxes and a data.format of boxes belong together: one of {', '.join(BOXES)}")
+        if self.messages is not None and self.scorer not in GENERATED:
+            raise ValueError(
+                f"messages: scorer {self.scorer} asks for likelihoods of plain text: use a scorer of generated answers,"
+                " or write the chat's form into `input`"
+            )
         if self.data.images is not None and self.image is None:
             raise ValueError("data.images: only with `image`, the column of their paths")
         if (self.pair is not None) != (self.scorer == "spearman"):
@@ -129,8 +164,18 @@ class TaskFile(Document):
 
     @property
     def columns(self) -> list[str]:
-        """The columns that the template names."""
-        return columns_of(self.input) if self.input else []
+        """The columns that the templates name."""
+        return sorted({name for template in self.templates for name in columns_of(template)})
+
+    @property
+    def templates(self) -> list[str]:
+        """The template of the input, or those of its messages."""
+        return [self.input] if self.input else [message.content for message in self.messages or ()]
+
+    @property
+    def schema_text(self) -> str | None:
+        """The JSON schema as one line: the label of every example."""
+        return None if self.schema_ is None else json.dumps(self.schema_, sort_keys=True, separators=(",", ":"))
 
     @property
     def kind(self) -> Kind:
@@ -145,7 +190,11 @@ class TaskFile(Document):
 
 
 def columns_of(template: str) -> list[str]:
-    return sorted(meta.find_undeclared_variables(Sandbox.parse(template)))
+    """The names that a template uses. ValueError for what is no template."""
+    try:
+        return sorted(meta.find_undeclared_variables(Sandbox.parse(template)))
+    except TemplateSyntaxError as error:
+        raise ValueError(f"is not a Jinja template: {error.message}, line {error.lineno}") from None
 
 
 def with_task_files(document: Any) -> Any:

@@ -28,6 +28,7 @@ CAMPAIGN = {
         "arrivals": [
             {"model": "echo", "task": "echoes", "ask": "label", "per_s": 15},
             {"model": "echo", "task": "echoes", "ask": "text", "per_s": 5, "max_tokens": 8},
+            {"model": "echo", "task": "talks", "ask": "text", "per_s": 3, "max_tokens": 8},
             {"model": "bands", "task": "shades", "ask": "label", "per_s": 15},
         ],
     },
@@ -38,6 +39,8 @@ CAMPAIGN = {
             {"model": "echo", "task": "echoes", "n": 60},
             {"model": "bands", "task": "shades", "n": 60},
             {"model": "echo", "task": "quotes", "n": 20},
+            {"model": "echo", "task": "talks", "n": 10},
+            {"model": "echo", "task": "forms", "n": 10},
             {"model": "near", "task": "alike", "n": 40},
         ],
     },
@@ -84,7 +87,7 @@ def write_alike(path: Path) -> None:
 
 
 def tasks_in(folder: Path) -> dict[str, Any]:
-    """Tasks of one's own: three in place, one as the path of its file."""
+    """Tasks of one's own: some in place, one as the path of its file."""
     write_echoes(folder / "echoes.csv")
     write_shades(folder / "shades")
     all_for_test = {"train": 0, "calibration": 0, "test": 1}
@@ -96,6 +99,10 @@ def tasks_in(folder: Path) -> dict[str, Any]:
         "splits": all_for_test,
     }
     quotes = echoes | {"scorer": "contains", "max_tokens": 12, "data": {"uri": str(folder / "echoes.csv")}}
+    chat = [{"role": "user", "content": echoes["input"]}]
+    talks = {key: value for key, value in quotes.items() if key != "input"} | {"messages": chat}
+    forms = {key: value for key, value in talks.items() if key != "label"}
+    forms |= {"scorer": "schema", "schema": {"type": "object"}}
     shades = {"image": "image", "label": "label", "scorer": "label", "splits": all_for_test}
     write_alike(folder / "alike.csv")
     alike = {
@@ -106,7 +113,14 @@ def tasks_in(folder: Path) -> dict[str, Any]:
         "splits": all_for_test,
     }
     (folder / "shades.yaml").write_text(yaml.safe_dump(shades | {"data": {"uri": str(folder / "shades")}}))
-    return {"echoes": echoes, "quotes": quotes, "alike": alike, "shades": str(folder / "shades.yaml")}
+    return {
+        "echoes": echoes,
+        "quotes": quotes,
+        "talks": talks,
+        "forms": forms,
+        "alike": alike,
+        "shades": str(folder / "shades.yaml"),
+    }
 
 
 def share_shown(campaign: Campaign, task: str, n: int) -> float:
@@ -133,7 +147,10 @@ def test_every_part_is_answered_without_a_failure(served: Served, tmp_path: Path
     expected = [(share_shown(campaign, "echoes", 60), 60), (share_shown(campaign, "quotes", 20), 20)]
     assert 0.8 < expected[0][0] < 1
     for variant in (figures["echo", "baseline"], figures["echo", "int8"]):
-        assert [(each.value, each.n) for each in variant.accuracy] == expected
+        by_task = {each.task: (each.value, each.n) for each in variant.accuracy}
+        assert [by_task["echoes"], by_task["quotes"]] == expected
+        assert by_task["forms"] == (0, 10), "the engine writes words"
+        assert by_task["talks"][1] == 10
     assert [(each.value, each.n) for each in figures["bands", "baseline"].accuracy] == [(1.0, 60)]
     (alike,) = figures["near", "int8"].accuracy
     assert (alike.task, alike.metric, alike.n) == ("alike", "spearman", 40)

@@ -6,9 +6,13 @@ task; `docs/decisions.md` has the figures.
 
 from typing import TYPE_CHECKING, Any
 
+from jinja2 import TemplateError
+
+from variants.errors import RecipeError
 from variants.methods.base import BuildJob
 from variants.methods.examples import calibration_examples
 from variants.recipes.recipe import Calibration
+from variants.tasks import Chat, Example
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -25,7 +29,7 @@ def oneshot_data(
         return {}
     from datasets import Dataset
 
-    encoded = tokenizer(texts_of(job, calibration), truncation=True, max_length=MAX_TOKENS)
+    encoded = tokenizer(texts_of(job, calibration, tokenizer), truncation=True, max_length=MAX_TOKENS)
     columns = {name: encoded[name] for name in ("input_ids", "attention_mask")}
     return {
         "dataset": Dataset.from_dict(columns),
@@ -35,7 +39,26 @@ def oneshot_data(
     }
 
 
-def texts_of(job: BuildJob, calibration: Calibration) -> list[str]:
-    """Each example's input followed by its label. RecipeError when the task has too few."""
-    _, examples = calibration_examples(job, calibration)
-    return [str(example.input) + example.label for example in examples]
+def texts_of(job: BuildJob, calibration: Calibration, tokenizer: "PreTrainedTokenizerBase") -> list[str]:
+    """Each example's input followed by its label. RecipeError when the task has too few, or when the model has no
+    template for chats."""
+    task, examples = calibration_examples(job, calibration)
+    try:
+        # A schema is no text that the model should write.
+        return [
+            input_text(example, tokenizer) + ("" if task.kind == "schema" else example.label) for example in examples
+        ]
+    except (ValueError, TemplateError) as error:  # no template, or one that refuses a role
+        raise RecipeError(
+            f"the chats of {task.name} cannot be written: {error}", field="recipe.calibration.task", mend="another task"
+        ) from None
+
+
+def input_text(example: Example, tokenizer: "PreTrainedTokenizerBase") -> str:
+    """An example's input; a chat in the model's own template, without the first token that the tokenizer adds itself.
+    ValueError where the model has no template."""
+    if not isinstance(example.input, Chat):
+        return str(example.input)
+    messages = [{"role": role, "content": content} for role, content in example.input.messages]
+    text = str(tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True))
+    return text.removeprefix(str(tokenizer.bos_token or ""))

@@ -46,7 +46,9 @@ def prune(job: BuildJob[Prune]) -> MethodResult:
 
     torch.manual_seed(job.seed)
     student, tokenizer = load(parent, "float32")
-    prompts = [torch.tensor([tokenizer.encode(text)]) for text in calibration.texts_of(job, recipe.calibration)]
+    prompts = [
+        torch.tensor([tokenizer.encode(text)]) for text in calibration.texts_of(job, recipe.calibration, tokenizer)
+    ]
     dropped = drop_layers(student, prompts, recipe.drop_layers or 0)
     if width:
         narrow(student, prompts, width)

