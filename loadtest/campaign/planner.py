@@ -15,7 +15,7 @@ from loadtest.errors import LoadError
 from loadtest.target import ServedModel, ServerState
 from variants.errors import StackError, UnknownName
 from variants.metrics import scoring
-from variants.metrics.answer_scores import SCORES
+from variants.metrics.answer_scores import SCORES, PluginScorer
 from variants.tasks import Example, Prompt, Task
 from variants.tasks.digit_classifier.store import load_or_train
 
@@ -204,9 +204,11 @@ class Planner:
 
     def _labelled(self, model: ServedModel, task: Task, examples: Sequence[Example]) -> Pool:
         text = task.kind == "text"
-        generated = next((kind for kind in SCORES if kind == task.kind), None)
+        kind: Kind = "label" if text else KINDS[model.task]
+        if task.kind in SCORES:
+            kind = PluginScorer(task.kind)
         return Pool(
-            kind=generated or ("label" if text else KINDS[model.task]),
+            kind=kind,
             fields=dict(task.fields),
             model=model.model,
             task=task.name,

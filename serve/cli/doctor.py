@@ -3,10 +3,14 @@
 import importlib.metadata
 import shutil
 import sys
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from typing import NamedTuple
 
 import psutil
+
+from variants import plugins
+from variants.errors import PluginError
 
 ENVIRONMENT = "make environment"
 MEMORY_BYTES = 16 * 2**30
@@ -52,7 +56,33 @@ def examine() -> list[DoctorFinding]:
         ),
         program("prometheus", "records the demo's metrics"),
         program("chromium", "the tests of the report need it"),
+        *plugins_here(),
     ]
+
+
+def plugins_here() -> Iterator[DoctorFinding]:
+    """Every plug-in that is installed. Each is imported: this is the place to find a broken one."""
+    from serve.config.engine_plugin import engine_plugin
+    from variants.methods.plugin import method_plugin
+    from variants.methods.registry import BUILT_IN
+    from variants.metrics.answer_scores import SCORES
+    from variants.tasks import Tasks
+
+    loaders: Mapping[plugins.Group, Callable[[str], object]] = {
+        "tasks": Tasks().kind,
+        "scorers": SCORES.__getitem__,
+        "methods": lambda name: method_plugin(name, BUILT_IN),
+        "engines": engine_plugin,
+    }
+    for group, load in loaders.items():
+        for plugin in plugins.installed()[group]:
+            what = f"plug-in {plugin.name} of understudy.{group}"
+            try:
+                load(plugin.name)
+            except PluginError as error:
+                yield DoctorFinding(what, False, False, error.message, error.mend or "")
+            else:
+                yield DoctorFinding(what, True, False, plugin.distribution, "")
 
 
 def package(what: str, *other_names: str) -> DoctorFinding:

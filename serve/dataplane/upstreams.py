@@ -19,6 +19,7 @@ from serve.dataplane.router import Assignment, Target, assign
 from serve.dataplane.upstream import Upstream
 from serve.engines.endpoint import Describe
 from serve.errors import NotReady
+from variants import plugins
 from variants.errors import UnknownName
 from variants.tasks import Tasks
 
@@ -42,9 +43,9 @@ class Upstreams:
         return self.snapshot.stack.all_tasks
 
     def kind_of(self, task: str | None) -> str:
-        """The kind of a task of the stack file, by which generated answers are scored; else "text"."""
-        own = self.snapshot.stack.tasks.get(task or "")
-        return own.kind if own else "text"
+        """The kind of a task of the stack file or of a plug-in, by which generated answers are scored; else "text"."""
+        is_own = task in self.snapshot.stack.tasks or task in plugins.names("tasks")
+        return self.known_tasks.kind(task) if task and is_own else "text"
 
     @property
     def models(self) -> Mapping[str, Model]:

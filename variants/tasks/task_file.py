@@ -13,21 +13,32 @@ A stack file and a campaign file hold such definitions below `tasks`, in place o
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, get_args
+from typing import Annotated, Any, Literal, Self
 
 import yaml
 from jinja2 import TemplateSyntaxError, meta
 from jinja2.sandbox import ImmutableSandboxedEnvironment
-from pydantic import Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from variants.document import Document, Sha256
 from variants.errors import StackError
-from variants.metrics.answer_scores import Generated
+from variants.metrics.answer_scores import SCORES, Generated
 from variants.recipes.source import Source
 from variants.tasks.base import Kind, Split
 
-Scorer = Literal["choice", "label", "ranked", "passage"] | Generated
-GENERATED: tuple[str, ...] = get_args(Generated)
+OTHERS = ("choice", "label", "ranked", "passage")
+
+
+def check_scorer(name: str) -> str:
+    """The same name. Raises ValueError where there is no such scorer, PluginError for a plug-in that cannot be used."""
+    if name not in OTHERS and name not in SCORES:
+        raise ValueError(f"there is no scorer {name!r}: known are {', '.join((*OTHERS, *SCORES))}")
+    if name in SCORES:
+        _ = SCORES[name]
+    return name
+
+
+Scorer = Annotated[Literal["choice", "label", "ranked", "passage"] | Generated, AfterValidator(check_scorer)]
 Format = Literal["csv", "tsv", "jsonl", "parquet", "text", "images"]
 Column = Annotated[str, Field(min_length=1, max_length=200)]
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -179,7 +190,7 @@ class TaskFile(Document):
             raise ValueError("label: name its column")
         if self.label is not None and self.scorer == "passage":
             raise ValueError("label: a passage has none: leave it out")
-        if self.scorer not in GENERATED and (self.max_tokens is not None or self.stop):
+        if self.scorer not in SCORES and (self.max_tokens is not None or self.stop):
             raise ValueError(f"max_tokens and stop: only with a scorer of generated answers, not {self.scorer}")
         if self.choices is not None and self.scorer != "choice":
             raise ValueError(f"choices: only with scorer choice, not {self.scorer}")
