@@ -166,6 +166,6 @@ def test_the_fields_and_the_tasks_of_an_engine_are_checked_with_the_stack(site: 
     with pytest.raises(StackError, match=r"an engine needs `kind`"):
         parse(stack({"threads": 1}))
     images = stack({"kind": "fast"})
-    images["models"]["echo"]["task"] = "image-generation"  # type: ignore[index]
+    images["models"]["echo"]["task"] = "image-generation"
     with pytest.raises(StackError, match="engine 'fast' does no image-generation"):
         parse(images)
