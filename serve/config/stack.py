@@ -287,6 +287,8 @@ class Server(Document):
 
 
 class Stack(Document):
+    """A whole stack file: its server, its own tasks, and its models."""
+
     schema_: Annotated[Literal[1], exactly(int)] = Field(alias="schema")
     server: Server = Server()
     tasks: Annotated[dict[TaskName, TaskFile], AfterValidator(check_names)] = Field(
