@@ -4,7 +4,8 @@ A stack file names one as it names a built-in one: `engine: {kind: shout, mark: 
 plug-in's own, and its document checks them.
 """
 
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -18,7 +19,8 @@ from variants.document import Document, explain
 from variants.errors import PluginError
 
 BUILT_IN = ("vllm", "torch", "openvino", "scripted")
-OWN = ("kind", "plugin")
+UNSAFE = re.compile(r"^-|[\x00-\x1f\x7f]|\{port\}")
+"""Texts that no field of a plug-in may have: its process gets them on its command line."""
 
 
 class NoFields(Document):
@@ -49,6 +51,19 @@ def engine_plugin(name: str) -> tuple[plugins.Plugin, EnginePlugin] | None:
     return plugin, engine
 
 
+def texts_of(given: Any) -> Iterator[str]:
+    """Every text in JSON data, keys too."""
+    if isinstance(given, str):
+        yield given
+    elif isinstance(given, dict):
+        yield from given
+        for each in given.values():
+            yield from texts_of(each)
+    elif isinstance(given, list | tuple):
+        for each in given:
+            yield from texts_of(each)
+
+
 class PluginEngine(Document):
     """The engine of a plug-in, with the plug-in's fields. `plugin` is the name with the distribution's version, so that
     another version is another engine: it is filled in, whatever is given."""
@@ -73,6 +88,8 @@ class PluginEngine(Document):
 
     @model_validator(mode="after")
     def check_fields(self) -> Self:
+        if unsafe := next((text for text in texts_of(self.own) if UNSAFE.search(text)), None):
+            raise ValueError(f"{unsafe!r:.80} could become an option of a command: no '-' first, no control characters")
         try:
             self.definition.fields.model_validate(self.own)
         except ValidationError as error:

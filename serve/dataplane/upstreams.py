@@ -36,6 +36,7 @@ class Upstreams:
         self.asked_at: dict[str, float] = {}
         self.aliases = snapshot.stack.aliases
         self.drain = Drain()
+        plugins.installed()  # reads all metadata of distributions: now, and not within a request
 
     @property
     def known_tasks(self) -> Tasks:
@@ -44,8 +45,9 @@ class Upstreams:
 
     def kind_of(self, task: str | None) -> str:
         """The kind of a task of the stack file or of a plug-in, by which generated answers are scored; else "text"."""
-        is_own = task in self.snapshot.stack.tasks or task in plugins.names("tasks")
-        return self.known_tasks.kind(task) if task and is_own else "text"
+        if task is None or not (task in self.snapshot.stack.tasks or task in plugins.names("tasks")):
+            return "text"
+        return self.known_tasks.kind(task)
 
     @property
     def models(self) -> Mapping[str, Model]:
