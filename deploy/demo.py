@@ -18,8 +18,8 @@ from typing import Any
 from deploy.grafana.check import DASHBOARD, Watched, check
 from deploy.prometheus.local import NOT_INSTALLED, start_prometheus
 from loadtest.harness import ROOT, Clock, drive, ends_in_words, run, start_server
-from serve.cli.admin_client import ask
-from serve.cli.rollout_client import describe_rollout, path_of
+from serve.cli.rollout_text import describe_rollout
+from serve.client.client import Client
 from serve.config.loader import load
 from serve.engines.process import tree_pss
 from serve.ports import free_port
@@ -100,14 +100,14 @@ def shadow(children: ExitStack, url: str, model: str, out: Path) -> str:
     """Begin a rollout, send it labelled requests, end it, and return its verdict as text. Writes `verdict.json`.
 
     Raises the server's errors."""
-    path = path_of(model, "rollout")
-    ask(url, "POST", path, ROLLOUT)
+    client = Client(url)
+    client.start_rollout(model, ROLLOUT)
     drive(children, url, str(CAMPAIGNS / "shadow.yaml"), out / "shadow")
     deadline = time.monotonic() + SETTLE_S
-    while (answer := ask(url, "GET", path))["rollout"]["status"] == "running" and time.monotonic() < deadline:
+    while (answer := client.rollout(model))["rollout"]["status"] == "running" and time.monotonic() < deadline:
         time.sleep(0.5)
     if answer["rollout"]["status"] == "running":
-        ask(url, "POST", f"{path}/abort", {})
+        client.steer_rollout(model, "abort")
     write_atomic(out / "verdict.json", (json.dumps(answer, indent=2) + "\n").encode())
     return describe_rollout(answer)
 

@@ -8,6 +8,7 @@
     │   └── SourceError      a source that is misnamed or unavailable
     ├── IntegrityError       bytes that do not match their hash    exit 3
     ├── MissingDependency    a package or program is not installed   exit 4
+    │   └── PluginError      a plug-in that is installed and cannot be used
     ├── EngineError          an engine that failed or stopped      exit 5
     └── StoreFull            the disk below the store is full        exit 6
 
@@ -68,6 +69,10 @@ class IntegrityError(UnderstudyError):
 class MissingDependency(UnderstudyError):
     code = "missing_dependency"
     exit_code = 4
+
+
+class PluginError(MissingDependency):
+    code = "plugin_error"
 
 
 class EngineError(UnderstudyError):

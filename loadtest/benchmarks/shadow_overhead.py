@@ -30,7 +30,7 @@ from loadtest.errors import LoadError
 from loadtest.harness import ROOT, ends_in_words, start_server
 from loadtest.results.records import Record, read_lines
 from loadtest.worker.parent import run
-from serve.cli.rollout_client import change_traffic
+from serve.client.client import Client
 from serve.ports import free_port
 from variants.evidence.intervals import Interval
 from variants.files import write_atomic
@@ -92,7 +92,8 @@ def measure_pair(plan: Plan, url: str, out: Path, number: int, rate: float) -> P
     p95: dict[bool, float] = {}
     records: list[Record] = []
     for shadowed in (number % 2 == 0, number % 2 == 1):
-        change_traffic(url, plan.model, {"shadows": {plan.shadow: plan.share if shadowed else 0}}, "make bench-shadow")
+        shadows = {plan.shadow: plan.share if shadowed else 0.0}
+        Client(url).change_traffic(plan.model, shadows=shadows, why="make bench-shadow")
         asked = campaign(url, out, seed=number, mixed=mixed)
         latencies = [each.latency_s for each in asked if not each.failed]
         if len(latencies) < 2:

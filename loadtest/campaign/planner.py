@@ -15,7 +15,7 @@ from loadtest.errors import LoadError
 from loadtest.target import ServedModel, ServerState
 from variants.errors import StackError, UnknownName
 from variants.metrics import scoring
-from variants.metrics.answer_scores import SCORES
+from variants.metrics.answer_scores import SCORES, PluginScorer
 from variants.tasks import Chat, Example, Prompt, Task
 from variants.tasks.digit_classifier.store import load_or_train
 
@@ -215,9 +215,11 @@ class Planner:
 
     def _labelled(self, model: ServedModel, task: Task, examples: Sequence[Example]) -> Pool:
         text = task.kind == "text"
-        kinds: tuple[Kind, ...] = (*SCORES, *KINDS[model.task])
+        kind: Kind = "label" if text else next((each for each in KINDS[model.task] if each == task.kind), "label")
+        if task.kind in SCORES:
+            kind = PluginScorer(task.kind)
         return Pool(
-            kind="label" if text else next(kind for kind in kinds if kind == task.kind),
+            kind=kind,
             fields=dict(task.fields),
             model=model.model,
             task=task.name,

@@ -5,6 +5,7 @@ the router needs (a JSON object, a model, a client), and `normalise` gives reque
 engine checks every other field, and its answers and errors are passed on unchanged. It does not depend on Ray.
 """
 
+import logging
 import time
 from functools import partial
 from typing import Any
@@ -41,9 +42,10 @@ from serve.dataplane.upstreams import Upstreams
 from serve.errors import openai_body
 from serve.shadow.replayer import Replayer
 from serve.shadow.sampling import sample
-from variants.errors import InputError, UnderstudyError, UnknownName
+from variants.errors import InputError, PluginError, UnderstudyError, UnknownName
 from variants.metrics.answer_scores import SCORES
 
+log = logging.getLogger("understudy.api")
 PLACES = {
     "text-generation": "/v1/completions",
     "feature-extraction": "/v1/embeddings",
@@ -122,7 +124,11 @@ class TextRoute:
         if call.status != 200 or call.streamed or self.path == "/tokenize":
             return
         generated = call.scored_as in SCORES
-        score = await off_loop(answer.score, label) if generated else answer.score(label)
+        try:
+            score = await off_loop(answer.score, label) if generated else answer.score(label)
+        except PluginError as error:  # the client has its answer
+            log.error("an answer of %s is not scored: %s", call.target.model, error)
+            return
         if score is not None:
             count_label(call, task, score, self.upstreams.known_tasks)
 

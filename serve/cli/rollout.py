@@ -2,7 +2,7 @@
 
 import json
 import sys
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -36,17 +36,19 @@ def traffic(
     Exit codes: 2 an unknown variant, a weight below zero, all weights zero; 7 the traffic was changed in the meantime,
     or a rollout changes it.
     """
-    from serve.cli.rollout_client import change_traffic, describe_traffic
+    from serve.cli.rollout_text import describe_traffic
+    from serve.client.client import Client
 
     changes: dict[str, Any] = {
         "weights": read_pairs(weights, "--set"),
         "shadows": read_pairs(shadow, "--shadow"),
         "pins": read_pairs(pin, "--pin", numbers=False),
     }
-    changes = {name: change for name, change in changes.items() if change}
-    if sticky is not None:
-        changes["sticky"] = sticky
-    answer = change_traffic(target, model, changes, why)
+    client = Client(target)
+    if sticky is None and not any(changes.values()):
+        answer = client.traffic(model)
+    else:
+        answer = client.change_traffic(model, sticky=sticky, why=why, **changes)
     emit(answer, describe_traffic(answer), as_json)
 
 
@@ -155,43 +157,54 @@ def watch(model: ModelName, target: Target = HERE, as_json: AsJson = False) -> N
     from rich.live import Live
     from rich.text import Text
 
-    from serve.cli.rollout_client import describe_rollout, watch_rollout
+    from serve.cli.rollout_text import describe_rollout
+    from serve.client.client import Client
 
     if as_json or not sys.stdout.isatty():
         shown = ""
-        for answer in watch_rollout(target, model):
+        for answer in Client(target).watch_rollout(model):
             text = json.dumps(answer) if as_json else describe_rollout(answer)
             if text != shown:
                 print(text, flush=True)
             shown = text
         return
     with Live(console=Console(), refresh_per_second=2) as screen:
-        for answer in watch_rollout(target, model):
+        for answer in Client(target).watch_rollout(model):
             screen.update(Text(describe_rollout(answer)))
 
 
 @rollouts.command()
 def pause(model: ModelName, target: Target = HERE, as_json: AsJson = False) -> None:
     """Pause a rollout at its current step; evidence is still collected."""
-    send(model, {}, target, as_json, "/pause")
+    send(model, None, target, as_json, "pause")
 
 
 @rollouts.command()
 def resume(model: ModelName, target: Target = HERE, as_json: AsJson = False) -> None:
     """Resume a paused rollout."""
-    send(model, {}, target, as_json, "/resume")
+    send(model, None, target, as_json, "resume")
 
 
 @rollouts.command()
 def abort(model: ModelName, target: Target = HERE, as_json: AsJson = False) -> None:
     """End a rollout and restore the traffic from before it."""
-    send(model, {}, target, as_json, "/abort")
+    send(model, None, target, as_json, "abort")
 
 
-def send(model: str, document: dict[str, Any] | None, target: str, as_json: bool, action: str = "") -> None:
-    """Post a document about a model's rollout, or read the rollout if there is none. Print the server's answer."""
-    from serve.cli.admin_client import ask
-    from serve.cli.rollout_client import describe_rollout, path_of
+def send(
+    model: str,
+    document: dict[str, Any] | None,
+    target: str,
+    as_json: bool,
+    action: Literal["pause", "resume", "abort"] | None = None,
+) -> None:
+    """Begin a rollout by a plan, steer it, or read it if there is neither. Print the server's answer."""
+    from serve.cli.rollout_text import describe_rollout
+    from serve.client.client import Client
 
-    answer = ask(target, "GET" if document is None else "POST", path_of(model, f"rollout{action}"), document)
+    client = Client(target)
+    if action:
+        answer = client.steer_rollout(model, action)
+    else:
+        answer = client.start_rollout(model, document) if document else client.rollout(model)
     emit(answer, describe_rollout(answer), as_json)

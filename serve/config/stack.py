@@ -6,10 +6,11 @@ builds the variants, and `serve.app` serves them."""
 import re
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, Field, ValidationInfo, field_validator, model_validator
+from pydantic import AfterValidator, Discriminator, Field, Tag, ValidationInfo, field_validator, model_validator
 
 from serve.config.api_keys import Key
 from serve.config.cross_origin import Cors
+from serve.config.engine_plugin import BUILT_IN, PluginEngine, engine_plugin
 from serve.config.hosts import Host
 from serve.config.parsers import NONE, REASONING_PARSERS, TOOL_PARSERS
 from variants.artifacts.manifest import TaskKind
@@ -109,15 +110,38 @@ ENGINES: dict[TaskKind, tuple[str, ...]] = {
     "image-generation": ("openvino",),
 }
 EXAMPLES: dict[TaskKind, tuple[str, ...]] = {
-    "text-generation": ("text", "choice", "passage", *SCORES),
+    "text-generation": ("text", "choice", "passage"),
     "image-classification": ("image", "ranked"),
     "feature-extraction": ("triplet", "pair"),
     "object-detection": ("boxes",),
     "text-classification": ("article",),
     "image-generation": ("drawing",),
 }
-"""The kinds of examples that a model of each task can be evaluated on."""
-Engine = Annotated[VllmEngine | TorchEngine | OpenVinoEngine | ScriptedEngine, Field(discriminator="kind")]
+"""The kinds of examples that a model of each task can be evaluated on, beside those of generated answers."""
+
+
+def tag_of(engine: Any) -> str | None:
+    """Which class an engine is of, by its kind. One that is not built in is a plug-in's; errors then name `kind`."""
+    kind = engine.get("kind") if isinstance(engine, dict) else getattr(engine, "kind", None)
+    return kind if kind in BUILT_IN or kind is None else "kind"
+
+
+Engine = Annotated[
+    Annotated[VllmEngine, Tag("vllm")]
+    | Annotated[TorchEngine, Tag("torch")]
+    | Annotated[OpenVinoEngine, Tag("openvino")]
+    | Annotated[ScriptedEngine, Tag("scripted")]
+    | Annotated[PluginEngine, Tag("kind")],
+    Discriminator(
+        tag_of, custom_error_type="engine_without_kind", custom_error_message="an engine needs `kind`, like vllm"
+    ),
+]
+
+
+def does(engine: Engine, task: TaskKind) -> bool:
+    """Whether an engine serves models of a task. Raises PluginError for a plug-in with the name of a built-in one."""
+    added = engine_plugin(engine.kind)
+    return task in added[1].tasks if added else engine.kind in ENGINES[task]
 
 
 class Limits(Document):
@@ -198,7 +222,7 @@ class Model(Document):
         if data := next((each for each in sources if each and each.kind == "dataset"), None):
             raise ValueError(f"source: {data.uri} is a data set, not a model: it belongs to a task's `data`")
         for name, variant in self.variants.items():
-            if variant.engine.kind not in ENGINES[self.task]:
+            if not does(variant.engine, self.task):
                 fitting = ", ".join(ENGINES[self.task])
                 raise ValueError(f"variant {name!r}: engine {variant.engine.kind!r} does no {self.task}: use {fitting}")
             if variant.recipe.kind in ("published", "adapter") and variant.source is None:
@@ -266,6 +290,8 @@ class Server(Document):
 
 
 class Stack(Document):
+    """A whole stack file: its server, its own tasks, and its models."""
+
     schema_: Annotated[Literal[1], exactly(int)] = Field(alias="schema")
     server: Server = Server()
     tasks: Annotated[dict[TaskName, TaskFile], AfterValidator(check_names)] = Field(
@@ -277,12 +303,12 @@ class Stack(Document):
     def check_evaluate(self) -> Self:
         tasks = self.all_tasks
         for model_name, model in self.models.items():
-            known = [name for name in tasks.names if tasks.kind(name) in EXAMPLES[model.task]]
+            kinds = (*EXAMPLES[model.task], *(SCORES if model.task == "text-generation" else ()))
             for name in model.evaluate:
-                if name not in known:
+                if name not in tasks or tasks.kind(name) not in kinds:
                     raise ValueError(
                         f"models.{model_name}: evaluate names {name!r}, no examples for {model.task}: "
-                        f"known are {', '.join(known)}"
+                        f"known are {', '.join(tasks.of_kinds(kinds))}"
                     )
         return self
 

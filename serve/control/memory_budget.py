@@ -9,6 +9,7 @@ from typing import Any, Literal
 import psutil
 
 from serve.config.artifacts import cards_of
+from serve.config.engine_plugin import PluginEngine
 from serve.config.snapshot import EngineSpec
 from serve.config.stack import VllmEngine
 
@@ -82,7 +83,10 @@ def need_of(engine: EngineSpec) -> Need:
     peaks = [card.peak_memory_bytes for card in cards if card.engine == settings and card.peak_memory_bytes]
     if peaks and not adapters:
         return Need(engine.name, peaks[-1], "measured")
-    own, a_byte = ESTIMATES_MIB[engine.settings.kind]
+    if isinstance(engine.settings, PluginEngine):
+        own, a_byte = engine.settings.definition.memory_mib, 1.0
+    else:
+        own, a_byte = ESTIMATES_MIB[engine.settings.kind]
     size = own * MIB + round(a_byte * manifest.bytes)
     if isinstance(engine.settings, VllmEngine):
         size += (engine.settings.kv_cache_mib + (ADAPTERS_MIB if adapters else 0)) * MIB

@@ -19,6 +19,7 @@ from serve.dataplane.router import Assignment, Target, assign
 from serve.dataplane.upstream import Upstream
 from serve.engines.endpoint import Describe
 from serve.errors import NotReady
+from variants import plugins
 from variants.errors import UnknownName
 from variants.tasks import Tasks
 
@@ -35,6 +36,7 @@ class Upstreams:
         self.asked_at: dict[str, float] = {}
         self.aliases = snapshot.stack.aliases
         self.drain = Drain()
+        plugins.installed()  # reads all metadata of distributions: now, and not within a request
 
     @property
     def known_tasks(self) -> Tasks:
@@ -42,9 +44,10 @@ class Upstreams:
         return self.snapshot.stack.all_tasks
 
     def kind_of(self, task: str | None) -> str:
-        """The kind of a task of the stack file, by which generated answers are scored; else "text"."""
-        own = self.snapshot.stack.tasks.get(task or "")
-        return own.kind if own else "text"
+        """The kind of a task of the stack file or of a plug-in, by which generated answers are scored; else "text"."""
+        if task is None or not (task in self.snapshot.stack.tasks or task in plugins.names("tasks")):
+            return "text"
+        return self.known_tasks.kind(task)
 
     def label_of(self, task: str | None, label: str | None) -> str | None:
         """The label that an answer is scored by. For a task with a JSON schema it is that one, whatever was sent."""

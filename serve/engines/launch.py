@@ -12,6 +12,7 @@ import sys
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from serve.config.engine_plugin import PluginEngine
 from serve.config.parsers import parsers_of
 from serve.config.stack import Engine, OpenVinoEngine, ScriptedEngine, TorchEngine, VllmEngine
 from variants.artifacts.manifest import Manifest
@@ -50,6 +51,8 @@ def _launch(engine: Engine, folder: Path, manifest: Manifest, name: str) -> Laun
         return launch_torch(engine, folder, name)
     if isinstance(engine, OpenVinoEngine):
         return launch_openvino(engine, folder, manifest, name)
+    if isinstance(engine, PluginEngine):
+        return Launch(engine.command(folder, name))
     return launch_scripted(engine, folder, manifest, name)
 
 

@@ -43,7 +43,9 @@ class EngineRef(NamedTuple):
     engine: dict[str, Any]
 
 
-def evaluate_stack(stack: Stack, names: Sequence[str], count: int | None, again: bool) -> list[Card]:
+def evaluate_stack(
+    stack: Stack, names: Sequence[str] = (), count: int | None = None, again: bool = False
+) -> list[Card]:
     """The cards of the named variants, `model` or `model@variant`; all variants where none is named.
 
     A variant without a valid card is measured, with `again` every variant. `count` limits the examples of each task.

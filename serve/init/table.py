@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from variants.document import explain
 from variants.errors import InputError
 from variants.home import home
-from variants.tasks.data.definition import BOXES, Data, Format
+from variants.tasks.data.definition import BOXES, Data
 from variants.tasks.data.rows import SEPARATORS, read_rows
 
 FIELD = "--data"
@@ -30,7 +30,7 @@ class Table:
     a longer file follows from its size."""
 
     path: Path
-    format: Format
+    format: str
     columns: tuple[str, ...]
     rows: Sequence[Mapping[str, str]]
     count: int

@@ -7,7 +7,7 @@ from markupsafe import Markup
 from serve.study.schema import StudyCard
 from variants.reports import pareto
 
-KINDS = ("baseline", "quantized", "pruned", "lora", "chain")
+KINDS = ("baseline", "quantized", "pruned", "lora", "chain", "plugin")
 """The kinds of variants, each with the colour at its index in the palette."""
 AXES: Sequence[tuple[str, Callable[[StudyCard], float]]] = (
     ("ms for one request, median", lambda card: 1000 * card.latency_s.p50),

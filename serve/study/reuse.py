@@ -9,7 +9,7 @@ from serve.evaluation.evaluate import settings_of
 from serve.study.matrix import limit_of
 from serve.study.schema import Study, StudyCard, read_study
 from variants.build.builder import VariantPlan
-from variants.errors import InputError, RecipeError
+from variants.errors import InputError, PluginError, RecipeError
 from variants.machine import describe, versions
 from variants.methods.registry import find
 
@@ -47,7 +47,7 @@ def _has_same_artifact(plan: VariantPlan, card: StudyCard) -> bool:
     the method, with the same recipe and seed."""
     try:
         method = find(plan.task, plan.recipe, plan.field)
-    except RecipeError:  # building reports it
+    except (PluginError, RecipeError):  # building reports it
         return False
     recipe = plan.recipe.model_dump(mode="json", exclude_none=True)
     made = (card.recipe, card.seed, card.method) == (recipe, plan.seed, f"{method.name}/{method.version}")

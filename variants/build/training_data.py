@@ -9,7 +9,18 @@ from collections.abc import Iterator
 from variants.artifacts.manifest import TaskKind
 from variants.errors import RecipeError, UnknownName
 from variants.metrics.answer_scores import SCORES
-from variants.recipes.recipe import Diffusion, LoRA, Prune, Quantize, Recipe, Sparsify, Train, TrainDetector, TrainText
+from variants.recipes.recipe import (
+    Diffusion,
+    LoRA,
+    PluginRecipe,
+    Prune,
+    Quantize,
+    Recipe,
+    Sparsify,
+    Train,
+    TrainDetector,
+    TrainText,
+)
 from variants.tasks import BUILT_IN, Tasks
 
 _TEXTS = ("article", "choice", "pair", "passage", "text", "triplet")
@@ -22,13 +33,16 @@ _LEARNT: dict[TaskKind, tuple[str, ...]] = {
     "image-generation": ("image",),
 }
 _CALIBRATED_ON: dict[TaskKind, tuple[str, ...]] = {
-    "text-generation": ("passage", "text", *SCORES),
+    "text-generation": ("passage", "text"),
     "text-classification": _TEXTS,
     "feature-extraction": _TEXTS,
     "image-classification": ("image", "ranked"),
     "object-detection": ("boxes", "image", "ranked"),
     "image-generation": ("drawing",),
 }
+"""Also the kinds of generated answers, for text generation (`_fits`)."""
+_ANY: dict[TaskKind, tuple[str, ...]] = {}
+"""For plug-ins, which know by themselves what they read."""
 
 
 def tasks_of(recipe: Recipe) -> tuple[str, ...]:
@@ -44,11 +58,20 @@ def check_tasks(family: TaskKind, recipe: Recipe, field: str, tasks: Tasks = BUI
             mend = f"one of {', '.join(tasks.names)}"
             raise UnknownName(f"there is no task {name!r}", field=f"{field}.{place}", mend=mend)
         kind = tasks.kind(name)
-        if kind not in kinds[family]:
-            fit = [each for each in tasks.names if tasks.kind(each) in kinds[family]]
+        if not _fits(kind, family, kinds):
+            fit = tasks.of_kinds(_kinds(family, kinds))
             message = f"a model for {family} learns nothing from {name}, whose examples are of kind {kind}"
             mend = f"one of {', '.join(fit)}" if fit else "leave it out"
             raise RecipeError(message, field=f"{field}.{place}", mend=mend)
+
+
+def _fits(kind: str, family: TaskKind, kinds: dict[TaskKind, tuple[str, ...]]) -> bool:
+    return kinds is _ANY or kind in _kinds(family, kinds)
+
+
+def _kinds(family: TaskKind, kinds: dict[TaskKind, tuple[str, ...]]) -> tuple[str, ...]:
+    generated = kinds is _CALIBRATED_ON and family == "text-generation"
+    return (*kinds[family], *SCORES) if generated else kinds[family]
 
 
 def _looked_at(recipe: Recipe) -> Iterator[tuple[str, str, dict[TaskKind, tuple[str, ...]]]]:
@@ -62,3 +85,6 @@ def _looked_at(recipe: Recipe) -> Iterator[tuple[str, str, dict[TaskKind, tuple[
     if isinstance(recipe, Prune) and recipe.distillation:
         for name in recipe.distillation.tasks:
             yield "distillation.tasks", name, _LEARNT
+    if isinstance(recipe, PluginRecipe):
+        for name in recipe.tasks:
+            yield "tasks", name, _ANY

@@ -2,35 +2,41 @@
 
 A method reads its inputs, writes only below `BuildJob.out`, and returns what it made. Its module is imported when it
 runs, so planning a build needs no torch. `version` is part of an artifact's key: raise it when a method's output
-changes.
+changes. Plug-ins add methods for recipes of kind `plugin` (`variants.methods.plugin`).
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from importlib import import_module
-from typing import Literal
+from typing import Any, Literal
 
-from variants.errors import RecipeError
+from variants.errors import PluginError, RecipeError
 from variants.methods.base import BuildJob, MethodResult
+from variants.methods.plugin import checked_options, method_plugin
 from variants.methods.quiet import quiet_libraries
-from variants.recipes.recipe import DetectorBaseline, LoRA, Prune, Quantize, Recipe, Sparsify, Train
+from variants.recipes.recipe import DetectorBaseline, LoRA, PluginRecipe, Prune, Quantize, Recipe, Sparsify, Train
 
 __all__ = ["BuildJob", "Method", "MethodResult", "find"]
 
 
 @dataclass(frozen=True)
 class Method:
-    """`name` and `version` go into the key and the manifest. `target` is "module:function". `starts_from` is what the
-    job must hold. `capability` is the CUDA compute capability that the method needs, where it needs a GPU."""
+    """`name` and `version` go into the key and the manifest. `target` is "module:function", or the function itself.
+    `starts_from` is what the job must hold. `capability` is the CUDA compute capability that the method needs, where it
+    needs a GPU."""
 
     name: str
     version: int
-    target: str
+    target: str | Callable[[BuildJob], MethodResult]
     starts_from: Literal["source", "parent", "either", "both"] = "either"
     capability: float | None = None
 
     def run(self, job: BuildJob) -> MethodResult:
         """Import the method's module and carry out the job, with the libraries' output hidden."""
+        if not isinstance(self.target, str):
+            with quiet_libraries():
+                return self.target(job)
         module, _, function = self.target.partition(":")
         with quiet_libraries():
             call: Callable[[BuildJob], MethodResult] = getattr(import_module(f"variants.methods.{module}"), function)
@@ -104,15 +110,43 @@ _METHODS: dict[str, dict[str, Method]] = {
     },
 }
 """By task and then by recipe, as `_name` calls it."""
+BUILT_IN = frozenset(method.name for methods in _METHODS.values() for method in methods.values())
 
 
 def find(task: str, recipe: Recipe, field: str = "recipe") -> Method:
-    """The method that carries out `recipe` for a model of `task`. RecipeError, naming `field`, when there is none."""
+    """The method that carries out `recipe` for a model of `task`. RecipeError, naming `field`, when there is none.
+    PluginError for a plug-in that is missing or cannot be used."""
+    if isinstance(recipe, PluginRecipe):
+        return _find_plugin(task, recipe, field)
     wanted, methods = _name(recipe), _METHODS.get(task)
     if methods and wanted in methods:
         return methods[wanted]
     known = f"for this task: {', '.join(sorted(methods))}" if methods else f"tasks: {', '.join(sorted(_METHODS))}"
     raise RecipeError(f"no method makes {wanted!r} for {task}", field=field, mend=known)
+
+
+def _find_plugin(task: str, recipe: PluginRecipe, field: str) -> Method:
+    """The plug-in's method, its options checked. Its name has the distribution's name and version, and so has the
+    key."""
+    plugin, added = method_plugin(recipe.method, BUILT_IN)
+    if task not in added.tasks:
+        mend = f"it is for {', '.join(added.tasks)}"
+        raise RecipeError(f"{recipe.method} makes nothing for {task}", field=f"{field}.method", mend=mend)
+    options = checked_options(added, recipe.options, field)
+    build = partial(_run_plugin, plugin.refused, added.build, options)
+    return Method(plugin.identity, added.version, build, added.starts_from, added.capability)
+
+
+def _run_plugin(
+    refused: Callable[[str], PluginError],
+    build: Callable[[BuildJob, Any], MethodResult],
+    options: Any,
+    job: BuildJob,
+) -> MethodResult:
+    made = build(job, options)
+    if not isinstance(made, MethodResult):
+        raise refused(f"gave {type(made).__name__}, no MethodResult")
+    return made
 
 
 def _name(recipe: Recipe) -> str:

@@ -10,6 +10,9 @@
     f1         F1 of the words, without case, articles and punctuation (SQuAD, Rajpurkar et al. 2016, arXiv 1606.05250)
     rouge-l    F-measure of the longest common subsequence of words (Lin 2004, ACL W04-1013)
 
+Plug-ins of the group `understudy.scorers` add to them (`variants.plugins`): functions of an answer and a label that
+give a score from 0 to 1.
+
 A label comes from a task's data, or from the header of a live request. So a regular expression has a time limit, and a
 wrong one matches nothing.
 """
@@ -17,14 +20,33 @@ wrong one matches nothing.
 import re
 import string
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from typing import Literal
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cache, partial
+from typing import Literal, NewType
 
 import regex
 
+from variants import plugins
 from variants.metrics.json_schema import json_of, satisfies
 
-Generated = Literal["exact", "prefix", "contains", "regex", "number", "json", "schema", "f1", "rouge-l"]
+PluginScorer = NewType("PluginScorer", str)
+Generated = Literal["exact", "prefix", "contains", "regex", "number", "json", "schema", "f1", "rouge-l"] | PluginScorer
+Score = Callable[[str, str], float]
+OTHER_KINDS = (
+    "text",
+    "article",
+    "image",
+    "ranked",
+    "triplet",
+    "pair",
+    "spearman",
+    "boxes",
+    "choice",
+    "passage",
+    "drawing",
+    "label",
+)
+"""Examples whose answers are not generated: no scorer may have the name of one."""
 LIMIT_S = 0.1
 MOST_WORDS = 1024
 """Words of an answer or label that F1 and ROUGE-L read: the time of the latter grows with their product."""
@@ -103,7 +125,7 @@ def longest_common(one: Sequence[str], other: Sequence[str]) -> int:
     return row[-1]
 
 
-SCORES: Mapping[Generated, Callable[[str, str], float]] = {
+BUILT_IN: Mapping[str, Score] = {
     "exact": exact,
     "prefix": prefix,
     "contains": contains,
@@ -114,11 +136,60 @@ SCORES: Mapping[Generated, Callable[[str, str], float]] = {
     "f1": words_f1,
     "rouge-l": rouge_l,
 }
-SHARES = ("f1", "rouge-l")
-"""Those that may lie between 0 and 1."""
+
+
+class Scorers(Mapping[str, Score]):
+    """The built-in scorers and the plug-ins, by name. The names are known before a plug-in is imported.
+
+    `[]` raises PluginError for one that cannot be used."""
+
+    def __getitem__(self, name: str) -> Score:
+        return scorer(name)
+
+    def __contains__(self, name: object) -> bool:
+        return name in BUILT_IN or name in plugins.names("scorers")
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(dict.fromkeys((*BUILT_IN, *plugins.names("scorers"))))
+
+    def __len__(self) -> int:
+        return len(list(iter(self)))
+
+
+SCORES = Scorers()
+
+
+@cache
+def scorer(name: str) -> Score:
+    plugin = plugins.find("scorers", name, (*BUILT_IN, *OTHER_KINDS))
+    if plugin is None:
+        return BUILT_IN[name]
+    score: Score = plugin.load(callable, "function of an answer and a label")
+    return partial(checked, plugin, score)
+
+
+def checked(plugin: plugins.Plugin, score: Score, answer: str, label: str) -> float:
+    """The score that a plug-in gives. Raises PluginError for an exception, and for what is no number from 0 to 1."""
+    try:
+        given = score(answer, label)
+    except Exception as error:  # whatever code of somebody else's raises
+        raise plugin.refused(f"fails on an answer: {type(error).__name__}: {error}") from error
+    if not isinstance(given, int | float) or not 0 <= given <= 1:
+        raise plugin.refused(f"gives {given!r:.80}, no score from 0 to 1")
+    return float(given)
+
+
+def is_share(name: str) -> bool:
+    """Whether a scorer's scores may lie between 0 and 1, as a plug-in's may."""
+    return name in SCORES and (name not in BUILT_IN or name in ("f1", "rouge-l"))
+
+
+def made_by(name: str) -> str | None:
+    """The plug-in that a scorer is of, with its version (`Plugin.identity`); None for a built-in one."""
+    plugin = plugins.find("scorers", name, ()) if name not in BUILT_IN else None
+    return plugin.identity if plugin else None
 
 
 def score_of(scorer: str, answer: str, label: str) -> float | None:
-    """The score by the scorer of that name; None where there is no such scorer."""
-    score = SCORES.get(scorer)  # type: ignore[call-overload]
-    return None if score is None else float(score(answer, label))
+    """The score by the scorer of that name; None where there is no such scorer. Raises PluginError."""
+    return SCORES[scorer](answer, label) if scorer in SCORES else None

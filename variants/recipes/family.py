@@ -5,7 +5,7 @@ from typing import Literal
 
 from variants.recipes.recipe import Merge, Recipe, Sparsify
 
-Kind = Literal["baseline", "quantized", "pruned", "lora", "chain"]
+Kind = Literal["baseline", "quantized", "pruned", "lora", "chain", "plugin"]
 
 _KINDS: dict[str, Kind] = {
     "baseline": "baseline",
@@ -19,6 +19,7 @@ _KINDS: dict[str, Kind] = {
     "lora": "lora",
     "adapter": "lora",
     "merge": "lora",
+    "plugin": "plugin",
 }
 
 

@@ -10,9 +10,10 @@ its own card, and there is no recipe for a chain.
 
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, JsonValue, field_validator, model_validator
 
 from variants.document import Document, absent
+from variants.plugins import NAME
 from variants.vision.detector import Detector, Side
 
 Positive = Annotated[int, Field(gt=0)]
@@ -302,6 +303,16 @@ class Merge(Document):
     kind: Literal["merge"] = "merge"
 
 
+class PluginRecipe(Document):
+    """What the method `method` of another distribution makes (`variants.plugins`). `options` are its own, and it checks
+    them. `tasks` are those whose examples it may use."""
+
+    kind: Literal["plugin"] = "plugin"
+    method: Annotated[str, Field(pattern=f"^{NAME.pattern}$", description="an entry point of understudy.methods")]
+    options: dict[str, JsonValue] = Field(default_factory=dict)
+    tasks: tuple[TaskName, ...] = ()
+
+
 Recipe = Annotated[
     Baseline
     | Train
@@ -315,6 +326,7 @@ Recipe = Annotated[
     | LoRA
     | Published
     | PublishedAdapter
-    | Merge,
+    | Merge
+    | PluginRecipe,
     Field(discriminator="kind"),
 ]

@@ -78,6 +78,8 @@ class Task(ABC):
     """More fields of each request, such as the number of tokens to generate."""
     definition_sha256: str | None = None
     """Of what makes examples of the data, for a task that a user defines. None for the others: their code is fixed."""
+    made_by: tuple[str, ...] = ()
+    """The plug-ins that define or score it, with their versions (`variants.plugins`)."""
 
     def __init__(self, home: Path | None = None, progress: Progress | None = None) -> None:
         self._home = home or default_home()
@@ -104,9 +106,10 @@ class Task(ABC):
 
     @cached_property
     def test_sha256(self) -> str:
-        """sha256 of the test split's ids, inputs and labels. Outcomes are valid for this split alone: a prompt's
-        wording, or data that a user names, may change while the task's name stays."""
-        return canonical_sha256([[each.id, _plain(each.input), each.label] for each in self.examples("test")])
+        """sha256 of the test split's ids, inputs and labels, and of `made_by`. Outcomes are valid for this split alone:
+        a prompt's wording, or data that a user names, may change while the task's name stays."""
+        split = [[each.id, _plain(each.input), each.label] for each in self.examples("test")]
+        return canonical_sha256([*split, *self.made_by])
 
     @cached_property
     def _splits(self) -> dict[Split, Sequence[Example]]:

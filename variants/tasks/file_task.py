@@ -12,7 +12,7 @@ from jinja2.exceptions import TemplateError
 
 from variants.document import canonical_sha256
 from variants.errors import InputError
-from variants.metrics.answer_scores import SCORES, SHARES, score_of
+from variants.metrics.answer_scores import SCORES, is_share, made_by, score_of
 from variants.metrics.base import Statistic
 from variants.metrics.detection import METRICS as DETECTION
 from variants.metrics.outcome import Outcome
@@ -45,6 +45,9 @@ class FileTask(Task):
         self.name, self.file, self.kind = name, file, file.kind
         without = {"data": {"uri", "sha256", "licence", *file.data.beside}}  # bytes of files are hashed by themselves
         self.definition_sha256 = canonical_sha256(file.model_dump(mode="json", exclude=without))
+        if scored_by := made_by(file.scorer):
+            self.made_by = (scored_by,)
+            self.definition_sha256 = canonical_sha256([self.definition_sha256, scored_by])
         if self.kind == "passage":
             from variants.metrics.perplexity import PERPLEXITY
 
@@ -53,7 +56,7 @@ class FileTask(Task):
             self.metrics = (SPEARMAN,)
         if self.kind == "boxes":
             self.metrics = DETECTION
-        if self.kind in SHARES:
+        if is_share(self.kind):
             self.metrics = (Statistic(self.kind, "share", of=partial(mean_score, self.kind)),)
         if self.kind in SCORES:
             self.fields = {"max_tokens": file.max_tokens or MAX_TOKENS} | (

@@ -13,23 +13,36 @@ A stack file and a campaign file hold such definitions below `tasks`, in place o
 
 import json
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, get_args
+from typing import Annotated, Any, Literal, Self
 
 import yaml
 from jinja2 import TemplateSyntaxError, meta
 from jinja2.sandbox import ImmutableSandboxedEnvironment
-from pydantic import Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from variants.document import Document, absent
 from variants.errors import StackError
-from variants.metrics.answer_scores import Generated
+from variants.metrics.answer_scores import SCORES, Generated
 from variants.metrics.json_schema import check_schema
 from variants.tasks.base import Kind
 from variants.tasks.data.definition import BOXES, Column, Data, Shares, SplitColumn, SplitFiles
 
-Scorer = Literal["choice", "label", "ranked", "passage", "spearman", "boxes"] | Generated
-GENERATED: tuple[str, ...] = get_args(Generated)
+OTHERS = ("choice", "label", "ranked", "passage", "spearman", "boxes")
 Template = Annotated[str, Field(min_length=1)]
+
+
+def check_scorer(name: str) -> str:
+    """The same name. Raises ValueError where there is no such scorer, PluginError for a plug-in that cannot be used."""
+    if name not in OTHERS and name not in SCORES:
+        raise ValueError(f"there is no scorer {name!r}: known are {', '.join((*OTHERS, *SCORES))}")
+    if name in SCORES:
+        _ = SCORES[name]
+    return name
+
+
+Scorer = Annotated[
+    Literal["choice", "label", "ranked", "passage", "spearman", "boxes"] | Generated, AfterValidator(check_scorer)
+]
 Sandbox = ImmutableSandboxedEnvironment()
 
 
@@ -130,7 +143,7 @@ class TaskFile(Document):
             raise ValueError("label: with scorer schema there is none: leave it out")
         if self.label is not None and self.scorer == "passage":
             raise ValueError("label: a passage has none: leave it out")
-        if self.scorer not in GENERATED and (self.max_tokens is not None or self.stop):
+        if self.scorer not in SCORES and (self.max_tokens is not None or self.stop):
             raise ValueError(f"max_tokens and stop: only with a scorer of generated answers, not {self.scorer}")
         if self.choices is not None and self.scorer != "choice":
             raise ValueError(f"choices: only with scorer choice, not {self.scorer}")
@@ -150,7 +163,7 @@ class TaskFile(Document):
             raise ValueError(f"scorer: {self.scorer} reads images: use choice or label for text")
         if (self.scorer == "boxes") != (self.data.format in BOXES):
             raise ValueError(f"scorer boxes and a data.format of boxes belong together: one of {', '.join(BOXES)}")
-        if self.messages is not None and self.scorer not in GENERATED:
+        if self.messages is not None and self.scorer not in SCORES:
             raise ValueError(
                 f"messages: scorer {self.scorer} asks for likelihoods of plain text: use a scorer of generated answers,"
                 " or write the chat's form into `input`"

@@ -26,7 +26,7 @@ from loadtest.benchmarks.clients.served import variants_of, with_grpc, write_pic
 from loadtest.benchmarks.figures import put_into
 from loadtest.errors import LoadError
 from loadtest.harness import ROOT, ends_in_words, run, start_server
-from serve.cli.admin_client import ask as ask_admin
+from serve.client.admin import ask as ask_admin
 from serve.ports import free_port
 from variants.artifacts.store import Store
 from variants.errors import MissingDependency

@@ -17,7 +17,7 @@ import pytest
 from loadtest.benchmarks.clients.__main__ import CLIENTS, Server, ask_all
 from loadtest.benchmarks.clients.client import Served
 from loadtest.benchmarks.clients.served import variants_of
-from serve.cli.admin_client import ask
+from serve.client.admin import ask
 from serve.ports import free_port
 from tests.support.processes import server
 from variants.artifacts.store import Store

@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
-from serve.cli.rollout_client import describe_rollout
+from serve.cli.rollout_text import describe_rollout
 from serve.ports import free_port
 from tests.support.family import Family
 from tests.support.local_stage import Local, local

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from serve.cli.doctor import machine_here
 from tests.support.scripted import make_artifact
 from variants.artifacts.catalog import Catalog
 from variants.artifacts.store import Store
@@ -23,6 +24,16 @@ def test_help_names_every_command() -> None:
     done = understudy("--help")
     for command in ("doctor", "build", "evaluate", "study", "catalog", "rollback", "gc", "serve", "load", "report"):
         assert command in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("system", "processor", "ok"),
+    [("Linux", "x86_64", True), ("Linux", "aarch64", False), ("Darwin", "arm64", False), ("Windows", "AMD64", False)],
+)
+def test_doctor_says_which_systems_and_processors_are_supported(system: str, processor: str, ok: bool) -> None:
+    finding = machine_here(system, processor)
+    assert (finding.ok, finding.needed, finding.detail) == (ok, True, f"{system} on {processor}")
+    assert "macOS, Windows and ARM processors are not supported yet" in finding.mend
 
 
 def test_doctor_prints_json() -> None:

@@ -7,13 +7,17 @@ from typing import Any, get_args
 import pytest
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
+from serve.config.engine_plugin import PluginEngine
 from serve.config.loader import parse
 from serve.config.stack import Engine, ScriptedEngine, VllmEngine
 from serve.engines.launch import launch
+from tests.support.plugins import installed_in, write_plugin
 from tests.support.scripted import make_artifact, make_stack
 from variants.errors import StackError
 
-KINDS: tuple[type[BaseModel], ...] = get_args(get_args(Engine)[0])
+KINDS: tuple[type[BaseModel], ...] = tuple(
+    kind for kind in (get_args(tagged)[0] for tagged in get_args(get_args(Engine)[0])) if kind is not PluginEngine
+)
 Place = tuple[str | int, ...]
 EVIL = ("--host", "-m", "a b", "a\nb", "a\n", "\na", "", "a=b", "{port}", "../a", "a;b", "$HOME", "é", "a\x00")
 
@@ -52,6 +56,21 @@ def test_every_text_of_every_engine_is_restricted(kind: type[BaseModel]) -> None
         for evil in EVIL:
             with pytest.raises(ValidationError):
                 TypeAdapter(Engine).validate_python({"kind": get_args(name)[0]} | document_with(path, evil))
+
+
+@pytest.mark.parametrize("evil", ["--host", "-m", "a\nb", "a\x00", "{port}"])
+def test_no_field_of_a_plugin_becomes_an_option(tmp_path: Path, evil: str) -> None:
+    code = "from serve.config.engine_plugin import EnginePlugin\nfrom variants.document import Document\n"
+    code += "class Fields(Document):\n    words: dict[str, list[str]] = {}\n"
+    code += "it = EnginePlugin(('text-generation',), lambda fields, artifact, name: ['{port}'], Fields)\n"
+    write_plugin(tmp_path, "ours-free", "engines", "free", code)
+    engine: TypeAdapter[Engine] = TypeAdapter(Engine)
+    with installed_in(tmp_path):
+        assert engine.validate_python({"kind": "free", "words": {"a": ["b c"]}}).kind == "free"
+        wrong: tuple[dict[str, list[str]], ...] = ({"a": ["b", evil]}, {evil: []})
+        for words in wrong:
+            with pytest.raises(ValidationError, match="could become an option of a command"):
+                engine.validate_python({"kind": "free", "words": words})
 
 
 def test_the_walk_reaches_nested_settings() -> None:

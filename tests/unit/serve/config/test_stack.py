@@ -78,7 +78,7 @@ def test_an_unknown_parent_lists_the_known(demo: dict[str, Any]) -> None:
 
 def test_an_unknown_engine_lists_the_known(demo: dict[str, Any]) -> None:
     variant(demo)["engine"]["kind"] = "vlm"
-    assert "'vllm', 'torch', 'openvino', 'scripted'" in refused(demo)
+    assert "engine.kind: there is no engine 'vlm': known are vllm, torch, openvino, scripted" in refused(demo)
 
 
 @pytest.mark.parametrize("name", ["rotten_tomatos", "mnist"])

@@ -1,45 +1,6 @@
-"""The requests that `understudy traffic` and `understudy rollout` send to a server, and the text of its answers."""
+"""What `understudy traffic` and `understudy rollout` print of a server's answers."""
 
-import time
-from collections.abc import Iterator, Mapping
 from typing import Any
-
-from serve.cli.admin_client import ask
-
-WATCH_S = 1.0
-
-
-def path_of(model: str, what: str) -> str:
-    return f"/admin/v1/models/{model}/{what}"
-
-
-def change_traffic(target: str, model: str, changes: Mapping[str, Any], why: str) -> dict[str, Any]:
-    """Change parts of a model's traffic and keep the rest. Without changes, only read it.
-
-    Raises Stale if it was changed in the meantime."""
-    path = path_of(model, "traffic")
-    current = ask(target, "GET", path)
-    if not changes:
-        return current
-    traffic = dict(current["traffic"])
-    for name, change in changes.items():
-        traffic[name] = {**traffic[name], **change} if isinstance(change, dict) else change
-    for name in ("pins", "shadows"):
-        traffic[name] = {key: value for key, value in traffic[name].items() if value not in ("", 0)}
-    headers = {"if-match": f'"{current["version"]}"'}
-    return ask(target, "PUT", path, {**traffic, "why": why}, headers)
-
-
-def watch_rollout(target: str, model: str) -> Iterator[dict[str, Any]]:
-    """The state of the rollout, once a second until it has ended. A search continues while its queue has variants."""
-    while True:
-        answer = ask(target, "GET", path_of(model, "rollout"))
-        yield answer
-        rollout = answer["rollout"]
-        unfinished = ("running", "paused", "rolled back") if rollout and rollout["queue"] else ("running", "paused")
-        if rollout is None or rollout["status"] not in unfinished:
-            return
-        time.sleep(WATCH_S)
 
 
 def describe_traffic(answer: dict[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""A client for the admin routes of a running server. It sends the key in UNDERSTUDY_KEY, if that is set.
+"""One request to an admin route of a running server, with the key in UNDERSTUDY_KEY, if that is set.
 
 Uses the standard library's HTTP client: the command line sends only a few requests."""
 
@@ -30,6 +30,7 @@ from variants.errors import (
     InputError,
     IntegrityError,
     MissingDependency,
+    PluginError,
     RecipeError,
     SourceError,
     StackError,
@@ -41,8 +42,8 @@ from variants.errors import (
 ANSWER_LIMIT_S = 120.0
 KINDS = (
     Conflict, ContextTooLong, Forbidden, InputError, IntegrityError, MissingDependency, NotReady, Overloaded,
-    RateLimited, RecipeError, SourceError, StackError, Stale, StoreFull, TimedOut, TooLarge, Unauthorized, UnknownName,
-    UploadTimedOut, WrongMediaType,
+    PluginError, RateLimited, RecipeError, SourceError, StackError, Stale, StoreFull, TimedOut, TooLarge, Unauthorized,
+    UnknownName, UploadTimedOut, WrongMediaType,
 )  # fmt: skip
 ERRORS: Mapping[str, type[UnderstudyError]] = {kind.code: kind for kind in KINDS}
 

@@ -10,7 +10,7 @@ import pytest
 
 import serve.errors
 import variants.errors
-from serve.cli.admin_client import ERRORS, ask, error_of, who
+from serve.client.admin import ERRORS, ask, error_of, who
 from serve.errors import ClientLeft
 from variants.errors import EngineError, StoreFull, UnderstudyError
 

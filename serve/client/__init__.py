@@ -1,0 +1,1 @@
+"""A client of a running server: its traffic, rollouts and other admin routes."""
