@@ -80,6 +80,8 @@ class Task(ABC):
     """Of what makes examples of the data, for a task that a user defines. None for the others: their code is fixed."""
     made_by: tuple[str, ...] = ()
     """The plug-ins that define or score it, with their versions (`variants.plugins`)."""
+    scoring: str | None = None
+    """How generated answers are asked for and scored, for a task that a user defines."""
 
     def __init__(self, home: Path | None = None, progress: Progress | None = None) -> None:
         self._home = home or default_home()
@@ -106,10 +108,10 @@ class Task(ABC):
 
     @cached_property
     def test_sha256(self) -> str:
-        """sha256 of the test split's ids, inputs and labels, and of `made_by`. Outcomes are valid for this split alone:
-        a prompt's wording, or data that a user names, may change while the task's name stays."""
+        """sha256 of the test split's ids, inputs and labels, of `made_by` and of `scoring`. Outcomes are valid for this
+        split alone: a prompt's wording, or data that a user names, may change while the task's name stays."""
         split = [[each.id, _plain(each.input), each.label] for each in self.examples("test")]
-        return canonical_sha256([*split, *self.made_by])
+        return canonical_sha256([*split, *self.made_by, *([self.scoring] if self.scoring else [])])
 
     @cached_property
     def _splits(self) -> dict[Split, Sequence[Example]]:

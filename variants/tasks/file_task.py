@@ -62,6 +62,7 @@ class FileTask(Task):
             self.fields = {"max_tokens": file.max_tokens or MAX_TOKENS} | (
                 {"stop": list(file.stop)} if file.stop else {}
             )
+            self.scoring = canonical_sha256([self.kind, self.fields])
         sandbox = Sandbox.overlay(undefined=StrictUndefined)
         self._templates = [sandbox.from_string(template) for template in file.templates]
 

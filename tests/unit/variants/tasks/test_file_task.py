@@ -114,6 +114,13 @@ def test_generated_answers_have_their_own_scorer(tmp_path: Path, scorer: str, me
     assert task_of(tmp_path / "home", path, scorer=scorer).fields["max_tokens"] == 64
 
 
+def test_outcomes_of_another_scorer_are_those_of_another_test(tmp_path: Path) -> None:
+    """Answers are kept by the test's hash: `exact` and `contains` score the same answers otherwise."""
+    data = csv_file(tmp_path / "rows.csv", INTENTS)
+    fields: list[dict[str, Any]] = [{"scorer": "exact"}, {"scorer": "contains"}, {"scorer": "exact", "max_tokens": 3}]
+    assert len({task_of(tmp_path, data, **each).test_sha256 for each in fields}) == len(fields)
+
+
 def test_lines_of_text_are_passages(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
     path.write_text("".join(f"This is line {number}.\n" for number in range(20)))
