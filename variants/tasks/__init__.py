@@ -1,6 +1,7 @@
 """Tasks: labelled examples, seeded and split. `get("mnist")` gives a built-in one; `NAMES` has the names of all.
 
-A `Tasks` also has those that a stack file or a campaign file defines.
+A `Tasks` also has those that a stack file or a campaign file defines. `lm_eval:NAME` gives a task of
+lm-evaluation-harness; these evaluate, and are no tasks of campaigns or labels.
 """
 
 from collections.abc import Mapping
@@ -13,6 +14,8 @@ from variants.tasks.base import Example, Kind, Prompt, Split, Task
 from variants.tasks.coco96 import Coco96
 from variants.tasks.digit_prompts import DigitPrompts
 from variants.tasks.file_task import FileTask
+from variants.tasks.harness.definition import PREFIX
+from variants.tasks.harness.harness_task import HarnessTask
 from variants.tasks.imagenet import Imagenet, ImagenetTop5
 from variants.tasks.mnist import Mnist, MnistTop5
 from variants.tasks.r8 import R8
@@ -54,8 +57,15 @@ class Tasks:
     def names(self) -> tuple[str, ...]:
         return tuple(sorted((*NAMES, *self.own)))
 
+    @staticmethod
+    def is_harness(name: str) -> bool:
+        """Whether the name is of a task of lm-evaluation-harness."""
+        return name.startswith(PREFIX)
+
     def kind(self, name: str) -> Kind:
         """The kind of a task's examples, without its data. Raises UnknownName."""
+        if self.is_harness(name):
+            return "harness"
         return self.own[name].kind if name in self.own else self.get(name).kind
 
     def get(self, name: str, home: Path | None = None, progress: Progress | None = None) -> Task:
@@ -66,6 +76,8 @@ class Tasks:
         """
         if name in self.own:
             return FileTask(name, self.own[name], home, progress)
+        if self.is_harness(name):
+            return HarnessTask(name, home, progress)
         if name not in _TASKS:
             raise UnknownName(f"there is no task {name!r}", field="task", mend=f"one of {', '.join(self.names)}")
         return _TASKS[name](home, progress)

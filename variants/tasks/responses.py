@@ -53,7 +53,7 @@ def well_formed(body: bytes) -> Iterator[None]:
 def read_answer(kind: str, body: bytes, classifier: DigitClassifier | None = None) -> ResponseText:
     """The answer to one request for an example. Raises BadAnswer.
 
-    text             the completion, as of the kinds of generated answers
+    text, harness    the completion, as of the kinds of generated answers
     image, article   the top label
     ranked           the best labels, one a line, best first
     boxes            the boxes, as `variants.vision.boxes` writes them
@@ -65,7 +65,7 @@ def read_answer(kind: str, body: bytes, classifier: DigitClassifier | None = Non
             assert classifier is not None
             return ResponseText(classifier.read(read_picture(body)))
         document = json.loads(body)
-        if kind == "text" or kind in SCORES:
+        if kind in ("text", "harness") or kind in SCORES:
             return ResponseText(document["choices"][0]["text"], **usage_of(document))
         if kind == "triplet":
             embeddings = [numbers_of(entry["embedding"]) for entry in document["data"]]
