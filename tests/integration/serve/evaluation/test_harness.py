@@ -1,9 +1,11 @@
 """lm-evaluation-harness through `evaluate` gives what its own command gives at the served engine, sample by sample."""
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,9 +25,11 @@ from variants.evidence.intervals import paired_difference
 from variants.home import home
 from variants.metrics.outcome import Outcome
 from variants.tasks.harness.definition import describe
+from variants.tasks.harness.program import answer
 
 pytestmark = pytest.mark.integration
-pytest.importorskip("lm_eval", reason="lm_eval is not installed: pip install 'lm_eval[api]'")
+if find_spec("lm_eval") is None and "programs" not in os.environ.get("UNDERSTUDY_REQUIRE", ""):
+    pytest.skip("lm_eval is not installed: make environment", allow_module_level=True)
 
 ROWS = [
     {"question": f"a {word} film?", "choices": ["positive", "negative", "café 👍"], "answer": number % 3}
@@ -191,14 +195,14 @@ def test_a_valid_card_is_not_measured_again(evaluated: Evaluated) -> None:
 
 
 def refused(spec: str) -> str:
-    with pytest.raises(InputError) as caught:
-        describe(spec)
-    return str(caught.value)
+    """What the child process answers: a sentence and its mend. Here it runs in this process, which imports it once."""
+    told = answer({"task": spec})["refused"]
+    return f"{told['message']} ({told['mend']})"
 
 
-def test_what_the_harness_does_not_know_is_refused(tmp_path: Path) -> None:
+def test_what_the_harness_does_not_know_is_refused() -> None:
     assert "lm_eval has no task 'arc_easyy' (did you mean arc_easy" in refused("arc_easyy")
-    assert "mmlu is a group of tasks of lm_eval" in refused("mmlu")
+    assert refused("mmlu").startswith("mmlu is a group of tasks of lm_eval (name single tasks")
 
 
 def test_a_folder_without_one_task_is_refused(tmp_path: Path) -> None:
@@ -206,9 +210,8 @@ def test_a_folder_without_one_task_is_refused(tmp_path: Path) -> None:
     assert "no YAML file in" in refused(str(tmp_path / "empty"))
     write_choice(tmp_path / "two" / "one")
     write_generation(tmp_path / "two" / "other")
-    message = refused(str(tmp_path / "two"))
-    assert "has 2 tasks: tiny_choice, tiny_writing" in message
-    assert "tiny_choice.yaml" in message
+    with pytest.raises(InputError, match=r"has 2 tasks: tiny_choice, tiny_writing \(name the file of one: .*yaml"):
+        describe(str(tmp_path / "two"))
 
 
 def test_a_task_without_a_metric_of_single_samples_is_refused(tmp_path: Path) -> None:
