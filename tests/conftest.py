@@ -9,7 +9,7 @@ import os
 import psutil
 import pytest
 
-from variants.home import home
+from variants.home import home, sources_of
 
 WORKER_BYTES = 7 * 2**30
 """What a test takes: a server with several real engines takes ten, the others three."""
@@ -27,8 +27,8 @@ def pytest_xdist_auto_num_workers() -> int:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    for folder in ("sources", "judges"):
-        (home() / folder).mkdir(parents=True, exist_ok=True)
+    for folder in (sources_of(home()), home() / "judges"):
+        folder.mkdir(parents=True, exist_ok=True)
     if hasattr(config, "workerinput"):
         # Two workers with a thread a core each would wait for one another: OpenMP's threads spin.
         os.environ.setdefault("OMP_NUM_THREADS", "1")

@@ -17,7 +17,7 @@ from variants.build import garbage
 from variants.build.garbage import Collected, Item
 from variants.disk import disk_bytes, free_bytes
 from variants.errors import InputError, IntegrityError
-from variants.home import home
+from variants.home import home, sources_of
 
 
 def list_catalog(name: str | None = None, verify: bool = False) -> dict[str, Any]:
@@ -104,7 +104,7 @@ def _space(store: Store) -> dict[str, int]:
         "artifacts_bytes": disk_bytes(*(store.path(key) for key in store.stored())),
         "shared_bytes": sum((count - 1) * sizes[content] for content, count in copies.items()),
         "staging_bytes": disk_bytes(*staging.glob("*")),
-        "sources_bytes": disk_bytes(store.home / "sources"),
+        "sources_bytes": disk_bytes(sources_of(store.home)),
         "free_bytes": free_bytes(store.home),
     }
 

@@ -110,7 +110,7 @@ ENGINES: dict[TaskKind, tuple[str, ...]] = {
     "image-generation": ("openvino",),
 }
 EXAMPLES: dict[TaskKind, tuple[str, ...]] = {
-    "text-generation": ("text", "choice", "passage"),
+    "text-generation": ("text", "choice", "passage", "harness"),
     "image-classification": ("image", "ranked"),
     "feature-extraction": ("triplet", "pair"),
     "object-detection": ("boxes",),
@@ -240,6 +240,17 @@ class Model(Document):
         return self
 
 
+def check_harness(field: str, name: str, model: Model) -> None:
+    """Raises ValueError where lm-evaluation-harness cannot ask the model's engines."""
+    if model.task != "text-generation":
+        raise ValueError(f"{field}: evaluate names {name!r}: lm_eval asks text-generation models, not {model.task}")
+    other = next((each for each, variant in model.variants.items() if variant.engine.kind != "vllm"), None)
+    if other is not None:
+        raise ValueError(
+            f"{field}: evaluate names {name!r}: lm_eval asks engines of kind vllm, and {other!r} has another"
+        )
+
+
 class Server(Document):
     """The address of the server, its limits, and its API keys. The default address is on loopback."""
 
@@ -305,7 +316,9 @@ class Stack(Document):
         for model_name, model in self.models.items():
             kinds = (*EXAMPLES[model.task], *(SCORES if model.task == "text-generation" else ()))
             for name in model.evaluate:
-                if name not in tasks or tasks.kind(name) not in kinds:
+                if tasks.is_harness(name):
+                    check_harness(f"models.{model_name}", name, model)
+                elif name not in tasks or tasks.kind(name) not in kinds:
                     raise ValueError(
                         f"models.{model_name}: evaluate names {name!r}, no examples for {model.task}: "
                         f"known are {', '.join(tasks.of_kinds(kinds))}"

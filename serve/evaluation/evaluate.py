@@ -23,6 +23,7 @@ from variants.machine import describe, versions
 from variants.metrics.outcome import Outcome
 from variants.progress import Progress, for_stream
 from variants.tasks import Task
+from variants.tasks.harness.harness_task import HarnessTask
 
 Artifacts = Mapping[VariantRef, Artifact]
 OWN_LABELS = ("article", "image", "ranked", "boxes")
@@ -49,9 +50,10 @@ def evaluate_stack(
     """The cards of the named variants, `model` or `model@variant`; all variants where none is named.
 
     A variant without a valid card is measured, with `again` every variant. `count` limits the examples of each task.
-    Raises UnknownName, InputError, EngineError.
+    Raises UnknownName, InputError, EngineError, and MissingDependency where a task needs what is not installed.
     """
     refs = select_variants(stack, names)
+    check_harness_tasks(stack, {ref[0] for ref in refs})
     artifacts, progress = build_stack(stack, {each for ref in refs for each in line_of(stack, ref)}), for_stream()
     cards = {}
     for ref in parents_first(stack, refs):
@@ -98,6 +100,15 @@ def evaluate_variant(
         raise InputError(f"{variant.name}: {error}", field=f"models.{name}.evaluate") from error
     catalog.add_card(name, card)
     return card
+
+
+def check_harness_tasks(stack: Stack, models: Iterable[str]) -> None:
+    """Have lm-evaluation-harness load its tasks among those of the models, before anything is built. Raises InputError
+    for one that cannot be used, MissingDependency where lm_eval is not installed."""
+    for name in sorted({name for model in models for name in stack.models[model].evaluate}):
+        task = stack.all_tasks.get(name, home())
+        if isinstance(task, HarnessTask):
+            _ = task.definition
 
 
 def check_labels(manifest: Manifest, tasks: Iterable[Task]) -> None:

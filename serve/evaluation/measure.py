@@ -1,6 +1,7 @@
 """Measures one variant's engine: its answers, speed, cost and memory alone, then its speed-up beside its reference."""
 
 import asyncio
+import json
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
@@ -28,6 +29,8 @@ from variants.metrics.outcome import Outcome
 from variants.progress import Progress
 from variants.tasks import Example, Task
 from variants.tasks.digit_classifier.network import DigitClassifier
+from variants.tasks.harness.harness_task import HarnessTask
+from variants.tasks.harness.samples import Engine, samples_of
 from variants.tasks.mnist import Mnist
 
 Examples = Mapping[str, Sequence[Example]]
@@ -38,6 +41,8 @@ LATENCY_EXAMPLES = 100
 WARM_UP_EXAMPLES = 16
 LEAST_LATENCIES = 20
 MOST_UNASKED = 1000
+HARNESS_EXAMPLES = 200
+"""Prompts of a task of lm-evaluation-harness that throughput is measured on."""
 LATENCY_LIMIT_S = 30.0
 
 
@@ -98,7 +103,6 @@ async def measure(
     """Start the variant's engine alone and ask it everything. Then start its reference's beside it, if there is one."""
     inference, speedup = None, None
     forward: ForwardPass | None = None
-    distances: list[Distance] = []
     with progress.step(f"{variant.name}: evaluating"):
         async with running(variant, "evaluate") as (process, load_s), aiohttp.ClientSession() as session:
             engine = EngineClient(session, process.url, variant.asked_as, process.headers)
@@ -109,15 +113,16 @@ async def measure(
             latency = await one_at_a_time(predicts[0], fresh[: WARM_UP_EXAMPLES + LATENCY_EXAMPLES])
             resident = process.memory_bytes()
             saturated = Saturated(predicts[0], process.cpu_s)
-            outcomes: dict[str, list[Outcome]] = {}
+            first = await evaluate(task, timed_of(task, examples[task.name]), saturated, CLIENTS, progress)
+            saturation = saturated.end()
+            outcomes, distances = {task.name: first}, []
             for each, predict in zip(tasks, predicts, strict=True):
-                timed = predict if outcomes else saturated
-                outcomes[each.name] = await evaluate(each, examples[each.name], timed, CLIENTS, progress)
-                if timed is saturated:
-                    saturation = saturated.end()
+                if isinstance(each, HarnessTask):
+                    outcomes[each.name] = await ask_harness(variant, each, examples[each.name], engine, progress)
+                elif each is not task:
+                    outcomes[each.name] = await evaluate(each, examples[each.name], predict, CLIENTS, progress)
                 if isinstance(predict, Drawings) and len(examples[each.name]) > 1:
-                    pictures = [predict.pictures[example.id] for example in examples[each.name]]
-                    distances.append(await asyncio.to_thread(distance, each, predict.classifier, pictures, progress))
+                    distances.append(await distance_of(each, predict, examples[each.name], progress))
                 process.memory_bytes()
             if variant.manifest.task == "image-generation":
                 drawn, nanoseconds = await computed(engine)
@@ -150,6 +155,23 @@ async def measure(
     )
 
 
+def timed_of(task: Task, examples: Sequence[Example]) -> Sequence[Example]:
+    """The examples that throughput is measured on: all that are asked, as far as these requests also score them."""
+    return examples[:HARNESS_EXAMPLES] if isinstance(task, HarnessTask) else examples
+
+
+async def ask_harness(
+    variant: ServedVariant, task: HarnessTask, examples: Sequence[Example], engine: EngineClient, progress: Progress
+) -> list[Outcome]:
+    """The outcomes by lm-evaluation-harness, which asks the variant's engine itself. Raises EngineError."""
+    models = json.loads(await engine.get("/v1/models"))["data"]
+    context = min(model["max_model_len"] for model in models if model.get("max_model_len"))
+    tokenizer = variant.engine.artifact.model_path
+    asked = Engine(engine.url, engine.model, tokenizer, context, engine.headers)
+    with progress.step(f"lm_eval: {task.spec}"):
+        return await samples_of(task, examples, asked, home() / "logs" / f"{variant.name}-lm_eval.log")
+
+
 async def executes(engine: EngineClient) -> str | None:
     """The precision that an engine computes in. None where it has no v2 metadata, like vLLM."""
     url = f"{engine.url}/v2/models/{engine.model}"
@@ -165,6 +187,11 @@ def unasked(task: Task, asked: Sequence[Example]) -> list[Example]:
     with suppress(ValueError):  # a task may lack that split
         others += task.examples("calibration")[: MOST_UNASKED - len(others)]
     return others if len(others) >= WARM_UP_EXAMPLES + LATENCY_EXAMPLES else [*others, *asked][:MOST_UNASKED]
+
+
+async def distance_of(task: Task, drawings: Drawings, examples: Sequence[Example], progress: Progress) -> Distance:
+    pictures = [drawings.pictures[example.id] for example in examples]
+    return await asyncio.to_thread(distance, task, drawings.classifier, pictures, progress)
 
 
 def distance(task: Task, classifier: DigitClassifier, pictures: Sequence[bytes], progress: Progress) -> Distance:

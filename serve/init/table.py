@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from variants.document import explain
 from variants.errors import InputError
-from variants.home import home
+from variants.home import home, sources_of
 from variants.tasks.data.definition import BOXES, Data
 from variants.tasks.data.rows import SEPARATORS, read_rows
 
@@ -64,7 +64,7 @@ def read_table(data: Data) -> Table:
         if not Path(uri).exists():
             raise InputError(f"{uri}: no such file or folder", field=FLAGS[field])
     beside = {field: Path(uri) for field, uri in data.beside.items()}
-    columns, rows = read_rows(path, form, data, beside, home() / "sources" / "datasets")
+    columns, rows = read_rows(path, form, data, beside, sources_of(home()) / "datasets")
     head = list(islice(rows, MOST_ROWS))
     if not head:
         raise InputError(f"{path} has no rows", field=FIELD)

@@ -44,7 +44,7 @@ def front_matter(manifest: Manifest, card: Card) -> str:
     licences = sorted({source.licence for source in manifest.sources})
     known = {"Apache-2.0": "apache-2.0", "MIT": "mit"}
     # The hub id of the original weights, or their address.
-    original = manifest.sources[0].uri.removeprefix("hf:").partition("@")[0] if manifest.sources else None
+    original = next((each.hub.repo if each.kind == "hub" else each.uri for each in manifest.sources), None)
     data = ModelCardData(
         license=known.get(licences[0], "other") if len(licences) == 1 else "other",
         license_name=None if len(licences) == 1 and licences[0] in known else "; ".join(licences),

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from serve.config.lineage import VariantRef, line_of
 from serve.config.stack import Stack
-from serve.evaluation.evaluate import evaluate_variant
+from serve.evaluation.evaluate import check_harness_tasks, evaluate_variant
 from serve.study import build_process, page
 from serve.study.entry import entry_of
 from serve.study.matrix import examples_for, family_of, limit_of, matrix, whole
@@ -45,13 +45,14 @@ class StudyPlan:
 
 class Runner:
     """One run. `make` returns the artifacts of a line of variants and builds the missing ones. Raises InputError if
-    there is nothing to study, or too much (`matrix`)."""
+    there is nothing to study, too much (`matrix`), or a task of lm-evaluation-harness that cannot be used."""
 
     def __init__(self, plan: StudyPlan, out: Path, make: Make = build_process.make) -> None:
         self.plan, self.out, self.make = plan, out, make
         self.cards: dict[VariantRef, StudyCard] = {}
         self.failed: dict[VariantRef, Failure] = {}
         self.refs = matrix(plan.stack, plan.only)
+        check_harness_tasks(plan.stack, {ref[0] for ref in self.refs})
         self.earlier = earlier_cards(plan.stack, out, plan.most)
         self.began = time.monotonic()
 

@@ -8,7 +8,7 @@ from serve.config.loader import load
 from serve.config.stack import Stack
 from tests.support.processes import ROOT
 from variants.artifacts.store import Artifact
-from variants.home import home
+from variants.home import home, sources_of
 from variants.recipes.source import fetch
 
 TRAIN = {
@@ -38,7 +38,7 @@ def share_sources(folder: Path, stack: Stack) -> None:
     """Have the home in `folder` use what the project's own has fetched."""
     for model in stack.models.values():
         fetch(model.source, home())
-    (folder / "sources").symlink_to((home() / "sources").resolve())
+    (folder / "sources").symlink_to(sources_of(home()).resolve())
 
 
 def build_small(stack: Stack) -> dict[str, Artifact]:

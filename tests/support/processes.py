@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 
 from serve.ports import free_port
-from variants.home import home
+from variants.home import home, sources_of
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -23,9 +23,9 @@ def borrow_home(folder: Path) -> Path:
     measures beside other tests is no card of the user's."""
     mine = home()
     folder.mkdir(parents=True)
-    for name in ("sources", "artifacts", "judges"):
-        (mine / name).mkdir(parents=True, exist_ok=True)
-        (folder / name).symlink_to((mine / name).resolve())
+    for place in (sources_of(mine), mine / "artifacts", mine / "judges"):
+        place.mkdir(parents=True, exist_ok=True)
+        (folder / place.name).symlink_to(place.resolve())
     for name in ("catalog", "outcomes"):
         if (mine / name).is_dir():
             shutil.copytree(mine / name, folder / name)

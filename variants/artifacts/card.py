@@ -8,8 +8,9 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AwareDatetime, Field, model_validator
 
 from variants.artifacts.manifest import Precision
-from variants.document import Document, Sha256
+from variants.document import Document, Sha256, absent
 from variants.machine import Machine
+from variants.metrics.harness import Harness
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Seconds = Annotated[float, Field(ge=0)]
@@ -35,12 +36,14 @@ class Accuracy(_Measured):
     """One metric of the task; by default the share of right answers.
 
     The examples are the first `n` of the test split with the hash `test_sha256`. Older cards have None there.
+    `harness` is given where lm-evaluation-harness measured the figure.
     """
 
     test_sha256: Sha256 | None = None
     metric: str = "accuracy"
     unit: Literal["share", ""] = "share"
     better: Literal["higher", "lower"] = "higher"
+    harness: Harness | None = Field(default=None, exclude_if=absent)
 
     @model_validator(mode="after")
     def _a_share_is_between_0_and_1(self) -> Self:

@@ -50,7 +50,7 @@ class FileEntry(Document):
 class Manifest(Document):
     """The manifest of one artifact. `precision` is the one that the engine must execute, whatever its default. `bytes`
     is the size of the files that an engine loads. An artifact of format `adapter` is served on top of the artifact
-    `parent_digest`."""
+    `parent_digest`. `commits` has the commit of each source from the hub, by its uri."""
 
     schema_: Literal[1, 2] = Field(2, alias="schema")
     key: Sha256
@@ -75,6 +75,7 @@ class Manifest(Document):
     note: str
     detector: Detector | None = None
     effort: BuildCost | None = None
+    commits: dict[str, str] = Field(default={}, exclude_if=lambda commits: not commits)
 
     @staticmethod
     def digest_of_files(files: Mapping[str, FileEntry]) -> str:

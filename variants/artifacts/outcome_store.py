@@ -5,6 +5,8 @@ one file, `outcomes/<digest>/<task>.json` below the home folder. Outcomes are re
 caller names these, and gets no outcomes of other conditions.
 """
 
+import hashlib
+import re
 import shutil
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -91,4 +93,7 @@ class OutcomeStore:
         return kept.outcomes if given == vars(conditions) else ()
 
     def _path(self, digest: str, task: str) -> Path:
-        return self.root / digest / f"{task}.json"
+        """The name of a task of lm-evaluation-harness may be a path; such a file is named by the name's hash."""
+        plain = re.fullmatch(r"[\w.-]+", task, re.ASCII)
+        name = task if plain else hashlib.sha256(task.encode()).hexdigest()
+        return self.root / digest / f"{name}.json"

@@ -34,7 +34,7 @@ from variants.machine import gpus, versions
 from variants.methods.registry import BuildJob, Method, find
 from variants.progress import NoProgress, Progress
 from variants.recipes.recipe import Recipe
-from variants.recipes.source import Source, content_sha256, fetch
+from variants.recipes.source import Source, content_sha256, fetch, hub_commit
 from variants.tasks import BUILT_IN, Tasks
 
 VariantRef = tuple[str, str]
@@ -239,6 +239,13 @@ def artifact_key(
     return hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()
 
 
+def commits_of(sources: Sequence[Source], parent: Artifact | None, home: Path) -> dict[str, str]:
+    """The commit of each source from the hub, by its uri. Those of the parent's are what the parent was built from."""
+    here = {source.uri: hub_commit(source, home) for source in sources}
+    before = parent.manifest.commits if parent else {}
+    return {uri: commit for uri, commit in here.items() if commit} | before
+
+
 def data_sources(plan: VariantPlan) -> list[Source]:
     """The sources of the tasks that a recipe names, each once. Errors as for `check_tasks`."""
     check_tasks(plan.task, plan.recipe, f"{plan.field}.recipe", plan.tasks)
@@ -346,5 +353,6 @@ def _build(
             note=made.note,
             detector=made.detector,
             effort=cost,
+            commits=commits_of(sources, parent, store.home),
         )
         return store.keep(folder, manifest)

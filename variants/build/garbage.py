@@ -25,6 +25,7 @@ from variants.disk import disk_bytes
 from variants.document import Document, Sha256
 from variants.errors import IntegrityError
 from variants.files import dead
+from variants.home import sources_of
 from variants.methods.registry import find
 from variants.progress import NoProgress
 
@@ -81,7 +82,7 @@ def collect(
     """
     planned = {key for family in plans for key in keys_of(family, store, catalog, method_for)}
     staging, freed = _sweep(store, dry_run)
-    data_bytes = _sweep_copies(store.home / "sources" / "datasets", dry_run)
+    data_bytes = _sweep_copies(sources_of(store.home) / "datasets", dry_run)
     before = catalog.entries()
     after = before if keep is None else [entry.trimmed(keep) for entry in before]
     if keep is not None and not dry_run:

@@ -63,6 +63,7 @@ def accuracy(task: Task, outcomes: Sequence[Outcome]) -> tuple[Accuracy, ...]:
             better=metric.better,
             n=len(outcomes),
             test_sha256=task.test_sha256,
+            harness=task.harness,
             **asdict(metric.measure(outcomes)),
         )
         for metric in task.metrics

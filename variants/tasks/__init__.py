@@ -1,6 +1,7 @@
 """Tasks: labelled examples, seeded and split. `get("mnist")` gives a built-in one; `NAMES` has the names of all.
 
 A `Tasks` also has those that plug-ins add (`variants.plugins`), and those that a stack file or a campaign file defines.
+`lm_eval:NAME` gives a task of lm-evaluation-harness; these evaluate, and are no tasks of campaigns or labels.
 """
 
 from collections.abc import Collection, Mapping
@@ -14,6 +15,8 @@ from variants.tasks.base import Chat, Example, Kind, Prompt, Split, Task
 from variants.tasks.coco96 import Coco96
 from variants.tasks.digit_prompts import DigitPrompts
 from variants.tasks.file_task import FileTask
+from variants.tasks.harness.definition import PREFIX
+from variants.tasks.harness.harness_task import HarnessTask
 from variants.tasks.imagenet import Imagenet, ImagenetTop5
 from variants.tasks.mnist import Mnist, MnistTop5
 from variants.tasks.plugin import open_plugin, plugin_class
@@ -66,8 +69,15 @@ class Tasks:
         known = {name: task.kind for name, task in _TASKS.items()} | {name: own.kind for name, own in self.own.items()}
         return tuple(name for name in sorted(known) if known[name] in kinds)
 
+    @staticmethod
+    def is_harness(name: str) -> bool:
+        """Whether the name is of a task of lm-evaluation-harness."""
+        return name.startswith(PREFIX)
+
     def kind(self, name: str) -> Kind:
         """The kind of a task's examples, without its data. Raises UnknownName, PluginError."""
+        if self.is_harness(name):
+            return "harness"
         return self.own[name].kind if name in self.own else self._class(name).kind
 
     def get(self, name: str, home: Path | None = None, progress: Progress | None = None) -> Task:
@@ -78,6 +88,8 @@ class Tasks:
         """
         if name in self.own:
             return FileTask(name, self.own[name], home, progress)
+        if self.is_harness(name):
+            return HarnessTask(name, home, progress)
         task = self._class(name)
         return task(home, progress) if name in _TASKS else open_plugin(task, home, progress)
 

@@ -18,12 +18,13 @@ from variants.document import canonical_sha256
 from variants.home import home as default_home
 from variants.metrics.answer_scores import Generated
 from variants.metrics.base import ACCURACY, Metric
+from variants.metrics.harness import Harness
 from variants.progress import Progress
 from variants.recipes.source import Source, fetch
 
 Split = Literal["train", "calibration", "test"]
 Kind = (
-    Literal["text", "article", "image", "ranked", "triplet", "pair", "boxes", "choice", "passage", "drawing"]
+    Literal["text", "article", "image", "ranked", "triplet", "pair", "boxes", "choice", "passage", "drawing", "harness"]
     | Generated
 )
 SEED = 20261123
@@ -56,6 +57,7 @@ class Example:
     image     a PNG                                 passage   plain text
     ranked    a PNG or JPEG                         drawing   a `Prompt`
     triplet   three texts                           pair      two texts
+    harness   a prompt of lm-evaluation-harness
 
     Of the other kinds, which are names of scorers, it is a prompt or a `Chat` whose answer is generated. `label` is one
     of the task's labels. For boxes it is the text that `variants.vision.boxes` writes, for a pair a number, for a
@@ -76,6 +78,8 @@ class Task(ABC):
     metrics: tuple[Metric, ...] = (ACCURACY,)
     fields: Mapping[str, object] = MappingProxyType({})
     """More fields of each request, such as the number of tokens to generate."""
+    harness: Harness | None = None
+    """For a task of lm-evaluation-harness, which asks and scores its samples itself."""
     definition_sha256: str | None = None
     """Of what makes examples of the data, for a task that a user defines. None for the others: their code is fixed."""
     made_by: tuple[str, ...] = ()

@@ -12,6 +12,7 @@ from jinja2.exceptions import TemplateError
 
 from variants.document import canonical_sha256
 from variants.errors import InputError
+from variants.home import sources_of
 from variants.metrics.answer_scores import SCORES, is_share, made_by, score_of
 from variants.metrics.base import Statistic
 from variants.metrics.detection import METRICS as DETECTION
@@ -138,7 +139,7 @@ class FileTask(Task):
             form = data.format_of(uri)
         except ValueError as error:
             raise self._refuse(str(error), field="data.format") from None
-        columns, rows = read_rows(path, form, data, beside, self._home / "sources" / "datasets")
+        columns, rows = read_rows(path, form, data, beside, sources_of(self._home) / "datasets")
         self._check_columns(columns, path)
         source = uri if form == "hub" else path.name
         for number, row in enumerate(rows, 1):

@@ -55,7 +55,7 @@ def well_formed(body: bytes) -> Iterator[None]:
 def read_answer(kind: str, body: bytes, classifier: DigitClassifier | None = None) -> ResponseText:
     """The answer to one request for an example. Raises BadAnswer.
 
-    text             the completion, as of the kinds of generated answers
+    text, harness    the completion, as of the kinds of generated answers
     image, article   the top label
     ranked           the best labels, one a line, best first
     boxes            the boxes, as `variants.vision.boxes` writes them
@@ -68,7 +68,7 @@ def read_answer(kind: str, body: bytes, classifier: DigitClassifier | None = Non
             assert classifier is not None
             return ResponseText(classifier.read(read_picture(body)))
         document = json.loads(body)
-        if kind == "text" or kind in SCORES:
+        if kind in ("text", "harness") or kind in SCORES:
             choice = document["choices"][0]
             text = choice["message"]["content"] if "message" in choice else choice["text"]
             return ResponseText(text or "", **usage_of(document))

@@ -22,7 +22,7 @@ from loadtest.benchmarks.figures import put_into, write_figures
 from loadtest.harness import ROOT, ends_in_words
 from variants.artifacts.manifest import TaskKind
 from variants.errors import UnderstudyError
-from variants.home import home
+from variants.home import home, sources_of
 from variants.machine import describe, versions
 
 FIGURES = ROOT / "out" / "architectures" / "architectures.json"
@@ -51,7 +51,7 @@ def run(
     store = path.parent / "home"
     store.mkdir(parents=True, exist_ok=True)
     if not (store / "sources").exists():
-        (store / "sources").symlink_to(home() / "sources")  # calibration texts are fetched once
+        (store / "sources").symlink_to(sources_of(home()))  # calibration texts are fetched once
     known = {(cell.architecture, cell.method): cell for cell in cells}
     workers = min(AT_ONCE, os.cpu_count() or 1)
     context = multiprocessing.get_context("spawn")  # torch and OpenVINO do not survive a fork

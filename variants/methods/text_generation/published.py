@@ -14,8 +14,8 @@ from variants.artifacts.manifest import Precision
 from variants.artifacts.tensors import tensor_entries
 from variants.errors import RecipeError, SourceError
 from variants.methods.base import BuildJob, MethodResult
+from variants.recipes.hub import HUB_FILES
 from variants.recipes.recipe import Published
-from variants.recipes.source import HUB_FILES
 
 TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json")
 MARKS: Mapping[str, tuple[str, str]] = {

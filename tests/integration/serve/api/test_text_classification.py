@@ -24,7 +24,7 @@ from variants.artifacts.catalog import Catalog
 from variants.artifacts.store import Artifact, Store
 from variants.build.builder import build
 from variants.evaluation.evaluate import Outcome, accuracy, evaluate
-from variants.home import home
+from variants.home import home, sources_of
 
 pytestmark = pytest.mark.integration
 N = 40
@@ -49,7 +49,7 @@ def stack() -> Stack:
 @pytest.fixture(scope="module")
 def artifacts(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str], Artifact]:
     folder = tmp_path_factory.mktemp("home")
-    (folder / "sources").symlink_to(home() / "sources")
+    (folder / "sources").symlink_to(sources_of(home()))
     return build(stack.plans(), Store(folder), Catalog(folder))
 
 

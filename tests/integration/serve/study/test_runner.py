@@ -27,7 +27,7 @@ from tests.support.recipes import parse_recipe
 from tests.support.scripted import make_artifact, make_stack, with_variants
 from tests.support.study import BF16, INT8, ScriptedMake, scripted_stack
 from variants.artifacts.catalog import Catalog
-from variants.home import home
+from variants.home import home, sources_of
 from variants.progress import NoProgress
 
 pytestmark = pytest.mark.integration
@@ -38,8 +38,8 @@ BANDS = ("bands", "baseline")
 def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The data of tasks is fetched once for all tests: the artifacts are this test's own."""
     (tmp_path / "home").mkdir()
-    (home() / "sources").mkdir(parents=True, exist_ok=True)
-    (tmp_path / "home" / "sources").symlink_to(home() / "sources")
+    sources_of(home()).mkdir(parents=True, exist_ok=True)
+    (tmp_path / "home" / "sources").symlink_to(sources_of(home()))
     monkeypatch.setenv("UNDERSTUDY_HOME", str(tmp_path / "home"))
     # Cards are filled here, not believed: the fewest rounds and the shortest that give intervals.
     monkeypatch.setattr("serve.evaluation.forward_pass.ROUNDS", 5)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from variants import tasks
-from variants.home import home
+from variants.home import home, sources_of
 from variants.progress import NoProgress
 from variants.tasks.digit_classifier import store
 from variants.tasks.digit_classifier.network import SHAPES
@@ -29,7 +29,7 @@ def test_it_is_trained_once_and_the_same_each_time(tmp_path: Path, monkeypatch: 
     for name in ("one", "two"):
         place = tmp_path / name
         place.mkdir()
-        (place / "sources").symlink_to(home() / "sources")
+        (place / "sources").symlink_to(sources_of(home()))
         classifiers.append(load_or_train(place, NoProgress()))
         assert path_of(place).is_file()
         assert load_or_train(place) is classifiers[-1]

@@ -89,6 +89,16 @@ def test_a_task_to_evaluate_on_that_is_unknown_or_for_images(demo: dict[str, Any
     assert "known are r8, rotten_tomatoes" in message
 
 
+def test_a_task_of_the_harness_is_for_text_generation_by_vllm(demo: dict[str, Any]) -> None:
+    demo["models"]["smollm2"]["evaluate"] = ["r8", "lm_eval:arc_easy", "lm_eval:./tasks/words"]
+    assert parse(demo).models["smollm2"].evaluate[1:] == ("lm_eval:arc_easy", "lm_eval:./tasks/words")
+    variant(demo)["engine"] = {"kind": "scripted"}
+    assert "lm_eval asks engines of kind vllm, and 'int8' has another" in refused(demo)
+    demo["models"]["digits"]["evaluate"] = ["lm_eval:arc_easy"]
+    demo["models"]["smollm2"]["evaluate"] = []
+    assert "lm_eval asks text-generation models, not image-classification" in refused(demo)
+
+
 @pytest.mark.parametrize(
     ("model", "kind", "fitting"),
     [

@@ -1,5 +1,6 @@
 """Which cards stand in for a measurement: same machine, same versions, at least as many examples."""
 
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -9,14 +10,22 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
+from serve.config.loader import parse
 from serve.evaluation.engine_client import EngineClient
-from serve.evaluation.evaluate import EngineRef, Required, check_labels, evaluate_variant, newest_valid_card
+from serve.evaluation.evaluate import (
+    EngineRef,
+    Required,
+    check_labels,
+    evaluate_stack,
+    evaluate_variant,
+    newest_valid_card,
+)
 from serve.evaluation.measure import executes, held_out, unasked
 from tests.support.scripted import make_artifact, make_stack
 from tests.unit.variants.evaluation.test_evaluate import Parity
 from variants import tasks
 from variants.artifacts.card import Accuracy, Card, Speedup
-from variants.errors import InputError
+from variants.errors import InputError, MissingDependency
 from variants.machine import describe, versions
 from variants.progress import NoProgress
 from variants.tasks import Example
@@ -152,3 +161,20 @@ async def test_what_an_engine_executes_is_asked_and_none_where_it_does_not_say()
         url = str(server.make_url("")).rstrip("/")
         assert await executes(EngineClient(session, url, "digits")) == "bf16"
         assert await executes(EngineClient(session, url, "other")) is None
+
+
+def test_without_the_harness_its_tasks_are_refused_before_anything_is_built(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("UNDERSTUDY_HOME", str(tmp_path))
+    monkeypatch.setitem(sys.modules, "lm_eval", None)  # as where it is not installed
+    variants = {
+        "baseline": {"recipe": {"kind": "baseline", "dtype": "bfloat16"}, "engine": {"kind": "vllm"}, "weight": 1}
+    }
+    source = {"uri": "./is-not-there", "licence": "MIT"}
+    tasks = ["lm_eval:a_task_without_data"]
+    model = {"task": "text-generation", "source": source, "evaluate": tasks, "variants": variants}
+    stack = parse({"schema": 1, "models": {"tiny": model}})
+    with pytest.raises(MissingDependency, match=r"lm_eval is not installed \(pip install 'lm_eval\[api\]"):
+        evaluate_stack(stack, [], None, False)
+    assert not list(tmp_path.iterdir())

@@ -26,6 +26,14 @@ def test_a_card_of_schema_1_is_read_and_says_what_it_does_not_know() -> None:
     assert json.loads(card.to_json())["schema"] == 1
 
 
+def test_a_figure_says_which_harness_measured_it_and_others_stay_as_they_were() -> None:
+    own = Accuracy(task="mnist", value=0.9, low=0.8, high=0.95, n=100)
+    assert "harness" not in own.model_dump(mode="json")
+    harness = {"version": "0.4.13", "task_version": "1", "definition_sha256": "ab" * 32}
+    theirs = Accuracy.model_validate(own.model_dump() | {"task": "lm_eval:arc_easy", "harness": harness})
+    assert Accuracy.model_validate_json(theirs.model_dump_json()).model_dump()["harness"] == harness
+
+
 def test_a_figure_may_be_no_share() -> None:
     accuracy = Accuracy(
         task="wikitext2", metric="perplexity", unit="", better="lower", value=27.6, low=26, high=29, n=8

@@ -36,6 +36,15 @@ def test_an_example_that_was_not_asked_is_not_made_up(tmp_path: Path) -> None:
     assert kept.find(DIGEST, "mnist", HERE, ["1", "2"]) == made("1", "2")
 
 
+def test_the_name_of_a_task_may_be_a_path(tmp_path: Path) -> None:
+    kept = OutcomeStore(tmp_path)
+    kept.keep(DIGEST, "lm_eval:../words", HERE, made("1"))
+    kept.keep(DIGEST, "lm_eval:/tasks/words", HERE, made("2"))
+    assert kept.find(DIGEST, "lm_eval:../words", HERE, ["1"]) == made("1")
+    assert kept.find(DIGEST, "lm_eval:../words", HERE, ["2"]) is None
+    assert len(list((tmp_path / "outcomes" / DIGEST).glob("*.json"))) == 2
+
+
 def test_a_second_answer_replaces_the_first(tmp_path: Path) -> None:
     kept = OutcomeStore(tmp_path)
     kept.keep(DIGEST, "mnist", HERE, made("1"))

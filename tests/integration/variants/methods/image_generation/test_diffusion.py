@@ -16,7 +16,7 @@ from variants.artifacts.store import Artifact, Store
 from variants.build.builder import VariantPlan, build
 from variants.errors import RecipeError
 from variants.files import sha256_of
-from variants.home import home
+from variants.home import home, sources_of
 from variants.methods.image_generation import unet
 from variants.methods.registry import find
 from variants.recipes.source import fetch
@@ -50,7 +50,7 @@ RECIPES: dict[str, tuple[str | None, dict[str, Any]]] = {
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A home with the data in it."""
     folder = tmp_path_factory.mktemp("home")
-    (folder / "sources").symlink_to(home() / "sources")
+    (folder / "sources").symlink_to(sources_of(home()))
     return folder
 
 

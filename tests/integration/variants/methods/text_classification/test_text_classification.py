@@ -18,7 +18,7 @@ from variants.artifacts.catalog import Catalog
 from variants.artifacts.store import Artifact, Store
 from variants.build.builder import VariantPlan, build
 from variants.errors import RecipeError, SourceError
-from variants.home import home
+from variants.home import home, sources_of
 from variants.methods.base import MethodResult
 from variants.methods.registry import find
 from variants.methods.text_classification import model as text_classifier
@@ -53,7 +53,7 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def built(encoder: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Artifact]:
     folder = tmp_path_factory.mktemp("home")
-    (folder / "sources").symlink_to(home() / "sources")
+    (folder / "sources").symlink_to(sources_of(home()))
     recipes: dict[str, tuple[str | None, dict[str, Any]]] = {
         "baseline": (None, TRAIN), "int8": ("baseline", INT8), "dynamic": ("baseline", DYNAMIC),
         "bf16": ("baseline", BF16), "pruned": ("baseline", HEADS), "sparse": ("baseline", MAGNITUDE),
