@@ -16,6 +16,7 @@ from serve.config.stack import Stack, VllmEngine
 from serve.evaluation.evaluate import evaluate_stack, settings_of
 from tests.integration.serve.engines.engine import running_vllm
 from tests.integration.serve.engines.tiny_text import write_tiny_text
+from tests.support.long import long_only
 from variants.artifacts.card import Card
 from variants.artifacts.catalog import Catalog
 from variants.artifacts.outcome_store import Conditions, OutcomeStore
@@ -148,6 +149,7 @@ def outcomes_of(evaluated: Evaluated, variant: str, task: str) -> list[Outcome]:
     return outcomes
 
 
+@long_only
 @pytest.mark.parametrize(("task", "name"), [("tiny_choice", "acc"), ("tiny_writing", "exact_match")])
 def test_evaluate_gives_the_figure_of_the_harness_sample_by_sample(
     evaluated: Evaluated, outside: Path, task: str, name: str
@@ -166,6 +168,7 @@ def test_evaluate_gives_the_figure_of_the_harness_sample_by_sample(
     assert (figure.metric, figure.n, figure.unit) == (name, len(ROWS), "share")
 
 
+@long_only
 def test_a_card_says_what_the_harness_was(evaluated: Evaluated) -> None:
     from importlib.metadata import version
 
@@ -178,6 +181,7 @@ def test_a_card_says_what_the_harness_was(evaluated: Evaluated) -> None:
     assert card.throughput_per_s is not None
 
 
+@long_only
 def test_a_variant_is_compared_with_its_parent_on_the_same_samples(evaluated: Evaluated) -> None:
     card = evaluated.cards["style"]
     ours, theirs = (outcomes_of(evaluated, each, "tiny_choice") for each in ("style", "baseline"))
@@ -190,6 +194,7 @@ def test_a_variant_is_compared_with_its_parent_on_the_same_samples(evaluated: Ev
     assert [each.value for each in card.agreement if each.task == evaluated.names["tiny_choice"]] == [same]
 
 
+@long_only
 def test_a_valid_card_is_not_measured_again(evaluated: Evaluated) -> None:
     assert evaluate_stack(evaluated.stack, ["tiny@baseline"], None, False) == [evaluated.cards["baseline"]]
 
