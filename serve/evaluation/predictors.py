@@ -11,6 +11,7 @@ from functools import partial
 from typing import Any
 
 from serve.evaluation.engine_client import EngineClient
+from variants.errors import InputError
 from variants.evaluation.evaluate import Predict
 from variants.metrics.scoring import surprise_of
 from variants.tasks import Example, Task
@@ -31,7 +32,11 @@ async def predictor(engine: EngineClient, task: Task) -> Predict:
     fields = dict(task.fields)
     if task.kind == "text":
         encoded = [(await tokenize(engine, label, add_special_tokens=False))["tokens"] for label in task.labels]
-        fields["logit_bias"] = label_bias(encoded, task.labels)
+        try:
+            fields["logit_bias"] = label_bias(encoded, task.labels)
+        except ValueError as error:
+            mend = "name them otherwise with `labels`, or end `input` with a blank, so that labels begin without one"
+            raise InputError(f"{task.name}: {error}", field=f"tasks.{task.name}.labels", mend=mend) from None
 
     async def predict(example: Example) -> str:
         request = request_for(task.kind, engine.model, example.input, fields)

@@ -99,6 +99,8 @@ def draft(name: str, table: Table, columns: Columns, model: ModelFacts) -> TaskD
         if columns.input is None:
             definition["input"] += f"\n{label.replace('_', ' ').capitalize()}:"
             reasons["input"] = "the text, and the name of what is asked for"
+            if definition["scorer"] == "choice" and all(each[:1].isdecimal() for each in labels):
+                definition["input"] += " "  # many tokenizers give a blank before a digit a token of its own
     else:
         definition["scorer"] = columns.scorer or "label"
     return TaskDraft(name, definition, reasons, labels, tokens=tokens_of(table, text))

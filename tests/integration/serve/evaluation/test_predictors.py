@@ -13,8 +13,9 @@ from serve.evaluation.forward_pass import ForwardPass, batch_for
 from serve.evaluation.predictors import predictor
 from tests.support.scripted import make_artifact
 from variants import tasks
-from variants.errors import EngineError
+from variants.errors import EngineError, InputError
 from variants.evaluation.evaluate import evaluate
+from variants.tasks.task_file import TaskFile
 
 pytestmark = pytest.mark.integration
 
@@ -56,6 +57,18 @@ async def test_an_engine_that_fails_while_asked_is_an_engine_error(url: str, nam
         predict = await predictor(EngineClient(session, url, "made"), task)
         with pytest.raises(EngineError, match=r"did not answer|answered 503: out of memory"):
             await evaluate(task, task.examples("test", 20), predict)
+
+
+async def test_labels_that_begin_alike_are_refused_with_a_mend(url: str, tmp_path: Path) -> None:
+    path = tmp_path / "rows.csv"
+    path.write_text("text,label\n" + "".join(f"row {at},{('bad', 'better')[at % 2]}\n" for at in range(60)))
+    definition = {"data": {"uri": str(path)}, "input": "{{ text }}", "label": "label", "scorer": "choice"}
+    task = tasks.Tasks({"own": TaskFile.model_validate(definition)}).get("own", tmp_path)
+    async with aiohttp.ClientSession() as session:
+        with pytest.raises(
+            InputError, match=r"tasks\.own\.labels: own: labels share their first token.*end `input` with"
+        ):
+            await predictor(EngineClient(session, url, "made"), task)
 
 
 async def test_refused_inferences_are_no_rate(url: str, tmp_path: Path) -> None:

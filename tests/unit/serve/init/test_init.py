@@ -130,6 +130,13 @@ def test_the_columns_decide_the_scorer(row: dict[str, str], scorer: str, llama: 
     assert task.definition.get("choices") == (["sol1", "sol2"] if "sol1" in table[0] else None)
 
 
+def test_labels_that_are_digits_follow_a_blank(llama: Path, tmp_path: Path) -> None:
+    """SmolLM2 reads " 0" and " 1" as a blank and a digit, so both would begin with the same token."""
+    task = planned(llama, write_csv(tmp_path / "data.csv", rows(labels=("0", "1")))).task
+    assert task is not None
+    assert task.definition["input"] == "{{ text }}\nLabel: "
+
+
 def test_a_file_without_a_header_is_named(llama: Path, tmp_path: Path) -> None:
     path = write_csv(tmp_path / "data.csv", rows(), header=False)
     with pytest.raises(InputError, match=r"--columns: .*its first line looks like a row.*'good' is also a value"):
