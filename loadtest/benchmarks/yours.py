@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 
 from loadtest.errors import LoadError
 from loadtest.harness import ROOT, ends_in_words, start_server, understudy
-from serve.cli.admin_client import ask
+from serve.client.admin import ask
 from serve.config.loader import load
 from serve.ports import free_port
 from variants.errors import EngineError, InputError, UnderstudyError
