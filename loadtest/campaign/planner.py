@@ -48,6 +48,8 @@ KINDS: dict[str, tuple[Kind, ...]] = {
     "image-generation": ("drawing",),
 }
 """The kinds of examples for each task of a model."""
+UNLABELLED: tuple[Kind, ...] = ("choice", "passage")
+"""Texts that are scored by likelihoods of whole texts. A campaign asks to continue them, and scores no answer."""
 
 
 class Planner:
@@ -107,7 +109,7 @@ class Planner:
                 max_tokens=wanted.max_tokens,
             )
         else:
-            self.pools[pool_id] = self._labelled(model, task, examples)
+            self.pools[pool_id] = self._labelled(model, task, examples, field)
         return [
             Arrival(
                 at_s=at,
@@ -133,7 +135,7 @@ class Planner:
                 message = f"the first {test.n} scores of {task.name} are equal: there is no order to compare with"
                 raise StackError(message, field=f"{field}.n", mend="ask for more")
             pool_id = f"{field} {test.model}/{test.task}"
-            self.pools[pool_id] = self._labelled(model, task, examples[: test.n])
+            self.pools[pool_id] = self._labelled(model, task, examples[: test.n], field)
             for variant in model.variants:
                 name = variant.variant
                 yield Stage(
@@ -185,7 +187,7 @@ class Planner:
                 raise StackError(need, field=f"{field}.{name}", mend="see loadtest/campaigns/demo.yaml")
         examples = task.examples("test")
         if not writes(task):
-            return self._labelled(model, task, examples)
+            return self._labelled(model, task, examples, field)
         assert test.prompt_tokens is not None
         prompts = self._prompts(test.model, examples, test.prompt_tokens)
         return Pool(
@@ -213,7 +215,10 @@ class Planner:
                     return list(pieces.values())
         return list(pieces.values())
 
-    def _labelled(self, model: ServedModel, task: Task, examples: Sequence[Example]) -> Pool:
+    def _labelled(self, model: ServedModel, task: Task, examples: Sequence[Example], field: str) -> Pool:
+        if task.kind in UNLABELLED:
+            message = f"{task.name} is scored by likelihoods of whole texts, which no campaign asks for"
+            raise StackError(message, field=f"{field}.task", mend="ask: text, and `understudy evaluate` for its figure")
         text = task.kind == "text"
         kind: Kind = "label" if text else next((each for each in KINDS[model.task] if each == task.kind), "label")
         if task.kind in SCORES:
@@ -254,14 +259,14 @@ class Planner:
 
 
 def writes(task: Task) -> bool:
-    """Whether a model that generates text answers the task's prompts."""
-    return task.kind == "text" or task.kind in SCORES
+    """Whether a model that generates text continues the task's prompts."""
+    return task.kind in ("text", *UNLABELLED) or task.kind in SCORES
 
 
 def _text_of(example: Example) -> str:
     if isinstance(example.input, Chat):
         return " ".join(text for _, text in example.input.messages)
-    return str(example.input)
+    return example.input[0] if isinstance(example.input, tuple) else str(example.input)
 
 
 def _content(example: Example, *, scored: bool) -> Content:
@@ -269,7 +274,12 @@ def _content(example: Example, *, scored: bool) -> Content:
     if isinstance(example.input, bytes):
         return Content(example=example.id, png=base64.b64encode(example.input).decode(), label=label)
     if isinstance(example.input, tuple):
-        return Content(example=example.id, texts=example.input, label=label)
+        texts = example.input
+        return (
+            Content(example=example.id, texts=texts, label=label)
+            if scored
+            else Content(example=example.id, text=texts[0])
+        )
     if isinstance(example.input, Chat):
         return Content(example=example.id, messages=example.input.messages, label=label)
     if isinstance(example.input, Prompt):

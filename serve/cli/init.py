@@ -15,7 +15,7 @@ from variants.errors import InputError
 from variants.files import write_atomic
 from variants.progress import for_stream
 
-QUALITY = 0.05
+MOST_LOSS = 0.05
 
 
 def plan_with_questions(request: Request) -> StackPlan:
@@ -90,7 +90,8 @@ def commands(plan: StackPlan, out: Path, campaign: Path | None) -> list[str]:
         lines.append(f"understudy load --campaign {campaign}")
         if len(plan.variants) > 1:
             variant = plan.variants[1].name
-            lines.append(f"understudy rollout start {plan.name} {variant} --quality {QUALITY} --shadow 1")
+            limit = "quality" if plan.task and plan.task.sends_labels else "agreement"
+            lines.append(f"understudy rollout start {plan.name} {variant} --{limit} {MOST_LOSS} --shadow 1")
             lines.append(f"understudy load --campaign {campaign}")
     return lines
 

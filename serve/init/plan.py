@@ -68,7 +68,7 @@ class StackPlan:
             return None
         return template("campaign.yaml.j2").render(
             stack=stack, name=self.name, task=self.task, seconds=60, per_s=PER_S.get(self.model.task, 8.0),
-            text=self.model.task == "text-generation",
+            text=self.model.task == "text-generation", labelled=self.task.sends_labels, scored=self.task.is_asked,
         )  # fmt: skip
 
 

@@ -69,6 +69,17 @@ class TaskDraft:
     def scorer(self) -> str:
         return str(self.definition["scorer"])
 
+    @property
+    def is_asked(self) -> bool:
+        """Whether a campaign asks for its answers: not where likelihoods of whole texts count."""
+        return self.scorer != "passage" and "choices" not in self.definition
+
+    @property
+    def sends_labels(self) -> bool:
+        """Whether a live request can carry its label, so that both answers are scored. The score of one pair is no
+        label."""
+        return self.is_asked and self.scorer != "spearman"
+
 
 def draft(name: str, table: Table, columns: Columns, model: ModelFacts) -> TaskDraft:
     """The task of a table for a model. Raises InputError that names the flag to give where the columns do not say."""

@@ -36,6 +36,7 @@ class MadeTask:
             "image": ("0", "1"),
             "triplet": ("first", "second"),
             "article": ("acq", "earn"),
+            "choice": ("0", "1"),
         }[kind]
 
     def examples(self, split: str, n: int | None = None) -> list[Example]:
@@ -48,6 +49,7 @@ class MadeTask:
                 "image": b"\x89PNG%d" % number,
                 "triplet": (words, f"{words} near", "far"),
                 "article": words,
+                "choice": (words, " one", " other"),
             }[self.kind]
             examples.append(Example(f"{self.name}-{number}", content, self.labels[number % 2]))
         return examples[:n]
@@ -58,6 +60,7 @@ TASKS = {
     "pictures": MadeTask("pictures", "image", 120),
     "topics": MadeTask("topics", "triplet", 60),
     "stories": MadeTask("stories", "article", 60),
+    "endings": MadeTask("endings", "choice", 60),
 }
 
 
@@ -156,6 +159,16 @@ def test_pictures_may_be_shown_again() -> None:
     stages = plan(campaign(speed={"clients": 8, "tests": [SPEED_PICTURES]})).stages
     assert len(stages) == 3 + 4 * 3
     assert {stage.lanes[0].at_end for stage in stages} == {"again"}
+
+
+def test_texts_scored_by_likelihoods_are_continued_and_never_asked_for_a_label() -> None:
+    arrival = {"model": "smollm2", "task": "endings", "per_s": 5}
+    mixed = {"seconds": 4, "clients": 3, "arrivals": [arrival | {"ask": "text", "max_tokens": 4}]}
+    (pool,) = plan(campaign(mixed=mixed)).pools.values()
+    assert (pool.kind, pool.max_tokens, pool.contents[0].label) == ("text", 4, None)
+    assert {content.text.split("x")[0] for content in pool.contents if content.text} >= {"w0", "w59"}
+    refused = refusal(campaign(mixed=mixed | {"arrivals": [arrival | {"ask": "label"}]}))
+    assert "endings is scored by likelihoods of whole texts" in refused.message
 
 
 def test_articles_are_asked_for_their_class_and_again() -> None:

@@ -12,6 +12,7 @@ import yaml
 from typer.testing import CliRunner
 
 from loadtest.campaign.schema import read_campaign
+from serve.cli.init import write_files
 from serve.cli.main import app
 from serve.config.loader import load
 from serve.init.choices import Goal
@@ -128,6 +129,18 @@ def test_the_columns_decide_the_scorer(row: dict[str, str], scorer: str, llama: 
     assert task is not None
     assert task.scorer == scorer
     assert task.definition.get("choices") == (["sol1", "sol2"] if "sol1" in table[0] else None)
+
+
+def test_a_task_of_endings_loads_without_labels(llama: Path, tmp_path: Path) -> None:
+    """A campaign continues its texts, and a rollout asks how far answers agree."""
+    table = [{"goal": text, "sol1": "a", "sol2": "b", "label": str(at % 2)} for at, text in enumerate(sentences(40))]
+    plan = planned(llama, write_csv(tmp_path / "data.csv", table), name="mine")
+    done = write_files(plan, tmp_path / "mine.yaml", force=False)
+    campaign = read_campaign(Path(done["campaign"]))
+    assert campaign.accuracy is None
+    assert campaign.mixed is not None
+    assert [each.ask for each in campaign.mixed.arrivals] == ["text"]
+    assert any("--agreement" in command for command in done["commands"])
 
 
 def test_labels_that_are_digits_follow_a_blank(llama: Path, tmp_path: Path) -> None:
