@@ -48,7 +48,7 @@ KINDS: dict[str, tuple[Kind, ...]] = {
     "image-generation": ("drawing",),
 }
 """The kinds of examples for each task of a model."""
-UNLABELLED: tuple[Kind, ...] = ("choice", "passage")
+UNLABELLED = ("choice", "passage")
 """Texts that are scored by likelihoods of whole texts. A campaign asks to continue them, and scores no answer."""
 
 
