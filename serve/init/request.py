@@ -1,5 +1,6 @@
 """What the user asks `understudy init` for, and the plan that follows from it."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -21,6 +22,7 @@ from variants.machine import describe
 from variants.progress import Progress
 from variants.recipes.source import Source, fetch
 
+SOURCES = "the path of a folder or file, or ORG/NAME of the hub"
 FAMILIES: tuple[str, ...] = get_args(TaskKind)
 
 
@@ -56,6 +58,8 @@ def fetched(request: Request, progress: Progress) -> tuple[Source, Path]:
     try:
         source = Source(uri=uri, sha256=request.sha256, licence=request.licence or "not stated")
     except ValidationError as error:
+        if not re.match(r"\w+:", uri):
+            raise InputError(f"{uri}: no such file or folder, and no hub id", field="SOURCE", mend=SOURCES) from None
         raise InputError(explain(error).message, field="SOURCE") from None
     return source, fetch(source, home(), progress)
 

@@ -16,6 +16,8 @@ from variants.tasks.data.image_files import named_images
 from variants.tasks.data.yolo import lines_of, read_yolo
 
 Row = Mapping[str, Any]
+EMPTY = "corresponds to no data"
+"""What `datasets` says of a file without rows."""
 SEPARATORS: Mapping[Form, str] = {"csv": ",", "tsv": "\t"}
 
 
@@ -64,7 +66,10 @@ def table_of(path: Path, form: Form, columns: tuple[str, ...] | None, cache: Pat
     try:
         return datasets.load_dataset(builder, split="train", cache_dir=str(cache), **where, **options)
     except (datasets.exceptions.DatasetsError, ValueError, OSError) as error:
-        raise InputError(f"{path} cannot be read as {form}: {reason_of(error)}", field="data") from error
+        reason = reason_of(error)
+        if EMPTY in reason:
+            raise InputError(f"{path} has no rows", field="data") from None
+        raise InputError(f"{path} cannot be read as {form}: {reason}", field="data") from error
 
 
 def hub_rows(path: Path, config: str | None, cache: Path) -> tuple[list[str], Iterator[Row]]:
@@ -117,7 +122,11 @@ def images_of(table: Any) -> Iterator[Row]:
 
     names = table.features["label"].names if "label" in table.features else None
     if names is None:
-        raise InputError("the images are not in folders, one a label", field="data", mend="move them into such folders")
+        raise InputError(
+            "the images are not in folders, one a label",
+            field="data",
+            mend="move them into such folders, or name a pattern of their names: name_pattern",
+        )
     for row in table.cast_column("image", datasets.Image(decode=False)):
         file = Path(row["image"]["path"])
         yield {"image": row["image"]["bytes"] or file.read_bytes(), "label": names[row["label"]], "file": file}

@@ -172,6 +172,10 @@ def test_wrong_rows_are_named(tmp_path: Path, rows: list[tuple[str, str]], says:
     assert says in str(refusal(tmp_path / "home", csv_file(tmp_path / "a.csv", rows)))
 
 
+def test_a_table_of_a_header_alone_has_no_rows(tmp_path: Path) -> None:
+    assert "a.csv has no rows" in str(refusal(tmp_path / "home", csv_file(tmp_path / "a.csv", [])))
+
+
 def test_a_label_that_training_never_sees(tmp_path: Path) -> None:
     files = {
         "train": csv_file(tmp_path / "a.csv", INTENTS),
