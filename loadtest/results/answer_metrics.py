@@ -1,8 +1,8 @@
-"""The mAP50 of a detector and Spearman's correlation of an embedder from a campaign's records, and paired differences
-between variants.
+"""Figures that are no share of right answers, from a campaign's records, and paired differences between variants.
 
-Neither is a mean over requests. So both are computed from the answers in the records, and not from `correct`, which
-says of an image whether all boxes are right, and is empty for a pair of texts.
+The mAP50 of a detector and Spearman's correlation of an embedder are no means over requests. Both are computed from the
+answers in the records, and not from `correct`, which says of an image whether all boxes are right, and is empty for a
+pair of texts. The figure of a scorer of shares, such as F1, is the mean of its scores.
 """
 
 from collections.abc import Iterable, Mapping
@@ -12,6 +12,7 @@ from loadtest.results.records import Record, by_example
 from loadtest.results.schema import AccuracyFigure
 from variants.metrics.base import Metric
 from variants.metrics.detection import METRICS
+from variants.metrics.harness import SampleMean
 from variants.metrics.outcome import Outcome
 from variants.metrics.spearman import SPEARMAN
 
@@ -23,11 +24,23 @@ def answered(metric: Metric, records: Iterable[Record]) -> Mapping[str, Mapping[
     repeated example."""
 
     def outcome_of(record: Record) -> Outcome | None:
-        if record.answer is None or record.label is None or (metric is SPEARMAN and record.correct is not None):
+        if record.answer is None or record.label is None or not belongs(record, metric):
             return None
-        return Outcome(record.example, record.label, record.answer, bool(record.correct))
+        return Outcome(record.example, record.label, record.answer, bool(record.correct), record.score)
 
     return by_example(records, outcome_of)
+
+
+def belongs(record: Record, metric: Metric) -> bool:
+    """Whether the answer is one that the metric is of."""
+    if metric is SPEARMAN:
+        return record.correct is None
+    return not isinstance(metric, SampleMean) or record.scorer == metric.name
+
+
+def of_scorers(records: Iterable[Record]) -> list[Metric]:
+    """The metric of each scorer of shares that scored an answer."""
+    return [SampleMean(name, "share") for name in sorted({each.scorer for each in records if each.scorer})]
 
 
 def accuracies(metric: Metric, records: Iterable[Record]) -> Iterable[AccuracyFigure]:

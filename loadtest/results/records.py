@@ -23,6 +23,7 @@ class Record(Document):
     `latency_s` and `ttft_s` begin at `planned` for a planned arrival (mixed), else at `started`. They end at the last
     and at the first byte of the body with a token. `tpot_s` is the mean time per output token without the first.
     `slice_tokens` and `slice_share` are the number of tokens and the share of the duration inside the slice's window.
+    `score` is what a `scorer` of shares, such as F1, gives the answer: 0 to 1.
     """
 
     part: Part
@@ -50,6 +51,8 @@ class Record(Document):
     answer: str | None = None
     label: str | None = None
     correct: bool | None = None
+    scorer: str | None = None
+    score: float | None = None
 
     @property
     def failed(self) -> bool:

@@ -188,7 +188,7 @@ def _quantiles(values: Iterable[float | None]) -> Quantiles | None:
 
 
 def _scored(records: Iterable[Record]) -> dict[str, dict[str, bool]]:
-    return by_example(records, lambda record: record.correct)
+    return by_example(records, lambda record: record.correct if record.scorer is None else None)
 
 
 def _accuracies(records: list[Record], kind: Task) -> Iterable[AccuracyFigure]:
@@ -198,8 +198,9 @@ def _accuracies(records: list[Record], kind: Task) -> Iterable[AccuracyFigure]:
     for task, scored in sorted(_scored(records).items()):
         interval = wilson(sum(scored.values()), len(scored))
         yield AccuracyFigure(task=task, n=len(scored), **vars(interval))
-    if kind == "feature-extraction":
-        yield from answer_metrics.accuracies(answer_metrics.SPEARMAN, records)
+    further = [answer_metrics.SPEARMAN] if kind == "feature-extraction" else answer_metrics.of_scorers(records)
+    for metric in further:
+        yield from answer_metrics.accuracies(metric, records)
 
 
 def _mixed(records: list[Record], routed: int) -> MixedFigures | None:
@@ -242,8 +243,9 @@ def _differences(variant: list[Record], parent: list[Record], kind: Task) -> Ite
     for task in sorted(mine.keys() & theirs.keys()):
         if difference := accuracy_difference(task, mine[task], theirs[task]):
             yield difference
-    if kind == "feature-extraction":
-        yield from answer_metrics.differences(answer_metrics.SPEARMAN, variant, parent)
+    further = [answer_metrics.SPEARMAN] if kind == "feature-extraction" else answer_metrics.of_scorers(variant)
+    for metric in further:
+        yield from answer_metrics.differences(metric, variant, parent)
 
 
 def _speed(variant: VariantFigures, parent: VariantFigures) -> SpeedRatio | None:

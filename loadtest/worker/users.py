@@ -20,6 +20,7 @@ from loadtest.worker.requests import load_request
 from loadtest.worker.responses import read_stream, refusal
 from loadtest.worker.stage_run import StageRun, Turn, share_within, tokens_within
 from variants.metrics import scoring
+from variants.metrics.answer_scores import is_share, score_of
 from variants.tasks.digit_classifier.store import load_or_train
 from variants.tasks.responses import BadAnswer, ResponseText, read_answer
 
@@ -179,7 +180,10 @@ class RunningCampaign:
             figures["slice_tokens"] = tokens_within(times, tokens or 0, opens, seconds)
             figures["slice_share"] = share_within(started, ended, opens, seconds)
         if turn.content.label is not None and turn.pool.kind != "pair":  # no single cosine is right or wrong
-            figures["correct"] = scoring.is_correct(_task_kind(turn), answer.text, turn.content.label)
+            kind = _task_kind(turn)
+            figures["correct"] = scoring.is_correct(kind, answer.text, turn.content.label)
+            if is_share(kind):
+                figures |= {"scorer": kind, "score": score_of(kind, answer.text, turn.content.label)}
         return figures
 
 

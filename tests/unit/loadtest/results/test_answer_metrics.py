@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from loadtest.campaign.plan import Content, Pool
-from loadtest.results.answer_metrics import MAP50, accuracies, differences
+from loadtest.results.answer_metrics import MAP50, accuracies, differences, of_scorers
 from loadtest.results.records import Record
 from loadtest.results.schema import Comparison
 from loadtest.results.sentences import says
@@ -73,6 +73,19 @@ def test_variants_are_compared_on_the_images_that_both_answered() -> None:
     (same,) = differences(MAP50, mine, mine)
     assert (same.difference, same.verdict) == (0, "cannot tell")
     assert list(differences(MAP50, mine, [record(99, [ONE])])) == []
+
+
+def test_the_figure_of_f1_is_its_mean_and_not_the_share_of_whole_answers() -> None:
+    facts: dict[str, Any] = {"task": "qa", "label": "a b", "correct": False, "scorer": "f1"}
+    mine = [record(at, [], answer="a c", score=0.5 + 0.1 * (at % 2), **facts) for at in range(20)]
+    theirs = [record(at, [], "baseline", answer="a c", score=0.2, **facts) for at in range(20)]
+    (metric,) = of_scorers(mine)
+    (figure,) = accuracies(metric, mine)
+    assert (figure.metric, figure.unit, figure.n) == ("f1", "share", 20)
+    assert figure.value == pytest.approx(0.55)
+    (difference,) = differences(metric, mine, theirs)
+    assert difference.difference == pytest.approx(0.35)
+    assert difference.verdict == "better"
 
 
 def pair(number: int, cosine: float, variant: str = "int8", **facts: Any) -> Record:
