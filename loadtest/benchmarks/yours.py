@@ -2,8 +2,8 @@
 
 Each run carries out `understudy init` and the commands that it prints, without an edit by hand. The data are those of
 UNDERSTUDY_ZOO, and tables in other formats written from them. Writes `out/yours/yours.json` after each run:
-`{"runs": [{"family", "model", "data", "format", "steps": {"init": s, ...}, "passed", "detail"}]}`. Goes on where an
-earlier run ended. Fails if a run failed.
+`{"runs": [{"family", "model", "data", "format", "steps": {"init": s, ...}, "passed", "detail", "commit"}]}`. Goes on where an
+earlier run of the same commit ended. Fails if a run failed.
 """
 
 import argparse
@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 
 from loadtest.errors import LoadError
 from loadtest.harness import ROOT, ends_in_words, start_server, understudy
-from serve.client.admin import ask
+from serve.client.client import Client
 from serve.config.loader import load
 from serve.ports import free_port
 from variants.errors import EngineError, InputError, UnderstudyError
@@ -133,7 +133,7 @@ def ended(url: str, model: str) -> str:
     """How the rollout stands. It has ended, or compared enough and says what it waits for."""
     until = time.monotonic() + SETTLE_S
     while True:
-        answer = ask(url, "GET", f"/admin/v1/models/{model}/rollout")
+        answer = Client(url).rollout(model)
         rollout, pairs = answer["rollout"], answer["pairs"]["compared"]
         if rollout["status"] not in ("running", "paused") or time.monotonic() > until:
             break
@@ -200,19 +200,26 @@ def as_parquet(table: Path) -> Path:
     return path
 
 
+def commit_here() -> str:
+    """The commit of the project, with a mark where files differ from it."""
+    command = ["git", "describe", "--always", "--dirty", "--abbrev=12"]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
+
+
 def carry_out_all(
     wanted: Iterable[Run], out: Path, carry: Callable[[Run, Path], dict[str, Any]] = carry_out
 ) -> Sequence[dict[str, Any]]:
     """Each run that has not passed yet. Writes yours.json after each."""
     path = out / "yours.json"
     before = json.loads(path.read_bytes())["runs"] if path.exists() else []
-    rows = {f"{row['family']}-{row['format']}": row for row in before if row["passed"]}
+    commit = commit_here()
+    rows = {f"{row['family']}-{row['format']}": row for row in before if row["passed"] and row["commit"] == commit}
     for run in wanted:
         if run.name in rows:
             print(f"{run.name}: passed before", file=sys.stderr)
             continue
         print(f"{run.name}: {run.model} with {run.data}", file=sys.stderr, flush=True)
-        rows[run.name] = carry(run, out / run.name)
+        rows[run.name] = carry(run, out / run.name) | {"commit": commit}
         print(f"{run.name}: {rows[run.name]['detail']}", file=sys.stderr, flush=True)
         out.mkdir(parents=True, exist_ok=True)
         write_atomic(path, json.dumps({"runs": list(rows.values())}, indent=2).encode())

@@ -1,5 +1,6 @@
 """`understudy init`: decides, asks where it may, and writes the files."""
 
+import shlex
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -7,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import typer
+import yaml
 
-from serve.config.loader import load
+from serve.config.loader import Loader, parse
 from serve.init.plan import StackPlan
 from serve.init.request import Request, plan_for
 from variants.errors import InputError
@@ -62,13 +64,14 @@ def write_files(plan: StackPlan, out: Path, force: bool) -> dict[str, Any]:
     there already."""
     campaign = out.with_name(f"{out.stem}-campaign{out.suffix or '.yaml'}")
     load_text = plan.campaign(out.name)
-    files = {out: plan.stack()} | ({campaign: load_text} if load_text else {})
+    text = plan.stack()
+    parse(yaml.load(text, Loader))  # noqa: S506  # a SafeLoader; before anything is written
+    files = {out: text} | ({campaign: load_text} if load_text else {})
     if there := [str(path) for path in files if path.exists() and not force]:
         raise InputError(f"{', '.join(there)}: already there", field="--out", mend="another name, or --force")
     for path, text in files.items():
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomic(path, text.encode())
-    load(out)  # the stack runs as it stands
     return {
         "stack": str(out),
         "campaign": str(campaign) if load_text else None,
@@ -82,18 +85,14 @@ def write_files(plan: StackPlan, out: Path, force: bool) -> dict[str, Any]:
 
 def commands(plan: StackPlan, out: Path, campaign: Path | None) -> list[str]:
     """What to run next, in this order."""
-    lines = [
-        f"understudy evaluate --stack {out}" if plan.evaluated else f"understudy build {out}",
-        f"understudy serve {out}",
-    ]
+    lines = [["evaluate", "--stack", str(out)] if plan.evaluated else ["build", str(out)], ["serve", str(out)]]
     if campaign:
-        lines.append(f"understudy load --campaign {campaign}")
+        lines.append(["load", "--campaign", str(campaign)])
         if len(plan.variants) > 1:
-            variant = plan.variants[1].name
             limit = "quality" if plan.task and plan.task.sends_labels else "agreement"
-            lines.append(f"understudy rollout start {plan.name} {variant} --{limit} {MOST_LOSS} --shadow 1")
-            lines.append(f"understudy load --campaign {campaign}")
-    return lines
+            bounds = [f"--{limit}", str(MOST_LOSS), "--shadow", "1"]
+            lines += [["rollout", "start", plan.name, plan.variants[1].name, *bounds], lines[-1]]
+    return [shlex.join(["understudy", *line]) for line in lines]
 
 
 NOTES = {

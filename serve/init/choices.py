@@ -172,8 +172,9 @@ def openvino(choices: Choices, task: TaskDraft | None, machine: Machine, goal: G
 
 
 def add_int8(choices: Choices, task: TaskDraft | None, machine: Machine, goal: Goal) -> None:
-    if task is None:
-        choices.left_out["int8"] = "it measures ranges on examples: give --data"
+    if task is None or not task.counts["calibration"]:
+        missing = "give --data" if task is None else "no row is left for calibration: give more rows a label"
+        choices.left_out["int8"] = f"it measures ranges on examples: {missing}"
         return
     recipe = {"kind": "quantize", "scheme": "int8", "calibration": calibrated(task)}
     faster = has_integers(machine)

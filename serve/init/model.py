@@ -32,16 +32,15 @@ YOLOX_STRIDES = (8, 16, 32)
 
 @dataclass(frozen=True)
 class ModelFacts:
-    """`parameters` is 0 where the files do not say. `widths` are the inputs of the model's matrices. `token_bytes` is
-    the size of one token's keys and values in 16 bits. `side` is the side of a detector's or classifier's input in
-    pixels, `classes` the number of a detector's. `fixed` names the kind of a model whose matrices are not linear
-    layers, so that most methods refuse it."""
+    """`parameters` is guessed from the files' size where they do not say. `widths` are the inputs of the model's
+    matrices. `token_bytes` is the size of one token's keys and values in 16 bits. `side` is the side of a detector's or
+    classifier's input in pixels, `classes` the number of a detector's. `fixed` names the kind of a model whose matrices
+    are not linear layers, so that most methods refuse it."""
 
     task: TaskKind
     why: str
     name: str
-    bytes: int
-    parameters: int = 0
+    parameters: int
     positions: int | None = None
     widths: frozenset[int] = field(default_factory=frozenset)
     token_bytes: int = 0
@@ -79,6 +78,8 @@ def of_folder(folder: Path) -> ModelFacts:
         known = ", ".join(f"...{end}" for end in HEADS)
         raise SourceError(f"{folder} is a {architecture}, which is not served", field=FIELD, mend=f"one of {known}")
     task: TaskKind = "feature-extraction" if is_sentences else HEADS[ends[-1]]
+    if task == "feature-extraction" and not is_sentences:
+        check_encoder(folder, architecture)
     text = text_config(config)
     shapes = list(shapes_of(folder))
     matrices = [shape for shape in shapes if len(shape) == 2 and shape[0] != text.get("vocab_size")]
@@ -86,23 +87,35 @@ def of_folder(folder: Path) -> ModelFacts:
     width = whole(text, "hidden_size", "n_embd", "dim") or 0
     head_width = whole(text, "head_dim") or width // heads
     layers = whole(text, "num_hidden_layers", "n_layer", "num_layers") or 0
-    names = config.get("id2label")
-    labels = tuple(str(names[key]) for key in sorted(names, key=int)) if isinstance(names, dict) else ()
     return ModelFacts(
         task=task,
         why="modules.json is of sentence-transformers" if is_sentences else f"config.json names {architecture}",
         name=folder.resolve().name,
-        bytes=sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()),
-        parameters=sum(map(math.prod, shapes)),
+        parameters=sum(map(math.prod, shapes)) or pickled(folder),
         positions=most_positions(config),
         widths=frozenset(shape[1] for shape in matrices if min(shape) > 1),
         token_bytes=2 * 2 * layers * head_width * (whole(text, "num_key_value_heads") or heads),
-        labels=labels,
+        labels=labels_of(folder, config),
         side=side_of(folder, config),
         fixed=fixed_kind(text),
         is_encoder=task == "feature-extraction",
         licence=licence_of(folder),
     )
+
+
+def pickled(folder: Path) -> int:
+    """The number of parameters of a model in pickles, which are not opened: two bytes each."""
+    return sum(path.stat().st_size for path in folder.glob("*.bin")) // 2
+
+
+def labels_of(folder: Path, config: Mapping[str, Any]) -> tuple[str, ...]:
+    """The labels of a classifier in the order of its outputs. Raises SourceError for positions that are no numbers."""
+    names = config.get("id2label")
+    if not isinstance(names, dict):
+        return ()
+    if odd := next((key for key in names if not str(key).isdecimal()), None):
+        raise SourceError(f"{folder}: id2label in config.json has the position {odd!r}", field=FIELD, mend="a number")
+    return tuple(str(names[key]) for key in sorted(names, key=int))
 
 
 def check_folder(folder: Path, config: Mapping[str, Any]) -> None:
@@ -125,6 +138,13 @@ def check_folder(folder: Path, config: Mapping[str, Any]) -> None:
         )
 
 
+def check_encoder(folder: Path, architecture: str) -> None:
+    """SourceError for a model that reads no text: its class alone does not say so."""
+    texts = any((folder / name).is_file() for name in ("tokenizer.json", "tokenizer_config.json", "vocab.txt"))
+    if not texts or (folder / "preprocessor_config.json").is_file():
+        raise SourceError(f"{folder} is a {architecture}, and no encoder of texts", field=FIELD, mend=FORMS)
+
+
 def of_gguf(path: Path) -> ModelFacts:
     from gguf import GGUFReader
 
@@ -135,7 +155,8 @@ def of_gguf(path: Path) -> ModelFacts:
 
     def value(key: str) -> Any:
         entry = reader.get_field(key)
-        return None if entry is None else entry.contents()
+        said = None if entry is None else entry.contents()
+        return max(said) if isinstance(said, list) else said  # some architectures have a figure for each layer
 
     kind = str(value("general.architecture"))
     heads = int(value(f"{kind}.attention.head_count") or 1)
@@ -147,7 +168,6 @@ def of_gguf(path: Path) -> ModelFacts:
         task="text-generation",
         why=f"a GGUF file of a {kind}",
         name=str(value("general.basename") or path.stem),
-        bytes=2 * parameters,  # it is served in 16 bits
         parameters=parameters,
         positions=value(f"{kind}.context_length"),
         widths=frozenset(int(each.shape[0]) for each in blocks),
@@ -178,7 +198,6 @@ def of_onnx(path: Path) -> ModelFacts:
         task="object-detection",
         why=f"an ONNX model with the output of YOLOX, {shape}",
         name=path.stem,
-        bytes=path.stat().st_size,
         parameters=path.stat().st_size // 4,
         side=side,
         classes=shape[2] - 5,
@@ -194,7 +213,6 @@ def of_state_dict(path: Path) -> ModelFacts:
         task="image-classification",
         why=f"a state dict of {architecture.name}",
         name=path.stem,
-        bytes=path.stat().st_size,
         parameters=sum(each.numel() for each in model.parameters()),
         labels=LABELS,
         side=SIDE,

@@ -77,14 +77,14 @@ def make_plan(
 ) -> StackPlan:
     """Variants, engine and memory for a model. Raises InputError where not even the baseline fits."""
     chosen = choose(model, task, machine, goal)
-    engine, why = engine_of(model, machine, len(chosen.variants))
     reasons = [described(model)]
-    fit(chosen, model, machine, engine, reasons)
+    fit(chosen, model, machine, reasons)
+    engine, why = engine_of(model, machine, len(chosen.variants))
     return StackPlan(name, source, model, task, chosen.variants, chosen.left_out, engine, why, machine, reasons)
 
 
 def described(model: ModelFacts) -> str:
-    size = f"{model.parameters / 1e6:,.0f} million parameters" if model.parameters else f"{model.bytes / 1e6:,.0f} MB"
+    size = f"{model.parameters / 1e6:,.0f} million parameters"
     positions = f", {model.positions:,} positions" if model.positions else ""
     return f"{model.name}: {size}{positions}."
 
@@ -93,25 +93,31 @@ def engine_of(model: ModelFacts, machine: Machine, variants: int) -> tuple[dict[
     """The engine of every variant, and why it is so."""
     threads = max(1, (machine.cores - 1) // variants)
     why = f"{threads} of {machine.cores} cores each, so that engines do not slow each other down"
+    if variants > machine.cores:
+        why = f"one thread each: {variants} engines share {machine.cores} cores"
     if model.task != "text-generation":
         return {"kind": "openvino", "threads": threads}, why
-    context = min(CONTEXT, model.positions or CONTEXT)
-    wanted = SEQUENCES * context * model.token_bytes / MIB
-    cache = round(
-        max(LEAST_KV_MIB, context * model.token_bytes / MIB, min(wanted, KV_SHARE * machine.memory_bytes / MIB))
-    )
+    context, cache = cache_of(model, machine)
     return (
         {"kind": "vllm", "threads": threads, "context": context, "kv_cache_mib": cache},
         f"{why}; the cache holds {cache * MIB // max(1, context * model.token_bytes)} whole contexts",
     )
 
 
-def fit(chosen: Choices, model: ModelFacts, machine: Machine, engine: Mapping[str, Any], reasons: list[str]) -> None:
+def cache_of(model: ModelFacts, machine: Machine) -> tuple[int, int]:
+    """The context in tokens, and the key-value cache of each engine in MiB."""
+    context = min(CONTEXT, model.positions or CONTEXT)
+    one = context * model.token_bytes / MIB
+    most = max(one, min(SEQUENCES * one, KV_SHARE * machine.memory_bytes / MIB))
+    return context, round(max(LEAST_KV_MIB, most))
+
+
+def fit(chosen: Choices, model: ModelFacts, machine: Machine, reasons: list[str]) -> None:
     """Leave out the last variants until all engines fit into the memory."""
-    room = SHARE * machine.memory_bytes
-    whole = 16 if model.task == "text-generation" else 32
-    beside = VLLM_BYTES + MIB * engine["kv_cache_mib"] if engine["kind"] == "vllm" else OPENVINO_BYTES
-    needs = [model.bytes * each.bits / whole + beside for each in chosen.variants]
+    room, beside = SHARE * machine.memory_bytes, OPENVINO_BYTES
+    if model.task == "text-generation":
+        beside = VLLM_BYTES + MIB * cache_of(model, machine)[1]
+    needs = [model.parameters * each.bits / 8 + beside for each in chosen.variants]
     while sum(needs) > room and len(needs) > 1:
         dropped = chosen.variants.pop()
         chosen.left_out[dropped.name] = f"{sum(needs) / 1e9:.1f} GB for all engines do not fit into {room / 1e9:.1f} GB"
@@ -127,10 +133,10 @@ def fit(chosen: Choices, model: ModelFacts, machine: Machine, engine: Mapping[st
 
 
 def template(name: str) -> Any:
-    environment = Environment(  # noqa: S701 - YAML, and every value is written by `flow`
+    environment = Environment(  # noqa: S701 - YAML: `flow` writes every value, and `comment` every comment
         loader=FileSystemLoader(Path(__file__).parent), trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined
     )
-    environment.filters["flow"] = flow
+    environment.filters |= {"flow": flow, "comment": comment}
     return environment.get_template(name)
 
 
@@ -141,6 +147,11 @@ def flow(value: Any) -> str:
     plain = dict(value) if isinstance(value, Mapping) else value
     text = yaml.safe_dump(plain, default_flow_style=True, sort_keys=False, width=10**9, allow_unicode=True)
     return text.removesuffix("\n").removesuffix("\n...")
+
+
+def comment(text: object) -> str:
+    """A text that ends no comment: what files say may have several lines."""
+    return " ".join("".join(each if each.isprintable() else " " for each in str(text)).split())
 
 
 def name_of(text: str) -> str:

@@ -45,9 +45,10 @@ def plan_for(request: Request, progress: Progress) -> StackPlan:
     """Read model and data, and decide. Raises InputError and SourceError that name the flag to give."""
     source, path = fetched(request, progress)
     model = with_family(read_model(path), request.family)
-    name = name_of(request.name or model.name)
+    own = source.hub.repo.rpartition("/")[2] if source.kind == "hub" else model.name
+    name = name_of(request.name or own)
     task = None if request.data is None else task_of(request, request.data, model, progress)
-    return make_plan(name, pinned(source, path, request, model), model, task, describe(), request.goal)
+    return make_plan(name, source_fields(source, path, request, model), model, task, describe(), request.goal)
 
 
 def fetched(request: Request, progress: Progress) -> tuple[Source, Path]:
@@ -76,17 +77,26 @@ def with_family(model: ModelFacts, family: str | None) -> ModelFacts:
 
 def task_of(request: Request, uri: str, model: ModelFacts, progress: Progress) -> TaskDraft:
     """The task of the data. An encoder with labelled texts becomes a classifier only where `--family` says so."""
-    local = Path(uri).expanduser().resolve()
-    if not local.exists():
-        raise InputError(f"{uri}: no such file or folder", field="--data", mend="name a path that exists")
-    fields: dict[str, Any] = {"uri": str(local), "sha256": hash_of(local)}
-    fields |= {name: given for name, given in request.beside.items() if given}
-    table = read_table(data_of(fields))
-    drafted = numbered(draft(task_name_of(local.stem), table, request.columns, model), model.labels)
+    is_remote = uri.startswith("hf:datasets/")
+    if not is_remote:
+        local = Path(uri).expanduser().resolve()
+        if not local.exists():
+            raise InputError(f"{uri}: no such file or folder", field="--data", mend="name a path that exists")
+        uri = str(local)
+    fields = {"uri": uri} | {name: given for name, given in request.beside.items() if given}
+    data = data_of(fields)
+    path = fetch(data.source(uri), home(), progress)
+    if not is_remote:
+        fields["sha256"] = hash_of(path)
+    columns = request.columns
+    is_named = bool(columns.text or columns.label or columns.pair or columns.choices or columns.input)
+    table = read_table(data, path, is_named)
+    name = task_name_of(uri.rpartition("/")[2].partition("@")[0] if is_remote else path.stem)
+    drafted = numbered(draft(name, table, columns, model), model.labels)
     return read(drafted, fields, table.count, trains(model, drafted), progress)
 
 
-def pinned(source: Source, path: Path, request: Request, model: ModelFacts) -> Mapping[str, str]:
+def source_fields(source: Source, path: Path, request: Request, model: ModelFacts) -> Mapping[str, str]:
     """The source as a stack file has it, with the hash of what was read."""
     with_hash = source.sha256 or hash_of(path)
     return {"uri": source.uri, "sha256": with_hash, "licence": request.licence or model.licence}

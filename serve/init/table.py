@@ -3,7 +3,6 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ from variants.tasks.data.definition import BOXES, Data
 from variants.tasks.data.rows import SEPARATORS, read_rows
 
 FIELD = "--data"
-MOST_ROWS = 2000
+MOST_ROWS, MOST_KINDS = 2000, 5000
 FLAGS = {
     "uri": FIELD, "format": "--format", "columns": "--columns", "images": "--images", "classes": "--names",
     "labels": "--labels", "name_pattern": "--file-names",
@@ -26,21 +25,22 @@ FLAGS = {
 
 @dataclass(frozen=True)
 class Table:
-    """Up to `MOST_ROWS` rows of the data as text, without images and boxes. `count` is the number of all rows: that of
-    a longer file follows from its size."""
+    """The first `MOST_ROWS` rows of the data as text, without images and boxes, and what all rows say: their `count`,
+    and how often each value stands in a column. A column of more than `MOST_KINDS` values has none there."""
 
     path: Path
     format: str
     columns: tuple[str, ...]
     rows: Sequence[Mapping[str, str]]
     count: int
+    kinds_by_column: Mapping[str, Counter[str]]
 
     def values(self, column: str) -> list[str]:
         return [row[column] for row in self.rows]
 
     def kinds(self, column: str) -> Counter[str]:
-        """How often each value stands in a column."""
-        return Counter(self.values(column))
+        """How often each value stands in a column, by all rows; empty for one of too many values."""
+        return self.kinds_by_column.get(column, Counter())
 
 
 def data_of(fields: Mapping[str, Any]) -> Data:
@@ -52,10 +52,10 @@ def data_of(fields: Mapping[str, Any]) -> Data:
         raise InputError(fault.message, field=FLAGS.get((fault.field or "uri").split("[")[0], FIELD)) from None
 
 
-def read_table(data: Data) -> Table:
-    """The first rows. Raises InputError that names the option, for data that is not of its format."""
+def read_table(data: Data, path: Path, is_named: bool) -> Table:
+    """The rows of a file or folder. `is_named`: the user names columns, so the first line is a header. Raises
+    InputError that names the option, for data that is not of its format."""
     assert data.uri is not None
-    path = Path(data.uri)
     try:
         form = data.format_of(data.uri)
     except ValueError as error:
@@ -65,29 +65,31 @@ def read_table(data: Data) -> Table:
             raise InputError(f"{uri}: no such file or folder", field=FLAGS[field])
     beside = {field: Path(uri) for field, uri in data.beside.items()}
     columns, rows = read_rows(path, form, data, beside, sources_of(home()) / "datasets")
-    head = list(islice(rows, MOST_ROWS))
+    shown = [name for name in columns if not (name == "image" and form in ("images", *BOXES))]
+    head: list[dict[str, str]] = []
+    kinds: dict[str, Counter[str]] = {name: Counter() for name in shown}
+    count = 0
+    for row in rows:
+        count += 1
+        text = {name: "" if row[name] is None else str(row[name]) for name in shown}
+        if len(head) < MOST_ROWS:
+            head.append(text)
+        for name in list(kinds):
+            kinds[name][text[name]] += 1
+            if len(kinds[name]) > MOST_KINDS:
+                del kinds[name]
     if not head:
         raise InputError(f"{path} has no rows", field=FIELD)
-    shown = [name for name in columns if not (name == "image" and form in ("images", *BOXES))]
-    text = [{name: "" if row[name] is None else str(row[name]) for name in shown} for row in head]
-    if form in SEPARATORS and data.columns is None and (name := header_in(text)):
+    may_lack_header = form in SEPARATORS and data.columns is None and not is_named
+    if may_lack_header and (value := header_in(head)):
         raise InputError(
-            f"{path}: its first line looks like a row, not like a header: {name!r} is also a value",
+            f"{path}: its first line looks like a row, not like a header: {value!r} is also a value",
             field="--columns",
-            mend="name its columns: --columns A,B",
+            mend="name its columns: --columns A,B; or name the label's column with --label, if it is a header",
         )
-    count = len(head) if len(head) < MOST_ROWS else estimate(path, text)
-    return Table(path, form, tuple(columns), text, count)
+    return Table(path, form, tuple(columns), head, count, kinds)
 
 
 def header_in(rows: Sequence[Mapping[str, str]]) -> str | None:
     """The first column whose name is also one of its values."""
     return next((name for name in rows[0] if any(row[name] == name for row in rows)), None)
-
-
-def estimate(path: Path, rows: Sequence[Mapping[str, str]]) -> int:
-    """How many rows a file or folder has that is longer than its head."""
-    if path.is_dir():
-        return sum(1 for each in path.rglob("*") if each.is_file())
-    mean = sum(len(value.encode()) + 1 for row in rows for value in row.values()) / len(rows)
-    return max(len(rows), round(path.stat().st_size / mean))

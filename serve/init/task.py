@@ -1,5 +1,7 @@
 """The task that a user's data is: which column is the input, which the label, and how answers are scored."""
 
+import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -30,7 +32,7 @@ TEXTS = (
     "goal",
     "input",
 )
-SCORES = ("score", "similarity", "similarity_score")
+SCORE_NAMES = ("score", "similarity", "similarity_score")
 MOST_LABELS = 100
 CHOICE_LABELS = 20
 """More labels than these are generated and not chosen by likelihood: each costs a prompt."""
@@ -94,10 +96,10 @@ def draft(name: str, table: Table, columns: Columns, model: ModelFacts) -> TaskD
     reasons: dict[str, str] = {}
     choices = columns.choices or (endings(table) if model.task == "text-generation" else ())
     label = columns.label or guess_label(table, reasons)
-    text = columns.text or guess_text(table, [*choices, *([label] if label else [])], reasons)
+    text = text_of(table, columns, [*choices, *([label] if label else [])], reasons)
     if label is None:
         return passages(name, table, text, model)
-    labels = labels_in(table, label)
+    labels = tuple(sorted(table.kinds(label)))
     definition: dict[str, Any] = {
         "input": columns.input or " ".join(f"{{{{ {each} }}}}" for each in text),
         "label": label,
@@ -113,8 +115,30 @@ def draft(name: str, table: Table, columns: Columns, model: ModelFacts) -> TaskD
             if definition["scorer"] == "choice" and all(each[:1].isdecimal() for each in labels):
                 definition["input"] += " "  # many tokenizers give a blank before a digit a token of its own
     else:
+        check_classes(table, label)
         definition["scorer"] = columns.scorer or "label"
     return TaskDraft(name, definition, reasons, labels, tokens=tokens_of(table, text))
+
+
+def text_of(table: Table, columns: Columns, taken: Sequence[str], reasons: dict[str, str]) -> tuple[str, ...]:
+    """The columns of the input: those that are named, or guessed."""
+    if columns.text:
+        return columns.text
+    if columns.input:
+        named = tuple(each for each in table.columns if re.search(rf"\b{re.escape(each)}\b", columns.input))
+        return named or tuple(table.columns)
+    return guess_text(table, taken, reasons)
+
+
+def check_classes(table: Table, label: str) -> None:
+    """InputError for a column that names no classes: most of its values stand there once."""
+    kinds = table.kinds(label)
+    if not kinds or 2 * len(kinds) > table.count:
+        many = f"{len(kinds):,}" if kinds else "too many"
+        message = (
+            f"{table.path}: the column {label!r} has {many} values in {table.count:,} rows, so it names no classes"
+        )
+        raise InputError(message, field="--label", mend="name another column")
 
 
 def check_named(table: Table, columns: Columns) -> None:
@@ -152,12 +176,14 @@ def of_images(name: str, table: Table, columns: Columns) -> TaskDraft:
         raise InputError(f"{table.path}: no column looks like a label", field="--label")
     definition = {"image": "image", "label": label, "scorer": "label"}
     reasons["scorer"] = "the right one is the classifier's first"
+    if not table.kinds(label):
+        raise InputError(f"{table.path}: {label!r} has too many values to be a label", field="--label")
     return TaskDraft(name, definition, reasons, tuple(sorted(table.kinds(label))))
 
 
 def of_pairs(name: str, table: Table, columns: Columns) -> TaskDraft:
     """Two texts and how alike they are."""
-    score = columns.label or next((each for each in table.columns if each.lower() in SCORES), None)
+    score = columns.label or next((each for each in table.columns if each.lower() in SCORE_NAMES), None)
     score = score or next((each for each in table.columns if each.lower() in LABELS), None)
     numbers = [each for each in table.columns if all(is_number(value) for value in table.values(each))]
     if score is None and len(numbers) == 1:
@@ -231,18 +257,11 @@ def endings(table: Table) -> tuple[str, ...]:
     return tuple(groups[0]) if len(groups) == 1 else ()
 
 
-def labels_in(table: Table, column: str) -> tuple[str, ...]:
-    """The values of a column of few; empty for one of many."""
-    kinds = table.kinds(column)
-    return tuple(sorted(kinds)) if len(kinds) <= MOST_LABELS else ()
-
-
 def scorer_of(table: Table, label: str, labels: Sequence[str], reasons: dict[str, str]) -> str:
-    values = table.values(label)
-    if len(set(values)) <= CHOICE_LABELS and is_label(table, label):
+    if len(labels) <= CHOICE_LABELS and is_label(table, label):
         reasons["scorer"] = f"{len(labels)} labels, so the likeliest counts"
         return "choice"
-    if all(is_number(value) for value in values):
+    if all(is_number(value) for value in table.values(label)):
         reasons["scorer"] = "the last number of the answer counts"
         return "number"
     reasons["scorer"] = "answers are texts, so their words are compared"
@@ -259,15 +278,14 @@ def tokens_of(table: Table, text: Sequence[str]) -> int:
 def is_label(table: Table, column: str) -> bool:
     """Whether a column has few values, each several times."""
     kinds = table.kinds(column)
-    return 1 < len(kinds) <= MOST_LABELS and len(table.rows) >= 3 * len(kinds)
+    return 1 < len(kinds) <= MOST_LABELS and table.count >= 3 * len(kinds)
 
 
 def is_number(value: str) -> bool:
     try:
-        float(value)
+        return math.isfinite(float(value))
     except ValueError:
         return False
-    return True
 
 
 def mean_length(table: Table, column: str) -> float:
@@ -285,6 +303,10 @@ def read(draft: TaskDraft, data: Mapping[str, Any], count: int, trains: bool, pr
     task = Tasks({draft.name: file}).get(draft.name, progress=progress)
     splits: tuple[Split, ...] = ("train", "calibration", "test")
     counts = {split: len(task.examples(split)) for split in splits}
+    if trains and not counts["train"]:
+        raise InputError(
+            f"{draft.name}: no row is left to train a head on", field="--data", mend="give more rows a label"
+        )
     return replace(draft, definition=whole, counts=counts, labels=draft.labels or task.labels)
 
 

@@ -29,7 +29,7 @@ MACHINE = Machine(
     cpu="a processor", architecture="x86_64", cores=4, memory_bytes=2**35, flags=("avx512_vnni", "avx512_bf16"),
     os="Linux", python="3.11",
 )  # fmt: skip
-SMALL = ModelFacts("text-generation", "told", "small", 200_000_000, 10**8, 2048, frozenset({576, 1536}), 23_040)
+SMALL = ModelFacts("text-generation", "told", "small", 10**8, 2048, frozenset({576, 1536}), 23_040)
 WORDS = ("river", "mill", "bridge", "water", "night", "morning", "stone", "field")
 
 
@@ -143,6 +143,71 @@ def test_a_task_of_endings_loads_without_labels(llama: Path, tmp_path: Path) -> 
     assert any("--agreement" in command for command in done["commands"])
 
 
+def test_rows_in_the_order_of_their_labels_are_read_to_the_end(llama: Path, classifier: Path, tmp_path: Path) -> None:
+    """The first thousands of rows may have one label alone."""
+    table = sorted(rows(4400, labels=("0", "1")), key=lambda row: row["label"])
+    path = write_csv(tmp_path / "data.csv", table)
+    task = planned(llama, path).task
+    assert task is not None
+    assert (task.scorer, task.labels) == ("choice", ("0", "1"))
+    task = planned(classifier, path).task
+    assert task is not None
+    assert task.definition["labels"] == {"0": "bad", "1": "good"}
+    assert task.counts["test"] == pytest.approx(400, abs=4)
+
+
+def test_rows_of_json_are_counted_and_not_guessed(llama: Path, tmp_path: Path) -> None:
+    path = tmp_path / "data.jsonl"
+    path.write_text("".join(json.dumps(row | {"a_long_name_of_a_column": 1}) + "\n" for row in rows(3000)))
+    task = planned(llama, path).task
+    assert task is not None
+    assert task.counts["test"] == pytest.approx(400, abs=4)
+
+
+def test_a_head_that_knows_none_of_many_labels_is_replaced(classifier: Path, tmp_path: Path) -> None:
+    path = write_csv(tmp_path / "data.csv", rows(1500, labels=[f"intent {at}" for at in range(150)]))
+    plan = planned(classifier, path)
+    assert plan.variants[0].recipe["kind"] == "train-text"
+    free = [{"text": text, "label": text[::-1]} for text in sentences(60)]
+    with pytest.raises(InputError, match="has 60 values in 60 rows, so it names no classes"):
+        planned(classifier, write_csv(tmp_path / "free.csv", free))
+
+
+def test_without_a_row_for_calibration_int8_is_left_out(tmp_path: Path) -> None:
+    encoder = folder_of(tmp_path / "encoder", {"architectures": ["BertModel"]})
+    (encoder / "tokenizer.json").write_text("{}")
+    path = write_csv(tmp_path / "data.csv", rows(100, labels=[f"label {at}" for at in range(20)]))
+    plan = planned(encoder, path, family="text-classification")
+    assert "no row is left for calibration" in plan.left_out["int8"]
+    assert "int8" not in [each.name for each in plan.variants]
+
+
+def test_what_files_say_ends_no_comment_and_names_are_texts(tmp_path: Path) -> None:
+    config = LLAMA | {"architectures": ["X\n    seed: 7\nForCausalLM"]}
+    data = write_csv(tmp_path / "2024-11-30.csv", rows())
+    done = write_files(planned(folder_of(tmp_path / "no", config), data), tmp_path / "my stack.yaml", force=False)
+    stack = load(tmp_path / "my stack.yaml")
+    assert stack.models["no"].seed == 0
+    assert stack.models["no"].evaluate == ("2024_11_30",)
+    assert read_campaign(Path(done["campaign"])).name == "no"
+    assert f"'{tmp_path}/my stack.yaml'" in done["commands"][0]
+
+
+def test_the_user_may_say_that_a_header_is_one(llama: Path, tmp_path: Path) -> None:
+    table = [{"animal": each["text"], "label": ("label", "other")[at % 2]} for at, each in enumerate(rows())]
+    path = write_csv(tmp_path / "data.csv", table)
+    with pytest.raises(InputError, match="--columns"):
+        planned(llama, path)
+    assert planned(llama, path, Columns(label="label")).task
+
+
+def test_a_template_of_the_users_own_needs_no_guess(llama: Path, tmp_path: Path) -> None:
+    table = [{"Review Text": f"{row['text']} and more", "short": row["text"], "label": row["label"]} for row in rows()]
+    task = planned(llama, write_csv(tmp_path / "data.csv", table), Columns(input="{{ short }} is")).task
+    assert task is not None
+    assert task.definition["input"] == "{{ short }} is"
+
+
 def test_labels_that_are_digits_follow_a_blank(llama: Path, tmp_path: Path) -> None:
     """SmolLM2 reads " 0" and " 1" as a blank and a digit, so both would begin with the same token."""
     task = planned(llama, write_csv(tmp_path / "data.csv", rows(labels=("0", "1")))).task
@@ -175,6 +240,7 @@ def test_a_classifier_keeps_its_head_for_labels_that_it_knows(classifier: Path, 
 
 def test_an_encoder_needs_a_family_for_labels(tmp_path: Path) -> None:
     encoder = folder_of(tmp_path / "encoder", {"architectures": ["BertModel"]})
+    (encoder / "tokenizer.json").write_text("{}")
     data = write_csv(tmp_path / "data.csv", rows())
     with pytest.raises(InputError, match="--family text-classification"):
         planned(encoder, data)
@@ -213,14 +279,14 @@ def test_the_processor_and_the_layers_decide(tmp_path: Path) -> None:
 
 
 def test_engines_that_do_not_fit_are_left_out_with_the_sum() -> None:
-    def plan(size: int) -> StackPlan:
-        model = replace(SMALL, bytes=size)
+    def plan(parameters: int) -> StackPlan:
+        model = replace(SMALL, parameters=parameters)
         return make_plan("big", {"uri": "/big", "licence": "mit"}, model, None, MACHINE, "speed")
 
-    assert [each.name for each in plan(16 * 10**9).variants] == ["baseline", "int8"]
-    assert "do not fit into 27.5 GB" in plan(16 * 10**9).left_out["int4"]
+    assert [each.name for each in plan(8 * 10**9).variants] == ["baseline", "int8"]
+    assert "do not fit into 27.5 GB" in plan(8 * 10**9).left_out["int4"]
     with pytest.raises(InputError, match=r"the baseline takes about 41\.\d GB, and engines may have 27\.5 GB"):
-        plan(40 * 10**9)
+        plan(20 * 10**9)
 
 
 @pytest.mark.parametrize(

@@ -49,7 +49,25 @@ def test_a_text_models_sizes_come_from_its_configuration_and_its_headers(tmp_pat
     ],
 )
 def test_the_class_of_a_model_is_its_task(architecture: str, task: str, tmp_path: Path) -> None:
-    assert read_model(folder_of(tmp_path, {"architectures": [architecture]})).task == task
+    folder = folder_of(tmp_path, {"architectures": [architecture]})
+    (folder / "tokenizer.json").write_text("{}")
+    assert read_model(folder).task == task
+
+
+def test_a_model_of_images_is_no_encoder_of_texts(tmp_path: Path) -> None:
+    folder = folder_of(tmp_path, {"architectures": ["CLIPModel"]})
+    with pytest.raises(SourceError, match="CLIPModel, and no encoder of texts"):
+        read_model(folder)
+    for name in ("tokenizer.json", "preprocessor_config.json"):
+        (folder / name).write_text("{}")
+    with pytest.raises(SourceError, match="CLIPModel, and no encoder of texts"):
+        read_model(folder)
+
+
+def test_labels_at_odd_positions_are_refused(tmp_path: Path) -> None:
+    config = {"architectures": ["BertForSequenceClassification"], "id2label": {"first": "a"}}
+    with pytest.raises(SourceError, match=r"id2label in config\.json has the position 'first'"):
+        read_model(folder_of(tmp_path, config))
 
 
 def test_a_folder_of_sentence_transformers_is_an_encoder(tmp_path: Path) -> None:
@@ -71,7 +89,7 @@ def test_a_gguf_file_says_the_same(tmp_path: Path) -> None:
     writer.add_block_count(3)
     writer.add_embedding_length(64)
     writer.add_head_count(2)
-    writer.add_head_count_kv(1)
+    writer.add_head_count_kv([1, 1, 0])  # some architectures have one for each layer
     writer.add_context_length(512)
     writer.add_tensor("blk.0.ffn_down.weight", np.zeros((64, 96), np.float32))
     writer.add_tensor("token_embd.weight", np.zeros((100, 64), np.float32))
