@@ -2,8 +2,8 @@
 
 Each run carries out `understudy init` and the commands that it prints, without an edit by hand. The data are those of
 UNDERSTUDY_ZOO, and tables in other formats written from them. Writes `out/yours/yours.json` after each run:
-`{"runs": [{"family", "model", "data", "format", "steps": {"init": s, ...}, "passed", "detail", "commit"}]}`. Goes on where an
-earlier run of the same commit ended. Fails if a run failed.
+`{"runs": [{"family", "model", "data", "format", "steps": {"init": s, ...}, "passed", "detail", "commit"}]}`. Goes on
+where an earlier run of the same commit ended. Fails if a run failed.
 """
 
 import argparse
