@@ -87,7 +87,7 @@ def same_number(answer: str, label: str) -> float:
 def same_json(answer: str, label: str) -> float:
     try:
         return float(json_of(answer) == json_of(label))
-    except ValueError:
+    except (ValueError, RecursionError):  # values that were read may still be too deep to compare
         return 0.0
 
 
