@@ -22,7 +22,8 @@ from variants.artifacts.store import Artifact, Store
 from variants.build.builder import VariantPlan, build
 from variants.errors import RecipeError
 from variants.methods.registry import _METHODS, Method, find
-from variants.metrics.answer_scores import BUILT_IN, OTHER_KINDS, SCORES, score_of
+from variants.metrics.answer_scores import BUILT_IN, SCORES, score_of
+from variants.metrics.kinds import OTHER_KINDS
 from variants.metrics.scoring import is_correct
 from variants.recipes.family import kind_of
 from variants.recipes.source import Source
