@@ -7,18 +7,22 @@ Names are read from the distributions' metadata. A plug-in is imported only when
 disturbs nobody else. docs/plugins.md says what each group's entry points are.
 """
 
+import errno
 import re
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Literal, get_args
 
-from variants.errors import PluginError
+from variants.errors import PluginError, UnderstudyError
 
 Group = Literal["tasks", "scorers", "methods", "engines"]
 GROUPS: tuple[Group, ...] = get_args(Group)
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
+TASK_NAME = re.compile(r"[a-z0-9_]+")
+"""What recipes, stack files and campaigns may name: no '-'."""
 
 
 @dataclass(frozen=True)
@@ -42,14 +46,25 @@ class Plugin:
 
     def load(self, is_right: Callable[[Any], bool], wanted: str) -> Any:
         """Import it. Raises PluginError where that fails, and where `is_right` says that it is not `wanted`."""
-        try:
+        with self.called("cannot be imported"):
             loaded = self.entry.load()
-        except Exception as error:  # whatever a module of somebody else's raises
-            why = " ".join(f"{type(error).__name__}: {error}".split())
-            raise self.refused(f"cannot be imported: {why}") from error
         if not is_right(loaded):
             raise self.refused(f"is no {wanted}", f"let {self.entry.value} be one")
         return loaded
+
+    @contextmanager
+    def called(self, failed: str) -> Iterator[None]:
+        """Call its code inside: what that raises becomes a PluginError that says what `failed`.
+        Our own errors pass, and a full disk."""
+        try:
+            yield
+        except UnderstudyError:
+            raise
+        except (Exception, SystemExit) as error:  # whatever code of somebody else's raises
+            if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+                raise
+            why = " ".join(f"{type(error).__name__}: {error}".split())
+            raise self.refused(f"{failed}: {why}") from error
 
     def refused(self, why: str, mend: str | None = None) -> PluginError:
         """The error that names distribution and entry point."""
@@ -90,6 +105,8 @@ def find(group: Group, name: str, built_in: Collection[str]) -> Plugin | None:
         raise first.refused(f"has the name of another one, in {of_name[1].distribution}", rename(first))
     if not NAME.fullmatch(name):
         raise first.refused("has no name of a-z, 0-9, '_' and '-'", rename(first))
+    if group == "tasks" and not TASK_NAME.fullmatch(name):
+        raise first.refused("has '-' in its name, and the name of a task has a-z, 0-9 and '_' only", rename(first))
     return first
 
 

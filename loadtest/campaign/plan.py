@@ -10,7 +10,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from variants.document import Document
-from variants.metrics.answer_scores import Generated
+from variants.metrics.kinds import Generated
 
 Kind = Literal["text", "label", "article", "image", "triplet", "pair", "boxes", "drawing"] | Generated
 

@@ -15,7 +15,8 @@ from loadtest.errors import LoadError
 from loadtest.target import ServedModel, ServerState
 from variants.errors import StackError, UnknownName
 from variants.metrics import scoring
-from variants.metrics.answer_scores import SCORES, PluginScorer
+from variants.metrics.answer_scores import SCORES
+from variants.metrics.kinds import PluginScorer
 from variants.tasks import Chat, Example, Prompt, Task
 from variants.tasks.digit_classifier.store import load_or_train
 

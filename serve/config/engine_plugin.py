@@ -15,7 +15,7 @@ from pydantic import ConfigDict, Field, ValidationError, model_validator
 
 from variants import plugins
 from variants.artifacts.manifest import TaskKind
-from variants.document import Document, explain
+from variants.document import Document, Fault, explain
 from variants.errors import PluginError
 
 BUILT_IN = ("vllm", "torch", "openvino", "scripted")
@@ -64,6 +64,15 @@ def texts_of(given: Any) -> Iterator[str]:
             yield from texts_of(each)
 
 
+def wrong_field(fields: type[Document], own: dict[str, Any]) -> Fault | None:
+    """What is wrong with the first wrong field, None where all are right."""
+    try:
+        fields.model_validate(own)
+    except ValidationError as error:
+        return explain(error)
+    return None
+
+
 class PluginEngine(Document):
     """The engine of a plug-in, with the plug-in's fields. `plugin` is the name with the distribution's version, so that
     another version is another engine: it is filled in, whatever is given."""
@@ -90,13 +99,13 @@ class PluginEngine(Document):
     def check_fields(self) -> Self:
         if unsafe := next((text for text in texts_of(self.own) if UNSAFE.search(text)), None):
             raise ValueError(f"{unsafe!r:.80} could become an option of a command: no '-' first, no control characters")
-        try:
-            self.definition.fields.model_validate(self.own)
-        except ValidationError as error:
-            fault = explain(error)
-            known = ", ".join(self.definition.fields.model_fields) or "none"
+        plugin, engine = self.added
+        with plugin.called("fails to check its fields"):
+            fault = wrong_field(engine.fields, self.own)
+        if fault is not None:
+            known = ", ".join(engine.fields.model_fields) or "none"
             where = f"{fault.field}: " if fault.field else ""
-            raise ValueError(f"{where}{fault.message}; the fields of {self.kind} are: {known}") from None
+            raise ValueError(f"{where}{fault.message}; the fields of {self.kind} are: {known}")
         return self
 
     @property
@@ -105,17 +114,21 @@ class PluginEngine(Document):
         return dict(self.model_extra or {})
 
     @property
-    def definition(self) -> EnginePlugin:
+    def added(self) -> tuple[plugins.Plugin, EnginePlugin]:
+        """Its entry point and its engine."""
         added = engine_plugin(self.kind)
         assert added is not None  # `check_kind` has seen it
-        return added[1]
+        return added
+
+    @property
+    def definition(self) -> EnginePlugin:
+        return self.added[1]
 
     def command(self, artifact: Path, name: str) -> tuple[str, ...]:
         """The command that starts it on the artifact's folder. Raises PluginError."""
-        added = engine_plugin(self.kind)
-        assert added is not None
-        plugin, engine = added
-        command = tuple(engine.command(engine.fields.model_validate(self.own), artifact, name))
+        plugin, engine = self.added
+        with plugin.called("fails to give its command"):
+            command = tuple(engine.command(engine.fields.model_validate(self.own), artifact, name))
         if not all(isinstance(part, str) for part in command) or not any("{port}" in part for part in command):
             raise PluginError(f"{plugin.identity} gives no command with {{port}}", mend="write it where the port goes")
         return command

@@ -15,11 +15,11 @@ from serve.config.snapshot import ServedVariant, Snapshot
 from serve.config.stack import Model
 from serve.dataplane.drain import Drain
 from serve.dataplane.needs import check_needs, lacks_of
+from serve.dataplane.plugin_tasks import kinds_of_plugin_tasks
 from serve.dataplane.router import Assignment, Target, assign
 from serve.dataplane.upstream import Upstream
 from serve.engines.endpoint import Describe
 from serve.errors import NotReady
-from variants import plugins
 from variants.errors import UnknownName
 from variants.tasks import Tasks
 
@@ -36,7 +36,7 @@ class Upstreams:
         self.asked_at: dict[str, float] = {}
         self.aliases = snapshot.stack.aliases
         self.drain = Drain()
-        plugins.installed()  # reads all metadata of distributions: now, and not within a request
+        self.plugin_kinds = kinds_of_plugin_tasks()  # imports them: now, and not within a request
 
     @property
     def known_tasks(self) -> Tasks:
@@ -45,12 +45,15 @@ class Upstreams:
 
     def kind_of(self, task: str | None) -> str:
         """The kind of a task of the stack file or of a plug-in, by which generated answers are scored; else "text"."""
-        if task is None or not (task in self.snapshot.stack.tasks or task in plugins.names("tasks")):
-            return "text"
-        return self.known_tasks.kind(task)
+        if own := self.snapshot.stack.tasks.get(task or ""):
+            return own.kind
+        return self.plugin_kinds.get(task or "") or "text"
 
     def label_of(self, task: str | None, label: str | None) -> str | None:
-        """The label that an answer is scored by. For a task with a JSON schema it is that one, whatever was sent."""
+        """The label that an answer is scored by. For a task with a JSON schema it is that one, whatever was sent. None
+        for a task whose plug-in cannot be used: no answer is scored by it."""
+        if self.plugin_kinds.get(task or "", "text") is None:
+            return None
         own = self.snapshot.stack.tasks.get(task or "")
         return own.schema_text if own and own.schema_ is not None and label is not None else label
 

@@ -7,7 +7,9 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from http import HTTPStatus
+from pathlib import Path
 from types import MappingProxyType
+from urllib.parse import quote
 
 import aiohttp
 
@@ -169,7 +171,12 @@ async def ask_harness(
     tokenizer = variant.engine.artifact.model_path
     asked = Engine(engine.url, engine.model, tokenizer, context, engine.headers)
     with progress.step(f"lm_eval: {task.spec}"):
-        return await samples_of(task, examples, asked, home() / "logs" / f"{variant.name}-lm_eval.log")
+        return await samples_of(task, examples, asked, harness_log(variant.name, task.spec))
+
+
+def harness_log(variant: str, spec: str) -> Path:
+    """The log of one task of lm-evaluation-harness: each has its own. Of a long path the end is taken."""
+    return home() / "logs" / f"{variant}-lm_eval-{quote(spec, safe='')[-150:]}.log"
 
 
 async def executes(engine: EngineClient) -> str | None:

@@ -24,13 +24,14 @@ from variants.build.builder import MethodFor, VariantPlan, artifact_key, base_of
 from variants.disk import disk_bytes
 from variants.document import Document, Sha256
 from variants.errors import IntegrityError
-from variants.files import dead
+from variants.files import dead, locked_if_free
 from variants.home import sources_of
 from variants.methods.registry import find
 from variants.progress import NoProgress
+from variants.tasks.data.rows import lock_of_copies
 
 COPIED_LATELY_S = 3600
-"""A copy that is younger may be in use: the library reads it for as long as the task's data is read."""
+"""A copy that was opened later may be in use: the library reads it for as long as the task's data is read."""
 
 
 class Item(Document):
@@ -146,15 +147,19 @@ def _sweep(store: Store, dry_run: bool) -> tuple[list[str], int]:
 
 def _sweep_copies(folder: Path, dry_run: bool) -> int:
     """Remove the copies of data, unless this is a dry run. Returns their bytes. `folder` has a folder for each format
-    with one for each copy."""
+    with one for each copy. None is removed while one is made or opened."""
+    if not folder.is_dir():
+        return 0
     freed = 0
-    for copy in sorted(folder.glob("*/*/")):
-        files = [path.stat().st_mtime for path in copy.rglob("*") if path.is_file()]
-        if time.time() - max(files, default=0) < COPIED_LATELY_S:
-            continue
-        freed += disk_bytes(copy)
-        if not dry_run:
-            shutil.rmtree(copy)
+    with locked_if_free(lock_of_copies(folder)) as free:
+        copies = sorted(folder.glob("*/*/")) if free else []
+        for copy in copies:
+            files = [path.stat().st_mtime for path in copy.rglob("*") if path.is_file()]
+            if time.time() - max(files, default=0) < COPIED_LATELY_S:
+                continue
+            freed += disk_bytes(copy)
+            if not dry_run:
+                shutil.rmtree(copy)
     return freed
 
 

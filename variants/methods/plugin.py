@@ -46,12 +46,14 @@ def method_plugin(name: str, built_in: frozenset[str]) -> tuple[plugins.Plugin, 
     return plugin, method
 
 
-def checked_options(method: MethodPlugin, options: Mapping[str, Any], field: str) -> Document:
-    """The options of a recipe as the method's document. RecipeError, with a path below `field`, for wrong ones."""
-    try:
-        return method.options.model_validate(dict(options))
-    except ValidationError as error:
-        fault = explain(error)
-        where = f"{field}.options" + (f".{fault.field}" if fault.field else "")
-        known = ", ".join(method.options.model_fields) or "none"
-        raise RecipeError(fault.message, field=where, mend=f"its options are: {known}") from None
+def checked_options(plugin: plugins.Plugin, method: MethodPlugin, options: Mapping[str, Any], field: str) -> Document:
+    """The options of a recipe as the method's document. RecipeError, with a path below `field`, for wrong ones,
+    PluginError where the check itself fails."""
+    with plugin.called("fails to check its options"):
+        try:
+            return method.options.model_validate(dict(options))
+        except ValidationError as error:
+            fault = explain(error)
+            where = f"{field}.options" + (f".{fault.field}" if fault.field else "")
+            known = ", ".join(method.options.model_fields) or "none"
+            raise RecipeError(fault.message, field=where, mend=f"its options are: {known}") from None

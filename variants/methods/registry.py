@@ -11,10 +11,11 @@ from functools import partial
 from importlib import import_module
 from typing import Any, Literal
 
-from variants.errors import PluginError, RecipeError
+from variants.errors import RecipeError
 from variants.methods.base import BuildJob, MethodResult
 from variants.methods.plugin import checked_options, method_plugin
 from variants.methods.quiet import quiet_libraries
+from variants.plugins import Plugin
 from variants.recipes.recipe import DetectorBaseline, LoRA, PluginRecipe, Prune, Quantize, Recipe, Sparsify, Train
 
 __all__ = ["BuildJob", "Method", "MethodResult", "find"]
@@ -132,20 +133,18 @@ def _find_plugin(task: str, recipe: PluginRecipe, field: str) -> Method:
     if task not in added.tasks:
         mend = f"it is for {', '.join(added.tasks)}"
         raise RecipeError(f"{recipe.method} makes nothing for {task}", field=f"{field}.method", mend=mend)
-    options = checked_options(added, recipe.options, field)
-    build = partial(_run_plugin, plugin.refused, added.build, options)
+    options = checked_options(plugin, added, recipe.options, field)
+    build = partial(_run_plugin, plugin, added.build, options)
     return Method(plugin.identity, added.version, build, added.starts_from, added.capability)
 
 
 def _run_plugin(
-    refused: Callable[[str], PluginError],
-    build: Callable[[BuildJob, Any], MethodResult],
-    options: Any,
-    job: BuildJob,
+    plugin: Plugin, build: Callable[[BuildJob, Any], MethodResult], options: Any, job: BuildJob
 ) -> MethodResult:
-    made = build(job, options)
+    with plugin.called("fails to build"):
+        made = build(job, options)
     if not isinstance(made, MethodResult):
-        raise refused(f"gave {type(made).__name__}, no MethodResult")
+        raise plugin.refused(f"gave {type(made).__name__}, no MethodResult")
     return made
 
 

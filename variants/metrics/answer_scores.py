@@ -22,31 +22,14 @@ import string
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache, partial
-from typing import Literal, NewType
 
 import regex
 
 from variants import plugins
 from variants.metrics.json_schema import json_of, satisfies
+from variants.metrics.kinds import OTHER_KINDS, OTHER_SCORERS
 
-PluginScorer = NewType("PluginScorer", str)
-Generated = Literal["exact", "prefix", "contains", "regex", "number", "json", "schema", "f1", "rouge-l"] | PluginScorer
 Score = Callable[[str, str], float]
-OTHER_KINDS = (
-    "text",
-    "article",
-    "image",
-    "ranked",
-    "triplet",
-    "pair",
-    "spearman",
-    "boxes",
-    "choice",
-    "passage",
-    "drawing",
-    "label",
-)
-"""Examples whose answers are not generated: no scorer may have the name of one."""
 LIMIT_S = 0.1
 MOST_WORDS = 1024
 """Words of an answer or label that F1 and ROUGE-L read: the time of the latter grows with their product."""
@@ -87,7 +70,7 @@ def same_number(answer: str, label: str) -> float:
 def same_json(answer: str, label: str) -> float:
     try:
         return float(json_of(answer) == json_of(label))
-    except ValueError:
+    except (ValueError, RecursionError):  # values that were read may still be too deep to compare
         return 0.0
 
 
@@ -161,7 +144,7 @@ SCORES = Scorers()
 
 @cache
 def scorer(name: str) -> Score:
-    plugin = plugins.find("scorers", name, (*BUILT_IN, *OTHER_KINDS))
+    plugin = plugins.find("scorers", name, (*BUILT_IN, *OTHER_KINDS, *OTHER_SCORERS))
     if plugin is None:
         return BUILT_IN[name]
     score: Score = plugin.load(callable, "function of an answer and a label")
@@ -170,10 +153,8 @@ def scorer(name: str) -> Score:
 
 def checked(plugin: plugins.Plugin, score: Score, answer: str, label: str) -> float:
     """The score that a plug-in gives. Raises PluginError for an exception, and for what is no number from 0 to 1."""
-    try:
+    with plugin.called("fails on an answer"):
         given = score(answer, label)
-    except Exception as error:  # whatever code of somebody else's raises
-        raise plugin.refused(f"fails on an answer: {type(error).__name__}: {error}") from error
     if not isinstance(given, int | float) or not 0 <= given <= 1:
         raise plugin.refused(f"gives {given!r:.80}, no score from 0 to 1")
     return float(given)

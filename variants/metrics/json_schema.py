@@ -18,7 +18,10 @@ UNLIMITED = "patternProperties"
 
 def json_of(text: str) -> Any:
     """The JSON value that a text is, also between Markdown's fences. ValueError for another text."""
-    return json.loads(re.sub(r"^```(?:json)?\s*|\s*```$", "", text.strip()))
+    try:
+        return json.loads(re.sub(r"^```(?:json)?\s*|\s*```$", "", text.strip()))
+    except RecursionError:
+        raise ValueError("the JSON is nested too deep") from None
 
 
 def satisfies(answer: str, schema: str) -> float:
@@ -34,7 +37,8 @@ def satisfies(answer: str, schema: str) -> float:
 
 @lru_cache(maxsize=64)
 def validator_of(schema: str) -> Any:
-    """The validator of the draft that the schema names, else of 2020-12. It fetches nothing."""
+    """The validator of the draft that the schema names, else of 2020-12. It fetches nothing. ValueError for a text that
+    is no JSON object, and for `patternProperties`."""
     from jsonschema import Draft202012Validator
     from jsonschema.exceptions import ValidationError
     from jsonschema.validators import extend, validator_for
@@ -47,6 +51,8 @@ def validator_of(schema: str) -> Any:
     document = json.loads(schema)
     if not isinstance(document, dict):
         raise ValueError("a JSON schema is an object")
+    if any(name == UNLIMITED for name, _ in keys_of(document)):
+        raise ValueError(f"{UNLIMITED} has no time limit here: name the properties")
     kind = extend(validator_for(document, default=Draft202012Validator), {"pattern": pattern})
     return kind(document, registry=Registry())
 
@@ -65,8 +71,6 @@ def check_schema(schema: dict[str, Any]) -> None:
     resource = Resource.from_contents(schema, default_specification=DRAFT202012)
     resolver = Registry().resolver_with_root(resource)
     for name, value in keys_of(schema):
-        if name == UNLIMITED:
-            raise ValueError(f"{UNLIMITED} has no time limit here: name the properties")
         if name == "$ref" and isinstance(value, str):
             try:
                 resolver.lookup(value)

@@ -13,7 +13,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, JsonValue, field_validator, model_validator
 
 from variants.document import Document, absent
-from variants.plugins import NAME
+from variants.plugins import NAME, TASK_NAME
 from variants.vision.detector import Detector, Side
 
 Positive = Annotated[int, Field(gt=0)]
@@ -21,7 +21,7 @@ Rate = Annotated[float, Field(gt=0, lt=1)]
 ImageSize = Annotated[int, Field(ge=32, le=1024, multiple_of=16, description="pixels, height and width")]
 LayerName = Annotated[str, Field(pattern=r"^[a-z0-9_]+$", description="a layer's last name part, like down_proj")]
 UNetWidth = Annotated[int, Field(ge=16, le=512, multiple_of=8, description="channels, in normalisation groups of 8")]
-TaskName = Annotated[str, Field(pattern=r"^[a-z0-9_]+$", description="a name in variants.tasks")]
+TaskName = Annotated[str, Field(pattern=f"^{TASK_NAME.pattern}$", description="a name in variants.tasks")]
 
 
 class Calibration(Document):

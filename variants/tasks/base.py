@@ -8,6 +8,7 @@ import hashlib
 import random
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -16,17 +17,15 @@ from typing import Literal
 
 from variants.document import canonical_sha256
 from variants.home import home as default_home
-from variants.metrics.answer_scores import Generated
 from variants.metrics.base import ACCURACY, Metric
 from variants.metrics.harness import Harness
+from variants.metrics.kinds import Generated, OtherKind
+from variants.plugins import Plugin
 from variants.progress import Progress
 from variants.recipes.source import Source, fetch
 
 Split = Literal["train", "calibration", "test"]
-Kind = (
-    Literal["text", "article", "image", "ranked", "triplet", "pair", "boxes", "choice", "passage", "drawing", "harness"]
-    | Generated
-)
+Kind = OtherKind | Generated
 SEED = 20261123
 
 
@@ -84,6 +83,8 @@ class Task(ABC):
     """Of what makes examples of the data, for a task that a user defines. None for the others: their code is fixed."""
     made_by: tuple[str, ...] = ()
     """The plug-ins that define or score it, with their versions (`variants.plugins`)."""
+    plugin: Plugin | None = None
+    """The entry point whose code it is."""
     scoring: str | None = None
     """How generated answers are asked for and scored, for a task that a user defines."""
 
@@ -119,7 +120,12 @@ class Task(ABC):
 
     @cached_property
     def _splits(self) -> dict[Split, Sequence[Example]]:
-        return self._load([fetch(source, self._home, self._progress) for source in self.sources])
+        called = self.plugin.called if self.plugin else lambda _: nullcontext()
+        with called("cannot say its sources"):
+            sources = self.sources
+        files = [fetch(source, self._home, self._progress) for source in sources]
+        with called("cannot read its examples"):
+            return self._load(files)
 
     @abstractmethod
     def _load(self, files: Sequence[Path]) -> dict[Split, Sequence[Example]]:

@@ -22,27 +22,25 @@ from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from variants.document import Document, absent
 from variants.errors import StackError
-from variants.metrics.answer_scores import SCORES, Generated
+from variants.metrics.answer_scores import SCORES
 from variants.metrics.json_schema import check_schema
+from variants.metrics.kinds import OTHER_SCORERS, Generated, OtherScorer
 from variants.tasks.base import Kind
 from variants.tasks.data.definition import BOXES, Column, Data, Shares, SplitColumn, SplitFiles
 
-OTHERS = ("choice", "label", "ranked", "passage", "spearman", "boxes")
 Template = Annotated[str, Field(min_length=1)]
 
 
 def check_scorer(name: str) -> str:
     """The same name. Raises ValueError where there is no such scorer, PluginError for a plug-in that cannot be used."""
-    if name not in OTHERS and name not in SCORES:
-        raise ValueError(f"there is no scorer {name!r}: known are {', '.join((*OTHERS, *SCORES))}")
+    if name not in OTHER_SCORERS and name not in SCORES:
+        raise ValueError(f"there is no scorer {name!r}: known are {', '.join((*OTHER_SCORERS, *SCORES))}")
     if name in SCORES:
         _ = SCORES[name]
     return name
 
 
-Scorer = Annotated[
-    Literal["choice", "label", "ranked", "passage", "spearman", "boxes"] | Generated, AfterValidator(check_scorer)
-]
+Scorer = Annotated[OtherScorer | Generated, AfterValidator(check_scorer)]
 Sandbox = ImmutableSandboxedEnvironment()
 
 

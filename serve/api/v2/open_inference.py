@@ -96,7 +96,8 @@ class InferRoute:
     def label_of(self, headers: Headers, target: Target) -> str | list[Box] | None:
         """The right answer, where the request carries it: a label, or boxes for a detector. Raises InputError for
         invalid boxes, and for the score of a pair."""
-        text, task = headers.get("x-understudy-label"), headers.get("x-understudy-task")
+        task = headers.get("x-understudy-task")
+        text = self.upstreams.label_of(task, headers.get("x-understudy-label"))
         check_label(text, self.upstreams.kind_of(task), task)
         if text is None or self.upstreams.models[target.model].task != "object-detection":
             return text

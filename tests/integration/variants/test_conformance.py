@@ -22,7 +22,8 @@ from variants.artifacts.store import Artifact, Store
 from variants.build.builder import VariantPlan, build
 from variants.errors import RecipeError
 from variants.methods.registry import _METHODS, Method, find
-from variants.metrics.answer_scores import BUILT_IN, OTHER_KINDS, SCORES, score_of
+from variants.metrics.answer_scores import BUILT_IN, SCORES, score_of
+from variants.metrics.kinds import OTHER_KINDS
 from variants.metrics.scoring import is_correct
 from variants.recipes.family import kind_of
 from variants.recipes.source import Source
@@ -47,6 +48,8 @@ BUILDS: dict[str, list[dict[str, Any]]] = {
     ],
 }
 """Chains of recipes, each from the one before."""
+LABELS = {"json": ("42", '{"a": [1]}'), "schema": ('{"a": [1]}', '{"type": "object"}')}
+"""Of scorers that take no other text for a label."""
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -95,8 +98,8 @@ def test_a_tasks_splits_are_fixed_and_the_test_shares_nothing(name: str) -> None
 
 @pytest.mark.parametrize("name", [*BUILT_IN, "letters"])
 def test_a_scorer_gives_a_share_and_1_for_the_label_itself(name: str) -> None:
-    for label in ("42", '{"a": [1]}', "7 o'clock", "\u00e9t\u00e9 7"):
-        if name != "json" or label in ("42", '{"a": [1]}'):
+    for label in ("42", '{"a": [1]}', '{"type": "object"}', "7 o'clock", "\u00e9t\u00e9 7"):
+        if name not in LABELS or label in LABELS[name]:
             assert name in ("number", "regex") or score_of(name, label, label) == 1
         for answer in ("", " ", "x" * 100_000, "\x00\ud800", label.upper(), "{", "NaN", "\u221e 3"):
             score = score_of(name, answer, label)
@@ -104,7 +107,7 @@ def test_a_scorer_gives_a_share_and_1_for_the_label_itself(name: str) -> None:
             assert 0 <= score <= 1
             assert is_correct(name, answer, label) is (score == 1)
             assert score_of(name, answer, label) == score
-    assert score_of(name, "42", "42") == 1
+    assert score_of(name, "42", '{"type": "integer"}' if name == "schema" else "42") == 1
 
 
 def methods() -> Iterator[Method]:

@@ -1,20 +1,28 @@
 """Plug-ins that are wrong: one sentence each, and nobody else is disturbed."""
 
+import errno
 from collections.abc import Iterator
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 from serve.cli.doctor import plugins_here
+from serve.config.engine_plugin import PluginEngine
 from serve.config.loader import parse
-from tests.support.plugins import installed_in, write_plugin
+from tests.support.plugins import forget, installed_in, write_plugin
 from tests.support.recipes import parse_recipe
 from tests.support.scripted import RECIPE, SOURCE
 from variants import plugins
+from variants.artifacts.catalog import Catalog
+from variants.artifacts.store import Store
+from variants.build.builder import VariantPlan, build
 from variants.errors import PluginError, RecipeError, StackError, UnderstudyError
 from variants.methods.registry import find
-from variants.metrics.answer_scores import SCORES, score_of
+from variants.metrics.answer_scores import BUILT_IN, SCORES, score_of
+from variants.metrics.kinds import BuiltInScorer
 from variants.metrics.scoring import is_correct
+from variants.recipes.source import Source
 from variants.tasks import NAMES, Tasks
 
 TASK = """
@@ -23,6 +31,13 @@ class It(Task):
     name, kind, labels, sources = "{name}", "{kind}", (), ()
     def _load(self, files):
         return {{}}
+"""
+FAILING_TASK = """
+from variants.tasks import Task
+class It(Task):
+    name, kind, labels, sources = "failing", "exact", (), ()
+    def _load(self, files):
+        return {}["train"]
 """
 METHOD = """
 from pydantic import Field
@@ -77,10 +92,17 @@ def test_a_plugin_is_imported_when_its_name_is_asked_for_and_not_before(site: Pa
         ("tasks", "mnist", TASK.format(name="mnist", kind="exact"), "It", "has the name of a built-in one"),
         ("tasks", "other", TASK.format(name="mine", kind="exact"), "It", "let its class say `name = 'other'`"),
         ("tasks", "guess", TASK.format(name="guess", kind="guess"), "It", "has examples of kind 'guess'"),
+        ("tasks", "words", TASK.format(name="words", kind="schema"), "It", "has examples of kind 'schema'"),
+        ("tasks", "words", TASK.format(name="words", kind="spearman"), "It", "has examples of kind 'spearman'"),
+        ("tasks", "words", TASK.format(name="words", kind="harness"), "It", "has examples of kind 'harness'"),
+        ("tasks", "my-words", TASK.format(name="my-words", kind="exact"), "It", "has '-' in its name"),
+        ("tasks", "exits", "raise SystemExit(3)", "It", "cannot be imported: SystemExit: 3"),
         ("tasks", "thing", "it = 5", "it", "is no whole subclass of variants.tasks.Task"),
         ("tasks", "Big", TASK.format(name="Big", kind="exact"), "It", "has no name of a-z, 0-9"),
         ("scorers", "exact", "it = len", "it", "has the name of a built-in one"),
         ("scorers", "passage", "it = len", "it", "has the name of a built-in one"),
+        ("scorers", "harness", "it = len", "it", "has the name of a built-in one"),
+        ("scorers", "spearman", "it = len", "it", "has the name of a built-in one"),
         ("scorers", "thing", "it = 5", "it", "is no function of an answer and a label"),
         ("scorers", "gone", "", "it", "cannot be imported: AttributeError"),
         ("methods", "llmcompressor-w8a8", METHOD, "it", "has the name of a built-in one"),
@@ -169,3 +191,49 @@ def test_the_fields_and_the_tasks_of_an_engine_are_checked_with_the_stack(site: 
     images["models"]["echo"]["task"] = "image-generation"
     with pytest.raises(StackError, match="engine 'fast' does no image-generation"):
         parse(images)
+
+
+def test_what_the_code_of_a_plugin_raises_names_it(site: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    write_plugin(site, "ours-task", "tasks", "failing", FAILING_TASK, "It")
+    with pytest.raises(PluginError) as error:
+        Tasks().get("failing").examples("test")
+    assert "cannot read its examples: KeyError: 'train'" in refused(error.value, "ours-task 1.0", "failing")
+    write_plugin(site, "ours-method", "methods", "thin", METHOD.replace("options: None", "options: {}['bits']"))
+    forget()
+    home = tmp_path_factory.mktemp("home")
+    (home / "source").write_bytes(b"0123")
+    recipe = parse_recipe({"kind": "plugin", "method": "thin", "options": {"share": 0.5}})
+    plan = VariantPlan("m", "v", "text-generation", Source(uri=str(home / "source"), licence="none"), recipe)
+    with pytest.raises(PluginError) as error:
+        build([plan], Store(home), Catalog(home), say=print)
+    assert "fails to build: KeyError: 'bits'" in refused(error.value, "ours-method 1.0", "thin")
+    write_plugin(site, "ours-fast", "engines", "fast", ENGINE.replace('["echo"]', "fields.gone"))
+    forget()
+    engine = parse(stack({"kind": "fast"})).models["echo"].variants["baseline"].engine
+    assert isinstance(engine, PluginEngine)
+    with pytest.raises(PluginError) as error:
+        engine.command(home, "echo")
+    assert "fails to give its command: AttributeError" in refused(error.value, "ours-fast 1.0", "fast")
+
+
+@pytest.mark.parametrize(("group", "code"), [("methods", METHOD), ("engines", ENGINE)])
+def test_a_check_of_options_that_fails_names_its_plugin(site: Path, group: plugins.Group, code: str) -> None:
+    failing = "    @model_validator(mode='before')\n    def check(cls, given):\n        return given['gone']\nit ="
+    code = code.replace("import Field", "import Field, model_validator").replace("it =", failing)
+    write_plugin(site, "ours-odd", group, "odd", code)
+    with pytest.raises(PluginError) as error:
+        ask(group, "odd")
+    assert "KeyError: 'gone'" in refused(error.value, "ours-odd 1.0", "odd")
+
+
+def test_a_full_disk_and_an_interrupt_are_no_fault_of_a_plugin(site: Path) -> None:
+    write_plugin(site, "ours-good", "scorers", "good", "def it(answer, label): return 1")
+    (plugin,) = plugins.installed()["scorers"]
+    for error in (OSError(errno.ENOSPC, "full"), KeyboardInterrupt(), StackError("wrong")):
+        with pytest.raises(type(error)) as seen, plugin.called("fails"):
+            raise error
+        assert seen.value is error
+
+
+def test_every_built_in_scorer_is_named_once() -> None:
+    assert set(BUILT_IN) == set(get_args(BuiltInScorer))

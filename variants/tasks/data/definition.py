@@ -115,6 +115,8 @@ class Data(Document):
             raise ValueError(f"{self.uri} says its own format and columns: leave all but uri, config and licence out")
         if self.config is not None and self.uri is not None and not of_hub:
             raise ValueError(f"config: only with a data set of the hub, {HUB}org/name")
+        if self.columns is not None and self.format not in (None, "csv", "tsv"):
+            raise ValueError(f"columns: only with a CSV or TSV file without a header, not {self.format}")
         if self.format == "coco" and self.images is None:
             raise ValueError("images: name the folder that file_name is relative to")
         if self.classes is not None and self.format != "yolo":

@@ -5,11 +5,14 @@ All values of CSV and TSV files are text as it stands in the file: "007" stays "
 """
 
 import csv
+import os
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from variants.errors import InputError
+from variants.files import shared
 from variants.tasks.data.coco import read_coco
 from variants.tasks.data.definition import Data, Form
 from variants.tasks.data.image_files import named_images
@@ -30,6 +33,9 @@ def read_rows(
     `beside` are the further files of `data`. The library's own copy of the data lies in `cache`. Raises InputError for
     a file that is not of this format.
     """
+    if data.columns is not None and form not in SEPARATORS:
+        message = f"{path}: columns name those of a CSV or TSV file without a header, and this is read as {form}"
+        raise InputError(message, field="data.columns", mend="leave it out")
     if form == "coco":
         return ["image", "label"], read_coco(path, beside["images"])
     if form == "yolo":
@@ -64,7 +70,10 @@ def table_of(path: Path, form: Form, columns: tuple[str, ...] | None, cache: Pat
     builder = {"csv": "csv", "tsv": "csv", "jsonl": "json", "images": "imagefolder"}.get(form, form)
     where = {"data_dir": str(path)} if form == "images" else {"data_files": str(path)}
     try:
-        return datasets.load_dataset(builder, split="train", cache_dir=str(cache), **where, **options)
+        with shared(lock_of_copies(cache)):
+            table = datasets.load_dataset(builder, split="train", cache_dir=str(cache), **where, **options)
+            mark_used(table)
+        return table
     except (datasets.exceptions.DatasetsError, ValueError, OSError) as error:
         reason = reason_of(error)
         if EMPTY in reason:
@@ -79,7 +88,9 @@ def hub_rows(path: Path, config: str | None, cache: Path) -> tuple[list[str], It
 
     datasets.disable_progress_bars()
     try:
-        tables = datasets.load_dataset(str(path), config, cache_dir=str(cache))
+        with shared(lock_of_copies(cache)):
+            tables = datasets.load_dataset(str(path), config, cache_dir=str(cache))
+            mark_used(*tables.values())
     except (datasets.exceptions.DatasetsError, ValueError, OSError) as error:
         mend = "give data.config" if config is None else "check data.config"
         raise InputError(f"the data set cannot be read: {reason_of(error)}", field="data", mend=mend) from error
@@ -89,6 +100,18 @@ def hub_rows(path: Path, config: str | None, cache: Path) -> tuple[list[str], It
         tables = tables.cast_column(name, datasets.Image(decode=False))
     rows = ({"split": split, **row} for split, table in tables.items() for row in table)
     return list(dict.fromkeys([*first.column_names, "split"])), rows
+
+
+def lock_of_copies(cache: Path) -> Path:
+    """Held, shared, while a copy in `cache` is made or opened. Who holds it alone may remove copies."""
+    return cache / ".lock"
+
+
+def mark_used(*tables: Any) -> None:
+    """Give the copies that were opened the time of now: `variants.build.garbage` keeps young ones."""
+    for file in (file for table in tables for file in table.cache_files):
+        with suppress(PermissionError):  # nobody removes a copy from a read-only folder
+            os.utime(file["filename"])
 
 
 def labelled(path: Path, table: Any, labels: Path) -> Iterator[Row]:

@@ -22,8 +22,9 @@ def read_yolo(labels: Path, images: Path, classes: Sequence[str] | Path | None) 
         raise InputError(f"{labels} is no folder of YOLO's text files", field="data.uri", mend="name the folder")
     paths = images_in(images)
     files = {path.relative_to(images).with_suffix(".txt") for path in paths}
+    own = classes.resolve() if isinstance(classes, Path) else None
     for text in sorted(labels.rglob("*.txt")):
-        if text.relative_to(labels) not in files and text != classes:
+        if text.relative_to(labels) not in files and text.resolve() != own:
             mend = "add the image, or remove the file; a file with the names of classes is data.classes"
             raise InputError(f"{text} has no image in {images}", field="data", mend=mend)
     if not any((labels / file).is_file() for file in files):

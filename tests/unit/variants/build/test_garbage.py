@@ -12,8 +12,10 @@ from variants.artifacts.store import Store, hold
 from variants.build.builder import VariantPlan
 from variants.build.garbage import Collected, collect
 from variants.errors import SourceError
+from variants.files import shared
 from variants.recipes.recipe import Merge
 from variants.tasks import Tasks
+from variants.tasks.data.rows import lock_of_copies
 from variants.tasks.task_file import TaskFile
 
 OWN = {"input": "{{ text }}", "label": "label", "scorer": "label"}
@@ -183,6 +185,12 @@ def test_copies_of_data_go_unless_they_are_young(aged: Aged) -> None:
     assert aged.collect().data_bytes == 0, "it was made a moment ago"
     for path in copies.rglob("*"):
         os.utime(path, (0, 0))
+    assert read() == first
+    assert aged.collect().data_bytes == 0, "the old copy was opened a moment ago"
+    for path in copies.rglob("*"):
+        os.utime(path, (0, 0))
+    with shared(lock_of_copies(copies.parent)):
+        assert aged.collect().data_bytes == 0, "one is being opened"
     would = aged.collect(dry_run=True)
     assert list(copies.iterdir())
     done = aged.collect()

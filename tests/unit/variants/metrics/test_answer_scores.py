@@ -26,6 +26,8 @@ from variants.metrics.scoring import is_correct
         ("number", "minus -.5", "-0.5", 1),
         ("json", '```json\n{"b": [1, 2], "a": null}\n```', '{"a":null,"b":[1,2]}', 1),
         ("json", '{"a": 1', '{"a": 1}', 0),
+        ("json", "[" * 100_000, "[]", 0),
+        ("json", "[]", "[" * 100_000, 0),
         ("f1", "The cat sat", "a cat, sat!", 1),
         ("f1", "the cat sat down", "cat sat", 0.8),
         ("f1", "dog", "cat", 0),

@@ -65,3 +65,8 @@ def test_a_pattern_has_a_time_limit_and_a_loop_an_end() -> None:
 def test_a_schema_that_cannot_be_carried_out(schema: dict[str, Any], says: str) -> None:
     with pytest.raises(ValueError, match=says):
         check_schema(schema)
+
+
+def test_a_label_of_a_client_runs_no_expression_without_a_limit() -> None:
+    slow = json.dumps({"items": {"patternProperties": {"^(a|aa)+$": {}}}})
+    assert satisfies(json.dumps([{"a" * 60 + "b": 1}]), slow) == 0

@@ -277,3 +277,14 @@ def test_labels_that_occur_once_are_shared_out_too(tmp_path: Path) -> None:
     shares = {"train": 0, "calibration": 0.3, "test": 0.7}  # 0.7 of one row is one row
     task = task_of(tmp_path / "home", tmp_path / "a.csv", scorer="number", splits=shares)
     assert [len(task.examples(split)) for split in SPLITS] == [0, 15, 35]
+
+
+@pytest.mark.parametrize("write", [write_jsonl, write_parquet], ids=["jsonl", "parquet"])
+def test_columns_are_refused_beside_a_file_that_names_its_own(tmp_path: Path, write: Callable[[Path], Path]) -> None:
+    data = {"uri": str(write(tmp_path)), "columns": ["text", "intent"]}
+    with pytest.raises(
+        InputError, match=r"data\.columns: .* of a CSV or TSV file without a header, and this is read as"
+    ):
+        task_of(tmp_path, data).examples("test")
+    with pytest.raises(ValidationError, match="columns: only with a CSV or TSV file without a header, not text"):
+        TaskFile.model_validate({"data": data | {"format": "text"}, "input": "{{ text }}", "scorer": "passage"})

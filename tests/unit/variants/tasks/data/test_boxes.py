@@ -13,6 +13,7 @@ from variants.errors import InputError
 from variants.metrics.outcome import Outcome
 from variants.tasks import Split, Task, Tasks
 from variants.tasks.coco96 import Coco96
+from variants.tasks.data.boxes_in_image import box_in
 from variants.tasks.task_file import TaskFile
 from variants.vision.boxes import Box, from_text
 
@@ -202,3 +203,17 @@ def test_the_same_boxes_as_the_task_that_is_built_in(tmp_path: Path) -> None:
         for box, other in zip(from_text(each.label), theirs, strict=True):
             assert box[1:5] == pytest.approx(other[1:5], abs=0.006)
             assert box.label == other.label
+
+
+def test_the_file_of_classes_may_be_named_in_another_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = yolo(tmp_path)
+    (tmp_path / "labels" / "classes.txt").write_text("cat\ndog\n")
+    monkeypatch.chdir(tmp_path)
+    relative = data | {"uri": "./labels", "classes": str(tmp_path / "labels" / "classes.txt")}
+    assert task_of(tmp_path / "home", relative).labels == ("cat", "dog")
+
+
+@pytest.mark.parametrize("box", [(100, 0, 0.5, 10), (10, 10, 0.004, 10), (-0.5, 0, 0.5, 10), (0, 100.5, 10, 0.25)])
+def test_a_box_that_is_cut_or_rounded_to_nothing_has_no_area(box: tuple[float, float, float, float]) -> None:
+    with pytest.raises(ValueError, match="has no area in its image, which has 100 x 100 pixels"):
+        box_in("a", *box, (100, 100))
