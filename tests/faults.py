@@ -78,7 +78,7 @@ FAULTS = [
     Fault("variants/evidence/gate.py", "    if not evidence.assignments.is_broken():\n        broken", "    if True:\n        broken"),
     Fault("variants/artifacts/store.py", "if actual != entry.sha256:", "if len(actual) != len(entry.sha256):"),
     Fault("variants/artifacts/store.py", "sorted(present ^ set(manifest.files))", "sorted(set(manifest.files) - present)"),
-    Fault("variants/artifacts/store.py", "return (self.path(key) / MANIFEST).is_file()", "return self.path(key).is_dir()"),
+    Fault("variants/artifacts/store.py", "return (folder / MANIFEST).is_file()", "return folder.is_dir()"),
     Fault("variants/artifacts/store.py", "yield free and idle", "yield free or idle"),
     Fault("variants/artifacts/store.py", "if artifact.manifest.key != key:", "if not artifact.manifest.key:"),
     Fault("serve/control/journal.py", "self.epoch = self.standing_epoch() + 1", "self.epoch = self.standing_epoch()"),
