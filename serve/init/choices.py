@@ -136,8 +136,8 @@ def image_classification(
 def object_detection(choices: Choices, model: ModelFacts, task: TaskDraft | None, machine: Machine, goal: Goal) -> None:
     recipe: dict[str, Any] = {"kind": "baseline-detector"}
     if model.classes:
-        file = task and task.definition["data"].get("classes")
-        names = classes_in(Path(file)) if file else [str(number) for number in range(model.classes)]
+        said = task and task.definition["data"].get("classes")
+        names = said if isinstance(said, list) else classes_in(Path(said)) if said else numbers(model.classes)
         if len(names) != model.classes:
             raise InputError(
                 f"the detector has {model.classes} classes, and {len(names)} are named",
@@ -149,6 +149,10 @@ def object_detection(choices: Choices, model: ModelFacts, task: TaskDraft | None
         recipe |= {"image_size": [640, 640]}
     choices.add("baseline", recipe, "the detector as it came", 32)
     openvino(choices, task, machine, goal, dynamic=False)
+
+
+def numbers(count: int) -> list[str]:
+    return [str(number) for number in range(count)]
 
 
 def yolox(model: ModelFacts) -> dict[str, Any]:

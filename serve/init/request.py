@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, get_args
 
+import yaml
 from pydantic import ValidationError
 
 from serve.init.choices import Goal, trains
@@ -23,6 +24,10 @@ from variants.progress import Progress
 from variants.recipes.source import Source, fetch
 
 SOURCES = "the path of a folder or file, or ORG/NAME of the hub"
+OPTIONS = {
+    "data.images": "--images", "data.labels": "--labels", "data.classes": "--names", "name_pattern": "--file-names",
+    "give `columns`": "give --columns", "format: tsv": "--format tsv",
+}  # fmt: skip
 FAMILIES: tuple[str, ...] = get_args(TaskKind)
 
 
@@ -83,7 +88,20 @@ def task_of(request: Request, uri: str, model: ModelFacts, progress: Progress) -
         if not local.exists():
             raise InputError(f"{uri}: no such file or folder", field="--data", mend="name a path that exists")
         uri = str(local)
-    fields = {"uri": uri} | {name: given for name, given in request.beside.items() if given}
+    fields: dict[str, Any] = {"uri": uri} | {name: given for name, given in request.beside.items() if given}
+    if uri.endswith(".json") and "images" in fields:
+        fields.setdefault("format", "coco")
+    if str(fields.get("classes", "")).endswith((".yaml", ".yml")):
+        fields["classes"] = names_in(Path(fields["classes"]))
+    try:
+        return read_task(request, fields, uri, is_remote, model, progress)
+    except InputError as error:
+        raise by_option(error) from None
+
+
+def read_task(
+    request: Request, fields: dict[str, Any], uri: str, is_remote: bool, model: ModelFacts, progress: Progress
+) -> TaskDraft:
     data = data_of(fields)
     path = fetch(data.source(uri), home(), progress)
     if not is_remote:
@@ -93,7 +111,43 @@ def task_of(request: Request, uri: str, model: ModelFacts, progress: Progress) -
     table = read_table(data, path, is_named)
     name = task_name_of(uri.rpartition("/")[2].partition("@")[0] if is_remote else path.stem)
     drafted = numbered(draft(name, table, columns, model), model.labels)
-    return read(drafted, fields, table.count, trains(model, drafted), progress)
+    done = read(drafted, fields, table.count, trains(model, drafted), progress)
+    if model.task != "object-detection":
+        return done
+    named = numbered(done, model.labels)
+    check_boxes(named, model)
+    return named if named is done else read(named, fields, table.count, False, progress)
+
+
+def check_boxes(task: TaskDraft, model: ModelFacts) -> None:
+    """InputError for boxes of classes that the detector does not know: all of its answers would be wrong."""
+    known = set(model.labels) or {str(number) for number in range(model.classes)}
+    if (model.labels or not task.definition["data"].get("classes")) and (strange := sorted(set(task.labels) - known)):
+        shown = ", ".join(sorted(known)[:5])
+        message = f"the data's classes {', '.join(strange[:5])} are not among the detector's: {shown}"
+        raise InputError(message, field="--names", mend="name the classes as the detector does")
+
+
+def names_in(path: Path) -> list[str]:
+    """The classes in a YAML file that Ultralytics' tools read: `names`, a list or a mapping of positions."""
+    try:
+        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise InputError(f"{path} cannot be read: {' '.join(str(error).split())}", field="--names") from None
+    names = document.get("names") if isinstance(document, dict) else None
+    if isinstance(names, dict):
+        names = [names[key] for key in sorted(names)]
+    if not isinstance(names, list) or not names:
+        raise InputError(f"{path} has no list `names`", field="--names", mend="a file with one class a line does too")
+    return [str(name) for name in names]
+
+
+def by_option(error: InputError) -> InputError:
+    """The error with the options of `init` in place of a definition's fields."""
+    message, mend = error.message, error.mend or ""
+    for name, option in OPTIONS.items():
+        message, mend = message.replace(name, option), mend.replace(name, option)
+    return InputError(message, field=error.field, mend=mend or None)
 
 
 def source_fields(source: Source, path: Path, request: Request, model: ModelFacts) -> Mapping[str, str]:

@@ -26,7 +26,8 @@ FLAGS = {
 @dataclass(frozen=True)
 class Table:
     """The first `MOST_ROWS` rows of the data as text, without images and boxes, and what all rows say: their `count`,
-    and how often each value stands in a column. A column of more than `MOST_KINDS` values has none there."""
+    and how often each value stands in a column. A column of more than `MOST_KINDS` values has none there.
+    `objects` are columns with lists or mappings in place of text."""
 
     path: Path
     format: str
@@ -34,6 +35,7 @@ class Table:
     rows: Sequence[Mapping[str, str]]
     count: int
     kinds_by_column: Mapping[str, Counter[str]]
+    objects: frozenset[str] = frozenset()
 
     def values(self, column: str) -> list[str]:
         return [row[column] for row in self.rows]
@@ -68,9 +70,10 @@ def read_table(data: Data, path: Path, is_named: bool) -> Table:
     shown = [name for name in columns if not (name == "image" and form in ("images", *BOXES))]
     head: list[dict[str, str]] = []
     kinds: dict[str, Counter[str]] = {name: Counter() for name in shown}
-    count = 0
+    count, objects = 0, set()
     for row in rows:
         count += 1
+        objects |= {name for name in shown if isinstance(row[name], dict | list)}
         text = {name: "" if row[name] is None else str(row[name]) for name in shown}
         if len(head) < MOST_ROWS:
             head.append(text)
@@ -87,7 +90,7 @@ def read_table(data: Data, path: Path, is_named: bool) -> Table:
             field="--columns",
             mend="name its columns: --columns A,B; or name the label's column with --label, if it is a header",
         )
-    return Table(path, form, tuple(columns), head, count, kinds)
+    return Table(path, form, tuple(columns), head, count, kinds, frozenset(objects))
 
 
 def header_in(rows: Sequence[Mapping[str, str]]) -> str | None:

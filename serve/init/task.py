@@ -15,23 +15,16 @@ from variants.errors import InputError
 from variants.progress import Progress
 from variants.tasks import Split, Tasks
 from variants.tasks.data.definition import BOXES
+from variants.tasks.file_task import SPLITS
 from variants.tasks.task_file import TaskFile
 
 LABELS = ("label", "labels", "class", "category", "intent", "sentiment", "topic", "target", "answer", "answerkey", "y")
 TEXTS = (
-    "text",
-    "sentence",
-    "review",
-    "body",
-    "content",
-    "message",
-    "description",
-    "title",
-    "question",
-    "prompt",
-    "goal",
-    "input",
-)
+    "text", "sentence", "review", "body", "content", "message", "description", "title", "context", "passage",
+    "question", "prompt", "goal", "input", "premise", "hypothesis", "sentence1", "sentence2", "text1", "text2",
+    "question1", "question2",
+)  # fmt: skip
+SPLIT_COLUMNS = ("split", "fold", "subset", "partition")
 SCORE_NAMES = ("score", "similarity", "similarity_score")
 MOST_LABELS = 100
 CHOICE_LABELS = 20
@@ -66,6 +59,7 @@ class TaskDraft:
     labels: tuple[str, ...] = ()
     counts: Mapping[Split, int] = field(default_factory=dict)
     tokens: int = 128
+    split_column: str | None = None
 
     @property
     def scorer(self) -> str:
@@ -97,6 +91,7 @@ def draft(name: str, table: Table, columns: Columns, model: ModelFacts) -> TaskD
     choices = columns.choices or (endings(table) if model.task == "text-generation" else ())
     label = columns.label or guess_label(table, reasons)
     text = text_of(table, columns, [*choices, *([label] if label else [])], reasons)
+    check_texts(table, [*choices, *([label] if label else []), *(() if columns.input else text)])
     if label is None:
         return passages(name, table, text, model)
     labels = tuple(sorted(table.kinds(label)))
@@ -117,7 +112,9 @@ def draft(name: str, table: Table, columns: Columns, model: ModelFacts) -> TaskD
     else:
         check_classes(table, label)
         definition["scorer"] = columns.scorer or "label"
-    return TaskDraft(name, definition, reasons, labels, tokens=tokens_of(table, text))
+    return TaskDraft(
+        name, definition, reasons, labels, tokens=tokens_of(table, text), split_column=split_column_of(table)
+    )
 
 
 def text_of(table: Table, columns: Columns, taken: Sequence[str], reasons: dict[str, str]) -> tuple[str, ...]:
@@ -130,9 +127,19 @@ def text_of(table: Table, columns: Columns, taken: Sequence[str], reasons: dict[
     return guess_text(table, taken, reasons)
 
 
+def check_texts(table: Table, columns: Sequence[str]) -> None:
+    """InputError for a column of lists or mappings: they would be written as Python writes them."""
+    if odd := next((each for each in columns if each in table.objects), None):
+        mend = f"write the texts into columns of their own, or name a part: --input '{{{{ {odd}.text }}}}'"
+        raise InputError(f"{table.path}: the column {odd!r} has lists or mappings, not text", field="--text", mend=mend)
+
+
 def check_classes(table: Table, label: str) -> None:
-    """InputError for a column that names no classes: most of its values stand there once."""
+    """InputError for a column that names no classes: one value, or most of its values stand there once."""
     kinds = table.kinds(label)
+    if len(kinds) == 1:
+        message = f"{table.path}: every row has the label {next(iter(kinds))!r}, so there is nothing to tell apart"
+        raise InputError(message, field="--label", mend="give rows of another label, or name another column")
     if not kinds or 2 * len(kinds) > table.count:
         many = f"{len(kinds):,}" if kinds else "too many"
         message = (
@@ -176,8 +183,7 @@ def of_images(name: str, table: Table, columns: Columns) -> TaskDraft:
         raise InputError(f"{table.path}: no column looks like a label", field="--label")
     definition = {"image": "image", "label": label, "scorer": "label"}
     reasons["scorer"] = "the right one is the classifier's first"
-    if not table.kinds(label):
-        raise InputError(f"{table.path}: {label!r} has too many values to be a label", field="--label")
+    check_classes(table, label)
     return TaskDraft(name, definition, reasons, tuple(sorted(table.kinds(label))))
 
 
@@ -217,7 +223,8 @@ def guess_label(table: Table, reasons: dict[str, str]) -> str | None:
     """The column of labels: by its name, or the only one that has few values; None for a table of one column."""
     named = [each for each in table.columns if each.lower() in LABELS]
     if named:
-        reasons["label"] = "by its name"
+        others = [each for each in table.columns if each != named[0] and is_label(table, each)]
+        reasons["label"] = "by its name" + (f"; {', '.join(others)} has few values too: --label" if others else "")
         return named[0]
     if len(table.columns) == 1:
         return None
@@ -229,7 +236,7 @@ def guess_label(table: Table, reasons: dict[str, str]) -> str | None:
     raise InputError(
         f"{table.path}: which column is the label? Candidates: {', '.join(few) or 'none'}",
         field="--label",
-        mend=f"name one of {shown}; without a header give --columns",
+        mend=f"name one of {shown}; --labels FILE for labels in a second file; without a header --columns",
     )
 
 
@@ -251,21 +258,38 @@ def endings(table: Table) -> tuple[str, ...]:
     """Columns that share a name but for a number at its end, as sol1 and sol2; empty without such."""
     by_stem: dict[str, list[str]] = {}
     for each in table.columns:
-        if each[-1:].isdecimal():
+        if each[-1:].isdecimal() and each.lower() not in TEXTS:
             by_stem.setdefault(each.rstrip("0123456789"), []).append(each)
     groups = [group for group in by_stem.values() if len(group) > 1]
     return tuple(groups[0]) if len(groups) == 1 else ()
 
 
 def scorer_of(table: Table, label: str, labels: Sequence[str], reasons: dict[str, str]) -> str:
-    if len(labels) <= CHOICE_LABELS and is_label(table, label):
+    if len(labels) <= CHOICE_LABELS and is_label(table, label) and not begin_alike(labels):
         reasons["scorer"] = f"{len(labels)} labels, so the likeliest counts"
         return "choice"
     if all(is_number(value) for value in table.values(label)):
         reasons["scorer"] = "the last number of the answer counts"
         return "number"
+    if is_label(table, label):
+        reasons["scorer"] = (
+            "labels begin alike or are many, so the answer is generated, and must begin with the right one"
+        )
+        return "prefix"
     reasons["scorer"] = "answers are texts, so their words are compared"
     return "f1"
+
+
+def split_column_of(table: Table) -> str | None:
+    """A column that says which split its row is of."""
+    named = [each for each in table.columns if each.lower() in SPLIT_COLUMNS and table.kinds(each)]
+    return next((each for each in named if {value.lower() for value in table.kinds(each)} <= SPLITS.keys()), None)
+
+
+def begin_alike(labels: Sequence[str]) -> bool:
+    """Whether two labels have the first word in common: likelihoods are compared at the first token."""
+    firsts = [each.split()[0].lower() if each.split() else "" for each in labels]
+    return len(set(firsts)) < len(firsts)
 
 
 def tokens_of(table: Table, text: Sequence[str]) -> int:
@@ -294,7 +318,8 @@ def mean_length(table: Table, column: str) -> float:
 
 def read(draft: TaskDraft, data: Mapping[str, Any], count: int, trains: bool, progress: Progress) -> TaskDraft:
     """The draft with its data and splits, after all its rows were read. Raises InputError for a wrong row."""
-    whole = draft.definition | {"data": dict(data), "splits": shares(count, trains)}
+    splits_said = {"column": draft.split_column} if draft.split_column else shares(count, trains)
+    whole = draft.definition | {"data": dict(data), "splits": splits_said}
     try:
         file = TaskFile.model_validate(whole)
     except ValidationError as error:

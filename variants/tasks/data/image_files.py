@@ -11,6 +11,7 @@ import regex
 from variants.errors import InputError
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
+SPLIT_NAMES = frozenset(("train", "training", "val", "valid", "validation", "dev", "test", "testing", "calibration"))
 LIMIT_S = 0.1
 """Of matching one name: a regular expression may take exponential time."""
 
@@ -21,8 +22,28 @@ def images_in(folder: Path) -> list[Path]:
         raise InputError(f"{folder} is no folder of images", field="data", mend="name the folder")
     paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
     if not paths:
-        raise InputError(f"{folder} has no image", field="data", mend=f"files that end in {', '.join(SUFFIXES)}")
+        others = sorted(path.name for path in folder.iterdir() if path.is_file())[:3]
+        mend = f"name one of {', '.join(others)}" if others else f"files that end in {', '.join(SUFFIXES)}"
+        raise InputError(f"{folder} has no image", field="data", mend=mend)
     return paths
+
+
+def images_by_folder(folder: Path) -> Iterator[Mapping[str, Any]]:
+    """A row for each image of a folder: `image`, and `label`, the name of the folder that it lies in.
+
+    Raises InputError for images that lie in no folder of their own, and for folders of splits: each of these is data of
+    its own."""
+    paths = images_in(folder)
+    parts = {path.relative_to(folder).parts[0] for path in paths if path.parent != folder}
+    if parts and {part.lower() for part in parts} <= SPLIT_NAMES:
+        shown = ", ".join(sorted(parts))
+        mend = f"name one of them, or splits: {{train: {folder}/..., test: {folder}/...}}"
+        raise InputError(f"{folder} has the folders {shown}, which are splits and no labels", field="data", mend=mend)
+    if alone := next((path for path in paths if path.parent == folder), None):
+        mend = "move it into a folder of its label, or name a pattern of the names: name_pattern"
+        raise InputError(f"{alone}: the images are not in folders, one a label", field="data", mend=mend)
+    for path in paths:
+        yield {"image": path.read_bytes(), "label": path.parent.name, "file": path.relative_to(folder)}
 
 
 def named_images(folder: Path, pattern: str) -> tuple[list[str], Iterator[Mapping[str, Any]]]:

@@ -1,10 +1,11 @@
-"""Reads the rows of a task's data: CSV, TSV, JSON lines, Parquet, text and folders of images with the `datasets`
-library, and boxes.
+"""Reads the rows of a task's data: CSV, TSV, JSON lines, Parquet and text with the `datasets` library, folders of
+images, and boxes.
 
 All values of CSV and TSV files are text as it stands in the file: "007" stays "007", and "NA" is no missing value.
 """
 
 import csv
+import logging
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
@@ -15,7 +16,7 @@ from variants.errors import InputError
 from variants.files import shared
 from variants.tasks.data.coco import read_coco
 from variants.tasks.data.definition import Data, Form
-from variants.tasks.data.image_files import named_images
+from variants.tasks.data.image_files import images_by_folder, named_images
 from variants.tasks.data.yolo import lines_of, read_yolo
 
 Row = Mapping[str, Any]
@@ -41,17 +42,19 @@ def read_rows(
     if form == "yolo":
         classes = beside.get("classes", data.classes if isinstance(data.classes, tuple) else None)
         return ["image", "label"], read_yolo(path, beside.get("images", path), classes)
-    if form == "images" and data.name_pattern is not None:
-        return named_images(path, data.name_pattern)
+    if form == "images":
+        if data.name_pattern is not None:
+            return named_images(path, data.name_pattern)
+        return ["image", "label"], images_by_folder(path)
     if form == "hub":
         return hub_rows(path, data.config, cache)
     table = table_of(path, form, data.columns, cache)
-    if form == "images":
-        return ["image", "label"], images_of(table)
     names = list(table.column_names)
-    return (
-        (names, iter(table)) if "labels" not in beside else ([*names, "label"], labelled(path, table, beside["labels"]))
-    )
+    if "labels" in beside:
+        return [*names, "label"], labelled(path, table, beside["labels"])
+    if form == "text":  # blank lines separate passages
+        return names, (row for row in table if row["text"].strip())
+    return names, iter(table)
 
 
 def table_of(path: Path, form: Form, columns: tuple[str, ...] | None, cache: Path) -> Any:
@@ -59,6 +62,7 @@ def table_of(path: Path, form: Form, columns: tuple[str, ...] | None, cache: Pat
     import datasets
 
     datasets.disable_progress_bars()
+    logging.getLogger("datasets").setLevel(logging.CRITICAL)  # it writes what the error below says
     options: dict[str, Any] = {}
     if form in SEPARATORS:
         names = list(columns or header_of(path, SEPARATORS[form]))
@@ -67,18 +71,18 @@ def table_of(path: Path, form: Form, columns: tuple[str, ...] | None, cache: Pat
         options |= {"column_names": names, "header": None} if columns else {}
         if form == "tsv":
             options["quoting"] = csv.QUOTE_NONE
-    builder = {"csv": "csv", "tsv": "csv", "jsonl": "json", "images": "imagefolder"}.get(form, form)
-    where = {"data_dir": str(path)} if form == "images" else {"data_files": str(path)}
+    builder = {"tsv": "csv", "jsonl": "json"}.get(form, form)
     try:
         with shared(lock_of_copies(cache)):
-            table = datasets.load_dataset(builder, split="train", cache_dir=str(cache), **where, **options)
+            table = datasets.load_dataset(builder, data_files=str(path), split="train", cache_dir=str(cache), **options)
             mark_used(table)
         return table
     except (datasets.exceptions.DatasetsError, ValueError, OSError) as error:
         reason = reason_of(error)
         if EMPTY in reason:
             raise InputError(f"{path} has no rows", field="data") from None
-        raise InputError(f"{path} cannot be read as {form}: {reason}", field="data") from error
+        mend = "name as many columns as the longest line has" if "Expected" in reason and "saw" in reason else None
+        raise InputError(f"{path} cannot be read as {form}: {reason}", field="data", mend=mend) from error
 
 
 def hub_rows(path: Path, config: str | None, cache: Path) -> tuple[list[str], Iterator[Row]]:
@@ -132,27 +136,16 @@ def header_of(path: Path, separator: str) -> list[str]:
         with path.open(encoding="utf-8-sig", newline="") as file:
             names = next(csv.reader(file, delimiter=separator), [])
     except (UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"{path} is no table of UTF-8 text: {error}", field="data") from None
+        raise InputError(f"{path} is no table of UTF-8 text: {error}", field="data", mend="save it as UTF-8") from None
     if not any(names):
         raise InputError(f"{path} is empty", field="data")
+    other = next((each for each in (";", "\t") if separator == "," and len(names) == 1 and each in names[0]), None)
+    if other:
+        mend = "format: tsv" if other == "\t" else "save it with commas"
+        raise InputError(f"{path}: its columns are separated by {other!r}, not by commas", field="data", mend=mend)
     if twice := next((name for name in names if names.count(name) > 1), None):
         raise InputError(f"{path}: two columns are called {twice!r}", field="data", mend="give `columns`")
     return names
-
-
-def images_of(table: Any) -> Iterator[Row]:
-    import datasets
-
-    names = table.features["label"].names if "label" in table.features else None
-    if names is None:
-        raise InputError(
-            "the images are not in folders, one a label",
-            field="data",
-            mend="move them into such folders, or name a pattern of their names: name_pattern",
-        )
-    for row in table.cast_column("image", datasets.Image(decode=False)):
-        file = Path(row["image"]["path"])
-        yield {"image": row["image"]["bytes"] or file.read_bytes(), "label": names[row["label"]], "file": file}
 
 
 def reason_of(error: BaseException) -> str:

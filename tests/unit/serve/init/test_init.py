@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import yaml
+from PIL import Image
 from typer.testing import CliRunner
 
 from loadtest.campaign.schema import read_campaign
@@ -206,6 +207,89 @@ def test_a_template_of_the_users_own_needs_no_guess(llama: Path, tmp_path: Path)
     task = planned(llama, write_csv(tmp_path / "data.csv", table), Columns(input="{{ short }} is")).task
     assert task is not None
     assert task.definition["input"] == "{{ short }} is"
+
+
+def test_labels_that_begin_alike_are_generated(llama: Path, tmp_path: Path) -> None:
+    task = planned(llama, write_csv(tmp_path / "data.csv", rows(labels=("not good", "not bad", "fine")))).task
+    assert task is not None
+    assert task.scorer == "prefix"
+
+
+def test_a_column_of_splits_is_used(classifier: Path, tmp_path: Path) -> None:
+    table = [row | {"split": ("train", "test", "validation")[at % 3]} for at, row in enumerate(rows(90))]
+    task = planned(classifier, write_csv(tmp_path / "data.csv", table)).task
+    assert task is not None
+    assert task.definition["splits"] == {"column": "split"}
+    assert dict(task.counts) == {"train": 30, "calibration": 30, "test": 30}
+
+
+def test_both_sentences_are_the_input(classifier: Path, tmp_path: Path) -> None:
+    table = [{"premise": row["text"], "hypothesis": "it is so", "label": row["label"], "kind": "ab"[at % 2]}
+             for at, row in enumerate(rows())]  # fmt: skip
+    task = planned(classifier, write_csv(tmp_path / "data.csv", table)).task
+    assert task is not None
+    assert task.definition["input"] == "{{ premise }} {{ hypothesis }}"
+    assert "kind has few values too" in task.reasons["label"]
+
+
+def test_objects_are_no_text(llama: Path, tmp_path: Path) -> None:
+    path = tmp_path / "data.jsonl"
+    path.write_text(
+        "".join(json.dumps({"data": {"text": row["text"]}, "label": row["label"]}) + "\n" for row in rows())
+    )
+    with pytest.raises(InputError, match="the column 'data' has lists or mappings"):
+        planned(llama, path)
+    task = planned(llama, path, Columns(input="{{ data.text }} is")).task
+    assert task is not None
+    assert task.counts["test"] > 30
+
+
+def test_one_label_alone_is_refused(classifier: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="every row has the label 'good', so there is nothing to tell apart"):
+        planned(classifier, write_csv(tmp_path / "data.csv", rows(labels=("good",))))
+
+
+def test_another_separator_is_named(llama: Path, tmp_path: Path) -> None:
+    path = tmp_path / "data.csv"
+    path.write_text("text;label\na;b\n")
+    with pytest.raises(InputError, match="its columns are separated by ';', not by commas"):
+        planned(llama, path)
+    path.write_text("text\tlabel\na\tb\n")
+    with pytest.raises(InputError, match="--format tsv"):
+        planned(llama, path)
+
+
+def yolo_of(folder: Path) -> tuple[Path, Path]:
+    """The folders of YOLO's text files and of the images, of the classes 0 and 1."""
+    labels, pictures = folder / "labels", folder / "images"
+    labels.mkdir()
+    pictures.mkdir()
+    for at in range(30):
+        Image.new("RGB", (32, 32), (at, at * 8, 0)).save(pictures / f"{at}.png")
+        (labels / f"{at}.txt").write_text(f"{at % 2} 0.5 0.5 0.25 0.25\n")
+    return labels, pictures
+
+
+def test_boxes_are_of_classes_that_the_detector_knows(tmp_path: Path) -> None:
+    """By position, by the names in a YAML file, or not at all: then every answer would be wrong."""
+    labels, pictures = yolo_of(tmp_path)
+    config = {
+        "architectures": ["YolosForObjectDetection"],
+        "id2label": {"0": "cat", "1": "dog"},
+        "image_size": [64, 64],
+    }
+    detector = folder_of(tmp_path / "detector", config)
+    beside: dict[str, Any] = {"format": "yolo", "images": str(pictures)}
+    task = planned(detector, labels, beside=beside).task
+    assert task is not None
+    assert task.definition["labels"] == {"0": "cat", "1": "dog"}
+    (tmp_path / "data.yaml").write_text("path: .\nnames: {0: cat, 1: dog}\n")
+    task = planned(detector, labels, beside=beside | {"classes": str(tmp_path / "data.yaml")}).task
+    assert task is not None
+    assert (task.definition["data"]["classes"], task.labels) == (["cat", "dog"], ("cat", "dog"))
+    (tmp_path / "data.yaml").write_text("names: [car, bus]\n")
+    with pytest.raises(InputError, match="the data's classes bus, car are not among the detector's: cat, dog"):
+        planned(detector, labels, beside=beside | {"classes": str(tmp_path / "data.yaml")})
 
 
 def test_labels_that_are_digits_follow_a_blank(llama: Path, tmp_path: Path) -> None:

@@ -145,6 +145,24 @@ def images(folder: Path) -> None:
         Image.new("RGB", (8, 8), (number * 10, 0, 0)).save(path)
 
 
+def test_folders_of_splits_are_no_labels(tmp_path: Path) -> None:
+    """The library would read `train` alone, and leave `val` out without a word."""
+    for part in ("train", "val"):
+        images(tmp_path / "photos" / part)
+    picture = {"input": None, "image": "image", "label": "label", "scorer": "label"}
+    error = refusal(tmp_path / "home", tmp_path / "photos", **picture)
+    assert "has the folders train, val, which are splits and no labels" in str(error)
+    images(tmp_path / "photos" / "bus")
+    assert task_of(tmp_path / "home", tmp_path / "photos", **picture).labels == ("cat", "dog")
+
+
+def test_blank_lines_between_passages_are_left_out(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    path.write_text("".join(f"a line {number}\n\n \n" for number in range(20)))
+    task = task_of(tmp_path / "home", path, input="{{ text }}", label=None, scorer="passage")
+    assert sum(len(task.examples(split)) for split in SPLITS) == 20
+
+
 def test_splits_of_a_column_and_of_files(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
     kinds = ("train", "train", "test", "dev")
