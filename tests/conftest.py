@@ -11,8 +11,8 @@ import pytest
 
 from variants.home import home, sources_of
 
-WORKER_BYTES = 7 * 2**30
-"""What a test takes: a server with several real engines takes ten, the others three."""
+WORKER_BYTES = 9 * 2**30
+"""What one test at a time takes at most: a server with real engines."""
 EVERYWHERE = {"tmp_path_factory", "pytestconfig", "anyio_backend", "tiny_llama", "tiny_vit"}
 """Shared fixtures that cost next to nothing: whoever uses them need not wait for a worker that has made them."""
 FIRST = ("tests/integration/demo::demo", "tests/integration/serve::started_on_ray", "tests/integration::served")
@@ -22,8 +22,8 @@ LONGEST_ID = 100
 
 
 def pytest_xdist_auto_num_workers() -> int:
-    """`-n auto`: one more than there are cores, because many tests wait, as long as memory holds them."""
-    return max(1, min((os.cpu_count() or 1) + 1, psutil.virtual_memory().available // WORKER_BYTES))
+    """`-n auto`: as many as there are cores, as long as memory holds them. More end no sooner: most tests compute."""
+    return max(1, min(os.cpu_count() or 1, psutil.virtual_memory().available // WORKER_BYTES))
 
 
 def pytest_configure(config: pytest.Config) -> None:

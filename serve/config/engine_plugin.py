@@ -79,7 +79,8 @@ class PluginEngine(Document):
 
     model_config = ConfigDict(extra="allow")
 
-    kind: str
+    # Every other engine has one of the built-in kinds: a schema's `oneOf` would refuse what fits two.
+    kind: str = Field(json_schema_extra={"not": {"enum": list(BUILT_IN)}})
     plugin: str = Field(default="", description="filled in")
 
     @model_validator(mode="before")

@@ -8,11 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.long import long_only
 from tests.support.processes import ROOT, borrow_home
 
 pytestmark = pytest.mark.integration
 
 
+@long_only
 def test_the_notebook_builds_evaluates_and_compares(tmp_path: Path) -> None:
     notebook = json.loads((ROOT / "docs" / "notebook.ipynb").read_text())
     assert notebook["nbformat"] == 4

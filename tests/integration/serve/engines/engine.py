@@ -74,7 +74,8 @@ def ready(command: Sequence[str], port: int, environment: Mapping[str, str] | No
         yield engine
         if process.poll() is None:
             process.terminate()
-            assert process.wait(30) in (0, -15)
+            # vLLM ends with 1 where it had to kill its core, as it may on a busy machine.
+            assert process.wait(30) in (0, 1, -15)
     finally:
         process.kill()
         process.wait()

@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from serve.config.loader import load, only, parse
-from serve.config.stack import Adapters, TorchEngine, VllmEngine
+from serve.config.stack import Adapters, Stack, TorchEngine, VllmEngine
 from variants.errors import StackError, UnknownName
 
 DEMO = Path(__file__).parents[4] / "deploy" / "stacks" / "demo.yaml"
@@ -286,3 +286,14 @@ def test_a_data_set_is_no_model(demo: Any) -> None:
     demo["models"]["minilm"]["source"] = {"uri": "hf:datasets/org/name", "licence": "MIT"}
     with pytest.raises(StackError, match="is a data set, not a model"):
         parse(demo)
+
+
+def test_the_schema_of_a_stack_takes_every_stack_of_the_project() -> None:
+    """Clients check stacks by the document at /openapi.json. `oneOf` refuses an engine that two forms take."""
+    from jsonschema import Draft202012Validator
+
+    validator = Draft202012Validator(Stack.model_json_schema(by_alias=True))
+    stacks = sorted((Path(__file__).parents[4] / "deploy" / "stacks").glob("*.yaml"))
+    assert stacks
+    for path in stacks:
+        assert [error.message for error in validator.iter_errors(yaml.safe_load(path.read_text()))] == [], path
