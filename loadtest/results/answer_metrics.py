@@ -12,7 +12,7 @@ from loadtest.results.records import Record, by_example
 from loadtest.results.schema import AccuracyFigure
 from variants.metrics.base import Metric
 from variants.metrics.detection import METRICS
-from variants.metrics.harness import SampleMean
+from variants.metrics.mean_score import MeanScore
 from variants.metrics.outcome import Outcome
 from variants.metrics.spearman import SPEARMAN
 
@@ -35,12 +35,12 @@ def belongs(record: Record, metric: Metric) -> bool:
     """Whether the answer is one that the metric is of."""
     if metric is SPEARMAN:
         return record.correct is None
-    return not isinstance(metric, SampleMean) or record.scorer == metric.name
+    return not isinstance(metric, MeanScore) or record.scorer == metric.name
 
 
 def of_scorers(records: Iterable[Record]) -> list[Metric]:
     """The metric of each scorer of shares that scored an answer."""
-    return [SampleMean(name, "share") for name in sorted({each.scorer for each in records if each.scorer})]
+    return [MeanScore(name, "share") for name in sorted({each.scorer for each in records if each.scorer})]
 
 
 def accuracies(metric: Metric, records: Iterable[Record]) -> Iterable[AccuracyFigure]:

@@ -3,7 +3,7 @@
 import math
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +13,14 @@ from jinja2.exceptions import TemplateError
 from variants.document import canonical_sha256
 from variants.errors import InputError
 from variants.home import sources_of
-from variants.metrics.answer_scores import SCORES, is_share, made_by, score_of
-from variants.metrics.base import Statistic
+from variants.metrics.answer_scores import SCORES, is_share, made_by
 from variants.metrics.detection import METRICS as DETECTION
-from variants.metrics.outcome import Outcome
+from variants.metrics.mean_score import MeanScore
 from variants.metrics.spearman import SPEARMAN
 from variants.progress import Progress
 from variants.recipes.source import Source
 from variants.tasks.base import Chat, Example, Input, Split, Task, shuffled, without_repeats
-from variants.tasks.data.definition import Shares, SplitColumn, SplitFiles
+from variants.tasks.data.definition import SPLITS, Shares, SplitColumn, SplitFiles
 from variants.tasks.data.image_files import image_at, size_of
 from variants.tasks.data.rows import Row, read_rows
 from variants.tasks.task_file import Sandbox, TaskFile
@@ -30,10 +29,6 @@ from variants.vision.boxes import Box, from_text, to_text
 LEAST_ROWS = 10
 MAX_TOKENS = 64
 """Tokens of a generated answer, where the definition does not say how many."""
-SPLITS: dict[str, Split] = {
-    "train": "train", "training": "train", "calibration": "calibration", "validation": "calibration",
-    "valid": "calibration", "dev": "calibration", "test": "test",
-}  # fmt: skip
 SOME = 5
 
 
@@ -58,7 +53,7 @@ class FileTask(Task):
         if self.kind == "boxes":
             self.metrics = DETECTION
         if is_share(self.kind):
-            self.metrics = (Statistic(self.kind, "share", of=partial(mean_score, self.kind)),)
+            self.metrics = (MeanScore(self.kind, "share"),)
         if self.kind in SCORES:
             self.fields = {"max_tokens": file.max_tokens or MAX_TOKENS} | (
                 {"stop": list(file.stop)} if file.stop else {}
@@ -241,10 +236,6 @@ class FileTask(Task):
 
     def _refuse(self, message: str, field: str = "data", mend: str | None = None) -> InputError:
         return InputError(f"{self.name}: {message}", field=f"tasks.{self.name}.{field}", mend=mend)
-
-
-def mean_score(scorer: str, outcomes: Sequence[Outcome]) -> float:
-    return math.fsum(score_of(scorer, each.answer, each.label) or 0.0 for each in outcomes) / len(outcomes)
 
 
 def is_number(text: str) -> bool:

@@ -23,6 +23,11 @@ Column = Annotated[str, Field(min_length=1, max_length=200)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Uri = Annotated[str, Field(min_length=1)]
 Class = Annotated[str, Field(min_length=1)]
+SPLITS: Mapping[str, Split] = {
+    "train": "train", "training": "train", "calibration": "calibration", "validation": "calibration",
+    "valid": "calibration", "dev": "calibration", "test": "test",
+}  # fmt: skip
+"""The splits by the names that data gives them."""
 SUFFIXES: Mapping[str, Format] = {
     ".csv": "csv", ".tsv": "tsv", ".tab": "tsv", ".jsonl": "jsonl", ".json": "jsonl", ".ndjson": "jsonl",
     ".parquet": "parquet", ".txt": "text", ".text": "text",
@@ -72,12 +77,12 @@ class Data(Document):
     folder holds images, one folder a label. Boxes have a format by name: "coco" is COCO's JSON, "yolo" a folder of
     .txt files.
 
-    - `columns`: the columns of a CSV or TSV file without a header
-    - `images`: the folder of the images whose paths stand in a table or in COCO's JSON, or that YOLO's files are of
-    - `classes`: YOLO's classes by number, or the path of a file with one a line
-    - `labels`: a file with the label of each row, one a line: the column `label`
-    - `config`: the configuration of a data set of the hub that has several
-    - `name_pattern`: a regular expression over the whole name of each image of a folder. Its named groups are columns
+    - `columns`: the columns of a CSV or TSV file without a header.
+    - `images`: the folder of the images whose paths stand in a table or in COCO's JSON, or that YOLO's files are of.
+    - `classes`: YOLO's classes by number, or the path of a file with one a line.
+    - `labels`: a file with the label of each row, one a line: the column `label`.
+    - `config`: the configuration of a data set of the hub that has several.
+    - `name_pattern`: a regular expression over the whole name of each image of a folder. Its named groups are columns.
     """
 
     uri: Uri | None = None

@@ -9,9 +9,10 @@ from typing import Any
 import regex
 
 from variants.errors import InputError
+from variants.tasks.data.definition import SPLITS
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
-SPLIT_NAMES = frozenset(("train", "training", "val", "valid", "validation", "dev", "test", "testing", "calibration"))
+SPLIT_NAMES = SPLITS.keys() | {"val", "testing"}
 LIMIT_S = 0.1
 """Of matching one name: a regular expression may take exponential time."""
 
