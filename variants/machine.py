@@ -36,6 +36,12 @@ class Machine(Document):
     python: str
     gpus: tuple[str, ...] = ()
 
+    @property
+    def multiplies_integers(self) -> bool:
+        """Whether one instruction of this CPU multiplies 8-bit integers and sums them in 32 bits. On x86 this needs
+        VNNI or AMX. Without it, int8 is hardly faster, or sums saturate at 16 bits."""
+        return self.architecture not in ("x86_64", "AMD64") or not _VNNI.isdisjoint(self.flags)
+
 
 def describe() -> Machine:
     """This machine: the properties that decide speed and memory."""
@@ -59,12 +65,6 @@ def multiplies_bfloat16() -> bool:
     import torch
 
     return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
-
-
-def multiplies_integers() -> bool:
-    """Whether one instruction of this CPU multiplies 8-bit integers and sums them in 32 bits. On x86 this needs VNNI or
-    AMX. Without it, int8 is hardly faster, or sums saturate at 16 bits."""
-    return platform.machine() not in ("x86_64", "AMD64") or not _VNNI.isdisjoint(describe().flags)
 
 
 class Gpu(NamedTuple):

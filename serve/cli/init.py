@@ -45,9 +45,12 @@ def path_of(text: str | None) -> str | None:
     return str(Path(text).expanduser().resolve()) if text else None
 
 
-def with_pair(request: Request, text: str) -> Request:
-    first, second = (*names(text), "", "")[:2]
-    return replace(request, columns=replace(request.columns, pair=(first, second)))
+def pair_of(text: str) -> tuple[str, str]:
+    """`a,b` as two names. Raises InputError for another number of them."""
+    given = names(text)
+    if len(given) != 2:
+        raise InputError(f"{len(given)} names, not two", field="--pair", mend="--pair A,B")
+    return given[0], given[1]
 
 
 ANSWERS: dict[str, Callable[[Request, str], Request]] = {
@@ -55,7 +58,7 @@ ANSWERS: dict[str, Callable[[Request, str], Request]] = {
     "--columns": lambda request, text: replace(request, beside={**request.beside, "columns": list(names(text))}),
     "--label": lambda request, text: replace(request, columns=replace(request.columns, label=text)),
     "--text": lambda request, text: replace(request, columns=replace(request.columns, text=names(text))),
-    "--pair": with_pair,
+    "--pair": lambda request, text: replace(request, columns=replace(request.columns, pair=pair_of(text))),
 }
 
 
@@ -64,9 +67,9 @@ def write_files(plan: StackPlan, out: Path, force: bool) -> dict[str, Any]:
     there already."""
     campaign = out.with_name(f"{out.stem}-campaign{out.suffix or '.yaml'}")
     load_text = plan.campaign(out.name)
-    text = plan.stack()
-    parse(yaml.load(text, Loader))  # noqa: S506  # a SafeLoader; before anything is written
-    files = {out: text} | ({campaign: load_text} if load_text else {})
+    stack_text = plan.stack()
+    parse(yaml.load(stack_text, Loader))  # noqa: S506  # a SafeLoader; before anything is written
+    files = {out: stack_text} | ({campaign: load_text} if load_text else {})
     if there := [str(path) for path in files if path.exists() and not force]:
         raise InputError(f"{', '.join(there)}: already there", field="--out", mend="another name, or --force")
     for path, text in files.items():

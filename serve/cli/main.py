@@ -87,7 +87,7 @@ def init(
     """Write a stack file for a model: a baseline and the variants that make sense here, with a task from your data.
 
     On a terminal it asks for what the data does not say; elsewhere it names the option to give."""
-    from serve.cli.init import describe, names, path_of, plan_with_questions, write_files
+    from serve.cli.init import describe, names, pair_of, path_of, plan_with_questions, write_files
     from serve.init.request import Request
     from serve.init.task import Columns
 
@@ -95,7 +95,7 @@ def init(
         text=names(text) if text else None,
         label=label,
         choices=names(choices) if choices else None,
-        pair=two(names(pair)) if pair else None,
+        pair=pair_of(pair) if pair else None,
         scorer=scorer,
         input=template,
     )
@@ -106,13 +106,6 @@ def init(
     plan = plan_with_questions(Request(source, data, goal, family, name, licence, sha256, beside, chosen))
     done = write_files(plan, out or Path(f"{plan.name}.yaml"), force)
     emit(done, describe(done, plan), as_json)
-
-
-def two(given: tuple[str, ...]) -> tuple[str, str]:
-    """Two names. Raises InputError for another number of them."""
-    if len(given) != 2:
-        raise InputError(f"{len(given)} names, not two", field="--pair", mend="--pair A,B")
-    return given[0], given[1]
 
 
 @app.command()

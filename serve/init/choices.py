@@ -64,7 +64,7 @@ def text_generation(choices: Choices, model: ModelFacts, task: TaskDraft | None,
     int8: dict[str, Any] = {"kind": "quantize", "scheme": "w8a8"}
     if goal == "quality" and calibration:
         int8 |= {"smoothing": 0.8, "calibration": calibration}
-    if has_integers(machine):
+    if machine.multiplies_integers:
         choices.add("int8", int8, "8-bit products: this processor multiplies them in one instruction", 8)
     elif goal == "speed":
         choices.left_out["int8"] = "this processor has no VNNI or AMX, so 8-bit products gain little"
@@ -97,7 +97,7 @@ def text_classification(
 ) -> None:
     """The model's own head where it knows the data's labels, else a new one."""
     if not model.is_encoder and (task is None or not trains(model, task)):
-        choices.add("baseline", {"kind": "baseline", "dtype": "float32"}, "the model with its own labels", 32)
+        add_baseline(choices, "the model with its own labels")
     elif task is None:
         raise InputError("an encoder has no labels yet", field="--data", mend="give labelled texts to train a head on")
     else:
@@ -113,7 +113,7 @@ def text_classification(
 def feature_extraction(
     choices: Choices, model: ModelFacts, task: TaskDraft | None, machine: Machine, goal: Goal
 ) -> None:
-    choices.add("baseline", {"kind": "baseline", "dtype": "float32"}, "the encoder as it came", 32)
+    add_baseline(choices, "the encoder as it came")
     add_int8(choices, task, machine, goal)
 
 
@@ -121,7 +121,7 @@ def image_classification(
     choices: Choices, model: ModelFacts, task: TaskDraft | None, machine: Machine, goal: Goal
 ) -> None:
     if task is None or not trains(model, task):
-        choices.add("baseline", {"kind": "baseline", "dtype": "float32"}, "the model with its own labels", 32)
+        add_baseline(choices, "the model with its own labels")
     else:
         if model.side is None:
             raise InputError("the model's images have no one size", field="SOURCE", mend="one with image_size")
@@ -135,7 +135,7 @@ def image_classification(
 
 def object_detection(choices: Choices, model: ModelFacts, task: TaskDraft | None, machine: Machine, goal: Goal) -> None:
     recipe: dict[str, Any] = {"kind": "baseline-detector"}
-    if model.classes:
+    if model.detector:
         said = task and task.definition["data"].get("classes")
         names = said if isinstance(said, list) else classes_in(Path(said)) if said else numbers(model.classes)
         if len(names) != model.classes:
@@ -144,23 +144,19 @@ def object_detection(choices: Choices, model: ModelFacts, task: TaskDraft | None
                 field="--names",
                 mend="name them in the model's order, one a line",
             )
-        recipe |= {"detector": yolox(model), "labels": names}
+        recipe |= {"detector": model.detector.model_dump(mode="json"), "labels": names}
     elif model.side is None:
         recipe |= {"image_size": [640, 640]}
     choices.add("baseline", recipe, "the detector as it came", 32)
     openvino(choices, task, machine, goal, dynamic=False)
 
 
+def add_baseline(choices: Choices, why: str) -> None:
+    choices.add("baseline", {"kind": "baseline", "dtype": "float32"}, why, 32)
+
+
 def numbers(count: int) -> list[str]:
     return [str(number) for number in range(count)]
-
-
-def yolox(model: ModelFacts) -> dict[str, Any]:
-    """How YOLOX reads images and writes boxes, as its authors export it."""
-    return {
-        "decoder": "yolox", "size": [model.side, model.side], "strides": [8, 16, 32], "channels": "BGR", "pad": 114,
-        "mean": 0, "std": 1, "least": 0.01, "overlap": 0.6, "most": 300,
-    }  # fmt: skip
 
 
 def openvino(choices: Choices, task: TaskDraft | None, machine: Machine, goal: Goal, dynamic: bool) -> None:
@@ -181,7 +177,7 @@ def add_int8(choices: Choices, task: TaskDraft | None, machine: Machine, goal: G
         choices.left_out["int8"] = f"it measures ranges on examples: {missing}"
         return
     recipe = {"kind": "quantize", "scheme": "int8", "calibration": calibrated(task)}
-    faster = has_integers(machine)
+    faster = machine.multiplies_integers
     why = "this processor multiplies 8-bit integers in one instruction" if faster else "a quarter of the bytes"
     if not faster and goal == "speed":
         why += "; perhaps no faster, as this processor has no VNNI or AMX"
@@ -190,12 +186,6 @@ def add_int8(choices: Choices, task: TaskDraft | None, machine: Machine, goal: G
 
 def calibrated(task: TaskDraft) -> dict[str, Any]:
     return {"task": task.name, "examples": min(EXAMPLES, task.counts["calibration"])}
-
-
-def has_integers(machine: Machine) -> bool:
-    return machine.architecture not in ("x86_64", "AMD64") or bool(
-        {"avx512_vnni", "avx_vnni", "amx_int8"} & set(machine.flags)
-    )
 
 
 Chooser = Callable[[Choices, ModelFacts, TaskDraft | None, Machine, Goal], None]

@@ -10,10 +10,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from serve.config.model_folder import most_positions, read_config, read_json, text_config
 from variants.artifacts.manifest import TaskKind
 from variants.artifacts.tensors import tensor_entries
 from variants.errors import SourceError
+from variants.vision.detector import Detector
 
 FIELD = "SOURCE"
 HEADS: Mapping[str, TaskKind] = {
@@ -27,15 +30,14 @@ HEADS: Mapping[str, TaskKind] = {
 }
 """The task of a model by the end of its class's name in transformers."""
 FORMS = "a folder as Hugging Face has it, a .gguf file, a YOLOX detector as .onnx, or an image classifier as .pth"
-YOLOX_STRIDES = (8, 16, 32)
 
 
 @dataclass(frozen=True)
 class ModelFacts:
     """`parameters` is guessed from the files' size where they do not say. `widths` are the inputs of the model's
     matrices. `token_bytes` is the size of one token's keys and values in 16 bits. `side` is the side of a detector's or
-    classifier's input in pixels, `classes` the number of a detector's. `fixed` names the kind of a model whose matrices
-    are not linear layers, so that most methods refuse it."""
+    classifier's input in pixels. `detector` says how an ONNX detector is read, `classes` the number of its classes.
+    `fixed` names the kind of a model whose matrices are not linear layers, so that most methods refuse it."""
 
     task: TaskKind
     why: str
@@ -46,6 +48,7 @@ class ModelFacts:
     token_bytes: int = 0
     labels: tuple[str, ...] = ()
     side: int | None = None
+    detector: Detector | None = None
     classes: int = 0
     fixed: str | None = None
     is_encoder: bool = False
@@ -187,8 +190,10 @@ def of_onnx(path: Path) -> ModelFacts:
     except (RuntimeError, IndexError) as error:
         reason = str(error).strip().splitlines()[-1]
         raise SourceError(f"{path} is no ONNX model that OpenVINO reads: {reason}", field=FIELD, mend=FORMS) from error
-    places = sum((side // stride) ** 2 for stride in YOLOX_STRIDES)
-    if len(model.outputs) != 1 or len(shape) != 3 or shape[1] != places or shape[2] <= 5:
+    detector = yolox(side)
+    if (
+        detector is None or len(model.outputs) != 1 or len(shape) != 3 or shape[1] != detector.places or shape[2] <= 5
+    ):  # fmt: skip
         raise SourceError(
             f"{path}: its output {shape} is not that of YOLOX",
             field=FIELD,
@@ -200,8 +205,20 @@ def of_onnx(path: Path) -> ModelFacts:
         name=path.stem,
         parameters=path.stat().st_size // 4,
         side=side,
+        detector=detector,
         classes=shape[2] - 5,
     )
+
+
+def yolox(side: int) -> Detector | None:
+    """How YOLOX reads images and writes boxes, as its authors export it. None for a side that it cannot have."""
+    try:
+        return Detector(
+            decoder="yolox", size=(side, side), strides=(8, 16, 32), channels="BGR", pad=114, mean=0, std=1, least=0.01,
+            overlap=0.6, most=300,
+        )  # fmt: skip
+    except ValidationError:
+        return None
 
 
 def of_state_dict(path: Path) -> ModelFacts:

@@ -1,6 +1,5 @@
 """The task that a user's data is: which column is the input, which the label, and how answers are scored."""
 
-import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -8,6 +7,17 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from serve.init.guesses import (
+    LABELS,
+    SCORE_NAMES,
+    endings,
+    guess_label,
+    guess_text,
+    mean_length,
+    scorer_of,
+    split_column_of,
+    tokens_of,
+)
 from serve.init.model import ModelFacts
 from serve.init.table import Table
 from variants.document import explain
@@ -15,24 +25,11 @@ from variants.errors import InputError
 from variants.progress import Progress
 from variants.tasks import Split, Tasks
 from variants.tasks.data.definition import BOXES
-from variants.tasks.file_task import SPLITS
+from variants.tasks.file_task import is_number
 from variants.tasks.task_file import TaskFile
 
-LABELS = ("label", "labels", "class", "category", "intent", "sentiment", "topic", "target", "answer", "answerkey", "y")
-TEXTS = (
-    "text", "sentence", "review", "body", "content", "message", "description", "title", "context", "passage",
-    "question", "prompt", "goal", "input", "premise", "hypothesis", "sentence1", "sentence2", "text1", "text2",
-    "question1", "question2",
-)  # fmt: skip
-SPLIT_COLUMNS = ("split", "fold", "subset", "partition")
-SCORE_NAMES = ("score", "similarity", "similarity_score")
-MOST_LABELS = 100
-CHOICE_LABELS = 20
-"""More labels than these are generated and not chosen by likelihood: each costs a prompt."""
 TEST, CALIBRATION, TRAIN = 400, 200, 2000
 """The most examples of each split: 400 place an accuracy within 5 points, at 95 %."""
-CHARACTERS = 4.0
-"""Of a token, in English."""
 
 
 @dataclass(frozen=True)
@@ -96,7 +93,7 @@ def draft(name: str, table: Table, columns: Columns, model: ModelFacts) -> TaskD
         return passages(name, table, text, model)
     labels = tuple(sorted(table.kinds(label)))
     definition: dict[str, Any] = {
-        "input": columns.input or " ".join(f"{{{{ {each} }}}}" for each in text),
+        "input": columns.input or template_of(text),
         "label": label,
     }
     if choices:
@@ -115,6 +112,11 @@ def draft(name: str, table: Table, columns: Columns, model: ModelFacts) -> TaskD
     return TaskDraft(
         name, definition, reasons, labels, tokens=tokens_of(table, text), split_column=split_column_of(table)
     )
+
+
+def template_of(columns: Sequence[str]) -> str:
+    """A Jinja template of the columns, with blanks between."""
+    return " ".join(f"{{{{ {each} }}}}" for each in columns)
 
 
 def text_of(table: Table, columns: Columns, taken: Sequence[str], reasons: dict[str, str]) -> tuple[str, ...]:
@@ -215,105 +217,8 @@ def passages(name: str, table: Table, text: Sequence[str], model: ModelFacts) ->
         raise InputError(
             f"{table.path}: no column looks like a label", field="--label", mend=f"name it with --label: {shown}"
         )
-    definition = {"input": " ".join(f"{{{{ {each} }}}}" for each in text), "scorer": "passage"}
+    definition = {"input": template_of(text), "scorer": "passage"}
     return TaskDraft(name, definition, {"scorer": "there is no label, so perplexity counts"})
-
-
-def guess_label(table: Table, reasons: dict[str, str]) -> str | None:
-    """The column of labels: by its name, or the only one that has few values; None for a table of one column."""
-    named = [each for each in table.columns if each.lower() in LABELS]
-    if named:
-        others = [each for each in table.columns if each != named[0] and is_label(table, each)]
-        reasons["label"] = "by its name" + (f"; {', '.join(others)} has few values too: --label" if others else "")
-        return named[0]
-    if len(table.columns) == 1:
-        return None
-    few = [each for each in table.columns if is_label(table, each)]
-    if len(few) == 1:
-        reasons["label"] = f"the only column with few values: {len(table.kinds(few[0]))}"
-        return few[0]
-    shown = ", ".join(table.columns)
-    raise InputError(
-        f"{table.path}: which column is the label? Candidates: {', '.join(few) or 'none'}",
-        field="--label",
-        mend=f"name one of {shown}; --labels FILE for labels in a second file; without a header --columns",
-    )
-
-
-def guess_text(table: Table, taken: Sequence[str], reasons: dict[str, str]) -> tuple[str, ...]:
-    """The columns of text: by their names, or else the one with the longest values."""
-    free = [each for each in table.columns if each not in (*taken, "image")]
-    if not free:
-        raise InputError(f"{table.path} has no column of text beside {', '.join(taken)}", field="--text")
-    named = tuple(each for each in free if each.lower() in TEXTS)
-    longest = max(free, key=lambda each: mean_length(table, each))
-    reasons["input"] = "by its name" if named else "the column with the longest values"
-    chosen = named or (longest,)
-    if odd := next((each for each in chosen if not each.isidentifier()), None):
-        raise InputError(f"{table.path}: a template cannot name the column {odd!r}", field="--text", mend="rename it")
-    return chosen
-
-
-def endings(table: Table) -> tuple[str, ...]:
-    """Columns that share a name but for a number at its end, as sol1 and sol2; empty without such."""
-    by_stem: dict[str, list[str]] = {}
-    for each in table.columns:
-        if each[-1:].isdecimal() and each.lower() not in TEXTS:
-            by_stem.setdefault(each.rstrip("0123456789"), []).append(each)
-    groups = [group for group in by_stem.values() if len(group) > 1]
-    return tuple(groups[0]) if len(groups) == 1 else ()
-
-
-def scorer_of(table: Table, label: str, labels: Sequence[str], reasons: dict[str, str]) -> str:
-    if len(labels) <= CHOICE_LABELS and is_label(table, label) and not begin_alike(labels):
-        reasons["scorer"] = f"{len(labels)} labels, so the likeliest counts"
-        return "choice"
-    if all(is_number(value) for value in table.values(label)):
-        reasons["scorer"] = "the last number of the answer counts"
-        return "number"
-    if is_label(table, label):
-        reasons["scorer"] = (
-            "labels begin alike or are many, so the answer is generated, and must begin with the right one"
-        )
-        return "prefix"
-    reasons["scorer"] = "answers are texts, so their words are compared"
-    return "f1"
-
-
-def split_column_of(table: Table) -> str | None:
-    """A column that says which split its row is of."""
-    named = [each for each in table.columns if each.lower() in SPLIT_COLUMNS and table.kinds(each)]
-    return next((each for each in named if {value.lower() for value in table.kinds(each)} <= SPLITS.keys()), None)
-
-
-def begin_alike(labels: Sequence[str]) -> bool:
-    """Whether two labels have the first word in common: likelihoods are compared at the first token."""
-    firsts = [each.split()[0].lower() if each.split() else "" for each in labels]
-    return len(set(firsts)) < len(firsts)
-
-
-def tokens_of(table: Table, text: Sequence[str]) -> int:
-    """A power of two that nine of ten texts fit into, at `CHARACTERS` a token."""
-    lengths = sorted(sum(len(row[each]) for each in text) for row in table.rows)
-    wanted = lengths[int(0.9 * (len(lengths) - 1))] / CHARACTERS
-    return next((size for size in (32, 64, 128, 256) if wanted <= size), 512)
-
-
-def is_label(table: Table, column: str) -> bool:
-    """Whether a column has few values, each several times."""
-    kinds = table.kinds(column)
-    return 1 < len(kinds) <= MOST_LABELS and table.count >= 3 * len(kinds)
-
-
-def is_number(value: str) -> bool:
-    try:
-        return math.isfinite(float(value))
-    except ValueError:
-        return False
-
-
-def mean_length(table: Table, column: str) -> float:
-    return sum(map(len, table.values(column))) / len(table.rows)
 
 
 def read(draft: TaskDraft, data: Mapping[str, Any], count: int, trains: bool, progress: Progress) -> TaskDraft:

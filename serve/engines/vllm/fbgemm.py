@@ -20,7 +20,7 @@ from vllm.model_executor.layers import utils
 from vllm.model_executor.layers.quantization.utils.quant_utils import unpack_quantized_values_into_int32
 from vllm.model_executor.layers.quantization.utils.w8a8_utils import convert_to_channelwise
 
-from variants.machine import describe, multiplies_integers
+from variants.machine import describe
 
 int8_product = torch.ops.quantized.linear_with_input_q_dq_qweight_dq_output_fp32.default
 float16_product = torch.ops.quantized.linear_dynamic_fp16.default
@@ -39,7 +39,8 @@ def is_needed() -> bool:
     """Whether vLLM's own products would be wrong here (without VNNI), or are not all there (its library for x86 CPUs
     without AVX-512 lacks those of int4)."""
     x86 = platform.machine() in ("x86_64", "AMD64")
-    return x86 and not ("avx512f" in describe().flags and multiplies_integers())
+    here = describe()
+    return x86 and not ("avx512f" in here.flags and here.multiplies_integers)
 
 
 def use_fbgemm() -> None:

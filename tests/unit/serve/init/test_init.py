@@ -3,12 +3,10 @@
 import csv
 import json
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 from PIL import Image
 from typer.testing import CliRunner
 
@@ -16,21 +14,13 @@ from loadtest.campaign.schema import read_campaign
 from serve.cli.init import write_files
 from serve.cli.main import app
 from serve.config.loader import load
-from serve.init.choices import Goal
-from serve.init.model import ModelFacts
-from serve.init.plan import StackPlan, make_plan
+from serve.init.plan import StackPlan
 from serve.init.request import Request, plan_for
 from serve.init.task import Columns
 from tests.unit.serve.init.test_model import LLAMA, folder_of
 from variants.errors import InputError
-from variants.machine import Machine
 from variants.progress import NoProgress
 
-MACHINE = Machine(
-    cpu="a processor", architecture="x86_64", cores=4, memory_bytes=2**35, flags=("avx512_vnni", "avx512_bf16"),
-    os="Linux", python="3.11",
-)  # fmt: skip
-SMALL = ModelFacts("text-generation", "told", "small", 10**8, 2048, frozenset({576, 1536}), 23_040)
 WORDS = ("river", "mill", "bridge", "water", "night", "morning", "stone", "field")
 
 
@@ -331,46 +321,6 @@ def test_an_encoder_needs_a_family_for_labels(tmp_path: Path) -> None:
     assert planned(encoder, data, family="text-classification").model.task == "text-classification"
     with pytest.raises(InputError, match="--data: an encoder has no labels yet"):
         planned(encoder, None, family="text-classification")
-
-
-@pytest.mark.parametrize(
-    ("goal", "names"),
-    [
-        ("speed", ["baseline", "int8", "int4"]),
-        ("memory", ["baseline", "int8", "int4", "nf4"]),
-        ("quality", ["baseline", "int8"]),
-    ],
-)
-def test_the_goal_decides_the_variants(goal: Goal, names: list[str]) -> None:
-    plan = make_plan("small", {"uri": "/small", "licence": "mit"}, SMALL, None, MACHINE, goal)
-    assert [each.name for each in plan.variants] == names
-    document = yaml.safe_load(plan.stack())
-    assert document["models"]["small"]["evaluate"] == ["rotten_tomatoes"]
-    if "int4" in names:
-        assert document["models"]["small"]["variants"]["int4"]["recipe"]["group_size"] == 64, "128 does not divide 576"
-
-
-def test_the_processor_and_the_layers_decide(tmp_path: Path) -> None:
-    def plan(model: ModelFacts, machine: Machine) -> StackPlan:
-        return make_plan("small", {"uri": "/small", "licence": "mit"}, model, None, machine, "speed")
-
-    old = MACHINE.model_copy(update={"flags": ("avx2",)})
-    assert "no VNNI" in plan(SMALL, old).left_out["int8"]
-    assert "no group of" in plan(replace(SMALL, widths=frozenset({100})), MACHINE).left_out["int4"]
-    assert [each.name for each in plan(replace(SMALL, fixed="told"), MACHINE).variants] == ["baseline", "fp16"]
-    assert plan(SMALL, MACHINE.model_copy(update={"cores": 13})).engine["threads"] == 4
-    assert plan(replace(SMALL, positions=512), MACHINE).engine["context"] == 512
-
-
-def test_engines_that_do_not_fit_are_left_out_with_the_sum() -> None:
-    def plan(parameters: int) -> StackPlan:
-        model = replace(SMALL, parameters=parameters)
-        return make_plan("big", {"uri": "/big", "licence": "mit"}, model, None, MACHINE, "speed")
-
-    assert [each.name for each in plan(8 * 10**9).variants] == ["baseline", "int8"]
-    assert "do not fit into 27.5 GB" in plan(8 * 10**9).left_out["int4"]
-    with pytest.raises(InputError, match=r"the baseline takes about 41\.\d GB, and engines may have 27\.5 GB"):
-        plan(20 * 10**9)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,59 @@
+"""Which variants a goal, a processor, a model's layers and the memory lead to."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import yaml
+
+from serve.init.choices import Goal
+from serve.init.model import ModelFacts
+from serve.init.plan import StackPlan, make_plan
+from variants.errors import InputError
+from variants.machine import Machine
+
+MACHINE = Machine(
+    cpu="a processor", architecture="x86_64", cores=4, memory_bytes=2**35, flags=("avx512_vnni", "avx512_bf16"),
+    os="Linux", python="3.11",
+)  # fmt: skip
+SMALL = ModelFacts("text-generation", "told", "small", 10**8, 2048, frozenset({576, 1536}), 23_040)
+
+
+@pytest.mark.parametrize(
+    ("goal", "names"),
+    [
+        ("speed", ["baseline", "int8", "int4"]),
+        ("memory", ["baseline", "int8", "int4", "nf4"]),
+        ("quality", ["baseline", "int8"]),
+    ],
+)
+def test_the_goal_decides_the_variants(goal: Goal, names: list[str]) -> None:
+    plan = make_plan("small", {"uri": "/small", "licence": "mit"}, SMALL, None, MACHINE, goal)
+    assert [each.name for each in plan.variants] == names
+    document = yaml.safe_load(plan.stack())
+    assert document["models"]["small"]["evaluate"] == ["rotten_tomatoes"]
+    if "int4" in names:
+        assert document["models"]["small"]["variants"]["int4"]["recipe"]["group_size"] == 64, "128 does not divide 576"
+
+
+def test_the_processor_and_the_layers_decide(tmp_path: Path) -> None:
+    def plan(model: ModelFacts, machine: Machine) -> StackPlan:
+        return make_plan("small", {"uri": "/small", "licence": "mit"}, model, None, machine, "speed")
+
+    old = MACHINE.model_copy(update={"flags": ("avx2",)})
+    assert "no VNNI" in plan(SMALL, old).left_out["int8"]
+    assert "no group of" in plan(replace(SMALL, widths=frozenset({100})), MACHINE).left_out["int4"]
+    assert [each.name for each in plan(replace(SMALL, fixed="told"), MACHINE).variants] == ["baseline", "fp16"]
+    assert plan(SMALL, MACHINE.model_copy(update={"cores": 13})).engine["threads"] == 4
+    assert plan(replace(SMALL, positions=512), MACHINE).engine["context"] == 512
+
+
+def test_engines_that_do_not_fit_are_left_out_with_the_sum() -> None:
+    def plan(parameters: int) -> StackPlan:
+        model = replace(SMALL, parameters=parameters)
+        return make_plan("big", {"uri": "/big", "licence": "mit"}, model, None, MACHINE, "speed")
+
+    assert [each.name for each in plan(8 * 10**9).variants] == ["baseline", "int8"]
+    assert "do not fit into 27.5 GB" in plan(8 * 10**9).left_out["int4"]
+    with pytest.raises(InputError, match=r"the baseline takes about 41\.\d GB, and engines may have 27\.5 GB"):
+        plan(20 * 10**9)
