@@ -59,15 +59,15 @@ class TaskFile(Document):
 
     `scorer`:
 
-    - "choice": the likeliest label after `input`, or the likeliest of `choices` (text generation)
-    - "label": a classifier's first label is the right one
-    - "ranked": the right label is among an image classifier's first five
-    - "passage": how surprising the text is (perplexity); there is no label
-    - "boxes": mean average precision of the boxes that a detector finds; the label is a list of boxes
-    - "schema": the generated answer is JSON that satisfies `schema`; there is no label
-    - "spearman": how well the cosines of pairs follow their scores
+    - "choice": the likeliest label after `input`, or the likeliest of `choices` (text generation).
+    - "label": a classifier's first label is the right one.
+    - "ranked": the right label is among an image classifier's first five.
+    - "passage": how surprising the text is (perplexity); there is no label.
+    - "boxes": mean average precision of the boxes that a detector finds; the label is a list of boxes.
+    - "schema": the generated answer is JSON that satisfies `schema`; there is no label.
+    - "spearman": how well the cosines of pairs follow their scores.
     - "exact" and so on: the answer of at most `max_tokens` tokens that the model generates, up to the first of `stop`
-      (`variants.metrics.answer_scores`)
+      (`variants.metrics.answer_scores`).
     """
 
     data: Data = Data()

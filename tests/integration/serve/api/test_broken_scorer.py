@@ -16,14 +16,20 @@ pytestmark = pytest.mark.integration
 COUNTED = 'understudy_labelled_requests_total{model="echo"'
 
 
-async def test_an_answer_is_whole_where_its_scorer_fails(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
+@pytest.fixture
+def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder to install plug-ins in, below a home of its own."""
     monkeypatch.setenv("UNDERSTUDY_HOME", str(tmp_path))
     (tmp_path / "site").mkdir()
-    write_plugin(tmp_path / "site", "ours-odd", "scorers", "odd", "def it(answer, label): return 1 / (label != 'zero')")
+    return tmp_path / "site"
+
+
+async def test_an_answer_is_whole_where_its_scorer_fails(
+    site: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    write_plugin(site, "ours-odd", "scorers", "odd", "def it(answer, label): return 1 / (label != 'zero')")
     own = {"data": {"uri": "./rows.csv"}, "input": "{{ text }}", "label": "label", "scorer": "odd"}
-    with installed_in(tmp_path / "site"):
+    with installed_in(site):
         stack = parse(echo_stack(free_port()).model_dump(mode="json", by_alias=True) | {"tasks": {"own": own}})
         async with local(tmp_path, stack) as served:
             for label in ("zero", "one"):
@@ -45,12 +51,10 @@ async def test_an_answer_is_whole_where_its_scorer_fails(
 
 
 async def test_a_task_that_cannot_be_imported_leaves_requests_alone(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    site: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setenv("UNDERSTUDY_HOME", str(tmp_path))
-    (tmp_path / "site").mkdir()
-    write_plugin(tmp_path / "site", "ours-broken", "tasks", "broken", "raise RuntimeError('no device')")
-    with installed_in(tmp_path / "site"):
+    write_plugin(site, "ours-broken", "tasks", "broken", "raise RuntimeError('no device')")
+    with installed_in(site):
         async with local(tmp_path, echo_stack(free_port())) as served:
             for labelled in ({}, {"x-understudy-label": "a"}, {"x-understudy-label": "b"}):
                 body = {"model": "echo", "prompt": "a b c", "max_tokens": 2}
