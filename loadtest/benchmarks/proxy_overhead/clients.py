@@ -9,6 +9,7 @@ import asyncio
 import json
 import re
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from statistics import median
 from typing import cast
@@ -75,8 +76,8 @@ class Stream(asyncio.Protocol):
         return int(usage[-1]), self.first - began
 
 
-def completion(host: str, model: str, prompt: str, tokens: int) -> bytes:
-    """The bytes of one request for a streamed completion of exactly `tokens` tokens."""
+def completion(host: str, model: str, prompt: str, tokens: int, headers: Mapping[str, str]) -> bytes:
+    """The bytes of one request, with these `headers`, for a streamed completion of exactly `tokens` tokens."""
     ask = {
         "model": model,
         "prompt": prompt,
@@ -88,10 +89,13 @@ def completion(host: str, model: str, prompt: str, tokens: int) -> bytes:
     }
     body = json.dumps(ask).encode()
     head = f"POST /v1/completions HTTP/1.1\r\nhost: {host}\r\ncontent-type: application/json\r\n"
+    head += "".join(f"{name}: {value}\r\n" for name, value in headers.items())
     return f"{head}content-length: {len(body)}\r\n\r\n".encode() + body
 
 
-async def burst(port: int, model: str, clients: int, requests: int, tokens: int, salt: str) -> Burst:
+async def burst(
+    port: int, model: str, clients: int, requests: int, tokens: int, salt: str, headers: Mapping[str, str]
+) -> Burst:
     """Run `clients` clients at once, each with `requests` requests in a row. `salt` makes the prompts distinct."""
     firsts: list[float] = []
     total = 0
@@ -103,7 +107,7 @@ async def burst(port: int, model: str, clients: int, requests: int, tokens: int,
         try:
             for turn in range(requests):
                 prompt = f"Note {salt}-{index}-{turn}: the weather in the harbour town was"
-                made, first = await stream.ask(completion(f"127.0.0.1:{port}", model, prompt, tokens))
+                made, first = await stream.ask(completion(f"127.0.0.1:{port}", model, prompt, tokens, headers))
                 total += made
                 firsts.append(first)
         finally:

@@ -10,6 +10,7 @@ A burst is repeated if other processes used the machine meanwhile. It needs Linu
 import asyncio
 import sys
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from statistics import median
 from typing import Any
@@ -30,11 +31,12 @@ TRIES = 5
 
 @dataclass(frozen=True)
 class Way:
-    """A server to measure: its name in the table, its port, and the model to ask for."""
+    """A server to measure: its name in the table, its port, the model to ask for, and headers of each request."""
 
     name: str
     port: int
     model: str
+    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -90,10 +92,10 @@ class Comparison:
         pin(others, OTHER_CORE)
         time.sleep(SETTLE_S)
         salt = f"{number:02}-{clients:02}"
-        asyncio.run(burst(way.port, way.model, clients, 1, TOKENS, f"warm-{salt}"))
+        asyncio.run(burst(way.port, way.model, clients, 1, TOKENS, f"warm-{salt}", way.headers))
         every = [*engine, *others, psutil.Process()]
         ours, front, busy = cpu_s(every), cpu_s(others), busy_s()
-        seen = asyncio.run(burst(way.port, way.model, clients, LEVELS[clients], TOKENS, salt))
+        seen = asyncio.run(burst(way.port, way.model, clients, LEVELS[clients], TOKENS, salt, way.headers))
         foreign = busy_s() - busy - (cpu_s(every) - ours)
         return Measured(way.name, number, seen, cpu_s(others) - front, foreign / seen.wall_s)
 
