@@ -2,9 +2,10 @@
 
 So a restarted controller has exactly the state of the one before it. Every kind of entry has one method here.
 
-Every report of an ingress counts once. Batches are numbered by ingress. A pair counts once for each (request, parent,
-variant), a client's first assignment once, and feedback once for each request id. Evidence is stored as tallies of
-constant size. Names seen before are kept in bounded memory (`serve.control.seen_set`).
+Every report of an ingress counts once. Batches are numbered by ingress. A pair counts once for each request's id, a
+client's first assignment once, and feedback once for each request id. Evidence is stored as tallies of constant size.
+Names seen before are kept in bounded memory (`serve.control.seen_set`). Each rollout begins with no evidence, unless
+its plan continues that of the one before.
 """
 
 from collections import Counter
@@ -15,48 +16,19 @@ from typing import Any
 from serve.config.traffic import Versioned
 from serve.control.contract import RULES
 from serve.control.journal import Entry
+from serve.control.pair_evidence import PairEvidence
 from serve.control.rollout import Rollout
 from serve.control.seen_set import SeenSet
 from variants.evidence.betting import Tally
-from variants.evidence.gate import RANGES, Evidence, Metric
+from variants.evidence.gate import RANGES, Evidence
 
 Weights = dict[str, float]
 
 
 @dataclass
-class PairEvidence:
-    """One pair of artifacts: the evidence for a gate, and the counts behind it."""
-
-    evidence: Evidence = field(default_factory=Evidence)
-    requests: SeenSet = field(default_factory=SeenSet)
-    compared: int = 0
-    kept_lengths: Counter[int] = field(default_factory=Counter)
-    lost_lengths: Counter[int] = field(default_factory=Counter)
-    latency: dict[float, Tally] = field(default_factory=dict)
-    """By objective in seconds: a measurement against one objective is no evidence about another."""
-    values: dict[Metric, Counter[tuple[float, float]]] = field(default_factory=dict)
-    """By metric: how often each pair of values (variant's, parent's) occurred."""
-    routed: int = 0
-    not_served: int = 0
-    """Requests that named no variant, and those among them that the variant could not answer."""
-    divergence: float = 0.0
-    """Sum of the pairs' Kullback-Leibler divergences, in nats a position."""
-
-    def above_floor(self, metric: Metric, floor: float) -> Tally:
-        """A tally of the variant's value minus `floor` times its parent's, over every pair of a metric."""
-        tally = Tally(*RANGES["floor"])
-        for (variant, parent), times in self.values.get(metric, {}).items():
-            tally.add(round(variant - floor * parent, 6), times)
-        return tally
-
-    def latency_within(self, objective_s: float) -> Tally:
-        """A tally of the share of requests within an objective, one value a second."""
-        return self.latency.setdefault(objective_s, Tally(*RANGES["latency"]))
-
-
-@dataclass
 class ControlState:
-    """`weights` holds earlier versions too: an assignment is compared with the weights in force when it was made."""
+    """`weights` holds earlier versions too: an assignment is compared with the weights in force when it was made.
+    `attempts` is the number of rollouts by model@variant."""
 
     traffic: dict[str, Versioned] = field(default_factory=dict)
     weights: dict[tuple[str, int], Weights] = field(default_factory=dict)
@@ -66,6 +38,7 @@ class ControlState:
     batches: dict[str, int] = field(default_factory=dict)
     feedback: dict[str, Tally] = field(default_factory=dict)
     feedback_ids: SeenSet = field(default_factory=SeenSet)
+    attempts: dict[str, int] = field(default_factory=dict)
 
     @classmethod
     def read(cls, entries: Iterable[Entry]) -> "ControlState":
@@ -86,7 +59,17 @@ class ControlState:
     def apply_rollout(self, entry: Entry) -> None:
         """A change of a rollout and the traffic that follows from it, in one entry."""
         self.apply_traffic(entry)
-        self.rollouts[entry["model"]] = Rollout.from_json(entry["rollout"])
+        model, rollout = entry["model"], Rollout.from_json(entry["rollout"])
+        before = self.rollouts.get(model)
+        self.rollouts[model] = rollout
+        if before is None or (before.began, before.pair) != (rollout.began, rollout.pair):
+            name = f"{model}@{rollout.plan.variant}"
+            if not rollout.plan.continues:
+                self.pairs[rollout.pair] = PairEvidence()
+                self.attempts[name] = self.attempts.get(name, 0) + 1
+        elif (before.step, before.status) == (rollout.step, rollout.status) or rollout.status == "paused":
+            return
+        self.pair(rollout.pair).begin_step(entry["version"])
 
     def apply_outcomes(self, entry: Entry) -> None:
         """Count one batch of an ingress, unless it was counted before or its server counted by other rules."""
@@ -97,14 +80,15 @@ class ControlState:
             return
         for model, observed in entry["models"].items():
             rollout = self.rollouts.get(model)
-            if rollout is not None and rollout.open:
-                pair = self.pair(rollout.pair)
-                self.count_routed(pair, observed.get("routed"), rollout.digests[1])
+            if rollout is not None and rollout.counts:
+                pair, (parent, variant) = self.pair(rollout.pair), rollout.digests
+                pair.count_routed(observed.get("routed"), variant)
                 self.count_assigned(pair.evidence, model, observed)
-                self.count_served(pair, observed["served"].get(rollout.digests[1]))
+                pair.count_served(observed["served"].get(parent), observed["served"].get(variant), rollout.plan.gate)
             self.note_clients(model, observed)
             for name, shadowed in observed["shadows"].items():
-                self.count_shadowed(self.pair(name), shadowed)
+                gate = rollout.plan.gate if rollout is not None and rollout.counts and rollout.pair == name else None
+                self.pair(name).count_shadowed(shadowed, gate)
 
     def apply_feedback(self, entry: Entry) -> None:
         """A score in [0, 1] for a request. Only the first counts, and none for a pinned variant."""
@@ -117,12 +101,6 @@ class ControlState:
 
     def pair(self, name: str) -> PairEvidence:
         return self.pairs.setdefault(name, PairEvidence())
-
-    def count_routed(self, pair: PairEvidence, routed: dict[str, Any] | None, digest: str) -> None:
-        """Count the requests that name no variant, and those that the variant's artifact could not answer."""
-        if routed is not None:
-            pair.routed += routed["requests"]
-            pair.not_served += routed["unable"].get(digest, 0)
 
     def count_assigned(self, evidence: Evidence, model: str, observed: dict[str, Any]) -> None:
         """Compare first assignments with the weights in force when they were made."""
@@ -140,37 +118,3 @@ class ControlState:
         for assigned in observed["assigned"].values():
             for client in assigned["clients"]:
                 known.add(client)
-
-    def count_served(self, pair: PairEvidence, served: dict[str, Any] | None) -> None:
-        """Count the variant's answers to clients, if there are any: errors by request, latency by second."""
-        if served is None:
-            return
-        pair.evidence.tallies["errors"].add(1.0, served["failed"])
-        pair.evidence.tallies["errors"].add(0.0, served["requests"] - served["failed"])
-        for objective_s, within, requests in served["seconds"]:
-            pair.latency_within(objective_s).add(round(within / requests, 3))
-
-    def count_shadowed(self, pair: PairEvidence, shadowed: dict[str, Any]) -> None:
-        """Count shadow pairs. An error counts only if the replay asked the variant: `count_served` has the others."""
-        evidence = pair.evidence
-        evidence.chosen += shadowed["chosen"]
-        evidence.dropped += len(shadowed["dropped"])
-        evidence.unjudged += len(shadowed["unjudged"])
-        pair.lost_lengths.update(shadowed["dropped"])
-        pair.lost_lengths.update(shadowed["unjudged"])
-        for each in shadowed["pairs"]:
-            if each["metric"] is None:
-                evidence.unjudged += 1
-                pair.lost_lengths[each["length"]] += 1
-            if not pair.requests.add(each["request"]):
-                continue
-            if each["asked"]:
-                evidence.tallies["errors"].add(float(each["failed"]))
-            if each["metric"] is None:
-                continue
-            pair.compared += 1
-            pair.kept_lengths[each["length"]] += 1
-            variant, parent = each["values"]
-            evidence.tallies[each["metric"]].add(round(variant - parent, 3))
-            pair.values.setdefault(each["metric"], Counter())[variant, parent] += 1
-            pair.divergence += each.get("divergence") or 0.0

@@ -12,6 +12,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from variants.evidence.dropped_pairs import differ
+
 from serve.config.artifacts import cards_of
 from serve.config.snapshot import Snapshot, build_snapshot, with_traffic
 from serve.config.stack import Model
@@ -25,7 +27,6 @@ from serve.errors import Conflict, Stale
 from serve.protocols.answer_id import check_feedback
 from variants.artifacts.card import Card
 from variants.errors import InputError, UnderstudyError, UnknownName
-from variants.evidence.dropped_pairs import differ
 from variants.evidence.gate import Verdict, judge
 from variants.machine import describe
 

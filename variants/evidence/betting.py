@@ -6,13 +6,19 @@ stake by 1 - s + s y / m. It is fair if the mean is m, and worse than fair if th
 wealth that starts at 1 ever exceeds 1/alpha with probability at most alpha (Ville 1939). So when wealth exceeds it, "at
 most m" is rejected, whenever one looks. The bound is the largest m that is rejected.
 
-    null    each outcome's mean, given all before it, is at most (for the other side: at least) m
-    breaks  outcomes left out because of their value; the same outcome counted twice; a mean that drifts across m
+    null    the average of the outcomes' means, each given all outcomes before it, is at most (for the other side: at
+            least) m, at every moment
+    breaks  outcomes left out because of their value; the same outcome counted twice
 
-The shares `s` do not depend on outcomes: wealth is split once among fixed shares (`SHARES`), which costs a constant
+The shares `s` do not depend on outcomes: wealth is split once among fixed shares (`Bets`), which costs a constant
 factor. So wealth depends only on how often each value was seen. Evidence is therefore a tally. It can be stored, merged
-from several servers, and tested again for any other m. No library offers this: confseq computes the whole sequence
-again for every m at every look.
+from several servers, and tested again for any other m. Fixed shares also make the null as wide as stated: the product
+of 1 + s (mean_i - m) is at most 1 where the average of the means is at most m (inequality of arithmetic and geometric
+means). Shares that adapt to outcomes lose that. No library offers this: confseq computes the whole sequence again for
+every m at every look.
+
+What is known before the first outcome may choose shares: `Bets.near` puts half of the wealth near the share that is
+best for an expected distribution (J. L. Kelly 1956). A wrong expectation costs at most log 2 of log wealth.
 """
 
 from dataclasses import dataclass, field
@@ -23,11 +29,35 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 
-SHARES: Floats = np.array([0.01, 0.025, 0.06, 0.12, 0.22, 0.35, 0.5, 0.68, 0.87])
+SHARES: Floats = np.array([0.0003, 0.001, 0.003, 0.01, 0.025, 0.06, 0.12, 0.22, 0.35, 0.5, 0.68, 0.85, 0.97])
 """Shares of the stake that are bet. For a mean that differs from m by d, with variance v, the best one is about d / v.
-Small shares detect small differences late, large ones detect large differences early."""
-PRIOR: Floats = np.array([0.02, 0.03, 0.06, 0.12, 0.2, 0.22, 0.18, 0.12, 0.05])
+Small shares detect small differences late, large ones detect large differences early. The smallest share bounds how
+narrow an interval can become."""
+_WEIGHTS: Floats = np.array([0.003, 0.004, 0.008, 0.015, 0.03, 0.06, 0.13, 0.2, 0.19, 0.14, 0.1, 0.07, 0.05])
+PRIOR: Floats = _WEIGHTS / _WEIGHTS.sum()
 """How wealth is split among the shares at the start. Sums to 1."""
+LARGEST = 0.985
+
+
+@dataclass(frozen=True)
+class Bets:
+    """Shares of the stake, in (0, 1), and how wealth is split among them at the start; both of shape (k,)."""
+
+    shares: Floats = field(default_factory=lambda: SHARES)
+    prior: Floats = field(default_factory=lambda: PRIOR)
+
+    @classmethod
+    def near(cls, values: Floats, probabilities: Floats, mean: float) -> "Bets":
+        """Half of the wealth on `SHARES`, half on three shares around the best one against `mean`, where outcomes take
+        `values` (k,) in [0, 1] with `probabilities` (k,)."""
+        grid = np.linspace(0.001, LARGEST, 985)
+        growth = np.log1p(grid[:, None] * (values / mean - 1)) @ probabilities
+        best = grid[int(growth.argmax())]
+        shares = np.concatenate([SHARES, np.clip(best * np.array([0.7, 1.0, 1.35]), 1e-4, LARGEST)])
+        return cls(shares, np.concatenate([PRIOR / 2, [0.15, 0.2, 0.15]]))
+
+
+DEFAULT = Bets()
 
 
 @dataclass
@@ -56,6 +86,12 @@ class Tally:
     def n(self) -> int:
         return sum(self.counts.values())
 
+    def with_more(self, value: float, times: int) -> "Tally":
+        """A tally that also has `value` so many times."""
+        more = Tally(self.low, self.high, dict(self.counts))
+        more.add(value, times)
+        return more
+
     @property
     def mean(self) -> float:
         """The mean of all outcomes. ValueError while there are none."""
@@ -68,45 +104,45 @@ class Tally:
         return Tally(-self.high, -self.low, {-value: times for value, times in self.counts.items()})
 
 
-def log_wealth(values: Floats, counts: NDArray[np.number], mean: float) -> Floats:
+def log_wealth(values: Floats, counts: NDArray[np.number], mean: float, bets: Bets = DEFAULT) -> Floats:
     """The natural logarithm of the wealth after bets that the mean is above `mean`, from a wealth of 1.
 
     `values` (k,) are outcomes in [0, 1], `counts` (..., k) how often each was seen, `mean` is in (0, 1). Gives (...).
     Falls as `mean` rises, since every factor does.
     """
-    gains = np.log1p(SHARES * (values[:, None] / mean - 1))
+    gains = np.log1p(bets.shares * (values[:, None] / mean - 1))
     each: Floats = np.asarray(counts, dtype=np.float64) @ gains
-    each += np.log(PRIOR)
+    each += np.log(bets.prior)
     top = each.max(axis=-1, keepdims=True)
     total: Floats = np.log(np.exp(each - top).sum(axis=-1)) + top[..., 0]
     return total
 
 
-def evidence_above(tally: Tally, mean: float) -> float:
+def evidence_above(tally: Tally, mean: float, bets: Bets = DEFAULT) -> float:
     """The log wealth against "the mean is at most `mean`". ValueError for a mean out of bounds."""
     if not tally.low <= mean < tally.high:
         raise ValueError(f"mean {mean}: need at least {tally.low} and below {tally.high}")
     if mean == tally.low:  # one outcome above the lowest value decides it
         return float("inf") if any(times and value > mean for value, times in tally.counts.items()) else 0.0
-    return _log_wealth(tally, mean)
+    return _log_wealth(tally, mean, bets)
 
 
-def evidence_below(tally: Tally, mean: float) -> float:
+def evidence_below(tally: Tally, mean: float, bets: Bets = DEFAULT) -> float:
     """The log wealth against "the mean is at least `mean`". ValueError for a mean out of bounds."""
-    return evidence_above(tally.mirrored(), -mean)
+    return evidence_above(tally.mirrored(), -mean, bets)
 
 
-def is_above(tally: Tally, mean: float, alpha: float) -> bool:
+def is_above(tally: Tally, mean: float, alpha: float, bets: Bets = DEFAULT) -> bool:
     """Whether the mean is proven to be above `mean`; wrong with probability at most `alpha` over all looks."""
-    return evidence_above(tally, mean) >= log(1 / alpha)
+    return evidence_above(tally, mean, bets) >= log(1 / alpha)
 
 
-def is_below(tally: Tally, mean: float, alpha: float) -> bool:
+def is_below(tally: Tally, mean: float, alpha: float, bets: Bets = DEFAULT) -> bool:
     """Whether the mean is proven to be below `mean`; wrong with probability at most `alpha` over all looks."""
-    return evidence_below(tally, mean) >= log(1 / alpha)
+    return evidence_below(tally, mean, bets) >= log(1 / alpha)
 
 
-def lower_bound(tally: Tally, alpha: float) -> float:
+def lower_bound(tally: Tally, alpha: float, bets: Bets = DEFAULT) -> float:
     """The largest mean that the outcomes reject from below; `tally.low` while there are no outcomes.
 
     With probability at least 1 - `alpha`, the true mean is never below it, whenever one looks. ValueError unless
@@ -119,21 +155,21 @@ def lower_bound(tally: Tally, alpha: float) -> float:
     rejected, kept = tally.low, tally.mean
     while kept - rejected > 1e-9 * (tally.high - tally.low):
         middle = (rejected + kept) / 2
-        if _log_wealth(tally, middle) >= log(1 / alpha):
+        if _log_wealth(tally, middle, bets) >= log(1 / alpha):
             rejected = middle
         else:
             kept = middle
     return rejected
 
 
-def upper_bound(tally: Tally, alpha: float) -> float:
+def upper_bound(tally: Tally, alpha: float, bets: Bets = DEFAULT) -> float:
     """The smallest mean that the outcomes reject from above; `tally.high` while there are no outcomes."""
-    return -lower_bound(tally.mirrored(), alpha)
+    return -lower_bound(tally.mirrored(), alpha, bets)
 
 
-def _log_wealth(tally: Tally, mean: float) -> float:
+def _log_wealth(tally: Tally, mean: float, bets: Bets) -> float:
     if not tally.counts:
         return 0.0
     values, counts = np.array(list(tally.counts.items()), dtype=np.float64).T
     width = tally.high - tally.low
-    return float(log_wealth((values - tally.low) / width, counts, (mean - tally.low) / width))
+    return float(log_wealth((values - tally.low) / width, counts, (mean - tally.low) / width, bets))

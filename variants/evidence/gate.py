@@ -7,16 +7,20 @@ directions. Outcomes, and the limits of their means:
 - agreement, at least -delta: how far the variant agrees with a parent's answer, minus how far the parent itself does
   when it is asked again, in [-1, 1].
 - floor, at least 0: the variant's correctness (or agreement) minus `floor` times its parent's, in [-1, 1].
-- latency, at least `share`: the share of a second's requests within the objective, in [0, 1].
+- latency, at least `share`: the share of requests within the objective, one outcome a block of time, in [0, 1].
 - errors, at most `errors`: 1 for a request that failed, 0 for any other.
 - feedback, at least `feedback`: the score that a client gave to an answer of the variant, in [0, 1].
 - cost: has no outcome. The variant's card must show a lower cost than its parent's.
 
-A variant is promoted when every metric is proven to hold. It is rolled back when one is proven broken. Each bound uses
-the gate's alpha divided by the number of its metrics with outcomes (a union bound). So, over all looks, a variant that
-is worse than allowed is promoted with probability at most alpha. A variant that keeps every limit is rolled back with
-probability at most alpha. Both statements are about the mean over the requests that came while these variants served.
-A metric without outcomes never passes.
+A variant is promoted when *every* condition is proven. Each is proven at the whole alpha: if one does not hold, all of
+them pass with probability at most alpha (an intersection-union test, R. L. Berger 1982). The conditions are the
+metrics, by request and for distinct requests, that labels tell right from wrong (`labels`), and the guard on its own
+clients (`guard`). A variant is rolled back when *one* metric is proven broken. So harm divides alpha: `POOLED` of it
+among the metrics, the rest among the detectors of harm that begins in the present step (a union bound).
+
+So, over all looks, a variant that is worse than allowed is promoted with probability at most alpha. A variant that
+keeps every limit is rolled back with probability at most alpha. A metric without outcomes never passes. Proof of harm
+needs no balanced assignments and no complete pairs: what is lost counts as harmless there.
 """
 
 from collections.abc import Collection
@@ -28,6 +32,8 @@ from pydantic import Field, model_validator
 
 from variants.document import Document
 from variants.evidence.betting import (
+    DEFAULT,
+    Bets,
     Tally,
     evidence_above,
     evidence_below,
@@ -36,7 +42,11 @@ from variants.evidence.betting import (
     lower_bound,
     upper_bound,
 )
+from variants.evidence.guard import Arms, Guard
+from variants.evidence.labels import labels_missing
+from variants.evidence.paired import Paired
 from variants.evidence.sample_ratio import SampleRatio
+from variants.evidence.segments import SegmentFinding, judge_segments, segments_missing
 
 Metric = Literal["quality", "agreement", "floor", "latency", "errors", "feedback"]
 Decision = Literal["promote", "roll back", "inconclusive"]
@@ -49,9 +59,11 @@ RANGES: dict[Metric, tuple[float, float]] = {
     "errors": (0.0, 1.0),
     "feedback": (0.0, 1.0),
 }
-PAIRED = ("quality", "agreement", "floor")
-DROPPED_SHARE = 0.10
-"""No verdict on pairs when more of the chosen ones gave no outcome: the rest may not represent the requests."""
+PAIRED: tuple[Metric, ...] = ("quality", "agreement", "floor")
+POOLED = 0.8
+"""The part of alpha that harm over all outcomes gets. Harm that begins in the present step gets the rest."""
+DETECTORS = 3
+"""Detectors of harm in a step: of the paired metric, and of the errors and the latency of its own clients."""
 Share = Annotated[float, Field(strict=True, gt=0, lt=1)]
 Delta = Annotated[float, Field(strict=True, ge=0, lt=1)]
 
@@ -68,6 +80,8 @@ class Gate(Document):
 
     `quality` and `agreement` are deltas: the largest mean loss that is allowed. `floor` is the share of the parent's
     quality that must remain. `errors` is the largest share of failed requests, `feedback` the lowest mean score.
+    `guard` compares its own clients with its parent's. `segment` is the largest loss in each declared segment.
+    `client_share` is the largest share of the compared requests that one named client may bring.
     """
 
     quality: Delta | None = 0.02
@@ -78,6 +92,9 @@ class Gate(Document):
     feedback: Share | None = None
     cost: Literal["lower"] | None = None
     alpha: Share = 0.05
+    guard: Guard | None = Guard()
+    segment: Delta | None = None
+    client_share: Annotated[float, Field(strict=True, gt=0, le=1)] = 0.10
 
     @model_validator(mode="after")
     def check_pairs(self) -> Self:
@@ -94,7 +111,13 @@ class Gate(Document):
 
     @property
     def alpha_each(self) -> float:
-        return self.alpha / len(self.metrics)
+        """The probability of a wrong proof of harm by one metric, over all outcomes."""
+        return POOLED * self.alpha / len(self.metrics)
+
+    @property
+    def alpha_step(self) -> float:
+        """The probability of a wrong proof of harm by one detector of the present step."""
+        return (1 - POOLED) * self.alpha / DETECTORS
 
     def limit(self, metric: Metric) -> float:
         """The limit for the mean of a metric of this gate."""
@@ -109,25 +132,47 @@ class Gate(Document):
 
 @dataclass
 class Evidence:
-    """All outcomes of one variant and its parent, for one pair of artifacts.
+    """All outcomes of one variant and its parent, for one pair of artifacts on the same engines.
 
-    `chosen` counts shadow pairs, `dropped` those dropped for lack of time, `unjudged` those that could not be compared.
-    `lengths_differ` says whether these two differ in prompt length from the kept ones. `costs` are the variant's and
-    its parent's, in engine seconds per 1,000 requests.
+    - `chosen` counts sampled requests, `skipped` those without time for a comparison, `over_share` those of clients
+      that brought more than their share. `lengths_differ`: the skipped ones are longer or shorter than the others.
+    - `floor_by` is the metric whose values the floor compares.
+    - `costs` are the variant's and its parent's, in engine seconds per 1,000 requests.
+    - `arms` are the clients of the present step; None while the variant has none. `alone`: the parent has none.
+    - `contrast_on_card`: the parent's contrast as its card has it, None without one.
+    - `attempt`: how many rollouts of this variant's name there were, with this one. Each has half the alpha of the one
+      before to promote, so all together are wrong with probability at most twice alpha.
     """
 
-    tallies: dict[Metric, Tally] = field(default_factory=lambda: {name: Tally(*ends) for name, ends in RANGES.items()})
+    quality: Paired = field(default_factory=Paired)
+    agreement: Paired = field(default_factory=Paired)
+    tallies: dict[Metric, Tally] = field(
+        default_factory=lambda: {name: Tally(*RANGES[name]) for name in RANGES if name not in PAIRED}
+    )
     assignments: SampleRatio = field(default_factory=SampleRatio)
+    floor_by: Literal["quality", "agreement"] = "quality"
     chosen: int = 0
-    dropped: int = 0
-    unjudged: int = 0
+    skipped: int = 0
+    over_share: int = 0
     lengths_differ: bool = False
     costs: tuple[float, float] | None = None
+    arms: Arms | None = None
+    alone: bool = False
+    contrast_on_card: float | None = None
+    bets: Bets = DEFAULT
+    attempt: int = 1
+
+    def paired(self, metric: Metric) -> Paired:
+        name = self.floor_by if metric == "floor" else metric
+        return self.agreement if name == "agreement" else self.quality
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One metric's mean and bounds, compared with its limit. `value` is None without outcomes."""
+    """One metric's mean and bounds, compared with its limit. `value` is None without outcomes.
+
+    Paired metrics: `value` is by request, `distinct` counts each request once, `lost` requests came to nothing. The
+    bounds count these at worst."""
 
     metric: Metric
     n: int
@@ -136,55 +181,100 @@ class Finding:
     high: float
     limit: float
     state: State
+    distinct: float | None = None
+    lost: int = 0
 
 
 @dataclass(frozen=True)
 class Verdict:
     """A decision with its evidence.
 
-    `different`: the interval of the paired difference excludes 0. `missing`: what still prevents a decision.
-    """
+    `different`: the interval of the paired difference excludes 0. `missing`: what still prevents a decision. `harm`:
+    what is proven broken. `segments`: each with its interval, the worst first."""
 
     decision: Decision
     findings: tuple[Finding, ...]
     different: bool
     missing: tuple[str, ...]
+    harm: tuple[str, ...] = ()
+    segments: tuple[SegmentFinding, ...] = ()
 
 
 def judge(gate: Gate, evidence: Evidence, leave_out: Collection[Metric] = ()) -> Verdict:
     """The verdict on all outcomes so far. It is valid after every outcome. `leave_out` holds metrics that cannot be
     known yet: the others keep their part of alpha."""
     metrics = [metric for metric in gate.metrics if metric not in leave_out]
-    findings = tuple(find(gate, metric, evidence.tallies[metric]) for metric in metrics)
-    paired = evidence.tallies["agreement" if gate.quality is None and gate.agreement is not None else "quality"]
-    different = differs(gate, paired)
-    missing = tuple(objections(evidence))
-    if not evidence.assignments.is_broken():
-        broken = [finding for finding in findings if finding.state == "broken"]
-        if any(finding.metric not in PAIRED or not missing for finding in broken):
-            return Verdict("roll back", findings, different, missing)
-        missing += () if findings else ("none of the gate's metrics can be known yet",)
-        missing += tuple(lacking(gate, evidence.tallies[f.metric], f) for f in findings if f.state == "open")
-        missing += tuple(cost_missing(gate, evidence.costs))
-        if not missing:
-            return Verdict("promote", findings, different, ())
-    return Verdict("inconclusive", findings, different, missing)
+    alpha = promotion_alpha(gate, evidence)
+    findings = tuple(find(gate, metric, evidence, alpha) for metric in metrics)
+    main: Metric = "agreement" if gate.quality is None and gate.agreement is not None else "quality"
+    different = differs(gate, evidence.paired(main).differences())
+    segments = judge_segments(evidence.paired(main).segments, gate.alpha_each)
+    harm = (*(f.metric for f in findings if f.state == "broken"), *harm_in_step(gate, evidence, metrics))
+    missing = tuple(objections(gate, evidence))
+    if harm:
+        return Verdict("roll back", findings, different, missing, harm, segments)
+    missing += () if findings else ("none of the gate's metrics can be known yet",)
+    missing += tuple(lacking(f, tally_to_pass(gate, f.metric, evidence), alpha, evidence.bets)
+                     for f in findings if f.state == "open")  # fmt: skip
+    missing += tuple(cost_missing(gate, evidence.costs))
+    if "quality" in metrics or ("floor" in metrics and evidence.floor_by == "quality"):
+        missing += tuple(labels_missing(evidence.quality, gate.quality, evidence.contrast_on_card, alpha))
+    missing += tuple(segments_missing(segments, gate.segment, gate.limit(main) if main in metrics else None))
+    if gate.guard is not None and evidence.arms is not None:
+        missing += tuple(evidence.arms.missing(gate.guard, alpha, evidence.alone))
+    decision: Decision = "inconclusive" if missing else "promote"
+    return Verdict(decision, findings, different, missing, (), segments)
 
 
-def find(gate: Gate, metric: Metric, tally: Tally) -> Finding:
-    """Compare one metric with its limit, in both directions."""
-    alpha, limit = gate.alpha_each, gate.limit(metric)
-    above, below = is_above(tally, limit, alpha), is_below(tally, limit, alpha)
-    good, bad = (below, above) if metric == "errors" else (above, below)
-    return Finding(
-        metric,
-        tally.n,
-        tally.mean if tally.n else None,
-        lower_bound(tally, alpha),
-        upper_bound(tally, alpha),
-        limit,
-        "holds" if good else "broken" if bad else "open",
-    )
+def promotion_alpha(gate: Gate, evidence: Evidence) -> float:
+    return gate.alpha * 0.5 ** (evidence.attempt - 1)
+
+
+def tally_to_pass(gate: Gate, metric: Metric, evidence: Evidence, distinct: bool = False) -> Tally:
+    """The outcomes that must prove that a metric holds. Lost requests count at worst."""
+    if metric not in PAIRED:
+        return evidence.tallies[metric]
+    factor = gate.floor if metric == "floor" and gate.floor is not None else 1.0
+    return evidence.paired(metric).differences(distinct, factor, lost=-1.0)
+
+
+def tally_to_break(gate: Gate, metric: Metric, evidence: Evidence) -> Tally:
+    """The outcomes that must prove harm. Lost requests count as harmless."""
+    if metric not in PAIRED:
+        return evidence.tallies[metric]
+    factor = gate.floor if metric == "floor" and gate.floor is not None else 1.0
+    return evidence.paired(metric).differences(False, factor, lost=1.0)
+
+
+def find(gate: Gate, metric: Metric, evidence: Evidence, alpha: float) -> Finding:
+    """Compare one metric with its limit, in both directions. `alpha` is that of a proof that it holds."""
+    limit, bets = gate.limit(metric), evidence.bets if metric in PAIRED else DEFAULT
+    to_pass, to_break = tally_to_pass(gate, metric, evidence), tally_to_break(gate, metric, evidence)
+    if metric == "errors":
+        good, bad = is_below(to_pass, limit, alpha), is_above(to_break, limit, gate.alpha_each)
+        low, high = lower_bound(to_break, gate.alpha_each), upper_bound(to_pass, alpha)
+    else:
+        good, bad = is_above(to_pass, limit, alpha, bets), is_below(to_break, limit, gate.alpha_each)
+        low, high = lower_bound(to_pass, alpha, bets), upper_bound(to_break, gate.alpha_each)
+    shown = to_pass
+    distinct, lost = None, 0
+    if metric in PAIRED:
+        paired, factor = evidence.paired(metric), gate.floor if metric == "floor" and gate.floor is not None else 1.0
+        shown, once = paired.differences(factor=factor), paired.differences(True, factor)
+        distinct, lost = once.mean if once.n else None, paired.lost
+        good = good and is_above(tally_to_pass(gate, metric, evidence, True), limit, alpha, bets)
+    state: State = "broken" if bad else "holds" if good else "open"
+    return Finding(metric, shown.n, shown.mean if shown.n else None, low, high, limit, state, distinct, lost)
+
+
+def harm_in_step(gate: Gate, evidence: Evidence, metrics: Collection[Metric]) -> list[str]:
+    """What is proven to have become worse than allowed since the present step began."""
+    alpha = gate.alpha_step
+    names: list[Metric] = [metric for metric in ("quality", "agreement") if metric in metrics]
+    harm = [f"{name} in this step" for name in names if evidence.paired(name).harm.has_raised(alpha / len(names))]
+    if gate.guard is not None and evidence.arms is not None:
+        harm += evidence.arms.broken(gate.guard, alpha)
+    return harm
 
 
 def differs(gate: Gate, paired: Tally) -> bool:
@@ -193,45 +283,46 @@ def differs(gate: Gate, paired: Tally) -> bool:
     return is_above(paired, 0.0, gate.alpha_each / 2) or is_below(paired, 0.0, gate.alpha_each / 2)
 
 
-def objections(evidence: Evidence) -> list[str]:
-    """The reasons why these outcomes allow no verdict."""
+def objections(gate: Gate, evidence: Evidence) -> list[str]:
+    """The reasons why these outcomes allow no promotion."""
     reasons = []
     if evidence.assignments.is_broken():
         seen, due = evidence.assignments.seen, evidence.assignments.due
         shares = ", ".join(f"{name} {seen[name]} of {due.get(name, 0):.0f} due" for name in sorted(seen))
         reasons.append(f"assignments do not follow the weights: {shares}")
-    if evidence.chosen and evidence.dropped + evidence.unjudged > DROPPED_SHARE * evidence.chosen:
-        reasons.append(
-            f"of {evidence.chosen} shadow pairs {evidence.dropped} were dropped and {evidence.unjudged} could not be "
-            "compared: together at most 10 % may be"
-        )
     if evidence.lengths_differ:
-        reasons.append("the shadow pairs that came to nothing differ in prompt length from those kept")
+        reasons.append("the requests that there was no time to compare differ in length from those compared")
+    counted = max(evidence.quality.n, evidence.agreement.n)
+    if evidence.over_share > counted:
+        reasons.append(
+            f"{evidence.over_share} compared requests are of clients that brought more than {gate.client_share:.0%} of "
+            f"all, and count for nothing; {counted} count: more clients are needed, or a key with the right label"
+        )
     return reasons
 
 
-def lacking(gate: Gate, tally: Tally, finding: Finding) -> str:
-    """What is still missing for an open metric, as one sentence."""
+def lacking(finding: Finding, tally: Tally, alpha: float, bets: Bets) -> str:
+    """What is still missing for an open metric, as one sentence. `alpha` is that of a proof that it holds."""
     if not finding.n:
         return f"{finding.metric}: no outcome yet"
     side = "at most" if finding.metric == "errors" else "at least"
-    at = f"{finding.metric}: {finding.value:.4f} ({finding.low:.4f} to {finding.high:.4f}, n {finding.n}), "
-    more = outcomes_to_go(gate, tally, finding)
+    lost = f", {finding.lost} lost and counted at worst" if finding.lost else ""
+    at = f"{finding.metric}: {finding.value:.4f} ({finding.low:.4f} to {finding.high:.4f}, n {finding.n}{lost}), "
+    more = outcomes_to_go(finding, tally, alpha, bets)
     if more is None:
         return at + f"not yet shown to be {side} {finding.limit:g}, nor to break it"
     return at + f"about {more} more like these would show whether it is {side} {finding.limit:g}"
 
 
-def outcomes_to_go(gate: Gate, tally: Tally, finding: Finding) -> int | None:
+def outcomes_to_go(finding: Finding, tally: Tally, alpha: float, bets: Bets) -> int | None:
     """How many more outcomes like those so far would decide an open metric; None where 100 times as many would not."""
-    assert finding.value is not None
-    against = evidence_above if finding.value > finding.limit else evidence_below
-    needed = log(1 / gate.alpha_each)
+    against = evidence_above if tally.mean > finding.limit else evidence_below
+    needed = log(1 / alpha)
     low, high = 1.0, 100.0
 
     def decided(times: float) -> bool:
         scaled = {value: round(count * times) for value, count in tally.counts.items()}
-        return against(Tally(tally.low, tally.high, scaled), finding.limit) >= needed
+        return against(Tally(tally.low, tally.high, scaled), finding.limit, bets) >= needed
 
     if not decided(high):
         return None

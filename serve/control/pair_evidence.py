@@ -1,0 +1,120 @@
+"""What one rollout knows of a variant and its parent: the evidence for a gate, and the counts behind it."""
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+from serve.control.seen_set import SeenSet
+from variants.evidence.betting import Tally
+from variants.evidence.client_shares import ClientShares
+from variants.evidence.gate import RANGES, Evidence, Gate
+from variants.evidence.guard import FEWEST, Arms, Guard, ParentRate
+from variants.evidence.skipped_lengths import SkippedLengths
+
+WATCHED = Gate()
+"""The limits of a shadow variant without a rollout."""
+
+
+@dataclass
+class PairEvidence:
+    """One pair of artifacts on two engines.
+
+    - `ids` and `requests` tell what was counted before: the ids of requests, and requests with the same content.
+    - `clients` bounds what one client brings. `lengths` compares the skipped requests with the others.
+    - `latency` is by objective in seconds: a measurement against one objective is no evidence about another.
+    - `seen` requests could have been sampled; `incomparable` and `lost` have numbers by reason.
+    - `routed` requests named no variant, and `not_served` of them the variant could not answer.
+    - `divergence` is the sum of the pairs' Kullback-Leibler divergences, in nats a position.
+    - `since` is the traffic version with which the present step began.
+    """
+
+    evidence: Evidence = field(default_factory=Evidence)
+    ids: SeenSet = field(default_factory=SeenSet)
+    requests: SeenSet = field(default_factory=SeenSet)
+    clients: ClientShares = field(default_factory=ClientShares)
+    lengths: SkippedLengths = field(default_factory=SkippedLengths)
+    latency: dict[float, Tally] = field(default_factory=dict)
+    seen: int = 0
+    incomparable: Counter[str] = field(default_factory=Counter)
+    lost: Counter[str] = field(default_factory=Counter)
+    routed: int = 0
+    not_served: int = 0
+    divergence: float = 0.0
+    parent_rate: ParentRate = field(default_factory=ParentRate)
+    since: int = 0
+
+    @property
+    def compared(self) -> int:
+        return self.evidence.quality.n + self.evidence.agreement.n
+
+    def begin_step(self, version: int) -> None:
+        """Forget what belongs to the step before: its clients, and the detectors of harm."""
+        self.since, self.evidence.arms = version, Arms()
+        for paired in (self.evidence.quality, self.evidence.agreement):
+            paired.harm = type(paired.harm)()
+
+    def latency_within(self, objective_s: float) -> Tally:
+        """A tally of the share of requests within an objective, one value a block of time."""
+        return self.latency.setdefault(objective_s, Tally(*RANGES["latency"]))
+
+    def count_routed(self, routed: dict[str, Any] | None, digest: str) -> None:
+        """Count the requests that name no variant, and those that the variant's artifact could not answer."""
+        if routed is not None:
+            self.routed += routed["requests"]
+            self.not_served += routed["unable"].get(digest, 0)
+
+    def count_served(self, parent: dict[str, Any] | None, variant: dict[str, Any] | None, gate: Gate) -> None:
+        """Count the answers to clients of both arms: errors by second, latency by block."""
+        guard, arms = gate.guard or Guard(), self.evidence.arms
+        failed = {each[1]: each for each in (parent or {}).get("seconds", ())}
+        for each in failed.values():
+            self.parent_rate.add(each[3])
+        for version, second, requests, share in (variant or {}).get("seconds", ()):
+            self.evidence.tallies["errors"].add(round(share, 3))
+            if arms is not None and version >= self.since:
+                beside = failed.get(second)
+                arms.add_second(beside and beside[3], share, requests, self.parent_rate, guard.errors or 0.01)
+        blocks = {each[2]: each for each in (parent or {}).get("minutes", ())}
+        for version, objective_s, block, requests, within, _, p95_s in (variant or {}).get("minutes", ()):
+            if objective_s is not None:
+                self.latency_within(objective_s).add(round(within / requests, 3))
+            other = blocks.get(block)
+            enough = other is not None and min(requests, other[3]) >= FEWEST
+            if arms is not None and other is not None and enough and version >= self.since:
+                arms.add_block(other[6], p95_s, guard.latency or 1.25)
+
+    def count_shadowed(self, shadowed: dict[str, Any], gate: Gate | None) -> None:
+        """Count shadow pairs. An error counts only if the replay asked the variant: `count_served` has the others."""
+        evidence = self.evidence
+        self.seen += shadowed.get("seen", 0)
+        self.incomparable.update(shadowed.get("incomparable", {}))
+        evidence.chosen += shadowed["chosen"]
+        evidence.skipped += len(shadowed["skipped"])
+        for length in shadowed["skipped"]:
+            self.lengths.add_skipped(length)
+        for metric, reasons in shadowed["lost"].items():
+            for reason, lengths in reasons.items():
+                self.lost[reason] += len(lengths)
+                self.evidence.paired(metric).lost += len(lengths)
+        for each in shadowed["pairs"]:
+            if self.ids.add(each["id"]):
+                self.count_pair(each, gate or WATCHED)
+
+    def count_pair(self, each: dict[str, Any], gate: Gate) -> None:
+        evidence = self.evidence
+        if each["asked"]:
+            evidence.tallies["errors"].add(float(each["failed"]))
+        self.lengths.add_compared(each["length"])
+        if not self.clients.admit(None if each["trusted"] else each["client"], gate.client_share):
+            evidence.over_share += 1
+            return
+        if each["metric"] is None:
+            self.lost[each["lost"]] += 1
+            evidence.paired("quality" if each["label"] else "agreement").lost += 1
+            return
+        variant, parent = each["values"]
+        delta = gate.quality if each["metric"] == "quality" else gate.agreement
+        repeated = not self.requests.add(each["request"])
+        paired = evidence.paired(each["metric"])
+        paired.add((variant, parent), repeated, delta, each.get("segments", {}), each.get("shuffled"))
+        self.divergence += each.get("divergence") or 0.0

@@ -1,0 +1,126 @@
+"""Compares a variant's own clients with its parent's clients in the same minutes, at each step of a rollout.
+
+Shadow pairs show what a variant answers. They say nothing of what its clients get at this share of the traffic. So the
+gate has a guard: the variant's requests fail at most `errors` more often than its parent's, and the 95th percentile of
+its latency is at most `latency` times its parent's.
+
+- errors: one outcome a second, the mean over clients of their failed requests. Requests that fail together within a
+  second, or one client's, are one outcome. For promotion, the difference of both arms in the same seconds is proven to
+  be below the limit. Harm is detected against the parent's rate so far, or in the same second where that is higher:
+  then a common outage harms neither. So the rate is an estimate, and `make bench-gate` measures false alarms.
+- latency: one outcome for each block of `block_s` seconds in which both arms had `FEWEST` requests: whether the
+  variant's percentile was above `latency` times its parent's. It holds where that is proven to be the smaller part of
+  all blocks.
+"""
+
+from dataclasses import dataclass, field
+from math import log
+from typing import Annotated
+
+import numpy as np
+from pydantic import Field
+
+from variants.document import Document
+from variants.evidence.betting import Bets, Tally, evidence_below, is_below
+from variants.evidence.detector import Detector
+
+FEWEST = 20
+"""Requests of each arm in a block; with fewer, the percentile says little."""
+START = 0.05
+"""The parent's rate of failures that is assumed before its first second, with the weight of one second."""
+FEW_FAIL = Bets.near(np.array([0.5]), np.array([1.0]), 0.505)
+HALF = 0.5
+
+
+class Guard(Document):
+    """What a variant's own clients may lose against their parent's. None: not compared.
+
+    `errors` is a difference of shares, `latency` a ratio of 95th percentiles. A step needs at least `least` requests of
+    the variant."""
+
+    errors: Annotated[float, Field(strict=True, gt=0, lt=1)] | None = 0.01
+    latency: Annotated[float, Field(strict=True, ge=1, le=100)] | None = 1.25
+    block_s: Annotated[float, Field(strict=True, ge=1, le=3600)] = 60.0
+    least: Annotated[int, Field(strict=True, ge=1)] = 100
+
+
+@dataclass
+class ParentRate:
+    """The parent's failures so far: the sum over seconds of the share that failed, and the number of seconds."""
+
+    failed: float = START
+    seconds: float = 1.0
+
+    def add(self, failed: float) -> None:
+        self.failed += failed
+        self.seconds += 1
+
+    @property
+    def rate(self) -> float:
+        return self.failed / self.seconds
+
+
+@dataclass
+class Arms:
+    """The outcomes of one step: variant and parent in the same seconds and blocks.
+
+    `differences` has the variant's share of failures minus its parent's, `slow` 1 for a block in which the variant was
+    slower than allowed."""
+
+    requests: int = 0
+    differences: Tally = field(default_factory=lambda: Tally(-1.0, 1.0))
+    failing: Detector = field(default_factory=Detector)
+    slow: Tally = field(default_factory=lambda: Tally(0.0, 1.0))
+    slowing: Detector = field(default_factory=Detector)
+
+    def add_second(self, parent: float | None, variant: float, requests: int, so_far: ParentRate, limit: float) -> None:
+        """Count a second of the variant. `parent` is its parent's share of failures then, None without requests."""
+        self.requests += requests
+        expected = max(so_far.rate, parent or 0.0) + limit
+        if expected < 1:
+            self.failing.add(variant, expected)
+        if parent is not None:
+            self.differences.add(round(variant - parent, 3))
+
+    def add_block(self, parent_s: float, variant_s: float, ratio: float) -> None:
+        """Count a block by the 95th percentiles of both arms, in seconds."""
+        slow = float(variant_s > ratio * parent_s)
+        self.slow.add(slow)
+        self.slowing.add(slow, HALF)
+
+    def broken(self, guard: Guard, alpha: float) -> list[str]:
+        """What is proven to break the guard; each wrong with probability at most `alpha`."""
+        failing = guard.errors is not None and self.failing.has_raised(alpha)
+        slowing = guard.latency is not None and self.slowing.has_raised(alpha)
+        return ["errors of its clients"] * failing + ["latency of its clients"] * slowing
+
+    def missing(self, guard: Guard, alpha: float, alone: bool) -> list[str]:
+        """What this step still has to show. `alone`: the parent has no clients to compare with."""
+        reasons = []
+        if self.requests < guard.least:
+            reasons.append(f"this step: {self.requests} of at least {guard.least} requests of its own clients")
+        if alone:
+            return reasons
+        if guard.errors is not None and not is_below(self.differences, guard.errors, alpha, FEW_FAIL):
+            so_far = (
+                f"{self.differences.mean:+.4f} in {self.differences.n} s" if self.differences.n else "no second yet"
+            )
+            left = seconds_left(self.differences, guard.errors, alpha)
+            reasons.append(
+                f"clients' errors against the parent's: {so_far}, not yet shown to be at most {guard.errors:g} more"
+                + (f" (about {left} s more like these)" if left else "")
+            )
+        if guard.latency is not None and not is_below(self.slow, HALF, alpha):
+            seen = f"{self.slow.n} blocks of {guard.block_s:g} s with {FEWEST} requests of both"
+            reasons.append(
+                f"clients' latency against the parent's: {seen}, not yet shown to be at most {guard.latency:g} times"
+            )
+        return reasons
+
+
+def seconds_left(differences: Tally, limit: float, alpha: float) -> int | None:
+    """How many more seconds like those so far would prove the guard on errors; None if more of them never would."""
+    if not differences.n:
+        return None
+    gained = evidence_below(differences, limit, FEW_FAIL)
+    return round(differences.n * (log(1 / alpha) / gained - 1)) if gained > 0.1 else None

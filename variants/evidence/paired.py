@@ -1,0 +1,82 @@
+"""The outcomes of one paired metric: the values of a variant and of its parent on the same requests.
+
+Two means are kept. *By request* counts every compared request, as clients sent them. *Distinct* counts a request once,
+however often it came. The first says what the traffic loses, the second is not fooled by one request that is sent
+again and again. A request that was sampled and came to nothing is *lost*: it counts at worst, -1 where the gate is to
+pass and +1 where harm is to be proven (C. F. Manski 1990 calls these the worst-case bounds).
+
+The *contrast* of a labelled request is the parent's score minus its score by the label of another request. Where its
+mean is above 0, labels tell right from wrong. Where a share q of labels is junk, both d and the contrast shrink by 1 -
+q. So the margin is also held relative to the contrast: d + delta * contrast / contrast on the card is above 0.
+"""
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+from variants.evidence.betting import Tally
+from variants.evidence.detector import Detector
+
+Values = tuple[float, float]
+"""The variant's and its parent's value, in [0, 1]."""
+
+
+@dataclass
+class Paired:
+    """Counts of `values` by request and distinct, of (d, contrast), and of d by segment ("language=de")."""
+
+    by_request: Counter[Values] = field(default_factory=Counter)
+    distinct: Counter[Values] = field(default_factory=Counter)
+    contrasts: Counter[Values] = field(default_factory=Counter)
+    segments: dict[str, Counter[float]] = field(default_factory=dict)
+    lost: int = 0
+    harm: Detector = field(default_factory=Detector)
+
+    def add(self, values: Values, repeated: bool, delta: float | None, segments: dict[str, str],
+            shuffled: float | None = None) -> None:  # fmt: skip
+        """Count a compared request. `shuffled` is the parent's score by another request's label."""
+        self.by_request[values] += 1
+        if not repeated:
+            self.distinct[values] += 1
+        d = round(values[0] - values[1], 3)
+        if shuffled is not None:
+            self.contrasts[d, round(values[1] - shuffled, 3)] += 1
+        for name, value in segments.items():
+            self.segments.setdefault(f"{name}={value}", Counter())[d] += 1
+        if delta is not None:
+            self.harm.add((1 - d) / 2, min(0.999, (1 + delta) / 2))
+
+    @property
+    def n(self) -> int:
+        return self.by_request.total()
+
+    def differences(self, distinct: bool = False, factor: float = 1.0, lost: float | None = None) -> Tally:
+        """The tally of the variant's value minus `factor` times its parent's. `lost`: the value of lost requests; None
+        leaves them out."""
+        tally = Tally(-1.0, 1.0)
+        for (variant, parent), times in (self.distinct if distinct else self.by_request).items():
+            tally.add(round(variant - factor * parent, 6), times)
+        if lost is not None and self.lost:
+            tally.add(lost, self.lost)
+        return tally
+
+    def contrast(self) -> Tally:
+        tally = Tally(-1.0, 1.0)
+        for (_, contrast), times in self.contrasts.items():
+            tally.add(contrast, times)
+        return tally
+
+    def relative(self, delta: float, on_card: float) -> Tally:
+        """The tally of d + `delta` * contrast / `on_card`, lost requests at -1. `on_card` is in (0, 1]."""
+        scale = delta / on_card
+        tally = Tally(-1.0 - scale, 1.0 + scale)
+        for (d, contrast), times in self.contrasts.items():
+            tally.add(round(d + scale * contrast, 9), times)
+        if self.lost:
+            tally.add(-1.0, self.lost)
+        return tally
+
+    def in_segment(self, name: str) -> Tally:
+        tally = Tally(-1.0, 1.0)
+        for d, times in self.segments[name].items():
+            tally.add(d, times)
+        return tally

@@ -1,0 +1,48 @@
+"""The paired difference in each segment of the requests, with bounds that hold at every look.
+
+A loss in a small segment disappears in the mean. Alpha is divided among the segments, so that all bounds hold together.
+"""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from variants.evidence.betting import Tally, lower_bound, upper_bound
+
+FEWEST = 20
+
+
+@dataclass(frozen=True)
+class SegmentFinding:
+    """The mean difference of the requests with one value of a segment ("language=de"), with its bounds."""
+
+    name: str
+    n: int
+    value: float
+    low: float
+    high: float
+
+
+def judge_segments(segments: Mapping[str, Counter[float]], alpha: float) -> tuple[SegmentFinding, ...]:
+    """Each segment with at least `FEWEST` requests, the one with the lowest upper bound first."""
+    findings = []
+    each = alpha / max(1, len(segments))
+    for name, counts in segments.items():
+        tally = Tally(-1.0, 1.0, dict(counts))
+        if tally.n >= FEWEST:
+            bounds = lower_bound(tally, each), upper_bound(tally, each)
+            findings.append(SegmentFinding(name, tally.n, tally.mean, *bounds))
+    return tuple(sorted(findings, key=lambda finding: (finding.high, finding.value)))
+
+
+def segments_missing(findings: tuple[SegmentFinding, ...], most_loss: float | None, limit: float | None) -> list[str]:
+    """Why a segment forbids a promotion. With `most_loss` each must be proven to lose no more. Without it, none may be
+    proven to lose more than `limit`, the negative margin of the mean."""
+    reasons = []
+    for each in findings:
+        interval = f"{each.value:+.3f} ({each.low:+.3f} to {each.high:+.3f}, n {each.n})"
+        if most_loss is not None and each.low <= -most_loss:
+            reasons.append(f"segment {each.name}: {interval}, not yet shown to be at least {-most_loss:g}")
+        elif most_loss is None and limit is not None and each.high < limit:
+            reasons.append(f"segment {each.name} is worse than allowed: {interval}")
+    return reasons
