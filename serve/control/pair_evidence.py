@@ -104,6 +104,8 @@ class PairEvidence:
         evidence = self.evidence
         if each["asked"]:
             evidence.tallies["errors"].add(float(each["failed"]))
+            if evidence.arms is not None and gate.guard is not None and gate.guard.errors is not None:
+                evidence.arms.add_replay(each["failed"], self.parent_rate, gate.guard.errors)
         self.lengths.add_compared(each["length"])
         if not self.clients.admit(None if each["trusted"] else each["client"], gate.client_share):
             evidence.over_share += 1
@@ -118,3 +120,36 @@ class PairEvidence:
         paired = evidence.paired(each["metric"])
         paired.add((variant, parent), repeated, delta, each.get("segments", {}), each.get("shuffled"))
         self.divergence += each.get("divergence") or 0.0
+
+    def to_json(self) -> dict[str, Any]:
+        """What was compared, what was not and why, and whether assignments follow the weights."""
+        evidence, assignments = self.evidence, self.evidence.assignments
+        incomparable = sum(self.incomparable.values())
+        contrast = evidence.quality.contrast()
+        return {
+            "pairs": {
+                "chosen": evidence.chosen,
+                "compared": self.compared,
+                "skipped": evidence.skipped,
+                "lost": dict(self.lost),
+                "over_share": evidence.over_share,
+                "divergence": self.divergence / self.compared if self.compared else None,
+            },
+            "coverage": {
+                "seen": self.seen,
+                "comparable": self.seen - incomparable,
+                "share": 1 - incomparable / self.seen if self.seen else None,
+                "incomparable": dict(self.incomparable),
+            },
+            "labels": {"n": contrast.n, "contrast": contrast.mean if contrast.n else None},
+            "routed": {
+                "requests": self.routed,
+                "not_served": self.not_served,
+                "share_not_served": self.not_served / self.routed if self.routed else None,
+            },
+            "assignments": {
+                "seen": assignments.seen,
+                "due": {name: round(due, 1) for name, due in assignments.due.items()},
+                "broken": assignments.is_broken(),
+            },
+        }

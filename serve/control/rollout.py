@@ -4,7 +4,10 @@ Pure: the next state follows from the plan, the current step and the verdict. In
 answers no client. A number is the variant's percentage of the traffic of both. Shadow replays continue in every step,
 so the evidence about the two artifacts grows from step to step.
 
-Proof of harm rolls back at once, at any step. The verdict `promote` starts the next step after `hold_s` seconds.
+Proof of harm rolls back at once, at any step. The verdict `promote` starts the next step after `hold_s` seconds. After
+the last step a part of the traffic stays with the parent (`holdback`) for `watch_s` seconds, and harm still rolls back.
+A rollout that proves nothing ends `undecided`: at its deadline, at its budget of pairs, or when more pairs than the
+budget would be needed (futility).
 """
 
 from dataclasses import dataclass, replace
@@ -17,12 +20,19 @@ from serve.config.stack import Model, Number
 from serve.config.traffic import Traffic
 from variants.document import Document
 from variants.errors import InputError
-from variants.evidence.gate import Gate, Metric, Verdict
+from variants.evidence.gate import PAIRED, Gate, Metric, Verdict
+from variants.evidence.guard import Guard
 
+Holdback = Annotated[Number, Field(ge=0, lt=1)]
 Percent = Annotated[Number, Field(gt=0, le=100)]
 UNKNOWABLE: tuple[Metric, ...] = ("latency", "feedback")
 """Metrics without evidence while the variant answers no client."""
-Status = Literal["running", "paused", "promoted", "rolled back", "aborted"]
+Status = Literal["running", "paused", "promoted", "rolled back", "undecided", "aborted"]
+RETURNED = ("rolled back", "undecided", "aborted")
+"""Statuses with the traffic of before."""
+FUTILE_FROM = 0.1
+"""The part of the budget from which a rollout may be futile. Earlier, the mean of the pairs says too little."""
+DAY_S = 86400.0
 
 
 class Search(Document):
@@ -37,16 +47,26 @@ class Search(Document):
     shadow: Annotated[Number, Field(gt=0, le=1)] = 0.2
     hold_s: Annotated[Number, Field(ge=0, le=7 * 86400)] = 10.0
     alpha: Annotated[Number, Field(gt=0, lt=1)] = 0.05
+    guard: Guard | None = Guard()
+    holdback: Holdback = 0.05
+    watch_s: Annotated[Number, Field(ge=0, le=30 * DAY_S)] = 3600.0
 
     def plan(self, variant: str, candidates: int) -> "RolloutPlan":
         """The plan for one of `candidates` variants."""
-        gate = Gate(quality=None, floor=self.quality_floor, alpha=self.alpha / candidates)
-        steps: tuple[Literal["shadow"] | float, ...] = ("shadow", 100.0)
-        return RolloutPlan(variant=variant, steps=steps, shadow=self.shadow, hold_s=self.hold_s, gate=gate, by=self.by)
+        gate = Gate(quality=None, floor=self.quality_floor, alpha=self.alpha / candidates, guard=self.guard)
+        same = self.model_dump(include={"shadow", "hold_s", "by", "holdback", "watch_s"})
+        return RolloutPlan(variant=variant, gate=gate, **same)
 
 
 class RolloutPlan(Document):
-    """A requested rollout. `shadow` is the share of requests compared, `hold_s` the least seconds of a step."""
+    """A requested rollout.
+
+    - `shadow` is the share of requests compared, `hold_s` the least seconds of a step.
+    - `holdback` is the share of both variants' traffic that stays with the parent after the last step, for `watch_s`
+      seconds.
+    - `deadline_s` and `budget` (compared requests) end a rollout that proves nothing.
+    - `continues`: begin with the evidence of the rollout before. `against_card`: why to begin although the card proves
+      the variant worse than the gate allows."""
 
     variant: str
     steps: tuple[Literal["shadow"] | Percent, ...] = ("shadow", 10.0, 50.0, 100.0)
@@ -54,6 +74,12 @@ class RolloutPlan(Document):
     hold_s: Annotated[Number, Field(ge=0, le=7 * 86400)] = 10.0
     gate: Gate = Gate()
     by: Literal["quality", "agreement"] = "quality"
+    holdback: Holdback = 0.05
+    watch_s: Annotated[Number, Field(ge=0, le=30 * DAY_S)] = 3600.0
+    deadline_s: Annotated[Number, Field(gt=0, le=365 * DAY_S)] = 7 * DAY_S
+    budget: Annotated[int, Field(strict=True, gt=0)] = 100_000
+    continues: Annotated[bool, Field(strict=True)] = False
+    against_card: Annotated[str, Field(min_length=1, max_length=500)] | None = None
 
     @model_validator(mode="after")
     def check_steps(self) -> Self:
@@ -67,8 +93,12 @@ class RolloutPlan(Document):
 
 @dataclass(frozen=True)
 class Rollout:
-    """A plan and its progress. `digests` are the parent's and the variant's at the start. A rollback restores the
-    traffic `before`. If this variant fails, a search tries the variants of `queue` by the same plan."""
+    """A plan and its progress.
+
+    `digests` are the parent's and the variant's at the start, `engines` a hash of both engines and the versions. A
+    rollback restores the traffic `before`. If this variant fails, a search tries the variants of `queue` by the same
+    plan. `began` is the traffic version of the start, `began_at` its time in seconds since the epoch. `watched`: it was
+    promoted, and part of the traffic is still the parent's."""
 
     plan: RolloutPlan
     parent: str
@@ -78,15 +108,24 @@ class Rollout:
     status: Status = "running"
     why: str = ""
     queue: tuple[str, ...] = ()
+    engines: str = ""
+    began: int = 0
+    began_at: float = 0.0
+    watched: bool = False
 
     @property
     def open(self) -> bool:
         return self.status in ("running", "paused")
 
     @property
+    def counts(self) -> bool:
+        """Whether outcomes are evidence for it."""
+        return self.open or self.watched
+
+    @property
     def pair(self) -> str:
         """The key of its evidence. It names artifacts, because names can be built again."""
-        return ":".join(self.digests)
+        return ":".join((*self.digests, self.engines) if self.engines else self.digests)
 
     @property
     def doing(self) -> str:
@@ -95,15 +134,16 @@ class Rollout:
 
     def traffic(self) -> Traffic:
         """The traffic of the current step, or the traffic of before if the rollout has failed."""
-        if self.status in ("rolled back", "aborted"):
+        if self.status in RETURNED:
             return self.before
         weights, step = dict(self.before.weights), self.plan.steps[self.step]
         if step != "shadow":
+            most = 1.0 if self.status == "promoted" and not self.watched else 1.0 - self.plan.holdback
             both = weights[self.parent] + weights[self.plan.variant]
-            weights[self.plan.variant] = both * step / 100
+            weights[self.plan.variant] = both * min(step / 100, most)
             weights[self.parent] = both - weights[self.plan.variant]
         shadows = dict(self.before.shadows)
-        if self.status == "promoted":
+        if self.status == "promoted" and not self.watched:
             shadows.pop(self.plan.variant, None)
         else:
             shadows[self.plan.variant] = self.plan.shadow
@@ -152,18 +192,39 @@ def read_plan(document: dict[str, Any], model: Model, name: str) -> tuple[Rollou
     return plan, parent
 
 
-def next_of(rollout: Rollout, verdict: Verdict, held_s: float) -> Rollout:
-    """The rollout after a verdict. The same object if nothing changes."""
-    if rollout.status != "running":
+def next_of(rollout: Rollout, verdict: Verdict, held_s: float, compared: int, at: float) -> Rollout:
+    """The rollout after a verdict on `compared` pairs, at a time in seconds since the epoch. `held_s` is the time since
+    its last change. The same object if nothing changes."""
+    if rollout.status != "running" and not rollout.watched:
         return rollout
     if verdict.decision == "roll back":
-        broken = ", ".join(finding.metric for finding in verdict.findings if finding.state == "broken")
-        return replace(rollout, status="rolled back", why=f"{broken} proven worse than the gate allows")
-    if verdict.decision != "promote" or held_s < rollout.plan.hold_s:
+        why = f"{', '.join(verdict.harm)} proven worse than the gate allows"
+        return replace(rollout, status="rolled back", watched=False, why=why)
+    if rollout.watched:
+        over = held_s >= rollout.plan.watch_s
+        return replace(rollout, watched=False, why="no harm was detected after the promotion") if over else rollout
+    if verdict.decision != "promote":
+        why = undecided(rollout.plan, verdict, compared, at - rollout.began_at)
+        return replace(rollout, status="undecided", why=why) if why else rollout
+    if held_s < rollout.plan.hold_s:
         return rollout
     if rollout.step + 1 < len(rollout.plan.steps):
         return replace(rollout, step=rollout.step + 1, why="the gate was passed")
-    return replace(rollout, status="promoted", why="the gate was passed")
+    watched = rollout.plan.watch_s > 0
+    return replace(rollout, status="promoted", watched=watched, why="the gate was passed")
+
+
+def undecided(plan: RolloutPlan, verdict: Verdict, compared: int, lasted_s: float) -> str:
+    """Why a rollout ends without a verdict; empty where it goes on."""
+    if lasted_s >= plan.deadline_s:
+        return f"the deadline of {plan.deadline_s:g} s passed without a verdict"
+    if compared >= plan.budget:
+        return f"the budget of {plan.budget} pairs is used up without a verdict"
+    if compared >= FUTILE_FROM * plan.budget:
+        open_ones = [each for each in verdict.findings if each.state == "open" and each.metric in PAIRED]
+        if any(each.to_go is None or each.to_go > plan.budget - compared for each in open_ones):
+            return f"futile: after {compared} pairs a verdict needs more than the budget of {plan.budget}"
+    return ""
 
 
 def unknowable(rollout: Rollout) -> tuple[Metric, ...]:

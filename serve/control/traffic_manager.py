@@ -12,12 +12,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from variants.evidence.dropped_pairs import differ
-
 from serve.config.artifacts import cards_of
+from serve.config.evidence_key import engines_hash
 from serve.config.snapshot import Snapshot, build_snapshot, with_traffic
 from serve.config.stack import Model
 from serve.config.traffic import Versioned, read_traffic
+from serve.control.card_beside import CardBeside, card_beside, check_card, newest
 from serve.control.contract import ObservationBatch
 from serve.control.journal import Entry, Journal
 from serve.control.rollout import Rollout, RolloutPlan, next_of, read_search, unknowable
@@ -27,7 +27,7 @@ from serve.errors import Conflict, Stale
 from serve.protocols.answer_id import check_feedback
 from variants.artifacts.card import Card
 from variants.errors import InputError, UnderstudyError, UnknownName
-from variants.evidence.gate import Verdict, judge
+from variants.evidence.gate import Context, Verdict, judge, promotion_alpha
 from variants.machine import describe
 
 log = logging.getLogger("understudy.traffic")
@@ -71,7 +71,7 @@ class TrafficManager:
         judged = {
             model: rollout.plan.gate.latency.objective_s if rollout.plan.gate.latency else None
             for model, rollout in self.state.rollouts.items()
-            if rollout.open
+            if rollout.counts
         }
         self.snapshot = with_traffic(self.snapshot, traffic, judged, self.snapshot.version + 1)
 
@@ -115,7 +115,12 @@ class TrafficManager:
                 mend=f"end the rollout first: understudy rollout abort {model}",
             )
         changed = Versioned(current.version + 1, traffic, current.declared)
-        self.write(("traffic", {"model": model, "who": who, "why": why, **changed.to_json()}))
+        if rollout is not None and rollout.watched:
+            rollout = replace(rollout, watched=False, why=f"{who} changed the traffic")
+            document = {"model": model, "who": who, "why": why, **changed.to_json(), "rollout": rollout.to_json()}
+            self.write(("rollout", document))
+        else:
+            self.write(("traffic", {"model": model, "who": who, "why": why, **changed.to_json()}))
         self.show()
         return self.traffic_of(model)
 
@@ -138,11 +143,27 @@ class TrafficManager:
         traffic = self.state.traffic[model].traffic
         if traffic.weights[parent] + traffic.weights[plan.variant] == 0:
             raise InputError(f"neither {parent} nor {plan.variant} has traffic to move", field="variant")
-        parent_digest, digest = (self.snapshot.variants[model, name].manifest.digest for name in (parent, plan.variant))
-        why = f"begun by {who}"
-        rollout = Rollout(plan, parent, (parent_digest, digest), before=traffic, why=why, queue=queue)
+        check_card(self.card_beside(model, parent, plan), plan)
+        both = [self.snapshot.variants[model, name] for name in (parent, plan.variant)]
+        rollout = Rollout(
+            plan,
+            parent,
+            (both[0].manifest.digest, both[1].manifest.digest),
+            before=traffic,
+            why=f"begun by {who}" + (f", against the card: {plan.against_card}" if plan.against_card else ""),
+            queue=queue,
+            engines=engines_hash(*both),
+            began=self.state.traffic[model].version + 1,
+            began_at=time.time(),
+        )
         self.move(model, rollout, who, None)
         return self.rollout_of(model)
+
+    def card_beside(self, model: str, parent: str, plan: RolloutPlan) -> CardBeside:
+        """What the cards of this machine say of a variant and its parent."""
+        served = [self.snapshot.variants[model, name] for name in (parent, plan.variant)]
+        cards = cards_of(model)
+        return card_beside(*(newest(cards.get(each.manifest.digest, ()), each) for each in served))
 
     def plan_search(self, model: str, document: dict[str, Any]) -> tuple[RolloutPlan, str, tuple[str, ...]]:
         """The plan for the cheapest candidate, its parent, and the other candidates, cheapest first.
@@ -223,10 +244,10 @@ class TrafficManager:
         """Raises Conflict, StoreFull if the journal cannot be written."""
         if rollout.status == "rolled back" and rollout.queue:
             self.try_next(model, rollout)
-        elif rollout.status == "running":
+        elif rollout.status == "running" or rollout.watched:
             verdict = self.verdict(model, rollout)
             held = time.monotonic() - self.held_since.setdefault(model, time.monotonic())
-            moved = next_of(rollout, verdict, held)
+            moved = next_of(rollout, verdict, held, self.state.pair(rollout.pair).compared, time.time())
             if moved is not rollout:
                 self.move(model, moved, "evidence", verdict)
 
@@ -248,17 +269,28 @@ class TrafficManager:
     def verdict(self, model: str, rollout: Rollout) -> Verdict:
         """Judge a rollout by the evidence about its two artifacts so far."""
         pair, gate = self.state.pair(rollout.pair), rollout.plan.gate
-        if gate.cost:
-            variant, parent = self.costs_of(model, [rollout.plan.variant, rollout.parent]).values()
-            pair.evidence.costs = None if variant is None or parent is None else (variant, parent)
         if gate.latency:
             pair.evidence.tallies["latency"] = pair.latency_within(gate.latency.objective_s)
         if gate.feedback:
             pair.evidence.tallies["feedback"] = self.state.feedback_on(rollout.digests[1])
-        pair.evidence.lengths_differ = differ(pair.kept_lengths, pair.lost_lengths)
-        if gate.floor:
-            pair.evidence.tallies["floor"] = pair.above_floor(rollout.plan.by, gate.floor)
-        return judge(gate, pair.evidence, unknowable(rollout))
+        return judge(gate, pair.evidence, self.context_of(model, rollout))
+
+    def context_of(self, model: str, rollout: Rollout) -> Context:
+        """What is known of a rollout besides its outcomes."""
+        plan, pair = rollout.plan, self.state.pair(rollout.pair)
+        variant, parent = self.costs_of(model, [plan.variant, rollout.parent]).values() if plan.gate.cost else (0, None)
+        card = self.card_beside(model, rollout.parent, plan)
+        return Context(
+            floor_by=plan.by,
+            leave_out=unknowable(rollout),
+            serves=plan.steps[rollout.step] != "shadow",
+            alone=self.state.traffic[model].traffic.weights.get(rollout.parent, 0) == 0,
+            lengths_differ=pair.lengths.differ(),
+            costs=None if variant is None or parent is None else (variant, parent),
+            contrast_on_card=card.contrast,
+            bets=card.bets(plan.gate.quality),
+            attempt=self.state.attempts.get(f"{model}@{plan.variant}", 1),
+        )
 
     def rollout_of(self, model: str) -> dict[str, Any]:
         """The latest rollout of a model, with its current verdict. Raises UnknownName."""
@@ -267,26 +299,16 @@ class TrafficManager:
         if rollout is None:
             return {"model": model, "rollout": None}
         pair, verdict = self.state.pair(rollout.pair), self.verdict(model, rollout)
+        card, context = self.card_beside(model, rollout.parent, rollout.plan), self.context_of(model, rollout)
         return {
             "model": model,
             "rollout": rollout.to_json() | {"doing": rollout.doing},
             "verdict": verdict_document(verdict),
-            "pairs": {
-                "chosen": pair.evidence.chosen,
-                "dropped": pair.evidence.dropped,
-                "unjudged": pair.evidence.unjudged,
-                "compared": pair.compared,
-                "divergence": pair.divergence / pair.compared if pair.compared else None,
-            },
-            "routed": {
-                "requests": pair.routed,
-                "not_served": pair.not_served,
-                "share_not_served": pair.not_served / pair.routed if pair.routed else None,
-            },
-            "assignments": {
-                "seen": pair.evidence.assignments.seen,
-                "due": {name: round(due, 1) for name, due in pair.evidence.assignments.due.items()},
-                "broken": pair.evidence.assignments.is_broken(),
+            "card": card.to_json(pair.evidence.quality.differences(), rollout.plan.gate.alpha_each),
+            **pair.to_json(),
+            "attempt": {
+                "number": context.attempt,
+                "alpha_to_promote": promotion_alpha(rollout.plan.gate, context),
             },
             "traffic": self.traffic_of(model),
         }
@@ -306,6 +328,8 @@ def verdict_document(verdict: Verdict) -> dict[str, Any]:
         "different": verdict.different,
         "findings": [dict(vars(finding)) for finding in verdict.findings],
         "missing": list(verdict.missing),
+        "harm": list(verdict.harm),
+        "segments": [dict(vars(segment)) for segment in verdict.segments],
     }
 
 

@@ -6,6 +6,7 @@ if one of its builds is no longer served; then the model gets back the traffic f
 
 from dataclasses import replace
 
+from serve.config.evidence_key import engines_hash
 from serve.config.snapshot import Snapshot
 from serve.config.traffic import Versioned
 from serve.control.journal import Entry
@@ -28,18 +29,27 @@ def _of_model(state: ControlState, snapshot: Snapshot, model: str, why: str) -> 
     current, rollout = state.traffic.get(model), state.rollouts.get(model)
     following = snapshot.traffic.get(model, current)
     assert following is not None
-    if rollout is not None and rollout.open:
+    if rollout is not None and rollout.counts:
         if following != current:
-            return ended(model, replace(rollout, status="aborted", why=f"{why}: it declares other traffic"), following)
+            return ended(model, _stopped(rollout, f"{why}: it declares other traffic"), following)
         if not _is_live(snapshot, model, rollout):
-            before = Versioned(following.version + 1, rollout.before, following.declared)
-            return ended(model, replace(rollout, status="aborted", why="one of its builds is no longer live"), before)
+            stopped = _stopped(rollout, "one of its builds or engines is no longer live")
+            return ended(model, stopped, Versioned(following.version + 1, stopped.traffic(), following.declared))
     elif following != current:
         return "traffic", {"model": model, "who": "stack", "why": why, **following.to_json()}
     return None
 
 
+def _stopped(rollout: Rollout, why: str) -> Rollout:
+    """A rollout that another stack ended. One that was promoted stays promoted, and is no longer watched."""
+    if rollout.watched:
+        return replace(rollout, watched=False, why=why)
+    return replace(rollout, status="aborted", why=why)
+
+
 def _is_live(snapshot: Snapshot, model: str, rollout: Rollout) -> bool:
     refs = ((model, rollout.parent), (model, rollout.plan.variant))
-    digests = [snapshot.variants[ref].manifest.digest for ref in refs if ref in snapshot.variants]
-    return digests == list(rollout.digests)
+    served = [snapshot.variants[ref] for ref in refs if ref in snapshot.variants]
+    if [each.manifest.digest for each in served] != list(rollout.digests):
+        return False
+    return not rollout.engines or rollout.engines == engines_hash(*served)

@@ -36,7 +36,8 @@ class Accuracy(_Measured):
     """One metric of the task; by default the share of right answers.
 
     The examples are the first `n` of the test split with the hash `test_sha256`. Older cards have None there.
-    `harness` is given where lm-evaluation-harness measured the figure.
+    `harness` is given where lm-evaluation-harness measured the figure. `contrast` is the share of right answers minus
+    the share that is right by another example's label: what the labels can tell at most.
     """
 
     test_sha256: Sha256 | None = None
@@ -44,6 +45,7 @@ class Accuracy(_Measured):
     unit: Literal["share", ""] = "share"
     better: Literal["higher", "lower"] = "higher"
     harness: Harness | None = Field(default=None, exclude_if=absent)
+    contrast: Annotated[float, Field(gt=0, le=1)] | None = Field(default=None, exclude_if=absent)
 
     @model_validator(mode="after")
     def _a_share_is_between_0_and_1(self) -> Self:

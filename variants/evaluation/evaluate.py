@@ -15,6 +15,7 @@ from variants.metrics.outcome import Outcome
 from variants.progress import NoProgress, Progress
 from variants.tasks import Example, Task
 
+SHIFTS = 3
 Predict = Callable[[Example], Awaitable[str]]
 
 
@@ -64,7 +65,23 @@ def accuracy(task: Task, outcomes: Sequence[Outcome]) -> tuple[Accuracy, ...]:
             n=len(outcomes),
             test_sha256=task.test_sha256,
             harness=task.harness,
+            contrast=contrast(task, outcomes) if metric is task.metrics[0] else None,
             **asdict(metric.measure(outcomes)),
         )
         for metric in task.metrics
     )
+
+
+def contrast(task: Task, outcomes: Sequence[Outcome]) -> float | None:
+    """The share of right answers minus the share that would be right by the label of another example, over `SHIFTS`
+    others for each. None where that is not above 0, or there are too few outcomes."""
+    if len(outcomes) <= SHIFTS:
+        return None
+    right = task.metrics[0].right
+    others = [
+        right(task.kind, each.answer, outcomes[(place + shift) % len(outcomes)].label)
+        for place, each in enumerate(outcomes)
+        for shift in range(1, SHIFTS + 1)
+    ]
+    difference = sum(each.correct for each in outcomes) / len(outcomes) - sum(others) / len(others)
+    return round(difference, 6) if difference > 0 else None

@@ -135,13 +135,8 @@ class Evidence:
     """All outcomes of one variant and its parent, for one pair of artifacts on the same engines.
 
     - `chosen` counts sampled requests, `skipped` those without time for a comparison, `over_share` those of clients
-      that brought more than their share. `lengths_differ`: the skipped ones are longer or shorter than the others.
-    - `floor_by` is the metric whose values the floor compares.
-    - `costs` are the variant's and its parent's, in engine seconds per 1,000 requests.
-    - `arms` are the clients of the present step; None while the variant has none. `alone`: the parent has none.
-    - `contrast_on_card`: the parent's contrast as its card has it, None without one.
-    - `attempt`: how many rollouts of this variant's name there were, with this one. Each has half the alpha of the one
-      before to promote, so all together are wrong with probability at most twice alpha.
+      that brought more than their share.
+    - `arms` are the outcomes of the present step.
     """
 
     quality: Paired = field(default_factory=Paired)
@@ -150,21 +145,39 @@ class Evidence:
         default_factory=lambda: {name: Tally(*RANGES[name]) for name in RANGES if name not in PAIRED}
     )
     assignments: SampleRatio = field(default_factory=SampleRatio)
-    floor_by: Literal["quality", "agreement"] = "quality"
     chosen: int = 0
     skipped: int = 0
     over_share: int = 0
+    arms: Arms | None = None
+
+    def paired(self, metric: Metric, floor_by: Metric = "quality") -> Paired:
+        """The outcomes of a paired metric; the floor's are those of `floor_by`."""
+        return self.agreement if (floor_by if metric == "floor" else metric) == "agreement" else self.quality
+
+
+@dataclass(frozen=True)
+class Context:
+    """What is known of a rollout besides its outcomes.
+
+    - `floor_by` is the metric whose values the floor compares. `leave_out` has metrics that cannot be known yet: the
+      others keep their part of alpha.
+    - `serves`: the variant answers clients in this step. `alone`: its parent does not.
+    - `lengths_differ`: the requests without time for a comparison are longer or shorter than the others.
+    - `costs` are the variant's and its parent's, in engine seconds per 1,000 requests.
+    - `contrast_on_card` is the parent's contrast on its card, None without one. `bets` are for the paired metrics.
+    - `attempt`: the number of rollouts of this variant's name, this one included. Each has half the alpha of the one
+      before to promote, so all together are wrong with probability at most twice alpha.
+    """
+
+    floor_by: Literal["quality", "agreement"] = "quality"
+    leave_out: tuple[Metric, ...] = ()
+    serves: bool = False
+    alone: bool = False
     lengths_differ: bool = False
     costs: tuple[float, float] | None = None
-    arms: Arms | None = None
-    alone: bool = False
     contrast_on_card: float | None = None
     bets: Bets = DEFAULT
     attempt: int = 1
-
-    def paired(self, metric: Metric) -> Paired:
-        name = self.floor_by if metric == "floor" else metric
-        return self.agreement if name == "agreement" else self.quality
 
 
 @dataclass(frozen=True)
@@ -172,7 +185,8 @@ class Finding:
     """One metric's mean and bounds, compared with its limit. `value` is None without outcomes.
 
     Paired metrics: `value` is by request, `distinct` counts each request once, `lost` requests came to nothing. The
-    bounds count these at worst."""
+    bounds count these at worst. `to_go`: about how many more outcomes an open metric needs; None where 100 times as
+    many would not do."""
 
     metric: Metric
     n: int
@@ -183,6 +197,7 @@ class Finding:
     state: State
     distinct: float | None = None
     lost: int = 0
+    to_go: int | None = None
 
 
 @dataclass(frozen=True)
@@ -200,71 +215,76 @@ class Verdict:
     segments: tuple[SegmentFinding, ...] = ()
 
 
-def judge(gate: Gate, evidence: Evidence, leave_out: Collection[Metric] = ()) -> Verdict:
-    """The verdict on all outcomes so far. It is valid after every outcome. `leave_out` holds metrics that cannot be
-    known yet: the others keep their part of alpha."""
-    metrics = [metric for metric in gate.metrics if metric not in leave_out]
-    alpha = promotion_alpha(gate, evidence)
-    findings = tuple(find(gate, metric, evidence, alpha) for metric in metrics)
+def judge(gate: Gate, evidence: Evidence, context: Context = Context()) -> Verdict:
+    """The verdict on all outcomes so far. It is valid after every outcome."""
+    metrics = [metric for metric in gate.metrics if metric not in context.leave_out]
+    findings = tuple(find(gate, metric, evidence, context) for metric in metrics)
     main: Metric = "agreement" if gate.quality is None and gate.agreement is not None else "quality"
     different = differs(gate, evidence.paired(main).differences())
     segments = judge_segments(evidence.paired(main).segments, gate.alpha_each)
     harm = (*(f.metric for f in findings if f.state == "broken"), *harm_in_step(gate, evidence, metrics))
-    missing = tuple(objections(gate, evidence))
-    if harm:
-        return Verdict("roll back", findings, different, missing, harm, segments)
-    missing += () if findings else ("none of the gate's metrics can be known yet",)
-    missing += tuple(lacking(f, tally_to_pass(gate, f.metric, evidence), alpha, evidence.bets)
-                     for f in findings if f.state == "open")  # fmt: skip
-    missing += tuple(cost_missing(gate, evidence.costs))
-    if "quality" in metrics or ("floor" in metrics and evidence.floor_by == "quality"):
-        missing += tuple(labels_missing(evidence.quality, gate.quality, evidence.contrast_on_card, alpha))
-    missing += tuple(segments_missing(segments, gate.segment, gate.limit(main) if main in metrics else None))
-    if gate.guard is not None and evidence.arms is not None:
-        missing += tuple(evidence.arms.missing(gate.guard, alpha, evidence.alone))
-    decision: Decision = "inconclusive" if missing else "promote"
-    return Verdict(decision, findings, different, missing, (), segments)
+    missing = (
+        *objections(gate, evidence, context),
+        *(lacking(each) for each in findings if each.state == "open"),
+        *(() if findings else ("none of the gate's metrics can be known yet",)),
+        *cost_missing(gate, context.costs),
+        *segments_missing(segments, gate.segment, gate.limit(main) if main in metrics else None),
+    )
+    alpha = promotion_alpha(gate, context)
+    if "quality" in metrics or ("floor" in metrics and context.floor_by == "quality"):
+        missing += tuple(labels_missing(evidence.quality, gate.quality, context.contrast_on_card, alpha))
+    if gate.guard is not None and evidence.arms is not None and context.serves:
+        missing += tuple(evidence.arms.missing(gate.guard, alpha, context.alone))
+    decision: Decision = "roll back" if harm else "inconclusive" if missing else "promote"
+    return Verdict(decision, findings, different, missing, harm, segments)
 
 
-def promotion_alpha(gate: Gate, evidence: Evidence) -> float:
-    return gate.alpha * 0.5 ** (evidence.attempt - 1)
+def promotion_alpha(gate: Gate, context: Context) -> float:
+    """The probability of a wrong promotion by this rollout."""
+    return gate.alpha * 0.5 ** (context.attempt - 1)
 
 
-def tally_to_pass(gate: Gate, metric: Metric, evidence: Evidence, distinct: bool = False) -> Tally:
-    """The outcomes that must prove that a metric holds. Lost requests count at worst."""
-    if metric not in PAIRED:
-        return evidence.tallies[metric]
-    factor = gate.floor if metric == "floor" and gate.floor is not None else 1.0
-    return evidence.paired(metric).differences(distinct, factor, lost=-1.0)
-
-
-def tally_to_break(gate: Gate, metric: Metric, evidence: Evidence) -> Tally:
-    """The outcomes that must prove harm. Lost requests count as harmless."""
-    if metric not in PAIRED:
-        return evidence.tallies[metric]
-    factor = gate.floor if metric == "floor" and gate.floor is not None else 1.0
-    return evidence.paired(metric).differences(False, factor, lost=1.0)
-
-
-def find(gate: Gate, metric: Metric, evidence: Evidence, alpha: float) -> Finding:
-    """Compare one metric with its limit, in both directions. `alpha` is that of a proof that it holds."""
-    limit, bets = gate.limit(metric), evidence.bets if metric in PAIRED else DEFAULT
-    to_pass, to_break = tally_to_pass(gate, metric, evidence), tally_to_break(gate, metric, evidence)
-    if metric == "errors":
-        good, bad = is_below(to_pass, limit, alpha), is_above(to_break, limit, gate.alpha_each)
-        low, high = lower_bound(to_break, gate.alpha_each), upper_bound(to_pass, alpha)
-    else:
-        good, bad = is_above(to_pass, limit, alpha, bets), is_below(to_break, limit, gate.alpha_each)
-        low, high = lower_bound(to_pass, alpha, bets), upper_bound(to_break, gate.alpha_each)
-    shown = to_pass
-    distinct, lost = None, 0
+def find(gate: Gate, metric: Metric, evidence: Evidence, context: Context) -> Finding:
+    """Compare one metric with its limit, in both directions."""
     if metric in PAIRED:
-        paired, factor = evidence.paired(metric), gate.floor if metric == "floor" and gate.floor is not None else 1.0
-        shown, once = paired.differences(factor=factor), paired.differences(True, factor)
-        distinct, lost = once.mean if once.n else None, paired.lost
-        good = good and is_above(tally_to_pass(gate, metric, evidence, True), limit, alpha, bets)
+        return find_paired(gate, metric, evidence.paired(metric, context.floor_by), context)
+    tally, limit = evidence.tallies[metric], gate.limit(metric)
+    to_pass, to_break = promotion_alpha(gate, context), gate.alpha_each
+    if metric == "errors":
+        good, bad = is_below(tally, limit, to_pass), is_above(tally, limit, to_break)
+        bounds = lower_bound(tally, to_break), upper_bound(tally, to_pass)
+    else:
+        good, bad = is_above(tally, limit, to_pass), is_below(tally, limit, to_break)
+        bounds = lower_bound(tally, to_pass), upper_bound(tally, to_break)
     state: State = "broken" if bad else "holds" if good else "open"
-    return Finding(metric, shown.n, shown.mean if shown.n else None, low, high, limit, state, distinct, lost)
+    mean = tally.mean if tally.n else None
+    to_go = outcomes_to_go(tally, limit, to_pass, DEFAULT) if state == "open" and tally.n else None
+    return Finding(metric, tally.n, mean, *bounds, limit, state, to_go=to_go)
+
+
+def find_paired(gate: Gate, metric: Metric, paired: Paired, context: Context) -> Finding:
+    """Compare a mean difference with its limit. Lost requests count at worst for a proof that it holds, and as harmless
+    for a proof of harm."""
+    factor = gate.floor if metric == "floor" and gate.floor is not None else 1.0
+    limit, alpha, bets = gate.limit(metric), promotion_alpha(gate, context), context.bets
+    to_pass, distinct = (paired.differences(once, factor, lost=-1.0) for once in (False, True))
+    to_break = paired.differences(factor=factor, lost=1.0)
+    good = is_above(to_pass, limit, alpha, bets) and is_above(distinct, limit, alpha, bets)
+    bad = is_below(to_break, limit, gate.alpha_each)
+    state: State = "broken" if bad else "holds" if good else "open"
+    shown, once = paired.differences(factor=factor), paired.differences(True, factor)
+    return Finding(
+        metric,
+        shown.n,
+        shown.mean if shown.n else None,
+        lower_bound(to_pass, alpha, bets),
+        upper_bound(to_break, gate.alpha_each),
+        limit,
+        state,
+        once.mean if once.n else None,
+        paired.lost,
+        outcomes_to_go(to_pass, limit, alpha, bets) if state == "open" and shown.n else None,
+    )
 
 
 def harm_in_step(gate: Gate, evidence: Evidence, metrics: Collection[Metric]) -> list[str]:
@@ -283,14 +303,14 @@ def differs(gate: Gate, paired: Tally) -> bool:
     return is_above(paired, 0.0, gate.alpha_each / 2) or is_below(paired, 0.0, gate.alpha_each / 2)
 
 
-def objections(gate: Gate, evidence: Evidence) -> list[str]:
+def objections(gate: Gate, evidence: Evidence, context: Context) -> list[str]:
     """The reasons why these outcomes allow no promotion."""
     reasons = []
     if evidence.assignments.is_broken():
         seen, due = evidence.assignments.seen, evidence.assignments.due
         shares = ", ".join(f"{name} {seen[name]} of {due.get(name, 0):.0f} due" for name in sorted(seen))
         reasons.append(f"assignments do not follow the weights: {shares}")
-    if evidence.lengths_differ:
+    if context.lengths_differ:
         reasons.append("the requests that there was no time to compare differ in length from those compared")
     counted = max(evidence.quality.n, evidence.agreement.n)
     if evidence.over_share > counted:
@@ -301,35 +321,34 @@ def objections(gate: Gate, evidence: Evidence) -> list[str]:
     return reasons
 
 
-def lacking(finding: Finding, tally: Tally, alpha: float, bets: Bets) -> str:
-    """What is still missing for an open metric, as one sentence. `alpha` is that of a proof that it holds."""
+def lacking(finding: Finding) -> str:
+    """What is still missing for an open metric, as one sentence."""
     if not finding.n:
         return f"{finding.metric}: no outcome yet"
     side = "at most" if finding.metric == "errors" else "at least"
     lost = f", {finding.lost} lost and counted at worst" if finding.lost else ""
     at = f"{finding.metric}: {finding.value:.4f} ({finding.low:.4f} to {finding.high:.4f}, n {finding.n}{lost}), "
-    more = outcomes_to_go(finding, tally, alpha, bets)
-    if more is None:
+    if finding.to_go is None:
         return at + f"not yet shown to be {side} {finding.limit:g}, nor to break it"
-    return at + f"about {more} more like these would show whether it is {side} {finding.limit:g}"
+    return at + f"about {finding.to_go} more like these would show whether it is {side} {finding.limit:g}"
 
 
-def outcomes_to_go(finding: Finding, tally: Tally, alpha: float, bets: Bets) -> int | None:
+def outcomes_to_go(tally: Tally, limit: float, alpha: float, bets: Bets) -> int | None:
     """How many more outcomes like those so far would decide an open metric; None where 100 times as many would not."""
-    against = evidence_above if tally.mean > finding.limit else evidence_below
+    against = evidence_above if tally.mean > limit else evidence_below
     needed = log(1 / alpha)
     low, high = 1.0, 100.0
 
     def decided(times: float) -> bool:
         scaled = {value: round(count * times) for value, count in tally.counts.items()}
-        return against(Tally(tally.low, tally.high, scaled), finding.limit, bets) >= needed
+        return against(Tally(tally.low, tally.high, scaled), limit, bets) >= needed
 
     if not decided(high):
         return None
     while high - low > 0.01 * low:
         middle = (low + high) / 2
         low, high = (low, middle) if decided(middle) else (middle, high)
-    return max(1, round(finding.n * (high - 1)))
+    return max(1, round(tally.n * (high - 1)))
 
 
 def cost_missing(gate: Gate, costs: tuple[float, float] | None) -> list[str]:

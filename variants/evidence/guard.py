@@ -82,6 +82,11 @@ class Arms:
         if parent is not None:
             self.differences.add(round(variant - parent, 3))
 
+    def add_replay(self, failed: bool, so_far: ParentRate, limit: float) -> None:
+        """Count a replay that the variant was asked to answer."""
+        if so_far.rate + limit < 1:
+            self.failing.add(float(failed), so_far.rate + limit)
+
     def add_block(self, parent_s: float, variant_s: float, ratio: float) -> None:
         """Count a block by the 95th percentiles of both arms, in seconds."""
         slow = float(variant_s > ratio * parent_s)
@@ -92,7 +97,7 @@ class Arms:
         """What is proven to break the guard; each wrong with probability at most `alpha`."""
         failing = guard.errors is not None and self.failing.has_raised(alpha)
         slowing = guard.latency is not None and self.slowing.has_raised(alpha)
-        return ["errors of its clients"] * failing + ["latency of its clients"] * slowing
+        return ["errors in this step"] * failing + ["latency of its clients in this step"] * slowing
 
     def missing(self, guard: Guard, alpha: float, alone: bool) -> list[str]:
         """What this step still has to show. `alone`: the parent has no clients to compare with."""

@@ -1,7 +1,6 @@
 from collections import Counter
 
 import numpy as np
-
 from variants.evidence.dropped_pairs import differ
 
 
