@@ -20,7 +20,8 @@ class PairEvidence:
     """One pair of artifacts on two engines.
 
     - `ids` and `requests` tell what was counted before: the ids of requests, and requests with the same content.
-    - `clients` bounds what one client brings. `lengths` compares the skipped requests with the others.
+    - `named` has the clients of compared requests. `clients` bounds what one of them brings.
+    - `lengths` compares the skipped requests with the others.
     - `latency` is by objective in seconds: a measurement against one objective is no evidence about another.
     - `seen` requests could have been sampled; `incomparable` and `lost` have numbers by reason.
     - `routed` requests named no variant, and `not_served` of them the variant could not answer.
@@ -31,6 +32,7 @@ class PairEvidence:
     evidence: Evidence = field(default_factory=Evidence)
     ids: SeenSet = field(default_factory=SeenSet)
     requests: SeenSet = field(default_factory=SeenSet)
+    named: SeenSet = field(default_factory=SeenSet)
     clients: ClientShares = field(default_factory=ClientShares)
     lengths: SkippedLengths = field(default_factory=SkippedLengths)
     latency: dict[float, Tally] = field(default_factory=dict)
@@ -118,7 +120,8 @@ class PairEvidence:
         delta = gate.quality if each["metric"] == "quality" else gate.agreement
         repeated = not self.requests.add(each["request"])
         paired = evidence.paired(each["metric"])
-        paired.add((variant, parent), repeated, delta, each.get("segments", {}), each.get("shuffled"))
+        new = each["trusted"] or each["client"] is None or self.named.add(each["client"])
+        paired.add((variant, parent), repeated, delta, each.get("segments", {}), each.get("shuffled"), new)
         self.divergence += each.get("divergence") or 0.0
 
     def to_json(self) -> dict[str, Any]:

@@ -81,7 +81,9 @@ class Gate(Document):
     `quality` and `agreement` are deltas: the largest mean loss that is allowed. `floor` is the share of the parent's
     quality that must remain. `errors` is the largest share of failed requests, `feedback` the lowest mean score.
     `guard` compares its own clients with its parent's. `segment` is the largest loss in each declared segment.
-    `client_share` is the largest share of the compared requests that one named client may bring.
+    `client_share` is the largest share of the compared requests that one named client may bring. `clients` says whom
+    the verdict is about: `these` clients, or all clients of whom these are a `sample`. Then the margin must also be
+    proven with one outcome for each named client, its first.
     """
 
     quality: Delta | None = 0.02
@@ -95,6 +97,7 @@ class Gate(Document):
     guard: Guard | None = Guard()
     segment: Delta | None = None
     client_share: Annotated[float, Field(strict=True, gt=0, le=1)] = 0.10
+    clients: Literal["these", "sample"] = "these"
 
     @model_validator(mode="after")
     def check_pairs(self) -> Self:
@@ -221,18 +224,19 @@ def judge(gate: Gate, evidence: Evidence, context: Context = Context()) -> Verdi
     findings = tuple(find(gate, metric, evidence, context) for metric in metrics)
     main: Metric = "agreement" if gate.quality is None and gate.agreement is not None else "quality"
     different = differs(gate, evidence.paired(main).differences())
-    segments = judge_segments(evidence.paired(main).segments, gate.alpha_each)
+    limit = gate.limit(main) if main in metrics else None
+    segments = judge_segments(evidence.paired(main).segments, gate.alpha_each, limit)
     harm = (*(f.metric for f in findings if f.state == "broken"), *harm_in_step(gate, evidence, metrics))
     missing = (
         *objections(gate, evidence, context),
         *(lacking(each) for each in findings if each.state == "open"),
         *(() if findings else ("none of the gate's metrics can be known yet",)),
         *cost_missing(gate, context.costs),
-        *segments_missing(segments, gate.segment, gate.limit(main) if main in metrics else None),
+        *segments_missing(segments, gate.segment),
     )
     alpha = promotion_alpha(gate, context)
     if "quality" in metrics or ("floor" in metrics and context.floor_by == "quality"):
-        missing += tuple(labels_missing(evidence.quality, gate.quality, context.contrast_on_card, alpha))
+        missing += tuple(labels_missing(evidence.quality, gate.quality, context.contrast_on_card, alpha, context.bets))
     if gate.guard is not None and evidence.arms is not None and context.serves:
         missing += tuple(evidence.arms.missing(gate.guard, alpha, context.alone))
     decision: Decision = "roll back" if harm else "inconclusive" if missing else "promote"
@@ -270,6 +274,8 @@ def find_paired(gate: Gate, metric: Metric, paired: Paired, context: Context) ->
     to_pass, distinct = (paired.differences(once, factor, lost=-1.0) for once in (False, True))
     to_break = paired.differences(factor=factor, lost=1.0)
     good = is_above(to_pass, limit, alpha, bets) and is_above(distinct, limit, alpha, bets)
+    if gate.clients == "sample":
+        good = good and is_above(paired.first_of_clients(factor), limit, alpha, bets)
     bad = is_below(to_break, limit, gate.alpha_each)
     state: State = "broken" if bad else "holds" if good else "open"
     shown, once = paired.differences(factor=factor), paired.differences(True, factor)

@@ -22,19 +22,23 @@ Values = tuple[float, float]
 
 @dataclass
 class Paired:
-    """Counts of `values` by request and distinct, of (d, contrast), and of d by segment ("language=de")."""
+    """Counts of `values` by request, distinct, and of each client's first request; of (d, contrast); and of d by
+    segment ("language=de")."""
 
     by_request: Counter[Values] = field(default_factory=Counter)
     distinct: Counter[Values] = field(default_factory=Counter)
+    firsts: Counter[Values] = field(default_factory=Counter)
     contrasts: Counter[Values] = field(default_factory=Counter)
     segments: dict[str, Counter[float]] = field(default_factory=dict)
     lost: int = 0
     harm: Detector = field(default_factory=Detector)
 
     def add(self, values: Values, repeated: bool, delta: float | None, segments: dict[str, str],
-            shuffled: float | None = None) -> None:  # fmt: skip
-        """Count a compared request. `shuffled` is the parent's score by another request's label."""
+            shuffled: float | None = None, new_client: bool = True) -> None:  # fmt: skip
+        """Count a compared request. `shuffled` is the parent's score by another request's label. `new_client`: its
+        client sent none before, or has no name."""
         self.by_request[values] += 1
+        self.firsts[values] += new_client
         if not repeated:
             self.distinct[values] += 1
         d = round(values[0] - values[1], 3)
@@ -57,6 +61,14 @@ class Paired:
             tally.add(round(variant - factor * parent, 6), times)
         if lost is not None and self.lost:
             tally.add(lost, self.lost)
+        return tally
+
+    def first_of_clients(self, factor: float) -> Tally:
+        """The tally of each client's first request, lost ones at -1."""
+        tally = Tally(-1.0, 1.0)
+        for (variant, parent), times in self.firsts.items():
+            tally.add(round(variant - factor * parent, 6), times)
+        tally.add(-1.0, self.lost)
         return tally
 
     def contrast(self) -> Tally:
