@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from variants.evidence.betting import Tally, is_below, lower_bound, upper_bound
 
-FEWEST = 20
+FEWEST = 5
 SUSPICION = 0.2
 """The probability that a segment without a loss ever holds up a promotion, over all segments."""
 
