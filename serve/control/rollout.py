@@ -210,7 +210,7 @@ def next_of(rollout: Rollout, verdict: Verdict, held_s: float, compared: int, at
         return rollout
     if rollout.step + 1 < len(rollout.plan.steps):
         return replace(rollout, step=rollout.step + 1, why="the gate was passed")
-    watched = rollout.plan.watch_s > 0
+    watched = rollout.plan.watch_s > 0 and rollout.plan.steps[-1] != "shadow"
     return replace(rollout, status="promoted", watched=watched, why="the gate was passed")
 
 

@@ -83,7 +83,7 @@ def test_the_document_has_a_place_for_its_figures(tmp_path: Path, figures: dict[
     write_figures(tmp_path / "evidence.json", figures)
     written = json.loads((tmp_path / "evidence.json").read_text())
     assert written["schema"] == 1
-    assert {"different", "at_margin", "rollback", "promotion", "sample_ratio", "machine"} <= written.keys()
+    assert {"different", "at_margin", "pairs", "nulls", "attacks", "sample_ratio", "machine"} <= written.keys()
     document.write_text("nothing")
     with pytest.raises(ValueError, match="lacks"):
         put_into(document, "bench-gate", "")
