@@ -79,7 +79,7 @@ class Pairs(Document):
     chosen: int
     compared: int
     skipped: int = Field(validation_alias=AliasChoices("skipped", "dropped"))
-    lost: dict[str, int] = {}
+    lost: dict[str, int] = Field(default_factory=dict)
 
 
 class VerdictFigures(Document):
