@@ -8,6 +8,9 @@ settings share one process. A parent with the same settings, `adapters` included
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import Annotated
+
+from pydantic import Field
 
 from serve.config.capabilities import Capabilities, capabilities_of, with_context
 from serve.config.lineage import VariantRef
@@ -16,6 +19,7 @@ from serve.config.traffic import Versioned, merged
 from variants.artifacts.adapter import check_adapter
 from variants.artifacts.manifest import Manifest
 from variants.artifacts.store import Artifact
+from variants.document import Document
 from variants.errors import StackError
 
 
@@ -72,6 +76,24 @@ class ServedVariant:
         return f"{self.engine.application}/{self.asked_as}"
 
 
+class Segment(Document):
+    """A division of requests by the value of a header. Values that are not declared are `other`."""
+
+    header: Annotated[str, Field(pattern="^[a-z0-9-]{1,64}$", description="the header's name in lower case")]
+    values: tuple[Annotated[str, Field(min_length=1, max_length=64)], ...] = Field(min_length=1, max_length=16)
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What an ingress counts of a model with an open rollout: latencies against `objective_s`, None without one, in
+    blocks of `block_s` seconds, and pairs by segment. `arms` names the parent and the variant."""
+
+    objective_s: float | None
+    block_s: float = 60.0
+    segments: Mapping[str, Segment] = field(default_factory=dict)
+    arms: tuple[str, str] | None = None
+
+
 @dataclass(frozen=True)
 class Snapshot:
     """One version of everything that is served. Versions only grow."""
@@ -81,8 +103,8 @@ class Snapshot:
     artifacts: Mapping[VariantRef, Artifact]
     variants: Mapping[VariantRef, ServedVariant]
     traffic: Mapping[str, Versioned]
-    judged: Mapping[str, float | None] = field(default_factory=dict)
-    """Models with an open rollout, each with its latency objective in seconds, or None without one."""
+    judged: Mapping[str, Judged] = field(default_factory=dict)
+    """Models with an open rollout."""
 
     @property
     def engines(self) -> dict[str, EngineSpec]:
@@ -130,7 +152,7 @@ def build_snapshot(
 
 
 def with_traffic(
-    snapshot: Snapshot, traffic: Mapping[str, Versioned], judged: Mapping[str, float | None], version: int
+    snapshot: Snapshot, traffic: Mapping[str, Versioned], judged: Mapping[str, Judged], version: int
 ) -> Snapshot:
     """The same variants with other traffic."""
     variants = {

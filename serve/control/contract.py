@@ -8,7 +8,7 @@ from serve.control.rollout import RolloutPlan, Search
 
 __all__ = ["RULES", "ControllerClient", "Heartbeat", "ObservationBatch", "RolloutPlan", "Search"]
 ObservationBatch = dict[str, Any]
-RULES = 2
+RULES = 3
 """Version of the counting rules. Every batch names the version that made it."""
 
 

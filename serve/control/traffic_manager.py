@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from serve.config.artifacts import cards_of
-from serve.config.snapshot import Snapshot, build_snapshot, with_traffic
+from serve.config.snapshot import Judged, Snapshot, build_snapshot, with_traffic
 from serve.config.stack import Model
 from serve.config.traffic import Versioned, read_traffic
 from serve.control.contract import ObservationBatch
@@ -68,7 +68,7 @@ class TrafficManager:
         """Build the next snapshot from the state."""
         traffic = {model: self.state.traffic[model] for model in self.snapshot.stack.models}
         judged = {
-            model: rollout.plan.gate.latency.objective_s if rollout.plan.gate.latency else None
+            model: Judged(rollout.plan.gate.latency.objective_s if rollout.plan.gate.latency else None)
             for model, rollout in self.state.rollouts.items()
             if rollout.open
         }
