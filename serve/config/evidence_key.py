@@ -1,34 +1,29 @@
-"""The key of the evidence about a variant and its parent.
+"""Names the evidence about a variant and its parent.
 
-Evidence belongs to two builds, the settings of their engines and the installed versions. Where one of them is replaced,
-new evidence begins: what another engine did proves nothing.
+Evidence is about two artifacts, the settings of their engines, and the versions of what runs them. Another engine or
+another version may answer otherwise, so its evidence begins anew.
 """
 
 import hashlib
 import json
-from functools import cache, lru_cache
+from functools import cache
 
 from serve.config.snapshot import ServedVariant
 from variants.machine import versions
 
 DIGITS = 12
-"""Hex digits of the hash of settings and versions."""
 
 
 def evidence_key(parent: ServedVariant, variant: ServedVariant) -> str:
-    """`digest:digest:how` of the parent's build, the variant's build, and how both are served."""
-    how = how_served(*(each.engine.settings.model_dump_json() for each in (parent, variant)))
-    return f"{parent.manifest.digest}:{variant.manifest.digest}:{how}"
+    """`parent digest:variant digest:engines`."""
+    return f"{parent.manifest.digest}:{variant.manifest.digest}:{engines_hash(parent, variant)}"
 
 
-@lru_cache(maxsize=256)
-def how_served(parent: str, variant: str) -> str:
-    """A hash of both engines' settings, each as JSON, and of the installed versions."""
-    document = json.dumps([parent, variant, installed()], sort_keys=True)
-    return hashlib.sha256(document.encode()).hexdigest()[:DIGITS]
+def engines_hash(parent: ServedVariant, variant: ServedVariant) -> str:
+    """A hash of the settings of both engines and of the installed versions."""
+    return _hash(parent.engine.settings.model_dump_json(), variant.engine.settings.model_dump_json())
 
 
 @cache
-def installed() -> dict[str, str]:
-    """The versions of this process: packages that are replaced take effect when it starts again."""
-    return versions()
+def _hash(*settings: str) -> str:
+    return hashlib.sha256(json.dumps([*settings, versions()], sort_keys=True).encode()).hexdigest()[:DIGITS]

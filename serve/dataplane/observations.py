@@ -36,13 +36,13 @@ class Shadowed:
     """Counts of one variant and its parent. `seen` are the requests that could have been sampled, `incomparable` those
     among them that cannot be compared, by reason. `chosen` are the sampled ones. Each of these is a pair, or its
     length in bytes is in `skipped` or `lost`: skipped by a decision that looked at neither request nor answers, or lost
-    for a reason that may depend on them."""
+    for a reason that may depend on them. `lost` is by the metric that the pair would have had, and by reason."""
 
     seen: int = 0
     incomparable: Counter[str] = field(default_factory=Counter)
     chosen: int = 0
     skipped: list[int] = field(default_factory=list)
-    lost: dict[str, list[int]] = field(default_factory=dict)
+    lost: dict[str, dict[str, list[int]]] = field(default_factory=dict)
     pairs: list[dict[str, Any]] = field(default_factory=list)
 
     @property

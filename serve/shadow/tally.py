@@ -55,7 +55,8 @@ class Tally:
     def lose(self, replay: Replay, reason: str, why: str = "") -> None:
         """Drop a replay for a reason that may depend on the request or on the answers."""
         log.warning("a replay on %s was lost: %s: %s", replay.variant.name, reason, why, extra=logged(replay))
-        self.of(replay).lost.setdefault(reason, []).append(replay.sample.length)
+        reasons = self.of(replay).lost.setdefault("agreement" if replay.label is None else "quality", {})
+        reasons.setdefault(reason, []).append(replay.sample.length)
         self.ended(replay, "lost")
 
     def unanswered(self, replay: Replay, side: Literal["variant", "parent"], why: str, failed: bool = False) -> None:

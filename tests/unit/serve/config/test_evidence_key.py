@@ -41,7 +41,7 @@ def test_settings_belong_to_a_side() -> None:
 
 def test_another_version_begins_new_evidence(monkeypatch: pytest.MonkeyPatch) -> None:
     before = evidence_key(served("a"), served("b"))
-    monkeypatch.setattr(module, "installed", lambda: {"vllm": "0"})
-    module.how_served.cache_clear()
+    monkeypatch.setattr(module, "versions", lambda: {"vllm": "0"})
+    module._hash.cache_clear()
     assert evidence_key(served("a"), served("b")) != before
-    module.how_served.cache_clear()
+    module._hash.cache_clear()

@@ -84,12 +84,12 @@ def test_shadows_are_reported_with_what_was_seen_skipped_and_lost() -> None:
     shadowed.seen, shadowed.chosen = 3, 2
     shadowed.incomparable["echo"] += 1
     shadowed.skipped.append(7)
-    shadowed.lost["timed out"] = [8]
+    shadowed.lost["quality"] = {"timed out": [8]}
     batch = observations.batch()
     assert batch is not None
     assert batch["models"]["m"]["shadows"] == {
         "a:b:c": {
             "seen": 3, "incomparable": {"echo": 1}, "chosen": 2,
-            "skipped": [7], "lost": {"timed out": [8]}, "pairs": [],
+            "skipped": [7], "lost": {"quality": {"timed out": [8]}}, "pairs": [],
         }
     }  # fmt: skip

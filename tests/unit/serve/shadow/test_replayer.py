@@ -145,9 +145,10 @@ def only(shadowed: Shadowed) -> dict[str, Any]:
     return pair
 
 
-def ends(shadowed: Shadowed) -> tuple[int, list[int], dict[str, list[int]], int]:
-    """Numbers of chosen requests and of pairs; what was skipped and lost."""
-    return shadowed.chosen, shadowed.skipped, shadowed.lost, len(shadowed.pairs)
+def ends(shadowed: Shadowed, metric: str = "quality") -> tuple[int, list[int], dict[str, list[int]], int]:
+    """Numbers of chosen requests and of pairs; what was skipped, and what of the metric was lost."""
+    assert set(shadowed.lost) <= {metric}
+    return shadowed.chosen, shadowed.skipped, shadowed.lost.get(metric, {}), len(shadowed.pairs)
 
 
 USUAL: dict[str, Any] = {
@@ -416,7 +417,8 @@ def test_answers_with_tools_are_compared_by_their_calls_alone() -> None:
 
 
 def test_an_empty_answer_is_lost() -> None:
-    assert ends(replay(Relay(), Answer(None, FreeAnswer("")), label=None)) == (1, [], {"empty answer": [7]}, 0)
+    shadowed = replay(Relay(), Answer(None, FreeAnswer("")), label=None)
+    assert ends(shadowed, "agreement") == (1, [], {"empty answer": [7]}, 0)
 
 
 @pytest.mark.parametrize(
@@ -426,4 +428,4 @@ def test_a_scoring_request_that_is_refused_is_no_failure(message: str, reason: s
     """No client sends it."""
     refusal = ReplayFailed(message, refused=True)
     relay = Relay(a=[text("so"), text("so"), scores(1)], b=[text("so"), refusal])
-    assert ends(replay(relay, Answer(None), label=None)) == (1, [], {reason: [7]}, 0)
+    assert ends(replay(relay, Answer(None), label=None), "agreement") == (1, [], {reason: [7]}, 0)
