@@ -8,7 +8,7 @@ from variants.document import Document
 
 EVERY_MODEL = ("length", "streamed", "task")
 """Segments that every model has: the quartile of the request's length, whether it is streamed, and its task."""
-Name = Annotated[str, Field(pattern="^[a-z][a-z0-9_-]{0,31}$")]
+SegmentName = Annotated[str, Field(pattern="^[a-z][a-z0-9_-]{0,31}$")]
 
 
 class Segment(Document):

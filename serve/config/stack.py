@@ -13,7 +13,7 @@ from serve.config.cross_origin import Cors
 from serve.config.engine_plugin import BUILT_IN, PluginEngine, engine_plugin
 from serve.config.hosts import Host
 from serve.config.parsers import NONE, REASONING_PARSERS, TOOL_PARSERS
-from serve.config.segment import EVERY_MODEL, Name, Segment
+from serve.config.segment import EVERY_MODEL, Segment, SegmentName
 from variants.artifacts.manifest import TaskKind
 from variants.build.builder import VariantPlan
 from variants.document import Document, Name, absent, exactly
@@ -205,7 +205,9 @@ class Model(Document):
     evaluate: tuple[str, ...] = ()
     traffic: Routing = Routing()
     aliases: tuple[str, ...] = Field(default=(), description="other names that clients may ask for it by")
-    segments: dict[Name, Segment] = Field(default_factory=dict, max_length=8, description="parts that rollouts watch")
+    segments: dict[SegmentName, Segment] = Field(
+        default_factory=dict, max_length=8, description="parts that rollouts watch"
+    )
     variants: dict[str, Variant] = Field(min_length=1)
 
     @model_validator(mode="before")

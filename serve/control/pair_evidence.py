@@ -9,7 +9,6 @@ from variants.evidence.betting import Tally
 from variants.evidence.client_shares import ClientShares
 from variants.evidence.gate import RANGES, Evidence, Gate
 from variants.evidence.guard import FEWEST, Arms, Guard, ParentRate
-from variants.evidence.skipped_lengths import SkippedLengths
 
 WATCHED = Gate()
 """The limits of a shadow variant without a rollout."""
@@ -21,7 +20,6 @@ class PairEvidence:
 
     - `ids` and `requests` tell what was counted before: the ids of requests, and requests with the same content.
     - `named` has the clients of compared requests. `clients` bounds what one of them brings.
-    - `lengths` compares the skipped requests with the others.
     - `latency` is by objective in seconds: a measurement against one objective is no evidence about another.
     - `seen` requests could have been sampled; `incomparable` and `lost` have numbers by reason.
     - `routed` requests named no variant, and `not_served` of them the variant could not answer.
@@ -34,7 +32,6 @@ class PairEvidence:
     requests: SeenSet = field(default_factory=SeenSet)
     named: SeenSet = field(default_factory=SeenSet)
     clients: ClientShares = field(default_factory=ClientShares)
-    lengths: SkippedLengths = field(default_factory=SkippedLengths)
     latency: dict[float, Tally] = field(default_factory=dict)
     seen: int = 0
     incomparable: Counter[str] = field(default_factory=Counter)
@@ -81,8 +78,9 @@ class PairEvidence:
             if objective_s is not None:
                 self.latency_within(objective_s).add(round(within / requests, 3))
             other = blocks.get(block)
-            enough = other is not None and min(requests, other[3]) >= FEWEST
-            if arms is not None and other is not None and enough and version >= self.since:
+            if arms is None or other is None or version < self.since or min(requests, other[3]) < FEWEST:
+                continue
+            if p95_s is not None and other[6] is not None:
                 arms.add_block(other[6], p95_s, guard.latency or 1.25)
 
     def count_shadowed(self, shadowed: dict[str, Any], gate: Gate | None) -> None:
@@ -92,8 +90,6 @@ class PairEvidence:
         self.incomparable.update(shadowed.get("incomparable", {}))
         evidence.chosen += shadowed["chosen"]
         evidence.skipped += len(shadowed["skipped"])
-        for length in shadowed["skipped"]:
-            self.lengths.add_skipped(length)
         for metric, reasons in shadowed["lost"].items():
             for reason, lengths in reasons.items():
                 self.lost[reason] += len(lengths)
@@ -108,7 +104,6 @@ class PairEvidence:
             evidence.tallies["errors"].add(float(each["failed"]))
             if evidence.arms is not None and gate.guard is not None and gate.guard.errors is not None:
                 evidence.arms.add_replay(each["failed"], self.parent_rate, gate.guard.errors)
-        self.lengths.add_compared(each["length"])
         if not self.clients.admit(None if each["trusted"] else each["client"], gate.client_share):
             evidence.over_share += 1
             return

@@ -288,7 +288,7 @@ class TrafficManager:
 
     def context_of(self, model: str, rollout: Rollout) -> Context:
         """What is known of a rollout besides its outcomes."""
-        plan, pair = rollout.plan, self.state.pair(rollout.pair)
+        plan = rollout.plan
         variant, parent = self.costs_of(model, [plan.variant, rollout.parent]).values() if plan.gate.cost else (0, None)
         card = self.card_beside(model, rollout.parent, plan)
         return Context(
@@ -296,7 +296,6 @@ class TrafficManager:
             leave_out=unknowable(rollout),
             serves=plan.steps[rollout.step] != "shadow",
             alone=self.state.traffic[model].traffic.weights.get(rollout.parent, 0) == 0,
-            lengths_differ=pair.lengths.differ(),
             costs=None if variant is None or parent is None else (variant, parent),
             contrast_on_card=card.contrast,
             bets=card.bets(plan.gate.quality),

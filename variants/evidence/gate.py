@@ -165,7 +165,6 @@ class Context:
     - `floor_by` is the metric whose values the floor compares. `leave_out` has metrics that cannot be known yet: the
       others keep their part of alpha.
     - `serves`: the variant answers clients in this step. `alone`: its parent does not.
-    - `lengths_differ`: the requests without time for a comparison are longer or shorter than the others.
     - `costs` are the variant's and its parent's, in engine seconds per 1,000 requests.
     - `contrast_on_card` is the parent's contrast on its card, None without one. `bets` are for the paired metrics.
     - `attempt`: the number of rollouts of this variant's name, this one included. Each has half the alpha of the one
@@ -176,7 +175,6 @@ class Context:
     leave_out: tuple[Metric, ...] = ()
     serves: bool = False
     alone: bool = False
-    lengths_differ: bool = False
     costs: tuple[float, float] | None = None
     contrast_on_card: float | None = None
     bets: Bets = DEFAULT
@@ -228,7 +226,7 @@ def judge(gate: Gate, evidence: Evidence, context: Context = Context()) -> Verdi
     segments = judge_segments(evidence.paired(main).segments, gate.alpha_each, limit)
     harm = (*(f.metric for f in findings if f.state == "broken"), *harm_in_step(gate, evidence, metrics))
     missing = (
-        *objections(gate, evidence, context),
+        *objections(gate, evidence),
         *(lacking(each) for each in findings if each.state == "open"),
         *(() if findings else ("none of the gate's metrics can be known yet",)),
         *cost_missing(gate, context.costs),
@@ -309,15 +307,13 @@ def differs(gate: Gate, paired: Tally) -> bool:
     return is_above(paired, 0.0, gate.alpha_each / 2) or is_below(paired, 0.0, gate.alpha_each / 2)
 
 
-def objections(gate: Gate, evidence: Evidence, context: Context) -> list[str]:
+def objections(gate: Gate, evidence: Evidence) -> list[str]:
     """The reasons why these outcomes allow no promotion."""
     reasons = []
     if evidence.assignments.is_broken():
         seen, due = evidence.assignments.seen, evidence.assignments.due
         shares = ", ".join(f"{name} {seen[name]} of {due.get(name, 0):.0f} due" for name in sorted(seen))
         reasons.append(f"assignments do not follow the weights: {shares}")
-    if context.lengths_differ:
-        reasons.append("the requests that there was no time to compare differ in length from those compared")
     counted = max(evidence.quality.n, evidence.agreement.n)
     if evidence.over_share > counted:
         reasons.append(
