@@ -1,13 +1,13 @@
 """What one rollout knows of a variant and its parent: the evidence for a gate, and the counts behind it."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from typing import Any
 
 from serve.control.seen_set import SeenSet
 from variants.evidence.betting import Tally
 from variants.evidence.client_shares import ClientShares
-from variants.evidence.gate import RANGES, Evidence, Gate
+from variants.evidence.gate import RANGES, Evidence, Gate, Metric
 from variants.evidence.guard import FEWEST, Arms, Guard, ParentRate
 from variants.evidence.skipped_lengths import SkippedLengths
 
@@ -20,7 +20,7 @@ class PairEvidence:
     """One pair of artifacts on two engines.
 
     - `ids` and `requests` tell what was counted before: the ids of requests, and requests with the same content.
-    - `clients` bounds what one client brings. `lengths` compares the skipped requests with the others.
+    - `clients` bounds what one client brings to each metric. `lengths` compares the skipped requests with the others.
     - `latency` is by objective in seconds: a measurement against one objective is no evidence about another.
     - `seen` requests could have been sampled; `incomparable` and `lost` have numbers by reason.
     - `routed` requests named no variant, and `not_served` of them the variant could not answer.
@@ -31,7 +31,7 @@ class PairEvidence:
     evidence: Evidence = field(default_factory=Evidence)
     ids: SeenSet = field(default_factory=SeenSet)
     requests: SeenSet = field(default_factory=SeenSet)
-    clients: ClientShares = field(default_factory=ClientShares)
+    clients: defaultdict[str, ClientShares] = field(default_factory=lambda: defaultdict(ClientShares))
     lengths: SkippedLengths = field(default_factory=SkippedLengths)
     latency: dict[float, Tally] = field(default_factory=dict)
     seen: int = 0
@@ -66,19 +66,20 @@ class PairEvidence:
     def count_served(self, parent: dict[str, Any] | None, variant: dict[str, Any] | None, gate: Gate) -> None:
         """Count the answers to clients of both arms: errors by second, latency by block."""
         guard, arms = gate.guard or Guard(), self.evidence.arms
-        failed = {each[1]: each for each in (parent or {}).get("seconds", ())}
-        for each in failed.values():
-            self.parent_rate.add(each[3])
+        failed: dict[tuple[int, int], float] = {}
+        for version, second, _, share in (parent or {}).get("seconds", ()):
+            self.parent_rate.add(share)
+            failed[version, second] = share
         for version, second, requests, share in (variant or {}).get("seconds", ()):
             self.evidence.tallies["errors"].add(round(share, 3))
             if arms is not None and version >= self.since:
-                beside = failed.get(second)
-                arms.add_second(beside and beside[3], share, requests, self.parent_rate, guard.errors or 0.01)
-        blocks = {each[2]: each for each in (parent or {}).get("minutes", ())}
+                beside = failed.get((version, second))
+                arms.add_second(beside, share, requests, self.parent_rate, guard.errors or 0.01)
+        blocks = {(each[0], each[2]): each for each in (parent or {}).get("minutes", ())}
         for version, objective_s, block, requests, within, _, p95_s in (variant or {}).get("minutes", ()):
             if objective_s is not None:
                 self.latency_within(objective_s).add(round(within / requests, 3))
-            other = blocks.get(block)
+            other = blocks.get((version, block))
             enough = other is not None and min(requests, other[3]) >= FEWEST
             if arms is not None and other is not None and enough and version >= self.since:
                 arms.add_block(other[6], p95_s, guard.latency or 1.25)
@@ -107,17 +108,18 @@ class PairEvidence:
             if evidence.arms is not None and gate.guard is not None and gate.guard.errors is not None:
                 evidence.arms.add_replay(each["failed"], self.parent_rate, gate.guard.errors)
         self.lengths.add_compared(each["length"])
-        if not self.clients.admit(None if each["trusted"] else each["client"], gate.client_share):
+        metric: Metric = each["metric"] or ("quality" if each["label"] else "agreement")
+        if not self.clients[metric].admit(None if each["trusted"] else each["client"], gate.client_share):
             evidence.over_share += 1
             return
         if each["metric"] is None:
             self.lost[each["lost"]] += 1
-            evidence.paired("quality" if each["label"] else "agreement").lost += 1
+            evidence.paired(metric).lost += 1
             return
         variant, parent = each["values"]
-        delta = gate.quality if each["metric"] == "quality" else gate.agreement
+        delta = gate.quality if metric == "quality" else gate.agreement
         repeated = not self.requests.add(each["request"])
-        paired = evidence.paired(each["metric"])
+        paired = evidence.paired(metric)
         paired.add((variant, parent), repeated, delta, each.get("segments", {}), each.get("shuffled"))
         self.divergence += each.get("divergence") or 0.0
 

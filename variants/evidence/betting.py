@@ -118,18 +118,20 @@ def log_wealth(values: Floats, counts: NDArray[np.number], mean: float, bets: Be
     return total
 
 
-def evidence_above(tally: Tally, mean: float, bets: Bets = DEFAULT) -> float:
-    """The log wealth against "the mean is at most `mean`". ValueError for a mean out of bounds."""
+def evidence_above(tally: Tally, mean: float, bets: Bets = DEFAULT, times: float = 1.0) -> float:
+    """The log wealth against "the mean is at most `mean`", as if each outcome had been seen `times` times.
+
+    ValueError for a mean out of bounds."""
     if not tally.low <= mean < tally.high:
         raise ValueError(f"mean {mean}: need at least {tally.low} and below {tally.high}")
     if mean == tally.low:  # one outcome above the lowest value decides it
         return float("inf") if any(times and value > mean for value, times in tally.counts.items()) else 0.0
-    return _log_wealth(tally, mean, bets)
+    return _log_wealth(tally, mean, bets, times)
 
 
-def evidence_below(tally: Tally, mean: float, bets: Bets = DEFAULT) -> float:
+def evidence_below(tally: Tally, mean: float, bets: Bets = DEFAULT, times: float = 1.0) -> float:
     """The log wealth against "the mean is at least `mean`". ValueError for a mean out of bounds."""
-    return evidence_above(tally.mirrored(), -mean, bets)
+    return evidence_above(tally.mirrored(), -mean, bets, times)
 
 
 def is_above(tally: Tally, mean: float, alpha: float, bets: Bets = DEFAULT) -> bool:
@@ -167,9 +169,9 @@ def upper_bound(tally: Tally, alpha: float, bets: Bets = DEFAULT) -> float:
     return -lower_bound(tally.mirrored(), alpha, bets)
 
 
-def _log_wealth(tally: Tally, mean: float, bets: Bets) -> float:
+def _log_wealth(tally: Tally, mean: float, bets: Bets, times: float = 1.0) -> float:
     if not tally.counts:
         return 0.0
     values, counts = np.array(list(tally.counts.items()), dtype=np.float64).T
     width = tally.high - tally.low
-    return float(log_wealth((values - tally.low) / width, counts, (mean - tally.low) / width, bets))
+    return float(log_wealth((values - tally.low) / width, counts * times, (mean - tally.low) / width, bets))

@@ -62,8 +62,8 @@ RANGES: dict[Metric, tuple[float, float]] = {
 PAIRED: tuple[Metric, ...] = ("quality", "agreement", "floor")
 POOLED = 0.8
 """The part of alpha that harm over all outcomes gets. Harm that begins in the present step gets the rest."""
-DETECTORS = 3
-"""Detectors of harm in a step: of the paired metric, and of the errors and the latency of its own clients."""
+DETECTORS = 4
+"""Detectors of harm in a step: the paired metric, errors of replays, and errors and latency of its own clients."""
 Share = Annotated[float, Field(strict=True, gt=0, lt=1)]
 Delta = Annotated[float, Field(strict=True, ge=0, lt=1)]
 
@@ -94,7 +94,7 @@ class Gate(Document):
     alpha: Share = 0.05
     guard: Guard | None = Guard()
     segment: Delta | None = None
-    client_share: Annotated[float, Field(strict=True, gt=0, le=1)] = 0.10
+    client_share: Annotated[float, Field(strict=True, ge=0.01, le=1)] = 0.10
 
     @model_validator(mode="after")
     def check_pairs(self) -> Self:
@@ -114,10 +114,9 @@ class Gate(Document):
         """The probability of a wrong proof of harm by one metric, over all outcomes."""
         return POOLED * self.alpha / len(self.metrics)
 
-    @property
-    def alpha_step(self) -> float:
-        """The probability of a wrong proof of harm by one detector of the present step."""
-        return (1 - POOLED) * self.alpha / DETECTORS
+    def alpha_step(self, phases: int) -> float:
+        """The probability of a wrong proof of harm by one detector in one of `phases`: it begins anew with each."""
+        return (1 - POOLED) * self.alpha / DETECTORS / phases
 
     def limit(self, metric: Metric) -> float:
         """The limit for the mean of a metric of this gate."""
@@ -128,6 +127,12 @@ class Gate(Document):
             return self.latency.share
         limit: float = getattr(self, metric)
         return -limit if metric in ("quality", "agreement") else limit
+
+    def most_loss(self, metric: Metric) -> float | None:
+        """The limit for a paired metric's difference that no segment may be proven to break; None without one."""
+        if metric == "floor":
+            return None if self.floor is None else self.floor - 1
+        return None if getattr(self, metric) is None else self.limit(metric)
 
 
 @dataclass
@@ -165,6 +170,7 @@ class Context:
     - `lengths_differ`: the requests without time for a comparison are longer or shorter than the others.
     - `costs` are the variant's and its parent's, in engine seconds per 1,000 requests.
     - `contrast_on_card` is the parent's contrast on its card, None without one. `bets` are for the paired metrics.
+    - `phases`: how often the detectors of harm begin anew: the steps and the watch.
     - `attempt`: the number of rollouts of this variant's name, this one included. Each has half the alpha of the one
       before to promote, so all together are wrong with probability at most twice alpha.
     """
@@ -177,6 +183,7 @@ class Context:
     costs: tuple[float, float] | None = None
     contrast_on_card: float | None = None
     bets: Bets = DEFAULT
+    phases: int = 1
     attempt: int = 1
 
 
@@ -204,8 +211,9 @@ class Finding:
 class Verdict:
     """A decision with its evidence.
 
-    `different`: the interval of the paired difference excludes 0. `missing`: what still prevents a decision. `harm`:
-    what is proven broken. `segments`: each with its interval, the worst first."""
+    `different`: the interval of the paired difference excludes 0. `missing`: what still prevents a decision. `waits`:
+    the part of it that no more pairs would show, only more time with its own clients. `harm`: what is proven broken.
+    `segments`: each with its interval, the worst first."""
 
     decision: Decision
     findings: tuple[Finding, ...]
@@ -213,30 +221,33 @@ class Verdict:
     missing: tuple[str, ...]
     harm: tuple[str, ...] = ()
     segments: tuple[SegmentFinding, ...] = ()
+    waits: tuple[str, ...] = ()
 
 
 def judge(gate: Gate, evidence: Evidence, context: Context = Context()) -> Verdict:
     """The verdict on all outcomes so far. It is valid after every outcome."""
     metrics = [metric for metric in gate.metrics if metric not in context.leave_out]
     findings = tuple(find(gate, metric, evidence, context) for metric in metrics)
-    main: Metric = "agreement" if gate.quality is None and gate.agreement is not None else "quality"
-    different = differs(gate, evidence.paired(main).differences())
-    segments = judge_segments(evidence.paired(main).segments, gate.alpha_each)
-    harm = (*(f.metric for f in findings if f.state == "broken"), *harm_in_step(gate, evidence, metrics))
+    main: Metric = next((metric for metric in PAIRED if metric in metrics), "quality")
+    paired, alpha = evidence.paired(main, context.floor_by), promotion_alpha(gate, context)
+    different = differs(gate, paired.differences())
+    segments = judge_segments(paired.segments, min(gate.alpha_each, alpha))
+    harm = (*(f.metric for f in findings if f.state == "broken"), *harm_in_step(gate, evidence, metrics, context))
     missing = (
         *objections(gate, evidence, context),
         *(lacking(each) for each in findings if each.state == "open"),
         *(() if findings else ("none of the gate's metrics can be known yet",)),
         *cost_missing(gate, context.costs),
-        *segments_missing(segments, gate.segment, gate.limit(main) if main in metrics else None),
+        *segments_missing(segments, gate.segment, gate.most_loss(main)),
     )
-    alpha = promotion_alpha(gate, context)
     if "quality" in metrics or ("floor" in metrics and context.floor_by == "quality"):
         missing += tuple(labels_missing(evidence.quality, gate.quality, context.contrast_on_card, alpha))
-    if gate.guard is not None and evidence.arms is not None and context.serves:
-        missing += tuple(evidence.arms.missing(gate.guard, alpha, context.alone))
+    waits: tuple[str, ...] = ()
+    if gate.guard is not None and context.serves:
+        waits = tuple((evidence.arms or Arms()).missing(gate.guard, alpha, context.alone))
+    missing += waits
     decision: Decision = "roll back" if harm else "inconclusive" if missing else "promote"
-    return Verdict(decision, findings, different, missing, harm, segments)
+    return Verdict(decision, findings, different, missing, harm, segments, waits)
 
 
 def promotion_alpha(gate: Gate, context: Context) -> float:
@@ -287,9 +298,9 @@ def find_paired(gate: Gate, metric: Metric, paired: Paired, context: Context) ->
     )
 
 
-def harm_in_step(gate: Gate, evidence: Evidence, metrics: Collection[Metric]) -> list[str]:
+def harm_in_step(gate: Gate, evidence: Evidence, metrics: Collection[Metric], context: Context) -> list[str]:
     """What is proven to have become worse than allowed since the present step began."""
-    alpha = gate.alpha_step
+    alpha = gate.alpha_step(context.phases)
     names: list[Metric] = [metric for metric in ("quality", "agreement") if metric in metrics]
     harm = [f"{name} in this step" for name in names if evidence.paired(name).harm.has_raised(alpha / len(names))]
     if gate.guard is not None and evidence.arms is not None:
@@ -340,8 +351,7 @@ def outcomes_to_go(tally: Tally, limit: float, alpha: float, bets: Bets) -> int 
     low, high = 1.0, 100.0
 
     def decided(times: float) -> bool:
-        scaled = {value: round(count * times) for value, count in tally.counts.items()}
-        return against(Tally(tally.low, tally.high, scaled), limit, bets) >= needed
+        return against(tally, limit, bets, times) >= needed
 
     if not decided(high):
         return None

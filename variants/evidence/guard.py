@@ -65,11 +65,12 @@ class Arms:
     """The outcomes of one step: variant and parent in the same seconds and blocks.
 
     `differences` has the variant's share of failures minus its parent's, `slow` 1 for a block in which the variant was
-    slower than allowed."""
+    slower than allowed. Replays have a detector of their own: many sound ones would hide that its clients fail."""
 
     requests: int = 0
     differences: Tally = field(default_factory=lambda: Tally(-1.0, 1.0))
     failing: Detector = field(default_factory=Detector)
+    replays: Detector = field(default_factory=Detector)
     slow: Tally = field(default_factory=lambda: Tally(0.0, 1.0))
     slowing: Detector = field(default_factory=Detector)
 
@@ -85,7 +86,7 @@ class Arms:
     def add_replay(self, failed: bool, so_far: ParentRate, limit: float) -> None:
         """Count a replay that the variant was asked to answer."""
         if so_far.rate + limit < 1:
-            self.failing.add(float(failed), so_far.rate + limit)
+            self.replays.add(float(failed), so_far.rate + limit)
 
     def add_block(self, parent_s: float, variant_s: float, ratio: float) -> None:
         """Count a block by the 95th percentiles of both arms, in seconds."""
@@ -96,8 +97,10 @@ class Arms:
     def broken(self, guard: Guard, alpha: float) -> list[str]:
         """What is proven to break the guard; each wrong with probability at most `alpha`."""
         failing = guard.errors is not None and self.failing.has_raised(alpha)
+        replays = guard.errors is not None and self.replays.has_raised(alpha)
         slowing = guard.latency is not None and self.slowing.has_raised(alpha)
-        return ["errors in this step"] * failing + ["latency of its clients in this step"] * slowing
+        names = {"errors": failing, "errors of replays": replays, "latency of its clients": slowing}
+        return [f"{name} in this step" for name, raised in names.items() if raised]
 
     def missing(self, guard: Guard, alpha: float, alone: bool) -> list[str]:
         """What this step still has to show. `alone`: the parent has no clients to compare with."""

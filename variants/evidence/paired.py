@@ -22,7 +22,10 @@ Values = tuple[float, float]
 
 @dataclass
 class Paired:
-    """Counts of `values` by request and distinct, of (d, contrast), and of d by segment ("language=de")."""
+    """Counts of values by request and distinct, of (d, contrast), and of d by segment ("language=de").
+
+    d is kept to 3 digits, the parent's value and the contrast to 2. So the number of counts is bounded for scores of
+    any fineness, and a verdict costs no more after a million outcomes than after ten thousand."""
 
     by_request: Counter[Values] = field(default_factory=Counter)
     distinct: Counter[Values] = field(default_factory=Counter)
@@ -34,12 +37,13 @@ class Paired:
     def add(self, values: Values, repeated: bool, delta: float | None, segments: dict[str, str],
             shuffled: float | None = None) -> None:  # fmt: skip
         """Count a compared request. `shuffled` is the parent's score by another request's label."""
-        self.by_request[values] += 1
+        d, parent = round(values[0] - values[1], 3), round(values[1], 2)
+        kept = round(parent + d, 3), parent
+        self.by_request[kept] += 1
         if not repeated:
-            self.distinct[values] += 1
-        d = round(values[0] - values[1], 3)
+            self.distinct[kept] += 1
         if shuffled is not None:
-            self.contrasts[d, round(values[1] - shuffled, 3)] += 1
+            self.contrasts[d, round(values[1] - shuffled, 2)] += 1
         for name, value in segments.items():
             self.segments.setdefault(f"{name}={value}", Counter())[d] += 1
         if delta is not None:
@@ -54,7 +58,7 @@ class Paired:
         leaves them out."""
         tally = Tally(-1.0, 1.0)
         for (variant, parent), times in (self.distinct if distinct else self.by_request).items():
-            tally.add(round(variant - factor * parent, 6), times)
+            tally.add(min(1.0, max(-1.0, round(variant - factor * parent, 4))), times)
         if lost is not None and self.lost:
             tally.add(lost, self.lost)
         return tally
@@ -66,13 +70,13 @@ class Paired:
         return tally
 
     def relative(self, delta: float, on_card: float) -> Tally:
-        """The tally of d + `delta` * contrast / `on_card`, lost requests at -1. `on_card` is in (0, 1]."""
+        """The tally of d + `delta` * contrast / `on_card`, lost requests at its least. `on_card` is in (0, 1]."""
         scale = delta / on_card
         tally = Tally(-1.0 - scale, 1.0 + scale)
         for (d, contrast), times in self.contrasts.items():
-            tally.add(round(d + scale * contrast, 9), times)
-        if self.lost:
-            tally.add(-1.0, self.lost)
+            tally.add(round(d + scale * contrast, 4), times)
+        if self.lost:  # a variant loses all of what its parent has, or neither has anything and another's label fits
+            tally.add(-max(1.0, scale), self.lost)
         return tally
 
     def in_segment(self, name: str) -> Tally:

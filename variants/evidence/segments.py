@@ -14,7 +14,8 @@ FEWEST = 20
 
 @dataclass(frozen=True)
 class SegmentFinding:
-    """The mean difference of the requests with one value of a segment ("language=de"), with its bounds."""
+    """The mean difference of the requests with one value of a segment ("language=de"), with its bounds. With fewer than
+    `FEWEST` requests the bounds are -1 and 1."""
 
     name: str
     n: int
@@ -24,20 +25,21 @@ class SegmentFinding:
 
 
 def judge_segments(segments: Mapping[str, Counter[float]], alpha: float) -> tuple[SegmentFinding, ...]:
-    """Each segment with at least `FEWEST` requests, the one with the lowest upper bound first."""
+    """Each segment, the one with the lowest upper bound first."""
     findings = []
     each = alpha / max(1, len(segments))
     for name, counts in segments.items():
         tally = Tally(-1.0, 1.0, dict(counts))
-        if tally.n >= FEWEST:
-            bounds = lower_bound(tally, each), upper_bound(tally, each)
-            findings.append(SegmentFinding(name, tally.n, tally.mean, *bounds))
+        bounds = (lower_bound(tally, each), upper_bound(tally, each)) if tally.n >= FEWEST else (-1.0, 1.0)
+        findings.append(SegmentFinding(name, tally.n, tally.mean, *bounds))
     return tuple(sorted(findings, key=lambda finding: (finding.high, finding.value)))
 
 
 def segments_missing(findings: tuple[SegmentFinding, ...], most_loss: float | None, limit: float | None) -> list[str]:
     """Why a segment forbids a promotion. With `most_loss` each must be proven to lose no more. Without it, none may be
     proven to lose more than `limit`, the negative margin of the mean."""
+    if most_loss is not None and not findings:
+        return ["segments: no compared request has one yet"]
     reasons = []
     for each in findings:
         interval = f"{each.value:+.3f} ({each.low:+.3f} to {each.high:+.3f}, n {each.n})"

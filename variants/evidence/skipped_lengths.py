@@ -26,21 +26,29 @@ class SkippedLengths:
 
     compared: Counter[int] = field(default_factory=Counter)
     longer: Tally = field(default_factory=lambda: Tally(0.0, 1.0))
+    _median: int | None = None
 
     def add_compared(self, length: int) -> None:
         if length in self.compared or len(self.compared) < KINDS:
             self.compared[length] += 1
+            self._median = None
 
     def add_skipped(self, length: int) -> None:
         """Count a skipped request, once enough were compared. One of the median's own length counts as half."""
-        below, total = 0, self.compared.total()
-        if total < FEW:
-            return
-        for each in sorted(self.compared):
-            if 2 * (below + self.compared[each]) >= total:
-                self.longer.add(0.5 if length == each else float(length > each))
+        if self._median is None:
+            if self.compared.total() < FEW:
                 return
+            self._median = self.median()
+        self.longer.add(0.5 if length == self._median else float(length > self._median))
+
+    def median(self) -> int:
+        """The lower median of the compared lengths. ValueError while there are none."""
+        below, total = 0, self.compared.total()
+        for each in sorted(self.compared):
             below += self.compared[each]
+            if 2 * below >= total:
+                return each
+        raise ValueError("no request was compared yet")
 
     def differ(self) -> bool:
         """Whether it is proven, wrong with probability at most 2 * `ALPHA`, that the skipped ones are others."""

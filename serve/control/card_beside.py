@@ -1,0 +1,91 @@
+"""What the cards of a variant and its parent say, beside what live requests say."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from serve.config.snapshot import ServedVariant
+from serve.control.rollout import RolloutPlan
+from variants.artifacts.card import Accuracy, Card, Difference
+from variants.errors import InputError
+from variants.evidence.betting import DEFAULT, Bets, Tally, lower_bound, upper_bound
+from variants.machine import describe
+
+LEAST_DISCORDANCE = 0.002
+VALUES = np.array([0.0, 0.5, 1.0])
+"""The values -1, 0 and 1 of a difference, scaled to [0, 1]."""
+
+
+@dataclass(frozen=True)
+class CardBeside:
+    """`difference` of the variant from its parent, `accuracy` of the parent, `same` the share of equal answers. None
+    where no card of this machine has it."""
+
+    difference: Difference | None = None
+    accuracy: Accuracy | None = None
+    same: float | None = None
+
+    @property
+    def contrast(self) -> float | None:
+        """What labels can tell at most; older cards have no contrast, but it is never above the accuracy."""
+        if self.accuracy is None:
+            return None
+        return self.accuracy.contrast or self.accuracy.value or None
+
+    def bets(self, delta: float | None) -> Bets:
+        """Bets that expect the difference of the card, against a mean of -`delta`."""
+        if self.same is None or self.difference is None or delta is None:
+            return DEFAULT
+        discordance = min(1.0, max(LEAST_DISCORDANCE, 1 - self.same, abs(self.difference.value)))
+        worse, better = (discordance - self.difference.value) / 2, (discordance + self.difference.value) / 2
+        return Bets.near(VALUES, np.array([worse, 1 - discordance, better]), (1 - delta) / 2)
+
+    def to_json(self, live: Tally, alpha: float) -> dict[str, Any]:
+        """The card's difference beside the live one. `contradicts`: their intervals have nothing in common."""
+        card = self.difference
+        interval = (lower_bound(live, alpha), upper_bound(live, alpha)) if live.n else None
+        apart = card is not None and interval is not None and (card.low > interval[1] or card.high < interval[0])
+        return {
+            "difference": card and card.model_dump(mode="json"),
+            "parent_accuracy": self.accuracy and self.accuracy.value,
+            "contrast": self.contrast,
+            "live": interval and {"n": live.n, "value": live.mean, "low": interval[0], "high": interval[1]},
+            "contradicts": apart,
+        }
+
+
+def newest(cards: Sequence[Card], served: ServedVariant) -> Card | None:
+    """The newest card of a variant with an accuracy, for this machine and its engine's settings."""
+    here, engine = describe(), served.engine.settings.model_dump(mode="json")
+    fitting = (each for each in reversed(cards) if (each.hardware, each.engine) == (here, engine))
+    return next((each for each in fitting if each.accuracy), None)
+
+
+def card_beside(parent: Card | None, variant: Card | None) -> CardBeside:
+    """The figures of the task by which both are judged: the first of the variant's card."""
+    of_parent = parent.accuracy[0] if parent else None
+    if variant is None or parent is None or of_parent is None:
+        return CardBeside(accuracy=of_parent)
+    differences = (each for each in variant.differences if each.parent == parent.digest and each.metric == "accuracy")
+    difference = next(differences, None)
+    same = next((each.value for each in variant.agreement if each.parent == parent.digest), None)
+    task = difference.task if difference else of_parent.task
+    accuracy = next((each for each in parent.accuracy if each.task == task), of_parent)
+    return CardBeside(difference, accuracy if accuracy.metric == "accuracy" else None, same)
+
+
+def check_card(card: CardBeside, plan: RolloutPlan) -> None:
+    """Raises InputError where the card proves the variant worse than the gate allows, unless the plan says why."""
+    known, delta = card.difference, plan.gate.quality
+    if plan.gate.floor is not None and card.accuracy is not None:
+        delta = (1 - plan.gate.floor) * card.accuracy.value
+    if known is None or delta is None or plan.against_card is not None or known.high >= -delta:
+        return
+    raise InputError(
+        f"{plan.variant} is proven worse on its card than the gate allows: {known.value:+.3f} "
+        f"({known.low:+.3f} to {known.high:+.3f}) on {known.n} examples of {known.task}, allowed are {-delta:+.3f}",
+        field="variant",
+        mend='choose another variant, or say why: --against-card "why" (against_card)',
+    )
