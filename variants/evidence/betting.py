@@ -169,6 +169,24 @@ def upper_bound(tally: Tally, alpha: float, bets: Bets = DEFAULT) -> float:
     return -lower_bound(tally.mirrored(), alpha, bets)
 
 
+def outcomes_to_go(tally: Tally, limit: float, alpha: float, bets: Bets = DEFAULT) -> int | None:
+    """How many more outcomes like those so far would show on which side of `limit` the mean is; None where 100 times as
+    many would not. ValueError while there are none."""
+    against = evidence_above if tally.mean > limit else evidence_below
+    needed = log(1 / alpha)
+    low, high = 1.0, 100.0
+
+    def decided(times: float) -> bool:
+        return against(tally, limit, bets, times) >= needed
+
+    if not decided(high):
+        return None
+    while high - low > 0.01 * low:
+        middle = (low + high) / 2
+        low, high = (low, middle) if decided(middle) else (middle, high)
+    return max(1, round(tally.n * (high - 1)))
+
+
 def _log_wealth(tally: Tally, mean: float, bets: Bets, times: float = 1.0) -> float:
     if not tally.counts:
         return 0.0

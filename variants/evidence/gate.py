@@ -25,7 +25,6 @@ needs no balanced assignments and no complete pairs: what is lost counts as harm
 
 from collections.abc import Collection
 from dataclasses import dataclass, field
-from math import log
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
@@ -35,11 +34,10 @@ from variants.evidence.betting import (
     DEFAULT,
     Bets,
     Tally,
-    evidence_above,
-    evidence_below,
     is_above,
     is_below,
     lower_bound,
+    outcomes_to_go,
     upper_bound,
 )
 from variants.evidence.guard import Arms, Guard
@@ -342,23 +340,6 @@ def lacking(finding: Finding) -> str:
     if finding.to_go is None:
         return at + f"not yet shown to be {side} {finding.limit:g}, nor to break it"
     return at + f"about {finding.to_go} more like these would show whether it is {side} {finding.limit:g}"
-
-
-def outcomes_to_go(tally: Tally, limit: float, alpha: float, bets: Bets) -> int | None:
-    """How many more outcomes like those so far would decide an open metric; None where 100 times as many would not."""
-    against = evidence_above if tally.mean > limit else evidence_below
-    needed = log(1 / alpha)
-    low, high = 1.0, 100.0
-
-    def decided(times: float) -> bool:
-        return against(tally, limit, bets, times) >= needed
-
-    if not decided(high):
-        return None
-    while high - low > 0.01 * low:
-        middle = (low + high) / 2
-        low, high = (low, middle) if decided(middle) else (middle, high)
-    return max(1, round(tally.n * (high - 1)))
 
 
 def cost_missing(gate: Gate, costs: tuple[float, float] | None) -> list[str]:

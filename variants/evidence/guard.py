@@ -14,14 +14,13 @@ its latency is at most `latency` times its parent's.
 """
 
 from dataclasses import dataclass, field
-from math import log
 from typing import Annotated
 
 import numpy as np
 from pydantic import Field
 
 from variants.document import Document
-from variants.evidence.betting import Bets, Tally, evidence_below, is_below
+from variants.evidence.betting import Bets, Tally, is_below, outcomes_to_go
 from variants.evidence.detector import Detector
 
 FEWEST = 20
@@ -113,7 +112,7 @@ class Arms:
             so_far = (
                 f"{self.differences.mean:+.4f} in {self.differences.n} s" if self.differences.n else "no second yet"
             )
-            left = seconds_left(self.differences, guard.errors, alpha)
+            left = self.seconds_left(guard.errors, alpha)
             reasons.append(
                 f"clients' errors against the parent's: {so_far}, not yet shown to be at most {guard.errors:g} more"
                 + (f" (about {left} s more like these)" if left else "")
@@ -125,10 +124,8 @@ class Arms:
             )
         return reasons
 
-
-def seconds_left(differences: Tally, limit: float, alpha: float) -> int | None:
-    """How many more seconds like those so far would prove the guard on errors; None if more of them never would."""
-    if not differences.n:
-        return None
-    gained = evidence_below(differences, limit, FEW_FAIL)
-    return round(differences.n * (log(1 / alpha) / gained - 1)) if gained > 0.1 else None
+    def seconds_left(self, limit: float, alpha: float) -> int | None:
+        """How many more seconds like those so far would prove the guard on errors; None where they never would."""
+        if not self.differences.n or self.differences.mean >= limit:
+            return None
+        return outcomes_to_go(self.differences, limit, alpha, FEW_FAIL)
