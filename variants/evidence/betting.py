@@ -154,10 +154,11 @@ def lower_bound(tally: Tally, alpha: float, bets: Bets = DEFAULT) -> float:
         raise ValueError(f"alpha {alpha}: need a number between 0 and 1")
     if not tally.n or tally.mean == tally.low:
         return tally.low
+    (values, counts), width = _scaled(tally), tally.high - tally.low
     rejected, kept = tally.low, tally.mean
-    while kept - rejected > 1e-9 * (tally.high - tally.low):
+    while kept - rejected > 1e-9 * width:
         middle = (rejected + kept) / 2
-        if _log_wealth(tally, middle, bets) >= log(1 / alpha):
+        if log_wealth(values, counts, (middle - tally.low) / width, bets) >= log(1 / alpha):
             rejected = middle
         else:
             kept = middle
@@ -190,6 +191,11 @@ def outcomes_to_go(tally: Tally, limit: float, alpha: float, bets: Bets = DEFAUL
 def _log_wealth(tally: Tally, mean: float, bets: Bets, times: float = 1.0) -> float:
     if not tally.counts:
         return 0.0
+    values, counts = _scaled(tally)
+    return float(log_wealth(values, counts * times, (mean - tally.low) / (tally.high - tally.low), bets))
+
+
+def _scaled(tally: Tally) -> tuple[Floats, Floats]:
+    """Values in [0, 1], and how often each was seen."""
     values, counts = np.array(list(tally.counts.items()), dtype=np.float64).T
-    width = tally.high - tally.low
-    return float(log_wealth((values - tally.low) / width, counts * times, (mean - tally.low) / width, bets))
+    return (values - tally.low) / (tally.high - tally.low), counts

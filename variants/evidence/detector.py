@@ -16,18 +16,22 @@ a rollout.
 """
 
 from dataclasses import dataclass, field
-from math import exp, inf, log, log1p
 
 from variants.evidence.betting import PRIOR, SHARES
+
+_SHARES: list[float] = SHARES.tolist()
+_PRIOR: list[float] = PRIOR.tolist()
+MOST = 1e100
+"""Wealth is counted no further: it decides no more, and would overflow."""
 
 
 @dataclass
 class Detector:
-    """Wealth by share, for outcomes in [0, 1]. `logs` are natural logarithms; `peak` is the largest total so far."""
+    """Wealth by share, for outcomes in [0, 1]. `peak` is the largest total so far, at most `MOST`."""
 
     n: int = 0
-    logs: list[float] = field(default_factory=lambda: [-inf] * len(SHARES))
-    peak: float = -inf
+    wealth: list[float] = field(default_factory=lambda: [0.0] * len(SHARES))
+    peak: float = 0.0
 
     def add(self, value: float, limit: float) -> None:
         """Count an outcome in [0, 1] whose mean should be at most `limit`, in (0, 1). The limit may differ from outcome
@@ -35,22 +39,15 @@ class Detector:
         if not 0 <= value <= 1 or not 0 < limit < 1:
             raise ValueError(f"{value} with the limit {limit}: need 0 to 1, and a limit between")
         self.n += 1
-        begins = -log(self.n) - log(self.n + 1)
-        self.logs = [
-            _sum(kept, begins) + log1p(share * (value / limit - 1))
-            for kept, share in zip(self.logs, SHARES.tolist(), strict=True)
+        if self.peak >= MOST:
+            return
+        begins, gain = 1 / (self.n * (self.n + 1)), value / limit - 1
+        self.wealth = [
+            (kept + part * begins) * (1 + share * gain)
+            for kept, share, part in zip(self.wealth, _SHARES, _PRIOR, strict=True)
         ]
-        whole = -inf
-        for kept, part in zip(self.logs, PRIOR.tolist(), strict=True):
-            whole = _sum(whole, kept + log(part))
-        self.peak = max(self.peak, whole)
+        self.peak = max(self.peak, min(MOST, sum(self.wealth)))
 
     def has_raised(self, alpha: float) -> bool:
         """Whether harm was detected, now or earlier; wrong with probability at most `alpha` over all outcomes."""
-        return self.peak >= log(1 / alpha)
-
-
-def _sum(one: float, other: float) -> float:
-    """log(exp(one) + exp(other))."""
-    high, low = max(one, other), min(one, other)
-    return high if low == -inf else high + log1p(exp(low - high))
+        return self.peak >= 1 / alpha

@@ -276,12 +276,12 @@ def find_paired(gate: Gate, metric: Metric, paired: Paired, context: Context) ->
     for a proof of harm."""
     factor = gate.floor if metric == "floor" and gate.floor is not None else 1.0
     limit, alpha, bets = gate.limit(metric), promotion_alpha(gate, context), context.bets
-    to_pass, distinct = (paired.differences(once, factor, lost=-1.0) for once in (False, True))
-    to_break = paired.differences(factor=factor, lost=1.0)
+    shown, once = (paired.differences(distinct, factor) for distinct in (False, True))
+    to_pass, distinct = (each.with_more(-1.0, paired.lost) for each in (shown, once))
+    to_break = shown.with_more(1.0, paired.lost)
     good = is_above(to_pass, limit, alpha, bets) and is_above(distinct, limit, alpha, bets)
     bad = is_below(to_break, limit, gate.alpha_each)
     state: State = "broken" if bad else "holds" if good else "open"
-    shown, once = paired.differences(factor=factor), paired.differences(True, factor)
     return Finding(
         metric,
         shown.n,

@@ -13,6 +13,8 @@ q. So the margin is also held relative to the contrast: d + delta * contrast / c
 from collections import Counter
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from variants.evidence.betting import Tally
 from variants.evidence.detector import Detector
 
@@ -53,28 +55,17 @@ class Paired:
     def n(self) -> int:
         return self.by_request.total()
 
-    def differences(self, distinct: bool = False, factor: float = 1.0, lost: float | None = None) -> Tally:
-        """The tally of the variant's value minus `factor` times its parent's. `lost`: the value of lost requests; None
-        leaves them out."""
-        tally = Tally(-1.0, 1.0)
-        for (variant, parent), times in (self.distinct if distinct else self.by_request).items():
-            tally.add(min(1.0, max(-1.0, round(variant - factor * parent, 4))), times)
-        if lost is not None and self.lost:
-            tally.add(lost, self.lost)
-        return tally
+    def differences(self, distinct: bool = False, factor: float = 1.0) -> Tally:
+        """The tally of the variant's value minus `factor` times its parent's, without the lost requests."""
+        return _weighted(self.distinct if distinct else self.by_request, 1.0, -factor, 1.0)
 
     def contrast(self) -> Tally:
-        tally = Tally(-1.0, 1.0)
-        for (_, contrast), times in self.contrasts.items():
-            tally.add(contrast, times)
-        return tally
+        return _weighted(self.contrasts, 0.0, 1.0, 1.0)
 
     def relative(self, delta: float, on_card: float) -> Tally:
         """The tally of d + `delta` * contrast / `on_card`, lost requests at its least. `on_card` is in (0, 1]."""
         scale = delta / on_card
-        tally = Tally(-1.0 - scale, 1.0 + scale)
-        for (d, contrast), times in self.contrasts.items():
-            tally.add(round(d + scale * contrast, 4), times)
+        tally = _weighted(self.contrasts, 1.0, scale, 1.0 + scale)
         if self.lost:  # a variant loses all of what its parent has, or neither has anything and another's label fits
             tally.add(-max(1.0, scale), self.lost)
         return tally
@@ -84,3 +75,14 @@ class Paired:
         for d, times in self.segments[name].items():
             tally.add(d, times)
         return tally
+
+
+def _weighted(counts: Counter[Values], first: float, second: float, bound: float) -> Tally:
+    """The tally of `first` times the first value plus `second` times the second, to 4 digits, within `bound` of 0."""
+    if not counts:
+        return Tally(-bound, bound)
+    values = np.array(list(counts)) @ (first, second)
+    kept, place = np.unique(np.clip(np.round(values, 4), -bound, bound), return_inverse=True)
+    times = np.zeros(len(kept), np.int64)
+    np.add.at(times, place, list(counts.values()))
+    return Tally(-bound, bound, dict(zip((kept + 0.0).tolist(), times.tolist(), strict=True)))

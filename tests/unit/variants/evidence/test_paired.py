@@ -22,15 +22,6 @@ def test_every_request_counts_by_request_and_once_as_distinct() -> None:
     assert paired.differences(distinct=True).mean == pytest.approx(-1 / 11)
 
 
-@pytest.mark.parametrize(("lost", "mean"), [(None, -0.25), (-1.0, -0.5), (1.0, 0.5 / 3)])
-def test_lost_requests_have_the_value_that_is_asked_for(lost: float | None, mean: float) -> None:
-    paired = Paired(lost=2)
-    add(paired, LOSS)
-    add(paired, RIGHT, 3)
-    assert paired.differences(lost=lost).mean == pytest.approx(mean)
-    assert paired.differences(distinct=True, lost=lost).mean == pytest.approx(mean)
-
-
 def test_the_floor_multiplies_the_parents_value() -> None:
     paired = Paired()
     add(paired, (0.5, 1.0))
@@ -62,7 +53,7 @@ def test_values_at_the_bounds_stay_within_them() -> None:
     for values in ((0.0, 1.0), (1.0, 0.0), (0.0006, 0.9996), (0.9999, 0.00499), (1.0, 0.995)):
         add(paired, values, shuffled=values[1])
     for factor in (0.001, 0.5, 0.98, 1.0):
-        assert paired.differences(factor=factor, lost=-1.0).n == 5
+        assert paired.differences(factor=factor).n == 5
     assert paired.relative(0.02, 0.73).n == 5
 
 
