@@ -204,7 +204,8 @@ def next_of(rollout: Rollout, verdict: Verdict, held_s: float, compared: int, at
         over = held_s >= rollout.plan.watch_s
         return replace(rollout, watched=False, why="no harm was detected after the promotion") if over else rollout
     if verdict.decision != "promote":
-        why = undecided(rollout.plan, verdict, compared, at - rollout.began_at)
+        lasted_s = at - rollout.began_at if rollout.began_at else 0.0  # rollouts of older journals have no time
+        why = undecided(rollout.plan, verdict, compared, lasted_s)
         return replace(rollout, status="undecided", why=why) if why else rollout
     if held_s < rollout.plan.hold_s:
         return rollout
@@ -215,10 +216,12 @@ def next_of(rollout: Rollout, verdict: Verdict, held_s: float, compared: int, at
 
 
 def undecided(plan: RolloutPlan, verdict: Verdict, compared: int, lasted_s: float) -> str:
-    """Why a rollout ends without a verdict; empty where it goes on."""
+    """Why a rollout ends without a verdict; empty where it goes on.
+
+    The budget does not end one that only needs more time with its own clients."""
     if lasted_s >= plan.deadline_s:
         return f"the deadline of {plan.deadline_s:g} s passed without a verdict"
-    if compared >= plan.budget:
+    if compared >= plan.budget and set(verdict.missing) > set(verdict.waits):
         return f"the budget of {plan.budget} pairs is used up without a verdict"
     if compared >= FUTILE_FROM * plan.budget:
         open_ones = [each for each in verdict.findings if each.state == "open" and each.metric in PAIRED]

@@ -63,13 +63,19 @@ class ControlState:
         before = self.rollouts.get(model)
         self.rollouts[model] = rollout
         if before is None or (before.began, before.pair) != (rollout.began, rollout.pair):
-            name = f"{model}@{rollout.plan.variant}"
-            if not rollout.plan.continues:
-                self.pairs[rollout.pair] = PairEvidence()
-                self.attempts[name] = self.attempts.get(name, 0) + 1
-        elif (before.step, before.status) == (rollout.step, rollout.status) or rollout.status == "paused":
-            return
+            self.begin_evidence(f"{model}@{rollout.plan.variant}", rollout)
+        elif before.step == rollout.step and (rollout.status != "promoted" or before.status == "promoted"):
+            return  # paused, resumed or ended: the step's evidence is kept
         self.pair(rollout.pair).begin_step(entry["version"])
+
+    def begin_evidence(self, name: str, rollout: Rollout) -> None:
+        """Begin with no evidence, unless the plan continues and there is some. Evidence that is continued was begun by
+        an earlier attempt, and needs no new one."""
+        attempts = self.attempts.get(name, 0)
+        continued = rollout.plan.continues and rollout.pair in self.pairs
+        self.attempts[name] = max(1, attempts) if continued else attempts + 1
+        if not continued:
+            self.pairs[rollout.pair] = PairEvidence()
 
     def apply_outcomes(self, entry: Entry) -> None:
         """Count one batch of an ingress, unless it was counted before or its server counted by other rules."""

@@ -171,8 +171,11 @@ class TrafficManager:
         return self.rollout_of(model)
 
     def card_beside(self, model: str, parent: str, plan: RolloutPlan) -> CardBeside:
-        """What the cards of this machine say of a variant and its parent."""
-        served = [self.snapshot.variants[model, name] for name in (parent, plan.variant)]
+        """What the cards of this machine say of a variant and its parent; nothing where one is no longer served."""
+        refs = ((model, parent), (model, plan.variant))
+        served = [self.snapshot.variants[ref] for ref in refs if ref in self.snapshot.variants]
+        if len(served) < len(refs):
+            return CardBeside()
         cards = cards_of(model)
         return card_beside(*(newest(cards.get(each.manifest.digest, ()), each) for each in served))
 
@@ -295,10 +298,12 @@ class TrafficManager:
             floor_by=plan.by,
             leave_out=unknowable(rollout),
             serves=plan.steps[rollout.step] != "shadow",
+            last=rollout.step + 1 == len(plan.steps),
             alone=self.state.traffic[model].traffic.weights.get(rollout.parent, 0) == 0,
             costs=None if variant is None or parent is None else (variant, parent),
             contrast_on_card=card.contrast,
             bets=card.bets(plan.gate.quality),
+            phases=len(plan.steps) + (plan.watch_s > 0),
             attempt=self.state.attempts.get(f"{model}@{plan.variant}", 1),
         )
 

@@ -118,18 +118,20 @@ def log_wealth(values: Floats, counts: NDArray[np.number], mean: float, bets: Be
     return total
 
 
-def evidence_above(tally: Tally, mean: float, bets: Bets = DEFAULT) -> float:
-    """The log wealth against "the mean is at most `mean`". ValueError for a mean out of bounds."""
+def evidence_above(tally: Tally, mean: float, bets: Bets = DEFAULT, times: float = 1.0) -> float:
+    """The log wealth against "the mean is at most `mean`", as if each outcome had been seen `times` times.
+
+    ValueError for a mean out of bounds."""
     if not tally.low <= mean < tally.high:
         raise ValueError(f"mean {mean}: need at least {tally.low} and below {tally.high}")
     if mean == tally.low:  # one outcome above the lowest value decides it
         return float("inf") if any(times and value > mean for value, times in tally.counts.items()) else 0.0
-    return _log_wealth(tally, mean, bets)
+    return _log_wealth(tally, mean, bets, times)
 
 
-def evidence_below(tally: Tally, mean: float, bets: Bets = DEFAULT) -> float:
+def evidence_below(tally: Tally, mean: float, bets: Bets = DEFAULT, times: float = 1.0) -> float:
     """The log wealth against "the mean is at least `mean`". ValueError for a mean out of bounds."""
-    return evidence_above(tally.mirrored(), -mean, bets)
+    return evidence_above(tally.mirrored(), -mean, bets, times)
 
 
 def is_above(tally: Tally, mean: float, alpha: float, bets: Bets = DEFAULT) -> bool:
@@ -152,10 +154,11 @@ def lower_bound(tally: Tally, alpha: float, bets: Bets = DEFAULT) -> float:
         raise ValueError(f"alpha {alpha}: need a number between 0 and 1")
     if not tally.n or tally.mean == tally.low:
         return tally.low
+    (values, counts), width = _scaled(tally), tally.high - tally.low
     rejected, kept = tally.low, tally.mean
-    while kept - rejected > 1e-9 * (tally.high - tally.low):
+    while kept - rejected > 1e-9 * width:
         middle = (rejected + kept) / 2
-        if _log_wealth(tally, middle, bets) >= log(1 / alpha):
+        if log_wealth(values, counts, (middle - tally.low) / width, bets) >= log(1 / alpha):
             rejected = middle
         else:
             kept = middle
@@ -167,9 +170,32 @@ def upper_bound(tally: Tally, alpha: float, bets: Bets = DEFAULT) -> float:
     return -lower_bound(tally.mirrored(), alpha, bets)
 
 
-def _log_wealth(tally: Tally, mean: float, bets: Bets) -> float:
+def outcomes_to_go(tally: Tally, limit: float, alpha: float, bets: Bets = DEFAULT) -> int | None:
+    """How many more outcomes like those so far would show on which side of `limit` the mean is; None where 100 times as
+    many would not. ValueError while there are none."""
+    against = evidence_above if tally.mean > limit else evidence_below
+    needed = log(1 / alpha)
+    low, high = 1.0, 100.0
+
+    def decided(times: float) -> bool:
+        return against(tally, limit, bets, times) >= needed
+
+    if not decided(high):
+        return None
+    while high - low > 0.01 * low:
+        middle = (low + high) / 2
+        low, high = (low, middle) if decided(middle) else (middle, high)
+    return max(1, round(tally.n * (high - 1)))
+
+
+def _log_wealth(tally: Tally, mean: float, bets: Bets, times: float = 1.0) -> float:
     if not tally.counts:
         return 0.0
+    values, counts = _scaled(tally)
+    return float(log_wealth(values, counts * times, (mean - tally.low) / (tally.high - tally.low), bets))
+
+
+def _scaled(tally: Tally) -> tuple[Floats, Floats]:
+    """Values in [0, 1], and how often each was seen."""
     values, counts = np.array(list(tally.counts.items()), dtype=np.float64).T
-    width = tally.high - tally.low
-    return float(log_wealth((values - tally.low) / width, counts, (mean - tally.low) / width, bets))
+    return (values - tally.low) / (tally.high - tally.low), counts

@@ -16,25 +16,25 @@ at every step of a rollout.
 """
 
 from dataclasses import dataclass, field
-from math import inf, log
 
 import numpy as np
-from numpy.typing import NDArray
 
 from variants.evidence.betting import PRIOR, SHARES, Floats
 
 APART = 20
-LOG_PRIOR: Floats = np.log(PRIOR)
+MOST = 1e100
+"""Wealth is counted no further: it decides no more, and would overflow."""
+_SHARES: list[float] = SHARES.tolist()
+_PRIOR: list[float] = PRIOR.tolist()
 
 
 @dataclass
 class Detector:
-    """Wealth by share, for `n` outcomes in [0, 1]. `logs` are natural logarithms; `peak` is the largest total so
-    far."""
+    """Wealth by share, for `n` outcomes in [0, 1]. `peak` is the largest total so far, at most `MOST`."""
 
     n: int = 0
-    logs: list[float] = field(default_factory=lambda: [-inf] * len(SHARES))
-    peak: float = -inf
+    wealth: list[float] = field(default_factory=lambda: [0.0] * len(SHARES))
+    peak: float = 0.0
 
     def add(self, value: float, limit: float) -> None:
         """Count an outcome in [0, 1] whose mean should be at most `limit`, in (0, 1). The limit may differ from outcome
@@ -42,25 +42,29 @@ class Detector:
         if not 0 <= value <= 1 or not 0 < limit < 1:
             raise ValueError(f"{value} with the limit {limit}: need 0 to 1, and a limit between")
         self.n += 1
-        logs = advance(np.array(self.logs), self.n, np.float64(value), np.float64(limit))
-        self.logs, self.peak = logs.tolist(), max(self.peak, float(total(logs)))
+        if self.peak >= MOST:
+            return
+        begun, gain = weight(self.n), value / limit - 1
+        self.wealth = [
+            (kept + part * begun) * (1 + share * gain)
+            for kept, share, part in zip(self.wealth, _SHARES, _PRIOR, strict=True)
+        ]
+        self.peak = max(self.peak, min(MOST, sum(self.wealth)))
 
     def has_raised(self, alpha: float) -> bool:
         """Whether harm was detected, now or earlier; wrong with probability at most `alpha` over all outcomes."""
-        return self.peak >= log(1 / alpha)
+        return self.peak >= 1 / alpha
 
 
-def advance(logs: Floats, n: int, values: Floats | np.float64, limits: Floats | np.float64) -> Floats:
-    """The log wealth by share after outcome number `n` (from 1). `logs` (..., k), `values` and `limits` (...)."""
-    gains = np.log1p(SHARES * (np.asarray(values / limits)[..., None] - 1))
-    if n % APART == 1:
-        k = n // APART + 1
-        logs = np.logaddexp(logs, -log(k) - log(k + 1))
-    following: Floats = logs + gains
+def weight(n: int) -> float:
+    """The weight of a bet that begins at outcome number `n` (from 1)."""
+    beginning, rest = divmod(n - 1, APART)
+    return 0.0 if rest else 1 / ((beginning + 1) * (beginning + 2))
+
+
+def advance(wealth: Floats, n: int, values: Floats, limits: Floats) -> Floats:
+    """`Detector.add` for many detectors at once: the wealth after outcome number `n`. `wealth` (runs, shares), `values`
+    and `limits` (runs,)."""
+    gains = 1 + SHARES * (values / limits - 1)[:, None]
+    following: Floats = np.minimum((wealth + PRIOR * weight(n)) * gains, MOST)
     return following
-
-
-def total(logs: Floats) -> NDArray[np.float64]:
-    """The log wealth over all shares, of shape (...)."""
-    whole: NDArray[np.float64] = np.logaddexp.reduce(logs + LOG_PRIOR, axis=-1)
-    return whole

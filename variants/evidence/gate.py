@@ -25,7 +25,6 @@ needs no balanced assignments and no complete pairs: what is lost counts as harm
 
 from collections.abc import Collection
 from dataclasses import dataclass, field
-from math import log
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
@@ -35,14 +34,13 @@ from variants.evidence.betting import (
     DEFAULT,
     Bets,
     Tally,
-    evidence_above,
-    evidence_below,
     is_above,
     is_below,
     lower_bound,
+    outcomes_to_go,
     upper_bound,
 )
-from variants.evidence.guard import Arms, Guard
+from variants.evidence.guard import Arms, Beside, Guard
 from variants.evidence.labels import labels_missing
 from variants.evidence.paired import Paired
 from variants.evidence.sample_ratio import SampleRatio
@@ -62,8 +60,8 @@ RANGES: dict[Metric, tuple[float, float]] = {
 PAIRED: tuple[Metric, ...] = ("quality", "agreement", "floor")
 POOLED = 0.8
 """The part of alpha that harm over all outcomes gets. Harm that begins in the present step gets the rest."""
-DETECTORS = 3
-"""Detectors of harm in a step: of the paired metric, and of the errors and the latency of its own clients."""
+DETECTORS = 4
+"""Detectors of harm in a step: the paired metric, errors of replays, and errors and latency of its own clients."""
 Share = Annotated[float, Field(strict=True, gt=0, lt=1)]
 Delta = Annotated[float, Field(strict=True, ge=0, lt=1)]
 
@@ -96,7 +94,7 @@ class Gate(Document):
     alpha: Share = 0.05
     guard: Guard | None = Guard()
     segment: Delta | None = None
-    client_share: Annotated[float, Field(strict=True, gt=0, le=1)] = 0.10
+    client_share: Annotated[float, Field(strict=True, ge=0.01, le=1)] = 0.10
     clients: Literal["these", "sample"] = "these"
 
     @model_validator(mode="after")
@@ -117,10 +115,9 @@ class Gate(Document):
         """The probability of a wrong proof of harm by one metric, over all outcomes."""
         return POOLED * self.alpha / len(self.metrics)
 
-    @property
-    def alpha_step(self) -> float:
-        """The probability of a wrong proof of harm by one detector of the present step."""
-        return (1 - POOLED) * self.alpha / DETECTORS
+    def alpha_step(self, phases: int) -> float:
+        """The probability of a wrong proof of harm by one detector in one of `phases`: it begins anew with each."""
+        return (1 - POOLED) * self.alpha / DETECTORS / phases
 
     def limit(self, metric: Metric) -> float:
         """The limit for the mean of a metric of this gate."""
@@ -132,6 +129,12 @@ class Gate(Document):
         limit: float = getattr(self, metric)
         return -limit if metric in ("quality", "agreement") else limit
 
+    def most_loss(self, metric: Metric) -> float | None:
+        """The limit for a paired metric's difference that no segment may be proven to break; None without one."""
+        if metric == "floor":
+            return None if self.floor is None else self.floor - 1
+        return None if getattr(self, metric) is None else self.limit(metric)
+
 
 @dataclass
 class Evidence:
@@ -139,7 +142,7 @@ class Evidence:
 
     - `chosen` counts sampled requests, `skipped` those without time for a comparison, `over_share` those of clients
       that brought more than their share.
-    - `arms` are the outcomes of the present step.
+    - `arms` are the outcomes of the present step, `beside` those of both arms over all steps.
     """
 
     quality: Paired = field(default_factory=Paired)
@@ -152,6 +155,7 @@ class Evidence:
     skipped: int = 0
     over_share: int = 0
     arms: Arms | None = None
+    beside: Beside = field(default_factory=Beside)
 
     def paired(self, metric: Metric, floor_by: Metric = "quality") -> Paired:
         """The outcomes of a paired metric; the floor's are those of `floor_by`."""
@@ -164,9 +168,10 @@ class Context:
 
     - `floor_by` is the metric whose values the floor compares. `leave_out` has metrics that cannot be known yet: the
       others keep their part of alpha.
-    - `serves`: the variant answers clients in this step. `alone`: its parent does not.
+    - `serves`: the variant answers clients in this step, the `last` one or not. `alone`: its parent does not.
     - `costs` are the variant's and its parent's, in engine seconds per 1,000 requests.
     - `contrast_on_card` is the parent's contrast on its card, None without one. `bets` are for the paired metrics.
+    - `phases`: how often the detectors of harm begin anew: the steps and the watch.
     - `attempt`: the number of rollouts of this variant's name, this one included. Each has half the alpha of the one
       before to promote, so all together are wrong with probability at most twice alpha.
     """
@@ -174,10 +179,12 @@ class Context:
     floor_by: Literal["quality", "agreement"] = "quality"
     leave_out: tuple[Metric, ...] = ()
     serves: bool = False
+    last: bool = False
     alone: bool = False
     costs: tuple[float, float] | None = None
     contrast_on_card: float | None = None
     bets: Bets = DEFAULT
+    phases: int = 1
     attempt: int = 1
 
 
@@ -205,8 +212,9 @@ class Finding:
 class Verdict:
     """A decision with its evidence.
 
-    `different`: the interval of the paired difference excludes 0. `missing`: what still prevents a decision. `harm`:
-    what is proven broken. `segments`: each with its interval, the worst first."""
+    `different`: the interval of the paired difference excludes 0. `missing`: what still prevents a decision. `waits`:
+    the part of it that no more pairs would show, only more time with its own clients. `harm`: what is proven broken.
+    `segments`: each with its interval, the worst first."""
 
     decision: Decision
     findings: tuple[Finding, ...]
@@ -214,17 +222,18 @@ class Verdict:
     missing: tuple[str, ...]
     harm: tuple[str, ...] = ()
     segments: tuple[SegmentFinding, ...] = ()
+    waits: tuple[str, ...] = ()
 
 
 def judge(gate: Gate, evidence: Evidence, context: Context = Context()) -> Verdict:
     """The verdict on all outcomes so far. It is valid after every outcome."""
     metrics = [metric for metric in gate.metrics if metric not in context.leave_out]
     findings = tuple(find(gate, metric, evidence, context) for metric in metrics)
-    main: Metric = "agreement" if gate.quality is None and gate.agreement is not None else "quality"
-    different = differs(gate, evidence.paired(main).differences())
-    limit = gate.limit(main) if main in metrics else None
-    segments = judge_segments(evidence.paired(main).segments, gate.alpha_each, limit)
-    harm = (*(f.metric for f in findings if f.state == "broken"), *harm_in_step(gate, evidence, metrics))
+    main: Metric = next((metric for metric in PAIRED if metric in metrics), "quality")
+    paired, alpha = evidence.paired(main, context.floor_by), promotion_alpha(gate, context)
+    different = differs(gate, paired.differences())
+    segments = judge_segments(paired.segments, min(gate.alpha_each, alpha), gate.most_loss(main))
+    harm = (*(f.metric for f in findings if f.state == "broken"), *harm_in_step(gate, evidence, metrics, context))
     missing = (
         *objections(gate, evidence),
         *(lacking(each) for each in findings if each.state == "open"),
@@ -232,13 +241,22 @@ def judge(gate: Gate, evidence: Evidence, context: Context = Context()) -> Verdi
         *cost_missing(gate, context.costs),
         *segments_missing(segments, gate.segment),
     )
-    alpha = promotion_alpha(gate, context)
     if "quality" in metrics or ("floor" in metrics and context.floor_by == "quality"):
         missing += tuple(labels_missing(evidence.quality, gate.quality, context.contrast_on_card, alpha, context.bets))
-    if gate.guard is not None and evidence.arms is not None and context.serves:
-        missing += tuple(evidence.arms.missing(gate.guard, alpha, context.alone))
+    waits = clients_missing(gate, evidence, context, alpha)
+    missing += waits
     decision: Decision = "roll back" if harm else "inconclusive" if missing else "promote"
-    return Verdict(decision, findings, different, missing, harm, segments)
+    return Verdict(decision, findings, different, missing, harm, segments, waits)
+
+
+def clients_missing(gate: Gate, evidence: Evidence, context: Context, alpha: float) -> tuple[str, ...]:
+    """What the clients of the variant have not shown yet, in this step and, in the last one, over all steps."""
+    if gate.guard is None or not context.serves:
+        return ()
+    reasons = (evidence.arms or Arms()).missing(gate.guard)
+    if context.last and not context.alone:
+        reasons += evidence.beside.missing(gate.guard, alpha)
+    return tuple(reasons)
 
 
 def promotion_alpha(gate: Gate, context: Context) -> float:
@@ -269,14 +287,14 @@ def find_paired(gate: Gate, metric: Metric, paired: Paired, context: Context) ->
     for a proof of harm."""
     factor = gate.floor if metric == "floor" and gate.floor is not None else 1.0
     limit, alpha, bets = gate.limit(metric), promotion_alpha(gate, context), context.bets
-    to_pass, distinct = (paired.differences(once, factor, lost=-1.0) for once in (False, True))
-    to_break = paired.differences(factor=factor, lost=1.0)
+    shown, once = (paired.differences(distinct, factor) for distinct in (False, True))
+    to_pass, distinct = (each.with_more(-1.0, paired.lost) for each in (shown, once))
+    to_break = shown.with_more(1.0, paired.lost)
     good = is_above(to_pass, limit, alpha, bets) and is_above(distinct, limit, alpha, bets)
     if gate.clients == "sample":
-        good = good and is_above(paired.first_of_clients(factor), limit, alpha, bets)
+        good = good and is_above(paired.first_of_clients(factor).with_more(-1.0, paired.lost), limit, alpha, bets)
     bad = is_below(to_break, limit, gate.alpha_each)
     state: State = "broken" if bad else "holds" if good else "open"
-    shown, once = paired.differences(factor=factor), paired.differences(True, factor)
     return Finding(
         metric,
         shown.n,
@@ -291,9 +309,9 @@ def find_paired(gate: Gate, metric: Metric, paired: Paired, context: Context) ->
     )
 
 
-def harm_in_step(gate: Gate, evidence: Evidence, metrics: Collection[Metric]) -> list[str]:
+def harm_in_step(gate: Gate, evidence: Evidence, metrics: Collection[Metric], context: Context) -> list[str]:
     """What is proven to have become worse than allowed since the present step began."""
-    alpha = gate.alpha_step
+    alpha = gate.alpha_step(context.phases)
     names: list[Metric] = [metric for metric in ("quality", "agreement") if metric in metrics]
     harm = [f"{name} in this step" for name in names if evidence.paired(name).harm.has_raised(alpha / len(names))]
     if gate.guard is not None and evidence.arms is not None:
@@ -333,24 +351,6 @@ def lacking(finding: Finding) -> str:
     if finding.to_go is None:
         return at + f"not yet shown to be {side} {finding.limit:g}, nor to break it"
     return at + f"about {finding.to_go} more like these would show whether it is {side} {finding.limit:g}"
-
-
-def outcomes_to_go(tally: Tally, limit: float, alpha: float, bets: Bets) -> int | None:
-    """How many more outcomes like those so far would decide an open metric; None where 100 times as many would not."""
-    against = evidence_above if tally.mean > limit else evidence_below
-    needed = log(1 / alpha)
-    low, high = 1.0, 100.0
-
-    def decided(times: float) -> bool:
-        scaled = {value: round(count * times) for value, count in tally.counts.items()}
-        return against(Tally(tally.low, tally.high, scaled), limit, bets) >= needed
-
-    if not decided(high):
-        return None
-    while high - low > 0.01 * low:
-        middle = (low + high) / 2
-        low, high = (low, middle) if decided(middle) else (middle, high)
-    return max(1, round(tally.n * (high - 1)))
 
 
 def cost_missing(gate: Gate, costs: tuple[float, float] | None) -> list[str]:

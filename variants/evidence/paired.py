@@ -13,6 +13,8 @@ q. So the margin is also held relative to the contrast: d + delta * contrast / c
 from collections import Counter
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from variants.evidence.betting import Tally
 from variants.evidence.detector import Detector
 
@@ -22,8 +24,11 @@ Values = tuple[float, float]
 
 @dataclass
 class Paired:
-    """Counts of `values` by request, distinct, and of each client's first request; of (d, contrast); and of d by
-    segment ("language=de")."""
+    """Counts of values by request, distinct, and of each client's first request; of (d, contrast); and of d by
+    segment ("language=de").
+
+    d is kept to 3 digits, the parent's value and the contrast to 2. So the number of counts is bounded for scores of
+    any fineness, and a verdict costs no more after a million outcomes than after ten thousand."""
 
     by_request: Counter[Values] = field(default_factory=Counter)
     distinct: Counter[Values] = field(default_factory=Counter)
@@ -37,13 +42,14 @@ class Paired:
             shuffled: float | None = None, new_client: bool = True) -> None:  # fmt: skip
         """Count a compared request. `shuffled` is the parent's score by another request's label. `new_client`: its
         client sent none before, or has no name."""
-        self.by_request[values] += 1
-        self.firsts[values] += new_client
+        d, parent = round(values[0] - values[1], 3), round(values[1], 2)
+        kept = round(parent + d, 3), parent
+        self.by_request[kept] += 1
+        self.firsts[kept] += new_client
         if not repeated:
-            self.distinct[values] += 1
-        d = round(values[0] - values[1], 3)
+            self.distinct[kept] += 1
         if shuffled is not None:
-            self.contrasts[d, round(values[1] - shuffled, 3)] += 1
+            self.contrasts[d, round(values[1] - shuffled, 2)] += 1
         for name, value in segments.items():
             self.segments.setdefault(f"{name}={value}", Counter())[d] += 1
         if delta is not None:
@@ -53,38 +59,23 @@ class Paired:
     def n(self) -> int:
         return self.by_request.total()
 
-    def differences(self, distinct: bool = False, factor: float = 1.0, lost: float | None = None) -> Tally:
-        """The tally of the variant's value minus `factor` times its parent's. `lost`: the value of lost requests; None
-        leaves them out."""
-        tally = Tally(-1.0, 1.0)
-        for (variant, parent), times in (self.distinct if distinct else self.by_request).items():
-            tally.add(round(variant - factor * parent, 6), times)
-        if lost is not None and self.lost:
-            tally.add(lost, self.lost)
-        return tally
+    def differences(self, distinct: bool = False, factor: float = 1.0) -> Tally:
+        """The tally of the variant's value minus `factor` times its parent's, without the lost requests."""
+        return _weighted(self.distinct if distinct else self.by_request, 1.0, -factor, 1.0)
 
     def first_of_clients(self, factor: float) -> Tally:
-        """The tally of each client's first request, lost ones at -1."""
-        tally = Tally(-1.0, 1.0)
-        for (variant, parent), times in self.firsts.items():
-            tally.add(round(variant - factor * parent, 6), times)
-        tally.add(-1.0, self.lost)
-        return tally
+        """The tally of each client's first request, without the lost ones."""
+        return _weighted(self.firsts, 1.0, -factor, 1.0)
 
     def contrast(self) -> Tally:
-        tally = Tally(-1.0, 1.0)
-        for (_, contrast), times in self.contrasts.items():
-            tally.add(contrast, times)
-        return tally
+        return _weighted(self.contrasts, 0.0, 1.0, 1.0)
 
     def relative(self, delta: float, on_card: float) -> Tally:
-        """The tally of d + `delta` * contrast / `on_card`, lost requests at -1. `on_card` is in (0, 1]."""
+        """The tally of d + `delta` * contrast / `on_card`, lost requests at its least. `on_card` is in (0, 1]."""
         scale = delta / on_card
-        tally = Tally(-1.0 - scale, 1.0 + scale)
-        for (d, contrast), times in self.contrasts.items():
-            tally.add(round(d + scale * contrast, 9), times)
-        if self.lost:
-            tally.add(-1.0, self.lost)
+        tally = _weighted(self.contrasts, 1.0, scale, 1.0 + scale)
+        if self.lost:  # a variant loses all of what its parent has, or neither has anything and another's label fits
+            tally.add(-max(1.0, scale), self.lost)
         return tally
 
     def in_segment(self, name: str) -> Tally:
@@ -92,3 +83,14 @@ class Paired:
         for d, times in self.segments[name].items():
             tally.add(d, times)
         return tally
+
+
+def _weighted(counts: Counter[Values], first: float, second: float, bound: float) -> Tally:
+    """The tally of `first` times the first value plus `second` times the second, to 4 digits, within `bound` of 0."""
+    if not counts:
+        return Tally(-bound, bound)
+    values = np.array(list(counts)) @ (first, second)
+    kept, place = np.unique(np.clip(np.round(values, 4), -bound, bound), return_inverse=True)
+    times = np.zeros(len(kept), np.int64)
+    np.add.at(times, place, list(counts.values()))
+    return Tally(-bound, bound, dict(zip((kept + 0.0).tolist(), times.tolist(), strict=True)))

@@ -23,8 +23,10 @@ MARGIN, ON_CARD, PARENT, DISCORDANCE = 0.02, 0.8, 0.9, 0.10
 """The allowed loss; the parent's contrast on its card and its accuracy; the share of pairs with d other than 0."""
 GATE = Gate(quality=MARGIN)
 SAMPLE = Gate(quality=MARGIN, clients="sample")
-STEP = 720
-"""Pairs in six minutes, at two a second."""
+PHASES = 5
+"""Four steps and the watch after them."""
+STEP, LAST = 120, 720
+"""Pairs in a minute, which the guard wants at each step, and in the six minutes that it needs in all."""
 Draw = Callable[[np.random.Generator, int, int], Pairs]
 Floats = NDArray[np.float64]
 
@@ -142,17 +144,17 @@ def regimes(random: np.random.Generator, runs: int) -> tuple[Numbers, Numbers]:
 
 def through_steps(passed: Bools) -> Numbers:
     """The pairs after which a rollout has passed its four steps. `passed` (runs, looks) says where the gate passes. A
-    step lasts at least `STEP` pairs, which the guard on latency needs."""
+    step with clients lasts at least `STEP` pairs, and all of them `LAST`."""
     promoted = np.full(len(passed), NEVER)
     for run, looks in enumerate(passed):
         at = 0
-        for _ in range(4):
-            later = np.flatnonzero(looks[at:])
+        for lasts in (0, STEP, STEP, LAST - 2 * STEP):
+            later = np.flatnonzero(looks[at + lasts // traffic.EVERY :])
             if not len(later):
                 break
-            at += int(later[0]) + STEP // traffic.EVERY
+            at += lasts // traffic.EVERY + int(later[0])
         else:
-            promoted[run] = at * traffic.EVERY
+            promoted[run] = (at + 1) * traffic.EVERY
     return promoted
 
 
@@ -204,7 +206,7 @@ def guard_on_errors(parent: Floats, variant: Floats, limit: float = 0.01, before
     earlier = np.zeros((len(parent), 0)) if before is None else before
     failed = START + earlier.sum(axis=1, keepdims=True) + np.cumsum(parent, axis=1)
     so_far = failed / (2.0 + earlier.shape[1] + np.arange(parent.shape[1]))
-    return traffic.harmed_after(variant, np.minimum(0.999, np.maximum(so_far, parent) + limit), GATE.alpha_step)
+    return traffic.harmed_after(variant, np.minimum(0.999, np.maximum(so_far, parent) + limit), GATE.alpha_step(PHASES))
 
 
 def errors_in_bursts(random: np.random.Generator, runs: int) -> tuple[Numbers, Numbers]:

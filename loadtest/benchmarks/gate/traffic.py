@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from variants.evidence.betting import DEFAULT, Bets, log_wealth
 from variants.evidence.client_shares import ClientShares
-from variants.evidence.detector import advance, total
+from variants.evidence.detector import advance
 from variants.evidence.gate import Gate
 
 Ints = NDArray[np.int8]
@@ -118,10 +118,10 @@ def harmed_after(values: NDArray[np.float64], limit: NDArray[np.float64] | float
     largest mean that is allowed, one number or (runs, n)."""
     runs, n = values.shape
     limits = np.broadcast_to(np.asarray(limit, dtype=np.float64), values.shape)
-    logs, raised = np.full((runs, len(DEFAULT.shares)), -np.inf), np.full(runs, NEVER)
+    wealth, raised = np.zeros((runs, len(DEFAULT.shares))), np.full(runs, NEVER)
     for number in range(n):
-        logs = advance(logs, number + 1, values[:, number], limits[:, number])
-        raised[(raised == NEVER) & (total(logs) >= log(1 / alpha))] = number + 1
+        wealth = advance(wealth, number + 1, values[:, number], limits[:, number])
+        raised[(raised == NEVER) & (wealth.sum(axis=1) >= 1 / alpha)] = number + 1
     return raised
 
 

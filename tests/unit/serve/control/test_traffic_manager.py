@@ -113,7 +113,7 @@ def search(tmp_path: Path, family: Family) -> TrafficManager:
 def fail(traffic_manager: TrafficManager) -> None:
     """Judge with every pair so far worse."""
     rollout = traffic_manager.state.rollouts["echo"]
-    traffic_manager.state.pair(rollout.pair).values["quality"] = {(0.0, 1.0): 500}
+    traffic_manager.state.pair(rollout.pair).evidence.quality.by_request[0.0, 1.0] = 500
     traffic_manager.judge_all()
 
 
@@ -187,7 +187,11 @@ def test_a_build_that_replaces_one_in_a_rollout_gets_none_of_its_traffic(tmp_pat
     traffic_manager = begun(tmp_path, family, steps=[90, 100])
     family.builds["int8"] = 2
     traffic_manager.replace(snapshot(family))
-    assert outcome(traffic_manager) == ("aborted", "one of its builds is no longer live", {"baseline": 1, "int8": 1})
+    assert outcome(traffic_manager) == (
+        "aborted",
+        "one of its builds or engines is no longer live",
+        {"baseline": 1, "int8": 1},
+    )
     assert traffic_manager.traffic_of("echo")["traffic"]["shadows"] == {}
 
 

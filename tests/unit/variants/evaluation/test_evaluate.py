@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from variants.evaluation.evaluate import accuracy, evaluate
+from variants.evaluation.evaluate import SHIFTS, accuracy, contrast, evaluate
+from variants.metrics.outcome import Outcome
 from variants.tasks.base import Example, Split, Task, first_words, shuffled, without_repeats
 
 
@@ -88,3 +89,33 @@ def test_repeated_inputs_are_dropped() -> None:
 
 def test_words_are_cut_at_blanks() -> None:
     assert first_words(" a  b\nc d", 3) == "a b c"
+
+
+def outcomes_of(answers: Sequence[str], labels: Sequence[str]) -> list[Outcome]:
+    return [
+        Outcome(example_id=str(number), label=label, answer=answer, correct=answer == label)
+        for number, (answer, label) in enumerate(zip(answers, labels, strict=True))
+    ]
+
+
+@pytest.mark.parametrize(
+    ("answers", "labels", "value"),
+    [
+        ([str(n) for n in range(20)], [str(n) for n in range(20)], 1.0),  # no other label is right
+        ([" even", " odd"] * 10, [" even", " odd"] * 10, 2 / 3),  # of three others, one has the same label
+        ([" even"] * 20, [" even"] * 20, None),  # every label is the same
+        ([" odd"] * 20, ["zzz"] * 20, None),
+        ([" even"] * SHIFTS, [" even"] * SHIFTS, None),
+    ],
+)
+def test_the_contrast_is_what_labels_can_tell(answers: list[str], labels: list[str], value: float | None) -> None:
+    assert contrast(Parity(), outcomes_of(answers, labels)) == (value and pytest.approx(value, abs=1e-6))
+
+
+async def test_the_contrast_is_in_the_accuracy_of_the_first_metric() -> None:
+    async def right(example: Example) -> str:
+        return example.label
+
+    (measured,) = accuracy(Parity(), await evaluate(Parity(), Parity().examples("test"), right))
+    assert measured.contrast is not None
+    assert 0 < measured.contrast < 1

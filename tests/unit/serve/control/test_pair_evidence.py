@@ -1,0 +1,175 @@
+"""What is counted of the observations by rules 3, and what is left out."""
+
+import json
+from typing import Any
+
+import pytest
+
+from serve.control.pair_evidence import PairEvidence
+from variants.evidence.gate import Context, Gate, judge
+
+NOTHING: dict[str, Any] = {"seen": 0, "incomparable": {}, "chosen": 0, "skipped": [], "lost": {}, "pairs": []}
+
+
+def pair(name: str, **more: Any) -> dict[str, Any]:
+    usual = {
+        "id": name, "request": name, "length": 10, "client": name, "trusted": False, "metric": "quality",
+        "values": (1.0, 1.0), "shuffled": 0.0, "label": True, "asked": True, "failed": False, "lost": None,
+        "segments": {}, "divergence": None,
+    }  # fmt: skip
+    return {**usual, **more}
+
+
+def second(version: int, at: int = 1, requests: int = 10, failed: float = 0.0) -> list[Any]:
+    return [version, at, requests, failed]
+
+
+def minute(version: int, block: int, p95_s: float, requests: int = 20) -> list[Any]:
+    return [version, 0.5, block, requests, requests, p95_s / 2, p95_s]
+
+
+def arm(seconds: list[Any] | None = None, minutes: list[Any] | None = None) -> dict[str, Any]:
+    return {"requests": 0, "failed": 0, "left": 0, "seconds": seconds or [], "minutes": minutes or []}
+
+
+def shadowed(pairs: list[dict[str, Any]], gate: Gate | None = None, **more: Any) -> PairEvidence:
+    kept = PairEvidence()
+    kept.count_shadowed(NOTHING | {"chosen": len(pairs), "pairs": pairs, **more}, gate)
+    return kept
+
+
+def test_a_request_id_counts_once_and_a_request_again_by_request_only() -> None:
+    repeated = [pair("r1"), pair("r1"), pair("r2", request="r1"), pair("r3")]
+    kept = shadowed(repeated)
+    assert (kept.compared, kept.evidence.quality.distinct.total(), kept.evidence.tallies["errors"].n) == (3, 2, 3)
+
+
+def test_a_replay_that_fails_is_an_error_and_its_pair_is_lost() -> None:
+    """A failure of the machine says nothing of correctness, on either side."""
+    failed = [pair(f"f{n}", metric=None, values=None, failed=True, lost="the variant failed") for n in range(60)]
+    kept = shadowed(failed + [pair(f"g{n}") for n in range(40)])
+    evidence = kept.evidence
+    assert (evidence.tallies["errors"].n, evidence.tallies["errors"].mean) == (100, 0.6)
+    assert (evidence.quality.n, evidence.quality.lost, dict(kept.lost)) == (40, 60, {"the variant failed": 60})
+    assert judge(Gate(errors=0.1), evidence).harm == ("errors",)
+
+
+def test_requests_that_were_never_paired_are_lost_by_metric_and_reason() -> None:
+    lost = {"quality": {"context": [10, 20], "parent 503": [5]}, "agreement": {"context": [7]}}
+    kept = shadowed([pair("r", metric=None, values=None, label=False, lost="left")], lost=lost)
+    assert dict(kept.lost) == {"context": 3, "parent 503": 1, "left": 1}
+    assert (kept.evidence.quality.lost, kept.evidence.agreement.lost) == (3, 2)
+
+
+def test_what_cannot_be_compared_is_counted_beside_what_can() -> None:
+    kept = shadowed([], seen=10, incomparable={"tools": 3, "n > 1": 1})
+    kept.count_shadowed(NOTHING | {"seen": 10, "incomparable": {"tools": 1}}, None)
+    assert kept.to_json()["coverage"] == {
+        "seen": 20, "comparable": 15, "share": 0.75, "incomparable": {"tools": 4, "n > 1": 1}
+    }  # fmt: skip
+
+
+def test_one_client_with_nine_tenths_of_the_labels_carries_a_tenth() -> None:
+    pairs = []
+    for number in range(1000):
+        client = f"honest {number // 10 % 25}" if number % 10 == 0 else "flood"
+        pairs.append(pair(f"r{number}", client=client))
+    evidence = shadowed(pairs).evidence
+    assert evidence.quality.n + evidence.over_share == 1000
+    assert 100 <= evidence.quality.n <= 112
+    verdict = judge(Gate(), evidence)
+    assert any("brought more than 10% of all" in each for each in verdict.missing)
+
+
+def test_pairs_without_labels_give_no_client_a_larger_share_of_the_labels() -> None:
+    pairs = [pair(f"a{number}", metric="agreement", label=False) for number in range(1000)]
+    pairs += [pair(f"q{number}", client="flood") for number in range(100)]
+    kept = shadowed(pairs)
+    assert (kept.evidence.agreement.n, kept.evidence.quality.n, kept.evidence.over_share) == (1000, 1, 99)
+
+
+def test_a_trusted_key_has_no_share() -> None:
+    assert shadowed([pair(f"r{n}", client="one", trusted=True) for n in range(100)]).evidence.quality.n == 100
+
+
+def test_the_parents_score_by_another_label_is_the_contrast() -> None:
+    kept = shadowed([pair("r1", shuffled=1.0), pair("r2", shuffled=None), pair("r3", shuffled=0.0)])
+    assert kept.to_json()["labels"] == {"n": 2, "contrast": 0.5}
+
+
+def test_segments_have_differences_of_their_own() -> None:
+    pairs = [pair("r1", segments={"language": "de"}, values=(0.0, 1.0)), pair("r2", segments={"language": "en"})]
+    segments = shadowed(pairs).evidence.quality.segments
+    assert {name: dict(counts) for name, counts in segments.items()} == {
+        "language=de": {-1.0: 1}, "language=en": {0.0: 1}
+    }  # fmt: skip
+
+
+def test_both_arms_are_compared_in_the_same_second_of_the_same_version() -> None:
+    kept = PairEvidence()
+    kept.begin_step(2)
+    parent = arm([second(1, 7, failed=1.0), second(2, 7, failed=0.25), second(2, 9)])
+    kept.count_served(parent, arm([second(2, 7, failed=0.5), second(2, 8), second(1, 9, failed=1.0)]), Gate())
+    arms = kept.evidence.arms
+    assert arms is not None
+    assert (arms.requests, arms.differences.counts, arms.failing.n) == (20, {0.25: 1}, 2)
+    assert kept.evidence.tallies["errors"].n == 3
+    assert kept.parent_rate.seconds == 4
+
+
+@pytest.mark.parametrize(
+    ("parent", "variant", "slow"),
+    [
+        (minute(2, 5, 1.0), minute(2, 5, 1.26), {1.0: 1}), (minute(2, 5, 1.0), minute(2, 5, 1.25), {0.0: 1}),
+        (minute(2, 5, 1.0), minute(2, 6, 9.0), {}), (minute(1, 5, 1.0), minute(2, 5, 9.0), {}),
+        (minute(1, 5, 1.0), minute(1, 5, 9.0), {}), (minute(2, 5, 1.0, requests=19), minute(2, 5, 9.0), {}),
+        (minute(2, 5, 1.0), minute(2, 5, 9.0, requests=19), {}),
+    ],
+)  # fmt: skip
+def test_blocks_are_compared_where_both_arms_have_enough_requests(
+    parent: list[Any], variant: list[Any], slow: dict[float, int]
+) -> None:
+    kept = PairEvidence()
+    kept.begin_step(2)
+    kept.count_served(arm(minutes=[parent]), arm(minutes=[variant]), Gate())
+    assert kept.evidence.arms is not None
+    assert kept.evidence.arms.slow.counts == slow
+
+
+def test_ten_thousand_sound_shadows_hide_no_failures_of_clients() -> None:
+    """At 10 % of the traffic a tenth of the variant's requests fail, while its replays go on without a failure."""
+    kept, gate = PairEvidence(), Gate()
+    kept.begin_step(1)
+    for block in range(100):
+        kept.count_served(arm([second(1, block)]), None, gate)
+        kept.count_shadowed(NOTHING | {"pairs": [pair(f"s{block}.{n}") for n in range(100)]}, gate)
+    kept.begin_step(2)
+    requests = 0
+    while not (harm := judge(gate, kept.evidence, Context(serves=True, phases=5)).harm):
+        requests += 1
+        assert requests <= 120
+        kept.count_served(
+            arm([second(2, 1000 + requests)]),
+            arm([second(2, 1000 + requests, 1, float(requests % 10 == 0))]), gate,
+        )  # fmt: skip
+        kept.count_shadowed(NOTHING | {"pairs": [pair(f"t{requests}.{n}") for n in range(20)]}, gate)
+    assert harm == ("errors in this step",)
+
+
+def test_replays_that_begin_to_fail_are_harm_in_their_step() -> None:
+    kept, gate = PairEvidence(), Gate()
+    kept.begin_step(1)
+    for number in range(200):
+        kept.count_served(arm([second(1, number)]), None, gate)
+    pairs = [pair(f"f{n}", failed=n % 3 == 0, metric=None, values=None, lost="failed") for n in range(60)]
+    kept.count_shadowed(NOTHING | {"pairs": pairs}, gate)
+    assert judge(gate, kept.evidence).harm == ("errors of replays in this step",)
+
+
+def test_it_is_shown_as_json() -> None:
+    shown = shadowed([pair("r1", divergence=0.5), pair("r2", metric=None, values=None, lost="left")]).to_json()
+    assert json.loads(json.dumps(shown)) == shown
+    assert shown["pairs"] == {
+        "chosen": 2, "compared": 1, "skipped": 0, "lost": {"left": 1}, "over_share": 0, "divergence": 0.5
+    }  # fmt: skip
+    assert json.loads(json.dumps(PairEvidence().to_json()))["coverage"]["share"] is None
