@@ -101,7 +101,7 @@ def start(
         str | None, typer.Option(help="Why to begin although the card proves the variant worse; for the journal.")
     ] = None,
     shadow: Shadow = 0.2,
-    hold: Hold = 10.0,
+    hold: Hold = 360.0,
     alpha: Alpha = 0.05,
     target: Target = HERE,
     as_json: AsJson = False,
@@ -162,7 +162,7 @@ def cheapest(
     by: Annotated[str, typer.Option(help="quality, or agreement if requests have no labels.")] = "quality",
     guard: GuardFlag = True,
     shadow: Shadow = 0.2,
-    hold: Hold = 10.0,
+    hold: Hold = 360.0,
     alpha: Alpha = 0.05,
     target: Target = HERE,
     as_json: AsJson = False,

@@ -25,8 +25,8 @@ GATE = Gate(quality=MARGIN)
 SAMPLE = Gate(quality=MARGIN, clients="sample")
 PHASES = 5
 """Four steps and the watch after them."""
-STEP, LAST = 120, 720
-"""Pairs in a minute, which the guard wants at each step, and in the six minutes that it needs in all."""
+STEP = 720
+"""Pairs in the six minutes of a step (`hold_s`), at two a second."""
 Draw = Callable[[np.random.Generator, int, int], Pairs]
 Floats = NDArray[np.float64]
 
@@ -144,11 +144,11 @@ def regimes(random: np.random.Generator, runs: int) -> tuple[Numbers, Numbers]:
 
 def through_steps(passed: Bools) -> Numbers:
     """The pairs after which a rollout has passed its four steps. `passed` (runs, looks) says where the gate passes. A
-    step with clients lasts at least `STEP` pairs, and all of them `LAST`."""
+    step lasts at least `STEP` pairs."""
     promoted = np.full(len(passed), NEVER)
     for run, looks in enumerate(passed):
         at = 0
-        for lasts in (0, STEP, STEP, LAST - 2 * STEP):
+        for lasts in (0, STEP, STEP, STEP):
             later = np.flatnonzero(looks[at + lasts // traffic.EVERY :])
             if not len(later):
                 break
