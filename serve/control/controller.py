@@ -27,6 +27,7 @@ from serve import logs
 from serve.cluster.deployer import EngineDeployer
 from serve.config.snapshot import Snapshot
 from serve.control.change import Change, Changes
+from serve.control.checkpoint import compact_beside, is_due
 from serve.control.contract import Heartbeat
 from serve.control.diff import differences, server_differences
 from serve.control.heartbeats import Heartbeats
@@ -62,6 +63,7 @@ class Controller:
         self.deploy_lock = asyncio.Lock()
         self.swept = False
         self.sweeping: asyncio.Task[None] | None = None
+        self.compacting: asyncio.Task[None] | None = None
         self.memory_bytes: dict[str, int] = {}
         self.files = ExitStack()
         self.hold_files()
@@ -84,8 +86,15 @@ class Controller:
         while True:
             await asyncio.sleep(JUDGE_S)
             self.traffic_manager.judge_all()
+            self.compact_if_due()
             if not (self.swept or self.changes.open or self.deploy_lock.locked()):
                 self.sweeping = asyncio.create_task(self.sweep_beside())
+
+    def compact_if_due(self) -> None:
+        """Begin a checkpoint of the journal if enough counts have come, unless one is being made."""
+        manager = self.traffic_manager
+        if is_due(manager.journal) and (self.compacting is None or self.compacting.done()):
+            self.compacting = asyncio.create_task(compact_beside(manager.journal, manager.state))
 
     async def traffic(self, model: str) -> dict[str, Any]:
         return self.traffic_manager.traffic_of(model)

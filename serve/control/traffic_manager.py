@@ -16,10 +16,10 @@ from serve.config.artifacts import cards_of
 from serve.config.snapshot import Snapshot, build_snapshot, with_traffic
 from serve.config.stack import Model
 from serve.config.traffic import Versioned, read_traffic
+from serve.control.checkpoint import compact, is_due, restored
 from serve.control.contract import ObservationBatch
 from serve.control.journal import Entry, Journal
 from serve.control.rollout import Rollout, RolloutPlan, next_of, read_search, unknowable
-from serve.control.state import ControlState
 from serve.control.traffic_migration import carried_over, ended
 from serve.errors import Conflict, Stale
 from serve.protocols.answer_id import check_feedback
@@ -39,7 +39,9 @@ class TrafficManager:
 
     def __init__(self, folder: Path, snapshot: Snapshot) -> None:
         self.journal = Journal(folder)
-        self.state = ControlState.read(self.journal.entries())
+        self.state = restored(self.journal)
+        if is_due(self.journal, at_start=True):
+            compact(self.journal, self.state)
         self.held_since: dict[str, float] = {}
         first = self.journal.epoch * VERSIONS_AN_EPOCH
         self.adopt(build_snapshot(snapshot.stack, snapshot.artifacts, first, self.state.traffic), "the stack file")
@@ -61,7 +63,7 @@ class TrafficManager:
                 self.state.apply(entry)
         except Exception:
             self.journal.take_back(len(written))
-            self.state = ControlState.read(self.journal.entries())
+            self.state = restored(self.journal)
             raise
 
     def show(self) -> None:
