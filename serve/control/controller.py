@@ -39,7 +39,7 @@ from serve.control.snapshot_file import LIVE, document_of, record, recorded
 from serve.control.traffic_manager import TrafficManager
 from serve.errors import Conflict, NotReady
 from variants.artifacts.store import Store
-from variants.errors import EngineError
+from variants.errors import EngineError, StoreFull
 from variants.home import home
 
 log = logging.getLogger("understudy.controller")
@@ -77,9 +77,15 @@ class Controller:
         if self.ticking is None:
             self.ticking = asyncio.create_task(self.tick())
         self.heartbeats.note(heartbeat)
+        current = heartbeat.version == self.snapshot.version
         if heartbeat.observations is not None:
-            self.traffic_manager.count(heartbeat.ingress, heartbeat.observations)
-        return None if heartbeat.version == self.snapshot.version else self.snapshot
+            try:
+                self.traffic_manager.count(heartbeat.ingress, heartbeat.observations)
+            except StoreFull:
+                if current:
+                    raise
+                self.traffic_manager.count_when_possible(heartbeat.ingress, heartbeat.observations)
+        return None if current else self.snapshot
 
     async def tick(self) -> None:
         """Every second, judge the rollouts, and sweep if a sweep is due."""
@@ -93,7 +99,7 @@ class Controller:
     def compact_if_due(self) -> None:
         """Begin a checkpoint of the journal if enough counts have come, unless one is being made."""
         manager = self.traffic_manager
-        if is_due(manager.journal) and (self.compacting is None or self.compacting.done()):
+        if is_due(manager.journal) and not manager.unwritten and (self.compacting is None or self.compacting.done()):
             self.compacting = asyncio.create_task(compact_beside(manager.journal, manager.state))
 
     async def traffic(self, model: str) -> dict[str, Any]:

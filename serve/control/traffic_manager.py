@@ -16,9 +16,8 @@ from serve.config.artifacts import cards_of
 from serve.config.snapshot import Snapshot, build_snapshot, with_traffic
 from serve.config.stack import Model
 from serve.config.traffic import Versioned, read_traffic
-from serve.control.checkpoint import compact, is_due, restored
 from serve.control.contract import ObservationBatch
-from serve.control.journal import Entry, Journal
+from serve.control.records.recorded_state import RecordedState
 from serve.control.rollout import Rollout, RolloutPlan, next_of, read_search, unknowable
 from serve.control.traffic_migration import carried_over, ended
 from serve.errors import Conflict, Stale
@@ -34,14 +33,11 @@ VERSIONS_AN_EPOCH = 1_000_000
 """Each epoch starts a new range of versions, so a restarted controller's are above all earlier ones."""
 
 
-class TrafficManager:
+class TrafficManager(RecordedState):
     """`folder` holds the journal, one for each server address. `snapshot` is what the stack file declares."""
 
     def __init__(self, folder: Path, snapshot: Snapshot) -> None:
-        self.journal = Journal(folder)
-        self.state = restored(self.journal)
-        if is_due(self.journal, at_start=True):
-            compact(self.journal, self.state)
+        super().__init__(folder)
         self.held_since: dict[str, float] = {}
         first = self.journal.epoch * VERSIONS_AN_EPOCH
         self.adopt(build_snapshot(snapshot.stack, snapshot.artifacts, first, self.state.traffic), "the stack file")
@@ -51,20 +47,6 @@ class TrafficManager:
         self.write(*carried_over(self.state, snapshot, why))
         self.snapshot = snapshot
         self.show()
-
-    def write(self, *entries: tuple[str, Entry]) -> None:
-        """Write all entries to disk, or none, then apply them. Raises Conflict, StoreFull; then nothing has changed.
-
-        An entry that cannot be applied is removed again and its error raised: no later controller could start.
-        """
-        written = self.journal.append(*entries)
-        try:
-            for entry in written:
-                self.state.apply(entry)
-        except Exception:
-            self.journal.take_back(len(written))
-            self.state = restored(self.journal)
-            raise
 
     def show(self) -> None:
         """Build the next snapshot from the state."""
@@ -192,7 +174,8 @@ class TrafficManager:
         current = self.state.traffic[model]
         following = Versioned(current.version + 1, rollout.traffic(), current.declared)
         entry = {"model": model, "who": who, "why": rollout.why, **following.to_json(), "rollout": rollout.to_json()}
-        self.write(("rollout", entry | ({"verdict": verdict_document(verdict)} if verdict else {})))
+        write = self.write_when_possible if rollout.status == "rolled back" else self.write
+        write(("rollout", entry | ({"verdict": verdict_document(verdict)} if verdict else {})))
         self.held_since[model] = time.monotonic()
         self.show()
 
@@ -209,8 +192,14 @@ class TrafficManager:
             log.exception("batch %d of ingress %s cannot be counted", batch["number"], ingress)
             self.write(("outcomes", {"ingress": ingress, **batch, "models": {}}))
 
+    def count_when_possible(self, ingress: str, batch: ObservationBatch) -> None:
+        """Count a batch even on a full disk: an ingress that gets no answer would not learn of a roll-back."""
+        if batch["number"] > self.state.batches.get(ingress, 0):
+            self.write_when_possible(("outcomes", {"ingress": ingress, **batch}))
+
     def judge_all(self) -> None:
         """Carry out what the evidence decides, by model. An error of one model is logged, and tried again later."""
+        self.write_pending()
         for model, rollout in list(self.state.rollouts.items()):
             try:
                 if model in self.snapshot.stack.models:
@@ -290,6 +279,7 @@ class TrafficManager:
                 "broken": pair.evidence.assignments.is_broken(),
             },
             "traffic": self.traffic_of(model),
+            "on_disk": self.is_on_disk(model),
         }
 
     def feedback(self, document: dict[str, Any]) -> dict[str, Any]:
