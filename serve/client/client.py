@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal
+from urllib.parse import quote
 
 from serve.client.admin import ask
 
@@ -57,6 +58,14 @@ class Client:
     def rollout(self, model: str) -> Answer:
         """The model's latest rollout and its evidence; `rollout` is None where there was none."""
         return self._ask("GET", model, "rollout")
+
+    def rollouts(self, model: str) -> Answer:
+        """Every rollout of the model, the latest first, each with its id, status and reason."""
+        return self._ask("GET", model, "rollouts")
+
+    def rollout_document(self, model: str, name: str) -> Answer:
+        """The rollout with that id: its plan, decisions, evidence over time and verdict. Raises UnknownName."""
+        return self._ask("GET", model, f"rollouts/{quote(name, safe='')}")
 
     def start_rollout(self, model: str, plan: Mapping[str, Any]) -> Answer:
         """Begin a rollout by a plan, or a search for the cheapest variant (`serve.control.rollout`):

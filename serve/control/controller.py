@@ -113,6 +113,12 @@ class Controller:
     async def rollout(self, model: str) -> dict[str, Any]:
         return self.traffic_manager.rollout_of(model)
 
+    async def rollouts(self, model: str) -> dict[str, Any]:
+        return self.traffic_manager.rollouts_of(model)
+
+    async def rollout_document(self, model: str, name: str) -> dict[str, Any]:
+        return self.traffic_manager.rollout_document(model, name)
+
     async def begin_rollout(self, model: str, document: dict[str, Any], who: str) -> dict[str, Any]:
         """Raises InputError, Conflict, NotReady if a variant does not answer."""
         queue: tuple[str, ...] = ()

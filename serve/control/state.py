@@ -15,6 +15,7 @@ from typing import Any
 from serve.config.traffic import Versioned
 from serve.control.contract import RULES
 from serve.control.journal import Entry
+from serve.control.records.history import History
 from serve.control.rollout import Rollout
 from serve.control.seen_set import SeenSet
 from variants.evidence.betting import Tally
@@ -66,6 +67,7 @@ class ControlState:
     batches: dict[str, int] = field(default_factory=dict)
     feedback: dict[str, Tally] = field(default_factory=dict)
     feedback_ids: SeenSet = field(default_factory=SeenSet)
+    history: History = field(default_factory=History)
 
     @classmethod
     def read(cls, entries: Iterable[Entry]) -> "ControlState":
@@ -87,6 +89,11 @@ class ControlState:
         """A change of a rollout and the traffic that follows from it, in one entry."""
         self.apply_traffic(entry)
         self.rollouts[entry["model"]] = Rollout.from_json(entry["rollout"])
+        self.history.note(entry, self.rollouts[entry["model"]].open)
+
+    def apply_progress(self, entry: Entry) -> None:
+        """How the evidence of a rollout stood at one moment."""
+        self.history.note_progress(entry)
 
     def apply_outcomes(self, entry: Entry) -> None:
         """Count one batch of an ingress, unless it was counted before or its server counted by other rules."""

@@ -17,6 +17,7 @@ from serve.config.snapshot import Snapshot, build_snapshot, with_traffic
 from serve.config.stack import Model
 from serve.config.traffic import Versioned, read_traffic
 from serve.control.contract import ObservationBatch
+from serve.control.records.document import account, around, by_id, document, engine_document, summary
 from serve.control.records.recorded_state import RecordedState
 from serve.control.rollout import Rollout, RolloutPlan, next_of, read_search, unknowable
 from serve.control.traffic_migration import carried_over, ended
@@ -124,7 +125,8 @@ class TrafficManager(RecordedState):
         parent_digest, digest = (self.snapshot.variants[model, name].manifest.digest for name in (parent, plan.variant))
         why = f"begun by {who}"
         rollout = Rollout(plan, parent, (parent_digest, digest), before=traffic, why=why, queue=queue)
-        self.move(model, rollout, who, None)
+        engines = {name: engine_document(self.snapshot.variants[model, name]) for name in (parent, plan.variant)}
+        self.move(model, rollout, who, None, {"around": around(engines)})
         return self.rollout_of(model)
 
     def plan_search(self, model: str, document: dict[str, Any]) -> tuple[RolloutPlan, str, tuple[str, ...]]:
@@ -169,11 +171,16 @@ class TrafficManager(RecordedState):
         self.move(model, replace(rollout, status=wanted[1], why=f"{action} by {who}"), who, None)  # type: ignore[arg-type]
         return self.rollout_of(model)
 
-    def move(self, model: str, rollout: Rollout, who: str, verdict: Verdict | None) -> None:
-        """Write one entry: the rollout, the reason, and the traffic that follows from it."""
+    def move(
+        self, model: str, rollout: Rollout, who: str, verdict: Verdict | None, beside: dict[str, Any] | None = None
+    ) -> None:
+        """Write one entry: the rollout, the reason, and the traffic that follows from it.
+
+        `beside` is what else it tells; without it, what was compared so far and what was not."""
         current = self.state.traffic[model]
         following = Versioned(current.version + 1, rollout.traffic(), current.declared)
         entry = {"model": model, "who": who, "why": rollout.why, **following.to_json(), "rollout": rollout.to_json()}
+        entry |= beside or {"account": account(self.rollout_of(model))}
         write = self.write_when_possible if rollout.status == "rolled back" else self.write
         write(("rollout", entry | ({"verdict": verdict_document(verdict)} if verdict else {})))
         self.held_since[model] = time.monotonic()
@@ -219,6 +226,8 @@ class TrafficManager(RecordedState):
             moved = next_of(rollout, verdict, held)
             if moved is not rollout:
                 self.move(model, moved, "evidence", verdict)
+            else:
+                self.note_progress(model, verdict_document(verdict))
 
     def try_next(self, model: str, rollout: Rollout) -> None:
         """Continue a search with its next candidate that is still served, or end it if there is none."""
@@ -257,8 +266,10 @@ class TrafficManager(RecordedState):
         if rollout is None:
             return {"model": model, "rollout": None}
         pair, verdict = self.state.pair(rollout.pair), self.verdict(model, rollout)
+        record = self.state.history.latest(model)
         return {
             "model": model,
+            "id": record.id if record else None,
             "rollout": rollout.to_json() | {"doing": rollout.doing},
             "verdict": verdict_document(verdict),
             "pairs": {
@@ -281,6 +292,18 @@ class TrafficManager(RecordedState):
             "traffic": self.traffic_of(model),
             "on_disk": self.is_on_disk(model),
         }
+
+    def rollouts_of(self, model: str) -> dict[str, Any]:
+        """Every rollout of a model, the latest first. Raises UnknownName."""
+        self.model(model)
+        return {"model": model, "rollouts": [summary(record) for record in reversed(self.state.history.of(model))]}
+
+    def rollout_document(self, model: str, name: str) -> dict[str, Any]:
+        """One rollout as a document. Raises UnknownName."""
+        self.model(model)
+        record = by_id(self.state.history.of(model), model, name)
+        is_judged = record.open and record is self.state.history.latest(model)
+        return document(record, self.rollout_of(model) if is_judged else None, self.journal.seq)
 
     def feedback(self, document: dict[str, Any]) -> dict[str, Any]:
         """Count a score for the answer with that id, only the first time. Raises InputError."""

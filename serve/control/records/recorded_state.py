@@ -2,10 +2,13 @@
 
 import logging
 from contextlib import suppress
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from serve.control.checkpoint import compact, is_due, restored
 from serve.control.journal import Entry, Journal
+from serve.control.records.history import figures_of
 from serve.errors import Conflict
 from variants.errors import StoreFull
 
@@ -59,6 +62,13 @@ class RecordedState:
             with suppress(StoreFull, Conflict):
                 self.write()
                 log.warning("what is in effect is on disk again")
+
+    def note_progress(self, model: str, verdict: dict[str, Any]) -> None:
+        """Write how the evidence stands if that is due. Where it cannot be written, the next verdict is tried."""
+        record, now = self.state.history.latest(model), datetime.now(UTC)
+        if record is not None and record.is_due(verdict["decision"], now):
+            with suppress(StoreFull):
+                self.write(("progress", {"model": model, "rollout": record.id, "point": figures_of(verdict)}))
 
     def is_on_disk(self, model: str) -> bool:
         """Whether every decision about a model is on disk."""
