@@ -12,6 +12,10 @@ Exit codes:
     6    the disk is full
     7    the current state of the server does not allow the change
     8    a study is incomplete: a variant failed, or the time budget was used up
+    9    a rollout was rolled back
+    10   a rollout ended without a verdict
+    11   a rollout was aborted
+    12   a rollout had not ended when the time was up
     130  interrupted
 
 With `--json`, a command prints one JSON document on standard output. Messages for people go to standard error.

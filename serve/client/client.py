@@ -1,5 +1,6 @@
 """Steers a running server from Python: `Client().change_traffic("smollm2", weights={"int8": 10})`."""
 
+import math
 import time
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal
@@ -77,17 +78,17 @@ class Client:
         """Pause, resume or end the running rollout. Raises Conflict where none runs."""
         return self._ask("POST", model, f"rollout/{action}", {})
 
-    def watch_rollout(self, model: str) -> Iterator[Answer]:
-        """The state of the rollout, once a second until it has ended. A search continues while its queue has
-        variants."""
+    def watch_rollout(self, model: str, limit_s: float | None = None) -> Iterator[Answer]:
+        """The state of the rollout, once a second until it has ended or the time limit has passed. A search continues
+        while its queue has variants."""
+        end = math.inf if limit_s is None else time.monotonic() + limit_s
         while True:
             answer = self.rollout(model)
             yield answer
-            rollout = answer["rollout"]
-            unfinished = ("running", "paused", "rolled back") if rollout and rollout["queue"] else ("running", "paused")
-            if rollout is None or rollout["status"] not in unfinished:
+            left = end - time.monotonic()
+            if not is_unfinished(answer["rollout"]) or left <= 0:
                 return
-            time.sleep(WATCH_S)
+            time.sleep(min(WATCH_S, left))
 
     def _ask(
         self,
@@ -98,3 +99,10 @@ class Client:
         headers: Mapping[str, str] | None = None,
     ) -> Answer:
         return ask(self.url, method, f"/admin/v1/models/{model}/{what}", body, headers)
+
+
+def is_unfinished(rollout: Answer | None) -> bool:
+    """Whether a rollout, or the search that it is part of, still goes on."""
+    if rollout is None:
+        return False
+    return rollout["status"] in (("running", "paused", "rolled back") if rollout["queue"] else ("running", "paused"))
