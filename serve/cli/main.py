@@ -259,9 +259,11 @@ def serve(
     from serve.config.artifacts import build_stack
     from serve.config.exposure import check_beyond_loopback
     from serve.config.loader import load, with_port
+    from serve.config.webhook import check_webhook
 
     loaded = with_port(load(stack), port)
     check_beyond_loopback(loaded.server.host, loaded.server.keys or {}, insecure_open)
+    check_webhook(loaded.server.webhook)
     damaged: dict[tuple[str, str], IntegrityError] = {}
     artifacts = build_stack(loaded, damaged=damaged)
     serve_until_stopped(loaded, artifacts, as_json, state, damaged)
@@ -280,8 +282,8 @@ def apply(
 ) -> None:
     """Change the stack of a running server without a failed request. Builds missing variants first.
 
-    Of `server:`, only `memory_mib`, `hosts` and `keys` take effect; host and port stay. Without `keys`, those of the
-    server stay."""
+    Of `server:`, only `memory_mib`, `hosts`, `cors`, `webhook` and `keys` take effect; host and port stay. Without
+    `keys`, those of the server stay."""
     from serve.cli.apply import apply_stack, describe
     from serve.config.loader import load
 

@@ -13,6 +13,7 @@ from serve.config.cross_origin import Cors
 from serve.config.engine_plugin import BUILT_IN, PluginEngine, engine_plugin
 from serve.config.hosts import Host
 from serve.config.parsers import NONE, REASONING_PARSERS, TOOL_PARSERS
+from serve.config.webhook import Webhook
 from variants.artifacts.manifest import TaskKind
 from variants.build.builder import VariantPlan
 from variants.document import Document, Name, absent, exactly
@@ -276,6 +277,9 @@ class Server(Document):
         default=None, description="API keys by name; left out: those that a running server has, else none"
     )
     cors: Cors = Field(default=Cors(), description="web pages that may call the server from a browser; none by default")
+    webhook: Webhook | None = Field(
+        default=None, exclude_if=absent, description="address that is told about every verdict on a rollout"
+    )
 
     @model_validator(mode="after")
     def check_memory_in_flight(self) -> Self:

@@ -34,6 +34,7 @@ from serve.control.heartbeats import Heartbeats
 from serve.control.journal import Entry
 from serve.control.memory_budget import Budget, budget, need_of
 from serve.control.proposal import Proposal, check_exposure, check_slots, check_unused, read_proposal, version_of
+from serve.control.records.webhook import Webhooks
 from serve.control.rollout import read_plan
 from serve.control.snapshot_file import LIVE, document_of, record, recorded
 from serve.control.traffic_manager import TrafficManager
@@ -57,6 +58,7 @@ class Controller:
         self.file = Path(folder) / LIVE
         self.deployer = deployer or EngineDeployer()
         self.traffic_manager = TrafficManager(Path(state), recorded(self.file) or snapshot)
+        self.webhooks = Webhooks(self.traffic_manager.journal.opened)
         self.ticking: asyncio.Task[None] | None = None
         self.heartbeats, self.changes = Heartbeats(), Changes()
         self.task: asyncio.Task[Any] | None = None
@@ -88,10 +90,11 @@ class Controller:
         return None if current else self.snapshot
 
     async def tick(self) -> None:
-        """Every second, judge the rollouts, and sweep if a sweep is due."""
+        """Every second, judge the rollouts, tell of verdicts, and do what is due: a checkpoint, a sweep."""
         while True:
             await asyncio.sleep(JUDGE_S)
             self.traffic_manager.judge_all()
+            self.webhooks.tell(self.snapshot.stack.server.webhook, self.traffic_manager.state.history)
             self.compact_if_due()
             if not (self.swept or self.changes.open or self.deploy_lock.locked()):
                 self.sweeping = asyncio.create_task(self.sweep_beside())

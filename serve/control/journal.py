@@ -51,8 +51,8 @@ def loose_bytes(line: bytes) -> int:
 
 
 class Journal:
-    """`folder` holds `journal.jsonl` and `epoch`. `loose_bytes` is the size of all entries that a checkpoint would
-    replace."""
+    """`folder` holds `journal.jsonl` and `epoch`. `opened` is the number of the last entry when it was opened.
+    `loose_bytes` is the size of all entries that a checkpoint would replace."""
 
     def __init__(self, folder: Path) -> None:
         self.file, self.fence, self.lock = folder / "journal.jsonl", folder / "epoch", folder / "lock"
@@ -62,7 +62,7 @@ class Journal:
             self.epoch = self.standing_epoch() + 1
             write_atomic(self.fence, str(self.epoch).encode())
             self.next.unlink(missing_ok=True)
-            self.seq = self.mend()
+            self.seq = self.opened = self.mend()
 
     def standing_epoch(self) -> int:
         return int(self.fence.read_text()) if self.fence.is_file() else 0
