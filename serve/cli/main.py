@@ -260,10 +260,12 @@ def serve(
     from serve.config.exposure import check_beyond_loopback
     from serve.config.loader import load, with_port
     from serve.config.webhook import check_webhook
+    from serve.control.records.declared import check_declared
 
     loaded = with_port(load(stack), port)
     check_beyond_loopback(loaded.server.host, loaded.server.keys or {}, insecure_open)
     check_webhook(loaded.server.webhook)
+    check_declared(loaded)
     damaged: dict[tuple[str, str], IntegrityError] = {}
     artifacts = build_stack(loaded, damaged=damaged)
     serve_until_stopped(loaded, artifacts, as_json, state, damaged)

@@ -204,6 +204,11 @@ class Model(Document):
     limits: Limits = Limits()
     evaluate: tuple[str, ...] = ()
     traffic: Routing = Routing()
+    rollout: dict[str, Any] | None = Field(
+        default=None,
+        exclude_if=absent,
+        description="a rollout's plan, begun once for its artifacts; `serve.control.rollout` reads it",
+    )
     aliases: tuple[str, ...] = Field(default=(), description="other names that clients may ask for it by")
     variants: dict[str, Variant] = Field(min_length=1)
 

@@ -34,6 +34,7 @@ from serve.control.heartbeats import Heartbeats
 from serve.control.journal import Entry
 from serve.control.memory_budget import Budget, budget, need_of
 from serve.control.proposal import Proposal, check_exposure, check_slots, check_unused, read_proposal, version_of
+from serve.control.records.declared import DeclaredRollouts, describe_declared
 from serve.control.records.webhook import Webhooks
 from serve.control.rollout import read_plan
 from serve.control.snapshot_file import LIVE, document_of, record, recorded
@@ -58,6 +59,7 @@ class Controller:
         self.file = Path(folder) / LIVE
         self.deployer = deployer or EngineDeployer()
         self.traffic_manager = TrafficManager(Path(state), recorded(self.file) or snapshot)
+        self.declared = DeclaredRollouts(self.begin_rollout)
         self.webhooks = Webhooks(self.traffic_manager.journal.opened)
         self.ticking: asyncio.Task[None] | None = None
         self.heartbeats, self.changes = Heartbeats(), Changes()
@@ -90,10 +92,11 @@ class Controller:
         return None if current else self.snapshot
 
     async def tick(self) -> None:
-        """Every second, judge the rollouts, tell of verdicts, and do what is due: a checkpoint, a sweep."""
+        """Every second, judge the rollouts and tell of verdicts. Begin what is due: rollouts, a checkpoint, a sweep."""
         while True:
             await asyncio.sleep(JUDGE_S)
             self.traffic_manager.judge_all()
+            self.declared.begin_due(self.snapshot, self.traffic_manager.state.history)
             self.webhooks.tell(self.snapshot.stack.server.webhook, self.traffic_manager.state.history)
             self.compact_if_due()
             if not (self.swept or self.changes.open or self.deploy_lock.locked()):
@@ -234,7 +237,13 @@ class Controller:
         """The answer to a proposal: the differences, the memory, and the number of the change, if it has begun."""
         memory = (await self.budget(wanted)).to_json()
         server = server_differences(before.stack.server, wanted.stack.server)
-        return {"differences": differences(before, wanted), "server": server, "memory": memory, "change": number}
+        return {
+            "differences": differences(before, wanted),
+            "server": server,
+            "rollouts": describe_declared(wanted, self.traffic_manager.state.history),
+            "memory": memory,
+            "change": number,
+        }
 
     async def budget(self, wanted: Snapshot) -> Budget:
         """The memory that the change needs beside the running engines.
