@@ -42,6 +42,8 @@ def describe_rollout(answer: dict[str, Any]) -> str:
     routed = answer["routed"]
     if routed["not_served"]:
         lines.append(f"  share not served: {routed['share_not_served']:.1%} of {routed['requests']} requests")
+    if not answer.get("on_disk", True):
+        lines.append("  the disk is full: this is in effect, and is written when there is room")
     lines.append(f"  verdict: {answer['verdict']['decision']}")
     lines += [f"    {missing}" for missing in answer["verdict"]["missing"]]
     return "\n".join(lines)
