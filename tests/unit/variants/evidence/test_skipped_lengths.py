@@ -1,6 +1,5 @@
 import numpy as np
 import pytest
-
 from variants.evidence.skipped_lengths import FEW, KINDS, SkippedLengths
 
 
