@@ -25,10 +25,12 @@ from serve.control.rollout import Rollout, RolloutPlan, next_of, read_search, un
 from serve.control.traffic_migration import carried_over, ended
 from serve.errors import Conflict, Stale
 from serve.protocols.answer_id import check_feedback
+from serve.protocols.hash_keys import hash_keys
 from variants.artifacts.card import Card
 from variants.errors import InputError, UnderstudyError, UnknownName
 from variants.evidence.gate import Context, Verdict, judge, promotion_alpha
 from variants.evidence.guard import Guard
+from variants.home import home
 from variants.machine import describe
 
 log = logging.getLogger("understudy.traffic")
@@ -343,9 +345,13 @@ class TrafficManager(RecordedState):
         is_judged = record.open and record is self.state.history.latest(model)
         return document(record, self.rollout_of(model) if is_judged else None, self.journal.seq)
 
-    def feedback(self, document: dict[str, Any]) -> dict[str, Any]:
-        """Count a score for the answer with that id, only the first time. Raises InputError."""
+    def feedback(self, document: dict[str, Any], owner: str | None, client: str | None) -> dict[str, Any]:
+        """Count a score for the answer with that id, only the first time. One client brings at most its share of an
+        artifact's scores. Raises InputError."""
         entry = check_feedback(document)
+        key = (self.snapshot.stack.server.keys or {}).get(owner or "")
+        if key is None or not key.is_trusted_to_label:
+            entry["client"] = hash_keys(home()).client_of(owner, client)
         counted = entry["id"] not in self.state.feedback_ids
         if counted:
             self.write(("feedback", entry))

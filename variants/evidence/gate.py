@@ -62,6 +62,7 @@ POOLED = 0.8
 """The part of alpha that harm over all outcomes gets. Harm that begins in the present step gets the rest."""
 DETECTORS = 4
 """Detectors of harm in a step: the paired metric, errors of replays, and errors and latency of its own clients."""
+CLIENT_SHARE = 0.10
 Share = Annotated[float, Field(strict=True, gt=0, lt=1)]
 Delta = Annotated[float, Field(strict=True, ge=0, lt=1)]
 
@@ -94,7 +95,7 @@ class Gate(Document):
     alpha: Share = 0.05
     guard: Guard | None = Guard()
     segment: Delta | None = None
-    client_share: Annotated[float, Field(strict=True, ge=0.01, le=1)] = 0.10
+    client_share: Annotated[float, Field(strict=True, ge=0.01, le=1)] = CLIENT_SHARE
     clients: Literal["these", "sample"] = "these"
 
     @model_validator(mode="after")

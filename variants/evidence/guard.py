@@ -5,8 +5,9 @@ gate has a guard: the variant's requests fail at most `errors` more often than i
 its latency is at most `latency` times its parent's.
 
 - errors: one outcome a second, the mean over clients of their failed requests. Requests that fail together within a
-  second, or one client's, are one outcome. For promotion, the difference of both arms is proven to be below the limit. Harm is detected against the parent's rate so far, or in the same second where that is higher:
-  then a common outage harms neither. So the rate is an estimate, and `make bench-gate` measures false alarms.
+  second, or one client's, are one outcome. For promotion, the difference of both arms is proven to be below the limit.
+  Harm is detected against the parent's rate so far, or in the same second where that is higher: then a common outage
+  harms neither. So the rate is an estimate, and `make bench-gate` measures false alarms.
 - latency: one outcome for each block of `block_s` seconds in which both arms had `FEWEST` requests: whether the
   variant's percentile was above `latency` times its parent's. It holds where that is proven to be the smaller part of
   all blocks.

@@ -210,7 +210,7 @@ def test_feedback_on_a_pinned_variant_is_no_evidence(tmp_path: Path, family: Fam
     traffic_manager = begun(tmp_path, family)
     digest = family.digest("int8")
     for number, reason in enumerate(("weight", "pinned")):
-        traffic_manager.feedback({"id": issue("echo", "int8", digest, reason, str(number)), "score": 1.0})
+        traffic_manager.feedback({"id": issue("echo", "int8", digest, reason, str(number)), "score": 1.0}, None, None)
     assert traffic_manager.state.feedback_on(digest).n == 1
 
 
