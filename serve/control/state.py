@@ -96,10 +96,11 @@ class ControlState:
         for model, observed in entry["models"].items():
             rollout = self.rollouts.get(model)
             if rollout is not None and rollout.counts:
-                pair, (parent, variant) = self.pair(rollout.pair), rollout.digests
+                pair, (parent, variant), served = self.pair(rollout.pair), rollout.digests, observed["served"]
                 pair.count_routed(observed.get("routed"), variant)
                 self.count_assigned(pair.evidence, model, observed)
-                pair.count_served(observed["served"].get(parent), observed["served"].get(variant), rollout.plan.gate)
+                source = served.get(rollout.source_digest or parent)
+                pair.count_served(source, served.get(variant), rollout.plan.gate)
             self.note_clients(model, observed)
             for name, shadowed in observed["shadows"].items():
                 gate = rollout.plan.gate if rollout is not None and rollout.counts and rollout.pair == name else None

@@ -21,7 +21,7 @@ from serve.control.card_beside import CardBeside, card_beside, check_card, newes
 from serve.control.contract import ObservationBatch
 from serve.control.records.document import account, around, by_id, document, engine_document, summary
 from serve.control.records.recorded_state import RecordedState
-from serve.control.rollout import Rollout, RolloutPlan, next_of, read_search, unknowable
+from serve.control.rollout import Rollout, RolloutPlan, next_of, read_search, source_of, unknowable
 from serve.control.traffic_migration import carried_over, ended
 from serve.errors import Conflict, Stale
 from serve.protocols.answer_id import check_feedback
@@ -139,8 +139,7 @@ class TrafficManager(RecordedState):
                 mend=f"wait for it, or end it: understudy rollout abort {model}",
             )
         traffic = self.state.traffic[model].traffic
-        if traffic.weights[parent] + traffic.weights[plan.variant] == 0:
-            raise InputError(f"neither {parent} nor {plan.variant} has traffic to move", field="variant")
+        source = source_of(traffic.weights, parent, plan.variant)
         check_card(self.card_beside(model, parent, plan), plan)
         both = [self.snapshot.variants[model, name] for name in (parent, plan.variant)]
         rollout = Rollout(
@@ -151,6 +150,8 @@ class TrafficManager(RecordedState):
             why=f"begun by {who}" + (f", against the card: {plan.against_card}" if plan.against_card else ""),
             queue=queue,
             engines=engines_hash(*both),
+            source=source,
+            source_digest=self.snapshot.variants[model, source].manifest.digest,
             began=self.state.traffic[model].version + 1,
             began_at=time.time(),
         )
@@ -301,7 +302,7 @@ class TrafficManager(RecordedState):
             leave_out=unknowable(rollout),
             serves=plan.steps[rollout.step] != "shadow",
             last=rollout.step + 1 == len(plan.steps),
-            alone=self.state.traffic[model].traffic.weights.get(rollout.parent, 0) == 0,
+            alone=self.state.traffic[model].traffic.weights.get(rollout.source or rollout.parent, 0) == 0,
             costs=None if variant is None or parent is None else (variant, parent),
             contrast_on_card=card.contrast,
             bets=card.bets(plan.gate.quality),
