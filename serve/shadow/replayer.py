@@ -91,8 +91,10 @@ class Replayer:
             self.tally.skip(replay, "dropped_late")
 
     def offer(self, selection: Selection, call: Call, answer: ScoredAnswer) -> None:
-        """Count a request that has ended, and queue the replays of its samples. Ignored are requests that no engine
-        answered by the client's fault, and those that a third variant answered while the parent has clients of its own."""
+        """Count a request that has ended, and queue the replays of its samples.
+
+        Ignored are requests that no engine answered by the client's fault, and those that a third variant answered
+        while the parent has clients of its own."""
         for name, why_not in selection.reasons.items():
             if (pair := self.pair_of(call.target.model, name)) is not None:
                 self.tally.see(*pair, why_not)
