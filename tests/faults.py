@@ -75,7 +75,7 @@ FAULTS = [
     Fault("variants/evidence/gate.py", "to_break = shown.with_more(1.0, paired.lost)", "to_break = shown"),
     Fault("variants/evidence/gate.py", "good = is_above(to_pass, limit, alpha, bets) and", "good ="),
     Fault("variants/evidence/gate.py", " and is_above(distinct, limit, alpha, bets)", ""),
-    Fault("variants/evidence/gate.py", "0.5 ** (context.attempt - 1)", "1.0 ** (context.attempt - 1)"),
+    Fault("variants/evidence/gate.py", "0.5 ** min(", "1.0 ** min("),
     Fault("variants/evidence/gate.py", "gate.guard is not None and context.serves:", "gate.guard is not None and evidence.arms is not None and context.serves:"),
     Fault("variants/evidence/gate.py", "return -limit if metric in", "return limit if metric in"),
     Fault("variants/evidence/gate.py", '*(() if findings else ("none', '*(() if True else ("none'),

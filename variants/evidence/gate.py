@@ -62,6 +62,8 @@ POOLED = 0.8
 """The part of alpha that harm over all outcomes gets. Harm that begins in the present step gets the rest."""
 DETECTORS = 4
 """Detectors of harm in a step: the paired metric, errors of replays, and errors and latency of its own clients."""
+MOST_HALVINGS = 100
+"""Below, alpha would become 0 after a thousand rollouts of one name."""
 Share = Annotated[float, Field(strict=True, gt=0, lt=1)]
 Delta = Annotated[float, Field(strict=True, ge=0, lt=1)]
 
@@ -125,6 +127,12 @@ class Gate(Document):
             return self.latency.share
         limit: float = getattr(self, metric)
         return -limit if metric in ("quality", "agreement") else limit
+
+    @property
+    def margin(self) -> float | None:
+        """The largest loss by labels that is allowed, where the parent is always right. None without such a limit."""
+        margins = (self.quality, None if self.floor is None else 1 - self.floor)
+        return min((each for each in margins if each is not None), default=None)
 
     def most_loss(self, metric: Metric) -> float | None:
         """The limit for a paired metric's difference that no segment may be proven to break; None without one."""
@@ -239,7 +247,7 @@ def judge(gate: Gate, evidence: Evidence, context: Context = Context()) -> Verdi
         *segments_missing(segments, gate.segment, gate.most_loss(main)),
     )
     if "quality" in metrics or ("floor" in metrics and context.floor_by == "quality"):
-        missing += tuple(labels_missing(evidence.quality, gate.quality, context.contrast_on_card, alpha))
+        missing += tuple(labels_missing(evidence.quality, gate.margin, context.contrast_on_card, alpha))
     waits: tuple[str, ...] = ()
     if gate.guard is not None and context.serves:
         waits = tuple((evidence.arms or Arms()).missing(gate.guard, alpha, context.alone))
@@ -250,7 +258,7 @@ def judge(gate: Gate, evidence: Evidence, context: Context = Context()) -> Verdi
 
 def promotion_alpha(gate: Gate, context: Context) -> float:
     """The probability of a wrong promotion by this rollout."""
-    return gate.alpha * 0.5 ** (context.attempt - 1)
+    return gate.alpha * 0.5 ** min(context.attempt - 1, MOST_HALVINGS)
 
 
 def find(gate: Gate, metric: Metric, evidence: Evidence, context: Context) -> Finding:

@@ -203,6 +203,12 @@ def test_each_attempt_has_half_the_alpha_of_the_one_before() -> None:
     assert lows[1] == pytest.approx(halved)
 
 
+def test_a_thousand_attempts_are_still_judged() -> None:
+    many = replace(SHADOW, attempt=5000)
+    assert judge(Gate(), evidence(WORSE), many).decision == "roll back"
+    assert judge(Gate(), evidence(EQUAL), many).decision == "inconclusive"
+
+
 def test_an_attempt_does_not_make_a_proof_of_harm_harder() -> None:
     seen = evidence({LOSS: 30, RIGHT: 100})
     highs = {judge(Gate(), seen, replace(SHADOW, attempt=attempt)).findings[0].high for attempt in (1, 9)}
@@ -271,6 +277,22 @@ def test_the_floor_is_a_share_of_the_parents_quality() -> None:
     by_agreement = judge(gate, evidence(agreement=lose_9), Context(floor_by="agreement"))
     assert by_agreement.decision == "roll back"
     assert by_agreement.different
+
+
+def test_chance_labels_hide_no_loss_from_a_floor() -> None:
+    """Nine tenths of the labels are drawn by lot and are right for either side in half of all requests. The variant
+    loses 10 points. The floor allows 2 % of what looks like an accuracy of 55 %."""
+    n = 40_000
+    honest = n // 10
+    seen = Evidence(quality=paired({LOSS: honest // 10, RIGHT: honest - honest // 10}))
+    for values, shuffled in ((RIGHT, 1.0), (RIGHT, 0.0), ((0.0, 0.0), 1.0), ((0.0, 0.0), 0.0)):
+        seen.quality.by_request[values] += n * 9 // 40
+        seen.quality.distinct[values] += n * 9 // 40
+        seen.quality.contrasts[0.0, values[1] - shuffled] += n * 9 // 40
+    verdict = judge(Gate(quality=None, floor=0.98), seen, Context(contrast_on_card=1.0))
+    assert verdict.findings[0].value == pytest.approx(-0.01 + 0.02 * 0.55)
+    assert verdict.decision == "inconclusive"
+    assert "held relative to what they tell: 0.100 live" in verdict.missing[-1]
 
 
 def with_segment(n: int, losses: int) -> Evidence:
