@@ -58,6 +58,11 @@ shadows = Counter(
     "Requests sampled for comparison, by outcome; see docs/operating.md.",
     (*VARIANT, "outcome"),
 )
+shadow_requests = Counter(
+    "understudy_shadow_requests",
+    "Requests that a shadow could have sampled, by whether they are comparable, or why not.",
+    (*VARIANT, "why"),
+)
 shadows_waiting = Gauge(
     "understudy_shadow_waiting",
     "Sampled requests whose replay waits for low load.",

@@ -7,7 +7,7 @@ proven broken, or not proven yet.
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from pydantic import AliasPath, ConfigDict, Field
+from pydantic import AliasChoices, AliasPath, ConfigDict, Field
 
 from loadtest.target import ServerState
 from variants.document import Document
@@ -35,6 +35,7 @@ class MetricFigures(Document):
     """One metric of the gate over `n` outcomes: its mean, bounds that are valid at every look, and its limit. All are
     shares or differences of shares, as fractions."""
 
+    model_config = ConfigDict(extra="ignore")
     metric: Metric
     n: int
     value: float | None
@@ -71,12 +72,14 @@ class MetricFigures(Document):
 
 
 class Pairs(Document):
-    """The numbers of requests that were sampled for a comparison, compared, and dropped."""
+    """The numbers of requests that were sampled for a comparison, compared, skipped for lack of time, and lost, by
+    reason."""
 
     model_config = ConfigDict(extra="ignore")
     chosen: int
     compared: int
-    dropped: int
+    skipped: int = Field(validation_alias=AliasChoices("skipped", "dropped"))
+    lost: dict[str, int] = Field(default_factory=dict)
 
 
 class VerdictFigures(Document):
@@ -121,7 +124,8 @@ def sentences(rollout: VerdictFigures) -> Iterable[str]:
     name, parent, pairs = rollout.variant, rollout.parent, rollout.pairs
     yield (
         f"{rollout.model}: {name} was compared with {parent} on {pairs.compared:,} live requests that {parent} had "
-        f"answered, without delay for clients; {pairs.chosen:,} were sampled, {pairs.dropped:,} dropped."
+        f"answered, without delay for clients; {pairs.chosen:,} were sampled, "
+        f"{pairs.skipped:,} skipped for lack of time, {sum(pairs.lost.values()):,} lost."
     )
     yield f"{name} is {DECISIONS[rollout.decision]}; the rollout ended as {rollout.status}: {rollout.why}."
     if rollout.missing:

@@ -10,7 +10,9 @@ from serve.dataplane.call import Call, Reply
 from serve.errors import status_of
 from serve.protocols.open_inference import HEADER_LENGTH, parse_response
 from serve.shadow.comparison import boxes_of
+from serve.shadow.free_text import answer_of, answer_of_stream
 from variants.errors import EngineError
+from variants.evidence.free_running import FreeAnswer
 from variants.metrics.answer_scores import score_of
 from variants.metrics.scoring import label_matches, text_matches
 from variants.vision.boxes import Box, agreement
@@ -111,8 +113,7 @@ class TextAnswer:
 
     def text(self) -> str:
         """The text of an unstreamed answer."""
-        choice = json.loads(self.body)["choices"][0]
-        return str((choice["text"] if "text" in choice else choice["message"]["content"]) or "")
+        return answer_of(json.loads(self.body)).text
 
     def score(self, label: str) -> float | None:
         """From 0, wrong, to 1, right; None where a complete answer cannot be scored."""
@@ -123,10 +124,11 @@ class TextAnswer:
     def outcome(self, label: str | list[Box]) -> float | None:
         return self.score(label) if isinstance(label, str) else None
 
-    def answered(self) -> tuple[str, int]:
-        """The text (also of a kept stream) and its number of tokens."""
-        text = text_of_stream(bytes(self.body)) if self.call.streamed else self.text()
-        return text, int(self.usage.get("completion_tokens", 0))
+    def answered(self) -> tuple[FreeAnswer, int]:
+        """The answer (also of a kept stream) and its number of tokens."""
+        body = bytes(self.body)
+        answer = answer_of_stream(body) if self.call.streamed else answer_of(json.loads(body))
+        return answer, int(self.usage.get("completion_tokens", 0))
 
     def again(self, reply: Reply) -> "TextAnswer":
         """Another engine's answer to the same request."""
@@ -134,16 +136,6 @@ class TextAnswer:
 
     def reply(self) -> Reply:
         return Reply(bytes(self.body), None)
-
-
-def text_of_stream(body: bytes) -> str:
-    """The text of a streamed answer, joined from its frames."""
-    parts = []
-    for line in body.split(b"\n"):
-        if line.startswith(b"data: {"):
-            for choice in json.loads(line[6:]).get("choices", []):
-                parts.append(choice.get("text") or (choice.get("delta") or {}).get("content") or "")
-    return "".join(parts)
 
 
 class TensorAnswer:
@@ -165,8 +157,8 @@ class TensorAnswer:
     def end(self) -> bytes:
         return b""
 
-    def answered(self) -> tuple[str, int]:
-        return "", 0
+    def answered(self) -> tuple[FreeAnswer, int]:
+        return FreeAnswer(""), 0
 
     def again(self, reply: Reply) -> "TensorAnswer":
         other = TensorAnswer(keep=True)

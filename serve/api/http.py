@@ -41,11 +41,6 @@ class TextHeaders(Headers):
             return value
 
 
-def opted_out(headers: Headers) -> bool:
-    """Whether the client forbids shadow comparison of its request."""
-    return headers.get("x-understudy-shadow") == "off"
-
-
 async def read_body(scope: Scope, receive: Receive, limit: int, structure: Structure | None = None) -> bytes:
     """The whole request body, decompressed; at most `limit` bytes before and after. A compressed body is scanned with
     `structure` while it is inflated. Raises ClientLeft, InputError, TooLarge, Overloaded, UploadTimedOut."""

@@ -7,7 +7,6 @@ engine checks every other field, and its answers and errors are passed on unchan
 
 import logging
 import time
-from functools import partial
 from typing import Any
 
 from starlette.datastructures import Headers
@@ -25,7 +24,6 @@ from serve.api.http import (
     check_label,
     count_label,
     encode_object,
-    opted_out,
     read_object,
     refuse,
 )
@@ -41,7 +39,7 @@ from serve.dataplane.upstream import Upstream
 from serve.dataplane.upstreams import Upstreams
 from serve.errors import openai_body
 from serve.shadow.replayer import Replayer
-from serve.shadow.sampling import sample
+from serve.shadow.sampling import Asked, sample
 from variants.errors import InputError, PluginError, UnderstudyError, UnknownName
 from variants.metrics.answer_scores import SCORES
 
@@ -75,9 +73,9 @@ class TextRoute:
             label = self.upstreams.label_of(task, headers.get("x-understudy-label"))
             call.scored_as = self.upstreams.kind_of(task)
             check_label(label, call.scored_as, task)
-            choose = partial(sample, self.upstreams, call, self.path, body, label, document)
-            samples = [] if opted_out(headers) else await apart(len(body), choose)
-            answer.keep = bool(samples)
+            asked = Asked(self.path, body, label, document, headers)
+            selection = await apart(len(body), sample, self.upstreams, call, asked)
+            answer.keep = bool(selection.samples)
         except UnderstudyError as error:
             await refuse(error, openai_body, scope, receive, send)
             return
@@ -86,9 +84,9 @@ class TextRoute:
         finally:  # a client that leaves cancels this, but the engine has produced tokens
             count_tokens(call, answer)
             count_key_tokens(scope, answer)
+            self.replayer.offer(selection, call, answer)
         if label is not None:
             await self.score(label, task, call, answer)
-        self.replayer.offer(samples, call, answer)
 
     def prepare(self, headers: Headers, document: dict[str, Any], arrived: float) -> tuple[Call, TextAnswer]:
         """Check the fields that the ingress reads. Raises InputError, UnknownName."""

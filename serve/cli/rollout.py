@@ -12,6 +12,7 @@ from variants.errors import InputError
 ModelName = Annotated[str, typer.Argument(help="The model.")]
 Shadow = Annotated[float, typer.Option(help="The share of requests to compare.")]
 Hold = Annotated[float, typer.Option(help="The shortest time of a step, in seconds.")]
+GuardFlag = Annotated[bool, typer.Option(help="Compare its clients' errors and latency with its parent's.")]
 Alpha = Annotated[float, typer.Option(help="The largest probability of a wrong decision.")]
 
 rollouts = typer.Typer(
@@ -85,13 +86,30 @@ def start(
     cheaper: Annotated[
         bool, typer.Option("--cheaper", help="Require a lower cost on its card than its parent's.")
     ] = False,
+    segment: Annotated[float | None, typer.Option(help="The largest loss in each declared segment.")] = None,
+    guard: GuardFlag = True,
+    guard_errors: Annotated[float, typer.Option(help="How much more often requests of its clients may fail.")] = 0.01,
+    guard_latency: Annotated[float, typer.Option(help="The largest ratio of its clients' p95 to the parent's.")] = 1.25,
+    guard_block: Annotated[float, typer.Option(help="Seconds in which the latency of both is compared.")] = 60.0,
+    least: Annotated[int, typer.Option(help="The fewest requests of its own clients in a step.")] = 100,
+    holdback: Annotated[float, typer.Option(help="The share that its parent keeps after the last step.")] = 0.05,
+    watch_s: Annotated[float, typer.Option("--watch", help="How long it keeps that share, in seconds.")] = 3600.0,
+    deadline: Annotated[float, typer.Option(help="When to end without a verdict, in seconds.")] = 7 * 86400.0,
+    budget: Annotated[int, typer.Option(help="Compared requests after which to end without a verdict.")] = 100_000,
+    continues: Annotated[bool, typer.Option("--continue", help="Keep the evidence of the rollout before.")] = False,
+    against_card: Annotated[
+        str | None, typer.Option(help="Why to begin although the card proves the variant worse; for the journal.")
+    ] = None,
     shadow: Shadow = 0.2,
-    hold: Hold = 10.0,
+    hold: Hold = 360.0,
     alpha: Alpha = 0.05,
     target: Target = HERE,
     as_json: AsJson = False,
 ) -> None:
-    """Begin a rollout. Without a limit on quality, agreement or feedback, the largest loss of accuracy is 2 points."""
+    """Begin a rollout. Without a limit on quality, agreement or feedback, the largest loss of accuracy is 2 points.
+
+    Its clients' errors and latency are compared with its parent's at each step (--guard).
+    """
     gate: dict[str, Any] = {
         "quality": 0.02 if (quality, agreement, feedback) == (None, None, None) else quality,
         "agreement": agreement,
@@ -100,8 +118,24 @@ def start(
         "latency": read_latency(latency),
         "cost": "lower" if cheaper else None,
         "alpha": alpha,
+        "segment": segment,
+        "guard": {"errors": guard_errors, "latency": guard_latency, "block_s": guard_block, "least": least}
+        if guard
+        else None,
     }
-    plan = {"variant": variant, "steps": read_steps(steps), "shadow": shadow, "hold_s": hold, "gate": gate}
+    plan = {
+        "variant": variant,
+        "steps": read_steps(steps),
+        "shadow": shadow,
+        "hold_s": hold,
+        "gate": gate,
+        "holdback": holdback,
+        "watch_s": watch_s,
+        "deadline_s": deadline,
+        "budget": budget,
+        "continues": continues,
+        "against_card": against_card,
+    }
     send(model, plan, target, as_json)
 
 
@@ -126,14 +160,15 @@ def cheapest(
     model: ModelName,
     quality_floor: Annotated[float, typer.Option(help="The lowest share of the parent's quality.")] = 0.98,
     by: Annotated[str, typer.Option(help="quality, or agreement if requests have no labels.")] = "quality",
+    guard: GuardFlag = True,
     shadow: Shadow = 0.2,
-    hold: Hold = 10.0,
+    hold: Hold = 360.0,
     alpha: Alpha = 0.05,
     target: Target = HERE,
     as_json: AsJson = False,
 ) -> None:
     """Try the variants that cost less than their parent, the cheapest first; stop at the first that passes."""
-    search = {
+    search: dict[str, Any] = {
         "objective": "cheapest",
         "quality_floor": quality_floor,
         "by": by,
@@ -141,6 +176,8 @@ def cheapest(
         "hold_s": hold,
         "alpha": alpha,
     }
+    if not guard:
+        search["guard"] = None
     send(model, search, target, as_json)
 
 

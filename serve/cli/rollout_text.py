@@ -34,14 +34,48 @@ def describe_rollout(answer: dict[str, Any]) -> str:
             f"  {each['metric']:11}{each['n']:>8}{mean:>10}{each['low']:>10.4f}{each['high']:>10.4f}"
             f"{each['limit']:>9.3f}  {each['state']}"
         )
-    pairs = answer["pairs"]
-    nothing = f", {pairs['unjudged']} with nothing to compare" if pairs["unjudged"] else ""
+    pairs, lost = answer["pairs"], sum(answer["pairs"]["lost"].values())
+    skipped = f", {pairs['skipped']} without time" if pairs["skipped"] else ""
+    over = f", {pairs['over_share']} above their client's share" if pairs["over_share"] else ""
     lines.append(
-        f"  shadow pairs: {pairs['chosen']} chosen, {pairs['compared']} compared, {pairs['dropped']} dropped{nothing}"
+        f"  shadow pairs: {pairs['chosen']} chosen, {pairs['compared']} compared, {lost} lost and counted at worst"
+        f"{skipped}{over}"
     )
-    routed = answer["routed"]
-    if routed["not_served"]:
-        lines.append(f"  share not served: {routed['share_not_served']:.1%} of {routed['requests']} requests")
+    lines += [f"    lost: {number} {reason}" for reason, number in sorted(pairs["lost"].items())]
+    lines += describe_coverage(answer)
+    lines += describe_card(answer["card"])
+    for each in answer["verdict"]["segments"][:1]:
+        interval = f"{each['value']:+.3f} ({each['low']:+.3f} to {each['high']:+.3f}, n {each['n']})"
+        lines.append(f"  worst segment: {each['name']} {interval}")
+    attempt = answer["attempt"]
+    if attempt["number"] > 1:
+        lines.append(
+            f"  rollout {attempt['number']} of this variant: alpha to promote is {attempt['alpha_to_promote']:.2g}"
+        )
     lines.append(f"  verdict: {answer['verdict']['decision']}")
+    lines += [f"    harm: {harm}" for harm in answer["verdict"]["harm"]]
     lines += [f"    {missing}" for missing in answer["verdict"]["missing"]]
     return "\n".join(lines)
+
+
+def describe_coverage(answer: dict[str, Any]) -> list[str]:
+    """Which share of the requests can be compared at all, and why the others cannot."""
+    lines, coverage, routed = [], answer["coverage"], answer["routed"]
+    if coverage["seen"]:
+        lines.append(f"  coverage: {coverage['share']:.1%} of {coverage['seen']} requests can be compared")
+        reasons = sorted(coverage["incomparable"].items(), key=lambda each: -each[1])
+        lines += [f"    not compared: {number} {reason}" for reason, number in reasons]
+    if routed["not_served"]:
+        lines.append(f"  share not served: {routed['share_not_served']:.1%} of {routed['requests']} requests")
+    return lines
+
+
+def describe_card(card: dict[str, Any]) -> list[str]:
+    """The card's difference beside the live one."""
+    told = card["difference"]
+    if told is None:
+        return []
+    line = f"  card: {told['value']:+.3f} ({told['low']:+.3f} to {told['high']:+.3f}, n {told['n']}, {told['task']})"
+    if card["live"]:
+        line += f"; live: {card['live']['value']:+.3f} ({card['live']['low']:+.3f} to {card['live']['high']:+.3f})"
+    return [line + ("; they contradict each other" if card["contradicts"] else "")]

@@ -11,7 +11,14 @@ from collections.abc import Mapping
 from datetime import UTC, date, datetime
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BeforeValidator, Field, field_validator, model_validator
+from pydantic import (
+    BeforeValidator,
+    Field,
+    SerializerFunctionWrapHandler,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
 from serve.errors import Unauthorized
 from variants.document import Document, Sha256
@@ -68,7 +75,23 @@ class Key(Document):
         if not isinstance(data["admin"], bool):
             raise ValueError("admin is neither true nor false: give rights instead")
         kept = {name: value for name, value in data.items() if name != "admin"}
-        return kept | {"rights": get_args(Right) if data["admin"] else CLIENT}
+        return kept | ({"rights": get_args(Right)} if data["admin"] else {})
+
+    @model_serializer(mode="wrap")
+    def leave_default_rights_out(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Rights that were not given are not written, so that a stack that is applied or recorded says the same."""
+        document: dict[str, Any] = handler(self)
+        return {name: value for name, value in document.items() if name != "rights" or self.has_given_rights}
+
+    @property
+    def has_given_rights(self) -> bool:
+        return "rights" in self.model_fields_set
+
+    @property
+    def is_trusted_to_label(self) -> bool:
+        """Whether the stack file names the right `label` of this key. Those that have it by default are clients like
+        others."""
+        return self.has_given_rights and "label" in self.rights
 
     @field_validator("sha256", "rights")
     @classmethod

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 
 from serve.config.capabilities import Capabilities, capabilities_of, with_context
 from serve.config.lineage import VariantRef
+from serve.config.segment import Segment
 from serve.config.stack import Adapters, Engine, Limits, ScriptedEngine, Stack, VllmEngine
 from serve.config.traffic import Versioned, merged
 from variants.artifacts.adapter import check_adapter
@@ -73,6 +74,17 @@ class ServedVariant:
 
 
 @dataclass(frozen=True)
+class Judged:
+    """What an ingress counts of a model with an open rollout: latencies against `objective_s`, None without one, in
+    blocks of `block_s` seconds, and pairs by segment. `arms` names the parent and the variant."""
+
+    objective_s: float | None
+    block_s: float = 60.0
+    segments: Mapping[str, Segment] = field(default_factory=dict)
+    arms: tuple[str, str] | None = None
+
+
+@dataclass(frozen=True)
 class Snapshot:
     """One version of everything that is served. Versions only grow."""
 
@@ -81,8 +93,8 @@ class Snapshot:
     artifacts: Mapping[VariantRef, Artifact]
     variants: Mapping[VariantRef, ServedVariant]
     traffic: Mapping[str, Versioned]
-    judged: Mapping[str, float | None] = field(default_factory=dict)
-    """Models with an open rollout, each with its latency objective in seconds, or None without one."""
+    judged: Mapping[str, Judged] = field(default_factory=dict)
+    """Models with an open rollout."""
 
     @property
     def engines(self) -> dict[str, EngineSpec]:
@@ -130,7 +142,7 @@ def build_snapshot(
 
 
 def with_traffic(
-    snapshot: Snapshot, traffic: Mapping[str, Versioned], judged: Mapping[str, float | None], version: int
+    snapshot: Snapshot, traffic: Mapping[str, Versioned], judged: Mapping[str, Judged], version: int
 ) -> Snapshot:
     """The same variants with other traffic."""
     variants = {

@@ -13,6 +13,7 @@ from serve.config.cross_origin import Cors
 from serve.config.engine_plugin import BUILT_IN, PluginEngine, engine_plugin
 from serve.config.hosts import Host
 from serve.config.parsers import NONE, REASONING_PARSERS, TOOL_PARSERS
+from serve.config.segment import EVERY_MODEL, Segment, SegmentName
 from variants.artifacts.manifest import TaskKind
 from variants.build.builder import VariantPlan
 from variants.document import Document, Name, absent, exactly
@@ -204,6 +205,9 @@ class Model(Document):
     evaluate: tuple[str, ...] = ()
     traffic: Routing = Routing()
     aliases: tuple[str, ...] = Field(default=(), description="other names that clients may ask for it by")
+    segments: dict[SegmentName, Segment] = Field(
+        default_factory=dict, max_length=8, description="parts that rollouts watch"
+    )
     variants: dict[str, Variant] = Field(min_length=1)
 
     @model_validator(mode="before")
@@ -218,6 +222,8 @@ class Model(Document):
 
     @model_validator(mode="after")
     def check_variants(self) -> Self:
+        if taken := sorted(set(self.segments) & set(EVERY_MODEL)):
+            raise ValueError(f"segments: {taken[0]!r} is one that every model has: choose another name")
         sources = (self.source, *(variant.source for variant in self.variants.values()))
         if data := next((each for each in sources if each and each.kind == "dataset"), None):
             raise ValueError(f"source: {data.uri} is a data set, not a model: it belongs to a task's `data`")

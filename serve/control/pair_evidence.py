@@ -9,8 +9,10 @@ from variants.evidence.betting import Tally
 from variants.evidence.client_shares import ClientShares
 from variants.evidence.gate import RANGES, Evidence, Gate, Metric
 from variants.evidence.guard import FEWEST, Arms, Guard, ParentRate
-from variants.evidence.skipped_lengths import SkippedLengths
 
+BESIDE_S = 60
+NO_LIMIT = 0.5
+"""Stands for a limit that the guard leaves out: its outcomes are counted, and nobody reads them."""
 WATCHED = Gate()
 """The limits of a shadow variant without a rollout."""
 
@@ -20,7 +22,9 @@ class PairEvidence:
     """One pair of artifacts on two engines.
 
     - `ids` and `requests` tell what was counted before: the ids of requests, and requests with the same content.
-    - `clients` bounds what one client brings to each metric. `lengths` compares the skipped requests with the others.
+    - `clients` bounds what one client brings to each metric. `named` has those of
+      compared requests.
+    - `parent_seconds` has the parent's share of failures in its latest seconds.
     - `latency` is by objective in seconds: a measurement against one objective is no evidence about another.
     - `seen` requests could have been sampled; `incomparable` and `lost` have numbers by reason.
     - `routed` requests named no variant, and `not_served` of them the variant could not answer.
@@ -32,7 +36,8 @@ class PairEvidence:
     ids: SeenSet = field(default_factory=SeenSet)
     requests: SeenSet = field(default_factory=SeenSet)
     clients: defaultdict[str, ClientShares] = field(default_factory=lambda: defaultdict(ClientShares))
-    lengths: SkippedLengths = field(default_factory=SkippedLengths)
+    named: SeenSet = field(default_factory=SeenSet)
+    parent_seconds: dict[int, float] = field(default_factory=dict)
     latency: dict[float, Tally] = field(default_factory=dict)
     seen: int = 0
     incomparable: Counter[str] = field(default_factory=Counter)
@@ -66,23 +71,34 @@ class PairEvidence:
     def count_served(self, parent: dict[str, Any] | None, variant: dict[str, Any] | None, gate: Gate) -> None:
         """Count the answers to clients of both arms: errors by second, latency by block."""
         guard, arms = gate.guard or Guard(), self.evidence.arms
-        failed: dict[tuple[int, int], float] = {}
-        for version, second, _, share in (parent or {}).get("seconds", ()):
+        for _, second, _, share in (parent or {}).get("seconds", ()):
             self.parent_rate.add(share)
-            failed[version, second] = share
+            self.parent_seconds[second] = share
         for version, second, requests, share in (variant or {}).get("seconds", ()):
             self.evidence.tallies["errors"].add(round(share, 3))
             if arms is not None and version >= self.since:
-                beside = failed.get((version, second))
-                arms.add_second(beside, share, requests, self.parent_rate, guard.errors or 0.01)
+                beside = self.parent_share(second)
+                arms.add_second(beside, share, requests, self.parent_rate, guard.errors or NO_LIMIT)
+                if beside is not None:
+                    self.evidence.beside.differences.add(round(share - beside, 3))
         blocks = {(each[0], each[2]): each for each in (parent or {}).get("minutes", ())}
         for version, objective_s, block, requests, within, _, p95_s in (variant or {}).get("minutes", ()):
             if objective_s is not None:
                 self.latency_within(objective_s).add(round(within / requests, 3))
             other = blocks.get((version, block))
-            enough = other is not None and min(requests, other[3]) >= FEWEST
-            if arms is not None and other is not None and enough and version >= self.since:
-                arms.add_block(other[6], p95_s, guard.latency or 1.25)
+            if arms is None or other is None or version < self.since or min(requests, other[3]) < FEWEST:
+                continue
+            if p95_s is not None and other[6] is not None:
+                slow = p95_s > (guard.latency or NO_LIMIT) * other[6]
+                arms.add_block(slow)
+                self.evidence.beside.slow.add(float(slow))
+
+    def parent_share(self, second: int) -> float | None:
+        """The parent's share of failures in a second, or in its latest second of the minute before; None without."""
+        for old in [each for each in self.parent_seconds if each < second - 2 * BESIDE_S]:
+            del self.parent_seconds[old]
+        known = [each for each in self.parent_seconds if second - BESIDE_S <= each <= second]
+        return self.parent_seconds[max(known)] if known else None
 
     def count_shadowed(self, shadowed: dict[str, Any], gate: Gate | None) -> None:
         """Count shadow pairs. An error counts only if the replay asked the variant: `count_served` has the others."""
@@ -91,8 +107,6 @@ class PairEvidence:
         self.incomparable.update(shadowed.get("incomparable", {}))
         evidence.chosen += shadowed["chosen"]
         evidence.skipped += len(shadowed["skipped"])
-        for length in shadowed["skipped"]:
-            self.lengths.add_skipped(length)
         for metric, reasons in shadowed["lost"].items():
             for reason, lengths in reasons.items():
                 self.lost[reason] += len(lengths)
@@ -107,7 +121,6 @@ class PairEvidence:
             evidence.tallies["errors"].add(float(each["failed"]))
             if evidence.arms is not None and gate.guard is not None and gate.guard.errors is not None:
                 evidence.arms.add_replay(each["failed"], self.parent_rate, gate.guard.errors)
-        self.lengths.add_compared(each["length"])
         metric: Metric = each["metric"] or ("quality" if each["label"] else "agreement")
         if not self.clients[metric].admit(None if each["trusted"] else each["client"], gate.client_share):
             evidence.over_share += 1
@@ -120,7 +133,8 @@ class PairEvidence:
         delta = gate.quality if metric == "quality" else gate.agreement
         repeated = not self.requests.add(each["request"])
         paired = evidence.paired(metric)
-        paired.add((variant, parent), repeated, delta, each.get("segments", {}), each.get("shuffled"))
+        new = each["trusted"] or each["client"] is None or self.named.add(each["client"])
+        paired.add((variant, parent), repeated, delta, each.get("segments", {}), each.get("shuffled"), new)
         self.divergence += each.get("divergence") or 0.0
 
     def to_json(self) -> dict[str, Any]:

@@ -45,7 +45,7 @@ class Search(Document):
     quality_floor: Annotated[Number, Field(gt=0, lt=1)] = 0.98
     by: Literal["quality", "agreement"] = "quality"
     shadow: Annotated[Number, Field(gt=0, le=1)] = 0.2
-    hold_s: Annotated[Number, Field(ge=0, le=7 * 86400)] = 10.0
+    hold_s: Annotated[Number, Field(ge=0, le=7 * 86400)] = 360.0
     alpha: Annotated[Number, Field(gt=0, lt=1)] = 0.05
     guard: Guard | None = Guard()
     holdback: Holdback = 0.05
@@ -71,7 +71,7 @@ class RolloutPlan(Document):
     variant: str
     steps: tuple[Literal["shadow"] | Percent, ...] = ("shadow", 10.0, 50.0, 100.0)
     shadow: Annotated[Number, Field(gt=0, le=1)] = 0.2
-    hold_s: Annotated[Number, Field(ge=0, le=7 * 86400)] = 10.0
+    hold_s: Annotated[Number, Field(ge=0, le=7 * 86400)] = 360.0
     gate: Gate = Gate()
     by: Literal["quality", "agreement"] = "quality"
     holdback: Holdback = 0.05
@@ -211,7 +211,7 @@ def next_of(rollout: Rollout, verdict: Verdict, held_s: float, compared: int, at
         return rollout
     if rollout.step + 1 < len(rollout.plan.steps):
         return replace(rollout, step=rollout.step + 1, why="the gate was passed")
-    watched = rollout.plan.watch_s > 0
+    watched = rollout.plan.watch_s > 0 and rollout.plan.steps[-1] != "shadow"
     return replace(rollout, status="promoted", watched=watched, why="the gate was passed")
 
 

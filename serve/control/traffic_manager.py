@@ -15,7 +15,7 @@ from typing import Any
 
 from serve.config.artifacts import cards_of
 from serve.config.evidence_key import engines_hash
-from serve.config.snapshot import Snapshot, build_snapshot, with_traffic
+from serve.config.snapshot import Judged, Snapshot, build_snapshot, with_traffic
 from serve.config.stack import Model
 from serve.config.traffic import Versioned, read_traffic
 from serve.control.card_beside import CardBeside, card_beside, check_card, newest
@@ -29,6 +29,7 @@ from serve.protocols.answer_id import check_feedback
 from variants.artifacts.card import Card
 from variants.errors import InputError, UnderstudyError, UnknownName
 from variants.evidence.gate import Context, Verdict, judge, promotion_alpha
+from variants.evidence.guard import Guard
 from variants.machine import describe
 
 log = logging.getLogger("understudy.traffic")
@@ -70,11 +71,21 @@ class TrafficManager:
         """Build the next snapshot from the state."""
         traffic = {model: self.state.traffic[model] for model in self.snapshot.stack.models}
         judged = {
-            model: rollout.plan.gate.latency.objective_s if rollout.plan.gate.latency else None
+            model: self.judged(model, rollout)
             for model, rollout in self.state.rollouts.items()
-            if rollout.counts
+            if rollout.counts and model in self.snapshot.stack.models
         }
         self.snapshot = with_traffic(self.snapshot, traffic, judged, self.snapshot.version + 1)
+
+    def judged(self, model: str, rollout: Rollout) -> Judged:
+        """What the ingresses are to count for a rollout."""
+        gate = rollout.plan.gate
+        return Judged(
+            gate.latency.objective_s if gate.latency else None,
+            (gate.guard or Guard()).block_s,
+            self.snapshot.stack.models[model].segments,
+            rollout.digests,
+        )
 
     def replace(self, wanted: Snapshot) -> None:
         """Put another stack into effect: its variants, and its traffic if it declares a new one. Raises as `adopt`."""
@@ -297,15 +308,15 @@ class TrafficManager:
 
     def context_of(self, model: str, rollout: Rollout) -> Context:
         """What is known of a rollout besides its outcomes."""
-        plan, pair = rollout.plan, self.state.pair(rollout.pair)
+        plan = rollout.plan
         variant, parent = self.costs_of(model, [plan.variant, rollout.parent]).values() if plan.gate.cost else (0, None)
         card = self.card_beside(model, rollout.parent, plan, rollout.began_at or inf)
         return Context(
             floor_by=plan.by,
             leave_out=unknowable(rollout),
             serves=plan.steps[rollout.step] != "shadow",
+            last=rollout.step + 1 == len(plan.steps),
             alone=self.state.traffic[model].traffic.weights.get(rollout.parent, 0) == 0,
-            lengths_differ=pair.lengths.differ(),
             costs=None if variant is None or parent is None else (variant, parent),
             contrast_on_card=card.contrast,
             bets=card.bets(plan.gate.quality),

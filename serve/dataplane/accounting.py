@@ -8,6 +8,7 @@ import time
 from serve.dataplane.call import Call
 from serve.dataplane.observations import CHOSEN_BY_THE_ROUTER, Observations
 from serve.dataplane.router import Assignment
+from serve.dataplane.served import Result
 from serve.dataplane.upstreams import Upstreams
 from serve.errors import CLIENT_WENT_AWAY, STATUS, Overloaded
 
@@ -34,34 +35,37 @@ class Accounting:
         if assignment.model in self.upstreams.snapshot.judged:
             traffic = self.upstreams.snapshot.traffic[assignment.model]
             version, sticky = traffic.version, traffic.traffic.sticky
-            self.observations.assigned(assignment, client if sticky else None, version)
+            name = self.upstreams.hash_keys.client_of(None, client) if sticky else None
+            self.observations.assigned(assignment, name, version)
 
     def served(self, call: Call) -> None:
         """Count the result of a judged model's request.
 
-        A request refused by a full queue failed. If the client left, only lateness counts. Errors of the client do
-        not count. Effects of another variant's outage do not count either: fallbacks, and load that they add."""
+        A request refused by a full queue failed. Requests whose client left are counted apart. Other errors of the
+        client do not count here: shadows compare what the parent answers (`serve.shadow.replayer`). Effects of another
+        variant's outage do not count either: fallbacks, and load that they add."""
         assert call.assignment is not None
         assert call.upstream is not None
         model, digest = call.assignment.model, call.upstream.manifest.digest
-        if model not in self.upstreams.snapshot.judged or call.assignment.reason not in ANSWERED_FOR:
+        judged = self.upstreams.snapshot.judged.get(model)
+        if judged is None or call.assignment.reason not in ANSWERED_FOR:
             return
         if self.upstreams.drain.over:  # the server's end is no variant's failure
             return
-        all_up, took = self.upstreams.all_up(model), time.perf_counter() - call.arrived
-        objective = self.upstreams.snapshot.judged[model] if all_up else None
-        if call.status == CLIENT_WENT_AWAY:
-            if objective is not None and took > objective:
-                self.observations.late(model, digest, objective)
-        elif (call.status == STATUS[Overloaded] and all_up) or not 400 <= call.status < 500:
-            self.observations.served(model, digest, call.status != 200, took, objective)
+        all_up, left = self.upstreams.all_up(model), call.status == CLIENT_WENT_AWAY
+        took_s = time.perf_counter() - call.arrived if all_up else None
+        if left or (call.status == STATUS[Overloaded] and all_up) or not 400 <= call.status < 500:
+            result = Result(call.version, (call.key, call.client), not left and call.status != 200, took_s, left)
+            self.observations.served(model, digest, result, judged)
 
     def unplaced(self, call: Call) -> None:
         """Count a judged model's request that no variant could answer as a failure of the preferred variant."""
         model = call.target.model
-        if model not in self.upstreams.snapshot.judged or call.target.variant or call.assignment is not None:
+        judged = self.upstreams.snapshot.judged.get(model)
+        if judged is None or call.target.variant or call.assignment is not None:
             return  # not judged, not chosen by the router, or counted for its first assignment
         upstream, assignment = self.upstreams.preferred(call.target, call.client, call.needs)
         if assignment.reason != "pinned":
-            took, objective = time.perf_counter() - call.arrived, self.upstreams.snapshot.judged[model]
-            self.observations.served(model, upstream.manifest.digest, True, took, objective)
+            version, took_s = self.upstreams.snapshot.traffic[model].version, time.perf_counter() - call.arrived
+            result = Result(version, (call.key, call.client), True, took_s)
+            self.observations.served(model, upstream.manifest.digest, result, judged)

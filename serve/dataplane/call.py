@@ -8,7 +8,7 @@ from typing import NamedTuple, Protocol
 from serve.config.capabilities import NOTHING, Needs
 from serve.dataplane.router import Assignment, Target
 from serve.dataplane.upstream import Upstream
-from serve.errors import NotReady
+from serve.errors import CLIENT_WENT_AWAY, NotReady
 from variants.errors import EngineError
 
 
@@ -52,6 +52,7 @@ class Call:
     variant without all of `needs` cannot answer. `shown_as` is the model's name in the answer, None for the engine's.
     `offering`: a piece of the answer is being sent, and the client has not read it yet. `key` is the name of the
     client's API key, `size` the bytes of the client's body. `scored_as` is the kind of the task whose label it carries.
+    `version` is the version of the model's traffic by which it was assigned first.
     """
 
     target: Target
@@ -71,3 +72,9 @@ class Call:
     key: str | None = None
     size: int = 0
     scored_as: str = "text"
+    version: int = 0
+
+    @property
+    def was_refused(self) -> bool:
+        """Whether an engine answered 4xx. The server's own refusals begin no answer."""
+        return self.started and 400 <= self.status < 500 and self.status != CLIENT_WENT_AWAY

@@ -112,7 +112,9 @@ class Relay:
                     if first is not None:  # no variant answered: count the request for its first assignment
                         call.upstream, call.assignment = first
                     raise
-                first = first or (call.upstream, call.assignment)
+                if first is None:
+                    first = placed
+                    call.version = self.upstreams.snapshot.traffic[call.target.model].version
                 if not excluding and self.upstreams.all_up(call.target.model):
                     self.accounting.assigned(call.assignment, call.client)
                 if call.target.variant:

@@ -56,14 +56,15 @@ def assign(
     client: str | None = None,
     pin: str | None = None,
     unable: Collection[str] = (),
+    key: bytes = b"",
 ) -> Assignment | None:
     """Assign one request; None when no variant that may answer is ready.
 
     `weights` holds every variant of the model, also those of weight 0. A request that names a variant goes only there.
     A client's `pin` applies while that variant is ready and able. A routed request whose variant is not ready falls
     back to the next in its own order; later requests return to the first. Variants in `unable` cannot answer this
-    request: where one of them has a weight, the reason is `capable`. Raises UnknownName for a variant that the model
-    does not have.
+    request: where one of them has a weight, the reason is `capable`. Hashes are keyed by `key`, a secret, so that no
+    client can choose a name for its variant. Raises UnknownName for a variant that the model does not have.
     """
     if target.variant is not None:
         if target.variant not in weights:
@@ -76,7 +77,7 @@ def assign(
     if pin in ready and pin not in unable:
         assert pin is not None
         return Assignment(target.model, pin, "pinned")
-    whole = preference(f"{target.model}\0{client or secrets.token_hex(8)}", weights)
+    whole = preference(f"{target.model}\0{client or secrets.token_hex(8)}", weights, key)
     order = [variant for variant in whole if variant not in unable]
     chosen: Reason = "capable" if len(order) < len(whole) else "sticky" if client else "weight"
     for place, variant in enumerate(order):
@@ -86,13 +87,14 @@ def assign(
     return None
 
 
-def preference(client: str, weights: Mapping[str, float]) -> list[str]:
+def preference(client: str, weights: Mapping[str, float], key: bytes = b"") -> list[str]:
     """The variants of weight above 0, in this client's order of preference."""
-    scores = {variant: score(client, variant, weight) for variant, weight in weights.items() if weight > 0}
+    scores = {variant: score(client, variant, weight, key) for variant, weight in weights.items() if weight > 0}
     return sorted(scores, key=lambda variant: scores[variant], reverse=True)
 
 
-def score(client: str, variant: str, weight: float) -> float:
-    digest = hashlib.blake2b(f"{client}\0{variant}".encode(errors="surrogatepass"), digest_size=8).digest()
+def score(client: str, variant: str, weight: float, key: bytes = b"") -> float:
+    name = f"{client}\0{variant}".encode(errors="surrogatepass")
+    digest = hashlib.blake2b(name, digest_size=8, key=key).digest()
     uniform = (int.from_bytes(digest, "big") + 0.5) / 2**64
     return -weight / math.log(uniform)

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from dataclasses import replace
+from functools import cached_property
 from typing import Any
 
 from serve.config.capabilities import NOTHING, Lack, Needs, lack
@@ -20,7 +21,9 @@ from serve.dataplane.router import Assignment, Target, assign
 from serve.dataplane.upstream import Upstream
 from serve.engines.endpoint import Describe
 from serve.errors import NotReady
+from serve.protocols.hash_keys import HashKeys, hash_keys
 from variants.errors import UnknownName
+from variants.home import home
 from variants.tasks import Tasks
 
 
@@ -37,6 +40,11 @@ class Upstreams:
         self.aliases = snapshot.stack.aliases
         self.drain = Drain()
         self.plugin_kinds = kinds_of_plugin_tasks()  # imports them: now, and not within a request
+
+    @cached_property
+    def hash_keys(self) -> HashKeys:
+        """The keys of this server's hashes of clients and requests."""
+        return hash_keys(home())
 
     @property
     def known_tasks(self) -> Tasks:
@@ -206,7 +214,7 @@ class Upstreams:
         weights = {name: upstream.served.weight for name, upstream in of_model.items()}
         sticky, pin = self.snapshot.traffic[target.model].traffic.sticky, self.pin_of(target.model, client)
         unable = [name for name in weights if lacks[name]]
-        return assign(target, weights, up, client if sticky else None, pin, unable)
+        return assign(target, weights, up, client if sticky else None, pin, unable, self.hash_keys.assign)
 
     def pin_of(self, model: str, client: str | None) -> str | None:
         """The variant that the model's traffic gives to this client; None for a client without a pin."""

@@ -1,7 +1,9 @@
 """Agreement of a shadow pair without a label, for each task: of the variant with its parent's answer, and of the parent
 when it is asked again.
 
-    text-generation        share of positions with the same most likely token; both score the parent's answer
+    text-generation        mean of two: share of positions with the same most likely token, where both score the
+                           parent's answer, and the score of what each writes by itself (`serve.shadow.free_text`).
+                           Where there are tools, the latter alone
     image-classification   share of images with the same top label
     object-detection       F1 of boxes matched at an overlap of 0.5
     feature-extraction     cosine, mapped from [-1, 1] to [0, 1]
@@ -13,7 +15,7 @@ itself; only disagreement below that floor is due to the variant.
 
 import base64
 import json
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,8 +23,10 @@ from serve.dataplane.call import Reply
 from serve.dataplane.upstream import Upstream
 from serve.protocols.open_inference import parse_response
 from serve.protocols.tensor_codec import Array
+from serve.shadow.free_text import Ask, FreeAgreement
 from variants.errors import EngineError
 from variants.evidence.agreement import Distribution, argmax_agreement, class_divergence, divergence
+from variants.evidence.free_running import FreeAnswer
 from variants.metrics.scoring import cosine, numbers_of
 from variants.tasks.digit_classifier.store import load_if_trained
 from variants.vision.boxes import Box, agreement, from_tensors
@@ -31,27 +35,31 @@ PICTURES = "/v1/images/generations"
 TOP = 5
 """Number of most likely tokens requested at each position."""
 CHAT = "/v1/chat/completions"
-OTHER_PROMPT = ("tools", "echo", "continue_final_message")
-"""Fields with which the answer does not simply follow the prompt that a scoring request rebuilds."""
+OTHER_PROMPT = ("echo", "continue_final_message")
+"""Fields with which the answer is not a text of its own."""
 KEPT = ("messages", "prompt", "chat_template_kwargs", "documents")
-
-
-Ask = Callable[[Upstream, str, bytes, dict[str, str]], Awaitable[Reply]]
-"""Asks the engine of an upstream. Raises EngineError."""
 
 
 @dataclass(frozen=True)
 class ShadowAgreement:
-    """Agreement with the parent's answer, in [0, 1]. `divergence` in nats per position, None where undefined."""
+    """Agreement with the parent's answer, in [0, 1]. `divergence` in nats per position, None where undefined. `checks`
+    are those of texts (`variants.evidence.free_running`)."""
 
     variant: float
     floor: float
     divergence: float | None
+    checks: dict[str, float] | None = None
+
+    def with_free(self, free: FreeAgreement) -> "ShadowAgreement":
+        """The mean with the scores of what both wrote by themselves."""
+        variant, floor = (self.variant + free.variant) / 2, (self.floor + free.floor) / 2
+        return ShadowAgreement(variant, floor, self.divergence, free.checks)
 
 
 async def compare_text(ask: Ask, parent: Upstream, variant: Upstream, path: str, request: dict[str, Any], text: str,
                        tokens: int) -> ShadowAgreement:  # fmt: skip
-    """Score `text`, the parent's answer of about `tokens` tokens. Raises EngineError."""
+    """Score `text`, the parent's answer of about `tokens` tokens. The tokens of a long answer count in its mean alone:
+    each answer is one outcome. Raises EngineError."""
     body = scoring_request(path, request, text)
 
     async def score(upstream: Upstream) -> list[Distribution]:
@@ -87,17 +95,26 @@ def distributions(document: dict[str, Any]) -> list[Distribution]:
     ]
 
 
-def comparable(path: str, request: dict[str, Any] | None) -> bool:
-    """Whether a request's answers can be compared by agreement. Text needs one answer to one prompt. Pictures need a
-    digit classifier and a seed, because without a seed each picture differs."""
+def incomparable(path: str, request: dict[str, Any] | None) -> str | None:
+    """Why a request's answers cannot be compared by agreement; None where they can. Text needs one answer to one
+    prompt. Pictures need a digit classifier and a seed, because without a seed each picture differs."""
     if request is None or path == "/v1/embeddings":
-        return True
+        return None
     if path == PICTURES:
-        return request.get("seed") is not None and load_if_trained() is not None
-    whole = request.get("n", 1) == 1 and not any(request.get(name) for name in OTHER_PROMPT)
-    if path == CHAT:
-        return whole and isinstance(request.get("messages"), list)
-    return whole and path == "/v1/completions" and isinstance(request.get("prompt"), str)
+        if request.get("seed") is None:
+            return "no seed"
+        return None if load_if_trained() is not None else "no digit classifier"
+    if request.get("n", 1) != 1:
+        return "several answers"
+    if (field := next((name for name in OTHER_PROMPT if request.get(name)), None)) is not None:
+        return field
+    prompt = request.get("messages") if path == CHAT else request.get("prompt")
+    return None if isinstance(prompt, list if path == CHAT else str) else "prompt is no single text"
+
+
+def is_scorable(request: dict[str, Any], answer: FreeAnswer) -> bool:
+    """Whether both can score the parent's answer as a text: a scoring request has neither tools nor calls."""
+    return not request.get("tools") and not answer.calls and bool(answer.text)
 
 
 def compare_labels(answers: Sequence[Reply]) -> ShadowAgreement:

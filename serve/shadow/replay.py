@@ -1,12 +1,15 @@
 """A replay: a sampled request whose answer is compared with another variant's."""
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from serve.dataplane.call import Call, Reply
 from serve.dataplane.upstream import Upstream
 from serve.shadow.sampling import Label, Sample
+from variants.errors import EngineError
+from variants.evidence.free_running import FreeAnswer
 
 
 class ScoredAnswer(Protocol):
@@ -17,8 +20,8 @@ class ScoredAnswer(Protocol):
     def outcome(self, label: Label) -> float | None:
         """Score of the answer, 0 to 1; None where it cannot be scored."""
 
-    def answered(self) -> tuple[str, int]:
-        """The text of the answer and its number of tokens; not used for tensors."""
+    def answered(self) -> tuple[FreeAnswer, int]:
+        """The answer and its number of tokens; not used for tensors."""
 
     def again(self, reply: Reply) -> "ScoredAnswer":
         """An answer of the same kind from another engine's reply."""
@@ -27,29 +30,43 @@ class ScoredAnswer(Protocol):
         """The unchanged answer of the engine."""
 
 
+class Lost(EngineError):
+    """A pair has no outcome, for a stated reason."""
+
+
 @dataclass
 class Replay:
+    """`asking` is the engine asked last, with `scoring` if no client sends such a request. `asked_variant`: the replay
+    has asked the variant. `begun`: it was admitted."""
+
     sample: Sample
     call: Call
     answer: ScoredAnswer
     parent: Upstream
     variant: Upstream
+    segments: Mapping[str, str] = field(default_factory=dict)
     since: float = field(default_factory=time.monotonic)
     asking: Upstream | None = None
+    scoring: bool = False
+    asked_variant: bool = False
+    begun: bool = False
 
     @property
     def kept(self) -> int:
         """Bytes that a waiting replay keeps: the request, what is made of it for an engine, and the answer."""
         return 2 * self.call.size + len(self.answer.body)
 
+    @property
+    def by_variant(self) -> bool:
+        """Whether the variant answered the client."""
+        return self.call.upstream is self.variant
 
-def right(replay: Replay) -> float | None:
-    """Score of the client's answer, 0 to 1; None where it cannot be scored."""
-    if replay.sample.label is None or not labelled(replay):
-        return None
-    return replay.answer.outcome(replay.sample.label) if replay.call.status == 200 else 0.0
+    @property
+    def other(self) -> Upstream:
+        """The one of both that did not answer the client."""
+        return self.parent if self.by_variant else self.variant
 
-
-def labelled(replay: Replay) -> bool:
-    """Whether both answers are scored by the label. Streams are not: their tokens carry no likelihoods of labels."""
-    return replay.sample.label is not None and not replay.call.streamed
+    @property
+    def label(self) -> Label | None:
+        """The label by which both answers are scored. Streams are not: their tokens carry no likelihoods of labels."""
+        return None if self.call.streamed else self.sample.label

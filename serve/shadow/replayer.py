@@ -8,15 +8,17 @@ Replays use spare capacity. If only replays use a variant, its engine runs at lo
 (`serve.engines.cpu_priority`). A replay that asks only such an engine begins at low load; if the load is usually high,
 several run together. Any other replay waits for a lower load and runs alone (`serve.shadow.load_gate`).
 
-A replay that waits too long, or finds the queue or the memory of the ingress full, is dropped and counted. A variant
-that does not answer has failed; with a label, its answer counts as wrong. Other reasons why a pair cannot be compared
-are counted as `unjudged`. Only digests, lengths and scores of a pair are kept, not texts and images."""
+Each sampled request is accounted for. A replay that waits too long or finds the queue full is skipped: that decision
+looks at neither request nor answers. One that has no outcome for another reason is lost, and its reason is counted. A
+side that does not answer has failed, which is an error and never a wrong answer. A request that one engine refuses
+(4xx) is asked of the other too: where that one answers, the refusal is a failure."""
 
 import asyncio
 import logging
 import sys
 import time
 from contextlib import nullcontext, suppress
+from typing import Literal
 
 from serve.dataplane.body_worker import apart, off_loop
 from serve.dataplane.call import Call, ReplayFailed, Reply
@@ -25,20 +27,24 @@ from serve.dataplane.observations import Observations
 from serve.dataplane.relay import Relay
 from serve.dataplane.upstream import Upstream
 from serve.dataplane.upstreams import Upstreams
+from serve.errors import CLIENT_WENT_AWAY, STATUS, NotReady, Overloaded
 from serve.shadow.comparison import (
-    Ask,
     ShadowAgreement,
     compare_boxes,
     compare_embeddings,
     compare_labels,
     compare_pictures,
     compare_text,
+    is_scorable,
 )
+from serve.shadow.free_text import Ask, compare_freely
+from serve.shadow.labels import RecentLabels
 from serve.shadow.load_gate import LOOK_S, LoadGate
-from serve.shadow.replay import Replay, ScoredAnswer, labelled, right
-from serve.shadow.sampling import Label, Sample
-from serve.shadow.tally import Tally
-from variants.errors import EngineError, UnderstudyError
+from serve.shadow.replay import Lost, Replay, ScoredAnswer
+from serve.shadow.sampling import Label, Selection
+from serve.shadow.segments import Lengths, with_built_in
+from serve.shadow.tally import Scores, Tally
+from variants.errors import UnderstudyError
 
 log = logging.getLogger("understudy.shadow")
 QUEUE = 256
@@ -47,6 +53,11 @@ WAIT_S = 30.0
 AT_ONCE = 4
 """Limit of concurrent replays on engines of low CPU priority."""
 REPLAY_LIMIT_S = 60.0
+"""Time limit of one answer of an engine."""
+INCOMPARABLE = "incomparable answer"
+LEFT_BEHIND = {CLIENT_WENT_AWAY: "client left", STATUS[Overloaded]: "overloaded"}
+"""By status of a sampled request: why its pair is lost."""
+Side = Literal["variant", "parent"]
 
 
 class Replayer:
@@ -60,6 +71,7 @@ class Replayer:
         self.queue: asyncio.Queue[Replay] = asyncio.Queue(QUEUE)
         self.tasks: list[asyncio.Task[None]] = []
         self.load_gate = LoadGate(upstreams)
+        self.labels, self.lengths = RecentLabels(), Lengths()
         self.alone = asyncio.Lock()
         """Held by the replay that uses engines of normal CPU priority."""
 
@@ -76,33 +88,58 @@ class Replayer:
         while not self.queue.empty():
             replay = self.queue.get_nowait()
             self.memory.give(replay.kept)
-            self.tally.drop(replay, "dropped_late")
+            self.tally.skip(replay, "dropped_late")
 
-    def offer(self, samples: list[Sample], call: Call, answer: ScoredAnswer) -> None:
-        """Queue the replays of a finished request, also of one whose engine failed. Ignored are requests with an error
-        of the client, refused by a full queue, or answered by a third variant."""
-        if not (call.status == 200 or call.status >= 500) or call.upstream is None or call.assignment is None:
+    def offer(self, selection: Selection, call: Call, answer: ScoredAnswer) -> None:
+        """Count a request that has ended, and queue the replays of its samples. Ignored are requests that no engine
+        answered by the client's fault, and those that a third variant answered."""
+        for name, why_not in selection.reasons.items():
+            if (pair := self.pair_of(call.target.model, name)) is not None:
+                self.tally.see(*pair, why_not)
+        if not selection.samples or call.upstream is None or self.upstreams.drain.over:
             return
-        of_model = self.upstreams.by_model.get(call.assignment.model, {})
-        for each in samples:
-            variant = of_model.get(each.variant)
-            settings = self.upstreams.models[call.assignment.model].variants.get(each.variant)
-            parent = of_model.get(settings.parent or "") if settings else None
-            if variant is None or parent is None or call.upstream not in (parent, variant):
+        quartile = self.lengths.quartile(call.target.model, selection.samples[0].length)
+        for each in selection.samples:
+            pair = self.pair_of(call.target.model, each.variant)
+            if pair is None or call.upstream not in pair:
                 continue
-            if variant.endpoint is None or parent.endpoint is None:
+            if any(upstream.endpoint is None for upstream in pair):
                 continue  # independent of the request, so the sample stays unbiased
-            replay = Replay(each, call, answer, parent, variant)
-            if call.upstream is variant and not labelled(replay):
-                continue  # agreement is with the parent's answer
-            self.tally.begin(replay)
-            if call.status != 200 and not labelled(replay):
-                self.tally.unjudged(replay, f"{call.upstream.name} answered {call.status}")
-                continue
-            if self.queue.full() or not self.memory.take(replay.kept):
-                self.tally.drop(replay, "dropped_full")
-            else:
-                self.queue.put_nowait(replay)
+            self.choose(Replay(each, call, answer, *pair, with_built_in(each, call.streamed, quartile)))
+
+    def pair_of(self, model: str, variant: str) -> tuple[Upstream, Upstream] | None:
+        """The upstreams of a variant's parent and of itself; None where one is not served."""
+        of_model, settings = self.upstreams.by_model.get(model, {}), self.upstreams.models.get(model)
+        known = settings.variants.get(variant) if settings else None
+        parent, own = of_model.get(known.parent or "") if known else None, of_model.get(variant)
+        return None if parent is None or own is None else (parent, own)
+
+    def choose(self, replay: Replay) -> None:
+        """Queue a sampled request, or count why it has no outcome."""
+        call = replay.call
+        if not call.was_refused:
+            if replay.by_variant and replay.label is None:
+                return  # agreement is with the parent's answer
+            if call.status not in (200, *LEFT_BEHIND) and call.status < 500:
+                return
+        self.tally.begin(replay)
+        if replay.label is not None:
+            self.labels.add(call.target.model, replay.sample.task, replay.sample.request, replay.label)
+        if call.was_refused or call.status == 200:
+            self.enqueue(replay)
+        elif call.status in LEFT_BEHIND:
+            self.tally.lose(replay, LEFT_BEHIND[call.status])
+        else:
+            side: Side = "variant" if replay.by_variant else "parent"
+            self.tally.unanswered(replay, side, f"status {call.status}", failed=replay.by_variant)
+
+    def enqueue(self, replay: Replay) -> None:
+        if self.queue.full():
+            self.tally.skip(replay, "dropped_full")
+        elif not self.memory.take(replay.kept):
+            self.tally.lose(replay, "no memory")
+        else:
+            self.queue.put_nowait(replay)
 
     def is_served(self, replay: Replay) -> bool:
         """Whether parent and variant are still served."""
@@ -120,7 +157,8 @@ class Replayer:
 
     def is_low_priority(self, replay: Replay) -> bool:
         """Whether this replay asks only an engine that may run at low CPU priority."""
-        return labelled(replay) and replay.call.upstream is replay.parent and replay.variant.has_only_shadow_load
+        asks_one = replay.label is not None or replay.call.was_refused
+        return asks_one and not replay.by_variant and replay.variant.has_only_shadow_load
 
     async def work(self) -> None:
         while True:
@@ -128,7 +166,10 @@ class Replayer:
             try:
                 await self.carry_out(replay)
             except asyncio.CancelledError:
-                self.tally.drop(replay, "dropped_late")
+                if replay.begun:
+                    self.tally.lose(replay, "server ended")
+                else:
+                    self.tally.skip(replay, "dropped_late")
                 raise
             finally:
                 self.memory.give(replay.kept)
@@ -140,7 +181,7 @@ class Replayer:
                 if replay.parent.endpoint is None or replay.variant.endpoint is None:
                     self.tally.withdraw(replay)
                 else:
-                    self.tally.drop(replay, "dropped_late")
+                    self.tally.skip(replay, "dropped_late")
                 return
             await asyncio.sleep(LOOK_S)
         if not self.is_served(replay):
@@ -148,72 +189,81 @@ class Replayer:
             return
         low_priority = self.is_low_priority(replay)
         self.load_gate.under_way += 1
+        replay.begun = True
         try:
-            async with asyncio.timeout(REPLAY_LIMIT_S):
-                if replay.variant.has_only_shadow_load:
-                    await replay.variant.lower_priority()
-                async with nullcontext() if low_priority else self.alone:
-                    await self.compare(replay)
+            if replay.variant.has_only_shadow_load:
+                await replay.variant.lower_priority()
+            async with nullcontext() if low_priority else self.alone:
+                await self.compare(replay)
         except TimeoutError:
             if low_priority:  # it got no CPU time, which is not the variant's failure
-                self.tally.drop(replay, "dropped_late")
+                self.tally.lose(replay, "timed out")
             else:
-                self.unanswered(replay, f"no answer within {REPLAY_LIMIT_S:g} s", refused=False)
+                self.unanswered(replay, f"no answer within {REPLAY_LIMIT_S:g} s")
         except ReplayFailed as error:
             self.unanswered(replay, str(error), error.refused)
+        except NotReady as error:
+            self.tally.lose(replay, "engine down", str(error))
+        except Lost as error:
+            self.tally.lose(replay, str(error))
         except UnderstudyError as error:
-            self.tally.unjudged(replay, str(error))
+            self.tally.lose(replay, INCOMPARABLE, str(error))
         except Exception as error:
             log.exception("a comparison failed")
-            self.tally.unjudged(replay, repr(error))
+            self.tally.lose(replay, INCOMPARABLE, repr(error))
         finally:
             self.load_gate.under_way -= 1
 
-    def unanswered(self, replay: Replay, why: str, refused: bool) -> None:
-        """Count a missing answer as the variant's failure. Exceptions: the parent was asked, or the variant refused a
-        scoring request, which no client sends."""
-        if not self.is_served(replay):
+    def unanswered(self, replay: Replay, why: str, refused: bool = False) -> None:
+        """Count a missing answer as the failure of the one that was asked. An engine may refuse a request that it
+        cannot score, or one that the other refused as well: neither is a failure."""
+        if not self.is_served(replay) or (refused and replay.call.was_refused):
             self.tally.withdraw(replay)
-        elif replay.asking is replay.variant and not (refused and not labelled(replay)):
-            self.tally.failed(replay, why)
+        elif refused and replay.scoring:
+            self.tally.lose(replay, "context overflow" if "context" in why else "scoring refused", why)
         else:
-            self.tally.unjudged(replay, why)
+            failed = replay.asking is replay.variant
+            self.tally.unanswered(replay, "variant" if failed else "parent", why, failed)
 
     async def compare(self, replay: Replay) -> None:
-        """Ask, score, count. Raises ReplayFailed, NotReady, EngineError, TimeoutError."""
-        if replay.sample.label is not None and labelled(replay):
-            values = await self.compare_right(replay, replay.sample.label)
-            if values is None:
-                self.tally.unjudged(replay, "neither answer can be scored")
-                return
-            asked = replay.call.upstream is replay.parent
-            self.tally.record(replay, "compared", metric="quality", values=values, asked=asked, failed=False)
+        """Ask, score, count. Raises ReplayFailed, NotReady, Lost, EngineError, TimeoutError."""
+        if replay.call.was_refused:
+            await self.ask_again(replay)
+            # The other one has answered. The variant's refusal is its error, which no count of the client's has.
+            replay.asked_variant = True
+            side: Side = "variant" if replay.by_variant else "parent"
+            self.tally.unanswered(replay, side, f"status {replay.call.status}", failed=replay.by_variant)
+        elif replay.label is not None:
+            self.tally.quality(replay, await self.compare_right(replay, replay.label))
         else:
-            self.tally.record_agreement(replay, await self.compare_agreement(replay))
+            self.tally.agreement(replay, await self.compare_agreement(replay))
 
-    async def compare_right(self, replay: Replay, label: Label) -> tuple[float, float] | None:
-        """Scores of the variant and its parent on one labelled request. An answer that is missing or cannot be scored
-        gets 0; None if neither can be scored."""
-        other = replay.variant if replay.call.upstream is replay.parent else replay.parent
-        path, body = await apart(replay.call.size, replay.call.ask, other)
-        reply = await self.asker(replay)(other, path, body, replay.call.headers)
-        scores = await off_loop(lambda: (right(replay), replay.answer.again(reply).outcome(label)))
-        if scores == (None, None):
-            return None
-        known, replayed = (round(score or 0.0, 3) for score in scores)
-        return (replayed, known) if other is replay.variant else (known, replayed)
+    async def ask_again(self, replay: Replay) -> Reply:
+        """The reply of the one of both that did not answer the client. Raises ReplayFailed, NotReady, TimeoutError."""
+        path, body = await apart(replay.call.size, replay.call.ask, replay.other)
+        return await self.asker(replay)(replay.other, path, body, replay.call.headers)
+
+    async def compare_right(self, replay: Replay, label: Label) -> Scores:
+        """Scores of the variant and its parent on one labelled request. One that cannot be scored gets 0. Raises Lost
+        if neither can."""
+        reply = await self.ask_again(replay)
+        another = self.labels.draw(replay.call.target.model, replay.sample.task, replay.sample.request)
+
+        def scores() -> Scores:
+            own, others = replay.answer, replay.answer.again(reply)
+            variant, parent = (own, others) if replay.by_variant else (others, own)
+            each = variant.outcome(label), parent.outcome(label)
+            if each == (None, None):
+                raise Lost(INCOMPARABLE)
+            return Scores(each[0] or 0.0, each[1] or 0.0, None if another is None else parent.outcome(another))
+
+        return await off_loop(scores)
 
     async def compare_agreement(self, replay: Replay) -> ShadowAgreement:
-        ask, task = self.asker(replay), self.upstreams.models[replay.parent.served.model].task
+        task = self.upstreams.models[replay.parent.served.model].task
         if task == "text-generation":
-            assert replay.sample.document is not None
-            text, tokens = replay.answer.answered()
-            if not text or not tokens:
-                raise EngineError("the answer is empty")
-            return await compare_text(
-                ask, replay.parent, replay.variant, replay.sample.path, replay.sample.document, text, tokens
-            )
-        replies = [replay.answer.reply()]
+            return await self.compare_text(replay)
+        ask, replies = self.asker(replay), [replay.answer.reply()]
         for upstream in (replay.variant, replay.parent):
             path, body = await apart(replay.call.size, replay.call.ask, upstream)
             replies.append(await ask(upstream, path, body, replay.call.headers))
@@ -224,11 +274,28 @@ class Replayer:
         }.get(task, compare_labels)
         return compare(replies)
 
-    def asker(self, replay: Replay) -> Ask:
-        """A function that asks an engine and records which one."""
+    async def compare_text(self, replay: Replay) -> ShadowAgreement:
+        """First what both write by themselves, so that a variant that refuses the request itself is seen to do so."""
+        path, request = replay.sample.path, replay.sample.document
+        assert request is not None
+        answer, tokens = replay.answer.answered()
+        if not tokens or not (answer.text or answer.calls):
+            raise Lost("empty answer")
+        pair = replay.parent, replay.variant
+        free = await compare_freely(self.asker(replay), *pair, path, request, answer, tokens)
+        if not is_scorable(request, answer):
+            return ShadowAgreement(free.variant, free.floor, None, free.checks)
+        scored = await compare_text(self.asker(replay, scoring=True), *pair, path, request, answer.text, tokens)
+        return scored.with_free(free)
+
+    def asker(self, replay: Replay, scoring: bool = False) -> Ask:
+        """A function that asks an engine, within a limit, and records which one. `scoring`: with requests that no
+        client sends."""
 
         async def ask(upstream: Upstream, path: str, body: bytes, headers: dict[str, str]) -> Reply:
-            replay.asking = upstream
-            return await self.relay.ask_out_of_band(upstream, path, body, headers)
+            replay.asking, replay.scoring = upstream, scoring
+            replay.asked_variant |= upstream is replay.variant
+            async with asyncio.timeout(REPLAY_LIMIT_S):
+                return await self.relay.ask_out_of_band(upstream, path, body, headers)
 
         return ask

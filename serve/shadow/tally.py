@@ -1,79 +1,130 @@
 """Counts the results of replays, for the controller and for Prometheus."""
 
+import hashlib
 import logging
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 from serve import metrics
+from serve.config.evidence_key import evidence_key
 from serve.dataplane.observations import Observations, Shadowed
+from serve.dataplane.upstream import Upstream
 from serve.shadow.comparison import ShadowAgreement
-from serve.shadow.replay import Replay, right
+from serve.shadow.replay import Replay
+from serve.shadow.sampling import Label
 
 log = logging.getLogger("understudy.shadow")
+COMPARABLE = "comparable"
+
+
+class Scores(NamedTuple):
+    """Scores by the label of one request: the variant's, the parent's, and the parent's by another request's label."""
+
+    variant: float
+    parent: float
+    shuffled: float | None
 
 
 class Tally:
-    """Each replay ends with one result: compared, failed, unjudged, dropped or withdrawn."""
+    """Each replay ends with one result: compared, failed, lost, dropped or withdrawn."""
 
     def __init__(self, observations: Observations) -> None:
         self.observations = observations
 
+    def see(self, parent: Upstream, variant: Upstream, why_not: str | None) -> None:
+        """Count a request that a shadow could have sampled, and why it cannot be compared, if so."""
+        shadowed = self.shadowed(parent, variant)
+        shadowed.seen += 1
+        if why_not is not None:
+            shadowed.incomparable[why_not] += 1
+        metrics.shadow_requests.labels(*variant.labels, why_not or COMPARABLE).inc()
+
     def begin(self, replay: Replay) -> None:
-        self.shadowed(replay).chosen += 1
+        self.of(replay).chosen += 1
         metrics.shadows_waiting.labels(*replay.variant.labels).inc()
 
-    def drop(self, replay: Replay, why: str) -> None:
-        self.shadowed(replay).dropped.append(replay.sample.length)
-        self.ended(replay, why)
+    def skip(self, replay: Replay, outcome: Literal["dropped_full", "dropped_late"]) -> None:
+        """Drop a replay by a decision that looked at neither request nor answers."""
+        self.of(replay).skipped.append(replay.sample.length)
+        self.ended(replay, outcome)
 
     def withdraw(self, replay: Replay) -> None:
-        """The parent or the variant is gone or not ready: count as if the request had not been sampled."""
-        self.shadowed(replay).chosen -= 1
+        """The parent or the variant is gone or not ready, or both refused: as if the request had not been sampled."""
+        self.of(replay).chosen -= 1
         self.ended(replay, "withdrawn")
 
-    def unjudged(self, replay: Replay, why: str) -> None:
-        log.warning("a replay on %s could not be compared: %s", replay.variant.name, why, extra=logged(replay))
-        self.shadowed(replay).unjudged.append(replay.sample.length)
-        self.ended(replay, "unjudged")
+    def lose(self, replay: Replay, reason: str, why: str = "") -> None:
+        """Drop a replay for a reason that may depend on the request or on the answers."""
+        log.warning("a replay on %s was lost: %s: %s", replay.variant.name, reason, why, extra=logged(replay))
+        reasons = self.of(replay).lost.setdefault("agreement" if replay.label is None else "quality", {})
+        reasons.setdefault(reason, []).append(replay.sample.length)
+        self.ended(replay, "lost")
 
-    def failed(self, replay: Replay, why: str) -> None:
-        """The variant did not answer: its score is 0 where the parent's answer has a score."""
-        log.warning("%s did not answer a replay: %s", replay.variant.name, why, extra=logged(replay))
-        known = right(replay)
-        metric, values = (None, None) if known is None else ("quality", (0.0, round(known, 3)))
-        self.record(replay, "failed", metric=metric, values=values, asked=True, failed=True)
+    def unanswered(self, replay: Replay, side: Literal["variant", "parent"], why: str, failed: bool = False) -> None:
+        """One side did not answer. This is an error and no wrong answer. `failed`: it is the variant's."""
+        log.warning("the %s of a pair did not answer: %s", side, why, extra=logged(replay))
+        self.record(replay, "failed" if failed else "lost", lost=f"{side} failed", failed=failed)
+
+    def quality(self, replay: Replay, scores: Scores) -> None:
+        """Record a pair that was compared by its label."""
+        values = round(scores.variant, 3), round(scores.parent, 3)
+        shuffled = None if scores.shuffled is None else round(scores.shuffled, 3)
+        self.record(replay, "compared", metric="quality", values=values, shuffled=shuffled)
+
+    def agreement(self, replay: Replay, agreement: ShadowAgreement) -> None:
+        """Record a pair that was compared by agreement."""
+        values = round(agreement.variant, 3), round(agreement.floor, 3)
+        checks = {} if agreement.checks is None else {"checks": agreement.checks}
+        divergence = agreement.divergence
+        self.record(replay, "compared", metric="agreement", values=values, divergence=divergence, **checks)
+        metrics.agreement.labels(*replay.variant.labels, "variant").observe(agreement.variant)
+        metrics.agreement.labels(*replay.variant.labels, "parent").observe(agreement.floor)
 
     def record(self, replay: Replay, outcome: str, **details: Any) -> None:
         """Record a pair for the controller; dropped where too many pairs wait."""
-        shadowed = self.shadowed(replay)
+        shadowed = self.of(replay)
         if shadowed.full:
-            self.drop(replay, "dropped_full")
+            self.skip(replay, "dropped_full")
         else:
-            shadowed.pairs.append({"request": replay.sample.request, "length": replay.sample.length, **details})
+            shadowed.pairs.append(pair_of(replay) | details)
             self.ended(replay, outcome)
-
-    def record_agreement(self, replay: Replay, agreement: ShadowAgreement) -> None:
-        """Record a pair that was compared by agreement."""
-        values = round(agreement.variant, 3), round(agreement.floor, 3)
-        self.record(
-            replay,
-            "compared",
-            metric="agreement",
-            values=values,
-            divergence=agreement.divergence,
-            asked=True,
-            failed=False,
-        )
-        metrics.agreement.labels(*replay.variant.labels, "variant").observe(agreement.variant)
-        metrics.agreement.labels(*replay.variant.labels, "parent").observe(agreement.floor)
 
     def ended(self, replay: Replay, outcome: str) -> None:
         metrics.shadows.labels(*replay.variant.labels, outcome).inc()
         metrics.shadows_waiting.labels(*replay.variant.labels).dec()
 
-    def shadowed(self, replay: Replay) -> Shadowed:
-        """The current counts of the pair. Look them up each time: a new batch may have begun since the sample."""
-        pair = f"{replay.parent.manifest.digest}:{replay.variant.manifest.digest}"
-        return self.observations.shadowed(replay.parent.served.model, pair)
+    def of(self, replay: Replay) -> Shadowed:
+        return self.shadowed(replay.parent, replay.variant)
+
+    def shadowed(self, parent: Upstream, variant: Upstream) -> Shadowed:
+        """The current counts of a variant and its parent. Look them up each time: a new batch may have begun since."""
+        return self.observations.shadowed(parent.served.model, evidence_key(parent.served, variant.served))
+
+
+def pair_of(replay: Replay) -> dict[str, Any]:
+    """A pair without an outcome. Only hashes, lengths and scores of a request are kept, not texts and images."""
+    sample = replay.sample
+    return {
+        "id": sample.id,
+        "request": sample.request,
+        "length": sample.length,
+        "client": sample.client,
+        "trusted": sample.trusted,
+        "metric": None,
+        "values": None,
+        "shuffled": None,
+        "label": None if replay.label is None else label_digest(replay.label),
+        "asked": replay.asked_variant,
+        "failed": False,
+        "lost": None,
+        "segments": dict(replay.segments),
+        "divergence": None,
+    }
+
+
+def label_digest(label: Label) -> str:
+    """Eight hex digits that tell labels apart."""
+    text = label if isinstance(label, str) else repr(label)
+    return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()[:8]
 
 
 def logged(replay: Replay) -> dict[str, str]:

@@ -40,7 +40,7 @@ from variants.evidence.betting import (
     outcomes_to_go,
     upper_bound,
 )
-from variants.evidence.guard import Arms, Guard
+from variants.evidence.guard import Arms, Beside, Guard
 from variants.evidence.labels import labels_missing
 from variants.evidence.paired import Paired
 from variants.evidence.sample_ratio import SampleRatio
@@ -81,7 +81,9 @@ class Gate(Document):
     `quality` and `agreement` are deltas: the largest mean loss that is allowed. `floor` is the share of the parent's
     quality that must remain. `errors` is the largest share of failed requests, `feedback` the lowest mean score.
     `guard` compares its own clients with its parent's. `segment` is the largest loss in each declared segment.
-    `client_share` is the largest share of the compared requests that one named client may bring.
+    `client_share` is the largest share of the compared requests that one named client may bring. `clients` says whom
+    the verdict is about: `these` clients, or all clients of whom these are a `sample`. Then the margin must also be
+    proven with one outcome for each named client, its first.
     """
 
     quality: Delta | None = 0.02
@@ -95,6 +97,7 @@ class Gate(Document):
     guard: Guard | None = Guard()
     segment: Delta | None = None
     client_share: Annotated[float, Field(strict=True, ge=0.01, le=1)] = 0.10
+    clients: Literal["these", "sample"] = "these"
 
     @model_validator(mode="after")
     def check_pairs(self) -> Self:
@@ -147,7 +150,7 @@ class Evidence:
 
     - `chosen` counts sampled requests, `skipped` those without time for a comparison, `over_share` those of clients
       that brought more than their share.
-    - `arms` are the outcomes of the present step.
+    - `arms` are the outcomes of the present step, `beside` those of both arms over all steps.
     """
 
     quality: Paired = field(default_factory=Paired)
@@ -160,6 +163,7 @@ class Evidence:
     skipped: int = 0
     over_share: int = 0
     arms: Arms | None = None
+    beside: Beside = field(default_factory=Beside)
 
     def paired(self, metric: Metric, floor_by: Metric = "quality") -> Paired:
         """The outcomes of a paired metric; the floor's are those of `floor_by`."""
@@ -172,8 +176,7 @@ class Context:
 
     - `floor_by` is the metric whose values the floor compares. `leave_out` has metrics that cannot be known yet: the
       others keep their part of alpha.
-    - `serves`: the variant answers clients in this step. `alone`: its parent does not.
-    - `lengths_differ`: the requests without time for a comparison are longer or shorter than the others.
+    - `serves`: the variant answers clients in this step, the `last` one or not. `alone`: its parent does not.
     - `costs` are the variant's and its parent's, in engine seconds per 1,000 requests.
     - `contrast_on_card` is the parent's contrast on its card, None without one. `bets` are for the paired metrics.
     - `phases`: how often the detectors of harm begin anew: the steps and the watch.
@@ -184,8 +187,8 @@ class Context:
     floor_by: Literal["quality", "agreement"] = "quality"
     leave_out: tuple[Metric, ...] = ()
     serves: bool = False
+    last: bool = False
     alone: bool = False
-    lengths_differ: bool = False
     costs: tuple[float, float] | None = None
     contrast_on_card: float | None = None
     bets: Bets = DEFAULT
@@ -237,23 +240,31 @@ def judge(gate: Gate, evidence: Evidence, context: Context = Context()) -> Verdi
     main: Metric = next((metric for metric in PAIRED if metric in metrics), "quality")
     paired, alpha = evidence.paired(main, context.floor_by), promotion_alpha(gate, context)
     different = differs(gate, paired.differences())
-    segments = judge_segments(paired.segments, min(gate.alpha_each, alpha))
+    segments = judge_segments(paired.segments, min(gate.alpha_each, alpha), gate.most_loss(main))
     harm = (*(f.metric for f in findings if f.state == "broken"), *harm_in_step(gate, evidence, metrics, context))
     missing = (
-        *objections(gate, evidence, context),
+        *objections(gate, evidence),
         *(lacking(each) for each in findings if each.state == "open"),
         *(() if findings else ("none of the gate's metrics can be known yet",)),
         *cost_missing(gate, context.costs),
-        *segments_missing(segments, gate.segment, gate.most_loss(main)),
+        *segments_missing(segments, gate.segment),
     )
     if "quality" in metrics or ("floor" in metrics and context.floor_by == "quality"):
-        missing += tuple(labels_missing(evidence.quality, gate.margin, context.contrast_on_card, alpha))
-    waits: tuple[str, ...] = ()
-    if gate.guard is not None and context.serves:
-        waits = tuple((evidence.arms or Arms()).missing(gate.guard, alpha, context.alone))
+        missing += tuple(labels_missing(evidence.quality, gate.margin, context.contrast_on_card, alpha, context.bets))
+    waits = clients_missing(gate, evidence, context, alpha)
     missing += waits
     decision: Decision = "roll back" if harm else "inconclusive" if missing else "promote"
     return Verdict(decision, findings, different, missing, harm, segments, waits)
+
+
+def clients_missing(gate: Gate, evidence: Evidence, context: Context, alpha: float) -> tuple[str, ...]:
+    """What the clients of the variant have not shown yet, in this step and, in the last one, over all steps."""
+    if gate.guard is None or not context.serves:
+        return ()
+    reasons = (evidence.arms or Arms()).missing(gate.guard)
+    if context.last and not context.alone:
+        reasons += evidence.beside.missing(gate.guard, alpha)
+    return tuple(reasons)
 
 
 def promotion_alpha(gate: Gate, context: Context) -> float:
@@ -288,6 +299,8 @@ def find_paired(gate: Gate, metric: Metric, paired: Paired, context: Context) ->
     to_pass, distinct = (each.with_more(-1.0, paired.lost) for each in (shown, once))
     to_break = shown.with_more(1.0, paired.lost)
     good = is_above(to_pass, limit, alpha, bets) and is_above(distinct, limit, alpha, bets)
+    if gate.clients == "sample":
+        good = good and is_above(paired.first_of_clients(factor).with_more(-1.0, paired.lost), limit, alpha, bets)
     bad = is_below(to_break, limit, gate.alpha_each)
     state: State = "broken" if bad else "holds" if good else "open"
     return Finding(
@@ -320,15 +333,13 @@ def differs(gate: Gate, paired: Tally) -> bool:
     return is_above(paired, 0.0, gate.alpha_each / 2) or is_below(paired, 0.0, gate.alpha_each / 2)
 
 
-def objections(gate: Gate, evidence: Evidence, context: Context) -> list[str]:
+def objections(gate: Gate, evidence: Evidence) -> list[str]:
     """The reasons why these outcomes allow no promotion."""
     reasons = []
     if evidence.assignments.is_broken():
         seen, due = evidence.assignments.seen, evidence.assignments.due
         shares = ", ".join(f"{name} {seen[name]} of {due.get(name, 0):.0f} due" for name in sorted(seen))
         reasons.append(f"assignments do not follow the weights: {shares}")
-    if context.lengths_differ:
-        reasons.append("the requests that there was no time to compare differ in length from those compared")
     counted = max(evidence.quality.n, evidence.agreement.n)
     if evidence.over_share > counted:
         reasons.append(

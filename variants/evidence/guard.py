@@ -5,9 +5,9 @@ gate has a guard: the variant's requests fail at most `errors` more often than i
 its latency is at most `latency` times its parent's.
 
 - errors: one outcome a second, the mean over clients of their failed requests. Requests that fail together within a
-  second, or one client's, are one outcome. For promotion, the difference of both arms in the same seconds is proven to
-  be below the limit. Harm is detected against the parent's rate so far, or in the same second where that is higher:
-  then a common outage harms neither. So the rate is an estimate, and `make bench-gate` measures false alarms.
+  second, or one client's, are one outcome. For promotion, the difference of both arms is proven to be below the limit.
+  Harm is detected against the parent's rate so far, or in the same second where that is higher: then a common outage
+  harms neither. So the rate is an estimate, and `make bench-gate` measures false alarms.
 - latency: one outcome for each block of `block_s` seconds in which both arms had `FEWEST` requests: whether the
   variant's percentile was above `latency` times its parent's. It holds where that is proven to be the smaller part of
   all blocks.
@@ -23,11 +23,12 @@ from variants.document import Document
 from variants.evidence.betting import Bets, Tally, is_below, outcomes_to_go
 from variants.evidence.detector import Detector
 
-FEWEST = 20
+FEWEST = 10
 """Requests of each arm in a block; with fewer, the percentile says little."""
 START = 0.05
 """The parent's rate of failures that is assumed before its first second, with the weight of one second."""
 FEW_FAIL = Bets.near(np.array([0.5]), np.array([1.0]), 0.505)
+MOSTLY = Bets(np.array([0.5, 0.9]), np.array([0.5, 0.5]))
 HALF = 0.5
 
 
@@ -35,7 +36,7 @@ class Guard(Document):
     """What a variant's own clients may lose against their parent's. None: not compared.
 
     `errors` is a difference of shares, `latency` a ratio of 95th percentiles. A step needs at least `least` requests of
-    the variant."""
+    the variant, in at least `block_s` seconds with such. Both limits are proven over all steps before the last ends."""
 
     errors: Annotated[float, Field(strict=True, gt=0, lt=1)] | None = 0.01
     latency: Annotated[float, Field(strict=True, ge=1, le=100)] | None = 1.25
@@ -60,38 +61,68 @@ class ParentRate:
 
 
 @dataclass
-class Arms:
-    """The outcomes of one step: variant and parent in the same seconds and blocks.
+class Beside:
+    """Both arms in the same time, over all steps with clients of the variant.
 
-    `differences` has the variant's share of failures minus its parent's, `slow` 1 for a block in which the variant was
-    slower than allowed. Replays have a detector of their own: many sound ones would hide that its clients fail."""
+    `differences` has a second's share of failures of the variant minus its parent's, `slow` 1 for a block in which the
+    variant was slower than allowed."""
+
+    differences: Tally = field(default_factory=lambda: Tally(-1.0, 1.0))
+    slow: Tally = field(default_factory=lambda: Tally(0.0, 1.0))
+
+    def missing(self, guard: Guard, alpha: float) -> list[str]:
+        """What is not yet proven; each proof is wrong with probability at most `alpha`."""
+        reasons = []
+        if guard.errors is not None and not is_below(self.differences, guard.errors, alpha, FEW_FAIL):
+            n, left = self.differences.n, self.seconds_left(guard.errors, alpha)
+            so_far = f"{self.differences.mean:+.4f} in {n} s" if n else "no second yet"
+            reasons.append(
+                f"clients' errors against the parent's: {so_far}, not yet shown to be at most {guard.errors:g} more"
+                + (f" (about {left} s more like these)" if left else "")
+            )
+        if guard.latency is not None and not is_below(self.slow, HALF, alpha, MOSTLY):
+            seen = f"slower in {self.slow.counts.get(1.0, 0)} of {self.slow.n} blocks of {guard.block_s:g} s"
+            reasons.append(
+                f"clients' latency against the parent's: {seen} with {FEWEST} requests of both, not yet shown to be at "
+                f"most {guard.latency:g} times in most blocks"
+            )
+        return reasons
+
+    def seconds_left(self, limit: float, alpha: float) -> int | None:
+        """How many more seconds like those so far would prove the guard on errors; None where they never would."""
+        if not self.differences.n or self.differences.mean >= limit:
+            return None
+        return outcomes_to_go(self.differences, limit, alpha, FEW_FAIL)
+
+
+@dataclass
+class Arms:
+    """The outcomes of one step: `requests` of the variant in `seconds` seconds, and detectors of harm.
+
+    Replays have a detector of their own: many sound ones would hide that its clients fail."""
 
     requests: int = 0
-    differences: Tally = field(default_factory=lambda: Tally(-1.0, 1.0))
+    seconds: int = 0
     failing: Detector = field(default_factory=Detector)
     replays: Detector = field(default_factory=Detector)
-    slow: Tally = field(default_factory=lambda: Tally(0.0, 1.0))
     slowing: Detector = field(default_factory=Detector)
 
     def add_second(self, parent: float | None, variant: float, requests: int, so_far: ParentRate, limit: float) -> None:
         """Count a second of the variant. `parent` is its parent's share of failures then, None without requests."""
         self.requests += requests
+        self.seconds += 1
         expected = max(so_far.rate, parent or 0.0) + limit
         if expected < 1:
             self.failing.add(variant, expected)
-        if parent is not None:
-            self.differences.add(round(variant - parent, 3))
 
     def add_replay(self, failed: bool, so_far: ParentRate, limit: float) -> None:
         """Count a replay that the variant was asked to answer."""
         if so_far.rate + limit < 1:
             self.replays.add(float(failed), so_far.rate + limit)
 
-    def add_block(self, parent_s: float, variant_s: float, ratio: float) -> None:
-        """Count a block by the 95th percentiles of both arms, in seconds."""
-        slow = float(variant_s > ratio * parent_s)
-        self.slow.add(slow)
-        self.slowing.add(slow, HALF)
+    def add_block(self, slow: bool) -> None:
+        """Count a block of both arms."""
+        self.slowing.add(float(slow), HALF)
 
     def broken(self, guard: Guard, alpha: float) -> list[str]:
         """What is proven to break the guard; each wrong with probability at most `alpha`."""
@@ -101,31 +132,11 @@ class Arms:
         names = {"errors": failing, "errors of replays": replays, "latency of its clients": slowing}
         return [f"{name} in this step" for name, raised in names.items() if raised]
 
-    def missing(self, guard: Guard, alpha: float, alone: bool) -> list[str]:
-        """What this step still has to show. `alone`: the parent has no clients to compare with."""
-        reasons = []
-        if self.requests < guard.least:
-            reasons.append(f"this step: {self.requests} of at least {guard.least} requests of its own clients")
-        if alone:
-            return reasons
-        if guard.errors is not None and not is_below(self.differences, guard.errors, alpha, FEW_FAIL):
-            so_far = (
-                f"{self.differences.mean:+.4f} in {self.differences.n} s" if self.differences.n else "no second yet"
-            )
-            left = self.seconds_left(guard.errors, alpha)
-            reasons.append(
-                f"clients' errors against the parent's: {so_far}, not yet shown to be at most {guard.errors:g} more"
-                + (f" (about {left} s more like these)" if left else "")
-            )
-        if guard.latency is not None and not is_below(self.slow, HALF, alpha):
-            seen = f"{self.slow.n} blocks of {guard.block_s:g} s with {FEWEST} requests of both"
-            reasons.append(
-                f"clients' latency against the parent's: {seen}, not yet shown to be at most {guard.latency:g} times"
-            )
-        return reasons
-
-    def seconds_left(self, limit: float, alpha: float) -> int | None:
-        """How many more seconds like those so far would prove the guard on errors; None where they never would."""
-        if not self.differences.n or self.differences.mean >= limit:
-            return None
-        return outcomes_to_go(self.differences, limit, alpha, FEW_FAIL)
+    def missing(self, guard: Guard) -> list[str]:
+        """What this step has not shown yet: enough requests of the variant's own clients, and time."""
+        if self.requests >= guard.least and self.seconds >= guard.block_s:
+            return []
+        return [
+            f"this step: {self.requests} of at least {guard.least} requests of its own clients, "
+            f"in {self.seconds} of at least {guard.block_s:g} s"
+        ]

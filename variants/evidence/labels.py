@@ -8,13 +8,16 @@ card. Without a card it is 1, the largest that there is. Then the margin can onl
 Assay sensitivity: ICH E10 2000, "Choice of control group in clinical trials", on non-inferiority.
 """
 
-from variants.evidence.betting import is_above, lower_bound
+from variants.evidence.betting import DEFAULT, Bets, is_above, lower_bound
 from variants.evidence.paired import Paired
 
 
-def labels_missing(quality: Paired, delta: float | None, on_card: float | None, alpha: float) -> list[str]:
-    """Why a verdict by labels cannot promote yet; empty where the labels are shown to tell right from wrong and the
-    margin `delta`, if there is one, holds relative to them. `on_card` is the parent's contrast there."""
+def labels_missing(
+    quality: Paired, delta: float | None, on_card: float | None, alpha: float, bets: Bets = DEFAULT
+) -> list[str]:
+    """Why a verdict by labels cannot promote yet. Empty where the labels are shown to tell right from wrong, and the
+    margin `delta`, if there is one, holds relative to them. `on_card` is the parent's contrast there, `bets` those of
+    the paired difference."""
     contrast = quality.contrast()
     if not contrast.n:
         return ["labels: no request yet whose answer was also scored by another request's label"]
@@ -27,7 +30,7 @@ def labels_missing(quality: Paired, delta: float | None, on_card: float | None, 
     if delta is None:
         return []
     reference = on_card if on_card is not None else 1.0
-    if delta > 0 and not is_above(quality.relative(delta, reference), 0.0, alpha):
+    if delta > 0 and not is_above(quality.relative(delta, reference), 0.0, alpha, bets):
         where = f"{reference:.3f} on its card" if on_card is not None else "at most 1: no card says more"
         return [
             f"labels: the margin is held relative to what they tell: {contrast.mean:.3f} live, {where}. Not yet shown"

@@ -24,24 +24,28 @@ Values = tuple[float, float]
 
 @dataclass
 class Paired:
-    """Counts of values by request and distinct, of (d, contrast), and of d by segment ("language=de").
+    """Counts of values by request, distinct, and of each client's first request; of (d, contrast); and of d by
+    segment ("language=de").
 
     d is kept to 3 digits, the parent's value and the contrast to 2. So the number of counts is bounded for scores of
     any fineness, and a verdict costs no more after a million outcomes than after ten thousand."""
 
     by_request: Counter[Values] = field(default_factory=Counter)
     distinct: Counter[Values] = field(default_factory=Counter)
+    firsts: Counter[Values] = field(default_factory=Counter)
     contrasts: Counter[Values] = field(default_factory=Counter)
     segments: dict[str, Counter[float]] = field(default_factory=dict)
     lost: int = 0
     harm: Detector = field(default_factory=Detector)
 
     def add(self, values: Values, repeated: bool, delta: float | None, segments: dict[str, str],
-            shuffled: float | None = None) -> None:  # fmt: skip
-        """Count a compared request. `shuffled` is the parent's score by another request's label."""
+            shuffled: float | None = None, new_client: bool = True) -> None:  # fmt: skip
+        """Count a compared request. `shuffled` is the parent's score by another request's label. `new_client`: its
+        client sent none before, or has no name."""
         d, parent = round(values[0] - values[1], 3), round(values[1], 2)
         kept = round(parent + d, 3), parent
         self.by_request[kept] += 1
+        self.firsts[kept] += new_client
         if not repeated:
             self.distinct[kept] += 1
         if shuffled is not None:
@@ -58,6 +62,10 @@ class Paired:
     def differences(self, distinct: bool = False, factor: float = 1.0) -> Tally:
         """The tally of the variant's value minus `factor` times its parent's, without the lost requests."""
         return _weighted(self.distinct if distinct else self.by_request, 1.0, -factor, 1.0)
+
+    def first_of_clients(self, factor: float) -> Tally:
+        """The tally of each client's first request, without the lost ones."""
+        return _weighted(self.firsts, 1.0, -factor, 1.0)
 
     def contrast(self) -> Tally:
         return _weighted(self.contrasts, 0.0, 1.0, 1.0)

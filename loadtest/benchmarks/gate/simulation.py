@@ -23,9 +23,6 @@ TOGETHER = 25
 """The number of runs in a block: it fits a processor's cache and a few hundred MB."""
 D: NDArray[np.float64] = np.array([0.0, 0.5, 1.0])
 """The values -1, 0 and 1 of d, scaled to [0, 1]."""
-PAIRS_A_SECOND = 10
-FAILED, WITHIN = 0.001, 0.99
-"""Of a healthy variant: the share of requests that fail, and the share within the latency objective."""
 
 Bools = NDArray[np.bool_]
 Counts = NDArray[np.int32]
@@ -99,34 +96,9 @@ def roll_backs(gate: Gate, truth: Truth, runs: int, pairs: int, seed: int, tick:
 
 
 def promotions(gate: Gate, truth: Truth, runs: int, pairs: int, seed: int, tick: Tick) -> Counts:
-    """The number of pairs after which each run has proven every metric of the gate, of shape (runs,). The variant fails
-    and is late as rarely as a healthy one."""
-    decided = []
-    for done, counts in enumerate(tallies(truth, runs, pairs, seed, tick), 1):
-        passed = above(counts, gate.limit("quality"), gate.alpha_each)
-        if gate.errors:
-            passed &= few_errors(gate, counts.shape[:2], [seed, 1, done])
-        if gate.latency:
-            passed &= in_time(gate, counts.shape[:2], [seed, 2, done])
-        decided.append(first(passed))
-    return np.concatenate(decided)
-
-
-def few_errors(gate: Gate, shape: tuple[int, ...], seed: list[int]) -> Bools:
-    """After which pairs the share of failed requests is proven to be within its limit, with one request a pair."""
-    failed = np.cumsum(np.random.default_rng(seed).random(shape) < FAILED, axis=1)
-    counts = np.stack([failed, np.arange(1, shape[1] + 1) - failed], axis=-1)
-    return log_wealth(np.array([0.0, 1.0]), counts, 1 - gate.limit("errors")) >= log(1 / gate.alpha_each)
-
-
-def in_time(gate: Gate, shape: tuple[int, ...], seed: list[int]) -> Bools:
-    """After which pairs enough requests are proven to be within the latency objective, with one outcome a second."""
-    runs, pairs = shape
-    late = np.random.default_rng(seed).binomial(PAIRS_A_SECOND, 1 - WITHIN, (runs, pairs // PAIRS_A_SECOND))
-    values = 1 - np.arange(PAIRS_A_SECOND + 1) / PAIRS_A_SECOND
-    counts = np.stack([np.cumsum(late == k, axis=1) for k in range(PAIRS_A_SECOND + 1)], axis=-1)
-    proven = log_wealth(values, counts, gate.limit("latency")) >= log(1 / gate.alpha_each)
-    return np.repeat(proven, PAIRS_A_SECOND, axis=1)[:, :pairs]
+    """The number of pairs after which each run has proven the mean of d to be above -delta, of shape (runs,)."""
+    blocks = tallies(truth, runs, pairs, seed, tick)
+    return np.concatenate([first(above(counts, gate.limit("quality"), gate.alpha)) for counts in blocks])
 
 
 def skew_after(choose: Callable[[str], str], weights: dict[str, float], clients: Iterator[str], most: int) -> int:

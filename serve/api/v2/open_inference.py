@@ -6,7 +6,6 @@ The engine checks the tensors, because it knows their shapes; this module checks
 
 import time
 from collections.abc import Mapping
-from functools import partial
 
 from starlette.datastructures import Headers
 from starlette.requests import Request
@@ -22,7 +21,6 @@ from serve.api.http import (
     carry,
     check_label,
     count_label,
-    opted_out,
     read_body,
     refuse,
 )
@@ -37,7 +35,7 @@ from serve.dataplane.upstreams import Upstreams
 from serve.errors import NotReady, headers_of, open_inference_body, status_of
 from serve.protocols.open_inference import HEADER_LENGTH, LENGTH_DIGITS
 from serve.shadow.replayer import Replayer
-from serve.shadow.sampling import sample
+from serve.shadow.sampling import Asked, sample
 from variants.errors import InputError, UnderstudyError, UnknownName
 from variants.machine import versions
 from variants.vision.boxes import Box, from_text
@@ -82,16 +80,18 @@ class InferRoute:
             call.key = key_name(scope)
             await apart(len(head), check_tensors, head, self.upstreams.models[call.target.model])
             label = self.label_of(headers, call.target)
-            choose = partial(sample, self.upstreams, call, "/infer", body, label)
-            samples = [] if opted_out(headers) else await apart(len(body), choose)
+            asked = Asked("/infer", body, label, headers=headers)
+            selection = await apart(len(body), sample, self.upstreams, call, asked)
         except UnderstudyError as error:
             await refuse(error, open_inference_body, scope, receive, send)
             return
-        answer = TensorAnswer(keep=label is not None or bool(samples))
-        await carry(self.relay, call, answer, open_inference_body, scope, receive, send)
+        answer = TensorAnswer(keep=label is not None or bool(selection.samples))
+        try:
+            await carry(self.relay, call, answer, open_inference_body, scope, receive, send)
+        finally:  # a client that leaves cancels this
+            self.replayer.offer(selection, call, answer)
         if label is not None and call.status == 200 and (outcome := answer.outcome(label)) is not None:
             count_label(call, headers.get("x-understudy-task"), outcome, self.upstreams.known_tasks)
-        self.replayer.offer(samples, call, answer)
 
     def label_of(self, headers: Headers, target: Target) -> str | list[Box] | None:
         """The right answer, where the request carries it: a label, or boxes for a detector. Raises InputError for

@@ -52,10 +52,10 @@ def build(engine: TextEngine, names: Collection[str], digest: str | None) -> Sta
 
 @dataclass(frozen=True)
 class Prompt:
-    """One prompt, and what an answer with `echo` begins with."""
+    """One prompt, and the text or token ids with which an answer with `echo` begins."""
 
     ids: list[int]
-    echoed: str = ""
+    echoed: str | list[int] = ""
 
 
 class TextApi:
@@ -83,9 +83,7 @@ class TextApi:
         prompts = []
         for prompt in asked.prompts:
             ids = await self.encoded(prompt, asked.add_special_tokens, "prompt") if isinstance(prompt, str) else prompt
-            if asked.echo:
-                text = prompt if isinstance(prompt, str) else join([self.engine.piece(token) for token in prompt])
-            prompts.append(Prompt(self.cut(ids, asked), text if asked.echo else ""))
+            prompts.append(Prompt(self.cut(ids, asked), prompt if asked.echo else ""))
         return self.answer(asked, prompts, "prompt", CompletionAnswer)
 
     async def chat(self, request: Request) -> ASGIApp:
@@ -131,16 +129,23 @@ class TextApi:
             raise InputError(f"{each * len(prompts)} answers", field="n", mend=f"at most {MOST_ANSWERS} a request")
         sources = []
         for prompt in prompts:
-            generation = self.generation(asked, prompt.ids, field)
+            generation, echoed = self.generation(asked, prompt.ids, field), self.echoed(prompt, field)
             for choice in range(each):  # a seed gives each choice a seed of its own
                 seed = None if generation.seed is None else generation.seed + choice
-                sources.append(self.deltas(replace(generation, seed=seed), asked, prompt.echoed))
+                sources.append(self.deltas(replace(generation, seed=seed), asked, echoed))
         ids = [prompt.ids for prompt in prompts]
         answer = kind(asked.model, self.digest, ids, each, bool(asked.return_token_ids), asked.shows_usage_always)
         deltas = merged(sources) if len(sources) > 1 else alone(sources[0])
         if asked.stream:
             return EventStream(answer.frames(deltas, asked.shows_usage))
         return Whole(answer.whole(deltas))
+
+    def echoed(self, prompt: Prompt, field: str) -> str:
+        """The text before the answer. Raises InputError for a token that the engine does not know."""
+        if isinstance(prompt.echoed, str):
+            return prompt.echoed
+        self.check_ids(prompt.echoed, field)
+        return join([self.engine.piece(token) for token in prompt.echoed])
 
     def generation(self, asked: TextRequest, prompt: list[int], field: str) -> Generation:
         """What the engine is to do. Raises ContextTooLong, InputError."""

@@ -10,6 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
+from serve.cli.rollout_text import describe_rollout
 from serve.config.snapshot import build_snapshot
 from serve.control.journal import Journal
 from serve.control.state import ControlState
@@ -24,6 +25,8 @@ from variants.machine import describe
 
 pytestmark = pytest.mark.integration
 ROLLOUT = "/admin/v1/models/echo/rollout"
+GUARD = {"errors": 0.2, "latency": None, "block_s": 1, "least": 20}
+"""A guard that needs seconds instead of minutes."""
 LIMIT_S = 90.0
 """Detects a hang; it is no limit on speed."""
 
@@ -48,7 +51,8 @@ def plan(**more: Any) -> dict[str, Any]:
         "steps": ["shadow", 10, 50, 100],
         "shadow": 1.0,
         "hold_s": 0.5,
-        "gate": {"quality": 0.05, "errors": 0.05, "latency": {"objective_s": 5.0, "share": 0.5}},
+        "watch_s": 0,
+        "gate": {"quality": 0.05, "errors": 0.05, "latency": {"objective_s": 5.0, "share": 0.5}, "guard": GUARD},
         **more,
     }
 
@@ -59,7 +63,7 @@ async def until(client: httpx.AsyncClient, wanted: Callable[[dict[str, Any]], bo
         answer: dict[str, Any] = (await client.get(ROLLOUT)).json()
         if wanted(answer):
             return answer
-        assert time.monotonic() < deadline, answer
+        assert time.monotonic() < deadline, describe_rollout(answer)
         await asyncio.sleep(0.1)
 
 

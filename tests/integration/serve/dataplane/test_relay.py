@@ -14,11 +14,12 @@ from starlette.types import Message, Send
 
 from serve.api.answers import TextAnswer
 from serve.api.http import carry
+from serve.config.snapshot import Judged as Counted
 from serve.config.stack import Stack
 from serve.dataplane.call import Call
-from serve.dataplane.observations import Served
 from serve.dataplane.relay import Relay
 from serve.dataplane.router import Target
+from serve.dataplane.served import Served
 from serve.dataplane.upstream import Upstream
 from serve.dataplane.upstreams import Upstreams
 from serve.errors import openai_body
@@ -59,7 +60,7 @@ class Judged(NamedTuple):
 @asynccontextmanager
 async def judged(home: Path, stack: Stack) -> AsyncIterator[Judged]:
     async with local(home, stack) as served:
-        served.upstreams.snapshot = replace(served.upstreams.snapshot, judged={"echo": None})
+        served.upstreams.snapshot = replace(served.upstreams.snapshot, judged={"echo": Counted(None)})
         relay = Relay(served.upstreams)
         await relay.start()
         try:

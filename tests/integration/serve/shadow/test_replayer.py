@@ -14,7 +14,7 @@ from tests.support.labelled_load import labelled
 from tests.support.local_stage import local
 
 pytestmark = pytest.mark.integration
-OUTCOMES = ("compared", "failed", "dropped_full", "dropped_late")
+OUTCOMES = ("compared", "failed", "lost", "dropped_full", "dropped_late")
 
 
 def outcomes() -> dict[str, float]:
@@ -42,7 +42,7 @@ async def test_a_server_that_ends_drops_what_waits(tmp_path: Path, monkeypatch: 
         waiting = metrics.shadows_waiting.labels("echo", "int8")
         assert waiting._value.get() == sum(load.statuses.values())
     ended = outcomes()
-    assert ended == {"compared": 0, "failed": 0, "dropped_full": 0, "dropped_late": sum(load.statuses.values())}
+    assert ended == dict.fromkeys(OUTCOMES, 0) | {"dropped_late": sum(load.statuses.values())}
     assert waiting._value.get() == 0
 
 
@@ -86,7 +86,8 @@ async def test_under_saturation_each_chosen_request_ends_in_one_way(
     assert written == {
         "compared": ended["compared"],
         "failed": ended["failed"],
-        "dropped": ended["dropped_full"] + ended["dropped_late"],
+        "skipped": ended["dropped_full"] + ended["dropped_late"],
+        "lost": ended["lost"],
     }
 
 
@@ -120,18 +121,94 @@ async def test_chats_without_a_label_are_compared(tmp_path: Path, monkeypatch: p
                 await asyncio.sleep(0.05)
         while (written := await journalled(served.client))["compared"] < len(chats):
             await asyncio.sleep(0.1)
-    assert written == {"chosen": 3, "compared": 3, "failed": 0, "dropped": 0}
+        pairs = [pair for each in await shadows_of(served.client) for pair in each["pairs"]]
+    assert written == {"chosen": 3, "compared": 3, "failed": 0, "skipped": 0, "lost": 0}
+    assert [pair["values"] for pair in pairs] == [[1.0, 1.0]] * 3
+    assert [pair["checks"]["equal"] for pair in pairs] == [1] * 3
+    assert len({pair["id"] for pair in pairs}) == 3
+
+
+SMALL = {"kind": "scripted", "context": 16}
+"""An engine whose context holds a prompt of 8 tokens and an answer of 8, 4 bytes a token."""
+
+
+@pytest.mark.parametrize(
+    ("weights", "words", "ends"),
+    [
+        ((1, 0), 10, {"asked": True, "failed": True, "lost": "variant failed"}),  # the parent's client has an answer
+        ((0, 1), 10, {"asked": True, "failed": True, "lost": "variant failed"}),  # the variant's client has a 400
+        ((1, 0), 4000, None),
+        ((0, 1), 4000, None),
+    ],
+)
+async def test_a_request_that_only_the_variant_refuses_is_its_failure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, weights: tuple[int, int], words: int, ends: dict[str, Any] | None
+) -> None:
+    monkeypatch.setenv("UNDERSTUDY_HOME", str(tmp_path))
+    family = Family(tmp_path, free_port())
+    family.variants = {
+        "baseline": {"weight": weights[0], "engine": {"kind": "scripted"}},
+        "int8": {"weight": weights[1], "parent": "baseline", "engine": SMALL},
+    }
+    async with local(tmp_path, family.stack, family.artifacts) as served:
+        traffic = {"weights": dict(zip(("baseline", "int8"), weights, strict=True)), "shadows": {"int8": 1.0}}
+        await served.client.put("/admin/v1/models/echo/traffic", json=traffic, headers={"if-match": "*"})
+        body = {"model": "echo", "prompt": "word " * words * 2, "max_tokens": 8, "temperature": 0}
+        answer = await served.client.post("/v1/completions", json=body)
+        assert answer.status_code == (400 if ends is None or weights[1] else 200), answer.text
+        ended = metrics.shadows.labels("echo", "int8", "failed" if ends else "withdrawn")
+        async with asyncio.timeout(30):
+            while not ended._value.get():
+                await asyncio.sleep(0.05)
+            while True:
+                shadows = await shadows_of(served.client)
+                pairs = [pair for each in shadows for pair in each["pairs"]]
+                if shadows and sum(each["chosen"] for each in shadows) == len(pairs) == (ends is not None):
+                    break
+                await asyncio.sleep(0.05)
+    for pair in pairs:
+        assert {name: pair[name] for name in ends or ()} == ends
+        assert (pair["metric"], pair["values"]) == (None, None)
+
+
+async def test_a_sampled_request_whose_client_leaves_is_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("UNDERSTUDY_HOME", str(tmp_path))
+    family = Family(tmp_path, free_port())
+    family.variants = {
+        "baseline": {"weight": 1, "engine": {"kind": "scripted", "first_token_s": 60.0}},
+        "int8": {"weight": 0, "parent": "baseline", "engine": {"kind": "scripted"}},
+    }
+    async with local(tmp_path, family.stack, family.artifacts) as served:
+        traffic = {"weights": {"baseline": 1, "int8": 0}, "shadows": {"int8": 1.0}}
+        await served.client.put("/admin/v1/models/echo/traffic", json=traffic, headers={"if-match": "*"})
+        for path, body in (
+            ("/v1/completions", {"model": "echo", "prompt": "so it is", "stream": True}),
+            ("/v1/chat/completions", {"model": "echo", "messages": [{"role": "user", "content": "so"}]}),
+        ):
+            with pytest.raises(httpx.ReadTimeout):
+                await served.client.post(path, json=body, timeout=1.0)
+        async with asyncio.timeout(30):
+            while sum(each["chosen"] for each in await shadows_of(served.client)) < 2:
+                await asyncio.sleep(0.05)
+        lost = [each["lost"]["agreement"] for each in await shadows_of(served.client) if each["lost"]]
+    assert sum(len(reasons["client left"]) for reasons in lost) == 2
 
 
 async def journalled(client: httpx.AsyncClient) -> dict[str, float]:
     """Shadow pairs of int8 in the journal, which counts sampled requests separately."""
-    written = dict.fromkeys(("chosen", "compared", "failed", "dropped"), 0.0)
-    for entry in (await client.get("/admin/v1/journal?last=10000")).json()["entries"]:
-        if entry["kind"] == "outcomes":
-            for shadowed in entry["models"].get("echo", {}).get("shadows", {}).values():
-                failed = sum(pair["failed"] for pair in shadowed["pairs"])
-                written["chosen"] += shadowed["chosen"]
-                written["compared"] += len(shadowed["pairs"]) - failed
-                written["failed"] += failed
-                written["dropped"] += len(shadowed["dropped"]) + len(shadowed["unjudged"])
+    written = dict.fromkeys(("chosen", "compared", "failed", "skipped", "lost"), 0.0)
+    for shadowed in await shadows_of(client):
+        failed = sum(pair["failed"] for pair in shadowed["pairs"])
+        written["chosen"] += shadowed["chosen"]
+        written["compared"] += len(shadowed["pairs"]) - failed
+        written["failed"] += failed
+        written["skipped"] += len(shadowed["skipped"])
+        written["lost"] += sum(len(lengths) for reasons in shadowed["lost"].values() for lengths in reasons.values())
     return written
+
+
+async def shadows_of(client: httpx.AsyncClient) -> list[dict[str, Any]]:
+    """All reports of shadows in the journal."""
+    entries = (await client.get("/admin/v1/journal?last=10000")).json()["entries"]
+    models = [entry["models"].get("echo", {}) for entry in entries if entry["kind"] == "outcomes"]
+    return [shadowed for model in models for shadowed in model.get("shadows", {}).values()]

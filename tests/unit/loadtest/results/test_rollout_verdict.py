@@ -54,7 +54,7 @@ def test_one_that_is_open_says_so_and_what_is_missing(folder: Path) -> None:
     assert (verdict.variant, verdict.parent, verdict.status) == ("int8", "baseline", "aborted")
     assert verdict.says == (
         "smollm2: int8 was compared with baseline on 239 live requests that baseline had answered, without "
-        "delay for clients; 241 were sampled, 2 dropped.",
+        "delay for clients; 241 were sampled, 2 skipped for lack of time, 0 lost.",
         "int8 is neither proven to keep its limits nor to break one; the rollout ended as aborted: abort by somebody.",
         "A verdict still needs: quality: 120 more.",
     )

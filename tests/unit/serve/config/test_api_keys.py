@@ -118,3 +118,21 @@ def test_wrong_settings_of_a_key_are_refused_by_name(wrong: dict[str, Any], fiel
     with pytest.raises(StackError, match=rf"server\.keys\.(a\.)?{field}") as refused:
         stack_with({"a": {"sha256": DIGEST, **wrong}})
     assert "sesame" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("given", "trusted"),
+    [
+        ({}, False),
+        ({"rights": ["infer"]}, False),
+        ({"rights": ["infer", "label"]}, True),
+        ({"admin": True}, True),
+        ({"admin": False}, False),
+    ],
+)
+def test_a_key_is_trusted_to_label_where_the_stack_file_says_so(given: dict[str, Any], trusted: bool) -> None:
+    """Also in a stack that was written and read again, as one that is applied or recorded."""
+    key = stack_with({"a": {"sha256": DIGEST, **given}})["a"]
+    again = stack_with({"a": key.model_dump(mode="json", by_alias=True, exclude_none=True)})["a"]
+    assert (key.is_trusted_to_label, again.is_trusted_to_label) == (trusted, trusted)
+    assert again.rights == key.rights

@@ -1,38 +1,47 @@
-from pathlib import Path
+"""Which evidence is about the same two served variants."""
+
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
-from serve.config import evidence_key
-from serve.config.evidence_key import engines_hash
-from serve.config.snapshot import ServedVariant, build_snapshot
-from tests.support.family import Family
+from serve.config import evidence_key as module
+from serve.config.evidence_key import evidence_key
+from serve.config.snapshot import ServedVariant
+from serve.config.stack import ScriptedEngine
 
 
-def both(tmp_path: Path, token_s: float = 0.02, build: int = 1) -> tuple[ServedVariant, ServedVariant]:
-    family = Family(tmp_path, 8000)
-    family.variants["int8"]["engine"] = {"kind": "scripted", "token_s": token_s}
-    family.builds["int8"] = build
-    served = build_snapshot(family.stack, family.artifacts).variants
-    return served["echo", "baseline"], served["echo", "int8"]
+def served(digest: str, **settings: Any) -> ServedVariant:
+    engine = SimpleNamespace(settings=ScriptedEngine(kind="scripted", **settings))
+    return cast(ServedVariant, SimpleNamespace(manifest=SimpleNamespace(digest=digest), engine=engine))
 
 
-def test_evidence_is_named_by_both_artifacts_and_their_engines(tmp_path: Path) -> None:
-    parent, variant = both(tmp_path)
-    key = evidence_key.evidence_key(parent, variant)
-    assert key == f"{parent.manifest.digest}:{variant.manifest.digest}:{engines_hash(parent, variant)}"
-    assert key == evidence_key.evidence_key(*both(tmp_path))
-    assert key != evidence_key.evidence_key(*both(tmp_path, build=2))
+def test_the_key_names_both_builds() -> None:
+    parent, variant, how = evidence_key(served("a"), served("b")).split(":")
+    assert (parent, variant, len(how)) == ("a", "b", 12)
 
 
-def test_other_settings_of_an_engine_are_another_name(tmp_path: Path) -> None:
-    parent, variant = both(tmp_path)
-    assert engines_hash(parent, variant) != engines_hash(*both(tmp_path, token_s=0.5))
-    assert engines_hash(parent, variant) == engines_hash(*both(tmp_path, build=2))
+@pytest.mark.parametrize(
+    ("parent", "variant"),
+    [
+        (served("a", first_token_s=1.0), served("b")),
+        (served("a"), served("b", first_token_s=1.0)),
+        (served("c"), served("b")),
+    ],
+)
+def test_another_engine_or_build_begins_new_evidence(parent: ServedVariant, variant: ServedVariant) -> None:
+    assert evidence_key(parent, variant) != evidence_key(served("a"), served("b"))
+    assert evidence_key(parent, variant) == evidence_key(parent, variant)
 
 
-def test_other_versions_are_another_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    before = engines_hash(*both(tmp_path))
-    monkeypatch.setattr(evidence_key, "versions", lambda: {"vllm": "another"})
-    evidence_key._hash.cache_clear()
-    assert engines_hash(*both(tmp_path)) != before
-    evidence_key._hash.cache_clear()
+def test_settings_belong_to_a_side() -> None:
+    slow = {"first_token_s": 1.0}
+    assert evidence_key(served("a", **slow), served("b")) != evidence_key(served("a"), served("b", **slow))
+
+
+def test_another_version_begins_new_evidence(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = evidence_key(served("a"), served("b"))
+    monkeypatch.setattr(module, "versions", lambda: {"vllm": "0"})
+    module._hash.cache_clear()
+    assert evidence_key(served("a"), served("b")) != before
+    module._hash.cache_clear()

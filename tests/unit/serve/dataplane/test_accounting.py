@@ -6,17 +6,21 @@ from typing import Any, cast
 
 import pytest
 
+from serve.config.snapshot import Judged
 from serve.dataplane.accounting import Accounting
 from serve.dataplane.call import Call
 from serve.dataplane.drain import Drain
-from serve.dataplane.observations import Served
 from serve.dataplane.router import Assignment, Target
+from serve.dataplane.served import Served
+from serve.protocols.hash_keys import HashKeys
 
 
 def accounting(objective_s: float | None = 1.0, all_up: bool = True) -> Accounting:
     upstream = SimpleNamespace(manifest=SimpleNamespace(digest="d"))
+    traffic = SimpleNamespace(version=3, traffic=SimpleNamespace(sticky=True))
     upstreams = SimpleNamespace(
-        snapshot=SimpleNamespace(judged={"m": objective_s}),
+        snapshot=SimpleNamespace(judged={"m": Judged(objective_s)}, traffic={"m": traffic}),
+        hash_keys=HashKeys(client=b"secret"),
         all_up=lambda model: all_up,
         drain=Drain(),
         preferred=lambda target, client, needs: (
@@ -29,26 +33,27 @@ def accounting(objective_s: float | None = 1.0, all_up: bool = True) -> Accounti
 
 def call(status: int, took_s: float, model: str = "m", variant: str | None = None, client: str | None = None) -> Call:
     request = Call(Target(model, variant), client, lambda upstream: ("/", b""), {}, False, "r")
-    request.status, request.arrived = status, time.perf_counter() - took_s
+    request.status, request.arrived, request.version = status, time.perf_counter() - took_s, 2
     return request
 
 
-def noted(accounting: Accounting) -> tuple[int, int, list[list[int]]]:
-    """Numbers of requests and of failures; for each second, those within the objective and all."""
+def noted(accounting: Accounting) -> tuple[int, int, int, list[tuple[int, int]]]:
+    """Numbers of requests, failures and clients that left; for each block, all requests and those within."""
     results = accounting.observations.of("m").served.get("d", Served())
-    return results.requests, results.failed, list(results.seconds.values())
+    blocks = [(block.requests, block.within) for block in results.blocks.values()]
+    return results.requests, results.failed, results.left, blocks
 
 
 @pytest.mark.parametrize(
     ("status", "took_s", "wanted"),
     [
-        (200, 0.1, (1, 0, [[1, 1]])),
-        (200, 2.0, (1, 0, [[0, 1]])),
-        (502, 0.1, (1, 1, [[0, 1]])),
-        (429, 0.1, (1, 1, [[0, 1]])),  # refused by a full queue
-        (400, 0.1, (0, 0, [])),
-        (499, 0.1, (0, 0, [])),
-        (499, 2.0, (0, 0, [[0, 1]])),  # the client left after the objective: late
+        (200, 0.1, (1, 0, 0, [(1, 1)])),
+        (200, 2.0, (1, 0, 0, [(1, 0)])),
+        (502, 0.1, (1, 1, 0, [(1, 0)])),
+        (429, 0.1, (1, 1, 0, [(1, 0)])),  # refused by a full queue
+        (400, 0.1, (0, 0, 0, [])),
+        (499, 0.1, (0, 0, 1, [])),
+        (499, 2.0, (0, 0, 1, [(1, 0)])),  # the client left after the objective: late
     ],
 )
 def test_which_results_count(status: int, took_s: float, wanted: tuple[Any, ...]) -> None:
@@ -73,19 +78,21 @@ def test_without_an_objective_nothing_is_late() -> None:
     asked.upstream = cast(Any, SimpleNamespace(manifest=SimpleNamespace(digest="d")))
     asked.assignment = Assignment("m", "b", "weight")
     counter.served(asked)
-    assert noted(counter) == (0, 0, [])
+    assert noted(counter) == (0, 0, 1, [])
 
 
 @pytest.mark.parametrize(
     ("status", "reason", "all_up", "wanted"),
     [
-        (200, "fallback", True, (0, 0, [])),
-        (502, "fallback", True, (0, 0, [])),
-        (502, "sticky", False, (1, 1, [])),
-        (429, "sticky", False, (0, 0, [])),
-        (200, "sticky", False, (1, 0, [])),
-        (200, "pinned", True, (0, 0, [])),
-        (502, "capable", True, (1, 1, [[0, 1]])),
+        (200, "fallback", True, (0, 0, 0, [])),
+        (502, "fallback", True, (0, 0, 0, [])),
+        (502, "sticky", False, (1, 1, 0, [])),
+        (429, "sticky", False, (0, 0, 0, [])),
+        (200, "sticky", False, (1, 0, 0, [])),
+        (499, "sticky", False, (0, 0, 1, [])),
+        (200, "pinned", True, (0, 0, 0, [])),
+        (499, "pinned", True, (0, 0, 0, [])),
+        (502, "capable", True, (1, 1, 0, [(1, 0)])),
     ],
 )
 def test_another_variants_outage_does_not_count(
@@ -101,10 +108,33 @@ def test_another_variants_outage_does_not_count(
 def test_without_a_ready_variant_the_preferred_one_has_failed() -> None:
     counter = accounting()
     counter.unplaced(call(0, 0.1))
-    assert noted(counter) == (1, 1, [[0, 1]])
+    assert noted(counter) == (1, 1, 0, [(1, 0)])
     for others in (call(0, 0.1, variant="b"), call(0, 0.1, client="pinned"), call(0, 0.1, model="other")):
         counter.unplaced(others)
     placed_before = call(0, 0.1)
     placed_before.assignment = Assignment("m", "a", "weight")
     counter.unplaced(placed_before)
-    assert noted(counter) == (1, 1, [[0, 1]])
+    assert noted(counter) == (1, 1, 0, [(1, 0)])
+
+
+def test_a_result_counts_for_the_version_that_assigned_the_request() -> None:
+    counter, asked = accounting(), call(200, 0.1)
+    asked.upstream = cast(Any, SimpleNamespace(manifest=SimpleNamespace(digest="d")))
+    asked.assignment = Assignment("m", "b", "weight")
+    counter.served(asked)
+    counter.unplaced(call(0, 0.1))
+    results = counter.observations.of("m").served["d"]
+    assert {version for version, _ in results.seconds} == {2, 3}
+    assert {span.version for span in results.blocks} == {2, 3}
+
+
+def test_a_client_is_named_by_a_keyed_hash() -> None:
+    counter = accounting()
+    for client in ("alice", "alice", None):
+        counter.assigned(Assignment("m", "a", "sticky"), client)
+    batch = counter.observations.batch()
+    assert batch is not None
+    assigned = batch["models"]["m"]["assigned"]["3"]
+    assert assigned["anonymous"] == {"a": 1}
+    assert list(assigned["clients"]) == [HashKeys(client=b"secret").client_of(None, "alice")]
+    assert list(assigned["clients"]) != [HashKeys().client_of(None, "alice")]

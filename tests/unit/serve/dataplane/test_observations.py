@@ -2,8 +2,10 @@ import time
 
 import pytest
 
+from serve.config.snapshot import Judged
 from serve.dataplane.observations import Observations
 from serve.dataplane.router import Assignment
+from serve.dataplane.served import Result
 
 
 def placed(variant: str, reason: str = "sticky") -> Assignment:
@@ -25,14 +27,13 @@ def test_a_batch_is_repeated_until_it_is_acknowledged() -> None:
     assert (second["number"], second["models"]["m"]["assigned"]["3"]["anonymous"]) == (2, {"b": 1})
 
 
-def test_a_client_is_reported_once_and_only_by_its_hash() -> None:
+def test_a_client_is_reported_once() -> None:
     observations = Observations()
     for variant in ("a", "a", "b"):
-        observations.assigned(placed(variant), "alice", 1)
+        observations.assigned(placed(variant), "hash of alice", 1)
     batch = observations.batch()
     assert batch is not None
-    assert list(batch["models"]["m"]["assigned"]["1"]["clients"].values()) == ["a"]
-    assert "alice" not in str(batch)
+    assert batch["models"]["m"]["assigned"]["1"]["clients"] == {"hash of alice": "a"}
 
 
 @pytest.mark.parametrize("reason", ["pinned", "fallback", "capable"])
@@ -42,22 +43,28 @@ def test_only_the_routers_choices_count(reason: str) -> None:
     assert observations.batch() is None
 
 
-def test_a_second_is_reported_when_it_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_results_are_reported_when_their_second_and_block_are_over(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 1000.5
-    monkeypatch.setattr(time, "monotonic", lambda: now)
+    monkeypatch.setattr(time, "time", lambda: now)
     observations = Observations()
-    for within in (True, True, False):
-        observations.served("m", "digest", False, 0.1 if within else 3.0, 2.5)
-    observations.served("m", "digest", True, 0.1, None)
-    observations.late("m", "digest", 2.5)
+    observations.served("m", "digest", Result(3, ("key", "ann"), failed=False, took_s=0.1), Judged(2.5))
     batch = observations.batch()
     assert batch is not None
-    assert batch["models"]["m"]["served"]["digest"] == {"requests": 4, "failed": 1, "seconds": []}
+    assert batch["rules"] == 3
+    nothing = {"requests": 0, "failed": 0, "left": 0, "seconds": [], "minutes": []}
+    assert batch["models"]["m"]["served"]["digest"] == nothing | {"requests": 1}
     observations.acknowledge()
     now = 1001.1
     batch = observations.batch()
     assert batch is not None
-    assert batch["models"]["m"]["served"]["digest"] == {"requests": 0, "failed": 0, "seconds": [(2.5, 2, 4)]}
+    assert batch["models"]["m"]["served"]["digest"] == nothing | {"seconds": [[3, 1000, 1, 0.0]]}
+    observations.acknowledge()
+    now = 1020.0
+    batch = observations.batch()
+    assert batch is not None
+    assert batch["models"]["m"]["served"]["digest"] == nothing | {"minutes": [[3, 2.5, 16, 1, 1, 0.1, 0.1]]}
+    observations.acknowledge()
+    assert observations.batch() is None
 
 
 def test_requests_that_an_artifact_cannot_answer_are_counted_once() -> None:
@@ -69,3 +76,20 @@ def test_requests_that_an_artifact_cannot_answer_are_counted_once() -> None:
     assert batch["models"]["m"]["routed"] == {"requests": 3, "unable": {"a": 2, "b": 1}}
     observations.acknowledge()
     assert observations.batch() is None
+
+
+def test_shadows_are_reported_with_what_was_seen_skipped_and_lost() -> None:
+    observations = Observations()
+    shadowed = observations.shadowed("m", "a:b:c")
+    shadowed.seen, shadowed.chosen = 3, 2
+    shadowed.incomparable["echo"] += 1
+    shadowed.skipped.append(7)
+    shadowed.lost["quality"] = {"timed out": [8]}
+    batch = observations.batch()
+    assert batch is not None
+    assert batch["models"]["m"]["shadows"] == {
+        "a:b:c": {
+            "seen": 3, "incomparable": {"echo": 1}, "chosen": 2,
+            "skipped": [7], "lost": {"quality": {"timed out": [8]}}, "pairs": [],
+        }
+    }  # fmt: skip

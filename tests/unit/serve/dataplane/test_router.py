@@ -137,3 +137,15 @@ def test_a_pin_to_a_variant_that_cannot_answer_does_not_apply() -> None:
     chosen = assign(MODEL, {"baseline": 1.0, "int8": 1.0}, BOTH, "ann", pin="int8", unable=["int8"])
     assert chosen is not None
     assert (chosen.variant, chosen.reason) == ("baseline", "capable")
+
+
+def test_without_the_servers_key_nobody_can_choose_a_name_for_a_variant() -> None:
+    weights = {"baseline": 50.0, "int8": 50.0}
+    clients = [f"client-{number}" for number in range(400)]
+
+    def places(key: bytes) -> list[str]:
+        return [assign(MODEL, weights, BOTH, client, key=key).variant for client in clients]
+
+    assert places(b"one") == places(b"one")
+    assert 120 < sum(a == b for a, b in zip(places(b"one"), places(b"other"), strict=True)) < 280
+    assert abs(places(b"one").count("int8") / len(clients) - 0.5) < 0.1

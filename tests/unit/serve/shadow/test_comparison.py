@@ -3,6 +3,7 @@
 import base64
 import io
 import json
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,8 +11,9 @@ from PIL import Image
 
 from serve.dataplane.call import Reply
 from serve.shadow import comparison
-from serve.shadow.comparison import comparable, compare_pictures
+from serve.shadow.comparison import compare_pictures, incomparable, is_scorable
 from variants.errors import EngineError
+from variants.evidence.free_running import FreeAnswer
 from variants.tasks.digit_classifier.network import SHAPES, DigitClassifier
 
 
@@ -47,13 +49,13 @@ def test_pictures_are_compared_by_the_classifiers_features() -> None:
 @pytest.mark.usefixtures("classifier")
 def test_pictures_are_compared_if_they_have_the_same_seed() -> None:
     path = "/v1/images/generations"
-    assert comparable(path, {"prompt": "a 3", "seed": 0})
-    assert not comparable(path, {"prompt": "a 3"})
+    assert incomparable(path, {"prompt": "a 3", "seed": 0}) is None
+    assert incomparable(path, {"prompt": "a 3"}) == "no seed"
 
 
 def test_pictures_are_not_compared_without_a_classifier(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(comparison, "load_if_trained", lambda: None)
-    assert not comparable("/v1/images/generations", {"seed": 1})
+    assert incomparable("/v1/images/generations", {"seed": 1}) == "no digit classifier"
     with pytest.raises(EngineError, match="no digit classifier"):
         compare_pictures([drawn()] * 3)
 
@@ -61,14 +63,31 @@ def test_pictures_are_not_compared_without_a_classifier(monkeypatch: pytest.Monk
 @pytest.mark.parametrize(
     ("request_", "wanted"),
     [
-        ({"prompt": "a"}, True),
-        ({"prompt": ["a", "b"]}, False),
-        ({"prompt": "a", "n": 2}, False),
-        ({"prompt": "a", "echo": True}, False),
-        ({"prompt": "a", "continue_final_message": True}, False),
+        ({"prompt": "a"}, None),
+        ({"prompt": ["a", "b"]}, "prompt is no single text"),
+        ({"prompt": "a", "n": 2}, "several answers"),
+        ({"prompt": "a", "echo": True}, "echo"),
+        ({"prompt": "a", "continue_final_message": True}, "continue_final_message"),
     ],
 )
-def test_text_is_compared_if_one_prompt_has_one_answer(request_: dict[str, object], wanted: bool) -> None:
-    assert comparable("/v1/completions", request_) is wanted
-    assert comparable("/v1/embeddings", request_)
-    assert comparable("/infer", None)
+def test_text_is_compared_if_one_prompt_has_one_answer(request_: dict[str, object], wanted: str | None) -> None:
+    assert incomparable("/v1/completions", request_) == wanted
+    assert incomparable("/v1/embeddings", request_) is None
+    assert incomparable("/infer", None) is None
+
+
+def test_chats_with_tools_are_compared() -> None:
+    assert incomparable("/v1/chat/completions", {"messages": [], "tools": [{}]}) is None
+
+
+@pytest.mark.parametrize(
+    ("request_", "answer", "wanted"),
+    [
+        ({}, FreeAnswer("so"), True),
+        ({"tools": [{}]}, FreeAnswer("so"), False),
+        ({}, FreeAnswer("so", calls=(("weather", "{}"),)), False),
+        ({}, FreeAnswer(""), False),
+    ],
+)
+def test_only_plain_text_is_scored_by_both(request_: dict[str, Any], answer: FreeAnswer, wanted: bool) -> None:
+    assert is_scorable(request_, answer) is wanted

@@ -22,9 +22,10 @@ def replayer(running: int, usual: float, waiting: int = 0, under_way: int = 0) -
 
 def replay_of(waited_s: float = 0.0, has_only_shadow_load: bool = False) -> Replay:
     nothing, parent = cast(Any, None), cast(Any, SimpleNamespace(endpoint="there"))
-    sample, call = SimpleNamespace(label="pos"), SimpleNamespace(streamed=False, upstream=parent)
+    sample, call = SimpleNamespace(label="pos"), SimpleNamespace(streamed=False, upstream=parent, was_refused=False)
     variant = SimpleNamespace(has_only_shadow_load=has_only_shadow_load, endpoint="there")
-    return Replay(cast(Any, sample), cast(Any, call), nothing, parent, cast(Any, variant), time.monotonic() - waited_s)
+    since = time.monotonic() - waited_s
+    return Replay(cast(Any, sample), cast(Any, call), nothing, parent, cast(Any, variant), since=since)
 
 
 @pytest.mark.parametrize(

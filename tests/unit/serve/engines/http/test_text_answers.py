@@ -89,6 +89,10 @@ async def test_an_echo_begins_with_the_prompt_and_its_log_probabilities() -> Non
     assert len(choice["prompt_logprobs"]) == 4
 
 
+async def test_an_echo_of_unknown_token_ids_is_refused() -> None:
+    assert await refused(COMPLETIONS, prompt=[[65], [10**40]], echo=True, max_tokens=1) == (400, "prompt")
+
+
 @pytest.mark.parametrize("stream", [True, False])
 async def test_an_echo_of_no_tokens_is_the_prompt(stream: bool) -> None:
     body: dict[str, Any] = {"prompt": "one two", "echo": True, "max_tokens": 0, "logprobs": 0}
