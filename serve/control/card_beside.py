@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import inf
 from typing import Any
 
 import numpy as np
@@ -56,11 +57,11 @@ class CardBeside:
         }
 
 
-def newest(cards: Sequence[Card], served: ServedVariant) -> Card | None:
-    """The newest card of a variant with an accuracy, for this machine and its engine's settings."""
+def newest(cards: Sequence[Card], served: ServedVariant, at: float = inf) -> Card | None:
+    """The newest card of a variant with an accuracy, for this machine and its engine's settings, made until `at`."""
     here, engine = describe(), served.engine.settings.model_dump(mode="json")
     fitting = (each for each in reversed(cards) if (each.hardware, each.engine) == (here, engine))
-    return next((each for each in fitting if each.accuracy), None)
+    return next((each for each in fitting if each.accuracy and each.created.timestamp() <= at), None)
 
 
 def card_beside(parent: Card | None, variant: Card | None) -> CardBeside:

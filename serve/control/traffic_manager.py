@@ -9,6 +9,7 @@ import logging
 import time
 from collections.abc import Mapping
 from dataclasses import replace
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -139,6 +140,8 @@ class TrafficManager(RecordedState):
                 mend=f"wait for it, or end it: understudy rollout abort {model}",
             )
         traffic = self.state.traffic[model].traffic
+        if current is not None and current.watched:  # its watch ends with this rollout
+            traffic = replace(current, watched=False).traffic()
         source = source_of(traffic.weights, parent, plan.variant)
         check_card(self.card_beside(model, parent, plan), plan)
         both = [self.snapshot.variants[model, name] for name in (parent, plan.variant)]
@@ -159,14 +162,15 @@ class TrafficManager(RecordedState):
         self.move(model, rollout, who, None, {"around": around(engines)})
         return self.rollout_of(model)
 
-    def card_beside(self, model: str, parent: str, plan: RolloutPlan) -> CardBeside:
-        """What the cards of this machine say of a variant and its parent; nothing where one is no longer served."""
+    def card_beside(self, model: str, parent: str, plan: RolloutPlan, at: float = inf) -> CardBeside:
+        """What the cards of this machine said of a variant and its parent at a time in seconds since the epoch; nothing
+        where one is no longer served. Bets and limits must not change during a rollout."""
         refs = ((model, parent), (model, plan.variant))
         served = [self.snapshot.variants[ref] for ref in refs if ref in self.snapshot.variants]
         if len(served) < len(refs):
             return CardBeside()
         cards = cards_of(model)
-        return card_beside(*(newest(cards.get(each.manifest.digest, ()), each) for each in served))
+        return card_beside(*(newest(cards.get(each.manifest.digest, ()), each, at) for each in served))
 
     def plan_search(self, model: str, document: dict[str, Any]) -> tuple[RolloutPlan, str, tuple[str, ...]]:
         """The plan for the cheapest candidate, its parent, and the other candidates, cheapest first.
@@ -183,8 +187,20 @@ class TrafficManager(RecordedState):
         known = {child: cost for child in children if (cost := costs[child]) is not None and cost < costs[parent]}
         if not known:
             raise InputError(f"no variant of {model} costs less than {parent}", field="objective")
-        first, *others = sorted(known, key=lambda child: known[child])
-        return search.plan(first, len(known)), parent, tuple(others)
+        cheapest_first = sorted(known, key=lambda child: known[child])
+        refusals = {child: self.refusal_by_card(model, parent, search.plan(child, 1)) for child in cheapest_first}
+        left = [child for child in cheapest_first if refusals[child] is None]
+        if not left:
+            raise InputError("; ".join(str(each) for each in refusals.values()), field="objective")
+        return search.plan(left[0], len(left)), parent, tuple(left[1:])
+
+    def refusal_by_card(self, model: str, parent: str, plan: RolloutPlan) -> InputError | None:
+        """Why the cards forbid a plan; None where they do not."""
+        try:
+            check_card(self.card_beside(model, parent, plan), plan)
+        except InputError as error:
+            return error
+        return None
 
     def costs_of(self, model: str, variants: list[str]) -> dict[str, Any]:
         cards = cards_of(model)
@@ -272,10 +288,11 @@ class TrafficManager(RecordedState):
         """Continue a search with its next candidate that is still served, or end it if there is none."""
         left = [name for name in rollout.queue if (model, name) in self.snapshot.variants]
         why = "no other candidate is served"
-        if left and (model, rollout.parent) in self.snapshot.variants:
+        while left and (model, rollout.parent) in self.snapshot.variants:
+            variant = left.pop(0)
             try:
-                plan = rollout.plan.model_copy(update={"variant": left[0]})
-                self.begin(model, plan, rollout.parent, "evidence", tuple(left[1:]))
+                plan = rollout.plan.model_copy(update={"variant": variant})
+                self.begin(model, plan, rollout.parent, "evidence", tuple(left))
             except InputError as error:
                 why = str(error)
             else:
@@ -296,7 +313,7 @@ class TrafficManager(RecordedState):
         """What is known of a rollout besides its outcomes."""
         plan = rollout.plan
         variant, parent = self.costs_of(model, [plan.variant, rollout.parent]).values() if plan.gate.cost else (0, None)
-        card = self.card_beside(model, rollout.parent, plan)
+        card = self.card_beside(model, rollout.parent, plan, rollout.began_at or inf)
         return Context(
             floor_by=plan.by,
             leave_out=unknowable(rollout),
@@ -317,8 +334,8 @@ class TrafficManager(RecordedState):
         if rollout is None:
             return {"model": model, "rollout": None}
         pair, verdict = self.state.pair(rollout.pair), self.verdict(model, rollout)
-        card, context = self.card_beside(model, rollout.parent, rollout.plan), self.context_of(model, rollout)
-        record = self.state.history.latest(model)
+        context, record = self.context_of(model, rollout), self.state.history.latest(model)
+        card = self.card_beside(model, rollout.parent, rollout.plan, rollout.began_at or inf)
         return {
             "model": model,
             "id": record.id if record else None,

@@ -63,6 +63,8 @@ POOLED = 0.8
 DETECTORS = 4
 """Detectors of harm in a step: the paired metric, errors of replays, and errors and latency of its own clients."""
 CLIENT_SHARE = 0.10
+MOST_HALVINGS = 100
+"""Below, alpha would become 0 after a thousand rollouts of one name."""
 Share = Annotated[float, Field(strict=True, gt=0, lt=1)]
 Delta = Annotated[float, Field(strict=True, ge=0, lt=1)]
 
@@ -129,6 +131,12 @@ class Gate(Document):
             return self.latency.share
         limit: float = getattr(self, metric)
         return -limit if metric in ("quality", "agreement") else limit
+
+    @property
+    def margin(self) -> float | None:
+        """The largest loss by labels that is allowed, where the parent is always right. None without such a limit."""
+        margins = (self.quality, None if self.floor is None else 1 - self.floor)
+        return min((each for each in margins if each is not None), default=None)
 
     def most_loss(self, metric: Metric) -> float | None:
         """The limit for a paired metric's difference that no segment may be proven to break; None without one."""
@@ -243,7 +251,7 @@ def judge(gate: Gate, evidence: Evidence, context: Context = Context()) -> Verdi
         *segments_missing(segments, gate.segment),
     )
     if "quality" in metrics or ("floor" in metrics and context.floor_by == "quality"):
-        missing += tuple(labels_missing(evidence.quality, gate.quality, context.contrast_on_card, alpha, context.bets))
+        missing += tuple(labels_missing(evidence.quality, gate.margin, context.contrast_on_card, alpha, context.bets))
     waits = clients_missing(gate, evidence, context, alpha)
     missing += waits
     decision: Decision = "roll back" if harm else "inconclusive" if missing else "promote"
@@ -262,7 +270,7 @@ def clients_missing(gate: Gate, evidence: Evidence, context: Context, alpha: flo
 
 def promotion_alpha(gate: Gate, context: Context) -> float:
     """The probability of a wrong promotion by this rollout."""
-    return gate.alpha * 0.5 ** (context.attempt - 1)
+    return gate.alpha * 0.5 ** min(context.attempt - 1, MOST_HALVINGS)
 
 
 def find(gate: Gate, metric: Metric, evidence: Evidence, context: Context) -> Finding:

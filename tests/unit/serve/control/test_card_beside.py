@@ -120,3 +120,10 @@ def test_the_newest_card_of_this_machine_and_engine_counts(served: ServedVariant
     cards = (old, new, card(engine=engine, hardware=elsewhere), card(), card(engine=engine, accuracy=()))
     assert newest(cards, served) is new
     assert newest((), served) is None
+
+
+def test_a_card_that_was_made_during_a_rollout_changes_nothing(served: ServedVariant) -> None:
+    """Bets that follow what is seen would break the bounds."""
+    engine = served.engine.settings.model_dump(mode="json")
+    old, new = (card(engine=engine, created=datetime.fromtimestamp(at, UTC)) for at in (1000, 2000))
+    assert [newest((old, new), served, at) for at in (999.0, 1500.0, 2000.0)] == [None, old, new]

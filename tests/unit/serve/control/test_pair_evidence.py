@@ -7,6 +7,7 @@ import pytest
 
 from serve.control.pair_evidence import PairEvidence
 from variants.evidence.gate import Context, Gate, judge
+from variants.evidence.guard import FEWEST, Arms
 
 NOTHING: dict[str, Any] = {"seen": 0, "incomparable": {}, "chosen": 0, "skipped": [], "lost": {}, "pairs": []}
 
@@ -105,16 +106,26 @@ def test_segments_have_differences_of_their_own() -> None:
     }  # fmt: skip
 
 
-def test_both_arms_are_compared_in_the_same_second_of_the_same_version() -> None:
+def test_both_arms_are_compared_in_the_same_minute_of_the_present_step() -> None:
     kept = PairEvidence()
     kept.begin_step(2)
-    parent = arm([second(1, 7, failed=1.0), second(2, 7, failed=0.25), second(2, 9)])
-    kept.count_served(parent, arm([second(2, 7, failed=0.5), second(2, 8), second(1, 9, failed=1.0)]), Gate())
+    parent = arm([second(1, 5, failed=1.0), second(2, 7, failed=0.25), second(2, 9)])
+    variant = arm([second(2, 7, failed=0.5), second(2, 8), second(1, 9, failed=1.0), second(2, 70), second(2, 4)])
+    kept.count_served(parent, variant, Gate())
     arms = kept.evidence.arms
     assert arms is not None
-    assert (arms.requests, arms.differences.counts, arms.failing.n) == (20, {0.25: 1}, 2)
-    assert kept.evidence.tallies["errors"].n == 3
+    assert (arms.requests, arms.seconds, arms.failing.n) == (40, 4, 4)
+    assert kept.evidence.beside.differences.counts == {0.25: 1, -0.25: 1}
+    assert kept.evidence.tallies["errors"].n == 5
     assert kept.parent_rate.seconds == 4
+
+
+def test_a_step_keeps_what_both_arms_showed_beside_each_other_before() -> None:
+    kept = PairEvidence()
+    kept.begin_step(1)
+    kept.count_served(arm([second(1, 7)]), arm([second(1, 7)]), Gate())
+    kept.begin_step(2)
+    assert (kept.evidence.arms, kept.evidence.beside.differences.n) == (Arms(), 1)
 
 
 @pytest.mark.parametrize(
@@ -122,8 +133,8 @@ def test_both_arms_are_compared_in_the_same_second_of_the_same_version() -> None
     [
         (minute(2, 5, 1.0), minute(2, 5, 1.26), {1.0: 1}), (minute(2, 5, 1.0), minute(2, 5, 1.25), {0.0: 1}),
         (minute(2, 5, 1.0), minute(2, 6, 9.0), {}), (minute(1, 5, 1.0), minute(2, 5, 9.0), {}),
-        (minute(1, 5, 1.0), minute(1, 5, 9.0), {}), (minute(2, 5, 1.0, requests=19), minute(2, 5, 9.0), {}),
-        (minute(2, 5, 1.0), minute(2, 5, 9.0, requests=19), {}),
+        (minute(1, 5, 1.0), minute(1, 5, 9.0), {}), (minute(2, 5, 1.0, requests=FEWEST - 1), minute(2, 5, 9.0), {}),
+        (minute(2, 5, 1.0), minute(2, 5, 9.0, requests=FEWEST - 1), {}),
     ],
 )  # fmt: skip
 def test_blocks_are_compared_where_both_arms_have_enough_requests(
@@ -133,7 +144,18 @@ def test_blocks_are_compared_where_both_arms_have_enough_requests(
     kept.begin_step(2)
     kept.count_served(arm(minutes=[parent]), arm(minutes=[variant]), Gate())
     assert kept.evidence.arms is not None
-    assert kept.evidence.arms.slow.counts == slow
+    assert kept.evidence.beside.slow.counts == slow
+    assert kept.evidence.arms.slowing.n == sum(slow.values())
+
+
+def test_a_block_without_an_answer_is_no_measurement_of_latency() -> None:
+    kept = PairEvidence()
+    kept.begin_step(2)
+    nothing: list[Any] = [2, 0.5, 5, 20, 0, None, None]
+    kept.count_served(arm(minutes=[minute(2, 5, 1.0)]), arm(minutes=[nothing]), Gate())
+    kept.count_served(arm(minutes=[nothing]), arm(minutes=[minute(2, 5, 1.0)]), Gate())
+    assert kept.evidence.beside.slow.n == 0
+    assert kept.latency_within(0.5).counts == {0.0: 1, 1.0: 1}
 
 
 def test_ten_thousand_sound_shadows_hide_no_failures_of_clients() -> None:

@@ -1,6 +1,8 @@
 """Traffic stays consistent when a stack changes during a rollout, and when one model has an error."""
 
+import json
 import logging
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,11 @@ from serve.errors import Conflict
 from serve.protocols.answer_id import issue
 from tests.integration.serve.control.test_rollout import add_cost
 from tests.support.family import Family
+from tests.unit.serve.control.test_pair_evidence import NOTHING, pair
+from variants.artifacts.card import Accuracy, Difference
+from variants.artifacts.catalog import Catalog
 from variants.errors import InputError
+from variants.evidence.gate import Verdict
 
 SCRIPTED = {"kind": "scripted"}
 
@@ -221,3 +227,194 @@ def test_costs_are_of_the_engine_in_use(tmp_path: Path, family: Family) -> None:
     family.variants["int8"]["engine"] = {"kind": "scripted", "token_s": 0.5}
     traffic_manager.replace(snapshot(family))
     assert traffic_manager.costs_of("echo", ["int8"]) == {"int8": None}
+
+
+def verdict_of(decision: str, **more: Any) -> Verdict:
+    return Verdict(decision, (), False, (), **more)  # type: ignore[arg-type]
+
+
+def decide(traffic_manager: TrafficManager, monkeypatch: pytest.MonkeyPatch, *decisions: str) -> None:
+    """Carry out these verdicts, one after another."""
+    for decision in decisions:
+        judged = verdict_of(decision, harm=("quality",) if decision == "roll back" else ())
+        with monkeypatch.context() as patch:
+            patch.setattr(traffic_manager, "verdict", lambda *_, judged=judged: judged)
+            traffic_manager.judge_all()
+
+
+def test_a_promotion_is_watched_and_harm_returns_the_traffic(
+    tmp_path: Path, family: Family, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    traffic_manager = begun(tmp_path, family, hold_s=0)
+    decide(traffic_manager, monkeypatch, "promote", "promote")
+    rollout = traffic_manager.state.rollouts["echo"]
+    assert (rollout.status, rollout.watched) == ("promoted", True)
+    assert traffic_manager.traffic_of("echo")["shares"] == pytest.approx({"baseline": 0.05, "int8": 0.95})
+    decide(traffic_manager, monkeypatch, "roll back")
+    assert outcome(traffic_manager)[0] == "rolled back"
+    assert traffic_manager.traffic_of("echo")["shares"] == {"baseline": 0.5, "int8": 0.5}
+
+
+def test_a_watch_that_saw_no_harm_gives_the_rest_of_the_traffic(
+    tmp_path: Path, family: Family, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    traffic_manager = begun(tmp_path, family, hold_s=0, watch_s=3600)
+    decide(traffic_manager, monkeypatch, "promote", "promote", "inconclusive")
+    assert traffic_manager.state.rollouts["echo"].watched
+    traffic_manager.held_since["echo"] -= 3600
+    decide(traffic_manager, monkeypatch, "inconclusive")
+    rollout = traffic_manager.state.rollouts["echo"]
+    assert (rollout.status, rollout.watched) == ("promoted", False)
+    assert traffic_manager.traffic_of("echo")["traffic"]["shadows"] == {}
+    assert traffic_manager.traffic_of("echo")["shares"] == {"baseline": 0.0, "int8": 1.0}
+
+
+def test_another_rollout_ends_a_watch_and_begins_with_all_of_the_traffic(
+    tmp_path: Path, family: Family, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`int4` may begin against the variant that now serves."""
+    family.variants["int4"] = {"weight": 0, "parent": "int8", "engine": SCRIPTED}
+    traffic_manager = begun(tmp_path, family, hold_s=0)
+    decide(traffic_manager, monkeypatch, "promote", "promote")
+    plan, parent = read_plan({"variant": "int4"}, traffic_manager.model("echo"), "echo")
+    traffic_manager.begin("echo", plan, parent, "somebody")
+    answer = traffic_manager.traffic_of("echo")
+    assert answer["shares"] == {"baseline": 0.0, "int8": 1.0, "int4": 0.0}
+    assert answer["traffic"]["shadows"] == {"int4": 0.2}
+
+
+def test_traffic_that_an_operator_sets_ends_a_watch(
+    tmp_path: Path, family: Family, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    traffic_manager = begun(tmp_path, family, hold_s=0)
+    decide(traffic_manager, monkeypatch, "promote", "promote")
+    traffic_manager.set_traffic("echo", {"weights": {"baseline": 1, "int8": 1}}, None, "somebody", "")
+    assert outcome(traffic_manager)[:2] == ("promoted", "somebody changed the traffic")
+    decide(traffic_manager, monkeypatch, "roll back")
+    assert traffic_manager.traffic_of("echo")["shares"] == {"baseline": 0.5, "int8": 0.5}
+
+
+def test_a_restarted_controller_goes_on_in_the_middle_of_a_step(
+    tmp_path: Path, family: Family, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    traffic_manager = begun(tmp_path, family, hold_s=0, steps=[10, 50, 100])
+    decide(traffic_manager, monkeypatch, "promote")
+    key = traffic_manager.state.rollouts["echo"].pair
+    version = traffic_manager.traffic_of("echo")["version"]
+    served = {family.digest("int8"): {"seconds": [[version, 1, 30, 0.5]], "minutes": []}}
+    models = {"echo": {"assigned": {}, "served": served, "shadows": {key: NOTHING | {"pairs": [pair("r1")]}}}}
+    traffic_manager.count("i", {"number": 1, "rules": RULES, "models": models})
+    again = TrafficManager(tmp_path / "state", snapshot(family))
+    assert again.state.pairs == traffic_manager.state.pairs
+    assert again.rollout_of("echo") == traffic_manager.rollout_of("echo")
+    arms = again.state.pair(key).evidence.arms
+    assert arms is not None
+    assert (arms.requests, again.state.pair(key).compared) == (30, 1)
+
+
+def test_the_deadline_counts_from_the_start_and_not_from_a_restart(tmp_path: Path, family: Family) -> None:
+    begun(tmp_path, family, deadline_s=0.001)
+    again = TrafficManager(tmp_path / "state", snapshot(family))
+    again.judge_all()
+    status, why, weights = outcome(again)
+    assert (status, weights) == ("undecided", {"baseline": 1, "int8": 1})
+    assert why == "the deadline of 0.001 s passed without a verdict"
+
+
+def test_each_rollout_of_a_name_has_half_the_alpha(tmp_path: Path, family: Family) -> None:
+    traffic_manager = begun(tmp_path, family)
+    shown = [traffic_manager.rollout_of("echo")["attempt"]]
+    for build in (2, 3):
+        traffic_manager.steer("echo", "abort", "somebody")
+        family.builds["int8"] = build
+        traffic_manager.replace(snapshot(family))
+        plan, parent = read_plan({"variant": "int8", "continues": True}, traffic_manager.model("echo"), "echo")
+        traffic_manager.begin("echo", plan, parent, "somebody")
+        shown.append(traffic_manager.rollout_of("echo")["attempt"])
+    alphas = (0.05, 0.025, 0.0125)
+    assert shown == [{"number": n, "alpha_to_promote": alpha} for n, alpha in enumerate(alphas, 1)]
+
+
+def test_an_engine_with_other_settings_ends_the_rollout_and_keeps_no_proof(tmp_path: Path, family: Family) -> None:
+    traffic_manager = begun(tmp_path, family)
+    before = traffic_manager.state.rollouts["echo"].pair
+    family.variants["int8"]["engine"] = {"kind": "scripted", "token_s": 0.5}
+    traffic_manager.replace(snapshot(family))
+    assert outcome(traffic_manager)[:2] == ("aborted", "one of its builds or engines is no longer live")
+    plan, parent = read_plan({"variant": "int8"}, traffic_manager.model("echo"), "echo")
+    traffic_manager.begin("echo", plan, parent, "somebody")
+    assert traffic_manager.state.rollouts["echo"].pair != before
+
+
+def test_a_rollout_of_a_variant_that_is_gone_is_still_shown(tmp_path: Path, family: Family) -> None:
+    traffic_manager = begun(tmp_path, family)
+    del family.variants["int8"]
+    traffic_manager.replace(snapshot(family))
+    shown = traffic_manager.rollout_of("echo")
+    assert (shown["rollout"]["status"], shown["card"]["difference"]) == ("aborted", None)
+
+
+def add_accuracy(home: Path, family: Family, variant: str, difference: float | None) -> None:
+    """A card with a cost, an accuracy of 0.8, and a difference from the parent that is known to 1 point."""
+    accuracy = Accuracy(task="t", value=0.8, low=0.7, high=0.9, n=1000, contrast=0.5)
+    differences = () if difference is None else (
+        Difference(task="t", metric="accuracy", parent=family.digest("baseline"), value=difference,
+                   low=difference - 0.01, high=difference + 0.01, n=1000),
+    )  # fmt: skip
+    add_cost(home, family, variant, {"baseline": 3.0, "int8": 2.0}.get(variant, 1.0))
+    card = Catalog(home).model("echo").cards[family.digest(variant)][-1]
+    changed = card.model_copy(update={"accuracy": (accuracy,), "differences": differences})
+    Catalog(home).add_card("echo", changed)
+
+
+def test_a_variant_that_its_card_proves_worse_needs_a_reason(tmp_path: Path, family: Family) -> None:
+    for variant, difference in (("baseline", None), ("int8", -0.115)):
+        add_accuracy(tmp_path, family, variant, difference)
+    with pytest.raises(InputError, match="int8 is proven worse on its card"):
+        begun(tmp_path, family)
+    traffic_manager = begun(tmp_path, family, against_card="a trial")
+    shown = traffic_manager.rollout_of("echo")
+    assert shown["rollout"]["why"] == "begun by somebody, against the card: a trial"
+    assert shown["card"]["difference"]["value"] == -0.115
+    assert traffic_manager.context_of("echo", traffic_manager.state.rollouts["echo"]).contrast_on_card == 0.5
+
+
+def test_a_search_leaves_out_a_candidate_that_its_card_proves_worse(tmp_path: Path, family: Family) -> None:
+    family.variants["int4"] = {"weight": 0, "parent": "baseline", "engine": SCRIPTED}
+    for variant, difference in (("baseline", None), ("int8", 0.0), ("int4", -0.3)):
+        add_accuracy(tmp_path, family, variant, difference)
+    traffic_manager = TrafficManager(tmp_path / "state", snapshot(family))
+    plan, _, queue = traffic_manager.plan_search("echo", {"objective": "cheapest"})
+    assert (plan.variant, queue, plan.gate.alpha) == ("int8", (), 0.05)
+    add_accuracy(tmp_path, family, "int8", -0.3)
+    with pytest.raises(InputError, match=r"int4 is proven worse on its card.*int8 is proven worse on its card"):
+        traffic_manager.plan_search("echo", {"objective": "cheapest"})
+
+
+def test_a_search_goes_on_after_a_candidate_without_a_verdict(tmp_path: Path, family: Family) -> None:
+    traffic_manager = search(tmp_path, family)
+    rollout = traffic_manager.state.rollouts["echo"]
+    traffic_manager.move("echo", replace(rollout, status="undecided", why="futile"), "evidence", None)
+    traffic_manager.judge_all()
+    rollout = traffic_manager.state.rollouts["echo"]
+    assert (rollout.plan.variant, rollout.status, rollout.queue) == ("int8", "running", ())
+
+
+def test_alpha_of_harm_is_divided_among_the_steps_and_the_watch(tmp_path: Path, family: Family) -> None:
+    traffic_manager = begun(tmp_path, family, steps=[10, 50, 100])
+    rollout = traffic_manager.state.rollouts["echo"]
+    assert traffic_manager.context_of("echo", rollout).phases == 4
+    unwatched = replace(rollout, plan=rollout.plan.model_copy(update={"watch_s": 0.0}))
+    assert traffic_manager.context_of("echo", unwatched).phases == 3
+
+
+def test_a_rollout_is_shown_as_json(tmp_path: Path, family: Family) -> None:
+    traffic_manager = begun(tmp_path, family)
+    pairs = [pair(f"r{number}", segments={"language": "de"}) for number in range(50)]
+    key = traffic_manager.state.rollouts["echo"].pair
+    traffic_manager.state.pair(key).count_shadowed(NOTHING | {"pairs": pairs}, None)
+    fail(traffic_manager)
+    shown = traffic_manager.rollout_of("echo")
+    assert json.loads(json.dumps(shown, allow_nan=False)) == json.loads(json.dumps(shown))
+    entry = list(traffic_manager.journal.entries())[-1]
+    assert entry["verdict"]["harm"] == ["quality"]

@@ -4,6 +4,7 @@ from math import prod
 import numpy as np
 import pytest
 
+from variants.evidence import detector as detector_module
 from variants.evidence.betting import Tally, is_above
 from variants.evidence.detector import MOST, Detector
 
@@ -11,10 +12,11 @@ ALPHA = 0.05
 
 
 @pytest.mark.parametrize("limit", [0.05, 0.3, 0.5])
-def test_wealth_is_a_mixture_of_fair_bets(limit: float) -> None:
-    """Over every sequence of n outcomes at the limit, the wealth is 1 - 1 / (n + 1) on average: bets that begin later
-    keep the rest."""
-    n = 5
+def test_wealth_is_a_mixture_of_fair_bets(limit: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Over every sequence of n outcomes at the limit, the wealth is 1 - 1 / (begun + 1) on average: bets that begin
+    later keep the rest."""
+    monkeypatch.setattr(detector_module, "APART", 2)
+    n, begun = 5, 3
     total = 0.0
     for outcomes in product((0, 1), repeat=n):
         detector = Detector()
@@ -22,7 +24,7 @@ def test_wealth_is_a_mixture_of_fair_bets(limit: float) -> None:
             detector.peak = 0.0  # so that it is the present wealth
             detector.add(each, limit)
         total += prod(limit if each else 1 - limit for each in outcomes) * detector.peak
-    assert total == pytest.approx(1 - 1 / (n + 1))
+    assert total == pytest.approx(1 - 1 / (begun + 1))
 
 
 @pytest.mark.parametrize("limit", [0.02, 0.5])

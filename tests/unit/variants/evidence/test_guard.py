@@ -3,23 +3,30 @@ from collections.abc import Iterable
 import numpy as np
 import pytest
 
-from variants.evidence.guard import FEWEST, START, Arms, Guard, ParentRate
+from variants.evidence.guard import START, Arms, Beside, Guard, ParentRate
 
 GUARD = Guard()
 ALPHA = 0.05
 
 
-def arms(seconds: Iterable[tuple[float | None, float]] = (), rate: ParentRate | None = None,
-         blocks: Iterable[tuple[float, float]] = ()) -> Arms:  # fmt: skip
-    """A step with seconds of (parent's, variant's) failures, each with one request, and blocks of percentiles."""
+def arms(
+    seconds: Iterable[tuple[float | None, float]] = (), rate: ParentRate | None = None, blocks: Iterable[bool] = ()
+) -> Arms:
+    """A step with seconds of (parent's, variant's) failures, each with one request, and blocks: slow or not."""
     step, rate = Arms(), rate or ParentRate()
     for parent, variant in seconds:
         if parent is not None:
             rate.add(parent)
         step.add_second(parent, variant, 1, rate, 0.01)
-    for parent_s, variant_s in blocks:
-        step.add_block(parent_s, variant_s, 1.25)
+    for slow in blocks:
+        step.add_block(slow)
     return step
+
+
+def beside(differences: dict[float, int], slow: dict[float, int]) -> Beside:
+    both = Beside()
+    both.differences.counts, both.slow.counts = dict(differences), dict(slow)
+    return both
 
 
 def sound_parent(seconds: int = 1000, failed: float = 0.0) -> ParentRate:
@@ -29,53 +36,57 @@ def sound_parent(seconds: int = 1000, failed: float = 0.0) -> ParentRate:
     return rate
 
 
-SOUND = [(0.0, 0.0)] * 800
-IN_TIME = [(1.0, 1.0)] * 20
+SOUND = {0.0: 800}
+IN_TIME = {0.0: 20}
 
 
-def test_a_sound_step_lacks_nothing() -> None:
-    step = arms(SOUND, blocks=IN_TIME)
-    assert step.missing(GUARD, ALPHA, False) == []
-    assert step.broken(GUARD, ALPHA) == []
+def test_both_arms_alike_are_proven() -> None:
+    assert beside(SOUND, IN_TIME).missing(GUARD, ALPHA) == []
 
 
 @pytest.mark.parametrize(
-    ("step", "words"),
+    ("both", "words"),
     [
-        (Arms(), ["0 of at least 100 requests", "no second yet", "0 blocks of 60 s"]),
-        (arms(SOUND[:99], blocks=IN_TIME), ["99 of at least 100 requests", "not yet shown to be at most 0.01 more"]),
-        (arms(SOUND), ["0 blocks of 60 s with 20 requests of both"]),
-        (arms(SOUND, blocks=IN_TIME[:3]), ["3 blocks"]),
-        (arms([(0.0, 0.02)] * 800, blocks=IN_TIME), ["clients' errors against the parent's: +0.0200 in 800 s"]),
-        (arms([(None, 0.0)] * 800, blocks=IN_TIME), ["no second yet"]),
-        (arms(SOUND, blocks=[(1.0, 1.26)] * 10 + IN_TIME[:10]), ["20 blocks"]),
+        (Beside(), ["no second yet", "slower in 0 of 0 blocks of 60 s"]),
+        (beside({0.0: 100}, IN_TIME), ["+0.0000 in 100 s, not yet shown to be at most 0.01 more (about "]),
+        (beside({0.02: 800}, IN_TIME), ["clients' errors against the parent's: +0.0200 in 800 s"]),
+        (beside(SOUND, {}), ["slower in 0 of 0 blocks"]),
+        (beside(SOUND, {0.0: 2}), ["slower in 0 of 2 blocks"]),
+        (beside(SOUND, {0.0: 10, 1.0: 10}), ["slower in 10 of 20 blocks"]),
     ],
 )
-def test_what_a_step_has_to_show(step: Arms, words: list[str]) -> None:
-    missing = step.missing(GUARD, ALPHA, False)
+def test_what_is_not_yet_proven_is_said(both: Beside, words: list[str]) -> None:
+    missing = both.missing(GUARD, ALPHA)
     assert len(missing) == len(words)
     assert all(word in why for word, why in zip(words, missing, strict=True))
 
 
-def test_without_a_parent_beside_it_only_the_number_of_requests_is_held() -> None:
-    assert Arms(requests=100).missing(GUARD, ALPHA, True) == []
-    assert len(Arms(requests=99).missing(GUARD, ALPHA, True)) == 1
+def test_a_variant_that_fails_more_will_never_be_proven() -> None:
+    (why,) = beside({0.02: 800}, IN_TIME).missing(GUARD, ALPHA)
+    assert "more like these" not in why
+
+
+@pytest.mark.parametrize(
+    ("step", "enough"),
+    [(Arms(100, 60), True), (Arms(99, 60), False), (Arms(100, 59), False), (Arms(10_000, 1), False)],
+)
+def test_a_step_needs_requests_and_time(step: Arms, enough: bool) -> None:
+    assert (step.missing(GUARD) == []) is enough
 
 
 def test_what_the_guard_does_not_compare_is_not_held() -> None:
     none = Guard(errors=None, latency=None)
-    assert Arms(requests=100).missing(none, ALPHA, False) == []
-    harmed = arms([(0.0, 1.0)] * 100, sound_parent(), [(1.0, 9.0)] * 50)
+    assert Beside().missing(none, ALPHA) == []
+    harmed = arms([(0.0, 1.0)] * 100, sound_parent(), [True] * 50)
     assert harmed.broken(GUARD, ALPHA) == ["errors in this step", "latency of its clients in this step"]
     assert harmed.broken(none, ALPHA) == []
 
 
 def test_the_number_of_seconds_that_are_left_is_about_right() -> None:
-    step = arms(SOUND[:120], blocks=IN_TIME)
-    (why,) = step.missing(GUARD, ALPHA, False)
-    left = int(why.split("about ")[1].split()[0])
-    assert arms(SOUND[:1] * round((120 + left) * 1.03), blocks=IN_TIME).missing(GUARD, ALPHA, False) == []
-    assert arms(SOUND[:1] * round((120 + left) * 0.96), blocks=IN_TIME).missing(GUARD, ALPHA, False) != []
+    (why,) = beside({0.0: 120}, IN_TIME).missing(GUARD, ALPHA)
+    needed = 120 + int(why.split("about ")[1].split()[0])
+    assert beside({0.0: round(needed * 1.03)}, IN_TIME).missing(GUARD, ALPHA) == []
+    assert beside({0.0: round(needed * 0.96)}, IN_TIME).missing(GUARD, ALPHA) != []
 
 
 def test_a_common_outage_harms_neither() -> None:
@@ -124,23 +135,17 @@ def test_replays_that_fail_are_harm_of_their_own() -> None:
     assert step.broken(GUARD, 0.001) == ["errors of replays in this step"]
 
 
-def test_a_block_is_slow_above_the_ratio_and_not_at_it() -> None:
-    step = arms(blocks=[(1.0, 1.25), (1.0, 1.26), (0.1, 0.1)])
-    assert step.slow.counts == {0.0: 2, 1.0: 1}
-    assert FEWEST == 20
-
-
 def test_a_variant_that_fails_one_point_more_is_let_on_with_probability_alpha_at_most() -> None:
     """At exactly the limit, looking every 100 s. With 0.05, 20 of 200 runs have a probability of 0.002."""
     rng = np.random.default_rng(13)
     guard = Guard(errors=0.05, latency=None)
     let_on = 0
     for _ in range(200):
-        step = Arms(requests=100)
+        both = Beside()
         for differences in (rng.choice([-1.0, 0.0, 1.0], size=(15, 100), p=[0.01, 0.93, 0.06])).tolist():
             for each in differences:
-                step.differences.add(each)
-            if not step.missing(guard, ALPHA, False):
+                both.differences.add(each)
+            if not both.missing(guard, ALPHA):
                 let_on += 1
                 break
     assert let_on < 20
@@ -152,6 +157,19 @@ def test_an_equal_variant_is_harmed_by_neither_detector_beyond_alpha() -> None:
     harmed = 0
     for _ in range(60):
         failed = (rng.random((250, 2)) < 0.03).astype(float).tolist()
-        slow = [(1.0, 2.0 * high) for high in (rng.random(60) < 0.5).astype(float).tolist()]
+        slow = (rng.random(60) < 0.5).tolist()
         harmed += bool(arms([(parent, variant) for parent, variant in failed], blocks=slow).broken(GUARD, ALPHA / 2))
     assert harmed <= 8
+
+
+def test_a_variant_that_is_slower_in_half_of_the_blocks_is_let_on_with_probability_alpha_at_most() -> None:
+    rng = np.random.default_rng(15)
+    let_on = 0
+    for _ in range(200):
+        both = Beside()
+        for slow in (rng.random(60) < 0.5).astype(float).tolist():
+            both.slow.add(slow)
+            if not both.missing(Guard(errors=None), ALPHA):
+                let_on += 1
+                break
+    assert let_on < 20
