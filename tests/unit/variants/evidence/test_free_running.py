@@ -19,9 +19,7 @@ def test_an_equal_answer_scores_one() -> None:
 
 def test_an_answer_that_says_the_same_scores_above_one_that_drifts_away() -> None:
     rephrased = FreeAnswer("Paris is the capital of France; it lies on the Seine and has two million people.", "stop")
-    drifted = FreeAnswer(
-        "The capital is a word that I like, as my aunt has grown roses since last spring.", "stop"
-    )
+    drifted = FreeAnswer("The capital is a word that I like, as my aunt has grown roses since last spring.", "stop")
     assert score(rephrased, REFERENCE) == 1
     assert score(drifted, REFERENCE) < 0.7
     assert score(FreeAnswer("My aunt grows roses.", "stop"), REFERENCE) < 0.2
