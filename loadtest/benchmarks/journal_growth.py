@@ -59,18 +59,28 @@ def batch(number: int, size: int, dice: random.Random) -> tuple[str, Entry]:
     """One report of an ingress: `size` pairs, one in ten discordant, each of another client."""
     pairs: list[dict[str, Any]] = [
         {
-            "request": f"{dice.getrandbits(128):032x}", "metric": "quality", "asked": True, "failed": False,
-            "values": [float(dice.random() < 0.9), float(dice.random() < 0.9)], "length": dice.randrange(2000),
-            "divergence": None,
+            "id": f"{dice.getrandbits(64):016x}", "request": f"{dice.getrandbits(128):032x}", "length": 500,
+            "client": f"{dice.getrandbits(64):016x}", "trusted": False, "metric": "quality", "label": "0a0b0c0d",
+            "values": [float(dice.random() < 0.9), float(dice.random() < 0.9)], "shuffled": float(dice.random() < 0.1),
+            "asked": True, "failed": False, "lost": None, "divergence": None,
+            "segments": {"length": f"q{dice.randrange(1, 5)}", "streamed": "no"},
         }
         for _ in range(size)
     ]  # fmt: skip
     clients = {f"client-{dice.getrandbits(64):x}": dice.choice(["baseline", "int8"]) for _ in range(size)}
     model = {
         "assigned": {"1": {"clients": clients, "anonymous": {}}},
-        "served": {VARIANT: {"requests": size, "failed": 0, "seconds": [[2.5, size, size]]}},
-        "shadows": {PAIR: {"chosen": size, "dropped": [], "unjudged": [], "pairs": pairs}},
-    }
+        "served": {
+            digest: {
+                "requests": size, "failed": 0, "left": 0, "seconds": [[1, number, size, 0.0]],
+                "minutes": [[1, None, number, size, 0, 0.5, 0.9]],
+            }
+            for digest in (PARENT, VARIANT)
+        },
+        "shadows": {
+            PAIR: {"seen": size, "incomparable": {}, "chosen": size, "skipped": [], "lost": {}, "pairs": pairs}
+        },
+    }  # fmt: skip
     return "outcomes", {"ingress": "i", "number": number, "rules": RULES, "models": {"m": model}}
 
 

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from serve.cli import rollout_options as options
 from serve.cli.options import HERE, AsJson, Target, emit
 from serve.cli.rollout_report import report, wait
 from variants.errors import InputError
@@ -77,32 +78,24 @@ def start(
     model: ModelName,
     variant: Annotated[str, typer.Argument(help="The variant that may replace its parent.")],
     steps: Annotated[str, typer.Option(help="Percentages, `shadow` before the first.")] = "shadow,10,50,100",
-    quality: Annotated[float | None, typer.Option(help="The largest loss of accuracy: 0.02 is 2 points.")] = None,
-    agreement: Annotated[
-        float | None, typer.Option(help="The largest loss of agreement, against the parent's own.")
-    ] = None,
-    errors: Annotated[float | None, typer.Option(help="The largest share of failed requests.")] = None,
-    feedback: Annotated[float | None, typer.Option(help="The lowest mean score of its answers, 0 to 1.")] = None,
-    latency: Annotated[
-        str | None, typer.Option(help="Objective in seconds and the lowest share of requests within it: 2.5:0.95.")
-    ] = None,
-    cheaper: Annotated[
-        bool, typer.Option("--cheaper", help="Require a lower cost on its card than its parent's.")
-    ] = False,
-    segment: Annotated[float | None, typer.Option(help="The largest loss in each declared segment.")] = None,
+    quality: options.Quality = None,
+    agreement: options.Agreement = None,
+    errors: options.Errors = None,
+    feedback: options.Feedback = None,
+    latency: options.Latency = None,
+    cheaper: options.Cheaper = False,
+    segment: options.Segment = None,
     guard: GuardFlag = True,
-    guard_errors: Annotated[float, typer.Option(help="How much more often requests of its clients may fail.")] = 0.01,
-    guard_latency: Annotated[float, typer.Option(help="The largest ratio of its clients' p95 to the parent's.")] = 1.25,
-    guard_block: Annotated[float, typer.Option(help="Seconds in which the latency of both is compared.")] = 60.0,
-    least: Annotated[int, typer.Option(help="The fewest requests of its own clients in a step.")] = 100,
-    holdback: Annotated[float, typer.Option(help="The share that its parent keeps after the last step.")] = 0.05,
-    watch_s: Annotated[float, typer.Option("--watch", help="How long it keeps that share, in seconds.")] = 3600.0,
-    deadline: Annotated[float, typer.Option(help="When to end without a verdict, in seconds.")] = 7 * 86400.0,
-    budget: Annotated[int, typer.Option(help="Compared requests after which to end without a verdict.")] = 100_000,
-    continues: Annotated[bool, typer.Option("--continue", help="Keep the evidence of the rollout before.")] = False,
-    against_card: Annotated[
-        str | None, typer.Option(help="Why to begin although the card proves the variant worse; for the journal.")
-    ] = None,
+    guard_errors: options.GuardErrors = 0.01,
+    guard_latency: options.GuardLatency = 1.25,
+    guard_block: options.GuardBlock = 60.0,
+    least: options.Least = 100,
+    holdback: options.Holdback = 0.05,
+    watch_s: options.Watch = 3600.0,
+    deadline: options.Deadline = 7 * 86400.0,
+    budget: options.Budget = 100_000,
+    continues: options.Continues = False,
+    against_card: options.AgainstCard = None,
     shadow: Shadow = 0.2,
     hold: Hold = 360.0,
     alpha: Alpha = 0.05,
@@ -113,33 +106,14 @@ def start(
 
     Its clients' errors and latency are compared with its parent's at each step (--guard).
     """
-    gate: dict[str, Any] = {
-        "quality": 0.02 if (quality, agreement, feedback) == (None, None, None) else quality,
-        "agreement": agreement,
-        "errors": errors,
-        "feedback": feedback,
-        "latency": read_latency(latency),
-        "cost": "lower" if cheaper else None,
-        "alpha": alpha,
-        "segment": segment,
-        "guard": {"errors": guard_errors, "latency": guard_latency, "block_s": guard_block, "least": least}
-        if guard
-        else None,
-    }
-    plan = {
-        "variant": variant,
-        "steps": read_steps(steps),
-        "shadow": shadow,
-        "hold_s": hold,
-        "gate": gate,
-        "holdback": holdback,
-        "watch_s": watch_s,
-        "deadline_s": deadline,
-        "budget": budget,
-        "continues": continues,
-        "against_card": against_card,
-    }
-    send(model, plan, target, as_json)
+    none_given = (quality, agreement, feedback) == (None, None, None)
+    limits: dict[str, Any] = {"quality": 0.02 if none_given else quality, "agreement": agreement, "errors": errors}
+    limits |= {"feedback": feedback, "latency": read_latency(latency), "segment": segment}
+    watched = {"errors": guard_errors, "latency": guard_latency, "block_s": guard_block, "least": least}
+    gate = {**limits, "cost": "lower" if cheaper else None, "alpha": alpha, "guard": watched if guard else None}
+    plan = {"variant": variant, "steps": read_steps(steps), "shadow": shadow, "hold_s": hold, "gate": gate}
+    plan |= {"holdback": holdback, "watch_s": watch_s, "deadline_s": deadline, "budget": budget}
+    send(model, plan | {"continues": continues, "against_card": against_card}, target, as_json)
 
 
 def read_steps(text: str) -> list[str | float]:

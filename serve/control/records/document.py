@@ -79,8 +79,9 @@ def left_out(account: dict[str, Any]) -> list[str]:
     said = [
         f"{count} of {pairs.get('chosen', 0)} chosen pairs: {why}"
         for why, count in (
-            *((name, pairs.get(name)) for name in ("dropped", "unjudged", "skipped")),
-            *(pairs.get("lost") or {}).items(),
+            ("there was no time to compare them", pairs.get("skipped")),
+            ("their clients brought more than their share", pairs.get("over_share")),
+            *((f"lost, {why}", count) for why, count in (pairs.get("lost") or {}).items()),
         )
         if isinstance(count, int) and count
     ]

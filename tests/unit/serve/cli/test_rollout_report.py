@@ -64,8 +64,9 @@ def rollout(status: str, queue: tuple[str, ...] = ()) -> dict[str, Any]:
             "plan": {"variant": "int8", "steps": ["shadow"]}, "parent": "baseline", "step": 0, "status": status,
             "why": "a reason", "queue": queue,
         },
-        "verdict": {"decision": "inconclusive", "findings": [], "missing": []},
-        "pairs": {"chosen": 0, "compared": 0, "dropped": 0, "unjudged": 0},
+        "verdict": {"decision": "inconclusive", "findings": [], "missing": [], "harm": [], "segments": []},
+        "pairs": {"chosen": 0, "compared": 0, "skipped": 0, "lost": {}, "over_share": 0},
+        "coverage": {"seen": 0}, "card": {"difference": None}, "attempt": {"number": 1},
         "routed": {"not_served": 0},
     }  # fmt: skip
 

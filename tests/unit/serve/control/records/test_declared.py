@@ -109,8 +109,7 @@ async def test_it_waits_for_an_open_rollout_and_for_the_variants(tmp_path: Path,
 
 async def test_what_is_refused_is_told_once(tmp_path: Path, family: Family, caplog: pytest.LogCaptureFixture) -> None:
     family.variants["other"] = {"weight": 1, "engine": SCRIPTED}
-    family.variants["baseline"]["weight"] = 0
-    declares(family, PLAN)
+    declares(family, PLAN | {"variant": "other"})
     beginner = Beginner(TrafficManager(tmp_path / "state", snapshot(family)))
     for _ in range(3):
         assert await beginner.tick() == []

@@ -47,11 +47,15 @@ def begin(manager: TrafficManager) -> None:
 
 def count(manager: TrafficManager, failed: int, requests: int = 20) -> None:
     parent, variant = manager.state.rollouts["echo"].digests
-    served = {
-        parent: {"requests": requests, "failed": 0, "seconds": []},
-        variant: {"requests": requests, "failed": failed, "seconds": []},
-    }
     number = manager.state.batches.get("i", 0) + 1
+    version = manager.state.traffic["echo"].version
+    served = {
+        digest: {
+            "requests": requests, "failed": fails, "left": 0, "minutes": [],
+            "seconds": [[version, 100 * number + at, 1, float(at < fails)] for at in range(requests)],
+        }
+        for digest, fails in ((parent, 0), (variant, failed))
+    }  # fmt: skip
     model = {"assigned": {}, "served": served, "shadows": {}}
     manager.count("i", {"number": number, "rules": RULES, "models": {"echo": model}})
 
