@@ -34,6 +34,7 @@ from serve.config.stack import Server, Stack
 from serve.control.client import RayControllerClient
 from serve.control.contract import ControllerClient
 from serve.control.controller import Controller
+from serve.control.records.declared import check_declared
 from serve.control.snapshot_file import LIVE, recorded
 from serve.dataplane.drain import LAST_S
 from serve.dataplane.upstreams import Upstreams
@@ -120,6 +121,7 @@ class Cluster:
         self, stack: Stack, artifacts: Artifacts, state: Path | None = None, damaged: Collection[VariantRef] = ()
     ) -> None:
         self.doubted = {artifacts[ref].manifest.key for ref in damaged}
+        check_declared(stack)
         self.snapshot = build_snapshot(stack, artifacts)
         self.state = state or state_of(stack.server)
         self.url = f"http://{stack.server.host}:{stack.server.port}"

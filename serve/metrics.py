@@ -63,6 +63,11 @@ shadow_requests = Counter(
     "Requests that a shadow could have sampled, by whether they are comparable, or why not.",
     (*VARIANT, "why"),
 )
+shadow_lost = Counter(
+    "understudy_shadow_lost",
+    "Sampled requests without an outcome, by reason; those that found no time for a comparison are not among them.",
+    (*VARIANT, "why"),
+)
 shadows_waiting = Gauge(
     "understudy_shadow_waiting",
     "Sampled requests whose replay waits for low load.",

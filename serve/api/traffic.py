@@ -5,6 +5,8 @@ PUT   /admin/v1/models/{model}/traffic             `If-Match: "version"`, or `*`
 GET   /admin/v1/models/{model}/rollout             the latest rollout, with its current verdict
 POST  /admin/v1/models/{model}/rollout             begin a rollout
 POST  /admin/v1/models/{model}/rollout/{action}    pause, resume, abort
+GET   /admin/v1/models/{model}/rollouts            every rollout, the latest first
+GET   /admin/v1/models/{model}/rollouts/{id}       one of them as a document
 GET   /admin/v1/journal?last=100                   the latest decisions and counts
 POST  /v1/feedback                                 a score for an answer, by the answer's id
 """
@@ -87,6 +89,14 @@ async def read_rollout(controller: ControllerClient, request: Request, body: dic
     return await controller.rollout(model_of(request))
 
 
+async def list_rollouts(controller: ControllerClient, request: Request, body: dict[str, Any]) -> dict[str, Any]:
+    return await controller.rollouts(model_of(request))
+
+
+async def read_rollout_document(controller: ControllerClient, request: Request, body: dict[str, Any]) -> dict[str, Any]:
+    return await controller.rollout_document(model_of(request), str(request.path_params["id"]))
+
+
 async def begin_rollout(controller: ControllerClient, request: Request, body: dict[str, Any]) -> dict[str, Any]:
     return await controller.begin_rollout(model_of(request), body, who(request))
 
@@ -117,6 +127,8 @@ def traffic_endpoints(controller: ControllerClient, limit: int) -> dict[str, End
         f"{model}/traffic": Endpoint(controller, limit, GET=read_traffic, PUT=put_traffic),
         f"{model}/rollout": Endpoint(controller, limit, GET=read_rollout, POST=begin_rollout),
         f"{model}/rollout/{{action}}": Endpoint(controller, limit, POST=steer_rollout),
+        f"{model}/rollouts": Endpoint(controller, limit, GET=list_rollouts),
+        f"{model}/rollouts/{{id}}": Endpoint(controller, limit, GET=read_rollout_document),
         "/admin/v1/journal": Endpoint(controller, limit, GET=read_journal),
         "/v1/feedback": Endpoint(controller, limit, POST=give_feedback),
     }

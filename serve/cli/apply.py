@@ -12,6 +12,7 @@ from serve.client.admin import ask
 from serve.config.artifacts import build_stack
 from serve.config.exposure import FLAG
 from serve.config.stack import Stack
+from serve.control.records.declared import check_declared
 from serve.errors import Conflict
 from variants.errors import EngineError
 from variants.progress import Progress, for_stream
@@ -27,6 +28,7 @@ def apply_stack(stack: Stack, target: str, dry_run: bool, force: bool, insecure_
     Raises EngineError if the change failed: the server then serves the old stack, unless the error says otherwise.
     Ctrl-C cancels a change that has not taken effect yet.
     """
+    check_declared(stack)
     artifacts = build_stack(stack)
     proposal = {
         "stack": stack.model_dump(mode="json", by_alias=True, exclude_none=True),
@@ -86,6 +88,7 @@ def describe(answer: dict[str, Any]) -> str:
         for each in answer["differences"]
     ]
     lines += describe_keys(answer["server"])
+    lines += [describe_rollout(each) for each in answer.get("rollouts", ())]
     lines.append(f"memory: {answer['memory']['says']}")
     if answer["change"]:
         lines.append(f"live after {answer['change']['seconds']['all']:.1f} s")
@@ -102,6 +105,14 @@ def describe_keys(server: dict[str, Any]) -> list[str]:
     if server["keys_removed"] and server["open"]:
         lines.append(f"no key remains: every client may change the server, so this needs {FLAG}")
     return lines
+
+
+def describe_rollout(declared: dict[str, Any]) -> str:
+    """Whether a declared rollout begins, in one line."""
+    steps = ", ".join(step if isinstance(step, str) else f"{step:g} %" for step in declared["steps"])
+    before = declared["before"]
+    then = f"was run before: {before['id']}, {before['status']}" if before else "begins when both variants answer"
+    return f"rollout  {declared['model']} to {declared['variant']} ({steps}) {then}"
 
 
 def describe_builds(difference: dict[str, Any]) -> str:

@@ -12,6 +12,10 @@ Exit codes:
     6    the disk is full
     7    the current state of the server does not allow the change
     8    a study is incomplete: a variant failed, or the time budget was used up
+    9    a rollout was rolled back
+    10   a rollout ended without a verdict
+    11   a rollout was aborted
+    12   a rollout had not ended when the time was up
     130  interrupted
 
 With `--json`, a command prints one JSON document on standard output. Messages for people go to standard error.
@@ -255,9 +259,13 @@ def serve(
     from serve.config.artifacts import build_stack
     from serve.config.exposure import check_beyond_loopback
     from serve.config.loader import load, with_port
+    from serve.config.webhook import check_webhook
+    from serve.control.records.declared import check_declared
 
     loaded = with_port(load(stack), port)
     check_beyond_loopback(loaded.server.host, loaded.server.keys or {}, insecure_open)
+    check_webhook(loaded.server.webhook)
+    check_declared(loaded)
     damaged: dict[tuple[str, str], IntegrityError] = {}
     artifacts = build_stack(loaded, damaged=damaged)
     serve_until_stopped(loaded, artifacts, as_json, state, damaged)
@@ -276,8 +284,8 @@ def apply(
 ) -> None:
     """Change the stack of a running server without a failed request. Builds missing variants first.
 
-    Of `server:`, only `memory_mib`, `hosts` and `keys` take effect; host and port stay. Without `keys`, those of the
-    server stay."""
+    Of `server:`, only `memory_mib`, `hosts`, `cors`, `webhook` and `keys` take effect; host and port stay. Without
+    `keys`, those of the server stay."""
     from serve.cli.apply import apply_stack, describe
     from serve.config.loader import load
 

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from serve.cli.options import HERE, AsJson, Target, emit
+from serve.cli.rollout_report import report, wait
 from variants.errors import InputError
 
 ModelName = Annotated[str, typer.Argument(help="The model.")]
@@ -20,6 +21,8 @@ rollouts = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
 )
+rollouts.command()(report)
+rollouts.command()(wait)
 
 
 def traffic(

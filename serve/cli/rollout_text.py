@@ -52,6 +52,8 @@ def describe_rollout(answer: dict[str, Any]) -> str:
         lines.append(
             f"  rollout {attempt['number']} of this variant: alpha to promote is {attempt['alpha_to_promote']:.2g}"
         )
+    if not answer.get("on_disk", True):
+        lines.append("  the disk is full: this is in effect, and is written when there is room")
     lines.append(f"  verdict: {answer['verdict']['decision']}")
     lines += [f"    harm: {harm}" for harm in answer["verdict"]["harm"]]
     lines += [f"    {missing}" for missing in answer["verdict"]["missing"]]

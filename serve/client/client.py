@@ -1,8 +1,10 @@
 """Steers a running server from Python: `Client().change_traffic("smollm2", weights={"int8": 10})`."""
 
+import math
 import time
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal
+from urllib.parse import quote
 
 from serve.client.admin import ask
 
@@ -58,6 +60,14 @@ class Client:
         """The model's latest rollout and its evidence; `rollout` is None where there was none."""
         return self._ask("GET", model, "rollout")
 
+    def rollouts(self, model: str) -> Answer:
+        """Every rollout of the model, the latest first, each with its id, status and reason."""
+        return self._ask("GET", model, "rollouts")
+
+    def rollout_document(self, model: str, name: str) -> Answer:
+        """The rollout with that id: its plan, decisions, evidence over time and verdict. Raises UnknownName."""
+        return self._ask("GET", model, f"rollouts/{quote(name, safe='')}")
+
     def start_rollout(self, model: str, plan: Mapping[str, Any]) -> Answer:
         """Begin a rollout by a plan, or a search for the cheapest variant (`serve.control.rollout`):
 
@@ -68,17 +78,17 @@ class Client:
         """Pause, resume or end the running rollout. Raises Conflict where none runs."""
         return self._ask("POST", model, f"rollout/{action}", {})
 
-    def watch_rollout(self, model: str) -> Iterator[Answer]:
-        """The state of the rollout, once a second until it has ended. A search continues while its queue has
-        variants."""
+    def watch_rollout(self, model: str, limit_s: float | None = None) -> Iterator[Answer]:
+        """The state of the rollout, once a second until it has ended or the time limit has passed. A search continues
+        while its queue has variants."""
+        end = math.inf if limit_s is None else time.monotonic() + limit_s
         while True:
             answer = self.rollout(model)
             yield answer
-            rollout = answer["rollout"]
-            unfinished = ("running", "paused", "rolled back") if rollout and rollout["queue"] else ("running", "paused")
-            if rollout is None or rollout["status"] not in unfinished:
+            left = end - time.monotonic()
+            if not is_unfinished(answer["rollout"]) or left <= 0:
                 return
-            time.sleep(WATCH_S)
+            time.sleep(min(WATCH_S, left))
 
     def _ask(
         self,
@@ -89,3 +99,10 @@ class Client:
         headers: Mapping[str, str] | None = None,
     ) -> Answer:
         return ask(self.url, method, f"/admin/v1/models/{model}/{what}", body, headers)
+
+
+def is_unfinished(rollout: Answer | None) -> bool:
+    """Whether a rollout, or the search that it is part of, still goes on."""
+    if rollout is None:
+        return False
+    return rollout["status"] in (("running", "paused", "rolled back") if rollout["queue"] else ("running", "paused"))

@@ -14,6 +14,7 @@ from serve.config.engine_plugin import BUILT_IN, PluginEngine, engine_plugin
 from serve.config.hosts import Host
 from serve.config.parsers import NONE, REASONING_PARSERS, TOOL_PARSERS
 from serve.config.segment import EVERY_MODEL, Segment, SegmentName
+from serve.config.webhook import Webhook
 from variants.artifacts.manifest import TaskKind
 from variants.build.builder import VariantPlan
 from variants.document import Document, Name, absent, exactly
@@ -204,6 +205,11 @@ class Model(Document):
     limits: Limits = Limits()
     evaluate: tuple[str, ...] = ()
     traffic: Routing = Routing()
+    rollout: dict[str, Any] | None = Field(
+        default=None,
+        exclude_if=absent,
+        description="a rollout's plan, begun once for its artifacts; `serve.control.rollout` reads it",
+    )
     aliases: tuple[str, ...] = Field(default=(), description="other names that clients may ask for it by")
     segments: dict[SegmentName, Segment] = Field(
         default_factory=dict, max_length=8, description="parts that rollouts watch"
@@ -282,6 +288,9 @@ class Server(Document):
         default=None, description="API keys by name; left out: those that a running server has, else none"
     )
     cors: Cors = Field(default=Cors(), description="web pages that may call the server from a browser; none by default")
+    webhook: Webhook | None = Field(
+        default=None, exclude_if=absent, description="address that is told about every verdict on a rollout"
+    )
 
     @model_validator(mode="after")
     def check_memory_in_flight(self) -> Self:

@@ -51,6 +51,12 @@ class ControllerClient(Protocol):
     async def rollout(self, model: str) -> dict[str, Any]:
         """The latest rollout of a model, with its current verdict. Raises UnknownName."""
 
+    async def rollouts(self, model: str) -> dict[str, Any]:
+        """Every rollout of a model, the latest first. Raises UnknownName."""
+
+    async def rollout_document(self, model: str, name: str) -> dict[str, Any]:
+        """The rollout with that id as a document. Raises UnknownName."""
+
     async def begin_rollout(self, model: str, document: dict[str, Any], who: str) -> dict[str, Any]:
         """Begin a rollout by a `RolloutPlan` or a `Search`. Raises NotReady if a variant does not answer."""
 

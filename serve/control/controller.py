@@ -27,18 +27,21 @@ from serve import logs
 from serve.cluster.deployer import EngineDeployer
 from serve.config.snapshot import Snapshot
 from serve.control.change import Change, Changes
+from serve.control.checkpoint import compact_beside, is_due
 from serve.control.contract import Heartbeat
 from serve.control.diff import differences, server_differences
 from serve.control.heartbeats import Heartbeats
 from serve.control.journal import Entry
 from serve.control.memory_budget import Budget, budget, need_of
 from serve.control.proposal import Proposal, check_exposure, check_slots, check_unused, read_proposal, version_of
+from serve.control.records.declared import DeclaredRollouts, describe_declared
+from serve.control.records.webhook import Webhooks
 from serve.control.rollout import read_plan
 from serve.control.snapshot_file import LIVE, document_of, record, recorded
 from serve.control.traffic_manager import TrafficManager
 from serve.errors import Conflict, NotReady
 from variants.artifacts.store import Store
-from variants.errors import EngineError
+from variants.errors import EngineError, StoreFull
 from variants.home import home
 
 log = logging.getLogger("understudy.controller")
@@ -56,12 +59,15 @@ class Controller:
         self.file = Path(folder) / LIVE
         self.deployer = deployer or EngineDeployer()
         self.traffic_manager = TrafficManager(Path(state), recorded(self.file) or snapshot)
+        self.declared = DeclaredRollouts(self.begin_rollout)
+        self.webhooks = Webhooks(self.traffic_manager.journal.opened)
         self.ticking: asyncio.Task[None] | None = None
         self.heartbeats, self.changes = Heartbeats(), Changes()
         self.task: asyncio.Task[Any] | None = None
         self.deploy_lock = asyncio.Lock()
         self.swept = False
         self.sweeping: asyncio.Task[None] | None = None
+        self.compacting: asyncio.Task[None] | None = None
         self.memory_bytes: dict[str, int] = {}
         self.files = ExitStack()
         self.hold_files()
@@ -75,17 +81,32 @@ class Controller:
         if self.ticking is None:
             self.ticking = asyncio.create_task(self.tick())
         self.heartbeats.note(heartbeat)
+        current = heartbeat.version == self.snapshot.version
         if heartbeat.observations is not None:
-            self.traffic_manager.count(heartbeat.ingress, heartbeat.observations)
-        return None if heartbeat.version == self.snapshot.version else self.snapshot
+            try:
+                self.traffic_manager.count(heartbeat.ingress, heartbeat.observations)
+            except StoreFull:
+                if current:
+                    raise
+                self.traffic_manager.count_when_possible(heartbeat.ingress, heartbeat.observations)
+        return None if current else self.snapshot
 
     async def tick(self) -> None:
-        """Every second, judge the rollouts, and sweep if a sweep is due."""
+        """Every second, judge the rollouts and tell of verdicts. Begin what is due: rollouts, a checkpoint, a sweep."""
         while True:
             await asyncio.sleep(JUDGE_S)
             self.traffic_manager.judge_all()
+            self.declared.begin_due(self.snapshot, self.traffic_manager.state.history)
+            self.webhooks.tell(self.snapshot.stack.server.webhook, self.traffic_manager.state.history)
+            self.compact_if_due()
             if not (self.swept or self.changes.open or self.deploy_lock.locked()):
                 self.sweeping = asyncio.create_task(self.sweep_beside())
+
+    def compact_if_due(self) -> None:
+        """Begin a checkpoint of the journal if enough counts have come, unless one is being made."""
+        manager = self.traffic_manager
+        if is_due(manager.journal) and not manager.unwritten and (self.compacting is None or self.compacting.done()):
+            self.compacting = asyncio.create_task(compact_beside(manager.journal, manager.state))
 
     async def traffic(self, model: str) -> dict[str, Any]:
         return self.traffic_manager.traffic_of(model)
@@ -97,6 +118,12 @@ class Controller:
 
     async def rollout(self, model: str) -> dict[str, Any]:
         return self.traffic_manager.rollout_of(model)
+
+    async def rollouts(self, model: str) -> dict[str, Any]:
+        return self.traffic_manager.rollouts_of(model)
+
+    async def rollout_document(self, model: str, name: str) -> dict[str, Any]:
+        return self.traffic_manager.rollout_document(model, name)
 
     async def begin_rollout(self, model: str, document: dict[str, Any], who: str) -> dict[str, Any]:
         """Raises InputError, Conflict, NotReady if a variant does not answer."""
@@ -210,7 +237,13 @@ class Controller:
         """The answer to a proposal: the differences, the memory, and the number of the change, if it has begun."""
         memory = (await self.budget(wanted)).to_json()
         server = server_differences(before.stack.server, wanted.stack.server)
-        return {"differences": differences(before, wanted), "server": server, "memory": memory, "change": number}
+        return {
+            "differences": differences(before, wanted),
+            "server": server,
+            "rollouts": describe_declared(wanted, self.traffic_manager.state.history),
+            "memory": memory,
+            "change": number,
+        }
 
     async def budget(self, wanted: Snapshot) -> Budget:
         """The memory that the change needs beside the running engines.

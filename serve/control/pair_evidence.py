@@ -1,6 +1,6 @@
 """What one rollout knows of a variant and its parent: the evidence for a gate, and the counts behind it."""
 
-from collections import Counter, defaultdict
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -35,7 +35,7 @@ class PairEvidence:
     evidence: Evidence = field(default_factory=Evidence)
     ids: SeenSet = field(default_factory=SeenSet)
     requests: SeenSet = field(default_factory=SeenSet)
-    clients: defaultdict[str, ClientShares] = field(default_factory=lambda: defaultdict(ClientShares))
+    clients: dict[str, ClientShares] = field(default_factory=dict)
     named: SeenSet = field(default_factory=SeenSet)
     parent_seconds: dict[int, float] = field(default_factory=dict)
     latency: dict[float, Tally] = field(default_factory=dict)
@@ -122,7 +122,8 @@ class PairEvidence:
             if evidence.arms is not None and gate.guard is not None and gate.guard.errors is not None:
                 evidence.arms.add_replay(each["failed"], self.parent_rate, gate.guard.errors)
         metric: Metric = each["metric"] or ("quality" if each["label"] else "agreement")
-        if not self.clients[metric].admit(None if each["trusted"] else each["client"], gate.client_share):
+        clients = self.clients.setdefault(metric, ClientShares())
+        if not clients.admit(None if each["trusted"] else each["client"], gate.client_share):
             evidence.over_share += 1
             return
         if each["metric"] is None:

@@ -8,6 +8,8 @@ from serve.config.lineage import VariantRef
 from serve.config.loader import parse
 from serve.config.snapshot import Snapshot, build_snapshot
 from serve.config.stack import Stack
+from serve.config.webhook import check_webhook
+from serve.control.records.declared import check_declared
 from serve.errors import Conflict
 from variants.artifacts.store import Artifact, Store
 from variants.errors import InputError, StackError
@@ -55,8 +57,10 @@ def version_of(proposal: Proposal, snapshot: Snapshot) -> Snapshot:
     for name in ("body_limit_mib", "memory_in_flight_mib", "grpc_port"):
         if getattr(stack.server, name) != getattr(current, name):
             raise StackError("only changes at a restart", field=f"server.{name}", mend="restart the server")
+    check_webhook(stack.server.webhook)
+    check_declared(stack)
     keys = current.keys if stack.server.keys is None else stack.server.keys
-    taken = {name: getattr(stack.server, name) for name in ("memory_mib", "hosts", "cors")}
+    taken = {name: getattr(stack.server, name) for name in ("memory_mib", "hosts", "cors", "webhook")}
     server = current.model_copy(update=taken | {"keys": keys})
     known = {artifact.manifest.key: artifact for artifact in snapshot.artifacts.values()}
     store = Store(home())

@@ -17,6 +17,7 @@ from serve.config.traffic import Versioned
 from serve.control.contract import RULES
 from serve.control.journal import Entry
 from serve.control.pair_evidence import PairEvidence
+from serve.control.records.history import History
 from serve.control.rollout import Rollout
 from serve.control.seen_set import SeenSet
 from variants.evidence.betting import Tally
@@ -39,6 +40,7 @@ class ControlState:
     feedback: dict[str, Tally] = field(default_factory=dict)
     feedback_ids: SeenSet = field(default_factory=SeenSet)
     attempts: dict[str, int] = field(default_factory=dict)
+    history: History = field(default_factory=History)
 
     @classmethod
     def read(cls, entries: Iterable[Entry]) -> "ControlState":
@@ -62,11 +64,16 @@ class ControlState:
         model, rollout = entry["model"], Rollout.from_json(entry["rollout"])
         before = self.rollouts.get(model)
         self.rollouts[model] = rollout
+        self.history.note(entry, rollout.open)
         if before is None or (before.began, before.pair) != (rollout.began, rollout.pair):
             self.begin_evidence(f"{model}@{rollout.plan.variant}", rollout)
         elif before.step == rollout.step and (rollout.status != "promoted" or before.status == "promoted"):
             return  # paused, resumed or ended: the step's evidence is kept
         self.pair(rollout.pair).begin_step(entry["version"])
+
+    def apply_progress(self, entry: Entry) -> None:
+        """How the evidence of a rollout stood at one moment."""
+        self.history.note_progress(entry)
 
     def begin_evidence(self, name: str, rollout: Rollout) -> None:
         """Begin with no evidence, unless the plan continues and there is some. Evidence that is continued was begun by

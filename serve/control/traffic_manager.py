@@ -20,9 +20,9 @@ from serve.config.stack import Model
 from serve.config.traffic import Versioned, read_traffic
 from serve.control.card_beside import CardBeside, card_beside, check_card, newest
 from serve.control.contract import ObservationBatch
-from serve.control.journal import Entry, Journal
+from serve.control.records.document import account, around, by_id, document, engine_document, summary
+from serve.control.records.recorded_state import RecordedState
 from serve.control.rollout import Rollout, RolloutPlan, next_of, read_search, unknowable
-from serve.control.state import ControlState
 from serve.control.traffic_migration import carried_over, ended
 from serve.errors import Conflict, Stale
 from serve.protocols.answer_id import check_feedback
@@ -37,12 +37,11 @@ VERSIONS_AN_EPOCH = 1_000_000
 """Each epoch starts a new range of versions, so a restarted controller's are above all earlier ones."""
 
 
-class TrafficManager:
+class TrafficManager(RecordedState):
     """`folder` holds the journal, one for each server address. `snapshot` is what the stack file declares."""
 
     def __init__(self, folder: Path, snapshot: Snapshot) -> None:
-        self.journal = Journal(folder)
-        self.state = ControlState.read(self.journal.entries())
+        super().__init__(folder)
         self.held_since: dict[str, float] = {}
         first = self.journal.epoch * VERSIONS_AN_EPOCH
         self.adopt(build_snapshot(snapshot.stack, snapshot.artifacts, first, self.state.traffic), "the stack file")
@@ -52,20 +51,6 @@ class TrafficManager:
         self.write(*carried_over(self.state, snapshot, why))
         self.snapshot = snapshot
         self.show()
-
-    def write(self, *entries: tuple[str, Entry]) -> None:
-        """Write all entries to disk, or none, then apply them. Raises Conflict, StoreFull; then nothing has changed.
-
-        An entry that cannot be applied is removed again and its error raised: no later controller could start.
-        """
-        written = self.journal.append(*entries)
-        try:
-            for entry in written:
-                self.state.apply(entry)
-        except Exception:
-            self.journal.take_back(len(written))
-            self.state = ControlState.read(self.journal.entries())
-            raise
 
     def show(self) -> None:
         """Build the next snapshot from the state."""
@@ -170,7 +155,8 @@ class TrafficManager:
             began=self.state.traffic[model].version + 1,
             began_at=time.time(),
         )
-        self.move(model, rollout, who, None)
+        engines = {name: engine_document(served) for name, served in zip((parent, plan.variant), both, strict=True)}
+        self.move(model, rollout, who, None, {"around": around(engines)})
         return self.rollout_of(model)
 
     def card_beside(self, model: str, parent: str, plan: RolloutPlan, at: float = inf) -> CardBeside:
@@ -237,12 +223,18 @@ class TrafficManager:
         self.move(model, replace(rollout, status=wanted[1], why=f"{action} by {who}"), who, None)  # type: ignore[arg-type]
         return self.rollout_of(model)
 
-    def move(self, model: str, rollout: Rollout, who: str, verdict: Verdict | None) -> None:
-        """Write one entry: the rollout, the reason, and the traffic that follows from it."""
+    def move(
+        self, model: str, rollout: Rollout, who: str, verdict: Verdict | None, beside: dict[str, Any] | None = None
+    ) -> None:
+        """Write one entry: the rollout, the reason, and the traffic that follows from it.
+
+        `beside` is what else it tells; without it, what was compared so far and what was not."""
         current = self.state.traffic[model]
         following = Versioned(current.version + 1, rollout.traffic(), current.declared)
         entry = {"model": model, "who": who, "why": rollout.why, **following.to_json(), "rollout": rollout.to_json()}
-        self.write(("rollout", entry | ({"verdict": verdict_document(verdict)} if verdict else {})))
+        entry |= beside or {"account": account(self.rollout_of(model))}
+        write = self.write_when_possible if rollout.status == "rolled back" else self.write
+        write(("rollout", entry | ({"verdict": verdict_document(verdict)} if verdict else {})))
         self.held_since[model] = time.monotonic()
         self.show()
 
@@ -259,8 +251,14 @@ class TrafficManager:
             log.exception("batch %d of ingress %s cannot be counted", batch["number"], ingress)
             self.write(("outcomes", {"ingress": ingress, **batch, "models": {}}))
 
+    def count_when_possible(self, ingress: str, batch: ObservationBatch) -> None:
+        """Count a batch even on a full disk: an ingress that gets no answer would not learn of a roll-back."""
+        if batch["number"] > self.state.batches.get(ingress, 0):
+            self.write_when_possible(("outcomes", {"ingress": ingress, **batch}))
+
     def judge_all(self) -> None:
         """Carry out what the evidence decides, by model. An error of one model is logged, and tried again later."""
+        self.write_pending()
         for model, rollout in list(self.state.rollouts.items()):
             try:
                 if model in self.snapshot.stack.models:
@@ -280,6 +278,8 @@ class TrafficManager:
             moved = next_of(rollout, verdict, held, self.state.pair(rollout.pair).compared, time.time())
             if moved is not rollout:
                 self.move(model, moved, "evidence", verdict)
+            else:
+                self.note_progress(model, verdict_document(verdict))
 
     def try_next(self, model: str, rollout: Rollout) -> None:
         """Continue a search with its next candidate that is still served, or end it if there is none."""
@@ -331,10 +331,11 @@ class TrafficManager:
         if rollout is None:
             return {"model": model, "rollout": None}
         pair, verdict = self.state.pair(rollout.pair), self.verdict(model, rollout)
-        context = self.context_of(model, rollout)
+        context, record = self.context_of(model, rollout), self.state.history.latest(model)
         card = self.card_beside(model, rollout.parent, rollout.plan, rollout.began_at or inf)
         return {
             "model": model,
+            "id": record.id if record else None,
             "rollout": rollout.to_json() | {"doing": rollout.doing},
             "verdict": verdict_document(verdict),
             "card": card.to_json(pair.evidence.quality.differences(), rollout.plan.gate.alpha_each),
@@ -344,7 +345,20 @@ class TrafficManager:
                 "alpha_to_promote": promotion_alpha(rollout.plan.gate, context),
             },
             "traffic": self.traffic_of(model),
+            "on_disk": self.is_on_disk(model),
         }
+
+    def rollouts_of(self, model: str) -> dict[str, Any]:
+        """Every rollout of a model, the latest first. Raises UnknownName."""
+        self.model(model)
+        return {"model": model, "rollouts": [summary(record) for record in reversed(self.state.history.of(model))]}
+
+    def rollout_document(self, model: str, name: str) -> dict[str, Any]:
+        """One rollout as a document. Raises UnknownName."""
+        self.model(model)
+        record = by_id(self.state.history.of(model), model, name)
+        is_judged = record.open and record is self.state.history.latest(model)
+        return document(record, self.rollout_of(model) if is_judged else None, self.journal.seq)
 
     def feedback(self, document: dict[str, Any]) -> dict[str, Any]:
         """Count a score for the answer with that id, only the first time. Raises InputError."""

@@ -131,7 +131,7 @@ class Replayer:
             self.tally.lose(replay, LEFT_BEHIND[call.status])
         else:
             side: Side = "variant" if replay.by_variant else "parent"
-            self.tally.unanswered(replay, side, f"status {call.status}", failed=replay.by_variant)
+            self.tally.unanswered(replay, side, "", failed=replay.by_variant)
 
     def enqueue(self, replay: Replay) -> None:
         if self.queue.full():

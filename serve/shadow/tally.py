@@ -53,15 +53,20 @@ class Tally:
         self.ended(replay, "withdrawn")
 
     def lose(self, replay: Replay, reason: str, why: str = "") -> None:
-        """Drop a replay for a reason that may depend on the request or on the answers."""
-        log.warning("a replay on %s was lost: %s: %s", replay.variant.name, reason, why, extra=logged(replay))
+        """Drop a replay for a reason that may depend on the request or on the answers. `why` is logged."""
+        if why:
+            log.warning("a replay on %s was lost: %s: %s", replay.variant.name, reason, why, extra=logged(replay))
+        metrics.shadow_lost.labels(*replay.variant.labels, reason).inc()
         reasons = self.of(replay).lost.setdefault("agreement" if replay.label is None else "quality", {})
         reasons.setdefault(reason, []).append(replay.sample.length)
         self.ended(replay, "lost")
 
     def unanswered(self, replay: Replay, side: Literal["variant", "parent"], why: str, failed: bool = False) -> None:
-        """One side did not answer. This is an error and no wrong answer. `failed`: it is the variant's."""
-        log.warning("the %s of a pair did not answer: %s", side, why, extra=logged(replay))
+        """One side did not answer. This is an error and no wrong answer. `failed`: it is the variant's. `why` is
+        logged."""
+        if why:
+            log.warning("the %s of a pair did not answer: %s", side, why, extra=logged(replay))
+        metrics.shadow_lost.labels(*replay.variant.labels, f"{side} failed").inc()
         self.record(replay, "failed" if failed else "lost", lost=f"{side} failed", failed=failed)
 
     def quality(self, replay: Replay, scores: Scores) -> None:

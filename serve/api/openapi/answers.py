@@ -84,6 +84,9 @@ STATISTICS = of(
 )
 INDEX = many(of(name=STRING, version=STRING, state={"enum": ["READY", "UNAVAILABLE"]}, reason=STRING))
 RECEIPT = of(counted=BOOLEAN, model=STRING, variant=STRING)
+SUMMARY = {"id": STRING, "variant": STRING, "parent": STRING, "began": STRING, "status": STRING, "why": STRING}
+ROLLOUTS = of(model=STRING, rollouts=many(of(**SUMMARY)))
+ROLLOUT = of(schema=INTEGER, **SUMMARY, plan=OBJECT, steps=many(OBJECT), evidence=many(OBJECT), journal=OBJECT)
 JOURNAL = of(entries=many(OBJECT))
 ERRORS: dict[str, Schema] = {
     "Error": of(error=of(message=STRING, type=STRING, param=NULLABLE, code=NULLABLE)),

@@ -206,6 +206,8 @@ READ: dict[str, Operation] = {
     "/admin/v1/models/{model}/cards": Operation("What was measured of it.", answers.OBJECT, task=TEXT),
     "/admin/v1/models/{model}/traffic": Operation("The shares of its variants.", answers.OBJECT, task=TEXT),
     "/admin/v1/models/{model}/rollout": Operation("The latest rollout.", answers.OBJECT, task=TEXT),
+    "/admin/v1/models/{model}/rollouts": Operation("Every rollout, the latest first.", answers.ROLLOUTS, task=TEXT),
+    "/admin/v1/models/{model}/rollouts/{id}": Operation("A rollout as a document.", answers.ROLLOUT, task=TEXT),
     "/admin/v1/journal": Operation("The latest decisions and counts.", answers.JOURNAL, parameters=(LAST,)),
     "/admin/v1/stack": Operation("The live stack and the latest changes.", answers.OBJECT),
 }

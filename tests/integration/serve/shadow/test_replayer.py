@@ -1,6 +1,7 @@
 """Waiting replays are dropped and counted, also when the server ends."""
 
 import asyncio
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 from serve import metrics
 from serve.ports import free_port
 from tests.support.family import Family
-from tests.support.labelled_load import labelled
+from tests.support.labelled_load import BIAS, labelled
 from tests.support.local_stage import local
 
 pytestmark = pytest.mark.integration
@@ -126,6 +127,50 @@ async def test_chats_without_a_label_are_compared(tmp_path: Path, monkeypatch: p
     assert [pair["values"] for pair in pairs] == [[1.0, 1.0]] * 3
     assert [pair["checks"]["equal"] for pair in pairs] == [1] * 3
     assert len({pair["id"] for pair in pairs}) == 3
+
+
+async def test_a_pair_says_who_asked_and_which_label_is_whose(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A clerk's key is trusted because its right is written down; a guest's has it by default."""
+    monkeypatch.setenv("UNDERSTUDY_HOME", str(tmp_path))
+    family = Family(tmp_path, free_port())
+    family.variants = {
+        "baseline": {"weight": 1, "engine": {"kind": "scripted"}},
+        "int8": {"weight": 0, "parent": "baseline", "engine": {"kind": "scripted"}},
+    }
+    document = family.stack.model_dump(mode="json", by_alias=True)
+    document["server"]["keys"] = {
+        "clerk": {"sha256": sha256(b"clerk").hexdigest(), "rights": ["infer", "label", "admin"]},
+        "guest": {"sha256": sha256(b"guest").hexdigest()},
+    }
+    clerk = {"authorization": "Bearer clerk"}
+    async with local(tmp_path, type(family.stack).model_validate(document), family.artifacts) as served:
+        traffic = {"weights": {"baseline": 1, "int8": 0}, "shadows": {"int8": 1.0}}
+        headers = {**clerk, "if-match": "*"}
+        moved = await served.client.put("/admin/v1/models/echo/traffic", json=traffic, headers=headers)
+        assert moved.status_code == 200, moved.text
+        sent = (("clerk", "ann", "pos"), ("guest", "ann", "neg"), ("guest", "ann", "pos"), ("guest", "bob", "pos"))
+        for number, (key, client, label) in enumerate(sent):
+            body = {"model": "echo", "prompt": f"number {number} is {label}", "user": client, "max_tokens": 1,
+                    "temperature": 0, "logit_bias": BIAS}  # fmt: skip
+            headers = {"authorization": f"Bearer {key}", "x-understudy-label": label}
+            answer = await served.client.post("/v1/completions", json=body, headers=headers)
+            assert answer.status_code == 200, answer.text
+            while outcomes()["compared"] <= number:  # one after the other, so that pairs stand in their order
+                await asyncio.sleep(0.01)
+        served.client.headers.update(clerk)
+        async with asyncio.timeout(30):
+            while len(pairs := [pair for each in await shadows_of(served.client) for pair in each["pairs"]]) < 4:
+                await asyncio.sleep(0.05)
+    assert [pair["trusted"] for pair in pairs] == [True, False, False, False]
+    first, second, third, fourth = (pair["client"] for pair in pairs)
+    assert second == third
+    assert len({first, second, fourth}) == 3
+    assert [pair["values"] for pair in pairs] == [[1.0, 1.0]] * 4
+    assert all(pair["shuffled"] in (0.0, 1.0) for pair in pairs[1:])
+    labels = [pair["label"] for pair in pairs]
+    assert labels[0] == labels[2] == labels[3] != labels[1]
+    assert all(pair["segments"] == {"streamed": "no"} for pair in pairs)
+    assert "ann" not in str(pairs)
 
 
 SMALL = {"kind": "scripted", "context": 16}

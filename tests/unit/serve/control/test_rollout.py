@@ -10,7 +10,7 @@ from variants.evidence.gate import Finding, Gate, Verdict
 
 BEFORE = Traffic(weights={"baseline": 80, "int8": 10, "nf4": 10}, shadows={"nf4": 0.1})
 START = Rollout(
-    RolloutPlan(variant="int8", shadow=0.5, budget=1000, deadline_s=500.0),
+    RolloutPlan(variant="int8", shadow=0.5, hold_s=10.0, budget=1000, deadline_s=500.0),
     "baseline", ("p" * 64, "v" * 64), BEFORE, began=3, began_at=1000.0,
 )  # fmt: skip
 BROKEN = Finding("quality", 100, -0.3, -0.4, -0.2, -0.02, "broken")

@@ -1,0 +1,1 @@
+"""What the controller keeps and tells of rollouts: their history, their document, and messages about verdicts."""
