@@ -59,17 +59,22 @@ def batch(number: int, size: int, dice: random.Random) -> tuple[str, Entry]:
     """One report of an ingress: `size` pairs, one in ten discordant, each of another client."""
     pairs: list[dict[str, Any]] = [
         {
-            "request": f"{dice.getrandbits(128):032x}", "metric": "quality", "asked": True, "failed": False,
+            "id": f"{dice.getrandbits(128):032x}", "request": f"{dice.getrandbits(128):032x}", "metric": "quality",
+            "client": f"client-{dice.getrandbits(64):x}", "trusted": False, "label": "1234abcd", "shuffled": 0.0,
             "values": [float(dice.random() < 0.9), float(dice.random() < 0.9)], "length": dice.randrange(2000),
-            "divergence": None,
+            "asked": True, "failed": False, "lost": None, "segments": {}, "divergence": None,
         }
         for _ in range(size)
     ]  # fmt: skip
     clients = {f"client-{dice.getrandbits(64):x}": dice.choice(["baseline", "int8"]) for _ in range(size)}
     model = {
         "assigned": {"1": {"clients": clients, "anonymous": {}}},
-        "served": {VARIANT: {"requests": size, "failed": 0, "seconds": [[2.5, size, size]]}},
-        "shadows": {PAIR: {"chosen": size, "dropped": [], "unjudged": [], "pairs": pairs}},
+        "served": {
+            VARIANT: {"requests": size, "failed": 0, "left": 0, "seconds": [[1, number, size, 0.0]], "minutes": []}
+        },
+        "shadows": {
+            PAIR: {"seen": size, "incomparable": {}, "chosen": size, "skipped": [], "lost": {}, "pairs": pairs}
+        },
     }
     return "outcomes", {"ingress": "i", "number": number, "rules": RULES, "models": {"m": model}}
 

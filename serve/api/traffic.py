@@ -19,12 +19,13 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from serve import metrics
+from serve.api.access.key_limits import key_name
 from serve.api.http import TextHeaders, answer_json, parse_object, read_body
 from serve.control.contract import ControllerClient
 from serve.dataplane.body_worker import apart
 from variants.errors import InputError
 
-WHO = "x-understudy-who"
+WHO, CLIENT = "x-understudy-who", "x-understudy-client"
 VERSION = re.compile(r'"?[0-9]{1,9}"?')
 """An etag of GET; many programs send it without its quotes."""
 Act = Callable[[ControllerClient, Request, dict[str, Any]], Awaitable[dict[str, Any]]]
@@ -114,7 +115,8 @@ async def read_journal(controller: ControllerClient, request: Request, body: dic
 
 
 async def give_feedback(controller: ControllerClient, request: Request, body: dict[str, Any]) -> dict[str, Any]:
-    receipt = await controller.add_feedback(body)
+    client = TextHeaders(scope=request.scope).get(CLIENT)
+    receipt = await controller.add_feedback(body, key_name(request.scope), client)
     if receipt["counted"]:
         metrics.feedback.labels(receipt["model"], receipt["variant"]).inc()
     return receipt

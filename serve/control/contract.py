@@ -63,8 +63,9 @@ class ControllerClient(Protocol):
     async def steer_rollout(self, model: str, action: str, who: str) -> dict[str, Any]:
         """Pause, resume or abort the rollout of a model. Raises Conflict, InputError."""
 
-    async def add_feedback(self, document: dict[str, Any]) -> dict[str, Any]:
-        """Count a score for the answer with that id. Raises InputError."""
+    async def add_feedback(self, document: dict[str, Any], owner: str | None, client: str | None) -> dict[str, Any]:
+        """Count a score for the answer with that id. `owner` is the name of the sender's API key, `client` its own
+        name. Raises InputError."""
 
     async def journal(self, last: int) -> list[dict[str, Any]]:
         """The last entries of the journal, oldest first."""

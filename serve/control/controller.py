@@ -139,8 +139,8 @@ class Controller:
     async def steer_rollout(self, model: str, action: str, who: str) -> dict[str, Any]:
         return await self.followed(self.traffic_manager.steer(model, action, who))
 
-    async def add_feedback(self, document: dict[str, Any]) -> dict[str, Any]:
-        return self.traffic_manager.feedback(document)
+    async def add_feedback(self, document: dict[str, Any], owner: str | None, client: str | None) -> dict[str, Any]:
+        return self.traffic_manager.feedback(document, owner, client)
 
     async def journal(self, last: int) -> list[Entry]:
         return self.traffic_manager.journal.last(last)

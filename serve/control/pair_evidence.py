@@ -122,8 +122,8 @@ class PairEvidence:
             if evidence.arms is not None and gate.guard is not None and gate.guard.errors is not None:
                 evidence.arms.add_replay(each["failed"], self.parent_rate, gate.guard.errors)
         metric: Metric = each["metric"] or ("quality" if each["label"] else "agreement")
-        clients = self.clients.setdefault(metric, ClientShares())
-        if not clients.admit(None if each["trusted"] else each["client"], gate.client_share):
+        client = None if each["trusted"] else each["client"]
+        if not self.clients.setdefault(metric, ClientShares()).admit(client, gate.client_share):
             evidence.over_share += 1
             return
         if each["metric"] is None:
@@ -134,7 +134,7 @@ class PairEvidence:
         delta = gate.quality if metric == "quality" else gate.agreement
         repeated = not self.requests.add(each["request"])
         paired = evidence.paired(metric)
-        new = each["trusted"] or each["client"] is None or self.named.add(each["client"])
+        new = client is None or self.named.add(client)
         paired.add((variant, parent), repeated, delta, each.get("segments", {}), each.get("shuffled"), new)
         self.divergence += each.get("divergence") or 0.0
 

@@ -10,6 +10,7 @@ A rollout that proves nothing ends `undecided`: at its deadline, at its budget o
 budget would be needed (futility).
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal, Self
 
@@ -97,7 +98,8 @@ class Rollout:
 
     `digests` are the parent's and the variant's at the start, `engines` a hash of both engines and the versions. A
     rollback restores the traffic `before`. If this variant fails, a search tries the variants of `queue` by the same
-    plan. `began` is the traffic version of the start, `began_at` its time in seconds since the epoch. `watched`: it was
+    plan. `source` gives up traffic to the variant, and is compared as the guard says; it is the parent, or the variant
+    that took over from it. `began` is the traffic version of the start, `began_at` its time in seconds since the epoch. `watched`: it was
     promoted, and part of the traffic is still the parent's."""
 
     plan: RolloutPlan
@@ -109,6 +111,8 @@ class Rollout:
     why: str = ""
     queue: tuple[str, ...] = ()
     engines: str = ""
+    source: str = ""
+    source_digest: str = ""
     began: int = 0
     began_at: float = 0.0
     watched: bool = False
@@ -139,9 +143,10 @@ class Rollout:
         weights, step = dict(self.before.weights), self.plan.steps[self.step]
         if step != "shadow":
             most = 1.0 if self.status == "promoted" and not self.watched else 1.0 - self.plan.holdback
-            both = weights[self.parent] + weights[self.plan.variant]
+            source = self.source or self.parent
+            both = weights[source] + weights[self.plan.variant]
             weights[self.plan.variant] = both * min(step / 100, most)
-            weights[self.parent] = both - weights[self.plan.variant]
+            weights[source] = both - weights[self.plan.variant]
         shadows = dict(self.before.shadows)
         if self.status == "promoted" and not self.watched:
             shadows.pop(self.plan.variant, None)
@@ -190,6 +195,14 @@ def read_plan(document: dict[str, Any], model: Model, name: str) -> tuple[Rollou
             f"{plan.variant} has no parent to compare with", field="variant", mend=f"variants with a parent: {children}"
         )
     return plan, parent
+
+
+def source_of(weights: Mapping[str, float], parent: str, variant: str) -> str:
+    """Whose traffic a rollout moves: the parent's, or that of the variant that serves in its place. All evidence is
+    against the parent, so losses do not add up from variant to variant."""
+    if weights[parent] + weights[variant] > 0:
+        return parent
+    return max((name for name in weights if name not in (parent, variant)), key=weights.__getitem__)
 
 
 def next_of(rollout: Rollout, verdict: Verdict, held_s: float, compared: int, at: float) -> Rollout:

@@ -21,7 +21,8 @@ from serve.control.records.history import History
 from serve.control.rollout import Rollout
 from serve.control.seen_set import SeenSet
 from variants.evidence.betting import Tally
-from variants.evidence.gate import RANGES, Evidence
+from variants.evidence.client_shares import ClientShares
+from variants.evidence.gate import CLIENT_SHARE, RANGES, Evidence
 
 Weights = dict[str, float]
 
@@ -29,7 +30,7 @@ Weights = dict[str, float]
 @dataclass
 class ControlState:
     """`weights` holds earlier versions too: an assignment is compared with the weights in force when it was made.
-    `attempts` is the number of rollouts by model@variant."""
+    `attempts` is the number of rollouts by model@variant. `scorers` bounds the scores of one client, by artifact."""
 
     traffic: dict[str, Versioned] = field(default_factory=dict)
     weights: dict[tuple[str, int], Weights] = field(default_factory=dict)
@@ -39,6 +40,7 @@ class ControlState:
     batches: dict[str, int] = field(default_factory=dict)
     feedback: dict[str, Tally] = field(default_factory=dict)
     feedback_ids: SeenSet = field(default_factory=SeenSet)
+    scorers: dict[str, ClientShares] = field(default_factory=dict)
     attempts: dict[str, int] = field(default_factory=dict)
     history: History = field(default_factory=History)
 
@@ -94,18 +96,22 @@ class ControlState:
         for model, observed in entry["models"].items():
             rollout = self.rollouts.get(model)
             if rollout is not None and rollout.counts:
-                pair, (parent, variant) = self.pair(rollout.pair), rollout.digests
+                pair, (parent, variant), served = self.pair(rollout.pair), rollout.digests, observed["served"]
                 pair.count_routed(observed.get("routed"), variant)
                 self.count_assigned(pair.evidence, model, observed)
-                pair.count_served(observed["served"].get(parent), observed["served"].get(variant), rollout.plan.gate)
+                source = served.get(rollout.source_digest or parent)
+                pair.count_served(source, served.get(variant), rollout.plan.gate)
             self.note_clients(model, observed)
             for name, shadowed in observed["shadows"].items():
                 gate = rollout.plan.gate if rollout is not None and rollout.counts and rollout.pair == name else None
                 self.pair(name).count_shadowed(shadowed, gate)
 
     def apply_feedback(self, entry: Entry) -> None:
-        """A score in [0, 1] for a request. Only the first counts, and none for a pinned variant."""
-        if self.feedback_ids.add(entry["id"]) and entry.get("reason") != "pinned":
+        """A score in [0, 1] for a request. Only the first counts, none for a pinned variant, and none of a client that
+        brought its share of the artifact's scores."""
+        if not self.feedback_ids.add(entry["id"]) or entry.get("reason") == "pinned":
+            return
+        if self.scorers.setdefault(entry["artifact"], ClientShares()).admit(entry.get("client"), CLIENT_SHARE):
             self.feedback_on(entry["artifact"]).add(entry["score"])
 
     def feedback_on(self, digest: str) -> Tally:

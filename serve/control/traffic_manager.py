@@ -22,14 +22,16 @@ from serve.control.card_beside import CardBeside, card_beside, check_card, newes
 from serve.control.contract import ObservationBatch
 from serve.control.records.document import account, around, by_id, document, engine_document, summary
 from serve.control.records.recorded_state import RecordedState
-from serve.control.rollout import Rollout, RolloutPlan, next_of, read_search, unknowable
+from serve.control.rollout import Rollout, RolloutPlan, next_of, read_search, source_of, unknowable
 from serve.control.traffic_migration import carried_over, ended
 from serve.errors import Conflict, Stale
 from serve.protocols.answer_id import check_feedback
+from serve.protocols.hash_keys import hash_keys
 from variants.artifacts.card import Card
 from variants.errors import InputError, UnderstudyError, UnknownName
 from variants.evidence.gate import Context, Verdict, judge, promotion_alpha
 from variants.evidence.guard import Guard
+from variants.home import home
 from variants.machine import describe
 
 log = logging.getLogger("understudy.traffic")
@@ -138,10 +140,7 @@ class TrafficManager(RecordedState):
                 mend=f"wait for it, or end it: understudy rollout abort {model}",
             )
         traffic = self.state.traffic[model].traffic
-        if current is not None and current.watched:  # its watch ends with this rollout
-            traffic = replace(current, watched=False).traffic()
-        if traffic.weights[parent] + traffic.weights[plan.variant] == 0:
-            raise InputError(f"neither {parent} nor {plan.variant} has traffic to move", field="variant")
+        source = source_of(traffic.weights, parent, plan.variant)
         check_card(self.card_beside(model, parent, plan), plan)
         both = [self.snapshot.variants[model, name] for name in (parent, plan.variant)]
         rollout = Rollout(
@@ -152,6 +151,8 @@ class TrafficManager(RecordedState):
             why=f"begun by {who}" + (f", against the card: {plan.against_card}" if plan.against_card else ""),
             queue=queue,
             engines=engines_hash(*both),
+            source=source,
+            source_digest=self.snapshot.variants[model, source].manifest.digest,
             began=self.state.traffic[model].version + 1,
             began_at=time.time(),
         )
@@ -316,7 +317,7 @@ class TrafficManager(RecordedState):
             leave_out=unknowable(rollout),
             serves=plan.steps[rollout.step] != "shadow",
             last=rollout.step + 1 == len(plan.steps),
-            alone=self.state.traffic[model].traffic.weights.get(rollout.parent, 0) == 0,
+            alone=self.state.traffic[model].traffic.weights.get(rollout.source or rollout.parent, 0) == 0,
             costs=None if variant is None or parent is None else (variant, parent),
             contrast_on_card=card.contrast,
             bets=card.bets(plan.gate.quality),
@@ -360,9 +361,13 @@ class TrafficManager(RecordedState):
         is_judged = record.open and record is self.state.history.latest(model)
         return document(record, self.rollout_of(model) if is_judged else None, self.journal.seq)
 
-    def feedback(self, document: dict[str, Any]) -> dict[str, Any]:
-        """Count a score for the answer with that id, only the first time. Raises InputError."""
+    def feedback(self, document: dict[str, Any], owner: str | None, client: str | None) -> dict[str, Any]:
+        """Count a score for the answer with that id, only the first time. One client brings at most its share of an
+        artifact's scores. Raises InputError."""
         entry = check_feedback(document)
+        key = (self.snapshot.stack.server.keys or {}).get(owner or "")
+        if key is None or not key.is_trusted_to_label:
+            entry["client"] = hash_keys(home()).client_of(owner, client)
         counted = entry["id"] not in self.state.feedback_ids
         if counted:
             self.write(("feedback", entry))

@@ -62,8 +62,13 @@ class Replay:
         return self.call.upstream is self.variant
 
     @property
+    def by_third(self) -> bool:
+        """Whether neither of both answered the client."""
+        return self.call.upstream not in (self.parent, self.variant)
+
+    @property
     def other(self) -> Upstream:
-        """The one of both that did not answer the client."""
+        """The one of both that did not answer the client; the variant if neither did."""
         return self.parent if self.by_variant else self.variant
 
     @property

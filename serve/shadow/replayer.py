@@ -91,8 +91,10 @@ class Replayer:
             self.tally.skip(replay, "dropped_late")
 
     def offer(self, selection: Selection, call: Call, answer: ScoredAnswer) -> None:
-        """Count a request that has ended, and queue the replays of its samples. Ignored are requests that no engine
-        answered by the client's fault, and those that a third variant answered."""
+        """Count a request that has ended, and queue the replays of its samples.
+
+        Ignored are requests that no engine answered by the client's fault, and those that a third variant answered
+        while the parent has clients of its own."""
         for name, why_not in selection.reasons.items():
             if (pair := self.pair_of(call.target.model, name)) is not None:
                 self.tally.see(*pair, why_not)
@@ -101,7 +103,7 @@ class Replayer:
         quartile = self.lengths.quartile(call.target.model, selection.samples[0].length)
         for each in selection.samples:
             pair = self.pair_of(call.target.model, each.variant)
-            if pair is None or call.upstream not in pair:
+            if pair is None or (call.upstream not in pair and (pair[0].served.weight > 0 or call.status != 200)):
                 continue
             if any(upstream.endpoint is None for upstream in pair):
                 continue  # independent of the request, so the sample stays unbiased
@@ -158,7 +160,8 @@ class Replayer:
     def is_low_priority(self, replay: Replay) -> bool:
         """Whether this replay asks only an engine that may run at low CPU priority."""
         asks_one = replay.label is not None or replay.call.was_refused
-        return asks_one and not replay.by_variant and replay.variant.has_only_shadow_load
+        by_parent = not (replay.by_variant or replay.by_third)
+        return asks_one and by_parent and replay.variant.has_only_shadow_load
 
     async def work(self) -> None:
         while True:
@@ -227,6 +230,8 @@ class Replayer:
 
     async def compare(self, replay: Replay) -> None:
         """Ask, score, count. Raises ReplayFailed, NotReady, Lost, EngineError, TimeoutError."""
+        if replay.by_third:
+            await self.ask_parent(replay)
         if replay.call.was_refused:
             await self.ask_again(replay)
             # The other one has answered. The variant's refusal is its error, which no count of the client's has.
@@ -237,6 +242,12 @@ class Replayer:
             self.tally.quality(replay, await self.compare_right(replay, replay.label))
         else:
             self.tally.agreement(replay, await self.compare_agreement(replay))
+
+    async def ask_parent(self, replay: Replay) -> None:
+        """Replace a third variant's answer by the parent's. Raises ReplayFailed, NotReady, TimeoutError."""
+        path, body = await apart(replay.call.size, replay.call.ask, replay.parent)
+        reply = await self.asker(replay)(replay.parent, path, body, replay.call.headers)
+        replay.answer = replay.answer.again(reply)
 
     async def ask_again(self, replay: Replay) -> Reply:
         """The reply of the one of both that did not answer the client. Raises ReplayFailed, NotReady, TimeoutError."""

@@ -64,6 +64,7 @@ DETECTORS = 4
 """Detectors of harm in a step: the paired metric, errors of replays, and errors and latency of its own clients."""
 MOST_HALVINGS = 100
 """Below, alpha would become 0 after a thousand rollouts of one name."""
+CLIENT_SHARE = 0.10
 Share = Annotated[float, Field(strict=True, gt=0, lt=1)]
 Delta = Annotated[float, Field(strict=True, ge=0, lt=1)]
 
@@ -96,7 +97,7 @@ class Gate(Document):
     alpha: Share = 0.05
     guard: Guard | None = Guard()
     segment: Delta | None = None
-    client_share: Annotated[float, Field(strict=True, ge=0.01, le=1)] = 0.10
+    client_share: Annotated[float, Field(strict=True, ge=0.01, le=1)] = CLIENT_SHARE
     clients: Literal["these", "sample"] = "these"
 
     @model_validator(mode="after")

@@ -216,7 +216,7 @@ def test_feedback_on_a_pinned_variant_is_no_evidence(tmp_path: Path, family: Fam
     traffic_manager = begun(tmp_path, family)
     digest = family.digest("int8")
     for number, reason in enumerate(("weight", "pinned")):
-        traffic_manager.feedback({"id": issue("echo", "int8", digest, reason, str(number)), "score": 1.0})
+        traffic_manager.feedback({"id": issue("echo", "int8", digest, reason, str(number)), "score": 1.0}, None, None)
     assert traffic_manager.state.feedback_on(digest).n == 1
 
 
@@ -267,20 +267,6 @@ def test_a_watch_that_saw_no_harm_gives_the_rest_of_the_traffic(
     assert (rollout.status, rollout.watched) == ("promoted", False)
     assert traffic_manager.traffic_of("echo")["traffic"]["shadows"] == {}
     assert traffic_manager.traffic_of("echo")["shares"] == {"baseline": 0.0, "int8": 1.0}
-
-
-def test_another_rollout_ends_a_watch_and_begins_with_all_of_the_traffic(
-    tmp_path: Path, family: Family, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """`int4` may begin against the variant that now serves."""
-    family.variants["int4"] = {"weight": 0, "parent": "int8", "engine": SCRIPTED}
-    traffic_manager = begun(tmp_path, family, hold_s=0)
-    decide(traffic_manager, monkeypatch, "promote", "promote")
-    plan, parent = read_plan({"variant": "int4"}, traffic_manager.model("echo"), "echo")
-    traffic_manager.begin("echo", plan, parent, "somebody")
-    answer = traffic_manager.traffic_of("echo")
-    assert answer["shares"] == {"baseline": 0.0, "int8": 1.0, "int4": 0.0}
-    assert answer["traffic"]["shadows"] == {"int4": 0.2}
 
 
 def test_traffic_that_an_operator_sets_ends_a_watch(

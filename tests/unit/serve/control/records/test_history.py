@@ -46,11 +46,16 @@ def begin(manager: TrafficManager) -> None:
 
 
 def count(manager: TrafficManager, failed: int, requests: int = 20) -> None:
+    """Report requests of both, one a second."""
     parent, variant = manager.state.rollouts["echo"].digests
+    version = manager.state.traffic["echo"].version
     served = {
-        parent: {"requests": requests, "failed": 0, "seconds": []},
-        variant: {"requests": requests, "failed": failed, "seconds": []},
-    }
+        digest: {
+            "requests": requests, "failed": wrong, "left": 0, "minutes": [],
+            "seconds": [[version, at, 1, float(at < wrong)] for at in range(requests)],
+        }
+        for digest, wrong in ((parent, 0), (variant, failed))
+    }  # fmt: skip
     number = manager.state.batches.get("i", 0) + 1
     model = {"assigned": {}, "served": served, "shadows": {}}
     manager.count("i", {"number": number, "rules": RULES, "models": {"echo": model}})

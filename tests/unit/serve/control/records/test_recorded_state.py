@@ -42,11 +42,16 @@ def manager(tmp_path: Path, snapshot: Snapshot) -> TrafficManager:
 
 
 def harm(manager: TrafficManager, number: int) -> dict[str, Any]:
-    """A report: every one of 200 requests failed at the variant."""
+    """A report: every one of 200 requests, one a second, failed at the variant."""
     parent, variant = manager.state.rollouts["echo"].digests
+    version = manager.state.traffic["echo"].version
     served = {
-        digest: {"requests": 200, "failed": 200 * (digest == variant), "seconds": []} for digest in (parent, variant)
-    }
+        digest: {
+            "requests": 200, "failed": 200 * failed, "left": 0, "minutes": [],
+            "seconds": [[version, at, 1, float(failed)] for at in range(200)],
+        }
+        for digest, failed in ((parent, False), (variant, True))
+    }  # fmt: skip
     return {"number": number, "rules": RULES, "models": {"echo": {"assigned": {}, "served": served, "shadows": {}}}}
 
 
