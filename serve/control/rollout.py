@@ -99,8 +99,8 @@ class Rollout:
     `digests` are the parent's and the variant's at the start, `engines` a hash of both engines and the versions. A
     rollback restores the traffic `before`. If this variant fails, a search tries the variants of `queue` by the same
     plan. `source` gives up traffic to the variant, and is compared as the guard says; it is the parent, or the variant
-    that took over from it. `began` is the traffic version of the start, `began_at` its time in seconds since the epoch. `watched`: it was
-    promoted, and part of the traffic is still the parent's."""
+    that took over from it. `began` is the traffic version of the start, `began_at` its time in seconds since the epoch.
+    `watched`: it was promoted, and part of the traffic is still the parent's."""
 
     plan: RolloutPlan
     parent: str
