@@ -140,6 +140,8 @@ class TrafficManager(RecordedState):
                 mend=f"wait for it, or end it: understudy rollout abort {model}",
             )
         traffic = self.state.traffic[model].traffic
+        if current is not None and current.watched:  # its watch ends with this rollout
+            traffic = replace(current, watched=False).traffic()
         source = source_of(traffic.weights, parent, plan.variant)
         check_card(self.card_beside(model, parent, plan), plan)
         both = [self.snapshot.variants[model, name] for name in (parent, plan.variant)]

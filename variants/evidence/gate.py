@@ -62,9 +62,9 @@ POOLED = 0.8
 """The part of alpha that harm over all outcomes gets. Harm that begins in the present step gets the rest."""
 DETECTORS = 4
 """Detectors of harm in a step: the paired metric, errors of replays, and errors and latency of its own clients."""
+CLIENT_SHARE = 0.10
 MOST_HALVINGS = 100
 """Below, alpha would become 0 after a thousand rollouts of one name."""
-CLIENT_SHARE = 0.10
 Share = Annotated[float, Field(strict=True, gt=0, lt=1)]
 Delta = Annotated[float, Field(strict=True, ge=0, lt=1)]
 
