@@ -78,17 +78,13 @@ def start(
     variant: Annotated[str, typer.Argument(help="The variant that may replace its parent.")],
     steps: Annotated[str, typer.Option(help="Percentages, `shadow` before the first.")] = "shadow,10,50,100",
     quality: Annotated[float | None, typer.Option(help="The largest loss of accuracy: 0.02 is 2 points.")] = None,
-    agreement: Annotated[
-        float | None, typer.Option(help="The largest loss of agreement, against the parent's own.")
-    ] = None,
+    agreement: Annotated[float | None, typer.Option(help="The largest loss of agreement with the parent.")] = None,
     errors: Annotated[float | None, typer.Option(help="The largest share of failed requests.")] = None,
     feedback: Annotated[float | None, typer.Option(help="The lowest mean score of its answers, 0 to 1.")] = None,
     latency: Annotated[
         str | None, typer.Option(help="Objective in seconds and the lowest share of requests within it: 2.5:0.95.")
     ] = None,
-    cheaper: Annotated[
-        bool, typer.Option("--cheaper", help="Require a lower cost on its card than its parent's.")
-    ] = False,
+    cheaper: Annotated[bool, typer.Option("--cheaper", help="Require a card with a lower cost.")] = False,
     segment: Annotated[float | None, typer.Option(help="The largest loss in each declared segment.")] = None,
     guard: GuardFlag = True,
     guard_errors: Annotated[float, typer.Option(help="How much more often requests of its clients may fail.")] = 0.01,
@@ -109,10 +105,8 @@ def start(
     target: Target = HERE,
     as_json: AsJson = False,
 ) -> None:
-    """Begin a rollout. Without a limit on quality, agreement or feedback, the largest loss of accuracy is 2 points.
-
-    Its clients' errors and latency are compared with its parent's at each step (--guard).
-    """
+    """Begin a rollout. Without a limit on quality, agreement or feedback, the largest loss of accuracy is 2 points."""
+    guards = {"errors": guard_errors, "latency": guard_latency, "block_s": guard_block, "least": least}
     gate: dict[str, Any] = {
         "quality": 0.02 if (quality, agreement, feedback) == (None, None, None) else quality,
         "agreement": agreement,
@@ -122,9 +116,7 @@ def start(
         "cost": "lower" if cheaper else None,
         "alpha": alpha,
         "segment": segment,
-        "guard": {"errors": guard_errors, "latency": guard_latency, "block_s": guard_block, "least": least}
-        if guard
-        else None,
+        "guard": guards if guard else None,
     }
     plan = {
         "variant": variant,
