@@ -11,7 +11,10 @@ import pytest
 from typer.testing import CliRunner
 
 from serve.cli.main import app
+from serve.control.card_beside import CardBeside
+from serve.control.pair_evidence import PairEvidence
 from variants.errors import InputError
+from variants.evidence.betting import Tally
 
 MODEL = "/admin/v1/models/echo"
 DOCUMENT = {
@@ -64,9 +67,10 @@ def rollout(status: str, queue: tuple[str, ...] = ()) -> dict[str, Any]:
             "plan": {"variant": "int8", "steps": ["shadow"]}, "parent": "baseline", "step": 0, "status": status,
             "why": "a reason", "queue": queue,
         },
-        "verdict": {"decision": "inconclusive", "findings": [], "missing": []},
-        "pairs": {"chosen": 0, "compared": 0, "dropped": 0, "unjudged": 0},
-        "routed": {"not_served": 0},
+        "verdict": {"decision": "inconclusive", "findings": [], "missing": [], "harm": [], "segments": []},
+        **PairEvidence().to_json(),
+        "card": CardBeside().to_json(Tally(-1.0, 1.0), 0.05),
+        "attempt": {"number": 1, "alpha_to_promote": 0.05},
     }  # fmt: skip
 
 
