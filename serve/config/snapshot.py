@@ -76,7 +76,7 @@ class ServedVariant:
 @dataclass(frozen=True)
 class Judged:
     """What an ingress counts of a model with an open rollout: latencies against `objective_s`, None without one, in
-    blocks of `block_s` seconds, and pairs by segment. `arms` names the parent and the variant."""
+    blocks of `block_s` seconds, and pairs by segment. `arms` are the digests of the parent and the variant."""
 
     objective_s: float | None
     block_s: float = 60.0

@@ -1,7 +1,8 @@
 """How much two models agree about one answer.
 
 For text, both models score the same answer as a prompt, and the scores are compared position by position. The texts
-that the models would have written themselves play no part.
+that the models write by themselves are compared in `variants.evidence.free_running`. Positions count in the mean of
+their answer alone, so a long answer weighs as much as a short one.
 
 An engine gives only the most likely tokens of each position. So the divergence is computed over the tokens that both
 models name, and one group of all others. Merging outcomes can only lower a Kullback-Leibler divergence (S. Kullback

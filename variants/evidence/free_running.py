@@ -4,12 +4,14 @@ Scores of one given text (`variants.evidence.agreement`) do not show that a mode
 away from the subject, because there the parent has written every token before. So both models also write an answer
 each, at temperature 0 or with the same seed. The score of an answer is a product of three factors in [0, 1]:
 
-    overlap     F1 of the words of both, each counted as often as it occurs in both (ROUGE-1, Lin 2004, ACL W04-1013)
+    overlap     F1 of the words of both, each counted as often as it occurs in both (ROUGE-1, Lin 2004, ACL W04-1013),
+                as a share of `ENOUGH`, at most 1
     stop        1, or `STOP_DIFFERS` where one reached its limit of tokens and the other ended by itself
     repetition  1 minus the share of repeated 4-grams that the answer has above the reference
 
-Equal answers score 1. Two texts that part may still say the same, so their order plays no part. Tool calls and JSON
-score 1 where names and parsed values are equal, else 0. The order of keys and blanks do not matter there.
+Equal answers score 1. Two texts that part may still say the same, so their order plays no part, and half of the words
+are enough. Tool calls and JSON score 1 where names and parsed values are equal, else 0. The order of keys and blanks do
+not matter there.
 """
 
 import json
@@ -22,6 +24,9 @@ from operator import eq
 from typing import Any
 
 GRAM = 4
+ENOUGH = 0.5
+"""Overlap of answers that say the same in other words: those of a sound int8 have 0.63 on average, of other prompts
+0.15 (docs/decisions.md)."""
 STOP_DIFFERS = 0.5
 LENGTH = "length"
 """The finish reason of an answer that reached its limit of tokens."""
@@ -61,7 +66,7 @@ def score(answer: FreeAnswer, reference: FreeAnswer) -> float:
         return float(is_same(answer, reference))
     stop = STOP_DIFFERS if stops_differ(answer, reference) else 1.0
     excess = max(0.0, repeated(answer.text) - repeated(reference.text))
-    return overlap(answer.text, reference.text) * stop * (1 - excess)
+    return min(1.0, overlap(answer.text, reference.text) / ENOUGH) * stop * (1 - excess)
 
 
 def compare(answer: FreeAnswer, reference: FreeAnswer) -> Checks:

@@ -19,14 +19,17 @@ def test_an_equal_answer_scores_one() -> None:
 
 def test_an_answer_that_says_the_same_scores_above_one_that_drifts_away() -> None:
     rephrased = FreeAnswer("Paris is the capital of France; it lies on the Seine and has two million people.", "stop")
-    drifted = FreeAnswer("The capital of France is a word that I like, because my aunt grows roses in spring.", "stop")
-    assert 1 > score(rephrased, REFERENCE) > 0.7 > 0.5 > score(drifted, REFERENCE)
+    drifted = FreeAnswer("The capital is a word that I like, as my aunt has grown roses since last spring.", "stop")
+    assert score(rephrased, REFERENCE) == 1
+    assert score(drifted, REFERENCE) < 0.7
+    assert score(FreeAnswer("My aunt grows roses.", "stop"), REFERENCE) < 0.2
 
 
-def test_an_answer_that_never_stops_scores_less_than_half() -> None:
+def test_an_answer_that_never_stops_scores_half_at_most() -> None:
     unending = FreeAnswer(f"{SENTENCE} And now to something else:", "length")
-    assert score(FreeAnswer(unending.text, "stop"), REFERENCE) > 0.8
-    assert score(unending, REFERENCE) < 0.5
+    assert score(FreeAnswer(unending.text, "stop"), REFERENCE) == 1
+    assert score(unending, REFERENCE) == 0.5
+    assert score(FreeAnswer(SENTENCE + " word" * 100, "length"), REFERENCE) < 0.3
     assert compare(unending, REFERENCE).stop_differs == 1
 
 
