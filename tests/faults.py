@@ -112,7 +112,7 @@ FAULTS = [
     Fault("variants/evidence/segments.py", "is_below(tally, limit, suspicion)", "tally.n > 0 and tally.mean < limit"),
     Fault("variants/evidence/client_shares.py", "share * (self.n + 1)", "share * (self.n + self.over + 1)"),
     Fault("variants/evidence/client_shares.py", "self.counts[client] = self.counts.pop(least)", "self.counts.pop(least)"),
-    Fault("serve/control/pair_evidence.py", "self.clients.setdefault(metric, ClientShares()).admit", 'self.clients.setdefault("all", ClientShares()).admit'),
+    Fault("serve/control/pair_evidence.py", "self.clients.setdefault(metric,", 'self.clients.setdefault("all",'),
     Fault("serve/control/pair_evidence.py", "if self.ids.add(each[\"id\"]):", "if True:"),
     Fault("serve/control/pair_evidence.py", "self.parent_seconds[max(known)] if known", "self.parent_seconds[min(known)] if known"),
     Fault("serve/control/pair_evidence.py", "self.since, self.evidence.arms = version, Arms()", "self.since = version"),

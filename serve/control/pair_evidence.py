@@ -78,7 +78,7 @@ class PairEvidence:
             self.evidence.tallies["errors"].add(round(share, 3))
             if arms is not None and version >= self.since:
                 beside = self.parent_share(second)
-                arms.add_second(beside, share, requests, self.parent_rate, guard.errors or NO_LIMIT)
+                arms.add_second(second, beside, share, requests, self.parent_rate, guard.errors or NO_LIMIT)
                 if beside is not None:
                     self.evidence.beside.differences.add(round(share - beside, 3))
         blocks = {(each[0], each[2]): each for each in (parent or {}).get("minutes", ())}

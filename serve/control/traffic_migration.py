@@ -52,4 +52,7 @@ def _is_live(snapshot: Snapshot, model: str, rollout: Rollout) -> bool:
     served = [snapshot.variants[ref] for ref in refs if ref in snapshot.variants]
     if [each.manifest.digest for each in served] != list(rollout.digests):
         return False
+    source = snapshot.variants.get((model, rollout.source))
+    if rollout.source and (source is None or source.manifest.digest != rollout.source_digest):
+        return False
     return not rollout.engines or rollout.engines == engines_hash(*served)

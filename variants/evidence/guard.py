@@ -97,23 +97,35 @@ class Beside:
 
 @dataclass
 class Arms:
-    """The outcomes of one step: `requests` of the variant in `seconds` seconds, and detectors of harm.
+    """The outcomes of one step: `requests` of the variant in `seconds` distinct seconds, and detectors of harm.
 
+    `more_failed` is the sum over `beside` seconds of the variant's share of failures minus its parent's, `slow` the
+    number of `blocks` in which the variant was slower than allowed.
     Replays have a detector of their own: many sound ones would hide that its clients fail."""
 
     requests: int = 0
     seconds: int = 0
+    latest: int = -1
+    more_failed: float = 0.0
+    beside: int = 0
+    slow: int = 0
+    blocks: int = 0
     failing: Detector = field(default_factory=Detector)
     replays: Detector = field(default_factory=Detector)
     slowing: Detector = field(default_factory=Detector)
 
-    def add_second(self, parent: float | None, variant: float, requests: int, so_far: ParentRate, limit: float) -> None:
+    def add_second(self, second: int, parent: float | None, variant: float, requests: int, so_far: ParentRate,
+                   limit: float) -> None:  # fmt: skip
         """Count a second of the variant. `parent` is its parent's share of failures then, None without requests."""
         self.requests += requests
-        self.seconds += 1
+        self.seconds += second > self.latest
+        self.latest = max(self.latest, second)
         expected = max(so_far.rate, parent or 0.0) + limit
         if expected < 1:
             self.failing.add(variant, expected)
+        if parent is not None:
+            self.more_failed += variant - parent
+            self.beside += 1
 
     def add_replay(self, failed: bool, so_far: ParentRate, limit: float) -> None:
         """Count a replay that the variant was asked to answer."""
@@ -122,6 +134,8 @@ class Arms:
 
     def add_block(self, slow: bool) -> None:
         """Count a block of both arms."""
+        self.slow += slow
+        self.blocks += 1
         self.slowing.add(float(slow), HALF)
 
     def broken(self, guard: Guard, alpha: float) -> list[str]:
@@ -133,10 +147,16 @@ class Arms:
         return [f"{name} in this step" for name, raised in names.items() if raised]
 
     def missing(self, guard: Guard) -> list[str]:
-        """What this step has not shown yet: enough requests of the variant's own clients, and time."""
-        if self.requests >= guard.least and self.seconds >= guard.block_s:
-            return []
-        return [
-            f"this step: {self.requests} of at least {guard.least} requests of its own clients, "
-            f"in {self.seconds} of at least {guard.block_s:g} s"
-        ]
+        """What this step has not shown yet: enough requests of the variant's own clients, time, and no sign of harm at
+        this share of the traffic, which earlier steps cannot show."""
+        reasons = []
+        if self.requests < guard.least or self.seconds < guard.block_s:
+            reasons.append(
+                f"this step: {self.requests} of at least {guard.least} requests of its own clients, "
+                f"in {self.seconds} of at least {guard.block_s:g} s"
+            )
+        if guard.errors is not None and self.more_failed > guard.errors * self.beside:
+            reasons.append(f"this step: its clients' requests fail {self.more_failed / self.beside:.4f} more often")
+        if guard.latency is not None and self.slow > HALF * self.blocks:
+            reasons.append(f"this step: its clients wait longer in {self.slow} of {self.blocks} blocks")
+        return reasons

@@ -195,3 +195,10 @@ def test_it_is_shown_as_json() -> None:
         "chosen": 2, "compared": 1, "skipped": 0, "lost": {"left": 1}, "over_share": 0, "divergence": 0.5
     }  # fmt: skip
     assert json.loads(json.dumps(PairEvidence().to_json()))["coverage"]["share"] is None
+
+
+def test_a_step_begins_with_new_detectors_and_keeps_the_pairs() -> None:
+    kept = shadowed([pair("r1", values=(0.0, 1.0))])
+    assert kept.evidence.quality.harm.n == 1
+    kept.begin_step(2)
+    assert (kept.evidence.quality.harm.n, kept.compared, kept.since) == (0, 1, 2)

@@ -72,7 +72,7 @@ def test_harm_during_the_watch_returns_the_traffic() -> None:
 
 
 def test_without_a_watch_a_promotion_is_the_end() -> None:
-    plan = RolloutPlan(variant="int8", hold_s=10.0, watch_s=0.0)
+    plan = RolloutPlan(variant="int8", watch_s=0.0, hold_s=10.0)
     rollout = following(replace(START, step=3, plan=plan), verdict("promote"))
     assert (rollout.status, rollout.watched) == ("promoted", False)
     assert rollout.traffic().weights == {"baseline": 0, "int8": 90, "nf4": 10}

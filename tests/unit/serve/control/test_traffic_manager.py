@@ -269,16 +269,17 @@ def test_a_watch_that_saw_no_harm_gives_the_rest_of_the_traffic(
     assert traffic_manager.traffic_of("echo")["shares"] == {"baseline": 0.0, "int8": 1.0}
 
 
-def test_another_rollout_ends_a_watch_and_begins_with_all_of_the_traffic(
+def test_another_rollout_ends_a_watch_and_moves_the_traffic_of_the_variant_that_serves(
     tmp_path: Path, family: Family, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """`int4` may begin against the variant that now serves."""
-    family.variants["int4"] = {"weight": 0, "parent": "int8", "engine": SCRIPTED}
+    """Else it would move the 5 % that the watch leaves with the parent."""
+    family.variants["int4"] = {"weight": 0, "parent": "baseline", "engine": SCRIPTED}
     traffic_manager = begun(tmp_path, family, hold_s=0)
     decide(traffic_manager, monkeypatch, "promote", "promote")
     plan, parent = read_plan({"variant": "int4"}, traffic_manager.model("echo"), "echo")
     traffic_manager.begin("echo", plan, parent, "somebody")
     answer = traffic_manager.traffic_of("echo")
+    assert traffic_manager.state.rollouts["echo"].source == "int8"
     assert answer["shares"] == {"baseline": 0.0, "int8": 1.0, "int4": 0.0}
     assert answer["traffic"]["shadows"] == {"int4": 0.2}
 

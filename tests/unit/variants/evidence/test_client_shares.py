@@ -54,3 +54,11 @@ def test_many_clients_take_constant_memory_and_nobody_gets_more() -> None:
     assert len(shares.counts) == COUNTERS
     assert max(admitted.values()) == admitted["flood"] <= ceil(0.01 * shares.n)
     assert admitted["flood"] > 100
+
+
+def test_a_client_that_pushes_another_out_is_counted_from_its_number_on() -> None:
+    shares = ClientShares()
+    for number in range(3 * COUNTERS):
+        shares.count(f"c{number % COUNTERS}")
+    shares.count("new")
+    assert (shares.counts["new"], len(shares.counts)) == (4, COUNTERS)

@@ -335,7 +335,7 @@ def with_clients(
         rate.add(0.0)
     for second in range(seconds):
         failed = float(int((second + 1) * share) > int(second * share))
-        seen.arms.add_second(0.0, failed, 1, rate, 0.01)
+        seen.arms.add_second(second, 0.0, failed, 1, rate, 0.01)
         seen.beside.differences.add(failed)
     for _ in range(blocks):
         seen.arms.add_block(slow)

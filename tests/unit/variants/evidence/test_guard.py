@@ -14,10 +14,10 @@ def arms(
 ) -> Arms:
     """A step with seconds of (parent's, variant's) failures, each with one request, and blocks: slow or not."""
     step, rate = Arms(), rate or ParentRate()
-    for parent, variant in seconds:
+    for second, (parent, variant) in enumerate(seconds):
         if parent is not None:
             rate.add(parent)
-        step.add_second(parent, variant, 1, rate, 0.01)
+        step.add_second(second, parent, variant, 1, rate, 0.01)
     for slow in blocks:
         step.add_block(slow)
     return step
@@ -113,7 +113,7 @@ def test_the_parents_rate_begins_with_the_weight_of_one_second() -> None:
 
 def test_requests_that_fail_together_in_one_second_are_one_outcome() -> None:
     step = Arms()
-    step.add_second(0.0, 1.0, 1000, sound_parent(), 0.01)
+    step.add_second(0, 0.0, 1.0, 1000, sound_parent(), 0.01)
     assert (step.requests, step.failing.n) == (1000, 1)
     assert step.broken(GUARD, 0.01) == []
 
@@ -122,7 +122,7 @@ def test_sound_replays_do_not_hide_that_clients_fail() -> None:
     step, rate, seconds = Arms(), sound_parent(), 0
     while not step.broken(GUARD, 0.001):
         seconds += 1
-        step.add_second(0.0, float(seconds % 10 == 0), 1, rate, 0.01)
+        step.add_second(seconds, 0.0, float(seconds % 10 == 0), 1, rate, 0.01)
         for _ in range(50):
             step.add_replay(False, rate, 0.01)
     assert seconds <= 120
@@ -173,3 +173,17 @@ def test_a_variant_that_is_slower_in_half_of_the_blocks_is_let_on_with_probabili
                 let_on += 1
                 break
     assert let_on < 20
+
+
+def test_a_step_that_looks_worse_is_held_up_whatever_earlier_steps_showed() -> None:
+    sound = [(0.0, 0.0)] * 300
+    assert arms(sound, blocks=[False] * 6).missing(GUARD) == []
+    assert "fail 0.0500 more often" in arms([(0.0, 0.05)] * 300).missing(GUARD)[0]
+    assert "wait longer in 4 of 6 blocks" in arms(sound, blocks=[True] * 4 + [False] * 2).missing(GUARD)[0]
+
+
+def test_seconds_of_two_ingresses_are_one_second() -> None:
+    step, rate = Arms(), sound_parent()
+    for second in (7, 7, 8):
+        step.add_second(second, None, 0.0, 1, rate, 0.01)
+    assert (step.seconds, step.requests) == (2, 3)

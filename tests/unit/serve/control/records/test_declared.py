@@ -13,7 +13,7 @@ from serve.control.rollout import read_plan
 from serve.control.traffic_manager import TrafficManager
 from serve.errors import NotReady
 from tests.support.family import Family
-from variants.errors import StackError
+from variants.errors import InputError, StackError
 
 SCRIPTED = {"kind": "scripted"}
 PLAN: dict[str, Any] = {"variant": "int8", "steps": ["shadow", 50, 100], "gate": {"quality": 0.05}}
@@ -107,9 +107,14 @@ async def test_it_waits_for_an_open_rollout_and_for_the_variants(tmp_path: Path,
     assert await beginner.tick() == ["aborted", "running"]
 
 
-async def test_what_is_refused_is_told_once(tmp_path: Path, family: Family, caplog: pytest.LogCaptureFixture) -> None:
-    family.variants["other"] = {"weight": 1, "engine": SCRIPTED}
-    declares(family, PLAN | {"variant": "other"})
+async def test_what_is_refused_is_told_once(
+    tmp_path: Path, family: Family, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*given: object) -> None:
+        raise InputError("int8 is proven worse on its card than the gate allows", field="variant")
+
+    monkeypatch.setattr("serve.control.traffic_manager.check_card", refuse)
+    declares(family, PLAN)
     beginner = Beginner(TrafficManager(tmp_path / "state", snapshot(family)))
     for _ in range(3):
         assert await beginner.tick() == []
