@@ -85,12 +85,12 @@ class Compaction:
 
 
 def compact(journal: Journal, state: ControlState) -> None:
-    """All steps at once, for a start. A full disk is logged: the journal stays as it is."""
+    """All steps at once, for a start. A disk that takes no file is logged: the journal stays as it is."""
     try:
         compaction = Compaction(journal, state)
         compaction.write()
         compaction.finish()
-    except StoreFull as error:
+    except (OSError, StoreFull) as error:
         log.warning("the journal grows on: %s", error)
 
 
@@ -100,7 +100,7 @@ async def compact_beside(journal: Journal, state: ControlState) -> None:
         compaction = Compaction(journal, state)
         await asyncio.to_thread(compaction.write)
         compaction.finish()
-    except UnderstudyError as error:
+    except (OSError, UnderstudyError) as error:
         log.warning("the journal grows on: %s", error)
         await asyncio.sleep(AGAIN_S)
 

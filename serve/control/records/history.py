@@ -136,7 +136,7 @@ def point_of(entry: Entry, verdict: dict[str, Any]) -> Point:
 def figures_of(verdict: dict[str, Any]) -> Point:
     """The figures of a verdict's document that are kept over time."""
     metrics = {
-        finding["metric"]: {"mean": finding["value"], **{name: finding[name] for name in FIGURES}}
+        finding["metric"]: {"mean": finding["value"], **{name: finding.get(name) for name in FIGURES}}
         for finding in verdict["findings"]
     }
     return {"decision": verdict["decision"], "metrics": metrics}

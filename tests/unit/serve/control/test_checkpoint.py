@@ -1,6 +1,8 @@
 """Checkpoints replace counts, keep decisions, and lose or repeat nothing at any moment."""
 
+import errno
 import json
+import os
 import random
 import shutil
 import threading
@@ -11,7 +13,7 @@ import pytest
 
 from loadtest.benchmarks.journal_growth import PAIR, batch, begin, grow
 from serve.control import checkpoint, seen_set
-from serve.control.checkpoint import Compaction, compact, is_due, restored
+from serve.control.checkpoint import Compaction, compact, compact_beside, is_due, restored
 from serve.control.journal import Journal
 from serve.control.seen_set import Copied, SeenSet, pack, unpack
 from serve.control.state import ControlState
@@ -102,6 +104,22 @@ def test_a_controller_that_was_replaced_makes_no_checkpoint(written: Written) ->
     Journal(written.journal.file.parent)
     with pytest.raises(Conflict, match="another controller has taken over"):
         compaction.finish()
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO])
+async def test_a_disk_that_takes_no_file_leaves_the_journal(
+    written: Written, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, number: int
+) -> None:
+    def fail(descriptor: int) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(checkpoint, "AGAIN_S", 0.0)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", fail)
+        compact(written.journal, written.state)
+        await compact_beside(written.journal, written.state)
+    assert caplog.text.count("the journal grows on") == 2
+    assert restored(Journal(written.journal.file.parent)) == written.state
 
 
 def test_the_state_is_copied_before_later_counts(written: Written) -> None:
