@@ -105,7 +105,7 @@ _METHODS: dict[str, dict[str, Method]] = {
     "image-generation": {
         "diffusion": Method("diffusion", 1, "image_generation.train:train", "source"),
         "quantize bf16": Method("openvino-bf16", 1, "openvino_bf16:bf16", "parent"),
-        "quantize int8": Method("nncf-diffusion-int8", 1, "image_generation.quantize:int8", "parent"),
+        "quantize int8": Method("nncf-diffusion-int8", 2, "image_generation.quantize:int8", "parent"),
         "prune channels": Method("torch-pruning-diffusion", 1, "image_generation.prune:channels", "parent"),
         "sparsify magnitude": Method("magnitude-diffusion", 1, "image_generation.prune:magnitude", "parent"),
     },

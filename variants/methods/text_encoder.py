@@ -7,6 +7,7 @@ into the weights first (SmoothQuant, Xiao et al. 2022, arXiv 2211.10438), then c
 """
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -15,7 +16,7 @@ from pydantic import TypeAdapter
 from variants.errors import SourceError
 from variants.methods.base import BuildJob, MethodResult
 from variants.methods.examples import calibration_examples
-from variants.methods.nncf_quantize import quantized
+from variants.methods.nncf_quantize import quantized_within
 from variants.methods.openvino_ir import IR, SETTINGS, TOKENIZER, read_f32, write_ir, write_variant
 from variants.methods.sentence_modules import read_json
 from variants.methods.training import padded
@@ -38,7 +39,6 @@ def int8(job: BuildJob[Quantize]) -> MethodResult:
     """The parent with weights and activations in 8 bits, calibrated on the recipe's texts, each cut to the model's
     length."""
     import nncf
-    import numpy as np
     from transformers import AutoTokenizer
 
     model, parent = read_f32(job.parent)
@@ -47,13 +47,20 @@ def int8(job: BuildJob[Quantize]) -> MethodResult:
     tokenizer = AutoTokenizer.from_pretrained(parent.model_path)
 
     def prepare(text: str) -> "dict[str, np.ndarray]":
-        ids = np.asarray([tokenizer(text, truncation=True)["input_ids"]], dtype=np.int64)
-        return dict(zip(INPUTS, (ids, np.ones_like(ids)), strict=True))
+        return encoded(tokenizer, text)
 
     with job.progress.step(f"quantizing on {len(texts)} texts"):
-        int8_model = quantized(model, texts, prepare, model_type=nncf.ModelType.TRANSFORMER)
+        int8_model, kept = quantized_within(job, model, texts, prepare, model_type=nncf.ModelType.TRANSFORMER)
         note = f"static int8 from its parent, ranges from {len(texts)} {task.name} training texts"
-        return write_variant(job, int8_model, "int8", note, "nncf", "tokenizers")
+        return replace(write_variant(job, int8_model, "int8", note, "nncf", "tokenizers"), kept=kept)
+
+
+def encoded(tokenizer: "PreTrainedTokenizerBase", text: str) -> "dict[str, np.ndarray]":
+    """The model's inputs for one text, cut to the model's length: int64 [1, tokens] each."""
+    import numpy as np
+
+    ids = np.asarray([tokenizer(text, truncation=True)["input_ids"]], dtype=np.int64)
+    return dict(zip(INPUTS, (ids, np.ones_like(ids)), strict=True))
 
 
 def texts_of(example: Example) -> Iterator[str]:
