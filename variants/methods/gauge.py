@@ -31,7 +31,8 @@ if TYPE_CHECKING:
     import numpy as np
     import openvino as ov
 
-    Run = Callable[[Any], "np.ndarray"]
+Run = Callable[[Any], "np.ndarray"]
+"""The passes of a compiled model: inputs, by name or in order, to its one output."""
 
 _MOST = 100
 """Examples that are measured on."""
@@ -48,15 +49,15 @@ class Gauge:
     measure: Measure
     task: str
     examples: int
-    answers: "Callable[[Run], list[Any]]"
+    answers: Callable[[Run], list[Any]]
     score: Callable[[Any, Any], float]
     labels: list[Any] | None = None
 
-    def figure(self, run: "Run", wanted: Sequence[Any]) -> float:
+    def figure(self, run: Run, wanted: Sequence[Any]) -> float:
         """The mean score, 0 to 1, of a model."""
         return fmean(map(self.score, self.answers(run), wanted))
 
-    def of_parent(self, run: "Run") -> tuple[list[Any], float]:
+    def of_parent(self, run: Run) -> tuple[list[Any], float]:
         """What every variant is compared with, and the parent's own figure."""
         answers = self.answers(run)
         wanted = answers if self.labels is None else self.labels
@@ -76,7 +77,7 @@ def loss_of(task: TaskKind, job: BuildJob, made: MethodResult) -> Loss | None:
     )
 
 
-def runner(model: Any, precision: str) -> "Run":
+def runner(model: Any, precision: str) -> Run:
     """A model (a path or an `ov.Model`) on this CPU, compiled as the engine does. It gives its one output."""
     import openvino as ov
 
@@ -90,8 +91,8 @@ def runner(model: Any, precision: str) -> "Run":
     return run_of(ov.Core().compile_model(model, "CPU", settings))
 
 
-def run_of(compiled: "ov.CompiledModel") -> "Run":
-    """The passes of a compiled model: inputs by name or in order to a copy of its one output."""
+def run_of(compiled: "ov.CompiledModel") -> Run:
+    """A request to a compiled model."""
     import numpy as np
 
     request = compiled.create_infer_request()
@@ -179,20 +180,20 @@ def _drawings(job: BuildJob, parent: Artifact, task: Task, examples: list[Exampl
 
     classifier, sampler = load_or_train(job.home, job.progress), Sampler.of_folder(parent.model_path)
 
-    def png(run: "Run", example: Example) -> bytes:
+    def png(run: Run, example: Example) -> bytes:
         assert isinstance(example.input, Prompt)
         drawn = sampler.draw(denoiser(run), task.labels.index(example.label), example.input.seed)
         Image.fromarray(drawn).save(file := io.BytesIO(), "PNG")
         return file.getvalue()
 
-    def answers(run: "Run") -> list[str]:
+    def answers(run: Run) -> list[str]:
         return classifier.read_all([png(run, example) for example in examples])
 
     labels = [example.label for example in examples]
     return Gauge("accuracy", task.name, len(examples), answers, lambda a, b: float(a == b), labels)
 
 
-def denoiser(run: "Run") -> "Callable[[np.ndarray, int, int], np.ndarray]":
+def denoiser(run: Run) -> "Callable[[np.ndarray, int, int], np.ndarray]":
     """A compiled UNet as the sampler calls it."""
     import numpy as np
 

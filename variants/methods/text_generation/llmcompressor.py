@@ -30,7 +30,7 @@ from variants.methods.text_generation.baseline import (
 )
 from variants.methods.text_generation.calibration import oneshot_data
 from variants.methods.text_generation.layers import changed_share, check_reach, check_served, outline
-from variants.methods.text_generation.loss import Rounding, hold, passages, perplexity, ranked
+from variants.methods.text_generation.loss import Gauge, Rounding, hold, perplexity, texts_to_hold
 from variants.recipes.recipe import Quantize
 
 if TYPE_CHECKING:
@@ -106,38 +106,26 @@ def _quantize_all(job: BuildJob[Quantize], parent: Path, shapes: "PreTrainedMode
     """The parent with all layers rounded, and what that loses."""
     plain_head = shapes.config.model_type in _PLAIN_HEADS
     model, tokenizer = _load(job, parent, plain_head)
-    texts = passages(job, tokenizer)
-    before = perplexity(model, texts) if texts else 0.0
+    gauge = Gauge(job, model, tokenizer)
     _round(job, model, tokenizer, plain_head)
-    return _Rounded(model, tokenizer, texts.loss(before, perplexity(model, texts)) if texts else None)
+    return _Rounded(model, tokenizer, gauge.loss(model))
 
 
 def _quantize_within(job: BuildJob[Quantize], parent: Path, shapes: "PreTrainedModel") -> _Rounded:
     """The parent with those layers in bfloat16 that rounding hurts most, until the recipe's limit holds."""
     plain_head = shapes.config.model_type in _PLAIN_HEADS
     model, tokenizer = _load(job, parent, plain_head)
-    texts, limit = passages(job, tokenizer), job.recipe.limit("perplexity")
-    if texts is None or limit is None:
-        raise RecipeError("keep: its calibration has no text of two tokens", field="recipe.calibration")
-    before = perplexity(model, texts)
-    roundings = _roundings(job.recipe, model, plain_head)
-    order = ranked(model, roundings, texts)
-    sizes = {name: each.layer.weight.numel() for name, each in roundings.items()}
-    built = [model]
-    del model, roundings  # so that only one model is in memory
+    texts = texts_to_hold(job, tokenizer)
+    built: list[PreTrainedModel] = []
 
     def build(kept: Sequence[str]) -> float:
-        if kept:
-            built.clear()
-            built.append(_load(job, parent, plain_head)[0])
+        built.clear()
+        built.append(_load(job, parent, plain_head)[0])
         _round(job, built[0], tokenizer, plain_head, kept)
         return perplexity(built[0], texts)
 
-    examples = f"{len(texts.ids)} calibration examples of {texts.task}"
-    after, layers, plain = hold(order, limit, before, build, examples)
-    share = sum(map(sizes.__getitem__, layers)) / sum(sizes.values())
-    kept = Kept(layers=tuple(layers), variant=plain, weights_share=share) if layers else None
-    return _Rounded(built[0], tokenizer, texts.loss(before, after), kept)
+    loss, kept = hold(job.recipe, model, _roundings(job.recipe, model, plain_head), texts, build)
+    return _Rounded(built[0], tokenizer, loss, kept)
 
 
 def _roundings(recipe: Quantize, model: "PreTrainedModel", plain_head: bool) -> dict[str, Rounding]:

@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from jinja2 import TemplateError
 
-from variants.artifacts.loss import Loss, change
+from variants.artifacts.loss import Kept, Loss, change
 from variants.errors import RecipeError
 from variants.methods.base import BuildJob
 from variants.methods.examples import gauge_examples
 from variants.methods.text_generation.calibration import MAX_TOKENS, written
 from variants.methods.training import padded
 from variants.metrics.answer_scores import SCORES
+from variants.recipes.recipe import Quantize
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -28,8 +29,8 @@ _MOST = 16
 """Texts that are measured on."""
 _AT_ONCE = 1024
 """Tokens of a pass, padding included: logits of all of them are in memory."""
-_FUSED = (("q_proj", "k_proj", "v_proj"), ("gate_proj", "up_proj"))
-"""What vLLM multiplies as one matrix. It takes one scheme for all of it."""
+_FUSED = {"qkv_proj": ("q_proj", "k_proj", "v_proj"), "gate_up_proj": ("gate_proj", "up_proj")}
+"""What vLLM multiplies as one matrix, by its name there. It takes one scheme for all of it."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,18 @@ class Passages:
                 rows = []
             rows.append(row)
         yield padded(rows)
+
+
+class Gauge:
+    """Measures a model in memory before a method changes it, and what it lost then."""
+
+    def __init__(self, job: BuildJob, model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase") -> None:
+        self.passages = passages(job, tokenizer)
+        self.before = perplexity(model, self.passages) if self.passages else 0.0
+
+    def loss(self, model: "PreTrainedModel") -> Loss | None:
+        """None where no task is named that has calibration texts."""
+        return self.passages.loss(self.before, perplexity(model, self.passages)) if self.passages else None
 
 
 def passages(job: BuildJob, tokenizer: "PreTrainedTokenizerBase") -> Passages | None:
@@ -85,13 +98,17 @@ def perplexity(model: "PreTrainedModel", texts: Passages) -> float:
         return float("inf")
 
 
+def fused_name(name: str) -> str | None:
+    """What vLLM calls the matrix that it multiplies a layer with, where that has others in it too."""
+    above, _, last = name.rpartition(".")
+    return next((f"{above}.{fused}" for fused, parts in _FUSED.items() if last in parts), None)
+
+
 def units(names: Sequence[str]) -> list[tuple[str, ...]]:
     """The layers' names, those together that vLLM multiplies as one matrix."""
-    together: dict[tuple[str, str], list[str]] = {}
+    together: dict[str, list[str]] = {}
     for name in names:
-        above, _, last = name.rpartition(".")
-        fused = next((group[0] for group in _FUSED if last in group), last)
-        together.setdefault((above, fused), []).append(name)
+        together.setdefault(fused_name(name) or name, []).append(name)
     return [tuple(unit) for unit in together.values()]
 
 
@@ -135,35 +152,52 @@ def ranked(model: "PreTrainedModel", roundings: Mapping[str, Rounding], texts: P
 
 
 def hold(
-    order: Sequence[tuple[str, ...]],
-    limit: float,
-    before: float,
+    recipe: Quantize,
+    model: "PreTrainedModel",
+    roundings: Mapping[str, Rounding],
+    texts: Passages,
     build: Callable[[Sequence[str]], float],
-    examples: str,
-) -> tuple[float, list[str], float]:
-    """Keep more and more units of `order` (none, 1, 2, 4, ...) until `build`, which gets the names of the kept layers
-    and gives the perplexity, is at most `limit` above `before`. Returns the perplexity, the kept layers, and the
-    perplexity without any kept.
+) -> tuple[Loss, Kept | None]:
+    """Keep more and more units of `roundings`, the layers of the parent `model` (none, 1, 2, 4, ...), until `build`,
+    which gets the names of the kept layers and gives the perplexity, is within the recipe's limit.
 
     RecipeError where it does not hold before all are kept.
     """
-    counts = [0]
-    while max(1, 2 * counts[-1]) < len(order):
-        counts.append(max(1, 2 * counts[-1]))
-    first = None
-    for count in counts:
+    limit, before = recipe.limit("perplexity"), perplexity(model, texts)
+    assert limit is not None
+    order = ranked(model, roundings, texts)
+    sizes = {name: each.layer.weight.numel() for name, each in roundings.items()}
+    losses: list[Loss] = []
+    for count in _counts(len(order)):
         kept = [name for unit in order[:count] for name in unit]
-        after = build(kept)
-        first = after if first is None else first
-        if after / before - 1 <= limit:
-            return after, kept, first
-    assert first is not None
+        losses.append(texts.loss(before, build(kept)))
+        if losses[-1].lost <= limit:
+            share = sum(map(sizes.__getitem__, kept)) / sum(sizes.values())
+            plain = losses[0].variant
+            return losses[-1], Kept(layers=tuple(kept), variant=plain, weights_share=share) if kept else None
     raise RecipeError(
-        f"on {examples} {change('perplexity', first / before - 1)}, and with {len(kept)} layers in 16 bits by "
-        f"{after / before - 1:.1%}: no more than {limit:.1%} is allowed",
+        f"on {len(texts.ids)} calibration examples of {texts.task} {change('perplexity', losses[0].lost)}, and with "
+        f"{len(kept)} of {len(roundings)} layers in 16 bits by {losses[-1].lost:.1%}; {limit:.1%} is allowed",
         field="recipe.most_loss",
         mend="allow more, or take fp16",
     )
+
+
+def _counts(units: int) -> Iterator[int]:
+    """0, 1, 2, 4, ... below `units`: with all of them kept nothing would be quantized."""
+    yield 0
+    count = 1
+    while count < units:
+        yield count
+        count *= 2
+
+
+def texts_to_hold(job: BuildJob[Quantize], tokenizer: "PreTrainedTokenizerBase") -> Passages:
+    """The texts that `keep` measures on. RecipeError where there is none."""
+    if (texts := passages(job, tokenizer)) is None:
+        message = "keep needs calibration texts of two tokens or more"
+        raise RecipeError(message, field="recipe.calibration.task", mend="another task")
+    return texts
 
 
 def rounded(values: "Tensor", bits: int, group: int | None = None) -> "Tensor":
