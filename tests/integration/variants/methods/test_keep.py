@@ -30,12 +30,14 @@ from variants.vision.diffusion_sampler import Sampler
 
 pytestmark = pytest.mark.integration
 BASELINE = {"kind": "baseline", "dtype": "float32"}
+MOST = 0.3
+"""Random models are unsure of all that they answer, so int8 changes many answers of theirs in any case."""
 LABELS = tuple("0123456789")
 
 
 def keep(task: str, examples: int = 24) -> dict[str, Any]:
     calibration = {"task": task, "examples": examples}
-    return {"kind": "quantize", "scheme": "int8", "keep": "auto", "calibration": calibration}
+    return {"kind": "quantize", "scheme": "int8", "keep": "auto", "calibration": calibration, "most_loss": MOST}
 
 
 def own_texts(folder: Path) -> Tasks:
@@ -78,7 +80,7 @@ def kept_of(task: TaskKind, given: BuildJob, ruined: str) -> tuple[str, ...]:
     assert made.kept.weights_share < 0.7
     loss, told = measure(task, given, made)
     assert loss is not None
-    assert loss.lost <= 0.02 < loss.parent - made.kept.variant
+    assert loss.lost <= MOST < loss.parent - made.kept.variant
     assert f"{len(made.kept.layers)} layer" in told
     return made.kept.layers
 
@@ -178,7 +180,7 @@ def random_detector(tmp_path: Path) -> Artifact:
 def test_a_detector(tmp_path: Path) -> None:
     parent = random_detector(tmp_path)
     given = with_sources(job(keep("mnist"), tmp_path / "out" / "model", None, parent))
-    assert len(kept_of("object-detection", given, "12")) < 5
+    assert len(kept_of("object-detection", given, "Multiply")) == 1, "OpenVINO names a layer with its norm so"
 
 
 def test_a_limit_that_no_kept_layer_holds_is_told(tmp_path: Path) -> None:
