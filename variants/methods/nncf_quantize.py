@@ -66,7 +66,7 @@ def quantized_within(
     if lost(gauge.measure, parent, plain) <= limit:
         return int8, None
     with job.progress.step("looking for the layers that cost most"):
-        kept = _controlled(model, examples, prepare, gauge, wanted, limit / 2, options)
+        kept = _controlled(model, examples, prepare, gauge, wanted, limit / 2, dict(options))
     layers = _float_layers(kept) - _float_layers(int8)
     if not layers or not _is_quantized(kept):
         raise RecipeError(
@@ -94,15 +94,13 @@ def _controlled(
 
     NNCF 3.4 ranks by outputs the wrong way round: it takes back first what helps least. It ranks by a figure the right
     way. So all examples but one, on which it ranks, give the nearness of the outputs, and all of them the gauge's
-    figure.
+    figure. Layers are not smoothed: NNCF takes a layer's own weights back, and leaves its inputs scaled for others.
     """
     import nncf
+    from nncf.quantization.advanced_parameters import AdvancedSmoothQuantParameters
 
-    options = {
-        "advanced_quantization_parameters" if key == "advanced_parameters" else key: value
-        for key, value in options.items()
-    }
-
+    advanced = options.pop("advanced_parameters", nncf.AdvancedQuantizationParameters())
+    advanced.smooth_quant_alphas = AdvancedSmoothQuantParameters(convolution=-1, matmul=-1)
     ranked_on = examples[:: max(1, len(examples) // _RANKED_ON)]
     parent = runner(model, "f32")
 
@@ -119,6 +117,7 @@ def _controlled(
         max_drop=most,
         subset_size=len(examples),
         preset=nncf.QuantizationPreset.MIXED,
+        advanced_quantization_parameters=advanced,
         advanced_accuracy_restorer_parameters=nncf.AdvancedAccuracyRestorerParameters(
             ranking_subset_size=len(ranked_on) - 1, num_ranking_workers=1
         ),
