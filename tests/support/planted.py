@@ -15,11 +15,13 @@ def plant(makers: list[Any], taker: Any) -> None:
     multiplied or added, are its inputs. In place; each group of 32 inputs gets its pair."""
     import torch
 
+    draw = torch.Generator().manual_seed(0)
     with torch.no_grad():
         for first in range(0, taker.weight.shape[1], GROUP):
             for maker in makers:
                 maker.weight[first + 1] = maker.weight[first]
                 if maker.bias is not None:
                     maker.bias[first + 1] = maker.bias[first]
-            great = GREAT * taker.weight.abs().max() * torch.sign(torch.randn_like(taker.weight[:, first]))
+            signs = torch.sign(torch.randn(taker.weight[:, first].shape, generator=draw))
+            great = GREAT * taker.weight.abs().max() * signs
             taker.weight[:, first], taker.weight[:, first + 1] = great, -great

@@ -25,8 +25,10 @@ from variants.methods.gauge import Gauge, Run, denoiser
 from variants.methods.image_generation import unet
 from variants.methods.registry import find
 from variants.tasks import Tasks
+from variants.tasks.mnist import Mnist
 from variants.tasks.task_file import TaskFile
 from variants.vision.diffusion_sampler import Sampler
+from variants.vision.preprocess import Preprocess, pixels_of
 
 pytestmark = pytest.mark.integration
 BASELINE = {"kind": "baseline", "dtype": "float32"}
@@ -102,12 +104,11 @@ def test_a_classifier_of_images(tiny_vit: Path, tmp_path: Path) -> None:
     model: Any = ViTForImageClassification.from_pretrained(tiny_vit)
     ViTImageProcessor.from_pretrained(tiny_vit).save_pretrained(source)
     ruined = planted(model, source, *vit_names(model))
-    given = with_sources(job(BASELINE, tmp_path / "parent" / "model", source))
-    parent = in_form(tmp_path, "image-classification", find("image-classification", given.recipe).run(given), given.out)
-    balance(model, parent, torch)
+    images = [each.input for each in Mnist(home()).examples("calibration", 40) if isinstance(each.input, bytes)]
+    pixels = [pixels_of(image, Preprocess(size=(32, 32), mean=(127.5,) * 3, std=(127.5,) * 3)) for image in images]
+    balance(model, model.eval()(torch.from_numpy(np.stack(pixels))).logits)
     model.save_pretrained(source)
-    (tmp_path / "again").mkdir()
-    given = with_sources(job(BASELINE, tmp_path / "again" / "model", source))
+    given = with_sources(job(BASELINE, tmp_path / "parent" / "model", source))
     parent = in_form(tmp_path, "image-classification", find("image-classification", given.recipe).run(given), given.out)
     given = with_sources(job(keep("mnist"), tmp_path / "out" / "model", None, parent))
     kept = kept_of("image-classification", given, ruined)
@@ -120,16 +121,11 @@ def vit_names(model: Any) -> tuple[str, str]:
     return ("fc1", "fc2") if any(name.endswith("fc2") for name in names) else ("intermediate.dense", "output.dense")
 
 
-def balance(model: Any, parent: Artifact, torch: Any) -> None:
-    """Take the mean logits of some digits off the head's bias: a random head would name one class for all of them."""
-    from variants.tasks.mnist import Mnist
-    from variants.vision.preprocess import pixels_of
+def balance(model: Any, logits: Any) -> None:
+    """Take the mean of `logits` off the head's bias: a random head would name one class for all examples."""
+    import torch
 
-    preprocess = parent.manifest.preprocess
-    assert preprocess is not None
-    images = [each.input for each in Mnist(home()).examples("calibration", 40) if isinstance(each.input, bytes)]
     with torch.no_grad():
-        logits = model(torch.from_numpy(np.stack([pixels_of(image, preprocess) for image in images]))).logits
         model.classifier.bias -= logits.mean(0)
 
 
@@ -143,14 +139,19 @@ def with_sources(given: BuildJob) -> BuildJob:
 
 @pytest.mark.parametrize("task", ["text-classification", "feature-extraction"])
 def test_an_encoder_of_texts(task: TaskKind, tmp_path: Path) -> None:
-    from transformers import AutoModel, AutoModelForSequenceClassification
+    from transformers import AutoModel, AutoModelForSequenceClassification, AutoTokenizer
 
     (tmp_path / "source").mkdir()
     classifies = task == "text-classification"
     folder = (make_classifier if classifies else make_encoder)(tmp_path / "source")
     family: Any = AutoModelForSequenceClassification if classifies else AutoModel
-    ruined = planted(family.from_pretrained(folder), folder, "intermediate.dense", "output.dense")
-    tasks = own_texts(tmp_path)
+    tasks, model = own_texts(tmp_path), family.from_pretrained(folder).eval()
+    ruined = planted(model, folder, "intermediate.dense", "output.dense")
+    if classifies:
+        texts = [str(example.input) for example in tasks.get("own").examples("calibration", 20)]
+        ids: Any = AutoTokenizer.from_pretrained(folder)(texts, return_tensors="pt", return_token_type_ids=False)
+        balance(model, model(**ids).logits)
+        model.save_pretrained(folder)
     given = job(BASELINE, tmp_path / "parent" / "model", folder)
     parent = in_form(tmp_path, task, find(task, given.recipe).run(given), given.out)
     given = replace(job(keep("own"), tmp_path / "out" / "model", None, parent), tasks=tasks)
