@@ -128,6 +128,7 @@ def build(stack: StackFile = DEMO_STACK, as_json: AsJson = False) -> None:
             "artifact_sha256": artifact.manifest.digest,
             "artifact_bytes": artifact.manifest.bytes,
             "path": str(artifact.path),
+            "loss": loss.model_dump(mode="json") if (loss := artifact.manifest.loss) else None,
         }
         for (model, variant), artifact in artifacts.items()
     ]

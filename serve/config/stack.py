@@ -377,6 +377,7 @@ class Stack(Document):
                 seed=model.seed,
                 tasks=tasks,
                 has_own_source=variant.source is not None,
+                evaluate=model.evaluate,
             )
             for model_name, model in self.models.items()
             for variant_name, variant in model.variants.items()

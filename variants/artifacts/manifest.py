@@ -17,7 +17,8 @@ from typing import Annotated, Literal, Self
 from pydantic import AwareDatetime, Field, model_validator
 
 from variants.artifacts.build_cost import BuildCost
-from variants.document import Document, Name, Sha256, canonical_sha256
+from variants.artifacts.loss import Loss
+from variants.document import Document, Name, Sha256, absent, canonical_sha256
 from variants.errors import InputError
 from variants.files import digest_of
 from variants.recipes.recipe import Recipe
@@ -50,7 +51,8 @@ class FileEntry(Document):
 class Manifest(Document):
     """The manifest of one artifact. `precision` is the one that the engine must execute, whatever its default. `bytes`
     is the size of the files that an engine loads. An artifact of format `adapter` is served on top of the artifact
-    `parent_digest`. `commits` has the commit of each source from the hub, by its uri."""
+    `parent_digest`. `commits` has the commit of each source from the hub, by its uri. `loss` is None where nothing was
+    measured."""
 
     schema_: Literal[1, 2] = Field(2, alias="schema")
     key: Sha256
@@ -76,6 +78,7 @@ class Manifest(Document):
     detector: Detector | None = None
     effort: BuildCost | None = None
     commits: dict[str, str] = Field(default={}, exclude_if=lambda commits: not commits)
+    loss: Loss | None = Field(default=None, exclude_if=absent)
 
     @staticmethod
     def digest_of_files(files: Mapping[str, FileEntry]) -> str:

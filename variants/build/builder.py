@@ -27,13 +27,14 @@ from variants.artifacts.catalog import Catalog
 from variants.artifacts.history import History
 from variants.artifacts.manifest import Format, Manifest, TaskKind
 from variants.artifacts.store import Artifact, Store, entries, read_manifest
+from variants.build.loss import check, measure
 from variants.build.training_data import check_tasks, tasks_of
 from variants.disk import full_disk_seen, full_disk_told
 from variants.errors import IntegrityError, RecipeError, UnderstudyError, UnknownName
 from variants.machine import gpus, versions
 from variants.methods.registry import BuildJob, Method, find
 from variants.progress import NoProgress, Progress
-from variants.recipes.recipe import Recipe
+from variants.recipes.recipe import Lossy, Recipe
 from variants.recipes.source import Source, content_sha256, fetch, hub_commit
 from variants.tasks import BUILT_IN, Tasks
 
@@ -59,6 +60,8 @@ class VariantPlan:
     seed: int = 0
     tasks: Tasks = BUILT_IN
     has_own_source: bool = False
+    evaluate: tuple[str, ...] = ()
+    """The tasks that the model is evaluated on, for the loss of builds whose recipe names no task."""
 
     @property
     def name(self) -> VariantRef:
@@ -85,12 +88,14 @@ def build(
     With `damaged`, a stored artifact that fails its check is returned unverified, and its error is put there: the
     caller must not serve it. Nothing is built from it. If its manifest cannot be read, it has an assumed one.
 
-    `say` gets one line for each name that a rollback keeps at another build than the planned one. `method_for` gives
+    `say` gets one line for each new build that may lose something, with its loss on calibration examples, and one for
+    each name that a rollback keeps at another build than the planned one. `method_for` gives
     the method of a task and recipe.
 
     Before any work: RecipeError for a recipe without a method, a wrong or missing parent, a cycle, a repeated name, or
     an unsuitable task. UnknownName for a parent that is not planned, or an unknown task. Later: SourceError when an
     input is unavailable, IntegrityError when bytes do not match their hash, StoreFull when the disk is full.
+    RecipeError also when a build lost more than its recipe's `most_loss`.
     """
     progress = progress or NoProgress()
     order = in_order(plans)
@@ -119,7 +124,8 @@ def build(
                         with progress.step(f"{plan.model} {plan.variant}: verifying"):
                             made = _open(*job, store, catalog, damaged)
                     else:
-                        made = _build(*job, base, store, progress)
+                        made = _build(*job, base, store, progress, say)
+                    check(plan.recipe, made.manifest.loss, "recipe")
                 bound = catalog.record(made.manifest)
             if bound.key != key:
                 say(_rollback_notice(plan, catalog.model(plan.model).history(plan.variant), key))
@@ -224,12 +230,13 @@ def artifact_key(
 ) -> str:
     """The key of a plan's artifact, 64 hex digits. Fetches only the sources that have no sha256. `base` is the artifact
     of `base_of`."""
+    recipe = plan.recipe.of_bytes() if isinstance(plan.recipe, Lossy) else plan.recipe
     inputs = {
         "model": plan.model,
         "variant": plan.variant,
         "source": None if parent and method.starts_from != "both" else content_sha256(plan.source, home, progress),
         "data": sorted(content_sha256(source, home, progress) for source in data_sources(plan)),
-        "recipe": plan.recipe.canonical_sha256(),
+        "recipe": recipe.canonical_sha256(),
         "seed": plan.seed,
         "method": [method.name, method.version],
         "parent": parent.manifest.digest if parent else None,
@@ -312,8 +319,9 @@ def _build(
     base: Artifact | None,
     store: Store,
     progress: Progress,
+    say: Callable[[str], None],
 ) -> Artifact:
-    """The artifact of one plan, newly built."""
+    """The artifact of one plan, newly built. `say` gets what it lost. RecipeError where it lost too much."""
     title = f"{plan.model} {plan.variant}"
     own_source = parent is None or method.starts_from == "both"
     source = fetch(plan.source, store.home, progress) if own_source else None
@@ -324,9 +332,15 @@ def _build(
         out.mkdir()
         stopwatch = Stopwatch()
         with full_disk_seen(folder):
-            job = BuildJob(plan.recipe, plan.seed, source, parent, out, store.home, progress, base, plan.tasks)
+            job = BuildJob(
+                plan.recipe, plan.seed, source, parent, out, store.home, progress, base, plan.tasks, plan.evaluate
+            )
             made = method.run(job)
         cost, files = stopwatch.cost(), entries(folder)
+        loss, told = measure(plan.task, job, made)
+        check(plan.recipe, loss, "recipe")
+        if told:
+            say(f"{plan.model}@{plan.variant}: {told}")
         served = [f"model/{name}" for name in made.served] or list(files)
         before = parent.manifest.sources if parent else ()
         sources = (*before, *((plan.source,) if own_source else ()), *data_sources(plan))
@@ -354,5 +368,6 @@ def _build(
             detector=made.detector,
             effort=cost,
             commits=commits_of(sources, parent, store.home),
+            loss=loss,
         )
         return store.keep(folder, manifest)

@@ -6,6 +6,7 @@ from typing import Generic
 
 from typing_extensions import TypeVar
 
+from variants.artifacts.loss import Kept, Loss
 from variants.artifacts.manifest import Format, Precision
 from variants.artifacts.store import Artifact
 from variants.progress import Progress
@@ -22,7 +23,8 @@ class BuildJob(Generic[RecipeT]):
     """One recipe to carry out. `source` (a verified file or folder) or `parent` is given, both for a method that starts
     from both. They are read-only. `base` is the artifact that a parent adapter was trained on. `tasks` has the recipe's
     tasks. The method writes below `out`, which becomes the artifact's `model/`, and downloads data into `home`. A
-    method names the recipe that it takes: `BuildJob[Quantize]`."""
+    method names the recipe that it takes: `BuildJob[Quantize]`. `evaluate` names the tasks that the model is evaluated
+    on: the loss is measured on their calibration splits where the recipe names no task."""
 
     recipe: RecipeT
     seed: int
@@ -33,13 +35,15 @@ class BuildJob(Generic[RecipeT]):
     progress: Progress
     base: Artifact | None = None
     tasks: Tasks = BUILT_IN
+    evaluate: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class MethodResult:
     """What a method made, for the manifest. `served` names the files below `out` that an engine loads; empty means
     all. `packages` are the distributions whose versions influenced the result. `note` says where the weights come
-    from."""
+    from. `loss` is what the method measured itself; otherwise the builder measures it. `kept` are the layers that
+    `keep: auto` left in 16 bits."""
 
     precision: Precision
     format: Format
@@ -49,3 +53,5 @@ class MethodResult:
     preprocess: Preprocess | None = None
     served: tuple[str, ...] = ()
     detector: Detector | None = None
+    loss: Loss | None = None
+    kept: Kept | None = None

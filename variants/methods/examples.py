@@ -1,8 +1,10 @@
 """The labelled examples that a method reads. A task with too few of them is refused before any work."""
 
+from collections.abc import Iterator, Sequence
+
 from variants.errors import RecipeError
 from variants.methods.base import BuildJob
-from variants.recipes.recipe import Calibration, Prune, Recovery
+from variants.recipes.recipe import Calibration, Prune, Quantize, Recovery, Sparsify
 from variants.tasks import Example, Split, Task
 
 
@@ -33,3 +35,24 @@ def recovery_examples(job: BuildJob[Prune]) -> tuple[Recovery, Task, list[Exampl
         raise RecipeError(f"{recovery.task} has other labels than the parent", field="recipe.recovery.task", mend=mend)
     field = "recipe.recovery.examples"
     return recovery, *first_examples(job, recovery.task, "train", recovery.examples, field)
+
+
+def gauge_examples(job: BuildJob, kinds: Sequence[str], most: int) -> tuple[Task, list[Example]] | None:
+    """The first task of the recipe, or else of those that the model is evaluated on, that is of one of `kinds` and has
+    calibration examples, and up to `most` of these. None where there is no such task."""
+    for name in named_tasks(job):
+        if job.tasks.kind(name) in kinds:
+            task = job.tasks.get(name, job.home, job.progress)
+            if examples := task.examples("calibration")[:most]:
+                return task, examples
+    return None
+
+
+def named_tasks(job: BuildJob) -> Iterator[str]:
+    """The tasks that the recipe compresses on, then those that the model is evaluated on."""
+    recipe = job.recipe
+    if isinstance(recipe, Quantize | Prune | Sparsify) and recipe.calibration:
+        yield recipe.calibration.task
+    if isinstance(recipe, Prune) and recipe.recovery:
+        yield recipe.recovery.task
+    yield from job.evaluate

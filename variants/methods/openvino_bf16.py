@@ -5,6 +5,7 @@ float32, which the CPU plug-in removes when it compiles for bfloat16. It is fast
 (AVX512-BF16, AMX); elsewhere OpenVINO computes in float32.
 """
 
+from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 from variants.methods.base import BuildJob, MethodResult
@@ -24,8 +25,8 @@ def bf16(job: BuildJob) -> MethodResult:
         return write_variant(job, model, "bf16", "its parent's weights rounded to bfloat16")
 
 
-def store_bf16(model: "ov.Model") -> None:
-    """Replace float32 constants of more than 64 elements, in place in `model`."""
+def store_bf16(model: "ov.Model", layers: Collection[str] | None = None) -> None:
+    """Replace float32 constants of more than 64 elements, in place in `model`: all, or those of the named layers."""
     import openvino as ov
     from openvino import opset13 as ops
 
@@ -33,9 +34,12 @@ def store_bf16(model: "ov.Model") -> None:
         if node.get_type_name() != "Constant" or node.get_element_type() != ov.Type.f32:
             continue
         values = node.data
-        if values.size <= _SMALL:
+        consumers = node.output(0).get_target_inputs()
+        if layers is not None:
+            consumers = {each for each in consumers if each.get_node().get_friendly_name() in layers}
+        if values.size <= _SMALL or not consumers:
             continue
         narrow = ops.constant(values, ov.Type.bf16, name=f"{node.get_friendly_name()}/bf16")
         wide = ops.convert(narrow, "f32", name=f"{node.get_friendly_name()}/f32")
-        for consumer in node.output(0).get_target_inputs():
+        for consumer in consumers:
             consumer.replace_source_output(wide.output(0))

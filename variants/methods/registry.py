@@ -79,7 +79,7 @@ _METHODS: dict[str, dict[str, Method]] = {
     },
     "feature-extraction": {
         "baseline": Method("openvino-embedder-f32", 2, "embedding.baseline:baseline", "source"),
-        "quantize int8": Method("nncf-embedder-int8", 1, "text_encoder:int8", "parent"),
+        "quantize int8": Method("nncf-embedder-int8", 1, "quantize_encoder:int8", "parent"),
     },
     "object-detection": {
         "train-detector": Method("train-detector", 1, "detection.train:train", "source"),
@@ -96,7 +96,7 @@ _METHODS: dict[str, dict[str, Method]] = {
         "baseline": Method("openvino-text-f32", 2, "text_classification.model:baseline", "source"),
         "train-text": Method("finetune-text", 1, "text_classification.finetune:train", "source"),
         "quantize bf16": Method("openvino-text-bf16", 1, "openvino_bf16:bf16", "parent"),
-        "quantize int8": Method("nncf-text-int8", 1, "text_encoder:int8", "parent"),
+        "quantize int8": Method("nncf-text-int8", 1, "quantize_encoder:int8", "parent"),
         "quantize int8-dynamic": Method("nncf-text-int8-dynamic", 1, "openvino_dynamic_int8:int8", "parent"),
         "prune heads": Method("prune-heads", 1, "text_classification.prune_heads:heads", "parent"),
         "sparsify magnitude": Method("magnitude-text", 1, "text_classification.sparsify:magnitude", "parent"),
@@ -105,7 +105,7 @@ _METHODS: dict[str, dict[str, Method]] = {
     "image-generation": {
         "diffusion": Method("diffusion", 1, "image_generation.train:train", "source"),
         "quantize bf16": Method("openvino-bf16", 1, "openvino_bf16:bf16", "parent"),
-        "quantize int8": Method("nncf-diffusion-int8", 1, "image_generation.quantize:int8", "parent"),
+        "quantize int8": Method("nncf-diffusion-int8", 2, "image_generation.quantize:int8", "parent"),
         "prune channels": Method("torch-pruning-diffusion", 1, "image_generation.prune:channels", "parent"),
         "sparsify magnitude": Method("magnitude-diffusion", 1, "image_generation.prune:magnitude", "parent"),
     },

@@ -1,10 +1,4 @@
-"""Text encoders as OpenVINO IR, for embeddings and for classifiers: their tokenizers' settings, the export to IR, and
-static int8.
-
-**Static int8** by NNCF: weights and activations in 8 bits, with ranges from a task's calibration texts. Activations of
-transformers have outlier channels, which ruin one range per tensor. So NNCF's transformer mode is used: it moves scale
-into the weights first (SmoothQuant, Xiao et al. 2022, arXiv 2211.10438), then corrects biases.
-"""
+"""Text encoders as OpenVINO IR, for embeddings and classifiers: their tokenizers' settings, and the export to IR."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -13,13 +7,9 @@ from typing import TYPE_CHECKING, Any, cast
 from pydantic import TypeAdapter
 
 from variants.errors import SourceError
-from variants.methods.base import BuildJob, MethodResult
-from variants.methods.examples import calibration_examples
-from variants.methods.nncf_quantize import quantized
-from variants.methods.openvino_ir import IR, SETTINGS, TOKENIZER, read_f32, write_ir, write_variant
+from variants.methods.openvino_ir import IR, SETTINGS, TOKENIZER, write_ir
 from variants.methods.sentence_modules import read_json
 from variants.methods.training import padded
-from variants.recipes.recipe import Quantize
 from variants.tasks import Example
 
 if TYPE_CHECKING:
@@ -34,26 +24,12 @@ _TOLERANCE = 1e-3  # of the largest number: float32 in another order of sums dif
 _UNSET = 10**9  # transformers writes 10^30 where a tokenizer names no length
 
 
-def int8(job: BuildJob[Quantize]) -> MethodResult:
-    """The parent with weights and activations in 8 bits, calibrated on the recipe's texts, each cut to the model's
-    length."""
-    import nncf
+def encoded(tokenizer: "PreTrainedTokenizerBase", text: str) -> "dict[str, np.ndarray]":
+    """The model's inputs for one text, cut to the model's length: int64 [1, tokens] each."""
     import numpy as np
-    from transformers import AutoTokenizer
 
-    model, parent = read_f32(job.parent)
-    task, examples = calibration_examples(job, job.recipe.calibration)
-    texts = [text for example in examples for text in texts_of(example)]
-    tokenizer = AutoTokenizer.from_pretrained(parent.model_path)
-
-    def prepare(text: str) -> "dict[str, np.ndarray]":
-        ids = np.asarray([tokenizer(text, truncation=True)["input_ids"]], dtype=np.int64)
-        return dict(zip(INPUTS, (ids, np.ones_like(ids)), strict=True))
-
-    with job.progress.step(f"quantizing on {len(texts)} texts"):
-        int8_model = quantized(model, texts, prepare, model_type=nncf.ModelType.TRANSFORMER)
-        note = f"static int8 from its parent, ranges from {len(texts)} {task.name} training texts"
-        return write_variant(job, int8_model, "int8", note, "nncf", "tokenizers")
+    ids = np.asarray([tokenizer(text, truncation=True)["input_ids"]], dtype=np.int64)
+    return dict(zip(INPUTS, (ids, np.ones_like(ids)), strict=True))
 
 
 def texts_of(example: Example) -> Iterator[str]:

@@ -8,9 +8,10 @@ Several compression steps are several variants, each with the one before as its 
 its own card, and there is no recipe for a chain.
 """
 
-from typing import Annotated, Literal, Self
+import math
+from typing import Annotated, Literal, Self, cast
 
-from pydantic import Field, JsonValue, field_validator, model_validator
+from pydantic import BeforeValidator, Field, JsonValue, field_validator, model_validator
 
 from variants.document import Document, absent
 from variants.plugins import NAME, TASK_NAME
@@ -128,7 +129,48 @@ class Diffusion(Document):
     sampling_steps: Annotated[int, Field(ge=2, le=100)] = 12
 
 
-class Quantize(Document):
+_DEFAULT_LIMITS = {
+    ("share", False): 0.2, ("perplexity", False): 1.0, ("share", True): 0.02, ("perplexity", True): 0.05,
+}  # fmt: skip
+
+
+def _limit(given: object) -> object:
+    """For one message instead of one a type."""
+    if given is None or given == "default" or (type(given) in (int, float) and 0 <= cast(float, given) < math.inf):
+        return given
+    raise ValueError("must be a number greater than or equal to 0, or null for any loss")
+
+
+class Lossy(Document):
+    """What recipes have whose variant may lose what its parent can.
+
+    `most_loss` is the most that a build may lose on calibration examples: 0.2 is 20 points of accuracy or agreement, or
+    a perplexity that is higher by a fifth. The default is 20 points, or twice the perplexity; with `keep: auto` 2
+    points, or a twentieth. None allows any loss. It is in the key of an artifact only where it decides bytes: with
+    `keep`.
+    """
+
+    most_loss: Annotated[
+        float | Literal["default"] | None, BeforeValidator(_limit), Field(exclude_if=lambda most: most == "default")
+    ] = "default"
+
+    def limit(self, measure: str) -> float | None:
+        """The most that a build may lose by `measure`, as `most_loss`; None for any loss."""
+        if self.most_loss != "default":
+            return self.most_loss
+        return _DEFAULT_LIMITS["perplexity" if measure == "perplexity" else "share", self.keeps]
+
+    @property
+    def keeps(self) -> bool:
+        """Whether layers stay in 16 bits until the limit holds."""
+        return False
+
+    def of_bytes(self) -> Self:
+        """The recipe with those fields alone that decide the artifact's bytes."""
+        return self if self.keeps else self.model_copy(update={"most_loss": "default"})
+
+
+class Quantize(Lossy):
     """Store numbers in fewer bits. `scheme` is one of:
 
     - `w8a8`: 8-bit integer weights and activations of a text model, served by vLLM. Each token's activations are scaled
@@ -140,6 +182,8 @@ class Quantize(Document):
     - `int8`: 8-bit integer weights and activations, with static ranges from `calibration`.
     - `int8-dynamic`: 8-bit integer weights, and activations with ranges that are computed during serving.
     - `bf16`, `fp16`: 16-bit weights, executed in 16 bits where the machine can.
+
+    With `keep: auto`, the layers that cost most stay in 16 bits until the build loses no more than `most_loss`.
     """
 
     kind: Literal["quantize"] = "quantize"
@@ -149,6 +193,19 @@ class Quantize(Document):
     group_size: Positive | None = None
     calibration: Calibration | None = None
     int8_layers: Annotated[tuple[LayerName, ...] | None, Field(min_length=1, exclude_if=absent)] = None
+    keep: Annotated[Literal["auto"] | None, Field(exclude_if=absent)] = None
+
+    @property
+    def keeps(self) -> bool:
+        return self.keep is not None
+
+    @model_validator(mode="after")
+    def _keep_has_a_limit(self) -> Self:
+        if self.keep and self.scheme in ("bf16", "fp16"):
+            raise ValueError(f"keep: not for scheme {self.scheme}, which has 16 bits everywhere")
+        if self.keep and self.most_loss is None:
+            raise ValueError("most_loss: keep auto needs a limit that it holds")
+        return self
 
     @model_validator(mode="after")
     def _fields_fit_scheme(self) -> Self:
@@ -162,10 +219,10 @@ class Quantize(Document):
             raise ValueError("algorithm: awq is for scheme w4a16, and smooths by itself")
         if self.smoothing is not None and self.scheme != "w8a8":
             raise ValueError(f"smoothing: not for scheme {self.scheme}")
-        learns = self.algorithm != "rtn" or self.smoothing is not None or self.scheme == "int8"
+        learns = self.algorithm != "rtn" or self.smoothing is not None or self.scheme == "int8" or self.keeps
         if learns != (self.calibration is not None):
             need = "needs" if learns else "does not use"
-            raise ValueError(f"calibration: this recipe {need} it (gptq, awq, smoothing and int8 use examples)")
+            raise ValueError(f"calibration: this recipe {need} it (gptq, awq, smoothing, int8 and keep use examples)")
         return self
 
 
@@ -201,7 +258,7 @@ _NO_2_4 = (
 )
 
 
-class Prune(Document):
+class Prune(Lossy):
     """Remove whole structures, so that the model becomes smaller but stays dense. `structure` is one of:
 
     - `channels`: the weakest share `sparsity` of each convolution's output channels, then `recovery`.
@@ -241,7 +298,7 @@ class Prune(Document):
         return self
 
 
-class Sparsify(Document):
+class Sparsify(Lossy):
     """Set the share `sparsity` of each layer's weights to zero; shapes stay. No engine here is faster or smaller by it.
 
     `magnitude` chooses the smallest weights. `wanda` and `sparsegpt` choose those that change the outputs on

@@ -1,6 +1,6 @@
 """The description of a detector: its image preparation and the meaning of its output.
 
-`variants.vision.letterbox` prepares images by it, and `serve.engines.openvino.box_decoder` decodes outputs by it. The
+`variants.vision.letterbox` prepares images by it, and `variants.vision.box_decoder` decodes outputs by it. The
 recipe of an ONNX detector contains it, and so does each manifest of a detector.
 """
 

@@ -11,10 +11,10 @@ from starlette.types import ASGIApp
 
 from serve.engines.artifact import open_built
 from serve.engines.http import detections, server
-from serve.engines.openvino.box_decoder import boxes_of
 from serve.engines.openvino.model import Compiled
 from variants.artifacts.manifest import Manifest
 from variants.errors import EngineError
+from variants.vision.box_decoder import boxes_of
 from variants.vision.boxes import Box
 from variants.vision.letterbox import pixels_of
 

@@ -4,11 +4,12 @@ Nothing is retrained, and biases are corrected layer by layer. The engine, not t
 that part stays exact.
 """
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from variants.methods.base import BuildJob, MethodResult
 from variants.methods.examples import calibration_examples
-from variants.methods.nncf_quantize import quantized
+from variants.methods.nncf_quantize import quantized_within
 from variants.methods.openvino_ir import read_f32, write_variant
 from variants.recipes.recipe import Quantize
 from variants.vision.letterbox import pixels_of
@@ -33,4 +34,5 @@ def int8(job: BuildJob[Quantize]) -> MethodResult:
     with job.progress.step(f"quantizing on {len(images)} images"):
         kind = nncf.ModelType.TRANSFORMER if detector.has_queries else None
         note = f"static int8 from its parent, ranges from {len(images)} {task.name} images"
-        return write_variant(job, quantized(model, images, prepare, model_type=kind), "int8", note, "nncf")
+        int8_model, kept = quantized_within(job, model, images, prepare, model_type=kind)
+        return replace(write_variant(job, int8_model, "int8", note, "nncf"), kept=kept)

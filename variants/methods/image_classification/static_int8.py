@@ -6,11 +6,12 @@ OpenVINO computed them faster in bf16 and f32 than in int8 (docs/decisions.md). 
 products are computed in it.
 """
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from variants.methods.base import BuildJob, MethodResult
 from variants.methods.examples import calibration_examples
-from variants.methods.nncf_quantize import quantized
+from variants.methods.nncf_quantize import quantized_within
 from variants.methods.openvino_ir import read_f32, write_variant
 from variants.recipes.recipe import Quantize
 from variants.vision.preprocess import pixels_of
@@ -36,9 +37,11 @@ def int8(job: BuildJob[Quantize]) -> MethodResult:
     with job.progress.step(f"quantizing on {len(images)} images"):
         # The fast correction of biases takes layers one by one; this one also sees the rounding of earlier layers.
         ignored = nncf.IgnoredScope(names=depthwise(model))
-        int8_model = quantized(model, images, prepare, fast_bias_correction=False, ignored_scope=ignored)
+        int8_model, kept = quantized_within(
+            job, model, images, prepare, fast_bias_correction=False, ignored_scope=ignored
+        )
         note = f"static int8 from its parent, ranges from {len(images)} {task.name} training images"
-        return write_variant(job, int8_model, "int8", note, "nncf")
+        return replace(write_variant(job, int8_model, "int8", note, "nncf"), kept=kept)
 
 
 def depthwise(model: "ov.Model") -> list[str]:

@@ -36,10 +36,14 @@ def baseline(job: BuildJob[Baseline]) -> MethodResult:
 def fp16(job: BuildJob) -> MethodResult:
     """The parent in float16: an eighth of bfloat16's rounding, but no value above 65,504. SourceError where its logits
     are not finite then."""
+    from variants.methods.text_generation.loss import Gauge
+
+    gauge = Gauge(job, *load(parent_of(job), "bfloat16"))
     with job.progress.step("rounding to float16"):
         model, tokenizer = load(parent_of(job), "float16")
     check_and_write(job, model, tokenizer)
-    return MethodResult("f16", "huggingface", "its parent's weights, rounded to float16", PACKAGES)
+    note = "its parent's weights, rounded to float16"
+    return MethodResult("f16", "huggingface", note, PACKAGES, loss=gauge.loss(model))
 
 
 def check_and_write(

@@ -8,52 +8,103 @@ token as they come. The few input features that reach 6 are multiplied in bfloat
 On a CPU it is not faster: the extra work at every step costs more than int8 saves.
 """
 
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
+from variants.artifacts.loss import Kept, Loss
 from variants.methods.base import BuildJob, MethodResult
-from variants.methods.text_generation.baseline import PACKAGES, check_follows, linear_layers, parent_of
+from variants.methods.text_generation.baseline import PACKAGES, check_follows, linear_layers, load, parent_of
 from variants.methods.text_generation.layers import changed_share, check_reach, check_served, outline
+from variants.methods.text_generation.loss import Gauge, Rounding, fused_name, hold, perplexity, texts_to_hold
+from variants.recipes.recipe import Quantize
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+_PACKAGES = (*PACKAGES, "bitsandbytes")
 
 
-def nf4(job: BuildJob) -> MethodResult:
+def nf4(job: BuildJob[Quantize]) -> MethodResult:
     """The parent with every linear layer but the head in NF4, loadable by AutoModelForCausalLM."""
     import torch
 
     options = {"load_in_4bit": True, "bnb_4bit_quant_type": "nf4", "bnb_4bit_compute_dtype": torch.bfloat16}
-    share = _pack(job, "NF4", options)
-    note = f"NF4 weights in blocks of 64, computed in bfloat16, from its parent; {share}"
-    return MethodResult("nf4", "huggingface", note, (*PACKAGES, "bitsandbytes"))
+    made = MethodResult("nf4", "huggingface", "NF4 weights in blocks of 64, computed in bfloat16", _PACKAGES)
+    return _pack(job, "NF4", options, made)
 
 
-def llm_int8(job: BuildJob) -> MethodResult:
+def llm_int8(job: BuildJob[Quantize]) -> MethodResult:
     """The parent with every linear layer but the head in int8, loadable by AutoModelForCausalLM."""
-    share = _pack(job, "LLM.int8()", {"load_in_8bit": True})
-    note = f"LLM.int8(): int8 weights a row, features of 6 and more in bfloat16, from its parent; {share}"
-    return MethodResult("int8", "huggingface", note, (*PACKAGES, "bitsandbytes"))
+    note = "LLM.int8(): int8 weights a row, features of 6 and more in bfloat16"
+    return _pack(job, "LLM.int8()", {"load_in_8bit": True}, MethodResult("int8", "huggingface", note, _PACKAGES))
 
 
-def _pack(job: BuildJob, name: str, options: dict[str, Any]) -> str:
+def _pack(job: BuildJob[Quantize], name: str, options: dict[str, Any], made: MethodResult) -> MethodResult:
     """Quantize the parent with the `options` of BitsAndBytesConfig, write it, and compare what was written with the
-    parent. Returns the share of the weights that are quantized, for a note. RecipeError, before any work, where linear
-    layers hold less than half of them."""
+    parent. Returns `made`, its note completed by the share of the weights that are quantized, with the loss.
+    RecipeError, before any work, where linear layers hold less than half of the weights."""
     parent = parent_of(job)
     shapes = outline(parent)
     check_served(shapes, ("bloom",), f"in {name}")
     check_reach(shapes, linear_layers(shapes), name)
     import torch
     from bitsandbytes.nn import Linear4bit, Linear8bitLt
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    loss, kept = _written_within(job, name, options) if job.recipe.keeps else (None, None)
+    if not job.recipe.keeps:
+        _write(job, name, options)
+    with job.progress.step("checking what was written"):
+        tokenizer = AutoTokenizer.from_pretrained(parent)
+        # Not the model in memory: on a CPU with AVX512-BF16, its first forward pass repacks NF4 weights in place.
+        written = AutoModelForCausalLM.from_pretrained(job.out, device_map="cpu")
+        original = AutoModelForCausalLM.from_pretrained(parent, dtype=torch.bfloat16)
+        check_follows(written, original, tokenizer)
+        loss = loss or Gauge(job, original, tokenizer).loss(written)
+    share = changed_share(shapes, (each for each in written.modules() if isinstance(each, Linear4bit | Linear8bitLt)))
+    return replace(made, note=f"{made.note}, from its parent; {share}", loss=loss, kept=kept)
+
+
+def _write(job: BuildJob[Quantize], name: str, options: dict[str, Any], kept: Sequence[str] = ()) -> None:
+    """Quantize all linear layers but those in `kept` and the head, and write the model below the job's `out`."""
+    import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
 
+    parent = parent_of(job)
+    skipped = {"llm_int8_skip_modules": _skipped(kept, outline(parent))} if kept else {}
     with job.progress.step(f"quantizing to {name}"):
         tokenizer = AutoTokenizer.from_pretrained(parent)
         model = AutoModelForCausalLM.from_pretrained(
-            parent, dtype=torch.bfloat16, quantization_config=BitsAndBytesConfig(**options), device_map="cpu"
+            parent, dtype=torch.bfloat16, quantization_config=BitsAndBytesConfig(**options, **skipped), device_map="cpu"
         )
     with job.progress.step("writing packed weights"):
         model.save_pretrained(job.out)
         tokenizer.save_pretrained(job.out)
-    with job.progress.step("checking what was written"):
-        # Not the model in memory: on a CPU with AVX512-BF16, its first forward pass repacks NF4 weights in place.
-        written = AutoModelForCausalLM.from_pretrained(job.out, device_map="cpu")
-        check_follows(written, AutoModelForCausalLM.from_pretrained(parent, dtype=torch.bfloat16), tokenizer)
-    return changed_share(shapes, (each for each in written.modules() if isinstance(each, Linear4bit | Linear8bitLt)))
+
+
+def _skipped(kept: Sequence[str], shapes: "PreTrainedModel") -> list[str]:
+    """The names for transformers, which no longer skips the head by itself, and for vLLM, which knows fused layers by
+    other names."""
+    head = shapes.get_output_embeddings()
+    heads = [name for name, module in shapes.named_modules() if module is head]
+    return [*kept, *heads, *dict.fromkeys(name for name in map(fused_name, kept) if name)]
+
+
+def _written_within(job: BuildJob[Quantize], name: str, options: dict[str, Any]) -> tuple[Loss, Kept | None]:
+    """Write the parent with those layers in bfloat16 that rounding hurts most, until the recipe's limit holds."""
+    from transformers import AutoModelForCausalLM
+
+    model, tokenizer = load(parent_of(job), "bfloat16")
+    layers = linear_layers(model)
+    eight = job.recipe.scheme == "llm-int8"
+    roundings = {
+        each: Rounding(layer, 8, None, 8) if eight else Rounding(layer, 4, 64) for each, layer in layers.items()
+    }
+
+    def build(kept: Sequence[str]) -> float:
+        _write(job, name, options, kept)
+        return perplexity(AutoModelForCausalLM.from_pretrained(job.out, device_map="cpu"), texts)
+
+    texts = texts_to_hold(job, tokenizer)
+    return hold(job.recipe, model, roundings, texts, build)

@@ -12,7 +12,7 @@ from variants.errors import RecipeError
 from variants.methods.base import BuildJob
 from variants.methods.examples import calibration_examples
 from variants.recipes.recipe import Calibration
-from variants.tasks import Chat, Example
+from variants.tasks import Chat, Example, Task
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -44,14 +44,17 @@ def texts_of(job: BuildJob, calibration: Calibration, tokenizer: "PreTrainedToke
     template for chats."""
     task, examples = calibration_examples(job, calibration)
     try:
-        # A schema is no text that the model should write.
-        return [
-            input_text(example, tokenizer) + ("" if task.kind == "schema" else example.label) for example in examples
-        ]
+        return written(task, examples, tokenizer)
     except (ValueError, TemplateError) as error:  # no template, or one that refuses a role
         raise RecipeError(
             f"the chats of {task.name} cannot be written: {error}", field="recipe.calibration.task", mend="another task"
         ) from None
+
+
+def written(task: Task, examples: list[Example], tokenizer: "PreTrainedTokenizerBase") -> list[str]:
+    """Each example's input followed by its label. ValueError or TemplateError where the model cannot write chats."""
+    # A schema is no text that the model should write.
+    return [input_text(example, tokenizer) + ("" if task.kind == "schema" else example.label) for example in examples]
 
 
 def input_text(example: Example, tokenizer: "PreTrainedTokenizerBase") -> str:

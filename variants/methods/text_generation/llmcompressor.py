@@ -14,8 +14,9 @@ stays unchanged. The heads of Bloom, Gemma 2 and OPT stay as they are: vLLM has 
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+from variants.artifacts.loss import Kept, Loss
 from variants.artifacts.manifest import Precision
 from variants.errors import RecipeError
 from variants.methods.base import BuildJob, MethodResult
@@ -29,10 +30,11 @@ from variants.methods.text_generation.baseline import (
 )
 from variants.methods.text_generation.calibration import oneshot_data
 from variants.methods.text_generation.layers import changed_share, check_reach, check_served, outline
+from variants.methods.text_generation.loss import Gauge, Rounding, hold, perplexity, texts_to_hold
 from variants.recipes.recipe import Quantize
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 _HEAD = "re:.*lm_head"
 """vLLM's head has a class of its own, so it is addressed by name."""
@@ -73,27 +75,95 @@ def fp8(job: BuildJob[Quantize]) -> MethodResult:
 
 
 def _quantize(job: BuildJob[Quantize], parent: Path, precision: Precision, note: str) -> MethodResult:
-    import torch
-    from llmcompressor import oneshot
-
     shapes = outline(parent)
     check_reach(shapes, linear_layers(shapes), job.recipe.scheme)
     check_layers(job.recipe.int8_layers or (), shapes)
+    rounded = _quantize_within(job, parent, shapes) if job.recipe.keeps else _quantize_all(job, parent, shapes)
+    quantized = [each for each in linear_layers(rounded.model).values() if hasattr(each, "quantization_scheme")]
+    share = changed_share(shapes, quantized)
+    check_and_write(job, rounded.model, rounded.tokenizer, save_compressed=True)
+    return MethodResult(
+        precision, "huggingface", f"{note}; {share}", (*PACKAGES, "llmcompressor", "compressed-tensors"),
+        loss=rounded.loss, kept=rounded.kept,
+    )  # fmt: skip
+
+
+class _Rounded(NamedTuple):
+    model: "PreTrainedModel"
+    tokenizer: "PreTrainedTokenizerBase"
+    loss: Loss | None
+    kept: Kept | None = None
+
+
+def _load(job: BuildJob[Quantize], parent: Path, plain_head: bool) -> "tuple[PreTrainedModel, PreTrainedTokenizerBase]":
     model, tokenizer = load(parent, computing_dtype() if job.recipe.calibration else "bfloat16")
-    plain_head = shapes.config.model_type in _PLAIN_HEADS
     if job.recipe.scheme != "w8a8-fp8" and not plain_head:
         untie_head(model)
-    data = oneshot_data(job, job.recipe.calibration, tokenizer)
+    return model, tokenizer
+
+
+def _quantize_all(job: BuildJob[Quantize], parent: Path, shapes: "PreTrainedModel") -> _Rounded:
+    """The parent with all layers rounded, and what that loses."""
+    plain_head = shapes.config.model_type in _PLAIN_HEADS
+    model, tokenizer = _load(job, parent, plain_head)
+    gauge = Gauge(job, model, tokenizer)
+    _round(job, model, tokenizer, plain_head)
+    return _Rounded(model, tokenizer, gauge.loss(model))
+
+
+def _quantize_within(job: BuildJob[Quantize], parent: Path, shapes: "PreTrainedModel") -> _Rounded:
+    """The parent with those layers in bfloat16 that rounding hurts most, until the recipe's limit holds."""
+    plain_head = shapes.config.model_type in _PLAIN_HEADS
+    model, tokenizer = _load(job, parent, plain_head)
+    texts = texts_to_hold(job, tokenizer)
+    built: list[PreTrainedModel] = []
+
+    def build(kept: Sequence[str]) -> float:
+        built.clear()
+        built.append(_load(job, parent, plain_head)[0])
+        _round(job, built[0], tokenizer, plain_head, kept)
+        return perplexity(built[0], texts)
+
+    loss, kept = hold(job.recipe, model, _roundings(job.recipe, model, plain_head), texts, build)
+    return _Rounded(built[0], tokenizer, loss, kept)
+
+
+def _roundings(recipe: Quantize, model: "PreTrainedModel", plain_head: bool) -> dict[str, Rounding]:
+    """How the recipe rounds each layer, by name."""
+    wide = set(recipe.int8_layers or ())
+    layers: dict[str, Rounding] = {}
+    for name, layer in linear_layers(model).items():
+        eight = recipe.scheme != "w4a16" or name.rpartition(".")[2] in wide
+        layers[name] = Rounding(layer, 8, None, 8) if eight else Rounding(layer, 4, recipe.group_size)
+    head: Any = model.get_output_embeddings()
+    if recipe.scheme != "w8a8-fp8" and not plain_head and head is not None:
+        name = next(name for name, module in model.named_modules() if module is head)
+        layers[name] = Rounding(head, 8, None, 8)
+    return layers
+
+
+def _round(
+    job: BuildJob[Quantize],
+    model: "PreTrainedModel",
+    tokenizer: "PreTrainedTokenizerBase",
+    plain_head: bool,
+    kept: Sequence[str] = (),
+) -> None:
+    """Quantize `model` in place, without the layers in `kept`."""
+    import torch
+    from llmcompressor import oneshot
+
+    heads = [name for name in kept if name.endswith("lm_head")]
+    data = oneshot_data(job, job.recipe.calibration, tokenizer) if _learns(job.recipe) else {}
     with job.progress.step(f"quantizing to {job.recipe.scheme.upper()} ({job.recipe.algorithm})"):
-        oneshot(model=model, recipe=_modifiers(job.recipe, plain_head), **data)
+        oneshot(model=model, recipe=_modifiers(job.recipe, plain_head or bool(heads), kept), **data)
         # Integer weights stay exact when their scales are rounded to bfloat16.
         model.to(torch.bfloat16)  # type: ignore[arg-type]
-    quantized = [each for each in linear_layers(model).values() if hasattr(each, "quantization_scheme")]
-    share = changed_share(shapes, quantized)
-    check_and_write(job, model, tokenizer, save_compressed=True)
-    return MethodResult(
-        precision, "huggingface", f"{note}; {share}", (*PACKAGES, "llmcompressor", "compressed-tensors")
-    )
+
+
+def _learns(recipe: Quantize) -> bool:
+    """Whether rounding itself uses the calibration examples, which `keep` has too."""
+    return recipe.algorithm != "rtn" or recipe.smoothing is not None
 
 
 def _check_groups(size: int, model: "PreTrainedModel") -> None:
@@ -131,24 +201,26 @@ def untie_head(model: "PreTrainedModel") -> None:
     model.config.tie_word_embeddings = False
 
 
-def _modifiers(recipe: Quantize, plain_head: bool) -> list[Any]:
+def _modifiers(recipe: Quantize, plain_head: bool, kept: Sequence[str] = ()) -> list[Any]:
     from llmcompressor.modifiers.gptq import GPTQModifier
     from llmcompressor.modifiers.quantization import QuantizationModifier
     from llmcompressor.modifiers.transform.smoothquant import SmoothQuantModifier
 
     if recipe.scheme == "w8a8-fp8":
-        return [QuantizationModifier(targets=["Linear"], scheme="FP8_DYNAMIC", ignore=[_HEAD])]
+        return [QuantizationModifier(targets=["Linear"], scheme="FP8_DYNAMIC", ignore=[_HEAD, *kept])]
     kind = GPTQModifier if recipe.algorithm == "gptq" else QuantizationModifier
     if recipe.scheme == "w4a16":
-        rounding = kind(config_groups=_int4_groups(recipe, plain_head), ignore=[_HEAD] if plain_head else [])
+        rounding = kind(
+            config_groups=_int4_groups(recipe, plain_head), ignore=[*([_HEAD] if plain_head else []), *kept]
+        )
         if recipe.algorithm != "awq":
             return [rounding]
         from variants.methods.text_generation.awq import PlainAWQModifier
 
         return [PlainAWQModifier(n_grid=_AWQ_GRID), rounding]
-    rounding = kind(targets=["Linear"], scheme="W8A8", ignore=[_HEAD])
+    rounding = kind(targets=["Linear"], scheme="W8A8", ignore=[_HEAD, *kept])
     if not plain_head:
-        rounding = kind(targets=["Linear", _HEAD], scheme="W8A8")
+        rounding = kind(targets=["Linear", _HEAD], scheme="W8A8", ignore=list(kept))
     if recipe.smoothing is None:
         return [rounding]
     return [SmoothQuantModifier(smoothing_strength=recipe.smoothing), rounding]

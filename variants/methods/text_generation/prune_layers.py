@@ -25,6 +25,7 @@ from variants.methods.text_generation.baseline import (
 )
 from variants.methods.text_generation.distillation import distil, texts_of
 from variants.methods.text_generation.layers import outline
+from variants.methods.text_generation.loss import Gauge
 from variants.recipes.recipe import Prune
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ def prune(job: BuildJob[Prune]) -> MethodResult:
 
     torch.manual_seed(job.seed)
     student, tokenizer = load(parent, "float32")
+    gauge = Gauge(job, student, tokenizer)
     prompts = [
         torch.tensor([tokenizer.encode(text)]) for text in calibration.texts_of(job, recipe.calibration, tokenizer)
     ]
@@ -58,7 +60,8 @@ def prune(job: BuildJob[Prune]) -> MethodResult:
             distil(student, teacher, tokenizer, texts, recipe.distillation, job.seed, step)
     student.to(torch.bfloat16)  # type: ignore[arg-type]
     check_and_write(job, student, tokenizer)
-    return MethodResult("bf16", "huggingface", _note(recipe, dropped, width), PACKAGES)
+    note = _note(recipe, dropped, width)
+    return MethodResult("bf16", "huggingface", note, PACKAGES, loss=gauge.loss(student))
 
 
 def _check(recipe: Prune, model: "PreTrainedModel") -> int | None:

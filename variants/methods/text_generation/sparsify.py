@@ -23,6 +23,7 @@ from variants.methods.text_generation.baseline import (
 )
 from variants.methods.text_generation.calibration import oneshot_data
 from variants.methods.text_generation.layers import changed_share, check_reach, matrices, outline
+from variants.methods.text_generation.loss import Gauge
 from variants.recipes.recipe import Sparsify
 
 if TYPE_CHECKING:
@@ -39,11 +40,12 @@ def magnitude(job: BuildJob[Sparsify]) -> MethodResult:
     shapes = outline(parent)
     check_reach(shapes, matrices(shapes), "magnitude")
     model, tokenizer = load(parent, "bfloat16")
+    gauge = Gauge(job, model, tokenizer)
     with job.progress.step("zeroing the smallest weights"):
         for layer in matrices(model).values():
             prune.l1_unstructured(layer, "weight", job.recipe.sparsity)
             prune.remove(layer, "weight")
-    return _write(job, model, tokenizer)
+    return _write(job, model, tokenizer, gauge)
 
 
 def calibrated(job: BuildJob[Sparsify]) -> MethodResult:
@@ -55,11 +57,12 @@ def calibrated(job: BuildJob[Sparsify]) -> MethodResult:
     shapes = outline(parent)
     check_reach(shapes, linear_layers(shapes), job.recipe.algorithm)
     model, tokenizer = load(parent, computing_dtype())
+    gauge = Gauge(job, model, tokenizer)
     data = oneshot_data(job, job.recipe.calibration, tokenizer)
     with job.progress.step(f"pruning by {job.recipe.algorithm}"):
         oneshot(model=model, recipe=[_modifier(job.recipe)], **data)
         model.to(torch.bfloat16)  # type: ignore[arg-type]
-    return _write(job, model, tokenizer, "llmcompressor")
+    return _write(job, model, tokenizer, gauge, "llmcompressor")
 
 
 def _modifier(recipe: Sparsify) -> Any:
@@ -70,7 +73,11 @@ def _modifier(recipe: Sparsify) -> Any:
 
 
 def _write(
-    job: BuildJob[Sparsify], model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase", *packages: str
+    job: BuildJob[Sparsify],
+    model: "PreTrainedModel",
+    tokenizer: "PreTrainedTokenizerBase",
+    gauge: Gauge,
+    *packages: str,
 ) -> MethodResult:
     """Check each layer's zeros, and that the model generates; then write it. IntegrityError where zeros are missing."""
     recipe = job.recipe
@@ -84,4 +91,4 @@ def _write(
         f"{recipe.sparsity:.0%} of each linear layer's weights are zero ({recipe.algorithm}), from its parent; stored "
         f"dense, so neither smaller nor faster; {changed_share(model, layers.values())}"
     )
-    return MethodResult("bf16", "huggingface", note, (*PACKAGES, *packages))
+    return MethodResult("bf16", "huggingface", note, (*PACKAGES, *packages), loss=gauge.loss(model))

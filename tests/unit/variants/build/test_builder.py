@@ -8,6 +8,7 @@ import pytest
 
 from tests.support.recipes import parse_recipe
 from variants.artifacts.catalog import Catalog
+from variants.artifacts.loss import Loss
 from variants.artifacts.manifest import Format
 from variants.artifacts.rollback import roll_back
 from variants.artifacts.store import Artifact, Store
@@ -32,6 +33,7 @@ class Upper(Method):
     """A method for tests: writes its input in capitals, and counts."""
 
     ran: list[str]
+    losses: ClassVar[dict[str, Loss]] = {}
 
     def run(self, job: BuildJob) -> MethodResult:
         self.ran.append(self.name)
@@ -40,7 +42,8 @@ class Upper(Method):
         (job.out / "text").write_text(text.read_text().upper() + "!")
         (job.out / "extra").write_text("not served")
         form: Format = "adapter" if job.recipe.kind == "lora" else "huggingface"
-        return MethodResult("bf16", form, "capitals", (), served=("text",))
+        lost = self.losses.get(job.recipe.kind)
+        return MethodResult("bf16", form, "capitals", (), served=("text",), loss=lost)
 
 
 class World:
@@ -254,6 +257,7 @@ def test_a_name_that_was_rolled_back_keeps_its_build(world: World) -> None:
     second = world.build(*plans)
     roll_back(world.store, world.catalog, "m", "baseline")
     ran = len(world.ran)
+    world.said.clear()
     kept = world.build(*plans)
     assert kept == first, "the variant is made of what is bound"
     assert len(world.ran) == ran
@@ -334,3 +338,49 @@ def test_the_definition_and_the_data_of_an_own_task_are_inputs_of_what_is_built_
     assert key(tasks) != first
     with pytest.raises(UnknownName, match="own"):
         key(Tasks())
+
+
+def accuracy(variant: float) -> Loss:
+    return Loss(measure="accuracy", task="mnist", examples=100, parent=0.882, variant=variant)
+
+
+def test_a_build_says_what_it_lost_and_its_manifest_has_it(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Upper, "losses", {"quantize": accuracy(0.86)})
+    keys = world.build(world.plan("baseline"), world.plan("int8", "baseline", W8A8))
+    assert world.said == [
+        "m@int8: it loses 2.2 points on 100 calibration examples of mnist: accuracy 86.0 %, its parent 88.2 %"
+    ]
+    assert world.store.open(keys["m", "int8"]).manifest.loss == accuracy(0.86)
+    assert world.store.open(keys["m", "baseline"]).manifest.loss is None
+
+
+def test_a_build_that_loses_too_much_is_no_artifact(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Upper, "losses", {"quantize": accuracy(0.386)})
+    with pytest.raises(RecipeError, match=r"it loses 49\.6 points on 100 .*; 20 points are allowed") as refused:
+        world.build(world.plan("baseline"), world.plan("int8", "baseline", W8A8))
+    assert refused.value.field == "models.m.variants.int8.recipe.most_loss"
+    assert [each.manifest.variant for each in map(world.store.open, world.store.stored())] == ["baseline"]
+
+
+def test_the_limit_decides_whether_a_build_is_kept_and_not_which_it_is(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Upper, "losses", {"quantize": accuracy(0.386)})
+    any_loss = parse_recipe({"kind": "quantize", "scheme": "w8a8", "most_loss": None})
+    keys = world.build(world.plan("baseline"), world.plan("int8", "baseline", any_loss))
+    assert world.store.has(keys["m", "int8"])
+    with pytest.raises(RecipeError, match=r"it loses 49\.6 points"):
+        world.build(world.plan("baseline"), world.plan("int8", "baseline", W8A8))
+    half = parse_recipe({"kind": "quantize", "scheme": "w8a8", "most_loss": 0.5})
+    assert world.build(world.plan("baseline"), world.plan("int8", "baseline", half)) == keys
+    assert world.ran == ["baseline", "quantize"]
+
+
+def test_numbers_that_are_not_finite_are_refused_whatever_is_allowed(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    perplexity = Loss(measure="perplexity", task="tales", examples=8, parent=20.0, variant=float("nan"))
+    monkeypatch.setattr(Upper, "losses", {"quantize": perplexity})
+    any_loss = parse_recipe({"kind": "quantize", "scheme": "w8a8", "most_loss": None})
+    with pytest.raises(RecipeError, match="not finite"):
+        world.build(world.plan("baseline"), world.plan("int8", "baseline", any_loss))

@@ -4,13 +4,14 @@ from serve.config.loader import load
 from tests.support.processes import ROOT
 from tests.support.recipes import parse_recipe
 from variants.errors import RecipeError
-from variants.recipes.recipe import Baseline, Merge, Sparsify
+from variants.recipes.recipe import Baseline, Merge, Prune, Quantize, Sparsify
 
 LAYERS = {"kind": "prune", "structure": "layers", "drop_layers": 2, "calibration": {"task": "r8", "examples": 8}}
 DISTIL = {"tasks": ["r8"], "steps": 2}
 W8A8 = {"kind": "quantize", "scheme": "w8a8"}
 SPARSE = {"kind": "sparsify", "algorithm": "magnitude", "sparsity": 0.5}
 W4A16 = {"kind": "quantize", "scheme": "w4a16", "group_size": 64}
+KEPT = {**W8A8, "keep": "auto", "calibration": {"task": "r8", "examples": 8}}
 RECOVERY = {"task": "mnist", "examples": 4000, "epochs": 2}
 CHANNELS = {"kind": "prune", "structure": "channels", "sparsity": 0.5, "recovery": RECOVERY}
 HEADS = {"kind": "prune", "structure": "heads", "sparsity": 0.5, "recovery": {**RECOVERY, "task": "r8_topics"}}
@@ -107,6 +108,11 @@ def test_a_recipe_is_what_its_kind_says() -> None:
         ),
         ({"kind": "quantize", "scheme": "llm-int8", "algorithm": "gptq"}, "recipe", "not for scheme llm-int8"),
         ({"kind": "quantize", "scheme": "fp16", "smoothing": 0.5}, "recipe", "not for scheme fp16"),
+        ({"kind": "quantize", "scheme": "fp16", "keep": "auto"}, "recipe", "keep: not for scheme fp16"),
+        ({**W8A8, "keep": "auto"}, "recipe", "calibration: this recipe needs it"),
+        ({**KEPT, "most_loss": None}, "recipe", "most_loss: keep auto needs a limit"),
+        ({**W8A8, "most_loss": -0.1}, "recipe.most_loss", "greater than or equal to 0"),
+        ({"kind": "merge", "most_loss": 0.1}, "recipe.most_loss", "Extra"),
         ({**DIFFUSION, "width": 60}, "recipe.width", "multiple of 8"),
         ({**DIFFUSION, "deep_width": 8}, "recipe.deep_width", "greater than or equal to 16"),
         ({**DIFFUSION, "sampling_steps": 1}, "recipe.sampling_steps", "greater than or equal to 2"),
@@ -150,3 +156,33 @@ def test_what_the_demos_artifacts_are_keyed_by_stays_too() -> None:
         for name, variant in served.variants.items()
     }
     assert digests == DEMO
+
+
+@pytest.mark.parametrize(
+    ("data", "measure", "limit"),
+    [
+        (W8A8, "accuracy", 0.2),
+        (W8A8, "perplexity", 1.0),
+        (KEPT, "cosine", 0.02),
+        (KEPT, "perplexity", 0.05),
+        ({**KEPT, "most_loss": 0.01}, "perplexity", 0.01),
+        ({**SPARSE, "most_loss": 0}, "accuracy", 0),
+        ({**CHANNELS, "most_loss": None}, "accuracy", None),
+    ],
+)
+def test_the_most_that_may_be_lost_depends_on_measure_and_keep(
+    data: dict[str, object], measure: str, limit: float | None
+) -> None:
+    recipe = parse_recipe(data)
+    assert isinstance(recipe, Quantize | Prune | Sparsify)
+    assert recipe.limit(measure) == limit
+
+
+def test_most_loss_decides_bytes_only_with_keep() -> None:
+    for data, decides in ((W8A8, False), (SPARSE, False), (KEPT, True)):
+        plain, strict = parse_recipe(data), parse_recipe({**data, "most_loss": 0.01})
+        assert isinstance(plain, Quantize | Sparsify)
+        assert isinstance(strict, Quantize | Sparsify)
+        assert (plain.of_bytes() != strict.of_bytes()) is decides
+        assert "most_loss" not in plain.model_dump()
+        assert parse_recipe(strict.model_dump(mode="json")) == strict

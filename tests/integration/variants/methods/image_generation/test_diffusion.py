@@ -20,6 +20,7 @@ from variants.home import home, sources_of
 from variants.methods.image_generation import unet
 from variants.methods.registry import find
 from variants.recipes.source import fetch
+from variants.tasks.digit_classifier.store import load_or_train
 from variants.tasks.mnist import Mnist
 from variants.vision.diffusion_sampler import Sampler
 
@@ -48,8 +49,10 @@ RECIPES: dict[str, tuple[str | None, dict[str, Any]]] = {
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A home with the data in it."""
+    """A home with the data and the digit classifier in it."""
     folder = tmp_path_factory.mktemp("home")
+    load_or_train(home())
+    (folder / "judges").symlink_to(home() / "judges")
     (folder / "sources").symlink_to(sources_of(home()))
     return folder
 

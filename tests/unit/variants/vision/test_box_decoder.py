@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from serve.engines.openvino.box_decoder import boxes_of, surest
+from variants.vision.box_decoder import boxes_of, surest
 from variants.vision.boxes import Box
 from variants.vision.detector import Detector
 
