@@ -360,7 +360,7 @@ class TrafficManager(RecordedState):
         """One rollout as a document. Raises UnknownName."""
         self.model(model)
         record = by_id(self.state.history.of(model), model, name)
-        is_judged = record.open and record is self.state.history.latest(model)
+        is_judged = record is self.state.history.latest(model) and self.state.rollouts[model].counts
         return document(record, self.rollout_of(model) if is_judged else None, self.journal.seq)
 
     def feedback(self, document: dict[str, Any], owner: str | None, client: str | None) -> dict[str, Any]:
