@@ -2,6 +2,7 @@
 
 from collections import Counter
 from dataclasses import dataclass, field
+from operator import itemgetter
 from typing import Any
 
 from serve.control.seen_set import SeenSet
@@ -11,6 +12,7 @@ from variants.evidence.gate import RANGES, Evidence, Gate, Metric
 from variants.evidence.guard import FEWEST, Arms, Guard, ParentRate
 
 BESIDE_S = 60
+SECOND = itemgetter(1)
 NO_LIMIT = 0.5
 """Stands for a limit that the guard leaves out: its outcomes are counted, and nobody reads them."""
 WATCHED = Gate()
@@ -74,7 +76,7 @@ class PairEvidence:
         for _, second, _, share in (parent or {}).get("seconds", ()):
             self.parent_rate.add(share)
             self.parent_seconds[second] = share
-        for version, second, requests, share in (variant or {}).get("seconds", ()):
+        for version, second, requests, share in sorted((variant or {}).get("seconds", ()), key=SECOND):
             self.evidence.tallies["errors"].add(round(share, 3))
             if arms is not None and version >= self.since:
                 beside = self.parent_share(second)
