@@ -149,6 +149,7 @@ class PairEvidence:
             "pairs": {
                 "chosen": evidence.chosen,
                 "compared": self.compared,
+                "distinct": sum(each.distinct.total() for each in (evidence.quality, evidence.agreement)),
                 "skipped": evidence.skipped,
                 "lost": dict(self.lost),
                 "over_share": evidence.over_share,

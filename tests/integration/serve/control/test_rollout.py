@@ -71,6 +71,12 @@ def ended(answer: dict[str, Any]) -> bool:
     return answer["rollout"]["status"] not in ("running", "paused")
 
 
+def settled(answer: dict[str, Any]) -> bool:
+    """Every chosen request has come to something."""
+    pairs = answer["pairs"]
+    return pairs["chosen"] == pairs["compared"] + pairs["skipped"] + pairs["over_share"] + sum(pairs["lost"].values())
+
+
 def same_again(home: Path, family: Family, answer: dict[str, Any]) -> None:
     """Another controller restores the same state from the journal alone."""
     traffic_manager = TrafficManager(home / "state", build_snapshot(family.stack, family.artifacts))
@@ -118,7 +124,7 @@ async def test_a_variant_that_errs_is_rolled_back_by_itself(tmp_path: Path) -> N
         await until(served.client, ended)
         load.stopping = True
         await asyncio.sleep(1.5)
-        answer = (await served.client.get(ROLLOUT)).json()
+        answer = await until(served.client, settled)
     assert answer["rollout"]["status"] == "rolled back"
     assert "quality" in answer["rollout"]["why"]
     assert answer["traffic"]["shares"] == {"baseline": 1.0, "int8": 0.0}
@@ -214,7 +220,11 @@ async def test_no_data_is_never_a_pass(serving: Local) -> None:
     answer = (await serving.client.get(ROLLOUT)).json()
     assert answer["rollout"]["step"] == 0
     assert answer["verdict"]["decision"] == "inconclusive"
-    assert answer["verdict"]["missing"] == ["quality: no outcome yet", "errors: no outcome yet"]
+    assert answer["verdict"]["missing"] == [
+        "quality: no outcome yet",
+        "errors: no outcome yet",
+        "labels: no request yet whose answer was also scored by another request's label",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -254,8 +264,8 @@ async def test_a_client_may_opt_out_and_pins_are_left_alone(serving: Local) -> N
     assert (await serving.client.get(ROLLOUT)).json()["pairs"]["chosen"] == 0
     await serving.client.post("/v1/completions", json=body, headers=label)
     await serving.client.post("/v1/completions", json=body, headers=label)
-    answer = await until(serving.client, lambda answer: answer["pairs"]["chosen"] == 2)
-    assert answer["pairs"]["compared"] <= 1  # the same request is one pair, however often it comes
+    answer = await until(serving.client, lambda answer: answer["pairs"]["compared"] == 2)
+    assert (answer["pairs"]["chosen"], answer["pairs"]["distinct"]) == (2, 1)
 
 
 async def test_an_adapter_is_never_judged_by_agreement(tmp_path: Path) -> None:
@@ -300,7 +310,7 @@ async def test_ends_on_the_cheapest_that_keeps_the_floor(tmp_path: Path) -> None
         "weight": 0, "parent": "baseline", "engine": {"kind": "scripted", "errs": 0.4},
     }  # fmt: skip
     family.variants["dear"] = {"weight": 0, "parent": "baseline", "engine": {"kind": "scripted"}}
-    search = {"objective": "cheapest", "quality_floor": 0.9, "shadow": 1.0, "hold_s": 0.2}
+    search = {"objective": "cheapest", "quality_floor": 0.9, "shadow": 1.0, "hold_s": 0.2, "guard": GUARD, "watch_s": 0}
     async with (
         local(tmp_path, family.stack, family.artifacts) as served,
         labelled(str(served.client.base_url), "echo", 4) as load,
