@@ -201,8 +201,8 @@ class Quantize(Lossy):
 
     @model_validator(mode="after")
     def _keep_has_a_limit(self) -> Self:
-        if self.keep and self.scheme in ("bf16", "fp16"):
-            raise ValueError(f"keep: not for scheme {self.scheme}, which has 16 bits everywhere")
+        if self.keep and self.scheme in ("bf16", "fp16", "int8-dynamic"):
+            raise ValueError(f"keep: not for scheme {self.scheme}")
         if self.keep and self.most_loss is None:
             raise ValueError("most_loss: keep auto needs a limit that it holds")
         return self

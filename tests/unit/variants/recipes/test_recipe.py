@@ -109,6 +109,7 @@ def test_a_recipe_is_what_its_kind_says() -> None:
         ({"kind": "quantize", "scheme": "llm-int8", "algorithm": "gptq"}, "recipe", "not for scheme llm-int8"),
         ({"kind": "quantize", "scheme": "fp16", "smoothing": 0.5}, "recipe", "not for scheme fp16"),
         ({"kind": "quantize", "scheme": "fp16", "keep": "auto"}, "recipe", "keep: not for scheme fp16"),
+        ({"kind": "quantize", "scheme": "int8-dynamic", "keep": "auto"}, "recipe", "keep: not for scheme int8-dynamic"),
         ({**W8A8, "keep": "auto"}, "recipe", "calibration: this recipe needs it"),
         ({**KEPT, "most_loss": None}, "recipe", "most_loss: keep auto needs a limit"),
         ({**W8A8, "most_loss": -0.1}, "recipe.most_loss", "greater than or equal to 0"),

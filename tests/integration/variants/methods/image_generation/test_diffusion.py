@@ -129,6 +129,23 @@ def test_quantized_variants_stay_near_their_parent(built: dict[str, Artifact]) -
         assert 0 < apart < most, name
 
 
+def test_no_timestep_is_rounded(built: dict[str, Artifact]) -> None:
+    import openvino as ov
+
+    for name in ("int8", "pruned-int8"):
+        model = ov.Core().read_model(built[name].model_path / "model.xml")
+        takers = {each.get_node().get_type_name() for each in model.input("timestep").get_target_inputs()}
+        assert takers
+        assert "FakeQuantize" not in takers, "a range would end at the mean of all timesteps"
+
+
+def test_builds_say_what_they_lost(built: dict[str, Artifact]) -> None:
+    losses = {name: artifact.manifest.loss for name, artifact in built.items()}
+    measured = {name for name, loss in losses.items() if loss and loss.task == "digit_prompts" and loss.examples == 100}
+    assert measured == {"int8", "pruned-int8"}, "others name no task, and the plan no evaluation"
+    assert losses["baseline"] is None
+
+
 def test_pruned_is_dense_and_of_half_the_widths(built: dict[str, Artifact]) -> None:
     said = re.match(r"([\d,]+) of its parent's ([\d,]+) parameters", built["pruned"].manifest.note)
     assert said is not None

@@ -18,12 +18,12 @@ from variants.tasks import Tasks
 from variants.tasks.task_file import TaskFile
 
 pytestmark = pytest.mark.integration
-RUINED = "model.layers.1.mlp.down_proj"
+RUINED = "model.layers.0.mlp.down_proj"
 KEEP = {"kind": "quantize", "keep": "auto", "calibration": {"task": "own", "examples": 8}}
 SCHEMES: dict[str, dict[str, Any]] = {
     "int8": {"scheme": "w8a8"},
     "gptq": {"scheme": "w8a8", "algorithm": "gptq"},
-    "nf4": {"scheme": "nf4", "most_loss": 0.3},
+    "nf4": {"scheme": "nf4"},
     "int4": {"scheme": "w4a16", "group_size": 32, "most_loss": 0.3},
 }
 
@@ -59,7 +59,7 @@ def trained(tiny_llama: Path, tasks: Tasks, tmp_path_factory: pytest.TempPathFac
         model(input_ids=ids, labels=ids).loss.backward()
         descent.step()
         descent.zero_grad()
-    mlp = model.model.layers[1].mlp
+    mlp = model.model.layers[0].mlp
     plant([mlp.gate_proj, mlp.up_proj], mlp.down_proj)
     model.to(torch.bfloat16).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
@@ -101,9 +101,3 @@ def test_a_build_without_keep_says_what_it_loses_and_is_refused(trained: Source,
     recipe = {"kind": "quantize", "scheme": "w8a8", "smoothing": 0.5, "calibration": KEEP["calibration"]}
     with pytest.raises(RecipeError, match=r"its perplexity grows by .*its parent .*; \d+% more perplexity are allowed"):
         made(tmp_path, trained, tasks, {**recipe, "most_loss": 0.05}, [])
-
-
-def test_a_limit_that_no_keep_can_hold_is_told(trained: Source, tasks: Tasks, tmp_path: Path) -> None:
-    with pytest.raises(RecipeError, match=r"layers in 16 bits by .*; 0\.0% is allowed") as refused:
-        made(tmp_path, trained, tasks, {**KEEP, "scheme": "w4a16", "group_size": 32, "most_loss": 0.0}, [])
-    assert refused.value.field == "models.tiny.variants.small.recipe.most_loss"
