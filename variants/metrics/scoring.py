@@ -5,7 +5,10 @@ The ingress, the load generator and offline evaluation share them, so accuracy m
 
 import base64
 import math
+import re
+import string
 import sys
+import unicodedata
 from array import array
 from collections import Counter
 from collections.abc import Sequence
@@ -13,15 +16,29 @@ from collections.abc import Sequence
 from variants.metrics.answer_scores import score_of
 from variants.vision.boxes import outcome as boxes_outcome
 
+FRAGMENT = 2
+_EDGES = string.whitespace + ".,;:!?\"'`()[]{}"
+_BETWEEN = re.compile(r"[\s/_-]+")
+
 
 def text_matches(answer: str, label: str) -> bool:
-    """Whether a one-token answer names `label`: " pos" names " positive".
+    """Whether an answer names `label`: "Paris." names "Paris", " Sci" names "Sci/Tech", " pos" names "positive".
 
-    The engine generates one token among the first tokens of all labels, so the answer is a label or its beginning.
-    It is right when it is not empty and the label starts with it. Blanks at both ends are ignored.
+    Both are compared without punctuation at the ends, and in Unicode's compatibility form (NFKC). The
+    answer is right if it equals the label or the label's first words. A task's engine generates one token, which may be
+    a part of the label's first word: of that at least `FRAGMENT` letters, so "n" does not name "negative".
     """
-    stripped = answer.strip()
-    return bool(stripped) and label.strip().startswith(stripped)
+    said, wanted = _plain(answer), _plain(label)
+    if not said or said == wanted:
+        return bool(said)
+    words = _BETWEEN.split(said)
+    if words == _BETWEEN.split(wanted)[: len(words)]:
+        return True
+    return len(words) == 1 and len(said) >= FRAGMENT and wanted.startswith(said)
+
+
+def _plain(text: str) -> str:
+    return unicodedata.normalize("NFKC", text).strip(_EDGES)
 
 
 def label_matches(answer: str, label: str) -> bool:

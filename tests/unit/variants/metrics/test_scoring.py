@@ -14,9 +14,21 @@ from variants.metrics import scoring
         ("  \n", " positive", False),
         (" positively", " positive", False),
         (" Positive", " positive", False),
+        (" n", "negative", False),
+        ("1", "12", False),
+        ("Paris.", "Paris", True),
+        ('"Paris"', "Paris", True),
+        ("Paris is", "Paris", False),
+        (" Sci", "Sci/Tech", True),
+        (" Sports", "Sci/Tech", False),
+        ("New", "New York", True),
+        ("\uff11", "1", True),
+        ("-1", "1", False),
     ],
 )
-def test_a_text_answer_names_its_label_by_its_beginning(answer: str, label: str, right: bool) -> None:
+def test_a_text_answer_names_its_label_by_its_words_or_a_part_of_the_first(
+    answer: str, label: str, right: bool
+) -> None:
     assert scoring.text_matches(answer, label) is right
 
 
