@@ -29,8 +29,10 @@ def text_matches(answer: str, label: str) -> bool:
     a part of the label's first word: of that at least `FRAGMENT` letters, so "n" does not name "negative".
     """
     said, wanted = _plain(answer), _plain(label)
-    if not said or said == wanted:
-        return bool(said)
+    if not said or not wanted:  # punctuation is compared as it is
+        return bool(answer.strip()) and answer.strip() == label.strip()
+    if said == wanted:
+        return True
     words = _BETWEEN.split(said)
     if words == _BETWEEN.split(wanted)[: len(words)]:
         return True

@@ -24,11 +24,12 @@ from variants.metrics import scoring
         ("New", "New York", True),
         ("\uff11", "1", True),
         ("-1", "1", False),
+        (".", ".", True),
+        (".", "!", False),
+        ("a", ".", False),
     ],
 )
-def test_a_text_answer_names_its_label_by_its_words_or_a_part_of_the_first(
-    answer: str, label: str, right: bool
-) -> None:
+def test_a_text_answer_names_its_label_by_words_or_a_part_of_the_first(answer: str, label: str, right: bool) -> None:
     assert scoring.text_matches(answer, label) is right
 
 
