@@ -348,3 +348,24 @@ async def test_feedback_is_counted_once_and_cannot_be_forged(serving: Local) -> 
         refused = await client.post("/v1/feedback", json={"id": signed, "score": score})
         assert (refused.status_code, refused.json()["error"]["param"]) == (400, "score")
     assert 'understudy_feedback_total{model="echo",variant="baseline"} 1.0' in (await client.get("/metrics")).text
+
+
+async def test_another_variant_follows_the_one_that_took_over(tmp_path: Path) -> None:
+    """int8 serves. int4 takes its traffic, and is compared with the root parent, which has no clients."""
+    family = family_of(tmp_path, errs=0.0)
+    family.variants["baseline"]["weight"], family.variants["int8"]["weight"] = 0, 1
+    family.variants["int4"] = {"weight": 0, "parent": "baseline", "engine": {"kind": "scripted"}}
+    async with (
+        local(tmp_path, family.stack, family.artifacts) as served,
+        labelled(str(served.client.base_url), "echo", 4) as load,
+    ):
+        steps = plan(variant="int4", steps=["shadow", 50, 100], gate={"quality": 0.1, "guard": GUARD})
+        begun = await served.client.post(ROLLOUT, json=steps)
+        assert begun.status_code == 200, begun.text
+        assert begun.json()["rollout"]["source"] == "int8"
+        answer = await until(served.client, ended)
+        load.stopping = True
+    assert answer["rollout"]["status"] == "promoted", describe_rollout(answer)
+    assert answer["traffic"]["shares"] == {"baseline": 0.0, "int8": 0.0, "int4": 1.0}
+    assert answer["verdict"]["findings"][0]["n"] == answer["pairs"]["compared"] > 0
+    assert set(load.statuses) == {200}
