@@ -4,7 +4,7 @@
 |---|---|---|---|
 | classifiers | the first label | accuracy | the share that the parent answers alike |
 | image generation | the digit that the classifier reads | accuracy | |
-| detection | boxes | F1 | F1 against the parent's boxes |
+| detection | boxes | F1 | agreement: F1 against the parent's boxes |
 | embeddings | a vector | | the cosine to the parent's |
 
 Both models get the same examples, in the precision that the engine executes.
@@ -167,7 +167,7 @@ def _boxes(job: BuildJob, parent: Artifact, task: Task, examples: list[Example])
     if wanted is not None and not {box.label for boxes in wanted for box in boxes} <= set(labels):
         wanted = None
     return Gauge(
-        "F1", task.name, len(inputs),
+        "agreement" if wanted is None else "F1", task.name, len(inputs),
         lambda run: [boxes_of(run([pixels[None]]), detector, labels, scale, size) for pixels, scale, size in inputs],
         agreement, wanted,
     )  # fmt: skip

@@ -12,6 +12,7 @@ from variants.recipes.recipe import (
     Calibration,
     DetectorBaseline,
     LoRA,
+    Lossy,
     Merge,
     Prune,
     Quantize,
@@ -103,6 +104,8 @@ _PARENTS = {"merge": "lora", "heads": "train"}
 def plans(model: str, task: TaskKind, method: str, source: Source) -> list[VariantPlan]:
     """What is built for `method`: its ancestors first, itself last."""
     recipe = METHODS[task][method]
+    if isinstance(recipe, Lossy):  # random models are unsure of all that they answer
+        recipe = recipe.model_copy(update={"most_loss": None})
     starts = method == "baseline" or find(task, recipe).starts_from == "source"
     parent = None if starts else _PARENTS.get(method, "baseline")
     before = plans(model, task, parent, source) if parent else []

@@ -117,7 +117,12 @@ def built(folders: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) ->
     plans = []
     for name, folder in folders.items():
         sized = {"image_size": SIZES[name]} if name in SIZES else {}
-        int8 = {"kind": "quantize", "scheme": "int8", "calibration": {"task": "scenes", "examples": 8}}
+        int8 = {
+            "kind": "quantize",
+            "scheme": "int8",
+            "calibration": {"task": "scenes", "examples": 8},
+            "most_loss": None,
+        }
         lines = {"baseline": (None, {"kind": "baseline-detector", **sized}), "int8": ("baseline", int8)}
         plans += [
             VariantPlan(
