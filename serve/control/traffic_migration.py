@@ -33,7 +33,10 @@ def _of_model(state: ControlState, snapshot: Snapshot, model: str, why: str) -> 
         if following != current:
             return ended(model, _stopped(rollout, f"{why}: it declares other traffic"), following)
         if not _is_live(snapshot, model, rollout):
-            stopped = _stopped(rollout, "one of its builds or engines is no longer live")
+            by_others = "an earlier version of the server began it, and counted its evidence by other rules"
+            stopped = _stopped(
+                rollout, "one of its builds or engines is no longer live" if rollout.engines else by_others
+            )
             return ended(model, stopped, Versioned(following.version + 1, stopped.traffic(), following.declared))
     elif following != current:
         return "traffic", {"model": model, "who": "stack", "why": why, **following.to_json()}
@@ -55,4 +58,4 @@ def _is_live(snapshot: Snapshot, model: str, rollout: Rollout) -> bool:
     source = snapshot.variants.get((model, rollout.source))
     if rollout.source and (source is None or source.manifest.digest != rollout.source_digest):
         return False
-    return not rollout.engines or rollout.engines == engines_hash(*served)
+    return rollout.engines == engines_hash(*served)

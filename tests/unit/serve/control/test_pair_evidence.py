@@ -192,7 +192,7 @@ def test_it_is_shown_as_json() -> None:
     shown = shadowed([pair("r1", divergence=0.5), pair("r2", metric=None, values=None, lost="left")]).to_json()
     assert json.loads(json.dumps(shown)) == shown
     assert shown["pairs"] == {
-        "chosen": 2, "compared": 1, "skipped": 0, "lost": {"left": 1}, "over_share": 0, "divergence": 0.5
+        "chosen": 2, "compared": 1, "distinct": 1, "skipped": 0, "lost": {"left": 1}, "over_share": 0, "divergence": 0.5
     }  # fmt: skip
     assert json.loads(json.dumps(PairEvidence().to_json()))["coverage"]["share"] is None
 
