@@ -31,6 +31,7 @@ ROLLOUT: dict[str, Any] = {
     "variant": "int8",
     "steps": ["shadow"],
     "shadow": 1.0,
+    "hold_s": 10.0,
     "gate": {"quality": 0.05, "errors": 0.02},
 }
 SETTLE_S = 5.0

@@ -132,7 +132,9 @@ def check_replay(entries: list[dict[str, Any]], rollout_state: dict[str, Any]) -
 
 
 def plan(variant: str) -> dict[str, Any]:
-    return {"variant": variant, "shadow": 1.0, "hold_s": 3.0, "gate": {"quality": 0.05, "errors": 0.05}}
+    guard = {"errors": 0.2, "latency": None, "block_s": 5, "least": 20}
+    gate = {"quality": 0.05, "errors": 0.05, "guard": guard}
+    return {"variant": variant, "shadow": 1.0, "hold_s": 3.0, "watch_s": 0, "gate": gate}
 
 
 @long_only
@@ -190,8 +192,8 @@ async def test_answers_to_chats_without_labels_are_scored_by_both(demo: tuple[st
         assert by_parent >= CHATS // 3, "most of the weight is the parent's"
         deadline = time.monotonic() + LIMIT_S
         while (pairs := (rollout_state := (await client.get(ROLLOUT)).json())["pairs"])["compared"] + pairs[
-            "dropped"
-        ] < by_parent:
+            "skipped"
+        ] + sum(pairs["lost"].values()) < by_parent:
             assert time.monotonic() < deadline, rollout_state
             await asyncio.sleep(0.5)
         aborted = await client.post(f"{ROLLOUT}/abort")

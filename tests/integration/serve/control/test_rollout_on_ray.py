@@ -11,7 +11,7 @@ import pytest
 from serve.control.state import ControlState
 from tests.integration.serve.conftest import OnRay
 from tests.integration.serve.control.test_apply_on_ray import engines
-from tests.integration.serve.control.test_rollout import ROLLOUT, plan
+from tests.integration.serve.control.test_rollout import GUARD, ROLLOUT, plan
 from tests.support.family import change
 from tests.support.labelled_load import labelled
 from tests.support.processes import words_of
@@ -27,7 +27,7 @@ async def test_what_is_decided_and_counted_outlives_those_who_did(on_ray: OnRay)
     async with asyncio.timeout(LIMIT_S), httpx.AsyncClient(base_url=url, timeout=60) as client:
         async with labelled(url, "echo", 3) as load:
             assert (await change(client, family.proposal(force=True)))["state"] == "done"
-            slow = plan(hold_s=5.0, gate={"quality": 0.05})
+            slow = plan(hold_s=5.0, gate={"quality": 0.05, "guard": GUARD})
             assert (await client.post(ROLLOUT, json=slow)).status_code == 200
             refused = await client.post(f"{ROLLOUT}/hasten")
             assert (refused.status_code, refused.json()["error"]["code"]) == (400, "invalid_request")
