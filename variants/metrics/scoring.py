@@ -24,9 +24,10 @@ _BETWEEN = re.compile(r"[\s/_-]+")
 def text_matches(answer: str, label: str) -> bool:
     """Whether an answer names `label`: "Paris." names "Paris", " Sci" names "Sci/Tech", " pos" names "positive".
 
-    Both are compared without punctuation at the ends, and in Unicode's compatibility form (NFKC). The
-    answer is right if it equals the label or the label's first words. A task's engine generates one token, which may be
-    a part of the label's first word: of that at least `FRAGMENT` letters, so "n" does not name "negative".
+    Punctuation at the ends does not count. Both are in Unicode's compatibility form (NFKC). The answer is right if
+    it equals the label or the label's first words. A task's engine generates one token, which may be a part of the
+    label's first words: of that at least `FRAGMENT` characters, so "n" does not name "negative". A part of a number
+    names nothing.
     """
     said, wanted = _plain(answer), _plain(label)
     if not said or not wanted:  # punctuation is compared as it is
@@ -36,7 +37,8 @@ def text_matches(answer: str, label: str) -> bool:
     words = _BETWEEN.split(said)
     if words == _BETWEEN.split(wanted)[: len(words)]:
         return True
-    return len(words) == 1 and len(said) >= FRAGMENT and wanted.startswith(said)
+    is_cut_number = said[-1].isdigit() and wanted[len(said) : len(said) + 1].isdigit()
+    return len(said) >= FRAGMENT and wanted.startswith(said) and not is_cut_number
 
 
 def _plain(text: str) -> str:

@@ -154,6 +154,8 @@ def test_prometheus_evaluates_the_alerts(watched: Watched) -> None:
 
 OF_ROLLOUTS = (
     "understudy_shadow_pairs",
+    "understudy_shadow_lost",
+    "understudy_shadow_requests",
     "understudy_shadow_waiting",
     "understudy_shadow_agreement",
     "understudy_feedback",
