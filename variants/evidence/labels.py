@@ -31,7 +31,11 @@ def labels_missing(
         return []
     reference = on_card if on_card is not None else 1.0
     if delta > 0 and not is_above(quality.relative(delta, reference), 0.0, alpha, bets):
-        where = f"{reference:.3f} on its card" if on_card is not None else "at most 1, as no card says more: run understudy evaluate"
+        where = (
+            f"{reference:.3f} on its card"
+            if on_card is not None
+            else "at most 1, as no card says more: run understudy evaluate"
+        )
         return [
             f"labels: the margin is held relative to what they tell: {contrast.mean:.3f} live, {where}. Not yet shown"
         ]
