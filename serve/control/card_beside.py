@@ -1,6 +1,6 @@
 """What the cards of a variant and its parent say, beside what live requests say."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import inf
 from typing import Any
@@ -59,9 +59,14 @@ class CardBeside:
 
 def newest(cards: Sequence[Card], served: ServedVariant, at: float = inf) -> Card | None:
     """The newest card of a variant with an accuracy, for this machine and its engine's settings, made until `at`."""
-    here, engine = describe(), served.engine.settings.model_dump(mode="json")
-    fitting = (each for each in reversed(cards) if (each.hardware, each.engine) == (here, engine))
+    fitting = newest_first(cards, served.engine.settings.model_dump(mode="json"))
     return next((each for each in fitting if each.accuracy and each.created.timestamp() <= at), None)
+
+
+def newest_first(cards: Sequence[Card], engine: dict[str, Any]) -> Iterator[Card]:
+    """The cards for this machine and the settings of an engine."""
+    here = describe()
+    return (each for each in reversed(cards) if (each.hardware, each.engine) == (here, engine))
 
 
 def card_beside(parent: Card | None, variant: Card | None) -> CardBeside:

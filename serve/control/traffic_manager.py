@@ -18,7 +18,7 @@ from serve.config.evidence_key import engines_hash
 from serve.config.snapshot import Judged, Snapshot, build_snapshot, with_traffic
 from serve.config.stack import Model
 from serve.config.traffic import Versioned, read_traffic
-from serve.control.card_beside import CardBeside, card_beside, check_card, newest
+from serve.control.card_beside import CardBeside, card_beside, check_card, newest, newest_first
 from serve.control.contract import ObservationBatch
 from serve.control.records.document import account, around, by_id, document, engine_document, summary
 from serve.control.records.recorded_state import RecordedState
@@ -32,7 +32,6 @@ from variants.errors import InputError, UnderstudyError, UnknownName
 from variants.evidence.gate import Context, Verdict, judge, promotion_alpha
 from variants.evidence.guard import Guard
 from variants.home import home
-from variants.machine import describe
 
 log = logging.getLogger("understudy.traffic")
 VERSIONS_AN_EPOCH = 1_000_000
@@ -45,6 +44,7 @@ class TrafficManager(RecordedState):
     def __init__(self, folder: Path, snapshot: Snapshot) -> None:
         super().__init__(folder)
         self.held_since: dict[str, float] = {}
+        self.cards: dict[str, tuple[tuple[int, str], CardBeside]] = {}
         first = self.journal.epoch * VERSIONS_AN_EPOCH
         self.adopt(build_snapshot(snapshot.stack, snapshot.artifacts, first, self.state.traffic), "the stack file")
 
@@ -114,12 +114,12 @@ class TrafficManager(RecordedState):
                 mend=f"end the rollout first: understudy rollout abort {model}",
             )
         changed = Versioned(current.version + 1, traffic, current.declared)
+        entry = {"model": model, "who": who, "why": why, **changed.to_json()}
         if rollout is not None and rollout.watched:
             rollout = replace(rollout, watched=False, why=f"{who} changed the traffic")
-            document = {"model": model, "who": who, "why": why, **changed.to_json(), "rollout": rollout.to_json()}
-            self.write(("rollout", document))
+            self.write(("rollout", entry | {"rollout": rollout.to_json()}))
         else:
-            self.write(("traffic", {"model": model, "who": who, "why": why, **changed.to_json()}))
+            self.write(("traffic", entry))
         self.show()
         return self.traffic_of(model)
 
@@ -309,11 +309,19 @@ class TrafficManager(RecordedState):
             pair.evidence.tallies["feedback"] = self.state.feedback_on(rollout.digests[1])
         return judge(gate, pair.evidence, self.context_of(model, rollout))
 
+    def card_of(self, model: str, rollout: Rollout) -> CardBeside:
+        """The cards at the rollout's beginning, which are read once: a verdict is due every second."""
+        key, known = (rollout.began, rollout.pair), self.cards.get(model)
+        if known is None or known[0] != key:
+            known = key, self.card_beside(model, rollout.parent, rollout.plan, rollout.began_at or inf)
+            self.cards[model] = known
+        return known[1]
+
     def context_of(self, model: str, rollout: Rollout) -> Context:
         """What is known of a rollout besides its outcomes."""
         plan = rollout.plan
         variant, parent = self.costs_of(model, [plan.variant, rollout.parent]).values() if plan.gate.cost else (0, None)
-        card = self.card_beside(model, rollout.parent, plan, rollout.began_at or inf)
+        card = self.card_of(model, rollout)
         return Context(
             floor_by=plan.by,
             leave_out=unknowable(rollout),
@@ -333,14 +341,13 @@ class TrafficManager(RecordedState):
         rollout = self.state.rollouts.get(model)
         if rollout is None:
             return {"model": model, "rollout": None}
-        pair, verdict = self.state.pair(rollout.pair), self.verdict(model, rollout)
-        context, record = self.context_of(model, rollout), self.state.history.latest(model)
-        card = self.card_beside(model, rollout.parent, rollout.plan, rollout.began_at or inf)
+        pair, record = self.state.pair(rollout.pair), self.state.history.latest(model)
+        card, context = self.card_of(model, rollout), self.context_of(model, rollout)
         return {
             "model": model,
             "id": record.id if record else None,
             "rollout": rollout.to_json() | {"doing": rollout.doing},
-            "verdict": verdict_document(verdict),
+            "verdict": verdict_document(self.verdict(model, rollout)),
             "card": card.to_json(pair.evidence.quality.differences(), rollout.plan.gate.alpha_each),
             **pair.to_json(),
             "attempt": {
@@ -389,6 +396,4 @@ def verdict_document(verdict: Verdict) -> dict[str, Any]:
 
 def cost_of(cards: tuple[Card, ...], engine: dict[str, Any]) -> float | None:
     """CPU-seconds per 1,000 requests, from the newest card with a cost for this machine and these settings."""
-    here = describe()
-    measured = (card for card in reversed(cards) if (card.hardware, card.engine) == (here, engine))
-    return next((cost for card in measured if (cost := card.cost_cpu_s)), None)
+    return next((cost for card in newest_first(cards, engine) if (cost := card.cost_cpu_s)), None)

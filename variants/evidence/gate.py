@@ -8,7 +8,7 @@ directions. Outcomes, and the limits of their means:
   when it is asked again, in [-1, 1].
 - floor, at least 0: the variant's correctness (or agreement) minus `floor` times its parent's, in [-1, 1].
 - latency, at least `share`: the share of requests within the objective, one outcome a block of time, in [0, 1].
-- errors, at most `errors`: 1 for a request that failed, 0 for any other.
+- errors, at most `errors`: the share of a second's requests that failed, or 1 for a replay that failed, in [0, 1].
 - feedback, at least `feedback`: the score that a client gave to an answer of the variant, in [0, 1].
 - cost: has no outcome. The variant's card must show a lower cost than its parent's.
 
@@ -81,7 +81,7 @@ class Gate(Document):
 
     `quality` and `agreement` are deltas: the largest mean loss that is allowed. `floor` is the share of the parent's
     quality that must remain. `errors` is the largest share of failed requests, `feedback` the lowest mean score.
-    `guard` compares its own clients with its parent's. `segment` is the largest loss in each declared segment.
+    `guard` compares its own clients with its parent's. `segment` is the largest loss in each segment.
     `client_share` is the largest share of the compared requests that one named client may bring. `clients` says whom
     the verdict is about: `these` clients, or all clients of whom these are a `sample`. Then the margin must also be
     proven with one outcome for each named client, its first.

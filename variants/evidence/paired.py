@@ -78,12 +78,6 @@ class Paired:
             tally.add(-max(1.0, scale), self.lost)
         return tally
 
-    def in_segment(self, name: str) -> Tally:
-        tally = Tally(-1.0, 1.0)
-        for d, times in self.segments[name].items():
-            tally.add(d, times)
-        return tally
-
 
 def _weighted(counts: Counter[Values], first: float, second: float, bound: float) -> Tally:
     """The tally of `first` times the first value plus `second` times the second, to 4 digits, within `bound` of 0."""

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import norm
 
-from variants.evidence.betting import log_wealth
+from variants.evidence.betting import DEFAULT, Bets, log_wealth
 from variants.evidence.gate import Gate
 from variants.evidence.sample_ratio import SampleRatio
 
@@ -55,9 +55,9 @@ def tallies(truth: Truth, runs: int, pairs: int, seed: int, tick: Tick) -> Itera
         tick(min(first + TOGETHER, runs), runs)
 
 
-def above(counts: Counts, mean: float, alpha: float) -> Bools:
+def above(counts: Counts, mean: float, alpha: float, bets: Bets = DEFAULT) -> Bools:
     """After which pairs the mean of d is proven to be above `mean`."""
-    return log_wealth(D, counts, (mean + 1) / 2) >= log(1 / alpha)
+    return log_wealth(D, counts, (mean + 1) / 2, bets) >= log(1 / alpha)
 
 
 def below(counts: Counts, mean: float, alpha: float) -> Bools:

@@ -12,6 +12,7 @@ from math import log
 import numpy as np
 from numpy.typing import NDArray
 
+from loadtest.benchmarks.gate import simulation
 from variants.evidence.betting import DEFAULT, Bets, log_wealth
 from variants.evidence.client_shares import ClientShares
 from variants.evidence.detector import advance
@@ -24,7 +25,6 @@ Tick = Callable[[int, int], None]
 EVERY = 10
 BLOCK = 50
 NEVER = np.iinfo(np.int64).max
-OWN = np.array([-1.0, 0.0, 1.0])
 
 
 @dataclass
@@ -82,7 +82,7 @@ def above(counts: NDArray[np.int32], lost: NDArray[np.int32] | None, mean: float
     counts = counts.copy()
     if lost is not None:
         counts[..., 0] += lost
-    return log_wealth((OWN + 1) / 2, counts, (mean + 1) / 2, bets) >= log(1 / alpha)
+    return simulation.above(counts, mean, alpha, bets)
 
 
 def below(counts: NDArray[np.int32], lost: NDArray[np.int32] | None, mean: float, alpha: float) -> Bools:
@@ -90,7 +90,7 @@ def below(counts: NDArray[np.int32], lost: NDArray[np.int32] | None, mean: float
     counts = counts.copy()
     if lost is not None:
         counts[..., 2] += lost
-    return log_wealth((1 - OWN) / 2, counts, (1 - mean) / 2) >= log(1 / alpha)
+    return simulation.below(counts, mean, alpha)
 
 
 def relative(d: Ints, contrast: Ints, kept: Bools, lost: Bools, scale: float, alpha: float,

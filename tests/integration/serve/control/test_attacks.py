@@ -1,8 +1,5 @@
 """Labels, clients and engines that would have moved a rollout wrongly, through the HTTP API."""
 
-import asyncio
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,16 +8,11 @@ import pytest
 
 from serve.cli.rollout_text import describe_rollout
 from serve.config.stack import Stack
-from serve.ports import free_port
-from tests.support.family import Family
+from tests.integration.serve.control.test_rollout import GUARD, ROLLOUT, family_of, until
 from tests.support.labelled_load import BIAS, labelled
-from tests.support.local_stage import Local, local
+from tests.support.local_stage import local
 
 pytestmark = pytest.mark.integration
-ROLLOUT = "/admin/v1/models/echo/rollout"
-GUARD = {"errors": 0.2, "latency": None, "block_s": 1, "least": 20}
-LIMIT_S = 90.0
-"""Detects a hang; it is no limit on speed."""
 
 
 @pytest.fixture(autouse=True)
@@ -28,29 +20,10 @@ def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("UNDERSTUDY_HOME", str(tmp_path))
 
 
-def family_of(home: Path, **int8: Any) -> Family:
-    family = Family(home, free_port())
-    family.variants = {
-        "baseline": {"weight": 1, "engine": {"kind": "scripted"}},
-        "int8": {"weight": 0, "parent": "baseline", "engine": {"kind": "scripted", **int8}},
-    }
-    return family
-
-
 def plan(**more: Any) -> dict[str, Any]:
     gate = {"quality": 0.05, "guard": GUARD}
     usual = {"steps": ["shadow", 50], "shadow": 1.0, "hold_s": 0.2, "watch_s": 0, "gate": gate}
     return {"variant": "int8", **usual, **more}
-
-
-async def until(served: Local, wanted: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
-    deadline = time.monotonic() + LIMIT_S
-    while True:
-        answer: dict[str, Any] = (await served.client.get(ROLLOUT)).json()
-        if wanted(answer):
-            return answer
-        assert time.monotonic() < deadline, describe_rollout(answer)
-        await asyncio.sleep(0.2)
 
 
 async def send(client: httpx.AsyncClient, number: int, label: str, **headers: str) -> None:
@@ -65,7 +38,7 @@ async def test_junk_labels_are_withheld_and_told(tmp_path: Path) -> None:
         await served.client.post(ROLLOUT, json=plan())
         for number in range(200):
             await send(served.client, number, "zzz")
-        answer = await until(served, lambda answer: answer["pairs"]["compared"] >= 150)
+        answer = await until(served.client, lambda answer: answer["pairs"]["compared"] >= 150)
     assert answer["rollout"]["doing"] == "shadow"
     assert answer["verdict"]["decision"] == "inconclusive"
     assert answer["verdict"]["findings"][0]["value"] == 0
@@ -78,7 +51,9 @@ async def test_one_client_brings_at_most_its_share(tmp_path: Path) -> None:
         await served.client.post(ROLLOUT, json=plan())
         for number in range(60):
             await send(served.client, number, "pos", **{"x-understudy-client": "mallory"})
-        answer = await until(served, lambda answer: answer["pairs"]["over_share"] + answer["pairs"]["compared"] >= 60)
+        answer = await until(
+            served.client, lambda answer: answer["pairs"]["over_share"] + answer["pairs"]["compared"] >= 60
+        )
     assert answer["pairs"]["compared"] <= 6
     assert answer["verdict"]["decision"] == "inconclusive"
     assert any("more clients are needed" in each for each in answer["verdict"]["missing"])
@@ -91,7 +66,7 @@ async def test_a_variant_whose_clients_fail_is_returned_after_a_clean_shadow(tmp
         labelled(str(served.client.base_url), "echo", 4),
     ):
         await served.client.post(ROLLOUT, json=plan(steps=["shadow", 50, 100], hold_s=600, gate={"quality": 0.9}))
-        answer = await until(served, lambda answer: answer["rollout"]["status"] != "running")
+        answer = await until(served.client, lambda answer: answer["rollout"]["status"] != "running")
     assert answer["rollout"]["status"] == "rolled back", describe_rollout(answer)
     assert "errors" in answer["rollout"]["why"]
     assert answer["traffic"]["shares"] == {"baseline": 1.0, "int8": 0.0}
@@ -107,7 +82,7 @@ async def test_a_segment_that_loses_is_named(tmp_path: Path) -> None:
         for number in range(160):
             language, label = (("de", "pos"), ("en", "neg"))[number % 2]
             await send(served.client, number, label, **{"x-language": language})
-        answer = await until(served, lambda answer: answer["pairs"]["compared"] >= 150)
+        answer = await until(served.client, lambda answer: answer["pairs"]["compared"] >= 150)
     segments = {each["name"]: each for each in answer["verdict"]["segments"]}
     assert answer["verdict"]["segments"][0]["name"] == "language=de"
     assert segments["language=de"]["high"] < -0.1 < 0.1 < segments["language=en"]["low"]

@@ -36,11 +36,12 @@ def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("UNDERSTUDY_HOME", str(tmp_path))
 
 
-def family_of(home: Path, errs: float) -> Family:
+def family_of(home: Path, **int8: Any) -> Family:
+    """`int8` are settings of that variant's engine."""
     family = Family(home, free_port())
     family.variants = {
         "baseline": {"weight": 1, "engine": {"kind": "scripted"}},
-        "int8": {"weight": 0, "parent": "baseline", "engine": {"kind": "scripted", "errs": errs}},
+        "int8": {"weight": 0, "parent": "baseline", "engine": {"kind": "scripted", **int8}},
     }
     return family
 

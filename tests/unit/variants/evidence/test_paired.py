@@ -91,7 +91,7 @@ def test_each_segment_has_its_differences() -> None:
     paired = Paired()
     paired.add(LOSS, False, None, {"language": "de", "task": "a"})
     paired.add(RIGHT, True, None, {"language": "en", "task": "a"})
-    assert {name: paired.in_segment(name).counts for name in paired.segments} == {
+    assert paired.segments == {
         "language=de": {-1.0: 1}, "task=a": {-1.0: 1, 0.0: 1}, "language=en": {0.0: 1}
     }  # fmt: skip
 

@@ -15,19 +15,7 @@ from serve.errors import NotReady
 from tests.support.family import Family
 from variants.errors import InputError, StackError
 
-SCRIPTED = {"kind": "scripted"}
 PLAN: dict[str, Any] = {"variant": "int8", "steps": ["shadow", 50, 100], "gate": {"quality": 0.05}}
-
-
-@pytest.fixture
-def family(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Family:
-    monkeypatch.setenv("UNDERSTUDY_HOME", str(tmp_path))
-    family = Family(tmp_path, 8000)
-    family.variants = {
-        "baseline": {"weight": 1, "engine": SCRIPTED},
-        "int8": {"weight": 0, "parent": "baseline", "engine": SCRIPTED},
-    }
-    return family
 
 
 def declares(family: Family, plan: dict[str, Any] | None) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from serve.config.snapshot import Snapshot, build_snapshot
+from serve.config.snapshot import Snapshot
 from serve.control.checkpoint import compact
 from serve.control.contract import RULES
 from serve.control.journal import Journal
@@ -15,22 +15,9 @@ from serve.control.records import history
 from serve.control.records.history import FEW_POINTS, MOST_POINTS, History, Record, thinned
 from serve.control.rollout import read_plan
 from serve.control.traffic_manager import TrafficManager
-from tests.support.family import Family
 from variants.errors import StoreFull, UnknownName
 
-SCRIPTED = {"kind": "scripted"}
 BEGAN = datetime(2026, 12, 1, tzinfo=UTC)
-
-
-@pytest.fixture
-def snapshot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Snapshot:
-    monkeypatch.setenv("UNDERSTUDY_HOME", str(tmp_path))
-    family = Family(tmp_path, 8000)
-    family.variants = {
-        "baseline": {"weight": 1, "engine": SCRIPTED},
-        "int8": {"weight": 0, "parent": "baseline", "engine": SCRIPTED},
-    }
-    return build_snapshot(family.stack, family.artifacts)
 
 
 @pytest.fixture

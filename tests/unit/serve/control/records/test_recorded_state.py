@@ -6,27 +6,13 @@ from typing import Any
 
 import pytest
 
-from serve.config.snapshot import Snapshot, build_snapshot
+from serve.config.snapshot import Snapshot
 from serve.control.contract import RULES, Heartbeat
 from serve.control.controller import Controller
 from serve.control.journal import Journal
 from serve.control.rollout import read_plan
 from serve.control.traffic_manager import TrafficManager
-from tests.support.family import Family
 from variants.errors import StoreFull
-
-SCRIPTED = {"kind": "scripted"}
-
-
-@pytest.fixture
-def snapshot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Snapshot:
-    monkeypatch.setenv("UNDERSTUDY_HOME", str(tmp_path))
-    family = Family(tmp_path, 8000)
-    family.variants = {
-        "baseline": {"weight": 1, "engine": SCRIPTED},
-        "int8": {"weight": 0, "parent": "baseline", "engine": SCRIPTED},
-    }
-    return build_snapshot(family.stack, family.artifacts)
 
 
 @pytest.fixture
