@@ -108,6 +108,12 @@ peak_memory = Gauge(
     VARIANT,
     multiprocess_mode="livemax",
 )
+restarts = Gauge(
+    "understudy_engine_restarts",
+    "Starts of the variant's engine beyond the first, since the engine was deployed.",
+    VARIANT,
+    multiprocess_mode="livemax",
+)
 variant_info = Gauge(
     "understudy_variant_info",
     "Always 1; the labels describe the variant.",
@@ -116,11 +122,13 @@ variant_info = Gauge(
 )
 
 
-def render(live: Collection[tuple[str, str, str]]) -> bytes:
-    """The node's metrics in Prometheus' text format. Gauges cover only the `live` (model, variant, artifact): otherwise
-    a removed variant would be reported as not ready for ever."""
+def render(live: Collection[tuple[str, str, str]], *others: Collector) -> bytes:
+    """The node's metrics and those of `others` in Prometheus' text format. Gauges cover only the `live` (model,
+    variant, artifact): otherwise a removed variant would be reported as not ready for ever."""
     registry = CollectorRegistry()
     registry.register(LiveGauges(collector(), live))
+    for other in others:
+        registry.register(other)
     return generate_latest(registry)
 
 

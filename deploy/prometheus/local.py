@@ -1,7 +1,7 @@
 """Starts a Prometheus beside a server, on loopback, with its data in its own folder.
 
-It uses the `prometheus.yml` and `alerts.yml` beside this file, which users run unchanged. It replaces only the target
-and, in tests, the scrape interval. It sends no notifications: alerts show on Prometheus' own page.
+It uses the `prometheus.yml`, `recording.yml` and `alerts.yml` beside this file, which users run unchanged. It replaces
+only the target and, in tests, the scrape interval. It sends no notifications: alerts show on Prometheus' own page.
 """
 
 import shutil
@@ -16,7 +16,7 @@ from loadtest.harness import end_politely
 from serve.ports import free_port
 
 FOLDER = Path(__file__).resolve().parent
-ALERTS = FOLDER / "alerts.yml"
+ALERTS, RECORDING = FOLDER / "alerts.yml", FOLDER / "recording.yml"
 STOP_LIMIT_S = 30.0
 NOT_INSTALLED = "not installed (apt-get install prometheus)"
 
@@ -41,7 +41,8 @@ def start_prometheus(children: ExitStack, url: str, folder: Path, scrape_interva
     folder.mkdir(parents=True)
     path = folder / "prometheus.yml"
     path.write_text(configuration(url.removeprefix("http://"), scrape_interval))
-    shutil.copy(ALERTS, folder)
+    for rules in (ALERTS, RECORDING):
+        shutil.copy(rules, folder)
     address = f"127.0.0.1:{free_port()}"
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(

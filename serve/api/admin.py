@@ -8,9 +8,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from serve import metrics
+from serve.api.controller_metrics import ControllerMetrics
 from serve.api.http import answer_json
 from serve.api.metrics_text import MetricsText
 from serve.config.artifacts import cards_of
+from serve.dataplane.sync import ControllerSync
 from serve.dataplane.upstream import Upstream
 from serve.dataplane.upstreams import Upstreams
 from variants.machine import describe, versions
@@ -43,8 +45,8 @@ def describe_upstream(upstream: Upstream) -> dict[str, Any]:
 class Admin:
     """Endpoints that describe the served models."""
 
-    def __init__(self, upstreams: Upstreams) -> None:
-        self.upstreams = upstreams
+    def __init__(self, upstreams: Upstreams, sync: ControllerSync) -> None:
+        self.upstreams, self.controller_metrics = upstreams, ControllerMetrics(sync)
         self.metrics_text = MetricsText(self.render)
         self.machine, self.versions = describe().model_dump(mode="json"), versions()
 
@@ -83,8 +85,9 @@ class Admin:
         return answer_json({"model": model, "variants": variants})
 
     def render(self) -> bytes:
-        """The metrics of the variants that are served now."""
-        return metrics.render({(*upstream.labels, upstream.manifest.digest) for upstream in self.upstreams.all()})
+        """The metrics of the variants that are served now, and of the controller."""
+        live = {(*upstream.labels, upstream.manifest.digest) for upstream in self.upstreams.all()}
+        return metrics.render(live, self.controller_metrics)
 
     async def metrics(self, request: Request) -> Response:
         """All metrics of this node, merged over its ingress processes; at most a second old."""

@@ -100,7 +100,7 @@ def build_ingress(upstreams: Upstreams, server: Server, controller: ControllerCl
             await relay.stop()
 
     return Starlette(
-        routes=routes_of(upstreams, relay, replayer, controller, server.body_limit_mib * 2**20),
+        routes=routes_of(upstreams, relay, replayer, controller, sync, server.body_limit_mib * 2**20),
         lifespan=lifespan,
         middleware=middleware(upstreams, memory),
         exception_handlers={HTTPException: explain_route, UnderstudyError: explain_error, Exception: explain_fault},
@@ -108,11 +108,16 @@ def build_ingress(upstreams: Upstreams, server: Server, controller: ControllerCl
 
 
 def routes_of(
-    upstreams: Upstreams, relay: Relay, replayer: Replayer, controller: ControllerClient, limit: int
+    upstreams: Upstreams,
+    relay: Relay,
+    replayer: Replayer,
+    controller: ControllerClient,
+    sync: ControllerSync,
+    limit: int,
 ) -> list[Route]:
     """Every route of the application. `limit` is the most bytes of a body."""
     infer, metadata = InferRoute(upstreams, relay, replayer, limit), Metadata(upstreams, relay)
-    models, admin, stack = Models(upstreams), Admin(upstreams), StackEndpoint(controller, limit)
+    models, admin, stack = Models(upstreams), Admin(upstreams, sync), StackEndpoint(controller, limit)
     model, version = "/v2/models/{model}", "/v2/models/{model}/versions/{variant}"
     return [
         *text_routes(upstreams, relay, replayer, limit),

@@ -69,8 +69,8 @@ class EngineDeployment:
         if time.monotonic() - self.measured > MEMORY_EVERY_S:
             self.measured = time.monotonic()
             self.memory_bytes = await asyncio.to_thread(self.engine.memory_bytes)
-        engine = self.engine
-        return Endpoint(engine.url, self.memory_bytes, engine.peak_memory_bytes, engine.pid, engine.secret)
+        engine, restarts = self.engine, self.supervisor.restarts
+        return Endpoint(engine.url, self.memory_bytes, engine.peak_memory_bytes, engine.pid, engine.secret, restarts)
 
     async def load(self, adapter: LoadedAdapter) -> None:
         async with self.loading:

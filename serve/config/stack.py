@@ -12,6 +12,7 @@ from serve.config.api_keys import Key
 from serve.config.cross_origin import Cors
 from serve.config.engine_plugin import BUILT_IN, PluginEngine, engine_plugin
 from serve.config.hosts import Host
+from serve.config.objectives import Objectives
 from serve.config.parsers import NONE, REASONING_PARSERS, TOOL_PARSERS
 from serve.config.segment import EVERY_MODEL, Segment, SegmentName
 from serve.config.webhook import Webhook
@@ -214,6 +215,7 @@ class Model(Document):
     segments: dict[SegmentName, Segment] = Field(
         default_factory=dict, max_length=8, description="parts that rollouts watch"
     )
+    objectives: Objectives | None = Field(default=None, exclude_if=absent, description="limits that alerts hold")
     variants: dict[str, Variant] = Field(min_length=1)
 
     @model_validator(mode="before")

@@ -4,9 +4,20 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from serve.config.snapshot import Snapshot
-from serve.control.rollout import RolloutPlan, Search
+from serve.control.rollout import RolloutPlan, Search, Status
+from variants.evidence.gate import Finding
 
-__all__ = ["RULES", "ControllerClient", "Heartbeat", "ObservationBatch", "RolloutPlan", "Search"]
+__all__ = [
+    "RULES",
+    "ControllerClient",
+    "ControllerFigures",
+    "Heartbeat",
+    "ObservationBatch",
+    "RolloutFigures",
+    "RolloutPlan",
+    "Search",
+    "Status",
+]
 ObservationBatch = dict[str, Any]
 RULES = 3
 """Version of the counting rules. Every batch names the version that made it."""
@@ -24,12 +35,42 @@ class Heartbeat:
     observations: ObservationBatch | None = None
 
 
+@dataclass(frozen=True)
+class RolloutFigures:
+    """The latest rollout of a model. `decision` is empty and `findings` too where no evidence counts any more.
+    `compared` counts pairs. `ratio_broken`: assignments do not follow the weights."""
+
+    model: str
+    variant: str
+    status: Status
+    decision: str
+    compared: int
+    ratio_broken: bool
+    findings: tuple[Finding, ...]
+
+
+@dataclass(frozen=True)
+class ControllerFigures:
+    """Figures of the controller for `/metrics`. `version` is its snapshot's. `behind` counts those of the `ingresses`
+    that have an older one. `free_bytes` is free space on the disk of its journal."""
+
+    version: int
+    ingresses: int
+    behind: int
+    journal_bytes: int
+    free_bytes: int
+    rollouts: tuple[RolloutFigures, ...] = ()
+
+
 class ControllerClient(Protocol):
     """The calls of an ingress to the controller. Methods that change traffic return when every ingress has the change,
     or after ten seconds."""
 
     async def heartbeat(self, heartbeat: Heartbeat) -> Snapshot | None:
         """Give the current snapshot, or None if the heartbeat names its version."""
+
+    async def figures(self) -> ControllerFigures:
+        """The controller's figures for `/metrics`."""
 
     async def propose(self, document: dict[str, Any]) -> dict[str, Any]:
         """Propose another stack; see `serve.control.controller`."""

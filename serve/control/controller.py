@@ -28,13 +28,14 @@ from serve.cluster.deployer import EngineDeployer
 from serve.config.snapshot import Snapshot
 from serve.control.change import Change, Changes
 from serve.control.checkpoint import compact_beside, is_due
-from serve.control.contract import Heartbeat
+from serve.control.contract import ControllerFigures, Heartbeat
 from serve.control.diff import differences, server_differences
 from serve.control.heartbeats import Heartbeats
 from serve.control.journal import Entry
 from serve.control.memory_budget import Budget, budget, need_of
 from serve.control.proposal import Proposal, check_exposure, check_slots, check_unused, read_proposal, version_of
 from serve.control.records.declared import DeclaredRollouts, describe_declared
+from serve.control.records.figures import figures
 from serve.control.records.webhook import Webhooks
 from serve.control.rollout import read_plan
 from serve.control.snapshot_file import LIVE, document_of, record, recorded
@@ -90,6 +91,10 @@ class Controller:
                     raise
                 self.traffic_manager.count_when_possible(heartbeat.ingress, heartbeat.observations)
         return None if current else self.snapshot
+
+    async def figures(self) -> ControllerFigures:
+        """Raises OSError if the journal cannot be read."""
+        return figures(self.traffic_manager, self.heartbeats)
 
     async def tick(self) -> None:
         """Every second, judge the rollouts and tell of verdicts. Begin what is due: rollouts, a checkpoint, a sweep."""

@@ -203,6 +203,7 @@ class Upstream:
         if self.endpoint is not None:
             metrics.memory.labels(*self.labels).set(self.endpoint.memory_bytes)
             metrics.peak_memory.labels(*self.labels).set(self.endpoint.peak_memory_bytes)
+            metrics.restarts.labels(*self.labels).set(self.endpoint.restarts)
 
     async def follow(self) -> None:
         """Refresh every few seconds, and half a second after a failed connection, until cancelled."""

@@ -33,14 +33,15 @@ class EngineDown(EngineError):
 
 
 class Endpoint(NamedTuple):
-    """Where an engine answers, what it holds in memory (PSS of its process tree, bytes), its first process, and the
-    secret that it wants of every request."""
+    """Where an engine answers, what it holds in memory (PSS of its process tree, bytes), its first process, the
+    secret that it wants of every request, and how often it was started again."""
 
     url: str
     memory_bytes: int
     peak_memory_bytes: int
     pid: int
     secret: str
+    restarts: int = 0
 
     @property
     def headers(self) -> dict[str, str]:

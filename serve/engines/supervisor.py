@@ -39,7 +39,8 @@ STRIKES = 3
 
 class Supervisor:
     """One engine. `verify` raises IntegrityError for a damaged artifact; `doubted`: verify it before the first start.
-    `restarted` is called after each start, before the engine is up."""
+    `restarted` is called after each start, before the engine is up. `restarts` counts starts after
+    `begin`."""
 
     def __init__(
         self, engine: EngineProcess, probe: Probe, verify: Callable[[], object],
@@ -49,7 +50,7 @@ class Supervisor:
         self.restarted, self.times = restarted, times or Times()
         self.fault: EngineDown | None = EngineDown(f"the engine of {engine.name} is starting", why="starting")
         self.unwell: EngineDown | None = None
-        self.starts, self.strikes = 0, 0
+        self.starts, self.strikes, self.restarts = 0, 0, 0
         self.up_since: float | None = None
         self.probed = float("-inf")
         self.probing = asyncio.Lock()
@@ -145,6 +146,7 @@ class Supervisor:
                 self.starts = 0
             await asyncio.sleep(self.pause_s())
             self.starts, self.up_since = self.starts + 1, None
+            self.restarts += 1
             await self.start()
 
     def pause_s(self) -> float:

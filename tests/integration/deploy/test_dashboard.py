@@ -18,7 +18,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from deploy.grafana import dashboard
 from deploy.grafana.check import Series, Watched, check, panels
-from deploy.prometheus.local import start_prometheus
+from deploy.prometheus.local import ALERTS, RECORDING, start_prometheus
 from tests.integration.deploy.traffic import MODEL, VARIANTS, send
 from tests.support.processes import ROOT, server
 from tests.support.programs import need
@@ -144,11 +144,16 @@ def test_a_table_keeps_the_columns_that_its_rows_have(watched: Watched) -> None:
 
 
 def test_prometheus_evaluates_the_alerts(watched: Watched) -> None:
-    (group,) = watched.ask("rules")["groups"]
-    committed = yaml.safe_load((ROOT / "deploy" / "prometheus" / "alerts.yml").read_text())
-    assert [rule["name"] for rule in group["rules"]] == [rule["alert"] for rule in committed["groups"][0]["rules"]]
-    assert {rule["health"] for rule in group["rules"]} <= {"ok", "unknown"}  # unknown: not evaluated yet
-    for rule in group["rules"]:
+    loaded = [rule for group in watched.ask("rules")["groups"] for rule in group["rules"]]
+    committed = [
+        rule
+        for file in (ALERTS, RECORDING)
+        for group in yaml.safe_load(file.read_text())["groups"]
+        for rule in group["rules"]
+    ]
+    assert sorted(rule["name"] for rule in loaded) == sorted(rule.get("alert") or rule["record"] for rule in committed)
+    assert {rule["health"] for rule in loaded} <= {"ok", "unknown"}  # unknown: not evaluated yet
+    for rule in loaded:
         watched.ask("query", query=rule["query"])
 
 
@@ -159,6 +164,11 @@ OF_ROLLOUTS = (
     "understudy_shadow_waiting",
     "understudy_shadow_agreement",
     "understudy_feedback",
+    "understudy_rollout_status",
+    "understudy_rollout_verdict",
+    "understudy_rollout_pairs",
+    "understudy_rollout_ratio_broken",
+    "understudy_rollout_bound",
 )
 """Counted only where a variant is compared or scored, which this traffic is not."""
 OF_KEYS = ("understudy_key_requests", "understudy_key_refused", "understudy_key_tokens")

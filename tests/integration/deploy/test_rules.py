@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from deploy.prometheus.local import ALERTS, FOLDER, configuration
+from deploy.prometheus.local import ALERTS, FOLDER, RECORDING, configuration
 from tests.support.programs import need
 
 pytestmark = pytest.mark.integration
@@ -20,12 +20,13 @@ def promtool(*arguments: str | Path) -> None:
 
 def test_the_committed_configuration_and_its_rules_are_valid() -> None:
     promtool("check", "config", FOLDER / "prometheus.yml")
-    promtool("check", "rules", ALERTS)
+    promtool("check", "rules", ALERTS, RECORDING)
 
 
 def test_the_configuration_that_is_started_is_valid(tmp_path: Path) -> None:
     (tmp_path / "prometheus.yml").write_text(configuration("127.0.0.1:4711", "1s"))
-    (tmp_path / ALERTS.name).write_text(ALERTS.read_text())
+    for rules in (ALERTS, RECORDING):
+        (tmp_path / rules.name).write_text(rules.read_text())
     promtool("check", "config", tmp_path / "prometheus.yml")
 
 

@@ -5,10 +5,11 @@ from typing import Any
 
 import yaml
 
-from deploy.prometheus.local import ALERTS, FOLDER, configuration
+from deploy.prometheus.local import ALERTS, FOLDER, RECORDING, configuration
 from tests.unit.deploy.families import sample_names
 
 COMMITTED: dict[str, Any] = yaml.safe_load((FOLDER / "prometheus.yml").read_text())
+RECORDED = [rule for group in yaml.safe_load(RECORDING.read_text())["groups"] for rule in group["rules"]]
 RULES = [rule for group in yaml.safe_load(ALERTS.read_text())["groups"] for rule in group["rules"]]
 
 
@@ -23,7 +24,7 @@ def test_only_the_target_differs() -> None:
 def test_the_scrape_interval_can_be_short() -> None:
     made = yaml.safe_load(configuration("127.0.0.1:4711", "1s"))
     assert made["global"]["scrape_interval"] == "1s"
-    assert made["rule_files"] == [ALERTS.name]
+    assert made["rule_files"] == [RECORDING.name, ALERTS.name]
 
 
 def test_grafana_knows_how_often_prometheus_scrapes() -> None:
@@ -34,6 +35,8 @@ def test_grafana_knows_how_often_prometheus_scrapes() -> None:
 
 
 def test_alerts_are_of_metrics_that_exist_and_jobs_that_are_scraped() -> None:
-    text = " ".join(rule["expr"] for rule in RULES)
-    assert set(re.findall(r"understudy_\w+", text)) <= sample_names()
+    text = " ".join(rule["expr"] for rule in RULES + RECORDED)
+    of_rules = r"\b\w+:understudy_\w+:\w+"
+    assert set(re.findall(of_rules, text)) == {rule["record"] for rule in RECORDED}
+    assert set(re.findall(r"understudy_\w+", re.sub(of_rules, "", text))) <= sample_names()
     assert set(re.findall(r'job="(\w+)"', text)) == {job["job_name"] for job in COMMITTED["scrape_configs"]}
