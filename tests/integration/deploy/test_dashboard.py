@@ -177,7 +177,7 @@ OF_KEYS = ("understudy_key_requests", "understudy_key_refused", "understudy_key_
 
 def test_operating_lists_the_labels_that_metrics_have(seen: Seen) -> None:
     text = (ROOT / "docs" / "operating.md").read_text()
-    rows = re.findall(r"^\| `(understudy_\w+)` \| (\w+) \| [^|]+ \| ([^|]*) \|", text, re.MULTILINE)
+    rows = re.findall(r"^\| `(understudy_\w+)` \| (\w+) \| [^|]+ \|([^|]*)\|", text, re.MULTILINE)
     listed = {name.removesuffix("_total"): set(re.findall(r"\w+", labels)) for name, _, labels in rows}
     labels_by_metric: dict[str, set[str]] = {}
     for family in text_string_to_metric_families(httpx.get(f"{seen[1]}/metrics").text):
