@@ -29,6 +29,8 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from serve.cli.fleet import status, top
+from serve.cli.log_lines import logs
 from serve.cli.options import HERE, AsJson, InsecureOpen, StackFile, Target, emit
 from serve.cli.rollout import rollouts, traffic
 from variants.errors import InputError, IntegrityError, UnderstudyError
@@ -39,7 +41,8 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-app.command()(traffic)
+for command in (status, top, logs, traffic):
+    app.command()(command)
 app.add_typer(rollouts, name="rollout")
 DEMO_STACK = Path(__file__).parents[2] / "deploy" / "stacks" / "demo.yaml"
 STUDY_STACK = DEMO_STACK.with_name("study.yaml")

@@ -52,6 +52,16 @@ def ask(
     target: str, method: str, path: str, body: dict[str, Any] | None = None, headers: Mapping[str, str] | None = None
 ) -> dict[str, Any]:
     """Raises the server's own error, or EngineError if the server does not answer."""
+    try:
+        return dict(json.loads(ask_text(target, method, path, body, headers)))
+    except ValueError as error:
+        raise EngineError(f"{target}: {error!s:.200}", mend="is the server up at that address?") from None
+
+
+def ask_text(
+    target: str, method: str, path: str, body: dict[str, Any] | None = None, headers: Mapping[str, str] | None = None
+) -> str:
+    """The text of an answer. Raises as `ask` does."""
     if not target.startswith(("http://", "https://")):
         raise InputError(
             f"{target} is not an HTTP address", field="--target", mend="give one like http://127.0.0.1:8000"
@@ -64,7 +74,7 @@ def ask(
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
         with opener.open(request, timeout=ANSWER_LIMIT_S) as answer:
-            return dict(json.load(answer))
+            return str(answer.read().decode())
     except urllib.error.HTTPError as error:
         raise error_of(error.code, error.read()) from None
     except (OSError, ValueError, http.client.HTTPException) as error:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 from urllib.parse import quote
 
-from serve.client.admin import ask
+from serve.client.admin import ask, ask_text
 
 WATCH_S = 1.0
 HERE = "http://127.0.0.1:8000"
@@ -26,6 +26,10 @@ class Client:
     def models(self) -> Answer:
         """All models and variants, with what each is, costs and answers."""
         return ask(self.url, "GET", "/admin/v1/models")
+
+    def metrics(self) -> str:
+        """The server's metrics in Prometheus' text format; `serve.client.fleet` reads them."""
+        return ask_text(self.url, "GET", "/metrics")
 
     def traffic(self, model: str) -> Answer:
         """The model's traffic, its version, and the share of each variant."""
