@@ -1,7 +1,7 @@
 """Starts a Prometheus beside a server, on loopback, with its data in its own folder.
 
 It uses the `prometheus.yml`, `recording.yml` and `alerts.yml` beside this file, which users run unchanged. It replaces
-only the target and, in tests, the scrape interval. It sends no notifications: alerts show on Prometheus' own page.
+only the target and, in tests, the intervals and the Alertmanager. Without one, alerts show on Prometheus' page alone.
 """
 
 import shutil
@@ -21,17 +21,22 @@ STOP_LIMIT_S = 30.0
 NOT_INSTALLED = "not installed (apt-get install prometheus)"
 
 
-def configuration(target: str, scrape_interval: str | None = None) -> str:
-    """The text of `prometheus.yml` for one ingress at `target` (host:port). `scrape_interval` is text like `1s`."""
+def configuration(target: str, interval: str | None = None, alertmanager: str | None = None) -> str:
+    """The text of `prometheus.yml` for one ingress at `target` (host:port). `interval` is text like `1s`, for scrapes
+    and rules. `alertmanager` is host:port."""
     document = yaml.safe_load((FOLDER / "prometheus.yml").read_text())
     (job,) = document["scrape_configs"]
     job["static_configs"] = [{"targets": [target]}]
-    if scrape_interval is not None:
-        document["global"]["scrape_interval"] = scrape_interval
+    if interval is not None:
+        document["global"] |= {"scrape_interval": interval, "evaluation_interval": interval}
+    if alertmanager is not None:
+        document["alerting"]["alertmanagers"] = [{"static_configs": [{"targets": [alertmanager]}]}]
     return yaml.safe_dump(document, sort_keys=False)
 
 
-def start_prometheus(children: ExitStack, url: str, folder: Path, scrape_interval: str | None = None) -> str | None:
+def start_prometheus(
+    children: ExitStack, url: str, folder: Path, interval: str | None = None, alertmanager: str | None = None
+) -> str | None:
     """Start Prometheus for the server at `url`, let `children` end it, and return its address. None if it is not
     installed."""
     program = shutil.which("prometheus")
@@ -40,7 +45,7 @@ def start_prometheus(children: ExitStack, url: str, folder: Path, scrape_interva
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     path = folder / "prometheus.yml"
-    path.write_text(configuration(url.removeprefix("http://"), scrape_interval))
+    path.write_text(configuration(url.removeprefix("http://"), interval, alertmanager))
     for rules in (ALERTS, RECORDING):
         shutil.copy(rules, folder)
     address = f"127.0.0.1:{free_port()}"

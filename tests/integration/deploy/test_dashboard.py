@@ -38,7 +38,7 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Seen]:
     need("prometheus")
     home = tmp_path_factory.mktemp("home")
     with server(home, "tests.support.serve_scripted", "{port}", "token_s=0.002") as (url, _), ExitStack() as children:
-        prometheus = start_prometheus(children, url, home / "prometheus", scrape_interval="1s")
+        prometheus = start_prometheus(children, url, home / "prometheus", interval="1s")
         began = time.time()
         rounds = send(url, TRAFFIC_S)
         time.sleep(2.5)  # the last scrape that matters, and one of what the engines hold
