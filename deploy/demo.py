@@ -1,7 +1,9 @@
-"""`make demo`: builds, evaluates, serves, loads and reports, and ends everything that it started, also after Ctrl-C.
+"""`make demo`: serves, builds, evaluates, loads and reports, and ends everything that it started, also after Ctrl-C.
 
-It runs the `understudy` command as child processes, and times each phase. Prometheus runs beside the server if it is
-installed. Peak memory is the highest sum of PSS over all processes below this one.
+The server starts with the baselines that need no training, so there is something to ask within minutes. The other
+variants join it when they are built. The demo runs the `understudy` command as child processes, and times each phase.
+Prometheus runs beside the server if it is installed. Peak memory is the highest sum of PSS over all processes below
+this one.
 """
 
 import argparse
@@ -15,12 +17,15 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from deploy.grafana.check import DASHBOARD, Watched, check
 from deploy.prometheus.local import NOT_INSTALLED, start_prometheus
 from loadtest.harness import ROOT, Clock, drive, ends_in_words, run, start_server
 from serve.cli.rollout_text import describe_rollout
 from serve.client.client import Client
-from serve.config.loader import load
+from serve.config.loader import load, parse
+from serve.config.stack import Stack
 from serve.engines.process import tree_pss
 from serve.ports import free_port
 from variants.files import write_atomic
@@ -64,15 +69,23 @@ def demo(path: Path, campaign: Path, out: Path) -> None:
     out.mkdir(parents=True, exist_ok=True)
     clock, verdict = Clock(), ""
     with ExitStack() as children, MemoryWatch() as memory:
+        shutil.rmtree(out / "state", ignore_errors=True)
+        port, url = free_port(), None
+        if baselines := baselines_of(load(path)):
+            with clock.phase("first answers"):
+                url = start_server(children, written(baselines, out / "first.yaml"), port, out / "state")
+            print(f"after {clock.wall:.0f} s: {try_it(url, baselines)}", file=sys.stderr, flush=True)
         with clock.phase("build"):
             run(children, "build", str(path))
         with clock.phase("evaluate"):
             run(children, "evaluate", "digits", "--stack", str(path))
         with clock.phase("serve"):
-            shutil.rmtree(out / "state", ignore_errors=True)
-            url = start_server(children, path, free_port(), out / "state")
+            if url is None:
+                url = start_server(children, path, port, out / "state")
+            else:
+                run(children, "apply", str(path), "--target", url)
         prometheus = start_prometheus(children, url, out / "prometheus")
-        print(f"serving at {url}; Prometheus: {prometheus or NOT_INSTALLED}", file=sys.stderr, flush=True)
+        print(f"serving all at {url}; Prometheus: {prometheus or NOT_INSTALLED}", file=sys.stderr, flush=True)
         began = time.time()
         with clock.phase("load"):
             drive(children, url, str(campaign), out)
@@ -95,6 +108,37 @@ def demo(path: Path, campaign: Path, out: Path) -> None:
         print(f"\n{verdict}\n")
     phases = ", ".join(f"{name} {seconds:.0f} s" for name, seconds in clock.phases.items())
     print(f"{clock.wall:.0f} s in all: {phases}; at most {memory.peak / 2**30:.1f} GiB in use")
+
+
+def baselines_of(stack: Stack) -> Stack | None:
+    """The variants that are the source as it is, without training. None if there is none."""
+    document = stack.model_dump(mode="json", by_alias=True, exclude_none=True)
+    models = {}
+    for name, model in stack.models.items():
+        quick = [
+            each for each, variant in model.variants.items() if variant.recipe.kind == "baseline" and variant.weight
+        ]
+        if quick:
+            rest = {key: value for key, value in document["models"][name].items() if key not in ("traffic", "rollout")}
+            models[name] = rest | {"variants": {each: rest["variants"][each] for each in quick}}
+    return parse(document | {"models": models}) if models else None
+
+
+def written(stack: Stack, path: Path) -> Path:
+    document = stack.model_dump(mode="json", by_alias=True, exclude_none=True)
+    write_atomic(path, yaml.safe_dump(document, sort_keys=False).encode())
+    return path
+
+
+def try_it(url: str, stack: Stack) -> str:
+    """What is served, and a command that asks it."""
+    names = ", ".join(f"{name}@{variant}" for name, model in stack.models.items() for variant in model.variants)
+    texts = [name for name, model in stack.models.items() if model.task == "text-generation"]
+    command = f"curl {url}/v1/models"
+    if texts:
+        body = {"model": texts[0], "messages": [{"role": "user", "content": "Say hello."}]}
+        command = f"curl {url}/v1/chat/completions -H 'content-type: application/json' -d '{json.dumps(body)}'"
+    return f"{names} answer at {url}. Try:\n  {command}"
 
 
 def shadow(children: ExitStack, url: str, model: str, out: Path) -> str:
