@@ -1,8 +1,8 @@
 """`make architectures`: measures the table of docs/architectures.md, cell by cell, two at a time on two cores.
 
 A cell that was measured before is kept: a run that is broken off goes on where it was. `--again` measures all of them.
-`out/architectures/architectures.json` is written after each cell, and the document at the end, also of a run that was
-broken off.
+`out/architectures/architectures.json` is written after each cell, and the document once every cell is there. Until then
+the table is `out/architectures/architectures.md`.
 """
 
 import argparse
@@ -10,12 +10,11 @@ import json
 import multiprocessing
 import os
 import sys
-import warnings
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 
-from loadtest.benchmarks.architectures.measure import BOXES, EXACT, ROUNDED, Cell, measure
+from loadtest.benchmarks.architectures.measure import BOXES, EXACT, ROUNDED, Cell, measure, quiet_worker
 from loadtest.benchmarks.architectures.methods import METHODS
 from loadtest.benchmarks.architectures.tiny import ARCHITECTURES, Architecture, write
 from loadtest.benchmarks.figures import put_into, write_figures
@@ -55,7 +54,7 @@ def run(
     known = {(cell.architecture, cell.method): cell for cell in cells}
     workers = min(AT_ONCE, os.cpu_count() or 1)
     context = multiprocessing.get_context("spawn")  # torch and OpenVINO do not survive a fork
-    with ProcessPoolExecutor(workers, context, initializer=_quiet_worker) as pool:
+    with ProcessPoolExecutor(workers, context, initializer=quiet_worker) as pool:
         try:
             futures = [
                 pool.submit(measure, architecture, method, _source(architecture, path.parent), store)
@@ -73,16 +72,6 @@ def run(
             pool.shutdown(wait=False, cancel_futures=True)
             raise
     return _sorted(known.values())
-
-
-def _quiet_worker() -> None:
-    """In each process of the pool: torch's threads would take the cores from the engines, and libraries' warnings of
-    two cells at once are no help."""
-    warnings.simplefilter("ignore")
-    os.environ |= {"TRANSFORMERS_VERBOSITY": "error", "TQDM_DISABLE": "1"}
-    import torch
-
-    torch.set_num_threads(1)
 
 
 def _source(architecture: Architecture, folder: Path) -> Path:
@@ -130,6 +119,16 @@ def _measured_on() -> str:
     return f"Measured on {machine.cpu}, {machine.cores} cores, with {packages}."
 
 
+def write_table(cells: Sequence[Cell]) -> Path:
+    """Put the whole table into the document. One that lacks cells goes beside the figures."""
+    if {(cell.architecture, cell.method) for cell in cells} == set(_ORDER):
+        put_into(DOCUMENT, "architectures", table(cells))
+        return DOCUMENT
+    path = FIGURES.with_suffix(".md")
+    path.write_text(table(cells))
+    return path
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="make architectures", description=__doc__)
     parser.add_argument("--only", nargs="+", choices=[each.name for each in ARCHITECTURES], help="these alone")
@@ -142,11 +141,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         cells = run(chosen, FIGURES, cells)
     finally:
-        put_into(DOCUMENT, "architectures", table(kept(FIGURES)))
+        written = write_table(kept(FIGURES))
     if options.json:
         print(json.dumps([cell.model_dump(mode="json") for cell in cells], indent=2))
     failed = [f"{cell.architecture} {cell.method}" for cell in cells if cell.fails]
-    print(f"wrote {FIGURES} and {DOCUMENT}; tolerances {EXACT:g}, {ROUNDED:g} and {BOXES:g}", file=sys.stderr)
+    print(f"wrote {FIGURES} and {written}; tolerances {EXACT:g}, {ROUNDED:g} and {BOXES:g}", file=sys.stderr)
     if failed:
         raise UnderstudyError(f"neither work nor are refused: {', '.join(failed)}")
 

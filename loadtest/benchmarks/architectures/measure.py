@@ -3,7 +3,9 @@ with transformers."""
 
 import asyncio
 import json
+import os
 import re
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -150,3 +152,13 @@ def _line(error: Exception) -> str:
     file."""
     words = re.sub(r"^models\.\S+\.variants\.[^. ]+\.", "", " ".join(str(error).split()))
     return re.sub(r"/\S*/", "", words)[:300]
+
+
+def quiet_worker() -> None:
+    """In each process of the pool: torch's threads would take the cores from the engines, and libraries' warnings of
+    two cells at once are no help."""
+    warnings.simplefilter("ignore")
+    os.environ |= {"TRANSFORMERS_VERBOSITY": "error", "TQDM_DISABLE": "1"}
+    import torch
+
+    torch.set_num_threads(1)

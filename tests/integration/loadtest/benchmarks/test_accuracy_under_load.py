@@ -24,7 +24,7 @@ def test_a_labelled_campaign_says_under_load_what_the_card_says_offline(
 ) -> None:
     monkeypatch.setenv("UNDERSTUDY_HOME", str(borrow_home(tmp_path / "home")))
     stack, campaign = tmp_path / "stack.yaml", tmp_path / "campaign.yaml"
-    digits = only(load(ROOT / "deploy" / "stacks" / "demo.yaml"), "digits")
+    digits = only(load(ROOT / "deploy" / "stacks" / "demo.yaml"), "digits", "baseline", "int8")
     stack.write_text(yaml.safe_dump(digits.model_dump(mode="json", by_alias=True, exclude_none=True)))
     campaign.write_text(yaml.safe_dump(CAMPAIGN))
     clock = Clock()
