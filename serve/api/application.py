@@ -3,6 +3,7 @@
 It does not depend on Ray, so the same application runs inside Ray Serve and, in tests, under any ASGI server.
 """
 
+import asyncio
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -15,7 +16,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from serve import logs
+from serve import logs, traces
 from serve.api.access.authentication import CheckKey
 from serve.api.access.cross_origin import CrossOrigin
 from serve.api.access.senders import CheckSender
@@ -32,6 +33,7 @@ from serve.api.openai import Models, TextRoute
 from serve.api.openapi.document import OpenApi
 from serve.api.operation.access_log import LogAccess
 from serve.api.operation.draining import CountOpen
+from serve.api.operation.tracing import TraceRequests
 from serve.api.ranking import RERANK, SCORE
 from serve.api.request_id import IssueRequestId
 from serve.api.stack import StackEndpoint
@@ -84,6 +86,7 @@ def build_ingress(upstreams: Upstreams, server: Server, controller: ControllerCl
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        traces.start(server.traces)
         await relay.start()
         upstreams.start()
         await sync.start()
@@ -98,6 +101,7 @@ def build_ingress(upstreams: Upstreams, server: Server, controller: ControllerCl
             await sync.stop()
             await upstreams.stop()
             await relay.stop()
+            await asyncio.to_thread(traces.stop)
 
     return Starlette(
         routes=routes_of(upstreams, relay, replayer, controller, sync, server.body_limit_mib * 2**20),
@@ -150,6 +154,7 @@ def middleware(upstreams: Upstreams, memory: Memory) -> list[Middleware]:
 
     return [
         Middleware(LogAccess, server=server, relayed=is_relayed),
+        Middleware(TraceRequests, relayed=is_relayed),
         Middleware(CheckSender, server=server, body_of=body_of),
         Middleware(CrossOrigin, origins=lambda: server().cors.origins),
         Middleware(CountOpen, drain=upstreams.drain, body_of=body_of),

@@ -14,7 +14,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from serve import metrics
+from serve import metrics, traces
 from serve.api.access.key_limits import count_key_tokens, key_name
 from serve.api.answers import TextAnswer
 from serve.api.http import (
@@ -136,7 +136,9 @@ def count_tokens(call: Call, answer: TextAnswer) -> None:
     if call.assignment is None:
         return
     labels = (call.assignment.model, call.assignment.variant)
-    metrics.prompt_tokens.labels(*labels).inc(answer.usage.get("prompt_tokens", 0))
+    read = answer.usage.get("prompt_tokens", 0)
+    traces.describe({"gen_ai.usage.input_tokens": read, "gen_ai.usage.output_tokens": answer.tokens})
+    metrics.prompt_tokens.labels(*labels).inc(read)
     metrics.output_tokens.labels(*labels).inc(answer.tokens)
     if answer.first is not None and answer.last is not None:
         metrics.first_token.labels(*labels).observe(answer.first - call.arrived)

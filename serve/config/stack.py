@@ -15,6 +15,7 @@ from serve.config.hosts import Host
 from serve.config.objectives import Objectives
 from serve.config.parsers import NONE, REASONING_PARSERS, TOOL_PARSERS
 from serve.config.segment import EVERY_MODEL, Segment, SegmentName
+from serve.config.traces import Traces
 from serve.config.webhook import Webhook
 from variants.artifacts.manifest import TaskKind
 from variants.build.builder import VariantPlan
@@ -290,6 +291,9 @@ class Server(Document):
         default=None, description="API keys by name; left out: those that a running server has, else none"
     )
     cors: Cors = Field(default=Cors(), description="web pages that may call the server from a browser; none by default")
+    traces: Traces | None = Field(
+        default=None, exclude_if=absent, description="where spans of requests are sent; none: nothing is traced"
+    )
     webhook: Webhook | None = Field(
         default=None, exclude_if=absent, description="address that is told about every verdict on a rollout"
     )

@@ -17,6 +17,7 @@ from typing import Any
 import aiohttp
 from starlette.types import Message, Receive, Send
 
+from serve import traces
 from serve.dataplane.accounting import Accounting
 from serve.dataplane.body_worker import apart
 from serve.dataplane.call import Answer, Call, ReplayFailed, Reply, UpstreamGone
@@ -80,10 +81,12 @@ class Relay:
         if upstream.endpoint is None:
             raise NotReady(f"{upstream.name} is not ready")
         try:
-            url, headers = upstream.endpoint.url + path, headers | upstream.endpoint.headers
-            async with self.session.post(url, data=body, headers=headers) as engine:
-                check_is_ours(upstream, engine)
-                content = await engine.read()
+            with traces.span("engine", "CLIENT", variant=upstream.name):
+                url = upstream.endpoint.url + path
+                headers = headers | upstream.endpoint.headers | traces.carried()
+                async with self.session.post(url, data=body, headers=headers) as engine:
+                    check_is_ours(upstream, engine)
+                    content = await engine.read()
         except UNREACHABLE as error:
             upstream.lost()
             raise NotReady(f"the engine of {upstream.name} cannot be reached: {error}") from error
@@ -141,10 +144,12 @@ class Relay:
                     raise UpstreamGone(f"{upstream.name} stopped while the request waited", mend="try again shortly")
                 path, body = await apart(call.size, call.ask, upstream)
                 admitted = True
-                url, headers = upstream.endpoint.url + path, call.headers | upstream.endpoint.headers
-                async with self.session.post(url, data=body, headers=headers) as engine:
-                    check_is_ours(upstream, engine)
-                    await copy(call, engine, answer, send)
+                with traces.span("engine", "CLIENT", variant=upstream.name):
+                    url = upstream.endpoint.url + path
+                    headers = call.headers | upstream.endpoint.headers | traces.carried()
+                    async with self.session.post(url, data=body, headers=headers) as engine:
+                        check_is_ours(upstream, engine)
+                        await copy(call, engine, answer, send)
                 self.upstreams.note(upstream, failed=call.status >= 500)
         except UNREACHABLE:
             raise

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 
-from serve import metrics
+from serve import metrics, traces
 from serve.config.snapshot import ServedVariant
 from serve.dataplane.fair_queue import FairQueue, Holders, QueueFull
 from serve.dataplane.outlier import Outlier
@@ -90,7 +90,8 @@ class Upstream:
         queued = metrics.queued.labels(*self.labels)
         queued.inc()
         try:
-            await self.turn.acquire(holders)
+            with traces.span("queue", variant=self.name):
+                await self.turn.acquire(holders)
         except QueueFull:
             raise Overloaded(
                 f"{self.name} has {self.running} requests running and {len(self.turn.waiters)} waiting",

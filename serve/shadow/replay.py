@@ -3,8 +3,9 @@
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
+from serve import traces
 from serve.dataplane.call import Call, Reply
 from serve.dataplane.upstream import Upstream
 from serve.shadow.sampling import Label, Sample
@@ -37,7 +38,7 @@ class Lost(EngineError):
 @dataclass
 class Replay:
     """`asking` is the engine asked last, with `scoring` if no client sends such a request. `asked_variant`: the replay
-    has asked the variant. `begun`: it was admitted."""
+    has asked the variant. `begun`: it was admitted. `trace` is the context of the client's request."""
 
     sample: Sample
     call: Call
@@ -50,6 +51,7 @@ class Replay:
     scoring: bool = False
     asked_variant: bool = False
     begun: bool = False
+    trace: Any = field(default_factory=traces.here)
 
     @property
     def kept(self) -> int:

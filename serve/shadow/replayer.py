@@ -20,6 +20,7 @@ import time
 from contextlib import nullcontext, suppress
 from typing import Literal
 
+from serve import traces
 from serve.dataplane.body_worker import apart, off_loop
 from serve.dataplane.call import Call, ReplayFailed, Reply
 from serve.dataplane.memory import Memory
@@ -197,7 +198,8 @@ class Replayer:
             if replay.variant.has_only_shadow_load:
                 await replay.variant.lower_priority()
             async with nullcontext() if low_priority else self.alone:
-                await self.compare(replay)
+                with traces.span("replay", within=replay.trace, variant=replay.variant.name):
+                    await self.compare(replay)
         except TimeoutError:
             if low_priority:  # it got no CPU time, which is not the variant's failure
                 self.tally.lose(replay, "timed out")

@@ -1,0 +1,53 @@
+"""Middleware that gives each request to a model its span (`serve.traces`)."""
+
+from collections.abc import Callable
+
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from serve import logs, traces
+from serve.api.operation.access_log import route_of
+
+OPERATIONS = {
+    "/v1/chat/completions": "chat",
+    "/v1/completions": "text_completion",
+    "/v1/responses": "chat",
+    "/v1/messages": "chat",
+    "/v1/embeddings": "embeddings",
+    "/v1/rerank": "embeddings",
+    "/v1/score": "embeddings",
+    "/v1/images/generations": "generate_content",
+}
+"""By path: `gen_ai.operation.name`."""
+
+
+class TraceRequests:
+    """ASGI middleware, inside of the one that notes requests. `relayed` says which paths go to an engine."""
+
+    def __init__(self, app: ASGIApp, relayed: Callable[[str], bool]) -> None:
+        self.app, self.relayed = app, relayed
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if traces.provider is None or scope["type"] != "http" or not self.relayed(scope["path"]):
+            await self.app(scope, receive, send)
+            return
+        with traces.request_span("request", Headers(scope=scope)) as span:
+            try:
+                await self.app(scope, receive, send)
+            finally:
+                assert span is not None
+                request, route = logs.noted(), route_of(scope)
+                span.update_name(f"{scope['method']} {route}")
+                traces.describe(
+                    {
+                        "http.request.method": scope["method"],
+                        "http.route": route,
+                        "http.response.status_code": request.status,
+                        "gen_ai.operation.name": OPERATIONS.get(route, ""),
+                        "gen_ai.request.model": request.model,
+                        "feature_flag.key": request.model,
+                        "feature_flag.result.variant": request.variant,
+                        "feature_flag.result.reason": request.reason,
+                        "understudy.request_id": request.request_id,
+                    }
+                )
