@@ -10,9 +10,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from serve import logs
-from serve.config.traces import Traces
-
 if TYPE_CHECKING:
     from opentelemetry.context import Context
     from opentelemetry.sdk.trace import TracerProvider
@@ -23,20 +20,19 @@ provider: "TracerProvider | None" = None
 """None while nothing is traced."""
 
 
-def start(settings: Traces | None) -> None:
-    """Trace the requests of this process from now on, if there are settings. OpenTelemetry is imported only then."""
+def start(endpoint: str, share: float) -> None:
+    """Trace this share of the requests of this process from now on. OpenTelemetry is imported only here. `endpoint` is
+    the address of an OTLP receiver over HTTP."""
     global provider
-    if settings is None:
-        return
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
     from opentelemetry.sdk.resources import Resource
     from opentelemetry.sdk.trace import TracerProvider
     from opentelemetry.sdk.trace.export import BatchSpanProcessor
     from opentelemetry.sdk.trace.sampling import ParentBased, TraceIdRatioBased
 
-    sampler = ParentBased(TraceIdRatioBased(settings.share))
+    sampler = ParentBased(TraceIdRatioBased(share))
     provider = TracerProvider(sampler, Resource.create({"service.name": NAME}), shutdown_on_exit=False)
-    exporter = OTLPSpanExporter(endpoint=f"{settings.endpoint.rstrip('/')}/v1/traces")
+    exporter = OTLPSpanExporter(endpoint=f"{endpoint.rstrip('/')}/v1/traces")
     provider.add_span_processor(BatchSpanProcessor(exporter, schedule_delay_millis=1000))
 
 
@@ -76,15 +72,13 @@ def span(name: str, kind: str = "INTERNAL", within: "Context | None" = None, **l
 
 @contextmanager
 def request_span(name: str, headers: Mapping[str, str]) -> "Iterator[Span | None]":
-    """The span of a client's request, in the trace that its headers name. The logs of the request have its trace id."""
+    """The span of a client's request, in the trace that its headers name. None while nothing is traced."""
     if provider is None:
         yield None
         return
     from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
     with span(name, "SERVER", TraceContextTextMapPropagator().extract(headers)) as current:
-        assert current is not None
-        logs.noted().trace_id = f"{current.get_span_context().trace_id:032x}"
         yield current
 
 

@@ -86,7 +86,8 @@ def build_ingress(upstreams: Upstreams, server: Server, controller: ControllerCl
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
-        traces.start(server.traces)
+        if server.traces is not None:
+            traces.start(server.traces.endpoint, server.traces.share)
         await relay.start()
         upstreams.start()
         await sync.start()

@@ -20,7 +20,7 @@ HEAVY = ("torch", "transformers", "nncf", "openvino", "vllm", "ray", "llmcompres
 SERVE = ("cli", "app", "api", "client", "shadow", "dataplane", "control", "cluster", "engines", "config", "protocols")
 """Each may import what stands after it."""
 BESIDE = {"study": {"evaluation", "config"}, "evaluation": {"engines", "config", "protocols"}, "init": {"config"}}
-LEAVES = {"errors", "logs", "metrics", "ports"}
+LEAVES = {"errors", "logs", "metrics", "ports", "traces"}
 VARIANTS = ("build", "methods evaluation", "artifacts tasks", "metrics", "evidence recipes", "vision")
 """Each row may import the rows after it, and the modules at the root of `variants`."""
 LOADTEST_MAY = {

@@ -31,12 +31,14 @@ class TraceRequests:
         if traces.provider is None or scope["type"] != "http" or not self.relayed(scope["path"]):
             await self.app(scope, receive, send)
             return
+        request = logs.noted()
         with traces.request_span("request", Headers(scope=scope)) as span:
+            assert span is not None
+            request.trace_id = f"{span.get_span_context().trace_id:032x}"
             try:
                 await self.app(scope, receive, send)
             finally:
-                assert span is not None
-                request, route = logs.noted(), route_of(scope)
+                route = route_of(scope)
                 span.update_name(f"{scope['method']} {route}")
                 traces.describe(
                     {
