@@ -29,8 +29,8 @@ def configuration(target: str, interval: str | None = None, alertmanager: str | 
     job["static_configs"] = [{"targets": [target]}]
     if interval is not None:
         document["global"] |= {"scrape_interval": interval, "evaluation_interval": interval}
-    if alertmanager is not None:
-        document["alerting"]["alertmanagers"] = [{"static_configs": [{"targets": [alertmanager]}]}]
+    targets = [] if alertmanager is None else [alertmanager]
+    document["alerting"]["alertmanagers"] = [{"static_configs": [{"targets": targets}]}]
     return yaml.safe_dump(document, sort_keys=False)
 
 
