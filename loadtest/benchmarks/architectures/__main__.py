@@ -54,23 +54,22 @@ def run(
     known = {(cell.architecture, cell.method): cell for cell in cells}
     workers = min(AT_ONCE, os.cpu_count() or 1)
     context = multiprocessing.get_context("spawn")  # torch and OpenVINO do not survive a fork
-    with ProcessPoolExecutor(workers, context, initializer=quiet_worker) as pool:
-        try:
-            futures = [
-                pool.submit(measure, architecture, method, _source(architecture, path.parent), store)
-                for architecture in architectures
-                for method in list(METHODS[architecture.task])[:methods]
-                if (architecture.name, method) not in known
-            ]
-            for future in as_completed(futures):
-                cell = future.result()
-                known[cell.architecture, cell.method] = cell
-                measured = _sorted(known.values())
-                write_figures(path, {"cells": [each.model_dump(mode="json") for each in measured]}, PACKAGES)
-                print(f"{cell.architecture} {cell.method}: {cell.text}", file=sys.stderr, flush=True)
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+    pool = ProcessPoolExecutor(workers, context, initializer=quiet_worker)
+    try:
+        futures = [
+            pool.submit(measure, architecture, method, _source(architecture, path.parent), store)
+            for architecture in architectures
+            for method in list(METHODS[architecture.task])[:methods]
+            if (architecture.name, method) not in known
+        ]
+        for future in as_completed(futures):
+            cell = future.result()
+            known[cell.architecture, cell.method] = cell
+            measured = _sorted(known.values())
+            write_figures(path, {"cells": [each.model_dump(mode="json") for each in measured]}, PACKAGES)
+            print(f"{len(measured)} of {len(_ORDER)}: {cell.architecture} {cell.method}: {cell.text}", file=sys.stderr)
+    finally:  # `with` would wait for all that was submitted, also after Ctrl-C
+        pool.shutdown(cancel_futures=True)
     return _sorted(known.values())
 
 
