@@ -95,6 +95,6 @@ def problems(models: list[Json], lately: Lately) -> list[tuple[str, str]]:
 
 def window(lately: Lately) -> str:
     """The time that the figures cover, for the table's caption."""
-    return (
-        f"{'since this server started, ' if lately.is_whole else 'the last '}{clock(lately.seconds)} (minutes:seconds)"
-    )
+    if lately.is_whole:
+        return f"Figures since this server started, {clock(lately.seconds)} minutes ago."
+    return f"Figures of the last {clock(lately.seconds)} minutes."

@@ -10,11 +10,12 @@ from starlette.responses import RedirectResponse, Response
 from serve.console.api_client import checked
 from serve.console.forms import Form
 from serve.console.site import Site
-from variants.reports.formats import points
+from variants.reports.formats import clock, points
 from variants.reports.page import standalone
 from variants.reports.rollout_report import (
     MEANS,
     as_html,
+    clock_of,
     figure,
     known_points,
     lead,
@@ -58,7 +59,8 @@ class RolloutPages:
     async def picture(self, request: Request) -> Response:
         """The evidence on one metric over time, as SVG."""
         document, metric = await self.document(request), request.path_params["metric"]
-        return await self.site.picture(lambda: self.draw(document, metric))
+        kept = {"cache-control": "private, max-age=3600"}  # its address has its version, and pages are read every 5 s
+        return await self.site.picture(lambda: self.draw(document, metric), **kept)
 
     def draw(self, document: Json, metric: str) -> str:
         """A picture, or the same as before while there are few new points. Raises HTTPException without a picture."""
@@ -95,22 +97,41 @@ def values_of(document: Json) -> Json:
     return {
         "rollout": document,
         "heading": title_of(document),
-        "lead": lead(document),
+        "lead": lead(document)[0],
         "steps": steps_of(document),
         "actions": ACTIONS.get(document["status"], ()),
         "verdict": verdict,
-        "tiles": [tile_of(document, each) for each in verdict.get("findings", ())],
+        "missing": [*verdict.get("missing", ()), *hold_of(document)],
+        "tiles": [tile_of(document, each) for each in findings_of(document)],
         "said": [*ratio_of(account), *coverage_of(account), *card_of(account)],
         "sections": [each for each in sections(document) if each.title != "The verdict"],
     }
 
 
 def steps_of(document: Json) -> list[tuple[str, str]]:
-    """Each step of the plan: its name, and whether it is done, current or to come."""
+    """Each step of the plan, with what became of it."""
     steps = document["plan"]["steps"]
     at = len(steps) if document["status"] == "promoted" else steps.index(document["step"])
-    states = ["done" if index < at else "current" if index == at else "to come" for index in range(len(steps))]
+    here, later = ("current", "to come") if document["status"] in ACTIONS else ("ended here", "not reached")
+    states = ["done" if index < at else here if index == at else later for index in range(len(steps))]
     return list(zip(map(step_text, steps), states, strict=True))
+
+
+def hold_of(document: Json) -> list[str]:
+    """Why a rollout waits although its gate is passed."""
+    verdict = document.get("verdict") or {}
+    if document["status"] != "running" or verdict.get("decision") != "promote":
+        return []
+    hold, began = clock(document["plan"]["hold_s"]), clock_of(document["steps"][-1]["at"])
+    return [f"nothing but time: each step lasts at least {hold} minutes, and this one began {began}"]
+
+
+def findings_of(document: Json) -> list[Json]:
+    """What the verdict says of each metric. Where a rollout ended without one, the last evidence."""
+    if verdict := document.get("verdict"):
+        return list(verdict["findings"])
+    last = document["evidence"][-1]["metrics"] if document["evidence"] else {}
+    return [{"metric": name, "value": each["mean"], **each} for name, each in last.items() if each]
 
 
 def tile_of(document: Json, finding: Json) -> Json:

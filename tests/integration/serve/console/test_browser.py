@@ -57,7 +57,8 @@ class Watched:
 
 @asynccontextmanager
 async def browsing(served: Local, width: int = 1280, scheme: str = "light") -> AsyncIterator[Watched]:
-    flags = [flag for flag in FLAGS if "window-size" not in flag]
+    flags = [flag for flag in FLAGS if not flag.startswith(("--window-size", "--host-resolver-rules"))]
+    flags.append("--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1")
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(executable_path=need("chromium"), args=flags)
         page = await browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)  # type: ignore[arg-type]

@@ -17,7 +17,7 @@ from tests.unit.variants.reports.test_rollout_report import made_document
         ("running", "shadow", ["current", "to come"]),
         ("paused", 10.0, ["done", "current"]),
         ("promoted", 10.0, ["done", "done"]),
-        ("rolled back", "shadow", ["current", "to come"]),
+        ("rolled back", "shadow", ["ended here", "not reached"]),
     ],
 )
 def test_the_steps(status: str, step: str | float, states: list[str]) -> None:
@@ -41,9 +41,22 @@ def test_only_what_is_possible_is_offered(status: str, actions: tuple[str, ...])
     assert values_of({**made_document(), "status": status})["actions"] == actions
 
 
-def test_a_rollout_without_verdict_has_no_tile() -> None:
+def test_a_rollout_without_verdict_shows_its_last_evidence() -> None:
     values = values_of({**made_document(), "verdict": None, "account": None})
-    assert (values["tiles"], values["said"]) == ([], [])
+    assert [(tile["metric"], tile["value"], tile["n"]) for tile in values["tiles"]] == [
+        ("quality", "−1.0 points", 2900)
+    ]
+    assert values["said"] == []
+    assert values_of({**made_document(), "verdict": None, "evidence": []})["tiles"] == []
+
+
+def test_a_rollout_that_waits_for_its_hold_says_so() -> None:
+    document = made_document()
+    passed = {**document, "status": "running", "verdict": {**document["verdict"], "decision": "promote", "missing": []}}
+    assert values_of(passed)["missing"] == [
+        "nothing but time: each step lasts at least 0:02 minutes, and this one began 2026-12-01 09:30:00 UTC"
+    ]
+    assert values_of(document)["missing"] == ["a reason"]
 
 
 def test_the_sentences() -> None:
