@@ -15,7 +15,7 @@ function followShares(sum) {
 function made(tag, parent, text = "", name = "") {
   const element = parent.appendChild(document.createElement(tag));
   element.textContent = text;
-  element.className = name;
+  if (name) element.className = name;
   return element;
 }
 

@@ -44,6 +44,16 @@ async def test_names_and_reasons_stay_text() -> None:
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page
 
 
+async def test_the_page_of_a_large_fleet_stays_small() -> None:
+    fake = Fake()
+    models = [model(f"model-{m}", *(variant(f"variant-{v}") for v in range(10))) for m in range(50)]
+    fake.documents["/admin/v1/models"] = {"models": models, "machine": {}}
+    async with fake.client() as client:
+        page = await client.get("/")
+    assert page.text.count('<th scope="row">') == 500
+    assert len(page.content) < 300_000
+
+
 async def test_everything_else_is_the_ingresss() -> None:
     fake = Fake()
     fake.documents["/v1/models"] = {"data": []}
