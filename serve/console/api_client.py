@@ -17,7 +17,6 @@ class Reply(NamedTuple):
     """`document` is the parsed JSON."""
 
     status: int
-    headers: dict[str, str]
     document: Any
 
 
@@ -37,18 +36,17 @@ class ApiClient:
         """The reply to one request, errors included. An underscore in the name of a header stands for a hyphen."""
         body = b"" if document is None else json.dumps(document).encode()
         scope = scope_of(request, method, path, query, len(body), headers)
-        status, named, parts = 500, dict[str, str](), list[bytes]()
+        status, parts = 500, list[bytes]()
 
         async def take(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                named.update((name.decode().lower(), value.decode("latin-1")) for name, value in message["headers"])
             elif message["type"] == "http.response.body":
                 parts.append(message.get("body", b""))
 
         await self.app(scope, with_body(body, never), take)
-        return Reply(status, named, json.loads(b"".join(parts) or b"null"))
+        return Reply(status, json.loads(b"".join(parts) or b"null"))
 
     def passed_on(self, request: Request, path: str, document: Any, **headers: str) -> ASGIApp:
         """An answer to the browser that is the API's own, as it comes."""

@@ -10,7 +10,7 @@ from serve.console.try_it import answers_of, copies, marked
 
 def reply(text: str, tokens: int = 10) -> Reply:
     choice = {"message": {"content": text}}
-    return Reply(200, {}, {"choices": [choice], "usage": {"completion_tokens": tokens}})
+    return Reply(200, {"choices": [choice], "usage": {"completion_tokens": tokens}})
 
 
 def test_words_that_the_first_answer_lacks_are_marked() -> None:
@@ -18,7 +18,7 @@ def test_words_that_the_first_answer_lacks_are_marked() -> None:
 
 
 def test_a_variant_that_fails_is_told_and_the_others_compare_with_the_first_that_answered() -> None:
-    down = Reply(503, {}, {"error": {"message": "not ready"}})
+    down = Reply(503, {"error": {"message": "not ready"}})
     answers = answers_of(["a", "b", "c"], [(down, 0.1), (reply("one two"), 2.0), (reply("one three"), 0.5)])
     assert answers[0].problem == "not ready"
     assert answers[1].words == [("one two", False)]
