@@ -16,7 +16,7 @@ from variants.reports.table import Column, Row
 
 Json = dict[str, Any]
 COLUMNS = (
-    Column("accuracy,\n95 % interval", "/accuracy", "measure"),
+    Column("{metric},\n95 % interval", "/accuracy", "measure"),
     Column("\nn", "/accuracy/n", "count"),
     Column("difference to parent,\nsame examples, 95 %", "/difference", "difference"),
     Column("1 request\np50", "/card/latency_s/p50", "seconds"),
@@ -79,8 +79,8 @@ class ModelPages:
                     }
                     for index, each in enumerate(model["variants"])
                 ],
-                "cards": (COLUMNS, [each.row() for each in carded]),
-                "task": next((each.card.accuracy[0].task for each in carded if each.card.accuracy), ""),
+                "cards": (columns_of(carded), [each.row() for each in carded]),
+                "tasks": sorted({each.card.accuracy[0].task for each in carded if each.card.accuracy}),
                 "has_picture": chart_of(carded) is not None,
                 "without_card": [each["variant"] for each in model["variants"] if each["variant"] not in names(carded)],
                 "recipes": {each["variant"]: each["recipe"] for each in cards["variants"]},
@@ -117,6 +117,12 @@ def carded_of(cards: Json, model: Json) -> list[Carded]:
             card, size = Card.model_validate(here[0]), own[each["variant"]] + below
             carded.append(Carded(each["variant"], index % len(PALETTE), card, size))
     return carded
+
+
+def columns_of(carded: list[Carded]) -> list[Column]:
+    """The columns, the first with the metrics that it has."""
+    metrics = sorted({each.card.accuracy[0].metric for each in carded if each.card.accuracy}) or ["accuracy"]
+    return [column._replace(heading=column.heading.format(metric=" or ".join(metrics))) for column in COLUMNS]
 
 
 def names(carded: list[Carded]) -> set[str]:

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from starlette.exceptions import HTTPException
 
-from serve.console.model import COLUMNS, carded_of, chart_of, drawn, line
+from serve.console.model import COLUMNS, carded_of, chart_of, columns_of, drawn, line
 from tests.unit.serve.console.made import model, variant
 from tests.unit.serve.control.test_card_beside import EQUAL, PARENT, VARIANT, card
 from variants.artifacts.card import Latency
@@ -35,6 +35,7 @@ def test_a_row_is_the_newest_card_of_this_machine() -> None:
     newest = document(VARIANT, differences=(EQUAL,), parent_digest=PARENT)
     carded = carded_of(cards(baseline=[other], int8=[other, newest, document(VARIANT)]), echo())
     assert [(each.variant, each.colour, each.bytes) for each in carded] == [("int8", 1, 4 * 10**6)]
+    assert columns_of(carded)[0].heading == "accuracy,\n95 % interval"
     cells = [column.text(carded[0].row().document, carded[0].row().unit) for column in COLUMNS]
     assert cells[:5] == ["80.0 % (75.0 to 85.0)", "500", "0.0 (−1.0 to +1.0)", "20 ms", "30 ms"]
 
