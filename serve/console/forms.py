@@ -4,8 +4,9 @@ from urllib.parse import parse_qsl
 
 from starlette.requests import Request
 
+from serve.api.http import read_body
 from serve.console.sessions import check_token, session_of
-from serve.errors import TooLarge, WrongMediaType
+from serve.errors import WrongMediaType
 
 LIMIT = 2**20
 """The most bytes of a form: its largest field is a prompt."""
@@ -14,14 +15,10 @@ Form = dict[str, str]
 
 
 async def read_form(request: Request) -> Form:
-    """The fields of a form; of two with one name, the last. Raises TooLarge, WrongMediaType, Forbidden."""
+    """The fields of a form; of two with one name, the last. Raises WrongMediaType, Forbidden, and as `read_body`."""
     if request.headers.get("content-type", "").partition(";")[0].strip() != "application/x-www-form-urlencoded":
         raise WrongMediaType("this is not a form", field="Content-Type", mend="use the console's pages")
-    body = b""
-    async for part in request.stream():
-        body += part
-        if len(body) > LIMIT:
-            raise TooLarge(f"the form has more than {LIMIT} bytes")
+    body = await read_body(request.scope, request.receive, LIMIT)
     form = dict(parse_qsl(body.decode(errors="replace"), keep_blank_values=True))
     check_token(session_of(request.scope), form.pop(TOKEN, ""))
     return form

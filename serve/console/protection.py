@@ -77,9 +77,9 @@ class Protection:
         return RedirectResponse(target, 303)
 
 
-def cookie_of(sessions: Sessions, value: str, request: Request, lifetime_s: int = LIFETIME_S) -> str:
+def cookie_of(sessions: Sessions, value: str, request: Request) -> str:
     """The header that sets the session's cookie. Behind a proxy with TLS, the browser sends it over TLS only."""
     is_secure = "https" in (request.url.scheme, request.headers.get("x-forwarded-proto"))
     response = Response()
-    response.set_cookie(sessions.cookie, value, max_age=lifetime_s, httponly=True, samesite="strict", secure=is_secure)
+    response.set_cookie(sessions.cookie, value, max_age=LIFETIME_S, httponly=True, samesite="strict", secure=is_secure)
     return response.headers["set-cookie"]

@@ -80,11 +80,11 @@ class Sessions:
 
     def sign_in(self, secret: str) -> Session:
         """A new session for an API key. Raises Unauthorized."""
-        keys = self.server().keys or {}
-        name = name_of(f"Bearer {secret}", keys)
+        keys, given = self.server().keys or {}, secret.encode().decode("latin-1").strip()  # as a header has it
+        name = name_of(f"Bearer {given}", keys)
         if keys[name].has_expired():
             raise Unauthorized(f"the key {name!r} expired after {keys[name].expires}")
-        return self.new(name, hashlib.sha256(secret.strip().encode()).hexdigest())
+        return self.new(name, hashlib.sha256(given.encode("latin-1")).hexdigest())
 
 
 HOW: dict[str, Any] = {"key_derivation": "hmac", "digest_method": hashlib.sha256}

@@ -1,6 +1,8 @@
 """What every page has: its policy, its check of hosts, origins, keys and tokens; and names that stay text."""
 
 import hashlib
+import subprocess
+import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -82,6 +84,8 @@ async def test_a_form_needs_the_token_of_its_session() -> None:
         assert refused.status_code == 400
         assert "there is no model" in refused.text
         assert (await client.post("/try", json=asked)).status_code == 415
+        large = {**asked, "token": token_of(page), "prompt": "x" * 2**20}
+        assert (await client.post("/try", data=large)).status_code == 413
 
 
 async def test_a_key_opens_the_pages_and_is_named_to_the_api() -> None:
@@ -129,6 +133,12 @@ async def test_nobody_is_sent_to_another_site(wanted: str) -> None:
         page = (await client.get("/sign-in", params={"next": wanted})).text
         form = {"token": token_of(page), "key": "root", "next": wanted}
         assert (await client.post("/sign-in", data=form)).headers["location"] == "/"
+
+
+def test_nothing_imports_matplotlib_before_a_picture_is_drawn() -> None:
+    code = "import serve.console.application, sys; print('matplotlib' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
+    assert done.stdout.strip() == "False"
 
 
 def test_the_vendored_file_is_the_one_that_notice_names() -> None:

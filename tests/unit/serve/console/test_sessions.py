@@ -29,6 +29,14 @@ def test_what_was_written_is_read(sessions: Sessions) -> None:
     assert not sessions.has_signed_in(nobody)
 
 
+def test_a_key_may_have_any_letters(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("UNDERSTUDY_HOME", str(tmp_path))
+    server = Server(keys={"ops": key("ключ")})
+    sessions = Sessions(lambda: server)
+    session = sessions.sign_in("ключ")
+    assert sessions.read(sessions.written(session)) == session
+
+
 @pytest.mark.parametrize("value", [None, "", "x", "a.b.c"])
 def test_what_is_no_session_is_none(sessions: Sessions, value: str | None) -> None:
     assert sessions.read(value) is None
@@ -58,7 +66,7 @@ def test_without_keys_anybody_may_look(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 def test_a_wrong_key_is_refused(sessions: Sessions) -> None:
-    for secret in ("", "guess"):
+    for secret in ("", "guess", "ключ"):
         with pytest.raises(Unauthorized):
             sessions.sign_in(secret)
 
