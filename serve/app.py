@@ -31,6 +31,7 @@ from serve.cluster.ray_environment import ray_environment
 from serve.config.lineage import VariantRef
 from serve.config.snapshot import ServedVariant, Snapshot, build_snapshot
 from serve.config.stack import Server, Stack
+from serve.console.application import add_console
 from serve.control.client import RayControllerClient
 from serve.control.contract import ControllerClient
 from serve.control.controller import Controller
@@ -75,7 +76,8 @@ class Ingress:
 
     def __serve_build_asgi_app__(self) -> Starlette:
         controller = cast(ControllerClient, RayControllerClient())  # its methods are looked up when they are called
-        return build_ingress(self.upstreams, self.upstreams.snapshot.stack.server, controller)
+        ingress = build_ingress(self.upstreams, self.upstreams.snapshot.stack.server, controller)
+        return add_console(ingress, lambda: self.upstreams.snapshot)
 
 
 class LoggedController(Controller):

@@ -4,7 +4,7 @@ GET   /admin/v1/models/{model}/traffic             the current traffic; `etag` h
 PUT   /admin/v1/models/{model}/traffic             `If-Match: "version"`, or `*` to overwrite any version
 GET   /admin/v1/models/{model}/rollout             the latest rollout, with its current verdict
 POST  /admin/v1/models/{model}/rollout             begin a rollout
-POST  /admin/v1/models/{model}/rollout/{action}    pause, resume, abort
+POST  /admin/v1/models/{model}/rollout/{action}    pause, resume, abort; `{"why": text}` for the journal
 GET   /admin/v1/models/{model}/rollouts            every rollout, the latest first
 GET   /admin/v1/models/{model}/rollouts/{id}       one of them as a document
 GET   /admin/v1/journal?last=100                   the latest decisions and counts
@@ -66,10 +66,16 @@ async def read_traffic(controller: ControllerClient, request: Request, body: dic
 
 
 async def put_traffic(controller: ControllerClient, request: Request, body: dict[str, Any]) -> dict[str, Any]:
+    why = why_of(body)
+    return await controller.set_traffic(model_of(request), body, if_match(request), who(request), why)
+
+
+def why_of(body: dict[str, Any]) -> str:
+    """The reason of a change, for the journal. Takes it out of the body. Raises InputError."""
     why = body.pop("why", "")
     if not isinstance(why, str):
         raise InputError("is not text", field="why", mend="send a string, or leave it out")
-    return await controller.set_traffic(model_of(request), body, if_match(request), who(request), why)
+    return why
 
 
 def if_match(request: Request) -> int | None:
@@ -104,7 +110,7 @@ async def begin_rollout(controller: ControllerClient, request: Request, body: di
 
 async def steer_rollout(controller: ControllerClient, request: Request, body: dict[str, Any]) -> dict[str, Any]:
     action = str(request.path_params["action"])
-    return await controller.steer_rollout(model_of(request), action, who(request))
+    return await controller.steer_rollout(model_of(request), action, who(request), why_of(body))
 
 
 async def read_journal(controller: ControllerClient, request: Request, body: dict[str, Any]) -> dict[str, Any]:

@@ -8,12 +8,12 @@ import threading
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TextIO
 
 from serve.app import Artifacts, Cluster
 from serve.config.lineage import VariantRef
 from serve.config.stack import Stack
-from variants.artifacts.manifest import TaskKind
+from serve.console.example import example
 from variants.progress import for_stream
 
 
@@ -65,22 +65,8 @@ def own_output() -> Iterator[TextIO]:
 def welcome(stack: Stack, url: str) -> str:
     """The address, and commands to try first."""
     lines = [f"serving {', '.join(stack.models)} at {url}", "", "try:"]
-    lines += [example(url, name, model.task) for name, model in stack.models.items()][:2]
+    lines += [f"  {example(url, name, model.task)}" for name, model in stack.models.items()][:2]
     lines.append(f"  curl -s {url}/admin/v1/models")
+    if stack.server.console:
+        lines.append(f"  open {url}/ in a browser")
     return "\n".join([*lines, "", "Ctrl-C stops it"])
-
-
-def example(url: str, name: str, task: TaskKind) -> str:
-    """A request to a model, as a command. For tasks whose input is an image, it reads the model's metadata."""
-    chat = {"messages": [{"role": "user", "content": "Hello"}], "max_tokens": 32}
-    text = {"name": "text", "shape": [1], "datatype": "BYTES", "data": ["Hello"]}
-    requests: dict[TaskKind, tuple[str, dict[str, Any]]] = {
-        "text-generation": ("/v1/chat/completions", {"model": name, **chat}),
-        "text-classification": (f"/v2/models/{name}/infer", {"inputs": [text]}),
-        "feature-extraction": ("/v1/embeddings", {"model": name, "input": "Hello"}),
-        "image-generation": ("/v1/images/generations", {"model": name, "prompt": "a handwritten 7", "seed": 1}),
-    }
-    if task not in requests:
-        return f"  curl -s {url}/v2/models/{name}"
-    path, body = requests[task]
-    return f"  curl -s {url}{path} -H 'content-type: application/json' -d '{json.dumps(body)}'"

@@ -284,6 +284,7 @@ class Server(Document):
     )
     drain_s: Number = Field(default=30.0, ge=0, le=3600, description="longest wait for open requests at the end")
     access_log: bool = Field(default=False, strict=True, description="one line a request in the state folder's logs")
+    console: bool = Field(default=True, strict=True, description="web pages for operators at /")
     memory_mib: Whole | None = Field(
         default=None, ge=1, description="memory limit of all engines; none: the free memory"
     )

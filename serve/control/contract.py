@@ -101,7 +101,7 @@ class ControllerClient(Protocol):
     async def begin_rollout(self, model: str, document: dict[str, Any], who: str) -> dict[str, Any]:
         """Begin a rollout by a `RolloutPlan` or a `Search`. Raises NotReady if a variant does not answer."""
 
-    async def steer_rollout(self, model: str, action: str, who: str) -> dict[str, Any]:
+    async def steer_rollout(self, model: str, action: str, who: str, why: str = "") -> dict[str, Any]:
         """Pause, resume or abort the rollout of a model. Raises Conflict, InputError."""
 
     async def add_feedback(self, document: dict[str, Any], owner: str | None, client: str | None) -> dict[str, Any]:

@@ -141,8 +141,8 @@ class Controller:
             await self.check_ready(model, variant)
         return await self.followed(self.traffic_manager.begin(model, plan, parent, who, queue))
 
-    async def steer_rollout(self, model: str, action: str, who: str) -> dict[str, Any]:
-        return await self.followed(self.traffic_manager.steer(model, action, who))
+    async def steer_rollout(self, model: str, action: str, who: str, why: str = "") -> dict[str, Any]:
+        return await self.followed(self.traffic_manager.steer(model, action, who, why))
 
     async def add_feedback(self, document: dict[str, Any], owner: str | None, client: str | None) -> dict[str, Any]:
         return self.traffic_manager.feedback(document, owner, client)

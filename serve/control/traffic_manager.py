@@ -210,7 +210,7 @@ class TrafficManager(RecordedState):
             for name, variant in served.items()
         }
 
-    def steer(self, model: str, action: str, who: str) -> dict[str, Any]:
+    def steer(self, model: str, action: str, who: str, why: str = "") -> dict[str, Any]:
         """Pause, resume or abort. Raises InputError for another action, Conflict if the status does not allow it."""
         self.model(model)
         rollout = self.state.rollouts.get(model)
@@ -223,7 +223,8 @@ class TrafficManager(RecordedState):
             raise Conflict(f"{model} has no open rollout")
         if wanted[0] not in (None, rollout.status):
             raise Conflict(f"the rollout of {model} is {rollout.status}")
-        self.move(model, replace(rollout, status=wanted[1], why=f"{action} by {who}"), who, None)  # type: ignore[arg-type]
+        why = f"{action} by {who}{': ' if why else ''}{why}"
+        self.move(model, replace(rollout, status=wanted[1], why=why), who, None)  # type: ignore[arg-type]
         return self.rollout_of(model)
 
     def move(

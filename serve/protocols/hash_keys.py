@@ -15,13 +15,14 @@ from serve.protocols.answer_id import key_of
 
 @dataclass(frozen=True)
 class HashKeys:
-    """`assign` assigns clients to variants, `sample` samples requests, `client` and `request` hide names. An empty key
-    is no key."""
+    """`assign` assigns clients to variants, `sample` samples requests, `client` and `request` hide names. `session`
+    signs the console's cookies. An empty key is no key."""
 
     assign: bytes = b""
     sample: bytes = b""
     client: bytes = b""
     request: bytes = b""
+    session: bytes = b""
 
     def client_of(self, owner: str | None, client: str | None) -> str | None:
         """A hash of a client, 16 hex digits: of the name of its API key and its own name. None where it has neither."""

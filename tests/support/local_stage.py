@@ -15,6 +15,7 @@ from serve.api.application import build_ingress
 from serve.api.request_id import IssueRequestId
 from serve.config.snapshot import EngineSpec, LoadedAdapter, ServedVariant, build_snapshot
 from serve.config.stack import Stack
+from serve.console.application import add_console
 from serve.control.controller import Controller
 from serve.dataplane.upstreams import Upstreams
 from serve.engines.adapter_client import load_adapter, unload_adapter
@@ -103,7 +104,8 @@ async def local(
     controller = Controller(snapshot, str(home), str(home / "state"), deployer)  # type: ignore[arg-type]
     await deployer.start(list(snapshot.engines.values()))
     upstreams = Upstreams(snapshot, deployer.describe_for)
-    app = IssueRequestId(build_ingress(upstreams, stack.server, controller), echo=True)
+    ingress = add_console(build_ingress(upstreams, stack.server, controller), lambda: upstreams.snapshot)
+    app = IssueRequestId(ingress, echo=True)
     server = uvicorn.Server(uvicorn.Config(app, port=stack.server.port, log_level="warning"))
     running = asyncio.create_task(server.serve())
     try:

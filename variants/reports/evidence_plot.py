@@ -41,7 +41,7 @@ def plot(name: str, label: str, series: Sequence[Series], moments: Sequence[tupl
             _draw(axes, each)
             for minute, _ in moments:
                 axes.axvline(minute, color=FAINT, linewidth=1)
-        end = max(each.minutes[-1] for each in series)
+        end = max(*(each.minutes[-1] for each in series), *(minute for minute, _ in moments), 0.0)
         _name(every[0], moments, end)
         every[-1].set_xlabel("minutes since the rollout began")
         every[-1].set_xlim(0, 1.02 * max(end, 1e-3))

@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 
 from markupsafe import Markup
 
-from variants.reports.evidence_plot import Series, plot
 from variants.reports.formats import NOTHING, number, points, share
 from variants.reports.page import render
 
@@ -103,21 +102,36 @@ def as_html(document: Json) -> str:
     )
 
 
-def picture(document: Json) -> Markup | None:
-    """The evidence over time; None where there are too few points for a line."""
+def pictured(document: Json) -> list[str]:
+    """The metrics that have enough points for a line."""
+    metrics = dict.fromkeys(name for point in document["evidence"] for name in point["metrics"])
+    return [metric for metric in metrics if len(known_points(document, metric)) >= LEAST_POINTS]
+
+
+def known_points(document: Json, metric: str) -> list[tuple[float, Json]]:
+    """The points at which a metric had a mean, each with its minute."""
+    began = datetime.fromisoformat(document["began"])
+    return [
+        (minutes_after(began, point["at"]), point["metrics"][metric])
+        for point in document["evidence"]
+        if (point["metrics"].get(metric) or {}).get("mean") is not None
+    ]
+
+
+def picture(document: Json, only: str | None = None) -> Markup | None:
+    """The evidence over time, of one metric or of all; None where there are too few points for a line."""
+    from variants.reports.evidence_plot import Series, plot  # here, because Matplotlib takes memory and time to import
+
     began = datetime.fromisoformat(document["began"])
     series = []
-    for metric in dict.fromkeys(name for point in document["evidence"] for name in point["metrics"]):
-        known = [
-            (minutes_after(began, point["at"]), point["metrics"][metric])
-            for point in document["evidence"]
-            if (point["metrics"].get(metric) or {}).get("mean") is not None
-        ]
-        if len(known) >= LEAST_POINTS:
-            minutes = [minute for minute, _ in known]
-            means, lows, highs = ([100 * each[name] for _, each in known] for name in ("mean", "low", "high"))
-            unit = "%" if metric in AS_SHARE else "points"
-            series.append(Series(f"{metric}, {unit}", minutes, means, lows, highs, 100 * known[-1][1]["limit"]))
+    for metric in pictured(document):
+        if only not in (None, metric):
+            continue
+        known = known_points(document, metric)
+        minutes = [minute for minute, _ in known]
+        means, lows, highs = ([100 * each[name] for _, each in known] for name in ("mean", "low", "high"))
+        unit = "%" if metric in AS_SHARE else "points"
+        series.append(Series(f"{metric}, {unit}", minutes, means, lows, highs, 100 * known[-1][1]["limit"]))
     if not series:
         return None
     moments = [(minutes_after(began, step["at"]), moment_of(step)) for step in document["steps"]]

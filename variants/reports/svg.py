@@ -11,15 +11,8 @@ from markupsafe import Markup
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
-# (light, dark) in the order of a model's variants. Colour-blind readers can distinguish them.
-PALETTE = (
-    ("#3b6fb6", "#7fb0ff"),
-    ("#c2571a", "#ff9d5c"),
-    ("#2c8a57", "#63d39a"),
-    ("#8a4fbf", "#c99bff"),
-    ("#a8323e", "#ff8a95"),
-    ("#6b6b1f", "#d4d35a"),
-)
+from variants.reports.palette import PALETTE
+
 INK, FAINT = "#010203", "#040506"
 PLACEHOLDERS = tuple(f"#0a0b{index:02x}" for index in range(len(PALETTE)))
 STYLE: Any = {

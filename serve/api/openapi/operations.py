@@ -169,7 +169,7 @@ ASKED: dict[str, Operation] = {
         "Begin a rollout, or a search by rollouts.", answers.OBJECT, requests.BEGIN, task=TEXT, parameters=(WHO,)
     ),
     "/admin/v1/models/{model}/rollout/{action}": Operation(
-        "Pause, resume or abort a rollout.", answers.OBJECT, task=TEXT, parameters=(WHO,)
+        "Pause, resume or abort a rollout.", answers.OBJECT, requests.STEER, task=TEXT, parameters=(WHO,), optional=True
     ),
     "/admin/v1/stack": Operation(
         "Propose a stack: 202 when the change has begun, 200 for a dry run.",

@@ -207,6 +207,8 @@ FEEDBACK: Schema = {
     },
     "additionalProperties": False,
 }
+WHY: Schema = {"type": "string", "description": "The reason, for the journal."}
+STEER: Schema = {"type": "object", "properties": {"why": WHY}}
 BEGIN: Schema = {"anyOf": [reference(RolloutPlan.__name__), reference(Search.__name__)]}
 PROPOSAL: Schema = {
     "type": "object",
@@ -232,7 +234,7 @@ def schemas() -> dict[str, Schema]:
         [(model, "validation") for model in CHECKED], ref_template="#/components/schemas/{model}"
     )
     own: dict[str, Schema] = once(defined["$defs"])
-    own[Traffic.__name__]["properties"] |= {"why": {"type": "string", "description": "The reason, for the journal."}}
+    own[Traffic.__name__]["properties"] |= {"why": WHY}
     return ERRORS | own
 
 

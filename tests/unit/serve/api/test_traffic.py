@@ -5,7 +5,7 @@ from typing import cast
 import pytest
 from starlette.requests import Request
 
-from serve.api.traffic import if_match, read_journal
+from serve.api.traffic import if_match, read_journal, why_of
 from serve.control.contract import ControllerClient
 from variants.errors import InputError
 
@@ -31,3 +31,10 @@ def test_what_is_no_version_is_refused(tag: bytes | None) -> None:
         if_match(Request({"type": "http", "headers": headers}))
     assert refused.value.field == "If-Match"
     assert len(str(refused.value)) < 300
+
+
+def test_the_reason_of_a_change_is_text() -> None:
+    body = {"why": "it is faster", "weights": {}}
+    assert (why_of(body), why_of(body), body) == ("it is faster", "", {"weights": {}})
+    with pytest.raises(InputError, match="why"):
+        why_of({"why": 1})

@@ -322,6 +322,14 @@ def test_the_deadline_counts_from_the_start_and_not_from_a_restart(tmp_path: Pat
     assert why == "the deadline of 0.001 s passed without a verdict"
 
 
+@pytest.mark.parametrize(("why", "told"), [("", "pause by ops"), ("lunch", "pause by ops: lunch")])
+def test_an_operator_may_say_why(tmp_path: Path, family: Family, why: str, told: str) -> None:
+    traffic_manager = begun(tmp_path, family)
+    traffic_manager.steer("echo", "pause", "ops", why)
+    assert outcome(traffic_manager)[:2] == ("paused", told)
+    assert traffic_manager.journal.last(1)[0]["why"] == told
+
+
 def test_each_rollout_of_a_name_has_half_the_alpha(tmp_path: Path, family: Family) -> None:
     traffic_manager = begun(tmp_path, family)
     shown = [traffic_manager.rollout_of("echo")["attempt"]]

@@ -16,7 +16,7 @@ def test_the_keys_of_a_home_stay_the_same(tmp_path: Path) -> None:
 
 def test_each_purpose_has_a_key_of_its_own(tmp_path: Path) -> None:
     keys = hash_keys(tmp_path)
-    assert len({keys.assign, keys.sample, keys.client, keys.request, key_of(tmp_path)}) == 5
+    assert len({keys.assign, keys.sample, keys.client, keys.request, keys.session, key_of(tmp_path)}) == 6
 
 
 def test_a_client_is_a_key_and_a_name() -> None:

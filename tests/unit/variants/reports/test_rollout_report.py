@@ -1,6 +1,7 @@
 """A rollout's document as Markdown and HTML: the same figures, each with its entry, and nothing of a text is read."""
 
 import re
+import warnings
 from html.parser import HTMLParser
 from typing import Any
 
@@ -43,8 +44,7 @@ def step(seq: int, minute: int, status: str, verdict: dict[str, Any] | None) -> 
     }  # fmt: skip
 
 
-@pytest.fixture
-def document() -> dict[str, Any]:
+def made_document() -> dict[str, Any]:
     """As a server gives it, with parts that only a later one has: coverage and segments."""
     segment = {"name": "language=de", "n": 40, "value": -0.15, "low": -0.2, "high": -0.1, "suspect": True}
     verdict = {
@@ -67,6 +67,11 @@ def document() -> dict[str, Any]:
         "machine": {"cpu": "a CPU", "cores": 2}, "versions": {"understudy": "0.1.0"},
         "journal": {"first": 4, "last": 44},
     }  # fmt: skip
+
+
+@pytest.fixture
+def document() -> dict[str, Any]:
+    return made_document()
 
 
 class Cells(HTMLParser):
@@ -136,6 +141,12 @@ def test_the_picture_has_line_band_limit_and_decisions(document: dict[str, Any])
     assert svg.count("var(--variant-0)") >= 2  # the line and the band
     for said in ("quality, points", "minutes since the rollout began", "rolled back"):
         assert said in svg
+
+
+def test_a_decision_after_the_last_point_is_inside_the_picture(document: dict[str, Any]) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # Matplotlib warns when there is no room
+        assert picture(document | {"evidence": document["evidence"][:9]}) is not None
 
 
 def test_one_point_makes_no_picture(document: dict[str, Any]) -> None:

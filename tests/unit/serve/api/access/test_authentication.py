@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from starlette.types import Receive, Scope, Send
 
-from serve.api.access.authentication import CheckKey
+from serve.api.access.authentication import SIGNED_IN, CheckKey
 from serve.config.api_keys import Key
 from serve.errors import openai_body
 
@@ -44,7 +44,9 @@ class Guarded:
     async def application(self, scope: Scope, receive: Receive, send: Send) -> None:
         self.headers = scope["headers"]
 
-    async def ask(self, path: str, secret: str | None = None, method: str = "POST", **headers: str) -> int:
+    async def ask(
+        self, path: str, secret: str | None = None, method: str = "POST", signed_in: str | None = None, **headers: str
+    ) -> int:
         """The status of a refusal; 200 where the application got the request."""
         sent = [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()]
         if secret is not None:
@@ -58,7 +60,8 @@ class Guarded:
             messages.append(message)
 
         self.headers = None
-        await self.app({"type": "http", "path": path, "method": method, "headers": sent}, receive, send)
+        scope = {"type": "http", "path": path, "method": method, "headers": sent, SIGNED_IN: signed_in}
+        await self.app(scope, receive, send)
         self.messages = messages
         assert (self.headers is None) == bool(messages), "a request is either refused or passed on"
         return int(messages[0]["status"]) if messages else 200
@@ -99,6 +102,17 @@ class Guarded:
 )
 async def test_which_key_opens_which_path(path: str, secret: str | None, status: int) -> None:
     assert await Guarded().ask(path, secret) == status
+
+
+@pytest.mark.parametrize(
+    ("path", "name", "status"),
+    [(ADMIN, "admin", 200), (ADMIN, "infer", 403), (INFER, "infer", 200), (ADMIN, "yesterday", 401), (ADMIN, "x", 401)],
+)
+async def test_who_signed_in_has_the_rights_of_the_key(path: str, name: str, status: int) -> None:
+    guarded = Guarded()
+    assert await guarded.ask(path, signed_in=name, x_understudy_who="somebody else") == status
+    if guarded.headers is not None:
+        assert dict(guarded.headers)[b"x-understudy-who"] == name.encode()
 
 
 async def test_without_keys_every_request_passes_unchanged() -> None:
