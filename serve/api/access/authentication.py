@@ -71,7 +71,8 @@ def right_for(scope: Scope) -> Right | None:
 
 def admit(scope: Scope, keys: Mapping[str, Key]) -> str:
     """The name of the key. Replaces the key by the headers that follow from it. Raises Unauthorized, Forbidden."""
-    headers, name = Headers(scope=scope), scope.get(SIGNED_IN)
+    headers = Headers(scope=scope)
+    name: str = scope.get(SIGNED_IN) or ""
     if name not in keys:
         bare = headers.get("x-api-key")
         name = name_of(headers.get("authorization") or (f"Bearer {bare}" if bare else None), keys)
