@@ -26,6 +26,7 @@ from loadtest.benchmarks.gate.rows import (
     PARENT,
     Row,
     bets_of,
+    judge_questions,
     measured,
     requests_to_return,
 )  # fmt: skip
@@ -143,6 +144,14 @@ def pairs_needed(size: Size, tick: Tick) -> list[dict[str, Any]]:
     return promotion(size, tick) + returned(size, tick)
 
 
+def questions(size: Size, tick: Tick) -> int | None:
+    """The median number of questions to a judge; None where half of the runs are undecided."""
+    asked = judge_questions(size.deciding_runs)
+    tick(size.deciding_runs, size.deciding_runs)
+    figure: int | None = percentiles(asked, int(NEVER) - 1)["p50"]
+    return figure
+
+
 def every(rows: list[Row]) -> Callable[[Size, Tick], list[dict[str, object]]]:
     return lambda size, tick: [measured(row, size.row_runs, 7, tick) for row in rows]
 
@@ -192,6 +201,7 @@ PARTS: dict[str, Callable[[Size, Tick], Any]] = {
     "different": peeking,
     "at_margin": at_margin,
     "pairs": pairs_needed,
+    "judge_questions_p50": questions,
     "sample_ratio": sample_ratio,
     "nulls": every(NULLS),
     "attacks": every([*ATTACKS, *HONEST]),
@@ -228,6 +238,9 @@ def tables(figures: dict[str, Any]) -> str:
         "| pairs until the decision (quality, latency, errors in one gate) | p50 | p80 | p95 | one look, p50 | p80 |",
         "|---|---|---|---|---|---|",
         *(deciding(row) for row in figures["pairs"]),
+        "",
+        "With a judge that is asked only where answers differ, at 2 % discordance: "
+        f"{figures['judge_questions_p50']} questions in the median run until an equal variant is promoted.",
         "",
         f"| {figures['nulls'][0]['runs']} runs each | promoted | rolled back | withheld | wrong is | limit |",
         "|---|---|---|---|---|---|",

@@ -158,6 +158,7 @@ OF_ROLLOUTS = (
     "understudy_shadow_requests",
     "understudy_shadow_waiting",
     "understudy_shadow_agreement",
+    "understudy_judged_pairs",
     "understudy_feedback",
 )
 """Counted only where a variant is compared or scored, which this traffic is not."""

@@ -370,3 +370,24 @@ async def test_another_variant_follows_the_one_that_took_over(tmp_path: Path) ->
     assert answer["traffic"]["shares"] == {"baseline": 0.0, "int8": 0.0, "int4": 1.0}
     assert answer["verdict"]["findings"][0]["n"] == answer["pairs"]["compared"] > 0
     assert set(load.statuses) == {200}
+
+
+async def test_a_parent_that_is_compared_with_itself_passes_and_nothing_moves(tmp_path: Path) -> None:
+    """The variant errs in half of its answers, and no replay asks it."""
+    family = family_of(tmp_path, errs=0.5)
+    async with (
+        local(tmp_path, family.stack, family.artifacts) as served,
+        labelled(str(served.client.base_url), "echo", 4) as load,
+    ):
+        gate = {"quality": 0.05, "guard": None}
+        comparison = {"variant": "int8", "steps": ["shadow"], "aa": True, "shadow": 1.0, "hold_s": 0.2, "gate": gate}
+        assert (await served.client.post(ROLLOUT, json=comparison)).status_code == 200
+        answer = await until(served.client, ended)
+    assert answer["rollout"]["status"] == "promoted", describe_rollout(answer)
+    assert answer["verdict"]["findings"][0]["value"] == 0
+    assert answer["rollout"]["digests"][0] == answer["rollout"]["digests"][1]
+    assert answer["attempt"]["number"] == 1
+    assert answer["traffic"]["traffic"]["weights"] == {"baseline": 1, "int8": 0}
+    assert answer["traffic"]["traffic"]["shadows"] == {}
+    assert set(load.variants) == {"baseline"}
+    assert "A/A" in describe_rollout(answer)

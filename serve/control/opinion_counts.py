@@ -1,0 +1,70 @@
+"""What was said of the pairs of one variant and its parent whose answers differ: which of both is better.
+
+Equal answers are no loss and no gain, with certainty, so nobody is asked about them. A pair whose answers differ is
+lost (`variants.evidence.paired`) until somebody says which is better: its label, one that came later, a person, or a
+judge. The first opinion on a pair counts. What a judge says of pairs with a label is no outcome: it shows how far to
+trust it.
+"""
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+from serve.control.seen_set import SeenSet
+from variants.evidence.paired import Paired
+
+
+@dataclass
+class OpinionCounts:
+    """`open` and `closed` tell apart the pairs that wait for an opinion and those that had one. `seen` has requests
+    with the same content, and clients. `by` counts outcomes by who gave them. `judge` counts pairs with a label by
+    whether the judge agreed with it."""
+
+    open: SeenSet = field(default_factory=SeenSet)
+    closed: SeenSet = field(default_factory=SeenSet)
+    seen: SeenSet = field(default_factory=SeenSet)
+    equal: int = 0
+    differing: int = 0
+    by: Counter[str] = field(default_factory=Counter)
+    judge: Counter[str] = field(default_factory=Counter)
+
+    def count_pair(self, pair: dict[str, Any], preference: Paired, delta: float | None) -> None:
+        """Count a compared pair. Pairs of older servers do not say whether their answers are the same."""
+        same = pair.get("same")
+        if same is None:
+            return
+        if same:
+            self.equal += 1
+            self.add(pair, 0, preference, delta)
+            return
+        self.differing += 1
+        if pair["metric"] == "quality":
+            variant, parent = pair["values"]
+            self.by["label"] += 1
+            self.add(pair, (variant > parent) - (variant < parent), preference, delta)
+        elif self.open.add(pair["id"]):
+            preference.lost += 1
+
+    def count(self, opinion: dict[str, Any], preference: Paired, delta: float | None) -> None:
+        """Count an opinion, if its pair waits for one."""
+        if opinion["known"] is not None and opinion["by"] == "judge":
+            self.judge["agreed" if opinion["known"] == opinion["outcome"] else "disagreed"] += 1
+        elif opinion["id"] in self.open and self.closed.add(opinion["id"]):
+            preference.lost -= 1
+            self.by[opinion["by"]] += 1
+            self.add(opinion, opinion["outcome"], preference, delta)
+
+    def add(self, pair: dict[str, Any], outcome: int, preference: Paired, delta: float | None) -> None:
+        client = None if pair["trusted"] else pair["client"]
+        repeated = not self.seen.add(f"request {pair['request']}")
+        new = client is None or self.seen.add(f"client {client}")
+        values = float(outcome > 0), float(outcome < 0)
+        preference.add(values, repeated, delta, pair.get("segments", {}), new_client=new)
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "equal": self.equal,
+            "differing": self.differing,
+            "by": dict(self.by),
+            "judge": {"agreed": self.judge["agreed"], "disagreed": self.judge["disagreed"]},
+        }
