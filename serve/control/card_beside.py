@@ -5,8 +5,6 @@ from dataclasses import dataclass
 from math import inf
 from typing import Any
 
-import numpy as np
-
 from serve.config.artifacts import cards_of
 from serve.config.snapshot import ServedVariant, Snapshot
 from serve.config.stack import Model
@@ -14,11 +12,8 @@ from serve.control.rollout import Rollout, RolloutPlan, read_search
 from variants.artifacts.card import Accuracy, Card, Difference
 from variants.errors import InputError
 from variants.evidence.betting import DEFAULT, Bets, Tally, lower_bound, upper_bound
+from variants.evidence.paired import bets_on, bets_on_harm
 from variants.machine import describe
-
-LEAST_DISCORDANCE = 0.002
-VALUES = np.array([0.0, 0.5, 1.0])
-"""The values -1, 0 and 1 of a difference, scaled to [0, 1]."""
 
 
 @dataclass(frozen=True)
@@ -41,9 +36,11 @@ class CardBeside:
         """Bets that expect the difference of the card, against a mean of -`delta`."""
         if self.same is None or self.difference is None or delta is None:
             return DEFAULT
-        discordance = min(1.0, max(LEAST_DISCORDANCE, 1 - self.same, abs(self.difference.value)))
-        worse, better = (discordance - self.difference.value) / 2, (discordance + self.difference.value) / 2
-        return Bets.near(VALUES, np.array([worse, 1 - discordance, better]), (1 - delta) / 2)
+        return bets_on(self.difference.value, 1 - self.same, -delta)
+
+    def harm_bets(self, delta: float | None) -> Bets:
+        """Bets on a loss that is clearly above `delta`. The card says how often answers differ."""
+        return DEFAULT if self.same is None or delta is None else bets_on_harm(1 - self.same, delta)
 
     def to_json(self, live: Tally, alpha: float) -> dict[str, Any]:
         """The card's difference beside the live one. `contradicts`: their intervals have nothing in common."""

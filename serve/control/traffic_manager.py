@@ -280,6 +280,7 @@ class TrafficManager(RecordedState):
             costs=None if variant is None or parent is None else (variant, parent),
             contrast_on_card=card.contrast,
             bets=card.bets(plan.gate.quality),
+            harm_bets=card.harm_bets(plan.gate.quality),
             phases=len(plan.steps) + (plan.watch_s > 0),
             attempt=1 if plan.aa else self.state.attempts.get(f"{model}@{plan.variant}", 1),
         )

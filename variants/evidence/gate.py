@@ -63,7 +63,7 @@ RANGES: dict[Metric, tuple[float, float]] = {
 PAIRED: tuple[Metric, ...] = ("quality", "agreement", "floor", "preference")
 DIFFERENCES: tuple[Metric, ...] = ("quality", "agreement", "preference")
 """Metrics whose limit is the largest loss that is allowed."""
-POOLED = 0.8
+POOLED = 0.9
 """The part of alpha that harm over all outcomes gets. Harm that begins in the present step gets the rest."""
 DETECTORS = 4
 """Detectors of harm in a step: the paired metric, errors of replays, and errors and latency of its own clients."""
@@ -188,7 +188,8 @@ class Context:
       others keep their part of alpha.
     - `serves`: the variant answers clients in this step, the `last` one or not. `alone`: its parent does not.
     - `costs` are the variant's and its parent's, in engine seconds per 1,000 requests.
-    - `contrast_on_card` is the parent's contrast on its card, None without one. `bets` are for the paired metrics.
+    - `contrast_on_card` is the parent's contrast on its card, None without one. `bets` and, for a proof of harm,
+      `harm_bets` are for the paired metrics.
     - `phases`: how often the detectors of harm begin anew: the steps and the watch.
     - `attempt`: the number of rollouts of this variant's name, this one included. Each has half the alpha of the one
       before to promote, so all together are wrong with probability at most twice alpha.
@@ -202,6 +203,7 @@ class Context:
     costs: tuple[float, float] | None = None
     contrast_on_card: float | None = None
     bets: Bets = DEFAULT
+    harm_bets: Bets = DEFAULT
     phases: int = 1
     attempt: int = 1
 
@@ -311,14 +313,14 @@ def find_paired(gate: Gate, metric: Metric, paired: Paired, context: Context) ->
     good = is_above(to_pass, limit, alpha, bets) and is_above(distinct, limit, alpha, bets)
     if gate.clients == "sample":
         good = good and is_above(paired.first_of_clients(factor).with_more(-1.0, paired.lost), limit, alpha, bets)
-    bad = is_below(to_break, limit, gate.alpha_each)
+    bad = is_below(to_break, limit, gate.alpha_each, context.harm_bets)
     state: State = "broken" if bad else "holds" if good else "open"
     return Finding(
         metric,
         shown.n,
         shown.mean if shown.n else None,
         lower_bound(to_pass, alpha, bets),
-        upper_bound(to_break, gate.alpha_each),
+        upper_bound(to_break, gate.alpha_each, context.harm_bets),
         limit,
         state,
         once.mean if once.n else None,

@@ -37,6 +37,7 @@ from serve.dataplane.router import Target, assign
 from variants.document import canonical_sha256
 from variants.evidence.gate import Gate, LatencyObjective
 from variants.evidence.intervals import wilson
+from variants.evidence.paired import bets_on_harm
 from variants.evidence.sample_ratio import ALPHA
 from variants.files import sha256_of, write_atomic
 from variants.progress import Progress, for_stream
@@ -86,7 +87,8 @@ def peeking(size: Size, tick: Tick) -> dict[str, Any]:
 def at_margin(size: Size, tick: Tick) -> dict[str, Any]:
     truth = Truth(-MARGIN, 0.10)
     promoted = simulation.promotions(WATCHED, truth, size.runs, size.pairs, 2, tick)
-    rolled_back = simulation.roll_backs(WATCHED, truth, size.runs, size.pairs, 3, tick)
+    bets = bets_on_harm(truth.discordance, MARGIN)
+    rolled_back = simulation.roll_backs(WATCHED, truth, size.runs, size.pairs, 3, tick, bets)
     return {
         "runs": size.runs,
         **share_of(int((promoted <= size.pairs).sum()), size.runs, "promoted_"),
@@ -115,12 +117,14 @@ def promotion(size: Size, tick: Tick) -> list[dict[str, Any]]:
 
 
 def returned(size: Size, tick: Tick) -> list[dict[str, Any]]:
-    """Roll-backs: by pairs, and by the requests of a variant's own clients."""
+    """Roll-backs: by pairs, with the bets that a card with this discordance suggests, and by the requests of a
+    variant's own clients."""
     rows = []
     for drop, discordance in DROPS.items():
         gate = WHOLE
         truth = Truth(-drop, discordance)
-        pairs = simulation.roll_backs(gate, truth, size.deciding_runs, size.pairs, 4, tick)
+        bets = bets_on_harm(discordance, MARGIN)
+        pairs = simulation.roll_backs(gate, truth, size.deciding_runs, size.pairs, 4, tick, bets)
         row = {"case": f"roll back {drop * 100:.0f} points, delta 2 points", **percentiles(pairs, size.pairs)}
         for at, power in {"p50": 0.5, "p80": 0.8}.items():
             row[f"fixed_sample_{at}"] = pairs_to_roll_back(-drop, discordance, MARGIN, gate.alpha_each, power)

@@ -17,6 +17,7 @@ from loadtest.benchmarks.gate.traffic import NEVER, Bools, Numbers, Pairs, Tick,
 from variants.evidence.betting import Bets, Tally, is_above, is_below
 from variants.evidence.gate import Gate
 from variants.evidence.guard import START
+from variants.evidence.paired import bets_on
 from variants.evidence.segments import SUSPICION
 
 MARGIN, ON_CARD, PARENT, DISCORDANCE = 0.02, 0.8, 0.9, 0.10
@@ -338,5 +339,4 @@ HONEST = [
 
 def bets_of(discordance: float) -> Bets:
     """The bets with a card that knows the discordance, of an equal variant."""
-    shared = max(discordance, 0.002)
-    return Bets.near(np.array([0.0, 0.5, 1.0]), np.array([shared / 2, 1 - shared, shared / 2]), (1 - MARGIN) / 2)
+    return bets_on(0.0, discordance, -MARGIN)
