@@ -98,11 +98,14 @@ class Pairs:
         return {"counted": any(counted), "model": latest.model, "variant": latest.variant}
 
     async def count(self, kept: Kept, opinion: Opinion) -> bool:
-        outcome, by = opinion.outcome, "person"
-        if outcome is None:
-            outcome, by = await asyncio.to_thread(self.by_label, kept, opinion), "label"
+        """Whether it is the first opinion on this pair."""
+        if opinion.outcome is not None:
+            return await self.note(kept, opinion.outcome, "person")
+        return await self.note(kept, await asyncio.to_thread(self.by_label, kept, opinion), "label")
+
+    async def note(self, kept: Kept, outcome: int, by: Literal["person", "label"]) -> bool:
         first = await asyncio.to_thread(self.keeper.store.note, kept.difference, outcome, by)
-        return first and self.tally.opinion(kept.difference, outcome, "label" if by == "label" else "person")
+        return first and self.tally.opinion(kept.difference, outcome, by)
 
     def by_label(self, kept: Kept, opinion: Opinion) -> int:
         """Which answer scores more by the label."""

@@ -46,7 +46,7 @@ FORM = "Answer with one word and nothing else: A, B or tie."
 SAYS = {"a": 1, "b": -1, "tie": 0}
 """What the first answer is worth by the judge's word."""
 RESULTS = {1: "variant", 0: "tie", -1: "parent"}
-Count = Callable[[Difference, int], None]
+Count = Callable[[Difference, int], object]
 
 
 class Judges:

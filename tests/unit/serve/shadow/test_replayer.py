@@ -215,7 +215,7 @@ def test_a_parent_that_is_compared_with_itself_answers_as_both() -> None:
 def test_a_pair_whose_answers_differ_is_passed_on_with_its_texts() -> None:
     stage = Stage(Relay(b=b"0"))
     passed: list[Difference] = []
-    stage.replayer.keeper.offer = passed.append  # type: ignore[method-assign]
+    stage.replayer.keeper.offer = passed.append
     stage.offer(Answer(1.0, FreeAnswer("it is not", "stop")), sample_of("pos"))
     pair = only(asyncio.run(stage.carried_out()))
     assert pair["same"] is False
