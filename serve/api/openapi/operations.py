@@ -220,7 +220,7 @@ READ: dict[str, Operation] = {
     "/admin/v1/models/{model}/rollouts": Operation("Every rollout, the latest first.", answers.ROLLOUTS, task=TEXT),
     "/admin/v1/models/{model}/rollouts/{id}": Operation("A rollout as a document.", answers.ROLLOUT, task=TEXT),
     "/admin/v1/models/{model}/pairs": Operation(
-        "Kept pairs whose answers differ, with prompt and answers.", answers.PAIRS, task=TEXT, parameters=PAIRS
+        "Kept pairs whose answers differ, with prompt and answers.", answers.PAIRS, parameters=PAIRS
     ),
     "/admin/v1/journal": Operation("The latest decisions and counts.", answers.JOURNAL, parameters=(LAST,)),
     "/admin/v1/stack": Operation("The live stack and the latest changes.", answers.OBJECT),
