@@ -13,37 +13,44 @@ from typing import Any
 from serve.control.seen_set import SeenSet
 from variants.evidence.paired import Paired
 
+REPEATED, KNOWN = " repeated", " known"
+"""Marks of a pair whose request came before, and of one whose client sent another before."""
+
 
 @dataclass
 class OpinionCounts:
-    """`open` and `closed` tell apart the pairs that wait for an opinion and those that had one. `seen` has requests
-    with the same content, and clients. `by` counts outcomes by who gave them. `judge` counts pairs with a label by
-    whether the judge agreed with it."""
+    """`open` has the pairs that wait for an opinion, with `REPEATED` and `KNOWN` where those hold, `closed` those that
+    had one. `by` counts outcomes by who gave them. `judge` counts pairs with a label by whether the judge agreed with
+    it."""
 
     open: SeenSet = field(default_factory=SeenSet)
     closed: SeenSet = field(default_factory=SeenSet)
-    seen: SeenSet = field(default_factory=SeenSet)
     equal: int = 0
     differing: int = 0
     by: Counter[str] = field(default_factory=Counter)
     judge: Counter[str] = field(default_factory=Counter)
 
-    def count_pair(self, pair: dict[str, Any], preference: Paired, delta: float | None) -> None:
+    def count_pair(
+        self, pair: dict[str, Any], preference: Paired, delta: float | None, repeated: bool, new_client: bool
+    ) -> None:
         """Count a compared pair. Pairs of older servers do not say whether their answers are the same."""
         same = pair.get("same")
         if same is None:
             return
         if same:
             self.equal += 1
-            self.add(pair, 0, preference, delta)
+            add(preference, pair, 0, delta, repeated, new_client)
             return
         self.differing += 1
         if pair["metric"] == "quality":
             variant, parent = pair["values"]
             self.by["label"] += 1
-            self.add(pair, (variant > parent) - (variant < parent), preference, delta)
+            add(preference, pair, (variant > parent) - (variant < parent), delta, repeated, new_client)
         elif self.open.add(pair["id"]):
             preference.lost += 1
+            for holds, mark in ((repeated, REPEATED), (not new_client, KNOWN)):
+                if holds:
+                    self.open.add(pair["id"] + mark)
 
     def count(self, opinion: dict[str, Any], preference: Paired, delta: float | None) -> None:
         """Count an opinion, if its pair waits for one."""
@@ -52,14 +59,8 @@ class OpinionCounts:
         elif opinion["id"] in self.open and self.closed.add(opinion["id"]):
             preference.lost -= 1
             self.by[opinion["by"]] += 1
-            self.add(opinion, opinion["outcome"], preference, delta)
-
-    def add(self, pair: dict[str, Any], outcome: int, preference: Paired, delta: float | None) -> None:
-        client = None if pair["trusted"] else pair["client"]
-        repeated = not self.seen.add(f"request {pair['request']}")
-        new = client is None or self.seen.add(f"client {client}")
-        values = float(outcome > 0), float(outcome < 0)
-        preference.add(values, repeated, delta, pair.get("segments", {}), new_client=new)
+            repeated, known = (opinion["id"] + mark in self.open for mark in (REPEATED, KNOWN))
+            add(preference, opinion, opinion["outcome"], delta, repeated, not known)
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -68,3 +69,11 @@ class OpinionCounts:
             "by": dict(self.by),
             "judge": {"agreed": self.judge["agreed"], "disagreed": self.judge["disagreed"]},
         }
+
+
+def add(
+    preference: Paired, pair: dict[str, Any], outcome: int, delta: float | None, repeated: bool, new_client: bool
+) -> None:
+    """Add an outcome, of which only the difference of its values counts."""
+    values = float(outcome > 0), float(outcome < 0)
+    preference.add(values, repeated, delta, pair["segments"], new_client=new_client)

@@ -147,11 +147,11 @@ class PairEvidence:
             return
         variant, parent = each["values"]
         delta = gate.quality if metric == "quality" else gate.agreement
-        self.opinions.count_pair(each, evidence.preference, gate.preference)
         repeated = not self.requests.add(each["request"])
         paired = evidence.paired(metric)
         new = client is None or self.named.add(client)
         paired.add((variant, parent), repeated, delta, each.get("segments", {}), each.get("shuffled"), new)
+        self.opinions.count_pair(each, evidence.preference, gate.preference, repeated, new)
         self.divergence += each.get("divergence") or 0.0
 
     def to_json(self) -> dict[str, Any]:

@@ -58,7 +58,9 @@ class AnswerKeeper:
     def offer(self, difference: Difference) -> None:
         """Keep a pair if the model's setting says so."""
         setting = self.settings.get(difference.model)
-        if setting is not None and len(self.waiting) < MOST and random.random() < setting.share:
+        if setting is None or len(self.waiting) >= MOST or difference.is_too_long:
+            return
+        if random.random() < setting.share:
             self.waiting.append(difference)
 
     async def work(self) -> None:

@@ -11,6 +11,8 @@ from serve.shadow.replay import ScoredAnswer
 from variants.artifacts.manifest import TaskKind
 from variants.evidence.free_running import FreeAnswer
 
+MOST_CHARACTERS = 50_000
+"""A pair with longer texts is neither kept nor judged: many may wait in memory."""
 CLASSES: tuple[TaskKind, ...] = ("text-classification", "image-classification")
 
 
@@ -33,6 +35,10 @@ class Difference:
     @property
     def id(self) -> str:
         return str(self.pair["id"])
+
+    @property
+    def is_too_long(self) -> bool:
+        return sum(map(len, (self.prompt or "", *self.answers))) > MOST_CHARACTERS
 
 
 def answer_of(task: TaskKind, answer: ScoredAnswer) -> FreeAnswer | None:

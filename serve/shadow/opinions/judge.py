@@ -80,7 +80,9 @@ class Judges:
             self.measured[difference.key] += 1
             if self.measured[difference.key] > MEASURED:
                 return
-        if self.queue.full():
+        if difference.is_too_long:
+            note(difference, "too_long")
+        elif self.queue.full():
             note(difference, "dropped_full")
         else:
             self.queue.put_nowait((difference, time.monotonic()))

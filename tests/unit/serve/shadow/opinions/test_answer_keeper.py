@@ -1,5 +1,6 @@
 """Answers are kept where the stack file says so, and are written in groups."""
 
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -56,6 +57,7 @@ async def test_a_share_is_kept_and_no_more_wait_than_may(
     draws = iter([0.4, 0.6])
     monkeypatch.setattr(answer_keeper.random, "random", lambda: next(draws, 0.0))
     monkeypatch.setattr(answer_keeper, "MOST", 2)
+    keeper.offer(replace(difference("long"), prompt="a" * 50_000))
     for name in "abcd":
         keeper.offer(difference(name))
     assert [each.id for each in keeper.waiting] == ["a", "c"]

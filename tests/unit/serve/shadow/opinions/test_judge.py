@@ -120,6 +120,8 @@ async def test_a_full_queue_drops_and_pictures_are_not_asked() -> None:
     stage.judges.offer(replace(PAIR, prompt=None))
     stage.judges.offer(replace(PAIR, model="without a judge"))
     assert stage.judges.queue.empty()
+    stage.judges.offer(replace(PAIR, prompt="a" * 50_000))
+    assert metrics.judged.labels("m", "int8", "too_long")._value.get() == 1
     for _ in range(judge_module.QUEUE + 1):
         stage.judges.offer(PAIR)
     assert metrics.judged.labels("m", "int8", "dropped_full")._value.get() == 1
