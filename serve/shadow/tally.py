@@ -99,7 +99,7 @@ class Tally:
             pair = pair_of(replay) | details
             shadowed.pairs.append(pair)
             self.ended(replay, outcome)
-            if pair["same"] is False:
+            if pair["metric"] is not None and pair["same"] is False:
                 self.differs(difference_of(replay, pair))
 
     def opinion(self, difference: Difference, outcome: int, by: Literal["judge", "person", "label"]) -> bool:

@@ -473,3 +473,15 @@ def test_a_scoring_request_that_is_refused_is_no_failure(message: str, reason: s
     refusal = ReplayFailed(message, refused=True)
     relay = Relay(a=[text("so"), text("so"), scores(1)], b=[text("so"), refusal])
     assert ends(replay(relay, Answer(None), label=None), "agreement") == (1, [], {reason: [7]}, 0)
+
+
+def test_a_pair_without_an_outcome_is_passed_on_to_nobody() -> None:
+    """Both wrote an answer, and then the variant fails to score the parent's."""
+    relay = Relay(a=[text("so it is"), text("so it is"), scores(1)], b=[text("it is not"), ReplayFailed("502")])
+    stage = Stage(relay)
+    passed: list[Difference] = []
+    stage.replayer.keeper.offer = passed.append
+    stage.offer(Answer(None), sample_of(None))
+    pair = only(asyncio.run(stage.carried_out()))
+    assert (pair["metric"], pair["lost"], pair["same"]) == (None, "variant failed", False)
+    assert passed == []
