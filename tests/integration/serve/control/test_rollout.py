@@ -101,8 +101,7 @@ async def test_a_variant_as_good_as_its_parent_takes_over_by_itself(tmp_path: Pa
         await until(served.client, ended)
         await asyncio.sleep(1)
         load.stopping = True
-        await asyncio.sleep(1)
-        answer = (await served.client.get(ROLLOUT)).json()
+        answer = await until(served.client, settled)
         entries = (await served.client.get("/admin/v1/journal?last=10000")).json()["entries"]
     assert answer["rollout"]["status"] == "promoted"
     assert answer["traffic"]["shares"] == {"baseline": 0.0, "int8": 1.0}
@@ -144,6 +143,7 @@ async def test_a_controller_that_is_killed_goes_on_where_it_was(tmp_path: Path) 
         async with labelled(str(served.client.base_url), "echo", 2) as load:
             await until(served.client, lambda answer: answer["pairs"]["compared"] > 20)
         assert set(load.statuses) == {200}
+        await until(served.client, settled)
         await asyncio.sleep(2)
         before = (await served.client.get(ROLLOUT)).json()
         dead = served.controller.traffic_manager
