@@ -45,8 +45,8 @@ class Opinion(Document):
             raise ValueError("give the request by one of id and request_id")
         if (self.label is None) == (self.outcome is None):
             raise ValueError("give one of label and outcome, or a score with an id")
-        if self.outcome is not None and self.variant is None:
-            raise ValueError("an outcome needs the variant that it is about")
+        if self.outcome is not None and None in (self.request_id, self.variant):
+            raise ValueError("an outcome needs the request_id of a kept pair and its variant")
         return self
 
 
@@ -101,14 +101,15 @@ class Pairs:
         """Whether it is the first opinion on this pair."""
         if opinion.outcome is not None:
             return await self.note(kept, opinion.outcome, "person")
-        return await self.note(kept, await asyncio.to_thread(self.by_label, kept, opinion), "label")
+        outcome = await asyncio.to_thread(self.by_label, kept, opinion)
+        return outcome is not None and await self.note(kept, outcome, "label")
 
     async def note(self, kept: Kept, outcome: int, by: Literal["person", "label"]) -> bool:
         first = await asyncio.to_thread(self.keeper.store.note, kept.difference, outcome, by)
         return first and self.tally.opinion(kept.difference, outcome, by)
 
-    def by_label(self, kept: Kept, opinion: Opinion) -> int:
-        """Which answer scores more by the label."""
+    def by_label(self, kept: Kept, opinion: Opinion) -> int | None:
+        """Which answer scores more by the label; None where neither is right, since a junk label would say the same."""
         generates = self.upstreams.models[kept.difference.model].task == "text-generation"
         kind, label = self.upstreams.kind_of(opinion.task), str(opinion.label)
 
@@ -119,7 +120,7 @@ class Pairs:
             return float(text_matches(answer, label)) if scored is None else scored
 
         variant, parent = (score(answer) for answer in kept.difference.answers)
-        return (variant > parent) - (variant < parent)
+        return (variant > parent) - (variant < parent) if max(variant, parent) > 0 else None
 
 
 def document_of(kept: Kept) -> dict[str, Any]:

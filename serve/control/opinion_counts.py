@@ -2,8 +2,8 @@
 
 Equal answers are no loss and no gain, with certainty, so nobody is asked about them. A pair whose answers differ is
 lost (`variants.evidence.paired`) until somebody says which is better: its label, one that came later, a person, or a
-judge. The first opinion on a pair counts. What a judge says of pairs with a label is no outcome: it shows how far to
-trust it.
+judge. A label decides only where its key is trusted to label. The first opinion on a pair counts. What a judge says of
+pairs with a label also shows how far to trust it.
 """
 
 from collections import Counter
@@ -42,7 +42,7 @@ class OpinionCounts:
             add(preference, pair, 0, delta, repeated, new_client)
             return
         self.differing += 1
-        if pair["metric"] == "quality":
+        if pair["metric"] == "quality" and pair["trusted"]:  # a client's junk label would say that both are alike
             variant, parent = pair["values"]
             self.by["label"] += 1
             add(preference, pair, (variant > parent) - (variant < parent), delta, repeated, new_client)
@@ -56,7 +56,7 @@ class OpinionCounts:
         """Count an opinion, if its pair waits for one."""
         if opinion["known"] is not None and opinion["by"] == "judge":
             self.judge["agreed" if opinion["known"] == opinion["outcome"] else "disagreed"] += 1
-        elif opinion["id"] in self.open and self.closed.add(opinion["id"]):
+        if opinion["id"] in self.open and self.closed.add(opinion["id"]):
             preference.lost -= 1
             self.by[opinion["by"]] += 1
             repeated, known = (opinion["id"] + mark in self.open for mark in (REPEATED, KNOWN))

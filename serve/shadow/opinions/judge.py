@@ -38,7 +38,7 @@ WAIT_S = 300.0
 LIMIT_S = 60.0
 """Time limit of one answer of the judge."""
 MEASURED = 100
-"""So many pairs with a label show how far a judge agrees with labels; about more it is not asked."""
+"""So many pairs with a trusted label show how far a judge agrees with labels; about more it is not asked."""
 MOST_TOKENS = 8
 CHAT = "/v1/chat/completions"
 JSON = {"content-type": "application/json"}
@@ -76,7 +76,7 @@ class Judges:
         """Queue a pair if its model has a judge, and the pair is of texts."""
         if self.judge_of(difference.model) is None or difference.prompt is None:
             return
-        if difference.known is not None:
+        if difference.known is not None and difference.pair["trusted"]:
             self.measured[difference.key] += 1
             if self.measured[difference.key] > MEASURED:
                 return

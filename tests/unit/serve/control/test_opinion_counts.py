@@ -44,13 +44,23 @@ def test_the_first_opinion_on_a_pair_counts(outcome: int) -> None:
 @pytest.mark.parametrize(("values", "outcome"), [((1.0, 0.0), 1), ((0.5, 0.5), 0), ((0.2, 0.9), -1)])
 def test_a_label_needs_no_question_and_measures_the_judge(values: tuple[float, float], outcome: int) -> None:
     counts, preference = OpinionCounts(), Paired()
-    counts.count_pair(pair("a", same=False, values=values), preference, DELTA, False, True)
+    counts.count_pair({**pair("a", same=False, values=values), "trusted": True}, preference, DELTA, False, True)
     assert (preference.n, preference.lost, preference.differences().mean) == (1, 0, outcome)
     for said in (-1, 0, 1):
         counts.count(opinion("a", said, known=outcome), preference, DELTA)
     counts.count(opinion("a", outcome, by="person", known=outcome), preference, DELTA)
     assert counts.to_json()["judge"] == {"agreed": 1, "disagreed": 2}
     assert preference.n == 1
+
+
+def test_a_label_that_nobody_trusts_decides_nothing() -> None:
+    """Junk labels would say of every pair that both answers are alike."""
+    counts, preference = OpinionCounts(), Paired()
+    counts.count_pair(pair("a", same=False, values=(0.0, 0.0)), preference, DELTA, False, True)
+    assert (preference.n, preference.lost) == (0, 1)
+    counts.count(opinion("a", -1, known=0), preference, DELTA)
+    assert (preference.n, preference.lost, preference.differences().mean) == (1, 0, -1)
+    assert counts.to_json()["judge"] == {"agreed": 0, "disagreed": 1}
 
 
 def verdict(wait: int, better: int) -> str:

@@ -109,8 +109,9 @@ async def test_a_question_waits_for_low_load_and_is_dropped_at_last(monkeypatch:
 async def test_about_pairs_with_a_label_it_is_asked_a_limited_number_of_times(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(judge_module, "MEASURED", 2)
     stage = Stage(lambda first, second: "A")
-    for known in (1, 0, -1, None, None):
-        stage.judges.offer(replace(PAIR, known=known))
+    trusted = dict(PAIR.pair) | {"trusted": True}
+    for known, pair in ((1, trusted), (0, trusted), (-1, trusted), (None, trusted), (1, PAIR.pair)):
+        stage.judges.offer(replace(PAIR, known=known, pair=pair))
     assert stage.judges.queue.qsize() == 4
 
 
