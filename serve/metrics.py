@@ -80,6 +80,11 @@ agreement = Histogram(
     (*VARIANT, "of"),
     buckets=(0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.75, 0.8, 0.85, 0.9, 0.925, 0.95, 0.975, 0.99, 1),
 )
+judged = Counter(
+    "understudy_judged_pairs",
+    "Questions to a judge about answers that differ, by what came of them; see docs/operating.md.",
+    (*VARIANT, "outcome"),
+)
 feedback = Counter("understudy_feedback", "Scores given for answers.", VARIANT)
 labelled_score = Counter(
     "understudy_labelled_score",

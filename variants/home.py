@@ -16,7 +16,7 @@ STORED = ("artifacts", "catalog", "state")
 
 
 def home() -> Path:
-    """The folder that holds `artifacts/`, `catalog/`, `state/` and `logs/`; it may not exist yet."""
+    """The folder that holds `artifacts/`, `catalog/`, `answers/`, `state/` and `logs/`; it may not exist yet."""
     if given := os.environ.get("UNDERSTUDY_HOME"):
         return Path(given).expanduser().resolve()
     former = Path.home() / ".cache" / NAME

@@ -18,6 +18,7 @@ from variants.reports.formats import points, share
 MEANS: Mapping[str, str] = {
     "quality": "right answers, minus those of its parent",
     "agreement": "agreement with its parent's answer, minus the parent's agreement when asked again",
+    "preference": "better answers, minus those of its parent, by labels, people or a judge",
     "floor": "right answers, minus the required share of its parent's",
     "latency": "requests within the latency objective",
     "errors": "requests that failed",

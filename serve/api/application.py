@@ -34,6 +34,7 @@ from serve.api.openapi.document import OpenApi
 from serve.api.operation.access_log import LogAccess
 from serve.api.operation.draining import CountOpen
 from serve.api.operation.tracing import TraceRequests
+from serve.api.pairs import Pairs
 from serve.api.ranking import RERANK, SCORE
 from serve.api.request_id import IssueRequestId
 from serve.api.stack import StackEndpoint
@@ -76,9 +77,9 @@ DOORS: dict[str, tuple[Door, str]] = {
 
 def build_ingress(upstreams: Upstreams, server: Server, controller: ControllerClient) -> Starlette:
     """The application. Its lifespan starts and stops the relay, upstreams, controller sync and replayer."""
-    relay = Relay(upstreams)
-    observations = relay.accounting.observations
     memory = Memory(server.bytes_in_flight)
+    relay = Relay(upstreams, memory)
+    observations = relay.accounting.observations
     replayer, sync = (
         Replayer(upstreams, relay, observations, memory),
         ControllerSync(upstreams, controller, observations),
@@ -121,6 +122,7 @@ def routes_of(
     limit: int,
 ) -> list[Route]:
     """Every route of the application. `limit` is the most bytes of a body."""
+    pairs = Pairs(upstreams, replayer.keeper, replayer.tally)
     infer, metadata = InferRoute(upstreams, relay, replayer, limit), Metadata(upstreams, relay)
     models, admin, stack = Models(upstreams), Admin(upstreams, sync), StackEndpoint(controller, limit)
     model, version = "/v2/models/{model}", "/v2/models/{model}/versions/{variant}"
@@ -139,7 +141,7 @@ def routes_of(
         Route("/admin/v1/stack", stack.answer, methods=["GET", "POST", "DELETE"]),
         *(
             Route(path, each.answer, methods=each.methods)
-            for path, each in traffic_endpoints(controller, limit).items()
+            for path, each in traffic_endpoints(controller, pairs, limit).items()
         ),
         *health_routes(upstreams),
         Route("/openapi.json", OpenApi(upstreams).answer, methods=["GET"]),

@@ -8,11 +8,13 @@ POST  /admin/v1/models/{model}/rollout/{action}    pause, resume, abort; `{"why"
 GET   /admin/v1/models/{model}/rollouts            every rollout, the latest first
 GET   /admin/v1/models/{model}/rollouts/{id}       one of them as a document
 GET   /admin/v1/journal?last=100                   the latest decisions and counts
-POST  /v1/feedback                                 a score for an answer, by the answer's id
+GET   /admin/v1/models/{model}/pairs               kept pairs whose answers differ (`serve.api.pairs`)
+POST  /v1/feedback                                 a score for an answer, by its id, or an opinion on a pair
 """
 
 import re
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 
 from starlette.requests import Request
@@ -21,6 +23,7 @@ from starlette.responses import Response
 from serve import metrics
 from serve.api.access.key_limits import key_name
 from serve.api.http import TextHeaders, answer_json, parse_object, read_body
+from serve.api.pairs import Pairs
 from serve.control.contract import ControllerClient
 from serve.dataplane.body_worker import apart
 from variants.errors import InputError
@@ -120,7 +123,17 @@ async def read_journal(controller: ControllerClient, request: Request, body: dic
     return {"entries": await controller.journal(int(last))}
 
 
-async def give_feedback(controller: ControllerClient, request: Request, body: dict[str, Any]) -> dict[str, Any]:
+async def read_pairs(
+    pairs: Pairs, controller: ControllerClient, request: Request, body: dict[str, Any]
+) -> dict[str, Any]:
+    return await pairs.read(request)
+
+
+async def give_feedback(
+    pairs: Pairs, controller: ControllerClient, request: Request, body: dict[str, Any]
+) -> dict[str, Any]:
+    if not {"label", "outcome"}.isdisjoint(body):
+        return await pairs.judge(body, key_name(request.scope))
     client = TextHeaders(scope=request.scope).get(CLIENT)
     receipt = await controller.add_feedback(body, key_name(request.scope), client)
     if receipt["counted"]:
@@ -128,7 +141,7 @@ async def give_feedback(controller: ControllerClient, request: Request, body: di
     return receipt
 
 
-def traffic_endpoints(controller: ControllerClient, limit: int) -> dict[str, Endpoint]:
+def traffic_endpoints(controller: ControllerClient, pairs: Pairs, limit: int) -> dict[str, Endpoint]:
     """All endpoints of this module, by path."""
     model = "/admin/v1/models/{model}"
     return {
@@ -137,6 +150,7 @@ def traffic_endpoints(controller: ControllerClient, limit: int) -> dict[str, End
         f"{model}/rollout/{{action}}": Endpoint(controller, limit, POST=steer_rollout),
         f"{model}/rollouts": Endpoint(controller, limit, GET=list_rollouts),
         f"{model}/rollouts/{{id}}": Endpoint(controller, limit, GET=read_rollout_document),
+        f"{model}/pairs": Endpoint(controller, limit, GET=partial(read_pairs, pairs)),
         "/admin/v1/journal": Endpoint(controller, limit, GET=read_journal),
-        "/v1/feedback": Endpoint(controller, limit, POST=give_feedback),
+        "/v1/feedback": Endpoint(controller, limit, POST=partial(give_feedback, pairs)),
     }

@@ -187,6 +187,25 @@ def study(
 
 
 @app.command()
+def label(
+    model: Annotated[str, typer.Argument(help="The model.")],
+    variant: Annotated[str, typer.Argument(help="The variant that is compared with its parent.")],
+    limit: Annotated[int, typer.Option(min=1, max=1000, help="The largest number of pairs to show.")] = 100,
+    target: Target = HERE,
+    as_json: AsJson = False,
+) -> None:
+    """Say which of two differing answers is better, without their names: left, right, tie, skip or quit.
+
+    Needs `keep_answers` in the stack file. Not on a terminal, it reads one choice a line."""
+    from serve.cli.label import label_pairs
+    from serve.client.client import Client
+
+    done = label_pairs(Client(target), model, variant, limit)
+    late = f", {done.late} came too late" if done.late else ""
+    emit(vars(done), f"{done.counted} opinions counted, {done.skipped} pairs skipped{late}", as_json)
+
+
+@app.command()
 def catalog(
     name: Annotated[str | None, typer.Argument(help="model or model@variant. Default: all.")] = None,
     verify: Annotated[bool, typer.Option("--verify", help="Hash every file to detect damage.")] = False,

@@ -80,6 +80,7 @@ def start(
     steps: Annotated[str, typer.Option(help="Percentages, `shadow` before the first.")] = "shadow,10,50,100",
     quality: options.Quality = None,
     agreement: options.Agreement = None,
+    preference: options.Preference = None,
     errors: options.Errors = None,
     feedback: options.Feedback = None,
     latency: options.Latency = None,
@@ -94,6 +95,7 @@ def start(
     watch_s: options.Watch = 3600.0,
     deadline: options.Deadline = 7 * 86400.0,
     budget: options.Budget = 100_000,
+    aa: options.AgainstItself = False,
     continues: options.Continues = False,
     against_card: options.AgainstCard = None,
     shadow: Shadow = 0.2,
@@ -102,17 +104,19 @@ def start(
     target: Target = HERE,
     as_json: AsJson = False,
 ) -> None:
-    """Begin a rollout. Without a limit on quality, agreement or feedback, the largest loss of accuracy is 2 points.
+    """Begin a rollout. Without a limit on quality, agreement, preference or feedback, the largest loss of accuracy is 2
+    points.
 
     Its clients' errors and latency are compared with its parent's at each step (--guard).
     """
-    none_given = (quality, agreement, feedback) == (None, None, None)
+    none_given = (quality, agreement, preference, feedback) == (None, None, None, None)
     limits: dict[str, Any] = {"quality": 0.02 if none_given else quality, "agreement": agreement, "errors": errors}
-    limits |= {"feedback": feedback, "latency": read_latency(latency), "segment": segment}
+    limits |= {"preference": preference, "feedback": feedback, "latency": read_latency(latency), "segment": segment}
     watched = {"errors": guard_errors, "latency": guard_latency, "block_s": guard_block, "least": least}
     gate = {**limits, "cost": "lower" if cheaper else None, "alpha": alpha, "guard": watched if guard else None}
     plan = {"variant": variant, "steps": read_steps(steps), "shadow": shadow, "hold_s": hold, "gate": gate}
     plan |= {"holdback": holdback, "watch_s": watch_s, "deadline_s": deadline, "budget": budget}
+    plan |= {"aa": True, "steps": ["shadow"]} if aa else {}
     send(model, plan | {"continues": continues, "against_card": against_card}, target, as_json)
 
 

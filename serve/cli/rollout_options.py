@@ -6,6 +6,9 @@ from typer import Option
 
 Quality = Annotated[float | None, Option(help="The largest loss of accuracy: 0.02 is 2 points.")]
 Agreement = Annotated[float | None, Option(help="The largest loss of agreement, against the parent's own.")]
+Preference = Annotated[
+    float | None, Option(help="The largest loss where answers differ, by labels, people or a judge.")
+]
 Errors = Annotated[float | None, Option(help="The largest share of failed requests.")]
 Feedback = Annotated[float | None, Option(help="The lowest mean score of its answers, 0 to 1.")]
 Latency = Annotated[
@@ -21,6 +24,9 @@ Holdback = Annotated[float, Option(help="The share that its parent keeps after t
 Watch = Annotated[float, Option("--watch", help="How long it keeps that share, in seconds.")]
 Deadline = Annotated[float, Option(help="When to end without a verdict, in seconds.")]
 Budget = Annotated[int, Option(help="Compared requests after which to end without a verdict.")]
+AgainstItself = Annotated[
+    bool, Option("--aa", help="Compare the parent with itself, in shadow only; traffic never changes.")
+]
 Continues = Annotated[bool, Option("--continue", help="Keep the evidence of the rollout before.")]
 AgainstCard = Annotated[
     str | None, Option(help="Why to begin although the card proves the variant worse; for the journal.")

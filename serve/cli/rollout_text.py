@@ -26,6 +26,7 @@ def describe_rollout(answer: dict[str, Any]) -> str:
     lines = [
         f"{answer['model']}  {rollout['parent']} -> {rollout['plan']['variant']}  {rollout['status']}  {steps}",
         f"  {rollout['why']}",
+        *(("  A/A: the parent is compared with itself, and no traffic moves",) if rollout["plan"].get("aa") else ()),
         f"  {'metric':11}{'n':>8}{'mean':>10}{'low':>10}{'high':>10}{'limit':>9}",
     ]
     for each in answer["verdict"]["findings"]:
@@ -43,6 +44,7 @@ def describe_rollout(answer: dict[str, Any]) -> str:
     )
     lines += [f"    lost: {number} {reason}" for reason, number in sorted(pairs["lost"].items())]
     lines += describe_coverage(answer)
+    lines += describe_opinions(answer.get("opinions") or {})
     lines += describe_card(answer["card"])
     for each in answer["verdict"]["segments"][:1]:
         interval = f"{each['value']:+.3f} ({each['low']:+.3f} to {each['high']:+.3f}, n {each['n']})"
@@ -69,6 +71,22 @@ def describe_coverage(answer: dict[str, Any]) -> list[str]:
         lines += [f"    not compared: {number} {reason}" for reason, number in reasons]
     if routed["not_served"]:
         lines.append(f"  share not served: {routed['share_not_served']:.1%} of {routed['requests']} requests")
+    return lines
+
+
+def describe_opinions(opinions: dict[str, Any]) -> list[str]:
+    """How many answers differ, who said which are better, and how far the judge agrees with labels."""
+    if not opinions.get("differing"):
+        return []
+    given = ", ".join(f"{count} by {who}" for who, count in opinions["by"].items()) or "none judged"
+    lines = [
+        f"  answers differ in {opinions['differing']} pairs of {opinions['equal'] + opinions['differing']}: {given}"
+    ]
+    agreed, asked = opinions["judge"]["agreed"], sum(opinions["judge"].values())
+    if asked:
+        lines.append(f"  the judge agrees with the label in {agreed} of {asked} labelled pairs whose answers differ")
+    elif opinions["by"].get("judge"):
+        lines.append("  the judge's agreement with labels is unknown: no labelled pair's answers differ")
     return lines
 
 

@@ -72,6 +72,17 @@ class Client:
         """The rollout with that id: its plan, decisions, evidence over time and verdict. Raises UnknownName."""
         return self._ask("GET", model, f"rollouts/{quote(name, safe='')}")
 
+    def pairs(self, model: str, variant: str, limit: int = 100) -> Answer:
+        """Kept pairs of a variant and its parent whose answers differ, those without an opinion first. Raises
+        InputError where the stack file does not keep answers of this model."""
+        return self._ask("GET", model, f"pairs?variant={quote(variant, safe='')}&limit={limit}")
+
+    def give_opinion(self, opinion: Mapping[str, Any]) -> Answer:
+        """Say of a pair which answer is better (`serve.api.pairs.Opinion`):
+
+        {"request_id": "0123456789abcdef", "variant": "int8", "outcome": 1}"""
+        return ask(self.url, "POST", "/v1/feedback", dict(opinion))
+
     def start_rollout(self, model: str, plan: Mapping[str, Any]) -> Answer:
         """Begin a rollout by a plan, or a search for the cheapest variant (`serve.control.rollout`):
 

@@ -76,12 +76,14 @@ class ServedVariant:
 @dataclass(frozen=True)
 class Judged:
     """What an ingress counts of a model with an open rollout: latencies against `objective_s`, None without one, in
-    blocks of `block_s` seconds, and pairs by segment. `arms` are the digests of the parent and the variant."""
+    blocks of `block_s` seconds, and pairs by segment. `arms` are the digests of the parent and the variant. `aa` is the
+    shadow variant in whose place the parent is compared with itself, None in other rollouts."""
 
     objective_s: float | None
     block_s: float = 60.0
     segments: Mapping[str, Segment] = field(default_factory=dict)
     arms: tuple[str, str] | None = None
+    aa: str | None = None
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,8 @@ from serve.config.api_keys import Key
 from serve.config.cross_origin import Cors
 from serve.config.engine_plugin import BUILT_IN, PluginEngine, engine_plugin
 from serve.config.hosts import Host
+from serve.config.judge import Judge
+from serve.config.keep_answers import KeepAnswers
 from serve.config.objectives import Objectives
 from serve.config.parsers import NONE, REASONING_PARSERS, TOOL_PARSERS
 from serve.config.segment import EVERY_MODEL, Segment, SegmentName
@@ -217,6 +219,8 @@ class Model(Document):
         default_factory=dict, max_length=8, description="parts that rollouts watch"
     )
     objectives: Objectives | None = Field(default=None, exclude_if=absent, description="limits that alerts hold")
+    keep_answers: KeepAnswers | None = Field(default=None, exclude_if=absent, description="keeps answers that differ")
+    judge: Judge | None = Field(default=None, exclude_if=absent, description="says which of two answers is better")
     variants: dict[str, Variant] = Field(min_length=1)
 
     @model_validator(mode="before")
@@ -345,6 +349,17 @@ class Stack(Document):
                         f"models.{model_name}: evaluate names {name!r}, no examples for {model.task}: "
                         f"known are {', '.join(tasks.of_kinds(kinds))}"
                     )
+        return self
+
+    @model_validator(mode="after")
+    def check_judges(self) -> Self:
+        for name, judge in ((name, model.judge) for name, model in self.models.items() if model.judge):
+            model, _, variant = judge.model.partition("@")
+            known = self.models.get(self.aliases.get(model, model))
+            if judge.url is None and (known is None or (variant and variant not in known.variants)):
+                raise ValueError(f"models.{name}: judge names {judge.model!r}, which this stack does not serve")
+            if judge.url is None and known is not None and known.task != "text-generation":
+                raise ValueError(f"models.{name}: judge names {judge.model!r}, which generates no text")
         return self
 
     @property

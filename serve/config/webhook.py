@@ -11,6 +11,8 @@ from pydantic import Field, field_validator
 from variants.document import Document, absent
 from variants.errors import StackError
 
+ENVIRONMENT = r"^[A-Z_][A-Z0-9_]{0,127}$"
+"""The name of an environment variable."""
 URL = re.compile(r"https?://[!-~]{1,2000}")
 STANDARD = "whsec_"
 """Secrets with this prefix are base64, as the Standard Webhooks specification has them."""
@@ -20,23 +22,29 @@ class Webhook(Document):
     """`secret` is the *name* of an environment variable of the server, so that no file holds the secret."""
 
     url: str
-    secret: Annotated[str, Field(pattern=r"^[A-Z_][A-Z0-9_]{0,127}$")] | None = Field(
+    secret: Annotated[str, Field(pattern=ENVIRONMENT)] | None = Field(
         default=None, exclude_if=absent, description="environment variable with the secret that signs messages"
     )
 
     @field_validator("url")
     @classmethod
     def check_url(cls, url: str) -> str:
-        try:
-            parts = urlsplit(url)
-            named = bool(parts.hostname) and parts.port != 0
-        except ValueError:
-            named = False
-        if not URL.fullmatch(url) or not named:
-            raise ValueError(f"{url!r:.80} is not an HTTP address; write one like https://hooks.example/understudy")
-        if parts.username or parts.password:
-            raise ValueError("an address with a name or password would be in logs; use `secret` instead")
-        return url
+        return check_http_url(url, "https://hooks.example/understudy", "secret")
+
+
+def check_http_url(url: str, example: str, secret: str) -> str:
+    """The address. Raises ValueError for one that is not of HTTP, or that has a name or password in it, which belong to
+    the field `secret`."""
+    try:
+        parts = urlsplit(url)
+        named = bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        named = False
+    if not URL.fullmatch(url) or not named:
+        raise ValueError(f"{url!r:.80} is not an HTTP address; write one like {example}")
+    if parts.username or parts.password:
+        raise ValueError(f"an address with a name or password would be in logs; use `{secret}` instead")
+    return url
 
 
 def secret_of(webhook: Webhook) -> bytes | None:

@@ -1,22 +1,19 @@
 """What the cards of a variant and its parent say, beside what live requests say."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from math import inf
 from typing import Any
 
-import numpy as np
-
-from serve.config.snapshot import ServedVariant
-from serve.control.rollout import RolloutPlan
+from serve.config.artifacts import cards_of
+from serve.config.snapshot import ServedVariant, Snapshot
+from serve.config.stack import Model
+from serve.control.rollout import Rollout, RolloutPlan, read_search
 from variants.artifacts.card import Accuracy, Card, Difference
 from variants.errors import InputError
 from variants.evidence.betting import DEFAULT, Bets, Tally, lower_bound, upper_bound
+from variants.evidence.paired import bets_on, bets_on_harm
 from variants.machine import describe
-
-LEAST_DISCORDANCE = 0.002
-VALUES = np.array([0.0, 0.5, 1.0])
-"""The values -1, 0 and 1 of a difference, scaled to [0, 1]."""
 
 
 @dataclass(frozen=True)
@@ -39,9 +36,11 @@ class CardBeside:
         """Bets that expect the difference of the card, against a mean of -`delta`."""
         if self.same is None or self.difference is None or delta is None:
             return DEFAULT
-        discordance = min(1.0, max(LEAST_DISCORDANCE, 1 - self.same, abs(self.difference.value)))
-        worse, better = (discordance - self.difference.value) / 2, (discordance + self.difference.value) / 2
-        return Bets.near(VALUES, np.array([worse, 1 - discordance, better]), (1 - delta) / 2)
+        return bets_on(self.difference.value, 1 - self.same, -delta)
+
+    def harm_bets(self, delta: float | None) -> Bets:
+        """Bets on a loss that is clearly above `delta`. The card says how often answers differ."""
+        return DEFAULT if self.same is None or delta is None else bets_on_harm(1 - self.same, delta)
 
     def to_json(self, live: Tally, alpha: float) -> dict[str, Any]:
         """The card's difference beside the live one. `contradicts`: their intervals have nothing in common."""
@@ -95,3 +94,75 @@ def check_card(card: CardBeside, plan: RolloutPlan) -> None:
         field="variant",
         mend='choose another variant, or say why: --against-card "why" (against_card)',
     )
+
+
+class Cards:
+    """The cards of what is served: differences, costs, and the plan of a search by them. `begun` has, by model, those
+    of a rollout's beginning."""
+
+    def __init__(self, snapshot: Callable[[], Snapshot]) -> None:
+        self.snapshot = snapshot
+        self.begun: dict[str, tuple[tuple[int, str], CardBeside]] = {}
+
+    def beside(self, model: str, parent: str, plan: RolloutPlan, at: float = inf) -> CardBeside:
+        """What the cards of this machine said of a variant and its parent at a time in seconds since the epoch; nothing
+        where one is no longer served. Bets and limits must not change during a rollout."""
+        refs = ((model, parent), (model, plan.compared(parent)))
+        served = [self.snapshot().variants[ref] for ref in refs if ref in self.snapshot().variants]
+        if len(served) < len(refs):
+            return CardBeside()
+        cards = cards_of(model)
+        return card_beside(*(newest(cards.get(each.manifest.digest, ()), each, at) for each in served))
+
+    def plan_search(
+        self, model: str, settings: Model, document: dict[str, Any]
+    ) -> tuple[RolloutPlan, str, tuple[str, ...]]:
+        """The plan for the cheapest candidate, its parent, and the other candidates, cheapest first.
+
+        Costs are from the cards of this machine. Raises InputError if they show no variant cheaper than its parent."""
+        search, parent, children = read_search(document, settings, model)
+        costs = self.costs_of(model, [parent, *children])
+        if costs[parent] is None or not any(costs[child] is not None for child in children):
+            raise InputError(
+                f"{parent} and its variants have no costs measured on this machine",
+                field="objective",
+                mend=f"measure them: understudy evaluate {model}",
+            )
+        known = {child: cost for child in children if (cost := costs[child]) is not None and cost < costs[parent]}
+        if not known:
+            raise InputError(f"no variant of {model} costs less than {parent}", field="objective")
+        cheapest_first = sorted(known, key=lambda child: known[child])
+        refusals = {child: self.refusal_by_card(model, parent, search.plan(child, 1)) for child in cheapest_first}
+        left = [child for child in cheapest_first if refusals[child] is None]
+        if not left:
+            raise InputError("; ".join(str(each) for each in refusals.values()), field="objective")
+        return search.plan(left[0], len(left)), parent, tuple(left[1:])
+
+    def refusal_by_card(self, model: str, parent: str, plan: RolloutPlan) -> InputError | None:
+        """Why the cards forbid a plan; None where they do not."""
+        try:
+            check_card(self.beside(model, parent, plan), plan)
+        except InputError as error:
+            return error
+        return None
+
+    def costs_of(self, model: str, variants: list[str]) -> dict[str, Any]:
+        cards = cards_of(model)
+        served = {name: self.snapshot().variants[model, name] for name in variants}
+        return {
+            name: cost_of(cards.get(variant.manifest.digest, ()), variant.engine.settings.model_dump(mode="json"))
+            for name, variant in served.items()
+        }
+
+    def at_begin(self, model: str, rollout: Rollout) -> CardBeside:
+        """The cards at the rollout's beginning, which are read once: a verdict is due every second."""
+        key, known = (rollout.began, rollout.pair), self.begun.get(model)
+        if known is None or known[0] != key:
+            known = key, self.beside(model, rollout.parent, rollout.plan, rollout.began_at or inf)
+            self.begun[model] = known
+        return known[1]
+
+
+def cost_of(cards: tuple[Card, ...], engine: dict[str, Any]) -> float | None:
+    """CPU-seconds per 1,000 requests, from the newest card with a cost for this machine and these settings."""
+    return next((cost for card in newest_first(cards, engine) if (cost := card.cost_cpu_s)), None)

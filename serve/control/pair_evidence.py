@@ -5,10 +5,11 @@ from dataclasses import dataclass, field
 from operator import itemgetter
 from typing import Any
 
+from serve.control.opinion_counts import OpinionCounts
 from serve.control.seen_set import SeenSet
 from variants.evidence.betting import Tally
 from variants.evidence.client_shares import ClientShares
-from variants.evidence.gate import RANGES, Evidence, Gate, Metric
+from variants.evidence.gate import DIFFERENCES, RANGES, Evidence, Gate, Metric
 from variants.evidence.guard import FEWEST, Arms, Guard, ParentRate
 
 BESIDE_S = 60
@@ -30,7 +31,9 @@ class PairEvidence:
     - `latency` is by objective in seconds: a measurement against one objective is no evidence about another.
     - `seen` requests could have been sampled; `incomparable` and `lost` have numbers by reason.
     - `routed` requests named no variant, and `not_served` of them the variant could not answer.
+    - `failed_at_both` requests of clients failed at both arms, and count for nothing.
     - `divergence` is the sum of the pairs' Kullback-Leibler divergences, in nats a position.
+    - `opinions` has what was said of pairs whose answers differ.
     - `since` is the traffic version with which the present step began.
     """
 
@@ -46,8 +49,10 @@ class PairEvidence:
     lost: Counter[str] = field(default_factory=Counter)
     routed: int = 0
     not_served: int = 0
+    failed_at_both: int = 0
     divergence: float = 0.0
     parent_rate: ParentRate = field(default_factory=ParentRate)
+    opinions: OpinionCounts = field(default_factory=OpinionCounts)
     since: int = 0
 
     @property
@@ -57,7 +62,8 @@ class PairEvidence:
     def begin_step(self, version: int) -> None:
         """Forget what belongs to the step before: its clients, and the detectors of harm."""
         self.since, self.evidence.arms = version, Arms()
-        for paired in (self.evidence.quality, self.evidence.agreement):
+        for metric in DIFFERENCES:
+            paired = self.evidence.paired(metric)
             paired.harm = type(paired.harm)()
 
     def latency_within(self, objective_s: float) -> Tally:
@@ -73,6 +79,7 @@ class PairEvidence:
     def count_served(self, parent: dict[str, Any] | None, variant: dict[str, Any] | None, gate: Gate) -> None:
         """Count the answers to clients of both arms: errors by second, latency by block."""
         guard, arms = gate.guard or Guard(), self.evidence.arms
+        self.failed_at_both += sum(each.get("failed_at_both", 0) for each in (parent, variant) if each)
         for _, second, _, share in (parent or {}).get("seconds", ()):
             self.parent_rate.add(share)
             self.parent_seconds[second] = share
@@ -111,11 +118,18 @@ class PairEvidence:
         evidence.skipped += len(shadowed["skipped"])
         for metric, reasons in shadowed["lost"].items():
             for reason, lengths in reasons.items():
-                self.lost[reason] += len(lengths)
-                self.evidence.paired(metric).lost += len(lengths)
+                self.lose(metric, reason, len(lengths))
         for each in shadowed["pairs"]:
             if self.ids.add(each["id"]):
                 self.count_pair(each, gate or WATCHED)
+        for each in shadowed.get("opinions", ()):
+            self.opinions.count(each, evidence.preference, (gate or WATCHED).preference)
+
+    def lose(self, metric: Metric, reason: str, times: int = 1) -> None:
+        """Count sampled requests that came to nothing: at worst, also for what would have been preferred."""
+        self.lost[reason] += times
+        self.evidence.paired(metric).lost += times
+        self.evidence.preference.lost += times
 
     def count_pair(self, each: dict[str, Any], gate: Gate) -> None:
         evidence = self.evidence
@@ -129,8 +143,7 @@ class PairEvidence:
             evidence.over_share += 1
             return
         if each["metric"] is None:
-            self.lost[each["lost"]] += 1
-            evidence.paired(metric).lost += 1
+            self.lose(metric, each["lost"])
             return
         variant, parent = each["values"]
         delta = gate.quality if metric == "quality" else gate.agreement
@@ -138,6 +151,7 @@ class PairEvidence:
         paired = evidence.paired(metric)
         new = client is None or self.named.add(client)
         paired.add((variant, parent), repeated, delta, each.get("segments", {}), each.get("shuffled"), new)
+        self.opinions.count_pair(each, evidence.preference, gate.preference, repeated, new)
         self.divergence += each.get("divergence") or 0.0
 
     def to_json(self) -> dict[str, Any]:
@@ -160,8 +174,10 @@ class PairEvidence:
                 "comparable": self.seen - incomparable,
                 "share": 1 - incomparable / self.seen if self.seen else None,
                 "incomparable": dict(self.incomparable),
+                "failed_at_both": self.failed_at_both,
             },
             "labels": {"n": contrast.n, "contrast": contrast.mean if contrast.n else None},
+            "opinions": self.opinions.to_json(),
             "routed": {
                 "requests": self.routed,
                 "not_served": self.not_served,

@@ -66,6 +66,7 @@ class RolloutPlan(Document):
     - `holdback` is the share of both variants' traffic that stays with the parent after the last step, for `watch_s`
       seconds.
     - `deadline_s` and `budget` (compared requests) end a rollout that proves nothing.
+    - `aa`: compare the parent with itself in place of the variant. It never changes traffic.
     - `continues`: begin with the evidence of the rollout before. `against_card`: why to begin although the card proves
       the variant worse than the gate allows."""
 
@@ -79,6 +80,7 @@ class RolloutPlan(Document):
     watch_s: Annotated[Number, Field(ge=0, le=30 * DAY_S)] = 3600.0
     deadline_s: Annotated[Number, Field(gt=0, le=365 * DAY_S)] = 7 * DAY_S
     budget: Annotated[int, Field(strict=True, gt=0)] = 100_000
+    aa: bool = Field(default=False, strict=True, exclude_if=lambda aa: not aa)
     continues: Annotated[bool, Field(strict=True)] = False
     against_card: Annotated[str, Field(min_length=1, max_length=500)] | None = None
 
@@ -87,9 +89,15 @@ class RolloutPlan(Document):
         numbers = [step for step in self.steps if step != "shadow"]
         if not self.steps or numbers != sorted(set(numbers)) or "shadow" in self.steps[1:]:
             raise ValueError("steps must be rising percentages, `shadow` only first: [shadow, 10, 50, 100]")
+        if self.aa and self.steps != ("shadow",):
+            raise ValueError("aa compares the parent with itself and moves no traffic: its only step is [shadow]")
         if self.steps[0] == "shadow" and not set(self.gate.metrics) - set(UNKNOWABLE):
             raise ValueError("the step `shadow` has no feedback, because it answers no client: steps [10, 50, 100]")
         return self
+
+    def compared(self, parent: str) -> str:
+        """The variant that is compared with the parent: itself in an A/A comparison."""
+        return parent if self.aa else self.variant
 
 
 @dataclass(frozen=True)
@@ -138,7 +146,7 @@ class Rollout:
 
     def traffic(self) -> Traffic:
         """The traffic of the current step, or the traffic of before if the rollout has failed."""
-        if self.status in RETURNED:
+        if self.status in RETURNED or (self.plan.aa and not self.open):
             return self.before
         weights, step = dict(self.before.weights), self.plan.steps[self.step]
         if step != "shadow":
@@ -225,7 +233,8 @@ def next_of(rollout: Rollout, verdict: Verdict, held_s: float, compared: int, at
     if rollout.step + 1 < len(rollout.plan.steps):
         return replace(rollout, step=rollout.step + 1, why="the gate was passed")
     watched = rollout.plan.watch_s > 0 and rollout.plan.steps[-1] != "shadow"
-    return replace(rollout, status="promoted", watched=watched, why="the gate was passed")
+    why = "the parent passes the gate against itself" if rollout.plan.aa else "the gate was passed"
+    return replace(rollout, status="promoted", watched=watched, why=why)
 
 
 def undecided(plan: RolloutPlan, verdict: Verdict, compared: int, lasted_s: float) -> str:

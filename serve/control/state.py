@@ -79,10 +79,11 @@ class ControlState:
 
     def begin_evidence(self, name: str, rollout: Rollout) -> None:
         """Begin with no evidence, unless the plan continues and there is some. Evidence that is continued was begun by
-        an earlier attempt, and needs no new one."""
+        an earlier attempt, and needs no new one. Nor does a comparison of the parent with itself."""
         attempts = self.attempts.get(name, 0)
         continued = rollout.plan.continues and rollout.pair in self.pairs
-        self.attempts[name] = max(1, attempts) if continued else attempts + 1
+        if not rollout.plan.aa:
+            self.attempts[name] = max(1, attempts) if continued else attempts + 1
         if not continued:
             self.pairs[rollout.pair] = PairEvidence()
 

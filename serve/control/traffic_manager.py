@@ -9,25 +9,22 @@ import logging
 import time
 from collections.abc import Mapping
 from dataclasses import replace
-from math import inf
 from pathlib import Path
 from typing import Any
 
-from serve.config.artifacts import cards_of
 from serve.config.evidence_key import engines_hash
 from serve.config.snapshot import Judged, Snapshot, build_snapshot, with_traffic
 from serve.config.stack import Model
 from serve.config.traffic import Versioned, read_traffic
-from serve.control.card_beside import CardBeside, card_beside, check_card, newest, newest_first
+from serve.control.card_beside import Cards, check_card
 from serve.control.contract import ObservationBatch
 from serve.control.records.document import account, around, by_id, document, engine_document, summary
 from serve.control.records.recorded_state import RecordedState
-from serve.control.rollout import Rollout, RolloutPlan, next_of, read_search, source_of, unknowable
+from serve.control.rollout import Rollout, RolloutPlan, next_of, source_of, unknowable
 from serve.control.traffic_migration import carried_over, ended
 from serve.errors import Conflict, Stale
 from serve.protocols.answer_id import check_feedback
 from serve.protocols.hash_keys import hash_keys
-from variants.artifacts.card import Card
 from variants.errors import InputError, UnderstudyError, UnknownName
 from variants.evidence.gate import Context, Verdict, judge, promotion_alpha
 from variants.evidence.guard import Guard
@@ -44,7 +41,7 @@ class TrafficManager(RecordedState):
     def __init__(self, folder: Path, snapshot: Snapshot) -> None:
         super().__init__(folder)
         self.held_since: dict[str, float] = {}
-        self.cards: dict[str, tuple[tuple[int, str], CardBeside]] = {}
+        self.cards = Cards(lambda: self.snapshot)
         first = self.journal.epoch * VERSIONS_AN_EPOCH
         self.adopt(build_snapshot(snapshot.stack, snapshot.artifacts, first, self.state.traffic), "the stack file")
 
@@ -72,6 +69,7 @@ class TrafficManager(RecordedState):
             (gate.guard or Guard()).block_s,
             self.snapshot.stack.models[model].segments,
             rollout.digests,
+            rollout.plan.variant if rollout.plan.aa else None,
         )
 
     def replace(self, wanted: Snapshot) -> None:
@@ -143,8 +141,9 @@ class TrafficManager(RecordedState):
         if current is not None and current.watched:  # its watch ends with this rollout
             traffic = replace(current, watched=False).traffic()
         source = source_of(traffic.weights, parent, plan.variant)
-        check_card(self.card_beside(model, parent, plan), plan)
-        both = [self.snapshot.variants[model, name] for name in (parent, plan.variant)]
+        check_card(self.cards.beside(model, parent, plan), plan)
+        names = (parent, plan.compared(parent))
+        both = [self.snapshot.variants[model, name] for name in names]
         rollout = Rollout(
             plan,
             parent,
@@ -158,57 +157,14 @@ class TrafficManager(RecordedState):
             began=self.state.traffic[model].version + 1,
             began_at=time.time(),
         )
-        engines = {name: engine_document(served) for name, served in zip((parent, plan.variant), both, strict=True)}
+        engines = {name: engine_document(served) for name, served in zip(names, both, strict=True)}
         self.move(model, rollout, who, None, {"around": around(engines)})
         return self.rollout_of(model)
 
-    def card_beside(self, model: str, parent: str, plan: RolloutPlan, at: float = inf) -> CardBeside:
-        """What the cards of this machine said of a variant and its parent at a time in seconds since the epoch; nothing
-        where one is no longer served. Bets and limits must not change during a rollout."""
-        refs = ((model, parent), (model, plan.variant))
-        served = [self.snapshot.variants[ref] for ref in refs if ref in self.snapshot.variants]
-        if len(served) < len(refs):
-            return CardBeside()
-        cards = cards_of(model)
-        return card_beside(*(newest(cards.get(each.manifest.digest, ()), each, at) for each in served))
-
     def plan_search(self, model: str, document: dict[str, Any]) -> tuple[RolloutPlan, str, tuple[str, ...]]:
-        """The plan for the cheapest candidate, its parent, and the other candidates, cheapest first.
-
-        Costs are from the cards of this machine. Raises InputError if they show no variant cheaper than its parent."""
-        search, parent, children = read_search(document, self.model(model), model)
-        costs = self.costs_of(model, [parent, *children])
-        if costs[parent] is None or not any(costs[child] is not None for child in children):
-            raise InputError(
-                f"{parent} and its variants have no costs measured on this machine",
-                field="objective",
-                mend=f"measure them: understudy evaluate {model}",
-            )
-        known = {child: cost for child in children if (cost := costs[child]) is not None and cost < costs[parent]}
-        if not known:
-            raise InputError(f"no variant of {model} costs less than {parent}", field="objective")
-        cheapest_first = sorted(known, key=lambda child: known[child])
-        refusals = {child: self.refusal_by_card(model, parent, search.plan(child, 1)) for child in cheapest_first}
-        left = [child for child in cheapest_first if refusals[child] is None]
-        if not left:
-            raise InputError("; ".join(str(each) for each in refusals.values()), field="objective")
-        return search.plan(left[0], len(left)), parent, tuple(left[1:])
-
-    def refusal_by_card(self, model: str, parent: str, plan: RolloutPlan) -> InputError | None:
-        """Why the cards forbid a plan; None where they do not."""
-        try:
-            check_card(self.card_beside(model, parent, plan), plan)
-        except InputError as error:
-            return error
-        return None
-
-    def costs_of(self, model: str, variants: list[str]) -> dict[str, Any]:
-        cards = cards_of(model)
-        served = {name: self.snapshot.variants[model, name] for name in variants}
-        return {
-            name: cost_of(cards.get(variant.manifest.digest, ()), variant.engine.settings.model_dump(mode="json"))
-            for name, variant in served.items()
-        }
+        """The plan for the cheapest candidate, its parent, and the other candidates, cheapest first. Raises
+        UnknownName, InputError."""
+        return self.cards.plan_search(model, self.model(model), document)
 
     def steer(self, model: str, action: str, who: str, why: str = "") -> dict[str, Any]:
         """Pause, resume or abort. Raises InputError for another action, Conflict if the status does not allow it."""
@@ -310,19 +266,12 @@ class TrafficManager(RecordedState):
             pair.evidence.tallies["feedback"] = self.state.feedback_on(rollout.digests[1])
         return judge(gate, pair.evidence, self.context_of(model, rollout))
 
-    def card_of(self, model: str, rollout: Rollout) -> CardBeside:
-        """The cards at the rollout's beginning, which are read once: a verdict is due every second."""
-        key, known = (rollout.began, rollout.pair), self.cards.get(model)
-        if known is None or known[0] != key:
-            known = key, self.card_beside(model, rollout.parent, rollout.plan, rollout.began_at or inf)
-            self.cards[model] = known
-        return known[1]
-
     def context_of(self, model: str, rollout: Rollout) -> Context:
         """What is known of a rollout besides its outcomes."""
         plan = rollout.plan
-        variant, parent = self.costs_of(model, [plan.variant, rollout.parent]).values() if plan.gate.cost else (0, None)
-        card = self.card_of(model, rollout)
+        names = [plan.variant, rollout.parent]
+        variant, parent = self.cards.costs_of(model, names).values() if plan.gate.cost else (0, None)
+        card = self.cards.at_begin(model, rollout)
         return Context(
             floor_by=plan.by,
             leave_out=unknowable(rollout),
@@ -332,8 +281,9 @@ class TrafficManager(RecordedState):
             costs=None if variant is None or parent is None else (variant, parent),
             contrast_on_card=card.contrast,
             bets=card.bets(plan.gate.quality),
+            harm_bets=card.harm_bets(plan.gate.quality),
             phases=len(plan.steps) + (plan.watch_s > 0),
-            attempt=self.state.attempts.get(f"{model}@{plan.variant}", 1),
+            attempt=1 if plan.aa else self.state.attempts.get(f"{model}@{plan.variant}", 1),
         )
 
     def rollout_of(self, model: str) -> dict[str, Any]:
@@ -343,7 +293,7 @@ class TrafficManager(RecordedState):
         if rollout is None:
             return {"model": model, "rollout": None}
         pair, record = self.state.pair(rollout.pair), self.state.history.latest(model)
-        card, context = self.card_of(model, rollout), self.context_of(model, rollout)
+        card, context = self.cards.at_begin(model, rollout), self.context_of(model, rollout)
         return {
             "model": model,
             "id": record.id if record else None,
@@ -393,8 +343,3 @@ def verdict_document(verdict: Verdict) -> dict[str, Any]:
         "harm": list(verdict.harm),
         "segments": [dict(vars(segment)) for segment in verdict.segments],
     }
-
-
-def cost_of(cards: tuple[Card, ...], engine: dict[str, Any]) -> float | None:
-    """CPU-seconds per 1,000 requests, from the newest card with a cost for this machine and these settings."""
-    return next((cost for card in newest_first(cards, engine) if (cost := card.cost_cpu_s)), None)

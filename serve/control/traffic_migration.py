@@ -51,7 +51,9 @@ def _stopped(rollout: Rollout, why: str) -> Rollout:
 
 
 def _is_live(snapshot: Snapshot, model: str, rollout: Rollout) -> bool:
-    refs = ((model, rollout.parent), (model, rollout.plan.variant))
+    if (model, rollout.plan.variant) not in snapshot.variants:
+        return False
+    refs = ((model, rollout.parent), (model, rollout.plan.compared(rollout.parent)))
     served = [snapshot.variants[ref] for ref in refs if ref in snapshot.variants]
     if [each.manifest.digest for each in served] != list(rollout.digests):
         return False

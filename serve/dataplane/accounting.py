@@ -5,10 +5,13 @@ Only models whose variants are being judged are counted, and only requests whose
 
 import time
 
+from serve.config.snapshot import Judged
 from serve.dataplane.call import Call
 from serve.dataplane.observations import CHOSEN_BY_THE_ROUTER, Observations
 from serve.dataplane.router import Assignment
+from serve.dataplane.second_opinion import SecondOpinion
 from serve.dataplane.served import Result
+from serve.dataplane.upstream import Upstream
 from serve.dataplane.upstreams import Upstreams
 from serve.errors import CLIENT_WENT_AWAY, STATUS, Overloaded
 
@@ -17,10 +20,10 @@ ANSWERED_FOR = (*CHOSEN_BY_THE_ROUTER, "capable")
 
 
 class Accounting:
-    """Writes into `observations`, which are sent to the controller."""
+    """Writes into `observations`, which are sent to the controller. Without a `second_opinion` each failure counts."""
 
-    def __init__(self, upstreams: Upstreams) -> None:
-        self.upstreams = upstreams
+    def __init__(self, upstreams: Upstreams, second_opinion: SecondOpinion | None = None) -> None:
+        self.upstreams, self.second_opinion = upstreams, second_opinion
         self.observations = Observations()
 
     def routed(self, call: Call) -> None:
@@ -41,9 +44,11 @@ class Accounting:
     def served(self, call: Call) -> None:
         """Count the result of a judged model's request.
 
-        A request refused by a full queue failed. Requests whose client left are counted apart. Other errors of the
-        client do not count here: shadows compare what the parent answers (`serve.shadow.replayer`). Effects of another
-        variant's outage do not count either: fallbacks, and load that they add."""
+        A request refused by a full queue failed. Any other failure counts if the other arm answers that request, and
+        counts for nothing if it does not (`serve.dataplane.second_opinion`). Requests whose client left are counted
+        apart. Other errors of the client do not count here: shadows compare what the parent answers
+        (`serve.shadow.replayer`). Effects of another variant's outage do not count either: fallbacks, and load that
+        they add."""
         assert call.assignment is not None
         assert call.upstream is not None
         model, digest = call.assignment.model, call.upstream.manifest.digest
@@ -54,9 +59,33 @@ class Accounting:
             return
         all_up, left = self.upstreams.all_up(model), call.status == CLIENT_WENT_AWAY
         took_s = time.perf_counter() - call.arrived if all_up else None
-        if left or (call.status == STATUS[Overloaded] and all_up) or not 400 <= call.status < 500:
-            result = Result(call.version, (call.key, call.client), not left and call.status != 200, took_s, left)
-            self.observations.served(model, digest, result, judged)
+        refused = call.status == STATUS[Overloaded]
+        if not (left or (refused and all_up) or not 400 <= call.status < 500):
+            return
+        result = Result(call.version, (call.key, call.client), not left and call.status != 200, took_s, left)
+
+        def count(own: bool) -> None:
+            if own:
+                self.observations.served(model, digest, result, judged)
+            else:
+                self.observations.failed_at_both(model, digest)
+
+        other = self.other_arm(call, judged) if result.failed and not refused else None
+        if self.second_opinion is None or other is None:
+            count(True)
+        else:
+            self.second_opinion.on(call, other, count)
+
+    def other_arm(self, call: Call, judged: Judged) -> Upstream | None:
+        """The variant that a rollout compares with the one that was asked; None where it is no longer served."""
+        assert call.assignment is not None
+        assert call.upstream is not None
+        if judged.arms is None or judged.aa is not None:
+            return None
+        parent, variant = judged.arms
+        wanted = parent if call.upstream.manifest.digest == variant else variant
+        of_model = self.upstreams.by_model[call.assignment.model].values()
+        return next((each for each in of_model if each.manifest.digest == wanted), None)
 
     def unplaced(self, call: Call) -> None:
         """Count a judged model's request that no variant could answer as a failure of the preferred variant."""

@@ -36,7 +36,8 @@ class Shadowed:
     """Counts of one variant and its parent. `seen` are the requests that could have been sampled, `incomparable` those
     among them that cannot be compared, by reason. `chosen` are the sampled ones. Each of these is a pair, or its
     length in bytes is in `skipped` or `lost`: skipped by a decision that looked at neither request nor answers, or lost
-    for a reason that may depend on them. `lost` is by the metric that the pair would have had, and by reason."""
+    for a reason that may depend on them. `lost` is by the metric that the pair would have had, and by reason.
+    `opinions` say of pairs whose answers differ which is better."""
 
     seen: int = 0
     incomparable: Counter[str] = field(default_factory=Counter)
@@ -44,6 +45,7 @@ class Shadowed:
     skipped: list[int] = field(default_factory=list)
     lost: dict[str, dict[str, list[int]]] = field(default_factory=dict)
     pairs: list[dict[str, Any]] = field(default_factory=list)
+    opinions: list[dict[str, Any]] = field(default_factory=list)
 
     @property
     def full(self) -> bool:
@@ -112,6 +114,10 @@ class Observations:
     def served(self, model: str, digest: str, result: Result, judged: Judged) -> None:
         """Count the result of a request to an artifact."""
         self.of(model).served.setdefault(digest, Served()).count(result, judged, time.time())
+
+    def failed_at_both(self, model: str, digest: str) -> None:
+        """Count a request that the artifact and the other arm failed to answer."""
+        self.of(model).served.setdefault(digest, Served()).failed_at_both += 1
 
     def shadowed(self, model: str, pair: str) -> Shadowed:
         return self.of(model).shadows.setdefault(pair, Shadowed())

@@ -9,6 +9,7 @@ falls back to another variant. After the first byte, a broken stream ends with a
 """
 
 import asyncio
+import sys
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
@@ -22,6 +23,8 @@ from serve.dataplane.accounting import Accounting
 from serve.dataplane.body_worker import apart
 from serve.dataplane.call import Answer, Call, ReplayFailed, Reply, UpstreamGone
 from serve.dataplane.fair_queue import holders_of
+from serve.dataplane.memory import Memory
+from serve.dataplane.second_opinion import SecondOpinion
 from serve.dataplane.upstream import Upstream
 from serve.dataplane.upstreams import Upstreams
 from serve.engines.http.secret import UNAUTHORIZED
@@ -41,11 +44,13 @@ LAST_FRAME_S = 5.0
 
 
 class Relay:
-    """Relays requests over a pool of connections to the engines of this machine."""
+    """Relays requests over a pool of connections to the engines of this machine. `memory` bounds what it keeps of
+    requests that have ended."""
 
-    def __init__(self, upstreams: Upstreams) -> None:
+    def __init__(self, upstreams: Upstreams, memory: Memory | None = None) -> None:
         self.upstreams = upstreams
-        self.accounting = Accounting(upstreams)
+        self.second_opinion = SecondOpinion(self.ask_out_of_band, memory or Memory(sys.maxsize))
+        self.accounting = Accounting(upstreams, self.second_opinion)
         self.session: aiohttp.ClientSession | None = None
 
     async def start(self) -> None:
@@ -58,6 +63,7 @@ class Relay:
         )
 
     async def stop(self) -> None:
+        self.second_opinion.stop()
         if self.session is not None:
             await self.session.close()
 

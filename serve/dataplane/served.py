@@ -91,12 +91,13 @@ class Span(NamedTuple):
 
 @dataclass
 class Served:
-    """Results that were not reported yet. `left` counts requests whose client left before the end. Seconds and blocks
-    that are over are kept as their summaries."""
+    """Results that were not reported yet. `left` counts requests whose client left before the end, `failed_at_both`
+    those that the other arm failed to answer as well. Seconds and blocks that are over are kept as their summaries."""
 
     requests: int = 0
     failed: int = 0
     left: int = 0
+    failed_at_both: int = 0
     seconds: dict[tuple[int, int], Second] = field(default_factory=dict)
     blocks: dict[Span, Block] = field(default_factory=dict)
     past_seconds: deque[list[Any]] = field(default_factory=lambda: deque(maxlen=MOST))
@@ -134,10 +135,11 @@ class Served:
             "requests": self.requests,
             "failed": self.failed,
             "left": self.left,
+            "failed_at_both": self.failed_at_both,
             "seconds": list(self.past_seconds),
             "minutes": list(self.past_blocks),
         }
-        self.requests = self.failed = self.left = 0
+        self.requests = self.failed = self.left = self.failed_at_both = 0
         self.past_seconds.clear()
         self.past_blocks.clear()
         return batch

@@ -24,11 +24,14 @@ JSON = {"content-type": "application/json"}
 
 @dataclass(frozen=True)
 class FreeAgreement:
-    """Scores of the variant's own answer and of the parent's second one, in [0, 1], and the variant's checks."""
+    """Scores of the variant's own answer and of the parent's second one, in [0, 1], and the variant's checks.
+
+    `answers` are the variant's own and the reference."""
 
     variant: float
     floor: float
     checks: dict[str, float]
+    answers: tuple[FreeAnswer, FreeAnswer]
 
 
 async def compare_freely(ask: Ask, parent: Upstream, variant: Upstream, path: str, request: dict[str, Any],
@@ -43,7 +46,8 @@ async def compare_freely(ask: Ask, parent: Upstream, variant: Upstream, path: st
     theirs = await write(variant)
     reference = own if is_repeatable(request) else await write(parent)
     again = await write(parent)
-    return FreeAgreement(score(theirs, reference), score(again, reference), asdict(compare(theirs, reference)))
+    checks = asdict(compare(theirs, reference))
+    return FreeAgreement(score(theirs, reference), score(again, reference), checks, (theirs, reference))
 
 
 def is_repeatable(request: dict[str, Any]) -> bool:

@@ -10,7 +10,7 @@ from serve.dataplane.call import Call, Reply
 from serve.dataplane.upstream import Upstream
 from serve.shadow.sampling import Label, Sample
 from variants.errors import EngineError
-from variants.evidence.free_running import FreeAnswer
+from variants.evidence.free_running import FreeAnswer, is_same
 
 
 class ScoredAnswer(Protocol):
@@ -38,7 +38,8 @@ class Lost(EngineError):
 @dataclass
 class Replay:
     """`asking` is the engine asked last, with `scoring` if no client sends such a request. `asked_variant`: the replay
-    has asked the variant. `begun`: it was admitted. `trace` is the context of the client's request."""
+    has asked the variant. `begun`: it was admitted. `answers` are the variant's and its parent's, where both are texts
+    or classes, `prompt` is what was asked as a text. `trace` is the context of the client's request."""
 
     sample: Sample
     call: Call
@@ -52,6 +53,13 @@ class Replay:
     asked_variant: bool = False
     begun: bool = False
     trace: Any = field(default_factory=traces.here)
+    answers: tuple[FreeAnswer, FreeAnswer] | None = None
+    prompt: str | None = None
+
+    @property
+    def same(self) -> bool | None:
+        """Whether both answers are the same; None where they are not known as texts."""
+        return None if self.answers is None else is_same(*self.answers)
 
     @property
     def kept(self) -> int:
@@ -60,8 +68,8 @@ class Replay:
 
     @property
     def by_variant(self) -> bool:
-        """Whether the variant answered the client."""
-        return self.call.upstream is self.variant
+        """Whether the variant answered the client. A parent that is compared with itself answers as the parent."""
+        return self.call.upstream is self.variant and self.variant is not self.parent
 
     @property
     def by_third(self) -> bool:

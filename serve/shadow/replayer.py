@@ -11,13 +11,15 @@ several run together. Any other replay waits for a lower load and runs alone (`s
 Each sampled request is accounted for. A replay that waits too long or finds the queue full is skipped: that decision
 looks at neither request nor answers. One that has no outcome for another reason is lost, and its reason is counted. A
 side that does not answer has failed, which is an error and never a wrong answer. A request that one engine refuses
-(4xx) is asked of the other too: where that one answers, the refusal is a failure."""
+(4xx) or fails to answer is asked of the other too. Where that one answers, this is a failure. Otherwise it is as if the
+request had not been sampled."""
 
 import asyncio
 import logging
 import sys
 import time
 from contextlib import nullcontext, suppress
+from functools import partial
 from typing import Literal
 
 from serve import traces
@@ -41,11 +43,16 @@ from serve.shadow.comparison import (
 from serve.shadow.free_text import Ask, compare_freely
 from serve.shadow.labels import RecentLabels
 from serve.shadow.load_gate import LOOK_S, LoadGate
+from serve.shadow.opinions.answer_keeper import AnswerKeeper
+from serve.shadow.opinions.difference import CLASSES, Difference, answer_of, classes_of, prompt_of
+from serve.shadow.opinions.judge import Judges
 from serve.shadow.replay import Lost, Replay, ScoredAnswer
 from serve.shadow.sampling import Label, Selection
 from serve.shadow.segments import Lengths, with_built_in
 from serve.shadow.tally import Scores, Tally
+from variants.artifacts.manifest import TaskKind
 from variants.errors import UnderstudyError
+from variants.evidence.free_running import FreeAnswer
 
 log = logging.getLogger("understudy.shadow")
 QUEUE = 256
@@ -67,18 +74,22 @@ class Replayer:
     def __init__(
         self, upstreams: Upstreams, relay: Relay, observations: Observations, memory: Memory | None = None
     ) -> None:
-        self.upstreams, self.relay, self.tally = upstreams, relay, Tally(observations)
+        self.upstreams, self.relay, self.tally = upstreams, relay, Tally(observations, self.differs)
         self.memory = memory or Memory(sys.maxsize)
         self.queue: asyncio.Queue[Replay] = asyncio.Queue(QUEUE)
         self.tasks: list[asyncio.Task[None]] = []
         self.load_gate = LoadGate(upstreams)
         self.labels, self.lengths = RecentLabels(), Lengths()
+        self.keeper = AnswerKeeper(upstreams)
+        self.judges = Judges(upstreams, relay, self.load_gate, partial(self.tally.opinion, by="judge"))
         self.alone = asyncio.Lock()
         """Held by the replay that uses engines of normal CPU priority."""
 
     async def start(self) -> None:
         self.tasks = [asyncio.create_task(self.work()) for _ in range(AT_ONCE)]
         self.tasks.append(asyncio.create_task(self.load_gate.watch()))
+        self.keeper.start()
+        self.judges.start()
 
     async def stop(self) -> None:
         """Stop; replays that still wait are dropped."""
@@ -90,6 +101,13 @@ class Replayer:
             replay = self.queue.get_nowait()
             self.memory.give(replay.kept)
             self.tally.skip(replay, "dropped_late")
+        await self.judges.stop()
+        await self.keeper.stop()
+
+    def differs(self, difference: Difference) -> None:
+        """Pass a pair whose answers differ on to those who may say which is better."""
+        self.keeper.offer(difference)
+        self.judges.offer(difference)
 
     def offer(self, selection: Selection, call: Call, answer: ScoredAnswer) -> None:
         """Count a request that has ended, and queue the replays of its samples.
@@ -111,10 +129,14 @@ class Replayer:
             self.choose(Replay(each, call, answer, *pair, with_built_in(each, call.streamed, quartile)))
 
     def pair_of(self, model: str, variant: str) -> tuple[Upstream, Upstream] | None:
-        """The upstreams of a variant's parent and of itself; None where one is not served."""
+        """The upstreams of a variant's parent and of itself; None where one is not served. In an A/A comparison the
+        parent is both."""
         of_model, settings = self.upstreams.by_model.get(model, {}), self.upstreams.models.get(model)
         known = settings.variants.get(variant) if settings else None
         parent, own = of_model.get(known.parent or "") if known else None, of_model.get(variant)
+        judged = self.upstreams.snapshot.judged.get(model)
+        if judged is not None and judged.aa == variant:
+            own = parent
         return None if parent is None or own is None else (parent, own)
 
     def choose(self, replay: Replay) -> None:
@@ -128,13 +150,10 @@ class Replayer:
         self.tally.begin(replay)
         if replay.label is not None:
             self.labels.add(call.target.model, replay.sample.task, replay.sample.request, replay.label)
-        if call.was_refused or call.status == 200:
-            self.enqueue(replay)
-        elif call.status in LEFT_BEHIND:
+        if call.status in LEFT_BEHIND and not call.was_refused:
             self.tally.lose(replay, LEFT_BEHIND[call.status])
         else:
-            side: Side = "variant" if replay.by_variant else "parent"
-            self.tally.unanswered(replay, side, "", failed=replay.by_variant)
+            self.enqueue(replay)
 
     def enqueue(self, replay: Replay) -> None:
         if self.queue.full():
@@ -160,7 +179,7 @@ class Replayer:
 
     def is_low_priority(self, replay: Replay) -> bool:
         """Whether this replay asks only an engine that may run at low CPU priority."""
-        asks_one = replay.label is not None or replay.call.was_refused
+        asks_one = replay.label is not None or replay.call.status != 200
         by_parent = not (replay.by_variant or replay.by_third)
         return asks_one and by_parent and replay.variant.has_only_shadow_load
 
@@ -221,8 +240,9 @@ class Replayer:
 
     def unanswered(self, replay: Replay, why: str, refused: bool = False) -> None:
         """Count a missing answer as the failure of the one that was asked. An engine may refuse a request that it
-        cannot score, or one that the other refused as well: neither is a failure."""
-        if not self.is_served(replay) or (refused and replay.call.was_refused):
+        cannot score, or not answer one that the other did not answer either: neither is a failure."""
+        failed_before = replay.call.status >= 500
+        if not self.is_served(replay) or failed_before or (refused and replay.call.was_refused):
             self.tally.withdraw(replay)
         elif refused and replay.scoring:
             self.tally.lose(replay, "context overflow" if "context" in why else "scoring refused", why)
@@ -234,10 +254,10 @@ class Replayer:
         """Ask, score, count. Raises ReplayFailed, NotReady, Lost, EngineError, TimeoutError."""
         if replay.by_third:
             await self.ask_parent(replay)
-        if replay.call.was_refused:
+        if replay.call.status != 200:
             await self.ask_again(replay)
-            # The other one has answered. The variant's refusal is its error, which no count of the client's has.
-            replay.asked_variant = True
+            # The other one has answered. The count of the client's requests has no refusal by the variant.
+            replay.asked_variant |= replay.call.was_refused
             side: Side = "variant" if replay.by_variant else "parent"
             self.tally.unanswered(replay, side, f"status {replay.call.status}", failed=replay.by_variant)
         elif replay.label is not None:
@@ -261,6 +281,7 @@ class Replayer:
         if neither can."""
         reply = await self.ask_again(replay)
         another = self.labels.draw(replay.call.target.model, replay.sample.task, replay.sample.request)
+        task = self.task_of(replay)
 
         def scores() -> Scores:
             own, others = replay.answer, replay.answer.again(reply)
@@ -268,12 +289,13 @@ class Replayer:
             each = variant.outcome(label), parent.outcome(label)
             if each == (None, None):
                 raise Lost(INCOMPARABLE)
+            self.show(replay, answer_of(task, variant), answer_of(task, parent))
             return Scores(each[0] or 0.0, each[1] or 0.0, None if another is None else parent.outcome(another))
 
         return await off_loop(scores)
 
     async def compare_agreement(self, replay: Replay) -> ShadowAgreement:
-        task = self.upstreams.models[replay.parent.served.model].task
+        task = self.task_of(replay)
         if task == "text-generation":
             return await self.compare_text(replay)
         ask, replies = self.asker(replay), [replay.answer.reply()]
@@ -285,7 +307,19 @@ class Replayer:
             "object-detection": compare_boxes,
             "image-generation": compare_pictures,
         }.get(task, compare_labels)
+        if task in CLASSES:
+            self.show(replay, classes_of(replies[1]), classes_of(replies[0]))
         return compare(replies)
+
+    def task_of(self, replay: Replay) -> TaskKind:
+        return self.upstreams.models[replay.parent.served.model].task
+
+    def show(self, replay: Replay, variant: FreeAnswer | None, parent: FreeAnswer | None) -> None:
+        """Note both answers, and what was asked if they differ."""
+        if variant is not None and parent is not None:
+            replay.answers = variant, parent
+            if not replay.same:
+                replay.prompt = prompt_of(self.task_of(replay), replay.sample.document, replay.call, replay.parent)
 
     async def compare_text(self, replay: Replay) -> ShadowAgreement:
         """First what both write by themselves, so that a variant that refuses the request itself is seen to do so."""
@@ -296,6 +330,7 @@ class Replayer:
             raise Lost("empty answer")
         pair = replay.parent, replay.variant
         free = await compare_freely(self.asker(replay), *pair, path, request, answer, tokens)
+        self.show(replay, *free.answers)
         if not is_scorable(request, answer):
             return ShadowAgreement(free.variant, free.floor, None, free.checks)
         scored = await compare_text(self.asker(replay, scoring=True), *pair, path, request, answer.text, tokens)

@@ -2,18 +2,23 @@
 
 import hashlib
 import logging
+import time
+from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
 from serve import metrics
 from serve.config.evidence_key import evidence_key
-from serve.dataplane.observations import Observations, Shadowed
+from serve.dataplane.observations import MOST, Observations, Shadowed
 from serve.dataplane.upstream import Upstream
 from serve.shadow.comparison import ShadowAgreement
+from serve.shadow.opinions.difference import Difference
 from serve.shadow.replay import Replay
 from serve.shadow.sampling import Label
 
 log = logging.getLogger("understudy.shadow")
 COMPARABLE = "comparable"
+OF_OPINION = ("id", "request", "client", "trusted", "segments")
+"""What an opinion says of its pair."""
 
 
 class Scores(NamedTuple):
@@ -25,10 +30,11 @@ class Scores(NamedTuple):
 
 
 class Tally:
-    """Each replay ends with one result: compared, failed, lost, dropped or withdrawn."""
+    """Each replay ends with one result: compared, failed, lost, dropped or withdrawn. `differs` is told of pairs whose
+    answers differ."""
 
-    def __init__(self, observations: Observations) -> None:
-        self.observations = observations
+    def __init__(self, observations: Observations, differs: Callable[[Difference], None] = lambda pair: None) -> None:
+        self.observations, self.differs = observations, differs
 
     def see(self, parent: Upstream, variant: Upstream, why_not: str | None) -> None:
         """Count a request that a shadow could have sampled, and why it cannot be compared, if so."""
@@ -90,8 +96,21 @@ class Tally:
         if shadowed.full:
             self.skip(replay, "dropped_full")
         else:
-            shadowed.pairs.append(pair_of(replay) | details)
+            pair = pair_of(replay) | details
+            shadowed.pairs.append(pair)
             self.ended(replay, outcome)
+            if pair["metric"] is not None and pair["same"] is False:
+                self.differs(difference_of(replay, pair))
+
+    def opinion(self, difference: Difference, outcome: int, by: Literal["judge", "person", "label"]) -> bool:
+        """Record which answer of a pair is better: 1, the variant's, 0, neither, or -1. Gives whether there was
+        room."""
+        shadowed = self.observations.shadowed(difference.model, difference.key)
+        if len(shadowed.opinions) >= MOST:
+            return False
+        pair = {name: difference.pair[name] for name in OF_OPINION}
+        shadowed.opinions.append({**pair, "outcome": outcome, "by": by, "known": difference.known})
+        return True
 
     def ended(self, replay: Replay, outcome: str) -> None:
         metrics.shadows.labels(*replay.variant.labels, outcome).inc()
@@ -121,9 +140,29 @@ def pair_of(replay: Replay) -> dict[str, Any]:
         "asked": replay.asked_variant,
         "failed": False,
         "lost": None,
+        "same": replay.same,
         "segments": dict(replay.segments),
         "divergence": None,
     }
+
+
+def difference_of(replay: Replay, pair: dict[str, Any]) -> Difference:
+    """A pair whose answers differ, with its texts."""
+    assert replay.answers is not None
+    parent, variant = replay.parent.served, replay.variant.served
+    of_variant, of_parent = replay.answers
+    values = pair["values"] if pair["metric"] == "quality" else None
+    return Difference(
+        variant.model,
+        variant.variant,
+        parent.variant,
+        evidence_key(parent, variant),
+        pair,
+        replay.prompt,
+        (of_variant.whole, of_parent.whole),
+        None if values is None else (values[0] > values[1]) - (values[0] < values[1]),
+        time.time(),
+    )
 
 
 def label_digest(label: Label) -> str:

@@ -6,6 +6,8 @@ directions. Outcomes, and the limits of their means:
 - quality, at least -delta: the variant's correctness minus its parent's on the same labelled request, in [-1, 1].
 - agreement, at least -delta: how far the variant agrees with a parent's answer, minus how far the parent itself does
   when it is asked again, in [-1, 1].
+- preference, at least -delta: -1, 0 or 1 for a pair whose parent's answer, neither or the variant's is better. Equal
+  answers are 0 without a question. What differs is judged by a label, a person or a judge, and lost until then.
 - floor, at least 0: the variant's correctness (or agreement) minus `floor` times its parent's, in [-1, 1].
 - latency, at least `share`: the share of requests within the objective, one outcome a block of time, in [0, 1].
 - errors, at most `errors`: the share of a second's requests that failed, or 1 for a replay that failed, in [0, 1].
@@ -29,7 +31,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from variants.document import Document
+from variants.document import Document, absent
 from variants.evidence.betting import (
     DEFAULT,
     Bets,
@@ -46,19 +48,22 @@ from variants.evidence.paired import Paired
 from variants.evidence.sample_ratio import SampleRatio
 from variants.evidence.segments import SegmentFinding, judge_segments, segments_missing
 
-Metric = Literal["quality", "agreement", "floor", "latency", "errors", "feedback"]
+Metric = Literal["quality", "agreement", "preference", "floor", "latency", "errors", "feedback"]
 Decision = Literal["promote", "roll back", "inconclusive"]
 State = Literal["holds", "broken", "open"]
 RANGES: dict[Metric, tuple[float, float]] = {
     "quality": (-1.0, 1.0),
     "agreement": (-1.0, 1.0),
+    "preference": (-1.0, 1.0),
     "floor": (-1.0, 1.0),
     "latency": (0.0, 1.0),
     "errors": (0.0, 1.0),
     "feedback": (0.0, 1.0),
 }
-PAIRED: tuple[Metric, ...] = ("quality", "agreement", "floor")
-POOLED = 0.8
+PAIRED: tuple[Metric, ...] = ("quality", "agreement", "floor", "preference")
+DIFFERENCES: tuple[Metric, ...] = ("quality", "agreement", "preference")
+"""Metrics whose limit is the largest loss that is allowed."""
+POOLED = 0.9
 """The part of alpha that harm over all outcomes gets. Harm that begins in the present step gets the rest."""
 DETECTORS = 4
 """Detectors of harm in a step: the paired metric, errors of replays, and errors and latency of its own clients."""
@@ -79,9 +84,9 @@ class LatencyObjective(Document):
 class Gate(Document):
     """What must be proven before a variant gets more traffic.
 
-    `quality` and `agreement` are deltas: the largest mean loss that is allowed. `floor` is the share of the parent's
-    quality that must remain. `errors` is the largest share of failed requests, `feedback` the lowest mean score.
-    `guard` compares its own clients with its parent's. `segment` is the largest loss in each segment.
+    `quality`, `agreement` and `preference` are deltas: the largest mean loss that is allowed. `floor` is the share of
+    the parent's quality that must remain. `errors` is the largest share of failed requests, `feedback` the lowest mean
+    score. `guard` compares its own clients with its parent's. `segment` is the largest loss in each segment.
     `client_share` is the largest share of the compared requests that one named client may bring. `clients` says whom
     the verdict is about: `these` clients, or all clients of whom these are a `sample`. Then the margin must also be
     proven with one outcome for each named client, its first.
@@ -89,6 +94,7 @@ class Gate(Document):
 
     quality: Delta | None = 0.02
     agreement: Delta | None = None
+    preference: Delta | None = Field(default=None, exclude_if=absent)
     floor: Share | None = None
     latency: LatencyObjective | None = None
     errors: Share | None = None
@@ -102,9 +108,10 @@ class Gate(Document):
 
     @model_validator(mode="after")
     def check_pairs(self) -> Self:
-        if not {"quality", "agreement", "floor", "feedback"} & set(self.metrics):
+        if not {*PAIRED, "feedback"} & set(self.metrics):
             raise ValueError(
-                "quality, agreement, floor and feedback are all left out: a variant is judged by at least one"
+                "quality, agreement, preference, floor and feedback are all left out: "
+                "a variant is judged by at least one"
             )
         return self
 
@@ -130,7 +137,7 @@ class Gate(Document):
             assert self.latency is not None
             return self.latency.share
         limit: float = getattr(self, metric)
-        return -limit if metric in ("quality", "agreement") else limit
+        return -limit if metric in DIFFERENCES else limit
 
     @property
     def margin(self) -> float | None:
@@ -156,6 +163,7 @@ class Evidence:
 
     quality: Paired = field(default_factory=Paired)
     agreement: Paired = field(default_factory=Paired)
+    preference: Paired = field(default_factory=Paired)
     tallies: dict[Metric, Tally] = field(
         default_factory=lambda: {name: Tally(*RANGES[name]) for name in RANGES if name not in PAIRED}
     )
@@ -168,7 +176,8 @@ class Evidence:
 
     def paired(self, metric: Metric, floor_by: Metric = "quality") -> Paired:
         """The outcomes of a paired metric; the floor's are those of `floor_by`."""
-        return self.agreement if (floor_by if metric == "floor" else metric) == "agreement" else self.quality
+        paired: Paired = getattr(self, floor_by if metric == "floor" else metric)
+        return paired
 
 
 @dataclass(frozen=True)
@@ -179,7 +188,8 @@ class Context:
       others keep their part of alpha.
     - `serves`: the variant answers clients in this step, the `last` one or not. `alone`: its parent does not.
     - `costs` are the variant's and its parent's, in engine seconds per 1,000 requests.
-    - `contrast_on_card` is the parent's contrast on its card, None without one. `bets` are for the paired metrics.
+    - `contrast_on_card` is the parent's contrast on its card, None without one. `bets` and, for a proof of harm,
+      `harm_bets` are for the paired metrics.
     - `phases`: how often the detectors of harm begin anew: the steps and the watch.
     - `attempt`: the number of rollouts of this variant's name, this one included. Each has half the alpha of the one
       before to promote, so all together are wrong with probability at most twice alpha.
@@ -193,6 +203,7 @@ class Context:
     costs: tuple[float, float] | None = None
     contrast_on_card: float | None = None
     bets: Bets = DEFAULT
+    harm_bets: Bets = DEFAULT
     phases: int = 1
     attempt: int = 1
 
@@ -302,14 +313,14 @@ def find_paired(gate: Gate, metric: Metric, paired: Paired, context: Context) ->
     good = is_above(to_pass, limit, alpha, bets) and is_above(distinct, limit, alpha, bets)
     if gate.clients == "sample":
         good = good and is_above(paired.first_of_clients(factor).with_more(-1.0, paired.lost), limit, alpha, bets)
-    bad = is_below(to_break, limit, gate.alpha_each)
+    bad = is_below(to_break, limit, gate.alpha_each, context.harm_bets)
     state: State = "broken" if bad else "holds" if good else "open"
     return Finding(
         metric,
         shown.n,
         shown.mean if shown.n else None,
         lower_bound(to_pass, alpha, bets),
-        upper_bound(to_break, gate.alpha_each),
+        upper_bound(to_break, gate.alpha_each, context.harm_bets),
         limit,
         state,
         once.mean if once.n else None,
@@ -321,7 +332,7 @@ def find_paired(gate: Gate, metric: Metric, paired: Paired, context: Context) ->
 def harm_in_step(gate: Gate, evidence: Evidence, metrics: Collection[Metric], context: Context) -> list[str]:
     """What is proven to have become worse than allowed since the present step began."""
     alpha = gate.alpha_step(context.phases)
-    names: list[Metric] = [metric for metric in ("quality", "agreement") if metric in metrics]
+    names = [metric for metric in DIFFERENCES if metric in metrics]
     harm = [f"{name} in this step" for name in names if evidence.paired(name).harm.has_raised(alpha / len(names))]
     if gate.guard is not None and evidence.arms is not None:
         harm += evidence.arms.broken(gate.guard, alpha)

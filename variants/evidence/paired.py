@@ -15,11 +15,14 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from variants.evidence.betting import Tally
+from variants.evidence.betting import Bets, Tally
 from variants.evidence.detector import Detector
 
 Values = tuple[float, float]
 """The variant's and its parent's value, in [0, 1]."""
+LEAST_DISCORDANCE = 0.002
+HARM = 2.5
+"""Bets on harm expect so many times the loss that is allowed."""
 
 
 @dataclass
@@ -77,6 +80,19 @@ class Paired:
         if self.lost:  # a variant loses all of what its parent has, or neither has anything and another's label fits
             tally.add(-max(1.0, scale), self.lost)
         return tally
+
+
+def bets_on(difference: float, discordance: float, limit: float) -> Bets:
+    """Bets that the mean of d is above `limit`, where it is expected to be `difference`, and d to be -1 or 1 in a share
+    `discordance` of the pairs, else 0."""
+    discordance = min(1.0, max(LEAST_DISCORDANCE, discordance, abs(difference)))
+    worse, better = (discordance - difference) / 2, (discordance + difference) / 2
+    return Bets.near(np.array([0.0, 0.5, 1.0]), np.array([worse, 1 - discordance, better]), (1 + limit) / 2)
+
+
+def bets_on_harm(discordance: float, delta: float) -> Bets:
+    """Bets that the mean of d is below -`delta`: that of -d is above `delta`."""
+    return bets_on(min(1.0, HARM * delta), discordance, delta)
 
 
 def _weighted(counts: Counter[Values], first: float, second: float, bound: float) -> Tally:

@@ -19,6 +19,7 @@ AS_SHARE = ("latency", "errors", "feedback")
 MEANS = {
     "quality": "right answers, minus the parent's",
     "agreement": "agreement with the parent's answer, minus the parent's own",
+    "preference": "better answers, minus the parent's, by labels, people or a judge",
     "floor": "right answers, minus the required share of the parent's",
     "latency": "requests within the objective",
     "errors": "requests that failed",
@@ -58,6 +59,8 @@ def sections(document: Json) -> list[Section]:
 
 
 def title_of(document: Json) -> str:
+    if document["plan"].get("aa"):
+        return f"{document['model']}: {document['parent']} compared with itself (A/A), {document['status']}"
     return f"{document['model']}: {document['parent']} → {document['variant']}, {document['status']}"
 
 

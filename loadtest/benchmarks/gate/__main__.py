@@ -26,6 +26,7 @@ from loadtest.benchmarks.gate.rows import (
     PARENT,
     Row,
     bets_of,
+    judge_questions,
     measured,
     requests_to_return,
 )  # fmt: skip
@@ -36,6 +37,7 @@ from serve.dataplane.router import Target, assign
 from variants.document import canonical_sha256
 from variants.evidence.gate import Gate, LatencyObjective
 from variants.evidence.intervals import wilson
+from variants.evidence.paired import bets_on_harm
 from variants.evidence.sample_ratio import ALPHA
 from variants.files import sha256_of, write_atomic
 from variants.progress import Progress, for_stream
@@ -85,7 +87,8 @@ def peeking(size: Size, tick: Tick) -> dict[str, Any]:
 def at_margin(size: Size, tick: Tick) -> dict[str, Any]:
     truth = Truth(-MARGIN, 0.10)
     promoted = simulation.promotions(WATCHED, truth, size.runs, size.pairs, 2, tick)
-    rolled_back = simulation.roll_backs(WATCHED, truth, size.runs, size.pairs, 3, tick)
+    bets = bets_on_harm(truth.discordance, MARGIN)
+    rolled_back = simulation.roll_backs(WATCHED, truth, size.runs, size.pairs, 3, tick, bets)
     return {
         "runs": size.runs,
         **share_of(int((promoted <= size.pairs).sum()), size.runs, "promoted_"),
@@ -114,12 +117,14 @@ def promotion(size: Size, tick: Tick) -> list[dict[str, Any]]:
 
 
 def returned(size: Size, tick: Tick) -> list[dict[str, Any]]:
-    """Roll-backs: by pairs, and by the requests of a variant's own clients."""
+    """Roll-backs: by pairs, with the bets that a card with this discordance suggests, and by the requests of a
+    variant's own clients."""
     rows = []
     for drop, discordance in DROPS.items():
         gate = WHOLE
         truth = Truth(-drop, discordance)
-        pairs = simulation.roll_backs(gate, truth, size.deciding_runs, size.pairs, 4, tick)
+        bets = bets_on_harm(discordance, MARGIN)
+        pairs = simulation.roll_backs(gate, truth, size.deciding_runs, size.pairs, 4, tick, bets)
         row = {"case": f"roll back {drop * 100:.0f} points, delta 2 points", **percentiles(pairs, size.pairs)}
         for at, power in {"p50": 0.5, "p80": 0.8}.items():
             row[f"fixed_sample_{at}"] = pairs_to_roll_back(-drop, discordance, MARGIN, gate.alpha_each, power)
@@ -141,6 +146,14 @@ def percentiles(decided: Numbers | simulation.Counts, most: int) -> dict[str, An
 
 def pairs_needed(size: Size, tick: Tick) -> list[dict[str, Any]]:
     return promotion(size, tick) + returned(size, tick)
+
+
+def questions(size: Size, tick: Tick) -> int | None:
+    """The median number of questions to a judge; None where half of the runs are undecided."""
+    asked = judge_questions(size.deciding_runs)
+    tick(size.deciding_runs, size.deciding_runs)
+    figure: int | None = percentiles(asked, int(NEVER) - 1)["p50"]
+    return figure
 
 
 def every(rows: list[Row]) -> Callable[[Size, Tick], list[dict[str, object]]]:
@@ -192,6 +205,7 @@ PARTS: dict[str, Callable[[Size, Tick], Any]] = {
     "different": peeking,
     "at_margin": at_margin,
     "pairs": pairs_needed,
+    "judge_questions_p50": questions,
     "sample_ratio": sample_ratio,
     "nulls": every(NULLS),
     "attacks": every([*ATTACKS, *HONEST]),
@@ -228,6 +242,9 @@ def tables(figures: dict[str, Any]) -> str:
         "| pairs until the decision (quality, latency, errors in one gate) | p50 | p80 | p95 | one look, p50 | p80 |",
         "|---|---|---|---|---|---|",
         *(deciding(row) for row in figures["pairs"]),
+        "",
+        "With a judge that is asked only where answers differ, at 2 % discordance: "
+        f"{figures['judge_questions_p50']} questions in the median run until an equal variant is promoted.",
         "",
         f"| {figures['nulls'][0]['runs']} runs each | promoted | rolled back | withheld | wrong is | limit |",
         "|---|---|---|---|---|---|",

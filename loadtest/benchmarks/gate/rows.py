@@ -17,6 +17,7 @@ from loadtest.benchmarks.gate.traffic import NEVER, Bools, Numbers, Pairs, Tick,
 from variants.evidence.betting import Bets, Tally, is_above, is_below
 from variants.evidence.gate import Gate
 from variants.evidence.guard import START
+from variants.evidence.paired import bets_on
 from variants.evidence.segments import SUSPICION
 
 MARGIN, ON_CARD, PARENT, DISCORDANCE = 0.02, 0.8, 0.9, 0.10
@@ -221,6 +222,25 @@ def common_outages(random: np.random.Generator, runs: int) -> tuple[Numbers, Num
     return np.full(runs, NEVER), guard_on_errors(parent, variant)
 
 
+def chosen_names(asked: bool) -> Callable[[np.random.Generator, int], tuple[Numbers, Numbers]]:
+    """Ten named clients send half of all requests, and no variant answers these. So by chance many of them fall on the
+    arm with a tenth of the traffic. `asked`: a failure counts if the other arm answers (`SecondOpinion`)."""
+
+    def decide(random: np.random.Generator, runs: int) -> tuple[Numbers, Numbers]:
+        on_variant = random.binomial(10, 0.1, (runs, 1))
+        shares = []
+        for names, nameless in ((10 - on_variant, 45), (on_variant, 5)):
+            others = random.poisson(nameless, (runs, 600))
+            failed = random.binomial(others, 0.001)
+            bad = 0 if asked else names  # each has about five requests a second, and is one client
+            share: Floats = (failed + bad) / np.maximum(others + bad, 1)
+            shares.append(share)
+        parent, variant = shares
+        return np.full(runs, NEVER), guard_on_errors(parent, variant)
+
+    return decide
+
+
 def clients_fail(random: np.random.Generator, runs: int) -> tuple[Numbers, Numbers]:
     """Every request of the variant's clients fails, after a shadow step without a fault."""
     parent, variant, _ = seconds(random, runs, 600, 0.001, 1.0)
@@ -235,6 +255,16 @@ def requests_to_return(runs: int, rate: float = 0.1) -> NDArray[np.int64]:
     parent, variant, requests = seconds(random, runs, 600, 0.001, rate)
     after = guard_on_errors(parent, variant, before=known)
     return np.array([requests[run, : after[run]].sum() if after[run] != NEVER else NEVER for run in range(runs)])
+
+
+def judge_questions(runs: int, discordance: float = 0.02) -> NDArray[np.int64]:
+    """How many questions a judge is asked until an equal variant is promoted: one for each pair whose answers differ.
+    Neither labels nor a card are used. Questions are answered before the next look."""
+    d, _ = drawn(np.random.default_rng(78), (runs, 4000), PARENT, 0.0, discordance)
+    promoted, _ = traffic.verdicts(Pairs(d), GATE)
+    return np.array(
+        [np.count_nonzero(d[run, :after]) if after != NEVER else NEVER for run, after in enumerate(promoted)]
+    )
 
 
 def spells(length_s: int) -> Callable[[np.random.Generator, int], tuple[Numbers, Numbers]]:
@@ -299,6 +329,7 @@ ATTACKS = [
     Row("junk labels, 50 %, variant at the margin", judged(junk(0.5, -MARGIN), 6000)),
     Row("one client has nine tenths of the labels, all junk", judged(one_client, 6000)),
     Row("feedback flood of one client", feedback_flood),
+    Row("chosen client names", chosen_names(asked=True), "rolled_back"),
 ]
 HONEST = [
     Row("honest labels, equal", judged(honest(0.0), 8000), "rolled_back"),
@@ -308,5 +339,4 @@ HONEST = [
 
 def bets_of(discordance: float) -> Bets:
     """The bets with a card that knows the discordance, of an equal variant."""
-    shared = max(discordance, 0.002)
-    return Bets.near(np.array([0.0, 0.5, 1.0]), np.array([shared / 2, 1 - shared, shared / 2]), (1 - MARGIN) / 2)
+    return bets_on(0.0, discordance, -MARGIN)

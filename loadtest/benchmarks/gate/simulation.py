@@ -60,8 +60,8 @@ def above(counts: Counts, mean: float, alpha: float, bets: Bets = DEFAULT) -> Bo
     return log_wealth(D, counts, (mean + 1) / 2, bets) >= log(1 / alpha)
 
 
-def below(counts: Counts, mean: float, alpha: float) -> Bools:
-    return log_wealth(1 - D, counts, (1 - mean) / 2) >= log(1 / alpha)
+def below(counts: Counts, mean: float, alpha: float, bets: Bets = DEFAULT) -> Bools:
+    return log_wealth(1 - D, counts, (1 - mean) / 2, bets) >= log(1 / alpha)
 
 
 def z_test(counts: Counts, alpha: float) -> Bools:
@@ -88,11 +88,11 @@ def different(gate: Gate, truth: Truth, runs: int, pairs: int, seed: int, tick: 
     return alarms
 
 
-def roll_backs(gate: Gate, truth: Truth, runs: int, pairs: int, seed: int, tick: Tick) -> Counts:
+def roll_backs(gate: Gate, truth: Truth, runs: int, pairs: int, seed: int, tick: Tick, bets: Bets = DEFAULT) -> Counts:
     """The number of pairs after which each run proves the mean of d below -delta, of shape (runs,); `pairs` + 1 if it
     never does."""
     blocks = tallies(truth, runs, pairs, seed, tick)
-    return np.concatenate([first(below(counts, gate.limit("quality"), gate.alpha_each)) for counts in blocks])
+    return np.concatenate([first(below(counts, gate.limit("quality"), gate.alpha_each, bets)) for counts in blocks])
 
 
 def promotions(gate: Gate, truth: Truth, runs: int, pairs: int, seed: int, tick: Tick) -> Counts:

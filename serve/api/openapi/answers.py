@@ -83,10 +83,28 @@ STATISTICS = of(
     )
 )
 INDEX = many(of(name=STRING, version=STRING, state={"enum": ["READY", "UNAVAILABLE"]}, reason=STRING))
+PREFERRED: Schema = {"enum": [-1, 0, 1, None]}
 RECEIPT = of(counted=BOOLEAN, model=STRING, variant=STRING)
 SUMMARY = {"id": STRING, "variant": STRING, "parent": STRING, "began": STRING, "status": STRING, "why": STRING}
 ROLLOUTS = of(model=STRING, rollouts=many(of(**SUMMARY)))
 ROLLOUT = of(schema=INTEGER, **SUMMARY, plan=OBJECT, steps=many(OBJECT), evidence=many(OBJECT), journal=OBJECT)
+PAIRS = of(
+    model=STRING,
+    pairs=many(
+        of(
+            id=STRING,
+            at=NUMBER,
+            variant=STRING,
+            parent=STRING,
+            evidence=STRING,
+            prompt=NULLABLE,
+            answers=of(variant=STRING, parent=STRING),
+            known=PREFERRED,
+            outcome=PREFERRED,
+            by=NULLABLE,
+        )
+    ),
+)
 JOURNAL = of(entries=many(OBJECT))
 ERRORS: dict[str, Schema] = {
     "Error": of(error=of(message=STRING, type=STRING, param=NULLABLE, code=NULLABLE)),

@@ -69,6 +69,15 @@ LAST: Schema = {
     "description": "The number of entries.",
     "schema": {"type": "integer", "minimum": 1, "maximum": 10_000, "default": 100},
 }
+PAIRS: tuple[Schema, ...] = (
+    {"name": "variant", "in": "query", "description": "Only pairs of this variant.", "schema": STRING},
+    {
+        "name": "limit",
+        "in": "query",
+        "description": "The largest number of pairs.",
+        "schema": {"type": "integer", "minimum": 1, "maximum": 1000, "default": 100},
+    },
+)
 SAID = [{"role": "user", "content": "Name a colour."}]
 INPUT = [{"name": "text", "shape": [1], "datatype": "BYTES", "data": ["a colour"]}]
 
@@ -164,7 +173,9 @@ ASKED: dict[str, Operation] = {
         {"ready": True},
         optional=True,
     ),
-    "/v1/feedback": Operation("A score for an answer.", answers.RECEIPT, requests.FEEDBACK),
+    "/v1/feedback": Operation(
+        "A score for an answer, or which of two answers is better.", answers.RECEIPT, requests.FEEDBACK
+    ),
     "/admin/v1/models/{model}/rollout": Operation(
         "Begin a rollout, or a search by rollouts.", answers.OBJECT, requests.BEGIN, task=TEXT, parameters=(WHO,)
     ),
@@ -208,6 +219,9 @@ READ: dict[str, Operation] = {
     "/admin/v1/models/{model}/rollout": Operation("The latest rollout.", answers.OBJECT, task=TEXT),
     "/admin/v1/models/{model}/rollouts": Operation("Every rollout, the latest first.", answers.ROLLOUTS, task=TEXT),
     "/admin/v1/models/{model}/rollouts/{id}": Operation("A rollout as a document.", answers.ROLLOUT, task=TEXT),
+    "/admin/v1/models/{model}/pairs": Operation(
+        "Kept pairs whose answers differ, with prompt and answers.", answers.PAIRS, parameters=PAIRS
+    ),
     "/admin/v1/journal": Operation("The latest decisions and counts.", answers.JOURNAL, parameters=(LAST,)),
     "/admin/v1/stack": Operation("The live stack and the latest changes.", answers.OBJECT),
 }

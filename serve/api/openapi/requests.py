@@ -13,6 +13,7 @@ from pydantic.json_schema import models_json_schema
 from serve.api.chats.messages_request import MessagesRequest
 from serve.api.chats.responses_request import ResponsesRequest
 from serve.api.openapi.answers import ERRORS, STRING, Schema
+from serve.api.pairs import Opinion
 from serve.api.ranking import RerankRequest, ScoreRequest
 from serve.config.stack import Stack
 from serve.config.traffic import Traffic
@@ -29,6 +30,7 @@ CHECKED: tuple[type[BaseModel], ...] = (
     ScoreRequest,
     EmbeddingRequest,
     GenerationRequest,
+    Opinion,
     RolloutPlan,
     Search,
     Stack,
@@ -198,7 +200,7 @@ TENSORS: Schema = {
     "description": "An inference request of Open Inference Protocol v2. Tensors may follow it in binary.",
 }
 INDEX: Schema = {"type": "object", "properties": {"ready": FLAG}}
-FEEDBACK: Schema = {
+SCORED: Schema = {
     "type": "object",
     "required": ["id", "score"],
     "properties": {
@@ -209,6 +211,7 @@ FEEDBACK: Schema = {
 }
 WHY: Schema = {"type": "string", "description": "The reason, for the journal."}
 STEER: Schema = {"type": "object", "properties": {"why": WHY}}
+FEEDBACK: Schema = {"anyOf": [SCORED, reference(Opinion.__name__)]}
 BEGIN: Schema = {"anyOf": [reference(RolloutPlan.__name__), reference(Search.__name__)]}
 PROPOSAL: Schema = {
     "type": "object",

@@ -58,7 +58,7 @@ def declared(snapshot: Snapshot, history: History) -> Iterator[Declared]:
     for model in snapshot.stack.models:
         if read := plan_of(snapshot.stack, model):
             plan, parent = read
-            digests = [snapshot.variants[model, name].manifest.digest for name in (parent, plan.variant)]
+            digests = [snapshot.variants[model, name].manifest.digest for name in (parent, plan.compared(parent))]
             document = plan.model_dump(mode="json")
             same = (record for record in history.of(model) if (record.digests, record.plan) == (digests, document))
             yield Declared(model, plan, digests, next(same, None))

@@ -88,6 +88,8 @@ def left_out(account: dict[str, Any]) -> list[str]:
     said += [
         f"{count} requests cannot be compared: {why}" for why, count in (coverage.get("incomparable") or {}).items()
     ]
+    if coverage.get("failed_at_both"):
+        said.append(f"{coverage['failed_at_both']} requests failed at the variant and at its parent")
     if routed.get("not_served"):
         said.append(f"{routed['not_served']} of {routed['requests']} requests need what the variant cannot answer")
     return said

@@ -163,6 +163,7 @@ OF_ROLLOUTS = (
     "understudy_shadow_requests",
     "understudy_shadow_waiting",
     "understudy_shadow_agreement",
+    "understudy_judged_pairs",
     "understudy_feedback",
     "understudy_rollout_status",
     "understudy_rollout_verdict",

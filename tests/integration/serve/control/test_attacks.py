@@ -72,6 +72,20 @@ async def test_a_variant_whose_clients_fail_is_returned_after_a_clean_shadow(tmp
     assert answer["traffic"]["shares"] == {"baseline": 1.0, "int8": 0.0}
 
 
+async def test_what_fails_at_both_arms_counts_for_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From some request on, both variants fail. Neither is ejected, so both go on to be asked."""
+    monkeypatch.setattr("serve.dataplane.outlier.CONSECUTIVE", 10**9)
+    family = family_of(tmp_path, fail_after=50)
+    family.variants["baseline"]["engine"]["fail_after"] = 50
+    async with (
+        local(tmp_path, family.stack, family.artifacts) as served,
+        labelled(str(served.client.base_url), "echo", 4),
+    ):
+        await served.client.post(ROLLOUT, json=plan(steps=[50, 90], hold_s=600, gate={"quality": 0.9}))
+        answer = await until(served.client, lambda answer: answer["coverage"]["failed_at_both"] >= 100)
+    assert answer["rollout"]["status"] == "running", describe_rollout(answer)
+
+
 async def test_a_segment_that_loses_is_named(tmp_path: Path) -> None:
     """The variant answers German requests wrongly more often. English ones, whose labels are wrong, hide it."""
     family = family_of(tmp_path, errs=0.6)

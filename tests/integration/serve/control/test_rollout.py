@@ -101,8 +101,7 @@ async def test_a_variant_as_good_as_its_parent_takes_over_by_itself(tmp_path: Pa
         await until(served.client, ended)
         await asyncio.sleep(1)
         load.stopping = True
-        await asyncio.sleep(1)
-        answer = (await served.client.get(ROLLOUT)).json()
+        answer = await until(served.client, settled)
         entries = (await served.client.get("/admin/v1/journal?last=10000")).json()["entries"]
     assert answer["rollout"]["status"] == "promoted"
     assert answer["traffic"]["shares"] == {"baseline": 0.0, "int8": 1.0}
@@ -144,6 +143,7 @@ async def test_a_controller_that_is_killed_goes_on_where_it_was(tmp_path: Path) 
         async with labelled(str(served.client.base_url), "echo", 2) as load:
             await until(served.client, lambda answer: answer["pairs"]["compared"] > 20)
         assert set(load.statuses) == {200}
+        await until(served.client, settled)
         await asyncio.sleep(2)
         before = (await served.client.get(ROLLOUT)).json()
         dead = served.controller.traffic_manager
@@ -370,3 +370,24 @@ async def test_another_variant_follows_the_one_that_took_over(tmp_path: Path) ->
     assert answer["traffic"]["shares"] == {"baseline": 0.0, "int8": 0.0, "int4": 1.0}
     assert answer["verdict"]["findings"][0]["n"] == answer["pairs"]["compared"] > 0
     assert set(load.statuses) == {200}
+
+
+async def test_a_parent_that_is_compared_with_itself_passes_and_nothing_moves(tmp_path: Path) -> None:
+    """The variant errs in half of its answers, and no replay asks it."""
+    family = family_of(tmp_path, errs=0.5)
+    async with (
+        local(tmp_path, family.stack, family.artifacts) as served,
+        labelled(str(served.client.base_url), "echo", 4) as load,
+    ):
+        gate = {"quality": 0.05, "guard": None}
+        comparison = {"variant": "int8", "steps": ["shadow"], "aa": True, "shadow": 1.0, "hold_s": 0.2, "gate": gate}
+        assert (await served.client.post(ROLLOUT, json=comparison)).status_code == 200
+        answer = await until(served.client, ended)
+    assert answer["rollout"]["status"] == "promoted", describe_rollout(answer)
+    assert answer["verdict"]["findings"][0]["value"] == 0
+    assert answer["rollout"]["digests"][0] == answer["rollout"]["digests"][1]
+    assert answer["attempt"]["number"] == 1
+    assert answer["traffic"]["traffic"]["weights"] == {"baseline": 1, "int8": 0}
+    assert answer["traffic"]["traffic"]["shadows"] == {}
+    assert set(load.variants) == {"baseline"}
+    assert "A/A" in describe_rollout(answer)

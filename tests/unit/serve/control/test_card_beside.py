@@ -95,6 +95,15 @@ def test_bets_expect_what_the_card_says() -> None:
     assert (CardBeside(PRUNED, ACCURACY, same=1.0).bets(0.02).shares > 0).all()
 
 
+def test_bets_on_harm_expect_a_loss_and_the_cards_discordance() -> None:
+    assert CardBeside(EQUAL, ACCURACY, same=None).harm_bets(0.02) is DEFAULT
+    assert CardBeside(EQUAL, ACCURACY, same=0.98).harm_bets(None) is DEFAULT
+    often, rarely = (CardBeside(same=same).harm_bets(0.02).shares[-2] for same in (0.8, 0.9))
+    assert often < rarely
+    assert (CardBeside(same=1.0).harm_bets(0.0).shares > 0).all()
+    assert CardBeside(same=0.9).harm_bets(0.9).shares.max() < 1
+
+
 def test_figures_are_of_this_parent_and_its_task() -> None:
     other = PRUNED.model_copy(update={"parent": "c" * 64})
     mae = EQUAL.model_copy(update={"metric": "mae"})

@@ -55,6 +55,30 @@ def test_a_replay_that_fails_is_an_error_and_its_pair_is_lost() -> None:
     assert judge(Gate(errors=0.1), evidence).harm == ("errors",)
 
 
+def test_what_failed_at_both_arms_is_counted_apart() -> None:
+    kept = PairEvidence()
+    kept.count_served(arm() | {"failed_at_both": 2}, arm() | {"failed_at_both": 3}, Gate())
+    kept.count_served(arm(), None, Gate())
+    assert kept.to_json()["coverage"]["failed_at_both"] == 5
+    assert kept.evidence.tallies["errors"].n == 0
+
+
+def test_a_lost_pair_is_lost_for_what_would_be_preferred_too() -> None:
+    lost = shadowed([pair("r", metric=None, values=None, lost="left")], lost={"agreement": {"context": [7]}})
+    assert lost.evidence.preference.lost == 2
+
+
+def test_opinions_count_for_pairs_of_an_earlier_batch() -> None:
+    unlabelled = {"metric": "agreement", "label": None, "shuffled": None}
+    kept = shadowed([pair("r", same=False, **unlabelled), pair("s", same=True, **unlabelled)])
+    assert (kept.evidence.preference.n, kept.evidence.preference.lost) == (1, 1)
+    opinion = {name: pair("r")[name] for name in ("id", "request", "client", "trusted", "segments")}
+    opinion |= {"outcome": -1, "by": "person", "known": None}
+    kept.count_shadowed(NOTHING | {"opinions": [opinion]}, None)
+    assert (kept.evidence.preference.n, kept.evidence.preference.lost) == (2, 0)
+    assert kept.to_json()["opinions"]["by"] == {"person": 1}
+
+
 def test_requests_that_were_never_paired_are_lost_by_metric_and_reason() -> None:
     lost = {"quality": {"context": [10, 20], "parent 503": [5]}, "agreement": {"context": [7]}}
     kept = shadowed([pair("r", metric=None, values=None, label=False, lost="left")], lost=lost)
@@ -66,7 +90,8 @@ def test_what_cannot_be_compared_is_counted_beside_what_can() -> None:
     kept = shadowed([], seen=10, incomparable={"tools": 3, "n > 1": 1})
     kept.count_shadowed(NOTHING | {"seen": 10, "incomparable": {"tools": 1}}, None)
     assert kept.to_json()["coverage"] == {
-        "seen": 20, "comparable": 15, "share": 0.75, "incomparable": {"tools": 4, "n > 1": 1}
+        "seen": 20, "comparable": 15, "share": 0.75, "incomparable": {"tools": 4, "n > 1": 1},
+        "failed_at_both": 0,
     }  # fmt: skip
 
 

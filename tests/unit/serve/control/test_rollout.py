@@ -187,3 +187,24 @@ def test_a_search_divides_alpha_and_goes_through_every_step() -> None:
     assert plan.gate.alpha == pytest.approx(0.02)
     assert plan.gate.guard is not None
     assert plan.steps == ("shadow", 10.0, 50.0, 100.0)
+
+
+def test_a_comparison_of_the_parent_with_itself_never_moves_traffic() -> None:
+    plan = RolloutPlan(variant="int8", steps=("shadow",), aa=True, shadow=0.5, hold_s=10.0)
+    rollout = replace(START, plan=plan, digests=("p" * 64, "p" * 64))
+    assert rollout.traffic() == BEFORE.model_copy(update={"shadows": {"nf4": 0.1, "int8": 0.5}})
+    for judged, status in ((verdict("promote"), "promoted"), (verdict("roll back"), "rolled back")):
+        ended = following(rollout, judged)
+        assert (ended.status, ended.watched, ended.traffic()) == (status, False, BEFORE)
+    assert plan.compared("baseline") == "baseline"
+    assert START.plan.compared("baseline") == "int8"
+
+
+def test_a_comparison_of_the_parent_with_itself_has_no_other_step() -> None:
+    with pytest.raises(ValidationError, match="its only step"):
+        RolloutPlan(variant="int8", aa=True)
+
+
+def test_a_plan_without_newer_fields_is_written_as_before() -> None:
+    assert "aa" not in START.plan.model_dump()
+    assert "preference" not in START.plan.model_dump()["gate"]

@@ -223,10 +223,10 @@ def test_feedback_on_a_pinned_variant_is_no_evidence(tmp_path: Path, family: Fam
 def test_costs_are_of_the_engine_in_use(tmp_path: Path, family: Family) -> None:
     add_cost(tmp_path, family, "int8", 2.0)
     traffic_manager = TrafficManager(tmp_path / "state", snapshot(family))
-    assert traffic_manager.costs_of("echo", ["int8"]) == {"int8": 2.0}
+    assert traffic_manager.cards.costs_of("echo", ["int8"]) == {"int8": 2.0}
     family.variants["int8"]["engine"] = {"kind": "scripted", "token_s": 0.5}
     traffic_manager.replace(snapshot(family))
-    assert traffic_manager.costs_of("echo", ["int8"]) == {"int8": None}
+    assert traffic_manager.cards.costs_of("echo", ["int8"]) == {"int8": None}
 
 
 def verdict_of(decision: str, **more: Any) -> Verdict:

@@ -1,6 +1,7 @@
 """Results of a judged model's requests: which count as failed, as late, or not at all."""
 
 import time
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -138,3 +139,53 @@ def test_a_client_is_named_by_a_keyed_hash() -> None:
     assert assigned["anonymous"] == {"a": 1}
     assert list(assigned["clients"]) == [HashKeys(client=b"secret").client_of(None, "alice")]
     assert list(assigned["clients"]) != [HashKeys().client_of(None, "alice")]
+
+
+class Questions:
+    """Stands for `SecondOpinion`: who is asked, and what each answer is told to."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[str, Callable[[bool], None]]] = []
+
+    def on(self, call: Call, other: Any, count: Callable[[bool], None]) -> None:
+        self.asked.append((other.manifest.digest, count))
+
+
+def rollout(arms: tuple[str, str] = ("p", "d"), aa: str | None = None) -> tuple[Accounting, Questions]:
+    """A rollout whose parent has the digest `p` and whose variant `d`."""
+    counter, questions = accounting(), Questions()
+    upstreams = cast(Any, counter.upstreams)
+    upstreams.snapshot.judged["m"] = Judged(1.0, arms=arms, aa=aa)
+    upstreams.by_model = {"m": {name: SimpleNamespace(manifest=SimpleNamespace(digest=name)) for name in "pd"}}
+    counter.second_opinion = cast(Any, questions)
+    return counter, questions
+
+
+def failed_at(counter: Accounting, digest: str, status: int = 502) -> None:
+    asked = call(status, 0.1)
+    asked.upstream = cast(Any, SimpleNamespace(manifest=SimpleNamespace(digest=digest)))
+    asked.assignment = Assignment("m", "b", "weight")
+    counter.served(asked)
+
+
+@pytest.mark.parametrize(("own", "failed", "both"), [(True, 1, 0), (False, 0, 1)])
+def test_a_failure_of_either_arm_counts_when_the_other_has_answered(own: bool, failed: int, both: int) -> None:
+    counter, questions = rollout()
+    for digest in "dp":
+        failed_at(counter, digest)
+    assert [digest for digest, _ in questions.asked] == ["p", "d"]
+    assert noted(counter) == (0, 0, 0, [])
+    questions.asked[0][1](own)
+    served = counter.observations.of("m").served["d"]
+    assert (served.requests, served.failed, served.failed_at_both) == (failed, failed, both)
+
+
+@pytest.mark.parametrize(
+    ("arms", "aa", "status"), [(("p", "d"), None, 429), (("d", "d"), "b", 502), (("x", "d"), None, 502)]
+)
+def test_what_no_other_arm_can_answer_counts_at_once(arms: tuple[str, str], aa: str | None, status: int) -> None:
+    """A full queue's refusal, an A/A comparison, a parent that is no longer served."""
+    counter, questions = rollout(arms, aa)
+    failed_at(counter, "d", status)
+    assert questions.asked == []
+    assert noted(counter)[:2] == (1, 1)

@@ -51,7 +51,7 @@ def test_results_are_reported_when_their_second_and_block_are_over(monkeypatch: 
     batch = observations.batch()
     assert batch is not None
     assert batch["rules"] == 3
-    nothing = {"requests": 0, "failed": 0, "left": 0, "seconds": [], "minutes": []}
+    nothing = {"requests": 0, "failed": 0, "left": 0, "failed_at_both": 0, "seconds": [], "minutes": []}
     assert batch["models"]["m"]["served"]["digest"] == nothing | {"requests": 1}
     observations.acknowledge()
     now = 1001.1
@@ -90,6 +90,6 @@ def test_shadows_are_reported_with_what_was_seen_skipped_and_lost() -> None:
     assert batch["models"]["m"]["shadows"] == {
         "a:b:c": {
             "seen": 3, "incomparable": {"echo": 1}, "chosen": 2,
-            "skipped": [7], "lost": {"quality": {"timed out": [8]}}, "pairs": [],
+            "skipped": [7], "lost": {"quality": {"timed out": [8]}}, "pairs": [], "opinions": [],
         }
     }  # fmt: skip

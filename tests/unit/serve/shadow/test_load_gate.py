@@ -22,7 +22,7 @@ def replayer(running: int, usual: float, waiting: int = 0, under_way: int = 0) -
 
 def replay_of(waited_s: float = 0.0, has_only_shadow_load: bool = False) -> Replay:
     nothing, parent = cast(Any, None), cast(Any, SimpleNamespace(endpoint="there"))
-    sample, call = SimpleNamespace(label="pos"), SimpleNamespace(streamed=False, upstream=parent, was_refused=False)
+    sample, call = SimpleNamespace(label="pos"), SimpleNamespace(streamed=False, upstream=parent, status=200)
     variant = SimpleNamespace(has_only_shadow_load=has_only_shadow_load, endpoint="there")
     since = time.monotonic() - waited_s
     return Replay(cast(Any, sample), cast(Any, call), nothing, parent, cast(Any, variant), since=since)

@@ -8,6 +8,7 @@ from typing import Any, cast
 
 import pytest
 
+from serve.config.snapshot import Judged
 from serve.dataplane.call import Call, ReplayFailed, Reply
 from serve.dataplane.drain import Drain
 from serve.dataplane.memory import Memory
@@ -16,6 +17,7 @@ from serve.dataplane.router import Assignment, Target
 from serve.dataplane.upstream import Upstream
 from serve.errors import NotReady
 from serve.shadow import replayer as module
+from serve.shadow.opinions.difference import Difference
 from serve.shadow.replayer import Replayer
 from serve.shadow.sampling import Sample, Selection
 from variants.errors import EngineError
@@ -82,8 +84,16 @@ class Stage:
 
     def __init__(self, relay: Relay, memory: Memory | None = None) -> None:
         self.of_model = {"a": upstream("a"), "b": upstream("b")}
-        model = SimpleNamespace(task="text-generation", variants={"b": SimpleNamespace(parent="a")})
-        self.upstreams = SimpleNamespace(all=list, by_model={"m": self.of_model}, models={"m": model}, drain=Drain())
+        variants = {"b": SimpleNamespace(parent="a")}
+        model = SimpleNamespace(task="text-generation", variants=variants, keep_answers=None, judge=None)
+        self.judged: dict[str, Judged] = {}
+        self.upstreams = SimpleNamespace(
+            all=list,
+            by_model={"m": self.of_model},
+            models={"m": model},
+            drain=Drain(),
+            snapshot=SimpleNamespace(judged=self.judged),
+        )
         self.observations = Observations()
         self.replayer = Replayer(cast(Any, self.upstreams), cast(Any, relay), self.observations, memory)
         relay.replayer = self.replayer
@@ -154,7 +164,7 @@ def ends(shadowed: Shadowed, metric: str = "quality") -> tuple[int, list[int], d
 USUAL: dict[str, Any] = {
     "id": "id", "request": "digest", "length": 7, "client": "client", "trusted": False, "metric": "quality",
     "shuffled": None, "label": "7160f868", "failed": False, "lost": None, "segments": {"streamed": "no"},
-    "divergence": None,
+    "divergence": None, "same": True,
 }  # fmt: skip
 
 
@@ -180,11 +190,45 @@ def test_a_parent_that_does_not_answer_is_no_success_of_the_variant(fault: Excep
 
 @pytest.mark.parametrize(("served", "lost", "failed"), [("a", "parent failed", False), ("b", "variant failed", True)])
 def test_an_answer_that_failed_its_client_was_not_wrong(served: str, lost: str, failed: bool) -> None:
-    """The error of a client's request is counted with all requests, so the replay has not asked the variant."""
-    relay = Relay()
-    pair = only(replay(relay, Answer(None), served=served, status=502))
-    assert (pair["metric"], pair["lost"], pair["asked"], pair["failed"]) == (None, lost, False, failed)
-    assert relay.asked == []
+    """The error of a client's request is counted with all requests, so only a replay on the variant is one more."""
+    pair = only(replay(Relay(a=b"1", b=b"1"), Answer(None), served=served, status=502))
+    assert (pair["metric"], pair["lost"], pair["asked"], pair["failed"]) == (None, lost, served == "a", failed)
+
+
+@pytest.mark.parametrize("served", ["a", "b"])
+@pytest.mark.parametrize("fault", [ReplayFailed("502"), ReplayFailed("400", refused=True), TimeoutError()])
+def test_a_request_that_fails_at_both_counts_as_not_sampled(served: str, fault: Exception) -> None:
+    shadowed = replay(Relay(a=fault, b=fault), Answer(None), served=served, status=502)
+    assert (shadowed.seen, *ends(shadowed)) == (1, 0, [], {}, 0)
+
+
+def test_a_parent_that_is_compared_with_itself_answers_as_both() -> None:
+    relay = Relay(a=b"1")
+    stage = Stage(relay)
+    stage.judged["m"] = Judged(None, aa="b")
+    stage.offer(Answer(1.0), sample_of("pos"))
+    pair = only(asyncio.run(stage.carried_out()))
+    assert (pair["values"], [name for name, _ in relay.asked]) == ((1.0, 1.0), ["a"])
+    assert next(iter(stage.observations.of("m").shadows)).startswith("a:a:")
+
+
+def test_a_pair_whose_answers_differ_is_passed_on_with_its_texts() -> None:
+    stage = Stage(Relay(b=b"0"))
+    passed: list[Difference] = []
+    stage.replayer.keeper.offer = passed.append
+    stage.offer(Answer(1.0, FreeAnswer("it is not", "stop")), sample_of("pos"))
+    pair = only(asyncio.run(stage.carried_out()))
+    assert pair["same"] is False
+    (difference,) = passed
+    assert (difference.model, difference.variant, difference.parent, difference.known) == ("m", "b", "a", -1)
+    assert (difference.prompt, difference.answers, difference.id) == ("is it", ("so it is", "it is not"), "id")
+    assert stage.replayer.tally.opinion(difference, 1, "judge")
+    assert stage.counted.opinions == [
+        {
+            "id": "id", "request": "digest", "client": "client", "trusted": False, "segments": {"streamed": "no"},
+            "outcome": 1, "by": "judge", "known": -1,
+        }
+    ]  # fmt: skip
 
 
 def test_a_time_out_at_low_priority_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -429,3 +473,15 @@ def test_a_scoring_request_that_is_refused_is_no_failure(message: str, reason: s
     refusal = ReplayFailed(message, refused=True)
     relay = Relay(a=[text("so"), text("so"), scores(1)], b=[text("so"), refusal])
     assert ends(replay(relay, Answer(None), label=None), "agreement") == (1, [], {reason: [7]}, 0)
+
+
+def test_a_pair_without_an_outcome_is_passed_on_to_nobody() -> None:
+    """Both wrote an answer, and then the variant fails to score the parent's."""
+    relay = Relay(a=[text("so it is"), text("so it is"), scores(1)], b=[text("it is not"), ReplayFailed("502")])
+    stage = Stage(relay)
+    passed: list[Difference] = []
+    stage.replayer.keeper.offer = passed.append
+    stage.offer(Answer(None), sample_of(None))
+    pair = only(asyncio.run(stage.carried_out()))
+    assert (pair["metric"], pair["lost"], pair["same"]) == (None, "variant failed", False)
+    assert passed == []

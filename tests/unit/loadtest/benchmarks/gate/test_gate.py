@@ -34,8 +34,12 @@ def test_it_decides(figures: dict[str, Any]) -> None:
     assert medians["promote an equal variant, 10 % discordant"] <= 1700
     assert medians["promote an equal variant, 2 % discordant"] <= 430
     assert medians["promote an equal variant, identical answers"] <= 215
-    assert medians["roll back 5 points, delta 2 points"] <= 1000
+    assert medians["roll back 5 points, delta 2 points"] <= 950
     assert medians["requests of its clients until a variant that fails at 10 % is returned"] <= 120
+
+
+def test_a_judge_is_asked_a_few_questions_where_labels_would_be_hundreds(figures: dict[str, Any]) -> None:
+    assert 0 < figures["judge_questions_p50"] <= 20
 
 
 def test_no_null_and_no_attack_is_decided_wrongly(figures: dict[str, Any]) -> None:
