@@ -13,6 +13,7 @@ from urllib.parse import quote
 
 import aiohttp
 
+from serve.config.placement import check_resources, place
 from serve.config.snapshot import ServedVariant
 from serve.engines.adapter_client import load_adapter
 from serve.engines.launch import launch
@@ -27,6 +28,7 @@ from variants.errors import InputError
 from variants.evaluation.evaluate import Predict, evaluate
 from variants.evidence.frechet import frechet_distance
 from variants.home import home
+from variants.machine import gpus
 from variants.metrics.outcome import Outcome
 from variants.progress import Progress
 from variants.tasks import Example, Task
@@ -69,20 +71,24 @@ class Measured:
     load_s: float
     resident_bytes: int
     peak_memory_bytes: int
+    peak_gpu_bytes: int | None = None
     distances: tuple[Distance, ...] = ()
     executes: str | None = None
 
 
 @asynccontextmanager
 async def running(
-    variant: ServedVariant, why: str, environment: Mapping[str, str] = MappingProxyType({})
+    variant: ServedVariant,
+    why: str,
+    environment: Mapping[str, str] = MappingProxyType({}),
+    gpu_ids: Sequence[str] = (),
 ) -> AsyncIterator[tuple[EngineProcess, float]]:
     """The variant's engine with its adapter loaded, and the seconds that this took. The engine ends with the context.
 
-    `environment` is added to the engine's own. Raises EngineError where the engine does not start.
+    `environment` is added to the engine's own; it sees the GPUs `gpu_ids`. Raises EngineError where the engine does not start.
     """
     engine = variant.engine
-    command = launch(engine.settings, engine.artifact.path, engine.artifact.manifest, engine.name)
+    command = launch(engine.settings, engine.artifact.path, engine.artifact.manifest, engine.name, gpu_ids)
     command = replace(command, environment={**command.environment, **environment})
     process = EngineProcess(variant.name, command, home() / "logs" / f"{variant.name}-{why}.log")
     try:
@@ -102,11 +108,13 @@ async def measure(
     examples: Examples,
     progress: Progress,
 ) -> Measured:
-    """Start the variant's engine alone and ask it everything. Then start its reference's beside it, if there is one."""
+    """Start the variant's engine alone and ask it everything. Then start its reference's beside it, if there is one.
+    Raises StackError, before any starts, where this machine has no room for both."""
+    gpu_ids = gpu_ids_of([each for each in (variant, reference) if each is not None])
     inference, speedup = None, None
     forward: ForwardPass | None = None
     with progress.step(f"{variant.name}: evaluating"):
-        async with running(variant, "evaluate") as (process, load_s), aiohttp.ClientSession() as session:
+        async with running(variant, "evaluate", gpu_ids=gpu_ids[0]) as (process, load_s), aiohttp.ClientSession() as session:
             engine = EngineClient(session, process.url, variant.asked_as, process.headers)
             task = tasks[0]
             precision = await executes(engine)
@@ -134,7 +142,7 @@ async def measure(
                 inference = await forward.median_rate()
             process.memory_bytes()
             if reference is not None:
-                async with running(reference, "beside") as (other_process, _):
+                async with running(reference, "beside", gpu_ids=gpu_ids[1]) as (other_process, _):
                     other = EngineClient(session, other_process.url, reference.asked_as, other_process.headers)
                     theirs = await predictor(other, task)
                     rate = saturation.throughput_per_s
@@ -152,9 +160,19 @@ async def measure(
         load_s=load_s,
         resident_bytes=resident,
         peak_memory_bytes=process.peak_memory_bytes,
+        peak_gpu_bytes=process.peak_gpu_bytes,
         distances=tuple(distances),
         executes=precision,
     )
+
+
+def gpu_ids_of(variants: Sequence[ServedVariant]) -> list[tuple[str, ...]]:
+    """The GPUs for engines that run at the same time. Raises StackError where they have no room."""
+    here = gpus()
+    check_resources([variant.engine for variant in variants], here)
+    placed = place([variant.engine.settings.resources.gpus for variant in variants], len(here))
+    assert placed is not None  # `check_resources` has seen it
+    return [tuple(map(str, chosen)) for chosen in placed]
 
 
 def timed_of(task: Task, examples: Sequence[Example]) -> Sequence[Example]:
