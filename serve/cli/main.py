@@ -29,7 +29,8 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from serve.cli.options import HERE, AsJson, InsecureOpen, StackFile, Target, emit
+from serve.cli.options import DEMO_STACK, HERE, AsJson, InsecureOpen, StackFile, Target, emit
+from serve.cli.recommend import recommend
 from serve.cli.rollout import rollouts, traffic
 from variants.errors import InputError, IntegrityError, UnderstudyError
 
@@ -40,8 +41,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command()(traffic)
+app.command()(recommend)
 app.add_typer(rollouts, name="rollout")
-DEMO_STACK = Path(__file__).parents[2] / "deploy" / "stacks" / "demo.yaml"
 STUDY_STACK = DEMO_STACK.with_name("study.yaml")
 INTERRUPTED = 130
 Goal = Literal["speed", "memory", "quality"]
