@@ -29,7 +29,7 @@ from serve.cluster.calls import Calls
 from serve.cluster.deployer import ADAPTER_LIMIT_S, CONTROLLER, INGRESS, Handles, engine_target, explain
 from serve.cluster.ray_environment import ray_environment
 from serve.config.lineage import VariantRef
-from serve.config.placement import check_free, check_resources, gpus_for
+from serve.config.placement import check_gpus_free, check_resources, gpus_for
 from serve.config.snapshot import ServedVariant, Snapshot, build_snapshot
 from serve.config.stack import Server, Stack
 from serve.control.client import RayControllerClient
@@ -127,7 +127,7 @@ class Cluster:
         self.snapshot = build_snapshot(stack, artifacts)
         self.gpus = gpus_for(stack.server)
         check_resources(self.snapshot.engines.values(), self.gpus)
-        check_free(self.snapshot.engines.values(), self.gpus)
+        check_gpus_free(self.snapshot.engines.values(), self.gpus)
         self.state = state or state_of(stack.server)
         self.url = f"http://{stack.server.host}:{stack.server.port}"
 

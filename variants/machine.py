@@ -77,7 +77,7 @@ FP8_CAPABILITY = 8.9
 
 
 class Gpu(NamedTuple):
-    """An NVIDIA GPU as its driver describes it. `capability` is its CUDA compute capability, None where it is not known.
+    """An NVIDIA GPU as its driver describes it. `capability` is its CUDA compute capability, None where not known.
     `cuda` is the newest version of CUDA that the driver runs."""
 
     name: str

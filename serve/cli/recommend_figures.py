@@ -84,7 +84,9 @@ def figures_of(
         steps = steps_of_cards(stack, model)
         if objective and target:
             waits = load_on(stack, model, list(steps), target)
-            within = {name: share_within(getattr(each, objective.measure), objective.limit_s) for name, each in waits.items()}
+            within = {
+                name: share_within(getattr(each, objective.measure), objective.limit_s) for name, each in waits.items()
+            }
     return [figures(steps, name, within.get(name)) for name in steps]
 
 
@@ -138,7 +140,9 @@ def shares_of(card: Card | None) -> tuple[Interval | None, Interval | None]:
     if card is None:
         return None, None
     figure, quality, cost = card.accuracy[0], None, None
-    difference = next((each for each in card.differences if (each.task, each.metric) == (figure.task, figure.metric)), None)
+    difference = next(
+        (each for each in card.differences if (each.task, each.metric) == (figure.task, figure.metric)), None
+    )
     if difference is not None and figure.better == "higher":
         quality = kept(figure.value - difference.value, difference.value, difference.low, difference.high)
     if card.speedup:
@@ -177,7 +181,10 @@ def steps_of_campaign(summary: Mapping[str, Any]) -> dict[str, Step]:
         if compared and compared["accuracy"] and accuracy[compared["parent"]]:
             difference = compared["accuracy"][0]
             quality = kept(
-                accuracy[compared["parent"]][0]["value"], difference["difference"], difference["low"], difference["high"]
+                accuracy[compared["parent"]][0]["value"],
+                difference["difference"],
+                difference["low"],
+                difference["high"],
             )
         if compared and compared["speed"]:
             ratio = compared["speed"]

@@ -47,7 +47,9 @@ def ask(url: str, model: str, variant: str, example: Example) -> tuple[float, fl
                 if first is None and line.startswith(b"data:"):
                     first = time.perf_counter() - began
     except OSError as error:
-        raise EngineError(f"{model}@{variant} at {url} did not answer: {error}", mend="is it served, and ready?") from None
+        raise EngineError(
+            f"{model}@{variant} at {url} did not answer: {error}", mend="is it served, and ready?"
+        ) from None
     if first is None:
         raise EngineError(f"{model}@{variant} at {url} streamed nothing")
     return first, time.perf_counter() - began

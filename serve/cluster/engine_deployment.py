@@ -40,7 +40,9 @@ class EngineDeployment:
         """Returns when the engine is up, or when its first starts have failed: then it is tried again later. `doubted`:
         its artifact was damaged lately, so it is verified before the start."""
         manifest, folder = engine.artifact.manifest, engine.artifact.path
-        how = launch(engine.settings, folder, manifest, engine.name, gpu_ids() if engine.settings.resources.gpus else ())
+        how = launch(
+            engine.settings, folder, manifest, engine.name, gpu_ids() if engine.settings.resources.gpus else ()
+        )
         # Named by application, so that an engine does not overwrite the log of the one it replaces.
         self.engine = EngineProcess(engine.name, how, home() / "logs" / f"{engine.application}.log")
         self.memory_bytes, self.measured = 0, float("-inf")

@@ -117,9 +117,7 @@ def check_memory(engine: EngineSpec, here: Sequence[Gpu]) -> None:
         uses = f", of which vLLM uses {gib(share * memory * taken)}"
     if weights + cache <= share * memory * taken:
         return
-    message = (
-        f"{share:g} of {gib(memory)} GiB is {gib(share * memory)} GiB{uses}: weights {gib(weights)}{holds}"
-    )
+    message = f"{share:g} of {gib(memory)} GiB is {gib(share * memory)} GiB{uses}: weights {gib(weights)}{holds}"
     least = ceil(100 * (weights + cache) / taken / memory) / 100
     raise refusal(engine, message, f"gpus: {least:g}" if least <= 1 else "a smaller variant or context, or more GPUs")
 
@@ -143,7 +141,7 @@ def check_sum(engines: Sequence[EngineSpec], resource: str, most: int, unit: str
             raise refusal(engine, f"{parts} is more than the {most:,} {unit} of this machine", "ask for less", resource)
 
 
-def check_free(engines: Iterable[EngineSpec], here: Sequence[Gpu]) -> None:
+def check_gpus_free(engines: Iterable[EngineSpec], here: Sequence[Gpu]) -> None:
     """Raises StackError where other processes hold memory of a GPU that the engines, none of which runs yet, need."""
     shares = [engine.settings.resources.gpus for engine in engines]
     placed = place(shares, len(here)) or []

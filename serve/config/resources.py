@@ -1,4 +1,4 @@
-"""What engines ask of the machine: shares of GPUs, cores, memory. Ray keeps account of it (`serve.cluster.deployer`)."""
+"""What engines ask of the machine: GPUs, cores, memory. Ray keeps account of it (`serve.cluster.deployer`)."""
 
 import operator
 from typing import Annotated, Literal

@@ -114,7 +114,6 @@ class ScriptedEngine(Document):
     exit_after: Whole | None = Field(default=None, ge=0, description="requests answered before the process ends itself")
     adapters: Adapters | None = None
     resources: Asked = NOTHING
-    resources: Asked = NOTHING
 
 
 ENGINES: dict[TaskKind, tuple[str, ...]] = {

@@ -209,7 +209,6 @@ class Controller:
         before = self.snapshot
         if proposal.dry_run:
             wanted = await asyncio.to_thread(version_of, proposal, before)
-        check_engines(before, wanted, await asyncio.to_thread(gpus_for, wanted.stack.server))
             return await self.examine(before, wanted, None)
         # Begun before the first await, so that one of two simultaneous proposals is refused.
         change = self.changes.begin()
@@ -229,6 +228,7 @@ class Controller:
     async def check(self, proposal: Proposal, before: Snapshot, change: Change) -> tuple[Snapshot, dict[str, Any]]:
         """The proposed snapshot and the answer to the proposer. Raises InputError and its subclasses, Conflict."""
         wanted = await asyncio.to_thread(version_of, proposal, before)
+        check_engines(before, wanted, await asyncio.to_thread(gpus_for, wanted.stack.server))
         answer = await self.examine(before, wanted, change.number)
         if not answer["memory"]["fits"]:
             says = answer["memory"]["says"]

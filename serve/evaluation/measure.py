@@ -85,7 +85,8 @@ async def running(
 ) -> AsyncIterator[tuple[EngineProcess, float]]:
     """The variant's engine with its adapter loaded, and the seconds that this took. The engine ends with the context.
 
-    `environment` is added to the engine's own; it sees the GPUs `gpu_ids`. Raises EngineError where the engine does not start.
+    `environment` is added to the engine's own, and it sees the GPUs `gpu_ids`. Raises EngineError where the engine does
+    not start.
     """
     engine = variant.engine
     command = launch(engine.settings, engine.artifact.path, engine.artifact.manifest, engine.name, gpu_ids)
@@ -114,7 +115,10 @@ async def measure(
     inference, speedup = None, None
     forward: ForwardPass | None = None
     with progress.step(f"{variant.name}: evaluating"):
-        async with running(variant, "evaluate", gpu_ids=gpu_ids[0]) as (process, load_s), aiohttp.ClientSession() as session:
+        async with (
+            running(variant, "evaluate", gpu_ids=gpu_ids[0]) as (process, load_s),
+            aiohttp.ClientSession() as session,
+        ):
             engine = EngineClient(session, process.url, variant.asked_as, process.headers)
             task = tasks[0]
             precision = await executes(engine)

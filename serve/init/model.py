@@ -270,4 +270,3 @@ def licence_of(folder: Path) -> str:
         else None
     )
     return said[1] if said else "not stated"
-

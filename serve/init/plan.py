@@ -132,7 +132,9 @@ def fit_gpu(chosen: Choices, model: ModelFacts, gpu: Gpu, reasons: list[str]) ->
     most = (max(each.bits for each in chosen.variants) * model.parameters / 8 + cache) / UTILIZATION
     while most > (share := 100 // len(chosen.variants) / 100 * gpu.memory_bytes) and len(chosen.variants) > 1:
         dropped = chosen.variants.pop()
-        chosen.left_out[dropped.name] = f"{most / 1e9:.1f} GB do not fit into a share of {share / 1e9:.1f} GB of the GPU"
+        chosen.left_out[dropped.name] = (
+            f"{most / 1e9:.1f} GB do not fit into a share of {share / 1e9:.1f} GB of the GPU"
+        )
     if most > share:
         raise InputError(
             f"the baseline takes about {most / 1e9:.1f} GB, and {gpu.name} has {gpu.memory_bytes / 1e9:.1f} GB",

@@ -1,6 +1,6 @@
 """`python -m tests.support.serve_scripted PORT [model=NAME] [state=DIR] [grpc_port=PORT] [logical_gpus=N]
-[rollouts=yes] [SETTING=SECONDS ...]`: the real server over scripted engines, until SIGINT; with one model of them, where it is named,
-and with a variant that may be rolled out."""
+[rollouts=yes] [SETTING=SECONDS ...]`: the real server over scripted engines, until SIGINT; with one model of them,
+where it is named, and with a variant that may be rolled out."""
 
 import sys
 from pathlib import Path

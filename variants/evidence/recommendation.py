@@ -1,7 +1,7 @@
 """Which variant to serve: the one that costs least among those that keep enough quality and answer in time.
 
-Each condition of a variant holds where all of its interval does, fails where none of it does, and is unknown in between.
-Where the cost of another variant that fits could be as low, as their intervals say, nothing is recommended.
+A condition of a variant holds where all of its interval does, fails where none of it does, and is else unknown. Where
+the cost of another variant that fits could be as low, as their intervals say, nothing is recommended.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,8 +19,8 @@ ONE = Interval(1, 1, 1)
 
 @dataclass(frozen=True)
 class Candidate:
-    """A variant's figures, as shares of those of the model's first variant: the `quality` that it keeps, and the `cost`
-    in engine-seconds. `within` is the share of requests that meet the objective. None where a figure was not measured."""
+    """A variant's figures: the shares of the baseline's `quality`, of its `cost` in engine-seconds, and of the requests
+    that meet the objective (`within`). None where a figure was not measured."""
 
     variant: str
     quality: Interval | None

@@ -33,8 +33,8 @@ class Descent(NamedTuple):
 
 @contextmanager
 def on_device(*models: "nn.Module | None") -> Iterator[str]:
-    """Inside, the models are on torch's device whose name this gives: the GPU where torch sees one. Then they are on the
-    CPU again."""
+    """Inside, the models are on the device whose name this gives: the GPU where torch sees one. Afterwards they are on
+    the CPU again."""
     here = device()
     moved = [model for model in models if model is not None and here != "cpu"]
     for model in moved:

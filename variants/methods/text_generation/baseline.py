@@ -172,6 +172,6 @@ def parent_of(job: BuildJob, precisions: tuple[Precision, ...] = ("bf16", "f32")
 
 
 def computing_dtype() -> str:
-    """The dtype of training and calibration: bfloat16 on a GPU, and where the CPU multiplies it natively (AVX-512 or AMX
+    """The dtype of training and calibration: bfloat16 on a GPU or where the CPU multiplies it natively (AVX-512 or AMX
     on x86), else float32. Without native support, torch needs seven times as long for bfloat16."""
     return "bfloat16" if device() == "cuda" or multiplies_bfloat16() else "float32"

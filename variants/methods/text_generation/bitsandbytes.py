@@ -77,7 +77,10 @@ def _write(job: BuildJob[Quantize], name: str, options: dict[str, Any], kept: Se
     with job.progress.step(f"quantizing to {name}"):
         tokenizer = AutoTokenizer.from_pretrained(parent)
         model = AutoModelForCausalLM.from_pretrained(
-            parent, dtype=torch.bfloat16, quantization_config=BitsAndBytesConfig(**options, **skipped), device_map=device()
+            parent,
+            dtype=torch.bfloat16,
+            quantization_config=BitsAndBytesConfig(**options, **skipped),
+            device_map=device(),
         )
     with job.progress.step("writing packed weights"):
         model.save_pretrained(job.out)

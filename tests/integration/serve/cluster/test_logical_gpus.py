@@ -48,8 +48,9 @@ async def test_shares_serve_side_by_side_and_what_does_not_fit_is_refused(tmp_pa
             refused = await client.post("/admin/v1/stack", json=family.proposal())
             assert refused.status_code == 400
             error = refused.json()["error"]
-            assert "0.5 (echo@half) + 0.5 (echo@other) + 2 (echo@split) + 0.3 (echo@third) is 3.3 of 3 GPUs" in (
-                error["message"]
+            assert (
+                "0.5 (echo@half) + 0.5 (echo@other) + 2 (echo@split) + 0.3 (echo@third) is 3.3 of 3 GPUs"
+                in (error["message"])
             )
             assert set(seen_gpus(pid)) == {"baseline", "int8", "half", "other", "split"}
 

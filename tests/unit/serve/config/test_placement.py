@@ -2,11 +2,12 @@
 
 import json
 from pathlib import Path
+from tempfile import mkdtemp
 from typing import Any
 
 import pytest
 
-from serve.config.placement import check_free, check_resources, gpus_for, place
+from serve.config.placement import check_gpus_free, check_resources, gpus_for, place
 from serve.config.resources import LogicalGpus, Resources
 from serve.config.snapshot import EngineSpec
 from serve.config.stack import Engine, ScriptedEngine, Server, TorchEngine, VllmEngine
@@ -28,16 +29,15 @@ class Parts:
     def __init__(self, home: Path) -> None:
         self.home = home
 
-    def artifact(self, variant: str, size: int, precision: str, config: dict[str, Any]) -> Artifact:
-        artifact = make_artifact(self.home, "echo", variant, "text-generation")
-        (artifact.path / "model" / "config.json").write_text(json.dumps(config))
-        return Artifact(artifact.path, artifact.manifest.model_copy(update={"bytes": size, "precision": precision}))
-
     def engine(
         self, settings: Engine, variant: str = "baseline", size: int = 0, precision: str = "bf16",
         config: dict[str, Any] = LLAMA,
     ) -> EngineSpec:  # fmt: skip
-        artifact = self.artifact(variant, size, precision, config)
+        made = make_artifact(self.home, "echo", variant, "text-generation")
+        folder = Path(mkdtemp(dir=self.home))
+        (folder / "model").mkdir()
+        (folder / "model" / "config.json").write_text(json.dumps(config))
+        artifact = Artifact(folder, made.manifest.model_copy(update={"bytes": size, "precision": precision}))
         return EngineSpec(f"echo.{variant}", settings, artifact, f"echo@{variant}")
 
 
@@ -74,9 +74,7 @@ def refused(engines: list[EngineSpec], *here: Gpu) -> StackError:
         ([1], 0, None),
     ],
 )
-def test_each_share_has_room_on_one_gpu(
-    shares: list[float], count: int, chosen: list[tuple[int, ...]] | None
-) -> None:
+def test_each_share_has_room_on_one_gpu(shares: list[float], count: int, chosen: list[tuple[int, ...]] | None) -> None:
     assert place(shares, count) == chosen
 
 
@@ -166,10 +164,10 @@ def test_cores_and_memory_are_added_up(parts: Parts) -> None:
 
 def test_a_gpu_that_is_full(parts: Parts) -> None:
     engines = [parts.engine(scripted(gpus=0.5), name) for name in ("baseline", "int8")]
-    check_free(engines, (L4,))
+    check_gpus_free(engines, (L4,))
     with pytest.raises(StackError, match=r"GPU 0 \(NVIDIA L4\) has 8\.0 of 24\.0 GiB free, and the engines need 22\.1"):
-        check_free(engines, (L4._replace(free_bytes=8 * GIB),))
-    check_free(engines, (L4, L4._replace(free_bytes=0)))
+        check_gpus_free(engines, (L4._replace(free_bytes=8 * GIB),))
+    check_gpus_free(engines, (L4, L4._replace(free_bytes=0)))
 
 
 def test_logical_gpus_stand_in_only_where_there_is_none(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,7 +21,7 @@ def parsed(engine: dict[str, Any], model: str = "echo") -> Any:
     [
         ({"kind": "vllm", "resources": {"gpus": 1.5}}, "echo", "1.5 is neither a share of one GPU nor whole"),
         ({"kind": "vllm", "resources": {"gpus": -1}}, "echo", "greater than or equal to 0"),
-        ({"kind": "vllm", "resources": {"gpus": float("nan")}}, "echo", "greater than or equal to 0"),
+        ({"kind": "vllm", "resources": {"gpus": float("nan")}}, "echo", "less than or equal to 64"),
         ({"kind": "vllm", "resources": {"gpus": True}}, "echo", "valid number"),
         ({"kind": "vllm", "resources": {"gpu": 1}}, "echo", "did you mean 'gpus'"),
         ({"kind": "vllm", "kv_cache_dtype": "fp8"}, "echo", "kv_cache_dtype fp8 needs a GPU"),
