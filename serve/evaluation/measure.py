@@ -24,6 +24,7 @@ from serve.evaluation.predictors import Drawings, predictor
 from serve.evaluation.speedup import passes_in_turns, side_by_side
 from serve.evaluation.throughput import Saturated, Saturation, latency_of
 from variants.artifacts.card import Distance, Latency, Speedup
+from variants.artifacts.manifest import Manifest
 from variants.errors import InputError
 from variants.evaluation.evaluate import Predict, evaluate
 from variants.evidence.frechet import frechet_distance
@@ -109,11 +110,9 @@ async def measure(
     examples: Examples,
     progress: Progress,
 ) -> Measured:
-    """Start the variant's engine alone and ask it everything. Then start its reference's beside it, if there is one.
-    Raises StackError, before any starts, where this machine has no room for both."""
-    gpu_ids = gpu_ids_of([each for each in (variant, reference) if each is not None])
-    inference, speedup = None, None
-    forward: ForwardPass | None = None
+    """Start the variant's engine alone and ask it everything. Then start its reference's beside it, if there is one."""
+    gpu_ids = gpu_ids_of([each for each in (variant, reference) if each])  # refuses both before either starts
+    speedup = None
     with progress.step(f"{variant.name}: evaluating"):
         async with (
             running(variant, "evaluate", gpu_ids=gpu_ids[0]) as (process, load_s),
@@ -138,12 +137,7 @@ async def measure(
                 if isinstance(predict, Drawings) and len(examples[each.name]) > 1:
                     distances.append(await distance_of(each, predict, examples[each.name], progress))
                 process.memory_bytes()
-            if variant.manifest.task == "image-generation":
-                drawn, nanoseconds = await computed(engine)
-                inference = drawn / nanoseconds * 1e9
-            elif variant.manifest.task in TASKS:
-                forward = ForwardPass(engine, batch_for(variant.manifest, task.examples("test")[:TEXTS]))
-                inference = await forward.median_rate()
+            forward, inference = await timed_pass(variant.manifest, engine, task)
             process.memory_bytes()
             if reference is not None:
                 async with running(reference, "beside", gpu_ids=gpu_ids[1]) as (other_process, _):
@@ -168,6 +162,17 @@ async def measure(
         distances=tuple(distances),
         executes=precision,
     )
+
+
+async def timed_pass(manifest: Manifest, engine: EngineClient, task: Task) -> tuple[ForwardPass | None, float | None]:
+    """The forward pass that is timed by itself, and its examples a second. None where there is none."""
+    if manifest.task == "image-generation":
+        drawn, nanoseconds = await computed(engine)
+        return None, drawn / nanoseconds * 1e9
+    if manifest.task not in TASKS:
+        return None, None
+    forward = ForwardPass(engine, batch_for(manifest, task.examples("test")[:TEXTS]))
+    return forward, await forward.median_rate()
 
 
 def gpu_ids_of(variants: Sequence[ServedVariant]) -> list[tuple[str, ...]]:

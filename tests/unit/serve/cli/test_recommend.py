@@ -108,7 +108,7 @@ def test_the_command_writes_only_what_can_be_told(home: Path, stack: Stack, caps
     assert json.loads(capsys.readouterr().out)["variant"] == "int8"
     assert parse(yaml.safe_load(out.read_text())).models["echo"].rollout is not None
     with pytest.raises(InputError, match="no stack is written"):
-        recommend("echo", file, floor=1.0, out=home / "none.yaml", **asked)
+        recommend("echo", file, floor=1.5, out=home / "none.yaml", **asked)
     assert not (home / "none.yaml").exists()
 
 
