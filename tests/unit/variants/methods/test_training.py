@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from itertools import pairwise
+from typing import Any, Self
 
 import pytest
 import torch
@@ -99,14 +100,16 @@ def test_too_few_images_for_a_batch_are_refused_by_their_field() -> None:
     assert refused.value.field == "recipe.examples"
 
 
-class Moved:
+class Moved(torch.nn.Module):
     """A model that only notes where it is."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.places: list[str] = []
 
-    def to(self, place: str) -> None:
-        self.places.append(place)
+    def to(self, *place: Any, **more: Any) -> Self:
+        self.places += place
+        return self
 
 
 def test_models_train_on_the_gpu_and_come_back(monkeypatch: pytest.MonkeyPatch) -> None:
