@@ -23,7 +23,7 @@ from variants.machine import describe as machine
 
 @pytest.fixture
 def stack() -> Stack:
-    variants = {
+    variants: dict[str, dict[str, Any]] = {
         "baseline": {"weight": 90},
         "int8": {"weight": 10, "parent": "baseline"},
         "pruned": {"parent": "baseline", "recipe": RECIPE},
@@ -103,7 +103,7 @@ def test_the_stack_file_rolls_the_variant_out(stack: Stack) -> None:
 def test_the_command_writes_only_what_can_be_told(home: Path, stack: Stack, capsys: pytest.CaptureFixture[str]) -> None:
     file, out = home / "stack.yaml", home / "out.yaml"
     file.write_text(yaml.safe_dump(stack.model_dump(mode="json", by_alias=True, exclude_none=True)))
-    asked = {"slo": None, "campaign_results": None, "target": None, "price": None, "as_json": True}
+    asked: dict[str, Any] = {"slo": None, "campaign_results": None, "target": None, "price": None, "as_json": True}
     recommend("echo", file, floor=0.98, out=out, **asked)
     assert json.loads(capsys.readouterr().out)["variant"] == "int8"
     assert parse(yaml.safe_load(out.read_text())).models["echo"].rollout is not None
