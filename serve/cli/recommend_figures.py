@@ -186,7 +186,7 @@ def steps_of_campaign(summary: Mapping[str, Any]) -> dict[str, Step]:
                 difference["low"],
                 difference["high"],
             )
-        if compared and compared["speed"]:
+        if compared and compared["speed"] and compared["speed"]["low"] > 0:
             ratio = compared["speed"]
             cost = Interval(1 / ratio["median"], 1 / ratio["high"], 1 / ratio["low"])
         parent = compared["parent"] if compared else None

@@ -60,7 +60,9 @@ def describe(document: dict[str, Any], slo: str | None) -> str:
         lines = [f"cannot tell: no variant is proven to keep {asked}"]
     lines += [f"  {row_text(row)}" for row in document["variants"]]
     if document["open"]:
-        lines.append(f"open: {', '.join(document['open'])} might cost less; more examples or requests would tell")
+        known = document["variant"] or document["tied"]
+        might = "fit and cost less" if known else "fit"
+        lines.append(f"open: {', '.join(document['open'])} might {might}; more examples or requests would tell")
     return "\n".join(lines)
 
 
@@ -81,6 +83,8 @@ def row_text(row: dict[str, Any]) -> str:
 
 
 def between(figure: dict[str, float]) -> str:
+    if figure["low"] == figure["high"]:
+        return share(figure["value"])
     return f"{share(figure['value'])} ({share(figure['low'])} to {share(figure['high'])})"
 
 
