@@ -2,7 +2,8 @@
 
 import os
 import platform
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -92,15 +93,35 @@ def gpus() -> tuple[Gpu, ...]:
     """The NVIDIA GPUs of this machine, in the driver's order; none where there is no driver."""
     import pynvml
 
+    with _driver_handles() as handles:
+        if not handles:
+            return ()
+        driver, cuda = pynvml.nvmlSystemGetDriverVersion(), pynvml.nvmlSystemGetCudaDriverVersion_v2()
+        return tuple(_gpu(handle, driver, f"{cuda // 1000}.{cuda % 1000 // 10}") for handle in handles)
+
+
+def gpu_memory_bytes(pids: Collection[int]) -> int | None:
+    """The memory that these processes hold on all GPUs together. None where there is no GPU, or where its driver does
+    not say: it knows processes by the ids of the host, which a container has not."""
+    import pynvml
+
+    with _driver_handles() as handles:
+        processes = [each for handle in handles for each in pynvml.nvmlDeviceGetComputeRunningProcesses(handle)]
+    return sum(each.usedGpuMemory or 0 for each in processes if each.pid in pids) or None
+
+
+@contextmanager
+def _driver_handles() -> Iterator[list[Any]]:
+    """NVML's handle of each GPU; none where there is no driver."""
+    import pynvml
+
     try:
         pynvml.nvmlInit()
     except pynvml.NVMLError:
-        return ()
+        yield []
+        return
     try:
-        driver, cuda = pynvml.nvmlSystemGetDriverVersion(), pynvml.nvmlSystemGetCudaDriverVersion_v2()
-        version = f"{cuda // 1000}.{cuda % 1000 // 10}"
-        handles = map(pynvml.nvmlDeviceGetHandleByIndex, range(pynvml.nvmlDeviceGetCount()))
-        return tuple(_gpu(handle, driver, version) for handle in handles)
+        yield [pynvml.nvmlDeviceGetHandleByIndex(index) for index in range(pynvml.nvmlDeviceGetCount())]
     finally:
         pynvml.nvmlShutdown()
 
@@ -112,23 +133,6 @@ def _gpu(handle: Any, driver: str, cuda: str) -> Gpu:
     major, minor = pynvml.nvmlDeviceGetCudaComputeCapability(handle)
     name = pynvml.nvmlDeviceGetName(handle)
     return Gpu(name, float(f"{major}.{minor}"), memory.total, memory.free, driver, cuda)
-
-
-def gpu_memory_bytes(pids: Collection[int]) -> int | None:
-    """The memory that these processes hold on all GPUs together. None where there is no GPU, or where its driver does
-    not say: it knows processes by the ids of the host, which a container has not."""
-    import pynvml
-
-    try:
-        pynvml.nvmlInit()
-    except pynvml.NVMLError:
-        return None
-    try:
-        handles = map(pynvml.nvmlDeviceGetHandleByIndex, range(pynvml.nvmlDeviceGetCount()))
-        processes = [each for handle in handles for each in pynvml.nvmlDeviceGetComputeRunningProcesses(handle)]
-    finally:
-        pynvml.nvmlShutdown()
-    return sum(each.usedGpuMemory or 0 for each in processes if each.pid in pids) or None
 
 
 def versions(packages: Iterable[str] = PACKAGES) -> dict[str, str]:
