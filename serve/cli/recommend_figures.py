@@ -155,7 +155,8 @@ def kept(parent: float, difference: float, low: float, high: float) -> Interval 
     """The share of the parent's figure that is left after the difference."""
     if parent <= 0:
         return None
-    return Interval(1 + difference / parent, 1 + low / parent, 1 + high / parent)
+    value, least, most = (max(0.0, 1 + each / parent) for each in (difference, low, high))
+    return Interval(value, least, most)
 
 
 def read_summary(path: Path, model: str) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import yaml
 from serve.cli.recommend_figures import Figures
 from serve.config.stack import Stack
 from variants.evidence.intervals import Interval
-from variants.evidence.recommendation import Recommendation
+from variants.evidence.recommendation import ONE, Recommendation
 from variants.reports.formats import share, size
 
 HOUR_S = 3600
@@ -19,7 +19,7 @@ def document_of(
 ) -> dict[str, Any]:
     """The answer with every variant's figures. `price` is that of an hour; `cost` and `saves` are for 1,000 requests,
     `saves` beside the model's baseline."""
-    baseline = figures[0]
+    baseline = next(each for each in figures if each.candidate.cost == ONE)
     rows = []
     for each in figures:
         seconds, of_baseline = each.engine_s, baseline.engine_s
