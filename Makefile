@@ -4,7 +4,7 @@ BIN := .venv/bin
 # Ends what tests leave behind, also after Ctrl-C.
 TEST = $(BIN)/python .ci/supervise.py $(BIN)/python $(MEASURE) -m pytest -q --durations=15 --dist loadgroup
 
-.PHONY: help environment demo demo-all picture serve study test test-fast test-integration test-long test-zoo test-faults coverage check lock bench-accuracy bench-proxy bench-adapter bench-gate bench-journal bench-shadow bench-hostile fuzz architectures clients yours clean
+.PHONY: help environment demo demo-all gpu picture serve study test test-fast test-integration test-long test-zoo test-faults coverage check lock bench-accuracy bench-proxy bench-adapter bench-gate bench-journal bench-shadow bench-hostile fuzz architectures clients yours clean
 
 help:  ## what there is to make
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -17,6 +17,11 @@ demo: environment  ## build, serve, load, report: nine variants of three real mo
 
 demo-all: environment  ## the same with thirteen variants: about 20 minutes, 8 the second time
 	@$(BIN)/python -m deploy.demo --stack deploy/stacks/demo-all.yaml --campaign loadtest/campaigns/demo-all.yaml --out out/demo-all
+
+gpu:  ## the demo's text part on an NVIDIA GPU, three variants by shares, in an environment for GPUs
+	@nvidia-smi --list-gpus >/dev/null 2>&1 || { echo "make gpu: nvidia-smi lists no GPU here; make demo runs on the CPU" >&2; exit 4; }
+	@$(MAKE) --no-print-directory environment EXTRA=gpu
+	@$(BIN)/python -m deploy.demo --stack deploy/stacks/gpu.yaml --campaign loadtest/campaigns/gpu.yaml --out out/gpu
 
 picture: environment  ## the README's picture, from the last demo's figures
 	@$(BIN)/python -m loadtest.results.picture out/demo/summary.json docs/pareto.svg

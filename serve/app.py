@@ -29,6 +29,7 @@ from serve.cluster.calls import Calls
 from serve.cluster.deployer import ADAPTER_LIMIT_S, CONTROLLER, INGRESS, Handles, engine_target, explain
 from serve.cluster.ray_environment import ray_environment
 from serve.config.lineage import VariantRef
+from serve.config.placement import check_gpus_free, check_resources, gpus_for
 from serve.config.snapshot import ServedVariant, Snapshot, build_snapshot
 from serve.config.stack import Server, Stack
 from serve.console.application import add_console
@@ -45,6 +46,7 @@ from serve.ports import free_port, short_folder
 from variants.artifacts.store import Artifact
 from variants.errors import EngineError, StackError, UnderstudyError
 from variants.home import home
+from variants.machine import describe
 from variants.progress import Progress
 
 POLL_S = 0.1
@@ -125,6 +127,9 @@ class Cluster:
         self.doubted = {artifacts[ref].manifest.key for ref in damaged}
         check_declared(stack)
         self.snapshot = build_snapshot(stack, artifacts)
+        self.gpus = gpus_for(stack.server)
+        check_resources(self.snapshot.engines.values(), self.gpus)
+        check_gpus_free(self.snapshot.engines.values(), self.gpus)
         self.state = state or state_of(stack.server)
         self.url = f"http://{stack.server.host}:{stack.server.port}"
 
@@ -159,6 +164,8 @@ class Cluster:
             log_to_driver=False,
             logging_level=logging.WARNING,
             object_store_memory=100 * 2**20,  # bytes; nothing large passes through Ray's store
+            num_gpus=len(self.gpus),
+            _memory=describe().memory_bytes,  # what engines may reserve, as `check_resources` counts
             _temp_dir=str(self.folder),
             runtime_env={"worker_process_setup_hook": "serve.cluster.ray_environment.on_worker_start"},
         )

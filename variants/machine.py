@@ -2,12 +2,11 @@
 
 import os
 import platform
-import subprocess
-from collections.abc import Iterable
-from functools import cache
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import psutil
 
@@ -67,23 +66,73 @@ def multiplies_bfloat16() -> bool:
     return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
+def device() -> str:
+    """Where torch builds and trains: "cuda" where it sees a GPU, else "cpu"."""
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+FP8_CAPABILITY = 8.9
+"""GPUs from this CUDA compute capability on multiply 8-bit floats."""
+
+
 class Gpu(NamedTuple):
-    """A GPU's name and its CUDA compute capability. GPUs from 8.9 on multiply 8-bit floats."""
+    """An NVIDIA GPU as its driver describes it. `capability` is its CUDA compute capability, None where not known.
+    `cuda` is the newest version of CUDA that the driver runs."""
 
     name: str
-    capability: float
+    capability: float | None
+    memory_bytes: int = 0
+    free_bytes: int = 0
+    driver: str = ""
+    cuda: str = ""
 
 
-@cache
 def gpus() -> tuple[Gpu, ...]:
-    """The NVIDIA GPUs of this machine, as `nvidia-smi` lists them; none where it is not installed."""
-    command = ("nvidia-smi", "--query-gpu=name,compute_cap", "--format=csv,noheader")
+    """The NVIDIA GPUs of this machine, in the driver's order; none where there is no driver."""
+    import pynvml
+
+    with _driver_handles() as handles:
+        if not handles:
+            return ()
+        driver, cuda = pynvml.nvmlSystemGetDriverVersion(), pynvml.nvmlSystemGetCudaDriverVersion_v2()
+        return tuple(_gpu(handle, driver, f"{cuda // 1000}.{cuda % 1000 // 10}") for handle in handles)
+
+
+def gpu_memory_bytes(pids: Collection[int]) -> int | None:
+    """The memory that these processes hold on all GPUs together. None where there is no GPU, or where its driver does
+    not say: it knows processes by the ids of the host, which a container has not."""
+    import pynvml
+
+    with _driver_handles() as handles:
+        processes = [each for handle in handles for each in pynvml.nvmlDeviceGetComputeRunningProcesses(handle)]
+    return sum(each.usedGpuMemory or 0 for each in processes if each.pid in pids) or None
+
+
+@contextmanager
+def _driver_handles() -> Iterator[list[Any]]:
+    """NVML's handle of each GPU; none where there is no driver."""
+    import pynvml
+
     try:
-        output = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True).stdout
-    except (OSError, subprocess.SubprocessError):
-        return ()
-    rows = [line.rpartition(",") for line in output.splitlines() if "," in line]
-    return tuple(Gpu(name.strip(), float(capability)) for name, _, capability in rows)
+        pynvml.nvmlInit()
+    except pynvml.NVMLError:
+        yield []
+        return
+    try:
+        yield [pynvml.nvmlDeviceGetHandleByIndex(index) for index in range(pynvml.nvmlDeviceGetCount())]
+    finally:
+        pynvml.nvmlShutdown()
+
+
+def _gpu(handle: Any, driver: str, cuda: str) -> Gpu:
+    import pynvml
+
+    memory = pynvml.nvmlDeviceGetMemoryInfo(handle)
+    major, minor = pynvml.nvmlDeviceGetCudaComputeCapability(handle)
+    name = pynvml.nvmlDeviceGetName(handle)
+    return Gpu(name, float(f"{major}.{minor}"), memory.total, memory.free, driver, cuda)
 
 
 def versions(packages: Iterable[str] = PACKAGES) -> dict[str, str]:

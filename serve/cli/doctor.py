@@ -4,7 +4,7 @@ import importlib.metadata
 import platform
 import shutil
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import NamedTuple
 
@@ -12,6 +12,7 @@ import psutil
 
 from variants import plugins
 from variants.errors import PluginError
+from variants.machine import Gpu, gpus
 
 ENVIRONMENT = "make environment"
 MEMORY_BYTES = 16 * 2**30
@@ -56,6 +57,7 @@ def examine() -> list[DoctorFinding]:
             f"{free / 2**30:.0f} GiB free in {folder}",
             "set UNDERSTUDY_HOME to a folder with more room",
         ),
+        *gpus_here(gpus()),
         program("prometheus", "records the demo's metrics"),
         program("chromium", "the tests of the report need it"),
         *plugins_here(),
@@ -67,6 +69,25 @@ def machine_here(system: str, processor: str) -> DoctorFinding:
     supported = system == "Linux" and processor in ("x86_64", "AMD64")
     mend = "use a Linux machine, or a container on one: macOS, Windows and ARM processors are not supported yet"
     return DoctorFinding("Linux on x86-64", supported, True, f"{system} on {processor}", mend)
+
+
+def gpus_here(here: Sequence[Gpu]) -> Iterator[DoctorFinding]:
+    """Every GPU, and whether torch can use them. Nothing without a GPU: none is needed, and torch is slow to import."""
+    for gpu in here:
+        detail = f"{gpu.memory_bytes / 2**30:.1f} GiB, compute capability {gpu.capability}, driver {gpu.driver}"
+        yield DoctorFinding(f"GPU {gpu.name}", True, False, detail, "")
+    if here:
+        import torch
+
+        yield torch_on_gpu(here[0], torch.__version__, torch.version.cuda, torch.cuda.is_available())
+
+
+def torch_on_gpu(gpu: Gpu, version: str, cuda: str | None, available: bool) -> DoctorFinding:
+    """Whether torch of this version, built for `cuda` (None: for CPUs), uses the GPU."""
+    mend = f"install a driver for CUDA {cuda}" if cuda else "make EXTRA=gpu environment"
+    built = f"built for CUDA {cuda}" if cuda else "built for CPUs"
+    detail = f"torch {version} is {built}, and driver {gpu.driver} runs CUDA up to {gpu.cuda}"
+    return DoctorFinding("torch uses the GPU", available, False, detail, mend)
 
 
 def plugins_here() -> Iterator[DoctorFinding]:

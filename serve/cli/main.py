@@ -31,7 +31,8 @@ import typer
 
 from serve.cli.fleet import status, top
 from serve.cli.log_lines import logs
-from serve.cli.options import HERE, AsJson, InsecureOpen, StackFile, Target, emit
+from serve.cli.options import DEMO_STACK, HERE, AsJson, InsecureOpen, StackFile, Target, emit
+from serve.cli.recommend import recommend
 from serve.cli.rollout import rollouts, traffic
 from variants.errors import InputError, IntegrityError, UnderstudyError
 
@@ -41,10 +42,9 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for command in (status, top, logs, traffic):
+for command in (status, top, logs, traffic, recommend):
     app.command()(command)
 app.add_typer(rollouts, name="rollout")
-DEMO_STACK = Path(__file__).parents[2] / "deploy" / "stacks" / "demo.yaml"
 STUDY_STACK = DEMO_STACK.with_name("study.yaml")
 INTERRUPTED = 130
 Goal = Literal["speed", "memory", "quality"]

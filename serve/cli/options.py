@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
+DEMO_STACK = Path(__file__).parents[2] / "deploy" / "stacks" / "demo.yaml"
 HERE = "http://127.0.0.1:8000"
 StackFile = Annotated[Path, typer.Argument(help="The stack file.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]

@@ -40,6 +40,8 @@ from variants.errors import (
 )
 
 ANSWER_LIMIT_S = 120.0
+DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+"""Asks servers without a proxy."""
 KINDS = (
     Conflict, ContextTooLong, Forbidden, InputError, IntegrityError, MissingDependency, NotReady, Overloaded,
     PluginError, RateLimited, RecipeError, SourceError, StackError, Stale, StoreFull, TimedOut, TooLarge, Unauthorized,
@@ -67,18 +69,21 @@ def ask_text(
             f"{target} is not an HTTP address", field="--target", mend="give one like http://127.0.0.1:8000"
         )
     data = None if body is None else json.dumps(body).encode()
-    fields = {"content-type": "application/json", "x-understudy-who": who(), **(headers or {})}
-    if key := os.environ.get("UNDERSTUDY_KEY"):
-        fields["authorization"] = f"Bearer {key}"
+    fields = {"content-type": "application/json", "x-understudy-who": who(), **key_header(), **(headers or {})}
     request = urllib.request.Request(target.rstrip("/") + path, data=data, method=method, headers=fields)  # noqa: S310
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
-        with opener.open(request, timeout=ANSWER_LIMIT_S) as answer:
+        with DIRECT.open(request, timeout=ANSWER_LIMIT_S) as answer:
             return str(answer.read().decode())
     except urllib.error.HTTPError as error:
         raise error_of(error.code, error.read()) from None
     except (OSError, ValueError, http.client.HTTPException) as error:
         raise EngineError(f"{target}: {error!s:.200}", mend="is the server up at that address?") from None
+
+
+def key_header() -> dict[str, str]:
+    """The header with the key in UNDERSTUDY_KEY; nothing where that is not set."""
+    key = os.environ.get("UNDERSTUDY_KEY")
+    return {"authorization": f"Bearer {key}"} if key else {}
 
 
 def who() -> str:

@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Collection, Iterable
 from typing import Any, TypeVar
 
 from serve.cluster.engine_deployment import EngineDeployment
+from serve.config.resources import Resources
 from serve.config.snapshot import EngineSpec, LoadedAdapter
 from serve.engines.endpoint import Endpoint
 from variants.errors import EngineError
@@ -29,12 +30,22 @@ def engine_target(engine: EngineSpec, doubted: bool = False) -> Any:
 
     host = ray_serve.deployment(
         name="host",
-        ray_actor_options={"num_cpus": 0},
+        ray_actor_options=actor_options(engine.settings.resources),
         health_check_period_s=2,
         graceful_shutdown_timeout_s=20,
         max_constructor_retry_count=2,
     )(EngineDeployment)
     return ray_serve.RunTarget(host.bind(engine, doubted), name=engine.application, route_prefix=None)
+
+
+def actor_options(asked: Resources) -> dict[str, float]:
+    """What Ray reserves for an engine. `num_cpus` is 0 unless cores are asked for: engines share them."""
+    options: dict[str, float] = {"num_cpus": asked.cpus}
+    if asked.gpus:
+        options["num_gpus"] = asked.gpus
+    if asked.memory_mib:
+        options["memory"] = asked.memory_mib * 2**20
+    return options
 
 
 def explain(name: str, application: Any) -> str:

@@ -25,6 +25,13 @@ MEMORY_EVERY_S = 10.0
 """Reading the PSS of a process tree walks its page tables: some ten milliseconds for a large engine."""
 
 
+def gpu_ids() -> tuple[str, ...]:
+    """The GPUs that Ray has given to this actor, as the driver numbers them."""
+    import ray
+
+    return tuple(map(str, ray.get_gpu_ids()))
+
+
 class EngineDeployment:
     """Ray Serve calls `__init__`, `check_health` and `__del__`; the ingress calls `describe`, the controller
     `keep_adapters`."""
@@ -33,7 +40,9 @@ class EngineDeployment:
         """Returns when the engine is up, or when its first starts have failed: then it is tried again later. `doubted`:
         its artifact was damaged lately, so it is verified before the start."""
         manifest, folder = engine.artifact.manifest, engine.artifact.path
-        how = launch(engine.settings, folder, manifest, engine.name)
+        how = launch(
+            engine.settings, folder, manifest, engine.name, gpu_ids() if engine.settings.resources.gpus else ()
+        )
         # Named by application, so that an engine does not overwrite the log of the one it replaces.
         self.engine = EngineProcess(engine.name, how, home() / "logs" / f"{engine.application}.log")
         self.memory_bytes, self.measured = 0, float("-inf")

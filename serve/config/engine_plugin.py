@@ -13,6 +13,7 @@ from typing import Any, Self
 
 from pydantic import ConfigDict, Field, ValidationError, model_validator
 
+from serve.config.resources import NOTHING, Asked
 from variants import plugins
 from variants.artifacts.manifest import TaskKind
 from variants.document import Document, Fault, explain
@@ -82,6 +83,7 @@ class PluginEngine(Document):
     # Every other engine has one of the built-in kinds: a schema's `oneOf` would refuse what fits two.
     kind: str = Field(json_schema_extra={"not": {"enum": list(BUILT_IN)}})
     plugin: str = Field(default="", description="filled in")
+    resources: Asked = NOTHING
 
     @model_validator(mode="before")
     @classmethod

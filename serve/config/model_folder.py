@@ -4,8 +4,9 @@ Reads JSON and text only, and loads no library of models."""
 
 import json
 import re
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from jinja2 import Environment, TemplateError, meta
 
@@ -58,6 +59,28 @@ def most_positions(config: dict[str, Any]) -> int | None:
     most = own or min(named)
     scaled = most if "gemma3" in str(text.get("model_type")) else int(most * rope_factor(text))
     return max(scaled, own or 0)
+
+
+def whole(config: Mapping[str, Any], *keys: str) -> int | None:
+    """The first of these keys that holds a whole number; None where none does."""
+    return next((value for key in keys if isinstance(value := config.get(key), int)), None)
+
+
+class Heads(NamedTuple):
+    """The attention of a language model. `cache_bytes` is its key-value cache of one token, in numbers of 16 bits."""
+
+    queries: int
+    keys: int
+    cache_bytes: int
+
+
+def heads_of(config: Mapping[str, Any]) -> Heads:
+    """The attention that a language model's part of a configuration describes; 0 bytes where it has no layers."""
+    queries = whole(config, "num_attention_heads", "n_head") or 1
+    keys = whole(config, "num_key_value_heads") or queries
+    width = whole(config, "head_dim") or (whole(config, "hidden_size", "n_embd", "dim") or 0) // queries
+    layers = whole(config, "num_hidden_layers", "n_layer", "num_layers") or 0
+    return Heads(queries, keys, 2 * 2 * layers * width * keys)
 
 
 def rope_factor(text: dict[str, Any]) -> float:

@@ -16,6 +16,7 @@ from serve.config.judge import Judge
 from serve.config.keep_answers import KeepAnswers
 from serve.config.objectives import Objectives
 from serve.config.parsers import NONE, REASONING_PARSERS, TOOL_PARSERS
+from serve.config.resources import NOTHING, Asked, AskedOfCpu, AskedOfOneGpu, CacheDtype, Eager, LogicalGpus
 from serve.config.segment import EVERY_MODEL, Segment, SegmentName
 from serve.config.traces import Traces
 from serve.config.webhook import Webhook
@@ -52,8 +53,8 @@ class Adapters(Document):
 
 class VllmEngine(Document):
     """vLLM's own OpenAI server. `context` in tokens (by default 2048, or the model's positions where it has fewer),
-    `kv_cache_mib` MiB of key-value cache. The parsers are vLLM's, by name; without one the model decides
-    (`serve.config.parsers`)."""
+    `kv_cache_mib` MiB of key-value cache on a CPU; on a GPU its share decides. The parsers are vLLM's, by name; without
+    one the model decides (`serve.config.parsers`)."""
 
     kind: Literal["vllm"]
     threads: Whole = Field(default=1, ge=1, le=1024)
@@ -67,6 +68,9 @@ class VllmEngine(Document):
     reasoning_parser: Annotated[str, Field(json_schema_extra={"enum": [NONE, *REASONING_PARSERS]})] | None = Field(
         default=None, exclude_if=absent, description="reads reasoning; none: off"
     )
+    eager: Eager = False
+    kv_cache_dtype: CacheDtype = "auto"
+    resources: Asked = NOTHING
 
     @field_validator("tool_parser", "reasoning_parser")
     @classmethod
@@ -76,12 +80,19 @@ class VllmEngine(Document):
             raise ValueError(f"there is no such parser: known are {', '.join((NONE, *known))}")
         return name
 
+    @model_validator(mode="after")
+    def check_cache(self) -> Self:
+        if self.kv_cache_dtype == "fp8" and not self.resources.gpus:
+            raise ValueError("kv_cache_dtype fp8 needs a GPU: resources: {gpus: 1}, or leave it out")
+        return self
+
 
 class TorchEngine(Document):
     """transformers on torch: image classifiers that OpenVINO does not run."""
 
     kind: Literal["torch"]
     threads: Whole = Field(default=1, ge=1, le=1024)
+    resources: AskedOfOneGpu = NOTHING
 
 
 class OpenVinoEngine(Document):
@@ -89,6 +100,7 @@ class OpenVinoEngine(Document):
 
     kind: Literal["openvino"]
     threads: Whole = Field(default=1, ge=1, le=1024)
+    resources: AskedOfCpu = NOTHING
 
 
 class ScriptedEngine(Document):
@@ -105,6 +117,7 @@ class ScriptedEngine(Document):
     garble_after: Whole | None = Field(default=None, ge=0, description="requests answered before all others get NaN")
     exit_after: Whole | None = Field(default=None, ge=0, description="requests answered before the process ends itself")
     adapters: Adapters | None = None
+    resources: Asked = NOTHING
 
 
 ENGINES: dict[TaskKind, tuple[str, ...]] = {
@@ -292,6 +305,7 @@ class Server(Document):
     memory_mib: Whole | None = Field(
         default=None, ge=1, description="memory limit of all engines; none: the free memory"
     )
+    logical_gpus: LogicalGpus | None = Field(default=None, exclude_if=absent, description="for tests and dry runs")
     keys: dict[Name, Key] | None = Field(
         default=None, description="API keys by name; left out: those that a running server has, else none"
     )

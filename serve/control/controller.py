@@ -25,6 +25,7 @@ from typing import Any
 
 from serve import logs
 from serve.cluster.deployer import EngineDeployer
+from serve.config.placement import gpus_for
 from serve.config.snapshot import Snapshot
 from serve.control.change import Change, Changes
 from serve.control.checkpoint import compact_beside, is_due
@@ -33,7 +34,15 @@ from serve.control.diff import differences, server_differences
 from serve.control.heartbeats import Heartbeats
 from serve.control.journal import Entry
 from serve.control.memory_budget import Budget, budget, need_of
-from serve.control.proposal import Proposal, check_exposure, check_slots, check_unused, read_proposal, version_of
+from serve.control.proposal import (
+    Proposal,
+    check_engines,
+    check_exposure,
+    check_slots,
+    check_unused,
+    read_proposal,
+    version_of,
+)
 from serve.control.records.declared import DeclaredRollouts, describe_declared
 from serve.control.records.figures import figures
 from serve.control.records.webhook import Webhooks
@@ -224,6 +233,7 @@ class Controller:
     async def check(self, proposal: Proposal, before: Snapshot, change: Change) -> tuple[Snapshot, dict[str, Any]]:
         """The proposed snapshot and the answer to the proposer. Raises InputError and its subclasses, Conflict."""
         wanted = await asyncio.to_thread(version_of, proposal, before)
+        check_engines(before, wanted, await asyncio.to_thread(gpus_for, wanted.stack.server))
         answer = await self.examine(before, wanted, change.number)
         if not answer["memory"]["fits"]:
             says = answer["memory"]["says"]

@@ -1,11 +1,12 @@
 """A proposal: a stack and the key of every variant's artifact. Reads it, checks it and builds its snapshot."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from serve.config.exposure import check_beyond_loopback, check_removal
 from serve.config.lineage import VariantRef
 from serve.config.loader import parse
+from serve.config.placement import check_resources
 from serve.config.snapshot import Snapshot, build_snapshot
 from serve.config.stack import Stack
 from serve.config.webhook import check_webhook
@@ -14,6 +15,7 @@ from serve.errors import Conflict
 from variants.artifacts.store import Artifact, Store
 from variants.errors import InputError, StackError
 from variants.home import home
+from variants.machine import Gpu
 
 PINNED_S = 60.0
 """A variant that a client has named within this time is in use."""
@@ -54,7 +56,7 @@ def read_proposal(document: dict[str, Any]) -> Proposal:
 def version_of(proposal: Proposal, snapshot: Snapshot) -> Snapshot:
     """The proposed snapshot. Opens and verifies each new artifact. Raises InputError, IntegrityError."""
     stack, current = proposal.stack, snapshot.stack.server
-    for name in ("body_limit_mib", "memory_in_flight_mib", "grpc_port"):
+    for name in ("body_limit_mib", "memory_in_flight_mib", "grpc_port", "logical_gpus"):
         if getattr(stack.server, name) != getattr(current, name):
             raise StackError("only changes at a restart", field=f"server.{name}", mend="restart the server")
     check_webhook(stack.server.webhook)
@@ -85,6 +87,17 @@ def check_exposure(snapshot: Snapshot, wanted: Snapshot, insecure_open: bool) ->
     before, after = snapshot.stack.server.keys or {}, wanted.stack.server.keys or {}
     check_removal(before, after, insecure_open)
     check_beyond_loopback(wanted.stack.server.host, after, insecure_open)
+
+
+def check_engines(snapshot: Snapshot, wanted: Snapshot, here: Sequence[Gpu]) -> None:
+    """Raises StackError if the wanted engines ask for more than the machine has, GPUs `here` among it. Raises Conflict
+    if only the old and new ones together do: both run until the change has taken effect."""
+    check_resources(wanted.engines.values(), here)
+    try:
+        check_resources({**snapshot.engines, **wanted.engines}.values(), here)
+    except StackError as error:
+        message = f"old and new engines run side by side: {error.message}"
+        raise Conflict(message, field=error.field, mend="remove a variant first") from None
 
 
 def check_slots(snapshot: Snapshot, wanted: Snapshot) -> None:

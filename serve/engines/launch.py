@@ -5,15 +5,19 @@ front end, so several engines on one machine would fight for one core while the 
 
 A thread of libgomp's that has nothing to do spins for milliseconds before it sleeps, which takes a core from the other
 engines; on a CPU without AVX-512 it spins for microseconds instead (docs/decisions.md has what that costs and gives).
+
+On a GPU, vLLM compiles the model, records CUDA graphs and chooses its kernels by itself, such as Marlin's for int4.
 """
 
 import os
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from serve.config.engine_plugin import PluginEngine
 from serve.config.parsers import parsers_of
+from serve.config.resources import UTILIZATION
 from serve.config.stack import Engine, OpenVinoEngine, ScriptedEngine, TorchEngine, VllmEngine
 from variants.artifacts.manifest import Manifest
 from variants.machine import describe
@@ -39,9 +43,16 @@ class Launch:
     artifact: Path | None = None
 
 
-def launch(engine: Engine, folder: Path, manifest: Manifest, name: str) -> Launch:
-    """How to start `engine` on the artifact in `folder`; it answers to the model name `name`."""
-    return replace(_launch(engine, folder, manifest, name), artifact=folder)
+def launch(engine: Engine, folder: Path, manifest: Manifest, name: str, gpu_ids: Sequence[str] = ()) -> Launch:
+    """How to start `engine` on the artifact in `folder`; it answers to the model name `name` and sees the GPUs
+    `gpu_ids`."""
+    started = _launch(engine, folder, manifest, name)
+    return replace(started, environment=started.environment | gpu_environment(gpu_ids), artifact=folder)
+
+
+def gpu_environment(gpu_ids: Sequence[str]) -> dict[str, str]:
+    """CUDA's variables for these GPUs, numbered as the driver does; nothing without one."""
+    return {"CUDA_VISIBLE_DEVICES": ",".join(gpu_ids), "CUDA_DEVICE_ORDER": "PCI_BUS_ID"} if gpu_ids else {}
 
 
 def _launch(engine: Engine, folder: Path, manifest: Manifest, name: str) -> Launch:
@@ -73,6 +84,7 @@ def threads_environment(threads: int) -> dict[str, str]:
 
 
 def launch_vllm(engine: VllmEngine, folder: Path, manifest: Manifest, name: str) -> Launch:
+    on_gpu = engine.resources.gpus > 0
     command: tuple[str, ...] = (
         sys.executable, "-m", "serve.engines.vllm.server",
         "--model", str(folder / "model"),
@@ -80,25 +92,27 @@ def launch_vllm(engine: VllmEngine, folder: Path, manifest: Manifest, name: str)
         "--host", "127.0.0.1", "--port", "{port}",
         *(("--max-model-len", str(engine.context)) if engine.context else ()),
         "--max-num-seqs", str(engine.sequences),
-        "--kv-cache-memory-bytes", str(engine.kv_cache_mib * 2**20),
+        *(gpu_options(engine) if on_gpu else ("--kv-cache-memory-bytes", str(engine.kv_cache_mib * 2**20))),
         "--fingerprint-mode", "custom", "--fingerprint-value", manifest.digest,
         "--middleware", "serve.engines.vllm.errors.PlainErrors",
         "--middleware", "serve.engines.http.faults.AnswerFaults",
         "--middleware", "serve.engines.http.secret.CheckSecret",
-        "--enforce-eager", "--disable-uvicorn-access-log", "--disable-log-stats",
+        *(("--enforce-eager",) if engine.eager or not on_gpu else ()),
+        "--disable-uvicorn-access-log", "--disable-log-stats",
     )  # fmt: skip
     environment = {
-        "VLLM_CPU_OMP_THREADS_BIND": "nobind",
         "VLLM_NO_USAGE_STATS": "1",
         "VLLM_HOST_IP": "127.0.0.1",
         # Longer than the relay keeps an idle connection, so that none is closed while a request is on its way.
         "VLLM_HTTP_TIMEOUT_KEEP_ALIVE": "60",
         "HF_HUB_OFFLINE": "1",
         "VLLM_MAX_STOP_STRINGS": "16",  # as many as the ingress lets through
+    }
+    if not on_gpu:
+        environment["VLLM_CPU_OMP_THREADS_BIND"] = "nobind"
         # vLLM would compile parts of its sampler when a first request asks for logprobs or a seed. That takes half a
         # minute, and nobody is answered meanwhile.
-        "TORCHDYNAMO_DISABLE": "1",
-    }
+        environment["TORCHDYNAMO_DISABLE"] = "1"
     if engine.adapters:
         slots, rank = str(engine.adapters.slots), str(engine.adapters.rank)
         command += ("--enable-lora", "--max-loras", slots, "--max-cpu-loras", slots, "--max-lora-rank", rank)
@@ -106,6 +120,15 @@ def launch_vllm(engine: VllmEngine, folder: Path, manifest: Manifest, name: str)
         environment["VLLM_ALLOW_RUNTIME_LORA_UPDATING"] = "1"
     command += parser_options(engine, folder / "model")
     return Launch(command, environment | threads_environment(engine.threads))
+
+
+def gpu_options(engine: VllmEngine) -> tuple[str, ...]:
+    """vLLM's options for its share of one GPU, or for several whole ones, over which it splits each matrix."""
+    gpus = engine.resources.gpus
+    options: tuple[str, ...] = ("--gpu-memory-utilization", f"{UTILIZATION * min(gpus, 1):.4f}")
+    if gpus > 1:
+        options += ("--tensor-parallel-size", f"{gpus:.0f}")
+    return options if engine.kv_cache_dtype == "auto" else (*options, "--kv-cache-dtype", engine.kv_cache_dtype)
 
 
 def parser_options(engine: VllmEngine, model: Path) -> tuple[str, ...]:
@@ -119,7 +142,9 @@ def parser_options(engine: VllmEngine, model: Path) -> tuple[str, ...]:
 
 
 def launch_torch(engine: TorchEngine, folder: Path, name: str) -> Launch:
-    arguments = ("--artifact", str(folder), "--threads", str(engine.threads))
+    arguments = ["--artifact", str(folder), "--threads", str(engine.threads)]
+    if gpus := engine.resources.gpus:
+        arguments += ["--gpu-share", f"{gpus:g}"]
     return Launch(own("torch.image", name, *arguments), threads_environment(engine.threads))
 
 

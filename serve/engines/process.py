@@ -20,6 +20,7 @@ from serve.engines.http.secret import HEADER, VARIABLE
 from serve.engines.launch import Launch, child_environment
 from serve.ports import free_port, short_folder
 from variants.artifacts.store import hold
+from variants.machine import gpu_memory_bytes
 
 START_LIMIT_S = 600.0
 STOP_LIMIT_S = 15.0
@@ -36,6 +37,13 @@ def tree_pss(pid: int) -> int:
             with contextlib.suppress(psutil.NoSuchProcess, psutil.AccessDenied):
                 total += process.memory_full_info().pss
     return total
+
+
+def tree_pids(pid: int) -> set[int]:
+    """The ids of a process and all below it."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return {pid, *(child.pid for child in psutil.Process(pid).children(recursive=True))}
+    return set()
 
 
 def tree_cpu_s(pid: int) -> float:
@@ -57,6 +65,7 @@ class EngineProcess:
         self.name, self.launch, self.log = name, launch, log
         self.url, self.secret = "", token_urlsafe()
         self.peak_memory_bytes = 0
+        self.peak_gpu_bytes: int | None = None
         self.process: asyncio.subprocess.Process | None = None
         self.sockets: tempfile.TemporaryDirectory[str] | None = None
 
@@ -155,9 +164,12 @@ class EngineProcess:
         return self.process.pid
 
     def memory_bytes(self) -> int:
-        """PSS of its process tree now; the peak is kept."""
+        """PSS of its process tree now; the peak is kept, and that of its memory on GPUs."""
         memory = tree_pss(self.process.pid) if self.process else 0
         self.peak_memory_bytes = max(self.peak_memory_bytes, memory)
+        if self.process and "CUDA_VISIBLE_DEVICES" in self.launch.environment:
+            on_gpus = gpu_memory_bytes(tree_pids(self.process.pid))
+            self.peak_gpu_bytes = max(on_gpus or 0, self.peak_gpu_bytes or 0) or None
         return memory
 
     def cpu_s(self) -> float:

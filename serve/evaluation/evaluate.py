@@ -207,12 +207,20 @@ def card_of(
         load_s=measured.load_s,
         resident_bytes=measured.resident_bytes,
         peak_memory_bytes=measured.peak_memory_bytes,
+        peak_gpu_bytes=measured.peak_gpu_bytes,
+        cost_gpu_s=cost_gpu_s(engine, measured.saturation.throughput_per_s),
         artifact_bytes=manifest.bytes,
         engine=engine,
         parent_engine=parent.engine if parent else None,
         measured_by=f"understudy evaluate: latency at 1 client, throughput at {CLIENTS}, through the serving engine",
         created=datetime.now(UTC),
     )
+
+
+def cost_gpu_s(engine: dict[str, Any], throughput_per_s: float) -> float | None:
+    """GPU-seconds that are reserved for 1,000 requests, by the engine's share; None on a CPU."""
+    share = engine.get("resources", {}).get("gpus", 0)
+    return 1000 * float(share) / throughput_per_s if share else None
 
 
 def describe_card(card: dict[str, Any]) -> str:
@@ -227,6 +235,8 @@ def describe_card(card: dict[str, Any]) -> str:
     parts += [f"{each['task']} same answers {interval(each)}" for each in card["agreement"]]
     parts.append(f"{card['throughput_per_s']:.1f} requests/s")
     parts.append(f"{card['cost_cpu_s']:.1f} CPU-s for 1,000 requests")
+    if card.get("cost_gpu_s"):
+        parts.append(f"{card['cost_gpu_s']:.1f} GPU-s for 1,000 requests")
     if card["inference_per_s"]:
         parts.append(f"{card['inference_per_s']:.0f} inferences/s")
     return f"{card['digest'][:8]}  {card['precision']}  {'  '.join(parts)}"

@@ -13,6 +13,7 @@ from urllib.parse import quote
 
 import aiohttp
 
+from serve.config.placement import check_resources, place
 from serve.config.snapshot import ServedVariant
 from serve.engines.adapter_client import load_adapter
 from serve.engines.launch import launch
@@ -23,10 +24,12 @@ from serve.evaluation.predictors import Drawings, predictor
 from serve.evaluation.speedup import passes_in_turns, side_by_side
 from serve.evaluation.throughput import Saturated, Saturation, latency_of
 from variants.artifacts.card import Distance, Latency, Speedup
+from variants.artifacts.manifest import Manifest
 from variants.errors import InputError
 from variants.evaluation.evaluate import Predict, evaluate
 from variants.evidence.frechet import frechet_distance
 from variants.home import home
+from variants.machine import gpus
 from variants.metrics.outcome import Outcome
 from variants.progress import Progress
 from variants.tasks import Example, Task
@@ -69,20 +72,25 @@ class Measured:
     load_s: float
     resident_bytes: int
     peak_memory_bytes: int
+    peak_gpu_bytes: int | None = None
     distances: tuple[Distance, ...] = ()
     executes: str | None = None
 
 
 @asynccontextmanager
 async def running(
-    variant: ServedVariant, why: str, environment: Mapping[str, str] = MappingProxyType({})
+    variant: ServedVariant,
+    why: str,
+    environment: Mapping[str, str] = MappingProxyType({}),
+    gpu_ids: Sequence[str] = (),
 ) -> AsyncIterator[tuple[EngineProcess, float]]:
     """The variant's engine with its adapter loaded, and the seconds that this took. The engine ends with the context.
 
-    `environment` is added to the engine's own. Raises EngineError where the engine does not start.
+    `environment` is added to the engine's own, and it sees the GPUs `gpu_ids`. Raises EngineError where the engine does
+    not start.
     """
     engine = variant.engine
-    command = launch(engine.settings, engine.artifact.path, engine.artifact.manifest, engine.name)
+    command = launch(engine.settings, engine.artifact.path, engine.artifact.manifest, engine.name, gpu_ids)
     command = replace(command, environment={**command.environment, **environment})
     process = EngineProcess(variant.name, command, home() / "logs" / f"{variant.name}-{why}.log")
     try:
@@ -103,10 +111,13 @@ async def measure(
     progress: Progress,
 ) -> Measured:
     """Start the variant's engine alone and ask it everything. Then start its reference's beside it, if there is one."""
-    inference, speedup = None, None
-    forward: ForwardPass | None = None
+    gpu_ids = gpu_ids_of([each for each in (variant, reference) if each])  # refuses both before either starts
+    speedup = None
     with progress.step(f"{variant.name}: evaluating"):
-        async with running(variant, "evaluate") as (process, load_s), aiohttp.ClientSession() as session:
+        async with (
+            running(variant, "evaluate", gpu_ids=gpu_ids[0]) as (process, load_s),
+            aiohttp.ClientSession() as session,
+        ):
             engine = EngineClient(session, process.url, variant.asked_as, process.headers)
             task = tasks[0]
             precision = await executes(engine)
@@ -126,15 +137,10 @@ async def measure(
                 if isinstance(predict, Drawings) and len(examples[each.name]) > 1:
                     distances.append(await distance_of(each, predict, examples[each.name], progress))
                 process.memory_bytes()
-            if variant.manifest.task == "image-generation":
-                drawn, nanoseconds = await computed(engine)
-                inference = drawn / nanoseconds * 1e9
-            elif variant.manifest.task in TASKS:
-                forward = ForwardPass(engine, batch_for(variant.manifest, task.examples("test")[:TEXTS]))
-                inference = await forward.median_rate()
+            forward, inference = await timed_pass(variant.manifest, engine, task)
             process.memory_bytes()
             if reference is not None:
-                async with running(reference, "beside") as (other_process, _):
+                async with running(reference, "beside", gpu_ids=gpu_ids[1]) as (other_process, _):
                     other = EngineClient(session, other_process.url, reference.asked_as, other_process.headers)
                     theirs = await predictor(other, task)
                     rate = saturation.throughput_per_s
@@ -152,9 +158,30 @@ async def measure(
         load_s=load_s,
         resident_bytes=resident,
         peak_memory_bytes=process.peak_memory_bytes,
+        peak_gpu_bytes=process.peak_gpu_bytes,
         distances=tuple(distances),
         executes=precision,
     )
+
+
+async def timed_pass(manifest: Manifest, engine: EngineClient, task: Task) -> tuple[ForwardPass | None, float | None]:
+    """The forward pass that is timed by itself, and its examples a second. None where there is none."""
+    if manifest.task == "image-generation":
+        drawn, nanoseconds = await computed(engine)
+        return None, drawn / nanoseconds * 1e9
+    if manifest.task not in TASKS:
+        return None, None
+    forward = ForwardPass(engine, batch_for(manifest, task.examples("test")[:TEXTS]))
+    return forward, await forward.median_rate()
+
+
+def gpu_ids_of(variants: Sequence[ServedVariant]) -> list[tuple[str, ...]]:
+    """The GPUs for engines that run at the same time. Raises StackError where they have no room."""
+    here = gpus()
+    check_resources([variant.engine for variant in variants], here)
+    placed = place([variant.engine.settings.resources.gpus for variant in variants], len(here))
+    assert placed is not None  # `check_resources` has seen it
+    return [tuple(map(str, chosen)) for chosen in placed]
 
 
 def timed_of(task: Task, examples: Sequence[Example]) -> Sequence[Example]:

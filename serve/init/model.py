@@ -12,7 +12,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from serve.config.model_folder import most_positions, read_config, read_json, text_config
+from serve.config.model_folder import heads_of, most_positions, read_config, read_json, text_config
 from variants.artifacts.manifest import TaskKind
 from variants.artifacts.tensors import tensor_entries
 from variants.errors import SourceError
@@ -86,10 +86,6 @@ def of_folder(folder: Path) -> ModelFacts:
     text = text_config(config)
     shapes = list(shapes_of(folder))
     matrices = [shape for shape in shapes if len(shape) == 2 and shape[0] != text.get("vocab_size")]
-    heads = whole(text, "num_attention_heads", "n_head") or 1
-    width = whole(text, "hidden_size", "n_embd", "dim") or 0
-    head_width = whole(text, "head_dim") or width // heads
-    layers = whole(text, "num_hidden_layers", "n_layer", "num_layers") or 0
     return ModelFacts(
         task=task,
         why="modules.json is of sentence-transformers" if is_sentences else f"config.json names {architecture}",
@@ -97,7 +93,7 @@ def of_folder(folder: Path) -> ModelFacts:
         parameters=sum(map(math.prod, shapes)) or pickled(folder),
         positions=most_positions(config),
         widths=frozenset(shape[1] for shape in matrices if min(shape) > 1),
-        token_bytes=2 * 2 * layers * head_width * (whole(text, "num_key_value_heads") or heads),
+        token_bytes=heads_of(text).cache_bytes,
         labels=labels_of(folder, config),
         side=side_of(folder, config),
         fixed=fixed_kind(text),
@@ -274,7 +270,3 @@ def licence_of(folder: Path) -> str:
         else None
     )
     return said[1] if said else "not stated"
-
-
-def whole(config: Mapping[str, Any], *keys: str) -> int | None:
-    return next((value for key in keys if isinstance(value := config.get(key), int)), None)

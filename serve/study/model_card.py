@@ -99,6 +99,10 @@ def rows(manifest: Manifest, card: Card) -> list[tuple[str, str]]:
         lines.append(("requests/s", number(card.throughput_per_s)))
     if card.cost_cpu_s is not None:
         lines.append(("CPU-seconds for 1,000 requests", number(card.cost_cpu_s)))
+    if card.cost_gpu_s is not None:
+        lines.append(("GPU-seconds for 1,000 requests", number(card.cost_gpu_s)))
+    if card.peak_gpu_bytes is not None:
+        lines.append(("peak memory on GPUs", size(card.peak_gpu_bytes)))
     if card.peak_memory_bytes:
         lines.append(("peak memory", size(card.peak_memory_bytes)))
     return [

@@ -116,8 +116,10 @@ class Card(Document):
     - `inference_per_s`: examples per second of the forward pass alone, timed by the engine. Texts are in batches of 8,
       images in batches of 32, a detector's images one by one.
     - `cost_cpu_s`: CPU-seconds of the engine's processes for 1,000 requests at saturation.
+    - `cost_gpu_s`: GPU-seconds that are reserved for 1,000 requests at saturation: the engine's share times the time.
     - `load_s`: seconds from the engine's start to its first answer.
     - `resident_bytes`, `peak_memory_bytes`: memory as PSS, after the first requests and at its peak.
+    - `peak_gpu_bytes`: the most memory on GPUs that the driver reported for the engine's processes.
     - `engine`, `parent_engine`: the settings of the engines that were measured, as in the stack file.
     """
 
@@ -138,9 +140,11 @@ class Card(Document):
     throughput_per_s: Annotated[float, Field(gt=0)] | None = None
     inference_per_s: Annotated[float, Field(gt=0)] | None = None
     cost_cpu_s: Annotated[float, Field(ge=0)] | None = None
+    cost_gpu_s: Annotated[float, Field(gt=0)] | None = Field(default=None, exclude_if=absent)
     load_s: Seconds | None = None
     resident_bytes: Annotated[int, Field(ge=0)] | None = None
     peak_memory_bytes: Annotated[int, Field(gt=0)] | None = None
+    peak_gpu_bytes: Annotated[int, Field(gt=0)] | None = Field(default=None, exclude_if=absent)
     artifact_bytes: Annotated[int, Field(gt=0)]
     engine: dict[str, Any] | None = None
     parent_engine: dict[str, Any] | None = None

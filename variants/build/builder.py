@@ -176,7 +176,7 @@ def _method(plan: VariantPlan, method_for: MethodFor) -> Method:
     if method.starts_from == "source" and plan.parent is not None:
         mend = "leave the parent out"
         raise RecipeError(f"{method.name} starts from the model's source", field=f"{plan.field}.parent", mend=mend)
-    if method.capability and not any(gpu.capability >= method.capability for gpu in gpus()):
+    if method.capability and not any((gpu.capability or 0) >= method.capability for gpu in gpus()):
         here = ", ".join(f"{gpu.name} ({gpu.capability})" for gpu in gpus()) or "none"
         raise RecipeError(
             f"{method.name} needs an NVIDIA GPU of compute capability {method.capability} or more; here: {here}",

@@ -12,6 +12,7 @@ from importlib import import_module
 from typing import Any, Literal
 
 from variants.errors import RecipeError
+from variants.machine import FP8_CAPABILITY
 from variants.methods.base import BuildJob, MethodResult
 from variants.methods.plugin import checked_options, method_plugin
 from variants.methods.quiet import quiet_libraries
@@ -51,7 +52,7 @@ _METHODS: dict[str, dict[str, Method]] = {
         "quantize nf4": Method("bitsandbytes-nf4", 2, "text_generation.bitsandbytes:nf4", "parent"),
         "quantize w4a16": Method("llmcompressor-w4a16", 1, "text_generation.llmcompressor:w4a16", "parent"),
         "quantize w8a8-fp8": Method(
-            "llmcompressor-fp8", 1, "text_generation.llmcompressor:fp8", "parent", capability=8.9
+            "llmcompressor-fp8", 1, "text_generation.llmcompressor:fp8", "parent", capability=FP8_CAPABILITY
         ),
         "quantize fp16": Method("huggingface-fp16", 1, "text_generation.baseline:fp16", "parent"),
         "quantize llm-int8": Method("bitsandbytes-int8", 1, "text_generation.bitsandbytes:llm_int8", "parent"),

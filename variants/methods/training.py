@@ -5,14 +5,16 @@ the weights as they are then. What has to follow a step stands behind the `yield
 """
 
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from variants.errors import RecipeError
+from variants.machine import device
 from variants.progress import Step
 from variants.recipes.recipe import Diffusion, LoRA, Recovery, Train, TrainDetector, TrainText
 
 if TYPE_CHECKING:
-    from torch import Generator, Tensor
+    from torch import Generator, Tensor, nn
     from torch.optim import Optimizer
     from torch.optim.lr_scheduler import LRScheduler
 
@@ -27,6 +29,21 @@ class Descent(NamedTuple):
 
     optimizer: "Optimizer"
     rate: "LRScheduler"
+
+
+@contextmanager
+def on_device(*models: "nn.Module | None") -> Iterator[str]:
+    """Inside, the models are on the device whose name this gives: the GPU where torch sees one. Afterwards they are on
+    the CPU again."""
+    here = device()
+    moved = [model for model in models if model is not None and here != "cpu"]
+    for model in moved:
+        model.to(here)
+    try:
+        yield here
+    finally:
+        for model in moved:
+            model.to("cpu")
 
 
 def one_cycle(parameters: "Iterable[Tensor]", learning_rate: float, steps: int, *, rise: float) -> Descent:

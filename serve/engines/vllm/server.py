@@ -1,4 +1,4 @@
-"""vLLM's own OpenAI server, started cheaply on a CPU.
+"""vLLM's own OpenAI server, started cheaply on a CPU. On a GPU it is started as vLLM starts it.
 
 vLLM on a CPU is three processes: a server, an engine core and a worker. It spawns the later two there, and each imports
 torch and vLLM again, more than half of what a start costs. Here the core is forked, as on other hardware;
@@ -21,7 +21,8 @@ from serve.engines.http.server import hide_packages
 from serve.engines.parent_watch import end_with_parent
 
 hide_packages()
-sys.modules["scipy"] = None  # type: ignore[assignment]  # for sound and images, and 8 % of what importing costs
+if not os.environ.get("CUDA_VISIBLE_DEVICES"):
+    sys.modules["scipy"] = None  # type: ignore[assignment]  # for sound and images, and 8 % of what importing costs
 
 import torch  # noqa: E402
 from vllm.config import VllmConfig  # noqa: E402
@@ -29,11 +30,7 @@ from vllm.model_executor.models import registry  # noqa: E402
 from vllm.platforms import current_platform  # noqa: E402
 from vllm.utils import system_utils  # noqa: E402
 
-from serve.engines.vllm import fbgemm  # noqa: E402
 from serve.engines.vllm.detokenizer import use_detokenizer  # noqa: E402
-from serve.engines.vllm.int4 import use_vnni  # noqa: E402
-from serve.engines.vllm.kernels import use_kernels  # noqa: E402
-from serve.engines.vllm.nf4 import use_packed_kernel  # noqa: E402
 from serve.engines.vllm.sampling import allow_several_greedy  # noqa: E402
 from variants.machine import multiplies_bfloat16  # noqa: E402
 
@@ -70,6 +67,21 @@ def work_in_core(check: Callable[[VllmConfig], None], config: VllmConfig) -> Non
         config.parallel_config.distributed_executor_backend = "uni"
 
 
+def use_cpu_kernels() -> None:
+    """The products for CPUs. On a GPU vLLM has its own, and these modules are not imported."""
+    from serve.engines.vllm import fbgemm
+    from serve.engines.vllm.int4 import use_vnni
+    from serve.engines.vllm.kernels import use_kernels
+    from serve.engines.vllm.nf4 import use_packed_kernel
+
+    use_kernels()
+    use_packed_kernel()
+    if fbgemm.is_needed():
+        fbgemm.use_fbgemm()
+    else:
+        use_vnni()
+
+
 use_detokenizer()
 allow_several_greedy()
 if current_platform.is_cpu():
@@ -78,12 +90,7 @@ if current_platform.is_cpu():
     )
     torch.distributed.new_group, torch.distributed.destroy_process_group = group_of_one, destroy_group_of_one
     registry._run_in_subprocess = ask_here
-    use_kernels()
-    use_packed_kernel()
-    if fbgemm.is_needed():
-        fbgemm.use_fbgemm()
-    else:
-        use_vnni()
+    use_cpu_kernels()
     # vLLM sets VLLM_WORKER_MULTIPROC_METHOD=spawn itself, too late for anyone else to have a say.
     system_utils.get_mp_context = functools.partial(multiprocessing.get_context, "fork")
     os.register_at_fork(after_in_child=functools.partial(end_with_parent, signal.SIGKILL))

@@ -36,6 +36,10 @@ class Batch:
     reach: "Tensor"  # float32 [b, 4, h, w], in strides to the left, top, right, bottom
     near: "Tensor"  # bool [b, h, w], where `reach` is learned
 
+    def to(self, device: str) -> "Batch":
+        """The same on torch's device of that name."""
+        return Batch(*(each.to(device) for each in (self.pixels, self.heat, self.reach, self.near)))
+
 
 def fit(
     model: "nn.Module",
@@ -54,13 +58,15 @@ def fit(
     draw = torch.Generator().manual_seed(seed)
     model.to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
 
-    def losses() -> "Iterator[Tensor]":
+    def losses(here: str) -> "Iterator[Tensor]":
         for chosen in training.full_batches(len(examples), recipe.batch, steps, draw):
-            wanted = batch_of([examples[at] for at in chosen.tolist()], labels, detector)
+            wanted = batch_of([examples[at] for at in chosen.tolist()], labels, detector).to(here)
             yield loss(model(wanted.pixels), wanted)
 
     step.to(0, steps)
-    training.descend(training.one_cycle(model.parameters(), recipe.learning_rate, steps, rise=0.2), losses(), step)
+    with training.on_device(model) as here:
+        descent = training.one_cycle(model.parameters(), recipe.learning_rate, steps, rise=0.2)
+        training.descend(descent, losses(here), step)
     model.eval()
 
 

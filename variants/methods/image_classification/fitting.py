@@ -60,18 +60,19 @@ def fit(
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     reach = pixels.shape[-1] // _SHIFT
 
-    def losses() -> "Iterator[Tensor]":
+    def losses(here: str) -> "Iterator[Tensor]":
         for chosen in training.full_batches(len(targets), recipe.batch, steps, draw):
             shift = torch.randint(-reach, reach + 1, (2,), generator=draw).tolist()
-            shifted = torch.roll(pixels[chosen], shift, (2, 3))
+            shifted = torch.roll(pixels[chosen], shift, (2, 3)).to(here)
             output = model(shifted)
             logits: Tensor = output if isinstance(output, torch.Tensor) else output.logits
-            loss = functional.cross_entropy(logits, targets[chosen], label_smoothing=0.05)
+            loss = functional.cross_entropy(logits, targets[chosen].to(here), label_smoothing=0.05)
             if teacher is not None:
                 with torch.no_grad():
                     teacher_logits = teacher(shifted)
                 loss = training.distillation_loss(loss, logits, teacher_logits)
             yield loss
 
-    training.descend(training.one_cycle(trained, recipe.learning_rate, steps, rise=0.2), losses(), step)
+    with training.on_device(model, teacher) as here:
+        training.descend(training.one_cycle(trained, recipe.learning_rate, steps, rise=0.2), losses(here), step)
     model.eval()

@@ -1,8 +1,7 @@
 """Training a small image generator: a class-conditional diffusion model learns a task's pictures from random weights.
 
 It learns velocities (Salimans & Ho 2022, arXiv 2202.00512) at timesteps that are spread evenly over each batch. The
-result is a moving average of the trained weights: without it, pictures depend on the last batches. Training is seeded
-and runs on a CPU.
+result is a moving average of the trained weights: without it, pictures depend on the last batches. Training is seeded.
 """
 
 import copy
@@ -83,24 +82,26 @@ def fit(
     model.train()
     average = copy.deepcopy(model)
 
-    def losses() -> "Iterator[Tensor]":
+    def losses(here: str) -> "Iterator[Tensor]":
         for count in range(steps):
             chosen = torch.randint(len(labels), (batch,), generator=draw)
             timesteps = stratified_timesteps(batch, draw)
             noise = torch.randn(images[chosen].shape, generator=draw)
             noisy = schedule.add_noise(images[chosen], noise, timesteps)
             wanted = schedule.get_velocity(images[chosen], noise, timesteps)
-            velocity = model(noisy, timesteps, class_labels=labels[chosen], return_dict=False)[0]
+            noisy, wanted, timesteps, classes = (each.to(here) for each in (noisy, wanted, timesteps, labels[chosen]))
+            velocity = model(noisy, timesteps, class_labels=classes, return_dict=False)[0]
             loss = functional.mse_loss(velocity, wanted)
             if teacher is not None:
                 with torch.no_grad():
-                    teacher_velocity = teacher(noisy, timesteps, class_labels=labels[chosen], return_dict=False)[0]
+                    teacher_velocity = teacher(noisy, timesteps, class_labels=classes, return_dict=False)[0]
                 loss = 0.5 * loss + 0.5 * functional.mse_loss(velocity, teacher_velocity)
             yield loss
             update_average(average, model, min(_AVERAGE, (1 + count) / (10 + count)))
 
-    descent = training.one_cycle(model.parameters(), recipe.learning_rate, steps, rise=0.1)
-    training.descend(descent, losses(), step, most=1.0)
+    with training.on_device(model, average, teacher) as here:
+        descent = training.one_cycle(model.parameters(), recipe.learning_rate, steps, rise=0.1)
+        training.descend(descent, losses(here), step, most=1.0)
     model.load_state_dict(average.state_dict())
     model.eval()
 

@@ -65,9 +65,9 @@ def fit(
     rates = {True: learning_rate, False: learning_rate * (_NEW_HEAD if teacher is None else 1)}
     groups = [{"params": [each for each in trained if (each in inside) is of], "lr": rates[of]} for of in rates]
 
-    def losses() -> "Iterator[Tensor]":
+    def losses(here: str) -> "Iterator[Tensor]":
         for batch in batches:
-            ids, mask, targets = padded(batch)
+            ids, mask, targets = (each.to(here) for each in padded(batch))
             logits = text_classifier.logits(model, ids, mask)
             loss = functional.cross_entropy(logits, targets)
             if teacher is not None:
@@ -77,7 +77,9 @@ def fit(
             yield loss
 
     model.train()
-    training.descend(training.cosine(groups, learning_rate, len(batches), decay=0.01), losses(), step, most=1.0)
+    with training.on_device(model, teacher) as here:
+        descent = training.cosine(groups, learning_rate, len(batches), decay=0.01)
+        training.descend(descent, losses(here), step, most=1.0)
     model.eval()
 
 

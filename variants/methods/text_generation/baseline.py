@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from variants.artifacts.manifest import Precision
 from variants.errors import IntegrityError, RecipeError, SourceError
-from variants.machine import multiplies_bfloat16
+from variants.machine import device, multiplies_bfloat16
 from variants.methods.base import BuildJob, MethodResult
 from variants.recipes.recipe import Baseline
 
@@ -115,7 +115,7 @@ def check_generates(model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBas
     if tokenizer.chat_template:
         messages = [{"role": "user", "content": prompt}]
         prompt = str(tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False))
-    encoded = tokenizer(prompt, return_tensors="pt", return_token_type_ids=False)
+    encoded = tokenizer(prompt, return_tensors="pt", return_token_type_ids=False).to(model.device)
     length = encoded["input_ids"].shape[1]
     with torch.inference_mode():
         if not torch.isfinite(model(**encoded).logits[:, -1]).all():
@@ -137,7 +137,9 @@ def check_follows(model: "PreTrainedModel", parent: "PreTrainedModel", tokenizer
     text = "The river rose in the night, and by morning the bridge at the old mill was under water."
     encoded = tokenizer(text, return_tensors="pt", return_token_type_ids=False)
     with torch.inference_mode():
-        wanted, predicted = (torch.log_softmax(each(**encoded).logits.float(), dim=-1) for each in (parent, model))
+        wanted, predicted = (
+            torch.log_softmax(each(**encoded.to(each.device)).logits.float().cpu(), dim=-1) for each in (parent, model)
+        )
     divergence = float(torch.nn.functional.kl_div(predicted, wanted, log_target=True, reduction="none").sum(-1).mean())
     if not divergence <= 1:
         raise IntegrityError(f"the written model does not follow its parent: {divergence:.2f} nats a token apart")
@@ -170,6 +172,6 @@ def parent_of(job: BuildJob, precisions: tuple[Precision, ...] = ("bf16", "f32")
 
 
 def computing_dtype() -> str:
-    """The dtype of training and calibration: bfloat16 where the CPU multiplies it natively (AVX-512 or AMX on x86),
-    else float32. Without native support, torch needs seven times as long for bfloat16."""
-    return "bfloat16" if multiplies_bfloat16() else "float32"
+    """The dtype of training and calibration: bfloat16 on a GPU or where the CPU multiplies it natively (AVX-512 or AMX
+    on x86), else float32. Without native support, torch needs seven times as long for bfloat16."""
+    return "bfloat16" if device() == "cuda" or multiplies_bfloat16() else "float32"

@@ -13,6 +13,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from variants.artifacts.loss import Kept, Loss
+from variants.machine import device
 from variants.methods.base import BuildJob, MethodResult
 from variants.methods.text_generation.baseline import PACKAGES, check_follows, linear_layers, load, parent_of
 from variants.methods.text_generation.layers import changed_share, check_reach, check_served, outline
@@ -58,7 +59,7 @@ def _pack(job: BuildJob[Quantize], name: str, options: dict[str, Any], made: Met
     with job.progress.step("checking what was written"):
         tokenizer = AutoTokenizer.from_pretrained(parent)
         # Not the model in memory: on a CPU with AVX512-BF16, its first forward pass repacks NF4 weights in place.
-        written = AutoModelForCausalLM.from_pretrained(job.out, device_map="cpu")
+        written = AutoModelForCausalLM.from_pretrained(job.out, device_map=device())
         original = AutoModelForCausalLM.from_pretrained(parent, dtype=torch.bfloat16)
         check_follows(written, original, tokenizer)
         loss = loss or Gauge(job, original, tokenizer).loss(written)
@@ -76,7 +77,10 @@ def _write(job: BuildJob[Quantize], name: str, options: dict[str, Any], kept: Se
     with job.progress.step(f"quantizing to {name}"):
         tokenizer = AutoTokenizer.from_pretrained(parent)
         model = AutoModelForCausalLM.from_pretrained(
-            parent, dtype=torch.bfloat16, quantization_config=BitsAndBytesConfig(**options, **skipped), device_map="cpu"
+            parent,
+            dtype=torch.bfloat16,
+            quantization_config=BitsAndBytesConfig(**options, **skipped),
+            device_map=device(),
         )
     with job.progress.step("writing packed weights"):
         model.save_pretrained(job.out)
@@ -104,7 +108,7 @@ def _written_within(job: BuildJob[Quantize], name: str, options: dict[str, Any])
 
     def build(kept: Sequence[str]) -> float:
         _write(job, name, options, kept)
-        return perplexity(AutoModelForCausalLM.from_pretrained(job.out, device_map="cpu"), texts)
+        return perplexity(AutoModelForCausalLM.from_pretrained(job.out, device_map=device()), texts)
 
     texts = texts_to_hold(job, tokenizer)
     return hold(job.recipe, model, roundings, texts, build)

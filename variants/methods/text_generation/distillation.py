@@ -52,7 +52,8 @@ def distil(
     losses = (_divergence(student, teacher, batch) for batch in batches)
     descent = training.cosine(student.parameters(), recipe.learning_rate, len(batches))
     student.train()
-    training.descend(descent, losses, step, most=1.0)
+    with training.on_device(student, teacher):
+        training.descend(descent, losses, step, most=1.0)
     student.eval()
 
 
@@ -70,10 +71,10 @@ def _divergence(student: "PreTrainedModel", teacher: "PreTrainedModel", batch: "
     """Mean KL divergence from teacher to student in nats a token. Padding comes last, so a causal model ignores it."""
     import torch
 
-    ids, real = batch
+    ids, real = (each.to(student.device) for each in batch)
     with torch.no_grad():
         wanted = torch.log_softmax(_logits(teacher, ids, real), dim=-1)
-    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=computing_dtype() == "bfloat16"):
+    with torch.autocast(ids.device.type, dtype=torch.bfloat16, enabled=computing_dtype() == "bfloat16"):
         logits = _logits(student, ids, real)
     return torch.nn.functional.kl_div(
         torch.log_softmax(logits.float(), dim=-1), wanted, log_target=True, reduction="batchmean"

