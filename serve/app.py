@@ -30,8 +30,9 @@ from serve.cluster.deployer import ADAPTER_LIMIT_S, CONTROLLER, INGRESS, Handles
 from serve.cluster.ray_environment import ray_environment
 from serve.config.lineage import VariantRef
 from serve.config.placement import check_gpus_free, check_resources, gpus_for
+from serve.config.server.settings import Server
 from serve.config.snapshot import ServedVariant, Snapshot, build_snapshot
-from serve.config.stack import Server, Stack
+from serve.config.stack import Stack
 from serve.console.application import add_console
 from serve.control.client import RayControllerClient
 from serve.control.contract import ControllerClient

@@ -42,7 +42,7 @@ from serve.api.traffic import traffic_endpoints
 from serve.api.translated import Door, TranslatedRoute
 from serve.api.v2.open_inference import InferRoute, Metadata
 from serve.api.v2.triton import Triton
-from serve.config.stack import Server
+from serve.config.server.settings import Server
 from serve.control.contract import ControllerClient
 from serve.dataplane.memory import Memory
 from serve.dataplane.relay import Relay

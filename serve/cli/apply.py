@@ -10,7 +10,7 @@ from typing import Any
 
 from serve.client.admin import ask
 from serve.config.artifacts import build_stack
-from serve.config.exposure import FLAG
+from serve.config.server.exposure import FLAG
 from serve.config.stack import Stack
 from serve.control.records.declared import check_declared
 from serve.errors import Conflict

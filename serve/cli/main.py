@@ -280,9 +280,9 @@ def serve(
     """Build missing variants and serve the stack on its address (loopback by default) until Ctrl-C."""
     from serve.cli.serve import serve_until_stopped
     from serve.config.artifacts import build_stack
-    from serve.config.exposure import check_beyond_loopback
     from serve.config.loader import load, with_port
-    from serve.config.webhook import check_webhook
+    from serve.config.server.exposure import check_beyond_loopback
+    from serve.config.server.webhook import check_webhook
     from serve.control.records.declared import check_declared
 
     loaded = with_port(load(stack), port)

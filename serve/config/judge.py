@@ -4,7 +4,7 @@ from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
-from serve.config.webhook import ENVIRONMENT, check_http_url
+from serve.config.server.webhook import ENVIRONMENT, check_http_url
 from variants.document import Document, absent
 
 INSTRUCTION = (

@@ -9,8 +9,9 @@ from math import ceil
 
 from serve.config.model_folder import heads_of, read_config, text_config
 from serve.config.resources import UTILIZATION
+from serve.config.server.settings import Server
 from serve.config.snapshot import EngineSpec
-from serve.config.stack import Server, TorchEngine, VllmEngine
+from serve.config.stack import TorchEngine, VllmEngine
 from variants.errors import MissingDependency, StackError
 from variants.machine import FP8_CAPABILITY, Gpu, Machine, describe, gpus, versions
 

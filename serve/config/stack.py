@@ -8,21 +8,17 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Discriminator, Field, Tag, ValidationInfo, field_validator, model_validator
 
-from serve.config.api_keys import Key
-from serve.config.cross_origin import Cors
 from serve.config.engine_plugin import BUILT_IN, PluginEngine, engine_plugin
-from serve.config.hosts import Host
 from serve.config.judge import Judge
 from serve.config.keep_answers import KeepAnswers
 from serve.config.objectives import Objectives
 from serve.config.parsers import NONE, REASONING_PARSERS, TOOL_PARSERS
-from serve.config.resources import NOTHING, Asked, AskedOfCpu, AskedOfOneGpu, CacheDtype, Eager, LogicalGpus
+from serve.config.resources import NOTHING, Asked, AskedOfCpu, AskedOfOneGpu, CacheDtype, Eager
 from serve.config.segment import EVERY_MODEL, Segment, SegmentName
-from serve.config.traces import Traces
-from serve.config.webhook import Webhook
+from serve.config.server.settings import Server
 from variants.artifacts.manifest import TaskKind
 from variants.build.builder import VariantPlan
-from variants.document import Document, Name, absent, exactly
+from variants.document import Document, Number, Whole, absent, exactly
 from variants.metrics.answer_scores import SCORES
 from variants.recipes.recipe import Recipe, TaskName
 from variants.recipes.source import Source
@@ -31,9 +27,6 @@ from variants.tasks.task_file import TaskFile
 
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 Identifier = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,63}$", description="a name as in Python")]
-# Strict, so that `weight: true` is not read as 1.
-Whole = Annotated[int, Field(strict=True)]
-Number = Annotated[float, Field(strict=True)]
 MOST_WEIGHT = 1e6
 
 
@@ -281,63 +274,6 @@ def check_harness(field: str, name: str, model: Model) -> None:
         raise ValueError(
             f"{field}: evaluate names {name!r}: lm_eval asks engines of kind vllm, and {other!r} has another"
         )
-
-
-class Server(Document):
-    """The address of the server, its limits, and its API keys. The default address is on loopback."""
-
-    host: Host = "127.0.0.1"
-    port: Whole = Field(default=8000, ge=1, le=65535)
-    hosts: tuple[Host, ...] = Field(
-        default=(), max_length=64, description="further names and addresses that clients call the server by"
-    )
-    grpc_port: Whole | None = Field(default=None, ge=1, le=65535, description="v2 over gRPC; none: not served")
-    body_limit_mib: Whole = Field(default=32, ge=1, le=1024, description="larger request bodies are answered 413")
-    memory_in_flight_mib: Whole | None = Field(
-        default=None,
-        ge=1,
-        description="memory of the requests and replays in work, in each ingress; more are answered 429;"
-        " none: 256, or four of the largest bodies",
-    )
-    drain_s: Number = Field(default=30.0, ge=0, le=3600, description="longest wait for open requests at the end")
-    access_log: bool = Field(default=False, strict=True, description="one line a request in the state folder's logs")
-    console: bool = Field(default=True, strict=True, description="web pages for operators at /")
-    memory_mib: Whole | None = Field(
-        default=None, ge=1, description="memory limit of all engines; none: the free memory"
-    )
-    logical_gpus: LogicalGpus | None = Field(default=None, exclude_if=absent, description="for tests and dry runs")
-    keys: dict[Name, Key] | None = Field(
-        default=None, description="API keys by name; left out: those that a running server has, else none"
-    )
-    cors: Cors = Field(default=Cors(), description="web pages that may call the server from a browser; none by default")
-    traces: Traces | None = Field(
-        default=None, exclude_if=absent, description="where spans of requests are sent; none: nothing is traced"
-    )
-    webhook: Webhook | None = Field(
-        default=None, exclude_if=absent, description="address that is told about every verdict on a rollout"
-    )
-
-    @model_validator(mode="after")
-    def check_memory_in_flight(self) -> Self:
-        least = 2 * self.body_limit_mib
-        if self.memory_in_flight_mib is not None and self.memory_in_flight_mib < least:
-            raise ValueError(
-                f"memory_in_flight_mib is below {least}, twice body_limit_mib: raise it to {least} or more"
-            )
-        return self
-
-    @property
-    def bytes_in_flight(self) -> int:
-        """The bytes that requests and replays in work may hold together, in each ingress."""
-        return (self.memory_in_flight_mib or max(256, 4 * self.body_limit_mib)) * 2**20
-
-    @field_validator("keys")
-    @classmethod
-    def check_keys(cls, keys: dict[Name, Key] | None) -> dict[Name, Key] | None:
-        hashes = [each for key in (keys or {}).values() for each in key.sha256]
-        if len(set(hashes)) < len(hashes):
-            raise ValueError("two names have the same key")
-        return keys
 
 
 class Stack(Document):

@@ -11,7 +11,8 @@ from typing import Annotated, Any
 from pydantic import Field, TypeAdapter, ValidationError
 
 from serve.config.loader import refusal
-from serve.config.stack import MOST_WEIGHT, Model, Number, Routing, Stack
+from serve.config.stack import MOST_WEIGHT, Model, Routing, Stack
+from variants.document import Number
 from variants.errors import InputError
 
 

@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 from itsdangerous import BadSignature, Signer, URLSafeTimedSerializer
 from starlette.types import Scope
 
-from serve.config.api_keys import Key, name_of
-from serve.config.stack import Server
+from serve.config.server.api_keys import Key, name_of
+from serve.config.server.settings import Server
 from serve.errors import Forbidden, Unauthorized
 from serve.protocols.hash_keys import hash_keys
 from variants.home import home

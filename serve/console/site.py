@@ -17,8 +17,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp
 
+from serve.config.server.settings import Server
 from serve.config.snapshot import Snapshot
-from serve.config.stack import Server
 from serve.console.api_client import ApiClient
 from serve.console.sessions import Sessions, session_of
 from serve.errors import status_of

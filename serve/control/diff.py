@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from typing import Any, Literal
 
+from serve.config.server.settings import Server
 from serve.config.snapshot import ServedVariant, Snapshot
-from serve.config.stack import Server
 
 Kind = Literal["add", "replace", "remove", "change", "keep"]
 

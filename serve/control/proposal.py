@@ -3,13 +3,13 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from serve.config.exposure import check_beyond_loopback, check_removal
 from serve.config.lineage import VariantRef
 from serve.config.loader import parse
 from serve.config.placement import check_resources
+from serve.config.server.exposure import check_beyond_loopback, check_removal
+from serve.config.server.webhook import check_webhook
 from serve.config.snapshot import Snapshot, build_snapshot
 from serve.config.stack import Stack
-from serve.config.webhook import check_webhook
 from serve.control.records.declared import check_declared
 from serve.errors import Conflict
 from variants.artifacts.store import Artifact, Store

@@ -17,9 +17,9 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, TypeAdapter, ValidationError, model_validator
 
 from serve.config.loader import refusal
-from serve.config.stack import Model, Number
+from serve.config.stack import Model
 from serve.config.traffic import Traffic
-from variants.document import Document
+from variants.document import Document, Number
 from variants.errors import InputError
 from variants.evidence.gate import PAIRED, Gate, Metric, Verdict
 from variants.evidence.guard import Guard

@@ -17,7 +17,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from serve import metrics
 from serve.api.access.key_limits import IN_SCOPE, KeyUse
 from serve.api.http import Body, refuse
-from serve.config.api_keys import Key, Right, name_of
+from serve.config.server.api_keys import Key, Right, name_of
 from serve.errors import Forbidden, Unauthorized
 from variants.errors import UnderstudyError
 

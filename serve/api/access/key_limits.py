@@ -14,7 +14,7 @@ from starlette.types import Scope
 
 from serve import metrics
 from serve.api.answers import TextAnswer
-from serve.config.api_keys import KeyLimits
+from serve.config.server.api_keys import KeyLimits
 from serve.errors import RateLimited
 
 WINDOW_S = 60.0

@@ -14,8 +14,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from serve.api.access.authentication import ADMIN, OPEN, READ
 from serve.api.http import Body, refuse
-from serve.config.hosts import DEFAULT_PORTS, address_of, host_of, is_loopback, is_wildcard
-from serve.config.stack import Server
+from serve.config.server.hosts import DEFAULT_PORTS, address_of, host_of, is_loopback, is_wildcard
+from serve.config.server.settings import Server
 from serve.errors import Forbidden, WrongMediaType
 from variants.errors import UnderstudyError
 

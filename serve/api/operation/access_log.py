@@ -11,7 +11,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serve import logs
 from serve.api.access.key_limits import IN_SCOPE, KeyUse
-from serve.config.stack import Server
+from serve.config.server.settings import Server
 
 log = logging.getLogger("understudy.access")
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")

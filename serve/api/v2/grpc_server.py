@@ -19,7 +19,7 @@ import grpc.aio
 from starlette.types import ASGIApp, Message, Scope
 
 from serve import metrics
-from serve.config.stack import Server
+from serve.config.server.settings import Server
 from serve.errors import status_of
 from serve.protocols.grpc_codec import has_typed_contents, http_body, infer_response
 from serve.protocols.grpc_messages import SERVICE, message_class

@@ -20,7 +20,7 @@ from http.client import HTTPException
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
-from serve.config.webhook import Webhook, secret_of
+from serve.config.server.webhook import Webhook, secret_of
 from serve.control.records.document import summary
 from serve.control.records.history import History, Record
 from variants.errors import UnderstudyError

@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from serve.app import Cluster, Ingress
-from serve.config.api_keys import Key
+from serve.config.server.api_keys import Key
 from serve.config.snapshot import Snapshot, build_snapshot
 from serve.control.snapshot_file import LIVE, record
 from serve.ports import free_port, short_folder

@@ -7,8 +7,9 @@ import pytest
 
 from serve.app import check_free
 from serve.config.loader import parse
+from serve.config.server.settings import Server
 from serve.config.snapshot import build_snapshot
-from serve.config.stack import Server, Stack
+from serve.config.stack import Stack
 from serve.control.proposal import Proposal, version_of
 from serve.ports import free_port
 from tests.support.scripted import make_artifacts, make_stack

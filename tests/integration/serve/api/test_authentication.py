@@ -13,7 +13,7 @@ from loadtest.errors import LoadError
 from loadtest.results.records import Record, read_lines
 from loadtest.worker.parent import run
 from serve.cli.apply import describe
-from serve.config.api_keys import Key
+from serve.config.server.api_keys import Key
 from serve.config.stack import Stack
 from serve.ports import free_port
 from tests.support.family import Family, change

@@ -6,8 +6,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from serve.config.api_keys import Key
-from serve.config.cross_origin import Cors
+from serve.config.server.api_keys import Key
+from serve.config.server.cross_origin import Cors
 from serve.config.stack import Stack
 from tests.integration.serve.api.test_authentication import TRAFFIC, bearer, family_of, key, shadowed
 from tests.support.family import change

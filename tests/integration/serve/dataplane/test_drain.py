@@ -10,8 +10,8 @@ import pytest
 import tritonclient.grpc.aio as triton
 from tritonclient.utils import InferenceServerException
 
-from serve.config.cross_origin import Cors
 from serve.config.loader import only
+from serve.config.server.cross_origin import Cors
 from serve.dataplane import drain
 from serve.ports import free_port
 from tests.support.local_stage import Local, local

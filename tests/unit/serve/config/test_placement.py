@@ -9,8 +9,9 @@ import pytest
 
 from serve.config.placement import check_gpus_free, check_resources, gpus_for, place
 from serve.config.resources import LogicalGpus, Resources
+from serve.config.server.settings import Server
 from serve.config.snapshot import EngineSpec
-from serve.config.stack import Engine, ScriptedEngine, Server, TorchEngine, VllmEngine
+from serve.config.stack import Engine, ScriptedEngine, TorchEngine, VllmEngine
 from tests.support.scripted import make_artifact
 from variants.artifacts.store import Artifact
 from variants.errors import MissingDependency, StackError

@@ -11,8 +11,8 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from serve.api.access.authentication import SIGNED_IN
-from serve.config.api_keys import Key
-from serve.config.stack import Server
+from serve.config.server.api_keys import Key
+from serve.config.server.settings import Server
 from serve.console.application import add_console
 from tests.support.scripted import make_stack
 

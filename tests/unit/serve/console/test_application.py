@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from serve.config.stack import Server
+from serve.config.server.settings import Server
 from tests.unit.serve.console.made import HOST, Fake, key, model, token_of, variant
 
 ROOT = Path(__file__).resolve().parents[4]

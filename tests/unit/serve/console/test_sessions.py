@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from itsdangerous import URLSafeTimedSerializer
 
-from serve.config.stack import Server
+from serve.config.server.settings import Server
 from serve.console.sessions import HOW, LIFETIME_S, Sessions, check_token
 from serve.errors import Forbidden, Unauthorized
 from tests.unit.serve.console.made import key

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from serve.config.api_keys import Key
 from serve.config.capabilities import NOTHING, Capabilities, Needs
+from serve.config.server.api_keys import Key
 from serve.config.snapshot import Judged, Segment
 from serve.dataplane.call import Call
 from serve.dataplane.router import Target

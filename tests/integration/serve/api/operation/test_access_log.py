@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from serve import logs
-from serve.config.api_keys import Key, KeyLimits
+from serve.config.server.api_keys import Key, KeyLimits
 from serve.config.stack import Stack
 from serve.ports import free_port
 from tests.support.local_stage import local

@@ -10,7 +10,7 @@ import pytest
 from starlette.types import Receive, Scope, Send
 
 from serve.api.access.authentication import SIGNED_IN, CheckKey
-from serve.config.api_keys import Key
+from serve.config.server.api_keys import Key
 from serve.errors import openai_body
 
 

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 
 from serve.api.access.key_limits import KeyUse
-from serve.config.api_keys import KeyLimits
+from serve.config.server.api_keys import KeyLimits
 from serve.errors import RateLimited, headers_of, status_of
 
 

@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 from serve.api.access.senders import CheckSender
-from serve.config.api_keys import Key
-from serve.config.stack import Server
+from serve.config.server.api_keys import Key
+from serve.config.server.settings import Server
 from serve.errors import openai_body
 
 KEYS = {"ops": Key(sha256="0" * 64)}

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from serve.config.webhook import Webhook
+from serve.config.server.webhook import Webhook
 from serve.control.records import webhook as module
 from serve.control.records.history import History
 from serve.control.records.webhook import Webhooks

@@ -3,7 +3,7 @@
 import pytest
 from pydantic import ValidationError
 
-from serve.config.cross_origin import Cors
+from serve.config.server.cross_origin import Cors
 
 
 @pytest.mark.parametrize(

@@ -4,10 +4,10 @@ from typing import Any
 
 import pytest
 
-from serve.config.api_keys import Key
-from serve.config.exposure import check_beyond_loopback, check_removal
 from serve.config.loader import parse
-from serve.config.stack import Server
+from serve.config.server.api_keys import Key
+from serve.config.server.exposure import check_beyond_loopback, check_removal
+from serve.config.server.settings import Server
 from serve.control.diff import server_differences
 from tests.support.scripted import make_stack
 from variants.errors import StackError

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection
 
-from serve.config.hosts import is_loopback
+from serve.config.server.hosts import is_loopback
 from variants.errors import StackError
 
 FLAG = "--insecure-open"

@@ -5,7 +5,7 @@ import base64
 import pytest
 from pydantic import ValidationError
 
-from serve.config.webhook import Webhook, check_webhook, secret_of
+from serve.config.server.webhook import Webhook, check_webhook, secret_of
 from variants.errors import StackError
 
 

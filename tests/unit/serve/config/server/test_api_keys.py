@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from serve.config.api_keys import Key, name_of
 from serve.config.loader import parse
+from serve.config.server.api_keys import Key, name_of
 from serve.errors import Unauthorized
 from tests.support.scripted import make_stack
 from variants.errors import StackError

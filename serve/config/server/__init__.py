@@ -1,0 +1,1 @@
+"""The `server` part of a stack file."""
