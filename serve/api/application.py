@@ -32,6 +32,7 @@ from serve.api.openai import Models, TextRoute
 from serve.api.openapi.document import OpenApi
 from serve.api.operation.access_log import LogAccess
 from serve.api.operation.draining import CountOpen
+from serve.api.operation.kept_requests import KeptRequests
 from serve.api.ranking import RERANK, SCORE
 from serve.api.request_id import IssueRequestId
 from serve.api.stack import StackEndpoint
@@ -73,7 +74,8 @@ DOORS: dict[str, tuple[Door, str]] = {
 
 
 def build_ingress(upstreams: Upstreams, server: Server, controller: ControllerClient) -> Starlette:
-    """The application. Its lifespan starts and stops the relay, upstreams, controller sync and replayer."""
+    """The application. Its lifespan starts and stops the relay, upstreams, controller sync, replayer and what keeps
+    requests."""
     relay = Relay(upstreams)
     observations = relay.accounting.observations
     memory = Memory(server.bytes_in_flight)
@@ -81,6 +83,7 @@ def build_ingress(upstreams: Upstreams, server: Server, controller: ControllerCl
         Replayer(upstreams, relay, observations, memory),
         ControllerSync(upstreams, controller, observations),
     )
+    kept = KeptRequests(upstreams)
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
@@ -88,19 +91,21 @@ def build_ingress(upstreams: Upstreams, server: Server, controller: ControllerCl
         upstreams.start()
         await sync.start()
         await replayer.start()
+        await kept.start()
         grpc = await grpc_server(app, server)
         try:
             yield
         finally:
             if grpc is not None:
                 await grpc.stop()
+            await kept.stop()
             await replayer.stop()
             await sync.stop()
             await upstreams.stop()
             await relay.stop()
 
     return Starlette(
-        routes=routes_of(upstreams, relay, replayer, controller, server.body_limit_mib * 2**20),
+        routes=routes_of(upstreams, relay, replayer, kept, controller, server.body_limit_mib * 2**20),
         lifespan=lifespan,
         middleware=middleware(upstreams, memory),
         exception_handlers={HTTPException: explain_route, UnderstudyError: explain_error, Exception: explain_fault},
@@ -108,14 +113,14 @@ def build_ingress(upstreams: Upstreams, server: Server, controller: ControllerCl
 
 
 def routes_of(
-    upstreams: Upstreams, relay: Relay, replayer: Replayer, controller: ControllerClient, limit: int
+    upstreams: Upstreams, relay: Relay, replayer: Replayer, kept: KeptRequests, controller: ControllerClient, limit: int
 ) -> list[Route]:
     """Every route of the application. `limit` is the most bytes of a body."""
-    infer, metadata = InferRoute(upstreams, relay, replayer, limit), Metadata(upstreams, relay)
+    infer, metadata = InferRoute(upstreams, relay, replayer, kept, limit), Metadata(upstreams, relay)
     models, admin, stack = Models(upstreams), Admin(upstreams), StackEndpoint(controller, limit)
     model, version = "/v2/models/{model}", "/v2/models/{model}/versions/{variant}"
     return [
-        *text_routes(upstreams, relay, replayer, limit),
+        *text_routes(upstreams, relay, replayer, kept, limit),
         *Triton(upstreams, relay, limit).routes(),
         *(Route(f"{path}/infer", infer, methods=["POST"]) for path in (model, version)),
         *(Route(f"{path}/ready", metadata.model_ready, methods=["GET"]) for path in (model, version)),
@@ -158,10 +163,10 @@ def is_relayed(path: str) -> bool:
     return path in TEXT_ROUTES or path in DOORS or path.endswith("/infer")
 
 
-def text_routes(upstreams: Upstreams, relay: Relay, replayer: Replayer, limit: int) -> list[Route]:
+def text_routes(upstreams: Upstreams, relay: Relay, replayer: Replayer, kept: KeptRequests, limit: int) -> list[Route]:
     """The routes of `TEXT_ROUTES`, and of `DOORS` over them."""
     text = {
-        path: TextRoute(upstreams, relay, replayer, limit, path, task, answer)
+        path: TextRoute(upstreams, relay, replayer, kept, limit, path, task, answer)
         for path, (task, answer) in TEXT_ROUTES.items()
     }
     doors = {path: TranslatedRoute(door, text[over], limit) for path, (door, over) in DOORS.items()}

@@ -12,6 +12,7 @@ from serve.config.api_keys import Key
 from serve.config.cross_origin import Cors
 from serve.config.engine_plugin import BUILT_IN, PluginEngine, engine_plugin
 from serve.config.hosts import Host
+from serve.config.keep_requests import KeepRequests
 from serve.config.parsers import NONE, REASONING_PARSERS, TOOL_PARSERS
 from serve.config.segment import EVERY_MODEL, Segment, SegmentName
 from serve.config.webhook import Webhook
@@ -120,6 +121,7 @@ EXAMPLES: dict[TaskKind, tuple[str, ...]] = {
     "image-generation": ("drawing",),
 }
 """The kinds of examples that a model of each task can be evaluated on, beside those of generated answers."""
+TEXTS: tuple[TaskKind, ...] = ("text-generation", "feature-extraction", "text-classification")
 
 
 def tag_of(engine: Any) -> str | None:
@@ -211,6 +213,9 @@ class Model(Document):
         description="a rollout's plan, begun once for its artifacts; `serve.control.rollout` reads it",
     )
     aliases: tuple[str, ...] = Field(default=(), description="other names that clients may ask for it by")
+    keep_requests: KeepRequests | None = Field(
+        default=None, exclude_if=absent, description="keeps clients' texts on disk, for tasks of one's own"
+    )
     segments: dict[SegmentName, Segment] = Field(
         default_factory=dict, max_length=8, description="parts that rollouts watch"
     )
@@ -228,6 +233,8 @@ class Model(Document):
 
     @model_validator(mode="after")
     def check_variants(self) -> Self:
+        if self.keep_requests and self.task not in TEXTS:
+            raise ValueError(f"keep_requests: {self.task} reads no texts: leave it out")
         if taken := sorted(set(self.segments) & set(EVERY_MODEL)):
             raise ValueError(f"segments: {taken[0]!r} is one that every model has: choose another name")
         sources = (self.source, *(variant.source for variant in self.variants.values()))
