@@ -25,12 +25,17 @@ class MlflowRuns:
     """The runs at one tracking address. Each model is an experiment."""
 
     def __init__(self, uri: str) -> None:
-        """Raises MissingDependency."""
+        """Raises MissingDependency, and InputError for an address that MLflow does not take."""
         try:
             from mlflow import MlflowClient
+            from mlflow.exceptions import MlflowException
         except ImportError as error:
             raise MissingDependency("mlflow is not installed", field=OPTION, mend="pip install mlflow") from error
-        self.uri, self.client = uri, MlflowClient(tracking_uri=uri)
+        try:
+            self.uri, self.client = uri, MlflowClient(tracking_uri=uri)
+        except MlflowException as error:
+            mend = "the address of a server, such as http://127.0.0.1:5000, or sqlite:///mlflow.db"
+            raise InputError(f"MLflow does not take {uri}: {reason_of(error)}", field=OPTION, mend=mend) from error
 
     def log(self, ref: VariantRef, card: Card) -> None:
         """Log a variant's card, unless a run has it already. Raises InputError where MLflow does not take it."""
@@ -40,7 +45,7 @@ class MlflowRuns:
         try:
             self._log(manifest, card)
         except MlflowException as error:
-            message = f"{self.uri} does not take the card of {'@'.join(ref)}: {' '.join(str(error).split())}"
+            message = f"{self.uri} does not take the card of {'@'.join(ref)}: {reason_of(error)}"
             mend = "the card is in the catalog: the same command with another address logs it"
             raise InputError(message, field=OPTION, mend=mend) from error
 
@@ -61,6 +66,11 @@ class MlflowRuns:
     def _experiment(self, model: str) -> str:
         known = self.client.get_experiment_by_name(model)
         return str(known.experiment_id if known else self.client.create_experiment(model))
+
+
+def reason_of(error: Exception) -> str:
+    """The first sentence of MLflow's message."""
+    return " ".join(str(error).split()).partition(". ")[0]
 
 
 def tags_of(manifest: Manifest, card: Card) -> dict[str, str]:
@@ -86,10 +96,8 @@ def flattened(given: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, 
 
 def metrics_of(card: Card) -> Iterator[tuple[str, float]]:
     """Every figure; those with an interval also as `.low` and `.high`."""
-    kinds = {"": card.accuracy, ".less_parent": card.differences}
-    bounded: list[tuple[str, Any]] = [
-        (f"{each.task}.{each.metric}{kind}", each) for kind, figures in kinds.items() for each in figures
-    ]
+    bounded: list[tuple[str, Any]] = [(f"{each.task}.{each.metric}", each) for each in card.accuracy]
+    bounded += [(f"{each.task}.{each.metric}.less_parent", each) for each in card.differences]
     bounded += [(f"{each.task}.agreement", each) for each in card.agreement]
     for name in ("single", "saturated", "inference"):
         if (ratio := getattr(card.speedup, name, None)) is not None:

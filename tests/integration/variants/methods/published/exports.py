@@ -1,6 +1,6 @@
 """Models as other programs write them: OpenVINO IR by openvino and nncf, ONNX by torch or byte by byte."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,8 @@ import openvino as ov
 import pytest
 
 Arrays = Mapping[str, npt.NDArray[Any]]
+Settings = Mapping[str, str | int]
+NONE: Settings = {}
 BERT_INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 INT64 = 7
 
@@ -34,6 +36,21 @@ def write_onnx(model: Any, example: tuple[Any, ...], path: Path, names: Sequence
     return path
 
 
+def module_of(inner: Any, compute: Callable[..., Any]) -> Any:
+    """A module of torch that computes `compute(inner, *inputs)`."""
+    import torch
+
+    class Module(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = inner
+
+        def forward(self, *inputs: torch.Tensor) -> torch.Tensor:
+            return compute(self.inner, *inputs)
+
+    return Module().eval()
+
+
 def bert_example() -> tuple[Any, ...]:
     import torch
 
@@ -52,7 +69,7 @@ def write_ir(model: ov.Model, folder: Path, *, fp16: bool = False) -> Path:
     return folder
 
 
-def alone(path: Path, executes: str, arrays: Arrays, **settings: str | int) -> npt.NDArray[np.float32]:
+def alone(path: Path, executes: str, arrays: Arrays, settings: Settings = NONE) -> npt.NDArray[np.float32]:
     """The first output of a file, by OpenVINO alone."""
     model = ov.Core().compile_model(path, "CPU", {"INFERENCE_PRECISION_HINT": executes, **settings})
     known = {name for port in model.inputs for name in port.names}

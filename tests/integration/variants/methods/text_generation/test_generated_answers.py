@@ -63,7 +63,7 @@ def test_the_adapter_writes_the_labels_and_then_ends(name: str, built: dict[str,
 
     folder = built["baseline"].model_path
     plain: Any = AutoModelForCausalLM.from_pretrained(folder).eval()
-    text = AutoTokenizer.from_pretrained(folder)
+    text: Any = AutoTokenizer.from_pretrained(folder)
 
     def loss(model: Any, given: list[int], label: list[int]) -> float:
         ids = torch.tensor([given + label])
