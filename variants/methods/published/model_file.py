@@ -57,8 +57,9 @@ def _unlike(path: Path) -> str:
 def _read(path: Path) -> "ov.Model":
     import openvino as ov
 
+    weights = {"weights": path.with_suffix(".bin")} if path.suffix == IR else {}
     try:
-        return ov.Core().read_model(path)
+        return ov.Core().read_model(path, **weights)
     except RuntimeError as error:
         mend = "a whole file" if path.suffix == IR else "a whole file of operators that OpenVINO knows"
         raise refused(f"OpenVINO cannot read {path.name}: {reason_of(error)}", mend) from error

@@ -226,6 +226,20 @@ def test_data_beside_an_onnx_file_is_read_where_the_folder_is_named(tmp_path: Pa
     np.testing.assert_array_equal(ov.compile_model(read(tmp_path), "CPU")(given)[0], given)
 
 
+def test_an_ir_is_read_through_the_links_of_the_hubs_cache(tmp_path: Path) -> None:
+    from openvino import opset13 as ops
+
+    from variants.methods.published.model_file import read
+
+    given, weights = np.ones((1, 4), np.float32), np.arange(128, dtype=np.float32).reshape(4, 32)
+    parameter = ops.parameter([1, 4], np.float32)
+    blobs = write_ir(ov.Model([ops.matmul(parameter, weights, False, False)], [parameter]), tmp_path / "blobs")
+    (tmp_path / "snapshot").mkdir()
+    for number, path in enumerate(sorted(blobs.iterdir())):
+        (tmp_path / "snapshot" / path.name).symlink_to(path.rename(blobs / str(number)))
+    np.testing.assert_array_equal(ov.compile_model(read(tmp_path / "snapshot"), "CPU")(given)[0], given @ weights)
+
+
 def test_a_classifier_of_other_labels(tmp_path: Path, classifier: Path) -> None:
     other = bert(make_classifier(tmp_path / "other", ("a", "b", "c", "d")))
     error = refused(tmp_path, TEXTS, classifier, write_ir(bert_graph(other), tmp_path / "source"))
