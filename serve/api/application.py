@@ -33,6 +33,7 @@ from serve.api.openai import Models, TextRoute
 from serve.api.openapi.document import OpenApi
 from serve.api.operation.access_log import LogAccess
 from serve.api.operation.draining import CountOpen
+from serve.api.operation.kept_requests import KeptRequests
 from serve.api.operation.tracing import TraceRequests
 from serve.api.pairs import Pairs
 from serve.api.ranking import RERANK, SCORE
@@ -76,7 +77,8 @@ DOORS: dict[str, tuple[Door, str]] = {
 
 
 def build_ingress(upstreams: Upstreams, server: Server, controller: ControllerClient) -> Starlette:
-    """The application. Its lifespan starts and stops the relay, upstreams, controller sync and replayer."""
+    """The application. Its lifespan starts and stops the relay, upstreams, controller sync, replayer and what keeps
+    requests."""
     memory = Memory(server.bytes_in_flight)
     relay = Relay(upstreams, memory)
     observations = relay.accounting.observations
@@ -84,6 +86,7 @@ def build_ingress(upstreams: Upstreams, server: Server, controller: ControllerCl
         Replayer(upstreams, relay, observations, memory),
         ControllerSync(upstreams, controller, observations),
     )
+    kept = KeptRequests(upstreams)
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
@@ -93,12 +96,14 @@ def build_ingress(upstreams: Upstreams, server: Server, controller: ControllerCl
         upstreams.start()
         await sync.start()
         await replayer.start()
+        await kept.start()
         grpc = await grpc_server(app, server)
         try:
             yield
         finally:
             if grpc is not None:
                 await grpc.stop()
+            await kept.stop()
             await replayer.stop()
             await sync.stop()
             await upstreams.stop()
@@ -106,7 +111,7 @@ def build_ingress(upstreams: Upstreams, server: Server, controller: ControllerCl
             await asyncio.to_thread(traces.stop)
 
     return Starlette(
-        routes=routes_of(upstreams, relay, replayer, controller, sync, server.body_limit_mib * 2**20),
+        routes=routes_of(upstreams, relay, replayer, kept, controller, sync, server.body_limit_mib * 2**20),
         lifespan=lifespan,
         middleware=middleware(upstreams, memory),
         exception_handlers={HTTPException: explain_route, UnderstudyError: explain_error, Exception: explain_fault},
@@ -117,17 +122,18 @@ def routes_of(
     upstreams: Upstreams,
     relay: Relay,
     replayer: Replayer,
+    kept: KeptRequests,
     controller: ControllerClient,
     sync: ControllerSync,
     limit: int,
 ) -> list[Route]:
     """Every route of the application. `limit` is the most bytes of a body."""
     pairs = Pairs(upstreams, replayer.keeper, replayer.tally)
-    infer, metadata = InferRoute(upstreams, relay, replayer, limit), Metadata(upstreams, relay)
+    infer, metadata = InferRoute(upstreams, relay, replayer, kept, limit), Metadata(upstreams, relay)
     models, admin, stack = Models(upstreams), Admin(upstreams, sync), StackEndpoint(controller, limit)
     model, version = "/v2/models/{model}", "/v2/models/{model}/versions/{variant}"
     return [
-        *text_routes(upstreams, relay, replayer, limit),
+        *text_routes(upstreams, relay, replayer, kept, limit),
         *Triton(upstreams, relay, limit).routes(),
         *(Route(f"{path}/infer", infer, methods=["POST"]) for path in (model, version)),
         *(Route(f"{path}/ready", metadata.model_ready, methods=["GET"]) for path in (model, version)),
@@ -171,10 +177,10 @@ def is_relayed(path: str) -> bool:
     return path in TEXT_ROUTES or path in DOORS or path.endswith("/infer")
 
 
-def text_routes(upstreams: Upstreams, relay: Relay, replayer: Replayer, limit: int) -> list[Route]:
+def text_routes(upstreams: Upstreams, relay: Relay, replayer: Replayer, kept: KeptRequests, limit: int) -> list[Route]:
     """The routes of `TEXT_ROUTES`, and of `DOORS` over them."""
     text = {
-        path: TextRoute(upstreams, relay, replayer, limit, path, task, answer)
+        path: TextRoute(upstreams, relay, replayer, kept, limit, path, task, answer)
         for path, (task, answer) in TEXT_ROUTES.items()
     }
     doors = {path: TranslatedRoute(door, text[over], limit) for path, (door, over) in DOORS.items()}

@@ -30,6 +30,7 @@ from serve.api.http import (
 from serve.api.limits.work import check_work
 from serve.api.needs import needs_of
 from serve.api.normalise import normalised
+from serve.api.operation.kept_requests import KeptRequests
 from serve.config.capabilities import union
 from serve.dataplane.body_worker import apart, off_loop
 from serve.dataplane.call import Call
@@ -56,10 +57,11 @@ class TextRoute:
     """One POST route for models of one task, as an ASGI application. `answer` observes the reply."""
 
     def __init__(
-        self, upstreams: Upstreams, relay: Relay, replayer: Replayer, limit: int,
+        self, upstreams: Upstreams, relay: Relay, replayer: Replayer, kept: KeptRequests, limit: int,
         path: str, task: str, answer: type[TextAnswer],
     ) -> None:  # fmt: skip
         self.upstreams, self.relay, self.replayer, self.body_limit = upstreams, relay, replayer, limit
+        self.kept = kept
         self.path, self.task, self.answer = path, task, answer
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -85,6 +87,7 @@ class TextRoute:
             count_tokens(call, answer)
             count_key_tokens(scope, answer)
             self.replayer.offer(selection, call, answer)
+            self.kept.offer(call, asked)
         if label is not None:
             await self.score(label, task, call, answer)
 

@@ -149,13 +149,21 @@ def evaluate(
     stack: Annotated[Path, typer.Option(help="The stack file.")] = DEMO_STACK,
     examples: Annotated[int | None, typer.Option(min=1, help="Examples per task. Default: all held-out ones.")] = None,
     again: Annotated[bool, typer.Option(help="Evaluate again where a valid card exists.")] = False,
+    mlflow: Annotated[str | None, typer.Option(metavar="URI", help="Log the cards to MLflow at this address.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Measure a stack's variants and write their cards. Each variant runs in the engine that will serve it."""
+    from serve.cli.mlflow_runs import MlflowRuns
+    from serve.config.lineage import select_variants
     from serve.config.loader import load
     from serve.evaluation.evaluate import describe_card, evaluate_stack
 
-    cards = evaluate_stack(load(stack), names or [], examples, again)
+    runs = MlflowRuns(mlflow) if mlflow else None
+    loaded = load(stack)
+    cards = evaluate_stack(loaded, names or [], examples, again)
+    for ref, card in zip(select_variants(loaded, names or []), cards, strict=True):
+        if runs is not None:
+            runs.log(ref, card)
     rows = [json.loads(card.model_dump_json()) for card in cards]
     emit(rows, "\n".join(describe_card(row) for row in rows), as_json)
 

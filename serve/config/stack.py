@@ -11,6 +11,7 @@ from pydantic import AfterValidator, Discriminator, Field, Tag, ValidationInfo, 
 from serve.config.engine_plugin import BUILT_IN, PluginEngine, engine_plugin
 from serve.config.judge import Judge
 from serve.config.keep_answers import KeepAnswers
+from serve.config.keep_requests import KeepRequests
 from serve.config.objectives import Objectives
 from serve.config.parsers import NONE, REASONING_PARSERS, TOOL_PARSERS
 from serve.config.resources import NOTHING, Asked, AskedOfCpu, AskedOfOneGpu, CacheDtype, Eager
@@ -130,6 +131,7 @@ EXAMPLES: dict[TaskKind, tuple[str, ...]] = {
     "image-generation": ("drawing",),
 }
 """The kinds of examples that a model of each task can be evaluated on, beside those of generated answers."""
+TEXTS: tuple[TaskKind, ...] = ("text-generation", "feature-extraction", "text-classification")
 
 
 def tag_of(engine: Any) -> str | None:
@@ -221,6 +223,9 @@ class Model(Document):
         description="a rollout's plan, begun once for its artifacts; `serve.control.rollout` reads it",
     )
     aliases: tuple[str, ...] = Field(default=(), description="other names that clients may ask for it by")
+    keep_requests: KeepRequests | None = Field(
+        default=None, exclude_if=absent, description="keeps clients' texts on disk, for tasks of one's own"
+    )
     segments: dict[SegmentName, Segment] = Field(
         default_factory=dict, max_length=8, description="parts that rollouts watch"
     )
@@ -241,6 +246,8 @@ class Model(Document):
 
     @model_validator(mode="after")
     def check_variants(self) -> Self:
+        if self.keep_requests and self.task not in TEXTS:
+            raise ValueError(f"keep_requests: {self.task} reads no texts: leave it out")
         if taken := sorted(set(self.segments) & set(EVERY_MODEL)):
             raise ValueError(f"segments: {taken[0]!r} is one that every model has: choose another name")
         sources = (self.source, *(variant.source for variant in self.variants.values()))

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from variants.artifacts.manifest import TaskKind
 from variants.errors import RecipeError, UnknownName
 from variants.metrics.answer_scores import SCORES
+from variants.metrics.kinds import LEARNT
 from variants.recipes.recipe import (
     Diffusion,
     LoRA,
@@ -25,7 +26,7 @@ from variants.tasks import BUILT_IN, Tasks
 
 _TEXTS = ("article", "choice", "pair", "passage", "text", "triplet")
 _LEARNT: dict[TaskKind, tuple[str, ...]] = {
-    "text-generation": ("text",),
+    "text-generation": ("text", *LEARNT),
     "text-classification": ("article",),
     "feature-extraction": (),
     "image-classification": ("image",),

@@ -86,7 +86,7 @@ def runner(model: Any, precision: str) -> Run:
         "INFERENCE_PRECISION_HINT": _EXECUTES.get(precision, "f32"),
         "INFERENCE_NUM_THREADS": 1,
     }
-    if precision == "int8-dynamic":
+    if precision in ("int8-dynamic", "int4"):
         settings["DYNAMIC_QUANTIZATION_GROUP_SIZE"] = _GROUP
     return run_of(ov.Core().compile_model(model, "CPU", settings))
 

@@ -77,10 +77,12 @@ _METHODS: dict[str, dict[str, Method]] = {
         "quantize int8-dynamic": Method("nncf-dynamic-int8", 1, "openvino_dynamic_int8:int8", "parent"),
         "sparsify magnitude": Method("openvino-magnitude", 1, "openvino_magnitude:magnitude", "parent"),
         "lora huggingface": Method("peft-lora-huggingface", 2, "image_classification.lora_huggingface:lora", "source"),
+        "published": Method("published-openvino", 1, "published.variant:published", "both"),
     },
     "feature-extraction": {
         "baseline": Method("openvino-embedder-f32", 2, "embedding.baseline:baseline", "source"),
         "quantize int8": Method("nncf-embedder-int8", 1, "quantize_encoder:int8", "parent"),
+        "published": Method("published-openvino", 1, "published.variant:published", "both"),
     },
     "object-detection": {
         "train-detector": Method("train-detector", 1, "detection.train:train", "source"),
@@ -92,6 +94,7 @@ _METHODS: dict[str, dict[str, Method]] = {
         "quantize int8": Method("nncf-detector-int8", 1, "detection.quantize:int8", "parent"),
         "prune channels": Method("torch-pruning-detector", 1, "detection.prune_channels:channels", "parent"),
         "sparsify magnitude": Method("magnitude-detector", 1, "openvino_magnitude:magnitude", "parent"),
+        "published": Method("published-openvino", 1, "published.variant:published", "both"),
     },
     "text-classification": {
         "baseline": Method("openvino-text-f32", 2, "text_classification.model:baseline", "source"),
@@ -102,6 +105,7 @@ _METHODS: dict[str, dict[str, Method]] = {
         "prune heads": Method("prune-heads", 1, "text_classification.prune_heads:heads", "parent"),
         "sparsify magnitude": Method("magnitude-text", 1, "text_classification.sparsify:magnitude", "parent"),
         "lora": Method("peft-lora-text", 1, "text_classification.lora:lora", "source"),
+        "published": Method("published-openvino", 1, "published.variant:published", "both"),
     },
     "image-generation": {
         "diffusion": Method("diffusion", 1, "image_generation.train:train", "source"),

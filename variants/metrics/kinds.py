@@ -14,3 +14,5 @@ PluginScorer = NewType("PluginScorer", str)
 Generated = BuiltInScorer | PluginScorer
 OTHER_KINDS: tuple[OtherKind, ...] = get_args(OtherKind)
 OTHER_SCORERS: tuple[OtherScorer, ...] = get_args(OtherScorer)
+LEARNT: tuple[BuiltInScorer, ...] = ("exact", "prefix", "contains", "number", "json", "f1", "rouge-l")
+"""Scorers whose label is itself a right answer, so that a model can be trained to write it."""

@@ -16,6 +16,8 @@ from variants.errors import SourceError
 # Hub repositories hold the same weights in many formats. Only safetensors and the files beside it are needed.
 HUB_FILES = ("*.safetensors", "*.json", "*.txt", "*.model", "*.jinja")
 HUB_PICKLES = ("*.bin",)
+HUB_IR = ("*.xml",)
+"""The other file of an OpenVINO IR is a .bin too."""
 DATA_FILES = ("*.parquet", "*.csv", "*.tsv", "*.json", "*.jsonl", "*.txt")
 DATA_CARD = "README.md"
 """Its head may say which files belong to which configuration and split."""
@@ -52,7 +54,7 @@ def fetch_from_hub(name: HubName, cache: Path, uri: str) -> Path:
     path = _asked(lambda: _snapshot(name, commit, cache, HUB_FILES), name, uri)
     if any(path.rglob("*.safetensors")):
         return path
-    return _asked(lambda: _snapshot(name, commit, cache, (*HUB_FILES, *HUB_PICKLES)), name, uri)
+    return _asked(lambda: _snapshot(name, commit, cache, (*HUB_FILES, *HUB_PICKLES, *HUB_IR)), name, uri)
 
 
 def pinned(name: HubName, cache: Path) -> str | None:

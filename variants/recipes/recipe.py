@@ -342,7 +342,8 @@ class LoRA(Document):
 
 
 class Published(Document):
-    """The variant's `source` as it is: a checkpoint that somebody else has compressed."""
+    """The variant's `source` as it is: a checkpoint that somebody else has compressed, or an OpenVINO IR or an ONNX
+    file of the parent's model."""
 
     kind: Literal["published"] = "published"
 

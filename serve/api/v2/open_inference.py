@@ -26,6 +26,7 @@ from serve.api.http import (
 )
 from serve.api.limits.structure import TENSORS, Structure, check_structure
 from serve.api.limits.work import check_tensors
+from serve.api.operation.kept_requests import KeptRequests
 from serve.dataplane.body_worker import apart
 from serve.dataplane.call import Call
 from serve.dataplane.relay import Relay
@@ -67,8 +68,11 @@ def head_of(body: bytes, header_length: str | None, structure: Structure) -> byt
 class InferRoute:
     """`POST .../infer`."""
 
-    def __init__(self, upstreams: Upstreams, relay: Relay, replayer: Replayer, body_limit: int) -> None:
+    def __init__(
+        self, upstreams: Upstreams, relay: Relay, replayer: Replayer, kept: KeptRequests, body_limit: int
+    ) -> None:
         self.upstreams, self.relay, self.replayer, self.body_limit = upstreams, relay, replayer, body_limit
+        self.kept = kept
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         arrived, headers = time.perf_counter(), TextHeaders(scope=scope)
@@ -90,6 +94,7 @@ class InferRoute:
             await carry(self.relay, call, answer, open_inference_body, scope, receive, send)
         finally:  # a client that leaves cancels this
             self.replayer.offer(selection, call, answer)
+            self.kept.offer(call, asked)
         if label is not None and call.status == 200 and (outcome := answer.outcome(label)) is not None:
             count_label(call, headers.get("x-understudy-task"), outcome, self.upstreams.known_tasks)
 

@@ -6,6 +6,7 @@ OpenVINO would run an f32 model in bf16 where the CPU is faster at it. So the pr
     f16            f32 on a CPU without float16; OpenVINO by itself would take bf16 and round once more
     int8           bf16 for all that is not quantized, f32 on a CPU without bf16
     int8-dynamic   f32 for all that is not quantized, as the plug-in's dynamic quantization needs; all f32 without VNNI
+    int4           as int8-dynamic
 
 A pass can be cancelled between two layers. Where shapes vary, the layers that were not reached then hold the output
 shapes of the cancelled pass, but OpenVINO compares the next input with that of the last whole pass. If these two are
@@ -27,7 +28,7 @@ import openvino
 from serve.errors import ClientLeft
 from variants.errors import EngineError
 
-EXECUTES = {"f32": "f32", "bf16": "bf16", "f16": "f16", "int8": "bf16", "int8-dynamic": "f32"}
+EXECUTES = {"f32": "f32", "bf16": "bf16", "f16": "f16", "int8": "bf16", "int8-dynamic": "f32", "int4": "f32"}
 GROUP = 32
 """Neighbouring activations of one token that share a scale in dynamic int8."""
 LOOK_MS = 10
@@ -120,7 +121,7 @@ def compiled(
         "NUM_STREAMS": 1,
         "ENABLE_CPU_PINNING": False,
     }
-    if precision == "int8-dynamic":
+    if precision in ("int8-dynamic", "int4"):
         settings["DYNAMIC_QUANTIZATION_GROUP_SIZE"] = GROUP
     if shapes_vary:
         settings["CPU_RUNTIME_CACHE_CAPACITY"] = KERNELS

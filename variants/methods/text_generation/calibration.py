@@ -62,6 +62,10 @@ def input_text(example: Example, tokenizer: "PreTrainedTokenizerBase") -> str:
     ValueError where the model has no template."""
     if not isinstance(example.input, Chat):
         return str(example.input)
-    messages = [{"role": role, "content": content} for role, content in example.input.messages]
-    text = str(tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True))
-    return text.removeprefix(str(tokenizer.bos_token or ""))
+    return chat_text(example.input, tokenizer).removeprefix(str(tokenizer.bos_token or ""))
+
+
+def chat_text(chat: Chat, tokenizer: "PreTrainedTokenizerBase") -> str:
+    """A chat in the model's own template, to the place where its answer begins. ValueError where there is none."""
+    messages = [{"role": role, "content": content} for role, content in chat.messages]
+    return str(tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True))

@@ -15,8 +15,10 @@ from variants.methods import training
 from variants.methods.base import BuildJob
 from variants.methods.examples import first_examples
 from variants.methods.text_generation.baseline import computing_dtype
+from variants.methods.text_generation.prompts import whole_text
 from variants.progress import Step
 from variants.recipes.recipe import Distillation
+from variants.tasks import Example, Task
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -25,29 +27,29 @@ if TYPE_CHECKING:
 _MAX_TOKENS = 48
 
 
-def texts_of(job: BuildJob, recipe: Distillation) -> list[str]:
-    """`steps` x `batch` texts, each followed by its label, an equal share of each task. RecipeError when a task has too
-    few."""
+def examples_of(job: BuildJob, recipe: Distillation) -> list[tuple[Task, Example]]:
+    """`steps` x `batch` examples, each with its task, an equal share of each. RecipeError when a task has too few."""
     count = recipe.steps * recipe.batch
-    texts: list[str] = []
+    examples: list[tuple[Task, Example]] = []
     for place, name in enumerate(recipe.tasks):
         share = (count + place) // len(recipe.tasks)
-        _, examples = first_examples(job, name, "train", share, "recipe.distillation.steps")
-        texts += [str(example.input) + example.label for example in examples]
-    return texts
+        task, given = first_examples(job, name, "train", share, "recipe.distillation.steps")
+        examples += [(task, example) for example in given]
+    return examples
 
 
 def distil(
     student: "PreTrainedModel",
     teacher: "PreTrainedModel",
     tokenizer: "PreTrainedTokenizerBase",
-    texts: Sequence[str],
+    examples: Sequence[tuple[Task, Example]],
     recipe: Distillation,
     seed: int,
     step: Step,
 ) -> None:
     """Train the float32 `student` in place, by AdamW under a rate that rises and falls. RecipeError when it
-    diverges."""
+    diverges, or cannot write the examples' chats."""
+    texts = [whole_text(task, example, tokenizer) for task, example in examples]
     batches = _batches(texts, tokenizer, recipe.batch, seed)
     losses = (_divergence(student, teacher, batch) for batch in batches)
     descent = training.cosine(student.parameters(), recipe.learning_rate, len(batches))

@@ -2,15 +2,17 @@
 2106.09685). Only the adapter is stored; an engine loads it beside the parent. A parent in NF4 stays packed during
 training (QLoRA: Dettmers et al. 2023, arXiv 2305.14314), and vLLM serves the adapter on the packed weights.
 
-Training is made for a minute or two on a CPU. Only the label's first token has a loss, so the head computes one row a
-prompt. The parent computes in bfloat16 where the CPU does so natively. The shorter half of the examples is used, in
-batches of similar length, so that there is little padding. The adapter is trained in float32 and stored in bfloat16,
+Training is made for a minute or two on a CPU. Only the tokens to answer with have a loss
+(`variants.methods.text_generation.prompts`), so the head computes few rows. The parent computes in bfloat16 where the
+CPU does so natively. The shorter half of the examples is used, in batches of similar length, so that there is little
+padding. A whole answer takes several passes to learn, and one's own data are often few, so examples of generated
+answers come again where the steps need more than there are. The adapter is trained in float32 and stored in bfloat16,
 which engines execute.
 """
 
 import random
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from variants.errors import RecipeError
 from variants.methods import training
@@ -25,24 +27,17 @@ from variants.methods.text_generation.baseline import (
     parent_of,
 )
 from variants.methods.text_generation.layers import check_served, outline
-from variants.metrics.scoring import first_tokens
+from variants.methods.text_generation.prompts import Prompt, is_generated, prompts_of
 from variants.progress import Step
 from variants.recipes.recipe import LoRA
 from variants.tasks import Example, Task
 
 if TYPE_CHECKING:
     from torch import Tensor
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import PreTrainedModel
 
 ATTENTION = ("q_proj", "k_proj", "v_proj", "o_proj")
 """Each layer that an unmerged adapter changes makes its engine slower (docs/decisions.md)."""
-
-
-class Prompt(NamedTuple):
-    """A prompt's tokens and the first token of its label."""
-
-    tokens: list[int]
-    answer: int
 
 
 def lora(job: BuildJob[LoRA]) -> MethodResult:
@@ -61,7 +56,7 @@ def lora(job: BuildJob[LoRA]) -> MethodResult:
 
     torch.manual_seed(job.seed)
     base, tokenizer = load(parent, "bfloat16" if packed else computing_dtype())
-    batches = _batches(_prompts(examples, task.labels, tokenizer), recipe, job.seed)
+    batches = _batches(prompts_of(task, examples, tokenizer), recipe, job.seed)
     layers = _adapted_layers(base)
     if packed:
         base = prepare_model_for_kbit_training(base, use_gradient_checkpointing=False)
@@ -87,23 +82,16 @@ def lora(job: BuildJob[LoRA]) -> MethodResult:
 def _examples(task: Task, recipe: LoRA) -> list[Example]:
     """The first examples of the training split: twice as many as are used, or all where there are fewer."""
     train, need = task.examples("train"), recipe.steps * recipe.batch
-    if need > len(train):
+    if not train:
+        mend = "give its splits a share for training"
+        raise RecipeError(f"{task.name} has no examples to train on", field="recipe.task", mend=mend)
+    if need > len(train) and not is_generated(task):
         raise RecipeError(
             f"{recipe.steps} steps of {recipe.batch} need {need} examples, {task.name} has {len(train)} to train on",
             field="recipe.steps",
             mend=f"at most {len(train) // recipe.batch}",
         )
     return train[: 2 * need]
-
-
-def _prompts(examples: Sequence[Example], labels: Sequence[str], tokenizer: "PreTrainedTokenizerBase") -> list[Prompt]:
-    """The examples' tokens, in their order. RecipeError where this tokenizer begins two labels with the same token."""
-    try:
-        firsts = first_tokens([tokenizer.encode(label, add_special_tokens=False) for label in labels], labels)
-    except ValueError as error:
-        raise RecipeError(str(error), field="recipe.task", mend="another task") from error
-    answers = dict(zip(labels, firsts, strict=True))
-    return [Prompt(tokenizer.encode(str(example.input)), answers[example.label]) for example in examples]
 
 
 def _adapted_layers(model: "PreTrainedModel") -> list[str]:
@@ -117,11 +105,15 @@ def _adapted_layers(model: "PreTrainedModel") -> list[str]:
 
 
 def _batches(prompts: Sequence[Prompt], recipe: LoRA, seed: int) -> list[list[Prompt]]:
-    """As many of the shortest prompts as the recipe uses, in batches of similar length and a seeded order."""
+    """As many of the shortest prompts as the recipe uses, in batches of similar length and a seeded order. Where there
+    are fewer, further passes follow, each in another order."""
     short = sorted(prompts, key=lambda each: len(each.tokens))[: recipe.steps * recipe.batch]
-    batches = [short[start : start + recipe.batch] for start in range(0, len(short), recipe.batch)]
-    random.Random(seed).shuffle(batches)
-    return batches
+    one_pass = [short[start : start + recipe.batch] for start in range(0, len(short), recipe.batch)]
+    order, batches = random.Random(seed), list[list[Prompt]]()
+    while len(batches) < recipe.steps:
+        order.shuffle(one_pass)
+        batches += one_pass
+    return batches[: recipe.steps]
 
 
 def _fit(model: Any, batches: Sequence[Sequence[Prompt]], recipe: LoRA, step: Step) -> None:
@@ -133,7 +125,7 @@ def _fit(model: Any, batches: Sequence[Sequence[Prompt]], recipe: LoRA, step: St
 
     def losses(here: str) -> "Iterator[Tensor]":
         for batch in batches:
-            answers = torch.tensor([each.answer for each in batch], device=here)
+            answers = torch.tensor([token for each in batch for token in each.answer], device=here)
             yield torch.nn.functional.cross_entropy(_logits(model.get_base_model(), batch), answers)
 
     model.train()
@@ -143,14 +135,15 @@ def _fit(model: Any, batches: Sequence[Sequence[Prompt]], recipe: LoRA, step: St
 
 
 def _logits(model: "PreTrainedModel", batch: Sequence[Prompt]) -> "Tensor":
-    """float32 [batch, vocabulary] after the last token of each prompt. Padding comes after it, so a causal model
-    ignores it."""
+    """float32 [tokens of all answers, vocabulary]: each from the place before its token. Padding comes last, so a
+    causal model ignores it."""
     import torch
 
-    ids, real = (each.to(model.device) for each in training.padded([each.tokens for each in batch]))
+    ids = training.padded([each.tokens + each.answer[:-1] for each in batch])[0].to(model.device)
     states = model.base_model(input_ids=ids, use_cache=False).last_hidden_state
-    hidden = states[torch.arange(len(batch), device=ids.device), real.sum(1) - 1]
+    places = [(row, len(each.tokens) - 1 + at) for row, each in enumerate(batch) for at in range(len(each.answer))]
+    rows, columns = torch.tensor(places, device=ids.device).T
     head = model.get_output_embeddings()
     assert head is not None
-    logits: Tensor = head(hidden).float()
+    logits: Tensor = head(states[rows, columns]).float()
     return logits

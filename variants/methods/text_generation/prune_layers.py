@@ -23,7 +23,7 @@ from variants.methods.text_generation.baseline import (
     load,
     parent_of,
 )
-from variants.methods.text_generation.distillation import distil, texts_of
+from variants.methods.text_generation.distillation import distil, examples_of
 from variants.methods.text_generation.layers import outline
 from variants.methods.text_generation.loss import Gauge
 from variants.recipes.recipe import Prune
@@ -42,7 +42,7 @@ def prune(job: BuildJob[Prune]) -> MethodResult:
     recipe, parent = job.recipe, parent_of(job)
     assert recipe.calibration is not None
     width = _check(recipe, outline(parent))
-    texts = texts_of(job, recipe.distillation) if recipe.distillation else []
+    examples = examples_of(job, recipe.distillation) if recipe.distillation else []
     import torch
 
     torch.manual_seed(job.seed)
@@ -57,7 +57,7 @@ def prune(job: BuildJob[Prune]) -> MethodResult:
     if recipe.distillation:
         teacher, _ = load(parent, computing_dtype())
         with job.progress.step("learning from its parent", total=recipe.distillation.steps) as step:
-            distil(student, teacher, tokenizer, texts, recipe.distillation, job.seed, step)
+            distil(student, teacher, tokenizer, examples, recipe.distillation, job.seed, step)
     student.to(torch.bfloat16)  # type: ignore[arg-type]
     check_and_write(job, student, tokenizer)
     note = _note(recipe, dropped, width)

@@ -26,16 +26,27 @@ MARKS: Mapping[str, tuple[str, str]] = {
     "nf4": (".weight", "U8"),
 }
 """The end of a tensor's name and its dtype in safetensors, by how a checkpoint stores its compressed weights."""
+WHOLE = "compress the model with safetensors beside its config.json: int4, int8, fp8 or nf4"
+UNSERVED: Mapping[str, tuple[str, str]] = {
+    ".gguf": (
+        "GGUF",
+        "kind: baseline widens it to 16 bits, as the source of a model of its own; llama.cpp would run it as it is",
+    ),
+    ".onnx": ("ONNX", WHOLE),
+    ".xml": ("an OpenVINO IR", WHOLE),
+}
+"""What a form is called, and what to do instead, by the end of a file's name. vLLM 0.32 has no loader for GGUF."""
 
 
 def published(job: BuildJob[Published]) -> MethodResult:
     """The folder `job.source` as it is: configuration, safetensors and tokenizer.
 
     Raises SourceError for a folder that lacks one of them or is not what it says. Raises RecipeError for a model that
-    is not compressed, or in a way that no engine here runs.
+    is not compressed, or in a way or a form that no engine here runs.
     """
     folder = job.source
     assert folder is not None
+    check_form(folder)
     config = read_config(folder)
     precision, mark, says = claim_of(config.get("quantization_config"))
     with job.progress.step(f"checking {folder.name}"):
@@ -47,6 +58,17 @@ def published(job: BuildJob[Published]) -> MethodResult:
         for path in sorted({path for pattern in HUB_FILES for path in folder.glob(pattern)}):
             shutil.copyfile(path, job.out / path.name)
     return MethodResult(precision, "huggingface", f"as published: {says}", ("safetensors",))
+
+
+def check_form(source: Path) -> None:
+    """Raises RecipeError for GGUF, ONNX or an OpenVINO IR, and SourceError for another single file."""
+    names = [source.name] if source.is_file() else sorted(path.name for path in source.iterdir())
+    given = next((name for name in names if Path(name).suffix in UNSERVED), None)
+    if given and (source.is_file() or "config.json" not in names or not any(source.glob("*.safetensors"))):
+        form, mend = UNSERVED[Path(given).suffix]
+        raise RecipeError(f"{given} is {form}, which no engine here runs for text", field="source.uri", mend=mend)
+    if source.is_file():
+        raise refused(f"{source.name} is one file")
 
 
 def read_config(folder: Path) -> dict[str, Any]:

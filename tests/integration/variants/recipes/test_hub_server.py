@@ -153,6 +153,13 @@ def test_a_sharded_checkpoint_comes_whole(hub: Hub, tmp_path: Path) -> None:
     assert (folder / "model.safetensors.index.json").is_file()
 
 
+def test_an_openvino_ir_comes_with_both_files(hub: Hub, tmp_path: Path) -> None:
+    files = {"config.json": b"{}", "openvino_model.xml": b"<net/>", "openvino_model.bin": b"weights"}
+    hub.publish("org/tiny", FIRST, files)
+    folder = Path(fetched("org/tiny", tmp_path, hub.url)["path"])
+    assert {each.name: each.read_bytes() for each in folder.iterdir()} == files
+
+
 def test_one_file_of_a_repository(hub: Hub, tmp_path: Path) -> None:
     hub.publish("org/tiny", FIRST, single() | {"small/q4.gguf": b"GGUF small"})
     one = fetched("hf:org/tiny/model.gguf", tmp_path, hub.url)

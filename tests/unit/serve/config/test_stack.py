@@ -297,3 +297,16 @@ def test_the_schema_of_a_stack_takes_every_stack_of_the_project() -> None:
     assert stacks
     for path in stacks:
         assert [error.message for error in validator.iter_errors(yaml.safe_load(path.read_text()))] == [], path
+
+
+def test_requests_are_kept_of_models_that_read_texts_and_not_by_default(demo: dict[str, Any]) -> None:
+    assert "keep_requests" not in parse(demo).model_dump(mode="json")["models"]["smollm2"]
+    demo["models"]["smollm2"]["keep_requests"] = {"days": 7}
+    kept = parse(demo).models["smollm2"].keep_requests
+    assert kept is not None
+    assert (kept.most, kept.days) == (10_000, 7)
+    demo["models"]["smollm2"]["keep_requests"] = {"most": 0}
+    assert refused(demo).startswith("models.smollm2.keep_requests.most: ")
+    demo["models"]["smollm2"]["keep_requests"] = None
+    demo["models"]["digits"]["keep_requests"] = {}
+    assert "keep_requests: image-classification reads no texts: leave it out" in refused(demo)

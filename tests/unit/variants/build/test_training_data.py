@@ -11,6 +11,9 @@ from tests.unit.variants.build.test_builder import World
 from variants.artifacts.manifest import TaskKind
 from variants.build.training_data import check_tasks, tasks_of
 from variants.errors import RecipeError, UnknownName
+from variants.metrics.kinds import LEARNT
+from variants.tasks import Tasks
+from variants.tasks.task_file import TaskFile
 
 STACKS = sorted(Path("deploy/stacks").glob("*.yaml"))
 RECOVERY = {"task": "mnist", "examples": 64, "epochs": 1}
@@ -59,6 +62,19 @@ def test_examples_of_another_kind_are_refused_and_those_that_do_are_named(
         check_tasks(family, parse_recipe(recipe), "models.m.variants.v.recipe")
     assert refused.value.field == f"models.m.variants.v.recipe.{field}"
     assert mend in str(refused.value.mend)
+
+
+@pytest.mark.parametrize("scorer", [*LEARNT, "regex", "schema"])
+def test_generated_answers_teach_where_the_label_is_a_right_answer(scorer: str) -> None:
+    given: dict[str, Any] = {"data": {"uri": "./rows.csv"}, "input": "{{ text }}", "scorer": scorer}
+    given |= {"schema": {"type": "string"}} if scorer == "schema" else {"label": "label"}
+    tasks = Tasks({"own": TaskFile.model_validate(given)})
+    for recipe in ({**LORA, "task": "own"}, {**LAYERS, "distillation": {"tasks": ["own"], "steps": 1}}):
+        if scorer in LEARNT:
+            check_tasks("text-generation", parse_recipe(recipe), "recipe", tasks)
+            continue
+        with pytest.raises(RecipeError, match=f"learns nothing from own, whose examples are of kind {scorer}"):
+            check_tasks("text-generation", parse_recipe(recipe), "recipe", tasks)
 
 
 def test_a_task_that_is_not_there_is_another_error() -> None:

@@ -1,0 +1,1 @@
+"""OpenVINO IR and ONNX files that somebody else has made."""
