@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from serve.config.stack import Adapters, VllmEngine
+from serve.config.stack import Adapters, TorchEngine, VllmEngine
 from serve.engines.launch import launch
 from tests.support.scripted import make_artifact
 
@@ -23,3 +23,14 @@ def test_an_engine_computes_with_its_own_threads_alone(tmp_path: Path) -> None:
     launched = launch(VllmEngine(kind="vllm", threads=3), artifact.path, artifact.manifest, "m@baseline")
     assert launched.environment["OMP_NUM_THREADS"] == "3"
     assert launched.environment["HF_HUB_OFFLINE"] == "1"
+
+
+def test_torch_serves_pictures_and_classes_by_modules_of_their_own(tmp_path: Path) -> None:
+    modules = {}
+    for task in ("image-classification", "image-generation"):
+        artifact = make_artifact(tmp_path, "m", task, task)
+        modules[task] = launch(TorchEngine(kind="torch"), artifact.path, artifact.manifest, "m@v").command[2]
+    assert modules == {
+        "image-classification": "serve.engines.torch.image",
+        "image-generation": "serve.engines.torch.image_generation",
+    }

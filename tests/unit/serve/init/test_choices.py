@@ -57,3 +57,16 @@ def test_engines_that_do_not_fit_are_left_out_with_the_sum() -> None:
     assert "do not fit into 27.5 GB" in plan(8 * 10**9).left_out["int4"]
     with pytest.raises(InputError, match=r"the baseline takes about 41\.\d GB, and engines may have 27\.5 GB"):
         plan(20 * 10**9)
+
+
+def test_a_pipeline_is_served_in_the_type_that_the_processor_multiplies() -> None:
+    model = ModelFacts("image-generation", "told", "painter", 10**9)
+    for flags, dtype in (("avx512_bf16",), "bfloat16"), ((), "float32"):
+        machine = MACHINE.model_copy(update={"flags": flags})
+        plan = make_plan("painter", {"uri": "/painter", "licence": "mit"}, model, None, machine, "speed")
+        document = yaml.safe_load(plan.stack())["models"]["painter"]
+        assert document["evaluate"] == ["picture_prompts"]
+        assert [each["engine"]["kind"] for each in document["variants"].values()] == ["torch", "torch"]
+        assert [each["recipe"] for each in document["variants"].values()] == [
+            {"kind": "baseline", "dtype": dtype}, {"kind": "quantize", "scheme": "int8-dynamic"},
+        ]  # fmt: skip
