@@ -4,7 +4,9 @@ sampler around it in float32 (`variants.vision.diffusion_sampler`)."""
 import argparse
 import functools
 import threading
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -35,8 +37,11 @@ class OpenVinoGenerator(Compiled):
         if {port.any_name for port in self.inputs} != INPUTS:
             raise EngineError("not a denoiser", field=str(folder / "model.xml"), mend="build it again")
         self.labels, self.side, self.passes = labels, self.sampler.side, 0
-        steps = len(self.sampler.timesteps)
-        self.parameters = {"size": f"{self.side}x{self.side}", "sampling_steps": steps, "labels": list(labels)}
+        self.parameters: Mapping[str, Any] = {
+            "size": f"{self.side}x{self.side}",
+            "sampling_steps": len(self.sampler.timesteps),
+            "labels": list(labels),
+        }
 
     def drawing(self, prompt: str, size: str | None, steps: int | None) -> Draw:
         check_size(size, self.side)

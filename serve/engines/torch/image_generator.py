@@ -5,6 +5,7 @@ Of a pipeline in dynamic int8, OpenVINO computes the denoiser (`variants.vision.
 
 import threading
 import time
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -36,7 +37,7 @@ class TorchGenerator:
         else:
             raise EngineError(f"{precision!r}", field="manifest.precision", mend=", ".join((*DTYPES, INT8)))
         self.executes: str = "f32" if precision == INT8 else precision
-        self.parameters = {
+        self.parameters: Mapping[str, Any] = {
             "size": str(diffusion_pipeline.largest(self.pipeline)),
             "multiple_of": diffusion_pipeline.grain(self.pipeline),
             "most_steps": diffusion_pipeline.MOST_STEPS,

@@ -24,10 +24,10 @@ from variants.vision.diffusion_pipeline import Size
 
 pytestmark = pytest.mark.integration
 TASK: Final = "image-generation"
-INT8 = {"kind": "quantize", "scheme": "int8-dynamic"}
-SPARSE = {"kind": "sparsify", "algorithm": "magnitude", "sparsity": 0.5, "most_loss": None}
-BASELINE = {"kind": "baseline", "dtype": "float32"}
-ADAPTER = {"kind": "adapter"}
+INT8: dict[str, Any] = {"kind": "quantize", "scheme": "int8-dynamic"}
+SPARSE: dict[str, Any] = {"kind": "sparsify", "algorithm": "magnitude", "sparsity": 0.5, "most_loss": None}
+BASELINE: dict[str, Any] = {"kind": "baseline", "dtype": "float32"}
+ADAPTER: dict[str, Any] = {"kind": "adapter"}
 RECIPES: dict[str, tuple[str | None, dict[str, Any]]] = {
     "baseline": (None, BASELINE),
     "bf16": (None, {"kind": "baseline", "dtype": "bfloat16"}),
