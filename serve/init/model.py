@@ -16,6 +16,7 @@ from serve.config.model_folder import most_positions, read_config, read_json, te
 from variants.artifacts.manifest import TaskKind
 from variants.artifacts.tensors import tensor_entries
 from variants.errors import SourceError
+from variants.methods.quiet import quiet_libraries
 from variants.vision import diffusion_pipeline
 from variants.vision.detector import Detector
 
@@ -114,7 +115,8 @@ def of_folder(folder: Path) -> ModelFacts:
 
 def of_pipeline(folder: Path) -> ModelFacts:
     """A pipeline of diffusers. Its safety checker is not served, and of several precisions the plain files are."""
-    index = diffusion_pipeline.read_index(folder, FIELD)
+    with quiet_libraries():
+        index = diffusion_pipeline.read_index(folder, FIELD)
     parts = [folder / part for part in index if part != diffusion_pipeline.CHECKER]
     shapes = [shape for part in parts for shape in shapes_of(part, lambda path: "." not in path.stem)]
     return ModelFacts(
