@@ -82,7 +82,7 @@ class VllmEngine(Document):
 
 
 class TorchEngine(Document):
-    """transformers on torch: image classifiers that OpenVINO does not run."""
+    """torch: image classifiers that OpenVINO does not run, by transformers, and pipelines of diffusers."""
 
     kind: Literal["torch"]
     threads: Whole = Field(default=1, ge=1, le=1024)
@@ -120,7 +120,7 @@ ENGINES: dict[TaskKind, tuple[str, ...]] = {
     "feature-extraction": ("openvino", "scripted"),
     "object-detection": ("openvino",),
     "text-classification": ("openvino", "scripted"),
-    "image-generation": ("openvino",),
+    "image-generation": ("openvino", "torch"),
 }
 EXAMPLES: dict[TaskKind, tuple[str, ...]] = {
     "text-generation": ("text", "choice", "passage", "harness"),
@@ -128,7 +128,7 @@ EXAMPLES: dict[TaskKind, tuple[str, ...]] = {
     "feature-extraction": ("triplet", "pair"),
     "object-detection": ("boxes",),
     "text-classification": ("article",),
-    "image-generation": ("drawing",),
+    "image-generation": ("drawing", "picture"),
 }
 """The kinds of examples that a model of each task can be evaluated on, beside those of generated answers."""
 TEXTS: tuple[TaskKind, ...] = ("text-generation", "feature-extraction", "text-classification")

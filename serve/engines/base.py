@@ -5,7 +5,7 @@ are the server's business (`serve.engines.http`), so that an engine is only what
 """
 
 import threading
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
@@ -164,13 +164,19 @@ class Embedder(Runtime, Protocol):
         ...
 
 
+Draw = Callable[[int, int, threading.Event | None], Picture]
+"""Gives the picture of a seed and an index: uint8 [height, width] in grey, or [height, width, 3] in colours. Raises
+ClientLeft soon after the event is set."""
+
+
 class Generator(Runtime, Protocol):
-    """Draws pictures. `steps` is how many forward passes a picture takes, `side` its pixels."""
+    """Draws pictures. `passes` is how many forward passes of the denoiser were computed so far. `parameters` are those
+    of v2's metadata."""
 
-    labels: tuple[str, ...]
-    side: int
-    steps: int
+    passes: int
+    parameters: Mapping[str, Any]
 
-    def draw(self, label: int, seed: int, index: int, gone: threading.Event | None = None) -> Picture:
-        """The picture `index` of a seed: uint8 [side, side], grey. Raises ClientLeft soon after `gone` is set."""
+    def drawing(self, prompt: str, size: str | None, steps: int | None) -> Draw:
+        """How the pictures of a request are drawn; None is the model's own choice. Raises InputError that names the
+        request's field."""
         ...

@@ -29,6 +29,8 @@ OPENVINO = {
     "image-generation": "openvino.image_generator",
 }
 """The module of OpenVINO's engine for tasks other than image classification."""
+TORCH = {"image-generation": "torch.image_generation"}
+"""The same for torch's."""
 
 SPINS = "1000"
 
@@ -59,7 +61,7 @@ def _launch(engine: Engine, folder: Path, manifest: Manifest, name: str) -> Laun
     if isinstance(engine, VllmEngine):
         return launch_vllm(engine, folder, manifest, name)
     if isinstance(engine, TorchEngine):
-        return launch_torch(engine, folder, name)
+        return launch_torch(engine, folder, manifest, name)
     if isinstance(engine, OpenVinoEngine):
         return launch_openvino(engine, folder, manifest, name)
     if isinstance(engine, PluginEngine):
@@ -141,11 +143,12 @@ def parser_options(engine: VllmEngine, model: Path) -> tuple[str, ...]:
     return (*options, "--reasoning-parser", reasoning) if reasoning else options
 
 
-def launch_torch(engine: TorchEngine, folder: Path, name: str) -> Launch:
+def launch_torch(engine: TorchEngine, folder: Path, manifest: Manifest, name: str) -> Launch:
     arguments = ["--artifact", str(folder), "--threads", str(engine.threads)]
     if gpus := engine.resources.gpus:
         arguments += ["--gpu-share", f"{gpus:g}"]
-    return Launch(own("torch.image", name, *arguments), threads_environment(engine.threads))
+    module = TORCH.get(manifest.task, "torch.image")
+    return Launch(own(module, name, *arguments), threads_environment(engine.threads))
 
 
 def launch_openvino(engine: OpenVinoEngine, folder: Path, manifest: Manifest, name: str) -> Launch:

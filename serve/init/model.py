@@ -5,7 +5,7 @@ metadata, an ONNX detector in the shape of its output, a state dict in the names
 
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,8 @@ from serve.config.model_folder import heads_of, most_positions, read_config, rea
 from variants.artifacts.manifest import TaskKind
 from variants.artifacts.tensors import tensor_entries
 from variants.errors import SourceError
+from variants.methods.quiet import quiet_libraries
+from variants.vision import diffusion_pipeline
 from variants.vision.detector import Detector
 
 FIELD = "SOURCE"
@@ -29,7 +31,10 @@ HEADS: Mapping[str, TaskKind] = {
     "Model": "feature-extraction",
 }
 """The task of a model by the end of its class's name in transformers."""
-FORMS = "a folder as Hugging Face has it, a .gguf file, a YOLOX detector as .onnx, or an image classifier as .pth"
+FORMS = (
+    "a folder as transformers or diffusers writes it, a .gguf file, a YOLOX detector as .onnx, or an image classifier "
+    "as .pth"
+)
 
 
 @dataclass(frozen=True)
@@ -70,6 +75,8 @@ def read_model(path: Path) -> ModelFacts:
 
 
 def of_folder(folder: Path) -> ModelFacts:
+    if (folder / diffusion_pipeline.INDEX).is_file():
+        return of_pipeline(folder)
     config = read_config(folder)
     check_folder(folder, config)
     # sentence-transformers: the folder is an encoder, whatever class its weights were saved from.
@@ -102,6 +109,21 @@ def of_folder(folder: Path) -> ModelFacts:
     )
 
 
+def of_pipeline(folder: Path) -> ModelFacts:
+    """A pipeline of diffusers. Its safety checker is not served, and of several precisions the plain files are."""
+    with quiet_libraries():
+        index = diffusion_pipeline.read_index(folder, FIELD)
+    parts = [folder / part for part in index if part != diffusion_pipeline.CHECKER]
+    shapes = [shape for part in parts for shape in shapes_of(part, lambda path: "." not in path.stem)]
+    return ModelFacts(
+        task="image-generation",
+        why=f"{diffusion_pipeline.INDEX} names {index['_class_name']}",
+        name=folder.resolve().name,
+        parameters=sum(map(math.prod, shapes)),
+        licence=licence_of(folder),
+    )
+
+
 def pickled(folder: Path) -> int:
     """The number of parameters of a model in pickles, which are not opened: two bytes each."""
     return sum(path.stat().st_size for path in folder.glob("*.bin")) // 2
@@ -125,8 +147,6 @@ def check_folder(folder: Path, config: Mapping[str, Any]) -> None:
             field=FIELD,
             mend="name its base model, and add this as a variant of kind adapter",
         )
-    if (folder / "model_index.json").is_file():
-        raise SourceError(f"{folder} is a pipeline of diffusers, which is not served yet", field=FIELD, mend=FORMS)
     if not config:
         raise SourceError(f"{folder} has no config.json that can be read", field=FIELD, mend=FORMS)
     if "quantization_config" in config:
@@ -232,9 +252,9 @@ def of_state_dict(path: Path) -> ModelFacts:
     )
 
 
-def shapes_of(folder: Path) -> Iterable[tuple[int, ...]]:
-    """The shape of each tensor, by the headers of the safetensors files."""
-    for path in sorted(folder.glob("*.safetensors")):
+def shapes_of(folder: Path, is_read: Callable[[Path], bool] = lambda path: True) -> Iterable[tuple[int, ...]]:
+    """The shape of each tensor, by the headers of the safetensors files that are read."""
+    for path in filter(is_read, sorted(folder.glob("*.safetensors"))):
         try:
             entries = tensor_entries(path)
         except ValueError as error:

@@ -20,7 +20,7 @@ from variants.errors import InputError
 from variants.machine import Gpu, Machine, versions
 
 MIB = 2**20
-VLLM_BYTES, OPENVINO_BYTES = 1200 * MIB, 100 * MIB
+VLLM_BYTES, OPENVINO_BYTES, TORCH_BYTES = 1200 * MIB, 100 * MIB, 600 * MIB
 """What an engine takes beside weights and key-value cache (docs/performance.md)."""
 SHARE = 0.8
 """Of the memory, for engines."""
@@ -28,7 +28,11 @@ SEQUENCES = 8
 """The key-value cache holds so many whole contexts, or `KV_SHARE` of the memory where that is less."""
 KV_SHARE = 0.05
 LEAST_KV_MIB = 64
-BUILT_IN: Mapping[TaskKind, str] = {"text-generation": "rotten_tomatoes", "feature-extraction": "r8_triplets"}
+BUILT_IN: Mapping[TaskKind, str] = {
+    "text-generation": "rotten_tomatoes",
+    "feature-extraction": "r8_triplets",
+    "image-generation": "picture_prompts",
+}
 """A built-in task for who brings no data, where one fits any model of the kind."""
 PER_S: Mapping[TaskKind, float] = {"text-generation": 2.0}
 """Labelled requests a second that two cores answer beside their shadows. 8 for the other kinds."""
@@ -111,7 +115,7 @@ def engine_of(model: ModelFacts, machine: Machine, variants: int) -> tuple[dict[
     if variants > machine.cores:
         why = f"one thread each: {variants} engines share {machine.cores} cores"
     if model.task != "text-generation":
-        return {"kind": "openvino", "threads": threads}, why
+        return {"kind": "torch" if model.task == "image-generation" else "openvino", "threads": threads}, why
     context, cache = cache_of(model, machine)
     return (
         {"kind": "vllm", "threads": threads, "context": context, "kv_cache_mib": cache},
@@ -160,6 +164,8 @@ def cache_of(model: ModelFacts, machine: Machine) -> tuple[int, int]:
 def fit(chosen: Choices, model: ModelFacts, machine: Machine, reasons: list[str]) -> None:
     """Leave out the last variants until all engines fit into the memory."""
     room, beside = SHARE * machine.memory_bytes, OPENVINO_BYTES
+    if model.task == "image-generation":
+        beside = TORCH_BYTES
     if model.task == "text-generation":
         beside = VLLM_BYTES + MIB * cache_of(model, machine)[1]
     needs = [model.parameters * each.bits / 8 + beside for each in chosen.variants]

@@ -52,6 +52,8 @@ def plan_for(request: Request, progress: Progress) -> StackPlan:
     model = with_family(read_model(path), request.family)
     own = source.hub.repo.rpartition("/")[2] if source.kind == "hub" else model.name
     name = name_of(request.name or own)
+    if request.data is not None and model.task == "image-generation":
+        raise InputError("no data tells whether a picture is right", field="--data", mend="leave it out")
     task = None if request.data is None else task_of(request, request.data, model, progress)
     fields, gpu = source_fields(source, path, request, model), next(iter(gpus()), None)
     return make_plan(name, fields, model, task, describe(), request.goal, gpu)

@@ -7,7 +7,8 @@ when it is asked again.
     image-classification   share of images with the same top label
     object-detection       F1 of boxes matched at an overlap of 0.5
     feature-extraction     cosine, mapped from [-1, 1] to [0, 1]
-    image-generation       the same for the digit classifier's features of pictures drawn from the same seed
+    image-generation       pictures drawn from the same seed: the same for the digit classifier's features of digits,
+                           and for other pictures their likeness (`variants.metrics.pictures`)
 
 Each comparison asks the parent once more than the variant. With batches and threads, a model does not always agree with
 itself; only disagreement below that floor is due to the variant.
@@ -17,6 +18,7 @@ import base64
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import fmean
 from typing import Any
 
 from serve.dataplane.call import Reply
@@ -27,11 +29,15 @@ from serve.shadow.free_text import Ask, FreeAgreement
 from variants.errors import EngineError
 from variants.evidence.agreement import Distribution, argmax_agreement, class_divergence, divergence
 from variants.evidence.free_running import FreeAnswer
+from variants.metrics.pictures import likeness, thumbnail
 from variants.metrics.scoring import cosine, numbers_of
+from variants.tasks.digit_classifier.network import SIDE
 from variants.tasks.digit_classifier.store import load_if_trained
 from variants.vision.boxes import Box, agreement, from_tensors
+from variants.vision.picture import picture_of
 
 PICTURES = "/v1/images/generations"
+DIGIT = (SIDE, SIDE)
 TOP = 5
 """Number of most likely tokens requested at each position."""
 CHAT = "/v1/chat/completions"
@@ -97,13 +103,11 @@ def distributions(document: dict[str, Any]) -> list[Distribution]:
 
 def incomparable(path: str, request: dict[str, Any] | None) -> str | None:
     """Why a request's answers cannot be compared by agreement; None where they can. Text needs one answer to one
-    prompt. Pictures need a digit classifier and a seed, because without a seed each picture differs."""
+    prompt. Pictures need a seed, because without one each picture differs."""
     if request is None or path == "/v1/embeddings":
         return None
     if path == PICTURES:
-        if request.get("seed") is None:
-            return "no seed"
-        return None if load_if_trained() is not None else "no digit classifier"
+        return "no seed" if request.get("seed") is None else None
     if request.get("n", 1) != 1:
         return "several answers"
     if (field := next((name for name in OTHER_PROMPT if request.get(name)), None)) is not None:
@@ -154,13 +158,18 @@ def compare_embeddings(answers: Sequence[Reply]) -> ShadowAgreement:
 
 
 def compare_pictures(answers: Sequence[Reply]) -> ShadowAgreement:
-    """Mean cosine of the digit classifier's features over the pictures of the request. Raises EngineError without a
-    digit classifier."""
+    """Over the pictures of the request: mean cosine of the digit classifier's features where it reads such pictures,
+    else their mean likeness. Raises InputError for what is no picture."""
+    first, other, again = map(pictures_of, answers)
     classifier = load_if_trained()
-    if classifier is None:
-        raise EngineError("there is no digit classifier", mend="run understudy evaluate")
-    first, other, again = (classifier.features(pictures_of(answer)).tolist() for answer in answers)
-    return ShadowAgreement(near(first, other), near(first, again), None)
+    if classifier is None or any(picture_of(each, "picture").size != DIGIT for each in first):
+        return ShadowAgreement(alike(first, other), alike(first, again), None)
+    features = [classifier.features(pictures).tolist() for pictures in (first, other, again)]
+    return ShadowAgreement(near(features[0], features[1]), near(features[0], features[2]), None)
+
+
+def alike(one: Sequence[bytes], other: Sequence[bytes]) -> float:
+    return fmean(likeness(thumbnail(a), thumbnail(b)) for a, b in zip(one, other, strict=True))
 
 
 def pictures_of(answer: Reply) -> list[bytes]:

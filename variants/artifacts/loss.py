@@ -10,10 +10,10 @@ from pydantic import Field
 
 from variants.document import Document
 
-Measure = Literal["accuracy", "agreement", "cosine", "F1", "perplexity"]
+Measure = Literal["accuracy", "agreement", "cosine", "F1", "likeness", "perplexity"]
 _NOUNS: dict[Measure, str] = {
     "accuracy": "accuracy", "agreement": "agreement with its parent", "cosine": "cosine to its parent's embeddings",
-    "F1": "F1 of boxes", "perplexity": "perplexity",
+    "F1": "F1 of boxes", "likeness": "likeness to its parent's pictures", "perplexity": "perplexity",
 }  # fmt: skip
 
 
@@ -28,7 +28,7 @@ class Kept(Document):
 
 class Loss(Document):
     """The figures of the parent and of the variant on `examples` calibration examples of `task`. All but perplexity are
-    shares of 1, and higher is better."""
+    shares of 1, and higher is better. Likeness is measured on prompts that are always the same, and `task` says so."""
 
     measure: Measure
     task: str
@@ -45,7 +45,8 @@ class Loss(Document):
 
     def sentence(self) -> str:
         """What was lost and, where layers were kept, which and what they would have cost."""
-        told = f"{change(self.measure, self.lost)} on {self.examples} calibration examples of {self.task}"
+        of_task = self.task if self.measure == "likeness" else f"calibration examples of {self.task}"
+        told = f"{change(self.measure, self.lost)} on {self.examples} {of_task}"
         told = f"{told}: {_NOUNS[self.measure]} {self._figure(self.variant)}, its parent {self._figure(self.parent)}"
         if self.kept is None:
             return told

@@ -301,7 +301,8 @@ def _known_digest(catalog: Catalog, plan: VariantPlan, key: str) -> str | None:
 def _assumed_manifest(plan: VariantPlan, key: str, digest: str, method: Method, parent: Artifact | None) -> Manifest:
     """The manifest as far as the plan tells: without files, labels and the precision that was made. It is enough for
     variants that are made from this one, and to say what is down. The artifact must be verified before it is served."""
-    form: Format = "adapter" if plan.recipe.kind in ("lora", "adapter") else "huggingface"
+    is_adapter = plan.task == "text-generation" and plan.recipe.kind in ("lora", "adapter")
+    form: Format = "adapter" if is_adapter else "huggingface"
     return Manifest.model_construct(
         schema_=2, key=key, digest=digest, model=plan.model, variant=plan.variant, task=plan.task,
         method=f"{method.name}/{method.version}", precision="f32", recipe=plan.recipe, seed=plan.seed,

@@ -108,11 +108,14 @@ _METHODS: dict[str, dict[str, Method]] = {
         "published": Method("published-openvino", 1, "published.variant:published", "both"),
     },
     "image-generation": {
+        "baseline": Method("diffusers-pipeline", 1, "image_generation.pipeline:baseline", "source"),
         "diffusion": Method("diffusion", 1, "image_generation.train:train", "source"),
         "quantize bf16": Method("openvino-bf16", 1, "openvino_bf16:bf16", "parent"),
         "quantize int8": Method("nncf-diffusion-int8", 2, "image_generation.quantize:int8", "parent"),
+        "quantize int8-dynamic": Method("nncf-pipeline-int8", 1, "image_generation.pipeline_int8:int8", "parent"),
         "prune channels": Method("torch-pruning-diffusion", 1, "image_generation.prune:channels", "parent"),
         "sparsify magnitude": Method("magnitude-diffusion", 1, "image_generation.prune:magnitude", "parent"),
+        "adapter": Method("published-pipeline-lora", 1, "image_generation.pipeline_adapter:adapter", "both"),
     },
 }
 """By task and then by recipe, as `_name` calls it."""

@@ -4,8 +4,9 @@ answers are generated is the name of its scorer."""
 from typing import Literal, NewType, get_args
 
 OtherKind = Literal[
-    "text", "article", "image", "ranked", "triplet", "pair", "boxes", "choice", "passage", "drawing", "harness"
-]
+    "text", "article", "image", "ranked", "triplet", "pair", "boxes", "choice", "passage", "drawing", "picture",
+    "harness",
+]  # fmt: skip
 """Examples whose answers are not generated."""
 OtherScorer = Literal["choice", "label", "ranked", "passage", "spearman", "boxes"]
 """What a task of one's own may name as `scorer`, beside the scorers of generated answers."""

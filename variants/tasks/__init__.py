@@ -19,6 +19,7 @@ from variants.tasks.harness.definition import PREFIX
 from variants.tasks.harness.harness_task import HarnessTask
 from variants.tasks.imagenet import Imagenet, ImagenetTop5
 from variants.tasks.mnist import Mnist, MnistTop5
+from variants.tasks.picture_prompts import PicturePrompts
 from variants.tasks.plugin import open_plugin, plugin_class
 from variants.tasks.r8 import R8
 from variants.tasks.r8_topics import R8Topics
@@ -32,8 +33,8 @@ from variants.tasks.task_file import TaskFile
 __all__ = ["BUILT_IN", "NAMES", "Chat", "Example", "Kind", "Prompt", "Split", "Task", "Tasks", "check_names", "get"]
 
 _CLASSES: tuple[type[Task], ...] = (
-    Coco96, DigitPrompts, Imagenet, ImagenetTop5, Mnist, MnistTop5, R8, R8Topics, R8Triplets, RottenTomatoes, Scenes,
-    TaleEndings, Tales,
+    Coco96, DigitPrompts, Imagenet, ImagenetTop5, Mnist, MnistTop5, PicturePrompts, R8, R8Topics, R8Triplets,
+    RottenTomatoes, Scenes, TaleEndings, Tales,
 )  # fmt: skip
 _TASKS = {task.name: task for task in _CLASSES}
 NAMES = tuple(sorted(_TASKS))

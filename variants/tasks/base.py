@@ -56,11 +56,11 @@ class Example:
     image     a PNG                                 passage   plain text
     ranked    a PNG or JPEG                         drawing   a `Prompt`
     triplet   three texts                           pair      two texts
-    harness   a prompt of lm-evaluation-harness
+    harness   a prompt of lm-evaluation-harness     picture   a `Prompt`
 
     Of the other kinds, which are names of scorers, it is a prompt or a `Chat` whose answer is generated. `label` is one
     of the task's labels. For boxes it is the text that `variants.vision.boxes` writes, for a pair a number, for a
-    passage "".
+    passage or a picture "".
     """
 
     id: str

@@ -1,8 +1,8 @@
 """The HTTP request that asks a model about one example of a task, by the task's kind. Nothing is sent here.
 
 Evaluation and load tests send these requests, `variants.tasks.responses` reads what comes back. Prompts go to OpenAI's
-completions, chats to its chat completions, triplets and pairs to its embeddings, drawings to its images. Images and
-articles go to the Open Inference Protocol v2. Answers are JSON.
+completions, chats to its chat completions, triplets and pairs to its embeddings, drawings and pictures to its images.
+Images and articles go to the Open Inference Protocol v2. Answers are JSON.
 
 A text task asks for one token, greedily. `logit_bias` is the same large number for each label's first token, so the
 likeliest label wins (Brown et al. 2020, arXiv 2005.14165, section 2.4). A choice is asked as passages: its context with
@@ -26,6 +26,8 @@ TENSORS = {"image": "image", "ranked": "image", "boxes": "image", "article": "te
 
 EMBEDDED = ("triplet", "pair")
 """The kinds whose texts are asked for their embeddings."""
+PICTURES = ("drawing", "picture")
+"""The kinds whose prompts are asked for a picture."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,7 @@ def request_for(
     body: dict[str, object] = {"model": model if version is None else f"{model}@{version}"}
     if kind in EMBEDDED:
         return json_request("/v1/embeddings", body | {"input": given, "encoding_format": "base64"} | dict(fields))
-    if kind == "drawing":
+    if kind in PICTURES:
         assert isinstance(given, Prompt)
         body |= {"prompt": given.text, "seed": given.seed, "response_format": "b64_json"}
         return json_request("/v1/images/generations", body | dict(fields))

@@ -14,6 +14,7 @@ from typing import Any
 
 from variants.errors import EngineError, InputError
 from variants.metrics.answer_scores import SCORES
+from variants.metrics.pictures import thumbnail
 from variants.metrics.scoring import cosine, nearer, numbers_of
 from variants.tasks.digit_classifier.network import DigitClassifier
 from variants.tasks.requests import EMBEDDED
@@ -62,8 +63,11 @@ def read_answer(kind: str, body: bytes, classifier: DigitClassifier | None = Non
     triplet          which of two texts is nearer to the first
     pair             the cosine of its two texts, as a number
     drawing          the digit that `classifier` reads in the picture
+    picture          a small version of it (`variants.metrics.pictures`)
     """
     with well_formed(body):
+        if kind == "picture":
+            return ResponseText(thumbnail(read_picture(body)))
         if kind == "drawing":
             assert classifier is not None
             return ResponseText(classifier.read(read_picture(body)))

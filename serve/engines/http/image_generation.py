@@ -19,8 +19,8 @@ from starlette.requests import Request
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
-from serve.engines.base import Generator, Picture
-from serve.engines.http.image_generation_request import GenerationRequest, check_size, label_in
+from serve.engines.base import Draw, Generator, Picture
+from serve.engines.http.image_generation_request import GenerationRequest
 from serve.engines.http.server import Whole
 from serve.engines.http.tensors import ModelApi, application
 from serve.engines.http.text_request import parse
@@ -36,35 +36,33 @@ class GenerationApi(ModelApi[Generator]):
     """The routes of one generator."""
 
     def __init__(self, model: Generator, name: str, digest: str | None) -> None:
-        size = f"{model.side}x{model.side}"
-        super().__init__(model, name, size=size, sampling_steps=model.steps, labels=list(model.labels))
+        super().__init__(model, name, **model.parameters)
         self.digest = digest
         self.worker = ThreadPoolExecutor(1, thread_name_prefix="draw")
         self.drawn = 0
 
     def counted(self) -> tuple[int, int]:
-        return self.drawn, self.drawn * self.model.steps
+        return self.drawn, self.model.passes
 
     async def generate(self, request: Request) -> ASGIApp:
         asked = parse(GenerationRequest, await request.body())
         self.check_name(asked.model)
-        check_size(asked.size, self.model.side)
-        label = label_in(asked.prompt, self.model.labels)
+        draw = self.model.drawing(asked.prompt, asked.size, asked.num_inference_steps)
         seed = secrets.randbits(63) if asked.seed is None else asked.seed
-        return Whole(self.answer(label, seed, asked.n or 1))
+        return Whole(self.answer(draw, seed, asked.n or 1))
 
-    async def answer(self, label: int, seed: int, count: int) -> bytes:
+    async def answer(self, draw: Draw, seed: int, count: int) -> bytes:
         """The JSON document with `count` pictures of one seed."""
-        data = [{"b64_json": base64.b64encode(await self.png(label, seed, index)).decode()} for index in range(count)]
+        data = [{"b64_json": base64.b64encode(await self.png(draw, seed, index)).decode()} for index in range(count)]
         document: dict[str, Any] = {"created": int(time.time()), "data": data, "seed": seed, "output_format": "png"}
         if self.digest is not None:
             document["system_fingerprint"] = self.digest
         return json.dumps(document, separators=(",", ":")).encode()
 
-    async def png(self, label: int, seed: int, index: int) -> bytes:
+    async def png(self, draw: Draw, seed: int, index: int) -> bytes:
         gone, loop = threading.Event(), asyncio.get_running_loop()
         try:
-            picture = await loop.run_in_executor(self.worker, self.model.draw, label, seed, index, gone)
+            picture = await loop.run_in_executor(self.worker, draw, seed, index, gone)
         finally:
             gone.set()
         self.drawn += 1
@@ -72,7 +70,7 @@ class GenerationApi(ModelApi[Generator]):
 
 
 def png_of(picture: Picture) -> bytes:
-    """A grey picture as PNG."""
+    """A picture as PNG."""
     buffer = io.BytesIO()
     Image.fromarray(picture).save(buffer, format="PNG")
     return buffer.getvalue()

@@ -1,8 +1,8 @@
 """What a client may ask of an image generator: OpenAI's images, typed and checked.
 
-What is understood is honoured and everything else is refused by name, as with text. `seed` is ours: the same prompt and
-seed give the same pictures. A prompt is free text that names exactly one of the model's labels as a word of its own,
-because that is all a class-conditional model can be told.
+What is understood is honoured and everything else is refused by name, as with text. `seed` and `num_inference_steps`
+are not OpenAI's: the same prompt, seed, size and steps give the same pictures. A class-conditional model can be told a
+label and no more, so its prompt is free text that names exactly one of the labels as a word of its own.
 """
 
 import re
@@ -13,6 +13,7 @@ from pydantic import Field, StrictInt
 
 from variants.document import Document, No
 from variants.errors import InputError
+from variants.vision.diffusion_pipeline import MOST_STEPS
 
 MOST_IMAGES = 10
 """Pictures in one request, OpenAI's own limit."""
@@ -31,6 +32,7 @@ class GenerationRequest(Document):
     output_format: Literal["png"] | None = None
     stream: No | None = None
     seed: Annotated[StrictInt, Field(ge=0, lt=2**63)] | None = None
+    num_inference_steps: Annotated[StrictInt, Field(ge=1, le=MOST_STEPS)] | None = None
     user: str | None = None
 
 

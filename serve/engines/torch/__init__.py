@@ -1,1 +1,1 @@
-"""Engines on torch and transformers: image classification."""
+"""Engines on torch: image classification by transformers, pipelines of diffusers."""

@@ -36,7 +36,7 @@ WITHOUT_DATA = {"coco96", "imagenet", "imagenet_top5", "scenes"}
 TYPES: dict[str, type] = {
     **dict.fromkeys(("image", "ranked", "boxes"), bytes),
     **dict.fromkeys(("triplet", "choice"), tuple),
-    "drawing": Prompt,
+    **dict.fromkeys(("drawing", "picture"), Prompt),
 }
 BUILDS: dict[str, list[dict[str, Any]]] = {
     "baseline": [{"kind": "baseline", "dtype": "bfloat16"}],

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 from variants.methods.base import BuildJob, MethodResult
 from variants.methods.examples import recovery_examples
-from variants.methods.image_generation import unet
+from variants.methods.image_generation import pipeline, unet
 from variants.methods.image_generation.train import SIDE, fit, pictures
 from variants.methods.pruning import check_smaller, parameters, remove_channels
 from variants.recipes.recipe import Prune, Sparsify
+from variants.vision.diffusion_pipeline import denoiser_of
 from variants.vision.diffusion_sampler import Sampler
 
 if TYPE_CHECKING:
@@ -45,7 +46,10 @@ def channels(job: BuildJob[Prune]) -> MethodResult:
 
 
 def magnitude(job: BuildJob[Sparsify]) -> MethodResult:
-    """The parent with its smallest weights set to zero, over all layers together; dense in memory and on disk."""
+    """The parent with its smallest weights set to zero, over all layers together; dense in memory and on disk. Of a
+    pipeline, these are the weights of its denoiser."""
+    if pipeline.is_pipeline(job.parent):
+        return magnitude_of_pipeline(job)
     model = unet.of_artifact(job.parent)
     assert job.parent is not None
     zeroed = zero_smallest(model, job.recipe.sparsity)
@@ -54,6 +58,19 @@ def magnitude(job: BuildJob[Sparsify]) -> MethodResult:
         model.save_pretrained(job.out / unet.FOLDER)  # type: ignore[operator]
     note = f"{zeroed:,} of its parent's {parameters(model):,} parameters at zero; stored and computed as any number"
     return MethodResult("f32", "openvino", note, unet.PACKAGES, job.parent.manifest.labels, None, unet.SERVED)
+
+
+def magnitude_of_pipeline(job: BuildJob[Sparsify]) -> MethodResult:
+    dtype, model = pipeline.dtype_of(job.parent), pipeline.of_artifact(job.parent)
+    wanted = pipeline.pictures(job, model)
+    _, denoiser = denoiser_of(model)
+    zeroed = zero_smallest(denoiser, job.recipe.sparsity)
+    loss = pipeline.likeness(wanted, pipeline.pictures(job, model))
+    pipeline.write(job, model)
+    note = (
+        f"{zeroed:,} of its denoiser's {parameters(denoiser):,} parameters at zero; stored and computed as any number"
+    )
+    return MethodResult(pipeline.PRECISIONS[dtype], "huggingface", note, pipeline.PACKAGES, loss=loss)
 
 
 def narrow(model: "nn.Module", sparsity: float) -> None:

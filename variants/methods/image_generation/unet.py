@@ -9,8 +9,9 @@ a core busy, and no picture depends on another request.
 from typing import TYPE_CHECKING, Any
 
 from variants.artifacts.store import Artifact
-from variants.errors import MissingDependency, RecipeError
+from variants.errors import RecipeError
 from variants.methods.openvino_ir import IR, write_ir
+from variants.vision.diffusion_pipeline import INDEX, diffusers
 from variants.vision.diffusion_sampler import FILE, Sampler
 
 if TYPE_CHECKING:
@@ -46,9 +47,10 @@ def blank(side: int, width: int, deep_width: int, classes: int) -> "nn.Module":
 
 def of_artifact(artifact: Artifact | None) -> "nn.Module":
     """The UNet of an artifact, in evaluation mode. RecipeError where the artifact holds none that can be trained on."""
-    if artifact is None or not (artifact.model_path / FOLDER).is_dir():
+    folder = artifact.model_path if artifact else None
+    if folder is None or not (folder / FOLDER).is_dir() or (folder / INDEX).is_file():
         raise RecipeError("needs a trained UNet as parent", field="parent", mend="a variant of kind diffusion")
-    model: nn.Module = diffusers().UNet2DModel.from_pretrained(artifact.model_path / FOLDER)
+    model: nn.Module = diffusers().UNet2DModel.from_pretrained(folder / FOLDER)
     return model.eval()
 
 
@@ -107,12 +109,3 @@ def save(model: "nn.Module", sampler: Sampler, out: "Path") -> None:
         )
     write_ir(converted, out, (*INPUTS, "velocity"))
     (out / FILE).write_bytes(sampler.to_json())
-
-
-def diffusers() -> Any:
-    """The package. MissingDependency where it is not installed."""
-    try:
-        import diffusers
-    except ImportError as error:
-        raise MissingDependency("diffusers is not installed", mend="pip install diffusers") from error
-    return diffusers

@@ -99,3 +99,14 @@ def test_torch_is_told_its_share_and_nothing_on_a_cpu(tmp_path: Path) -> None:
     plain = launch(TorchEngine(kind="torch"), artifact.path, artifact.manifest, "m@baseline")
     assert "--gpu-share" not in plain.command
     assert "CUDA_VISIBLE_DEVICES" not in plain.environment
+
+
+def test_torch_serves_pictures_and_classes_by_modules_of_their_own(tmp_path: Path) -> None:
+    modules = {}
+    for task in ("image-classification", "image-generation"):
+        artifact = make_artifact(tmp_path, "m", task, task)
+        modules[task] = launch(TorchEngine(kind="torch"), artifact.path, artifact.manifest, "m@v").command[2]
+    assert modules == {
+        "image-classification": "serve.engines.torch.image",
+        "image-generation": "serve.engines.torch.image_generation",
+    }

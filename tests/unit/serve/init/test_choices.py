@@ -78,3 +78,16 @@ def test_on_a_gpu_each_variant_gets_an_equal_share(monkeypatch: pytest.MonkeyPat
     with pytest.raises(InputError, match=r"the baseline takes about 43\.\d GB, and NVIDIA L4 has 25\.8 GB"):
         plan(20 * 10**9)
     parse(yaml.safe_load(plan(10**8).stack()))
+
+
+def test_a_pipeline_is_served_in_the_type_that_the_processor_multiplies() -> None:
+    model = ModelFacts("image-generation", "told", "painter", 10**9)
+    for flags, dtype in (("avx512_bf16",), "bfloat16"), ((), "float32"):
+        machine = MACHINE.model_copy(update={"flags": flags})
+        plan = make_plan("painter", {"uri": "/painter", "licence": "mit"}, model, None, machine, "speed")
+        document = yaml.safe_load(plan.stack())["models"]["painter"]
+        assert document["evaluate"] == ["picture_prompts"]
+        assert [each["engine"]["kind"] for each in document["variants"].values()] == ["torch", "torch"]
+        assert [each["recipe"] for each in document["variants"].values()] == [
+            {"kind": "baseline", "dtype": dtype}, {"kind": "quantize", "scheme": "int8-dynamic"},
+        ]  # fmt: skip

@@ -350,3 +350,15 @@ def test_nothing_is_written_after_an_error(llama: Path, tmp_path: Path, monkeypa
     done = CliRunner().invoke(app, ["init", str(llama), "--data", str(tmp_path / "absent.csv")])
     assert "absent.csv: no such file or folder" in str(done.exception)
     assert not list(folder.iterdir())
+
+
+def test_a_pipeline_of_pictures_takes_no_data(tmp_path: Path) -> None:
+    index = {"_class_name": "StableDiffusionPipeline", "unet": ["diffusers", "UNet2DConditionModel"]}
+    (tmp_path / "painter").mkdir()
+    (tmp_path / "painter" / "model_index.json").write_text(json.dumps(index))
+    with pytest.raises(InputError, match="no data tells whether a picture is right") as refused:
+        planned(tmp_path / "painter", write_csv(tmp_path / "rows.csv", rows()))
+    assert refused.value.field == "--data"
+    plan = planned(tmp_path / "painter", None)
+    assert [each.name for each in plan.variants] == ["baseline", "int8"]
+    assert plan.campaign("painter.yaml") is None

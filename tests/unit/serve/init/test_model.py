@@ -109,7 +109,7 @@ def test_a_gguf_file_says_the_same(tmp_path: Path) -> None:
     ("name", "config", "said"),
     [
         ("adapter_config.json", {}, "is an adapter .*kind adapter"),
-        ("model_index.json", {}, "a pipeline of diffusers, which is not served yet"),
+        ("model_index.json", {}, "is a None, which is not served"),
         ("other.json", {}, r"has no config\.json that can be read"),
         ("x.json", {"architectures": ["WhisperForSpeech"]}, "is a WhisperForSpeech, which is not served"),
         ("x.json", LLAMA | {"quantization_config": {"quant_method": "gptq"}}, "compressed already .*kind published"),
@@ -138,3 +138,18 @@ def test_a_truncated_weights_file_is_refused(tmp_path: Path) -> None:
     weights.write_bytes(weights.read_bytes()[:40])
     with pytest.raises(SourceError, match=r"model\.safetensors is no safetensors file"):
         read_model(folder)
+
+
+def test_a_pipeline_is_told_by_its_index(tmp_path: Path) -> None:
+    index = {
+        "_class_name": "StableDiffusionPipeline", "unet": ["diffusers", "UNet2DConditionModel"],
+        "safety_checker": ["stable_diffusion", "StableDiffusionSafetyChecker"],
+    }  # fmt: skip
+    (tmp_path / "model_index.json").write_text(json.dumps(index))
+    (tmp_path / "README.md").write_text("---\nlicense: mit\n---\n")
+    folder_of(tmp_path / "unet", {}, {"conv": (8, 4, 3, 3)})
+    (tmp_path / "unet" / "model.fp16.safetensors").write_bytes(b"not read")
+    folder_of(tmp_path / "safety_checker", {}, {"conv": (99, 99)})
+    model = read_model(tmp_path)
+    assert (model.task, model.parameters, model.licence) == ("image-generation", 8 * 4 * 3 * 3, "mit")
+    assert "StableDiffusionPipeline" in model.why

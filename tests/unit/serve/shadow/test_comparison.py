@@ -12,7 +12,6 @@ from PIL import Image
 from serve.dataplane.call import Reply
 from serve.shadow import comparison
 from serve.shadow.comparison import compare_pictures, incomparable, is_scorable
-from variants.errors import EngineError
 from variants.evidence.free_running import FreeAnswer
 from variants.tasks.digit_classifier.network import SHAPES, DigitClassifier
 
@@ -53,11 +52,20 @@ def test_pictures_are_compared_if_they_have_the_same_seed() -> None:
     assert incomparable(path, {"prompt": "a 3"}) == "no seed"
 
 
-def test_pictures_are_not_compared_without_a_classifier(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pictures_are_compared_by_pixels_without_a_classifier(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(comparison, "load_if_trained", lambda: None)
-    assert incomparable("/v1/images/generations", {"seed": 1}) == "no digit classifier"
-    with pytest.raises(EngineError, match="no digit classifier"):
-        compare_pictures([drawn()] * 3)
+    assert incomparable("/v1/images/generations", {"seed": 1}) is None
+    white, grey = (np.full((28, 28), value, np.uint8) for value in (255, 204))
+    compared = compare_pictures([drawn(white, white), drawn(white, grey), drawn(white, white)])
+    assert (compared.variant, compared.floor) == (pytest.approx(0.9), 1.0)
+
+
+@pytest.mark.usefixtures("classifier")
+def test_pictures_that_are_no_digits_are_compared_by_pixels() -> None:
+    black, green = np.zeros((64, 32, 3), np.uint8), np.zeros((64, 32, 3), np.uint8)
+    green[..., 1] = 255
+    compared = compare_pictures([drawn(black), drawn(green), drawn(black)])
+    assert (compared.variant, compared.floor) == (pytest.approx(2 / 3), 1.0)
 
 
 @pytest.mark.parametrize(

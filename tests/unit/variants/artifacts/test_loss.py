@@ -27,6 +27,13 @@ def test_a_loss_is_in_points_or_in_growth_of_perplexity(
     assert given.sentence().startswith(f"{told} on 16 calibration examples of own: ")
 
 
+def test_likeness_is_measured_on_fixed_prompts() -> None:
+    given = Loss(measure="likeness", task="fixed prompts", examples=3, parent=1.0, variant=0.981)
+    assert given.sentence() == (
+        "it loses 1.9 points on 3 fixed prompts: likeness to its parent's pictures 98.1 %, its parent 100.0 %"
+    )
+
+
 def test_kept_layers_are_named_with_what_they_save() -> None:
     kept = Kept(layers=("down", "up"), variant=0.386, weights_share=0.12)
     assert loss("accuracy", 0.882, 0.88, kept).sentence() == (

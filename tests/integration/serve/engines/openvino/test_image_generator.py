@@ -91,6 +91,7 @@ def test_metadata_says_what_it_draws_and_in_what(engine: Engine) -> None:
         ({"response_format": "url"}, 400, "response_format"),
         ({"n": 11}, 400, "n"),
         ({"quality": "hd"}, 400, "quality"),
+        ({"num_inference_steps": 3}, 400, "num_inference_steps"),
         ({"model": "other"}, 404, "model"),
     ],
 )

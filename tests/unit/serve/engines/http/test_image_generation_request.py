@@ -39,6 +39,7 @@ def test_what_openai_has_and_we_offer_is_taken() -> None:
     ("field", "value"),
     [
         ("n", 0), ("n", 11), ("n", True), ("seed", -1), ("seed", 1.5), ("response_format", "url"), ("prompt", ""),
+        ("num_inference_steps", 0), ("num_inference_steps", 101), ("num_inference_steps", 2.5),
         ("output_format", "jpeg"), ("stream", True), ("quality", "hd"), ("style", "vivid"),
     ],
 )  # fmt: skip
