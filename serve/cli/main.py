@@ -32,7 +32,7 @@ import typer
 from serve.cli.fleet import status, top
 from serve.cli.log_lines import logs
 from serve.cli.options import DEMO_STACK, HERE, AsJson, InsecureOpen, StackFile, Target, emit
-from serve.cli.recommend import recommend
+from serve.cli.recommendation.command import recommend
 from serve.cli.rollout import rollouts, traffic
 from variants.errors import InputError, IntegrityError, UnderstudyError
 

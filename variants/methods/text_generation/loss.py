@@ -85,9 +85,9 @@ def perplexity(model: "PreTrainedModel", texts: Passages) -> float:
     """exp of the mean surprise of a token given those before it, in nats; infinite where it does not fit a float."""
     import torch
 
-    nats, tokens = 0.0, 0
+    nats, tokens, here = 0.0, 0, next(model.parameters()).device
     with torch.inference_mode():
-        for ids, mask in ((ids.to(model.device), mask.to(model.device)) for ids, mask in texts.batches()):
+        for ids, mask in ((ids.to(here), mask.to(here)) for ids, mask in texts.batches()):
             logits = model(input_ids=ids, attention_mask=mask.long(), use_cache=False).logits[:, :-1]
             kept = mask[:, 1:]
             nats += float(torch.nn.functional.cross_entropy(logits[kept].float(), ids[:, 1:][kept], reduction="sum"))

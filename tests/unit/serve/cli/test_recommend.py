@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 import yaml
 
-from serve.cli.recommend import recommend
-from serve.cli.recommend_figures import Objective, figures_of, read_objective
-from serve.cli.recommend_report import describe, document_of, with_rollout
+from serve.cli.recommendation.command import recommend
+from serve.cli.recommendation.figures import Objective, figures_of, read_objective
+from serve.cli.recommendation.report import describe, document_of, with_rollout
 from serve.config.loader import parse
 from serve.config.stack import Stack
 from tests.support.scripted import RECIPE, echo_stack, make_artifact, with_variants

@@ -27,8 +27,8 @@ def recommend(
     Costs are engine-seconds for 1,000 requests at saturation. Exit codes: 2 a wrong option, or nothing is measured; 5
     the server does not answer.
     """
-    from serve.cli.recommend_figures import figures_of, read_objective
-    from serve.cli.recommend_report import describe, document_of, with_rollout
+    from serve.cli.recommendation.figures import figures_of, read_objective
+    from serve.cli.recommendation.report import describe, document_of, with_rollout
     from serve.config.loader import load
     from variants.evidence.recommendation import recommend as decide
     from variants.files import write_atomic

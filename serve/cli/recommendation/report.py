@@ -5,7 +5,7 @@ from typing import Any
 
 import yaml
 
-from serve.cli.recommend_figures import Figures
+from serve.cli.recommendation.figures import Figures
 from serve.config.stack import Stack
 from variants.evidence.intervals import Interval
 from variants.evidence.recommendation import ONE, Recommendation
