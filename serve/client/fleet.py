@@ -111,14 +111,21 @@ def total(samples: Samples, name: str, here: Mapping[str, str]) -> float:
 
 
 def quantile(share: float, samples: Samples, name: str, here: Mapping[str, str]) -> float | None:
-    """The time, in seconds, that this share of a histogram's observations keeps. None without observations. Above the
-    last bound it is that bound."""
-    buckets = sorted((float(labels["le"]), value) for labels, value in matching(samples, f"{name}_bucket", here))
-    if not buckets or not buckets[-1][1]:
+    """The time, in seconds, that this share of a histogram's observations keeps; see `within_buckets`."""
+    buckets = matching(samples, f"{name}_bucket", here)
+    return within_buckets({float(labels["le"]): count for labels, count in buckets}, share)
+
+
+def within_buckets(buckets: Mapping[float, float], share: float) -> float | None:
+    """The value that this share of the observations keeps, by linear interpolation within its bucket. `buckets` are
+    counts by upper end, those of smaller buckets included. None without observations. Above the last finite end it is
+    that end."""
+    total = max(buckets.values(), default=0.0)
+    if not total:
         return None
-    rank, low, below = share * buckets[-1][1], 0.0, 0.0
-    for bound, count in buckets:
+    rank, low, below = share * total, 0.0, 0.0
+    for end, count in sorted(buckets.items()):
         if count >= rank:
-            return low if math.isinf(bound) else low + (bound - low) * (rank - below) / (count - below)
-        low, below = bound, count
+            return low if math.isinf(end) else low + (end - low) * (rank - below) / (count - below)
+        low, below = end, count
     return low

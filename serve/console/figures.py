@@ -118,19 +118,3 @@ NOTED = {
     "understudy_request_seconds_bucket": note_latency,
     "understudy_time_to_first_token_seconds_bucket": note_first_token,
 }
-
-
-def quantile(buckets: Buckets, q: float) -> float | None:
-    """The value below which a part `q` of the requests lies, by linear interpolation within its bucket, as Prometheus'
-    `histogram_quantile` has it. None without requests."""
-    total = max(buckets.values(), default=0)
-    if not total:
-        return None
-    lower = below = 0.0
-    for end in sorted(buckets):
-        if buckets[end] >= q * total:
-            if end == float("inf"):
-                return lower
-            return lower + (end - lower) * (q * total - below) / (buckets[end] - below)
-        lower, below = end, buckets[end]
-    return lower

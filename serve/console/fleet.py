@@ -5,8 +5,9 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
+from serve.client.fleet import within_buckets
 from serve.console.example import example
-from serve.console.figures import Lately, Readings, quantile
+from serve.console.figures import Lately, Readings
 from serve.console.site import Site
 from variants.reports.formats import NOTHING, clock, number, seconds, share, size
 from variants.reports.palette import PALETTE
@@ -58,7 +59,11 @@ def shares_of(variants: list[Json]) -> dict[str, float]:
 def row(model: str, variant: Json, of_traffic: float, lately: Lately, colour: int) -> Json:
     """The cells of one variant as text."""
     counts = lately.of((model, variant["variant"]))
-    times = quantile(counts.latency, 0.5), quantile(counts.latency, 0.95), quantile(counts.first_token, 0.5)
+    times = (
+        within_buckets(counts.latency, 0.5),
+        within_buckets(counts.latency, 0.95),
+        within_buckets(counts.first_token, 0.5),
+    )
     return {
         "variant": variant["variant"],
         "colour": colour,

@@ -3,7 +3,8 @@
 import pytest
 
 from serve import metrics
-from serve.console.figures import GAP_S, LEAST_S, WINDOW_S, Counts, Readings, quantile, read
+from serve.client.fleet import within_buckets
+from serve.console.figures import GAP_S, LEAST_S, WINDOW_S, Counts, Readings, read
 
 INF = float("inf")
 REF = ("echo", "int8")
@@ -20,7 +21,7 @@ REF = ("echo", "int8")
     ],
 )
 def test_quantiles(buckets: dict[float, float], q: float, expected: float | None) -> None:
-    assert quantile(buckets, q) == (expected if expected is None else pytest.approx(expected))
+    assert within_buckets(buckets, q) == (expected if expected is None else pytest.approx(expected))
 
 
 def counts(requests: float) -> dict[tuple[str, str], Counts]:
