@@ -1,0 +1,1 @@
+"""`make console-check`: the console in a real browser, measured page by page."""

@@ -1,0 +1,104 @@
+"""`make console-check`: the console in headless Chromium against a real server with the demo's stack.
+
+Each page is opened in light and dark, at 360, 1,280 and 2,560 pixels. Then a person's tasks are done by keyboard. It
+writes `out/console/console.json`, and fails where a page or a task is not as it has to be. Times are told, and fail
+nothing: machines differ. It takes about five minutes, and the models' build the first time.
+"""
+
+import argparse
+import asyncio
+import sys
+import time
+from collections.abc import Awaitable
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, get_args
+
+import httpx
+
+from loadtest.benchmarks.console.browser import Theme, browsing
+from loadtest.benchmarks.console.tasks import follow_rollout, move_traffic, try_prompt
+from loadtest.benchmarks.figures import write_figures
+from loadtest.errors import LoadError
+from loadtest.harness import ROOT, ends_in_words, start_server
+from serve.ports import free_port
+
+STACK = ROOT / "deploy" / "stacks" / "demo.yaml"
+OUT = ROOT / "out" / "console"
+WIDTHS = (360, 1280, 2560)
+TEXT, EMBEDDER = "smollm2", "minilm"
+MOST_SHIFT = 0.1
+
+
+async def check(url: str) -> dict[str, Any]:
+    """All tasks, then all pages."""
+    tasks: list[dict[str, Any]] = []
+
+    async def do(name: str, work: Awaitable[str]) -> None:
+        began, detail, passed = time.monotonic(), "", True
+        try:
+            detail = await work
+        except Exception as error:  # a task that fails is a figure of this check, whatever it fails by
+            detail, passed = f"{type(error).__name__}: {error}", False
+        task = {"name": name, "passed": passed, "seconds": round(time.monotonic() - began, 1), "detail": detail}
+        tasks.append(task)
+        print(f"{name}: {'passed' if passed else 'FAILED'}, {detail}", file=sys.stderr, flush=True)
+
+    async with httpx.AsyncClient(base_url=url, timeout=120) as client:
+        async with browsing(url) as seen:
+            await do("traffic to 50/50 by keyboard", move_traffic(seen, client, EMBEDDER))
+            await do("a rollout from start to report", follow_rollout(seen, client, EMBEDDER))
+            await do("try it, streams side by side", try_prompt(seen, TEXT))
+        rollouts = (await client.get(f"/admin/v1/models/{EMBEDDER}/rollouts")).json()["rollouts"]
+    paths = ["/", "/try", "/sign-in", *(f"/models/{TEXT}{below}" for below in ("", "/traffic"))]
+    paths += [f"/models/{EMBEDDER}/rollouts/{each['id']}" for each in rollouts[:1]]
+    return {"pages": await pages(url, paths), "tasks": tasks}
+
+
+async def pages(url: str, paths: list[str]) -> list[dict[str, Any]]:
+    measured = []
+    for theme in get_args(Theme):
+        for width in WIDTHS:
+            async with browsing(url, width, theme) as seen:
+                for path in paths:
+                    page = await seen.measured(path)
+                    measured.append(page | {"theme": theme, "width": width})
+                    times = f"server {page['server_ms']} ms, first paint {page['first_paint_ms']} ms"
+                    print(f"{path} {theme} {width}: {times}", file=sys.stderr, flush=True)
+    return measured
+
+
+def faults(figures: dict[str, Any]) -> list[str]:
+    """What is not as it has to be."""
+    wrong = [f"{task['name']}: {task['detail']}" for task in figures["tasks"] if not task["passed"]]
+    for page in figures["pages"]:
+        here = f"{page['path']} ({page['theme']}, {page['width']})"
+        wrong += [
+            f"{here}: {name} {page[name]}"
+            for name in ("axe_serious", "console_errors", "outside_requests", "overflow")
+            if page[name]
+        ]
+        if page["layout_shift"] > MOST_SHIFT:
+            wrong.append(f"{here}: layout shift {page['layout_shift']}")
+    return wrong
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="make console-check", description=__doc__)
+    parser.add_argument("--stack", type=Path, default=STACK)
+    options = parser.parse_args()
+    with ExitStack() as children:
+        OUT.mkdir(parents=True, exist_ok=True)
+        url = start_server(children, options.stack, free_port(), OUT / "state")
+        figures = asyncio.run(check(url))
+    path = OUT / "console.json"
+    write_figures(path, figures)
+    slowest = max(figures["pages"], key=lambda page: page["server_ms"])
+    print(f"wrote {path}; the slowest page took {slowest['server_ms']} ms of the server ({slowest['path']})")
+    if wrong := faults(figures):
+        raise LoadError("the console is not as it has to be:\n" + "\n".join(wrong))
+
+
+if __name__ == "__main__":
+    with ends_in_words("console-check"):
+        main()
