@@ -27,9 +27,13 @@ from variants.document import Document
 from variants.errors import RecipeError, SourceError, UnderstudyError
 from variants.recipes.source import Source
 
-EXACT, ROUNDED, BOXES = 1e-3, 0.1, 0.25
-"""The most that an answer may differ: OpenVINO in float32, whatever computes in bfloat16 or fewer bits, and the boxes
-of a detector in int8, whose random weights make much of each rounding (boxes drawn at random are 0.33 apart)."""
+EXACT, ROUNDED, INTEGERS, BOXES = 1e-3, 0.1, 0.2, 0.25
+"""The most that an answer may differ: OpenVINO in float32, whatever computes in bfloat16 or fewer bits, a text model with
+integer weights, and the boxes of a detector in int8, whose random weights make much of each rounding (boxes drawn at
+random are 0.33 apart).
+
+Integers: transformers differs from itself as much. On the artifacts of Llama, Phi-3 and Qwen3 (32 tokens, the five
+likeliest at each), its float32 and bfloat16 are up to 0.18 nats apart in w8a8 and 0.06 in w4a16, baselines 0.05."""
 ADAPTER = f"{NAME}-adapter"
 
 
@@ -89,7 +93,9 @@ def _tolerance(artifact: Artifact) -> float:
     manifest = artifact.manifest
     if manifest.format == "openvino" and manifest.precision == "f32":
         return EXACT
-    return BOXES if (manifest.task, manifest.precision) == ("object-detection", "int8") else ROUNDED
+    if (manifest.task, manifest.precision) == ("object-detection", "int8"):
+        return BOXES
+    return INTEGERS if manifest.task == "text-generation" and manifest.precision.startswith("int") else ROUNDED
 
 
 def _built(architecture: Architecture, method: str, source: Path, store: Store) -> dict[str, Artifact]:
