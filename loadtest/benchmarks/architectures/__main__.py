@@ -14,7 +14,7 @@ from collections.abc import Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 
-from loadtest.benchmarks.architectures.measure import BOXES, EXACT, INTEGERS, ROUNDED, Cell, measure, quiet_worker
+from loadtest.benchmarks.architectures.measure import BOXES, EXACT, ROUNDED, Cell, measure, quiet_worker
 from loadtest.benchmarks.architectures.methods import METHODS
 from loadtest.benchmarks.architectures.tiny import ARCHITECTURES, Architecture, write
 from loadtest.benchmarks.figures import put_into, write_figures
@@ -144,9 +144,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if options.json:
         print(json.dumps([cell.model_dump(mode="json") for cell in cells], indent=2))
     failed = [f"{cell.architecture} {cell.method}" for cell in cells if cell.fails]
-    print(
-        f"wrote {FIGURES} and {written}; tolerances {EXACT:g}, {ROUNDED:g}, {INTEGERS:g} and {BOXES:g}", file=sys.stderr
-    )
+    print(f"wrote {FIGURES} and {written}; tolerances {EXACT:g}, {ROUNDED:g} and {BOXES:g}", file=sys.stderr)
     if failed:
         raise UnderstudyError(f"neither work nor are refused: {', '.join(failed)}")
 

@@ -49,6 +49,23 @@ def of_texts(engine: EngineProcess, name: str, folder: Path, adapter: Path | Non
     return worst
 
 
+def rounding(folder: Path) -> float:
+    """How far transformers in bfloat16 is from itself in float32 on the same weights: log probabilities of the five
+    likeliest tokens after each token of the texts. Activations that are rounded to integers make much of bfloat16."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    texts = [tokenizer(text, return_tensors="pt")["input_ids"] for text in TEXTS]
+    logs = []
+    for dtype in (torch.float32, torch.bfloat16):
+        model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype).eval()
+        with torch.no_grad():
+            logs.append(torch.cat([model(input_ids=ids).logits[0].float().log_softmax(-1) for ids in texts]))
+    likeliest = logs[0].topk(5, -1).indices
+    return float((logs[0] - logs[1]).gather(-1, likeliest).abs().max())
+
+
 def of_classes(engine: EngineProcess, source: Path, artifact: Artifact) -> float:
     """Scores of classes, against transformers on the artifact's weights, or on the source where it has none; a text at
     a time."""
