@@ -78,7 +78,8 @@ def request_span(name: str, headers: Mapping[str, str]) -> "Iterator[Span | None
         return
     from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-    with span(name, "SERVER", TraceContextTextMapPropagator().extract(headers)) as current:
+    given = {"traceparent": headers.get("traceparent", "")}  # `tracestate` would carry a client's text into all spans
+    with span(name, "SERVER", TraceContextTextMapPropagator().extract(given)) as current:
         yield current
 
 

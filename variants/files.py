@@ -14,6 +14,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from variants.disk import full_disk_told
+from variants.errors import SourceError
 
 
 def sha256_of(path: Path) -> str:
@@ -30,8 +31,14 @@ def digest_of(hashes: Mapping[str, str]) -> str:
 
 def hash_folder(folder: Path) -> dict[str, str]:
     """The sha256 of every regular file below `folder`, by its posix name relative to `folder`. Files and folders whose
-    names begin with a dot directly below `folder` are left out."""
-    names = sorted(path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
+    names begin with a dot directly below `folder` are left out.
+
+    Raises SourceError for a link to a folder: what lies there would be in no hash, and still be read."""
+    paths = sorted(folder.rglob("*"))
+    for path in paths:
+        if path.is_symlink() and path.is_dir() and not path.relative_to(folder).parts[0].startswith("."):
+            raise SourceError(f"{path} is a link to a folder", mend="copy the folder there, or name it itself")
+    names = [path.relative_to(folder) for path in paths if path.is_file()]
     return {name.as_posix(): sha256_of(folder / name) for name in names if not name.parts[0].startswith(".")}
 
 

@@ -3,7 +3,7 @@
 import os
 import platform
 from collections.abc import Collection, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -97,7 +97,17 @@ def gpus() -> tuple[Gpu, ...]:
         if not handles:
             return ()
         driver, cuda = pynvml.nvmlSystemGetDriverVersion(), pynvml.nvmlSystemGetCudaDriverVersion_v2()
-        return tuple(_gpu(handle, driver, f"{cuda // 1000}.{cuda % 1000 // 10}") for handle in handles)
+        known = [_gpu(handle, driver, f"{cuda // 1000}.{cuda % 1000 // 10}") for handle in handles]
+    return tuple(gpu for index, gpu in enumerate(known) if gpu is not None and _is_visible(index))
+
+
+def _is_visible(index: int) -> bool:
+    """Whether CUDA_VISIBLE_DEVICES leaves the GPU to this process. Names in place of numbers leave all."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is None:
+        return True
+    names = [each.strip() for each in visible.split(",") if each.strip()]
+    return str(index) in names or any(not each.lstrip("-").isdecimal() for each in names)
 
 
 def gpu_memory_bytes(pids: Collection[int]) -> int | None:
@@ -105,7 +115,8 @@ def gpu_memory_bytes(pids: Collection[int]) -> int | None:
     not say: it knows processes by the ids of the host, which a container has not."""
     import pynvml
 
-    with _driver_handles() as handles:
+    processes = []
+    with _driver_handles() as handles, suppress(pynvml.NVMLError):
         processes = [each for handle in handles for each in pynvml.nvmlDeviceGetComputeRunningProcesses(handle)]
     return sum(each.usedGpuMemory or 0 for each in processes if each.pid in pids) or None
 
@@ -121,17 +132,24 @@ def _driver_handles() -> Iterator[list[Any]]:
         yield []
         return
     try:
-        yield [pynvml.nvmlDeviceGetHandleByIndex(index) for index in range(pynvml.nvmlDeviceGetCount())]
+        handles = []
+        with suppress(pynvml.NVMLError):  # one that fell off the bus ends the list
+            handles += [pynvml.nvmlDeviceGetHandleByIndex(index) for index in range(pynvml.nvmlDeviceGetCount())]
+        yield handles
     finally:
         pynvml.nvmlShutdown()
 
 
-def _gpu(handle: Any, driver: str, cuda: str) -> Gpu:
+def _gpu(handle: Any, driver: str, cuda: str) -> Gpu | None:
+    """None for a GPU that does not say what it is, such as one that shares the machine's memory."""
     import pynvml
 
-    memory = pynvml.nvmlDeviceGetMemoryInfo(handle)
-    major, minor = pynvml.nvmlDeviceGetCudaComputeCapability(handle)
-    name = pynvml.nvmlDeviceGetName(handle)
+    try:
+        memory = pynvml.nvmlDeviceGetMemoryInfo(handle)
+        major, minor = pynvml.nvmlDeviceGetCudaComputeCapability(handle)
+        name = pynvml.nvmlDeviceGetName(handle)
+    except pynvml.NVMLError:
+        return None
     return Gpu(name, float(f"{major}.{minor}"), memory.total, memory.free, driver, cuda)
 
 

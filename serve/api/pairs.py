@@ -12,9 +12,9 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, ValidationError, model_validator
 from starlette.requests import Request
 
-from serve.api.access.authentication import check_right
 from serve.config.loader import refusal
 from serve.dataplane.upstreams import Upstreams
+from serve.errors import Forbidden
 from serve.protocols import answer_id
 from serve.shadow.opinions.answer_keeper import AnswerKeeper
 from serve.shadow.opinions.answer_store import Kept
@@ -80,8 +80,9 @@ class Pairs:
         except ValidationError as error:
             raise refusal(error, Opinion) from None
         keys = self.upstreams.snapshot.stack.server.keys or {}
-        if opinion.label is not None and key in keys:
-            check_right(str(key), keys[str(key)], "label")
+        if opinion.label is not None and keys and not keys[str(key)].is_trusted_to_label:
+            message = f"the key {key!r} is not trusted to say which of two answers is right"
+            raise Forbidden(message, mend="a key whose `rights` name label may")
         request = opinion.request_id
         if opinion.id is not None:
             request = self.upstreams.hash_keys.request_of(answer_id.read(opinion.id).request)

@@ -53,7 +53,7 @@ def top(
 
     from serve.client.client import Client
     from serve.client.fleet import rows
-    from variants.errors import EngineError
+    from variants.errors import UnderstudyError
 
     client = Client(target)
     before = read(client)
@@ -62,7 +62,7 @@ def top(
             time.sleep(every)
             try:
                 now = read(client)
-            except EngineError as error:
+            except UnderstudyError as error:
                 live.update(Group(table(rows(before)), Text(str(error), style="red")), refresh=True)
                 continue
             listed = rows(now, before)

@@ -61,13 +61,14 @@ def samples_of(text: str) -> Samples:
 
 def rows(now: Reading, before: Reading | None = None) -> list[VariantRow]:
     """One row a variant, in the server's order."""
-    return [row_of(model, variant, now, before) for model in now.models for variant in model["variants"]]
-
-
-def row_of(model: dict[str, Any], variant: dict[str, Any], now: Reading, before: Reading | None) -> VariantRow:
-    here = {"model": model["model"], "variant": variant["variant"]}
     samples = since(now.samples, before.samples if before else {})
     seconds = now.at - before.at if before else None
+    return [row_of(model, variant, samples, seconds) for model in now.models for variant in model["variants"]]
+
+
+def row_of(model: dict[str, Any], variant: dict[str, Any], samples: Samples, seconds: float | None) -> VariantRow:
+    """`samples` are what was counted in `seconds`, None for the time since the start."""
+    here = {"model": model["model"], "variant": variant["variant"]}
     weights = sum(each["weight"] for each in model["variants"])
     requests = total(samples, "understudy_requests_total", here)
     failed = requests - sum(

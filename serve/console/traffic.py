@@ -121,7 +121,11 @@ def document_of(form: Form, before: Traffic) -> Json:
     entered = {variant: number_in(form, f"share-{variant}") for variant in before.weights}
     if abs(sum(entered.values()) - 100) > OFF:
         raise InputError(f"the shares add up to {sum(entered.values()):g} and not to 100", mend="change one of them")
-    shadows = {variant: number_in(form, f"shadow-{variant}") / 100 for variant in before.weights}
+    shadows = {
+        variant: share if form.get(f"shadow-{variant}", "").strip() == percent(share) else entered_share
+        for variant in before.weights
+        for share, entered_share in [(before.shadows.get(variant, 0.0), number_in(form, f"shadow-{variant}") / 100)]
+    }
     kept = {variant: percent(share) for variant, share in before.shares.items()}
     is_same = all(form.get(f"share-{variant}", "").strip() == shown for variant, shown in kept.items())
     return {

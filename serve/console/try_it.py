@@ -50,7 +50,7 @@ class TryIt:
         model, prompt, tokens = form.get("model", ""), form.get("prompt", ""), form.get("tokens", "")
         if model not in self.models():
             raise InputError(f"there is no model {model!r:.80} that answers prompts", field="model")
-        if not (tokens.isdecimal() and 0 < int(tokens[:9]) <= LONGEST):
+        if not (tokens.isdecimal() and len(tokens) < 6 and 0 < int(tokens) <= LONGEST):
             raise InputError("is not a number of tokens", field="tokens", mend=f"enter 1 to {LONGEST}")
         return {"messages": [{"role": "user", "content": prompt}], "max_tokens": int(tokens), "temperature": 0}
 

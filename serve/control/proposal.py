@@ -62,7 +62,7 @@ def version_of(proposal: Proposal, snapshot: Snapshot) -> Snapshot:
     check_webhook(stack.server.webhook)
     check_declared(stack)
     keys = current.keys if stack.server.keys is None else stack.server.keys
-    taken = {name: getattr(stack.server, name) for name in ("memory_mib", "hosts", "cors", "webhook")}
+    taken = {name: getattr(stack.server, name) for name in ("memory_mib", "hosts", "cors", "webhook", "console")}
     server = current.model_copy(update=taken | {"keys": keys})
     known = {artifact.manifest.key: artifact for artifact in snapshot.artifacts.values()}
     store = Store(home())

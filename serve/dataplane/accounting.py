@@ -63,18 +63,11 @@ class Accounting:
         if not (left or (refused and all_up) or not 400 <= call.status < 500):
             return
         result = Result(call.version, (call.key, call.client), not left and call.status != 200, took_s, left)
-
-        def count(own: bool) -> None:
-            if own:
-                self.observations.served(model, digest, result, judged)
-            else:
-                self.observations.failed_at_both(model, digest)
-
         other = self.other_arm(call, judged) if result.failed and not refused else None
         if self.second_opinion is None or other is None:
-            count(True)
+            self.observations.served(model, digest, result, judged)
         else:
-            self.second_opinion.on(call, other, count)
+            self.second_opinion.on(call, other, self.observations.asks(model, digest, result, judged))
 
     def other_arm(self, call: Call, judged: Judged) -> Upstream | None:
         """The variant that a rollout compares with the one that was asked; None where it is no longer served."""

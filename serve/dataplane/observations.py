@@ -8,7 +8,7 @@ controller, new pairs are dropped except for their length, and new clients are n
 
 import time
 from collections import Counter, OrderedDict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -113,11 +113,26 @@ class Observations:
 
     def served(self, model: str, digest: str, result: Result, judged: Judged) -> None:
         """Count the result of a request to an artifact."""
-        self.of(model).served.setdefault(digest, Served()).count(result, judged, time.time())
+        self.of_artifact(model, digest).count(result, judged, time.time())
 
-    def failed_at_both(self, model: str, digest: str) -> None:
-        """Count a request that the artifact and the other arm failed to answer."""
-        self.of(model).served.setdefault(digest, Served()).failed_at_both += 1
+    def asks(self, model: str, digest: str, result: Result, judged: Judged) -> Callable[[bool], None]:
+        """The other arm is asked about a failure of this moment. Call what this gives once, with whether the failure is
+        the artifact's own."""
+        at = time.time()
+        self.of_artifact(model, digest).hold(result.version, at)
+
+        def answered(own: bool) -> None:
+            served = self.of_artifact(model, digest)
+            if own:
+                served.count(result, judged, time.time(), at)
+            else:
+                served.failed_at_both += 1
+            served.release(result.version, at)
+
+        return answered
+
+    def of_artifact(self, model: str, digest: str) -> Served:
+        return self.of(model).served.setdefault(digest, Served())
 
     def shadowed(self, model: str, pair: str) -> Shadowed:
         return self.of(model).shadows.setdefault(pair, Shadowed())

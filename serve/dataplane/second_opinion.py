@@ -4,26 +4,33 @@ A client may send requests that fail everywhere. A few such clients may fall une
 variant would be rolled back. So a failure counts once the other arm has answered the same request. This holds for both
 arms, because failures of the parent are what a variant may have.
 
-Few requests are asked at once, and few wait. So requests that hang cost the other arm at most `AT_ONCE` places. Where
-too many wait, or the other arm has no engine, a failure is not asked. It counts as often as those of its arm that were
-asked lately, and always where none was.
+Few requests are asked at once, and few wait, of one client as of all. So requests that hang cost the other arm at most
+`AT_ONCE` places. Where too many wait, or the other arm has no engine, a failure is not asked. It counts as often as
+those of its client at its arm that were asked lately, else as those of the arm, and always where none was.
 """
 
 import asyncio
+import logging
 import random
-from collections import deque
+from collections import Counter, OrderedDict, deque
 from collections.abc import Awaitable, Callable
 
 from serve.dataplane.body_worker import apart
 from serve.dataplane.call import Call, ReplayFailed, Reply
 from serve.dataplane.memory import Memory
+from serve.dataplane.served import NAMELESS, Client
 from serve.dataplane.upstream import Upstream
 from serve.errors import NotReady
 
+log = logging.getLogger("understudy.accounting")
 AT_ONCE = 4
 MOST = 64
 """Limit of requests that are asked or wait."""
+MOST_EACH = 8
+"""Limit for one client with a name. Requests without one have half of the places, so that others find some."""
 LATELY = 64
+CLIENTS = 1024
+"""Clients whose latest failures are known."""
 BROKEN_STREAM = b'data: {"error":'
 Ask = Callable[[Upstream, str, bytes, dict[str, str]], Awaitable[Reply]]
 
@@ -35,7 +42,8 @@ class SecondOpinion:
     def __init__(self, ask: Ask, memory: Memory) -> None:
         self.ask, self.memory = ask, memory
         self.places = asyncio.Semaphore(AT_ONCE)
-        self.lately: dict[str, deque[bool]] = {}
+        self.lately: OrderedDict[tuple[str, Client | None], deque[bool]] = OrderedDict()
+        self.open: Counter[Client] = Counter()
         self.tasks: set[asyncio.Task[None]] = set()
 
     def stop(self) -> None:
@@ -45,26 +53,50 @@ class SecondOpinion:
 
     def on(self, call: Call, other: Upstream, count: Callable[[bool], None]) -> None:
         """Call `count` with whether the failure of `call` is its own arm's, now or later."""
-        assert call.upstream is not None
-        lately = self.lately.setdefault(call.upstream.manifest.digest, deque(maxlen=LATELY))
-        if other.endpoint is None or len(self.tasks) >= MOST or not self.memory.take(call.size):
-            count(guess(lately))
-        else:
-            task = asyncio.create_task(self.find_out(call, other, lately, count))
-            self.tasks.add(task)
-            task.add_done_callback(self.tasks.discard)
+        client: Client = (call.key, call.client)
+        is_full = len(self.tasks) >= MOST or self.open[client] >= (MOST // 2 if client == NAMELESS else MOST_EACH)
+        if other.endpoint is None or is_full or not self.memory.take(call.size):
+            count(self.guess(call))
+            return
+        self.open[client] += 1
+        task = asyncio.create_task(self.find_out(call, other, count))
+        self.tasks.add(task)
+        task.add_done_callback(self.tasks.discard)
 
-    async def find_out(self, call: Call, other: Upstream, lately: deque[bool], count: Callable[[bool], None]) -> None:
+    async def find_out(self, call: Call, other: Upstream, count: Callable[[bool], None]) -> None:
         try:
             async with self.places:
                 own = await self.answers(call, other)
-        except NotReady:
-            count(guess(lately))
+        except Exception as error:
+            if not isinstance(error, NotReady):
+                log.exception("the other arm could not be asked")
+            count(self.guess(call))
         else:
-            lately.append(own)
+            for failures in self.known(call):
+                failures.append(own)
             count(own)
         finally:
+            self.open -= Counter({(call.key, call.client): 1})
             self.memory.give(call.size)
+
+    def known(self, call: Call) -> tuple[deque[bool], deque[bool]]:
+        """Whether the latest failures of the request's client at this arm were the arm's own, and those of all."""
+        assert call.upstream is not None
+        digest = call.upstream.manifest.digest
+        both = [
+            self.lately.setdefault((digest, each), deque(maxlen=LATELY)) for each in ((call.key, call.client), None)
+        ]
+        for each in ((call.key, call.client), None):
+            self.lately.move_to_end((digest, each))
+        while len(self.lately) > CLIENTS:
+            self.lately.popitem(last=False)
+        return both[0], both[1]
+
+    def guess(self, call: Call) -> bool:
+        """Whether a failure that is not asked counts."""
+        of_client, of_all = self.known(call)
+        lately = of_client or of_all
+        return random.random() < (sum(lately) + 1) / (len(lately) + 1)
 
     async def answers(self, call: Call, other: Upstream) -> bool:
         """Whether the other arm answers the request in the time that its client had. Raises NotReady."""
@@ -75,8 +107,3 @@ class SecondOpinion:
         except (ReplayFailed, TimeoutError):
             return False
         return BROKEN_STREAM not in reply.body
-
-
-def guess(lately: deque[bool]) -> bool:
-    """Whether a failure that is not asked counts."""
-    return random.random() < (sum(lately) + 1) / (len(lately) + 1)

@@ -8,7 +8,7 @@ traffic under which its requests were assigned.
 
 import math
 from array import array
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -92,7 +92,9 @@ class Span(NamedTuple):
 @dataclass
 class Served:
     """Results that were not reported yet. `left` counts requests whose client left before the end, `failed_at_both`
-    those that the other arm failed to answer as well. Seconds and blocks that are over are kept as their summaries."""
+    those that the other arm failed to answer as well. Seconds and blocks that are over are kept as their summaries.
+    `held` has seconds with failures about which the other arm is still asked: they stay open, so that a burst remains
+    one outcome."""
 
     requests: int = 0
     failed: int = 0
@@ -100,11 +102,20 @@ class Served:
     failed_at_both: int = 0
     seconds: dict[tuple[int, int], Second] = field(default_factory=dict)
     blocks: dict[Span, Block] = field(default_factory=dict)
+    held: Counter[tuple[int, int]] = field(default_factory=Counter)
     past_seconds: deque[list[Any]] = field(default_factory=lambda: deque(maxlen=MOST))
     past_blocks: deque[list[Any]] = field(default_factory=lambda: deque(maxlen=MOST))
 
-    def count(self, result: Result, judged: Judged, now: float) -> None:
-        """Count a result at `now`, in seconds of the epoch.
+    def hold(self, version: int, at: float) -> None:
+        """Keep the second of `at` open until as many times `release` was called for it."""
+        self.held[version, int(at)] += 1
+
+    def release(self, version: int, at: float) -> None:
+        self.held -= Counter({(version, int(at)): 1})
+
+    def count(self, result: Result, judged: Judged, now: float, at: float | None = None) -> None:
+        """Count a result at `now`, in seconds of the epoch; a failure about which the other arm was asked happened `at`
+        an earlier time.
 
         A request whose client left is no failure. It has no latency, but it was late if the objective had passed."""
         self.close(now)
@@ -114,7 +125,8 @@ class Served:
         else:
             self.requests += 1
             self.failed += result.failed
-            self.seconds.setdefault((result.version, int(now)), Second()).add(result.client, result.failed)
+            second = result.version, int(now if at is None else at)
+            self.seconds.setdefault(second, Second()).add(result.client, result.failed)
         late = objective_s is not None and result.took_s is not None and result.took_s > objective_s
         if result.took_s is not None and (late or not result.left):
             span = Span(result.version, objective_s, judged.block_s, int(now // judged.block_s))
@@ -123,7 +135,7 @@ class Served:
 
     def close(self, now: float) -> None:
         """Sum up what is over."""
-        for key in [key for key in self.seconds if key[1] < int(now)]:
+        for key in [key for key in self.seconds if key[1] < int(now) and not self.held[key]]:
             self.past_seconds.append([*key, *self.seconds.pop(key).summary()])
         for span in [span for span in self.blocks if (span.number + 1) * span.block_s <= now]:
             self.past_blocks.append([span.version, span.objective_s, span.number, *self.blocks.pop(span).summary()])

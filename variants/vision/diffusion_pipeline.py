@@ -52,7 +52,7 @@ def read_index(folder: Path, field: str) -> dict[str, Any]:
         mend = "name a folder that diffusers' save_pretrained wrote"
         raise SourceError(f"{folder}: {INDEX} cannot be read: {error}", field=field, mend=mend) from None
     name = index.get("_class_name") if isinstance(index, dict) else None
-    if name not in known_pipelines():
+    if not isinstance(name, str) or name not in known_pipelines():
         mend = "one that AutoPipelineForText2Image loads, such as StableDiffusionPipeline"
         raise SourceError(f"{folder.name} is a {name}, which is not served", field=field, mend=mend)
     if not any(has_part(index, part) for part in DENOISERS):

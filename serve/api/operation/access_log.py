@@ -51,7 +51,7 @@ class LogAccess:
             logs.current.reset(token)
 
     def write(self, scope: Scope, request: logs.Noted, seconds: float) -> None:
-        method = scope["method"] if scope["method"] in METHODS else "other"
+        method = method_of(scope)
         extra = {
             "method": method,
             "route": route_of(scope),
@@ -60,6 +60,11 @@ class LogAccess:
             "seconds": round(seconds, 4),
         }
         log.info("request", extra=extra)
+
+
+def method_of(scope: Scope) -> str:
+    """The request's method, if it is one of HTTP's own."""
+    return scope["method"] if scope["method"] in METHODS else "other"
 
 
 def route_of(scope: Scope) -> str:

@@ -30,6 +30,8 @@ log = logging.getLogger("understudy.requests")
 FOLDER = "requests"
 EVERY_S, EXPIRE_S = 1.0, 3600.0
 """Between two writes, and between two removals of what has become too old without one."""
+MOST_CHARACTERS = 50_000
+"""Longer requests are not kept: rows are bounded in number, and so in bytes."""
 MOST_WAITING = 16 * 2**20
 """Bytes of the bodies that wait to be written. What comes beyond that is not kept."""
 
@@ -83,7 +85,10 @@ class KeptRequests:
             old: Sequence[str] = ()
             if time.monotonic() - expired >= EXPIRE_S:
                 expired, old = time.monotonic(), tuple(self.upstreams.models)
-            await self._write(old)
+            try:
+                await self._write(old)
+            except Exception:  # one unexpected error must not end the writing
+                log.exception("requests were not kept")
             await asyncio.sleep(EVERY_S)
 
     async def _write(self, old: Sequence[str]) -> None:
@@ -114,9 +119,9 @@ class KeptRequests:
 
 
 def row_of(waiting: Waiting) -> Row | None:
-    """What is kept of a request; None where it has no text alone."""
+    """What is kept of a request; None where it has no text alone, or a longer one than `MOST_CHARACTERS`."""
     texts = texts_of(waiting.asked)
-    if texts is None:
+    if texts is None or sum(map(len, texts)) > MOST_CHARACTERS:
         return None
     row = {"text": texts[0], "system": texts[1], "task": waiting.task}
     label = waiting.asked.headers.get("x-understudy-label")

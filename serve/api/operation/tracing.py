@@ -6,7 +6,7 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from serve import logs, traces
-from serve.api.operation.access_log import route_of
+from serve.api.operation.access_log import method_of, route_of
 
 OPERATIONS = {
     "/v1/chat/completions": "chat",
@@ -38,11 +38,11 @@ class TraceRequests:
             try:
                 await self.app(scope, receive, send)
             finally:
-                route = route_of(scope)
-                span.update_name(f"{scope['method']} {route}")
+                route, method = route_of(scope), method_of(scope)
+                span.update_name(f"{method} {route}")
                 traces.describe(
                     {
-                        "http.request.method": scope["method"],
+                        "http.request.method": method,
                         "http.route": route,
                         "http.response.status_code": request.status,
                         "gen_ai.operation.name": OPERATIONS.get(route, ""),

@@ -20,6 +20,7 @@ from variants.errors import InputError, UnknownName
 from variants.evidence.intervals import Interval
 from variants.evidence.recommendation import ONE, Candidate, product, share_by_quantiles, share_within
 from variants.home import home
+from variants.metrics.pictures import CONTRAST
 
 OBJECTIVE = re.compile(r"\s*(ttft|latency)\s*<\s*(\d+(?:\.\d+)?)\s*s\s*")
 QUANTILES = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
@@ -77,7 +78,7 @@ def figures_of(
     within: Mapping[str, Interval | None] = {}
     if results is not None:
         summary = read_summary(results, model)
-        steps = steps_of_campaign(summary)
+        steps = with_baseline(steps_of_campaign(summary), stack, model)
         if objective:
             within = {each["variant"]: by_quantiles(each, objective) for each in summary["variants"]}
     else:
@@ -139,16 +140,22 @@ def shares_of(card: Card | None) -> tuple[Interval | None, Interval | None]:
     """The share of the parent's quality, by the first metric, and of its engine-seconds."""
     if card is None:
         return None, None
-    figure, quality, cost = card.accuracy[0], None, None
+    figure, quality = card.accuracy[0], None
+    if figure.metric == CONTRAST.name:  # pictures without labels: other pictures may have as much of it
+        return None, cost_of(card)
     difference = next(
         (each for each in card.differences if (each.task, each.metric) == (figure.task, figure.metric)), None
     )
     if difference is not None and figure.better == "higher":
         quality = kept(figure.value - difference.value, difference.value, difference.low, difference.high)
-    if card.speedup:
-        ratio = card.speedup.saturated
-        cost = Interval(1 / ratio.value, 1 / ratio.high, 1 / ratio.low)
-    return quality, cost
+    return quality, cost_of(card)
+
+
+def cost_of(card: Card) -> Interval | None:
+    if not card.speedup:
+        return None
+    ratio = card.speedup.saturated
+    return Interval(1 / ratio.value, 1 / ratio.high, 1 / ratio.low)
 
 
 def kept(parent: float, difference: float, low: float, high: float) -> Interval | None:
@@ -193,6 +200,23 @@ def steps_of_campaign(summary: Mapping[str, Any]) -> dict[str, Step]:
         parent = compared["parent"] if compared else None
         steps[name] = Step(parent, quality, cost, 1000 / rate if rate else None, each["artifact_bytes"])
     return steps
+
+
+def with_baseline(steps: Mapping[str, Step], stack: Stack, model: str) -> dict[str, Step]:
+    """The steps, in which a variant that was compared with nothing has its parent and no figures. Raises InputError
+    where the campaign did not measure the baseline."""
+    parents = {
+        name: stack.models[model].variants[name].parent for name in steps if name in stack.models[model].variants
+    }
+    root = next((name for name, parent in parents.items() if parent is None), None)
+    if root is None:
+        message = f"the campaign did not measure the baseline of {model}"
+        raise InputError(message, field="--campaign-results", mend="a campaign with all variants that are compared")
+    alone = {name for name, parent in parents.items() if parent is not None and steps[name].parent is None}
+    return {
+        name: step._replace(parent=root, quality=None, cost=None) if name in alone else step
+        for name, step in steps.items()
+    }
 
 
 def by_quantiles(variant: Mapping[str, Any], objective: Objective) -> Interval | None:

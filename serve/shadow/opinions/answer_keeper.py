@@ -65,7 +65,10 @@ class AnswerKeeper:
 
     async def work(self) -> None:
         while True:
-            await self.flush()
+            try:
+                await self.flush()
+            except Exception:  # one unexpected error must not end the writing
+                log.exception("differing answers were not kept")
             await asyncio.sleep(GROUP_S)
 
     async def flush(self) -> None:

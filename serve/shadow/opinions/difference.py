@@ -70,5 +70,11 @@ def prompt_of(task: TaskKind, document: Mapping[str, Any] | None, call: Call, up
 def text_of(content: object) -> str:
     """The text of a turn of a chat."""
     if isinstance(content, list):
-        return "\n".join(part["text"] if "text" in part else f"[{part.get('type')} left out]" for part in content)
+        return "\n".join(map(text_of_part, content))
     return "" if content is None else str(content)
+
+
+def text_of_part(part: object) -> str:
+    if not isinstance(part, dict):
+        return str(part)
+    return part["text"] if isinstance(part.get("text"), str) else f"[{part.get('type')} left out]"

@@ -17,8 +17,6 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
-import aiohttp
-
 from serve import metrics
 from serve.config.judge import Judge
 from serve.dataplane.relay import Relay
@@ -28,7 +26,7 @@ from serve.dataplane.upstreams import Upstreams
 from serve.errors import NotReady
 from serve.shadow.load_gate import LOOK_S, LoadGate
 from serve.shadow.opinions.difference import Difference
-from variants.errors import EngineError, UnderstudyError
+from variants.errors import EngineError
 
 log = logging.getLogger("understudy.judge")
 QUEUE = 256
@@ -120,7 +118,7 @@ class Judges:
             second = None if first is None else await self.ask(judge, difference.prompt or "", parent, variant)
         except TimeoutError:
             return None, "timed_out"
-        except (UnderstudyError, aiohttp.ClientError, ValueError, LookupError, TypeError) as error:
+        except Exception as error:  # whatever an address answers must not end the asking
             log.warning("the judge of %s did not answer: %s", difference.model, error)
             return None, "failed"
         if first is None or second is None:

@@ -80,3 +80,21 @@ def test_a_machine_without_a_driver_has_no_gpu(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setitem(sys.modules, "pynvml", driver)
     assert gpus() == ()
     assert gpu_memory_bytes({7}) is None
+
+
+@pytest.mark.parametrize(("visible", "count"), [("", 0), ("0", 1), ("1", 0), ("GPU-8932", 1)])
+def test_only_visible_gpus_are_counted(monkeypatch: pytest.MonkeyPatch, visible: str, count: int) -> None:
+    monkeypatch.setitem(sys.modules, "pynvml", Driver())
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    assert len(gpus()) == count
+
+
+def test_a_gpu_that_does_not_say_what_it_is_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    driver = Driver()
+
+    def fail(handle: int) -> SimpleNamespace:
+        raise driver.NVMLError
+
+    monkeypatch.setattr(driver, "nvmlDeviceGetMemoryInfo", fail)
+    monkeypatch.setitem(sys.modules, "pynvml", driver)
+    assert gpus() == ()

@@ -52,7 +52,11 @@ def check_beside(source: Path, parent: Artifact) -> None:
     if tokenizer.is_file() and (parent.model_path / TOKENIZER).is_file():
         from tokenizers import Tokenizer
 
-        ours, theirs = (Tokenizer.from_file(str(path)) for path in (tokenizer, parent.model_path / TOKENIZER))
+        theirs = Tokenizer.from_file(str(parent.model_path / TOKENIZER))
+        try:
+            ours = Tokenizer.from_file(str(tokenizer))
+        except Exception as error:  # tokenizers raises no other type
+            raise refused(f"{TOKENIZER} cannot be read: {error}", "correct or remove it") from None
         if ours.get_vocab() != theirs.get_vocab():
             raise unfit(f"{TOKENIZER} has another vocabulary than the baseline's")
     labels = labels_of(source / "config.json")

@@ -48,3 +48,13 @@ def test_old_and_new_engines_fit_side_by_side(tmp_path: Path) -> None:
         check_engines(snapshot(baseline=0.5), snapshot(baseline=0.5, int8=0.6), here)
     with pytest.raises(Conflict, match=r"old and new engines run side by side.*0\.6 \(echo@int8\) is 1\.1 of 1 GPU"):
         check_engines(snapshot(baseline=0.5), snapshot(int8=0.6), here)
+
+
+def test_the_console_is_turned_off_while_the_server_runs(tmp_path: Path) -> None:
+    stack = echo_stack()
+    artifacts = make_artifacts(tmp_path, stack)
+    snapshot = build_snapshot(stack, artifacts)
+    keys = {f"{model}@{variant}": artifact.manifest.key for (model, variant), artifact in artifacts.items()}
+    changed = stack.model_copy(update={"server": stack.server.model_copy(update={"console": False})})
+    wanted = version_of(Proposal(changed, keys, dry_run=True, force=False), snapshot)
+    assert (snapshot.stack.server.console, wanted.stack.server.console) == (True, False)

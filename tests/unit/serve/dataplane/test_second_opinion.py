@@ -21,16 +21,19 @@ def upstream(limit_s: float = 5.0, endpoint: object = object()) -> Upstream:
     return cast(Any, SimpleNamespace(served=served, endpoint=endpoint, manifest=SimpleNamespace(digest="d")))
 
 
-def failed(size: int = 10) -> Call:
-    call = Call(Target("m", None), None, lambda upstream: ("/", b"{}"), {}, False, "r", size=size)
+def failed(size: int = 10, client: str | None = None) -> Call:
+    call = Call(Target("m", None), client, lambda upstream: ("/", b"{}"), {}, False, "r", size=size)
     call.upstream, call.status = upstream(), 502
     return call
 
 
-async def opinions(opinion: SecondOpinion, other: Upstream, times: int = 1, size: int = 10) -> list[bool]:
+async def opinions(
+    opinion: SecondOpinion, other: Upstream, times: int = 1, size: int = 10, client: str | None = None
+) -> list[bool]:
+    """Of as many clients, or of one."""
     counted: list[bool] = []
-    for _ in range(times):
-        opinion.on(failed(size), other, counted.append)
+    for number in range(times):
+        opinion.on(failed(size, client or f"client {number}"), other, counted.append)
     await asyncio.gather(*opinion.tasks, return_exceptions=True)
     return counted
 
@@ -100,6 +103,26 @@ async def test_few_are_asked_at_once_and_those_beyond_count_like_the_last_ones(
     assert await opinions(opinion, upstream(), 12) == [True, True, *[False] * 10]  # nothing is known of the first two
     assert most == second_opinion.AT_ONCE
     assert await opinions(opinion, upstream(), 12) == [False] * 12
+
+
+async def test_one_client_takes_few_places_and_hides_no_failures_of_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(second_opinion.random, "random", lambda: 0.5)
+
+    async def fail(*_: object) -> Reply:
+        await asyncio.sleep(0)
+        raise ReplayFailed("it answered 500")
+
+    async def answer(*_: object) -> Reply:
+        return Reply(b"{}", None)
+
+    opinion = SecondOpinion(answer, Memory(10_000))
+    assert await opinions(opinion, upstream(), 3, client="sound") == [True] * 3
+    opinion.ask = fail
+    many = await opinions(opinion, upstream(), 100, client="poison")
+    assert many.count(False) >= second_opinion.MOST_EACH  # those that were asked
+    counted: list[bool] = []
+    opinion.on(failed(client="sound"), upstream(endpoint=None), counted.append)
+    assert counted == [True], "what poison's requests showed says nothing of another client"
 
 
 async def test_what_the_memory_cannot_hold_is_not_asked() -> None:

@@ -85,3 +85,15 @@ def test_percentiles_are_ranks_with_three_digits() -> None:
     assert percentiles([]) == (None, None)
     assert percentiles([0.123456]) == (0.123, 0.123)
     assert percentiles([3.0, 1.0, 2.0]) == (2.0, 3.0)
+
+
+def test_failures_of_one_second_stay_one_outcome_while_the_other_arm_is_asked() -> None:
+    served = counted(result(("key", "sound")), until=1000.5)
+    for _ in range(3):
+        served.hold(2, 1000.4)
+    for now in (1003.0, 1009.0, 1015.0):
+        assert list(served.past_seconds) == []
+        served.count(result(failed=True), Judged(1.0), now, 1000.4)
+        served.release(2, 1000.4)
+    served.close(1016.0)
+    assert list(served.past_seconds) == [[2, 1000, 4, 0.5]]
