@@ -54,7 +54,7 @@ class OpinionCounts:
 
     def count(self, opinion: dict[str, Any], preference: Paired, delta: float | None) -> None:
         """Count an opinion, if its pair waits for one."""
-        if opinion["known"] is not None and opinion["trusted"] and opinion["by"] == "judge":
+        if opinion["known"] is not None and opinion["by"] == "judge":
             self.judge["agreed" if opinion["known"] == opinion["outcome"] else "disagreed"] += 1
         if opinion["id"] in self.open and self.closed.add(opinion["id"]):
             preference.lost -= 1

@@ -19,7 +19,7 @@ def pair(name: str, same: bool | None = True, values: tuple[float, float] | None
 
 
 def opinion(name: str, outcome: int, by: str = "judge", known: int | None = None) -> dict[str, Any]:
-    return {**pair(name), "outcome": outcome, "by": by, "known": known, "trusted": known is not None}
+    return {**pair(name), "outcome": outcome, "by": by, "known": known}
 
 
 def test_equal_answers_count_and_those_that_differ_wait() -> None:
@@ -58,9 +58,9 @@ def test_a_label_that_nobody_trusts_decides_nothing() -> None:
     counts, preference = OpinionCounts(), Paired()
     counts.count_pair(pair("a", same=False, values=(0.0, 0.0)), preference, DELTA, False, True)
     assert (preference.n, preference.lost) == (0, 1)
-    counts.count({**opinion("a", -1, known=0), "trusted": False}, preference, DELTA)
+    counts.count(opinion("a", -1, known=0), preference, DELTA)
     assert (preference.n, preference.lost, preference.differences().mean) == (1, 0, -1)
-    assert counts.to_json()["judge"] == {"agreed": 0, "disagreed": 0}
+    assert counts.to_json()["judge"] == {"agreed": 0, "disagreed": 1}
 
 
 def verdict(wait: int, better: int) -> str:
