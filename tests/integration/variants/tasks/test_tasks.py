@@ -20,7 +20,7 @@ SIZES = {
 }
 
 
-ELSEWHERE = {"coco96", "digit_prompts", "imagenet", "imagenet_top5", "mnist_top5", "scenes"}
+ELSEWHERE = {"coco96", "digit_prompts", "imagenet", "imagenet_top5", "mnist_top5", "picture_prompts", "scenes"}
 """Composed, drawn, or read from a folder of the user's: each has tests of its own."""
 
 

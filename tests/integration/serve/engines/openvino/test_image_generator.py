@@ -109,4 +109,4 @@ def test_what_is_no_generator_is_refused(folder: Path, tmp_path: Path, damage: s
     elif damage == "model":
         (tmp_path / "model.xml").write_text("<net/>")
     with pytest.raises(EngineError, match=r"build it again|f32, bf16"):
-        OpenVinoGenerator(tmp_path, "int4" if damage == "precision" else "f32", 1, LABELS)
+        OpenVinoGenerator(tmp_path, "nf4" if damage == "precision" else "f32", 1, LABELS)
