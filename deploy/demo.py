@@ -115,7 +115,7 @@ def demo(path: Path, campaign: Path, out: Path) -> None:
 
 def baselines_of(stack: Stack) -> Stack | None:
     """The variants that are the source as it is, without training. None if there is none."""
-    document = stack.model_dump(mode="json", by_alias=True, exclude_none=True)
+    document = stack.as_document()
     models = {}
     for name, model in stack.models.items():
         quick = [
@@ -128,8 +128,7 @@ def baselines_of(stack: Stack) -> Stack | None:
 
 
 def written(stack: Stack, path: Path) -> Path:
-    document = stack.model_dump(mode="json", by_alias=True, exclude_none=True)
-    write_atomic(path, yaml.safe_dump(document, sort_keys=False).encode())
+    write_atomic(path, yaml.safe_dump(stack.as_document(), sort_keys=False).encode())
     return path
 
 

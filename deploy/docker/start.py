@@ -23,7 +23,7 @@ RIGHTS = ["infer", "label", "feedback", "admin"]
 def main() -> None:
     (path,) = sys.argv[1:]
     stack = load(Path(path))
-    document = stack.model_dump(mode="json", by_alias=True, exclude_none=True)
+    document = stack.as_document()
     if not stack.server.keys:
         key = read_or_make(home() / "admin.key")
         document["server"]["keys"] = {"admin": {"sha256": hashlib.sha256(key.encode()).hexdigest(), "rights": RIGHTS}}

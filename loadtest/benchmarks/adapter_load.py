@@ -70,7 +70,7 @@ def main() -> None:
     with ExitStack() as children:
         folder = Path(children.enter_context(tempfile.TemporaryDirectory()))
         stack = folder / "stack.yaml"
-        stack.write_text(json.dumps(with_adapters(()).model_dump(mode="json", by_alias=True, exclude_none=True)))
+        stack.write_text(json.dumps(with_adapters(()).as_document()))
         url = start_server(children, stack, free_port(), folder / "state")
         adapters = measure(url)
     write_figures(ROOT / "out" / "adapter-cost" / "adapter_cost.json", {"adapters": adapters})

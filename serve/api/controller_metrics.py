@@ -11,12 +11,12 @@ from prometheus_client.registry import Collector
 
 from serve.config.objectives import Objectives
 from serve.config.stack import Model
-from serve.control.contract import ControllerFigures, RolloutFigures, Status
+from serve.control.contract import ControllerFigures, Decision, RolloutFigures, Status
 from serve.dataplane.sync import ControllerSync
 
 ROLLOUT = ("model", "variant")
 STATUSES: tuple[Status, ...] = get_args(Status)
-DECISIONS = ("promote", "roll back", "inconclusive")
+DECISIONS: tuple[Decision, ...] = get_args(Decision)
 NAMES = {
     "understudy_controller_answered_timestamp_seconds": "When the controller answered this ingress last.",
     "understudy_controller_ingresses": "Ingresses that the controller hears.",

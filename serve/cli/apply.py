@@ -31,7 +31,7 @@ def apply_stack(stack: Stack, target: str, dry_run: bool, force: bool, insecure_
     check_declared(stack)
     artifacts = build_stack(stack)
     proposal = {
-        "stack": stack.model_dump(mode="json", by_alias=True, exclude_none=True),
+        "stack": stack.as_document(),
         "artifacts": {f"{model}@{variant}": artifact.manifest.key for (model, variant), artifact in artifacts.items()},
         "dry_run": dry_run,
         "force": force,

@@ -88,7 +88,7 @@ def only(stack: Stack, model: str, *variants: str) -> Stack:
     known = stack.models[model].variants
     if unknown := [name for name in variants if name not in known]:
         raise UnknownName(f"{model} has no variant {unknown[0]!r}", mend=f"known are {', '.join(known)}")
-    document = stack.model_dump(mode="json", by_alias=True, exclude_none=True)
+    document = stack.as_document()
     kept = document["models"][model]
     kept["variants"] = {name: each for name, each in kept["variants"].items() if not variants or name in variants}
     return parse(document | {"models": {model: kept}})

@@ -319,6 +319,10 @@ class Stack(Document):
                 raise ValueError(f"models.{name}: judge names {judge.model!r}, which generates no text")
         return self
 
+    def as_document(self) -> dict[str, Any]:
+        """The document that `serve.config.loader.parse` reads as this stack, without what was left out."""
+        return self.model_dump(mode="json", by_alias=True, exclude_none=True)
+
     @property
     def all_tasks(self) -> Tasks:
         """The built-in tasks and those of this file."""

@@ -121,11 +121,7 @@ def document_of(form: Form, before: Traffic) -> Json:
     entered = {variant: number_in(form, f"share-{variant}") for variant in before.weights}
     if abs(sum(entered.values()) - 100) > OFF:
         raise InputError(f"the shares add up to {sum(entered.values()):g} and not to 100", mend="change one of them")
-    shadows = {
-        variant: share if form.get(f"shadow-{variant}", "").strip() == percent(share) else entered_share
-        for variant in before.weights
-        for share, entered_share in [(before.shadows.get(variant, 0.0), number_in(form, f"shadow-{variant}") / 100)]
-    }
+    shadows = {variant: shadow_in(form, variant, before.shadows.get(variant, 0.0)) for variant in before.weights}
     kept = {variant: percent(share) for variant, share in before.shares.items()}
     is_same = all(form.get(f"share-{variant}", "").strip() == shown for variant, shown in kept.items())
     return {
@@ -134,6 +130,13 @@ def document_of(form: Form, before: Traffic) -> Json:
         "pins": pins_in(form.get("pins", "")),
         "sticky": before.sticky,
     }
+
+
+def shadow_in(form: Form, variant: str, before: float) -> float:
+    """A shadow's share; that of `before` where the field has what it showed, which was rounded. Raises InputError."""
+    field = f"shadow-{variant}"
+    entered = number_in(form, field) / 100
+    return before if form.get(field, "").strip() == percent(before) else entered
 
 
 def number_in(form: Form, field: str) -> float:

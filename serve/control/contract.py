@@ -5,12 +5,13 @@ from typing import Any, Protocol
 
 from serve.config.snapshot import Snapshot
 from serve.control.rollout import RolloutPlan, Search, Status
-from variants.evidence.gate import Finding
+from variants.evidence.gate import Decision, Finding
 
 __all__ = [
     "RULES",
     "ControllerClient",
     "ControllerFigures",
+    "Decision",
     "Heartbeat",
     "ObservationBatch",
     "RolloutFigures",

@@ -18,7 +18,7 @@ def document_of(snapshot: Snapshot) -> dict[str, Any]:
     """The version, the stack, and the key of every artifact."""
     return {
         "version": snapshot.version,
-        "stack": snapshot.stack.model_dump(mode="json", by_alias=True, exclude_none=True),
+        "stack": snapshot.stack.as_document(),
         "artifacts": {
             f"{model}@{variant}": artifact.manifest.key for (model, variant), artifact in snapshot.artifacts.items()
         },

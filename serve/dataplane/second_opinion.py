@@ -36,8 +36,8 @@ Ask = Callable[[Upstream, str, bytes, dict[str, str]], Awaitable[Reply]]
 
 
 class SecondOpinion:
-    """One ingress' questions. `ask` asks an engine outside its queue; `lately` has, by artifact, which failures were
-    its own."""
+    """One ingress' questions. `ask` asks an engine outside its queue; `lately` has, by artifact and client (None: all
+    of them), which failures were the artifact's own."""
 
     def __init__(self, ask: Ask, memory: Memory) -> None:
         self.ask, self.memory = ask, memory
@@ -83,14 +83,14 @@ class SecondOpinion:
         """Whether the latest failures of the request's client at this arm were the arm's own, and those of all."""
         assert call.upstream is not None
         digest = call.upstream.manifest.digest
-        both = [
-            self.lately.setdefault((digest, each), deque(maxlen=LATELY)) for each in ((call.key, call.client), None)
-        ]
-        for each in ((call.key, call.client), None):
-            self.lately.move_to_end((digest, each))
-        while len(self.lately) > CLIENTS:
+        return self.failures_of(digest, (call.key, call.client)), self.failures_of(digest, None)
+
+    def failures_of(self, digest: str, client: Client | None) -> deque[bool]:
+        failures = self.lately.setdefault((digest, client), deque(maxlen=LATELY))
+        self.lately.move_to_end((digest, client))
+        if len(self.lately) > CLIENTS:
             self.lately.popitem(last=False)
-        return both[0], both[1]
+        return failures
 
     def guess(self, call: Call) -> bool:
         """Whether a failure that is not asked counts."""

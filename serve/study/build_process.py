@@ -63,7 +63,7 @@ def stored(stack: Stack, line: Sequence[VariantRef]) -> dict[VariantRef, Artifac
 
 def make_in_child(stack: Stack, line: Sequence[VariantRef]) -> None:
     command = [sys.executable, "-m", "serve.engines.parent_watch", sys.executable, "-m", "serve.study.build_process"]
-    document = {"stack": stack.model_dump(mode="json", by_alias=True, exclude_none=True), "line": line}
+    document = {"stack": stack.as_document(), "line": line}
     # In a new session Ctrl-C reaches only the study, which then ends the child once.
     child = subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True,

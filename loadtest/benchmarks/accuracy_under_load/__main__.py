@@ -86,7 +86,7 @@ def served(family: Family, tests: Sequence[AccuracyTest], out: Path) -> Path:
     """The stack file to serve: the family's own, or one with only some of its variants, written to `out`."""
     if not family.only:
         return family.stack
-    document = load(family.stack).model_dump(mode="json", by_alias=True, exclude_none=True)
+    document = load(family.stack).as_document()
     for name, model in document["models"].items():
         model["evaluate"] = [test.task for test in tests if test.model == name]
         model["variants"] = {variant: model["variants"][variant] for variant in family.only}

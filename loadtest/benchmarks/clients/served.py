@@ -18,7 +18,7 @@ SIDE = 64
 
 def with_grpc(stack: Path, port: int, path: Path) -> Path:
     """Write the stack file again to `path`, with the Open Inference Protocol over gRPC at `port`. Raises StackError."""
-    document = load(stack).model_dump(mode="json", by_alias=True, exclude_none=True)
+    document = load(stack).as_document()
     document["server"]["grpc_port"] = port
     parse(document)
     path.parent.mkdir(parents=True, exist_ok=True)

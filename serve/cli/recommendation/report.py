@@ -91,7 +91,7 @@ def between(figure: dict[str, float]) -> str:
 def with_rollout(stack: Stack, model: str, variant: str, floor: float) -> bytes:
     """The stack file in which the variant's parent has the model's traffic, and a declared rollout gives it to the
     variant. For the baseline itself there is only the weight."""
-    document = stack.model_dump(mode="json", by_alias=True, exclude_none=True)
+    document = stack.as_document()
     served = document["models"][model]
     parent = served["variants"][variant].get("parent")
     for name, each in served["variants"].items():
