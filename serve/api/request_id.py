@@ -10,7 +10,7 @@ import uuid
 from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from serve.api.backpressure import ReadOnDemand
+from serve.api.ray_headers import RayHeaders
 
 NAME = b"x-request-id"
 
@@ -38,4 +38,4 @@ class IssueRequestId:
 
 def middlewares() -> list[Middleware]:
     """The outermost middlewares of the ingress; Ray Serve calls this."""
-    return [Middleware(ReadOnDemand), Middleware(IssueRequestId)]
+    return [Middleware(RayHeaders), Middleware(IssueRequestId)]
