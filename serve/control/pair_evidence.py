@@ -158,7 +158,7 @@ class PairEvidence:
         """What was compared, what was not and why, and whether assignments follow the weights."""
         evidence, assignments = self.evidence, self.evidence.assignments
         incomparable = sum(self.incomparable.values())
-        contrast = evidence.quality.contrast()
+        contrast, worst = evidence.quality.contrast(), assignments.departs()
         return {
             "pairs": {
                 "chosen": evidence.chosen,
@@ -187,5 +187,6 @@ class PairEvidence:
                 "seen": assignments.seen,
                 "due": {name: round(due, 1) for name, due in assignments.due.items()},
                 "broken": assignments.is_broken(),
+                "departs": worst and worst.to_json(),
             },
         }

@@ -9,7 +9,7 @@ its plan continues that of the one before.
 """
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,6 +23,7 @@ from serve.control.seen_set import SeenSet
 from variants.evidence.betting import Tally
 from variants.evidence.client_shares import ClientShares
 from variants.evidence.gate import CLIENT_SHARE, RANGES, Evidence
+from variants.evidence.sample_ratio import Source
 
 Weights = dict[str, float]
 
@@ -130,11 +131,25 @@ class ControlState:
             if weights is None:  # its traffic version is not in this journal
                 continue
             counts = Counter(assigned["anonymous"])
-            counts.update(variant for client, variant in assigned["clients"].items() if client not in known)
+            new = {client: variant for client, variant in assigned["clients"].items() if client not in known}
+            counts.update(new.values())
             evidence.assignments.add(counts, weights)
+            for source, of_source in sources_of(assigned, new):
+                evidence.assignments.departures.add(source, of_source, weights)
 
     def note_clients(self, model: str, observed: dict[str, Any]) -> None:
         known = self.clients.setdefault(model, SeenSet())
         for assigned in observed["assigned"].values():
             for client in assigned["clients"]:
                 known.add(client)
+
+
+def sources_of(assigned: dict[str, Any], new: dict[str, str]) -> Iterator[tuple[Source, Counter[str]]]:
+    """Where assignments came from. `new` has the variants of named clients that count. Older ingresses do not say."""
+    for *source, counts in assigned.get("sources", ()):
+        yield Source(*source), Counter(counts)
+    named: dict[Source, Counter[str]] = {}
+    for client, source in assigned.get("named", {}).items():
+        if client in new:
+            named.setdefault(Source(*source), Counter())[new[client]] += 1
+    yield from named.items()
