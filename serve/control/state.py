@@ -70,6 +70,8 @@ class ControlState:
         self.history.note(entry, rollout.open)
         if before is None or (before.began, before.pair) != (rollout.began, rollout.pair):
             self.begin_evidence(f"{model}@{rollout.plan.variant}", rollout)
+            known = before.rivals.values() if before is not None and rollout.follows else ()
+            self.pairs |= {pair: PairEvidence() for pair in rollout.rivals.values() if pair not in known}
         elif before.step == rollout.step and (rollout.status != "promoted" or before.status == "promoted"):
             return  # paused, resumed or ended: the step's evidence is kept
         self.pair(rollout.pair).begin_step(entry["version"])
@@ -80,12 +82,13 @@ class ControlState:
 
     def begin_evidence(self, name: str, rollout: Rollout) -> None:
         """Begin with no evidence, unless the plan continues and there is some. Evidence that is continued was begun by
-        an earlier attempt, and needs no new one. Nor does a comparison of the parent with itself."""
+        an earlier attempt, and needs no new one. Nor does a comparison of the parent with itself. A candidate that
+        follows another in a search keeps what it has shown on the same requests, and begins its attempt."""
         attempts = self.attempts.get(name, 0)
         continued = rollout.plan.continues and rollout.pair in self.pairs
         if not rollout.plan.aa:
             self.attempts[name] = max(1, attempts) if continued else attempts + 1
-        if not continued:
+        if not continued and not rollout.follows:
             self.pairs[rollout.pair] = PairEvidence()
 
     def apply_outcomes(self, entry: Entry) -> None:
@@ -105,7 +108,8 @@ class ControlState:
                 pair.count_served(source, served.get(variant), rollout.plan.gate)
             self.note_clients(model, observed)
             for name, shadowed in observed["shadows"].items():
-                gate = rollout.plan.gate if rollout is not None and rollout.counts and rollout.pair == name else None
+                counts = rollout is not None and rollout.counts and name in (rollout.pair, *rollout.rivals.values())
+                gate = rollout.plan.gate if rollout is not None and counts else None
                 self.pair(name).count_shadowed(shadowed, gate)
 
     def apply_feedback(self, entry: Entry) -> None:

@@ -144,6 +144,49 @@ def test_a_search_continues_with_the_next_candidate(tmp_path: Path, family: Fami
     assert (rollout.plan.variant, rollout.status, rollout.queue) == ("int8", "running", ())
 
 
+def test_candidates_of_a_search_are_compared_on_the_same_requests(tmp_path: Path, family: Family) -> None:
+    """Each has a tally of its own. The next one begins with what it has shown."""
+    traffic_manager = search(tmp_path, family)
+    first = traffic_manager.state.rollouts["echo"]
+    assert traffic_manager.state.traffic["echo"].traffic.shadows == {"int4": 0.2, "int8": 0.2}
+    of_int8 = traffic_manager.state.pair(first.rivals["int8"])
+    of_int8.evidence.quality.by_request[1.0, 1.0] = 40
+    assert traffic_manager.rollout_of("echo")["rivals"]["int8"]["floor"]["n"] == 40
+    fail(traffic_manager)
+    traffic_manager.judge_all()
+    second = traffic_manager.state.rollouts["echo"]
+    assert (second.plan.variant, second.pair, second.follows, second.rivals) == ("int8", first.rivals["int8"], True, {})
+    assert traffic_manager.state.pair(second.pair).compared == 40
+    assert traffic_manager.state.traffic["echo"].traffic.shadows == {"int8": 0.2}
+    assert traffic_manager.state.attempts == {"echo@int4": 1, "echo@int8": 1}
+
+
+def test_a_candidate_that_is_proven_worse_leaves_the_search_and_the_step_goes_on(
+    tmp_path: Path, family: Family
+) -> None:
+    traffic_manager = search(tmp_path, family)
+    rollout = traffic_manager.state.rollouts["echo"]
+    began = traffic_manager.held_since["echo"]
+    traffic_manager.state.pair(rollout.rivals["int8"]).evidence.quality.by_request[0.0, 1.0] = 500
+    traffic_manager.judge_all()
+    left = traffic_manager.state.rollouts["echo"]
+    assert (left.plan.variant, left.status, left.queue, left.rivals) == ("int4", "running", (), {})
+    assert left.why == "int8 leaves the search: floor proven worse"
+    assert traffic_manager.held_since["echo"] == began
+    assert traffic_manager.state.traffic["echo"].traffic.shadows == {"int4": 0.2}
+
+
+def test_another_search_begins_with_no_evidence_about_any_candidate(tmp_path: Path, family: Family) -> None:
+    traffic_manager = search(tmp_path, family)
+    rivals = traffic_manager.state.rollouts["echo"].rivals
+    traffic_manager.state.pair(rivals["int8"]).evidence.quality.by_request[1.0, 1.0] = 40
+    traffic_manager.steer("echo", "abort", "somebody")
+    plan, parent, queue = traffic_manager.plan_search("echo", {"objective": "cheapest"})
+    traffic_manager.begin("echo", plan, parent, "somebody", queue)
+    assert traffic_manager.state.rollouts["echo"].rivals == rivals
+    assert traffic_manager.state.pair(rivals["int8"]).compared == 0
+
+
 def test_an_error_of_one_model_is_logged_and_stops_no_other(
     tmp_path: Path, family: Family, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
