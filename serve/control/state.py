@@ -127,6 +127,10 @@ class ControlState:
     def pair(self, name: str) -> PairEvidence:
         return self.pairs.setdefault(name, PairEvidence())
 
+    def why_not_counted(self, key: str, pair: str) -> str | None:
+        """Why an opinion on a pair of the evidence `key` would not count; None where it would."""
+        return self.pairs.get(key, PairEvidence()).why_not_counted(pair)
+
     def count_assigned(self, evidence: Evidence, model: str, observed: dict[str, Any]) -> None:
         """Compare first assignments with the weights in force when they were made."""
         known = self.clients.setdefault(model, SeenSet())
