@@ -7,12 +7,14 @@ An opinion joins the other evidence on the same way as a comparison: by the obse
 """
 
 import asyncio
+import time
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, ValidationError, model_validator
 from starlette.requests import Request
 
 from serve.config.loader import refusal
+from serve.control.contract import ControllerClient
 from serve.dataplane.upstreams import Upstreams
 from serve.errors import Forbidden
 from serve.protocols import answer_id
@@ -25,6 +27,11 @@ from variants.metrics.answer_scores import score_of
 from variants.metrics.scoring import label_matches, text_matches
 
 MOST = 1000
+REPORTED_S = 5.0
+"""A pair that is older has reached the controller, which knows whether it counts."""
+By = Literal["person", "label"]
+PERSON: By = "person"
+LABEL: By = "label"
 
 
 class Opinion(Document):
@@ -71,8 +78,9 @@ class Pairs:
         kept = await asyncio.to_thread(self.keeper.store.read, model, variant, int(limit))
         return {"model": model, "pairs": [document_of(each) for each in kept]}
 
-    async def judge(self, document: dict[str, Any], key: str | None) -> dict[str, Any]:
+    async def judge(self, document: dict[str, Any], key: str | None, controller: ControllerClient) -> dict[str, Any]:
         """Count an opinion on kept pairs; `key` is the name of the sender's API key. Only the first on a pair counts.
+        Where none counts, `why` says the reason.
 
         Raises InputError, Forbidden."""
         try:
@@ -94,20 +102,26 @@ class Pairs:
         if not kept:
             mend = "equal answers need no opinion; the others are kept where the stack file has keep_answers"
             raise InputError("no differing answers of this request are kept", field="request_id", mend=mend)
-        counted = [await self.count(each, opinion) for each in kept]
+        reasons = [await self.count(each, opinion, controller) for each in kept]
         latest = kept[0].difference
-        return {"counted": any(counted), "model": latest.model, "variant": latest.variant}
+        receipt = {"counted": None in reasons, "model": latest.model, "variant": latest.variant}
+        return receipt if None in reasons else receipt | {"why": reasons[0]}
 
-    async def count(self, kept: Kept, opinion: Opinion) -> bool:
-        """Whether it is the first opinion on this pair."""
-        if opinion.outcome is not None:
-            return await self.note(kept, opinion.outcome, "person")
-        outcome = await asyncio.to_thread(self.by_label, kept, opinion)
-        return outcome is not None and await self.note(kept, outcome, "label")
-
-    async def note(self, kept: Kept, outcome: int, by: Literal["person", "label"]) -> bool:
-        first = await asyncio.to_thread(self.keeper.store.note, kept.difference, outcome, by)
-        return first and self.tally.opinion(kept.difference, outcome, by)
+    async def count(self, kept: Kept, opinion: Opinion, controller: ControllerClient) -> str | None:
+        """Count an opinion on one pair. Gives why it does not count; None where it does."""
+        outcome: int | None = opinion.outcome
+        by = LABEL if outcome is None else PERSON
+        if outcome is None:
+            outcome = await asyncio.to_thread(self.by_label, kept, opinion)
+        if outcome is None:
+            return "neither answer is right by this label"
+        if not await asyncio.to_thread(self.keeper.store.note, kept.difference, outcome, by):
+            return "another opinion on this pair came first"
+        if time.time() - kept.difference.at > REPORTED_S:
+            why = await controller.why_not_counted(kept.difference.key, kept.difference.id)
+            if why is not None:
+                return why
+        return None if self.tally.opinion(kept.difference, outcome, by) else "too many opinions wait for the controller"
 
     def by_label(self, kept: Kept, opinion: Opinion) -> int | None:
         """Which answer scores more by the label; None where neither is right, since a junk label would say the same."""

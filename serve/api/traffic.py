@@ -25,7 +25,7 @@ from serve.api.access.key_limits import key_name
 from serve.api.http import TextHeaders, answer_json, parse_object, read_body
 from serve.api.pairs import Pairs
 from serve.control.contract import ControllerClient
-from serve.dataplane.body_worker import apart
+from serve.dataplane.body_worker import apart, off_loop
 from variants.errors import InputError
 
 WHO, CLIENT = "x-understudy-who", "x-understudy-client"
@@ -53,6 +53,8 @@ class Endpoint:
         asked = await apart(len(body), parse_object, body)
         document = await self.acts[method](self.controller, request, asked)
         headers = {"etag": f'"{document["version"]}"'} if "version" in document else {}
+        if method == "GET":  # a thousand pairs or a whole journal
+            return await off_loop(answer_json, document, headers=headers)
         return answer_json(document, headers=headers)
 
 
@@ -133,7 +135,7 @@ async def give_feedback(
     pairs: Pairs, controller: ControllerClient, request: Request, body: dict[str, Any]
 ) -> dict[str, Any]:
     if not {"label", "outcome"}.isdisjoint(body):
-        return await pairs.judge(body, key_name(request.scope))
+        return await pairs.judge(body, key_name(request.scope), controller)
     client = TextHeaders(scope=request.scope).get(CLIENT)
     receipt = await controller.add_feedback(body, key_name(request.scope), client)
     if receipt["counted"]:

@@ -46,6 +46,7 @@ def describe_rollout(answer: dict[str, Any]) -> str:
     lines += describe_coverage(answer)
     lines += describe_opinions(answer.get("opinions") or {})
     lines += describe_card(answer["card"])
+    lines += describe_rivals(answer.get("rivals") or {})
     for each in answer["verdict"]["segments"][:1]:
         interval = f"{each['value']:+.3f} ({each['low']:+.3f} to {each['high']:+.3f}, n {each['n']})"
         lines.append(f"  worst segment: {each['name']} {interval}")
@@ -87,6 +88,16 @@ def describe_opinions(opinions: dict[str, Any]) -> list[str]:
         lines.append(f"  the judge agrees with the label in {agreed} of {asked} labelled pairs whose answers differ")
     elif opinions["by"].get("judge"):
         lines.append("  the judge's agreement with labels is unknown: no labelled pair's answers differ")
+    return lines
+
+
+def describe_rivals(rivals: dict[str, Any]) -> list[str]:
+    """The other candidates of a search, which are compared on the same requests."""
+    lines = []
+    for name, metrics in rivals.items():
+        for metric, told in metrics.items():
+            mean = "-" if told["value"] is None else f"{told['value']:+.4f} ({told['low']:+.4f} to {told['high']:+.4f})"
+            lines.append(f"  next, on the same requests: {name} {metric} {mean}, n {told['n']}, {told['state']}")
     return lines
 
 

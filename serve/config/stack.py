@@ -106,6 +106,9 @@ class ScriptedEngine(Document):
     token_s: Number = Field(default=0.0, ge=0, le=60)
     startup_s: Number = Field(default=0.0, ge=0, le=600)
     errs: Number = Field(default=0.0, ge=0, le=1, description="share of labelled prompts answered otherwise")
+    loops: bool = Field(
+        default=False, strict=True, exclude_if=lambda on: not on, description="texts repeat until their limit"
+    )
     fail_after: Whole | None = Field(default=None, ge=0, description="requests answered before all others get a 500")
     hang_after: Whole | None = Field(default=None, ge=0, description="requests answered before all others hang")
     garble_after: Whole | None = Field(default=None, ge=0, description="requests answered before all others get NaN")

@@ -159,7 +159,8 @@ def ratio_of(account: Json) -> list[str]:
     seen, due = assignments["seen"], assignments["due"]
     counts = ", ".join(f"{name} {seen.get(name, 0):,} (due {due[name]:,.0f})" for name in due)
     said = "Sample ratio is broken" if assignments["broken"] else "Sample ratio is as the weights say"
-    return [f"{said}: {counts}."]
+    departs = assignments.get("departs")  # an older server does not say it
+    return [f"{said}: {counts}.", *((f"Off are {departs['text']}.",) if departs else ())]
 
 
 def coverage_of(account: Json) -> list[str]:

@@ -109,5 +109,8 @@ class ControllerClient(Protocol):
         """Count a score for the answer with that id. `owner` is the name of the sender's API key, `client` its own
         name. Raises InputError."""
 
+    async def why_not_counted(self, key: str, pair: str) -> str | None:
+        """Why an opinion on a pair of the evidence `key` would not count; None where it would."""
+
     async def journal(self, last: int) -> list[dict[str, Any]]:
         """The last entries of the journal, oldest first."""

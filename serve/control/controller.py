@@ -156,6 +156,9 @@ class Controller:
     async def add_feedback(self, document: dict[str, Any], owner: str | None, client: str | None) -> dict[str, Any]:
         return self.traffic_manager.feedback(document, owner, client)
 
+    async def why_not_counted(self, key: str, pair: str) -> str | None:
+        return self.traffic_manager.state.why_not_counted(key, pair)
+
     async def journal(self, last: int) -> list[Entry]:
         return self.traffic_manager.journal.last(last)
 

@@ -125,6 +125,16 @@ class PairEvidence:
         for each in shadowed.get("opinions", ()):
             self.opinions.count(each, evidence.preference, (gate or WATCHED).preference)
 
+    def why_not_counted(self, name: str) -> str | None:
+        """Why an opinion on a pair whose answers differ would not count; None where it would."""
+        if name in self.opinions.closed:
+            return "another opinion on this pair came first"
+        if name in self.opinions.open:
+            return None
+        if name in self.ids:
+            return "a trusted label decided this pair, or its client brought more than its share of the pairs"
+        return "the evidence that this pair belongs to is over, or began anew"
+
     def lose(self, metric: Metric, reason: str, times: int = 1) -> None:
         """Count sampled requests that came to nothing: at worst, also for what would have been preferred."""
         self.lost[reason] += times
@@ -158,7 +168,7 @@ class PairEvidence:
         """What was compared, what was not and why, and whether assignments follow the weights."""
         evidence, assignments = self.evidence, self.evidence.assignments
         incomparable = sum(self.incomparable.values())
-        contrast = evidence.quality.contrast()
+        contrast, worst = evidence.quality.contrast(), assignments.departs()
         return {
             "pairs": {
                 "chosen": evidence.chosen,
@@ -187,5 +197,6 @@ class PairEvidence:
                 "seen": assignments.seen,
                 "due": {name: round(due, 1) for name, due in assignments.due.items()},
                 "broken": assignments.is_broken(),
+                "departs": worst and worst.to_json(),
             },
         }

@@ -10,13 +10,15 @@ A rollout that proves nothing ends `undecided`: at its deadline, at its budget o
 budget would be needed (futility).
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, TypeAdapter, ValidationError, model_validator
 
+from serve.config.evidence_key import evidence_key
 from serve.config.loader import refusal
+from serve.config.snapshot import Snapshot
 from serve.config.stack import Model
 from serve.config.traffic import Traffic
 from variants.document import Document, Number
@@ -39,8 +41,9 @@ DAY_S = 86400.0
 class Search(Document):
     """A search for the cheapest variant that keeps `quality_floor` of its parent's quality.
 
-    Candidates run in shadow, cheapest first, each at alpha divided by their number. `by` is the metric that is
-    compared: quality needs labelled requests, agreement does not."""
+    All candidates are compared in shadow on the same requests, each at alpha divided by their number. They may take
+    traffic in a fixed order, the cheapest first. `by` is the metric that is compared: quality needs labelled requests,
+    agreement does not."""
 
     objective: Literal["cheapest"]
     quality_floor: Annotated[Number, Field(gt=0, lt=1)] = 0.98
@@ -108,7 +111,9 @@ class Rollout:
     rollback restores the traffic `before`. If this variant fails, a search tries the variants of `queue` by the same
     plan. `source` gives up traffic to the variant, and is compared as the guard says; it is the parent, or the variant
     that took over from it. `began` is the traffic version of the start, `began_at` its time in seconds since the epoch.
-    `watched`: it was promoted, and part of the traffic is still the parent's."""
+    `watched`: it was promoted, and part of the traffic is still the parent's. `rivals` has the key of the evidence of
+    each variant of `queue`: they are compared on the same requests. `follows`: it was a rival, so its evidence began
+    with the search."""
 
     plan: RolloutPlan
     parent: str
@@ -124,6 +129,8 @@ class Rollout:
     began: int = 0
     began_at: float = 0.0
     watched: bool = False
+    rivals: Mapping[str, str] = field(default_factory=dict)
+    follows: bool = False
 
     @property
     def open(self) -> bool:
@@ -138,6 +145,11 @@ class Rollout:
     def pair(self) -> str:
         """The key of its evidence. It names artifacts, because names can be built again."""
         return ":".join((*self.digests, self.engines) if self.engines else self.digests)
+
+    @property
+    def moment(self) -> tuple[int, int, str]:
+        """What the least time of a step is counted from."""
+        return self.began, self.step, self.status
 
     @property
     def doing(self) -> str:
@@ -160,7 +172,15 @@ class Rollout:
             shadows.pop(self.plan.variant, None)
         else:
             shadows[self.plan.variant] = self.plan.shadow
+        if self.open:
+            shadows |= dict.fromkeys(self.rivals, self.plan.shadow)
         return self.before.model_copy(update={"weights": weights, "shadows": shadows})
+
+    def without(self, rivals: Collection[str], why: str) -> "Rollout":
+        """The same search without some of its rivals."""
+        queue = tuple(name for name in self.queue if name not in rivals)
+        left = {name: pair for name, pair in self.rivals.items() if name not in rivals}
+        return replace(self, queue=queue, rivals=left, why=why)
 
     def to_json(self) -> dict[str, Any]:
         return dict(ROLLOUT.dump_python(self, mode="json"))
@@ -211,6 +231,19 @@ def source_of(weights: Mapping[str, float], parent: str, variant: str) -> str:
     if weights[parent] + weights[variant] > 0:
         return parent
     return max((name for name in weights if name not in (parent, variant)), key=weights.__getitem__)
+
+
+def rivals_of(snapshot: Snapshot, model: str, parent: str, variant: str, queue: tuple[str, ...]) -> dict[str, str]:
+    """The keys of the evidence of a search's other candidates, by name. Two names of one build are compared once."""
+    served = snapshot.variants
+    known, rivals = {evidence_key(served[model, parent], served[model, variant])}, {}
+    for name in queue:
+        if (model, name) in served:
+            key = evidence_key(served[model, parent], served[model, name])
+            if key not in known:
+                rivals[name] = key
+                known.add(key)
+    return rivals
 
 
 def next_of(rollout: Rollout, verdict: Verdict, held_s: float, compared: int, at: float) -> Rollout:

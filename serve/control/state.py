@@ -9,7 +9,7 @@ its plan continues that of the one before.
 """
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,6 +23,7 @@ from serve.control.seen_set import SeenSet
 from variants.evidence.betting import Tally
 from variants.evidence.client_shares import ClientShares
 from variants.evidence.gate import CLIENT_SHARE, RANGES, Evidence
+from variants.evidence.sample_ratio import Source
 
 Weights = dict[str, float]
 
@@ -69,6 +70,8 @@ class ControlState:
         self.history.note(entry, rollout.open)
         if before is None or (before.began, before.pair) != (rollout.began, rollout.pair):
             self.begin_evidence(f"{model}@{rollout.plan.variant}", rollout)
+            known = before.rivals.values() if before is not None and rollout.follows else ()
+            self.pairs |= {pair: PairEvidence() for pair in rollout.rivals.values() if pair not in known}
         elif before.step == rollout.step and (rollout.status != "promoted" or before.status == "promoted"):
             return  # paused, resumed or ended: the step's evidence is kept
         self.pair(rollout.pair).begin_step(entry["version"])
@@ -79,12 +82,13 @@ class ControlState:
 
     def begin_evidence(self, name: str, rollout: Rollout) -> None:
         """Begin with no evidence, unless the plan continues and there is some. Evidence that is continued was begun by
-        an earlier attempt, and needs no new one. Nor does a comparison of the parent with itself."""
+        an earlier attempt, and needs no new one. Nor does a comparison of the parent with itself. A candidate that
+        follows another in a search keeps what it has shown on the same requests, and begins its attempt."""
         attempts = self.attempts.get(name, 0)
         continued = rollout.plan.continues and rollout.pair in self.pairs
         if not rollout.plan.aa:
             self.attempts[name] = max(1, attempts) if continued else attempts + 1
-        if not continued:
+        if not continued and not rollout.follows:
             self.pairs[rollout.pair] = PairEvidence()
 
     def apply_outcomes(self, entry: Entry) -> None:
@@ -104,7 +108,8 @@ class ControlState:
                 pair.count_served(source, served.get(variant), rollout.plan.gate)
             self.note_clients(model, observed)
             for name, shadowed in observed["shadows"].items():
-                gate = rollout.plan.gate if rollout is not None and rollout.counts and rollout.pair == name else None
+                counts = rollout is not None and rollout.counts and name in (rollout.pair, *rollout.rivals.values())
+                gate = rollout.plan.gate if rollout is not None and counts else None
                 self.pair(name).count_shadowed(shadowed, gate)
 
     def apply_feedback(self, entry: Entry) -> None:
@@ -122,6 +127,10 @@ class ControlState:
     def pair(self, name: str) -> PairEvidence:
         return self.pairs.setdefault(name, PairEvidence())
 
+    def why_not_counted(self, key: str, pair: str) -> str | None:
+        """Why an opinion on a pair of the evidence `key` would not count; None where it would."""
+        return self.pairs.get(key, PairEvidence()).why_not_counted(pair)
+
     def count_assigned(self, evidence: Evidence, model: str, observed: dict[str, Any]) -> None:
         """Compare first assignments with the weights in force when they were made."""
         known = self.clients.setdefault(model, SeenSet())
@@ -130,11 +139,25 @@ class ControlState:
             if weights is None:  # its traffic version is not in this journal
                 continue
             counts = Counter(assigned["anonymous"])
-            counts.update(variant for client, variant in assigned["clients"].items() if client not in known)
+            new = {client: variant for client, variant in assigned["clients"].items() if client not in known}
+            counts.update(new.values())
             evidence.assignments.add(counts, weights)
+            for source, of_source in sources_of(assigned, new):
+                evidence.assignments.departures.add(source, of_source, weights)
 
     def note_clients(self, model: str, observed: dict[str, Any]) -> None:
         known = self.clients.setdefault(model, SeenSet())
         for assigned in observed["assigned"].values():
             for client in assigned["clients"]:
                 known.add(client)
+
+
+def sources_of(assigned: dict[str, Any], new: dict[str, str]) -> Iterator[tuple[Source, Counter[str]]]:
+    """Where assignments came from. `new` has the variants of named clients that count. Older ingresses do not say."""
+    for *source, counts in assigned.get("sources", ()):
+        yield Source(*source), Counter(counts)
+    named: dict[Source, Counter[str]] = {}
+    for client, source in assigned.get("named", {}).items():
+        if client in new:
+            named.setdefault(Source(*source), Counter())[new[client]] += 1
+    yield from named.items()

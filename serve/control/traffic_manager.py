@@ -12,15 +12,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from serve.config.evidence_key import engines_hash
+from serve.config.evidence_key import engines_hash, evidence_key
 from serve.config.snapshot import Judged, Snapshot, build_snapshot, with_traffic
 from serve.config.stack import Model
 from serve.config.traffic import Versioned, read_traffic
 from serve.control.card_beside import Cards, check_card
 from serve.control.contract import ObservationBatch
-from serve.control.records.document import account, around, by_id, document, engine_document, summary
+from serve.control.records.document import account, around, by_id, document, engine_document, rival_document, summary
 from serve.control.records.recorded_state import RecordedState
-from serve.control.rollout import Rollout, RolloutPlan, next_of, source_of, unknowable
+from serve.control.rollout import UNKNOWABLE, Rollout, RolloutPlan, next_of, rivals_of, source_of, unknowable
 from serve.control.traffic_migration import carried_over, ended
 from serve.errors import Conflict, Stale
 from serve.protocols.answer_id import check_feedback
@@ -122,9 +122,16 @@ class TrafficManager(RecordedState):
         return self.traffic_of(model)
 
     def begin(
-        self, model: str, plan: RolloutPlan, parent: str, who: str, queue: tuple[str, ...] = ()
+        self,
+        model: str,
+        plan: RolloutPlan,
+        parent: str,
+        who: str,
+        queue: tuple[str, ...] = (),
+        search: Rollout | None = None,
     ) -> dict[str, Any]:
-        """Begin a rollout; `queue` has the other candidates of a search, cheapest first.
+        """Begin a rollout; `queue` has the other candidates of a search, cheapest first. `search` is the rollout of the
+        candidate before.
 
         Raises Conflict if the model has an open rollout or a variant was removed since the plan was read, InputError if
         there is no traffic to move."""
@@ -144,6 +151,7 @@ class TrafficManager(RecordedState):
         check_card(self.cards.beside(model, parent, plan), plan)
         names = (parent, plan.compared(parent))
         both = [self.snapshot.variants[model, name] for name in names]
+        rivals = rivals_of(self.snapshot, model, parent, plan.variant, queue)
         rollout = Rollout(
             plan,
             parent,
@@ -156,6 +164,8 @@ class TrafficManager(RecordedState):
             source_digest=self.snapshot.variants[model, source].manifest.digest,
             began=self.state.traffic[model].version + 1,
             began_at=time.time(),
+            rivals=rivals,
+            follows=search is not None and search.rivals.get(plan.variant) == evidence_key(*both),
         )
         engines = {name: engine_document(served) for name, served in zip(names, both, strict=True)}
         self.move(model, rollout, who, None, {"around": around(engines)})
@@ -189,13 +199,14 @@ class TrafficManager(RecordedState):
         """Write one entry: the rollout, the reason, and the traffic that follows from it.
 
         `beside` is what else it tells; without it, what was compared so far and what was not."""
-        current = self.state.traffic[model]
+        current, before = self.state.traffic[model], self.state.rollouts.get(model)
         following = Versioned(current.version + 1, rollout.traffic(), current.declared)
         entry = {"model": model, "who": who, "why": rollout.why, **following.to_json(), "rollout": rollout.to_json()}
         entry |= beside or {"account": account(self.rollout_of(model))}
         write = self.write_when_possible if rollout.status == "rolled back" else self.write
         write(("rollout", entry | ({"verdict": verdict_document(verdict)} if verdict else {})))
-        self.held_since[model] = time.monotonic()
+        if before is None or before.moment != rollout.moment:
+            self.held_since[model] = time.monotonic()
         self.show()
 
     def count(self, ingress: str, batch: ObservationBatch) -> None:
@@ -240,6 +251,30 @@ class TrafficManager(RecordedState):
                 self.move(model, moved, "evidence", verdict)
             else:
                 self.note_progress(model, verdict_document(verdict))
+                self.drop_rivals(model, rollout)
+
+    def drop_rivals(self, model: str, rollout: Rollout) -> None:
+        """End the replays on candidates that are proven worse already. Each has an alpha of its own."""
+        harm = {
+            name: verdict.harm
+            for name, verdict in self.rivals(rollout).items()
+            if rollout.open and verdict.decision == "roll back"
+        }
+        if harm:
+            said = "; ".join(f"{name} leaves the search: {', '.join(what)} proven worse" for name, what in harm.items())
+            self.move(model, rollout.without(harm, said), "evidence", None)
+
+    def rivals(self, rollout: Rollout) -> dict[str, Verdict]:
+        """The verdicts on the candidates of a search that wait, by what is known while they answer no client."""
+        context = Context(
+            floor_by=rollout.plan.by,
+            leave_out=UNKNOWABLE,
+            phases=len(rollout.plan.steps) + (rollout.plan.watch_s > 0),
+        )
+        return {
+            name: judge(rollout.plan.gate, self.state.pair(pair).evidence, context)
+            for name, pair in rollout.rivals.items()
+        }
 
     def try_next(self, model: str, rollout: Rollout) -> None:
         """Continue a search with its next candidate that is still served, or end it if there is none."""
@@ -249,7 +284,7 @@ class TrafficManager(RecordedState):
             variant = left.pop(0)
             try:
                 plan = rollout.plan.model_copy(update={"variant": variant})
-                self.begin(model, plan, rollout.parent, "evidence", tuple(left))
+                self.begin(model, plan, rollout.parent, "evidence", tuple(left), rollout)
             except InputError as error:
                 why = str(error)
             else:
@@ -301,6 +336,7 @@ class TrafficManager(RecordedState):
             "verdict": verdict_document(self.verdict(model, rollout)),
             "card": card.to_json(pair.evidence.quality.differences(), rollout.plan.gate.alpha_each),
             **pair.to_json(),
+            "rivals": {name: rival_document(verdict) for name, verdict in self.rivals(rollout).items()},
             "attempt": {
                 "number": context.attempt,
                 "alpha_to_promote": promotion_alpha(rollout.plan.gate, context),

@@ -32,14 +32,16 @@ class Accounting:
         if model in self.upstreams.snapshot.judged and not call.target.variant:
             self.observations.routed(model, self.upstreams.unable(model, call.needs))
 
-    def assigned(self, assignment: Assignment, client: str | None) -> None:
-        """Count an assignment. Call only while every variant with weight is ready: otherwise the counts lack the
-        clients whose preferred variant is down."""
+    def assigned(self, assignment: Assignment, client: str | None, key: str | None) -> None:
+        """Count an assignment of a client of an API key. Call only while every variant with weight is ready: otherwise
+        the counts lack the clients whose preferred variant is down."""
         if assignment.model in self.upstreams.snapshot.judged:
             traffic = self.upstreams.snapshot.traffic[assignment.model]
             version, sticky = traffic.version, traffic.traffic.sticky
-            name = self.upstreams.hash_keys.client_of(None, client) if sticky else None
-            self.observations.assigned(assignment, name, version)
+            hashes = self.upstreams.hash_keys
+            name = hashes.client_of(None, client) if sticky else None
+            sender = key, None if client is None else hashes.client_of(key, client)
+            self.observations.assigned(assignment, name, version, sender)
 
     def served(self, call: Call) -> None:
         """Count the result of a judged model's request.

@@ -16,19 +16,40 @@ from serve.config.snapshot import Judged
 from serve.control.contract import RULES, ObservationBatch
 from serve.dataplane.router import Assignment
 from serve.dataplane.served import Result, Served
+from variants.evidence.sample_ratio import NAMED, OTHERS, Source
 
 KNOWN_CLIENTS = 200_000
 """Clients that an ingress remembers, to report each once; the controller remembers all."""
 MOST = 50_000
 """Limit of unreported pairs for two artifacts, and of unreported clients for one version."""
+MOST_SOURCES = 200
+"""Senders of one batch that are told apart; the others of a key count together."""
+HOUR_S = 3600
 CHOSEN_BY_THE_ROUTER = ("weight", "sticky")
 """Reasons of assignments that follow the weights. `capable` is none: there the request has excluded variants."""
 
 
 @dataclass
 class Assigned:
+    """Assignments under one version. `anonymous` counts requests by variant, `sources` does so by where they came from.
+    `clients` has the variant of each named client, `named` where it came from."""
+
     anonymous: Counter[str] = field(default_factory=Counter)
     clients: dict[str, str] = field(default_factory=dict)
+    sources: dict[Source, Counter[str]] = field(default_factory=dict)
+    named: dict[str, Source] = field(default_factory=dict)
+
+    def add(self, variant: str, source: Source) -> None:
+        """Count a request of a client that does not stay with its variant."""
+        self.anonymous[variant] += 1
+        if source not in self.sources and len(self.sources) >= MOST_SOURCES:
+            source = source._replace(client=OTHERS)
+        self.sources.setdefault(source, Counter())[variant] += 1
+
+    def to_json(self) -> dict[str, Any]:
+        sources = [[*source, counts] for source, counts in self.sources.items()]
+        named = {client: list(source) for client, source in self.named.items()}
+        return {"anonymous": self.anonymous, "clients": self.clients, "sources": sources, "named": named}
 
 
 @dataclass
@@ -72,7 +93,7 @@ class Seen:
         epoch, stay for the next batch."""
         served = {digest: results.take_batch(now) for digest, results in self.served.items()}
         batch = {
-            "assigned": {str(version): vars(assigned) for version, assigned in self.assigned.items()},
+            "assigned": {str(version): assigned.to_json() for version, assigned in self.assigned.items()},
             "served": {digest: counts for digest, counts in served.items() if any(counts.values())},
             "shadows": {pair: vars(shadowed) for pair, shadowed in self.shadows.items()},
         }
@@ -97,19 +118,24 @@ class Observations:
         routed.requests += 1
         routed.unable.update(unable)
 
-    def assigned(self, assignment: Assignment, client: str | None, version: int) -> None:
-        """Count a request that was assigned under this version of its model's traffic. `client` is a hash."""
+    def assigned(
+        self, assignment: Assignment, client: str | None, version: int, sender: tuple[str | None, str | None]
+    ) -> None:
+        """Count a request that was assigned under this version of its model's traffic. `client` is a hash. `sender` is
+        the name of its API key and a hash of its client's name, also where the client does not stay with a variant."""
         if assignment.reason not in CHOSEN_BY_THE_ROUTER:
             return
         assigned = self.of(assignment.model).assigned.setdefault(version, Assigned())
+        key, name = (each or "" for each in sender)
+        source = Source(key, name if client is None else NAMED, assignment.reason, int(time.time()) // HOUR_S)
         if client is None:
-            assigned.anonymous[assignment.variant] += 1
+            assigned.add(assignment.variant, source)
             return
         if (assignment.model, client) not in self.known and len(assigned.clients) < MOST:
             self.known[assignment.model, client] = None
             if len(self.known) > KNOWN_CLIENTS:
                 self.known.popitem(last=False)
-            assigned.clients[client] = assignment.variant
+            assigned.clients[client], assigned.named[client] = assignment.variant, source
 
     def served(self, model: str, digest: str, result: Result, judged: Judged) -> None:
         """Count the result of a request to an artifact."""

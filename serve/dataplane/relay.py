@@ -125,7 +125,7 @@ class Relay:
                     first = placed
                     call.version = self.upstreams.snapshot.traffic[call.target.model].version
                 if not excluding and self.upstreams.all_up(call.target.model):
-                    self.accounting.assigned(call.assignment, call.client)
+                    self.accounting.assigned(call.assignment, call.client, call.key)
                 if call.target.variant:
                     call.upstream.pinned()
                 left_s = call.upstream.served.limits.timeout_s - (time.perf_counter() - call.arrived)

@@ -170,6 +170,8 @@ def launch_scripted(engine: ScriptedEngine, folder: Path, manifest: Manifest, na
     for option in ("fail_after", "hang_after", "garble_after", "exit_after"):
         if (count := getattr(engine, option)) is not None:
             arguments += [f"--{option.replace('_', '-')}", str(count)]
+    if engine.loops:
+        arguments.append("--loops")
     if engine.adapters:
         arguments += ["--adapters", str(engine.adapters.slots)]
     return Launch(own("scripted.engine", name, *arguments))

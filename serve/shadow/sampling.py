@@ -1,8 +1,9 @@
 """Samples the requests that shadow variants compare, before the answering variant is chosen.
 
-The sample depends only on a keyed hash of the request's id, so that neither load nor a client can bias it. A labelled
-request is compared by its label, any other by agreement. Adapters are not compared by agreement, because they are
-trained to answer differently. Requests that cannot be compared are counted by reason: no evidence is about them.
+The sample depends only on a keyed hash of the request's id, so that neither load nor a client can bias it. All shadows
+of a model sample the same requests. A labelled request is compared by its label, any other by agreement. Adapters are
+not compared by agreement, because they are trained to answer differently. Requests that cannot be compared are counted
+by reason: no evidence is about them.
 """
 
 import hashlib
@@ -77,12 +78,8 @@ def sample(upstreams: Upstreams, call: Call, asked: Asked) -> Selection:
     if not shares or call.target.variant or asked.path == "/tokenize":
         return Selection()
     reasons = {variant: why_not(upstreams, call, variant, asked) for variant in shares}
-    keyed = upstreams.hash_keys.sample
-    sampled = [
-        variant
-        for variant, share in shares.items()
-        if reasons[variant] is None and fraction(f"{call.request_id}\0{variant}".encode(), keyed) < share
-    ]
+    place = fraction(call.request_id.encode(), upstreams.hash_keys.sample)
+    sampled = [variant for variant, share in shares.items() if reasons[variant] is None and place < share]
     return Selection([sample_of(upstreams, call, variant, asked) for variant in sampled], reasons)
 
 

@@ -351,7 +351,9 @@ def objections(gate: Gate, evidence: Evidence) -> list[str]:
     if evidence.assignments.is_broken():
         seen, due = evidence.assignments.seen, evidence.assignments.due
         shares = ", ".join(f"{name} {seen[name]} of {due.get(name, 0):.0f} due" for name in sorted(seen))
-        reasons.append(f"assignments do not follow the weights: {shares}")
+        worst = evidence.assignments.departs()
+        by_whom = f"; {worst.describe()}" if worst else ""
+        reasons.append(f"assignments do not follow the weights: {shares}{by_whom}")
     counted = max(evidence.quality.n, evidence.agreement.n)
     if evidence.over_share > counted:
         reasons.append(

@@ -84,7 +84,9 @@ STATISTICS = of(
 )
 INDEX = many(of(name=STRING, version=STRING, state={"enum": ["READY", "UNAVAILABLE"]}, reason=STRING))
 PREFERRED: Schema = {"enum": [-1, 0, 1, None]}
-RECEIPT = of(counted=BOOLEAN, model=STRING, variant=STRING)
+COUNTED = {"counted": BOOLEAN, "model": STRING, "variant": STRING}
+RECEIPT: Schema = {**of(**COUNTED), "properties": {**COUNTED, "why": STRING}}
+"""`why` is there where an opinion does not count."""
 SUMMARY = {"id": STRING, "variant": STRING, "parent": STRING, "began": STRING, "status": STRING, "why": STRING}
 ROLLOUTS = of(model=STRING, rollouts=many(of(**SUMMARY)))
 ROLLOUT = of(schema=INTEGER, **SUMMARY, plan=OBJECT, steps=many(OBJECT), evidence=many(OBJECT), journal=OBJECT)

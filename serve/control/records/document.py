@@ -8,6 +8,7 @@ from typing import Any
 from serve.config.snapshot import ServedVariant
 from serve.control.records.history import Record
 from variants.errors import UnknownName
+from variants.evidence.gate import Verdict
 from variants.machine import describe, versions
 
 SCHEMA = 1
@@ -108,6 +109,14 @@ def engine_document(variant: ServedVariant) -> dict[str, Any]:
         "precision": variant.manifest.precision,
         "engine_id": variant.engine.application,
         "settings": variant.engine.settings.model_dump(mode="json"),
+    }
+
+
+def rival_document(verdict: Verdict) -> dict[str, Any]:
+    """What a candidate of a search that waits has shown so far, by metric."""
+    return {
+        finding.metric: {name: getattr(finding, name) for name in ("n", "value", "low", "high", "limit", "state")}
+        for finding in verdict.findings
     }
 
 

@@ -107,8 +107,8 @@ class ScriptedText:
     vocabulary = 2 ** (8 * TOKEN_BYTES + 1)
     longest = TOKEN_BYTES
 
-    def __init__(self, script: Script, context: int, errs: float = 0.0) -> None:
-        self.script, self.context, self.errs = script, context, errs
+    def __init__(self, script: Script, context: int, errs: float = 0.0, loops: bool = False) -> None:
+        self.script, self.context, self.errs, self.loops = script, context, errs, loops
 
     def encode(self, text: str, *, special: bool) -> list[int]:
         data = text.encode()
@@ -153,7 +153,7 @@ class ScriptedText:
     def answer(self, request: Generation) -> Iterator[int]:
         """The tokens of the form that was asked for, else of the prompt."""
         if request.schema is None and not request.wordings:
-            return answer_of(request, self.errs)
+            return answer_of(replace(request, ignore_eos=request.ignore_eos or self.loops), self.errs)
         chosen = request.wordings[number(0, request.prompt) % len(request.wordings)] if request.wordings else None
         return iter(self.encode(instance(request.schema or {}) if chosen is None else chosen, special=False))
 
@@ -249,7 +249,7 @@ def build(options: argparse.Namespace) -> ASGIApp:
     )  # fmt: skip
     digest = open_artifact(options.artifact).digest if options.artifact else None
     names = {options.name}
-    text = text_api.build(ScriptedText(script, options.context, options.errs), names, digest)
+    text = text_api.build(ScriptedText(script, options.context, options.errs, options.loops), names, digest)
     text.routes.extend(adapter_routes(names, options.adapters + 1))
     encoder = ScriptedEmbedder(script.compute, options.first_token_s, options.context)
     embeddings = embedding_api.build(encoder, options.name, digest)
@@ -281,6 +281,7 @@ def parser() -> argparse.ArgumentParser:
     arguments.add_argument("--token-s", type=float, default=0.0, help="from each token to the next")
     arguments.add_argument("--startup-s", type=float, default=0.0, help="before the port opens")
     arguments.add_argument("--errs", type=float, default=0.0, help="share of labelled prompts answered otherwise")
+    arguments.add_argument("--loops", action="store_true", help="texts repeat until their limit")
     arguments.add_argument("--adapters", type=int, default=0, help="most adapters that may be loaded")
     arguments.add_argument("--fail-after", type=int, help="requests that succeed before all others get a 500")
     arguments.add_argument("--hang-after", type=int, help="requests that succeed before all others wait for ever")

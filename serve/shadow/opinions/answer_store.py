@@ -23,6 +23,8 @@ create table if not exists pairs (
     key text, id text, model text, variant text, parent text, pair text, prompt text, of_variant text, of_parent text,
     known integer, at real, outcome integer, judged_by text, primary key (key, id)
 )"""
+BY_REQUEST = "create index if not exists pairs_by_request on pairs (id)"
+"""Opinions ask by the request alone. Files of older servers get it when they are opened."""
 FIELDS = "model, variant, parent, key, pair, prompt, of_variant, of_parent, known, at"
 
 
@@ -92,6 +94,7 @@ class AnswerStore:
         with closing(sqlite3.connect(self.path, timeout=WAIT_S)) as db, db:
             db.execute("pragma secure_delete = on")
             db.execute(TABLE)
+            db.execute(BY_REQUEST)
             yield db
 
 

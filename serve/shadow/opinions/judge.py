@@ -15,6 +15,8 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
+from math import ceil
 from typing import Any
 
 from serve import metrics
@@ -27,9 +29,12 @@ from serve.errors import NotReady
 from serve.shadow.load_gate import LOOK_S, LoadGate
 from serve.shadow.opinions.difference import Difference
 from variants.errors import EngineError
+from variants.evidence.gate import CLIENT_SHARE
 
 log = logging.getLogger("understudy.judge")
 QUEUE = 256
+MOST_OF_A_CLIENT = ceil(CLIENT_SHARE * QUEUE)
+"""Questions of one client that may wait, unless its key is trusted to label."""
 AT_ONCE = 2
 WAIT_S = 300.0
 """A question that was not admitted for this time is dropped."""
@@ -54,6 +59,7 @@ class Judges:
         self.upstreams, self.relay, self.load_gate, self.count = upstreams, relay, load_gate, count
         self.queue: asyncio.Queue[tuple[Difference, float]] = asyncio.Queue(QUEUE)
         self.measured: Counter[str] = Counter()
+        self.waiting: Counter[str] = Counter()
         self.tasks: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
@@ -71,23 +77,40 @@ class Judges:
         return settings.judge if settings else None
 
     def offer(self, difference: Difference) -> None:
-        """Queue a pair if its model has a judge, and the pair is of texts."""
+        """Queue a pair if its model has a judge, and the pair is of texts.
+
+        Where the server has keys, a label of one that is not trusted says nothing about the judge."""
         if self.judge_of(difference.model) is None or difference.prompt is None:
             return
         if difference.known is not None and difference.pair["trusted"]:
             self.measured[difference.key] += 1
             if self.measured[difference.key] > MEASURED:
                 return
+        elif self.upstreams.snapshot.stack.server.keys:
+            difference = replace(difference, known=None)
+        client = client_of(difference)
         if difference.is_too_long:
             note(difference, "too_long")
         elif self.queue.full():
             note(difference, "dropped_full")
+        elif client is not None and self.waiting[client] >= MOST_OF_A_CLIENT:
+            note(difference, "over_share")
         else:
+            self.waiting.update([] if client is None else [client])
             self.queue.put_nowait((difference, time.monotonic()))
+
+    async def next(self) -> tuple[Difference, float]:
+        """The pair that has waited longest, and since when."""
+        difference, since = await self.queue.get()
+        if (client := client_of(difference)) is not None:
+            self.waiting[client] -= 1
+            if not self.waiting[client]:
+                del self.waiting[client]
+        return difference, since
 
     async def work(self) -> None:
         while True:
-            difference, since = await self.queue.get()
+            difference, since = await self.next()
             judge = self.judge_of(difference.model)
             if judge is None:
                 continue
@@ -169,6 +192,11 @@ def question(judge: Judge, prompt: str, first: str, second: str) -> dict[str, An
     shown = f"The request:\n{prompt}\n\nAnswer A:\n{first}\n\nAnswer B:\n{second}\n\nWhich is better? {FORM}"
     messages = [{"role": "system", "content": f"{judge.instruction}\n{FORM}"}, {"role": "user", "content": shown}]
     return {"model": judge.model, "messages": messages, "temperature": 0, "max_tokens": MOST_TOKENS}
+
+
+def client_of(difference: Difference) -> str | None:
+    """Whose question it is; None for one without a name, or of a key that is trusted to label."""
+    return None if difference.pair["trusted"] else difference.pair["client"]
 
 
 def note(difference: Difference, result: str) -> None:

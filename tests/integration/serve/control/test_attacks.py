@@ -8,11 +8,14 @@ import pytest
 
 from serve.cli.rollout_text import describe_rollout
 from serve.config.stack import Stack
-from tests.integration.serve.control.test_rollout import GUARD, ROLLOUT, family_of, until
+from tests.integration.serve.control.test_rollout import GUARD, ROLLOUT, ended, family_of, settled, until
 from tests.support.labelled_load import BIAS, labelled
 from tests.support.local_stage import local
 
 pytestmark = pytest.mark.integration
+
+MOST_CHATS, AT_ONCE = 300, 10
+"""More than a verdict needs: some replays find no time on a busy machine."""
 
 
 @pytest.fixture(autouse=True)
@@ -101,3 +104,38 @@ async def test_a_segment_that_loses_is_named(tmp_path: Path) -> None:
     assert answer["verdict"]["segments"][0]["name"] == "language=de"
     assert segments["language=de"]["high"] < -0.1 < 0.1 < segments["language=en"]["low"]
     assert any("segment language=de seems to lose more" in each for each in answer["verdict"]["missing"])
+
+
+async def test_a_variant_that_refuses_what_its_parent_answers_is_returned(tmp_path: Path) -> None:
+    """Both say that they can: the limit shows in the tokens alone. The refusals are errors and no wrong answers."""
+    family = family_of(tmp_path, context=16)
+    async with local(tmp_path, family.stack, family.artifacts) as served:
+        await served.client.post(ROLLOUT, json=plan(gate={"quality": 0.05, "errors": 0.05, "guard": GUARD}))
+        for number in range(60):
+            body = {"model": "echo", "prompt": f"number {number} is " + "long " * 20, "max_tokens": 4}
+            told = await served.client.post("/v1/completions", json=body, headers={"x-understudy-label": "long"})
+            assert (told.status_code, told.headers["x-understudy-variant"]) == (200, "baseline"), told.text
+        answer = await until(served.client, lambda answer: answer["rollout"]["status"] != "running")
+    assert answer["rollout"]["status"] == "rolled back", describe_rollout(answer)
+    assert "errors" in answer["rollout"]["why"]
+    assert answer["pairs"]["compared"] == 0
+
+
+@pytest.mark.parametrize(("loops", "status"), [(False, "promoted"), (True, "rolled back")])
+async def test_chats_without_labels_bring_a_verdict(tmp_path: Path, loops: bool, status: str) -> None:
+    """Equal answers take the traffic. A variant that never stops is rolled back."""
+    family = family_of(tmp_path, loops=loops)
+    gate = {"quality": None, "agreement": 0.1, "guard": None}
+    async with local(tmp_path, family.stack, family.artifacts) as served:
+        answer = (await served.client.post(ROLLOUT, json=plan(steps=["shadow"], gate=gate))).json()
+        for number in range(MOST_CHATS):
+            chat = [{"role": "user", "content": f"What may be said of the number {number}?"}]
+            body = {"model": "echo", "messages": chat, "temperature": 0}
+            told = await served.client.post("/v1/chat/completions", json=body)
+            assert told.status_code == 200, told.text
+            if number % AT_ONCE == AT_ONCE - 1:  # replays need a moment without clients
+                answer = await until(served.client, lambda answer: ended(answer) or settled(answer))
+            if ended(answer):
+                break
+    assert answer["rollout"]["status"] == status, describe_rollout(answer)
+    assert answer["labels"]["n"] == 0

@@ -63,6 +63,9 @@ def test_the_sentences() -> None:
     assert ratio_of({"assignments": {"seen": {"a": 90}, "due": {"a": 50.0, "b": 50.0}, "broken": True}}) == [
         "Sample ratio is broken: a 90 (due 50), b 0 (due 50)."
     ]
+    departs = {"text": "most of all the key team"}
+    assignments = {"seen": {"a": 90}, "due": {"a": 50.0}, "broken": True, "departs": departs}
+    assert ratio_of({"assignments": assignments})[1] == "Off are most of all the key team."
     account = {"coverage": {"seen": 200, "share": 0.75}, "pairs": {"chosen": 10, "compared": 8}}
     assert coverage_of(account) == [
         "Coverage: 75.0 % of 200 requests can be compared.",

@@ -68,6 +68,17 @@ def test_a_lost_pair_is_lost_for_what_would_be_preferred_too() -> None:
     assert lost.evidence.preference.lost == 2
 
 
+def test_an_opinion_that_does_not_count_has_a_reason() -> None:
+    unlabelled = {"metric": "agreement", "label": None, "shuffled": None, "same": False}
+    kept = shadowed([pair("r", client="c", **unlabelled), pair("s", client="c", **unlabelled)])
+    assert kept.evidence.over_share == 1
+    assert kept.why_not_counted("r") is None
+    assert "its client brought more than its share" in str(kept.why_not_counted("s"))
+    assert "is over, or began anew" in str(kept.why_not_counted("t"))
+    kept.count_shadowed(NOTHING | {"opinions": [pair("r", outcome=1, by="person", known=None, **unlabelled)]}, None)
+    assert "came first" in str(kept.why_not_counted("r"))
+
+
 def test_opinions_count_for_pairs_of_an_earlier_batch() -> None:
     unlabelled = {"metric": "agreement", "label": None, "shuffled": None}
     kept = shadowed([pair("r", same=False, **unlabelled), pair("s", same=True, **unlabelled)])

@@ -1,11 +1,13 @@
 """How outcomes are counted: each once, for the right variant, and in the right rollout."""
 
+import json
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from serve.config.traffic import Traffic
+from serve.control.checkpoint import STATE, plain, with_keys
 from serve.control.contract import RULES
 from serve.control.pair_evidence import PairEvidence
 from serve.control.rollout import Rollout, RolloutPlan
@@ -90,6 +92,42 @@ def test_requests_that_the_variant_could_not_answer_are_counted() -> None:
     assert (state.pair(PAIR).routed, state.pair(PAIR).not_served) == (30, 3)
     add_batch(state)  # of an ingress that has nothing to report
     assert state.pair(PAIR).routed == 30
+
+
+def add_assigned(state: ControlState, assigned: dict[str, Any]) -> PairEvidence:
+    """Add one batch of an ingress about assignments alone."""
+    model = {"assigned": {"1": assigned}, "served": {}, "shadows": {}}
+    number = state.batches.get("i", 0) + 1
+    state.apply({"kind": "outcomes", "ingress": "i", "number": number, "rules": RULES, "models": {"m": model}})
+    return state.pair(PAIR)
+
+
+def test_a_broken_sample_ratio_names_the_client_the_reason_and_the_hour() -> None:
+    """Also after a restart from a checkpoint. A client that was counted before counts for nothing."""
+    state = with_rollout()
+    clients = {f"c{number}": "int8" if number % 2 else "baseline" for number in range(60)}
+    named = {client: ["calm", "*", "sticky", 5] for client in clients}
+    skewed: dict[str, Any] = {"anonymous": {"int8": 90}, "sources": [["team", "c2", "weight", 7, {"int8": 90}]]}
+    add_assigned(state, {"anonymous": {}, "clients": clients, "sources": [], "named": named})
+    add_assigned(state, {**skewed, "clients": {"c1": "int8"}, "named": {"c1": ["calm", "*", "sticky", 7]}})
+    kept = add_assigned(state, {**skewed, "clients": {}, "named": {}})
+    told = kept.to_json()["assignments"]
+    due = {"baseline": 90.0, "int8": 90.0}
+    assert told["broken"]
+    assert told["departs"]["client"] == {"key": "team", "name": "c2", "seen": {"int8": 180}, "due": due}
+    assert told["departs"]["reason"] == {"reason": "weight", "seen": {"int8": 180}, "due": due}
+    assert told["departs"]["hour"] == {"hour": "1970-01-01 07:00 UTC", "seen": {"int8": 180}, "due": due}
+    assert kept.evidence.assignments.departures.clients["calm", "*"].seen == {"baseline": 30, "int8": 30}
+    document = json.loads(json.dumps(plain(STATE.dump_python(state))))
+    assert STATE.validate_python(with_keys(document)).pair(PAIR).to_json()["assignments"] == told
+
+
+def test_an_older_ingress_does_not_say_where_assignments_came_from() -> None:
+    state = with_rollout()
+    for _ in range(3):
+        kept = add_assigned(state, {"anonymous": {"int8": 90}, "clients": {}})
+    assert kept.to_json()["assignments"]["broken"]
+    assert kept.to_json()["assignments"]["departs"] is None
 
 
 def test_each_rollout_begins_with_no_evidence() -> None:

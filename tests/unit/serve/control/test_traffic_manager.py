@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from serve.config.snapshot import Snapshot, build_snapshot
@@ -142,6 +143,49 @@ def test_a_search_continues_with_the_next_candidate(tmp_path: Path, family: Fami
     traffic_manager.judge_all()
     rollout = traffic_manager.state.rollouts["echo"]
     assert (rollout.plan.variant, rollout.status, rollout.queue) == ("int8", "running", ())
+
+
+def test_candidates_of_a_search_are_compared_on_the_same_requests(tmp_path: Path, family: Family) -> None:
+    """Each has a tally of its own. The next one begins with what it has shown."""
+    traffic_manager = search(tmp_path, family)
+    first = traffic_manager.state.rollouts["echo"]
+    assert traffic_manager.state.traffic["echo"].traffic.shadows == {"int4": 0.2, "int8": 0.2}
+    of_int8 = traffic_manager.state.pair(first.rivals["int8"])
+    of_int8.evidence.quality.by_request[1.0, 1.0] = 40
+    assert traffic_manager.rollout_of("echo")["rivals"]["int8"]["floor"]["n"] == 40
+    fail(traffic_manager)
+    traffic_manager.judge_all()
+    second = traffic_manager.state.rollouts["echo"]
+    assert (second.plan.variant, second.pair, second.follows, second.rivals) == ("int8", first.rivals["int8"], True, {})
+    assert traffic_manager.state.pair(second.pair).compared == 40
+    assert traffic_manager.state.traffic["echo"].traffic.shadows == {"int8": 0.2}
+    assert traffic_manager.state.attempts == {"echo@int4": 1, "echo@int8": 1}
+
+
+def test_a_candidate_that_is_proven_worse_leaves_the_search_and_the_step_goes_on(
+    tmp_path: Path, family: Family
+) -> None:
+    traffic_manager = search(tmp_path, family)
+    rollout = traffic_manager.state.rollouts["echo"]
+    began = traffic_manager.held_since["echo"]
+    traffic_manager.state.pair(rollout.rivals["int8"]).evidence.quality.by_request[0.0, 1.0] = 500
+    traffic_manager.judge_all()
+    left = traffic_manager.state.rollouts["echo"]
+    assert (left.plan.variant, left.status, left.queue, left.rivals) == ("int4", "running", (), {})
+    assert left.why == "int8 leaves the search: floor proven worse"
+    assert traffic_manager.held_since["echo"] == began
+    assert traffic_manager.state.traffic["echo"].traffic.shadows == {"int4": 0.2}
+
+
+def test_another_search_begins_with_no_evidence_about_any_candidate(tmp_path: Path, family: Family) -> None:
+    traffic_manager = search(tmp_path, family)
+    rivals = traffic_manager.state.rollouts["echo"].rivals
+    traffic_manager.state.pair(rivals["int8"]).evidence.quality.by_request[1.0, 1.0] = 40
+    traffic_manager.steer("echo", "abort", "somebody")
+    plan, parent, queue = traffic_manager.plan_search("echo", {"objective": "cheapest"})
+    traffic_manager.begin("echo", plan, parent, "somebody", queue)
+    assert traffic_manager.state.rollouts["echo"].rivals == rivals
+    assert traffic_manager.state.pair(rivals["int8"]).compared == 0
 
 
 def test_an_error_of_one_model_is_logged_and_stops_no_other(
@@ -427,3 +471,54 @@ def test_a_rollout_is_shown_as_json(tmp_path: Path, family: Family) -> None:
     assert json.loads(json.dumps(shown, allow_nan=False)) == json.loads(json.dumps(shown))
     entry = list(traffic_manager.journal.entries())[-1]
     assert entry["verdict"]["harm"] == ["quality"]
+
+
+SEEDS, CLEAN, SHADOW_S, SECONDS = 5, 10_000, 600, 300
+
+
+def requests_until_returned(traffic_manager: TrafficManager, seed: int) -> int:
+    """Clean shadows first, then a request a second of both arms, of which the variant fails a tenth."""
+    rollout, chance = traffic_manager.state.rollouts["echo"], np.random.default_rng(seed)
+    clean = NOTHING | {"chosen": CLEAN, "pairs": [pair(f"r{number}") for number in range(CLEAN)]}
+    parent, variant = rollout.digests
+    version = traffic_manager.state.traffic["echo"].version
+    before = {"requests": 0, "failed": 0, "left": 0, "minutes": []}
+    seconds = [[version, number, 17, 0.0] for number in range(SHADOW_S)]
+    batch: dict[str, Any] = {
+        "assigned": {},
+        "served": {parent: {**before, "seconds": seconds}},
+        "shadows": {rollout.pair: clean},
+    }
+    traffic_manager.count("i", {"number": 1, "rules": RULES, "models": {"echo": batch}})
+    traffic_manager.judge_all()
+    assert traffic_manager.state.rollouts["echo"].doing == "50 %"
+    version = traffic_manager.state.traffic["echo"].version
+    for number in range(SECONDS):
+        failed = float(chance.random() < 0.1)
+        served = {
+            digest: {**before, "seconds": [[version, SHADOW_S + number, 1, share]]}
+            for digest, share in ((parent, 0.0), (variant, failed))
+        }
+        batch = {"assigned": {}, "served": served, "shadows": {}}
+        traffic_manager.count("i", {"number": number + 2, "rules": RULES, "models": {"echo": batch}})
+        if failed:  # harm is seen after a failure alone
+            traffic_manager.judge_all()
+            if traffic_manager.state.rollouts["echo"].status == "rolled back":
+                return number + 1
+    return SECONDS
+
+
+def test_a_variant_whose_clients_fail_at_a_tenth_is_returned_although_ten_thousand_shadows_were_clean(
+    tmp_path: Path, family: Family
+) -> None:
+    """Within 120 of their requests in the median. All their seconds are in the journal."""
+    family.variants["int8"]["weight"] = 0
+    needed = []
+    for seed in range(SEEDS):
+        traffic_manager = TrafficManager(tmp_path / f"state {seed}", snapshot(family))
+        document = {"variant": "int8", "steps": ["shadow", 50, 100], "hold_s": 0}
+        rollout_plan, parent = read_plan(document, traffic_manager.model("echo"), "echo")
+        traffic_manager.begin("echo", rollout_plan, parent, "somebody")
+        needed.append(requests_until_returned(traffic_manager, seed))
+        assert traffic_manager.traffic_of("echo")["shares"] == {"baseline": 1.0, "int8": 0.0}
+    assert sorted(needed)[SEEDS // 2] <= 120, needed

@@ -132,13 +132,15 @@ def test_a_result_counts_for_the_version_that_assigned_the_request() -> None:
 def test_a_client_is_named_by_a_keyed_hash() -> None:
     counter = accounting()
     for client in ("alice", "alice", None):
-        counter.assigned(Assignment("m", "a", "sticky"), client)
+        counter.assigned(Assignment("m", "a", "sticky"), client, "team")
     batch = counter.observations.batch()
     assert batch is not None
     assigned = batch["models"]["m"]["assigned"]["3"]
     assert assigned["anonymous"] == {"a": 1}
     assert list(assigned["clients"]) == [HashKeys(client=b"secret").client_of(None, "alice")]
     assert list(assigned["clients"]) != [HashKeys().client_of(None, "alice")]
+    assert [source[:3] for source in assigned["named"].values()] == [["team", "*", "sticky"]]
+    assert [source[:3] for source in assigned["sources"]] == [["team", "", "sticky"]]
 
 
 class Questions:

@@ -1,11 +1,14 @@
+import json
 import time
 
 import pytest
 
 from serve.config.snapshot import Judged
-from serve.dataplane.observations import Observations
+from serve.dataplane.observations import MOST_SOURCES, Observations
 from serve.dataplane.router import Assignment
 from serve.dataplane.served import Result
+
+NOBODY = (None, None)
 
 
 def placed(variant: str, reason: str = "sticky") -> Assignment:
@@ -15,9 +18,9 @@ def placed(variant: str, reason: str = "sticky") -> Assignment:
 def test_a_batch_is_repeated_until_it_is_acknowledged() -> None:
     observations = Observations()
     assert observations.batch() is None
-    observations.assigned(placed("a", "weight"), None, 3)
+    observations.assigned(placed("a", "weight"), None, 3, NOBODY)
     first = observations.batch()
-    observations.assigned(placed("b", "weight"), None, 3)
+    observations.assigned(placed("b", "weight"), None, 3, NOBODY)
     assert observations.batch() is first
     assert first is not None
     assert first["models"]["m"]["assigned"]["3"]["anonymous"] == {"a": 1}
@@ -30,16 +33,32 @@ def test_a_batch_is_repeated_until_it_is_acknowledged() -> None:
 def test_a_client_is_reported_once() -> None:
     observations = Observations()
     for variant in ("a", "a", "b"):
-        observations.assigned(placed(variant), "hash of alice", 1)
+        observations.assigned(placed(variant), "hash of alice", 1, ("team", "alice"))
     batch = observations.batch()
     assert batch is not None
     assert batch["models"]["m"]["assigned"]["1"]["clients"] == {"hash of alice": "a"}
 
 
+def test_assignments_name_where_they_came_from(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The key, the client, the reason and the hour. Many clients of one key count together."""
+    monkeypatch.setattr(time, "time", lambda: 7200.0)
+    observations = Observations()
+    observations.assigned(placed("a"), "hash of alice", 1, ("team", "alice"))
+    for number in range(MOST_SOURCES + 2):
+        observations.assigned(placed("b", "weight"), None, 1, (None, f"client {number}"))
+    batch = observations.batch()
+    assert batch is not None
+    assigned = json.loads(json.dumps(batch))["models"]["m"]["assigned"]["1"]
+    assert assigned["named"] == {"hash of alice": ["team", "*", "sticky", 2]}
+    assert assigned["sources"][0] == ["", "client 0", "weight", 2, {"b": 1}]
+    assert assigned["sources"][-1] == ["", "others", "weight", 2, {"b": 2}]
+    assert len(assigned["sources"]) == MOST_SOURCES + 1
+
+
 @pytest.mark.parametrize("reason", ["pinned", "fallback", "capable"])
 def test_only_the_routers_choices_count(reason: str) -> None:
     observations = Observations()
-    observations.assigned(placed("a", reason), None, 1)
+    observations.assigned(placed("a", reason), None, 1, NOBODY)
     assert observations.batch() is None
 
 

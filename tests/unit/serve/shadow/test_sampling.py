@@ -73,6 +73,8 @@ def test_each_shadow_compares_its_share_by_the_requests_id() -> None:
     assert 60 < len(sampled) < 140
     assert {each for each in ids if sampled_for(upstreams(int8=0.5), request_id=each)} > set(sampled)
     assert sampled_for(upstreams(int8=1.0, nf4=1.0)) == ["int8", "nf4"]
+    both = [sampled_for(upstreams(int8=0.25, nf4=0.25), request_id=each) for each in ids]
+    assert [each for each in both if each] == [["int8", "nf4"]] * len(sampled)
 
 
 def test_nobody_without_the_servers_key_knows_which_requests_are_sampled() -> None:

@@ -11,6 +11,7 @@ from variants.evidence.betting import Bets, Tally
 from variants.evidence.gate import DETECTORS, POOLED, Context, Evidence, Gate, LatencyObjective, Metric, judge
 from variants.evidence.guard import Arms, ParentRate
 from variants.evidence.paired import Paired
+from variants.evidence.sample_ratio import Source
 
 RIGHT, LOSS, GAIN = (1.0, 1.0), (0.0, 1.0), (1.0, 0.0)
 GATE = Gate(quality=0.02, latency=LatencyObjective(objective_s=0.5, share=0.9), errors=0.02)
@@ -113,6 +114,11 @@ def test_skewed_assignments_stop_promotion_and_never_a_proof_of_harm(quality: Va
     verdict = judge(Gate(), seen, SHADOW)
     assert verdict.decision == decision
     assert "2800 of 2000 due" in verdict.missing[0]
+    counts = {"baseline": 2800, "int8": 1200}
+    seen.assignments.departures.add(Source("team", "c2", "weight", 0), counts, {"baseline": 1, "int8": 1})
+    assert (
+        "most of all the key team, the client c2 (baseline 2800 of 2000 due" in judge(Gate(), seen, SHADOW).missing[0]
+    )
 
 
 def test_most_outcomes_over_their_clients_share_stop_promotion() -> None:

@@ -1,12 +1,14 @@
 """Answers that differ on disk: who may read them, for how long they stay, and how many."""
 
+import sqlite3
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from serve.config.keep_answers import KeepAnswers
-from serve.shadow.opinions.answer_store import DAY_S, AnswerStore
+from serve.shadow.opinions.answer_store import DAY_S, TABLE, AnswerStore, row_of
 from serve.shadow.opinions.difference import Difference
 
 NOW = 1_800_000_000.0
@@ -34,6 +36,18 @@ def test_what_is_kept_is_read_as_it_was(store: AnswerStore) -> None:
     assert (kept.difference, kept.outcome, kept.by) == (difference("a"), None, None)
     assert store.of_request("a") == [kept]
     assert store.of_request("b") == []
+
+
+def test_pairs_of_a_request_are_found_by_an_index_also_in_an_older_file(store: AnswerStore) -> None:
+    store.path.parent.mkdir()
+    with closing(sqlite3.connect(store.path)) as db, db:
+        db.execute(TABLE)
+        row = (*row_of(difference("old")), None, None)
+        db.execute("insert into pairs values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
+    assert [kept.difference.id for kept in store.of_request("old")] == ["old"]
+    with closing(sqlite3.connect(store.path)) as db:
+        (plan,) = db.execute("explain query plan select * from pairs where id = ?", ("old",)).fetchall()
+    assert "using index pairs_by_request" in plan[3].lower()
 
 
 def test_only_the_owner_may_read_it(store: AnswerStore) -> None:

@@ -25,12 +25,15 @@ PAIR = replace(difference("a"), answers=("of the variant", "of the parent"))
 class Stage:
     """Judges of the model `m`, whose judge is `big`."""
 
-    def __init__(self, say: Say | Exception, load: bool = True) -> None:
+    def __init__(self, say: Say | Exception, load: bool = True, keys: Any = None) -> None:
         self.say, self.asked, self.counted = say, list[str](), list[tuple[str, int]]()
         big = SimpleNamespace(endpoint="there", served=SimpleNamespace(asked_as="big-engine", weight=1.0))
         model = SimpleNamespace(judge=Judge(model="big"), keep_answers=None)
         self.upstreams = SimpleNamespace(
-            models={"m": model}, resolved=lambda target: target, model=lambda name: {"baseline": big}
+            models={"m": model},
+            resolved=lambda target: target,
+            model=lambda name: {"baseline": big},
+            snapshot=SimpleNamespace(stack=SimpleNamespace(server=SimpleNamespace(keys=keys))),
         )
         gate = SimpleNamespace(admits=lambda waited_s, crowded: load)
         relay = SimpleNamespace(ask_out_of_band=self.ask)
@@ -126,3 +129,31 @@ async def test_a_full_queue_drops_and_pictures_are_not_asked() -> None:
     for _ in range(judge_module.QUEUE + 1):
         stage.judges.offer(PAIR)
     assert metrics.judged.labels("m", "int8", "dropped_full")._value.get() == 1
+
+
+async def test_one_client_holds_at_most_its_share_of_the_queue() -> None:
+    """A key that is trusted to label, and requests without a name, have no share. A place is free again afterwards."""
+    metrics.judged.clear()
+    stage, of_one = Stage(lambda first, second: "A"), replace(PAIR, pair={**PAIR.pair, "client": "c1"})
+    for _ in range(judge_module.MOST_OF_A_CLIENT + 3):
+        stage.judges.offer(of_one)
+    assert stage.judges.queue.qsize() == judge_module.MOST_OF_A_CLIENT == 26
+    assert metrics.judged.labels("m", "int8", "over_share")._value.get() == 3
+    for pair in ({**of_one.pair, "trusted": True}, {**of_one.pair, "client": "c2"}, PAIR.pair):
+        stage.judges.offer(replace(PAIR, pair=pair))
+    assert stage.judges.queue.qsize() == judge_module.MOST_OF_A_CLIENT + 3
+    await stage.judges.next()
+    stage.judges.offer(of_one)
+    assert stage.judges.queue.qsize() == judge_module.MOST_OF_A_CLIENT + 3
+
+
+@pytest.mark.parametrize(
+    ("keys", "trusted", "known"), [(None, False, 1), ({"team": "a key"}, False, None), ({"team": "a key"}, True, 1)]
+)
+async def test_a_label_that_is_not_trusted_does_not_measure_the_judge(
+    keys: Any, trusted: bool, known: int | None
+) -> None:
+    stage = Stage(lambda first, second: "A", keys=keys)
+    stage.judges.offer(replace(PAIR, known=1, pair={**PAIR.pair, "trusted": trusted}))
+    asked, _ = await stage.judges.next()
+    assert asked.known == known
