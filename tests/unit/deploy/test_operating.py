@@ -2,7 +2,7 @@
 
 import re
 
-from deploy.grafana import dashboard
+from deploy.grafana.check import FOLDER
 from tests.support.processes import ROOT
 from tests.unit.deploy.families import families
 from tests.unit.deploy.prometheus.test_local import RULES
@@ -26,4 +26,4 @@ def test_every_alert_has_its_place() -> None:
 def test_links_lead_somewhere() -> None:
     for target in re.findall(r"\]\(([^)#]+)", TEXT):
         assert (ROOT / "docs" / target).exists(), target
-    assert dashboard.DASHBOARD.name in TEXT
+    assert all(path.name in TEXT for path in FOLDER.glob("*.json"))
