@@ -15,6 +15,15 @@ def test_every_metric_is_listed_with_its_kind() -> None:
     assert listed == {name: family.type for name, family in families().items()}
 
 
+def test_units_are_in_names_as_prometheus_wants_it() -> None:
+    rows = re.findall(r"^\| `(understudy_\w+)` \| (\w+) \| ([^|]+) \|", TEXT, re.MULTILINE)
+    assert rows
+    for name, kind, unit in rows:
+        assert name.endswith("_total") == (kind == "counter"), name
+        for base in ("seconds", "bytes"):
+            assert name.endswith(f"_{base}") == (unit == base), name
+
+
 def test_every_alert_has_its_place() -> None:
     headings = set(re.findall(r"^### (Understudy\w+)$", TEXT, re.MULTILINE))
     assert headings == {rule["alert"] for rule in RULES}
