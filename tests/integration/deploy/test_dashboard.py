@@ -60,14 +60,21 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Seen]:
 
 
 @pytest.fixture(scope="module")
-def rolled(seen: Seen) -> Watched:
-    """The same Prometheus at the end of a rollout's first seconds, which come after what `watched` shows."""
+def of_rollout(seen: Seen) -> tuple[Watched, str]:
+    """The same Prometheus at the end of a rollout's first seconds, which come after what `watched` shows; and the text
+    of `/metrics` then."""
     watched, url, _ = seen
     began = time.time()
     httpx.post(f"{url}/admin/v1/models/{MODEL}/rollout", json=PLAN, timeout=30).raise_for_status()
     send(url, ROLLOUT_S, compared_round)
     time.sleep(2.5)
-    return replace(watched, began=began, ended=time.time())
+    text = httpx.get(f"{url}/metrics", timeout=30).text
+    return replace(watched, began=began, ended=time.time()), text
+
+
+@pytest.fixture(scope="module")
+def rolled(of_rollout: tuple[Watched, str]) -> Watched:
+    return of_rollout[0]
 
 
 @pytest.fixture(scope="module")
@@ -77,10 +84,10 @@ def watched(seen: Seen) -> Watched:
 
 @pytest.mark.parametrize(("name", "title"), BY_TITLE)
 def test_a_panel_has_data_of_every_variant(watched: Watched, rolled: Watched, name: str, title: str) -> None:
-    of_rollout = name == "rollout"
-    wanted = {"int8"} if of_rollout and title not in BOTH else set(VARIANTS)
+    is_rollout = name == "rollout"
+    wanted = {"int8"} if is_rollout and title not in BOTH else set(VARIANTS)
     for target in ALL[name][title]["targets"]:
-        seen = rolled if of_rollout else watched
+        seen = rolled if is_rollout else watched
         series = seen.run(target)
         assert series, f"empty: {seen.fill(target['expr'])}"
         if "variant" in target["expr"]:
@@ -196,31 +203,20 @@ def test_prometheus_evaluates_the_alerts(watched: Watched) -> None:
         watched.ask("query", query=rule["query"])
 
 
-OF_ROLLOUTS = (
-    "understudy_shadow_pairs",
-    "understudy_shadow_lost",
-    "understudy_shadow_requests",
-    "understudy_shadow_waiting",
-    "understudy_shadow_agreement",
-    "understudy_judged_pairs",
-    "understudy_feedback",
-    "understudy_rollout_status",
-    "understudy_rollout_verdict",
-    "understudy_rollout_pairs",
-    "understudy_rollout_ratio_broken",
-    "understudy_rollout_bound",
-)
-"""Counted only where a variant is compared or scored, which this traffic is not."""
+OF_OPINIONS = ("understudy_shadow_lost", "understudy_judged_pairs", "understudy_feedback")
+"""Counted only where a comparison fails, or somebody scores answers."""
 OF_KEYS = ("understudy_key_requests", "understudy_key_refused", "understudy_key_tokens")
 """Counted only where the stack file has API keys, which this one has not."""
 
 
-def test_operating_lists_the_labels_that_metrics_have(seen: Seen) -> None:
+def test_operating_lists_the_labels_that_metrics_have(of_rollout: tuple[Watched, str]) -> None:
     text = (ROOT / "docs" / "operating.md").read_text()
     rows = re.findall(r"^\| `(understudy_\w+)` \| (\w+) \| [^|]+ \|([^|]*)\|", text, re.MULTILINE)
     listed = {name.removesuffix("_total"): set(re.findall(r"\w+", labels)) for name, _, labels in rows}
     labels_by_metric: dict[str, set[str]] = {}
-    for family in text_string_to_metric_families(httpx.get(f"{seen[1]}/metrics").text):
+    for family in text_string_to_metric_families(of_rollout[1]):
         for sample in family.samples:
             labels_by_metric.setdefault(family.name, set()).update(set(sample.labels) - {"le"})
-    assert labels_by_metric == {name: labels for name, labels in listed.items() if name not in OF_ROLLOUTS + OF_KEYS}
+    for name in set(OF_OPINIONS + OF_KEYS) - set(labels_by_metric):
+        del listed[name]
+    assert labels_by_metric == listed
