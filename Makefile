@@ -4,7 +4,7 @@ BIN := .venv/bin
 # Ends what tests leave behind, also after Ctrl-C.
 TEST = $(BIN)/python .ci/supervise.py $(BIN)/python $(MEASURE) -m pytest -q --durations=15 --dist loadgroup
 
-.PHONY: help environment demo demo-all gpu picture serve study test test-fast test-integration test-long test-zoo test-faults coverage check lock bench-accuracy bench-proxy bench-adapter bench-gate bench-journal bench-shadow bench-hostile fuzz architectures clients console-check yours clean
+.PHONY: help environment demo demo-all gpu picture serve study test test-fast test-integration test-long test-zoo test-faults coverage check lock bench-accuracy bench-proxy bench-adapter bench-gate bench-journal bench-record bench-shadow bench-hostile fuzz architectures clients console-check yours clean
 
 help:  ## what there is to make
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -75,6 +75,9 @@ bench-gate: environment  ## how often the gate is wrong, how soon right, by simu
 
 bench-journal: environment  ## disk and start of the controller after 10 million pairs: about 5 minutes
 	@$(BIN)/python -m loadtest.benchmarks.journal_growth $(if $(PAIRS),--pairs $(PAIRS))
+
+bench-record: environment  ## what counting and keeping a request costs an ingress in CPU time: some seconds
+	@$(BIN)/python -m loadtest.benchmarks.recording
 
 bench-shadow: environment  ## whether clients wait longer because of shadows: about 20 minutes
 	@$(BIN)/python -m loadtest.benchmarks.shadow_overhead

@@ -16,7 +16,8 @@ import httpx
 
 from variants.errors import EngineError
 
-DASHBOARD = Path(__file__).resolve().parent / "dashboards" / "variants.json"
+FOLDER = Path(__file__).resolve().parent / "dashboards"
+DASHBOARD = FOLDER / "variants.json"
 Series = list[dict[str, Any]]
 LIMIT_S = 30
 
@@ -37,6 +38,7 @@ class Watched:
     def fill(self, text: str) -> str:
         """The query `text` with a value for each variable."""
         given = {"$model": self.model, "$variant": self.variants, "$__rate_interval": self.rate_interval}
+        given["$__range"] = f"{self.ended - self.began:.0f}s"
         for name, value in given.items():
             text = text.replace(name, value)
         assert "$" not in text, f"a variable without a value: {text}"

@@ -17,6 +17,9 @@ from grafana_foundation_sdk.models.prometheus import PromQueryFormat
 
 SOURCE = models.DataSourceRef(type_val="prometheus", uid="${datasource}")
 HEIGHT = 8
+EMPTY = "Nothing in this time range: choose a longer one, another model, or send requests"
+"""What a panel says while its queries give nothing."""
+Panel = timeseries.Panel | statetimeline.Panel | table.Panel
 
 
 @dataclass(frozen=True)
@@ -33,13 +36,16 @@ def chart(
     description: str,
     *lines: Line,
     span: int = 8,
+    least: float | None = 0,
     most: float | None = None,
     stacked: bool = False,
+    empty: str = EMPTY,
 ) -> timeseries.Panel:
-    """Lines over time, from 0 up to `most`. `unit` is Grafana's id of a unit. `span` is the width, of 24 columns."""
+    """Lines over time, from `least` up to `most`. `unit` is Grafana's id of a unit. `span` is the width, of 24
+    columns. `empty` is what the panel says without data."""
     panel = (
         timeseries.Panel()
-        .title(title).description(description).datasource(SOURCE).unit(unit).min(0).span(span).height(HEIGHT)
+        .title(title).description(description).datasource(SOURCE).unit(unit).no_value(empty).span(span).height(HEIGHT)
         .color_scheme(builders.FieldColor().mode(models.FieldColorModeId.PALETTE_CLASSIC_BY_NAME))
         .tooltip(
             common_builders.VizTooltipOptions()
@@ -48,6 +54,8 @@ def chart(
         .legend(legend())
         .show_points(common.VisibilityMode.AUTO)
     )  # fmt: skip
+    if least is not None:
+        panel.min(least)
     if most is not None:
         panel.max(most)
     if stacked:
@@ -58,7 +66,7 @@ def chart(
 
 
 def states(
-    title: str, description: str, line: Line, values: Mapping[int, tuple[str, str]], span: int = 8
+    title: str, description: str, line: Line, values: Mapping[int, tuple[str, str]], span: int = 8, empty: str = EMPTY
 ) -> statetimeline.Panel:
     """A band for each series, coloured by its state over time. `values` gives the text and the colour of each value."""
     words = {
@@ -67,7 +75,7 @@ def states(
     }
     return (
         statetimeline.Panel()
-        .title(title).description(description).datasource(SOURCE).unit("short").span(span).height(HEIGHT)
+        .title(title).description(description).datasource(SOURCE).unit("short").no_value(empty).span(span).height(HEIGHT)
         .mappings([models.ValueMap(options=words)])
         .merge_values(True).show_value(common.VisibilityMode.NEVER)
         .legend(legend())
@@ -88,7 +96,7 @@ def facts(
     names = {label: label for label in labels} | values
     panel = (
         table.Panel()
-        .title(title).description(description).datasource(SOURCE).unit("short").span(span).height(HEIGHT)
+        .title(title).description(description).datasource(SOURCE).unit("short").no_value(EMPTY).span(span).height(HEIGHT)
         .with_transformation(models.DataTransformerConfig(id_val="merge", options={}))
         .with_transformation(
             models.DataTransformerConfig(

@@ -1,7 +1,7 @@
 """Some of everything a server is asked, over and over for a while, so that every metric is born and then moves."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import httpx
@@ -34,6 +34,14 @@ def round_of(number: int) -> Iterator[Ask]:
     yield completion("nobody", status=404)
 
 
+def compared_round(number: int) -> Iterator[Ask]:
+    """What a rollout compares: routed requests without chance, labelled and not."""
+    label = "a thing" if number % 4 else "another"
+    yield completion(MODEL, max_tokens=1, prompt="a th", temperature=0, headers=labelled(label))
+    yield completion(MODEL, prompt=f"a b c {number}", temperature=0)
+    yield completion(MODEL, prompt=f"a b c {number}", temperature=0, headers={"x-understudy-client": "someone"})
+
+
 def completion(model: str, headers: dict[str, str] | None = None, status: int = 200, **fields: Any) -> Ask:
     return Ask("/v1/completions", {"model": model, **TEXT, **fields}, headers or {}, status)
 
@@ -42,12 +50,12 @@ def labelled(label: str) -> dict[str, str]:
     return {"x-understudy-label": label, "x-understudy-task": "rotten_tomatoes"}
 
 
-def send(url: str, seconds: float) -> int:
+def send(url: str, seconds: float, make: Callable[[int], Iterator[Ask]] = round_of) -> int:
     """Send rounds for that long, a multiple of four of them; gives their number. Each answer has its status."""
     until, number = time.monotonic() + seconds, 0
     with httpx.Client(base_url=url, timeout=30) as client:
         while time.monotonic() < until or number % 4:
-            for ask in round_of(number):
+            for ask in make(number):
                 answer = client.post(ask.path, json=ask.body, headers=ask.headers)
                 assert answer.status_code == ask.status, (ask, answer.text)
             number += 1

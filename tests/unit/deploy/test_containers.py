@@ -16,13 +16,26 @@ from variants.errors import StackError
 
 DOCKERFILE = (ROOT / "deploy" / "docker" / "Dockerfile").read_text()
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "deploy" / "compose.yaml").read_text())
+GPU: dict[str, Any] = yaml.safe_load((ROOT / "deploy" / "compose.gpu.yaml").read_text())
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 
 
-def test_the_compose_file_is_of_composes_schema() -> None:
+@pytest.mark.parametrize("document", [COMPOSE, GPU], ids=["compose", "gpu"])
+def test_a_compose_file_is_of_composes_schema(document: dict[str, Any]) -> None:
     """The schema is that of docker-compose 1.29.2, which knows neither `name` nor a target by variable."""
     schema = json.loads((ROOT / "tests" / "support" / "compose-spec.json").read_bytes())
-    jsonschema.validate({key: value for key, value in COMPOSE.items() if key != "name"}, schema)
+    jsonschema.validate({key: value for key, value in document.items() if key != "name"}, schema)
+
+
+def test_a_gpu_is_reserved_for_the_server_that_uses_it() -> None:
+    (device,) = GPU["services"]["server"]["deploy"]["resources"]["reservations"]["devices"]
+    assert device == {"driver": "nvidia", "count": 1, "capabilities": ["gpu"]}
+    assert set(GPU["services"]) <= set(SERVICES)
+    text = (ROOT / "deploy" / "compose.gpu.yaml").read_text()
+    (target,) = re.findall(r"TARGET=(\w+)", text)
+    assert re.search(rf"^FROM \S+ AS {target}$", DOCKERFILE, re.MULTILINE)
+    (stack,) = re.findall(r"STACK=(\S+)", text)
+    assert (ROOT / "deploy" / stack).exists()
 
 
 def test_what_is_mounted_is_there() -> None:

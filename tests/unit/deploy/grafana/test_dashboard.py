@@ -1,37 +1,55 @@
-"""The committed dashboard: not stale, well formed, and of metrics that exist."""
+"""The committed dashboards: not stale, well formed, and of metrics that exist."""
 
 import json
 import re
 from itertools import combinations
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
-from deploy.grafana import dashboard
+from deploy.grafana import dashboard, rollout
+from deploy.grafana.check import FOLDER
+from serve.control.contract import Decision, Status
 from tests.unit.deploy.families import sample_names
 
-DOCUMENT: dict[str, Any] = json.loads(dashboard.DASHBOARD.read_text())
-PANELS: list[dict[str, Any]] = DOCUMENT["panels"]
-CHARTS = [panel for panel in PANELS if panel["type"] != "row"]
+FILES = sorted(FOLDER.glob("*.json"))
+DOCUMENTS: dict[str, dict[str, Any]] = {path.stem: json.loads(path.read_text()) for path in FILES}
+CHARTS = [
+    pytest.param(panel, id=f"{name}: {panel['title']}")
+    for name, document in DOCUMENTS.items()
+    for panel in document["panels"]
+    if panel["type"] != "row"
+]
 COLUMNS = 24
 
 
+@pytest.fixture(params=DOCUMENTS.values(), ids=DOCUMENTS)
+def document(request: pytest.FixtureRequest) -> dict[str, Any]:
+    given: dict[str, Any] = request.param
+    return given
+
+
 def test_the_committed_json_is_what_the_code_makes() -> None:
-    assert dashboard.DASHBOARD.read_text() == dashboard.to_json(), "stale: run `python -m deploy.grafana.dashboard`"
+    committed = {path.name: path.read_text() for path in FILES}
+    assert committed == dashboard.texts(), "stale: run `python -m deploy.grafana.dashboard`"
 
 
-def test_grafana_can_find_it_again() -> None:
-    assert DOCUMENT["schemaVersion"] >= 39
-    assert re.fullmatch(r"[a-zA-Z0-9_-]{8,40}", DOCUMENT["uid"])
-    assert DOCUMENT.get("id") is None, "an id belongs to one Grafana"
-    ids = [panel["id"] for panel in PANELS]
-    assert len(ids) == len(set(ids))
-    titles = [panel["title"] for panel in PANELS]
-    assert len(titles) == len(set(titles))
+def test_grafana_can_find_them_again(document: dict[str, Any]) -> None:
+    assert document["schemaVersion"] >= 39
+    assert re.fullmatch(r"[a-zA-Z0-9_-]{8,40}", document["uid"])
+    assert document.get("id") is None, "an id belongs to one Grafana"
+    for key in ("id", "title"):
+        values = [panel[key] for panel in document["panels"]]
+        assert len(values) == len(set(values))
 
 
-def test_panels_lie_side_by_side() -> None:
-    places = {panel["title"]: panel["gridPos"] for panel in PANELS}
+def test_each_has_a_name_of_its_own() -> None:
+    for key in ("uid", "title"):
+        assert len({document[key] for document in DOCUMENTS.values()}) == len(DOCUMENTS)
+
+
+def test_panels_lie_side_by_side(document: dict[str, Any]) -> None:
+    places = {panel["title"]: panel["gridPos"] for panel in document["panels"]}
     for title, place in places.items():
         assert place["x"] >= 0, title
         assert place["w"] > 0, title
@@ -43,11 +61,11 @@ def test_panels_lie_side_by_side() -> None:
         assert beside or above, f"{first} and {second} overlap"
 
 
-def test_rows_are_full_and_leave_no_holes() -> None:
+def test_rows_are_full_and_leave_no_holes(document: dict[str, Any]) -> None:
     """Grafana would move panels up into a hole, and the code would not say where they stand."""
     covered = {
         (column, line)
-        for place in (panel["gridPos"] for panel in PANELS)
+        for place in (panel["gridPos"] for panel in document["panels"])
         for column in range(place["x"], place["x"] + place["w"])
         for line in range(place["y"], place["y"] + place["h"])
     }
@@ -55,10 +73,11 @@ def test_rows_are_full_and_leave_no_holes() -> None:
     assert len(covered) == COLUMNS * height
 
 
-@pytest.mark.parametrize("panel", CHARTS, ids=lambda panel: panel["title"])
+@pytest.mark.parametrize("panel", CHARTS)
 def test_a_panel_can_be_read(panel: dict[str, Any]) -> None:
     assert panel["description"]
     assert panel["fieldConfig"]["defaults"]["unit"]
+    assert panel["fieldConfig"]["defaults"]["noValue"], "it says nothing while it is empty"
     assert "repeat" not in panel
     assert panel["datasource"] == {"type": "prometheus", "uid": "${datasource}"}
     refs = [target["refId"] for target in panel["targets"]]
@@ -74,27 +93,39 @@ def test_a_panel_can_be_read(panel: dict[str, Any]) -> None:
             assert kept - shown <= {"le"}, "two lines would have one legend"
 
 
-def test_the_variables_are_all_used_and_all_defined() -> None:
-    defined = {variable["name"] for variable in DOCUMENT["templating"]["list"]}
+def test_the_variables_are_all_used_and_all_defined(document: dict[str, Any]) -> None:
+    defined = {variable["name"] for variable in document["templating"]["list"]}
     assert defined == {"datasource", "model", "variant"}
-    text = json.dumps(CHARTS)
-    used = set(re.findall(r"\$\{?([a-z]\w*)", text))
-    assert used == defined
-    assert set(re.findall(r"\$(__\w+)", text)) <= {"__rate_interval"}
-    (variant,) = (entry for entry in DOCUMENT["templating"]["list"] if entry["name"] == "variant")
+    text = json.dumps(document["panels"])
+    assert set(re.findall(r"\$\{?([a-z]\w*)", text)) == defined
+    assert set(re.findall(r"\$(__\w+)", text)) <= {"__rate_interval", "__range"}
+    (variant,) = (entry for entry in document["templating"]["list"] if entry["name"] == "variant")
     assert variant["multi"]
     assert variant["includeAll"]
 
 
-def test_every_metric_exists() -> None:
-    named = set(re.findall(r"understudy_\w+", json.dumps(CHARTS) + json.dumps(DOCUMENT["templating"])))
-    named -= {"understudy_variants"}
-    assert named <= sample_names()
+def test_every_metric_exists(document: dict[str, Any]) -> None:
+    text = json.dumps([document["panels"], document["templating"], document.get("annotations", {})])
+    assert set(re.findall(r"understudy_\w+", text)) <= sample_names()
+
+
+def test_each_verdict_is_an_annotation() -> None:
+    shown = DOCUMENTS["rollout"]["annotations"]["list"]
+    assert {each["name"].removeprefix("Verdict: ") for each in shown} == set(get_args(Decision))
+    for each in shown:
+        assert each["enable"]
+        assert each["datasource"] == {"type": "prometheus", "uid": "${datasource}"}
+        decision = each["name"].removeprefix("Verdict: ")
+        assert f'decision="{decision}"' in each["expr"]
+
+
+def test_each_status_of_a_rollout_has_its_text() -> None:
+    assert {text for text, _ in rollout.STATUSES.values()} == set(get_args(Status))
 
 
 def test_the_settings_that_provisioning_reads_are_explained() -> None:
     """Grafana leaves an unset variable empty in silence."""
-    files = sorted((dashboard.DASHBOARD.parents[1] / "provisioning").glob("*/*.yaml"))
+    files = sorted((FOLDER.parent / "provisioning").glob("*/*.yaml"))
     assert len(files) == 2
     asked = set(re.findall(r"\$(\w+)", " ".join(path.read_text() for path in files)))
     asked -= {"__rate_interval"}
