@@ -21,6 +21,7 @@ from serve.console.site import Site
 from serve.console.try_it import marked
 from variants.errors import InputError
 from variants.reports.formats import share
+from variants.reports.palette import PALETTE
 
 Json = dict[str, Any]
 Pieces = list[tuple[str, bool]]
@@ -46,6 +47,7 @@ class PairPages:
         number = number_of(query.get("page") or "1")
 
         def values() -> Json:
+            places = list(self.site.snapshot().stack.models[model].variants)
             shown = [each for each in pairs or () if is_of(each, rollouts, query.get("rollout"))]
             shown.sort(key=difference, reverse=True)
             first = PER_PAGE * (number - 1)
@@ -58,7 +60,7 @@ class PairPages:
                 "count": len(shown),
                 "first": first,
                 "most": READ,
-                "pairs": [shown_of(each) for each in shown[first : first + PER_PAGE]],
+                "pairs": [shown_of(each, places) for each in shown[first : first + PER_PAGE]],
                 "before": address(query, number - 1) if number > 1 else None,
                 "after": address(query, number + 1) if first + PER_PAGE < len(shown) else None,
             }
@@ -149,15 +151,17 @@ def difference(pair: Json) -> float:
     return 1 - difflib.SequenceMatcher(None, one, other, autojunk=False).quick_ratio()
 
 
-def shown_of(pair: Json) -> Json:
-    """A pair for the page of all: with names, and what somebody said of it."""
-    variant, parent = sides(pair["answers"]["variant"], pair["answers"]["parent"])
-    outcome = pair["outcome"]
+def shown_of(pair: Json, places: list[str]) -> Json:
+    """A pair for the page of all: with names, and what somebody said of it. `places` are the variants in the order of
+    their colours; one that is no longer served has none."""
+    outcome, names = pair["outcome"], (pair["parent"], pair["variant"])
+    texts = sides(pair["answers"]["parent"], pair["answers"]["variant"])
+    colours = [places.index(name) % len(PALETTE) if name in places else None for name in names]
     return {
         "id": pair["id"],
         "prompt": pair["prompt"],
         "difference": share(difference(pair)),
-        "answers": {pair["parent"]: parent, pair["variant"]: variant},
+        "answers": list(zip(names, colours, texts, strict=True)),
         "said": f"{OUTCOMES[outcome]}, says {pair['by']}" if outcome is not None else "no opinion yet",
         "known": OUTCOMES.get(pair["known"]),
     }
