@@ -107,7 +107,7 @@ def table(listed: "list[VariantRow]") -> "Table":
     for row, mark in zip(listed, marks(listed), strict=True):
         count = f"{row.per_s:.1f}" if row.per_s is not None else f"{row.requests}"
         cells = [
-            Text.assemble(("● ", mark), row.name),
+            Text.assemble(row.name, (" ●", mark)),
             f"{row.share:.0%}", count, f"{row.failed:.1%}" if row.requests else "-",
             seconds(row.p50_s), seconds(row.p95_s), seconds(row.ttft_s),
             *((f"{row.tokens_per_s or 0:.0f}",) if live else ()),
