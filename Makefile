@@ -4,7 +4,7 @@ BIN := .venv/bin
 # Ends what tests leave behind, also after Ctrl-C.
 TEST = $(BIN)/python .ci/supervise.py $(BIN)/python $(MEASURE) -m pytest -q --durations=15 --dist loadgroup
 
-.PHONY: help environment demo demo-all gpu picture serve study test test-fast test-integration test-long test-zoo test-faults coverage check lock bench-accuracy bench-proxy bench-adapter bench-gate bench-journal bench-record bench-shadow bench-hostile fuzz architectures clients console-check yours clean
+.PHONY: help environment demo demo-all gpu picture serve study test test-fast test-integration test-long test-zoo test-faults coverage check lock bench-accuracy bench-proxy bench-adapter bench-gate bench-journal bench-record bench-shadow bench-hostile fuzz architectures clients console-check screenshots yours clean
 
 help:  ## what there is to make
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -97,6 +97,9 @@ clients: environment  ## clients of other makers, as they are, against each vari
 
 console-check: environment  ## the console in a browser, page by page, against the demo's stack: about five minutes
 	@$(BIN)/python -m loadtest.benchmarks.console
+
+screenshots: environment  ## pictures of the console's pages for docs/console, of the demo's stack: about two minutes
+	@$(BIN)/python -m loadtest.benchmarks.console.screenshots
 
 yours: environment  ## models and data that the project does not know, from init to a rollout: about half an hour; ONLY=feature-extraction for one
 	@$(BIN)/python -m loadtest.benchmarks.yours $(if $(ONLY),--only $(ONLY))

@@ -2,12 +2,14 @@
 
 import sys
 import time
+from collections import Counter
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from serve.cli.options import HERE, AsJson, Target, emit
+from variants.reports.palette import PALETTE
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -85,6 +87,7 @@ def faults(listed: "list[VariantRow]") -> list[str]:
 def table(listed: "list[VariantRow]") -> "Table":
     """The variants. `p95` and `TTFT` are of the slowest 5 %."""
     from rich.table import Table
+    from rich.text import Text
 
     live = any(row.per_s is not None for row in listed)
     shown = Table(box=None, pad_edge=False, header_style="bold")
@@ -101,16 +104,27 @@ def table(listed: "list[VariantRow]") -> "Table":
         "MB",
     ):
         shown.add_column(name, justify="right", no_wrap=True)
-    for row in listed:
+    for row, mark in zip(listed, marks(listed), strict=True):
         count = f"{row.per_s:.1f}" if row.per_s is not None else f"{row.requests}"
         cells = [
-            row.name, f"{row.share:.0%}", count, f"{row.failed:.1%}" if row.requests else "-",
+            Text.assemble(row.name, (" ●", mark)),
+            f"{row.share:.0%}", count, f"{row.failed:.1%}" if row.requests else "-",
             seconds(row.p50_s), seconds(row.p95_s), seconds(row.ttft_s),
             *((f"{row.tokens_per_s or 0:.0f}",) if live else ()),
             f"{row.waiting}", "-" if row.memory_bytes is None else f"{row.memory_bytes / 1e6:.0f}",
         ]  # fmt: skip
         shown.add_row(*cells, style=None if row.ready else "red")
     return shown
+
+
+def marks(listed: "list[VariantRow]") -> list[str]:
+    """The colour of each variant, by its place in its model as in reports. Most terminals are dark."""
+    places: Counter[str] = Counter()
+    colours = []
+    for row in listed:
+        colours.append(PALETTE[places[row.model] % len(PALETTE)][1])
+        places[row.model] += 1
+    return colours
 
 
 def seconds(value: float | None) -> str:

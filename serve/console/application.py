@@ -17,6 +17,7 @@ from serve.config.snapshot import Snapshot
 from serve.console.fleet import Fleet
 from serve.console.forms import Form, read_form
 from serve.console.model import ModelPages
+from serve.console.pairs import PairPages
 from serve.console.protection import Protection
 from serve.console.rollout import RolloutPages
 from serve.console.sign_in import SignIn
@@ -56,7 +57,7 @@ def is_page(path: str) -> bool:
 def build_pages(site: Site) -> Starlette:
     """The application of the pages."""
     fleet, model, traffic, rollout = Fleet(site), ModelPages(site), TrafficPage(site), RolloutPages(site)
-    sign_in, try_it = SignIn(site), TryIt(site)
+    sign_in, try_it, pairs = SignIn(site), TryIt(site), PairPages(site)
 
     def post(path: str, act: Callable[[Request, Form], Awaitable[ASGIApp]]) -> Route:
         """A route for a form, whose token is checked before anything else."""
@@ -77,6 +78,9 @@ def build_pages(site: Site) -> Starlette:
             Route("/models/{model}/pareto.svg", model.picture),
             Route("/models/{model}/traffic", traffic.page),
             post("/models/{model}/traffic", traffic.change),
+            Route("/models/{model}/pairs", pairs.page),
+            Route("/models/{model}/pairs/rate", pairs.rating),
+            post("/models/{model}/pairs/rate", pairs.rate),
             Route(one, rollout.page),
             Route(f"{one}/report", rollout.report),
             Route(f"{one}/evidence/{{metric}}.svg", rollout.picture),

@@ -29,8 +29,8 @@ from variants.reports.palette import PALETTE
 
 T = TypeVar("T")
 HERE = Path(__file__).parent
-TYPES = {"css": "text/css", "js": "text/javascript"}
-ASSETS = ("console.css", "console.js", "htmx.min.js")
+TYPES = {"css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}
+ASSETS = ("console.css", "console.js", "htmx.min.js", "logo.svg")
 CACHED = "public, max-age=31536000, immutable"
 """For assets: their address has their hash."""
 

@@ -1,8 +1,9 @@
 """`make console-check`: the console in headless Chromium against a real server with the demo's stack.
 
-Each page is opened in light and dark, at 360, 1,280 and 2,560 pixels. Then a person's tasks are done by keyboard. It
-writes `out/console/console.json`, and fails where a page or a task is not as it has to be. Times are told, and fail
-nothing: machines differ. It takes about five minutes, and the models' build the first time.
+Each page is opened in light and dark, at 360, 1,280 and 2,560 pixels. Then a person's tasks are done by keyboard. Last
+comes the fleet page of 500 variants without engines (`large_fleet`). The check writes `out/console/console.json`, and
+fails where a page or a task is not as it has to be. Times are told, and fail nothing: machines differ. It takes about
+five minutes, and the models' build the first time.
 """
 
 import argparse
@@ -16,6 +17,7 @@ from typing import Any, get_args
 
 import httpx
 
+from loadtest.benchmarks.console import large_fleet
 from loadtest.benchmarks.console.browser import Theme, browsing
 from loadtest.benchmarks.console.tasks import follow_rollout, move_traffic, try_prompt
 from loadtest.benchmarks.figures import write_figures
@@ -50,9 +52,14 @@ async def check(url: str) -> dict[str, Any]:
             await do("a rollout from start to report", follow_rollout(seen, client, EMBEDDER))
             await do("try it, streams side by side", try_prompt(seen, TEXT))
         rollouts = (await client.get(f"/admin/v1/models/{EMBEDDER}/rollouts")).json()["rollouts"]
-    paths = ["/", "/try", "/sign-in", *(f"/models/{TEXT}{below}" for below in ("", "/traffic"))]
+    paths = [
+        "/",
+        "/try",
+        "/sign-in",
+        *(f"/models/{TEXT}{below}" for below in ("", "/traffic", "/pairs", "/pairs/rate")),
+    ]
     paths += [f"/models/{EMBEDDER}/rollouts/{each['id']}" for each in rollouts[:1]]
-    return {"pages": await pages(url, paths), "tasks": tasks}
+    return {"pages": await pages(url, paths), "tasks": tasks, "large_fleet": await large_fleet.measure()}
 
 
 async def pages(url: str, paths: list[str]) -> list[dict[str, Any]]:
@@ -95,6 +102,8 @@ def main() -> None:
     write_figures(path, figures)
     slowest = max(figures["pages"], key=lambda page: page["server_ms"])
     print(f"wrote {path}; the slowest page took {slowest['server_ms']} ms of the server ({slowest['path']})")
+    large = figures["large_fleet"]
+    print(f"the fleet page of {large['variants']} variants: {large['ms']} ms, {large['bytes']:,} bytes")
     if wrong := faults(figures):
         raise LoadError("the console is not as it has to be:\n" + "\n".join(wrong))
 

@@ -1,4 +1,4 @@
-// Adds two things to pages that work without it: the sum of the shares while they are entered, and answers that stream.
+// Adds to pages that work without it: the sum of the shares while they are entered, answers that stream, rating by keys.
 "use strict";
 
 function followShares(sum) {
@@ -113,3 +113,16 @@ prompts?.addEventListener("submit", (event) => {
     if (error.name !== "AbortError") document.getElementById("progress").textContent = `The answers stopped: ${error.message}`;
   });
 });
+
+const RATINGS = { 1: "left", ArrowLeft: "left", 2: "right", ArrowRight: "right", 3: "tie", 4: "skip" };
+if (document.getElementById("rating")) {
+  let sent = false;
+  document.addEventListener("keydown", (event) => {
+    const name = RATINGS[event.key], isPlain = !(event.ctrlKey || event.metaKey || event.altKey || event.shiftKey);
+    // the arrow keys scroll a focused prompt
+    if (!name || !isPlain || event.repeat || sent || event.target.closest("input, textarea, select, pre")) return;
+    event.preventDefault();
+    sent = true;
+    document.getElementById(name).click();
+  });
+}

@@ -4,18 +4,22 @@ import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from loadtest.benchmarks.console import browser
 from loadtest.benchmarks.console.browser import Theme, Watched
 from tests.integration.serve.console.conftest import PLAN
+from tests.integration.serve.shadow import test_opinions as opinions
 from tests.support.labelled_load import labelled
-from tests.support.local_stage import Local
+from tests.support.local_stage import Local, local
 from tests.support.programs import need
 
 pytestmark = pytest.mark.integration
 LIMIT_S = 60.0
+RATED = 3
 
 
 @asynccontextmanager
@@ -87,3 +91,35 @@ async def test_answers_stream_side_by_side(served: Local) -> None:
         await seen.page.evaluate(marked)
         assert await seen.page.locator(".answer").first.inner_html() == "a <mark>blue</mark> sky "
         assert (seen.errors, seen.outside) == ([], [])
+
+
+async def test_pairs_are_rated_blind_by_keyboard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("UNDERSTUDY_HOME", str(tmp_path))
+    family = opinions.family_of(tmp_path, errs=0.4)
+    stack = opinions.stack_of(family, keep_answers={"days": 7})
+    async with local(tmp_path, stack, family.artifacts) as served:
+        assert (await served.client.post(opinions.ROLLOUT, json=opinions.PLAN)).status_code == 200
+        await opinions.ask(served.client)
+        async with asyncio.timeout(LIMIT_S):
+            while len(await pairs_of(served)) < RATED + 1:
+                await asyncio.sleep(0.1)
+        async with browsing(served, 360, "dark") as seen:
+            await seen.open("/models/echo/pairs")
+            assert await seen.page.locator(".pair").count() > 0
+            assert await seen.serious() == []
+            await seen.open("/models/echo/pairs/rate?variant=int8")
+            assert await seen.serious() == []
+            for pressed in ("4", "1", "ArrowRight", "3"):
+                async with seen.page.expect_navigation():
+                    await seen.page.keyboard.press(pressed)
+            assert "Your opinion counts" in await seen.page.locator("[role=status]").inner_text()
+            assert await seen.page.evaluate("document.documentElement.scrollWidth") <= 360
+            assert (seen.errors, seen.outside) == ([], [])
+        rated = [each for each in await pairs_of(served) if each["by"] == "person"]
+        assert sorted(abs(each["outcome"]) for each in rated) == [0, 1, 1]
+        await opinions.until(served.client, lambda answer: answer["opinions"]["by"]["person"] == RATED)
+
+
+async def pairs_of(served: Local) -> list[dict[str, Any]]:
+    answer = await served.client.get(opinions.PAIRS)
+    return list(answer.json()["pairs"])

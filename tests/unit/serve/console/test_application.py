@@ -10,6 +10,7 @@ import pytest
 
 from serve.config.server.settings import Server
 from tests.unit.serve.console.made import HOST, Fake, key, model, token_of, variant
+from variants.reports.palette import PALETTE
 
 ROOT = Path(__file__).resolve().parents[4]
 HOSTILE = "<script>alert(1)</script>"
@@ -155,4 +156,4 @@ async def test_assets_are_cached_by_their_hash() -> None:
         style = await client.get(address)
     assert style.headers["content-type"].startswith("text/css")
     assert "immutable" in style.headers["cache-control"]
-    assert "--variant-0: #3b6fb6" in style.text  # the reports' palette
+    assert f"--variant-0: {PALETTE[0][0]}" in style.text

@@ -1,0 +1,203 @@
+"""Pages of kept pairs: where a variant and its parent differ most, and blind rating, one pair at a time.
+
+Both read what `understudy label` reads, and a rating is sent as its opinions are. While one rates, no part of the page
+says which answer is the variant's: the server alone knows the sides of each pair, by its secret.
+"""
+
+import difflib
+import hashlib
+import hmac
+from datetime import datetime
+from typing import Any
+from urllib.parse import urlencode
+
+from starlette.datastructures import QueryParams
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+
+from serve.console.api_client import checked
+from serve.console.forms import Form
+from serve.console.site import Site
+from serve.console.try_it import marked
+from variants.errors import InputError
+from variants.reports.formats import share
+from variants.reports.palette import PALETTE
+
+Json = dict[str, Any]
+Pieces = list[tuple[str, bool]]
+READ = 300
+"""The pages read so many kept pairs, those without an opinion first."""
+PER_PAGE = 10
+MOST_WORDS = 1500
+"""The words of an answer that are compared: with more, one page would keep the server busy for seconds."""
+CHOICES = {"left": 1, "right": -1, "tie": 0}
+"""What each choice says of the left answer."""
+OUTCOMES = {1: "the variant is better", 0: "alike", -1: "the parent is better"}
+
+
+class PairPages:
+    def __init__(self, site: Site) -> None:
+        self.site = site
+
+    async def page(self, request: Request) -> Response:
+        """All kept pairs, those that differ most first. Raises HTTPException, InputError."""
+        model, query = request.path_params["model"], request.query_params
+        pairs = await self.read(request, model, query.get("variant") or None)
+        rollouts = (await self.site.api.get(request, f"/admin/v1/models/{model}/rollouts"))["rollouts"]
+        number = number_of(query.get("page") or "1")
+
+        def values() -> Json:
+            places = list(self.site.snapshot().stack.models[model].variants)
+            shown = [each for each in pairs or () if is_of(each, rollouts, query.get("rollout"))]
+            shown.sort(key=difference, reverse=True)
+            first = PER_PAGE * (number - 1)
+            return {
+                "model": model,
+                "variants": self.variants(model),
+                "rollouts": rollouts,
+                "chosen": {name: query.get(name, "") for name in ("variant", "rollout")},
+                "is_kept": pairs is not None,
+                "count": len(shown),
+                "first": first,
+                "most": READ,
+                "pairs": [shown_of(each, places) for each in shown[first : first + PER_PAGE]],
+                "before": address(query, number - 1) if number > 1 else None,
+                "after": address(query, number + 1) if first + PER_PAGE < len(shown) else None,
+            }
+
+        return await self.site.render(request, "pairs.html.j2", values)
+
+    async def rating(self, request: Request) -> Response:
+        """The latest pair without an opinion, older than `before`. Raises HTTPException, InputError."""
+        model, query = request.path_params["model"], request.query_params
+        before = moment_of(query.get("before"))
+        pairs = await self.read(request, model, query.get("variant") or None)
+        waiting = [each for each in pairs or () if each["outcome"] is None and each["at"] < before]
+
+        def values() -> Json:
+            return {
+                "model": model,
+                "is_kept": pairs is not None,
+                "waiting": len(waiting),
+                "variant": query.get("variant", ""),
+                "last": query.get("last", ""),
+                "before": query.get("before", ""),
+                "pair": self.blind(waiting[0]) if waiting else None,
+            }
+
+        return await self.site.render(request, "rating.html.j2", values)
+
+    async def rate(self, request: Request, form: Form) -> Response:
+        """Send an opinion, then show the next pair. Raises HTTPException, InputError."""
+        choice, pair, variant = form.get("choice", ""), form.get("id", ""), form.get("of", "")
+        if choice not in CHOICES:
+            raise InputError(f"{choice!r:.40} is no choice", field="choice", mend="left, right or tie")
+        outcome = CHOICES[choice] * (1 if self.variant_is_left(pair, variant) else -1)
+        opinion = {"request_id": pair, "variant": variant, "outcome": outcome}
+        receipt = checked(await self.site.api.send(request, "POST", "/v1/feedback", opinion)).document
+        kept = {name: form[name] for name in ("variant", "before") if form.get(name)}
+        query = urlencode({**kept, "last": "counted" if receipt["counted"] else "late"})
+        return RedirectResponse(f"{request.url.path}?{query}", 303)
+
+    async def read(self, request: Request, model: str, variant: str | None) -> list[Json] | None:
+        """Kept pairs; None where the stack file keeps none of this model. Raises HTTPException."""
+        query = urlencode({"limit": READ} | ({"variant": variant} if variant else {}))
+        reply = await self.site.api.send(request, "GET", f"/admin/v1/models/{model}/pairs", query=query)
+        known = self.site.snapshot().stack.models.get(model)
+        if reply.status == 400 and known is not None and known.keep_answers is None:
+            return None
+        pairs: list[Json] = checked(reply).document["pairs"]
+        return pairs
+
+    def variants(self, model: str) -> list[str]:
+        """The variants that have a parent."""
+        variants = self.site.snapshot().stack.models[model].variants
+        return [name for name, variant in variants.items() if variant.parent]
+
+    def blind(self, pair: Json) -> Json:
+        """A pair for the page of rating: two sides with their pieces, and no word on whose they are."""
+        answers = [pair["answers"]["variant"], pair["answers"]["parent"]]
+        if not self.variant_is_left(pair["id"], pair["variant"]):
+            answers.reverse()
+        left, right = sides(*answers)
+        return {
+            **{name: pair[name] for name in ("id", "variant", "parent", "prompt", "at")},
+            "sides": {"left": left, "right": right},
+        }
+
+    def variant_is_left(self, pair: str, variant: str) -> bool:
+        """A coin for each pair, which needs the server's secret: a second look shows the same."""
+        text = f"side of {pair} {variant}".encode()
+        return hmac.digest(self.site.sessions.secret, text, hashlib.sha256)[0] < 128
+
+
+def sides(one: str, other: str) -> tuple[Pieces, Pieces]:
+    """Both texts in pieces, each with whether the other text lacks it. What follows MOST_WORDS is not compared."""
+    words, others = one.split(" "), other.split(" ")
+    first, second = words[:MOST_WORDS], others[:MOST_WORDS]
+    return (
+        [*marked(first, second), *rest_of(words)],
+        [*marked(second, first), *rest_of(others)],
+    )
+
+
+def rest_of(words: list[str]) -> Pieces:
+    return [(" ".join(words[MOST_WORDS:]), False)] if len(words) > MOST_WORDS else []
+
+
+def difference(pair: Json) -> float:
+    """From 0 to 1: the share of words that the answers have not in common, whatever their order."""
+    one, other = (pair["answers"][of].split()[:MOST_WORDS] for of in ("variant", "parent"))
+    return 1 - difflib.SequenceMatcher(None, one, other, autojunk=False).quick_ratio()
+
+
+def shown_of(pair: Json, places: list[str]) -> Json:
+    """A pair for the page of all: with names, and what somebody said of it. `places` are the variants in the order of
+    their colours; one that is no longer served has none."""
+    outcome, names = pair["outcome"], (pair["parent"], pair["variant"])
+    texts = sides(pair["answers"]["parent"], pair["answers"]["variant"])
+    colours = [places.index(name) % len(PALETTE) if name in places else None for name in names]
+    return {
+        "id": pair["id"],
+        "prompt": pair["prompt"],
+        "difference": share(difference(pair)),
+        "answers": list(zip(names, colours, texts, strict=True)),
+        "said": f"{OUTCOMES[outcome]}, says {pair['by']}" if outcome is not None else "no opinion yet",
+        "known": OUTCOMES.get(pair["known"]),
+    }
+
+
+def is_of(pair: Json, rollouts: list[Json], name: str | None) -> bool:
+    """Whether a pair was compared for a rollout: its variant, while it was open. Every pair is, of none."""
+    if not name:
+        return True
+    of = [each for each in rollouts if each["id"] == name and each["variant"] == pair["variant"]]
+    return any(
+        seconds_of(each["began"]) <= pair["at"] <= seconds_of(each["ended"] or "9999-12-31T00:00:00+00:00")
+        for each in of
+    )
+
+
+def seconds_of(text: str) -> float:
+    """Seconds of the epoch from a time of the API."""
+    return datetime.fromisoformat(text).timestamp()
+
+
+def address(query: QueryParams, page: int) -> str:
+    """The query of another page with the same filters."""
+    return urlencode({**{name: query[name] for name in ("variant", "rollout") if query.get(name)}, "page": page})
+
+
+def number_of(text: str) -> int:
+    """The number of a page. Raises InputError."""
+    if not (text.isascii() and text.isdecimal() and len(text) < 5 and int(text) > 0):
+        raise InputError(f"{text!r:.40} is not the number of a page", field="page")
+    return int(text)
+
+
+def moment_of(text: str | None) -> float:
+    """A time in seconds of the epoch, from a link of the page. Raises InputError."""
+    try:
+        return float(text or "inf")
+    except ValueError:
+        raise InputError(f"{text!r:.40} is not a time", field="before", mend="open the page without it") from None
