@@ -1,4 +1,4 @@
-"""`make demo` and `understudy demo`: serves, builds, evaluates, loads and reports, and ends everything that it started, also after Ctrl-C.
+"""`make demo` and `understudy demo`: serve, build, evaluate, load and report, and end everything that was started.
 
 The server starts with the baselines that need no training, so there is something to ask within minutes. The other
 variants join it when they are built. The demo runs the `understudy` command as child processes, and times each phase.
