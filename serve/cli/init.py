@@ -54,6 +54,7 @@ def pair_of(text: str) -> tuple[str, str]:
 
 
 ANSWERS: dict[str, Callable[[Request, str], Request]] = {
+    "--family": lambda request, text: replace(request, family=text),
     "--data": lambda request, text: replace(request, data=text),
     "--columns": lambda request, text: replace(request, beside={**request.beside, "columns": list(names(text))}),
     "--label": lambda request, text: replace(request, columns=replace(request.columns, label=text)),

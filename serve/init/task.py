@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from serve.init.guesses import (
     LABELS,
     SCORE_NAMES,
+    are_classes,
     endings,
     guess_label,
     guess_text,
@@ -213,10 +214,13 @@ def of_pairs(name: str, table: Table, columns: Columns) -> TaskDraft:
             each for each in table.columns if each != score and each not in numbers and mean_length(table, each) > 15
         ]
         pair = (texts[0], texts[1]) if len(texts) == 2 else None
+    shown = ", ".join(table.columns)
+    mend = f"for labelled texts --family text-classification; for pairs --pair A,B and --label SCORE, of {shown}"
     if score is None or pair is None:
-        shown = ", ".join(table.columns)
-        mend = f"--pair A,B and --label SCORE, of {shown}; for labelled texts --family text-classification"
         raise InputError(f"{table.path}: an embedder is tested on two texts and their score", field="--pair", mend=mend)
+    if columns.pair is None and are_classes(table, score):
+        values = f"{table.path}: the column {score!r} has {len(table.kinds(score))} whole numbers, as classes have"
+        raise InputError(f"{values}, and an embedder is tested on scores of pairs", field="--family", mend=mend)
     reasons = {"pair": "the two columns of texts", "label": "the column of numbers: how alike both texts are"}
     return TaskDraft(name, {"pair": list(pair), "label": score, "scorer": "spearman"}, reasons)
 

@@ -361,6 +361,22 @@ def test_an_encoder_needs_a_family_for_labels(tmp_path: Path) -> None:
         planned(encoder, None, family="text-classification")
 
 
+def test_numbers_of_classes_are_no_scores_of_pairs(tmp_path: Path) -> None:
+    """News with a class, a title and a text looks like two texts and their score."""
+    encoder = folder_of(tmp_path / "encoder", {"architectures": ["BertModel"]})
+    (encoder / "tokenizer.json").write_text("{}")
+    table = [
+        {"label": str(1 + at % 4), "title": f"title: {text}", "text": text} for at, text in enumerate(sentences(60))
+    ]
+    data = write_csv(tmp_path / "news.csv", table)
+    with pytest.raises(InputError, match=r"--family: .*'label' has 4 whole numbers, as classes have"):
+        planned(encoder, data)
+    assert planned(encoder, data, family="text-classification").model.task == "text-classification"
+    task = planned(encoder, data, Columns(pair=("title", "text"))).task
+    assert task is not None
+    assert task.scorer == "spearman"
+
+
 @pytest.mark.parametrize(
     ("table", "columns", "said"),
     [
