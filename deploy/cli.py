@@ -1,4 +1,4 @@
-"""The command `understudy demo`. Imports little, because every command imports this."""
+"""The command `understudy demo`, and `make demo`. Imports little, because every command imports this."""
 
 from pathlib import Path
 from typing import Annotated
@@ -22,3 +22,7 @@ def demo(
 
     with ends_in_words("demo"):
         carry_out(stack.resolve(), (campaign or CAMPAIGNS / "demo.yaml").resolve(), out.resolve())
+
+
+if __name__ == "__main__":
+    typer.run(demo)

@@ -16,10 +16,8 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-import typer
 import yaml
 
-from deploy import cli
 from deploy.grafana.check import DASHBOARD, Watched, check
 from deploy.prometheus.local import NOT_INSTALLED, start_prometheus
 from loadtest.harness import ROOT, Clock, drive, run, start_server
@@ -158,7 +156,3 @@ def shadow(children: ExitStack, url: str, model: str, out: Path) -> str:
         client.steer_rollout(model, "abort")
     write_atomic(out / "verdict.json", (json.dumps(answer, indent=2) + "\n").encode())
     return describe_rollout(answer)
-
-
-if __name__ == "__main__":
-    typer.run(cli.demo)
