@@ -13,15 +13,15 @@ environment:  ## the locked packages, in .venv
 	@$(PYTHON) deploy/install.py --extra $(or $(EXTRA),cpu)
 
 demo: environment  ## build, serve, load, report: nine variants of three real models, about 10 minutes, 5 the second time
-	@$(BIN)/python -m deploy.demo
+	@$(BIN)/python -m deploy.cli
 
 demo-all: environment  ## the same with thirteen variants: about 20 minutes, 8 the second time
-	@$(BIN)/python -m deploy.demo --stack deploy/stacks/demo-all.yaml --campaign loadtest/campaigns/demo-all.yaml --out out/demo-all
+	@$(BIN)/python -m deploy.cli --stack deploy/stacks/demo-all.yaml --campaign loadtest/campaigns/demo-all.yaml --out out/demo-all
 
 gpu:  ## the demo's text part on an NVIDIA GPU, three variants by shares, in an environment for GPUs
 	@nvidia-smi --list-gpus >/dev/null 2>&1 || { echo "make gpu: nvidia-smi lists no GPU here; make demo runs on the CPU" >&2; exit 4; }
 	@$(MAKE) --no-print-directory environment EXTRA=gpu
-	@$(BIN)/python -m deploy.demo --stack deploy/stacks/gpu.yaml --campaign loadtest/campaigns/gpu.yaml --out out/gpu
+	@$(BIN)/python -m deploy.cli --stack deploy/stacks/gpu.yaml --campaign loadtest/campaigns/gpu.yaml --out out/gpu
 
 picture: environment  ## the README's picture, from the last demo's figures
 	@$(BIN)/python -m loadtest.results.picture out/demo/summary.json docs/pareto.svg

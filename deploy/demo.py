@@ -1,4 +1,4 @@
-"""`make demo`: serves, builds, evaluates, loads and reports, and ends everything that it started, also after Ctrl-C.
+"""`make demo` and `understudy demo`: serve, build, evaluate, load and report, and end everything that was started.
 
 The server starts with the baselines that need no training, so there is something to ask within minutes. The other
 variants join it when they are built. The demo runs the `understudy` command as child processes, and times each phase.
@@ -6,7 +6,6 @@ Prometheus runs beside the server if it is installed. Peak memory is the highest
 this one.
 """
 
-import argparse
 import json
 import os
 import shutil
@@ -21,7 +20,7 @@ import yaml
 
 from deploy.grafana.check import DASHBOARD, Watched, check
 from deploy.prometheus.local import NOT_INSTALLED, start_prometheus
-from loadtest.harness import ROOT, Clock, drive, ends_in_words, run, start_server
+from loadtest.harness import ROOT, Clock, drive, run, start_server
 from serve.cli.rollout_text import describe_rollout
 from serve.client.client import Client
 from serve.config.loader import load, parse
@@ -157,17 +156,3 @@ def shadow(children: ExitStack, url: str, model: str, out: Path) -> str:
         client.steer_rollout(model, "abort")
     write_atomic(out / "verdict.json", (json.dumps(answer, indent=2) + "\n").encode())
     return describe_rollout(answer)
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description="Build, serve, load and report the demo's models.")
-    parser.add_argument("--stack", type=Path, default=ROOT / "deploy" / "stacks" / "demo.yaml")
-    parser.add_argument("--campaign", type=Path, default=CAMPAIGNS / "demo.yaml")
-    parser.add_argument("--out", type=Path, default=ROOT / "out" / "demo")
-    given = parser.parse_args()
-    with ends_in_words("demo"):
-        demo(given.stack.resolve(), given.campaign.resolve(), given.out.resolve())
-
-
-if __name__ == "__main__":
-    main()

@@ -54,6 +54,7 @@ def pair_of(text: str) -> tuple[str, str]:
 
 
 ANSWERS: dict[str, Callable[[Request, str], Request]] = {
+    "--family": lambda request, text: replace(request, family=text),
     "--data": lambda request, text: replace(request, data=text),
     "--columns": lambda request, text: replace(request, beside={**request.beside, "columns": list(names(text))}),
     "--label": lambda request, text: replace(request, columns=replace(request.columns, label=text)),
@@ -82,6 +83,7 @@ def write_files(plan: StackPlan, out: Path, force: bool) -> dict[str, Any]:
         "task": plan.model.task,
         "variants": [each.name for each in plan.variants],
         "left_out": dict(plan.left_out),
+        "warnings": list(plan.task.doubts) if plan.task else [],
         "commands": commands(plan, out, campaign if load_text else None),
     }
 
@@ -116,6 +118,7 @@ def describe(done: dict[str, Any], plan: StackPlan) -> str:
         counts = ", ".join(f"{count:,} {split}" for split, count in plan.task.counts.items() if count)
         lines.append(f"  task {plan.task.name}: scorer {plan.task.scorer}; {counts}")
         lines += [f"    {key}: {why}" for key, why in plan.task.reasons.items()]
+        lines += [f"    warning: {doubt}" for doubt in plan.task.doubts]
     lines.append("next:")
     width = max(map(len, done["commands"]))
     lines += [f"  {command:<{width}}  # {NOTES[command.split()[1]]}" for command in done["commands"]]

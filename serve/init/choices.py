@@ -19,6 +19,10 @@ GROUPS = (128, 64, 32)
 EXAMPLES = 128
 """Calibration examples. More of them change ranges hardly."""
 BATCH, EPOCHS = 16, 1
+WORK = 6e12
+"""Parameters times tokens of all texts that a head is trained on: 2,000 texts of 128 tokens for a model of 23 million,
+which takes a few minutes on two cores."""
+LEAST_TEXTS = 200
 
 
 @dataclass(frozen=True)
@@ -101,13 +105,22 @@ def text_classification(
     elif task is None:
         raise InputError("an encoder has no labels yet", field="--data", mend="give labelled texts to train a head on")
     else:
-        examples = task.counts["train"]
+        examples = texts_for(model, task)
         recipe = {
             "kind": "train-text", "task": task.name, "examples": examples, "epochs": EPOCHS, "batch": BATCH,
             "tokens": task.tokens,
         }  # fmt: skip
-        choices.add("baseline", recipe, f"a new head for the {len(task.labels)} labels of the data", 32)
+        why = f"a new head for the {len(task.labels)} labels of the data"
+        if examples < task.counts["train"]:
+            why += f"; of {task.counts['train']:,} texts {examples:,}, so that it takes minutes: more learn more"
+        choices.add("baseline", recipe, why, 32)
     openvino(choices, task, machine, goal, dynamic=True)
+
+
+def texts_for(model: ModelFacts, task: TaskDraft) -> int:
+    """How many texts to train a head on: as many as there are, but for a large model few enough for minutes."""
+    most = int(WORK / (max(1, model.parameters) * task.tokens))
+    return min(task.counts["train"], max(LEAST_TEXTS, most))
 
 
 def feature_extraction(

@@ -108,5 +108,11 @@ def is_label(table: Table, column: str) -> bool:
     return 1 < len(kinds) <= MOST_LABELS and table.count >= 3 * len(kinds)
 
 
+def are_classes(table: Table, column: str) -> bool:
+    """Whether a column of numbers rather names classes: it is not called a score, and has a few whole numbers."""
+    named = column.lower() in SCORE_NAMES
+    return not named and is_label(table, column) and all(each.isdecimal() for each in table.kinds(column))
+
+
 def mean_length(table: Table, column: str) -> float:
     return sum(map(len, table.values(column))) / len(table.rows)

@@ -22,6 +22,7 @@ from variants.home import home
 from variants.machine import describe, gpus
 from variants.progress import Progress
 from variants.recipes.source import Source, fetch
+from variants.tasks.data.yolo import yolo_folders
 
 SOURCES = "the path of a folder or file, or ORG/NAME of the hub"
 OPTIONS = {
@@ -94,6 +95,10 @@ def task_of(request: Request, uri: str, model: ModelFacts, progress: Progress) -
     fields: dict[str, Any] = {"uri": uri} | {name: given for name, given in request.beside.items() if given}
     if uri.endswith(".json") and "images" in fields:
         fields.setdefault("format", "coco")
+    if fields.get("format") == "yolo" and "images" not in fields and Path(uri).is_dir():
+        labels, images = yolo_folders(Path(uri))
+        uri = fields["uri"] = str(labels)
+        fields |= {"images": str(images)} if images != labels else {}
     if str(fields.get("classes", "")).endswith((".yaml", ".yml")):
         fields["classes"] = names_in(Path(fields["classes"]))
     try:

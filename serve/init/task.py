@@ -1,7 +1,7 @@
 """The task that a user's data is: which column is the input, which the label, and how answers are scored."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from serve.init.guesses import (
     LABELS,
     SCORE_NAMES,
+    are_classes,
     endings,
     guess_label,
     guess_text,
@@ -23,9 +24,9 @@ from serve.init.table import Table
 from variants.document import explain
 from variants.errors import InputError
 from variants.progress import Progress
-from variants.tasks import Split, Tasks
+from variants.tasks import Split
 from variants.tasks.data.definition import BOXES
-from variants.tasks.file_task import is_number
+from variants.tasks.file_task import FileTask, is_number
 from variants.tasks.task_file import TaskFile
 
 TEST, CALIBRATION, TRAIN = 400, 200, 2000
@@ -48,7 +49,7 @@ class Columns:
 class TaskDraft:
     """A definition as it stands in a stack file, and a sentence for each guess, by the field that it is about. `labels`
     are the label column's values, where it is a column of a few. `counts` has the examples of each split once the data
-    was read. `tokens` holds nine of ten texts."""
+    was read. `tokens` holds nine of ten texts. `doubts` say what is probably wrong with the data."""
 
     name: str
     definition: dict[str, Any]
@@ -57,6 +58,7 @@ class TaskDraft:
     counts: Mapping[Split, int] = field(default_factory=dict)
     tokens: int = 128
     split_column: str | None = None
+    doubts: tuple[str, ...] = ()
 
     @property
     def scorer(self) -> str:
@@ -81,7 +83,7 @@ def draft(name: str, table: Table, columns: Columns, model: ModelFacts) -> TaskD
     if table.format in BOXES:
         return TaskDraft(name, {"image": "image", "label": "label", "scorer": "boxes"})
     if table.format == "images" or "image" in table.columns:
-        return of_images(name, table, columns)
+        return of_images(name, table, columns, model)
     if columns.pair or model.task == "feature-extraction":
         return of_pairs(name, table, columns)
     reasons: dict[str, str] = {}
@@ -107,7 +109,7 @@ def draft(name: str, table: Table, columns: Columns, model: ModelFacts) -> TaskD
             if definition["scorer"] == "choice" and all(each[:1].isdecimal() for each in labels):
                 definition["input"] += " "  # many tokenizers give a blank before a digit a token of its own
     else:
-        check_classes(table, label)
+        check_classes(table, label, model)
         definition["scorer"] = columns.scorer or "label"
     return TaskDraft(
         name, definition, reasons, labels, tokens=tokens_of(table, text), split_column=split_column_of(table)
@@ -136,18 +138,28 @@ def check_texts(table: Table, columns: Sequence[str]) -> None:
         raise InputError(f"{table.path}: the column {odd!r} has lists or mappings, not text", field="--text", mend=mend)
 
 
-def check_classes(table: Table, label: str) -> None:
-    """InputError for a column that names no classes: one value, or most of its values stand there once."""
+def check_classes(table: Table, label: str, model: ModelFacts) -> None:
+    """InputError for a column that names no classes: one value, or most of its values stand there once and the model
+    does not know them."""
     kinds = table.kinds(label)
     if len(kinds) == 1:
         message = f"{table.path}: every row has the label {next(iter(kinds))!r}, so there is nothing to tell apart"
         raise InputError(message, field="--label", mend="give rows of another label, or name another column")
-    if not kinds or 2 * len(kinds) > table.count:
+    if not kinds or (2 * len(kinds) > table.count and not knows(model, kinds)):
         many = f"{len(kinds):,}" if kinds else "too many"
         message = (
             f"{table.path}: the column {label!r} has {many} values in {table.count:,} rows, so it names no classes"
         )
         raise InputError(message, field="--label", mend="name another column")
+
+
+def knows(model: ModelFacts, labels: Collection[str]) -> bool:
+    """Whether a classifier has these labels, by name or by position."""
+    return set(labels) <= set(model.labels) or are_positions(labels, model.labels)
+
+
+def are_positions(labels: Collection[str], of: Sequence[str]) -> bool:
+    return all(each.isdecimal() and int(each) < len(of) for each in labels)
 
 
 def check_named(table: Table, columns: Columns) -> None:
@@ -177,7 +189,7 @@ def check_task(table: Table, model: ModelFacts) -> None:
         )
 
 
-def of_images(name: str, table: Table, columns: Columns) -> TaskDraft:
+def of_images(name: str, table: Table, columns: Columns, model: ModelFacts) -> TaskDraft:
     """Images with one label each."""
     reasons: dict[str, str] = {}
     label = columns.label or ("label" if "label" in table.columns else guess_label(table, reasons))
@@ -185,7 +197,7 @@ def of_images(name: str, table: Table, columns: Columns) -> TaskDraft:
         raise InputError(f"{table.path}: no column looks like a label", field="--label")
     definition = {"image": "image", "label": label, "scorer": "label"}
     reasons["scorer"] = "the right one is the classifier's first"
-    check_classes(table, label)
+    check_classes(table, label, model)
     return TaskDraft(name, definition, reasons, tuple(sorted(table.kinds(label))))
 
 
@@ -202,10 +214,13 @@ def of_pairs(name: str, table: Table, columns: Columns) -> TaskDraft:
             each for each in table.columns if each != score and each not in numbers and mean_length(table, each) > 15
         ]
         pair = (texts[0], texts[1]) if len(texts) == 2 else None
+    shown = ", ".join(table.columns)
+    mend = f"for labelled texts --family text-classification; for pairs --pair A,B and --label SCORE, of {shown}"
     if score is None or pair is None:
-        shown = ", ".join(table.columns)
-        mend = f"--pair A,B and --label SCORE, of {shown}; for labelled texts --family text-classification"
         raise InputError(f"{table.path}: an embedder is tested on two texts and their score", field="--pair", mend=mend)
+    if columns.pair is None and are_classes(table, score):
+        values = f"{table.path}: the column {score!r} has {len(table.kinds(score))} whole numbers, as classes have"
+        raise InputError(f"{values}, and an embedder is tested on scores of pairs", field="--family", mend=mend)
     reasons = {"pair": "the two columns of texts", "label": "the column of numbers: how alike both texts are"}
     return TaskDraft(name, {"pair": list(pair), "label": score, "scorer": "spearman"}, reasons)
 
@@ -230,14 +245,15 @@ def read(draft: TaskDraft, data: Mapping[str, Any], count: int, trains: bool, pr
     except ValidationError as error:
         fault = explain(error)
         raise InputError(fault.message, field=f"tasks.{draft.name}.{fault.field}") from None
-    task = Tasks({draft.name: file}).get(draft.name, progress=progress)
+    task = FileTask(draft.name, file, progress=progress)
     splits: tuple[Split, ...] = ("train", "calibration", "test")
     counts = {split: len(task.examples(split)) for split in splits}
     if trains and not counts["train"]:
         raise InputError(
             f"{draft.name}: no row is left to train a head on", field="--data", mend="give more rows a label"
         )
-    return replace(draft, definition=whole, counts=counts, labels=draft.labels or task.labels)
+    labels = draft.labels or task.labels
+    return replace(draft, definition=whole, counts=counts, labels=labels, doubts=task.doubts)
 
 
 def shares(count: int, trains: bool) -> dict[str, float]:
@@ -250,9 +266,7 @@ def shares(count: int, trains: bool) -> dict[str, float]:
 
 def numbered(draft: TaskDraft, labels: Sequence[str]) -> TaskDraft:
     """The draft with the model's own labels, where the data has their positions, from 0."""
-    if not labels or not draft.labels or not all(each.isdecimal() and int(each) < len(labels) for each in draft.labels):
-        return draft
-    if set(draft.labels) <= set(labels):
+    if not labels or not draft.labels or set(draft.labels) <= set(labels) or not are_positions(draft.labels, labels):
         return draft
     names = {each: labels[int(each)] for each in draft.labels}
     reasons = {**draft.reasons, "labels": "the data has the positions of the model's labels"}

@@ -21,6 +21,7 @@ from variants.progress import Progress
 from variants.recipes.source import Source
 from variants.tasks.base import Chat, Example, Input, Split, Task, shuffled, without_repeats
 from variants.tasks.data.definition import SPLITS, Shares, SplitColumn, SplitFiles
+from variants.tasks.data.doubts import doubts_of
 from variants.tasks.data.image_files import image_at, size_of
 from variants.tasks.data.rows import Row, read_rows
 from variants.tasks.task_file import Sandbox, TaskFile
@@ -84,6 +85,12 @@ class FileTask(Task):
         return self.kind in SCORES or self.kind in ("pair", "boxes")
 
     @property
+    def doubts(self) -> tuple[str, ...]:
+        """What is probably wrong with the data, although it can be used. Reads the data."""
+        _ = self._splits
+        return self._doubts
+
+    @property
     def _files(self) -> list[tuple[Split | None, str]]:
         """The split and the address of each file. One file alone has all splits."""
         if isinstance(self.file.splits, SplitFiles):
@@ -100,6 +107,7 @@ class FileTask(Task):
             for own, example in self._read(path, uri, beside):
                 at = split or own
                 (splits[at] if at else unsplit).append(example)
+        rows = [*unsplit, *(example for split in splits.values() for example in split)]
         if isinstance(self.file.splits, Shares):
             together = self._has_free_labels or not self.file.splits.train
             share_out(without_repeats(shuffled(unsplit)), self.file.splits, splits, together)
@@ -118,6 +126,7 @@ class FileTask(Task):
         if self.kind == "pair" and len({float(example.label) for example in splits["test"]}) == 1:
             message = f"all {len(splits['test'])} scores of the test are equal: there is no order to compare with"
             raise self._refuse(message, field="label", mend="give pairs with different scores")
+        self._doubts = doubts_of(rows, splits["test"], bool(self.file.label) and not self._has_free_labels)
         return {split: tuple(examples) for split, examples in splits.items()}
 
     def _check_labels(self, splits: dict[Split, list[Example]]) -> None:

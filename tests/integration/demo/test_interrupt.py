@@ -48,7 +48,7 @@ def test_a_signal_leaves_nothing_behind(number: signal.Signals, digits_only: Pat
     log, environment = tmp_path / "log", os.environ | {"UNDERSTUDY_HOME": str(borrow_home(tmp_path / "home"))}
     with log.open("w") as out:
         process = subprocess.Popen(
-            [sys.executable, "-m", "deploy.demo", "--stack", str(digits_only), "--out", str(tmp_path / "out")],
+            [sys.executable, "-m", "deploy.cli", "--stack", str(digits_only), "--out", str(tmp_path / "out")],
             cwd=ROOT, env=environment, stdout=out, stderr=out, start_new_session=True,
         )  # fmt: skip
     deadline = time.monotonic() + 600

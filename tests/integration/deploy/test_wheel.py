@@ -7,8 +7,10 @@ import sys
 import sysconfig
 import venv
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 
 from loadtest.benchmarks.architectures.tiny import ARCHITECTURES, write
 
@@ -39,7 +41,16 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return program
 
 
-def test_init_and_build_run_outside_of_the_clone(program: Path, tmp_path: Path) -> None:
+def short(campaign: Path) -> None:
+    """Make the load of a campaign file last a second or two."""
+    document: dict[str, Any] = yaml.safe_load(campaign.read_text())
+    document["mixed"]["seconds"] = 2
+    document["accuracy"]["tests"][0]["n"] = 20
+    document["speed"]["tests"][0]["slice_s"] = 0.5
+    campaign.write_text(yaml.safe_dump(document))
+
+
+def test_init_build_serve_and_the_demo_run_outside_of_the_clone(program: Path, tmp_path: Path) -> None:
     encoder = next(each for each in ARCHITECTURES if each.name == "BERT encoder")
     model, pairs = write(encoder, tmp_path / "model"), tmp_path / "pairs.csv"
     rows = "".join(f"the mill {at},the river {at % 7},{at % 5}.5\n" for at in range(60))
@@ -64,4 +75,8 @@ def test_init_and_build_run_outside_of_the_clone(program: Path, tmp_path: Path) 
         "init", str(model), "--data", str(pairs), "--pair", "one,other", "--name", "mine"
     )
     assert "mine@int8" in run("build", "mine.yaml")
-    assert "load" in run("--help")
+    short(tmp_path / "mine-campaign.yaml")
+    # It serves the baseline, applies the whole stack to that server, loads it and reports.
+    said = run("demo", "--stack", "mine.yaml", "--campaign", "mine-campaign.yaml", "--out", "demo")
+    assert "s in all: first answers" in said
+    assert {"summary.json", "report.html", "phases.json"} <= {path.name for path in (tmp_path / "demo").iterdir()}

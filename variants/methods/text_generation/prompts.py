@@ -36,7 +36,8 @@ def prompts_of(task: Task, examples: Sequence[Example], tokenizer: "PreTrainedTo
     same token, or has no template for the task's chats."""
     if is_generated(task):
         end = [] if tokenizer.eos_token_id is None else [int(tokenizer.eos_token_id)]
-        return [Prompt(_tokens(task, each, tokenizer), _label(each, tokenizer) + end) for each in examples]
+        prompts = [_prompt(task, each, tokenizer) for each in examples]
+        return [prompt._replace(answer=prompt.answer + end) for prompt in prompts]
     try:
         firsts = first_tokens([tokenizer.encode(label, add_special_tokens=False) for label in task.labels], task.labels)
     except ValueError as error:
@@ -57,17 +58,17 @@ def answer_text(example: Example) -> str:
     return example.label if follows else f" {example.label}"
 
 
-def _tokens(task: Task, example: Example, tokenizer: "PreTrainedTokenizerBase") -> list[int]:
-    """The input's tokens, as an engine has them: the template of a chat writes all special ones itself."""
-    given = example.input
-    if not isinstance(given, Chat):
-        return list(tokenizer.encode(str(given)))
-    text = _written(lambda: chat_text(given, tokenizer), task)
-    return list(tokenizer.encode(text, add_special_tokens=False))
-
-
-def _label(example: Example, tokenizer: "PreTrainedTokenizerBase") -> list[int]:
-    return list(tokenizer.encode(answer_text(example), add_special_tokens=False))
+def _prompt(task: Task, example: Example, tokenizer: "PreTrainedTokenizerBase") -> Prompt:
+    """The input's tokens, as an engine has them, and the label's. The template of a chat writes all special tokens
+    itself."""
+    given, special, answer = example.input, not isinstance(example.input, Chat), answer_text(example)
+    text = _written(lambda: chat_text(given, tokenizer), task) if isinstance(given, Chat) else str(given)
+    tokens = list(tokenizer.encode(text, add_special_tokens=special))
+    whole = list(tokenizer.encode(text + answer, add_special_tokens=special))
+    # Some tokenizers put a blank before any text, so a label that is read alone could begin with two.
+    if len(whole) > len(tokens) and whole[: len(tokens)] == tokens:
+        return Prompt(tokens, whole[len(tokens) :])
+    return Prompt(tokens, list(tokenizer.encode(answer, add_special_tokens=False)))
 
 
 def _written(write: Callable[[], str], task: Task) -> str:

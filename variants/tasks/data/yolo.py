@@ -41,6 +41,16 @@ def read_yolo(labels: Path, images: Path, classes: Sequence[str] | Path | None) 
         yield {"image": data, "label": boxes, "file": path.relative_to(images)}
 
 
+def yolo_folders(folder: Path) -> tuple[Path, Path]:
+    """The folders of the text files and of the images, in the layout of YOLO's tools: `labels/train` and
+    `images/train`, below the folder or in its path. The folder itself twice where it has no such layout."""
+    labels = folder / "labels" if (folder / "labels").is_dir() else folder
+    parts = labels.parts
+    at = max((number for number, part in enumerate(parts) if part == "labels"), default=None)
+    images = labels if at is None else Path(*parts[:at], "images", *parts[at + 1 :])
+    return (labels, images) if images.is_dir() else (folder, folder)
+
+
 def read_line(path: Path, number: int, line: str, size: tuple[int, int], names: Sequence[str] | None) -> Box:
     try:
         kind, *shares = line.split()

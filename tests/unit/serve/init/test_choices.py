@@ -7,9 +7,10 @@ import pytest
 import yaml
 
 from serve.config.loader import parse
-from serve.init.choices import Goal
+from serve.init.choices import Goal, choose
 from serve.init.model import ModelFacts
 from serve.init.plan import StackPlan, make_plan
+from serve.init.task import TaskDraft
 from variants.errors import InputError
 from variants.machine import Gpu, Machine
 
@@ -91,3 +92,13 @@ def test_a_pipeline_is_served_in_the_type_that_the_processor_multiplies() -> Non
         assert [each["recipe"] for each in document["variants"].values()] == [
             {"kind": "baseline", "dtype": dtype}, {"kind": "quantize", "scheme": "int8-dynamic"},
         ]  # fmt: skip
+
+
+@pytest.mark.parametrize(("parameters", "examples"), [(23 * 10**6, 2000), (110 * 10**6, 426), (340 * 10**6, 200)])
+def test_a_large_encoder_learns_of_fewer_texts(parameters: int, examples: int) -> None:
+    """So that the first card takes minutes."""
+    encoder = ModelFacts("text-classification", "told", "encoder", parameters, 512, is_encoder=True)
+    task = TaskDraft("news", {"scorer": "label"}, labels=("a", "b"), counts={"train": 2000, "calibration": 200})
+    chosen = choose(encoder, task, MACHINE, "speed").variants[0]
+    assert chosen.recipe["examples"] == examples
+    assert ("more learn more" in chosen.why) == (examples < 2000)

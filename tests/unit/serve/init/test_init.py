@@ -282,6 +282,44 @@ def test_boxes_are_of_classes_that_the_detector_knows(tmp_path: Path) -> None:
         planned(detector, labels, beside=beside | {"classes": str(tmp_path / "data.yaml")})
 
 
+@pytest.mark.parametrize("named", [".", "labels", "labels/train"])
+def test_images_lie_where_the_tools_of_yolo_put_them(tmp_path: Path, named: str) -> None:
+    labels, pictures = yolo_of(tmp_path)
+    for folder in (labels, pictures):
+        (folder / "train").mkdir()
+        for path in [each for each in folder.iterdir() if each.is_file()]:
+            path.rename(folder / "train" / path.name)
+    detector = folder_of(
+        tmp_path / "detector",
+        {"architectures": ["YolosForObjectDetection"], "id2label": {"0": "cat", "1": "dog"}, "image_size": [64, 64]},
+    )
+    task = planned(detector, tmp_path / named, beside={"format": "yolo"}).task
+    assert task is not None
+    below = "/train" if named == "labels/train" else ""
+    assert task.definition["data"]["images"] == f"{pictures}{below}"
+    assert task.counts["test"] == 18
+    assert any("18 examples" in doubt for doubt in task.doubts)
+
+
+def test_labels_that_a_classifier_knows_may_stand_there_once(tmp_path: Path) -> None:
+    known = folder_of(
+        tmp_path / "known",
+        {
+            "architectures": ["ViTForImageClassification"],
+            "id2label": {str(at): f"class {at}" for at in range(60)},
+            "image_size": 32,
+        },
+    )
+    for at in range(60):
+        (tmp_path / "photos").mkdir(exist_ok=True)
+        Image.new("RGB", (32, 32), (at, at * 4, 0)).save(tmp_path / "photos" / f"{at:04d}_a.png")
+    plan = planned(known, tmp_path / "photos", beside={"name_pattern": r"(?P<label>\d{4})_.*"})
+    assert plan.variants[0].recipe["kind"] == "baseline"
+    assert plan.task is not None
+    assert plan.task.definition["labels"]["0007"] == "class 7"
+    assert plan.task.counts["test"] == 36
+
+
 def test_labels_that_are_digits_follow_a_blank(llama: Path, tmp_path: Path) -> None:
     """SmolLM2 reads " 0" and " 1" as a blank and a digit, so both would begin with the same token."""
     task = planned(llama, write_csv(tmp_path / "data.csv", rows(labels=("0", "1")))).task
@@ -321,6 +359,22 @@ def test_an_encoder_needs_a_family_for_labels(tmp_path: Path) -> None:
     assert planned(encoder, data, family="text-classification").model.task == "text-classification"
     with pytest.raises(InputError, match="--data: an encoder has no labels yet"):
         planned(encoder, None, family="text-classification")
+
+
+def test_numbers_of_classes_are_no_scores_of_pairs(tmp_path: Path) -> None:
+    """News with a class, a title and a text looks like two texts and their score."""
+    encoder = folder_of(tmp_path / "encoder", {"architectures": ["BertModel"]})
+    (encoder / "tokenizer.json").write_text("{}")
+    table = [
+        {"label": str(1 + at % 4), "title": f"title: {text}", "text": text} for at, text in enumerate(sentences(60))
+    ]
+    data = write_csv(tmp_path / "news.csv", table)
+    with pytest.raises(InputError, match=r"--family: .*'label' has 4 whole numbers, as classes have"):
+        planned(encoder, data)
+    assert planned(encoder, data, family="text-classification").model.task == "text-classification"
+    task = planned(encoder, data, Columns(pair=("title", "text"))).task
+    assert task is not None
+    assert task.scorer == "spearman"
 
 
 @pytest.mark.parametrize(

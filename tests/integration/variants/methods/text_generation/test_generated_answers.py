@@ -111,6 +111,20 @@ def test_a_prompt_is_the_input_and_its_answer_the_whole_label(tasks: Tasks) -> N
     assert prompt == ([0, 4], [4])
 
 
+def test_a_label_has_one_blank_where_the_tokenizer_puts_one_before_any_text(tasks: Tasks) -> None:
+    from tokenizers import Tokenizer, decoders, models, normalizers
+    from transformers import PreTrainedTokenizerFast
+
+    marked = {"\u2581": 1, "\u2581\u2581": 2, "\u2581a": 3, "\u2581b": 4, "a": 5, "b": 6}
+    merges = [("\u2581", "\u2581"), ("\u2581", "a"), ("\u2581", "b")]
+    plain = Tokenizer(models.BPE(marked, merges))
+    plain.normalizer = normalizers.Sequence([normalizers.Prepend("\u2581"), normalizers.Replace(" ", "\u2581")])
+    plain.decoder = decoders.Metaspace()
+    words = PreTrainedTokenizerFast(tokenizer_object=plain)
+    assert words.encode(" b", add_special_tokens=False)[0] == 2, "alone, it begins with two blanks"
+    assert prompts_of(tasks.get("plain"), [Example("1", "a", "b")], words) == [([3], [4])]
+
+
 def test_the_label_follows_plain_text_after_a_blank(tasks: Tasks) -> None:
     words = tokenizer(None)
     for given, whole in (("a:", "a: b"), ("a:\n", "a:\nb")):
