@@ -26,7 +26,16 @@ from starlette.applications import Starlette
 
 from serve.api.application import build_ingress
 from serve.cluster.calls import Calls
-from serve.cluster.deployer import ADAPTER_LIMIT_S, CONTROLLER, INGRESS, Handles, engine_target, explain
+from serve.cluster.deployer import (
+    ADAPTER_LIMIT_S,
+    CONTROLLER,
+    ENGINES,
+    INGRESS,
+    Handles,
+    explain,
+    own_targets,
+    shared_target,
+)
 from serve.cluster.ray_environment import ray_environment
 from serve.config.lineage import VariantRef
 from serve.config.placement import check_gpus_free, check_resources, gpus_for
@@ -51,7 +60,7 @@ from variants.machine import describe
 from variants.progress import Progress
 
 POLL_S = 0.1
-TRIED = ("RUNNING", "UNHEALTHY", "DEPLOY_FAILED")
+STARTED = ("RUNNING", "UNHEALTHY", "DEPLOY_FAILED")
 """States of an application whose deployment has been started, with or without success."""
 Artifacts = Mapping[VariantRef, Artifact]
 
@@ -92,12 +101,14 @@ class LoggedController(Controller):
 
 
 def targets_of(snapshot: Snapshot, folder: Path, state: Path, doubted: Collection[str] = ()) -> list[Any]:
-    """The Ray Serve targets: one for each engine, the controller, and the ingress, the only one with a route.
+    """The Ray Serve targets: of the engines, the controller, and the ingress, the only one with a route.
 
     `folder` is for this run, with the ingresses' counters below `metrics`. `state` is kept between runs.
     `doubted` has the keys of damaged artifacts."""
     from ray import serve as ray_serve
 
+    engines = snapshot.engines.values()
+    unsure = [engine.application for engine in engines if engine.artifact.manifest.key in doubted]
     # Open calls wait for heartbeats, which are calls too: with Ray's limit of five they would block each other.
     controller = ray_serve.deployment(name="controller", max_ongoing_requests=1000, ray_actor_options={"num_cpus": 0})(
         LoggedController
@@ -112,7 +123,8 @@ def targets_of(snapshot: Snapshot, folder: Path, state: Path, doubted: Collectio
         },
     )(ray_serve.ingress()(Ingress))
     return [
-        *(engine_target(engine, engine.artifact.manifest.key in doubted) for engine in snapshot.engines.values()),
+        shared_target(engines, unsure, folder / LIVE),
+        *own_targets(engines, unsure),
         ray_serve.RunTarget(controller.bind(snapshot, str(folder), str(state)), name=CONTROLLER, route_prefix=None),
         ray_serve.RunTarget(ingress.bind(snapshot, str(folder), str(state)), name=INGRESS, route_prefix="/"),
     ]
@@ -201,11 +213,12 @@ class Cluster:
             while not stop.wait(0.5):
                 applications = ray_serve.status().applications
                 states = {name: application.status.value for name, application in applications.items()}
-                for name in (CONTROLLER, INGRESS):
+                for name in (CONTROLLER, INGRESS, ENGINES):
                     if states.get(name) == "DEPLOY_FAILED":
                         raise EngineError(explain(name, applications[name]), mend=f"see the logs in {home() / 'logs'}")
-                step.to(sum(states.get(name) in TRIED for name in engines))
-                if not all(states.get(name) in TRIED for name in [*engines, CONTROLLER, INGRESS]):
+                tried = self.calls.submit(self.calls.handles.tried()).result()
+                step.to(len(tried & set(engines)))
+                if not (set(engines) <= tried and all(states.get(name) in STARTED for name in (CONTROLLER, INGRESS))):
                     continue
                 down = self.down()
                 models = self.readiness()
