@@ -16,7 +16,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from contextlib import redirect_stdout, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -34,13 +34,15 @@ from serve.cluster.deployer import (
     Handles,
     explain,
     own_targets,
-    shared_target,
+    target,
 )
+from serve.cluster.engine_deployment import EngineDeployment
 from serve.cluster.ray_environment import ray_environment
 from serve.config.lineage import VariantRef
 from serve.config.placement import check_gpus_free, check_resources, gpus_for
+from serve.config.resources import NOTHING
 from serve.config.server.settings import Server
-from serve.config.snapshot import ServedVariant, Snapshot, build_snapshot
+from serve.config.snapshot import EngineSpec, ServedVariant, Snapshot, build_snapshot
 from serve.config.stack import Stack
 from serve.console.application import add_console
 from serve.control.client import RayControllerClient
@@ -100,6 +102,20 @@ class LoggedController(Controller):
         super().__init__(snapshot, folder, state)
 
 
+class SharedEngines(EngineDeployment):
+    """The deployment of engines that reserve nothing. `live` is the file of the live snapshot. One that starts later
+    begins with its engines, because changes of the stack have come and gone since."""
+
+    async def __init__(self, engines: Collection[EngineSpec], doubted: Collection[str], live: str) -> None:  # type: ignore[misc]  # Ray awaits it
+        if latest := recorded(Path(live)):
+            engines = sharing(latest.engines.values())
+        await super().__init__(engines, doubted)
+
+
+def sharing(engines: Iterable[EngineSpec]) -> list[EngineSpec]:
+    return [engine for engine in engines if engine.shares_deployment]
+
+
 def targets_of(snapshot: Snapshot, folder: Path, state: Path, doubted: Collection[str] = ()) -> list[Any]:
     """The Ray Serve targets: of the engines, the controller, and the ingress, the only one with a route.
 
@@ -123,7 +139,7 @@ def targets_of(snapshot: Snapshot, folder: Path, state: Path, doubted: Collectio
         },
     )(ray_serve.ingress()(Ingress))
     return [
-        shared_target(engines, unsure, folder / LIVE),
+        target(SharedEngines, ENGINES, NOTHING, sharing(engines), unsure, str(folder / LIVE)),
         *own_targets(engines, unsure),
         ray_serve.RunTarget(controller.bind(snapshot, str(folder), str(state)), name=CONTROLLER, route_prefix=None),
         ray_serve.RunTarget(ingress.bind(snapshot, str(folder), str(state)), name=INGRESS, route_prefix="/"),

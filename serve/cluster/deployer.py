@@ -8,11 +8,10 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, Collection, Iterable
-from pathlib import Path
 from typing import Any, TypeVar
 
 from serve.cluster.engine_deployment import EngineDeployment, in_order
-from serve.config.resources import NOTHING, Resources
+from serve.config.resources import Resources
 from serve.config.snapshot import EngineSpec, LoadedAdapter
 from serve.engines.endpoint import Endpoint
 from variants.errors import EngineError
@@ -29,34 +28,28 @@ ADAPTER_LIMIT_S = 90.0
 T = TypeVar("T")
 
 
-def shared_target(engines: Collection[EngineSpec], doubted: Collection[str], live: Path) -> Any:
-    """The Ray Serve target of the engines that share a deployment. `doubted` has the applications whose artifact is
-    verified before the first start, `live` is the file of the live snapshot."""
-    sharing = [engine for engine in engines if engine.shares_deployment]
-    return target(ENGINES, NOTHING, sharing, doubted, str(live))
-
-
 def own_targets(engines: Collection[EngineSpec], doubted: Collection[str] = ()) -> list[Any]:
     """The Ray Serve targets of the engines that reserve something, one for each."""
     return [
-        target(engine.application, engine.settings.resources, [engine], doubted)
+        target(EngineDeployment, engine.application, engine.settings.resources, [engine], doubted)
         for engine in engines
         if not engine.shares_deployment
     ]
 
 
-def target(application: str, asked: Resources, *arguments: Any) -> Any:
+def target(host: type[EngineDeployment], application: str, asked: Resources, *arguments: Any) -> Any:
+    """A Ray Serve target that hosts engines and reserves `asked`. `arguments` are those of `host`."""
     from ray import serve as ray_serve
 
-    host = ray_serve.deployment(
+    deployment = ray_serve.deployment(
         name="host",
         ray_actor_options=actor_options(asked),
         max_ongoing_requests=1000,  # a call may wait for an engine, and must not keep those of the others waiting
         health_check_period_s=2,
         graceful_shutdown_timeout_s=20,
         max_constructor_retry_count=2,
-    )(EngineDeployment)
-    return ray_serve.RunTarget(host.bind(*arguments), name=application, route_prefix=None)
+    )(host)
+    return ray_serve.RunTarget(deployment.bind(*arguments), name=application, route_prefix=None)
 
 
 def actor_options(asked: Resources) -> dict[str, float]:

@@ -11,11 +11,9 @@ import asyncio
 import logging
 import os
 from collections.abc import Collection
-from pathlib import Path
 
 from serve.cluster.hosted_engine import HostedEngine
 from serve.config.snapshot import EngineSpec, LoadedAdapter
-from serve.control.snapshot_file import recorded
 from serve.engines.endpoint import Endpoint, EngineDown
 from serve.engines.warm_client import WarmedProcesses
 from variants.errors import EngineError, UnderstudyError
@@ -44,16 +42,13 @@ class EngineDeployment:
     """Ray Serve calls `__init__`, `check_health` and `__del__`; the ingress calls `describe`, the controller all else.
     Engines are named by their application."""
 
-    async def __init__(self, engines: Collection[EngineSpec], doubted: Collection[str] = (), live: str = "") -> None:  # type: ignore[misc]  # Ray awaits it
-        """`doubted` has the applications whose artifact is verified before the start. `live` is the file of the live
-        snapshot. Where there is one, its engines are started instead: this deployment has ended since."""
+    async def __init__(self, engines: Collection[EngineSpec], doubted: Collection[str] = ()) -> None:  # type: ignore[misc]  # Ray awaits it
+        """Begins to start the engines. `doubted` has the applications whose artifact is verified before the start."""
         self.hosted: dict[str, HostedEngine] = {}
         self.failed: dict[str, EngineDown] = {}
         self.beginning: dict[str, asyncio.Task[None]] = {}
         self.warmed = WarmedProcesses(home() / "logs")
         self.turns = asyncio.Semaphore(os.cpu_count() or 1)
-        if snapshot := recorded(Path(live)) if live else None:
-            engines = [engine for engine in snapshot.engines.values() if engine.shares_deployment]
         for engine in in_order(engines):
             await self.begin(engine, engine.application in doubted)
 
@@ -62,8 +57,9 @@ class EngineDeployment:
         if engine.application in self.beginning:
             return
         gpus = gpu_ids() if engine.settings.resources.gpus else ()
+        warmed = self.warmed if engine.shares_deployment else None  # for one engine it would only take memory
         try:
-            hosted = self.hosted[engine.application] = HostedEngine(engine, self.warmed, doubted, gpus)
+            hosted = self.hosted[engine.application] = HostedEngine(engine, warmed, doubted, gpus)
         except (UnderstudyError, OSError) as error:
             message = f"the engine of {engine.name} could not be started: {error}"
             self.failed[engine.application] = EngineDown(message, why="ended")
@@ -72,8 +68,7 @@ class EngineDeployment:
 
     async def start(self, hosted: HostedEngine) -> None:
         """Start an engine when its turn has come."""
-        if hosted.engine.launch.warm is not None:
-            await self.warmed.prepare(hosted.engine.launch.warm)
+        await hosted.engine.warm_up()
         async with self.turns:
             begun = asyncio.create_task(hosted.supervisor.begin())
             try:
@@ -123,4 +118,4 @@ class EngineDeployment:
 
     async def __del__(self) -> None:
         await asyncio.gather(*map(self.stop, list(self.hosted)))
-        self.warmed.close()
+        await self.warmed.close()

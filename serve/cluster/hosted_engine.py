@@ -27,7 +27,7 @@ class HostedEngine:
     """Begin it before all else. `doubted`: its artifact was damaged lately, so it is verified before the start."""
 
     def __init__(
-        self, engine: EngineSpec, warmed: WarmedProcesses, doubted: bool = False, gpu_ids: Sequence[str] = ()
+        self, engine: EngineSpec, warmed: WarmedProcesses | None, doubted: bool = False, gpu_ids: Sequence[str] = ()
     ) -> None:
         manifest, folder = engine.artifact.manifest, engine.artifact.path
         how = launch(engine.settings, folder, manifest, engine.name, gpu_ids)

@@ -104,6 +104,11 @@ class EngineProcess:
             raise
         return self.url
 
+    async def warm_up(self) -> None:
+        """Start the process that will fork it, if there is to be one and it does not run; it imports meanwhile."""
+        if self.warmed is not None and self.launch.warm is not None:
+            await self.warmed.prepare(self.launch.warm)
+
     async def spawn(
         self, command: list[str], environment: dict[str, str], output: int, held: int | None
     ) -> asyncio.subprocess.Process | ForkedProcess:

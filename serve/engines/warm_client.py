@@ -35,6 +35,9 @@ class ForkedProcess:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self.pid, number)
 
+    def kill(self) -> None:
+        self.send_signal(signal.SIGKILL)
+
     async def wait(self) -> int:
         await self.ended.wait()
         assert self.returncode is not None
@@ -54,7 +57,7 @@ class WarmedProcess:
         self.asked: list[asyncio.Future[ForkedProcess]] = []
         self.loop = asyncio.get_running_loop()
         self.loop.add_reader(control, self.read)
-        self.reaping = asyncio.create_task(process.wait())
+        self.ended = asyncio.create_task(process.wait())
 
     @property
     def running(self) -> bool:
@@ -77,7 +80,7 @@ class WarmedProcess:
                 engine = self.engines[said["started"]] = ForkedProcess(said["started"])
                 asked = self.asked.pop(0)
                 if asked.done():  # nobody waits for it any more
-                    engine.send_signal(signal.SIGKILL)
+                    engine.kill()
                 else:
                     asked.set_result(engine)
             elif (ended := self.engines.pop(said["ended"], None)) is not None:
@@ -147,6 +150,8 @@ class WarmedProcesses:
             )  # fmt: skip
         return WarmedProcess(process, ours)
 
-    def close(self) -> None:
+    async def close(self) -> None:
+        """End them and wait until they have ended."""
         for warmed in self.by_what.values():
             warmed.close()
+            await warmed.ended
