@@ -30,7 +30,6 @@ POLL_S = 0.25
 START_LIMIT_S = 900.0
 SETTLES_S = 15.0
 """Between the last variant's start and the first reading: each deployment has probed its engine by then."""
-RAY = ("gcs_server", "raylet", "ray::IDLE", "log_monitor", "monitor.py", "runtime_env", "agent")
 ROLES = {
     "ray::ServeController": "Ray Serve's controller",
     "ray::ServeReplica:ingress": "the ingress",
@@ -39,12 +38,19 @@ ROLES = {
     "ray::HAProxy": "HAProxy's actor",
     "ray::Proxy": "HAProxy's actor",
     "haproxy": "HAProxy",
+    "serve.engines.warm": "warmed processes",
     "serve.engines.vllm": "engines of vLLM",
     "VLLM::": "engines of vLLM",
-    "serve.engines.warm": "warmed processes",
     "serve.engines.": "other engines",
     "serve.cli": "the command",
+    "gcs_server": "Ray's GCS",
+    "raylet": "the raylet",
+    "dashboard": "Ray's dashboard and its agent",
+    "runtime_env": "Ray's agent of environments",
+    "log_monitor": "Ray's log monitor",
+    "ray::IDLE": "Ray's idle workers",
 }
+"""By a part of the command line; the first that fits."""
 
 
 @dataclass
@@ -74,7 +80,7 @@ def role_of(command: list[str]) -> str:
     for part, role in ROLES.items():
         if part in words:
             return role
-    return "Ray's own" if any(part in words for part in RAY) else "other"
+    return "other"
 
 
 def down_of(url: str) -> dict[str, dict[str, str]]:

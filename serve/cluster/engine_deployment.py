@@ -96,7 +96,7 @@ class EngineDeployment:
         if application in self.failed:
             raise self.failed[application]
         if application not in self.hosted:
-            raise EngineDown(f"no engine of {application} was started", why="starting")
+            raise EngineDown(f"{application} was not started", why="starting")
         return self.hosted[application]
 
     async def stop(self, application: str) -> None:
