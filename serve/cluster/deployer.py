@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from serve.cluster.engine_deployment import EngineDeployment, in_order
 from serve.config.resources import Resources
 from serve.config.snapshot import EngineSpec, LoadedAdapter
-from serve.engines.endpoint import Endpoint
+from serve.engines.endpoint import Endpoint, EngineDown
 from variants.errors import EngineError
 from variants.home import home
 
@@ -93,7 +93,11 @@ class Handles:
         return self.handles[engine]
 
     async def describe(self, engine: str, adapter: LoadedAdapter | None, ask: bool = False) -> Endpoint:
-        return Endpoint(*await (await self.host_of(engine)).describe.remote(engine, adapter, ask))
+        """Raises EngineDown, and the errors of the engine's deployment."""
+        answer = await (await self.host_of(engine)).describe.remote(engine, adapter, ask)
+        if isinstance(answer, EngineDown):
+            raise answer
+        return Endpoint(*answer)
 
     async def tried(self) -> set[str]:
         """The engines that were started, whether they are up or have failed; of deployments that answer."""

@@ -85,9 +85,15 @@ class EngineDeployment:
     async def running(self) -> set[str]:
         return set(self.hosted) | set(self.failed)
 
-    async def describe(self, application: str, adapter: LoadedAdapter | None = None, ask: bool = False) -> Endpoint:
-        """See `HostedEngine.describe`. Raises EngineDown for one that is not here."""
-        return await self.of(application).describe(adapter, ask)
+    async def describe(
+        self, application: str, adapter: LoadedAdapter | None = None, ask: bool = False
+    ) -> Endpoint | EngineDown:
+        """See `HostedEngine.describe`. Gives EngineDown instead of raising it, also for an engine that is not here: Ray
+        logs every error with its traceback, and ingresses ask twice a second while an engine starts."""
+        try:
+            return await self.of(application).describe(adapter, ask)
+        except EngineDown as down:
+            return down
 
     async def keep_adapters(self, application: str, names: frozenset[str]) -> None:
         await self.of(application).keep_adapters(names)
