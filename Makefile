@@ -4,7 +4,7 @@ BIN := .venv/bin
 # Ends what tests leave behind, also after Ctrl-C.
 TEST = $(BIN)/python .ci/supervise.py $(BIN)/python $(MEASURE) -m pytest -q --durations=15 --dist loadgroup
 
-.PHONY: help environment demo demo-all gpu picture serve study test test-fast test-integration test-long test-zoo test-faults coverage check lock bench-accuracy bench-proxy bench-adapter bench-gate bench-journal bench-shadow bench-hostile fuzz architectures clients console-check yours clean
+.PHONY: help environment demo demo-all gpu picture serve study test test-fast test-integration test-long test-zoo test-faults coverage check lock bench-accuracy bench-proxy bench-adapter bench-gate bench-journal bench-shadow bench-hostile bench-start fuzz architectures clients console-check yours clean
 
 help:  ## what there is to make
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -78,6 +78,9 @@ bench-journal: environment  ## disk and start of the controller after 10 million
 
 bench-shadow: environment  ## whether clients wait longer because of shadows: about 20 minutes
 	@$(BIN)/python -m loadtest.benchmarks.shadow_overhead
+
+bench-start: environment  ## how soon a stack's variants answer, and what idling costs; STACK=deploy/stacks/demo-all.yaml for another
+	@$(BIN)/python -m loadtest.benchmarks.start_and_idle $(if $(STACK),--stack $(STACK))
 
 bench-hostile: environment  ## what one hostile client does to the others, on scripted engines: about 2 minutes
 	@$(BIN)/python -m loadtest.benchmarks.hostile
