@@ -19,7 +19,7 @@ from variants.artifacts.store import hold, open_artifact
 from variants.errors import EngineError
 from variants.home import home
 
-MEMORY_EVERY_S = 10.0
+MEMORY_EVERY_S = 30.0
 """Reading the PSS of a process tree walks its page tables: some ten milliseconds for a large engine."""
 
 
