@@ -13,6 +13,7 @@ What is public is in `__all__`, and is imported when it is first used. All other
 from typing import TYPE_CHECKING
 
 from variants.lazy import lazy
+from variants.telemetry import no_reports
 
 if TYPE_CHECKING:
     from variants.artifacts.card import Card as Card
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
     from variants.tasks.base import Example as Example
     from variants.tasks.base import Task as Task
     from variants.tasks.task_file import TaskFile as TaskFile
+
+no_reports()
 
 __all__ = [
     "Artifact",

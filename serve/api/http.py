@@ -15,7 +15,7 @@ from starlette.types import Receive, Scope, Send
 from serve import logs, metrics
 from serve.api.limits.bodies import announced, check_encoding, check_length, inflated, next_part, share_of
 from serve.api.limits.structure import Structure, check_structure
-from serve.dataplane.body_worker import apart, off_loop
+from serve.dataplane.body_worker import IN_PLACE, apart, off_loop
 from serve.dataplane.call import Answer, Call
 from serve.dataplane.relay import Relay, names_of
 from serve.errors import CLIENT_WENT_AWAY, STATUS, ClientLeft, NotReady, Overloaded, TimedOut, headers_of, status_of
@@ -59,6 +59,8 @@ async def read_body(scope: Scope, receive: Receive, limit: int, structure: Struc
         share.take(len(parts[-1]))
         if not message.get("more_body"):
             break
+        if size > IN_PLACE:
+            await share.turn()
     body = await apart(size, b"".join, parts)
     if encoding.lower() == "identity":
         return body

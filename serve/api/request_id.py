@@ -10,6 +10,8 @@ import uuid
 from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from serve.api.ray_headers import RayHeaders
+
 NAME = b"x-request-id"
 
 
@@ -35,5 +37,5 @@ class IssueRequestId:
 
 
 def middlewares() -> list[Middleware]:
-    """The outermost middleware of the ingress; Ray Serve calls this."""
-    return [Middleware(IssueRequestId)]
+    """The outermost middlewares of the ingress; Ray Serve calls this."""
+    return [Middleware(RayHeaders), Middleware(IssueRequestId)]

@@ -1,6 +1,7 @@
 """What several folders of integration tests share."""
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import NamedTuple
 
 import pytest
@@ -20,6 +21,7 @@ class Served(NamedTuple):
     url: str
     pid: int
     grpc_port: int | None = None
+    home: Path | None = None
 
 
 @pytest.fixture(scope="session")
@@ -27,8 +29,9 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     """One real server over scripted engines for all tests that do not disturb it."""
     grpc_port = free_port()
     command = "tests.support.serve_scripted", "{port}", f"grpc_port={grpc_port}", "token_s=0.002"
-    with server(tmp_path_factory.mktemp("home"), *command) as (url, pid):
-        yield Served(url, pid, grpc_port)
+    home = tmp_path_factory.mktemp("home")
+    with server(home, *command) as (url, pid):
+        yield Served(url, pid, grpc_port, home)
 
 
 @pytest.fixture(scope="session")

@@ -18,8 +18,7 @@ from loadtest.benchmarks.clients.__main__ import CLIENTS, Server, ask_all
 from loadtest.benchmarks.clients.client import Served
 from loadtest.benchmarks.clients.served import variants_of
 from serve.client.admin import ask
-from serve.ports import free_port
-from tests.support.processes import server
+from tests.integration.conftest import Served as OnScripted
 from variants.artifacts.store import Store
 from variants.errors import MissingDependency
 
@@ -43,14 +42,14 @@ def programs(package: str) -> Path:
     return Path(sys.executable).parent
 
 
-def test_clients_are_run_against_each_variant_of_their_tasks(tmp_path: Path) -> None:
-    grpc_port, out = free_port(), tmp_path / "out"
-    with server(tmp_path / "home", "tests.support.serve_scripted", "{port}", f"grpc_port={grpc_port}") as (url, _):
-        served = variants_of(ask(url, "GET", "/admin/v1/stack"), Store(tmp_path / "home"))
-        assert len(served) == 5
-        wrong = Served("echo@nothing", "text-generation")
-        asked = [*(each for each in served if each.name != "near@baseline"), wrong]
-        rows = ask_all(Server(url, f"127.0.0.1:{grpc_port}"), asked, HERE, out, programs)
+def test_clients_are_run_against_each_variant_of_their_tasks(served: OnScripted, tmp_path: Path) -> None:
+    assert served.home
+    out = tmp_path / "out"
+    variants = variants_of(ask(served.url, "GET", "/admin/v1/stack"), Store(served.home))
+    assert len(variants) == 5
+    wrong = Served("echo@nothing", "text-generation")
+    asked = [*(each for each in variants if each.name != "near@baseline"), wrong]
+    rows = ask_all(Server(served.url, f"127.0.0.1:{served.grpc_port}"), asked, HERE, out, programs)
     written = json.loads((out / "clients.json").read_bytes())
     jsonschema.validate(written, ROWS)
     assert written == [row.model_dump() for row in rows]

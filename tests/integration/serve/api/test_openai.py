@@ -37,6 +37,20 @@ def test_chat_names_its_variant_and_build(client: openai.OpenAI) -> None:
     assert answer.usage.completion_tokens == 4
 
 
+def test_a_client_changes_no_setting_of_ray_serve(served: Served) -> None:
+    """Serve itself would end the first two with a text of its own, and fail with 500 at the others."""
+    for name, value in (
+        (b"x-request-timeout-seconds", b"0.000001"),
+        (b"x-request-disconnect-disabled", b"?0"),
+        (b"x-request-timeout-seconds", b"\xff"),
+        (b"serve_multiplexed_model_id", b"\xff"),
+        (b"x-session-id", b"\xff"),
+    ):
+        body = {"model": "echo", "messages": MESSAGES, "max_tokens": 4}
+        answer = httpx.post(f"{served.url}/v1/chat/completions", json=body, headers=[(name, value)], timeout=60)
+        assert answer.status_code == 200, (name, value, answer.text)
+
+
 @pytest.mark.parametrize("wants_usage", [True, False])
 def test_a_stream_shows_usage_only_where_asked_and_always_its_fingerprint(
     client: openai.OpenAI, wants_usage: bool

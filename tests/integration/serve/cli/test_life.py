@@ -107,35 +107,6 @@ def test_a_second_signal_ends_the_wait_and_the_limit_ends_the_streams(tmp_path: 
         assert ended(pid, 60) == 0
 
 
-def test_a_variant_that_cannot_start_leaves_the_others_serving(tmp_path: Path) -> None:
-    engines = {"baseline": {"weight": 9}, "int8": {"weight": 1, "exit_after": 0}, "int4": {"damaged": True}}
-    with server(tmp_path, PROGRAM, "{port}", json.dumps(engines)) as (url, _):
-        log = (tmp_path / "server.log").read_text()
-        assert "echo@int8 is down and will be tried again: the engine of echo@int8 ended with code 1" in log
-        assert "echo@int4 is down and will be tried again:" in log
-        assert "expected sha256" in log
-        body = health(url)
-        assert body["ready"]
-        down = {"int8": "its engine ended", "int4": "its artifact is damaged"}
-        assert body["models"]["echo"] == {"ready": True, "down": down}
-        assert httpx.get(f"{url}/v2/models/echo/ready", timeout=10).json()["down"] == down
-        refused = httpx.get(f"{url}/v2/models/echo@int4/ready", timeout=10)
-        assert (refused.status_code, refused.json()["ready"]) == (503, False)
-        variants = httpx.get(f"{url}/admin/v1/models", timeout=30).json()["models"][0]["variants"]
-        reasons = {variant["variant"]: variant["reason"] for variant in variants}
-        assert reasons["baseline"] is None
-        assert "ended with code 1" in reasons["int8"]
-        metrics = httpx.get(f"{url}/metrics", timeout=30).text
-        assert 'understudy_variant_down{model="echo",reason="damaged",variant="int4"} 1.0' in metrics
-        assert 'understudy_variant_down{model="echo",reason="damaged",variant="baseline"} 0.0' in metrics
-        answers = [httpx.post(f"{url}/v1/completions", json=ASK, timeout=10) for _ in range(30)]
-        assert {(each.status_code, each.headers["x-understudy-variant"]) for each in answers} == {(200, "baseline")}
-        assert "fallback" in {each.headers["x-understudy-reason"] for each in answers}
-        plan = {"variant": "int8"}
-        begun = httpx.post(f"{url}/admin/v1/models/echo/rollout", json=plan, timeout=60)
-        assert begun.status_code == 503, begun.text
-
-
 def test_a_server_without_a_model_ends_with_the_reason(tmp_path: Path) -> None:
     ended = subprocess.run(
         [sys.executable, "-m", PROGRAM, str(free_port()), json.dumps({"baseline": {"exit_after": 0}})],
@@ -167,19 +138,21 @@ def test_an_engine_that_hangs_while_idle_is_restarted(tmp_path: Path) -> None:
         wait_until(lambda: down() is None, 120)
 
 
-SIX = ("baseline", "a", "b", "c", "d", "e")
+BUILT = ("baseline", "a", "b", "c", "d", "e", "f")
+ENDS = "f"
+"""The variant whose engine ends at its first request."""
 
 
 @pytest.fixture(scope="module")
-def six_built(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """The home and the stack file of six variants that are built by `understudy build`, for scripted engines."""
-    home = tmp_path_factory.mktemp("six")
+def built(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """The home and the stack file of seven variants that are built by `understudy build`, for scripted engines."""
+    home = tmp_path_factory.mktemp("built")
     source = write_tiny_text(home / "source")
     variant = {"recipe": RECIPE, "weight": 1, "engine": {"kind": "scripted"}}
     model = {
         "task": "text-generation",
         "source": {"uri": str(source), "licence": "MIT"},
-        "variants": dict.fromkeys(SIX, variant),
+        "variants": dict.fromkeys(BUILT, variant) | {ENDS: variant | {"engine": {"kind": "scripted", "exit_after": 0}}},
     }
     stack = home / "stack.json"  # JSON is YAML too
     stack.write_text(json.dumps({"schema": 1, "models": {"echo": model}}))
@@ -188,32 +161,54 @@ def six_built(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     return home, stack
 
 
-def test_six_variants_with_damage_of_four_kinds_serve_the_rest(six_built: tuple[Path, Path]) -> None:
-    home, stack = six_built
+def test_variants_with_damage_of_four_kinds_and_one_that_cannot_start_leave_the_others_serving(
+    built: tuple[Path, Path],
+) -> None:
+    home, stack = built
     entry = Catalog(home).model("echo")
-    folders = {name: Store(home).path(entry.current(name).key) for name in SIX}
-    whole = {name: (folders[name] / MANIFEST).read_bytes() for name in SIX}
+    folders = {name: Store(home).path(entry.current(name).key) for name in BUILT}
+    whole = {name: (folders[name] / MANIFEST).read_bytes() for name in BUILT}
     (folders["a"] / MANIFEST).write_bytes(whole["a"][: len(whole["a"]) // 2])
     (folders["b"] / MANIFEST).unlink()
     (folders["c"] / "model" / "config.json").write_text("{}")
     (folders["d"] / "model" / "config.json").unlink()
     with server(home, "serve.cli", "serve", str(stack), "--port", "{port}", "--json") as (url, _):
         log = (home / "server.log").read_text()
-        down = dict.fromkeys("abcd", "its artifact is damaged")
+        down = dict.fromkeys("abcd", "its artifact is damaged") | {ENDS: "its engine ended"}
         assert health(url)["models"]["echo"] == {"ready": True, "down": down}
+        assert httpx.get(f"{url}/v2/models/echo/ready", timeout=10).json()["down"] == down
         for name in "abcd":
             assert f"echo@{name} is down and will be tried again" in log
             assert str(folders[name]) in log
+        assert f"echo@{ENDS} is down and will be tried again: the engine of echo@{ENDS} ended with code 1" in log
+        for name in down:
             refused = httpx.post(f"{url}/v1/completions", json=ASK | {"model": f"echo@{name}"}, timeout=10)
             assert refused.status_code == 503
+        refused = httpx.get(f"{url}/v2/models/echo@a/ready", timeout=10)
+        assert (refused.status_code, refused.json()["ready"]) == (503, False)
+        check_that_it_is_told(url)
         for name in ("baseline", "e"):
             answer = httpx.post(f"{url}/v1/completions", json=ASK | {"model": f"echo@{name}"}, timeout=10)
             assert answer.status_code == 200
             assert answer.headers["x-understudy-artifact"] == entry.current(name).digest
-        answers = {httpx.post(f"{url}/v1/completions", json=ASK, timeout=10).status_code for _ in range(30)}
-        assert answers == {200}
+        answers = [httpx.post(f"{url}/v1/completions", json=ASK, timeout=10) for _ in range(30)]
+        assert {answer.status_code for answer in answers} == {200}
+        assert {answer.headers["x-understudy-variant"] for answer in answers} <= {"baseline", "e"}
+        assert "fallback" in {answer.headers["x-understudy-reason"] for answer in answers}
         for name in "ab":
             (folders[name] / MANIFEST).write_bytes(whole[name])
-        wait_until(lambda: set(health(url)["models"]["echo"]["down"]) == {"c", "d"}, 120)
+        wait_until(lambda: {"a", "b"}.isdisjoint(health(url)["models"]["echo"]["down"]), 120)
         answer = httpx.post(f"{url}/v1/completions", json=ASK | {"model": "echo@a"}, timeout=10)
         assert answer.headers["x-understudy-artifact"] == entry.current("a").digest
+
+
+def check_that_it_is_told(url: str) -> None:
+    """The list of models and the metrics say what is down."""
+    variants = httpx.get(f"{url}/admin/v1/models", timeout=30).json()["models"][0]["variants"]
+    reasons = {variant["variant"]: variant["reason"] for variant in variants}
+    assert reasons["baseline"] is None
+    assert "ended with code 1" in reasons[ENDS]
+    assert "expected sha256" in reasons["c"]
+    metrics = httpx.get(f"{url}/metrics", timeout=30).text
+    assert 'understudy_variant_down{model="echo",reason="damaged",variant="a"} 1.0' in metrics
+    assert 'understudy_variant_down{model="echo",reason="damaged",variant="baseline"} 0.0' in metrics

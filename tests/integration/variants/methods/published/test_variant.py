@@ -139,12 +139,15 @@ def test_served_it_answers_as_openvino_alone(built: dict[str, Artifact], exports
     np.testing.assert_allclose(scores, powers / powers.sum(), rtol=0, atol=1e-5)
 
 
-def refused(tmp_path: Path, task: TaskKind, base: Path, source: Path, **options: Any) -> UnderstudyError:
+def refused(task: TaskKind, base: Path, source: Path) -> UnderstudyError:
+    """Why `source` is no variant of `base`. The home beside `base` is shared, so that its baseline is built once."""
+    home = base.with_name(f"{base.name}-home")
     with pytest.raises((RecipeError, SourceError)) as error:
-        make(tmp_path / "home", task, base, {"other": source}, **options)
+        make(home, task, base, {"other": source})
     assert error.value.field == "models.tiny.variants.other.source.uri"
     assert error.value.mend
-    assert not list((tmp_path / "home" / "artifacts" / ".staging").iterdir())
+    assert not list((home / "artifacts" / ".staging").iterdir())
+    assert [entry.name for entry in (home / "artifacts").iterdir() if not entry.name.startswith(".")]
     return error.value
 
 
@@ -197,7 +200,7 @@ def test_files_that_are_no_whole_model_of_the_baseline(
     tmp_path: Path, classifier: Path, exports: dict[str, Path], change: Callable[[Path], Path], says: str
 ) -> None:
     source = change(Path(shutil.copytree(exports["f32"], tmp_path / "source")))
-    assert says in str(refused(tmp_path, TEXTS, classifier, source))
+    assert says in str(refused(TEXTS, classifier, source))
 
 
 @pytest.mark.parametrize(
@@ -212,7 +215,7 @@ def test_files_that_are_no_whole_model_of_the_baseline(
 def test_onnx_files_that_cannot_be_served(tmp_path: Path, classifier: Path, onnx: bytes, says: str) -> None:
     (tmp_path / "model.onnx").write_bytes(onnx)
     (tmp_path / "weights.data").write_bytes(bytes(64))  # beside the file, but in no hash
-    assert says in str(refused(tmp_path, TEXTS, classifier, tmp_path / "model.onnx"))
+    assert says in str(refused(TEXTS, classifier, tmp_path / "model.onnx"))
 
 
 def test_data_beside_an_onnx_file_is_read_where_the_folder_is_named(tmp_path: Path) -> None:
@@ -242,7 +245,7 @@ def test_an_ir_is_read_through_the_links_of_the_hubs_cache(tmp_path: Path) -> No
 
 def test_a_classifier_of_other_labels(tmp_path: Path, classifier: Path) -> None:
     other = bert(make_classifier(tmp_path / "other", ("a", "b", "c", "d")))
-    error = refused(tmp_path, TEXTS, classifier, write_ir(bert_graph(other), tmp_path / "source"))
+    error = refused(TEXTS, classifier, write_ir(bert_graph(other), tmp_path / "source"))
     assert "it gives [?,4], its baseline [?,3]" in str(error)
 
 
@@ -251,7 +254,7 @@ def test_a_classifier_that_ends_in_a_softmax(tmp_path: Path, classifier: Path) -
 
     module = module_of(bert(classifier), lambda inner, *given: torch.softmax(inner(*given).logits, -1))
     source = write_onnx(module, bert_example(), tmp_path / "model.onnx", BERT_INPUTS, "scores")
-    assert "it ends in a softmax" in str(refused(tmp_path, TEXTS, classifier, source))
+    assert "it ends in a softmax" in str(refused(TEXTS, classifier, source))
 
 
 def test_it_needs_a_baseline_beside_it(tmp_path: Path) -> None:
@@ -287,7 +290,7 @@ def test_an_encoder_gives_vectors_of_length_1(tmp_path: Path, form: str) -> None
         np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-5)
         return
     says = "its vectors have length" if form == "pooled" else "it gives [?,?,32], its baseline [?,32]"
-    assert says in str(refused(tmp_path, "feature-extraction", folder, source))
+    assert says in str(refused("feature-extraction", folder, source))
 
 
 def images(*, classes: int = 3, channels: int = 3) -> Any:
@@ -331,7 +334,7 @@ def test_an_image_classifier_of_other_shapes(
     network, pixels = images(**options)
     shape = [-1, *pixels.shape[1:]]
     model = ov.convert_model(network, example_input=pixels, input=[(shape, ov.Type.f32)])
-    assert says in str(refused(tmp_path, "image-classification", tiny_vit, write_ir(model, tmp_path / "source")))
+    assert says in str(refused("image-classification", tiny_vit, write_ir(model, tmp_path / "source")))
 
 
 def test_an_image_classifier_that_makes_other_rows_of_a_batch(tmp_path: Path, tiny_vit: Path) -> None:
@@ -341,7 +344,7 @@ def test_an_image_classifier_that_makes_other_rows_of_a_batch(tmp_path: Path, ti
     pixels = ops.parameter([2, 3, 16, 16], np.float32, name="pixels")
     rows = ops.reshape(pixels, ops.constant(np.array([-1, 768])), special_zero=False)
     model = ov.Model([ops.matmul(rows, np.ones((768, 3), np.float32), False, False)], [pixels])
-    error = refused(tmp_path, "image-classification", tiny_vit, write_ir(model, tmp_path / "source"))
+    error = refused("image-classification", tiny_vit, write_ir(model, tmp_path / "source"))
     assert "it gives 8 rows for a batch of 2" in str(error)
 
 

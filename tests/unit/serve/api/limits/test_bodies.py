@@ -13,7 +13,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from serve.api.http import read_body, read_object
 from serve.api.limits import bodies
-from serve.api.limits.bodies import Share, ShareMemory
+from serve.api.limits.bodies import READERS, Share, ShareMemory
 from serve.api.limits.structure import Structure
 from serve.dataplane.body_worker import IN_PLACE, apart
 from serve.dataplane.memory import Memory
@@ -67,6 +67,30 @@ async def test_a_request_that_ends_gives_its_memory_back(fails: bool) -> None:
     except RuntimeError:
         assert fails
     assert (held, memory.held) == ([MIB], 0)
+
+
+async def test_few_of_many_large_bodies_are_read_on_in_one_round_of_the_loop() -> None:
+    turns, memory, reads, most = asyncio.Semaphore(READERS), Memory(2**40), 0, 0
+
+    async def one() -> int:
+        left = 20
+
+        async def receive() -> Message:
+            nonlocal left, reads
+            reads, left = reads + 1, left - 1
+            return {"type": "http.request", "body": bytes(IN_PLACE + 1), "more_body": left > 0}
+
+        scope = {"headers": [], bodies.SHARE: Share(memory, time.perf_counter() + 60, turns)}
+        return len(await read_body(scope, receive, 32 * MIB))
+
+    readers = asyncio.gather(*(one() for _ in range(50)))
+    await asyncio.sleep(0)  # each reads its first part
+    while not readers.done():
+        before = reads
+        await asyncio.sleep(0)
+        most = max(most, reads - before)
+    assert await readers == [20 * (IN_PLACE + 1)] * 50
+    assert 0 < most <= READERS
 
 
 async def test_what_is_inflated_and_parsed_is_counted_too() -> None:
