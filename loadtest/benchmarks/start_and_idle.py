@@ -43,11 +43,11 @@ ROLES = {
     "VLLM::": "engines of vLLM",
     "serve.engines.": "other engines",
     "serve.cli": "the command",
-    "gcs_server": "Ray's GCS",
-    "raylet": "the raylet",
     "dashboard": "Ray's dashboard and its agent",
     "runtime_env": "Ray's agent of environments",
     "log_monitor": "Ray's log monitor",
+    "gcs_server": "Ray's GCS",
+    "/raylet": "the raylet",
     "ray::IDLE": "Ray's idle workers",
 }
 """By a part of the command line; the first that fits."""
