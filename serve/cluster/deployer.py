@@ -24,7 +24,7 @@ FAILED = ("UNHEALTHY", "DEPLOY_FAILED")
 POLL_S = 0.3
 START_LIMIT_S = 900.0
 HOLDS_LIMIT_S = 10.0
-ADAPTER_LIMIT_S = 90.0
+ADAPTER_LIMIT_S = SHARED_LIMIT_S = 90.0
 T = TypeVar("T")
 
 
@@ -159,7 +159,7 @@ class EngineDeployer:
             await asyncio.to_thread(ray_serve.run_many, own, wait_for_applications_running=False)
         for engine in in_order(engines):
             if engine.shares_deployment:
-                await (await self.handles.of(ENGINES)).begin.remote(engine)
+                await self.shared("begin", engine)
 
     async def check_started(self, application: str) -> None:
         """Raises EngineError if an engine is down: its deployment runs all the same."""
@@ -179,7 +179,7 @@ class EngineDeployer:
             if engine in own:
                 await asyncio.to_thread(ray_serve.delete, engine)
             else:
-                await (await self.handles.of(ENGINES)).stop.remote(engine)
+                await self.shared("stop", engine)
 
     async def load(self, application: str, adapter: LoadedAdapter) -> None:
         """Load an adapter into a running engine. Raises EngineError and the errors of the engine's deployment."""
@@ -200,7 +200,15 @@ class EngineDeployer:
     async def running(self) -> set[str]:
         """The applications of all engines, whatever their state."""
         own = set(await applications()) - {INGRESS, CONTROLLER, ENGINES}
-        return own | await (await self.handles.of(ENGINES)).running.remote()
+        return own | await self.shared("running")
+
+    async def shared(self, method: str, *arguments: Any) -> Any:
+        """Call the deployment that engines share. Raises EngineError, and the errors of that deployment."""
+
+        async def call() -> Any:
+            return await getattr(await self.handles.of(ENGINES), method).remote(*arguments)
+
+        return await in_time(ENGINES, call, SHARED_LIMIT_S)
 
 
 async def in_time(application: str, ask: Callable[[], Awaitable[T]], limit_s: float) -> T:
