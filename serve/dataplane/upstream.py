@@ -21,7 +21,7 @@ from variants.artifacts.manifest import Manifest
 from variants.errors import IntegrityError
 
 log = logging.getLogger("understudy.upstream")
-REFRESH_S = 5.0
+REFRESH_S = 3.0
 RETRY_S = 0.5
 PROBE_S = 15.0
 """A variant that answered nothing for this time, and has no request, is asked by its deployment."""
