@@ -26,7 +26,7 @@ class Times:
 
     pause: float = 5.0
     longest: float = 300.0
-    watch: float = 5.0
+    watch: float = 2.0
     stable: float = 60.0
     fresh: float = 2.0
 
