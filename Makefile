@@ -4,7 +4,10 @@ BIN := .venv/bin
 # Ends what tests leave behind, also after Ctrl-C.
 TEST = $(BIN)/python .ci/supervise.py $(BIN)/python $(MEASURE) -m pytest -q --durations=15 --dist loadgroup
 
-.PHONY: help environment demo demo-all gpu picture serve study test test-fast test-integration test-long test-zoo test-faults coverage check lock bench-accuracy bench-proxy bench-adapter bench-gate bench-journal bench-record bench-shadow bench-hostile fuzz architectures clients console-check screenshots yours clean
+.PHONY: help environment demo demo-all gpu picture serve study lock check clean
+.PHONY: test test-fast test-integration test-long test-zoo test-faults coverage
+.PHONY: bench-accuracy bench-adapter bench-gate bench-hostile bench-journal bench-proxy bench-record bench-shadow bench-start
+.PHONY: architectures clients console-check fuzz screenshots yours
 
 help:  ## what there is to make
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -81,6 +84,9 @@ bench-record: environment  ## what counting and keeping a request costs an ingre
 
 bench-shadow: environment  ## whether clients wait longer because of shadows: about 20 minutes
 	@$(BIN)/python -m loadtest.benchmarks.shadow_overhead
+
+bench-start: environment  ## how soon a stack's variants answer, and what idling costs; STACK=deploy/stacks/demo-all.yaml for another
+	@$(BIN)/python -m loadtest.benchmarks.start_and_idle $(if $(STACK),--stack $(STACK))
 
 bench-hostile: environment  ## what one hostile client does to the others, on scripted engines: about 2 minutes
 	@$(BIN)/python -m loadtest.benchmarks.hostile

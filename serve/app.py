@@ -16,7 +16,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from contextlib import redirect_stdout, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -26,12 +26,23 @@ from starlette.applications import Starlette
 
 from serve.api.application import build_ingress
 from serve.cluster.calls import Calls
-from serve.cluster.deployer import ADAPTER_LIMIT_S, CONTROLLER, INGRESS, Handles, engine_target, explain
+from serve.cluster.deployer import (
+    ADAPTER_LIMIT_S,
+    CONTROLLER,
+    ENGINES,
+    INGRESS,
+    Handles,
+    explain,
+    own_targets,
+    target,
+)
+from serve.cluster.engine_deployment import EngineDeployment
 from serve.cluster.ray_environment import ray_environment
 from serve.config.lineage import VariantRef
 from serve.config.placement import check_gpus_free, check_resources, gpus_for
+from serve.config.resources import NOTHING
 from serve.config.server.settings import Server
-from serve.config.snapshot import ServedVariant, Snapshot, build_snapshot
+from serve.config.snapshot import EngineSpec, ServedVariant, Snapshot, build_snapshot
 from serve.config.stack import Stack
 from serve.console.application import add_console
 from serve.control.client import RayControllerClient
@@ -51,7 +62,7 @@ from variants.machine import describe
 from variants.progress import Progress
 
 POLL_S = 0.1
-TRIED = ("RUNNING", "UNHEALTHY", "DEPLOY_FAILED")
+STARTED = ("RUNNING", "UNHEALTHY", "DEPLOY_FAILED")
 """States of an application whose deployment has been started, with or without success."""
 Artifacts = Mapping[VariantRef, Artifact]
 
@@ -91,13 +102,29 @@ class LoggedController(Controller):
         super().__init__(snapshot, folder, state)
 
 
+class SharedEngines(EngineDeployment):
+    """The deployment of engines that reserve nothing. `live` is the file of the live snapshot. One that starts later
+    begins with its engines, because changes of the stack have come and gone since."""
+
+    async def __init__(self, engines: Collection[EngineSpec], doubted: Collection[str], live: str) -> None:  # type: ignore[misc]  # Ray awaits it
+        if latest := recorded(Path(live)):
+            engines = sharing(latest.engines.values())
+        await super().__init__(engines, doubted)
+
+
+def sharing(engines: Iterable[EngineSpec]) -> list[EngineSpec]:
+    return [engine for engine in engines if engine.shares_deployment]
+
+
 def targets_of(snapshot: Snapshot, folder: Path, state: Path, doubted: Collection[str] = ()) -> list[Any]:
-    """The Ray Serve targets: one for each engine, the controller, and the ingress, the only one with a route.
+    """The Ray Serve targets: of the engines, the controller, and the ingress, the only one with a route.
 
     `folder` is for this run, with the ingresses' counters below `metrics`. `state` is kept between runs.
     `doubted` has the keys of damaged artifacts."""
     from ray import serve as ray_serve
 
+    engines = snapshot.engines.values()
+    unsure = [engine.application for engine in engines if engine.artifact.manifest.key in doubted]
     # Open calls wait for heartbeats, which are calls too: with Ray's limit of five they would block each other.
     controller = ray_serve.deployment(name="controller", max_ongoing_requests=1000, ray_actor_options={"num_cpus": 0})(
         LoggedController
@@ -112,7 +139,8 @@ def targets_of(snapshot: Snapshot, folder: Path, state: Path, doubted: Collectio
         },
     )(ray_serve.ingress()(Ingress))
     return [
-        *(engine_target(engine, engine.artifact.manifest.key in doubted) for engine in snapshot.engines.values()),
+        target(SharedEngines, ENGINES, NOTHING, sharing(engines), unsure, str(folder / LIVE)),
+        *own_targets(engines, unsure),
         ray_serve.RunTarget(controller.bind(snapshot, str(folder), str(state)), name=CONTROLLER, route_prefix=None),
         ray_serve.RunTarget(ingress.bind(snapshot, str(folder), str(state)), name=INGRESS, route_prefix="/"),
     ]
@@ -201,11 +229,12 @@ class Cluster:
             while not stop.wait(0.5):
                 applications = ray_serve.status().applications
                 states = {name: application.status.value for name, application in applications.items()}
-                for name in (CONTROLLER, INGRESS):
+                for name in (CONTROLLER, INGRESS, ENGINES):
                     if states.get(name) == "DEPLOY_FAILED":
                         raise EngineError(explain(name, applications[name]), mend=f"see the logs in {home() / 'logs'}")
-                step.to(sum(states.get(name) in TRIED for name in engines))
-                if not all(states.get(name) in TRIED for name in [*engines, CONTROLLER, INGRESS]):
+                tried = self.calls.submit(self.calls.handles.tried()).result()
+                step.to(len(tried & set(engines)))
+                if not (set(engines) <= tried and all(states.get(name) in STARTED for name in (CONTROLLER, INGRESS))):
                     continue
                 down = self.down()
                 models = self.readiness()

@@ -1,28 +1,29 @@
-"""The Ray Serve deployment of one engine: runs its process and gives its address, or the reason why it is down.
+"""The Ray Serve deployment of engines: runs their processes and gives their addresses, or the reason why one is down.
 
 No request passes through it: the ingress relays straight to the engine (docs/decisions.md). Ray Serve provides
-placement and an orderly shutdown; `serve.engines.supervisor` watches and restarts the engine.
+placement and an orderly shutdown; `serve.engines.supervisor` watches and restarts each engine.
+
+Engines that reserve nothing of Ray share one deployment, because an actor for each costs more than it does. An engine
+that reserves GPUs, cores or memory has a deployment of its own, to which Ray gives them.
 """
 
 import asyncio
-import time
-from contextlib import ExitStack
-from pathlib import Path
+import logging
+import os
+from collections.abc import Collection
 
+from serve.cluster.hosted_engine import HostedEngine
 from serve.config.snapshot import EngineSpec, LoadedAdapter
-from serve.engines.adapter_client import load_adapter, unload_adapter
-from serve.engines.endpoint import Endpoint
-from serve.engines.launch import launch
-from serve.engines.probe import probe_of
-from serve.engines.process import EngineProcess
-from serve.engines.refused import Refused
-from serve.engines.supervisor import Supervisor
-from variants.artifacts.store import hold, open_artifact
-from variants.errors import EngineError
+from serve.engines.endpoint import Endpoint, EngineDown
+from serve.engines.warm_client import WarmedProcesses
+from variants.errors import EngineError, UnderstudyError
 from variants.home import home
 
-MEMORY_EVERY_S = 10.0
-"""Reading the PSS of a process tree walks its page tables: some ten milliseconds for a large engine."""
+log = logging.getLogger("understudy.engines")
+TURN_S = 60.0
+"""After this time an engine that still starts no longer keeps the next one waiting."""
+HEAVY = ("torch", "vllm")
+"""Kinds of engines that take seconds of processor time to start: the others start first, and answer meanwhile."""
 
 
 def gpu_ids() -> tuple[str, ...]:
@@ -32,84 +33,95 @@ def gpu_ids() -> tuple[str, ...]:
     return tuple(map(str, ray.get_gpu_ids()))
 
 
-class EngineDeployment:
-    """Ray Serve calls `__init__`, `check_health` and `__del__`; the ingress calls `describe`, the controller
-    `keep_adapters`."""
+def in_order(engines: Collection[EngineSpec]) -> list[EngineSpec]:
+    """In which they are started."""
+    return sorted(engines, key=lambda engine: engine.settings.kind in HEAVY)
 
-    async def __init__(self, engine: EngineSpec, doubted: bool = False) -> None:  # type: ignore[misc]  # Ray awaits it
-        """Returns when the engine is up, or when its first starts have failed: then it is tried again later. `doubted`:
-        its artifact was damaged lately, so it is verified before the start."""
-        manifest, folder = engine.artifact.manifest, engine.artifact.path
-        how = launch(
-            engine.settings, folder, manifest, engine.name, gpu_ids() if engine.settings.resources.gpus else ()
-        )
-        # Named by application, so that an engine does not overwrite the log of the one it replaces.
-        self.engine = EngineProcess(engine.name, how, home() / "logs" / f"{engine.application}.log")
-        self.memory_bytes, self.measured = 0, float("-inf")
-        self.adapters: dict[str, ExitStack] = {}
-        self.refused = Refused()
-        self.loading = asyncio.Lock()
-        self.supervisor = Supervisor(
-            self.engine,
-            probe_of(manifest, engine.name),
-            verify=lambda: open_artifact(folder),
-            doubted=doubted,
-            restarted=self.forget_adapters,
-        )
-        await self.supervisor.begin()
+
+class EngineDeployment:
+    """Ray Serve calls `__init__`, `check_health` and `__del__`; the ingress calls `describe`, the controller all else.
+    Engines are named by their application."""
+
+    async def __init__(self, engines: Collection[EngineSpec], doubted: Collection[str] = ()) -> None:  # type: ignore[misc]  # Ray awaits it
+        """Begins to start the engines. `doubted` has the applications whose artifact is verified before the start."""
+        self.hosted: dict[str, HostedEngine] = {}
+        self.failed: dict[str, EngineDown] = {}
+        self.beginning: dict[str, asyncio.Task[None]] = {}
+        self.warmed = WarmedProcesses(home() / "logs")
+        self.turns = asyncio.Semaphore(os.cpu_count() or 1)
+        for engine in in_order(engines):
+            await self.begin(engine, engine.application in doubted)
+
+    async def begin(self, engine: EngineSpec, doubted: bool = False) -> None:
+        """Begin to start an engine, unless it is here."""
+        if engine.application in self.beginning:
+            return
+        gpus = gpu_ids() if engine.settings.resources.gpus else ()
+        warmed = self.warmed if engine.shares_deployment else None  # for one engine it would only take memory
+        try:
+            hosted = self.hosted[engine.application] = HostedEngine(engine, warmed, doubted, gpus)
+        except (UnderstudyError, OSError) as error:
+            message = f"the engine of {engine.name} could not be started: {error}"
+            self.failed[engine.application] = EngineDown(message, why="ended")
+            return
+        self.beginning[engine.application] = asyncio.create_task(self.start(hosted))
+
+    async def start(self, hosted: HostedEngine) -> None:
+        """Start an engine when its turn has come."""
+        await hosted.engine.warm_up()
+        async with self.turns:
+            begun = asyncio.create_task(hosted.supervisor.begin())
+            try:
+                await asyncio.wait([begun], timeout=TURN_S)
+            except asyncio.CancelledError:
+                begun.cancel()
+                raise
+        await begun
+
+    async def tried(self) -> set[str]:
+        """Those that were started, whether they are up or their first starts have failed."""
+        return {name for name, hosted in self.hosted.items() if hosted.tried} | set(self.failed)
+
+    async def running(self) -> set[str]:
+        return set(self.hosted) | set(self.failed)
+
+    async def describe(
+        self, application: str, adapter: LoadedAdapter | None = None, ask: bool = False
+    ) -> Endpoint | EngineDown:
+        """See `HostedEngine.describe`. Gives EngineDown instead of raising it, also for an engine that is not here: Ray
+        logs every error with its traceback, and ingresses ask twice a second while an engine starts."""
+        try:
+            return await self.of(application).describe(adapter, ask)
+        except EngineDown as down:
+            return down
+
+    async def keep_adapters(self, application: str, names: frozenset[str]) -> None:
+        await self.of(application).keep_adapters(names)
+
+    def of(self, application: str) -> HostedEngine:
+        if application in self.failed:
+            raise self.failed[application]
+        if application not in self.hosted:
+            raise EngineDown(f"{application} was not started", why="starting")
+        return self.hosted[application]
+
+    async def stop(self, application: str) -> None:
+        """End an engine and wait until it has ended; nothing where it is not here."""
+        self.failed.pop(application, None)
+        hosted, beginning = self.hosted.get(application), self.beginning.get(application)
+        if hosted is not None and beginning is not None:
+            beginning.cancel()
+            await asyncio.wait([beginning])
+            await hosted.end()
+            del self.hosted[application], self.beginning[application]
 
     async def check_health(self) -> None:
-        """Raises EngineError if nobody watches the engine any more. Ray then replaces this replica."""
-        if self.supervisor.task is None or self.supervisor.task.done():
-            raise EngineError(f"nobody watches the engine of {self.engine.name}")
-
-    async def describe(self, adapter: LoadedAdapter | None = None, ask: bool = False) -> Endpoint:
-        """The engine's address and memory. Loads `adapter` first if it is not loaded, also after a restart. With `ask`,
-        the engine has to answer a test request first.
-
-        Raises IntegrityError for a damaged adapter. Raises EngineDown if the engine has died, hangs or answers wrongly,
-        or refuses the adapter, which is then tried again after growing pauses.
-        """
-        self.supervisor.check()
-        if ask:
-            await self.supervisor.ask()
-        if adapter is not None:
-            await self.load(adapter)
-        if time.monotonic() - self.measured > MEMORY_EVERY_S:
-            self.measured = time.monotonic()
-            self.memory_bytes = await asyncio.to_thread(self.engine.memory_bytes)
-        engine, restarts = self.engine, self.supervisor.restarts
-        return Endpoint(engine.url, self.memory_bytes, engine.peak_memory_bytes, engine.pid, engine.secret, restarts)
-
-    async def load(self, adapter: LoadedAdapter) -> None:
-        async with self.loading:
-            if adapter.name not in self.adapters:
-                self.refused.check(adapter.name)
-                with ExitStack() as held:
-                    folder = Path(adapter.folder).parent
-                    held.enter_context(hold(folder))  # a restart needs its files again
-                    await asyncio.to_thread(open_artifact, folder)
-                    try:
-                        await load_adapter(self.engine.url, adapter, self.engine.headers)
-                    except EngineError as error:
-                        raise self.refused.note(adapter.name, error) from error
-                    self.refused.forget(adapter.name)
-                    self.adapters[adapter.name] = held.pop_all()
-                self.measured = float("-inf")
-
-    def forget_adapters(self) -> None:
-        """The engine has started anew, without adapters."""
-        self.refused.forget()
-        while self.adapters:
-            self.adapters.popitem()[1].close()
-        self.measured = float("-inf")
-
-    async def keep_adapters(self, names: frozenset[str]) -> None:
-        """Remove all other adapters. Raises EngineError."""
-        async with self.loading:
-            for name in set(self.adapters) - names:
-                await unload_adapter(self.engine.url, name, self.engine.headers)
-                self.adapters.pop(name).close()
+        """Raises EngineError if nobody watches an engine any more. Ray then replaces this replica."""
+        for application, hosted in self.hosted.items():
+            if (beginning := self.beginning.get(application)) and beginning.done() and not hosted.tried:
+                raise EngineError(f"the start of {application} was broken off")
+            hosted.check_watched()
 
     async def __del__(self) -> None:
-        await self.supervisor.end()
+        await asyncio.gather(*map(self.stop, list(self.hosted)))
+        await self.warmed.close()

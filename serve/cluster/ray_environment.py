@@ -65,6 +65,14 @@ def ray_environment(folder: Path, ports: list[int]) -> dict[str, str]:
         "RAY_SERVE_HAPROXY_MAXCONN": str(connections()),
         "RAY_SERVE_HAPROXY_TIMEOUT_CLIENT_S": str(CLIENT_S),
         "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "0",
+        # By default, Serve's controller looks ten times a second at what it runs, and every deployment and every handle
+        # exports metrics as often, which nothing here reads. That is most of what an idle server costs.
+        "RAY_SERVE_CONTROL_LOOP_INTERVAL_S": "0.5",
+        "RAY_SERVE_METRICS_EXPORT_INTERVAL_MS": "5000",
+        "RAY_prestart_worker_first_driver": "0",  # workers that only idle: there are actors alone
+        # Ray's agent reads the figures of every process each 5 s, and its log monitor the names of all logs each 0.5 s.
+        "REPORTER_UPDATE_INTERVAL_MS": "60000",
+        "LOG_NAME_UPDATE_INTERVAL_S": "10",
         "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "serve.api.request_id.middlewares",
     }
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 
 from serve.config.capabilities import Capabilities, capabilities_of, with_context
 from serve.config.lineage import VariantRef
+from serve.config.resources import NOTHING
 from serve.config.segment import Segment
 from serve.config.stack import Adapters, Engine, Limits, ScriptedEngine, Stack, VllmEngine
 from serve.config.traffic import Versioned, merged
@@ -24,7 +25,8 @@ from variants.errors import StackError
 class EngineSpec:
     """One engine process: the artifact that it loads at start, its settings, and its model name.
 
-    `application` is the name of its Ray Serve application. Equal engines have equal names.
+    `application` is its name, and that of its Ray Serve application if it has one of its own. Equal engines have equal
+    names.
     """
 
     application: str
@@ -37,6 +39,11 @@ class EngineSpec:
         """How many adapters it can load."""
         adapters: Adapters | None = getattr(self.settings, "adapters", None)
         return adapters.slots if adapters else 0
+
+    @property
+    def shares_deployment(self) -> bool:
+        """Whether it reserves nothing of Ray, and so needs no deployment of its own."""
+        return self.settings.resources == NOTHING
 
 
 @dataclass(frozen=True)

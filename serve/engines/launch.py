@@ -11,7 +11,7 @@ On a GPU, vLLM compiles the model, records CUDA graphs and chooses its kernels b
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -32,17 +32,28 @@ OPENVINO = {
 TORCH = {"image-generation": "torch.image_generation"}
 """The same for torch's."""
 
+VLLM, API_SERVER = "serve.engines.vllm.server", "vllm.entrypoints.launchers.api_server.entry"
 SPINS = "1000"
+
+
+@dataclass(frozen=True)
+class Warm:
+    """A process that has imported `modules` with `environment`, and forks engines: see `serve.engines.warm`."""
+
+    name: str
+    modules: tuple[str, ...]
+    environment: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True)
 class Launch:
     """A command, `{port}` standing for the port, and what it adds to the environment. `artifact` is the folder of the
-    artifact that the engine holds as long as it lives."""
+    artifact that the engine holds as long as it lives. A process of `warm` may fork the engine instead."""
 
     command: tuple[str, ...]
     environment: dict[str, str] = field(default_factory=dict)
     artifact: Path | None = None
+    warm: Warm | None = None
 
 
 def launch(engine: Engine, folder: Path, manifest: Manifest, name: str, gpu_ids: Sequence[str] = ()) -> Launch:
@@ -88,7 +99,7 @@ def threads_environment(threads: int) -> dict[str, str]:
 def launch_vllm(engine: VllmEngine, folder: Path, manifest: Manifest, name: str) -> Launch:
     on_gpu = engine.resources.gpus > 0
     command: tuple[str, ...] = (
-        sys.executable, "-m", "serve.engines.vllm.server",
+        sys.executable, "-m", VLLM,
         "--model", str(folder / "model"),
         "--served-model-name", name,
         "--host", "127.0.0.1", "--port", "{port}",
@@ -115,13 +126,16 @@ def launch_vllm(engine: VllmEngine, folder: Path, manifest: Manifest, name: str)
         # vLLM would compile parts of its sampler when a first request asks for logprobs or a seed. That takes half a
         # minute, and nobody is answered meanwhile.
         environment["TORCHDYNAMO_DISABLE"] = "1"
+    environment |= threads_environment(engine.threads)
+    # CUDA does not survive a fork.
+    warm = None if on_gpu else Warm("vllm", (VLLM, API_SERVER), tuple(sorted(environment.items())))
     if engine.adapters:
         slots, rank = str(engine.adapters.slots), str(engine.adapters.rank)
         command += ("--enable-lora", "--max-loras", slots, "--max-cpu-loras", slots, "--max-lora-rank", rank)
         command += ("--lora-target-modules", *engine.adapters.modules)
         environment["VLLM_ALLOW_RUNTIME_LORA_UPDATING"] = "1"
     command += parser_options(engine, folder / "model")
-    return Launch(command, environment | threads_environment(engine.threads))
+    return Launch(command, environment, warm=warm)
 
 
 def gpu_options(engine: VllmEngine) -> tuple[str, ...]:
@@ -177,7 +191,7 @@ def launch_scripted(engine: ScriptedEngine, folder: Path, manifest: Manifest, na
     return Launch(own("scripted.engine", name, *arguments))
 
 
-def child_environment(launch: Launch) -> dict[str, str]:
-    """This process' environment for the child, less what is meant for this process alone."""
+def child_environment(added: Mapping[str, str]) -> dict[str, str]:
+    """This process' environment for the child, less what is meant for this process alone, and with what is `added`."""
     kept = {name: value for name, value in os.environ.items() if name != "PROMETHEUS_MULTIPROC_DIR"}
-    return kept | launch.environment | {"UNDERSTUDY_PARENT": str(os.getpid())}
+    return kept | dict(added) | {"UNDERSTUDY_PARENT": str(os.getpid())}

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import logging
 import os
 import signal
 import sys
@@ -18,10 +19,13 @@ from serve.engines.cpu_priority import is_lowered
 from serve.engines.endpoint import EngineDown
 from serve.engines.http.secret import HEADER, VARIABLE
 from serve.engines.launch import Launch, child_environment
+from serve.engines.warm_client import ForkedProcess, WarmedProcesses
 from serve.ports import free_port, short_folder
 from variants.artifacts.store import hold
+from variants.errors import EngineError
 from variants.machine import gpu_memory_bytes
 
+log = logging.getLogger("understudy.engine")
 START_LIMIT_S = 600.0
 STOP_LIMIT_S = 15.0
 HEALTH_LIMIT_S = 10.0
@@ -59,14 +63,15 @@ def tree_cpu_s(pid: int) -> float:
 
 
 class EngineProcess:
-    """One engine on a loopback port. What it prints goes to `log`; what its predecessor printed is kept beside it."""
+    """One engine on a loopback port. What it prints goes to `log`; what its predecessor printed is kept beside it.
+    Where its launch allows it, one of `warmed` forks it."""
 
-    def __init__(self, name: str, launch: Launch, log: Path) -> None:
-        self.name, self.launch, self.log = name, launch, log
+    def __init__(self, name: str, launch: Launch, log: Path, warmed: WarmedProcesses | None = None) -> None:
+        self.name, self.launch, self.log, self.warmed = name, launch, log, warmed
         self.url, self.secret = "", token_urlsafe()
         self.peak_memory_bytes = 0
         self.peak_gpu_bytes: int | None = None
-        self.process: asyncio.subprocess.Process | None = None
+        self.process: asyncio.subprocess.Process | ForkedProcess | None = None
         self.sockets: tempfile.TemporaryDirectory[str] | None = None
 
     async def start(self) -> str:
@@ -82,16 +87,12 @@ class EngineProcess:
         self.sockets = tempfile.TemporaryDirectory(prefix="understudy-engine-", dir=short_folder())
         own = {VARIABLE: self.secret, "UNDERSTUDY_LOG": self.log.name, "VLLM_RPC_BASE_PATH": self.sockets.name}
         with ExitStack() as stack:
-            log = stack.enter_context(self.log.open("wb"))
+            output = stack.enter_context(self.log.open("wb"))
             # Only the engine keeps the lock: it lasts exactly as long as its process, however that ends.
             held = stack.enter_context(hold(self.launch.artifact)) if self.launch.artifact else None
-            self.process = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "serve.engines.parent_watch", *command,
-                stdin=asyncio.subprocess.DEVNULL, stdout=log, stderr=log,
-                env=child_environment(self.launch) | own,
-                start_new_session=True,
-                pass_fds=() if held is None else (held,),
-            )  # fmt: skip
+            self.process = await self.spawn(
+                command, child_environment(self.launch.environment) | own, output.fileno(), held
+            )
         try:
             async with asyncio.timeout(START_LIMIT_S):
                 await self.ready()
@@ -102,6 +103,28 @@ class EngineProcess:
             await self.stop()
             raise
         return self.url
+
+    async def warm_up(self) -> None:
+        """Start the process that will fork it, if there is to be one and it does not run; it imports meanwhile."""
+        if self.warmed is not None and self.launch.warm is not None:
+            await self.warmed.prepare(self.launch.warm)
+
+    async def spawn(
+        self, command: list[str], environment: dict[str, str], output: int, held: int | None
+    ) -> asyncio.subprocess.Process | ForkedProcess:
+        kept = () if held is None else (held,)
+        if self.warmed is not None and self.launch.warm is not None:
+            try:
+                return await self.warmed.fork(self.launch.warm, command, environment, [output, *kept])
+            except EngineError as error:
+                log.warning("%s is started without a warmed process: %s", self.name, error)
+        return await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "serve.engines.parent_watch", *command,
+            stdin=asyncio.subprocess.DEVNULL, stdout=output, stderr=output,
+            env=environment,
+            start_new_session=True,
+            pass_fds=kept,
+        )  # fmt: skip
 
     @property
     def headers(self) -> dict[str, str]:

@@ -17,8 +17,9 @@ running replays like requests, because they share memory and caches. HARDLY_CALM
 together."""
 QUIET = 0.5
 """The same for an overdue replay of normal priority. If not overdue, it waits until no request is in flight."""
-USUAL_S = 20.0
-"""Time constant of the moving average of the usual number."""
+USUAL_S, SAMPLE_S = 20.0, 0.2
+"""Time constant of the moving average of the usual number, and the time between two of its samples. It runs in an idle
+server too, so it does not look as often as a replay that waits."""
 
 
 class LoadGate:
@@ -33,8 +34,8 @@ class LoadGate:
     async def watch(self) -> None:
         """Update the usual number of requests in flight, until cancelled."""
         while True:
-            self.usual += (self.running() - self.usual) * LOOK_S / USUAL_S
-            await asyncio.sleep(LOOK_S)
+            self.usual += (self.running() - self.usual) * SAMPLE_S / USUAL_S
+            await asyncio.sleep(SAMPLE_S)
 
     def running(self) -> int:
         return sum(upstream.running + upstream.waiting for upstream in self.upstreams.all())

@@ -290,5 +290,9 @@ def parser() -> argparse.ArgumentParser:
     return arguments
 
 
-if __name__ == "__main__":
+def main() -> None:
     server.main(build, parser())
+
+
+if __name__ == "__main__":
+    main()

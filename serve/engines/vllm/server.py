@@ -96,9 +96,14 @@ if current_platform.is_cpu():
     os.register_at_fork(after_in_child=functools.partial(end_with_parent, signal.SIGKILL))
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Serve with vLLM's own command line, until SIGTERM."""
     if current_platform.is_cpu() and not multiplies_bfloat16():
         sys.argv += ["--dtype", "float32"]
-    from vllm.entrypoints.launchers.api_server.entry import main
+    from vllm.entrypoints.launchers.api_server import entry
 
+    entry.main()
+
+
+if __name__ == "__main__":
     main()

@@ -59,12 +59,7 @@ async def test_an_ingress_that_is_started_anew_serves_what_is_live_now(on_ray: O
     async with httpx.AsyncClient(base_url=url, timeout=60) as client:
         family.variants["int4"] = {"weight": 50}
         assert (await change(client, family.proposal()))["state"] == "done"
-        (ingress,) = [
-            child
-            for child in psutil.Process(pid).children(recursive=True)
-            if " ".join(words_of(child)).startswith("ray::ServeReplica:ingress:")
-        ]
-        ingress.kill()
+        replica(pid, "ingress").kill()
         async with asyncio.timeout(60):
             while True:
                 await asyncio.sleep(0.5)
@@ -74,3 +69,33 @@ async def test_an_ingress_that_is_started_anew_serves_what_is_live_now(on_ray: O
                     continue
                 if answer.status_code == 200 and any(m["id"] == "echo@int4" for m in answer.json()["data"]):
                     break
+
+
+async def test_engines_whose_deployment_is_killed_start_anew_as_they_are_live_now(on_ray: OnRay) -> None:
+    url, pid, family = on_ray.url, on_ray.pid, on_ray.family
+    async with httpx.AsyncClient(base_url=url, timeout=60) as client:
+        family.variants["int4"] = {"weight": 50}
+        assert (await change(client, family.proposal()))["state"] == "done"
+        before = engines(pid)
+        assert len(before) == 3
+        replica(pid, "engines").kill()
+        _, alive = await asyncio.to_thread(psutil.wait_procs, before, timeout=20)
+        assert alive == []
+        body = {"model": "echo@int4", "prompt": "a b c", "max_tokens": 2}
+        async with asyncio.timeout(90):
+            while (answer := await client.post("/v1/completions", json=body)).status_code != 200:
+                await asyncio.sleep(0.5)
+        assert answer.json()["system_fingerprint"] == family.digest("int4")
+        del family.variants["int4"]
+        assert (await change(client, family.proposal(force=True)))["state"] == "done"
+        assert len(engines(pid)) == 2
+
+
+def replica(pid: int, application: str) -> psutil.Process:
+    """The process of a Ray Serve application's one replica."""
+    (process,) = [
+        child
+        for child in psutil.Process(pid).children(recursive=True)
+        if " ".join(words_of(child)).startswith(f"ray::ServeReplica:{application}:")
+    ]
+    return process

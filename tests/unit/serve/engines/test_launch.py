@@ -9,7 +9,7 @@ import pytest
 
 from serve.config.resources import Resources
 from serve.config.stack import Adapters, TorchEngine, VllmEngine
-from serve.engines.launch import launch
+from serve.engines.launch import Warm, launch
 from tests.support.scripted import make_artifact
 
 
@@ -29,6 +29,23 @@ def test_an_engine_computes_with_its_own_threads_alone(tmp_path: Path) -> None:
     launched = launch(VllmEngine(kind="vllm", threads=3), artifact.path, artifact.manifest, "m@baseline")
     assert launched.environment["OMP_NUM_THREADS"] == "3"
     assert launched.environment["HF_HUB_OFFLINE"] == "1"
+
+
+def test_vllm_is_forked_on_a_cpu_and_one_warmed_process_serves_engines_with_and_without_adapters(
+    tmp_path: Path,
+) -> None:
+    artifact = make_artifact(tmp_path, "m", "baseline", "text-generation")
+
+    def warm(**settings: Any) -> Warm | None:
+        engine = VllmEngine(kind="vllm", **settings)
+        return launch(engine, artifact.path, artifact.manifest, "m@baseline").warm
+
+    first = warm()
+    assert first is not None
+    assert first.modules[0] == "serve.engines.vllm.server"
+    assert warm(context=512, adapters=Adapters(slots=2)) == first
+    assert warm(threads=2) != first, "threads are read at import"
+    assert warm(resources=Resources(gpus=0.5)) is None, "CUDA does not survive a fork"
 
 
 def vllm_command(folder: Path, digest: str, *device: str, eager: bool) -> tuple[str, ...]:

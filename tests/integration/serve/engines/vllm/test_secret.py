@@ -1,14 +1,16 @@
-"""vLLM's server answers only to who started it, on every path."""
+"""vLLM's server, forked from a warmed process, answers only to who started it, on every path."""
 
 from pathlib import Path
 
 import httpx
+import psutil
 import pytest
 
 from serve.config.stack import VllmEngine
 from serve.engines.http.secret import HEADER
 from serve.engines.launch import launch
 from serve.engines.process import EngineProcess
+from serve.engines.warm_client import ForkedProcess, WarmedProcesses
 from tests.integration.serve.engines.engine import write_manifest
 from tests.integration.serve.engines.tiny_text import write_tiny_text
 from variants.artifacts.store import read_manifest
@@ -22,10 +24,15 @@ async def test_without_the_secret_no_path_answers(tmp_path: Path) -> None:
     write_manifest(tmp_path)
     settings = VllmEngine(kind="vllm", context=64, kv_cache_mib=16, sequences=2)
     how = launch(settings, tmp_path, read_manifest(tmp_path), "tiny@baseline")
-    engine = EngineProcess("tiny@baseline", how, tmp_path / "engine.log")
+    assert how.warm is not None
+    warmed = WarmedProcesses(tmp_path / "logs")
+    engine = EngineProcess("tiny@baseline", how, tmp_path / "engine.log", warmed)
     body = {"model": "tiny@baseline", "prompt": "a", "max_tokens": 1}
     try:
         async with httpx.AsyncClient(base_url=await engine.start(), timeout=60) as client:
+            assert isinstance(engine.process, ForkedProcess)
+            warm = psutil.Process(warmed.by_what[how.warm].process.pid)
+            assert warm.num_threads() == 1, "a fork loses all other threads"
             for path in PATHS:
                 for headers in ({}, {HEADER: "guess"}, {"authorization": f"Bearer {engine.secret}"}):
                     assert (await client.post(path, json=body, headers=headers)).status_code == 401
@@ -41,5 +48,6 @@ async def test_without_the_secret_no_path_answers(tmp_path: Path) -> None:
         assert list(sockets.iterdir())
     finally:
         await engine.stop()
+        await warmed.close()
     assert not sockets.exists()
     assert engine.secret not in (tmp_path / "engine.log").read_text()
