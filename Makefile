@@ -4,7 +4,7 @@ BIN := .venv/bin
 # Ends what tests leave behind, also after Ctrl-C.
 TEST = $(BIN)/python .ci/supervise.py $(BIN)/python $(MEASURE) -m pytest -q --durations=15 --dist loadgroup
 
-.PHONY: help environment demo demo-all gpu picture serve study test test-fast test-integration test-long test-zoo test-faults coverage check lock bench-accuracy bench-proxy bench-adapter bench-gate bench-journal bench-shadow bench-hostile fuzz architectures clients console-check yours clean
+.PHONY: help environment demo demo-all gpu picture serve study test test-fast test-integration test-long test-zoo test-faults coverage check lock build-cost bench-accuracy bench-proxy bench-adapter bench-gate bench-journal bench-shadow bench-hostile fuzz architectures clients console-check yours clean
 
 help:  ## what there is to make
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -60,6 +60,9 @@ check: environment  ## format, lint, types
 
 test-faults: environment  ## whether tests notice planted faults: 51 of them, about 4 minutes
 	@$(BIN)/python .ci/supervise.py $(BIN)/python -m tests.faults
+
+build-cost: environment  ## peak memory and time of text builds, over sizes and schemes; goes on where it ended; SIZES="0.1 0.4" for some
+	@$(BIN)/python -m loadtest.benchmarks.build_cost $(if $(SIZES),--parameters $(SIZES))
 
 bench-accuracy: environment  ## each family's labelled load through the server, against its cards; ONLY=object-detection for one
 	@$(BIN)/python -m loadtest.benchmarks.accuracy_under_load $(if $(ONLY),--only $(ONLY))
