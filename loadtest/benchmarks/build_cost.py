@@ -16,6 +16,7 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
+from math import prod
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,6 +27,7 @@ from loadtest.benchmarks.figures import put_into, write_figures
 from loadtest.harness import ROOT, ends_in_words
 from variants.artifacts.catalog import Catalog
 from variants.artifacts.store import Store
+from variants.artifacts.tensors import tensor_entries
 from variants.build.builder import VariantPlan, build
 from variants.files import write_atomic
 from variants.methods.registry import Method, find
@@ -134,7 +136,8 @@ def measure(folder: Path, scheme: str, algorithm: str) -> dict[str, Any]:
     made = build(plans, store, catalog, method_for=anywhere)["llama", plans[-1].variant].manifest
     assert made.effort is not None
     peak = made.effort.peak_bytes
-    parameters = sum(file.stat().st_size for file in (folder / "model").glob("*.safetensors")) // 2
+    entries = [each for file in (folder / "model").glob("*.safetensors") for each in tensor_entries(file).values()]
+    parameters = sum(prod(each.shape) for each in entries)
     return {
         "parameters": parameters, "scheme": scheme, "algorithm": algorithm, "bf16_bytes": 2 * parameters,
         "peak_bytes": None if peak is None else peak - imported, "seconds": made.effort.seconds,
