@@ -111,7 +111,7 @@ def texts(folder: Path) -> Tasks:
 
 def anywhere(task: str, recipe: Recipe, field: str) -> Method:
     """The method of a recipe, also where it needs a GPU only to be served."""
-    return replace(find(task, recipe, field), capability=None)  # type: ignore[arg-type]
+    return replace(find(task, recipe, field), capability=None)
 
 
 def measure(folder: Path, scheme: str, algorithm: str) -> dict[str, Any]:
