@@ -6,7 +6,7 @@ TEST = $(BIN)/python .ci/supervise.py $(BIN)/python $(MEASURE) -m pytest -q --du
 
 .PHONY: help environment demo demo-all gpu picture serve study lock check clean
 .PHONY: test test-fast test-integration test-long test-zoo test-faults coverage
-.PHONY: bench-accuracy bench-adapter bench-gate bench-hostile bench-journal bench-proxy bench-record bench-shadow bench-start
+.PHONY: bench-accuracy bench-adapter bench-gate bench-hostile bench-journal bench-proxy bench-record bench-shadow bench-start build-cost
 .PHONY: architectures clients console-check fuzz screenshots yours
 
 help:  ## what there is to make
@@ -63,6 +63,9 @@ check: environment  ## format, lint, types
 
 test-faults: environment  ## whether tests notice planted faults: 51 of them, about 4 minutes
 	@$(BIN)/python .ci/supervise.py $(BIN)/python -m tests.faults
+
+build-cost: environment  ## peak memory and time of text builds, over sizes and schemes; goes on where it ended; SIZES="0.1 0.4" for some
+	@$(BIN)/python -m loadtest.benchmarks.build_cost $(if $(SIZES),--parameters $(SIZES))
 
 bench-accuracy: environment  ## each family's labelled load through the server, against its cards; ONLY=object-detection for one
 	@$(BIN)/python -m loadtest.benchmarks.accuracy_under_load $(if $(ONLY),--only $(ONLY))
