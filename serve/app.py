@@ -107,8 +107,11 @@ class SharedEngines(EngineDeployment):
     begins with its engines, because changes of the stack have come and gone since."""
 
     async def __init__(self, engines: Collection[EngineSpec], doubted: Collection[str], live: str) -> None:  # type: ignore[misc]  # Ray awaits it
-        if latest := recorded(Path(live)):
-            engines = sharing(latest.engines.values())
+        try:
+            if latest := recorded(Path(live)):
+                engines = sharing(latest.engines.values())
+        except (UnderstudyError, OSError, ValueError) as error:  # one damaged artifact must not stop all engines
+            logging.getLogger("understudy.engines").warning("begins with the engines of the start: %s", error)
         await super().__init__(engines, doubted)
 
 

@@ -149,6 +149,7 @@ class EngineDeployer:
                 for name in names:
                     await self.check_started(name)
                 return
+            await self.begin_again(engines)
             await asyncio.sleep(POLL_S)
         raise EngineError(f"not all of {len(engines)} engines were ready after {START_LIMIT_S:g} s")
 
@@ -160,6 +161,15 @@ class EngineDeployer:
         for engine in in_order(engines):
             if engine.shares_deployment:
                 await self.shared("begin", engine)
+
+    async def begin_again(self, engines: Collection[EngineSpec]) -> None:
+        """Tell the shared deployment again of engines that it does not have: it has been replaced meanwhile."""
+        sharing = {engine.application: engine for engine in engines if engine.shares_deployment}
+        try:
+            for name in sharing.keys() - await self.shared("running") if sharing else ():
+                await self.shared("begin", sharing[name])
+        except Exception as error:  # Ray raises many types for a replica that starts or has ended
+            log.warning("%s does not answer: %s", ENGINES, error)
 
     async def check_started(self, application: str) -> None:
         """Raises EngineError if an engine is down: its deployment runs all the same."""

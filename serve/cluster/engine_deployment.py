@@ -56,6 +56,7 @@ class EngineDeployment:
         """Begin to start an engine, unless it is here."""
         if engine.application in self.beginning:
             return
+        self.failed.pop(engine.application, None)
         gpus = gpu_ids() if engine.settings.resources.gpus else ()
         warmed = self.warmed if engine.shares_deployment else None  # for one engine it would only take memory
         try:
@@ -75,6 +76,7 @@ class EngineDeployment:
                 await asyncio.wait([begun], timeout=TURN_S)
             except asyncio.CancelledError:
                 begun.cancel()
+                await asyncio.wait([begun])
                 raise
         await begun
 
@@ -114,12 +116,14 @@ class EngineDeployment:
             await asyncio.wait([beginning])
             await hosted.end()
             del self.hosted[application], self.beginning[application]
+            await self.warmed.close_idle()
 
     async def check_health(self) -> None:
         """Raises EngineError if nobody watches an engine any more. Ray then replaces this replica."""
         for application, hosted in self.hosted.items():
             if (beginning := self.beginning.get(application)) and beginning.done() and not hosted.tried:
-                raise EngineError(f"the start of {application} was broken off")
+                cause = "it was cancelled" if beginning.cancelled() else beginning.exception()
+                raise EngineError(f"the start of {application} was broken off: {cause}")
             hosted.check_watched()
 
     async def __del__(self) -> None:

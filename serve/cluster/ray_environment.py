@@ -69,6 +69,9 @@ def ray_environment(folder: Path, ports: list[int]) -> dict[str, str]:
         # exports metrics as often, which nothing here reads. That is most of what an idle server costs.
         "RAY_SERVE_CONTROL_LOOP_INTERVAL_S": "0.5",
         "RAY_SERVE_METRICS_EXPORT_INTERVAL_MS": "5000",
+        # Ray would end an actor where memory is short: all engines, the controller or an ingress. The kernel ends the
+        # process that takes most, which is an engine, and its supervisor starts it again.
+        "RAY_memory_monitor_refresh_ms": "0",
         "RAY_prestart_worker_first_driver": "0",  # workers that only idle: there are actors alone
         # Ray's agent reads the figures of every process each 5 s, and its log monitor the names of all logs each 0.5 s.
         "REPORTER_UPDATE_INTERVAL_MS": "60000",

@@ -128,7 +128,8 @@ def launch_vllm(engine: VllmEngine, folder: Path, manifest: Manifest, name: str)
         environment["TORCHDYNAMO_DISABLE"] = "1"
     environment |= threads_environment(engine.threads)
     # CUDA does not survive a fork.
-    warm = None if on_gpu else Warm("vllm", (VLLM, API_SERVER), tuple(sorted(environment.items())))
+    settings = tuple(sorted(environment.items()))
+    warm = None if on_gpu else Warm(f"vllm-{engine.threads}-threads", (VLLM, API_SERVER), settings)
     if engine.adapters:
         slots, rank = str(engine.adapters.slots), str(engine.adapters.rank)
         command += ("--enable-lora", "--max-loras", slots, "--max-cpu-loras", slots, "--max-lora-rank", rank)

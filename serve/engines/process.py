@@ -107,7 +107,10 @@ class EngineProcess:
     async def warm_up(self) -> None:
         """Start the process that will fork it, if there is to be one and it does not run; it imports meanwhile."""
         if self.warmed is not None and self.launch.warm is not None:
-            await self.warmed.prepare(self.launch.warm)
+            try:
+                await self.warmed.prepare(self.launch.warm)
+            except OSError as error:  # its command is run instead
+                log.warning("no process is warmed for %s: %s", self.name, error)
 
     async def spawn(
         self, command: list[str], environment: dict[str, str], output: int, held: int | None
@@ -116,7 +119,7 @@ class EngineProcess:
         if self.warmed is not None and self.launch.warm is not None:
             try:
                 return await self.warmed.fork(self.launch.warm, command, environment, [output, *kept])
-            except EngineError as error:
+            except (EngineError, OSError) as error:
                 log.warning("%s is started without a warmed process: %s", self.name, error)
         return await asyncio.create_subprocess_exec(
             sys.executable, "-m", "serve.engines.parent_watch", *command,
@@ -176,8 +179,11 @@ class EngineProcess:
             )
 
     def last_lines(self, count: int = 3) -> str:
-        with self.log.open(errors="replace") as lines:
-            return " | ".join(line.strip() for line in deque(lines, maxlen=count))
+        try:
+            with self.log.open(errors="replace") as lines:
+                return " | ".join(line.strip() for line in deque(lines, maxlen=count))
+        except OSError as error:  # someone has removed it
+            return f"its log cannot be read: {error}"
 
     @property
     def pid(self) -> int:
@@ -210,7 +216,8 @@ class EngineProcess:
         # Where the engine itself is gone, its children may live on: they share its process group.
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
-        await self.process.wait()
+        with contextlib.suppress(TimeoutError):  # a stopped process that forked it does not tell of its end
+            await asyncio.wait_for(self.process.wait(), STOP_LIMIT_S)
         self.remove_sockets()
 
     def remove_sockets(self) -> None:

@@ -123,7 +123,9 @@ class Supervisor:
             self.fault = EngineDown(str(error), why="damaged")
         except EngineDown as error:
             self.fault = error
-        except (UnderstudyError, OSError) as error:
+        except Exception as error:  # whoever keeps it running must go on, whatever its start raises
+            if not isinstance(error, UnderstudyError | OSError):
+                log.exception("the start of the engine of %s", self.engine.name)
             self.fault = EngineDown(f"the engine of {self.engine.name} could not be started: {error}", why="ended")
         else:
             self.fault, self.unwell, self.strikes = None, None, 0

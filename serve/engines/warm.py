@@ -56,12 +56,16 @@ def serve(control: socket.socket) -> None:
                 request, files, _, _ = socket.recv_fds(control, PACKET_BYTES, 4)
                 if not request:
                     return
-                warm, pid = os.getpid(), os.fork()
+                warm = os.getpid()
+                try:
+                    pid, answer = os.fork(), {}
+                except OSError as error:  # too many processes, or too little memory: the others must live on
+                    pid, answer = -1, {"failed": str(error)}
                 if pid == 0:
                     break
                 for file in files:
                     os.close(file)
-                control.send(json.dumps({"started": pid}).encode())
+                control.send(json.dumps(answer or {"started": pid}).encode())
     for mine in (control, wakes, wake):
         mine.close()
     become(json.loads(request), files, warm)

@@ -18,6 +18,8 @@ from serve.engines.launch import Warm, child_environment
 from serve.engines.warm import PACKET_BYTES
 from variants.errors import EngineError
 
+FORK_LIMIT_S = 300.0
+"""It may still import, on a machine that has much to do."""
 GONE = -signal.SIGTERM
 """The exit code of an engine whose warmed process has ended."""
 
@@ -76,7 +78,11 @@ class WarmedProcess:
                 self.close()
                 return
             said = json.loads(packet)
-            if "started" in said:
+            if "failed" in said:
+                asked = self.asked.pop(0)
+                if not asked.done():
+                    asked.set_exception(EngineError(f"the warmed process cannot fork: {said['failed']}"))
+            elif "started" in said:
                 engine = self.engines[said["started"]] = ForkedProcess(said["started"])
                 asked = self.asked.pop(0)
                 if asked.done():  # nobody waits for it any more
@@ -87,7 +93,7 @@ class WarmedProcess:
                 ended.end(said["code"])
 
     async def fork(self, command: Sequence[str], environment: Mapping[str, str], files: list[int]) -> ForkedProcess:
-        """Raises EngineError if it has ended."""
+        """Raises EngineError if it has ended, cannot fork, or does not do so in time."""
         asked = self.loop.create_future()
         request = json.dumps({"command": command, "environment": dict(environment)}).encode()
         try:
@@ -95,7 +101,13 @@ class WarmedProcess:
         except OSError as error:
             raise EngineError(f"the warmed process does not take an engine: {error}") from error
         self.asked.append(asked)
-        return await asked
+        try:
+            async with asyncio.timeout(FORK_LIMIT_S):
+                return await asked
+        except TimeoutError:
+            if not self.engines:
+                self.close()
+            raise EngineError(f"the warmed process has not forked within {FORK_LIMIT_S:g} s") from None
 
     def close(self) -> None:
         """End it, and with it its engines."""
@@ -139,7 +151,10 @@ class WarmedProcesses:
         ours.setblocking(False)
         ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, PACKET_BYTES)
         self.logs.mkdir(parents=True, exist_ok=True)
-        with its, (self.logs / f"{what.name}.log").open("wb") as log:
+        path = self.logs / f"{what.name}.log"
+        if path.exists():  # why the last one ended stands there
+            path.replace(path.with_name(f"{path.name}.previous"))
+        with its, path.open("wb") as log:
             process = await asyncio.create_subprocess_exec(
                 sys.executable, "-m", "serve.engines.parent_watch",
                 sys.executable, "-m", "serve.engines.warm", str(its.fileno()), *what.modules,
@@ -149,6 +164,14 @@ class WarmedProcesses:
                 pass_fds=(its.fileno(),),
             )  # fmt: skip
         return WarmedProcess(process, ours)
+
+    async def close_idle(self) -> None:
+        """End those that have no engine and are asked for none."""
+        for what, warmed in list(self.by_what.items()):
+            if not warmed.engines and all(asked.done() for asked in warmed.asked):
+                del self.by_what[what]
+                warmed.close()
+                await warmed.ended
 
     async def close(self) -> None:
         """End them and wait until they have ended."""

@@ -16,6 +16,7 @@ from variants.methods.base import BuildJob, MethodResult
 from variants.recipes.recipe import Baseline
 
 if TYPE_CHECKING:
+    import torch
     from torch.nn import Linear
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
@@ -127,19 +128,24 @@ def check_generates(model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBas
     return str(tokenizer.decode(answer, skip_special_tokens=True))
 
 
-def check_follows(model: "PreTrainedModel", parent: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase") -> float:
-    """Mean KL divergence in nats from the parent's next-token distributions to the model's over a fixed text.
-
-    IntegrityError above 1 nat: compressed weights diverge by a tenth of that, wrongly stored weights by several nats.
-    """
+def next_tokens(model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase") -> "torch.Tensor":
+    """Log-probabilities of the next token at each place of a fixed text: float32 [1, tokens, vocabulary]."""
     import torch
 
     text = "The river rose in the night, and by morning the bridge at the old mill was under water."
     encoded = tokenizer(text, return_tensors="pt", return_token_type_ids=False)
     with torch.inference_mode():
-        wanted, predicted = (
-            torch.log_softmax(each(**encoded.to(each.device)).logits.float().cpu(), dim=-1) for each in (parent, model)
-        )
+        return torch.log_softmax(model(**encoded.to(model.device)).logits.float().cpu(), dim=-1)
+
+
+def check_follows(model: "PreTrainedModel", wanted: "torch.Tensor", tokenizer: "PreTrainedTokenizerBase") -> float:
+    """Mean KL divergence in nats from the parent's distributions, `wanted` by `next_tokens`, to the model's.
+
+    IntegrityError above 1 nat: compressed weights diverge by a tenth of that, wrongly stored weights by several nats.
+    """
+    import torch
+
+    predicted = next_tokens(model, tokenizer)
     divergence = float(torch.nn.functional.kl_div(predicted, wanted, log_target=True, reduction="none").sum(-1).mean())
     if not divergence <= 1:
         raise IntegrityError(f"the written model does not follow its parent: {divergence:.2f} nats a token apart")

@@ -8,20 +8,31 @@ token as they come. The few input features that reach 6 are multiplied in bfloat
 On a CPU it is not faster: the extra work at every step costs more than int8 saves.
 """
 
+import gc
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from variants.allocator import freed_at_once
 from variants.artifacts.loss import Kept, Loss
 from variants.machine import device
 from variants.methods.base import BuildJob, MethodResult
-from variants.methods.text_generation.baseline import PACKAGES, check_follows, linear_layers, load, parent_of
+from variants.methods.text_generation.baseline import (
+    PACKAGES,
+    check_follows,
+    linear_layers,
+    load,
+    next_tokens,
+    parent_of,
+)
 from variants.methods.text_generation.layers import changed_share, check_reach, check_served, outline
 from variants.methods.text_generation.loss import Gauge, Rounding, fused_name, hold, perplexity, texts_to_hold
 from variants.recipes.recipe import Quantize
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel
+    import torch
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 _PACKAGES = (*PACKAGES, "bitsandbytes")
 
@@ -32,13 +43,16 @@ def nf4(job: BuildJob[Quantize]) -> MethodResult:
 
     options = {"load_in_4bit": True, "bnb_4bit_quant_type": "nf4", "bnb_4bit_compute_dtype": torch.bfloat16}
     made = MethodResult("nf4", "huggingface", "NF4 weights in blocks of 64, computed in bfloat16", _PACKAGES)
-    return _pack(job, "NF4", options, made)
+    with freed_at_once():
+        return _pack(job, "NF4", options, made)
 
 
 def llm_int8(job: BuildJob[Quantize]) -> MethodResult:
     """The parent with every linear layer but the head in int8, loadable by AutoModelForCausalLM."""
     note = "LLM.int8(): int8 weights a row, features of 6 and more in bfloat16"
-    return _pack(job, "LLM.int8()", {"load_in_8bit": True}, MethodResult("int8", "huggingface", note, _PACKAGES))
+    made = MethodResult("int8", "huggingface", note, _PACKAGES)
+    with freed_at_once():
+        return _pack(job, "LLM.int8()", {"load_in_8bit": True}, made)
 
 
 def _pack(job: BuildJob[Quantize], name: str, options: dict[str, Any], made: MethodResult) -> MethodResult:
@@ -49,22 +63,35 @@ def _pack(job: BuildJob[Quantize], name: str, options: dict[str, Any], made: Met
     shapes = outline(parent)
     check_served(shapes, ("bloom",), f"in {name}")
     check_reach(shapes, linear_layers(shapes), name)
-    import torch
     from bitsandbytes.nn import Linear4bit, Linear8bitLt
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoModelForCausalLM
 
     loss, kept = _written_within(job, name, options) if job.recipe.keeps else (None, None)
+    wanted, tokenizer, gauge = _measured(job, parent, loss is None)
     if not job.recipe.keeps:
         _write(job, name, options)
+    gc.collect()
     with job.progress.step("checking what was written"):
-        tokenizer = AutoTokenizer.from_pretrained(parent)
         # Not the model in memory: on a CPU with AVX512-BF16, its first forward pass repacks NF4 weights in place.
         written = AutoModelForCausalLM.from_pretrained(job.out, device_map=device())
-        original = AutoModelForCausalLM.from_pretrained(parent, dtype=torch.bfloat16)
-        check_follows(written, original, tokenizer)
-        loss = loss or Gauge(job, original, tokenizer).loss(written)
+        check_follows(written, wanted, tokenizer)
+        loss = gauge.loss(written) if gauge else loss
     share = changed_share(shapes, (each for each in written.modules() if isinstance(each, Linear4bit | Linear8bitLt)))
     return replace(made, note=f"{made.note}, from its parent; {share}", loss=loss, kept=kept)
+
+
+def _measured(
+    job: BuildJob[Quantize], parent: Path, gauges: bool
+) -> "tuple[torch.Tensor, PreTrainedTokenizerBase, Gauge | None]":
+    """What the parent says of a fixed text, and of the calibration texts if `gauges`. It is not kept in memory: what is
+    packed is loaded after it."""
+    with job.progress.step("measuring the parent"):
+        original, tokenizer = load(parent, "bfloat16")
+        wanted = next_tokens(original, tokenizer)
+        gauge = Gauge(job, original, tokenizer) if gauges else None
+    del original
+    gc.collect()  # modules refer to one another
+    return wanted, tokenizer, gauge
 
 
 def _write(job: BuildJob[Quantize], name: str, options: dict[str, Any], kept: Sequence[str] = ()) -> None:

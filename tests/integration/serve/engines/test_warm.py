@@ -13,6 +13,7 @@ import httpx
 import psutil
 import pytest
 
+from serve.engines.endpoint import EngineDown
 from serve.engines.launch import Launch, Warm, launch
 from serve.engines.probe import probe_of
 from serve.engines.process import EngineProcess
@@ -122,6 +123,45 @@ async def test_where_warming_fails_the_command_is_run(tmp_path: Path) -> None:
     finally:
         await engine.stop()
         await warmed.close()
+
+
+async def test_a_fork_that_fails_harms_no_other_engine(tmp_path: Path) -> None:
+    warmed = WarmedProcesses(tmp_path / "logs")
+    launching = launched(tmp_path, Warm("failing", (*SCRIPTED.modules, "tests.support.second_fork_fails")))
+    engines = [EngineProcess("echo@int8", launching, tmp_path / f"{number}.log", warmed) for number in range(3)]
+    try:
+        for engine in engines:
+            await engine.start()
+        assert [isinstance(engine.process, ForkedProcess) for engine in engines] == [True, False, True]
+        for engine in engines:
+            await engine.check_answers()
+    finally:
+        for engine in engines:
+            await engine.stop()
+        await warmed.close()
+
+
+async def test_warmed_processes_without_engines_end(tmp_path: Path) -> None:
+    async with forked(tmp_path) as (engine, warmed):
+        assert engine.warmed is not None
+        await engine.start()
+        await engine.warmed.close_idle()
+        assert warmed.running
+        await engine.stop()
+        await until(lambda: not warmed.engines)
+        await engine.warmed.close_idle()
+        assert not warmed.running
+        assert not psutil.pid_exists(warmed.process.pid)
+
+
+async def test_an_engine_whose_log_was_removed_ends_with_a_reason(tmp_path: Path) -> None:
+    async with forked(tmp_path) as (engine, _):
+        await engine.start()
+        engine.log.unlink()
+        os.kill(engine.pid, signal.SIGKILL)
+        await until(lambda: not engine.running)
+        with pytest.raises(EngineDown, match="its log cannot be read"):
+            engine.check()
 
 
 def test_they_go_when_the_server_is_killed(tmp_path: Path) -> None:
