@@ -90,7 +90,7 @@ def demo(path: Path, campaign: Path, out: Path) -> None:
                 url = start_server(children, path, port, out / STATE)
             else:
                 run(children, "apply", str(path), "--target", url)
-        prometheus = start_prometheus(children, url, out / "prometheus")
+        prometheus = start_prometheus(children, url, out / "demo-prometheus")
         print(f"serving all at {url}; Prometheus: {prometheus or NOT_INSTALLED}", file=sys.stderr, flush=True)
         began = time.time()
         with clock.phase("load"):

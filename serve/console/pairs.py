@@ -7,6 +7,7 @@ says which answer is the variant's: the server alone knows the sides of each pai
 import difflib
 import hashlib
 import hmac
+from collections import Counter
 from datetime import datetime
 from typing import Any
 from urllib.parse import urlencode
@@ -18,7 +19,6 @@ from starlette.responses import RedirectResponse, Response
 from serve.console.api_client import checked
 from serve.console.forms import Form
 from serve.console.site import Site
-from serve.console.try_it import marked
 from variants.errors import InputError
 from variants.reports.formats import share
 from variants.reports.palette import PALETTE
@@ -28,8 +28,8 @@ Pieces = list[tuple[str, bool]]
 READ = 300
 """The pages read so many kept pairs, those without an opinion first."""
 PER_PAGE = 10
-MOST_WORDS = 1500
-"""The words of an answer that are compared: with more, one page would keep the server busy for seconds."""
+MOST_WORDS = 300
+"""Longer answers are shown without marks: the time to compare grows with the cube where words repeat."""
 CHOICES = {"left": 1, "right": -1, "tie": 0}
 """What each choice says of the left answer."""
 OUTCOMES = {1: "the variant is better", 0: "alike", -1: "the parent is better"}
@@ -132,23 +132,21 @@ class PairPages:
 
 
 def sides(one: str, other: str) -> tuple[Pieces, Pieces]:
-    """Both texts in pieces, each with whether the other text lacks it. What follows MOST_WORDS is not compared."""
+    """Both texts in pieces, each with whether the other text lacks it. Texts of more than MOST_WORDS are not marked."""
     words, others = one.split(" "), other.split(" ")
-    first, second = words[:MOST_WORDS], others[:MOST_WORDS]
-    return (
-        [*marked(first, second), *rest_of(words)],
-        [*marked(second, first), *rest_of(others)],
-    )
-
-
-def rest_of(words: list[str]) -> Pieces:
-    return [(" ".join(words[MOST_WORDS:]), False)] if len(words) > MOST_WORDS else []
+    if max(len(words), len(others)) > MOST_WORDS:
+        return [(one, False)], [(other, False)]
+    steps = difflib.SequenceMatcher(None, words, others, autojunk=False).get_opcodes()
+    first = [(" ".join(words[begin:end]), kind != "equal") for kind, begin, end, _, _ in steps if begin < end]
+    second = [(" ".join(others[begin:end]), kind != "equal") for kind, _, _, begin, end in steps if begin < end]
+    return first, second
 
 
 def difference(pair: Json) -> float:
     """From 0 to 1: the share of words that the answers have not in common, whatever their order."""
-    one, other = (pair["answers"][of].split()[:MOST_WORDS] for of in ("variant", "parent"))
-    return 1 - difflib.SequenceMatcher(None, one, other, autojunk=False).quick_ratio()
+    one, other = (Counter(pair["answers"][of].split()) for of in ("variant", "parent"))
+    words = one.total() + other.total()
+    return 1 - 2 * (one & other).total() / words if words else 0.0
 
 
 def shown_of(pair: Json, places: list[str]) -> Json:
