@@ -18,6 +18,7 @@ from serve.control.contract import ControllerClient
 from serve.dataplane.upstreams import Upstreams
 from serve.errors import Forbidden
 from serve.protocols import answer_id
+from serve.protocols.uncounted import UNCOUNTED
 from serve.shadow.opinions.answer_keeper import AnswerKeeper
 from serve.shadow.opinions.answer_store import Kept
 from serve.shadow.tally import Tally
@@ -29,7 +30,6 @@ from variants.metrics.scoring import label_matches, text_matches
 MOST = 1000
 REPORTED_S = 5.0
 """A pair that is older has reached the controller, which knows whether it counts."""
-CAME_FIRST = "another opinion on this pair came first"
 By = Literal["person", "label"]
 PERSON: By = "person"
 LABEL: By = "label"
@@ -115,20 +115,20 @@ class Pairs:
         if outcome is None:
             outcome = await asyncio.to_thread(self.by_label, kept, opinion)
         if outcome is None:
-            return "neither answer is right by this label"
+            return UNCOUNTED["neither"]
         if kept.outcome is not None:
-            return CAME_FIRST
+            return UNCOUNTED["first"]
         # the controller may not be ready: noted before that, the opinion would never count
         if time.time() - kept.difference.at > REPORTED_S:
             why = await controller.why_not_counted(kept.difference.key, kept.difference.id)
             if why is not None:
                 return why
         if not await asyncio.to_thread(self.keeper.store.note, kept.difference, outcome, by):
-            return CAME_FIRST
+            return UNCOUNTED["first"]
         if self.tally.opinion(kept.difference, outcome, by):
             return None
         await asyncio.to_thread(self.keeper.store.withdraw, kept.difference)
-        return "too many opinions wait for the controller"
+        return UNCOUNTED["full"]
 
     def by_label(self, kept: Kept, opinion: Opinion) -> int | None:
         """Which answer scores more by the label; None where neither is right, since a junk label would say the same."""

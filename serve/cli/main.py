@@ -209,8 +209,8 @@ def label(
     from serve.client.client import Client
 
     done = label_pairs(Client(target), model, variant, limit)
-    late = f", {done.late} came too late" if done.late else ""
-    emit(vars(done), f"{done.counted} opinions counted, {done.skipped} pairs skipped{late}", as_json)
+    lost = "".join(f"; not counted: {times}, {why}" for why, times in done.uncounted.items())
+    emit(vars(done), f"{done.counted} opinions counted, {done.skipped} pairs skipped{lost}", as_json)
 
 
 @app.command()

@@ -19,6 +19,7 @@ from starlette.responses import RedirectResponse, Response
 from serve.console.api_client import checked
 from serve.console.forms import Form
 from serve.console.site import Site
+from serve.protocols.uncounted import CODES, UNCOUNTED
 from variants.errors import InputError
 from variants.reports.formats import share
 from variants.reports.palette import PALETTE
@@ -81,6 +82,7 @@ class PairPages:
                 "waiting": len(waiting),
                 "variant": query.get("variant", ""),
                 "last": query.get("last", ""),
+                "why_not": UNCOUNTED.get(query.get("last", "")),
                 "before": query.get("before", ""),
                 "pair": self.blind(waiting[0]) if waiting else None,
             }
@@ -96,7 +98,7 @@ class PairPages:
         opinion = {"request_id": pair, "variant": variant, "outcome": outcome}
         receipt = checked(await self.site.api.send(request, "POST", "/v1/feedback", opinion)).document
         kept = {name: form[name] for name in ("variant", "before") if form.get(name)}
-        query = urlencode({**kept, "last": "counted" if receipt["counted"] else "late"})
+        query = urlencode({**kept, "last": "counted" if receipt["counted"] else CODES.get(receipt["why"], "no")})
         return RedirectResponse(f"{request.url.path}?{query}", 303)
 
     async def read(self, request: Request, model: str, variant: str | None) -> list[Json] | None:

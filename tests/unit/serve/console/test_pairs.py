@@ -9,6 +9,7 @@ import pytest
 
 from serve.config.keep_answers import KeepAnswers
 from serve.console.pairs import MOST_WORDS, PER_PAGE, difference, sides
+from serve.protocols.uncounted import UNCOUNTED
 from tests.unit.serve.console.made import Fake, token_of
 
 PAIRS = "/admin/v1/models/echo/pairs"
@@ -135,6 +136,19 @@ async def test_skipped_and_rated_pairs_do_not_come_again() -> None:
         end = (await client.get(f"{RATE}?before=1001.5")).text
         assert "nothing more to rate" in end
         assert (await client.get(f"{RATE}?before=x")).status_code == 400
+
+
+@pytest.mark.parametrize(("code", "why"), [*UNCOUNTED.items(), ("no", "something new")])
+async def test_an_opinion_that_does_not_count_says_why(code: str, why: str) -> None:
+    fake = Keeping(pair(1))
+    fake.documents["/v1/feedback"] = {"counted": False, "why": why, "model": "echo", "variant": "int8"}
+    async with fake.client() as client:
+        fields = dict(re.findall(r'type="hidden" name="(\w+)" value="([^"]*)"', (await client.get(RATE)).text))
+        sent = await client.post(RATE, data={**fields, "choice": "tie"})
+        assert sent.headers["location"] == f"{RATE}?last={code}"
+        said = (await client.get(sent.headers["location"])).text
+    assert ("Your opinion does not count." if code == "no" else f"Your opinion does not count: {why}.") in said
+    assert "came first" not in said or code == "first"
 
 
 async def test_a_choice_that_is_none_is_refused_and_so_is_a_form_without_its_token() -> None:
