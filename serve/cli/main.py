@@ -340,6 +340,7 @@ def main() -> None:
         print(f"understudy: no permission to read or write {error.filename} ({mend})", file=sys.stderr)
         sys.exit(InputError.exit_code)
     except SystemExit as leaving:
-        if leaving.code == INTERRUPTED:  # typer caught the KeyboardInterrupt and printed nothing
+        # typer turns a KeyboardInterrupt into its own Exit and prints nothing; a command that caught it has said so
+        if leaving.code == INTERRUPTED and isinstance(leaving.__context__, typer.Exit):
             print("understudy: interrupted", file=sys.stderr)
         raise
