@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from serve.config.keep_answers import KeepAnswers
-from serve.console.pairs import MOST_WORDS, PER_PAGE, difference, sides
+from serve.console.pairs import MOST_WORDS, PER_PAGE, READ, difference, sides
 from serve.protocols.uncounted import UNCOUNTED
 from tests.unit.serve.console.made import Fake, token_of
 
@@ -78,6 +78,34 @@ async def test_pages_and_filters() -> None:
     assert "page=2" in first
     assert "page=1" in second
     assert re.findall(r"prompt (\d)", of_rollout) == ["2", "3"]  # kept at 1002.5 and 1003.5 s
+
+
+async def test_what_was_not_read_is_not_denied() -> None:
+    fake = Keeping(*(pair(number) for number in range(READ)))
+    async with fake.client() as client:
+        assert f"{READ} pairs among the {READ} that were read" in (await client.get("/models/echo/pairs")).text
+        assert f"{READ} or more pairs wait" in (await client.get(RATE)).text
+        assert f"nothing more to rate among the {READ} that were read" in (await client.get(f"{RATE}?before=1")).text
+        none = (await client.get("/models/echo/pairs?rollout=none")).text
+    assert f"No kept pair matches these filters among the {READ} that were read" in none
+
+
+async def test_the_filters_stay_while_one_rates() -> None:
+    fake = Keeping(pair(5), pair(1))
+    rollout = {
+        "id": "r1", "variant": "int8", "status": "promoted",
+        "began": "1970-01-01T00:16:41+00:00", "ended": "1970-01-01T00:16:42+00:00",
+    }  # fmt: skip
+    fake.documents["/admin/v1/models/echo/rollouts"] = {"rollouts": [rollout]}
+    of = "variant=int8&amp;rollout=r1"
+    async with fake.client() as client:
+        assert f'href="{RATE}?{of}"' in (await client.get("/models/echo/pairs?variant=int8&rollout=r1")).text
+        page = (await client.get(f"{RATE}?variant=int8&rollout=r1")).text
+        assert "prompt 1" in page
+        assert f'href="?{of}&amp;before=' in page
+        fields = dict(re.findall(r'type="hidden" name="(\w+)" value="([^"]*)"', page))
+        sent = await client.post(RATE, data={**fields, "choice": "tie"})
+    assert sent.headers["location"] == f"{RATE}?variant=int8&rollout=r1&last=counted"
 
 
 class NotKeeping(Fake):
