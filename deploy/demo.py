@@ -20,6 +20,7 @@ import yaml
 
 from deploy.grafana.check import DASHBOARD, Watched, check
 from deploy.prometheus.local import NOT_INSTALLED, start_prometheus
+from loadtest.campaign.schema import read_campaign
 from loadtest.harness import ROOT, Clock, drive, run, start_server
 from serve.cli.rollout_text import describe_rollout
 from serve.client.client import Client
@@ -29,6 +30,8 @@ from serve.engines.process import tree_pss
 from serve.ports import free_port
 from variants.files import write_atomic
 
+STATE = "demo-state"
+"""The folder of the server's state, which each demo removes: a home's own `state` has journals, so it is not that."""
 CAMPAIGNS = ROOT / "loadtest" / "campaigns"
 SAMPLE_S = 10.0
 ROLLOUT: dict[str, Any] = {
@@ -67,15 +70,16 @@ class MemoryWatch:
 
 def demo(path: Path, campaign: Path, out: Path) -> None:
     """Run all phases for the stack file at `path`. Raises UnderstudyError."""
+    models = load(path).models
+    read_campaign(campaign)
     out.mkdir(parents=True, exist_ok=True)
     clock, verdict = Clock(), ""
-    models = load(path).models
     with ExitStack() as children, MemoryWatch() as memory:
-        shutil.rmtree(out / "state", ignore_errors=True)
+        shutil.rmtree(out / STATE, ignore_errors=True)
         port, url = free_port(), None
         if baselines := baselines_of(load(path)):
             with clock.phase("first answers"):
-                url = start_server(children, written(baselines, out / "first.yaml"), port, out / "state")
+                url = start_server(children, written(baselines, out / "first.yaml"), port, out / STATE)
             print(f"after {clock.wall:.0f} s: {try_it(url, baselines)}", file=sys.stderr, flush=True)
         with clock.phase("build"):
             run(children, "build", str(path))
@@ -83,10 +87,10 @@ def demo(path: Path, campaign: Path, out: Path) -> None:
             run(children, "evaluate", EVALUATED if EVALUATED in models else next(iter(models)), "--stack", str(path))
         with clock.phase("serve"):
             if url is None:
-                url = start_server(children, path, port, out / "state")
+                url = start_server(children, path, port, out / STATE)
             else:
                 run(children, "apply", str(path), "--target", url)
-        prometheus = start_prometheus(children, url, out / "prometheus")
+        prometheus = start_prometheus(children, url, out / "demo-prometheus")
         print(f"serving all at {url}; Prometheus: {prometheus or NOT_INSTALLED}", file=sys.stderr, flush=True)
         began = time.time()
         with clock.phase("load"):

@@ -4,7 +4,7 @@ Choose the range of the campaign: the table's figures are of the whole range, as
 the exact ones, because it keeps each request's time; these come from histogram buckets."""
 
 from deploy.grafana.panels import Line, Panel, chart, facts
-from deploy.grafana.queries import BUCKETS, CHOSEN, FAILED, quantile_of, rate, share_right
+from deploy.grafana.queries import BUCKETS, CHOSEN, FAILED, quantile_of, rate, share_right, some
 
 REQUESTS = "understudy_requests_total"
 LATENCY, FIRST = "understudy_request_seconds", "understudy_time_to_first_token_seconds"
@@ -27,7 +27,7 @@ def whole_range() -> list[Panel]:
         "p99": (quantile_of(0.99, LATENCY, WHOLE), "s"),
         "first token p95": (quantile_of(0.95, FIRST, WHOLE), "s"),
         "tokens a second": (rate("understudy_output_tokens_total", "variant", over=WHOLE), "suffix: tokens/s"),
-        "accuracy": (f"{increase(SCORE)} / {increase(LABELLED)}", "percentunit"),
+        "accuracy": (f"{increase(SCORE)} / {some(increase(LABELLED))}", "percentunit"),
         "labelled": (increase(LABELLED), "short"),
     }
     about = f"Each variant over the whole time range. {BUCKETS}"
@@ -69,7 +69,7 @@ def results() -> list[Panel]:
         chart(
             "Accuracy by variant", "percentunit",
             "Mean outcome of labelled requests of the last five minutes. A report has an interval.",
-            Line(f"{score} / {labelled}"), most=1, empty="No labelled request in this time range",
+            Line(f"{score} / {some(labelled)}"), most=1, empty="No labelled request in this time range",
         ),
         chart("Queue", "short", "Requests that wait: where the queue grows, the load is above what is served.",
               Line(waiting), empty=NO_LOAD),

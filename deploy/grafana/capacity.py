@@ -33,7 +33,7 @@ def work() -> list[Panel]:
     seconds = "understudy_request_seconds_sum"
     return [
         chart(
-            "Engine seconds a second", "short",
+            "Request seconds a second", "short",
             "Seconds of requests, from arrival to the last byte, that end in a second: the mean number of requests in "
             "the server (Little's law).",
             Line(rate(seconds, "variant")),

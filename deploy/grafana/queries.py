@@ -22,8 +22,13 @@ def quantile_of(share: float, metric: str, over: str = "$__rate_interval") -> st
 
 
 def share_right(right: str, all_of_them: str) -> str:
-    """A share that is 0 instead of absent while its numerator has no series yet."""
-    return f"({right} or 0 * {all_of_them}) / {all_of_them}"
+    """A share that is 0 instead of absent while its numerator has no series yet, and absent where nothing happened."""
+    return f"({right} or 0 * {all_of_them}) / {some(all_of_them)}"
+
+
+def some(events: str) -> str:
+    """A denominator without zeros: what is divided by zero is shown as NaN."""
+    return f"({events} > 0)"
 
 
 def or_none(events: str, zero: str) -> str:

@@ -47,6 +47,8 @@ def bounds() -> list[Panel]:
         where = f'{CHOSEN},metric="{name}"'
         return Line(f"max by (variant, bound) ({BOUND}{{{where}}})", "{{variant}} {{bound}}")
 
+    others = f'{CHOSEN},metric!~"quality|agreement|errors"'
+
     both = (
         "The rollout needs the bounds on the right side of the limit. They hold at every look (a confidence sequence)."
     )
@@ -54,15 +56,23 @@ def bounds() -> list[Panel]:
         chart(
             "Quality against its limit", "percentunit",
             f"Mean difference of correctness, variant minus parent, on the same labelled requests. {both}",
-            lines("quality"), least=None, empty=NO_ROLLOUT,
+            lines("quality"), span=12, least=None, empty=NO_ROLLOUT,
         ),
         chart(
             "Agreement against its limit", "percentunit",
             f"Mean difference of the agreement with the parent's answers, variant minus parent. {both}",
-            lines("agreement"), least=None, empty="The gate of this rollout does not compare agreement",
+            lines("agreement"), span=12, least=None, empty="The gate of this rollout does not compare agreement",
         ),
         chart("Errors against their limit", "percentunit", f"The share of failed requests. {both}", lines("errors"),
-              empty=NO_ROLLOUT),
+              span=12, empty=NO_ROLLOUT),
+        chart(
+            "Other metrics against their limits", "percentunit",
+            "Mean differences of preference and of the floor, the share of requests within the latency objective, and "
+            f"the mean score of feedback. {both}",
+            Line(f"max by (variant, metric, bound) ({BOUND}{{{others}}})", "{{variant}} {{metric}} {{bound}}"),
+            span=12, least=None,
+            empty="The gate of this rollout does not compare preference, floor, latency or feedback",
+        ),
     ]  # fmt: skip
 
 

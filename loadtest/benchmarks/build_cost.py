@@ -5,7 +5,8 @@ child process. It imports the libraries first, and its peak is what it holds abo
 memory-mapped pages included (`variants/artifacts/build_cost.py`). The measurement of the loss is a part of each build.
 
 It writes `out/build-cost/build-cost.json`, a list, after each build, `machine.json` beside it, and the table in
-`docs/performance.md` at the end. A second run goes on where the first ended; `rm -r out/build-cost` begins again.
+`docs/performance.md` at the end. A build that fails is noted as failed. A second run goes on where the first ended and
+tries failed builds again; `rm -r out/build-cost` begins again.
 """
 
 import argparse
@@ -150,20 +151,39 @@ def in_a_child(*arguments: str) -> None:
 
 
 def run(sizes: Sequence[str], recipes: Sequence[tuple[str, str]], out: Path) -> list[dict[str, Any]]:
-    """The figures of all builds, by size and scheme. Those that `out` has are read from there."""
-    figures: list[dict[str, Any]] = []
+    """The figures of all builds that `out` has, earlier runs' included, by size and scheme. A build that `out` already
+    has is not repeated unless it failed."""
     out.mkdir(parents=True, exist_ok=True)
     for size in sizes:
         with tempfile.TemporaryDirectory(prefix=f"llama-{size}-", dir=out) as folder:
             for scheme, algorithm in recipes:
                 kept = out / "parts" / f"{size}-{scheme}-{algorithm}.json"
-                if not kept.exists():
-                    _prepare(Path(folder), size)
-                    in_a_child("--measure", folder, scheme, algorithm, "--to", str(kept))
-                figures.append(json.loads(kept.read_text()))
-                print(_line(figures[-1]), flush=True)
-                write_atomic(out / "build-cost.json", (json.dumps(figures, indent=2) + "\n").encode())
-    return figures
+                if not kept.exists() or "failed" in json.loads(kept.read_text()):
+                    try:
+                        _prepare(Path(folder), size)
+                        in_a_child("--measure", folder, scheme, algorithm, "--to", str(kept))
+                    except subprocess.CalledProcessError as error:
+                        _note_failure(kept, size, scheme, algorithm, error)
+                print(_line(json.loads(kept.read_text())), flush=True)
+                write_atomic(out / "build-cost.json", (json.dumps(_figures(out), indent=2) + "\n").encode())
+    return _figures(out)
+
+
+def _figures(out: Path) -> list[dict[str, Any]]:
+    """The figures of every build that `out` has, in the order of sizes and recipes."""
+    files = (out / "parts" / f"{size}-{'-'.join(names)}.json" for size in SHAPES for names in RECIPES)
+    return [json.loads(file.read_text()) for file in files if file.exists()]
+
+
+def _note_failure(kept: Path, size: str, scheme: str, algorithm: str, error: subprocess.CalledProcessError) -> None:
+    """Note a failed build. What it printed says why."""
+    parameters = round(float(size) * 1e9)
+    figure = {
+        "parameters": parameters, "scheme": scheme, "algorithm": algorithm, "bf16_bytes": 2 * parameters,
+        "peak_bytes": None, "seconds": None, "failed": f"exit code {error.returncode}",
+    }  # fmt: skip
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    write_atomic(kept, json.dumps(figure).encode())
 
 
 def _prepare(folder: Path, size: str) -> None:
@@ -176,7 +196,8 @@ def _prepare(folder: Path, size: str) -> None:
 def _line(figure: dict[str, Any]) -> str:
     ratio = f"{figure['peak_bytes'] / figure['bf16_bytes']:.2f}" if figure["peak_bytes"] else "not known"
     size = f"{figure['parameters'] / 1e9:.2f}"
-    return f"| {size} | {figure['scheme']} | {figure['algorithm']} | {ratio} | {figure['seconds']:.0f} |"
+    seconds = "failed" if "failed" in figure else f"{figure['seconds']:.0f}"
+    return f"| {size} | {figure['scheme']} | {figure['algorithm']} | {ratio} | {seconds} |"
 
 
 def table(figures: Sequence[dict[str, Any]]) -> str:

@@ -18,6 +18,7 @@ from serve.control.contract import ControllerClient
 from serve.dataplane.upstreams import Upstreams
 from serve.errors import Forbidden
 from serve.protocols import answer_id
+from serve.protocols.uncounted import UNCOUNTED
 from serve.shadow.opinions.answer_keeper import AnswerKeeper
 from serve.shadow.opinions.answer_store import Kept
 from serve.shadow.tally import Tally
@@ -82,7 +83,7 @@ class Pairs:
         """Count an opinion on kept pairs; `key` is the name of the sender's API key. Only the first on a pair counts.
         Where none counts, `why` says the reason.
 
-        Raises InputError, Forbidden."""
+        Raises InputError, Forbidden, NotReady."""
         try:
             opinion = Opinion.model_validate(document)
         except ValidationError as error:
@@ -108,20 +109,26 @@ class Pairs:
         return receipt if None in reasons else receipt | {"why": reasons[0]}
 
     async def count(self, kept: Kept, opinion: Opinion, controller: ControllerClient) -> str | None:
-        """Count an opinion on one pair. Gives why it does not count; None where it does."""
+        """Count an opinion on one pair. Gives why it does not count; None where it does. Raises NotReady."""
         outcome: int | None = opinion.outcome
         by = LABEL if outcome is None else PERSON
         if outcome is None:
             outcome = await asyncio.to_thread(self.by_label, kept, opinion)
         if outcome is None:
-            return "neither answer is right by this label"
-        if not await asyncio.to_thread(self.keeper.store.note, kept.difference, outcome, by):
-            return "another opinion on this pair came first"
+            return UNCOUNTED["neither"]
+        if kept.outcome is not None:
+            return UNCOUNTED["first"]
+        # the controller may not be ready: noted before that, the opinion would never count
         if time.time() - kept.difference.at > REPORTED_S:
             why = await controller.why_not_counted(kept.difference.key, kept.difference.id)
             if why is not None:
                 return why
-        return None if self.tally.opinion(kept.difference, outcome, by) else "too many opinions wait for the controller"
+        if not await asyncio.to_thread(self.keeper.store.note, kept.difference, outcome, by):
+            return UNCOUNTED["first"]
+        if self.tally.opinion(kept.difference, outcome, by):
+            return None
+        await asyncio.to_thread(self.keeper.store.withdraw, kept.difference)
+        return UNCOUNTED["full"]
 
     def by_label(self, kept: Kept, opinion: Opinion) -> int | None:
         """Which answer scores more by the label; None where neither is right, since a junk label would say the same."""

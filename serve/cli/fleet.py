@@ -4,7 +4,7 @@ import sys
 import time
 from collections import Counter
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TextIO
 
 import typer
 
@@ -89,6 +89,7 @@ def table(listed: "list[VariantRow]") -> "Table":
     from rich.table import Table
     from rich.text import Text
 
+    dot = " ●" if can_print("●", sys.stdout) else ""
     live = any(row.per_s is not None for row in listed)
     shown = Table(box=None, pad_edge=False, header_style="bold")
     shown.add_column("variant", overflow="fold")
@@ -107,7 +108,7 @@ def table(listed: "list[VariantRow]") -> "Table":
     for row, mark in zip(listed, marks(listed), strict=True):
         count = f"{row.per_s:.1f}" if row.per_s is not None else f"{row.requests}"
         cells = [
-            Text.assemble(row.name, (" ●", mark)),
+            Text.assemble(row.name, (dot, mark)),
             f"{row.share:.0%}", count, f"{row.failed:.1%}" if row.requests else "-",
             seconds(row.p50_s), seconds(row.p95_s), seconds(row.ttft_s),
             *((f"{row.tokens_per_s or 0:.0f}",) if live else ()),
@@ -115,6 +116,15 @@ def table(listed: "list[VariantRow]") -> "Table":
         ]  # fmt: skip
         shown.add_row(*cells, style=None if row.ready else "red")
     return shown
+
+
+def can_print(text: str, stream: TextIO) -> bool:
+    """Whether the encoding of a stream has these characters."""
+    try:
+        text.encode(stream.encoding or "utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def marks(listed: "list[VariantRow]") -> list[str]:

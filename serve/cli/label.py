@@ -6,8 +6,9 @@ sent at once. So whoever stops goes on later where they were.
 
 import random
 import sys
+from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TextIO
 
 import click
@@ -24,11 +25,11 @@ LEFT = {"left": 1, "right": -1, "tie": 0}
 
 @dataclass
 class Labelled:
-    """Numbers of pairs: opinions that counted, opinions that did not because another came first, and skipped ones."""
+    """Numbers of pairs: opinions that counted, opinions that did not by the reason, and skipped ones."""
 
     counted: int = 0
-    late: int = 0
     skipped: int = 0
+    uncounted: Counter[str] = field(default_factory=Counter)
 
 
 def label_pairs(client: Client, model: str, variant: str, limit: int) -> Labelled:
@@ -49,7 +50,7 @@ def label_pairs(client: Client, model: str, variant: str, limit: int) -> Labelle
         outcome = LEFT[choice] * (1 if variant_is_left(pair["id"]) else -1)
         receipt = client.give_opinion({"request_id": pair["id"], "variant": variant, "outcome": outcome})
         done.counted += receipt["counted"]
-        done.late += not receipt["counted"]
+        done.uncounted.update([] if receipt["counted"] else [receipt["why"]])
     return done
 
 

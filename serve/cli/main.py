@@ -209,8 +209,8 @@ def label(
     from serve.client.client import Client
 
     done = label_pairs(Client(target), model, variant, limit)
-    late = f", {done.late} came too late" if done.late else ""
-    emit(vars(done), f"{done.counted} opinions counted, {done.skipped} pairs skipped{late}", as_json)
+    lost = "".join(f"; not counted: {times}, {why}" for why, times in done.uncounted.items())
+    emit(vars(done), f"{done.counted} opinions counted, {done.skipped} pairs skipped{lost}", as_json)
 
 
 @app.command()
@@ -340,6 +340,7 @@ def main() -> None:
         print(f"understudy: no permission to read or write {error.filename} ({mend})", file=sys.stderr)
         sys.exit(InputError.exit_code)
     except SystemExit as leaving:
-        if leaving.code == INTERRUPTED:  # typer caught the KeyboardInterrupt and printed nothing
+        # typer turns a KeyboardInterrupt into its own Exit and prints nothing; a command that caught it has said so
+        if leaving.code == INTERRUPTED and isinstance(leaving.__context__, typer.Exit):
             print("understudy: interrupted", file=sys.stderr)
         raise

@@ -7,6 +7,7 @@ says which answer is the variant's: the server alone knows the sides of each pai
 import difflib
 import hashlib
 import hmac
+from collections import Counter
 from datetime import datetime
 from typing import Any
 from urllib.parse import urlencode
@@ -18,7 +19,7 @@ from starlette.responses import RedirectResponse, Response
 from serve.console.api_client import checked
 from serve.console.forms import Form
 from serve.console.site import Site
-from serve.console.try_it import marked
+from serve.protocols.uncounted import CODES, UNCOUNTED
 from variants.errors import InputError
 from variants.reports.formats import share
 from variants.reports.palette import PALETTE
@@ -27,9 +28,12 @@ Json = dict[str, Any]
 Pieces = list[tuple[str, bool]]
 READ = 300
 """The pages read so many kept pairs, those without an opinion first."""
+RATED = 50
+"""The page of rating reads so many while nothing was skipped: each opinion reads them again."""
 PER_PAGE = 10
-MOST_WORDS = 1500
-"""The words of an answer that are compared: with more, one page would keep the server busy for seconds."""
+MOST_WORDS = 300
+"""Longer answers are shown without marks: the time to compare grows with the cube where words repeat."""
+FILTERS = ("variant", "rollout")
 CHOICES = {"left": 1, "right": -1, "tie": 0}
 """What each choice says of the left answer."""
 OUTCOMES = {1: "the variant is better", 0: "alike", -1: "the parent is better"}
@@ -42,7 +46,7 @@ class PairPages:
     async def page(self, request: Request) -> Response:
         """All kept pairs, those that differ most first. Raises HTTPException, InputError."""
         model, query = request.path_params["model"], request.query_params
-        pairs = await self.read(request, model, query.get("variant") or None)
+        pairs = await self.read(request, model, query.get("variant") or None, READ)
         rollouts = (await self.site.api.get(request, f"/admin/v1/models/{model}/rollouts"))["rollouts"]
         number = number_of(query.get("page") or "1")
 
@@ -59,7 +63,9 @@ class PairPages:
                 "is_kept": pairs is not None,
                 "count": len(shown),
                 "first": first,
+                "is_all": len(pairs or ()) < READ,
                 "most": READ,
+                "filters": urlencode(filters_of(query)),
                 "pairs": [shown_of(each, places) for each in shown[first : first + PER_PAGE]],
                 "before": address(query, number - 1) if number > 1 else None,
                 "after": address(query, number + 1) if first + PER_PAGE < len(shown) else None,
@@ -70,17 +76,25 @@ class PairPages:
     async def rating(self, request: Request) -> Response:
         """The latest pair without an opinion, older than `before`. Raises HTTPException, InputError."""
         model, query = request.path_params["model"], request.query_params
-        before = moment_of(query.get("before"))
-        pairs = await self.read(request, model, query.get("variant") or None)
-        waiting = [each for each in pairs or () if each["outcome"] is None and each["at"] < before]
+        before, rollout = moment_of(query.get("before")), query.get("rollout")
+        most = READ if query.get("before") or rollout else RATED
+        pairs = await self.read(request, model, query.get("variant") or None, most)
+        rollouts: list[Json] = []
+        if rollout:
+            rollouts = (await self.site.api.get(request, f"/admin/v1/models/{model}/rollouts"))["rollouts"]
+        unrated = [each for each in pairs or () if each["outcome"] is None]
+        waiting = [each for each in unrated if each["at"] < before and is_of(each, rollouts, rollout)]
 
         def values() -> Json:
             return {
                 "model": model,
                 "is_kept": pairs is not None,
                 "waiting": len(waiting),
-                "variant": query.get("variant", ""),
+                "is_all": len(unrated) < most,
+                "most": most,
+                "filters": filters_of(query),
                 "last": query.get("last", ""),
+                "why_not": UNCOUNTED.get(query.get("last", "")),
                 "before": query.get("before", ""),
                 "pair": self.blind(waiting[0]) if waiting else None,
             }
@@ -95,13 +109,13 @@ class PairPages:
         outcome = CHOICES[choice] * (1 if self.variant_is_left(pair, variant) else -1)
         opinion = {"request_id": pair, "variant": variant, "outcome": outcome}
         receipt = checked(await self.site.api.send(request, "POST", "/v1/feedback", opinion)).document
-        kept = {name: form[name] for name in ("variant", "before") if form.get(name)}
-        query = urlencode({**kept, "last": "counted" if receipt["counted"] else "late"})
+        kept = {name: form[name] for name in (*FILTERS, "before") if form.get(name)}
+        query = urlencode({**kept, "last": "counted" if receipt["counted"] else CODES.get(receipt["why"], "no")})
         return RedirectResponse(f"{request.url.path}?{query}", 303)
 
-    async def read(self, request: Request, model: str, variant: str | None) -> list[Json] | None:
-        """Kept pairs; None where the stack file keeps none of this model. Raises HTTPException."""
-        query = urlencode({"limit": READ} | ({"variant": variant} if variant else {}))
+    async def read(self, request: Request, model: str, variant: str | None, most: int) -> list[Json] | None:
+        """At most `most` kept pairs; None where the stack file keeps none of this model. Raises HTTPException."""
+        query = urlencode({"limit": most} | ({"variant": variant} if variant else {}))
         reply = await self.site.api.send(request, "GET", f"/admin/v1/models/{model}/pairs", query=query)
         known = self.site.snapshot().stack.models.get(model)
         if reply.status == 400 and known is not None and known.keep_answers is None:
@@ -132,23 +146,21 @@ class PairPages:
 
 
 def sides(one: str, other: str) -> tuple[Pieces, Pieces]:
-    """Both texts in pieces, each with whether the other text lacks it. What follows MOST_WORDS is not compared."""
+    """Both texts in pieces, each with whether the other text lacks it. Texts of more than MOST_WORDS are not marked."""
     words, others = one.split(" "), other.split(" ")
-    first, second = words[:MOST_WORDS], others[:MOST_WORDS]
-    return (
-        [*marked(first, second), *rest_of(words)],
-        [*marked(second, first), *rest_of(others)],
-    )
-
-
-def rest_of(words: list[str]) -> Pieces:
-    return [(" ".join(words[MOST_WORDS:]), False)] if len(words) > MOST_WORDS else []
+    if max(len(words), len(others)) > MOST_WORDS:
+        return [(one, False)], [(other, False)]
+    steps = difflib.SequenceMatcher(None, words, others, autojunk=False).get_opcodes()
+    first = [(" ".join(words[begin:end]), kind != "equal") for kind, begin, end, _, _ in steps if begin < end]
+    second = [(" ".join(others[begin:end]), kind != "equal") for kind, _, _, begin, end in steps if begin < end]
+    return first, second
 
 
 def difference(pair: Json) -> float:
     """From 0 to 1: the share of words that the answers have not in common, whatever their order."""
-    one, other = (pair["answers"][of].split()[:MOST_WORDS] for of in ("variant", "parent"))
-    return 1 - difflib.SequenceMatcher(None, one, other, autojunk=False).quick_ratio()
+    one, other = (Counter(pair["answers"][of].split()) for of in ("variant", "parent"))
+    words = one.total() + other.total()
+    return 1 - 2 * (one & other).total() / words if words else 0.0
 
 
 def shown_of(pair: Json, places: list[str]) -> Json:
@@ -183,9 +195,14 @@ def seconds_of(text: str) -> float:
     return datetime.fromisoformat(text).timestamp()
 
 
+def filters_of(query: QueryParams) -> dict[str, str]:
+    """The filters that are set."""
+    return {name: query[name] for name in FILTERS if query.get(name)}
+
+
 def address(query: QueryParams, page: int) -> str:
     """The query of another page with the same filters."""
-    return urlencode({**{name: query[name] for name in ("variant", "rollout") if query.get(name)}, "page": page})
+    return urlencode({**filters_of(query), "page": page})
 
 
 def number_of(text: str) -> int:

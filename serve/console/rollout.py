@@ -160,7 +160,9 @@ def ratio_of(account: Json) -> list[str]:
     counts = ", ".join(f"{name} {seen.get(name, 0):,} (due {due[name]:,.0f})" for name in due)
     said = "Sample ratio is broken" if assignments["broken"] else "Sample ratio is as the weights say"
     departs = assignments.get("departs")  # an older server does not say it
-    return [f"{said}: {counts}.", *((f"Off are {departs['text']}.",) if departs else ())]
+    if not departs:
+        return [f"{said}: {counts}."]
+    return [f"{said}: {counts}.", f"The largest departure: {departs['text'].removeprefix('most of all ')}."]
 
 
 def coverage_of(account: Json) -> list[str]:

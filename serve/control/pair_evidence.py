@@ -7,6 +7,7 @@ from typing import Any
 
 from serve.control.opinion_counts import OpinionCounts
 from serve.control.seen_set import SeenSet
+from serve.protocols.uncounted import UNCOUNTED
 from variants.evidence.betting import Tally
 from variants.evidence.client_shares import ClientShares
 from variants.evidence.gate import DIFFERENCES, RANGES, Evidence, Gate, Metric
@@ -128,12 +129,12 @@ class PairEvidence:
     def why_not_counted(self, name: str) -> str | None:
         """Why an opinion on a pair whose answers differ would not count; None where it would."""
         if name in self.opinions.closed:
-            return "another opinion on this pair came first"
+            return UNCOUNTED["first"]
         if name in self.opinions.open:
             return None
         if name in self.ids:
-            return "a trusted label decided this pair, or its client brought more than its share of the pairs"
-        return "the evidence that this pair belongs to is over, or began anew"
+            return UNCOUNTED["decided"]
+        return UNCOUNTED["over"]
 
     def lose(self, metric: Metric, reason: str, times: int = 1) -> None:
         """Count sampled requests that came to nothing: at worst, also for what would have been preferred."""

@@ -112,7 +112,8 @@ def text_classification(
         }  # fmt: skip
         why = f"a new head for the {len(task.labels)} labels of the data"
         if examples < task.counts["train"]:
-            why += f"; of {task.counts['train']:,} texts {examples:,}, so that it takes minutes: more learn more"
+            why += f"; of {task.counts['train']:,} texts {examples:,}, so that it takes minutes"
+            why += ": training on more texts may be more accurate"
         choices.add("baseline", recipe, why, 32)
     openvino(choices, task, machine, goal, dynamic=True)
 

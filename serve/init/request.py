@@ -86,12 +86,12 @@ def with_family(model: ModelFacts, family: str | None) -> ModelFacts:
 
 def task_of(request: Request, uri: str, model: ModelFacts, progress: Progress) -> TaskDraft:
     """The task of the data. An encoder with labelled texts becomes a classifier only where `--family` says so."""
-    is_remote = uri.startswith("hf:datasets/")
-    if not is_remote:
+    name = uri.rpartition("/")[2].partition("@")[0]
+    if not uri.startswith("hf:datasets/"):
         local = Path(uri).expanduser().resolve()
         if not local.exists():
             raise InputError(f"{uri}: no such file or folder", field="--data", mend="name a path that exists")
-        uri = str(local)
+        uri, name = str(local), local.stem
     fields: dict[str, Any] = {"uri": uri} | {name: given for name, given in request.beside.items() if given}
     if uri.endswith(".json") and "images" in fields:
         fields.setdefault("format", "coco")
@@ -102,23 +102,22 @@ def task_of(request: Request, uri: str, model: ModelFacts, progress: Progress) -
     if str(fields.get("classes", "")).endswith((".yaml", ".yml")):
         fields["classes"] = names_in(Path(fields["classes"]))
     try:
-        return read_task(request, fields, uri, is_remote, model, progress)
+        return read_task(request, fields, uri, name, model, progress)
     except InputError as error:
         raise by_option(error) from None
 
 
 def read_task(
-    request: Request, fields: dict[str, Any], uri: str, is_remote: bool, model: ModelFacts, progress: Progress
+    request: Request, fields: dict[str, Any], uri: str, name: str, model: ModelFacts, progress: Progress
 ) -> TaskDraft:
     data = data_of(fields)
     path = fetch(data.source(uri), home(), progress)
-    if not is_remote:
+    if not uri.startswith("hf:datasets/"):
         fields["sha256"] = hash_of(path)
     columns = request.columns
     is_named = bool(columns.text or columns.label or columns.pair or columns.choices or columns.input)
     table = read_table(data, path, is_named)
-    name = task_name_of(uri.rpartition("/")[2].partition("@")[0] if is_remote else path.stem)
-    drafted = numbered(draft(name, table, columns, model), model.labels)
+    drafted = numbered(draft(task_name_of(name), table, columns, model), model.labels)
     done = read(drafted, fields, table.count, trains(model, drafted), progress)
     if model.task != "object-detection":
         return done

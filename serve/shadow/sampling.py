@@ -46,8 +46,8 @@ class Asked:
 @dataclass(frozen=True)
 class Sample:
     """A request sampled for comparison with `variant`. `request` is a digest of what was asked, `id` a hash of this
-    one request, `client` a hash of who sent it. `trusted`: its API key is one whose labels the operator trusts.
-    `length` is in bytes. `task` is a known task, or None."""
+    one request, `client` a hash of who sent it, `sender` of its API key alone. `trusted`: its
+    API key is one whose labels the operator trusts. `length` is in bytes. `task` is a known task, or None."""
 
     variant: str
     request: str
@@ -60,6 +60,7 @@ class Sample:
     trusted: bool = False
     task: str | None = None
     segments: Mapping[str, str] = field(default_factory=dict)
+    sender: str | None = None
 
 
 @dataclass(frozen=True)
@@ -116,6 +117,7 @@ def sample_of(upstreams: Upstreams, call: Call, variant: str, asked: Asked) -> S
         path=asked.path,
         id=upstreams.hash_keys.request_of(call.request_id),
         client=upstreams.hash_keys.client_of(call.key, call.client),
+        sender=upstreams.hash_keys.client_of(call.key, None),
         trusted=call.key in keys and keys[call.key].is_trusted_to_label,
         task=task if task in upstreams.known_tasks else None,
         segments=segments_of(judged.segments if judged else {}, asked.headers),

@@ -162,6 +162,7 @@ def difference_of(replay: Replay, pair: dict[str, Any]) -> Difference:
         (of_variant.whole, of_parent.whole),
         None if values is None else (values[0] > values[1]) - (values[0] < values[1]),
         time.time(),
+        replay.sample.sender,
     )
 
 

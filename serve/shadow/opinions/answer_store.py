@@ -79,6 +79,14 @@ class AnswerStore:
             )
             return noted.rowcount > 0
 
+    def withdraw(self, difference: Difference) -> None:
+        """Forget the opinion on a pair, which could not be counted."""
+        with self.opened() as db:
+            db.execute(
+                "update pairs set outcome = null, judged_by = null where key = ? and id = ?",
+                (difference.key, difference.id),
+            )
+
     def select(self, where: str, *values: Any) -> list[Kept]:
         if not self.path.exists():
             return []

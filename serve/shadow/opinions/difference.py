@@ -20,7 +20,7 @@ CLASSES: tuple[TaskKind, ...] = ("text-classification", "image-classification")
 class Difference:
     """`key` names the evidence of both. `pair` is what the journal says of it, without texts. `prompt` is None for an
     image. `answers` are the variant's and its parent's. `known` is the outcome by its label: -1, 0, 1, or None without
-    one. `at` is in seconds of the epoch."""
+    one. `at` is in seconds of the epoch. `sender` is a hash of the API key; it is not kept."""
 
     model: str
     variant: str
@@ -31,6 +31,7 @@ class Difference:
     answers: tuple[str, str]
     known: int | None
     at: float
+    sender: str | None = None
 
     @property
     def id(self) -> str:

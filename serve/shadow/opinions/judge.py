@@ -35,6 +35,8 @@ log = logging.getLogger("understudy.judge")
 QUEUE = 256
 MOST_OF_A_CLIENT = ceil(CLIENT_SHARE * QUEUE)
 """Questions of one client that may wait, unless its key is trusted to label."""
+MOST_OF_A_KEY = QUEUE // 2
+"""The same for one key, whose clients choose their names."""
 AT_ONCE = 2
 WAIT_S = 300.0
 """A question that was not admitted for this time is dropped."""
@@ -49,6 +51,8 @@ FORM = "Answer with one word and nothing else: A, B or tie."
 SAYS = {"a": 1, "b": -1, "tie": 0}
 """What the first answer is worth by the judge's word."""
 RESULTS = {1: "variant", 0: "tie", -1: "parent"}
+Place = tuple[str, str | None]
+"""Whose questions wait: of a client or of a key, by its hash."""
 Count = Callable[[Difference, int], object]
 
 
@@ -59,7 +63,7 @@ class Judges:
         self.upstreams, self.relay, self.load_gate, self.count = upstreams, relay, load_gate, count
         self.queue: asyncio.Queue[tuple[Difference, float]] = asyncio.Queue(QUEUE)
         self.measured: Counter[str] = Counter()
-        self.waiting: Counter[str] = Counter()
+        self.waiting: Counter[Place] = Counter()
         self.tasks: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
@@ -82,30 +86,27 @@ class Judges:
         Where the server has keys, a label of one that is not trusted says nothing about the judge."""
         if self.judge_of(difference.model) is None or difference.prompt is None:
             return
-        if difference.known is not None and difference.pair["trusted"]:
-            self.measured[difference.key] += 1
-            if self.measured[difference.key] > MEASURED:
-                return
-        elif self.upstreams.snapshot.stack.server.keys:
+        measures = difference.known is not None and difference.pair["trusted"]
+        if measures and self.measured[difference.key] >= MEASURED:
+            return
+        if not measures and self.upstreams.snapshot.stack.server.keys:
             difference = replace(difference, known=None)
-        client = client_of(difference)
+        bounds = bounds_of(difference)
         if difference.is_too_long:
             note(difference, "too_long")
         elif self.queue.full():
             note(difference, "dropped_full")
-        elif client is not None and self.waiting[client] >= MOST_OF_A_CLIENT:
+        elif any(self.waiting[place] >= most for place, most in bounds.items()):
             note(difference, "over_share")
         else:
-            self.waiting.update([] if client is None else [client])
+            self.waiting.update(bounds.keys())
+            self.measured.update([difference.key] if measures else [])
             self.queue.put_nowait((difference, time.monotonic()))
 
     async def next(self) -> tuple[Difference, float]:
         """The pair that has waited longest, and since when."""
         difference, since = await self.queue.get()
-        if (client := client_of(difference)) is not None:
-            self.waiting[client] -= 1
-            if not self.waiting[client]:
-                del self.waiting[client]
+        self.waiting -= Counter(bounds_of(difference).keys())
         return difference, since
 
     async def work(self) -> None:
@@ -194,9 +195,12 @@ def question(judge: Judge, prompt: str, first: str, second: str) -> dict[str, An
     return {"model": judge.model, "messages": messages, "temperature": 0, "max_tokens": MOST_TOKENS}
 
 
-def client_of(difference: Difference) -> str | None:
-    """Whose question it is; None for one without a name, or of a key that is trusted to label."""
-    return None if difference.pair["trusted"] else difference.pair["client"]
+def bounds_of(difference: Difference) -> dict[Place, int]:
+    """How many questions of its client and of its key may wait. None of a key that is trusted to label is bounded."""
+    if difference.pair["trusted"]:
+        return {}
+    bounds = {("client", difference.pair["client"]): MOST_OF_A_CLIENT, ("key", difference.sender): MOST_OF_A_KEY}
+    return {place: most for place, most in bounds.items() if place[1] is not None}
 
 
 def note(difference: Difference, result: str) -> None:

@@ -3,9 +3,13 @@
 import shlex
 from pathlib import Path
 
-from deploy.demo import baselines_of, try_it, written
+import pytest
+
+from deploy.demo import STATE, baselines_of, demo, try_it, written
 from serve.config.loader import load, only
 from tests.support.processes import ROOT
+from variants.errors import StackError
+from variants.home import STORED
 
 STACK = load(ROOT / "deploy" / "stacks" / "demo.yaml")
 
@@ -30,3 +34,13 @@ def test_the_command_to_try_is_one_line_of_shell() -> None:
     assert shlex.split(command)[-1].startswith('{"model": "smollm2"')
     _, command = try_it("http://127.0.0.1:8000", only(STACK, "digits")).splitlines()
     assert shlex.split(command) == ["curl", "http://127.0.0.1:8000/v1/models"]
+
+
+def test_a_wrong_campaign_is_refused_before_anything_starts(tmp_path: Path) -> None:
+    with pytest.raises(StackError, match="there is no campaign file"):
+        demo(ROOT / "deploy" / "stacks" / "demo.yaml", tmp_path / "none.yaml", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_a_demo_removes_is_no_folder_of_a_home() -> None:
+    assert STATE not in STORED

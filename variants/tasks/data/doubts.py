@@ -20,14 +20,14 @@ def doubts_of(rows: Iterable[Example], test: Sequence[Example], are_classes: boo
             shown = "; ".join(" and ".join(repr(label) for label in group) for group in like[:SOME])
             doubts.append(f"labels that differ only in case or blanks count as different ones: {shown}")
         if twice := contradicting(examples):
-            doubts.append(
-                f"{len(twice)} inputs occur with different labels, and one row of each is used; the first is {twice[0]}"
-            )
+            inputs = "one input occurs" if len(twice) == 1 else f"{len(twice)} inputs occur"
+            doubts.append(f"{inputs} with different labels, and one row of each is used; the first is {twice[0]}")
     if len(test) < LEAST_TEST:
         points = 98 / math.sqrt(len(test))
-        doubts.append(
-            f"the test has {len(test)} examples, so an accuracy is known within {points:.0f} points only: add rows"
-        )
+        known = f"so an accuracy is known within {points:.0f} points only"
+        few = known if are_classes else "too few for a narrow interval"
+        count = "one example" if len(test) == 1 else f"{len(test)} examples"
+        doubts.append(f"the test has {count}, {few}: add rows")
     return tuple(doubts)
 
 

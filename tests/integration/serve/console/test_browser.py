@@ -106,6 +106,7 @@ async def test_pairs_are_rated_blind_by_keyboard(tmp_path: Path, monkeypatch: py
         async with browsing(served, 360, "dark") as seen:
             await seen.open("/models/echo/pairs")
             assert await seen.page.locator(".pair").count() > 0
+            assert await seen.page.evaluate("document.documentElement.scrollWidth") <= 360
             assert await seen.serious() == []
             await seen.open("/models/echo/pairs/rate?variant=int8")
             assert await seen.serious() == []

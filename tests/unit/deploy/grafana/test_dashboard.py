@@ -9,8 +9,10 @@ import pytest
 
 from deploy.grafana import dashboard, rollout
 from deploy.grafana.check import FOLDER
+from deploy.grafana.queries import share_right
 from serve.control.contract import Decision, Status
 from tests.unit.deploy.families import sample_names
+from variants.evidence.gate import RANGES
 
 FILES = sorted(FOLDER.glob("*.json"))
 DOCUMENTS: dict[str, dict[str, Any]] = {path.stem: json.loads(path.read_text()) for path in FILES}
@@ -132,3 +134,21 @@ def test_the_settings_that_provisioning_reads_are_explained() -> None:
     assert asked == {"UNDERSTUDY_PROMETHEUS", "UNDERSTUDY_DASHBOARDS"}
     assert dashboard.__doc__ is not None
     assert all(f"{name}=" in dashboard.__doc__ for name in asked)
+
+
+def test_each_metric_of_a_gate_has_one_panel() -> None:
+    asked = [
+        re.search(r'metric(=|!~)"([a-z|]+)"', target["expr"])
+        for panel in DOCUMENTS["rollout"]["panels"]
+        for target in panel.get("targets", ())
+        if rollout.BOUND in target["expr"]
+    ]
+    assert None not in asked
+    for metric in RANGES:
+        shown = [each for each in asked if each and (each[1] == "=") == (metric in each[2].split("|"))]
+        assert len(shown) == 1, metric
+
+
+def test_no_share_is_divided_by_zero() -> None:
+    """The share of no requests would be shown as NaN."""
+    assert share_right("a", "b") == "(a or 0 * b) / (b > 0)"

@@ -1,6 +1,7 @@
 """The cost of builds: its figures are kept, and shown as a table. Nothing is built here."""
 
 import json
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +55,27 @@ def test_what_was_measured_is_not_measured_again(tmp_path: Path, monkeypatch: py
     first = run(["0.1"], [("nf4", "rtn")], tmp_path)
     assert [each[0] for each in measured] == ["--write", "--measure", "--measure"]
     measured.clear()
-    assert run(["0.1"], [("nf4", "rtn"), ("w8a8", "rtn")], tmp_path) == [*first, FIGURE | {"scheme": "w8a8"}]
+    assert run(["0.1"], [("nf4", "rtn"), ("w8a8", "rtn")], tmp_path) == [FIGURE | {"scheme": "w8a8"}, *first]
     assert [each[2] for each in measured if each[0] == "--measure"] == ["bf16", "w8a8"]
-    assert [each["scheme"] for each in json.loads((tmp_path / "build-cost.json").read_text())] == ["nf4", "w8a8"]
+    assert [each["scheme"] for each in json.loads((tmp_path / "build-cost.json").read_text())] == ["w8a8", "nf4"]
+
+
+def test_a_build_that_fails_is_noted_and_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fails = {"nf4"}
+
+    def child(*arguments: str) -> None:
+        if arguments[0] == "--write":
+            (Path(arguments[1]) / "model").mkdir()
+            return
+        if arguments[2] in fails:
+            raise subprocess.CalledProcessError(-9, arguments)
+        to = Path(arguments[-1])
+        to.parent.mkdir(exist_ok=True)
+        to.write_text(json.dumps(FIGURE | {"scheme": arguments[2]}))
+
+    monkeypatch.setattr(build_cost, "in_a_child", child)
+    failed, made = run(["0.1"], [("nf4", "rtn"), ("w4a16", "rtn")], tmp_path)
+    assert (failed["failed"], made["scheme"]) == ("exit code -9", "w4a16")
+    assert table([failed]).endswith("| 0.10 | nf4 | rtn | not known | failed |")
+    fails.clear()
+    assert [each.get("failed") for each in run(["0.1"], [("nf4", "rtn")], tmp_path)] == [None, None]

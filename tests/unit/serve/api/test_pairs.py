@@ -10,6 +10,7 @@ import pytest
 
 from serve.api.pairs import REPORTED_S, Pairs
 from serve.config.keep_answers import KeepAnswers
+from serve.errors import NotReady
 from serve.shadow.opinions.answer_store import AnswerStore
 from tests.unit.serve.shadow.opinions.test_answer_store import difference
 
@@ -19,10 +20,12 @@ KEEP = {"m": KeepAnswers()}
 
 class Controller:
     def __init__(self, why: str | None) -> None:
-        self.why, self.asked = why, list[tuple[str, str]]()
+        self.why, self.asked, self.is_ready = why, list[tuple[str, str]](), True
 
     async def why_not_counted(self, key: str, pair: str) -> str | None:
         self.asked.append((key, pair))
+        if not self.is_ready:
+            raise NotReady("the controller is not ready")
         return self.why
 
 
@@ -30,6 +33,7 @@ class Stage:
     """Opinions on one kept pair of that age."""
 
     def __init__(self, folder: Path, age_s: float, why: str | None = None) -> None:
+        self.is_full = False
         store, self.told, self.controller = AnswerStore(folder / "kept.sqlite"), list[int](), Controller(why)
         store.update([replace(difference(REQUEST), at=time.time() - age_s)], KEEP, time.time())
         model = SimpleNamespace(task="text-generation")
@@ -41,6 +45,8 @@ class Stage:
         self.pairs = Pairs(cast(Any, upstreams), cast(Any, keeper), cast(Any, tally))
 
     def count(self, pair: Any, outcome: int, by: str) -> bool:
+        if self.is_full:
+            return False
         self.told.append(outcome)
         return True
 
@@ -71,3 +77,15 @@ async def test_a_label_by_which_neither_answer_is_right_says_nothing(tmp_path: P
     stage = Stage(tmp_path, 2 * REPORTED_S)
     assert (await stage.say(label="zzz"))["why"] == "neither answer is right by this label"
     assert stage.told == []
+
+
+async def test_an_opinion_that_could_not_be_counted_can_be_sent_again(tmp_path: Path) -> None:
+    stage = Stage(tmp_path, 2 * REPORTED_S)
+    stage.controller.is_ready = False
+    with pytest.raises(NotReady):
+        await stage.say(variant="int8", outcome=1)
+    stage.controller.is_ready, stage.is_full = True, True
+    assert (await stage.say(variant="int8", outcome=1))["why"] == "too many opinions wait for the controller"
+    stage.is_full = False
+    assert (await stage.say(variant="int8", outcome=1))["counted"]
+    assert stage.told == [1]

@@ -1,7 +1,9 @@
 """The table of `understudy status` and `understudy top`: its width, and the colours of the variants."""
 
-from io import StringIO
+import sys
+from io import BytesIO, StringIO, TextIOWrapper
 
+import pytest
 from rich.console import Console
 
 from serve.cli.fleet import WIDTH, marks, table
@@ -24,3 +26,13 @@ def test_the_table_fits_its_columns_with_every_name_whole() -> None:
     lines = console.export_text().splitlines()
     assert max(map(len, lines)) <= WIDTH
     assert all(name in "\n".join(lines) for name in ("smollm2@int8 ●", "12.3 s", "10000"))
+
+
+@pytest.mark.parametrize(("encoding", "dot"), [("utf-8", " ●"), ("latin-1", ""), ("ascii", "")])
+def test_a_terminal_that_cannot_print_the_dot_gets_none(
+    monkeypatch: pytest.MonkeyPatch, encoding: str, dot: str
+) -> None:
+    monkeypatch.setattr(sys, "stdout", TextIOWrapper(written := BytesIO(), encoding))
+    Console(width=WIDTH).print(table([row("smollm2", "int8")]))
+    sys.stdout.flush()
+    assert f"smollm2@int8{dot} " in written.getvalue().decode(encoding)

@@ -10,7 +10,7 @@ from serve.cli.label import KEYS, keys_of, label_pairs, variant_is_left
 
 
 class Client:
-    """A server with pairs; `late` are those that somebody else was quicker with."""
+    """A server with pairs; of the first `late` no opinion counts."""
 
     def __init__(self, count: int, late: int = 0) -> None:
         self.kept = [
@@ -29,10 +29,10 @@ class Client:
         self.said.append(opinion)
         pair = next(each for each in self.kept if each["id"] == opinion["request_id"])
         pair["outcome"] = opinion["outcome"]
-        return {"counted": len(self.said) > self.late}
+        return {"counted": True} if len(self.said) > self.late else {"counted": False, "why": "it is over"}
 
 
-def label(client: Any, monkeypatch: pytest.MonkeyPatch, *lines: str) -> dict[str, int]:
+def label(client: Any, monkeypatch: pytest.MonkeyPatch, *lines: str) -> dict[str, Any]:
     monkeypatch.setattr("sys.stdin", io.StringIO("".join(f"{line}\n" for line in lines)))
     return vars(label_pairs(client, "echo", "int8", 100))
 
@@ -42,7 +42,7 @@ def test_what_is_said_of_left_and_right_is_sent_of_the_variant(
 ) -> None:
     client = Client(40)
     choices = [random.Random(number).choice(["left", "right", "tie"]) for number in range(40)]
-    assert label(client, monkeypatch, *choices) == {"counted": 40, "late": 0, "skipped": 0}
+    assert label(client, monkeypatch, *choices) == {"counted": 40, "skipped": 0, "uncounted": {}}
     pages = capsys.readouterr().err.split("--- left ---")[1:]
     sides = []
     for page, choice, said in zip(pages, choices, client.said, strict=True):
@@ -63,13 +63,15 @@ def test_it_hides_names_and_shows_progress(monkeypatch: pytest.MonkeyPatch, caps
 
 def test_it_goes_on_where_it_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
     client = Client(4, late=1)
-    assert label(client, monkeypatch, "tie", "nonsense", "", "s", "quit") == {"counted": 0, "late": 1, "skipped": 1}
-    assert label(client, monkeypatch, "l", "l", "l", "l") == {"counted": 3, "late": 0, "skipped": 0}
+    assert label(client, monkeypatch, "tie", "nonsense", "", "s", "quit") == {
+        "counted": 0, "skipped": 1, "uncounted": {"it is over": 1},
+    }  # fmt: skip
+    assert label(client, monkeypatch, "l", "l", "l", "l") == {"counted": 3, "skipped": 0, "uncounted": {}}
     assert len(client.said) == 4
 
 
 def test_the_end_of_the_input_is_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert label(Client(3), monkeypatch, "t") == {"counted": 1, "late": 0, "skipped": 0}
+    assert label(Client(3), monkeypatch, "t") == {"counted": 1, "skipped": 0, "uncounted": {}}
 
 
 def test_an_answer_does_not_steer_the_terminal(

@@ -161,3 +161,29 @@ def test_gc_keeps_the_given_number_of_builds(tmp_path: Path, three_builds: list[
     assert [cut["binding"]["digest"] for cut in done["trimmed"]] == three_builds[:1]
     assert len(Store(tmp_path).stored()) == 2
     assert understudy("gc", **home).stdout == "0.0 MB freed\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("nullcontext()", "understudy: interrupted\n"),
+        ("ends_in_words('demo')", "demo: interrupted; everything it started has been ended\n"),
+    ],
+)
+def test_an_interrupted_command_says_so_once(words: str, said: str) -> None:
+    code = f"""
+import sys
+from contextlib import nullcontext
+from loadtest.harness import ends_in_words
+from serve.cli import main
+
+@main.app.command("wait")
+def wait() -> None:
+    with {words}:
+        raise KeyboardInterrupt
+
+sys.argv = ["understudy", "wait"]
+main.main()
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (130, said)

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from serve.config.keep_answers import KeepAnswers
-from serve.console.pairs import PER_PAGE, difference, sides
+from serve.console.pairs import MOST_WORDS, PER_PAGE, READ, difference, sides
+from serve.protocols.uncounted import UNCOUNTED
 from tests.unit.serve.console.made import Fake, token_of
 
 PAIRS = "/admin/v1/models/echo/pairs"
@@ -79,6 +80,34 @@ async def test_pages_and_filters() -> None:
     assert re.findall(r"prompt (\d)", of_rollout) == ["2", "3"]  # kept at 1002.5 and 1003.5 s
 
 
+async def test_what_was_not_read_is_not_denied() -> None:
+    fake = Keeping(*(pair(number) for number in range(READ)))
+    async with fake.client() as client:
+        assert f"{READ} pairs among the {READ} that were read" in (await client.get("/models/echo/pairs")).text
+        assert f"{READ} or more pairs wait" in (await client.get(RATE)).text
+        assert f"nothing more to rate among the {READ} that were read" in (await client.get(f"{RATE}?before=1")).text
+        none = (await client.get("/models/echo/pairs?rollout=none")).text
+    assert f"No kept pair matches these filters among the {READ} that were read" in none
+
+
+async def test_the_filters_stay_while_one_rates() -> None:
+    fake = Keeping(pair(5), pair(1))
+    rollout = {
+        "id": "r1", "variant": "int8", "status": "promoted",
+        "began": "1970-01-01T00:16:41+00:00", "ended": "1970-01-01T00:16:42+00:00",
+    }  # fmt: skip
+    fake.documents["/admin/v1/models/echo/rollouts"] = {"rollouts": [rollout]}
+    of = "variant=int8&amp;rollout=r1"
+    async with fake.client() as client:
+        assert f'href="{RATE}?{of}"' in (await client.get("/models/echo/pairs?variant=int8&rollout=r1")).text
+        page = (await client.get(f"{RATE}?variant=int8&rollout=r1")).text
+        assert "prompt 1" in page
+        assert f'href="?{of}&amp;before=' in page
+        fields = dict(re.findall(r'type="hidden" name="(\w+)" value="([^"]*)"', page))
+        sent = await client.post(RATE, data={**fields, "choice": "tie"})
+    assert sent.headers["location"] == f"{RATE}?variant=int8&rollout=r1&last=counted"
+
+
 class NotKeeping(Fake):
     """An ingress that refuses to show pairs, as it does where the stack file keeps none."""
 
@@ -137,6 +166,19 @@ async def test_skipped_and_rated_pairs_do_not_come_again() -> None:
         assert (await client.get(f"{RATE}?before=x")).status_code == 400
 
 
+@pytest.mark.parametrize(("code", "why"), [*UNCOUNTED.items(), ("no", "something new")])
+async def test_an_opinion_that_does_not_count_says_why(code: str, why: str) -> None:
+    fake = Keeping(pair(1))
+    fake.documents["/v1/feedback"] = {"counted": False, "why": why, "model": "echo", "variant": "int8"}
+    async with fake.client() as client:
+        fields = dict(re.findall(r'type="hidden" name="(\w+)" value="([^"]*)"', (await client.get(RATE)).text))
+        sent = await client.post(RATE, data={**fields, "choice": "tie"})
+        assert sent.headers["location"] == f"{RATE}?last={code}"
+        said = (await client.get(sent.headers["location"])).text
+    assert ("Your opinion does not count." if code == "no" else f"Your opinion does not count: {why}.") in said
+    assert "came first" not in said or code == "first"
+
+
 async def test_a_choice_that_is_none_is_refused_and_so_is_a_form_without_its_token() -> None:
     fake = Keeping(pair(1))
     async with fake.client() as client:
@@ -149,9 +191,8 @@ async def test_a_choice_that_is_none_is_refused_and_so_is_a_form_without_its_tok
 
 def test_marks_each_side_against_the_other_and_keeps_long_texts_whole() -> None:
     assert sides("a b", "a c") == ([("a", False), ("b", True)], [("a", False), ("c", True)])
-    long = " ".join(map(str, range(2000)))
-    pieces, _ = sides(long, "x")
-    assert " ".join(text for text, _ in pieces) == long
+    long = " ".join(map(str, range(MOST_WORDS + 1)))
+    assert sides(long, "x") == ([(long, False)], [("x", False)])
 
 
 @pytest.mark.parametrize(("variant", "parent", "share"), [("a b", "a b", 0), ("a b", "c d", 1), ("a b", "a c", 0.5)])

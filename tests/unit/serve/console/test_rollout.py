@@ -65,7 +65,7 @@ def test_the_sentences() -> None:
     ]
     departs = {"text": "most of all the key team"}
     assignments = {"seen": {"a": 90}, "due": {"a": 50.0}, "broken": True, "departs": departs}
-    assert ratio_of({"assignments": assignments})[1] == "Off are most of all the key team."
+    assert ratio_of({"assignments": assignments})[1] == "The largest departure: the key team."
     account = {"coverage": {"seen": 200, "share": 0.75}, "pairs": {"chosen": 10, "compared": 8}}
     assert coverage_of(account) == [
         "Coverage: 75.0 % of 200 requests can be compared.",

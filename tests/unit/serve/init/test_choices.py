@@ -101,4 +101,4 @@ def test_a_large_encoder_learns_of_fewer_texts(parameters: int, examples: int) -
     task = TaskDraft("news", {"scorer": "label"}, labels=("a", "b"), counts={"train": 2000, "calibration": 200})
     chosen = choose(encoder, task, MACHINE, "speed").variants[0]
     assert chosen.recipe["examples"] == examples
-    assert ("more learn more" in chosen.why) == (examples < 2000)
+    assert ("training on more texts may be more accurate" in chosen.why) == (examples < 2000)

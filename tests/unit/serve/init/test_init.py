@@ -14,7 +14,7 @@ from loadtest.campaign.schema import read_campaign
 from serve.cli.init import write_files
 from serve.cli.main import app
 from serve.config.loader import load
-from serve.init.plan import StackPlan
+from serve.init.plan import StackPlan, task_name_of
 from serve.init.request import Request, plan_for
 from serve.init.task import Columns
 from tests.unit.serve.init.test_model import LLAMA, folder_of
@@ -295,6 +295,7 @@ def test_images_lie_where_the_tools_of_yolo_put_them(tmp_path: Path, named: str)
     )
     task = planned(detector, tmp_path / named, beside={"format": "yolo"}).task
     assert task is not None
+    assert task.name == task_name_of((tmp_path / named).resolve().stem)
     below = "/train" if named == "labels/train" else ""
     assert task.definition["data"]["images"] == f"{pictures}{below}"
     assert task.counts["test"] == 18

@@ -77,6 +77,13 @@ def test_each_shadow_compares_its_share_by_the_requests_id() -> None:
     assert [each for each in both if each] == [["int8", "nf4"]] * len(sampled)
 
 
+def test_a_sample_knows_its_key_whatever_name_the_client_chose() -> None:
+    one, other = (only(selected(upstreams(int8=1.0), key="k", client=name)) for name in ("a", "b"))
+    assert one.client != other.client
+    assert one.sender == other.sender is not None
+    assert only(selected(upstreams(int8=1.0), client="a")).sender is None
+
+
 def test_nobody_without_the_servers_key_knows_which_requests_are_sampled() -> None:
     ids = [f"request {number}" for number in range(400)]
     first, second = (

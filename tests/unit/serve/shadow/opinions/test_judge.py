@@ -118,6 +118,30 @@ async def test_about_pairs_with_a_label_it_is_asked_a_limited_number_of_times(mo
     assert stage.judges.queue.qsize() == 4
 
 
+async def test_a_pair_that_is_not_queued_does_not_count_as_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(judge_module, "MEASURED", 1)
+    stage = Stage(lambda first, second: "A")
+    trusted = replace(PAIR, known=1, pair={**PAIR.pair, "trusted": True})
+    for pair in (replace(trusted, prompt="a" * 50_000), trusted, trusted):
+        stage.judges.offer(pair)
+    assert stage.judges.queue.qsize() == 1
+
+
+async def test_one_key_with_many_names_holds_at_most_half_of_the_queue() -> None:
+    stage = Stage(lambda first, second: "A")
+
+    def offer(name: str, sender: str | None) -> None:
+        stage.judges.offer(replace(PAIR, sender=sender, pair={**PAIR.pair, "client": name}))
+
+    for number in range(judge_module.QUEUE):
+        offer(f"c{number}", "k1")
+    assert stage.judges.queue.qsize() == judge_module.MOST_OF_A_KEY == 128
+    offer("other", "k2")
+    await stage.judges.next()
+    offer("c", "k1")
+    assert stage.judges.queue.qsize() == judge_module.MOST_OF_A_KEY + 1
+
+
 async def test_a_full_queue_drops_and_pictures_are_not_asked() -> None:
     metrics.judged.clear()
     stage = Stage(lambda first, second: "A")

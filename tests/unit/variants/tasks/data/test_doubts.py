@@ -34,7 +34,7 @@ def test_labels_that_differ_only_in_case(tmp_path: Path) -> None:
 def test_one_input_with_two_labels(tmp_path: Path) -> None:
     table = [*rows(200), ("text 4", "bad"), ("text 6", "good")]
     (doubt,) = task_of(tmp_path, table).doubts
-    assert doubt.startswith("1 inputs occur with different labels")
+    assert doubt.startswith("one input occurs with different labels")
     assert doubt.endswith("rows.csv, row 5")
     assert task_of(tmp_path, table, scorer="f1").doubts == (), "two answers to one question are no contradiction"
 
@@ -45,3 +45,8 @@ def test_few_rows_for_the_test(tmp_path: Path, count: int, test: int) -> None:
     assert len(task.examples("test")) == test
     expected = ("the test has 20 examples, so an accuracy is known within 22 points only: add rows",)
     assert task.doubts == (expected if test < 30 else ())
+
+
+def test_few_rows_without_classes_say_nothing_of_an_accuracy(tmp_path: Path) -> None:
+    expected = "the test has 20 examples, too few for a narrow interval: add rows"
+    assert task_of(tmp_path, rows(100), scorer="f1").doubts == (expected,)
