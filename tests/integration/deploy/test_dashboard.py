@@ -32,7 +32,7 @@ TRAFFIC_S = 10.0
 ROLLOUT_S = 8.0
 PLAN = {
     "variant": "int8", "steps": ["shadow", 50, 100], "shadow": 1.0, "hold_s": 3600, "by": "quality",
-    "gate": {"quality": 0.05, "agreement": 0.1, "errors": 0.05},
+    "gate": {"quality": 0.05, "agreement": 0.1, "errors": 0.05, "floor": 0.5},
 }  # fmt: skip
 """It stays in its first step."""
 BOTH = ("Weights", "Share of routed requests against the weight")
