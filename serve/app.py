@@ -5,7 +5,6 @@ It does not disturb another Ray on the machine: ports are free ones, files are i
 """
 
 import io
-import json
 import logging
 import os
 import shutil
@@ -14,9 +13,7 @@ import socket
 import tempfile
 import threading
 import time
-import urllib.error
-import urllib.request
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from contextlib import redirect_stdout, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -25,6 +22,7 @@ from typing import Any, cast
 from starlette.applications import Starlette
 
 from serve.api.application import build_ingress
+from serve.client.readiness import readiness_of
 from serve.cluster.calls import Calls
 from serve.cluster.deployer import (
     ADAPTER_LIMIT_S,
@@ -36,7 +34,7 @@ from serve.cluster.deployer import (
     own_targets,
     target,
 )
-from serve.cluster.engine_deployment import EngineDeployment
+from serve.cluster.engine_deployment import EngineDeployment, sharing
 from serve.cluster.ray_environment import ray_environment
 from serve.config.lineage import VariantRef
 from serve.config.placement import check_gpus_free, check_resources, gpus_for
@@ -113,10 +111,6 @@ class SharedEngines(EngineDeployment):
         except (UnderstudyError, OSError, ValueError) as error:  # one damaged artifact must not stop all engines
             logging.getLogger("understudy.engines").warning("begins with the engines of the start: %s", error)
         await super().__init__(engines, doubted)
-
-
-def sharing(engines: Iterable[EngineSpec]) -> list[EngineSpec]:
-    return [engine for engine in engines if engine.shares_deployment]
 
 
 def targets_of(snapshot: Snapshot, folder: Path, state: Path, doubted: Collection[str] = ()) -> list[Any]:
@@ -240,7 +234,7 @@ class Cluster:
                 if not (set(engines) <= tried and all(states.get(name) in STARTED for name in (CONTROLLER, INGRESS))):
                     continue
                 down = self.down()
-                models = self.readiness()
+                models = readiness_of(self.url)
                 if set(down) == {f"{model}@{variant}" for model in models for variant in models[model]["down"]}:
                     if any(model["ready"] for model in models.values()):
                         return down
@@ -258,18 +252,6 @@ class Cluster:
             except Exception as error:  # Ray has many errors for a replica that is starting or gone
                 down[variant.name] = str(getattr(error, "cause", error))
         return down
-
-    def readiness(self) -> dict[str, Any]:
-        """What the ingress says of each model; empty while it does not answer."""
-        try:
-            with urllib.request.urlopen(f"{self.url}/v2/health/ready", timeout=5) as answer:  # noqa: S310
-                body = answer.read()
-        except urllib.error.HTTPError as error:
-            body = error.read()
-        except OSError:
-            return {}
-        models = json.loads(body).get("models", {})  # without an ingress, HAProxy answers with an error
-        return models if isinstance(models, dict) else {}
 
     def drain(self, at_once: threading.Event) -> None:
         """Turn readiness off and wait for open requests, at most `server.drain_s`, or until `at_once` is set."""

@@ -10,8 +10,6 @@ import json
 import subprocess
 import sys
 import time
-import urllib.error
-import urllib.request
 from collections import defaultdict
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
@@ -23,6 +21,7 @@ import psutil
 from loadtest.benchmarks.figures import write_figures
 from loadtest.errors import LoadError
 from loadtest.harness import ROOT, ends_in_words, start, understudy
+from serve.client.readiness import readiness_of
 from serve.config.loader import load
 from serve.ports import free_port
 
@@ -83,22 +82,6 @@ def role_of(command: list[str]) -> str:
     return "other"
 
 
-def down_of(url: str) -> dict[str, dict[str, str]]:
-    """By model, the variants that are down and why; empty while there is no ingress."""
-    try:
-        with urllib.request.urlopen(f"{url}/v2/health/ready", timeout=5) as answer:  # noqa: S310
-            body = answer.read()
-    except urllib.error.HTTPError as error:
-        body = error.read()
-    except OSError:
-        return {}
-    try:
-        models = json.loads(body).get("models", {})  # without an ingress, HAProxy answers with an error
-    except ValueError:
-        return {}
-    return {model: each["down"] for model, each in models.items()} if isinstance(models, dict) else {}
-
-
 def follow(url: str, names: list[str], server: subprocess.Popen[str], readings: Readings) -> dict[str, Any]:
     """When each variant was ready, and what starting took. Raises LoadError if the server ends, or takes too long."""
     began, ready = time.monotonic(), dict[str, float]()
@@ -108,7 +91,7 @@ def follow(url: str, names: list[str], server: subprocess.Popen[str], readings: 
         if time.monotonic() - began > START_LIMIT_S:
             raise LoadError(f"{len(names) - len(ready)} variants were not ready after {START_LIMIT_S:g} s")
         readings.take()
-        down = down_of(url)
+        down = {model: each["down"] for model, each in readiness_of(url).items()}
         for name in names:
             model, _, variant = name.partition("@")
             if model in down and variant not in down[model] and name not in ready:

@@ -10,7 +10,7 @@ import time
 from collections.abc import Awaitable, Callable, Collection, Iterable
 from typing import Any, TypeVar
 
-from serve.cluster.engine_deployment import EngineDeployment, in_order
+from serve.cluster.engine_deployment import EngineDeployment, in_order, sharing
 from serve.config.resources import Resources
 from serve.config.snapshot import EngineSpec, LoadedAdapter
 from serve.engines.endpoint import Endpoint, EngineDown
@@ -158,16 +158,18 @@ class EngineDeployer:
 
         if own := own_targets(engines):
             await asyncio.to_thread(ray_serve.run_many, own, wait_for_applications_running=False)
-        for engine in in_order(engines):
-            if engine.shares_deployment:
-                await self.shared("begin", engine)
+        for engine in in_order(sharing(engines)):
+            await self.shared("begin", engine)
 
     async def begin_again(self, engines: Collection[EngineSpec]) -> None:
         """Tell the shared deployment again of engines that it does not have: it has been replaced meanwhile."""
-        sharing = {engine.application: engine for engine in engines if engine.shares_deployment}
+        if not (together := sharing(engines)):
+            return
         try:
-            for name in sharing.keys() - await self.shared("running") if sharing else ():
-                await self.shared("begin", sharing[name])
+            running = await self.shared("running")
+            for engine in together:
+                if engine.application not in running:
+                    await self.shared("begin", engine)
         except Exception as error:  # Ray raises many types for a replica that starts or has ended
             log.warning("%s does not answer: %s", ENGINES, error)
 

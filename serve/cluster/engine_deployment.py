@@ -10,7 +10,7 @@ that reserves GPUs, cores or memory has a deployment of its own, to which Ray gi
 import asyncio
 import logging
 import os
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 
 from serve.cluster.hosted_engine import HostedEngine
 from serve.config.snapshot import EngineSpec, LoadedAdapter
@@ -36,6 +36,11 @@ def gpu_ids() -> tuple[str, ...]:
 def in_order(engines: Collection[EngineSpec]) -> list[EngineSpec]:
     """In which they are started."""
     return sorted(engines, key=lambda engine: engine.settings.kind in HEAVY)
+
+
+def sharing(engines: Iterable[EngineSpec]) -> list[EngineSpec]:
+    """Those that share one deployment."""
+    return [engine for engine in engines if engine.shares_deployment]
 
 
 class EngineDeployment:

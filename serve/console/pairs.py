@@ -59,7 +59,7 @@ class PairPages:
                 "model": model,
                 "variants": self.variants(model),
                 "rollouts": rollouts,
-                "chosen": {name: query.get(name, "") for name in ("variant", "rollout")},
+                "chosen": {name: query.get(name, "") for name in FILTERS},
                 "is_kept": pairs is not None,
                 "count": len(shown),
                 "first": first,

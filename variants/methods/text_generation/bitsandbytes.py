@@ -43,18 +43,17 @@ def nf4(job: BuildJob[Quantize]) -> MethodResult:
 
     options = {"load_in_4bit": True, "bnb_4bit_quant_type": "nf4", "bnb_4bit_compute_dtype": torch.bfloat16}
     made = MethodResult("nf4", "huggingface", "NF4 weights in blocks of 64, computed in bfloat16", _PACKAGES)
-    with freed_at_once():
-        return _pack(job, "NF4", options, made)
+    return _pack(job, "NF4", options, made)
 
 
 def llm_int8(job: BuildJob[Quantize]) -> MethodResult:
     """The parent with every linear layer but the head in int8, loadable by AutoModelForCausalLM."""
     note = "LLM.int8(): int8 weights a row, features of 6 and more in bfloat16"
     made = MethodResult("int8", "huggingface", note, _PACKAGES)
-    with freed_at_once():
-        return _pack(job, "LLM.int8()", {"load_in_8bit": True}, made)
+    return _pack(job, "LLM.int8()", {"load_in_8bit": True}, made)
 
 
+@freed_at_once()
 def _pack(job: BuildJob[Quantize], name: str, options: dict[str, Any], made: MethodResult) -> MethodResult:
     """Quantize the parent with the `options` of BitsAndBytesConfig, write it, and compare what was written with the
     parent. Returns `made`, its note completed by the share of the weights that are quantized, with the loss.

@@ -49,8 +49,7 @@ _AWQ_GRID = 10
 def w8a8(job: BuildJob[Quantize]) -> MethodResult:
     """The parent with every linear layer in int8, the head too where vLLM takes one in int8."""
     note = f"int8 weights a channel, int8 activations a token, from its parent; {job.recipe.algorithm}"
-    with freed_at_once():
-        return _quantize(job, parent_of(job), "int8", note)
+    return _quantize(job, parent_of(job), "int8", note)
 
 
 def w4a16(job: BuildJob[Quantize]) -> MethodResult:
@@ -67,17 +66,16 @@ def w4a16(job: BuildJob[Quantize]) -> MethodResult:
         f"int4 weights in symmetric groups of {job.recipe.group_size}, {f'{wide} in int8, ' if wide else ''}from its "
         f"parent; {job.recipe.algorithm}"
     )
-    with freed_at_once():
-        return _quantize(job, parent, "int4", note)
+    return _quantize(job, parent, "int4", note)
 
 
 def fp8(job: BuildJob[Quantize]) -> MethodResult:
     """The parent with every linear layer but the head in 8-bit floats (e4m3), activations too."""
     note = "8-bit float weights a channel, 8-bit float activations a token, from its parent; rtn"
-    with freed_at_once():
-        return _quantize(job, parent_of(job), "fp8", note)
+    return _quantize(job, parent_of(job), "fp8", note)
 
 
+@freed_at_once()
 def _quantize(job: BuildJob[Quantize], parent: Path, precision: Precision, note: str) -> MethodResult:
     shapes = outline(parent)
     check_reach(shapes, linear_layers(shapes), job.recipe.scheme)
