@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 from starlette.types import Message, Receive, Scope, Send
 
-from serve.api.http import read_body, read_object
+from serve.api import http
+from serve.api.http import parse_object, read_body, read_object
 from serve.api.limits import bodies
 from serve.api.limits.bodies import READERS, Share, ShareMemory
 from serve.api.limits.structure import Structure
@@ -138,21 +139,21 @@ async def test_large_bodies_are_worked_on_off_the_event_loop() -> None:
     assert await apart(IN_PLACE + 1, threading.get_ident) != here
 
 
-async def test_the_event_loop_runs_on_while_large_bodies_are_parsed() -> None:
-    text = json.dumps({"input": [[1] * 500] * 2000}).encode()
-    gaps, done = [0.0], asyncio.Event()
+async def test_a_large_body_is_joined_and_parsed_off_the_event_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    threads: list[tuple[int, int]] = []
 
-    async def tick() -> None:
-        last = time.perf_counter()
-        while not done.is_set():
-            await asyncio.sleep(0.001)
-            now = time.perf_counter()
-            gaps.append(now - last)
-            last = now
+    def recorded(body: bytes, structure: Structure) -> dict[str, Any]:
+        threads.append((len(body), threading.get_ident()))
+        return parse_object(body, structure)
 
-    ticking = asyncio.create_task(tick())
+    monkeypatch.setattr(http, "parse_object", recorded)
+    large, small = (json.dumps({"input": [[1] * 500] * rows}).encode() for rows in (2000, 2))
     memory = Memory(1024 * MIB)
-    await asyncio.gather(*(read_object(scope_of(memory), receive_of(text), 32 * MIB) for _ in range(8)))
-    done.set()
-    await ticking
-    assert max(gaps) < 0.5
+    read = [read_object(scope_of(memory), receive_of(text), 32 * MIB) for text in (large, small, large)]
+    assert [len(document["input"]) for _, document in await asyncio.gather(*read)] == [2000, 2, 2000]
+    here = threading.get_ident()
+    assert sorted((size, thread == here) for size, thread in threads) == [
+        (len(small), True),
+        (len(large), False),
+        (len(large), False),
+    ]
