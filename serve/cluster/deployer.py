@@ -87,9 +87,9 @@ class Handles:
         return self.handles[application]
 
     async def host_of(self, engine: str) -> Any:
-        """Of the deployment that runs an engine, by the engine's application."""
+        """Of the deployment that runs an engine, by the engine's application. Raises EngineError."""
         if engine not in self.handles:
-            self.handles[engine] = await self.of(engine if engine in await applications() else ENGINES)
+            self.handles[engine] = await self.of(engine if engine in await recovered() else ENGINES)
         return self.handles[engine]
 
     async def describe(self, engine: str, adapter: LoadedAdapter | None, ask: bool = False) -> Endpoint:
@@ -121,6 +121,14 @@ async def applications() -> dict[str, Any]:
     from ray import serve as ray_serve
 
     return dict((await asyncio.to_thread(ray_serve.status)).applications)
+
+
+async def recovered() -> dict[str, Any]:
+    """Ray Serve's applications. Raises EngineError while it has none: it begins anew, and reads its state first. An
+    engine with a deployment of its own would be taken for one of those that share one."""
+    if not (by_name := await applications()):
+        raise EngineError("Ray Serve does not know its applications yet", mend="wait until it has read its state")
+    return by_name
 
 
 class EngineDeployer:
@@ -185,7 +193,7 @@ class EngineDeployer:
         """Stop engines and wait until they have ended."""
         from ray import serve as ray_serve
 
-        own = await applications()
+        own = await recovered()
         for engine in engines:
             self.handles.handles.pop(engine, None)
             if engine in own:
@@ -211,7 +219,7 @@ class EngineDeployer:
 
     async def running(self) -> set[str]:
         """The applications of all engines, whatever their state."""
-        own = set(await applications()) - {INGRESS, CONTROLLER, ENGINES}
+        own = set(await recovered()) - {INGRESS, CONTROLLER, ENGINES}
         return own | await self.shared("running")
 
     async def shared(self, method: str, *arguments: Any) -> Any:

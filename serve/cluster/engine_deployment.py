@@ -9,19 +9,17 @@ that reserves GPUs, cores or memory has a deployment of its own, to which Ray gi
 
 import asyncio
 import logging
-import os
 from collections.abc import Collection, Iterable
 
 from serve.cluster.hosted_engine import HostedEngine
 from serve.config.snapshot import EngineSpec, LoadedAdapter
 from serve.engines.endpoint import Endpoint, EngineDown
+from serve.engines.turns import Turns
 from serve.engines.warm_client import WarmedProcesses
 from variants.errors import EngineError, UnderstudyError
 from variants.home import home
 
 log = logging.getLogger("understudy.engines")
-TURN_S = 60.0
-"""After this time an engine that still starts no longer keeps the next one waiting."""
 HEAVY = ("torch", "vllm")
 """Kinds of engines that take seconds of processor time to start: the others start first, and answer meanwhile."""
 
@@ -53,7 +51,7 @@ class EngineDeployment:
         self.failed: dict[str, EngineDown] = {}
         self.beginning: dict[str, asyncio.Task[None]] = {}
         self.warmed = WarmedProcesses(home() / "logs")
-        self.turns = asyncio.Semaphore(os.cpu_count() or 1)
+        self.turns = Turns()
         for engine in in_order(engines):
             await self.begin(engine, engine.application in doubted)
 
@@ -65,7 +63,7 @@ class EngineDeployment:
         gpus = gpu_ids() if engine.settings.resources.gpus else ()
         warmed = self.warmed if engine.shares_deployment else None  # for one engine it would only take memory
         try:
-            hosted = self.hosted[engine.application] = HostedEngine(engine, warmed, doubted, gpus)
+            hosted = self.hosted[engine.application] = HostedEngine(engine, warmed, self.turns, doubted, gpus)
         except (UnderstudyError, OSError) as error:
             message = f"the engine of {engine.name} could not be started: {error}"
             self.failed[engine.application] = EngineDown(message, why="ended")
@@ -73,17 +71,8 @@ class EngineDeployment:
         self.beginning[engine.application] = asyncio.create_task(self.start(hosted))
 
     async def start(self, hosted: HostedEngine) -> None:
-        """Start an engine when its turn has come."""
         await hosted.engine.warm_up()
-        async with self.turns:
-            begun = asyncio.create_task(hosted.supervisor.begin())
-            try:
-                await asyncio.wait([begun], timeout=TURN_S)
-            except asyncio.CancelledError:
-                begun.cancel()
-                await asyncio.wait([begun])
-                raise
-        await begun
+        await hosted.supervisor.begin()
 
     async def tried(self) -> set[str]:
         """Those that were started, whether they are up or their first starts have failed."""

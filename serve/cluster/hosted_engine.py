@@ -14,6 +14,7 @@ from serve.engines.probe import probe_of
 from serve.engines.process import EngineProcess
 from serve.engines.refused import Refused
 from serve.engines.supervisor import Supervisor
+from serve.engines.turns import Turns
 from serve.engines.warm_client import WarmedProcesses
 from variants.artifacts.store import hold, open_artifact
 from variants.errors import EngineError
@@ -27,7 +28,8 @@ class HostedEngine:
     """Begin it before all else. `doubted`: its artifact was damaged lately, so it is verified before the start."""
 
     def __init__(
-        self, engine: EngineSpec, warmed: WarmedProcesses | None, doubted: bool = False, gpu_ids: Sequence[str] = ()
+        self, engine: EngineSpec, warmed: WarmedProcesses | None, turns: Turns, doubted: bool = False,
+        gpu_ids: Sequence[str] = (),
     ) -> None:
         manifest, folder = engine.artifact.manifest, engine.artifact.path
         how = launch(engine.settings, folder, manifest, engine.name, gpu_ids)
@@ -43,6 +45,7 @@ class HostedEngine:
             verify=lambda: open_artifact(folder),
             doubted=doubted,
             restarted=self.forget_adapters,
+            turns=turns,
         )
 
     @property

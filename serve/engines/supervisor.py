@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from serve.engines.endpoint import EngineDown
 from serve.engines.probe import Probe
 from serve.engines.process import EngineProcess
+from serve.engines.turns import Turns
 from variants.errors import IntegrityError, UnderstudyError
 
 log = logging.getLogger("understudy.engine")
@@ -40,14 +41,15 @@ STRIKES = 3
 class Supervisor:
     """One engine. `verify` raises IntegrityError for a damaged artifact; `doubted`: verify it before the first start.
     `restarted` is called after each start, before the engine is up. `restarts` counts starts after
-    `begin`."""
+    `begin`. Each start waits for one of `turns`."""
 
     def __init__(
         self, engine: EngineProcess, probe: Probe, verify: Callable[[], object],
         doubted: bool = False, restarted: Callable[[], object] = lambda: None, times: Times | None = None,
+        turns: Turns | None = None,
     ) -> None:  # fmt: skip
         self.engine, self.probe, self.verify, self.doubted = engine, probe, verify, doubted
-        self.restarted, self.times = restarted, times or Times()
+        self.restarted, self.times, self.turns = restarted, times or Times(), turns or Turns()
         self.fault: EngineDown | None = EngineDown(f"the engine of {engine.name} is starting", why="starting")
         self.unwell: EngineDown | None = None
         self.starts, self.strikes, self.restarts = 0, 0, 0
@@ -60,7 +62,7 @@ class Supervisor:
     async def begin(self) -> None:
         """Start the engine, twice if the first start fails, and keep it running. Does not raise its faults."""
         for _ in range(ATTEMPTS):
-            await self.start()
+            await self.turns.run(self.start())
             if self.fault is None or self.fault.why == "damaged":
                 break
         self.starts = int(self.fault is not None)
@@ -149,7 +151,7 @@ class Supervisor:
             await asyncio.sleep(self.pause_s())
             self.starts, self.up_since = self.starts + 1, None
             self.restarts += 1
-            await self.start()
+            await self.turns.run(self.start())
 
     def pause_s(self) -> float:
         """Before the next start: none after a long time in service."""
