@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 # Ends what tests leave behind, also after Ctrl-C.
-TEST = $(BIN)/python .ci/supervise.py $(BIN)/python $(MEASURE) -m pytest -q --durations=15 --dist loadgroup
+TEST = $(BIN)/python .ci/supervise.py $(BIN)/python $(MEASURE) -m pytest -q --durations=80 --dist loadgroup
 
 .PHONY: help environment demo demo-all gpu picture serve study lock check clean
 .PHONY: test test-fast test-integration test-long test-zoo test-faults coverage
