@@ -56,8 +56,11 @@ class Structure:
 
     def end_of_string(self, data: bytes, at: int) -> int:
         """The place after the string that holds the place `at`; notes whether it ends in this piece."""
-        match = IN_STRING.match(data, at)
-        end = match.end() if match else len(data)
+        end = data.find(b'"', at)
+        end = len(data) if end < 0 else end
+        if data.find(b"\\", at, end) >= 0:  # the expression is twenty times as slow as a search
+            match = IN_STRING.match(data, at)
+            end = match.end() if match else len(data)
         self.escaped = end < len(data) and data[end : end + 1] == b"\\"
         self.inside = self.escaped or end >= len(data)
         return end + 1
