@@ -31,8 +31,8 @@ OUT = Path("out/journal/journal.json")
 
 
 class Growth(NamedTuple):
-    """`most_bytes` are those of all files of the folder at the worst moment, `pause_s` the longest that a checkpoint
-    stopped the loop, `written_s` the longest that its thread took, `start_s` what a new controller needs."""
+    """`most_bytes` are those of all files of the folder at the worst moment. `pause_s` is the longest time that a
+    checkpoint stopped the loop, `written_s` the longest of its thread. `start_s` is what a new controller needs."""
 
     pairs: int
     checkpoints: int

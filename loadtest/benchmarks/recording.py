@@ -1,7 +1,7 @@
 """What it costs an ingress to record a request, in CPU time: `make bench-record`, some seconds.
 
-Recorded are a request's counts for `/metrics`, in the files that several ingresses share, and its text where the stack
-file has `keep_requests`, written in batches of a second as the server writes them. CPU time of the whole process, the
+A request's counts for `/metrics` are recorded in the files that several ingresses share. Its text is kept where the
+stack file has `keep_requests`, in batches of a second, as the server writes them. CPU time of the whole process, the
 writing thread included, is divided by the number of requests. Ends with one JSON document in `out/recording`.
 """
 

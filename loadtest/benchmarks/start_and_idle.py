@@ -1,7 +1,7 @@
 """`make bench-start`: how soon a stack's variants answer, and what an idle server costs.
 
 Serves the stack that STACK names, whose variants have to be built. It notes when each variant is ready, in wall seconds
-and in CPU-seconds of all the server's processes, then leaves the server alone and measures what each kind of process
+and in CPU-seconds of all the server's processes. Then it leaves the server alone and measures what each kind of process
 takes of the machine. CPU-seconds are what other work on the machine changes least. Shares are of all processors.
 """
 

@@ -1,7 +1,7 @@
 """Figures that are no share of right answers, from a campaign's records, and paired differences between variants.
 
 The mAP50 of a detector and Spearman's correlation of an embedder are no means over requests. Both are computed from the
-answers in the records, and not from `correct`, which says of an image whether all boxes are right, and is empty for a
+answers in the records, and not from `correct`: that says of an image whether all boxes are right, and is empty for a
 pair of texts. The figure of a scorer of shares, such as F1, is the mean of its scores.
 """
 

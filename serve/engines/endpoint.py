@@ -33,8 +33,8 @@ class EngineDown(EngineError):
 
 
 class Endpoint(NamedTuple):
-    """Where an engine answers, what it holds in memory (PSS of its process tree, bytes), its first process, the
-    secret that it wants of every request, and how often it was started again."""
+    """Where an engine answers. Its memory is the PSS of its process tree, in bytes; `pid` is its first process. It
+    wants `secret` of every request, and was started again `restarts` times."""
 
     url: str
     memory_bytes: int

@@ -1,7 +1,7 @@
 """How each kind of engine is started: one function a kind, from the stack's settings to a command line.
 
-vLLM's threads are bound to no core: its own binding puts every engine's threads on core 0 and leaves the others to the
-front end, so several engines on one machine would fight for one core while the rest idle.
+vLLM's threads are bound to no core. Its own binding puts every engine's threads on core 0 and leaves the others to the
+front end. So several engines on one machine would fight for one core while the rest idle.
 
 A thread of libgomp's that has nothing to do spins for milliseconds before it sleeps, which takes a core from the other
 engines; on a CPU without AVX-512 it spins for microseconds instead (docs/decisions.md has what that costs and gives).

@@ -1,7 +1,7 @@
 """What the files of a model say about it: its task, its size, its positions, its labels. Reads no weights.
 
-A Hugging Face folder says it in `config.json` and in the headers of its safetensors files, a GGUF file in its own
-metadata, an ONNX detector in the shape of its output, a state dict in the names of its tensors."""
+A Hugging Face folder says it in `config.json` and in the headers of its safetensors files, and a GGUF file in its own
+metadata. An ONNX detector says it in the shape of its output, and a state dict in the names of its tensors."""
 
 import math
 import re

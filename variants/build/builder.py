@@ -88,9 +88,9 @@ def build(
     With `damaged`, a stored artifact that fails its check is returned unverified, and its error is put there: the
     caller must not serve it. Nothing is built from it. If its manifest cannot be read, it has an assumed one.
 
-    `say` gets one line for each new build that may lose something, with its loss on calibration examples, and one for
-    each name that a rollback keeps at another build than the planned one. `method_for` gives
-    the method of a task and recipe.
+    `say` gets one line for each new build that may lose something, with its loss on calibration examples. It also gets
+    one for each name that a rollback keeps at another build than the planned one. `method_for` gives the method of a
+    task and recipe.
 
     Before any work: RecipeError for a recipe without a method, a wrong or missing parent, a cycle, a repeated name, or
     an unsuitable task. UnknownName for a parent that is not planned, or an unknown task. Later: SourceError when an

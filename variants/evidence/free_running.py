@@ -1,7 +1,7 @@
 """How near the answer that a model writes by itself is to a reference answer of its parent.
 
 Scores of one given text (`variants.evidence.agreement`) do not show that a model never stops, repeats itself or drifts
-away from the subject, because there the parent has written every token before. So both models also write an answer
+away from the subject: there the parent has written every token before. So both models also write an answer
 each, at temperature 0 or with the same seed. The score of an answer is a product of three factors in [0, 1]:
 
     overlap     F1 of the words of both, each counted as often as it occurs in both (ROUGE-1, Lin 2004, ACL W04-1013),

@@ -83,7 +83,7 @@ class Paired:
 
 
 def bets_on(difference: float, discordance: float, limit: float) -> Bets:
-    """Bets that the mean of d is above `limit`, where it is expected to be `difference`, and d to be -1 or 1 in a share
+    """Bets that the mean of d is above `limit`. Its expected mean is `difference`; d is -1 or 1 in a share
     `discordance` of the pairs, else 0."""
     discordance = min(1.0, max(LEAST_DISCORDANCE, discordance, abs(difference)))
     worse, better = (discordance - difference) / 2, (discordance + difference) / 2

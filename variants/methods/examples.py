@@ -38,8 +38,8 @@ def recovery_examples(job: BuildJob[Prune]) -> tuple[Recovery, Task, list[Exampl
 
 
 def gauge_examples(job: BuildJob, kinds: Sequence[str], most: int) -> tuple[Task, list[Example]] | None:
-    """The first task of the recipe, or else of those that the model is evaluated on, that is of one of `kinds` and has
-    calibration examples, and up to `most` of these. None where there is no such task."""
+    """A task of one of `kinds`, and up to `most` of its calibration examples: the first of the recipe that has some, or
+    else of those that the model is evaluated on. None where there is no such task."""
     for name in named_tasks(job):
         if job.tasks.kind(name) in kinds:
             task = job.tasks.get(name, job.home, job.progress)

@@ -9,7 +9,7 @@ OpenVINO would run an f32 model in bf16 where the CPU is faster at it. So the pr
     int4           as int8-dynamic
 
 A pass can be cancelled between two layers. Where shapes vary, the layers that were not reached then hold the output
-shapes of the cancelled pass, but OpenVINO compares the next input with that of the last whole pass. If these two are
+shapes of the cancelled pass. But OpenVINO compares the next input with that of the last whole pass. If these two are
 equal, the shapes stay, and the answer has rows of the cancelled pass. So a small pass of other shapes follows at once.
 
 OpenVINO keeps a kernel for each new shape, up to 5,000 of them. An int8 encoder that read texts of every length grew to

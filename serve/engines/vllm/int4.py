@@ -1,10 +1,10 @@
 """vLLM's fast int4 kernel on CPUs that have VNNI but not AMX.
 
-vLLM 0.32 takes its W4A8 kernel (int4 weights, activations rounded to int8 a token) only where the CPU has AMX, and
-elsewhere widens every weight at every step, which is slower than not quantizing at all. The kernel itself multiplies by
-VNNI wherever AMX is missing; docs/decisions.md has how exact and how fast that is. It is in the one of vLLM's libraries
-that is loaded where the CPU has AVX512_BF16, and no CPU has that without VNNI. `VLLM_CPU_INT4_W4A8=0` turns it off, as
-it does with AMX.
+vLLM 0.32 takes its W4A8 kernel (int4 weights, activations rounded to int8 a token) only where the CPU has AMX.
+Elsewhere it widens every weight at every step, which is slower than not quantizing at all. The kernel itself multiplies
+by VNNI wherever AMX is missing; docs/decisions.md has how exact and how fast that is. It is in the one of vLLM's
+libraries that is loaded where the CPU has AVX512_BF16, and no CPU has that without VNNI. `VLLM_CPU_INT4_W4A8=0` turns
+it off, as it does with AMX.
 """
 
 from unittest.mock import patch

