@@ -93,9 +93,13 @@ def write_packed(model: "PreTrainedModel", out: Path, finished: Path, progress: 
 
 def _layers(model: "PreTrainedModel") -> "dict[str, dict[str, Tensor]]":
     """The tensors of each module by their names in it, by the module's name. Of tensors that are shared, the first."""
+    from compressed_tensors.offload import disable_onloading
+
     layers: dict[str, dict[str, Tensor]] = {}
     seen: set[int] = set()
-    for name, tensor in model.state_dict().items():
+    with disable_onloading():  # llmcompressor moves a tensor to a GPU when it is read
+        state = model.state_dict()
+    for name, tensor in state.items():
         if tensor.data_ptr() in seen and tensor.numel():
             continue
         seen.add(tensor.data_ptr())
