@@ -1,8 +1,8 @@
 """The memory and the disk space that a text build needs, known before its method starts.
 
-Both come from the parent's size, read from the headers of its safetensors files: nothing is loaded. The factors are the
-peaks that `make build-cost` measures (docs/performance.md), rounded up. A recipe without a measured peak, a GGUF file
-and the OpenVINO families have no estimate.
+Both come from the parent's size, read from the headers of its safetensors files: nothing is loaded. docs/performance.md
+says which factors are measured (`make build-cost`) and which are derived. Other recipes, GGUF files and the OpenVINO
+families have no estimate.
 """
 
 from collections.abc import Iterator
@@ -96,7 +96,7 @@ def _mend(entries: list[tuple[str, TensorEntry]], recipe: Recipe, need: Need, me
 
 
 def _way(recipe: Recipe) -> str | None:
-    """The row of `_PEAKS`; None for a recipe without a measured peak."""
+    """The row of `_PEAKS`; None for a recipe without one."""
     if isinstance(recipe, Baseline):
         return "baseline"
     if not isinstance(recipe, Quantize):

@@ -17,6 +17,7 @@ from variants.document import Document, canonical_sha256
 from variants.files import fsync, write_atomic
 from variants.machine import versions
 from variants.methods.base import BuildJob
+from variants.methods.examples import named_tasks
 from variants.progress import Progress
 from variants.recipes.recipe import Quantize
 
@@ -41,9 +42,10 @@ class Unfinished:
     the same recipe, tasks and libraries."""
 
     def __init__(self, job: BuildJob[Quantize], packages: tuple[str, ...]) -> None:
+        own = job.tasks.own
         of = {
             "recipe": job.recipe.canonical_sha256(),
-            "tasks": {name: job.tasks.get(name).definition_sha256 for name in job.evaluate},
+            "tasks": {name: own[name].canonical_sha256() if name in own else None for name in named_tasks(job)},
             "versions": versions(packages),
         }
         root = job.unfinished or job.out.with_name(".unfinished")
