@@ -158,3 +158,13 @@ def test_what_other_libraries_finished_does_not_count(
     assert packing.Unfinished(work, ("torch",)).outcome() is not None
     monkeypatch.setattr(packing, "versions", lambda packages: {"torch": "0"})
     assert packing.Unfinished(work, ("torch",)).outcome() is None
+
+
+def test_a_model_whose_files_have_other_names_is_written_by_the_library(tied: Path, tmp_path: Path) -> None:
+    from safetensors.torch import save_file
+
+    shapes = llmcompressor.outline(tied)
+    assert llmcompressor._keeps_names(tied, shapes)
+    renamed = {name.replace("mlp", "ffn"): each for name, each in tensors(tied).items()}
+    save_file(renamed, tmp_path / "model.safetensors")
+    assert not llmcompressor._keeps_names(tmp_path, shapes)
