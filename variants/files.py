@@ -130,7 +130,7 @@ def staging(root: Path, key: str) -> Iterator[Path]:
     removes the folders of holders of other keys that have ended.
     """
     with locked(lock_of(root, key)):
-        for left in dead(root):
+        for left in dead(root, STAGING):
             shutil.rmtree(left)
         folder = staged(root, key)
         if folder.exists():
@@ -143,9 +143,18 @@ def staging(root: Path, key: str) -> Iterator[Path]:
                 shutil.rmtree(folder)
 
 
+STAGING, UNFINISHED = ".staging", ".unfinished"
+"""Folders below a root. The first has folders that end with their holders, the second what interrupted work left."""
+
+
 def staged(root: Path, key: str) -> Path:
     """The staging folder of `key`."""
-    return root / ".staging" / key
+    return root / STAGING / key
+
+
+def scratch(root: Path, key: str) -> Path:
+    """The folder of what is finished of interrupted work on `key`."""
+    return root / UNFINISHED / key
 
 
 def lock_of(root: Path, key: str) -> Path:
@@ -153,11 +162,12 @@ def lock_of(root: Path, key: str) -> Path:
     return root / ".locks" / f"{key}.lock"
 
 
-def dead(root: Path) -> Iterator[Path]:
-    """The staging folders whose holders have ended. Each lock is held while its folder is given.
+def dead(root: Path, *kinds: str) -> Iterator[Path]:
+    """The folders of these kinds (STAGING, UNFINISHED) whose holders have ended. Each lock is held while its folder is
+    given.
 
     A free lock shows that its holder has ended. A process id would not: another process may have the same one now."""
-    for left in (root / ".staging").glob("*"):
+    for left in [folder for kind in kinds for folder in (root / kind).glob("*")]:
         with locked_if_free(lock_of(root, left.name)) as free:
             if free and left.exists():  # its holder may have finished after the listing
                 yield left

@@ -174,9 +174,24 @@ def _cpu_info() -> dict[str, str]:
     return {name.strip(): value.strip() for name, _, value in pairs}
 
 
+_CGROUP = Path("/sys/fs/cgroup")
+
+
 def _memory_bytes() -> int:
     total = psutil.virtual_memory().total
-    limit = Path("/sys/fs/cgroup/memory.max")
+    limit = _CGROUP / "memory.max"
     if limit.exists() and (text := limit.read_text().strip()).isdigit():
         return min(total, int(text))
     return total
+
+
+def available_memory_bytes(cgroup: Path = _CGROUP) -> int:
+    """What processes can take without swapping: the machine's available memory, or what is left of a container's limit
+    if that is lower. Pages of files that the kernel can drop count as available."""
+    available = psutil.virtual_memory().available
+    with suppress(OSError, ValueError):  # no container, or one without a limit ("max")
+        left = int((cgroup / "memory.max").read_text()) - int((cgroup / "memory.current").read_text())
+        counts = (line.split() for line in (cgroup / "memory.stat").read_text().splitlines())
+        dropped = next(int(count) for name, count in counts if name == "inactive_file")
+        return max(0, min(available, left + dropped))
+    return available

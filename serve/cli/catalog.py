@@ -17,6 +17,7 @@ from variants.build import garbage
 from variants.build.garbage import Collected, Item
 from variants.disk import disk_bytes, free_bytes
 from variants.errors import InputError, IntegrityError
+from variants.files import STAGING, UNFINISHED
 from variants.home import home, sources_of
 
 
@@ -98,12 +99,12 @@ def _space(store: Store) -> dict[str, int]:
         for entry in manifest.files.values() if manifest else ():
             copies[entry.sha256] += 1
             sizes[entry.sha256] = entry.bytes
-    staging = store.root / ".staging"
+    staging = [folder for kind in (STAGING, UNFINISHED) for folder in (store.root / kind).glob("*")]
     return {
         "artifacts": len(store.stored()),
         "artifacts_bytes": disk_bytes(*(store.path(key) for key in store.stored())),
         "shared_bytes": sum((count - 1) * sizes[content] for content, count in copies.items()),
-        "staging_bytes": disk_bytes(*staging.glob("*")),
+        "staging_bytes": disk_bytes(*staging),
         "sources_bytes": disk_bytes(sources_of(store.home)),
         "free_bytes": free_bytes(store.home),
     }
@@ -146,7 +147,7 @@ def describe_collected(done: Collected) -> str:
     lines = [f"cut from history: {cut.model}@{cut.variant}  {cut.binding.digest[:8]}" for cut in done.trimmed]
     lines += [f"in use, kept: {named(item)}" for item in done.in_use]
     lines += [f"{removed}: {named(item)}" for item in done.removed]
-    lines += [f"{removed}: left by a builder that was killed, {key[:8]}" for key in done.staging]
+    lines += [f"{removed}: left by a build that did not end, {key[:8]}" for key in done.staging]
     if done.data_bytes:
         lines.append(f"{removed}: copies of tasks' data, {done.data_bytes / 1e6:.1f} MB")
     return "\n".join([*lines, f"{done.freed_bytes / 1e6:.1f} MB {freed}"])

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from variants.artifacts.manifest import MANIFEST, FileEntry, Manifest
 from variants.errors import InputError, IntegrityError, UnknownName
-from variants.files import fsync, hash_folder, lock_of, locked_if_free, sha256_of, shared, staged, staging
+from variants.files import fsync, hash_folder, lock_of, locked_if_free, scratch, sha256_of, shared, staged, staging
 
 _KEY = re.compile(r"[0-9a-f]{64}")
 
@@ -89,8 +89,7 @@ class Store:
         """Remove the artifact of `key`. Call it inside `unused`. After a crash, the rest of it is in staging, where the
         next builder or the next collection removes it."""
         folder = staged(self.root, key)
-        if folder.exists():
-            shutil.rmtree(folder)
+        _remove(folder)
         folder.parent.mkdir(parents=True, exist_ok=True)
         self.path(key).rename(folder)
         fsync(self.path(key).parent)
@@ -99,6 +98,18 @@ class Store:
     def staging(self, key: str) -> AbstractContextManager[Path]:
         """A folder to build the artifact of `key` in. `keep` makes it an artifact; otherwise it is removed."""
         return staging(self.root, key)
+
+    @contextmanager
+    def unfinished(self, key: str) -> Iterator[Path]:
+        """The place of a folder for what is finished of the artifact of `key`, for the holder of its `staging`. The
+        folder stays when the process is killed or interrupted, and is removed at any other end."""
+        folder = scratch(self.root, key)
+        try:
+            yield folder
+        except Exception:
+            _remove(folder)
+            raise
+        _remove(folder)
 
     def keep(self, folder: Path, manifest: Manifest) -> Artifact:
         """Make a staged folder the artifact of `manifest.key`: flush its files, write the manifest, rename it."""
@@ -116,6 +127,11 @@ class Store:
         fsync(target.parent)
         fsync(self.root)
         return Artifact(target, manifest)
+
+
+def _remove(folder: Path) -> None:
+    if folder.exists():
+        shutil.rmtree(folder)
 
 
 def use_lock(folder: Path) -> Path:

@@ -9,7 +9,8 @@ After a rollback, a name stays bound to the target of the rollback. If the key o
 that was never built takes the name.
 
 When a build ends early, only the current variant is lost: finished artifacts are in the store. An exception, also that
-of Ctrl-C, removes the staging folder. SIGKILL leaves it, and the next builder removes it.
+of Ctrl-C, removes the staging folder. SIGKILL leaves it, and the next builder removes it. A method that works file by
+file keeps its finished files elsewhere (`BuildJob.unfinished`). After Ctrl-C or SIGKILL the next build goes on there.
 """
 
 import hashlib
@@ -22,17 +23,19 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from variants.artifacts.adapter import check_ancestry
-from variants.artifacts.build_cost import Stopwatch
+from variants.artifacts.build_cost import BuildCost, Stopwatch
 from variants.artifacts.catalog import Catalog
 from variants.artifacts.history import History
+from variants.artifacts.loss import Loss
 from variants.artifacts.manifest import Format, Manifest, TaskKind
 from variants.artifacts.store import Artifact, Store, entries, read_manifest
 from variants.build.loss import check, measure
+from variants.build.need import check as check_need
 from variants.build.training_data import check_tasks, tasks_of
 from variants.disk import full_disk_seen, full_disk_told
 from variants.errors import IntegrityError, RecipeError, UnderstudyError, UnknownName
 from variants.machine import gpus, versions
-from variants.methods.registry import BuildJob, Method, find
+from variants.methods.registry import BuildJob, Method, MethodResult, find
 from variants.progress import NoProgress, Progress
 from variants.recipes.recipe import Lossy, Recipe
 from variants.recipes.source import Source, content_sha256, fetch, hub_commit
@@ -88,14 +91,14 @@ def build(
     With `damaged`, a stored artifact that fails its check is returned unverified, and its error is put there: the
     caller must not serve it. Nothing is built from it. If its manifest cannot be read, it has an assumed one.
 
-    `say` gets one line for each new build that may lose something, with its loss on calibration examples. It also gets
-    one for each name that a rollback keeps at another build than the planned one. `method_for` gives the method of a
-    task and recipe.
+    `say` gets one line for each new build of a large text model, with the memory and disk that it needs. It gets one
+    for each new build that may lose something, with its loss on calibration examples, and one for each name that a
+    rollback keeps at another build than the planned one. `method_for` gives the method of a task and recipe.
 
     Before any work: RecipeError for a recipe without a method, a wrong or missing parent, a cycle, a repeated name, or
     an unsuitable task. UnknownName for a parent that is not planned, or an unknown task. Later: SourceError when an
     input is unavailable, IntegrityError when bytes do not match their hash, StoreFull when the disk is full.
-    RecipeError also when a build lost more than its recipe's `most_loss`.
+    RecipeError also when a build needs more memory than there is, or lost more than its recipe's `most_loss`.
     """
     progress = progress or NoProgress()
     order = in_order(plans)
@@ -322,7 +325,7 @@ def _build(
     progress: Progress,
     say: Callable[[str], None],
 ) -> Artifact:
-    """The artifact of one plan, newly built. `say` gets what it lost. RecipeError where it lost too much."""
+    """The artifact of one plan, newly built."""
     title = f"{plan.model} {plan.variant}"
     own_source = parent is None or method.starts_from == "both"
     source = fetch(plan.source, store.home, progress) if own_source else None
@@ -331,17 +334,13 @@ def _build(
             return store.open(key)
         out = folder / "model"
         out.mkdir()
-        stopwatch = Stopwatch()
-        with full_disk_seen(folder):
+        with store.unfinished(key) as unfinished:
             job = BuildJob(
-                plan.recipe, plan.seed, source, parent, out, store.home, progress, base, plan.tasks, plan.evaluate
-            )
-            made = method.run(job)
-        cost, files = stopwatch.cost(), entries(folder)
-        loss, told = measure(plan.task, job, made)
-        check(plan.recipe, loss, "recipe")
-        if told:
-            say(f"{plan.model}@{plan.variant}: {told}")
+                plan.recipe, plan.seed, source, parent, out, store.home, progress, base, plan.tasks, plan.evaluate,
+                unfinished,
+            )  # fmt: skip
+            made, loss, cost = _run(plan, method, job, say)
+        files = entries(folder)
         served = [f"model/{name}" for name in made.served] or list(files)
         before = parent.manifest.sources if parent else ()
         sources = (*before, *((plan.source,) if own_source else ()), *data_sources(plan))
@@ -372,3 +371,23 @@ def _build(
             loss=loss,
         )
         return store.keep(folder, manifest)
+
+
+def _run(
+    plan: VariantPlan, method: Method, job: BuildJob, say: Callable[[str], None]
+) -> tuple[MethodResult, Loss | None, BuildCost]:
+    """What the method made, what it lost, and what it cost. `say` gets what it needs and what it lost. RecipeError
+    where it lost too much. RecipeError and StoreFull, before any work, where memory or disk are too little."""
+    name, origin = f"{plan.model}@{plan.variant}", job.parent.model_path if job.parent else job.source
+    assert origin is not None
+    if needs := check_need(plan.task, plan.recipe, origin, job.out):
+        say(f"{name}: {needs}")
+    stopwatch = Stopwatch()
+    with full_disk_seen(job.out):
+        made = method.run(job)
+    cost = stopwatch.cost()
+    loss, told = measure(plan.task, job, made)
+    check(plan.recipe, loss, "recipe")
+    if told:
+        say(f"{name}: {told}")
+    return made, loss, cost

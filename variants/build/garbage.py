@@ -1,6 +1,7 @@
 """Garbage collection: removes the artifacts that nothing refers to any more.
 
-It also removes the copies that the `datasets` library made of tasks' data: they are made again when they are read.
+It also removes what interrupted builds left, and the copies that the `datasets` library made of tasks' data: they are
+made again when they are read.
 
 It keeps the artifacts in a history of the catalog, those of the recipes of given stacks, and those that an engine, a
 builder or a reader holds. It also keeps the parents of all these: an adapter is served on its parent's weights, and a
@@ -24,7 +25,7 @@ from variants.build.builder import MethodFor, VariantPlan, artifact_key, base_of
 from variants.disk import disk_bytes
 from variants.document import Document, Sha256
 from variants.errors import IntegrityError
-from variants.files import dead, locked_if_free
+from variants.files import STAGING, UNFINISHED, dead, locked_if_free
 from variants.home import sources_of
 from variants.methods.registry import find
 from variants.progress import NoProgress
@@ -60,7 +61,7 @@ class Collected(Document):
     trimmed: tuple[Trimmed, ...]
     removed: tuple[Item, ...]
     in_use: tuple[Item, ...]
-    staging: Annotated[tuple[str, ...], Field(description="keys of staging folders whose builders have ended")]
+    staging: Annotated[tuple[str, ...], Field(description="keys of what builders left that have ended")]
     data_bytes: Annotated[int, Field(description="of copies of tasks' data")] = 0
     freed_bytes: int
 
@@ -135,14 +136,14 @@ def keys_of(plans: Sequence[VariantPlan], store: Store, catalog: Catalog, method
 
 
 def _sweep(store: Store, dry_run: bool) -> tuple[list[str], int]:
-    """Remove the staging folders of ended builders, unless this is a dry run. Returns their keys and their bytes."""
-    names, freed = [], 0
-    for left in dead(store.root):
-        names.append(left.name)
+    """Remove what ended builders left, unless this is a dry run. Returns the keys and the bytes."""
+    names, freed = dict[str, None](), 0
+    for left in dead(store.root, STAGING, UNFINISHED):
+        names[left.name] = None
         freed += disk_bytes(left)
         if not dry_run:
             shutil.rmtree(left)
-    return names, freed
+    return list(names), freed
 
 
 def _sweep_copies(folder: Path, dry_run: bool) -> int:

@@ -24,7 +24,8 @@ class BuildJob(Generic[RecipeT]):
     from both. They are read-only. `base` is the artifact that a parent adapter was trained on. `tasks` has the recipe's
     tasks. The method writes below `out`, which becomes the artifact's `model/`, and downloads data into `home`. A
     method names the recipe that it takes: `BuildJob[Quantize]`. `evaluate` names the tasks that the model is evaluated
-    on: the loss is measured on their calibration splits where the recipe names no task."""
+    on: the loss is measured on their calibration splits where the recipe names no task. `unfinished` is the place of
+    a folder that outlives a build that is interrupted: the next one of the same key finds there what a method left."""
 
     recipe: RecipeT
     seed: int
@@ -36,6 +37,7 @@ class BuildJob(Generic[RecipeT]):
     base: Artifact | None = None
     tasks: Tasks = BUILT_IN
     evaluate: tuple[str, ...] = ()
+    unfinished: Path | None = None
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,10 @@
 import sys
+from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
 import pytest
 
-from variants.machine import Gpu, describe, gpu_memory_bytes, gpus, versions
+from variants.machine import Gpu, available_memory_bytes, describe, gpu_memory_bytes, gpus, versions
 
 
 def test_this_machine_is_described() -> None:
@@ -12,6 +13,19 @@ def test_this_machine_is_described() -> None:
     assert machine.memory_bytes > 2**28
     assert machine.cpu
     assert describe() == machine
+
+
+def test_a_containers_limit_bounds_the_memory_that_is_available(tmp_path: Path) -> None:
+    without = available_memory_bytes(tmp_path)
+    assert without > 2**24
+    (tmp_path / "memory.current").write_text("9000\n")
+    (tmp_path / "memory.stat").write_text("anon 5000\ninactive_file 1500\nactive_file 300\n")
+    (tmp_path / "memory.max").write_text("10000\n")
+    assert available_memory_bytes(tmp_path) == 10_000 - 9_000 + 1_500
+    (tmp_path / "memory.max").write_text("7000\n")
+    assert available_memory_bytes(tmp_path) == 0
+    (tmp_path / "memory.max").write_text("max\n")
+    assert available_memory_bytes(tmp_path) > 2**24
 
 
 def test_only_what_is_installed_has_a_version() -> None:

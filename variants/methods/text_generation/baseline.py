@@ -47,12 +47,15 @@ def fp16(job: BuildJob) -> MethodResult:
     return MethodResult("f16", "huggingface", note, PACKAGES, loss=gauge.loss(model))
 
 
-def check_and_write(
-    job: BuildJob, model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase", **options: Any
-) -> None:
-    """Write model and tokenizer below the job's `out`, after `check_generates`. `options` go to `save_pretrained`."""
+def check_and_write(job: BuildJob, model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase") -> None:
+    """Write model and tokenizer below the job's `out`, after `check_generates`."""
     with job.progress.step("checking that it generates"):
         check_generates(model, tokenizer)
+    write(job, model, tokenizer)
+
+
+def write(job: BuildJob, model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase", **options: Any) -> None:
+    """Write model and tokenizer below the job's `out`. `options` go to `save_pretrained`."""
     with job.progress.step("writing safetensors"):
         model.save_pretrained(job.out, **options)
         tokenizer.save_pretrained(job.out)

@@ -19,24 +19,28 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from variants.allocator import freed_at_once
 from variants.artifacts.loss import Kept, Loss
 from variants.artifacts.manifest import Precision
+from variants.artifacts.tensors import tensor_entries
 from variants.errors import RecipeError
 from variants.methods.base import BuildJob, MethodResult
 from variants.methods.text_generation.baseline import (
     PACKAGES,
-    check_and_write,
+    check_generates,
     computing_dtype,
     linear_layers,
     load,
     parent_of,
+    write,
 )
 from variants.methods.text_generation.calibration import oneshot_data
 from variants.methods.text_generation.layers import changed_share, check_reach, check_served, outline
 from variants.methods.text_generation.loss import Gauge, Rounding, hold, perplexity, texts_to_hold
+from variants.methods.text_generation.packing import Unfinished, write_packed
 from variants.recipes.recipe import Quantize
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+_PACKAGES = (*PACKAGES, "llmcompressor", "compressed-tensors")
 _HEAD = "re:.*lm_head"
 """vLLM's head has a class of its own, so it is addressed by name."""
 _PLAIN_HEADS = ("bloom", "gemma2", "opt")
@@ -80,14 +84,16 @@ def _quantize(job: BuildJob[Quantize], parent: Path, precision: Precision, note:
     shapes = outline(parent)
     check_reach(shapes, linear_layers(shapes), job.recipe.scheme)
     check_layers(job.recipe.int8_layers or (), shapes)
-    rounded = _quantize_within(job, parent, shapes) if job.recipe.keeps else _quantize_all(job, parent, shapes)
+    unfinished = Unfinished(job, _PACKAGES)
+    rounded = _rounded(job, parent, shapes, unfinished)
     quantized = [each for each in linear_layers(rounded.model).values() if hasattr(each, "quantization_scheme")]
     share = changed_share(shapes, quantized)
-    check_and_write(job, rounded.model, rounded.tokenizer, save_compressed=True)
-    return MethodResult(
-        precision, "huggingface", f"{note}; {share}", (*PACKAGES, "llmcompressor", "compressed-tensors"),
-        loss=rounded.loss, kept=rounded.kept,
-    )  # fmt: skip
+    if _keeps_names(parent, shapes):
+        write_packed(rounded.model, job.out, unfinished.folder, job.progress)
+        rounded.tokenizer.save_pretrained(job.out)
+    else:
+        write(job, rounded.model, rounded.tokenizer, save_compressed=True)
+    return MethodResult(precision, "huggingface", f"{note}; {share}", _PACKAGES, loss=rounded.loss, kept=rounded.kept)
 
 
 class _Rounded(NamedTuple):
@@ -95,6 +101,29 @@ class _Rounded(NamedTuple):
     tokenizer: "PreTrainedTokenizerBase"
     loss: Loss | None
     kept: Kept | None = None
+
+
+def _rounded(job: BuildJob[Quantize], parent: Path, shapes: "PreTrainedModel", unfinished: Unfinished) -> _Rounded:
+    """The quantized model in memory. What rounding to nearest lost is not measured again after an interruption: it
+    gives the same weights again. GPTQ and AWQ begin anew, since each layer depends on those before it."""
+    known = None if _learns(job.recipe) else unfinished.outcome()
+    if known is not None:
+        plain_head = shapes.config.model_type in _PLAIN_HEADS
+        model, tokenizer = _load(job, parent, plain_head)
+        _round(job, model, tokenizer, plain_head, known.kept.layers if known.kept else ())
+        return _Rounded(model, tokenizer, known.loss, known.kept)
+    rounded = _quantize_within(job, parent, shapes) if job.recipe.keeps else _quantize_all(job, parent, shapes)
+    with job.progress.step("checking that it generates"):
+        check_generates(rounded.model, rounded.tokenizer)
+    unfinished.begin(rounded.loss, rounded.kept)
+    return rounded
+
+
+def _keeps_names(parent: Path, shapes: "PreTrainedModel") -> bool:
+    """Whether weights have the same names in the parent's files as in the model. Some types of models are renamed or
+    merged when they are loaded, and transformers undoes that only in `save_pretrained`."""
+    files = {name for file in parent.glob("*.safetensors") for name in tensor_entries(file)}
+    return {name for name, _ in shapes.named_parameters()} <= files
 
 
 def _load(job: BuildJob[Quantize], parent: Path, plain_head: bool) -> "tuple[PreTrainedModel, PreTrainedTokenizerBase]":

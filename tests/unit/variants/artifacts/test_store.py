@@ -218,3 +218,24 @@ def test_two_builders_may_tidy_up_at_once(tmp_path: Path) -> None:
 
     with ThreadPoolExecutor(2) as builders:
         assert list(builders.map(build, ["ab" * 32, "cd" * 32])) == [True, True]
+
+
+def finish_one(store: Store, end: type[BaseException]) -> None:
+    """Work on KEY that ends early, with one file finished."""
+    with store.unfinished(KEY) as folder:
+        folder.mkdir(parents=True)
+        (folder / "first").write_text("finished")
+        raise end
+
+
+@pytest.mark.parametrize(("end", "stays"), [(KeyboardInterrupt, True), (SystemExit, True), (ValueError, False)])
+def test_what_is_finished_stays_only_after_an_interruption(
+    tmp_path: Path, end: type[BaseException], stays: bool
+) -> None:
+    store = Store(tmp_path)
+    with pytest.raises(end):
+        finish_one(store, end)
+    with store.unfinished(KEY) as folder:
+        assert (folder / "first").exists() is stays
+    assert not folder.exists()
+    assert store.stored() == []

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.recipes import parse_recipe
+from tests.unit.variants.artifacts.test_store import KEY, finish_one
 from tests.unit.variants.build.test_builder import W8A8, World
 from variants.artifacts.rollback import roll_back
 from variants.artifacts.store import Store, hold
@@ -172,6 +173,16 @@ def test_what_dead_builders_left_goes_and_what_a_living_one_has_stays(aged: Aged
         assert (done.staging, done.freed_bytes > 0) == ((left.name,), True)
         assert living.exists()
     assert not left.exists()
+
+
+def test_what_an_interrupted_build_finished_goes_unless_it_is_built_now(aged: Aged) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        finish_one(aged.store, KeyboardInterrupt)
+    with aged.store.staging(KEY):
+        assert aged.collect().staging == ()
+    done = aged.collect()
+    assert (done.staging, done.freed_bytes > 0) == ((KEY,), True)
+    assert aged.collect().staging == ()
 
 
 def test_copies_of_data_go_unless_they_are_young(aged: Aged) -> None:
