@@ -84,24 +84,29 @@ def engine_replaced(simulation: Simulation) -> str:
     simulation.carry_on(5, discordance=0.0)
     simulation.replace(snapshot_of(REPLACED))
     simulation.start(**SHADOW, continues=True)
-    return simulation.carry_on(15, difference=-MARGIN)
+    return simulation.carry_on(5, compared=360, difference=-MARGIN)
+
+
+def is_ratio_broken(simulation: Simulation) -> bool:
+    return simulation.rollout.open and simulation.state.pair(simulation.rollout.pair).evidence.assignments.is_broken()
 
 
 def fails_while_ratio_is_broken(simulation: Simulation) -> str:
     """The variant gets half again as many clients as it is due. Then all of its requests fail."""
     simulation.start(steps=[50, 100])
     simulation.carry_on(2, skew=1.5)
-    assert simulation.state.pair(simulation.rollout.pair).evidence.assignments.is_broken()
+    assert is_ratio_broken(simulation)
     return simulation.carry_on(30, variant_is(FAILS), skew=1.5)
 
 
 def after_a_broken_ratio(simulation: Simulation) -> str:
     """An equal variant whose rollout was aborted, since assignments did not follow the weights, begins anew."""
     simulation.start(**SHADOW)
-    simulation.carry_on(10, skew=1.5, discordance=0.0)
+    simulation.carry_on(3, skew=1.5, compared=60)
+    assert is_ratio_broken(simulation)
     simulation.steer(MODEL, "abort", "the simulation")
     simulation.start(**SHADOW)
-    return simulation.carry_on(60, discordance=0.02)
+    return simulation.carry_on(20, compared=360, discordance=0.02)
 
 
 def tried_again(simulation: Simulation) -> str:
@@ -117,7 +122,7 @@ def lost_before(simulation: Simulation) -> str:
     """The variant that serves, or from which this one is made, loses the margin. This one is equal to it."""
     simulation.start("int4", **SHADOW)
     difference, discordance = {ROOT: (-MARGIN, DISCORDANCE), VARIANT: (0.0, 0.02)}[simulation.rollout.parent]
-    return simulation.carry_on(15, difference=difference, discordance=discordance)
+    return simulation.carry_on(5, compared=360, difference=difference, discordance=discordance)
 
 
 def bursts(length_s: int) -> Callable[[np.random.Generator, int], tuple[Numbers, Numbers]]:
