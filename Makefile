@@ -76,7 +76,7 @@ bench-proxy: environment  ## what the server lets through of vLLM's own: about 6
 bench-adapter: environment  ## how long an adapter takes to be live, and its memory: about 3 minutes
 	@$(BIN)/python -m loadtest.benchmarks.adapter_load
 
-bench-gate: environment  ## how often the gate is wrong, how soon right, by simulation: about 5 minutes
+bench-gate: environment  ## how often the gate is wrong, how soon right, by simulation: about 20 minutes on two cores; goes on where it ended
 	@$(BIN)/python -m loadtest.benchmarks.gate
 
 bench-journal: environment  ## disk and start of the controller after 10 million pairs: about 5 minutes

@@ -1,8 +1,8 @@
 """Selects variants of a stack, finds the reference that each is compared with, and orders them by it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from serve.config.stack import Stack
+from serve.config.stack import Stack, Variant
 from variants.errors import UnknownName
 from variants.recipes.family import kind_of
 
@@ -21,6 +21,25 @@ def reference_of(stack: Stack, ref: VariantRef) -> VariantRef | None:
         return None
     baseline = next((name for name, each in variants.items() if kind_of(each.recipe) == "baseline"), None)
     return (ref[0], baseline) if baseline else None
+
+
+def compressions_of(variants: Mapping[str, Variant], name: str) -> list[str]:
+    """What live requests compare a variant with, then each variant that was made from it, `name` last.
+
+    That is the first of its line: of a variant that was made from a compressed one the uncompressed one. So losses do
+    not add up. An adapter has learned what its parent cannot, so what is made from an adapter is compared with that."""
+    line = [name]
+    while (parent := variants[line[0]].parent) is not None and parent not in line:
+        line.insert(0, parent)
+        if kind_of(variants[parent].recipe) in ("baseline", "lora"):
+            break
+    return line
+
+
+def root_of(variants: Mapping[str, Variant], name: str) -> str | None:
+    """The variant that live requests compare `name` with; None for one without a parent."""
+    root = compressions_of(variants, name)[0]
+    return None if root == name else root
 
 
 def line_of(stack: Stack, ref: VariantRef) -> list[VariantRef]:

@@ -2,10 +2,12 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from math import inf
 from typing import Any
 
 from serve.config.artifacts import cards_of
+from serve.config.lineage import compressions_of
 from serve.config.snapshot import ServedVariant, Snapshot
 from serve.config.stack import Model
 from serve.control.rollout import Rollout, RolloutPlan, read_search
@@ -68,17 +70,44 @@ def newest_first(cards: Sequence[Card], engine: dict[str, Any]) -> Iterator[Card
     return (each for each in reversed(cards) if (each.hardware, each.engine) == (here, engine))
 
 
-def card_beside(parent: Card | None, variant: Card | None) -> CardBeside:
-    """The figures of the task by which both are judged: the first of the variant's card."""
-    of_parent = parent.accuracy[0] if parent else None
-    if variant is None or parent is None or of_parent is None:
+def card_beside(*line: Card | None) -> CardBeside:
+    """The figures of the task by which the last of a line is judged: the first of its card.
+
+    `line` has the cards of the parent and of each that was made from it. Their differences add up, with the ends of
+    their intervals, and so do their shares of other answers."""
+    of_parent = line[0].accuracy[0] if line[0] else None
+    cards = [each for each in line if each is not None]
+    if len(cards) < len(line) or of_parent is None:
         return CardBeside(accuracy=of_parent)
-    differences = (each for each in variant.differences if each.parent == parent.digest and each.metric == "accuracy")
-    difference = next(differences, None)
-    same = next((each.value for each in variant.agreement if each.parent == parent.digest), None)
+    made = list(pairwise(cards))
+    difference = added([difference_to(parent, variant) for parent, variant in made], cards[0].digest)
+    others = [1 - same if (same := same_as(parent, variant)) is not None else None for parent, variant in made]
+    known = [each for each in others if each is not None]
     task = difference.task if difference else of_parent.task
-    accuracy = next((each for each in parent.accuracy if each.task == task), of_parent)
-    return CardBeside(difference, accuracy if accuracy.metric == "accuracy" else None, same)
+    accuracy = next((each for each in cards[0].accuracy if each.task == task), of_parent)
+    return CardBeside(
+        difference,
+        accuracy if accuracy.metric == "accuracy" else None,
+        max(0.0, 1 - sum(known)) if len(known) == len(others) else None,
+    )
+
+
+def difference_to(parent: Card, variant: Card) -> Difference | None:
+    differences = (each for each in variant.differences if each.parent == parent.digest and each.metric == "accuracy")
+    return next(differences, None)
+
+
+def same_as(parent: Card, variant: Card) -> float | None:
+    return next((each.value for each in variant.agreement if each.parent == parent.digest), None)
+
+
+def added(steps: Sequence[Difference | None], parent: str) -> Difference | None:
+    """The difference over several steps from a parent's digest on; None where one is not known or of another task."""
+    known = [each for each in steps if each is not None]
+    if len(known) < len(steps) or len({each.task for each in known}) > 1:
+        return None
+    sums = {name: sum(getattr(each, name) for each in known) for name in ("value", "low", "high")}
+    return known[-1].model_copy(update={"parent": parent, "n": min(each.n for each in known), **sums})
 
 
 def check_card(card: CardBeside, plan: RolloutPlan) -> None:
@@ -107,10 +136,13 @@ class Cards:
     def beside(self, model: str, parent: str, plan: RolloutPlan, at: float = inf) -> CardBeside:
         """What the cards of this machine said of a variant and its parent at a time in seconds since the epoch; nothing
         where one is no longer served. Bets and limits must not change during a rollout."""
-        refs = ((model, parent), (model, plan.compared(parent)))
-        served = [self.snapshot().variants[ref] for ref in refs if ref in self.snapshot().variants]
-        if len(served) < len(refs):
+        snapshot, line = self.snapshot(), [parent, plan.compared(parent)]
+        if not {(model, name) for name in line} <= set(snapshot.variants):
             return CardBeside()
+        made = compressions_of(snapshot.stack.models[model].variants, plan.variant)
+        if made[0] == parent and not plan.aa:
+            line = made
+        served = [snapshot.variants[model, name] for name in line]
         cards = cards_of(model)
         return card_beside(*(newest(cards.get(each.manifest.digest, ()), each, at) for each in served))
 

@@ -29,7 +29,8 @@ class PairEvidence:
     - `clients` bounds what one client brings to each metric. `named` has those of
       compared requests.
     - `parent_seconds` has the parent's share of failures in its latest seconds.
-    - `latency` is by objective in seconds: a measurement against one objective is no evidence about another.
+    - `latency` is by objective in seconds: a measurement against one objective is no evidence about another. `in_time`
+      has requests within it, and all requests.
     - `seen` requests could have been sampled; `incomparable` and `lost` have numbers by reason.
     - `routed` requests named no variant, and `not_served` of them the variant could not answer.
     - `failed_at_both` requests of clients failed at both arms, and count for nothing.
@@ -45,6 +46,7 @@ class PairEvidence:
     named: SeenSet = field(default_factory=SeenSet)
     parent_seconds: dict[int, float] = field(default_factory=dict)
     latency: dict[float, Tally] = field(default_factory=dict)
+    in_time: dict[float, tuple[int, int]] = field(default_factory=dict)
     seen: int = 0
     incomparable: Counter[str] = field(default_factory=Counter)
     lost: Counter[str] = field(default_factory=Counter)
@@ -71,6 +73,13 @@ class PairEvidence:
         """A tally of the share of requests within an objective, one value a block of time."""
         return self.latency.setdefault(objective_s, Tally(*RANGES["latency"]))
 
+    def judged_by(self, gate: Gate) -> Evidence:
+        """The evidence, with the latencies that were measured against the gate's objective."""
+        if gate.latency:
+            self.evidence.tallies["latency"] = self.latency_within(gate.latency.objective_s)
+            self.evidence.in_time = self.in_time.get(gate.latency.objective_s, (0, 0))
+        return self.evidence
+
     def count_routed(self, routed: dict[str, Any] | None, digest: str) -> None:
         """Count the requests that name no variant, and those that the variant's artifact could not answer."""
         if routed is not None:
@@ -81,6 +90,8 @@ class PairEvidence:
         """Count the answers to clients of both arms: errors by second, latency by block."""
         guard, arms = gate.guard or Guard(), self.evidence.arms
         self.failed_at_both += sum(each.get("failed_at_both", 0) for each in (parent, variant) if each)
+        counted = (variant or {}).get("seconds") or (parent or {}).get("seconds") or ()
+        latest = max((each[1] for each in counted), default=0)
         for _, second, _, share in (parent or {}).get("seconds", ()):
             self.parent_rate.add(share)
             self.parent_seconds[second] = share
@@ -91,10 +102,13 @@ class PairEvidence:
                 arms.add_second(second, beside, share, requests, self.parent_rate, guard.errors or NO_LIMIT)
                 if beside is not None:
                     self.evidence.beside.differences.add(round(share - beside, 3))
+        self.parent_seconds = {at: share for at, share in self.parent_seconds.items() if at >= latest - 2 * BESIDE_S}
         blocks = {(each[0], each[2]): each for each in (parent or {}).get("minutes", ())}
         for version, objective_s, block, requests, within, _, p95_s in (variant or {}).get("minutes", ()):
             if objective_s is not None:
                 self.latency_within(objective_s).add(round(within / requests, 3))
+                before = self.in_time.get(objective_s, (0, 0))
+                self.in_time[objective_s] = before[0] + within, before[1] + requests
             other = blocks.get((version, block))
             if arms is None or other is None or version < self.since or min(requests, other[3]) < FEWEST:
                 continue
@@ -105,8 +119,8 @@ class PairEvidence:
 
     def parent_share(self, second: int) -> float | None:
         """The parent's share of failures in a second, or in its latest second of the minute before; None without."""
-        for old in [each for each in self.parent_seconds if each < second - 2 * BESIDE_S]:
-            del self.parent_seconds[old]
+        if second in self.parent_seconds:
+            return self.parent_seconds[second]
         known = [each for each in self.parent_seconds if second - BESIDE_S <= each <= second]
         return self.parent_seconds[max(known)] if known else None
 

@@ -17,6 +17,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, TypeAdapter, ValidationError, model_validator
 
 from serve.config.evidence_key import evidence_key
+from serve.config.lineage import root_of
 from serve.config.loader import refusal
 from serve.config.snapshot import Snapshot
 from serve.config.stack import Model
@@ -208,7 +209,8 @@ def read_search(document: dict[str, Any], model: Model, name: str) -> tuple[Sear
 
 
 def read_plan(document: dict[str, Any], model: Model, name: str) -> tuple[RolloutPlan, str]:
-    """Read a plan. Gives it and the variant's parent. Raises StackError, InputError naming the field."""
+    """Read a plan. Gives it and what the variant is compared with: the first parent of its line. Raises StackError,
+    InputError naming the field."""
     try:
         plan = RolloutPlan.model_validate(document)
     except ValidationError as error:
@@ -216,7 +218,7 @@ def read_plan(document: dict[str, Any], model: Model, name: str) -> tuple[Rollou
     if plan.variant not in model.variants:
         known = ", ".join(model.variants)
         raise InputError(f"{name} has no variant {plan.variant!r}", field="variant", mend=f"variants are {known}")
-    parent = model.variants[plan.variant].parent
+    parent = root_of(model.variants, plan.variant)
     if parent is None:
         children = ", ".join(child for child, variant in model.variants.items() if variant.parent) or "none"
         raise InputError(

@@ -294,12 +294,11 @@ class TrafficManager(RecordedState):
 
     def verdict(self, model: str, rollout: Rollout) -> Verdict:
         """Judge a rollout by the evidence about its two artifacts so far."""
-        pair, gate = self.state.pair(rollout.pair), rollout.plan.gate
-        if gate.latency:
-            pair.evidence.tallies["latency"] = pair.latency_within(gate.latency.objective_s)
+        gate = rollout.plan.gate
+        evidence = self.state.pair(rollout.pair).judged_by(gate)
         if gate.feedback:
-            pair.evidence.tallies["feedback"] = self.state.feedback_on(rollout.digests[1])
-        return judge(gate, pair.evidence, self.context_of(model, rollout))
+            evidence.tallies["feedback"] = self.state.feedback_on(rollout.digests[1])
+        return judge(gate, evidence, self.context_of(model, rollout))
 
     def context_of(self, model: str, rollout: Rollout) -> Context:
         """What is known of a rollout besides its outcomes."""

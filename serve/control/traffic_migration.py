@@ -7,6 +7,7 @@ if one of its builds is no longer served; then the model gets back the traffic f
 from dataclasses import replace
 
 from serve.config.evidence_key import engines_hash
+from serve.config.lineage import root_of
 from serve.config.snapshot import Snapshot
 from serve.config.traffic import Versioned
 from serve.control.journal import Entry
@@ -52,6 +53,8 @@ def _stopped(rollout: Rollout, why: str) -> Rollout:
 
 def _is_live(snapshot: Snapshot, model: str, rollout: Rollout) -> bool:
     if (model, rollout.plan.variant) not in snapshot.variants:
+        return False
+    if rollout.parent != root_of(snapshot.stack.models[model].variants, rollout.plan.variant):
         return False
     refs = ((model, rollout.parent), (model, rollout.plan.compared(rollout.parent)))
     served = [snapshot.variants[ref] for ref in refs if ref in snapshot.variants]

@@ -23,6 +23,7 @@ from functools import partial
 from typing import Literal
 
 from serve import traces
+from serve.config.lineage import root_of
 from serve.dataplane.body_worker import apart, off_loop
 from serve.dataplane.call import Call, ReplayFailed, Reply
 from serve.dataplane.memory import Memory
@@ -132,8 +133,8 @@ class Replayer:
         """The upstreams of a variant's parent and of itself; None where one is not served. In an A/A comparison the
         parent is both."""
         of_model, settings = self.upstreams.by_model.get(model, {}), self.upstreams.models.get(model)
-        known = settings.variants.get(variant) if settings else None
-        parent, own = of_model.get(known.parent or "") if known else None, of_model.get(variant)
+        root = root_of(settings.variants, variant) if settings and variant in settings.variants else None
+        parent, own = of_model.get(root or ""), of_model.get(variant)
         judged = self.upstreams.snapshot.judged.get(model)
         if judged is not None and judged.aa == variant:
             own = parent

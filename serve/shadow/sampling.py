@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from serve.config.capabilities import Needs, lack
+from serve.config.lineage import root_of
 from serve.config.segment import Segment
 from serve.dataplane.call import Call
 from serve.dataplane.upstreams import Upstreams
@@ -100,7 +101,7 @@ def why_not(upstreams: Upstreams, call: Call, variant: str, asked: Asked) -> str
 def both_able(upstreams: Upstreams, model: str, variant: str, needs: Needs) -> bool:
     """Whether a variant and its parent can answer a request with these needs. It depends on no load, so the sample of
     the requests that both can answer is unbiased."""
-    of_model, parent = upstreams.by_model[model], upstreams.models[model].variants[variant].parent
+    of_model, parent = upstreams.by_model[model], root_of(upstreams.models[model].variants, variant)
     pair = [of_model[name].served for name in (variant, parent) if name in of_model]
     return not any(lack(each.capabilities, needs) for each in pair)
 

@@ -9,7 +9,8 @@ directions. Outcomes, and the limits of their means:
 - preference, at least -delta: -1, 0 or 1 for a pair whose parent's answer, neither or the variant's is better. Equal
   answers are 0 without a question. What differs is judged by a label, a person or a judge, and lost until then.
 - floor, at least 0: the variant's correctness (or agreement) minus `floor` times its parent's, in [-1, 1].
-- latency, at least `share`: the share of requests within the objective, one outcome a block of time, in [0, 1].
+- latency, at least `share`: the share of requests within the objective, one outcome a block of time, in [0, 1]. It
+  holds only while the share of all requests is at least that too: a busy block has more of them.
 - errors, at most `errors`: the share of a second's requests that failed, or 1 for a replay that failed, in [0, 1].
 - feedback, at least `feedback`: the score that a client gave to an answer of the variant, in [0, 1].
 - cost: has no outcome. The variant's card must show a lower cost than its parent's.
@@ -159,6 +160,7 @@ class Evidence:
     - `chosen` counts sampled requests, `skipped` those without time for a comparison, `over_share` those of clients
       that brought more than their share.
     - `arms` are the outcomes of the present step, `beside` those of both arms over all steps.
+    - `in_time` counts requests within the objective of latency, and all of them.
     """
 
     quality: Paired = field(default_factory=Paired)
@@ -171,6 +173,7 @@ class Evidence:
     chosen: int = 0
     skipped: int = 0
     over_share: int = 0
+    in_time: tuple[int, int] = (0, 0)
     arms: Arms | None = None
     beside: Beside = field(default_factory=Beside)
 
@@ -213,8 +216,8 @@ class Finding:
     """One metric's mean and bounds, compared with its limit. `value` is None without outcomes.
 
     Paired metrics: `value` is by request, `distinct` counts each request once, `lost` requests came to nothing. The
-    bounds count these at worst. `to_go`: about how many more outcomes an open metric needs; None where 100 times as
-    many would not do."""
+    bounds count these at worst. Latency: `value` is by block of time, `distinct` counts each request once. `to_go`:
+    about how many more outcomes an open metric needs; None where 100 times as many would not do."""
 
     metric: Metric
     n: int
@@ -296,10 +299,13 @@ def find(gate: Gate, metric: Metric, evidence: Evidence, context: Context) -> Fi
     else:
         good, bad = is_above(tally, limit, to_pass), is_below(tally, limit, to_break)
         bounds = lower_bound(tally, to_pass), upper_bound(tally, to_break)
+    within, requests = evidence.in_time if metric == "latency" else (0, 0)
+    by_request = within / requests if requests else None
+    good = good and (by_request is None or by_request >= limit)
     state: State = "broken" if bad else "holds" if good else "open"
     mean = tally.mean if tally.n else None
     to_go = outcomes_to_go(tally, limit, to_pass, DEFAULT) if state == "open" and tally.n else None
-    return Finding(metric, tally.n, mean, *bounds, limit, state, to_go=to_go)
+    return Finding(metric, tally.n, mean, *bounds, limit, state, by_request, to_go=to_go)
 
 
 def find_paired(gate: Gate, metric: Metric, paired: Paired, context: Context) -> Finding:
@@ -370,6 +376,8 @@ def lacking(finding: Finding) -> str:
     side = "at most" if finding.metric == "errors" else "at least"
     lost = f", {finding.lost} lost and counted at worst" if finding.lost else ""
     at = f"{finding.metric}: {finding.value:.4f} ({finding.low:.4f} to {finding.high:.4f}, n {finding.n}{lost}), "
+    if finding.metric == "latency" and finding.distinct is not None and finding.distinct < finding.limit:
+        return at + f"but {finding.distinct:.4f} of all requests, which must be at least {finding.limit:g} too"
     if finding.to_go is None:
         return at + f"not yet shown to be {side} {finding.limit:g}, nor to break it"
     return at + f"about {finding.to_go} more like these would show whether it is {side} {finding.limit:g}"

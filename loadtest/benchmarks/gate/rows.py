@@ -1,28 +1,19 @@
-"""The rows of `make bench-gate`: ways in which a verdict may be fooled, each with its known truth.
-
-Each row draws the outcomes of many rollouts and says in which share the gate promoted, rolled back, or did neither.
-`limit` is the largest share of wrong decisions: promotions of a variant beyond the margin (`wrong` is "promoted"), or
-roll-backs of one that keeps it ("rolled_back").
-"""
+"""Rows that draw outcomes for many rollouts at once, and judge them by the functions of the gate."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from loadtest.benchmarks.gate import traffic
-from loadtest.benchmarks.gate.traffic import NEVER, Bools, Numbers, Pairs, Tick, drawn
+from loadtest.benchmarks.gate.row import DISCORDANCE, GATE, MARGIN, ON_CARD, PARENT, Row
+from loadtest.benchmarks.gate.traffic import NEVER, Bools, Numbers, Pairs, drawn
 from variants.evidence.betting import Bets, Tally, is_above, is_below
-from variants.evidence.gate import Gate
+from variants.evidence.gate import Context, Gate, promotion_alpha
 from variants.evidence.guard import START
 from variants.evidence.paired import bets_on
 from variants.evidence.segments import SUSPICION
 
-MARGIN, ON_CARD, PARENT, DISCORDANCE = 0.02, 0.8, 0.9, 0.10
-"""The allowed loss; the parent's contrast on its card and its accuracy; the share of pairs with d other than 0."""
-GATE = Gate(quality=MARGIN)
 SAMPLE = Gate(quality=MARGIN, clients="sample")
 PHASES = 5
 """Four steps and the watch after them."""
@@ -30,29 +21,6 @@ STEP = 720
 """Pairs in the six minutes of a step (`hold_s`), at two a second."""
 Draw = Callable[[np.random.Generator, int, int], Pairs]
 Floats = NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class Row:
-    """A case: its name, its runs, and the decision that is wrong in it."""
-
-    name: str
-    decide: Callable[[np.random.Generator, int], tuple[Numbers, Numbers]]
-    wrong: Literal["promoted", "rolled_back"] = "promoted"
-    limit: float = 0.05
-
-
-def measured(row: Row, runs: int, seed: int, tick: Tick) -> dict[str, object]:
-    """The row's shares over `runs` runs."""
-    promoted, rolled_back = [], []
-    for begun in range(0, runs, traffic.BLOCK):
-        random = np.random.default_rng([seed, begun])
-        one, other = row.decide(random, min(traffic.BLOCK, runs - begun))
-        promoted.append(one)
-        rolled_back.append(other)
-        tick(min(begun + traffic.BLOCK, runs), runs)
-    shares = traffic.shares(np.concatenate(promoted), np.concatenate(rolled_back))
-    return {"name": row.name, "runs": runs, **shares, "wrong": row.wrong, "limit": row.limit}
 
 
 def judged(draw: Draw, pairs: int, gate: Gate = GATE) -> Callable[[np.random.Generator, int], tuple[Numbers, Numbers]]:
@@ -107,11 +75,26 @@ def parent_times_out(random: np.random.Generator, runs: int, pairs: int) -> Pair
     return Pairs(d, contrast, lost=random.random(d.shape) < 0.05)
 
 
+def variant_times_out(random: np.random.Generator, runs: int, pairs: int) -> Pairs:
+    """The variant has all of the traffic and does not answer 5 % of the requests. Its answers are as good."""
+    d, contrast = drawn(random, (runs, pairs), PARENT, 0.0, DISCORDANCE)
+    return Pairs(d, contrast, lost=random.random(d.shape) < 0.05)
+
+
 def one_prompt(random: np.random.Generator, runs: int, pairs: int) -> Pairs:
     """Half of the requests are one prompt, which only the variant gets wrong."""
     d, contrast = drawn(random, (runs, pairs), PARENT, 0.0, DISCORDANCE)
     same = random.random(d.shape) < 0.5
     d[same], contrast[same] = -1, 1
+    return Pairs(d, contrast, repeated=same & (np.cumsum(same, axis=1) > 1))
+
+
+def frequent_prompt(random: np.random.Generator, runs: int, pairs: int) -> Pairs:
+    """Half of the requests are one prompt, which both answer alike. The distinct ones lose the margin, so the mean by
+    request loses half of it."""
+    d, contrast = drawn(random, (runs, pairs), PARENT, -MARGIN, DISCORDANCE)
+    same = random.random(d.shape) < 0.5
+    d[same], contrast[same] = 0, 1
     return Pairs(d, contrast, repeated=same & (np.cumsum(same, axis=1) > 1))
 
 
@@ -163,7 +146,7 @@ def twenty_builds(random: np.random.Generator, runs: int) -> tuple[Numbers, Numb
     """Twenty builds under one name, each exactly at the margin. Promoted: any of them is."""
     promoted = np.full(runs, NEVER)
     for attempt in range(20):
-        gate = GATE.model_copy(update={"alpha": GATE.alpha * 0.5**attempt})
+        gate = GATE.model_copy(update={"alpha": promotion_alpha(GATE, Context(attempt=attempt + 1))})
         d, contrast = drawn(random, (runs, 3000), PARENT, -MARGIN, DISCORDANCE)
         once, _ = traffic.verdicts(Pairs(d, contrast), gate, ON_CARD)
         promoted = np.minimum(promoted, once)
@@ -241,20 +224,19 @@ def chosen_names(asked: bool) -> Callable[[np.random.Generator, int], tuple[Numb
     return decide
 
 
-def clients_fail(random: np.random.Generator, runs: int) -> tuple[Numbers, Numbers]:
-    """Every request of the variant's clients fails, after a shadow step without a fault."""
-    parent, variant, _ = seconds(random, runs, 600, 0.001, 1.0)
-    return np.full(runs, NEVER), guard_on_errors(parent, variant)
-
-
-def requests_to_return(runs: int, rate: float = 0.1) -> NDArray[np.int64]:
+def requests_to_return(runs: int, sound_s: int = 0, rate: float = 0.1) -> NDArray[np.int64]:
     """After how many requests of its clients a variant that fails at `rate` is returned. Its parent's rate is known
-    from the shadow step."""
+    from the shadow step. It begins to fail `sound_s` seconds after the step has begun; NEVER where it was returned
+    before."""
     random = np.random.default_rng(77)
     known, _, _ = seconds(random, runs, 600, 0.001, 0.001)
-    parent, variant, requests = seconds(random, runs, 600, 0.001, rate)
+    sound = seconds(random, runs, sound_s, 0.001, 0.001)
+    *arms, requests = seconds(random, runs, 600, 0.001, rate)
+    parent, variant = (np.concatenate(each, axis=1) for each in zip(sound[:2], arms, strict=True))
     after = guard_on_errors(parent, variant, before=known)
-    return np.array([requests[run, : after[run]].sum() if after[run] != NEVER else NEVER for run in range(runs)])
+    return np.array(
+        [requests[run, : at - sound_s].sum() if sound_s <= at != NEVER else NEVER for run, at in enumerate(after)]
+    )
 
 
 def judge_questions(runs: int, discordance: float = 0.02) -> NDArray[np.int64]:
@@ -307,19 +289,20 @@ def feedback_flood(random: np.random.Generator, runs: int) -> tuple[Numbers, Num
 
 
 NULLS = [
-    Row("equal, 10 % discordant", judged(honest(0.0), 6000), "rolled_back"),
-    Row("exactly at the margin", judged(honest(-MARGIN), 6000)),
-    Row("exactly at the margin: rolled back", judged(honest(-MARGIN), 6000), "rolled_back"),
-    Row("1: all requests of its clients fail after a clean shadow", clients_fail),
+    Row("equal, 10 % discordant", judged(honest(0.0), 6000), ("rolled_back",)),
+    Row("exactly at the margin", judged(honest(-MARGIN), 6000), ("promoted", "rolled_back")),
     Row("3: both models are always wrong", judged(always_wrong, 3000)),
+    Row("3: the same, at a margin of 5 points", judged(always_wrong, 3000, Gate(quality=0.05))),
     Row("4: loses 4 points, the parent times out on 5 %", judged(parent_times_out, 6000)),
+    Row("4: equal, the variant times out on 5 %: its quality", judged(variant_times_out, 6000), ("rolled_back",)),
     Row("6: a hard tenth loses 30 points, 9 % of pairs lost", judged(hard_tenth, 6000)),
     Row("7: quality in regimes of 1,000 pairs", regimes),
     Row("7: Pareto(1.2) clients one after another, as a sample", judged(pareto_clients, 6000, SAMPLE)),
-    Row("7: errors in bursts of 10 at 2.5 %", errors_in_bursts, "rolled_back"),
-    Row("7: outages of the machine", common_outages, "rolled_back"),
+    Row("7: errors in bursts of 10 at 2.5 %", errors_in_bursts, ("rolled_back",)),
+    Row("7: outages of the machine", common_outages, ("rolled_back",)),
     *(Row(f"7: latency in spells of {length} s", spells(length)) for length in (30, 300, 1800)),
     Row("8: half of the traffic is one prompt that goes wrong", judged(one_prompt, 3000)),
+    Row("8: half of the traffic is one prompt that goes well, at the margin", judged(frequent_prompt, 6000)),
     Row("12: twenty builds at the margin under one name", twenty_builds, limit=0.10),
     Row("12: 3 % of the requests lose 40 points", small_segment),
 ]
@@ -329,10 +312,10 @@ ATTACKS = [
     Row("junk labels, 50 %, variant at the margin", judged(junk(0.5, -MARGIN), 6000)),
     Row("one client has nine tenths of the labels, all junk", judged(one_client, 6000)),
     Row("feedback flood of one client", feedback_flood),
-    Row("chosen client names", chosen_names(asked=True), "rolled_back"),
+    Row("chosen client names", chosen_names(asked=True), ("rolled_back",)),
 ]
 HONEST = [
-    Row("honest labels, equal", judged(honest(0.0), 8000), "rolled_back"),
+    Row("honest labels, equal", judged(honest(0.0), 8000), ("rolled_back",)),
     Row("honest labels, 5 points worse", judged(honest(-0.05), 8000)),
 ]
 

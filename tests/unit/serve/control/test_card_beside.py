@@ -116,6 +116,29 @@ def test_figures_are_of_this_parent_and_its_task() -> None:
     assert card_beside(card(PARENT), None) == CardBeside(accuracy=ACCURACY)
 
 
+def test_differences_add_up_along_a_line() -> None:
+    """Else a variant that was made from one that is proven worse would not be refused."""
+    first, second, third = "a" * 64, "b" * 64, "c" * 64
+    on_pruned = EQUAL.model_copy(update={"parent": second, "n": 400})
+    shares = {
+        digest: Agreement(task="t", parent=digest, value=0.9, low=0.8, high=1.0, n=9) for digest in (first, second)
+    }
+    root, pruned = card(first), card(second, differences=(PRUNED,), agreement=(shares[first],))
+    both = card(third, differences=(on_pruned,), agreement=(shares[second],))
+    beside = card_beside(root, pruned, both)
+    assert beside.difference is not None
+    assert (beside.difference.parent, beside.difference.n) == (first, 400)
+    assert [round(each, 3) for each in (beside.difference.value, beside.difference.low, beside.difference.high)] == [
+        -0.115, -0.193, -0.036,
+    ]  # fmt: skip
+    assert beside.same == pytest.approx(0.8)
+    with pytest.raises(InputError, match="proven worse on its card"):
+        check_card(beside, plan())
+    on_u = on_pruned.model_copy(update={"task": "u"})
+    assert card_beside(root, pruned, card(third, differences=(on_u,))) == CardBeside(None, ACCURACY)
+    assert card_beside(root, None, both) == CardBeside(accuracy=ACCURACY)
+
+
 @pytest.fixture
 def served(tmp_path: Any) -> ServedVariant:
     family = Family(tmp_path, 8000)

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from serve.control.pair_evidence import PairEvidence
-from variants.evidence.gate import Context, Gate, judge
+from variants.evidence.gate import Context, Gate, LatencyObjective, judge
 from variants.evidence.guard import FEWEST, Arms
 
 NOTHING: dict[str, Any] = {"seen": 0, "incomparable": {}, "chosen": 0, "skipped": [], "lost": {}, "pairs": []}
@@ -238,3 +238,14 @@ def test_a_step_begins_with_new_detectors_and_keeps_the_pairs() -> None:
     assert kept.evidence.quality.harm.n == 1
     kept.begin_step(2)
     assert (kept.evidence.quality.harm.n, kept.compared, kept.since) == (0, 1, 2)
+
+
+def test_latencies_are_judged_by_the_gates_objective_and_by_request() -> None:
+    kept = PairEvidence()
+    busy, quiet = [1, 0.5, 1, 90, 0, 1.0, 1.0], [1, 0.5, 2, 10, 10, 0.1, 0.1]
+    kept.count_served(None, arm(minutes=[busy, quiet]), Gate())
+    gate = Gate(latency=LatencyObjective(objective_s=0.5, share=0.5))
+    evidence = kept.judged_by(gate)
+    assert (evidence.tallies["latency"].mean, evidence.in_time) == (0.5, (10, 100))
+    stricter = gate.model_copy(update={"latency": LatencyObjective(objective_s=0.1, share=0.5)})
+    assert (kept.judged_by(stricter).tallies["latency"].n, kept.judged_by(stricter).in_time) == (0, (0, 0))

@@ -328,6 +328,26 @@ def test_another_rollout_ends_a_watch_and_moves_the_traffic_of_the_variant_that_
     assert answer["traffic"]["shadows"] == {"int4": 0.2}
 
 
+def test_what_is_made_from_a_compressed_variant_is_compared_with_the_root(tmp_path: Path, family: Family) -> None:
+    """Else a loss of each step down a chain of parents would be allowed once more."""
+    quantized = {"kind": "quantize", "scheme": "nf4"}
+    family.variants["int8"] |= {"recipe": quantized}
+    family.variants["int4"] = {"weight": 0, "parent": "int8", "engine": SCRIPTED, "recipe": quantized}
+    for variant, difference in (("baseline", None), ("int8", -0.01), ("int4", None)):
+        add_accuracy(tmp_path, family, variant, difference)
+    traffic_manager = TrafficManager(tmp_path / "state", snapshot(family))
+    plan, parent = read_plan({"variant": "int4"}, traffic_manager.model("echo"), "echo")
+    traffic_manager.begin("echo", plan, parent, "somebody")
+    rollout = traffic_manager.state.rollouts["echo"]
+    assert (rollout.parent, rollout.digests[0]) == ("baseline", family.digest("baseline"))
+    again = TrafficManager(tmp_path / "state", snapshot(family))
+    assert again.state.rollouts["echo"].status == "running"
+    begun_before = replace(rollout, parent="int8", digests=(family.digest("int8"), rollout.digests[1]))
+    again.state.rollouts["echo"] = begun_before
+    again.replace(snapshot(family))
+    assert outcome(again)[0] == "aborted"
+
+
 def test_traffic_that_an_operator_sets_ends_a_watch(
     tmp_path: Path, family: Family, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -84,7 +84,8 @@ class Stage:
 
     def __init__(self, relay: Relay, memory: Memory | None = None) -> None:
         self.of_model = {"a": upstream("a"), "b": upstream("b")}
-        variants = {"b": SimpleNamespace(parent="a")}
+        root = SimpleNamespace(parent=None, recipe=SimpleNamespace(kind="baseline"))
+        variants = {"a": root, "b": SimpleNamespace(parent="a")}
         model = SimpleNamespace(task="text-generation", variants=variants, keep_answers=None, judge=None)
         self.judged: dict[str, Judged] = {}
         self.upstreams = SimpleNamespace(

@@ -27,6 +27,7 @@ def upstreams(keys: HashKeys | None = None, **shares: float) -> Any:
     of_model = {name: upstream(Capabilities(logprobs=True), name == "adapter") for name in shares}
     of_model["parent"] = upstream(Capabilities(tools=True, logprobs=True))
     variants = {name: SimpleNamespace(parent="parent") for name in shares}
+    variants["parent"] = SimpleNamespace(parent=None, recipe=SimpleNamespace(kind="baseline"))
     traffic = {"m": SimpleNamespace(traffic=SimpleNamespace(shadows=shares))}
     models = {"m": SimpleNamespace(variants=variants)}
     judged = {"m": Judged(None, segments={"language": Segment(header="x-language", values=("en", "de"))})}

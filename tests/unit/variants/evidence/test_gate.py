@@ -67,6 +67,17 @@ def test_rolls_back_before_anything_else_is_known() -> None:
     assert judge(GATE, evidence(errors=FAILING)).decision == "roll back"
 
 
+def test_latency_holds_only_while_the_share_of_all_requests_does() -> None:
+    """A busy block has more requests than a quiet one, and is one outcome like that."""
+    seen = sound()
+    seen.in_time = (510, 1000)
+    verdict = judge(GATE, seen, SHADOW)
+    assert verdict.decision == "inconclusive"
+    assert any("but 0.5100 of all requests, which must be at least 0.9 too" in each for each in verdict.missing)
+    seen.in_time = (900, 1000)
+    assert judge(GATE, seen, SHADOW).decision == "promote"
+
+
 @pytest.mark.parametrize("empty", ["quality", "latency", "errors"])
 def test_no_data_is_never_a_pass(empty: str) -> None:
     counts: dict[str, Any] = {"quality": EQUAL, "latency": IN_TIME, "errors": SOUND}
