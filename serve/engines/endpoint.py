@@ -3,6 +3,7 @@
 from collections.abc import Awaitable, Callable
 from typing import Literal, NamedTuple
 
+from serve.engines.figures import Figures
 from serve.engines.http.secret import HEADER
 from variants.errors import EngineError
 
@@ -34,7 +35,7 @@ class EngineDown(EngineError):
 
 class Endpoint(NamedTuple):
     """Where an engine answers, what it holds in memory (PSS of its process tree, bytes), its first process, the
-    secret that it wants of every request, and how often it was started again."""
+    secret that it wants of every request, how often it was started again, and what it says of itself."""
 
     url: str
     memory_bytes: int
@@ -42,6 +43,7 @@ class Endpoint(NamedTuple):
     pid: int
     secret: str
     restarts: int = 0
+    figures: Figures = Figures()
 
     @property
     def headers(self) -> dict[str, str]:

@@ -111,7 +111,7 @@ def launch_vllm(engine: VllmEngine, folder: Path, manifest: Manifest, name: str)
         "--middleware", "serve.engines.http.faults.AnswerFaults",
         "--middleware", "serve.engines.http.secret.CheckSecret",
         *(("--enforce-eager",) if engine.eager or not on_gpu else ()),
-        "--disable-uvicorn-access-log", "--disable-log-stats",
+        "--disable-uvicorn-access-log",
     )  # fmt: skip
     environment = {
         "VLLM_NO_USAGE_STATS": "1",

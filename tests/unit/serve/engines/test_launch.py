@@ -56,7 +56,7 @@ def vllm_command(folder: Path, digest: str, *device: str, eager: bool) -> tuple[
         "--middleware", "serve.engines.vllm.errors.PlainErrors",
         "--middleware", "serve.engines.http.faults.AnswerFaults",
         "--middleware", "serve.engines.http.secret.CheckSecret",
-        *(["--enforce-eager"] if eager else []), "--disable-uvicorn-access-log", "--disable-log-stats",
+        *(["--enforce-eager"] if eager else []), "--disable-uvicorn-access-log",
     )  # fmt: skip
 
 

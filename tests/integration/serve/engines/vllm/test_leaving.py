@@ -9,7 +9,7 @@ import aiohttp
 import pytest
 
 from serve.config.loader import parse
-from serve.engines.launch import Launch, launch
+from serve.engines.figures import PATH, QUERY, read
 from serve.engines.process import EngineProcess
 from serve.ports import free_port
 from tests.integration.serve.engines.engine import write_manifest
@@ -31,25 +31,22 @@ ASKED = [
 ]
 
 
-def launch_with_statistics(*how: Any) -> Launch:
-    """vLLM as it is served, and its counts in `/metrics`."""
-    launched = launch(*how)
-    command = tuple(word for word in launched.command if word != "--disable-log-stats")
-    return Launch(command, launched.environment, launched.artifact)
-
-
-async def count(engine: EngineProcess, name: str) -> float:
+async def told(engine: EngineProcess) -> Any:
+    """Its `Figures`, each of them a number, of a text that has nothing else."""
     async with (
         aiohttp.ClientSession(headers=engine.headers) as session,
-        session.get(f"{engine.url}/metrics") as answer,
+        session.get(engine.url + PATH, params=QUERY) as answer,
     ):
         text = await answer.text()
-    return sum(map(float, re.findall(rf"^vllm:{name}{{[^}}]*}} (\S+)$", text, re.MULTILINE)))
+    figures = read(text)
+    assert None not in figures
+    assert figures.steps
+    assert set(re.findall(r"^([\w:]+)", text, re.MULTILINE)) == {name for _, name in QUERY}
+    return figures
 
 
 async def test_vllm_ends_what_nobody_waits_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("UNDERSTUDY_HOME", str(tmp_path))
-    monkeypatch.setattr(local_stage, "launch", launch_with_statistics)
     folder = tmp_path / "artifacts" / "00" / "tiny"
     write_tiny_text(folder / "model", CONTEXT)
     write_manifest(folder)
@@ -61,18 +58,19 @@ async def test_vllm_ends_what_nobody_waits_for(tmp_path: Path, monkeypatch: pyte
     async with local_stage.local(tmp_path, stack, artifacts) as served:
         process = served.engine("tiny", "baseline")
         for path, body in ASKED:
-            before = await count(process, "generation_tokens_total")
+            before = (await told(process)).step_tokens
             choices = int(body.get("n", 1)) * (2 if isinstance(body.get("prompt"), list) else 1)
             leaving = asyncio.create_task(served.client.post(path, json=LONG | body, timeout=600))
             async with asyncio.timeout(LIMIT_S):
-                while await count(process, "num_requests_running") < choices:
+                while (await told(process)).running < choices:
                     assert not leaving.done(), leaving.result().text
                     await asyncio.sleep(0.02)
                 leaving.cancel()
-                while await count(process, "num_requests_running"):
+                while (await told(process)).running:
                     await asyncio.sleep(0.02)
-            made = await count(process, "generation_tokens_total") - before
-            assert made < 0.9 * LONG["max_tokens"] * choices  # it did not end by itself
-            assert await count(process, "num_requests_waiting") == 0
+            after = await told(process)
+            assert after.step_tokens - before < 0.9 * LONG["max_tokens"] * choices  # it did not end by itself
+            assert (after.waiting, after.kv_cache_usage) == (0, 0)
         answer = await served.client.post("/v1/completions", json=LONG | {"prompt": "a", "max_tokens": 2}, timeout=60)
         assert answer.json()["usage"]["completion_tokens"] == 2
+        assert "Avg prompt throughput" not in process.log.read_text()
