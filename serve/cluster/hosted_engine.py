@@ -32,7 +32,7 @@ class HostedEngine:
         self, engine: EngineSpec, warmed: WarmedProcesses | None, doubted: bool = False, gpu_ids: Sequence[str] = ()
     ) -> None:
         manifest, folder = engine.artifact.manifest, engine.artifact.path
-        how = launch(engine.settings, folder, manifest, engine.name, gpu_ids)
+        how = launch(engine.settings, folder, manifest, engine.name, gpu_ids, engine.traces)
         # Named by application, so that an engine does not overwrite the log of the one it replaces.
         self.engine = EngineProcess(engine.name, how, home() / "logs" / f"{engine.application}.log", warmed)
         self.figures = FiguresReader(self.engine) if engine.settings.kind in KINDS else None

@@ -56,11 +56,27 @@ class Launch:
     warm: Warm | None = None
 
 
-def launch(engine: Engine, folder: Path, manifest: Manifest, name: str, gpu_ids: Sequence[str] = ()) -> Launch:
+def launch(
+    engine: Engine, folder: Path, manifest: Manifest, name: str, gpu_ids: Sequence[str] = (), traces: str = ""
+) -> Launch:
     """How to start `engine` on the artifact in `folder`; it answers to the model name `name` and sees the GPUs
-    `gpu_ids`."""
+    `gpu_ids`. `traces` is the address of an OTLP receiver over HTTP, empty where nothing is traced."""
     started = _launch(engine, folder, manifest, name)
+    if traces and isinstance(engine, VllmEngine):
+        started = with_spans(started, traces)
     return replace(started, environment=started.environment | gpu_environment(gpu_ids), artifact=folder)
+
+
+def with_spans(started: Launch, traces: str) -> Launch:
+    """vLLM that sends a span of each request whose caller is traced. It has numbers of the request, and no text."""
+    settings = {
+        "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL": "http/protobuf",
+        "OTEL_SERVICE_NAME": "understudy-vllm",
+        "OTEL_TRACES_SAMPLER": "parentbased_always_off",  # else it would trace test requests and its own start
+        "OTEL_BSP_SCHEDULE_DELAY": "1000",  # in ms, as `serve.traces` sends its spans
+    }
+    command = (*started.command, "--otlp-traces-endpoint", f"{traces.rstrip('/')}/v1/traces")
+    return replace(started, command=command, environment=started.environment | settings)
 
 
 def gpu_environment(gpu_ids: Sequence[str]) -> dict[str, str]:

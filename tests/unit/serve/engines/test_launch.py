@@ -97,6 +97,42 @@ def test_on_a_gpu_vllm_gets_its_share_and_records_cuda_graphs(
     assert how.environment["CUDA_VISIBLE_DEVICES"] == ",".join(ids)
 
 
+TRACING = {
+    "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL": "http/protobuf",
+    "OTEL_SERVICE_NAME": "understudy-vllm",
+    "OTEL_TRACES_SAMPLER": "parentbased_always_off",
+    "OTEL_BSP_SCHEDULE_DELAY": "1000",
+}
+
+
+def test_vllm_sends_its_spans_where_ours_go_and_its_warmed_process_stays_the_same(tmp_path: Path) -> None:
+    artifact = make_artifact(tmp_path, "m", "baseline", "text-generation")
+    asked = VllmEngine(kind="vllm"), artifact.path, artifact.manifest, "m@baseline", ()
+    plain, traced = launch(*asked), launch(*asked, "http://127.0.0.1:4318/")
+    assert traced.command == (*plain.command, "--otlp-traces-endpoint", "http://127.0.0.1:4318/v1/traces")
+    assert traced.environment == plain.environment | TRACING
+    assert traced.warm == plain.warm
+    assert not any(name.startswith("OTEL_") for name in plain.environment)
+
+
+def test_other_engines_send_no_spans(tmp_path: Path) -> None:
+    artifact = make_artifact(tmp_path, "m", "baseline", "image-classification")
+    asked = TorchEngine(kind="torch"), artifact.path, artifact.manifest, "m@baseline", ()
+    assert launch(*asked, "http://127.0.0.1:4318") == launch(*asked)
+
+
+def test_vllm_can_send_spans_over_http() -> None:
+    """It imports what it needs for them or goes without; then it would not start with an address for them."""
+    for name in ("grpc", "http"):
+        assert importlib.util.find_spec(f"opentelemetry.exporter.otlp.proto.{name}.trace_exporter") is not None
+    source = importlib.util.find_spec("vllm")
+    assert source is not None
+    assert source.origin is not None
+    text = (Path(source.origin).parent / "tracing" / "otel.py").read_text()
+    assert "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL" in text
+    assert '"http/protobuf"' in text
+
+
 def test_vllm_knows_every_option_for_gpus(tmp_path: Path) -> None:
     """They stand in vLLM's own settings, where its command line comes from."""
     source = importlib.util.find_spec("vllm")
