@@ -32,6 +32,8 @@ OPENVINO = {
 TORCH = {"image-generation": "torch.image_generation"}
 """The same for torch's."""
 
+NEVER_S = str(365 * 24 * 3600)
+"""vLLM counts what `serve.engines.figures` reads. It would also write a line of it into its log every ten seconds."""
 VLLM, API_SERVER = "serve.engines.vllm.server", "vllm.entrypoints.launchers.api_server.entry"
 SPINS = "1000"
 
@@ -135,6 +137,7 @@ def launch_vllm(engine: VllmEngine, folder: Path, manifest: Manifest, name: str)
         # Longer than the relay keeps an idle connection, so that none is closed while a request is on its way.
         "VLLM_HTTP_TIMEOUT_KEEP_ALIVE": "60",
         "HF_HUB_OFFLINE": "1",
+        "VLLM_LOG_STATS_INTERVAL": NEVER_S,
         "VLLM_MAX_STOP_STRINGS": "16",  # as many as the ingress lets through
     }
     if not on_gpu:

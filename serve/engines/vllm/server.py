@@ -10,7 +10,6 @@ threads to cores, which is not done here. Between two processes each step of the
 """
 
 import functools
-import logging
 import multiprocessing
 import os
 import signal
@@ -85,8 +84,6 @@ def use_cpu_kernels() -> None:
 
 use_detokenizer()
 allow_several_greedy()
-# vLLM counts what `serve.engines.figures` reads. It would also write a line of it into the log every ten seconds.
-logging.getLogger("vllm.v1.metrics.loggers").setLevel(logging.WARNING)
 if current_platform.is_cpu():
     current_platform.check_and_update_config = functools.partial(  # type: ignore[method-assign]
         work_in_core, current_platform.check_and_update_config
