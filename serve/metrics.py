@@ -1,4 +1,5 @@
-"""Every metric: name, unit, labels, buckets.
+"""Every metric that ingresses count: name, unit, labels, buckets. What the controller and engines count stands in
+`serve.api.controller_metrics` and `serve.dataplane.engine_metrics`.
 
 In prometheus-client's multiprocess mode (PROMETHEUS_MULTIPROC_DIR is set) every ingress process of a node writes its
 own files. `/metrics` merges them, and counts of dead processes stay. Label values (`model`, `variant`, `reason`,

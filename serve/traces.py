@@ -1,8 +1,9 @@
 """Spans of requests, by OpenTelemetry: W3C trace context in and out, and OTLP over HTTP to one address.
 
 Off unless the stack file has `server.traces`. Then a request has one span at the ingress, one for its time in the
-queue, one for each question to an engine, and one for a comparison that follows. Names and attributes are those of
-OpenTelemetry's conventions for HTTP, GenAI and feature flags. No span holds what a client sent or got.
+queue, one for each question to an engine, and one for a comparison that follows. vLLM adds one of its own. Names and
+attributes are those of OpenTelemetry's conventions for HTTP, GenAI and feature flags. No span holds what a client sent
+or got.
 
 The prometheus-client files of several processes hold no exemplars, so histograms do not name traces."""
 
@@ -84,12 +85,17 @@ def request_span(name: str, headers: Mapping[str, str]) -> "Iterator[Span | None
 
 
 def carried() -> dict[str, str]:
-    """The headers that put an engine's spans below the current one; empty while nothing is traced."""
+    """The headers that put an engine's spans below the current one; empty while nothing is traced.
+
+    vLLM writes the id of a request into its span, and would take one that a client wrote into the body. So the id is
+    that of the current span."""
     headers: dict[str, str] = {}
     if provider is not None:
+        from opentelemetry.trace import format_span_id, get_current_span
         from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
         TraceContextTextMapPropagator().inject(headers)
+        headers["x-request-id"] = format_span_id(get_current_span().get_span_context().span_id)
     return headers
 
 

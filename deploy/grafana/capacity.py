@@ -1,9 +1,10 @@
 """The *Capacity* dashboard: how full the engines are, and how much of the objectives' error budget is spent."""
 
 from deploy.grafana.panels import Line, Panel, chart, facts
-from deploy.grafana.queries import CHOSEN, MODEL, or_none, rate, share_right
+from deploy.grafana.queries import CHOSEN, MODEL, or_none, rate, share_right, some
 
 REQUESTS = "understudy_requests_total"
+NO_FIGURES = "Nothing in this time range: of the engines, only vLLM tells this"
 
 
 def queues() -> list[Panel]:
@@ -45,6 +46,42 @@ def work() -> list[Panel]:
         chart(
             "Tokens written", "suffix: tokens/s", "Tokens a second in answers, incomplete streams included.",
             Line(rate("understudy_output_tokens_total", "variant")),
+        ),
+    ]  # fmt: skip
+
+
+def inside() -> list[Panel]:
+    """What vLLM knows of itself."""
+    running, waiting = "understudy_engine_requests_running", "understudy_engine_requests_waiting"
+    prefix = "understudy_engine_prefix_cache"
+    hit, queried = f"{prefix}_hit_tokens_total", f"{prefix}_query_tokens_total"
+    steps = "understudy_engine_step_tokens"
+    return [
+        chart(
+            "Key-value cache in use", "percentunit",
+            "The share of each engine's key-value cache that running requests fill. At 1 the engine stops some and "
+            "computes them again later.",
+            Line(f"max by (variant) (understudy_engine_kv_cache_usage_ratio{{{CHOSEN}}})"),
+            span=6, most=1, empty=NO_FIGURES,
+        ),
+        chart(
+            "Inside the engine", "short",
+            "Requests that each engine computes at once, and those that wait inside it because its cache or its batch "
+            "is full. The server's own queue comes before.",
+            Line(f"max by (variant) ({running}{{{CHOSEN}}})", "{{variant}} running"),
+            Line(f"max by (variant) ({waiting}{{{CHOSEN}}})", "{{variant}} waiting"),
+            span=6, empty=NO_FIGURES,
+        ),
+        chart(
+            "Prefix cache hits", "percentunit",
+            "The share of the tokens of prompts that each engine had computed before and found in its cache.",
+            Line(share_right(rate(hit, "variant"), rate(queried, "variant"))), span=6, most=1, empty=NO_FIGURES,
+        ),
+        chart(
+            "Tokens in a step", "suffix: tokens",
+            "The mean number of tokens, of prompts and answers, that one step of the model computes: the batch.",
+            Line(f"{rate(f'{steps}_sum', 'variant')} / {some(rate(f'{steps}_count', 'variant'))}"),
+            span=6, empty=NO_FIGURES,
         ),
     ]  # fmt: skip
 
@@ -101,6 +138,6 @@ def refused() -> list[Panel]:
 
 def rows() -> dict[str, list[Panel]]:
     return {
-        "Queues": queues(), "Work": work(), "Memory and disk": memory(), "Objectives": objectives(),
-        "Refused": refused(),
+        "Queues": queues(), "Work": work(), "Inside vLLM": inside(), "Memory and disk": memory(),
+        "Objectives": objectives(), "Refused": refused(),
     }  # fmt: skip

@@ -3,7 +3,7 @@
 Verdicts are annotations: a band over every chart while the gate says so, named by its decision."""
 
 from deploy.grafana.panels import Line, Panel, chart, states
-from deploy.grafana.queries import CHOSEN, MODEL, rate, share_right
+from deploy.grafana.queries import CHOSEN, MODEL, rate, share_right, some
 
 NO_ROLLOUT = "No rollout of this model in this time range: `understudy rollout start MODEL VARIANT` begins one"
 BOUND = "understudy_rollout_bound"
@@ -99,6 +99,7 @@ def pairs() -> list[Panel]:
 def coverage() -> list[Panel]:
     asked = "understudy_shadow_requests_total"
     comparable = rate(asked, "variant", f'{CHOSEN},why="comparable"')
+    routed = f"sum(rate({REQUESTS}{{{MODEL},{ROUTED}}}[$__rate_interval]))"
     weights = f"sum(max by (variant) (understudy_variant_weight{{{MODEL}}}))"
     return [
         chart(
@@ -116,11 +117,11 @@ def coverage() -> list[Panel]:
             "client may weigh more than others.",
             Line(
                 f"{rate(REQUESTS, 'variant', f'{CHOSEN},{ROUTED}')} / on () group_left () "
-                f"sum(rate({REQUESTS}{{{MODEL},{ROUTED}}}[$__rate_interval]))",
+                f"{some(routed)}",
                 "{{variant}} routed",
             ),
             Line(
-                f"max by (variant) (understudy_variant_weight{{{CHOSEN}}}) / on () group_left () {weights}",
+                f"max by (variant) (understudy_variant_weight{{{CHOSEN}}}) / on () group_left () {some(weights)}",
                 "{{variant}} weight",
             ),
             most=1,

@@ -3,11 +3,12 @@
 A panel has one line for each variant, never one for each replica."""
 
 from deploy.grafana.panels import Line, Panel, chart, facts, states
-from deploy.grafana.queries import BUCKETS, CHOSEN, FAILED, MODEL, or_none, quantile, rate, share_right
+from deploy.grafana.queries import BUCKETS, CHOSEN, FAILED, MODEL, or_none, quantile, rate, share_right, some
 
 
 def traffic() -> list[Panel]:
     requests = "understudy_requests_total"
+    of_model = f"sum(rate({requests}{{{MODEL}}}[$__rate_interval]))"
     return [
         chart(
             "Traffic share by reason", "percentunit",
@@ -15,7 +16,7 @@ def traffic() -> list[Panel]:
             "to the client's earlier variant, or pinned by the client. A fallback replaces a variant that was down.",
             Line(
                 f"{rate(requests, 'variant, reason')} / on () group_left () "
-                f"sum(rate({requests}{{{MODEL}}}[$__rate_interval]))",
+                f"{some(of_model)}",
                 "{{variant}} {{reason}}",
             ),
             most=1, stacked=True,

@@ -12,6 +12,7 @@ from serve.api.controller_metrics import ControllerMetrics
 from serve.api.http import answer_json
 from serve.api.metrics_text import MetricsText
 from serve.config.artifacts import cards_of
+from serve.dataplane.engine_metrics import EngineMetrics
 from serve.dataplane.sync import ControllerSync
 from serve.dataplane.upstream import Upstream
 from serve.dataplane.upstreams import Upstreams
@@ -46,7 +47,8 @@ class Admin:
     """Endpoints that describe the served models."""
 
     def __init__(self, upstreams: Upstreams, sync: ControllerSync) -> None:
-        self.upstreams, self.controller_metrics = upstreams, ControllerMetrics(sync)
+        self.upstreams = upstreams
+        self.collectors = (ControllerMetrics(sync), EngineMetrics(upstreams.all))
         self.metrics_text = MetricsText(self.render)
         self.machine, self.versions = describe().model_dump(mode="json"), versions()
 
@@ -85,9 +87,9 @@ class Admin:
         return answer_json({"model": model, "variants": variants})
 
     def render(self) -> bytes:
-        """The metrics of the variants that are served now, and of the controller."""
+        """The metrics of the variants that are served now, of the controller, and of engines."""
         live = {(*upstream.labels, upstream.manifest.digest) for upstream in self.upstreams.all()}
-        return metrics.render(live, self.controller_metrics)
+        return metrics.render(live, *self.collectors)
 
     async def metrics(self, request: Request) -> Response:
         """All metrics of this node, merged over its ingress processes; at most a second old."""

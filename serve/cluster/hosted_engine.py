@@ -1,4 +1,4 @@
-"""One engine of a deployment: its process, who watches it, and its adapters."""
+"""One engine of a deployment: its process, who watches it, its figures, and its adapters."""
 
 import asyncio
 import time
@@ -6,9 +6,11 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
+from serve.cluster.figures_reader import FiguresReader
 from serve.config.snapshot import EngineSpec, LoadedAdapter
 from serve.engines.adapter_client import load_adapter, unload_adapter
 from serve.engines.endpoint import Endpoint
+from serve.engines.figures import KINDS, Figures
 from serve.engines.launch import launch
 from serve.engines.probe import probe_of
 from serve.engines.process import EngineProcess
@@ -32,9 +34,10 @@ class HostedEngine:
         gpu_ids: Sequence[str] = (),
     ) -> None:
         manifest, folder = engine.artifact.manifest, engine.artifact.path
-        how = launch(engine.settings, folder, manifest, engine.name, gpu_ids)
+        how = launch(engine.settings, folder, manifest, engine.name, gpu_ids, engine.traces)
         # Named by application, so that an engine does not overwrite the log of the one it replaces.
         self.engine = EngineProcess(engine.name, how, home() / "logs" / f"{engine.application}.log", warmed)
+        self.figures = FiguresReader(self.engine) if engine.settings.kind in KINDS else None
         self.memory_bytes, self.measured = 0, float("-inf")
         self.adapters: dict[str, ExitStack] = {}
         self.refused = Refused()
@@ -74,7 +77,10 @@ class HostedEngine:
             self.measured = time.monotonic()
             self.memory_bytes = await asyncio.to_thread(self.engine.memory_bytes)
         engine, restarts = self.engine, self.supervisor.restarts
-        return Endpoint(engine.url, self.memory_bytes, engine.peak_memory_bytes, engine.pid, engine.secret, restarts)
+        figures = self.figures.take() if self.figures else Figures()
+        return Endpoint(
+            engine.url, self.memory_bytes, engine.peak_memory_bytes, engine.pid, engine.secret, restarts, figures
+        )
 
     async def load(self, adapter: LoadedAdapter) -> None:
         async with self.loading:
@@ -107,5 +113,7 @@ class HostedEngine:
                 self.adapters.pop(name).close()
 
     async def end(self) -> None:
+        if self.figures:
+            await self.figures.end()
         await self.supervisor.end()
         self.forget_adapters()

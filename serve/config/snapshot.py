@@ -26,13 +26,14 @@ class EngineSpec:
     """One engine process: the artifact that it loads at start, its settings, and its model name.
 
     `application` is its name, and that of its Ray Serve application if it has one of its own. Equal engines have equal
-    names.
+    names. `traces` is where it sends spans, empty for nowhere. It takes effect when the engine starts.
     """
 
     application: str
     settings: Engine
     artifact: Artifact
     name: str
+    traces: str = field(default="", compare=False)
 
     @property
     def slots(self) -> int:
@@ -192,13 +193,13 @@ def served_variant(
         weight=weight,
         limits=model.limits,
         manifest=artifact.manifest,
-        engine=engine_spec(name[0], base, engine),
+        engine=engine_spec(name[0], base, engine, traces.endpoint if (traces := stack.server.traces) else ""),
         capabilities=capabilities_of(engine, model.task, base.model_path),
         adapter=adapter,
     )
 
 
-def engine_spec(model: str, artifact: Artifact, settings: Engine) -> EngineSpec:
+def engine_spec(model: str, artifact: Artifact, settings: Engine, traces: str) -> EngineSpec:
     variant, digest = artifact.manifest.variant, artifact.manifest.digest
     how = hashlib.sha256(settings.model_dump_json().encode()).hexdigest()
-    return EngineSpec(f"{model}.{variant}.{digest[:8]}.{how[:8]}", settings, artifact, f"{model}@{variant}")
+    return EngineSpec(f"{model}.{variant}.{digest[:8]}.{how[:8]}", settings, artifact, f"{model}@{variant}", traces)

@@ -3,6 +3,7 @@
 from collections.abc import Awaitable, Callable
 from typing import Literal, NamedTuple
 
+from serve.engines.figures import Figures
 from serve.engines.http.secret import HEADER
 from variants.errors import EngineError
 
@@ -34,7 +35,7 @@ class EngineDown(EngineError):
 
 class Endpoint(NamedTuple):
     """Where an engine answers. Its memory is the PSS of its process tree, in bytes; `pid` is its first process. It
-    wants `secret` of every request, and was started again `restarts` times."""
+    wants `secret` of every request, and was started again `restarts` times. `figures` are what it says of itself."""
 
     url: str
     memory_bytes: int
@@ -42,6 +43,7 @@ class Endpoint(NamedTuple):
     pid: int
     secret: str
     restarts: int = 0
+    figures: Figures = Figures()
 
     @property
     def headers(self) -> dict[str, str]:

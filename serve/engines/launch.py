@@ -32,6 +32,8 @@ OPENVINO = {
 TORCH = {"image-generation": "torch.image_generation"}
 """The same for torch's."""
 
+NEVER_S = str(365 * 24 * 3600)
+"""vLLM counts what `serve.engines.figures` reads. It would also write a line of it into its log every ten seconds."""
 VLLM, API_SERVER = "serve.engines.vllm.server", "vllm.entrypoints.launchers.api_server.entry"
 SPINS = "1000"
 
@@ -56,11 +58,27 @@ class Launch:
     warm: Warm | None = None
 
 
-def launch(engine: Engine, folder: Path, manifest: Manifest, name: str, gpu_ids: Sequence[str] = ()) -> Launch:
+def launch(
+    engine: Engine, folder: Path, manifest: Manifest, name: str, gpu_ids: Sequence[str] = (), traces: str = ""
+) -> Launch:
     """How to start `engine` on the artifact in `folder`; it answers to the model name `name` and sees the GPUs
-    `gpu_ids`."""
+    `gpu_ids`. `traces` is the address of an OTLP receiver over HTTP, empty where nothing is traced."""
     started = _launch(engine, folder, manifest, name)
+    if traces and isinstance(engine, VllmEngine):
+        started = with_spans(started, traces)
     return replace(started, environment=started.environment | gpu_environment(gpu_ids), artifact=folder)
+
+
+def with_spans(started: Launch, traces: str) -> Launch:
+    """vLLM that sends a span of each request whose caller is traced. It has numbers of the request, and no text."""
+    settings = {
+        "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL": "http/protobuf",
+        "OTEL_SERVICE_NAME": "understudy-vllm",
+        "OTEL_TRACES_SAMPLER": "parentbased_always_off",  # else it would trace test requests and its own start
+        "OTEL_BSP_SCHEDULE_DELAY": "1000",  # in ms, as `serve.traces` sends its spans
+    }
+    command = (*started.command, "--otlp-traces-endpoint", f"{traces.rstrip('/')}/v1/traces")
+    return replace(started, command=command, environment=started.environment | settings)
 
 
 def gpu_environment(gpu_ids: Sequence[str]) -> dict[str, str]:
@@ -111,7 +129,7 @@ def launch_vllm(engine: VllmEngine, folder: Path, manifest: Manifest, name: str)
         "--middleware", "serve.engines.http.faults.AnswerFaults",
         "--middleware", "serve.engines.http.secret.CheckSecret",
         *(("--enforce-eager",) if engine.eager or not on_gpu else ()),
-        "--disable-uvicorn-access-log", "--disable-log-stats",
+        "--disable-uvicorn-access-log",
     )  # fmt: skip
     environment = {
         "VLLM_NO_USAGE_STATS": "1",
@@ -119,6 +137,7 @@ def launch_vllm(engine: VllmEngine, folder: Path, manifest: Manifest, name: str)
         # Longer than the relay keeps an idle connection, so that none is closed while a request is on its way.
         "VLLM_HTTP_TIMEOUT_KEEP_ALIVE": "60",
         "HF_HUB_OFFLINE": "1",
+        "VLLM_LOG_STATS_INTERVAL": NEVER_S,
         "VLLM_MAX_STOP_STRINGS": "16",  # as many as the ingress lets through
     }
     if not on_gpu:

@@ -43,7 +43,8 @@ class LocalStage:
 
     async def start(self, engines: Collection[EngineSpec]) -> None:
         for engine in engines:
-            how = launch(engine.settings, engine.artifact.path, engine.artifact.manifest, engine.name)
+            folder, manifest = engine.artifact.path, engine.artifact.manifest
+            how = launch(engine.settings, folder, manifest, engine.name, (), engine.traces)
             process = EngineProcess(engine.name, how, self.home / f"{engine.application}.log")
             await process.start()
             self.engines[engine.application], self.adapters[engine.application] = process, set()

@@ -32,12 +32,14 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from serve.engines.artifact import open_artifact
 from serve.engines.base import Finish, Floats, Generation, Place, Scored, Token
+from serve.engines.figures import PATH as METRICS
 from serve.engines.http import embeddings as embedding_api
 from serve.engines.http import images, server, text_classes
 from serve.engines.http import text as text_api
 from serve.engines.http.adapters import adapter_routes
 from serve.engines.http.server import EngineFault
 from serve.engines.scripted.embedder import ScriptedClassifier, ScriptedEmbedder, wait_unless
+from serve.engines.scripted.statistics import Statistics
 from serve.engines.scripted.structured import instance
 from variants.vision.preprocess import Preprocess
 
@@ -109,6 +111,7 @@ class ScriptedText:
 
     def __init__(self, script: Script, context: int, errs: float = 0.0, loops: bool = False) -> None:
         self.script, self.context, self.errs, self.loops = script, context, errs, loops
+        self.statistics = Statistics(context)
 
     def encode(self, text: str, *, special: bool) -> list[int]:
         data = text.encode()
@@ -131,13 +134,15 @@ class ScriptedText:
             await asyncio.Event().wait()
         due = time.perf_counter() + self.script.first_token_s
         prompt = scored_prompt(request)
-        for token in self.tokens(request):
-            await asyncio.sleep(max(0.0, due - time.perf_counter()))
-            if self.script.garbles:
-                token = replace(token, id=GARBAGE, logprob=None if token.logprob is None else math.nan)
-            yield [replace(token, prompt=prompt)]
-            prompt = None
-            due += self.script.token_s
+        with self.statistics.request(request.prompt):
+            for token in self.tokens(request):
+                await asyncio.sleep(max(0.0, due - time.perf_counter()))
+                if self.script.garbles:
+                    token = replace(token, id=GARBAGE, logprob=None if token.logprob is None else math.nan)
+                yield [replace(token, prompt=prompt)]
+                self.statistics.token()
+                prompt = None
+                due += self.script.token_s
 
     def tokens(self, request: Generation) -> Iterator[Token]:
         for made, token in enumerate(self.answer(request), start=1):
@@ -249,7 +254,8 @@ def build(options: argparse.Namespace) -> ASGIApp:
     )  # fmt: skip
     digest = open_artifact(options.artifact).digest if options.artifact else None
     names = {options.name}
-    text = text_api.build(ScriptedText(script, options.context, options.errs, options.loops), names, digest)
+    model = ScriptedText(script, options.context, options.errs, options.loops)
+    text, statistics = text_api.build(model, names, digest), model.statistics.app
     text.routes.extend(adapter_routes(names, options.adapters + 1))
     encoder = ScriptedEmbedder(script.compute, options.first_token_s, options.context)
     embeddings = embedding_api.build(encoder, options.name, digest)
@@ -262,9 +268,11 @@ def build(options: argparse.Namespace) -> ASGIApp:
         tensors = text_classes.build(classifier, labels, options.name)
     time.sleep(options.startup_s)
 
+    by_path: dict[str, ASGIApp] = {"/v1/embeddings": embeddings, METRICS: statistics}
+
     async def dispatch(scope: Scope, receive: Receive, send: Send) -> None:
         path = scope["path"]
-        app = tensors if path.startswith("/v2") else embeddings if path == "/v1/embeddings" else text
+        app = tensors if path.startswith("/v2") else by_path.get(path, text)
         await app(scope, receive, send)
 
     return dispatch

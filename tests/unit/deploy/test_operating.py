@@ -1,24 +1,34 @@
-"""docs/operating.md lists every metric and every alert, and nothing that is not there."""
+"""docs/operating.md lists every metric and every alert, and nothing else. A golden file holds the metrics."""
 
 import re
 
 from deploy.grafana.check import FOLDER
 from tests.support.processes import ROOT
-from tests.unit.deploy.families import families
+from tests.unit.deploy.families import GOLDEN, ROW, described, families, golden, query_name
 from tests.unit.deploy.prometheus.test_local import RULES
 
 TEXT = (ROOT / "docs" / "operating.md").read_text()
 
 
 def test_every_metric_is_listed_with_its_kind() -> None:
-    listed = dict(re.findall(r"^\| `(understudy_\w+)` \| (\w+) \|", TEXT, re.MULTILINE))
+    listed = {name: kind for name, kind, _, _ in ROW.findall(TEXT)}
     assert listed == {name: family.type for name, family in families().items()}
 
 
+def test_every_metric_is_listed_with_its_labels() -> None:
+    listed = {name: set(re.findall(r"\w+", labels)) for name, _, _, labels in ROW.findall(TEXT)}
+    assert listed == {query_name(family): labels for family, labels in described()}
+
+
+def test_no_metric_changes_unseen() -> None:
+    """Dashboards, alerts and other people's queries name them."""
+    assert golden() == GOLDEN.read_text(), "if it is meant: python -m tests.unit.deploy.families"
+
+
 def test_units_are_in_names_as_prometheus_wants_it() -> None:
-    rows = re.findall(r"^\| `(understudy_\w+)` \| (\w+) \| ([^|]+) \|", TEXT, re.MULTILINE)
+    rows = ROW.findall(TEXT)
     assert rows
-    for name, kind, unit in rows:
+    for name, kind, unit, _ in rows:
         assert name.endswith("_total") == (kind == "counter"), name
         for base in ("seconds", "bytes"):
             assert name.endswith(f"_{base}") == (unit == base), name

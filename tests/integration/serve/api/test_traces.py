@@ -9,53 +9,22 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from aiohttp import web
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
-from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from serve import logs, traces
 from serve.config.loader import parse
 from serve.ports import free_port
 from tests.support.family import Family
 from tests.support.local_stage import Local, local
+from tests.support.otlp import Collector, attributes, collecting
 
 pytestmark = pytest.mark.integration
 TRACE, CALLER = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 WRITTEN = "what the client wrote"
 
 
-class Collector:
-    """An OTLP receiver on loopback: the spans that came, and all bytes."""
-
-    def __init__(self) -> None:
-        self.spans: list[Span] = []
-        self.bytes = b""
-
-    async def take(self, request: web.Request) -> web.Response:
-        body = await request.read()
-        self.bytes += body
-        for resource in ExportTraceServiceRequest.FromString(body).resource_spans:
-            for scope in resource.scope_spans:
-                self.spans.extend(scope.spans)
-        return web.Response()
-
-    async def until(self, *names: str) -> dict[str, Span]:
-        """The spans by name, as soon as all of these are there."""
-        async with asyncio.timeout(30):
-            while not set(names) <= {span.name for span in self.spans}:
-                await asyncio.sleep(0.1)
-        return {span.name: span for span in self.spans}
-
-
 @asynccontextmanager
 async def traced(home: Path, **settings: Any) -> AsyncIterator[tuple[Local, Collector]]:
     """A server that compares int8 with each request, and sends its spans here."""
-    collector, port = Collector(), free_port()
-    app = web.Application()
-    app.router.add_post("/v1/traces", collector.take)
-    runner = web.AppRunner(app)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", port).start()
     family = Family(home, free_port())
     family.variants = {
         "baseline": {"weight": 1, "engine": {"kind": "scripted"}},
@@ -63,13 +32,11 @@ async def traced(home: Path, **settings: Any) -> AsyncIterator[tuple[Local, Coll
     }
     document = family.stack.model_dump(mode="json", by_alias=True, exclude_none=True)
     document["server"]["access_log"] = True
-    document["server"] |= settings and {"traces": {"endpoint": f"http://127.0.0.1:{port}", **settings}}
     document["models"]["echo"]["traffic"] = {"shadows": {"int8": 1.0}}
-    try:
+    async with collecting() as collector:
+        document["server"] |= settings and {"traces": {"endpoint": collector.endpoint, **settings}}
         async with local(home, parse(document), family.artifacts) as served:
             yield served, collector
-    finally:
-        await runner.cleanup()
 
 
 @pytest.fixture(autouse=True)
@@ -80,11 +47,6 @@ def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 async def complete(served: Local, **headers: str) -> None:
     body = {"model": "echo", "prompt": WRITTEN, "max_tokens": 4, "temperature": 0}
     assert (await served.client.post("/v1/completions", json=body, headers=headers)).status_code == 200
-
-
-def attributes(span: Span) -> dict[str, Any]:
-    values = {each.key: each.value for each in span.attributes}
-    return {key: getattr(value, value.WhichOneof("value")) for key, value in values.items()}
 
 
 @pytest.fixture

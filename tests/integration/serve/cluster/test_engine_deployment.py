@@ -1,5 +1,6 @@
 """A deployment that hosts several engines: each starts, fails and stops by itself."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -11,6 +12,7 @@ from serve.cluster import hosted_engine
 from serve.cluster.engine_deployment import EngineDeployment, in_order
 from serve.config.snapshot import EngineSpec, build_snapshot
 from serve.engines.endpoint import Endpoint, EngineDown
+from serve.engines.figures import Figures
 from serve.engines.launch import Launch
 from tests.integration.serve.engines.supervised import LIMIT_S, until
 from tests.support.scripted import make_artifacts, make_stack
@@ -44,6 +46,10 @@ async def test_engines_come_and_go_one_by_one(tmp_path: Path, monkeypatch: pytes
         assert await host.tried() == {first.application, second.application}
         pids = {name: (await host.describe(name)).pid for name in await host.running()}
         assert len(set(pids.values())) == 2
+        async with asyncio.timeout(LIMIT_S):
+            while (figures := (await host.describe(first.application)).figures) == Figures():
+                await asyncio.sleep(0.05)
+        assert None not in figures
         await host.begin(first)  # as when a change is tried again
         await host.begin(later)
         await host.stop(second.application)

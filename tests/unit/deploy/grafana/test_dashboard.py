@@ -152,3 +152,11 @@ def test_each_metric_of_a_gate_has_one_panel() -> None:
 def test_no_share_is_divided_by_zero() -> None:
     """The share of no requests would be shown as NaN."""
     assert share_right("a", "b") == "(a or 0 * b) / (b > 0)"
+
+
+@pytest.mark.parametrize("panel", CHARTS)
+def test_no_panel_divides_by_what_may_be_zero(panel: dict[str, Any]) -> None:
+    """A divisor is either what `some` leaves, or in parentheses and never 0."""
+    for target in panel["targets"]:
+        divisors = re.findall(r"/ (?:on \(\) group_left \(\) )?(\S)", target["expr"])
+        assert set(divisors) <= {"("}, target["expr"]

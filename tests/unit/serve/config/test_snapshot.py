@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from serve.config.server.traces import Traces
 from serve.config.snapshot import Snapshot, build_snapshot
 from serve.control.diff import differences
 from tests.support.scripted import make_adapter, make_artifact, make_artifacts, make_stack, with_variants
@@ -41,6 +42,17 @@ def test_a_parent_with_the_adapters_settings_shares_their_engine(tmp_path: Path)
         tmp_path, baseline={"weight": 1, "engine": ADAPTERS}, lora={"parent": "baseline", "engine": ADAPTERS}
     )
     assert snapshot.variants["echo", "baseline"].engine == snapshot.variants["echo", "lora"].engine
+
+
+def test_an_engine_stays_the_same_wherever_spans_are_sent(tmp_path: Path) -> None:
+    stack = make_stack()
+    artifacts = make_artifacts(tmp_path, stack)
+    server = stack.server.model_copy(update={"traces": Traces(endpoint="http://127.0.0.1:4318")})
+    plain = build_snapshot(stack, artifacts).engines
+    traced = build_snapshot(stack.model_copy(update={"server": server}), artifacts).engines
+    assert plain == traced
+    assert {engine.traces for engine in plain.values()} == {""}
+    assert {engine.traces for engine in traced.values()} == {"http://127.0.0.1:4318"}
 
 
 def test_an_adapter_needs_an_engine_with_slots(tmp_path: Path) -> None:

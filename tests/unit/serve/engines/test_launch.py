@@ -56,12 +56,12 @@ def vllm_command(folder: Path, digest: str, *device: str, eager: bool) -> tuple[
         "--middleware", "serve.engines.vllm.errors.PlainErrors",
         "--middleware", "serve.engines.http.faults.AnswerFaults",
         "--middleware", "serve.engines.http.secret.CheckSecret",
-        *(["--enforce-eager"] if eager else []), "--disable-uvicorn-access-log", "--disable-log-stats",
+        *(["--enforce-eager"] if eager else []), "--disable-uvicorn-access-log",
     )  # fmt: skip
 
 
 COMMON = {"VLLM_NO_USAGE_STATS", "VLLM_HOST_IP", "VLLM_HTTP_TIMEOUT_KEEP_ALIVE", "HF_HUB_OFFLINE"} | {
-    "VLLM_MAX_STOP_STRINGS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "TOKENIZERS_PARALLELISM"
+    "VLLM_LOG_STATS_INTERVAL", "VLLM_MAX_STOP_STRINGS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "TOKENIZERS_PARALLELISM"
 }  # fmt: skip
 
 
@@ -95,6 +95,42 @@ def test_on_a_gpu_vllm_gets_its_share_and_records_cuda_graphs(
     assert how.command == vllm_command(artifact.path, artifact.manifest.digest, *device, eager=eager)
     assert set(how.environment) - {"GOMP_SPINCOUNT"} == COMMON | {"CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER"}
     assert how.environment["CUDA_VISIBLE_DEVICES"] == ",".join(ids)
+
+
+TRACING = {
+    "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL": "http/protobuf",
+    "OTEL_SERVICE_NAME": "understudy-vllm",
+    "OTEL_TRACES_SAMPLER": "parentbased_always_off",
+    "OTEL_BSP_SCHEDULE_DELAY": "1000",
+}
+
+
+def test_vllm_sends_its_spans_where_ours_go_and_its_warmed_process_stays_the_same(tmp_path: Path) -> None:
+    artifact = make_artifact(tmp_path, "m", "baseline", "text-generation")
+    asked = VllmEngine(kind="vllm"), artifact.path, artifact.manifest, "m@baseline", ()
+    plain, traced = launch(*asked), launch(*asked, "http://127.0.0.1:4318/")
+    assert traced.command == (*plain.command, "--otlp-traces-endpoint", "http://127.0.0.1:4318/v1/traces")
+    assert traced.environment == plain.environment | TRACING
+    assert traced.warm == plain.warm
+    assert not any(name.startswith("OTEL_") for name in plain.environment)
+
+
+def test_other_engines_send_no_spans(tmp_path: Path) -> None:
+    artifact = make_artifact(tmp_path, "m", "baseline", "image-classification")
+    asked = TorchEngine(kind="torch"), artifact.path, artifact.manifest, "m@baseline", ()
+    assert launch(*asked, "http://127.0.0.1:4318") == launch(*asked)
+
+
+def test_vllm_can_send_spans_over_http() -> None:
+    """It imports what it needs for them or goes without; then it would not start with an address for them."""
+    for name in ("grpc", "http"):
+        assert importlib.util.find_spec(f"opentelemetry.exporter.otlp.proto.{name}.trace_exporter") is not None
+    source = importlib.util.find_spec("vllm")
+    assert source is not None
+    assert source.origin is not None
+    text = (Path(source.origin).parent / "tracing" / "otel.py").read_text()
+    assert "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL" in text
+    assert '"http/protobuf"' in text
 
 
 def test_vllm_knows_every_option_for_gpus(tmp_path: Path) -> None:
