@@ -16,7 +16,7 @@ LIMIT_S = 90.0
 """Detects a hang; it is no limit on speed."""
 
 
-def write_campaign(home: Path, seconds: float) -> None:
+def write_campaign(home: Path, seconds: float, model: str = "echo", name: str = "echoes") -> None:
     """A campaign with routed requests for so long, and a task of its own. Each prompt holds its label, which the engine
     repeats."""
     lines = [f"{k},{('warm', 'cold')[k % 2]}" for k in range(2000)]
@@ -28,17 +28,17 @@ def write_campaign(home: Path, seconds: float) -> None:
         "scorer": "choice",
         "splits": {"train": 0, "calibration": 0, "test": 1},
     }
-    arrivals = {"model": "echo", "task": "echoes", "ask": "label", "per_s": 10}
+    arrivals = {"model": model, "task": "echoes", "ask": "label", "per_s": 10}
     document = {
         "schema": 1,
-        "name": "echoes",
+        "name": name,
         "limit_s": 60,
-        "accuracy": {"clients": 2, "limit_s": 30, "tests": [{"model": "echo", "task": "echoes", "n": 40}]},
+        "accuracy": {"clients": 2, "limit_s": 30, "tests": [{"model": model, "task": "echoes", "n": 40}]},
         "mixed": {"seconds": seconds, "clients": 10, "arrivals": [arrivals]},
         "tasks": {"echoes": task},
     }
     (home / "campaigns").mkdir()
-    (home / "campaigns" / "echoes.yaml").write_text(yaml.safe_dump(document))
+    (home / "campaigns" / f"{name}.yaml").write_text(yaml.safe_dump(document))
 
 
 async def ended(served: Local) -> str:
