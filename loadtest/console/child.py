@@ -18,6 +18,8 @@ from loadtest.progress import Progress, Step
 from loadtest.worker.parent import run
 
 PROGRESS = "progress.json"
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+"""Threads of a Ray worker block some of them, and a child inherits that."""
 
 
 def write_progress(out: Path) -> Progress:
@@ -39,6 +41,7 @@ def end_with_server() -> None:
 
 
 def main() -> None:
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
     target, campaign, out = sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3])
     with ends_in_words("load"):
         threading.Thread(target=end_with_server, daemon=True).start()

@@ -18,13 +18,13 @@ Table = tuple[list[Column], list[Row]]
 
 
 class Model(NamedTuple):
-    """The tables of one model. `has_picture` says for each run whether accuracy and speed were measured."""
+    """The tables of one model. `panels` says for each run how many panels its picture has; 0: there is none."""
 
     name: str
     task: str
     figures: Table
     ratios: Table
-    has_picture: tuple[bool, bool]
+    panels: tuple[int, int]
 
 
 class Compared(NamedTuple):
@@ -85,7 +85,7 @@ def model_of(first: ModelFigures, second: ModelFigures) -> Model:
         if all(name in of for of in by_name)
     ]
     shown = [Column(column.heading, column.path, "number") for column in known if is_rate(column)]
-    return Model(first.model, first.task, (known, rows), (shown, ratios), (has_picture(first), has_picture(second)))
+    return Model(first.model, first.task, (known, rows), (shown, ratios), (panels(first), panels(second)))
 
 
 def document_of(model: ModelFigures, variant: VariantFigures) -> dict[str, Any]:
@@ -111,9 +111,7 @@ def ratios_of(first: VariantFigures, second: VariantFigures, columns: list[Colum
     return document
 
 
-def has_picture(model: ModelFigures) -> bool:
-    """Whether some variant has both accuracy and speed, as `loadtest.results.plots.pareto` needs."""
-    return any(
-        each.accuracy and (each.throughput_rps is not None or each.output_tokens_per_s is not None)
-        for each in model.variants
-    )
+def panels(model: ModelFigures) -> int:
+    """The tasks of which `loadtest.results.plots.pareto` has a panel: some variant has both accuracy and speed."""
+    timed = [each for each in model.variants if each.throughput_rps is not None or each.output_tokens_per_s is not None]
+    return len({figure.task for each in timed for figure in each.accuracy})

@@ -9,13 +9,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
+from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from loadtest.console.files import OWN, CampaignFile, campaign_files
 from loadtest.console.runs import SHOWN, CampaignRuns, Runs
-from variants.errors import InputError
+from variants.errors import InputError, IntegrityError
 
 T = TypeVar("T")
 Json = dict[str, Any]
@@ -107,7 +108,7 @@ class LoadPages:
         def begin() -> str:
             return self.runs.start(chosen_of(self.files(), name, served), url, by, key or None)
 
-        if self.console.has_keys and not key:
+        if self.console.has_keys and not (key and key.isprintable()):
             return await self.shown(request, name, "key: enter the API key that the requests shall have", 400)
         try:
             await self.console.apart(begin)
@@ -134,13 +135,16 @@ class LoadPages:
         return Response(text, headers={"content-security-policy": REPORT_POLICY}, media_type="text/html")
 
     def summary(self, run: str) -> Any:
-        """The summary of a run. Raises UnknownName, HTTPException where there is none."""
-        from loadtest.results.schema import Summary  # here, because a server that starts does not need it
+        """The summary of a run. Raises UnknownName, HTTPException where there is none, IntegrityError."""
+        from loadtest.results.schema import Summary  # here, because importing it takes time
 
         path = self.runs.path(run) / "summary.json"
         if not path.is_file():
             raise HTTPException(404, "this run has no figures: it is not complete")
-        return Summary.model_validate_json(path.read_bytes())
+        try:
+            return Summary.model_validate_json(path.read_bytes())
+        except ValidationError:
+            raise IntegrityError(f"{path} is damaged", mend=f"understudy report --out {path.parent}") from None
 
     async def compare(self, request: Request) -> Response:
         """The figures of two runs, side by side. Raises UnknownName, HTTPException where a run has none."""

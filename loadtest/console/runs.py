@@ -76,7 +76,7 @@ class Runs:
         self, file: CampaignFile, target: str, out: Path, key: str | None, lock: IO[str]
     ) -> subprocess.Popen[bytes]:
         """The child process. It inherits the lock, and ends when its standard input does."""
-        from loadtest.worker.parent import environment  # here, because a server that starts does not need it
+        from loadtest.worker.parent import environment  # here, because importing it takes time
 
         with (out / LOG).open("w") as log:
             return subprocess.Popen(

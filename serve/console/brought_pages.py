@@ -61,10 +61,10 @@ def load_pages(entries: Iterable[EntryPoint], site: object) -> list[Brought]:
     brought = {}
     for entry in entries:
         if not NAME.fullmatch(entry.name):
-            log.warning("the page %r is left out: its name is not of a-z, 0-9 and '-'", entry.name)
+            log.warning("a page is left out: its name is not of a-z, 0-9 and '-'", extra={"page": entry.name})
             continue
         try:
             brought[entry.name] = Brought(entry.name, entry.load()(site))
         except Exception as error:  # whatever code of somebody else's raises
-            log.warning("the page %r is left out: %s: %s", entry.name, type(error).__name__, error)
+            log.warning("a page is left out: it cannot be loaded", exc_info=error, extra={"page": entry.name})
     return [brought[name] for name in sorted(brought)]

@@ -121,6 +121,10 @@ async def test_reports_and_two_runs_side_by_side(own_home: Path) -> None:
         assert picture.text.startswith("<svg")
         for path in (f"{RUN}/none.svg", "none/report", f"compare?first={RUN}", "..%2Frunning/report"):
             assert (await client.get(f"{PAGE}/{path}")).status_code == 404
+        (own_home / "load" / RUN / "summary.json").write_text("{}")
+        damaged = await client.get(f"{PAGE}/compare", params={"first": RUN, "second": LATER})
+        assert damaged.status_code == 500
+        assert "is damaged" in damaged.text
 
 
 async def test_a_run_that_goes_on_is_followed(own_home: Path) -> None:

@@ -1,6 +1,8 @@
 """Runs of the console: one at a time, ended with the server, and told apart by what their process left."""
 
 import json
+import signal
+import socket
 import sys
 import time
 from collections.abc import Callable
@@ -10,6 +12,7 @@ import pytest
 
 from loadtest.console.files import CampaignFile
 from loadtest.console.runs import CampaignRuns, Runs
+from tests.unit.loadtest.console.test_files import SMALL as SMALL_FILE
 from variants.errors import UnknownName
 
 WAITS = (sys.executable, "-c", "import sys; sys.stdin.read(); sys.exit(130)")
@@ -54,6 +57,29 @@ def test_a_campaign_ends_with_the_process_that_started_it(tmp_path: Path) -> Non
     runs.child.stdin.close()  # as the end of the server's process does
     wait_until(lambda: runs.running() is None)
     assert runs.latest()[0].why == "it ended without a word"
+
+
+@pytest.mark.parametrize("how", ["stopped", "left alone"])
+def test_the_real_child_is_interrupted_though_its_parent_blocks_signals(tmp_path: Path, how: str) -> None:
+    """As the threads of a Ray worker do. The server that it asks never answers."""
+    (tmp_path / "small.yaml").write_text(SMALL_FILE)
+    runs = Runs(tmp_path / "load")
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGHUP})
+        try:
+            file = CampaignFile("small", tmp_path / "small.yaml")
+            runs.start(file, f"http://127.0.0.1:{silent.getsockname()[1]}", "ops")
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        wait_until(lambda: runs.latest()[0].step is not None)
+        if how == "stopped":
+            runs.stop()
+        else:
+            assert runs.child is not None
+            assert runs.child.stdin is not None
+            runs.child.stdin.close()
+        wait_until(lambda: runs.running() is None)
+    assert runs.latest()[0].why == "interrupted; everything it started has been ended"
 
 
 @pytest.mark.parametrize(
