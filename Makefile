@@ -6,7 +6,7 @@ TEST = $(BIN)/python .ci/supervise.py $(BIN)/python $(MEASURE) -m pytest -q --du
 
 .PHONY: help environment demo demo-all gpu picture serve study lock check clean
 .PHONY: test test-fast test-integration test-long test-zoo test-faults coverage
-.PHONY: bench-accuracy bench-adapter bench-gate bench-hostile bench-journal bench-proxy bench-record bench-shadow bench-start build-cost
+.PHONY: bench-accuracy bench-adapter bench-console bench-gate bench-hostile bench-journal bench-proxy bench-record bench-shadow bench-start build-cost
 .PHONY: architectures clients console-check fuzz screenshots yours
 
 help:  ## what there is to make
@@ -76,6 +76,9 @@ bench-proxy: environment  ## what the server lets through of vLLM's own: about 6
 bench-adapter: environment  ## how long an adapter takes to be live, and its memory: about 3 minutes
 	@$(BIN)/python -m loadtest.benchmarks.adapter_load
 
+bench-console: environment  ## what an open page of the console costs the server in CPU time, under load: about 7 minutes; PAIRS=4 for fewer
+	@$(BIN)/python -m loadtest.benchmarks.console.cpu $(if $(PAIRS),--pairs $(PAIRS))
+
 bench-gate: environment  ## how often the gate is wrong, how soon right, by simulation: about 20 minutes on two cores; goes on where it ended
 	@$(BIN)/python -m loadtest.benchmarks.gate
 
@@ -104,7 +107,7 @@ clients: environment  ## clients of other makers, as they are, against each vari
 	@$(BIN)/python -m deploy.client_environments $(if $(ONLY),--only $(ONLY))
 	@$(BIN)/python -m loadtest.benchmarks.clients $(if $(ONLY),--only $(ONLY))
 
-console-check: environment  ## the console in a browser, page by page, against the demo's stack: about five minutes
+console-check: environment  ## the console in a browser, page by page, against the demo's stack: about eight minutes
 	@$(BIN)/python -m loadtest.benchmarks.console
 
 screenshots: environment  ## pictures of the console's pages for docs/console, of the demo's stack: about two minutes

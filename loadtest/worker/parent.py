@@ -69,8 +69,6 @@ def run(
 
 def _work(plan: str, out_dir: Path, hung_after_s: float, progress: Progress) -> None:
     """Start the worker, send it the plan, wait for its end. Raises LoadError."""
-    root = str(Path(__file__).parents[2])
-    path = os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])])
     log = out_dir / "worker.log"
     with log.open("w") as errors:
         worker = subprocess.Popen(
@@ -79,7 +77,7 @@ def _work(plan: str, out_dir: Path, hung_after_s: float, progress: Progress) -> 
             stdout=subprocess.PIPE,
             stderr=errors,
             text=True,
-            env=os.environ | {"PYTHONPATH": path},
+            env=environment(),
             # Ctrl-C reaches only this process, which then ends the worker.
             start_new_session=True,
         )
@@ -108,6 +106,12 @@ def _work(plan: str, out_dir: Path, hung_after_s: float, progress: Progress) -> 
         raise LoadError(f"the load worker ended with {worker.returncode}: {last[0]}", mend=f"see {log}")
     if log.stat().st_size == 0:
         log.unlink()
+
+
+def environment() -> dict[str, str]:
+    """The environment of a child process that imports this package, wherever it is started."""
+    root = str(Path(__file__).parents[2])
+    return os.environ | {"PYTHONPATH": os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])])}
 
 
 def _follow(events: IO[str], progress: Progress) -> str | None:

@@ -4,16 +4,19 @@ The pages are a client of the ingress's own API within the process (`serve.conso
 errors are those of the API. `server.console: false` in the stack file turns the pages off.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
+from importlib.metadata import EntryPoint
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
+from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from serve.config.snapshot import Snapshot
+from serve.console.brought_pages import PREFIX, Act, Answer, installed, load_pages
 from serve.console.fleet import Fleet
 from serve.console.forms import Form, read_form
 from serve.console.model import ModelPages
@@ -27,21 +30,26 @@ from serve.console.try_it import TryIt
 from variants.errors import UnderstudyError
 
 PAGES = ("/", "/sign-in", "/sign-out", "/try", "/try/stream")
-BELOW = ("/models/", "/console/")
+BELOW = ("/models/", "/console/", PREFIX)
 
 
-def add_console(ingress: Starlette, snapshot: Callable[[], Snapshot]) -> Starlette:
-    """The same application with the console in front. `snapshot` returns what is live."""
-    ingress.add_middleware(Console, snapshot=snapshot)
+def add_console(
+    ingress: Starlette, snapshot: Callable[[], Snapshot], pages: Iterable[EntryPoint] | None = None
+) -> Starlette:
+    """The same application with the console in front. `snapshot` returns what is live. `pages` are the entry points of
+    further pages; none given: those that are installed."""
+    ingress.add_middleware(Console, snapshot=snapshot, pages=installed() if pages is None else pages)
     return ingress
 
 
 class Console:
     """ASGI middleware."""
 
-    def __init__(self, app: ASGIApp, snapshot: Callable[[], Snapshot]) -> None:
+    def __init__(self, app: ASGIApp, snapshot: Callable[[], Snapshot], pages: Iterable[EntryPoint]) -> None:
         self.app, self.snapshot = app, snapshot
-        self.pages = build_pages(Site(app, snapshot))
+        site = Site(app, snapshot)
+        site.brought = load_pages(pages, site)
+        self.pages = build_pages(site)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and is_page(scope["path"]) and self.snapshot().stack.server.console:
@@ -58,14 +66,6 @@ def build_pages(site: Site) -> Starlette:
     """The application of the pages."""
     fleet, model, traffic, rollout = Fleet(site), ModelPages(site), TrafficPage(site), RolloutPages(site)
     sign_in, try_it, pairs = SignIn(site), TryIt(site), PairPages(site)
-
-    def post(path: str, act: Callable[[Request, Form], Awaitable[ASGIApp]]) -> Route:
-        """A route for a form, whose token is checked before anything else."""
-
-        async def endpoint(request: Request) -> ASGIApp:
-            return await act(request, await read_form(request))
-
-        return Route(path, endpoint, methods=["POST"])
 
     one = "/models/{model}/rollouts/{id}"
     return Starlette(
@@ -89,7 +89,39 @@ def build_pages(site: Site) -> Starlette:
             post("/try", try_it.ask),
             post("/try/stream", try_it.stream),
             Route("/console/{name}", site.asset),
+            *brought_routes(site),
         ],
         middleware=[Middleware(Protection, snapshot=site.snapshot, sessions=site.sessions)],
         exception_handlers={HTTPException: site.explain_status, UnderstudyError: site.explain},
     )
+
+
+def post(path: str, act: Callable[[Request, Form], Awaitable[ASGIApp]]) -> Route:
+    """A route for a form, whose token is checked before anything else."""
+
+    async def endpoint(request: Request) -> ASGIApp:
+        return await act(request, await read_form(request))
+
+    return Route(path, endpoint, methods=["POST"])
+
+
+def brought_routes(site: Site) -> Iterable[Route]:
+    """The routes of the pages that other packages bring, behind the check of rights."""
+
+    def page(answer: Answer) -> Callable[[Request], Awaitable[Response]]:
+        async def endpoint(request: Request) -> Response:
+            await site.check_admin(request)
+            return await answer(request)
+
+        return endpoint
+
+    def form(act: Act) -> Act:
+        async def endpoint(request: Request, form: Form) -> Response:
+            await site.check_admin(request)
+            return await act(request, form)
+
+        return endpoint
+
+    for path, pages in ((each.path, each.pages) for each in site.brought):
+        yield from (Route(f"{path}{below}", page(answer)) for below, answer in pages.pages.items())
+        yield from (post(f"{path}{below}", form(act)) for below, act in pages.forms.items())

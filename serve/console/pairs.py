@@ -47,7 +47,7 @@ class PairPages:
         """All kept pairs, those that differ most first. Raises HTTPException, InputError."""
         model, query = request.path_params["model"], request.query_params
         pairs = await self.read(request, model, query.get("variant") or None, READ)
-        rollouts = (await self.site.api.get(request, f"/admin/v1/models/{model}/rollouts"))["rollouts"]
+        rollouts = await self.rollouts(request, model)
         number = number_of(query.get("page") or "1")
 
         def values() -> Json:
@@ -79,9 +79,7 @@ class PairPages:
         before, rollout = moment_of(query.get("before")), query.get("rollout")
         most = READ if query.get("before") or rollout else RATED
         pairs = await self.read(request, model, query.get("variant") or None, most)
-        rollouts: list[Json] = []
-        if rollout:
-            rollouts = (await self.site.api.get(request, f"/admin/v1/models/{model}/rollouts"))["rollouts"]
+        rollouts = await self.rollouts(request, model) if rollout else []
         unrated = [each for each in pairs or () if each["outcome"] is None]
         waiting = [each for each in unrated if each["at"] < before and is_of(each, rollouts, rollout)]
 
@@ -122,6 +120,11 @@ class PairPages:
             return None
         pairs: list[Json] = checked(reply).document["pairs"]
         return pairs
+
+    async def rollouts(self, request: Request, model: str) -> list[Json]:
+        """The rollouts of a model, the latest first. Raises HTTPException."""
+        answer = await self.site.api.get(request, f"/admin/v1/models/{model}/rollouts")
+        return list(answer["rollouts"])
 
     def variants(self, model: str) -> list[str]:
         """The variants that have a parent."""

@@ -17,12 +17,15 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp
 
+from serve.config.server.hosts import is_wildcard
 from serve.config.server.settings import Server
 from serve.config.snapshot import Snapshot
 from serve.console.api_client import ApiClient
+from serve.console.brought_pages import Brought
 from serve.console.sessions import Sessions, session_of
 from serve.errors import status_of
 from variants.errors import UnderstudyError
+from variants.home import home
 from variants.reports import formats
 from variants.reports.page import templates
 from variants.reports.palette import PALETTE
@@ -43,14 +46,44 @@ class Site:
         self.api = ApiClient(app)
         self.sessions = Sessions(lambda: self.server)
         self.worker = ThreadPoolExecutor(1, thread_name_prefix="console")
+        self.brought: list[Brought] = []
 
     @property
     def server(self) -> Server:
         return self.snapshot().stack.server
 
+    @property
+    def url(self) -> str:
+        """The address at which this machine reaches the server."""
+        host, port = self.server.host, self.server.port
+        if is_wildcard(host):
+            host = "::1" if ":" in host else "127.0.0.1"
+        return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+    @property
+    def home(self) -> Path:
+        return home()
+
+    @property
+    def has_keys(self) -> bool:
+        return bool(self.server.keys)
+
+    @property
+    def models(self) -> list[str]:
+        """The names of the models that are served."""
+        return list(self.snapshot().stack.models)
+
+    def who(self, request: Request) -> str:
+        """Who asks, as the journal names them."""
+        return session_of(request.scope).key or "console"
+
+    async def check_admin(self, request: Request) -> None:
+        """Raises HTTPException unless the person who is signed in has the right `admin`."""
+        await self.api.get(request, "/admin/v1/models")
+
     @cached_property
     def environment(self) -> jinja2.Environment:
-        environment = templates(HERE / "templates")
+        environment = templates(HERE / "templates", *(each.pages.templates for each in self.brought))
         environment.globals |= {"f": formats, "palette": PALETTE, "asset": address_of}
         return environment
 
@@ -63,7 +96,7 @@ class Site:
     ) -> Response:
         """The page of a template. `values` makes its values, also in the thread."""
         session, path = session_of(request.scope), request.url.path
-        common = {"session": session, "path": path, "may_leave": session.key is not None}
+        common = {"session": session, "path": path, "may_leave": session.key is not None, "brought": self.brought}
 
         def made() -> str:
             return self.environment.get_template(template).render(**common, **values())

@@ -22,6 +22,7 @@ from serve.engines.adapter_client import load_adapter, unload_adapter
 from serve.engines.endpoint import Describe, Endpoint
 from serve.engines.launch import launch
 from serve.engines.process import EngineProcess
+from tests.support.plugins import declared
 from tests.support.scripted import make_artifacts
 from variants.artifacts.store import Artifact
 
@@ -105,7 +106,8 @@ async def local(
     controller = Controller(snapshot, str(home), str(home / "state"), deployer)  # type: ignore[arg-type]
     await deployer.start(list(snapshot.engines.values()))
     upstreams = Upstreams(snapshot, deployer.describe_for)
-    ingress = add_console(build_ingress(upstreams, stack.server, controller), lambda: upstreams.snapshot)
+    ingress = build_ingress(upstreams, stack.server, controller)
+    add_console(ingress, lambda: upstreams.snapshot, declared("understudy.pages"))
     app = IssueRequestId(ingress, echo=True)
     server = uvicorn.Server(uvicorn.Config(app, port=stack.server.port, log_level="warning"))
     running = asyncio.create_task(server.serve())

@@ -4,8 +4,10 @@ import importlib
 import shutil
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from importlib.metadata import EntryPoint
 from pathlib import Path
 
 from serve.config.engine_plugin import engine_plugin
@@ -14,7 +16,8 @@ from variants.methods.plugin import method_plugin
 from variants.metrics.answer_scores import scorer
 from variants.tasks.plugin import plugin_class
 
-TEMPLATES = Path(__file__).resolve().parents[2] / "docs" / "plugins"
+ROOT = Path(__file__).resolve().parents[2]
+TEMPLATES = ROOT / "docs" / "plugins"
 
 
 def install_templates(folder: Path) -> Path:
@@ -51,6 +54,12 @@ def installed_in(site: Path) -> Iterator[None]:
         for path in site.glob("*.py"):
             sys.modules.pop(path.stem, None)
         forget()
+
+
+def declared(group: str) -> list[EntryPoint]:
+    """The project's own entry points of a group, as pyproject.toml has them, whatever is installed."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    return [EntryPoint(name, value, group) for name, value in project["entry-points"][group].items()]
 
 
 def forget() -> None:

@@ -1,25 +1,34 @@
 """`make console-check`: the console in headless Chromium against a real server with the demo's stack.
 
-Each page is opened in light and dark, at 360, 1,280 and 2,560 pixels. Then a person's tasks are done by keyboard. Last
-comes the fleet page of 500 variants without engines (`large_fleet`). The check writes `out/console/console.json`, and
-fails where a page or a task is not as it has to be. Times are told, and fail nothing: machines differ. It takes about
-five minutes, and the models' build the first time.
+A person's tasks are done first, by keyboard, so that the pages have content: a rollout, pairs that differ (the server
+keeps answers, which the stack file alone does not ask for), a campaign. Then each page is opened in light and dark, at
+360, 1,280 and 2,560 pixels. Last comes the fleet page of 500 variants without engines (`large_fleet`). The check writes
+`out/console/console.json`, and fails where a page or a task is not as it has to be. Times are told, and fail nothing:
+machines differ. It takes about eight minutes, and the models' build the first time.
 """
 
 import argparse
 import asyncio
 import sys
 import time
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, get_args
 
 import httpx
+import yaml
 
 from loadtest.benchmarks.console import large_fleet
 from loadtest.benchmarks.console.browser import Theme, browsing
-from loadtest.benchmarks.console.tasks import follow_rollout, move_traffic, try_prompt
+from loadtest.benchmarks.console.tasks import (
+    LOAD,
+    follow_rollout,
+    keep_pairs,
+    move_traffic,
+    run_campaign,
+    try_prompt,
+)
 from loadtest.benchmarks.figures import write_figures
 from loadtest.errors import LoadError
 from loadtest.harness import ROOT, ends_in_words, start_server
@@ -29,14 +38,25 @@ STACK = ROOT / "deploy" / "stacks" / "demo.yaml"
 OUT = ROOT / "out" / "console"
 WIDTHS = (360, 1280, 2560)
 TEXT, EMBEDDER = "smollm2", "minilm"
+CAMPAIGN = "shadow"
+"""The shortest of `loadtest/campaigns`, whose model the stack has."""
 MOST_SHIFT = 0.1
 
 
-async def check(url: str) -> dict[str, Any]:
+def keeping(stack: Path, out: Path) -> Path:
+    """The stack file with `keep_answers` for its text model, written to `out`."""
+    document = yaml.safe_load(stack.read_text())
+    document["models"][TEXT]["keep_answers"] = {"days": 7}
+    path = out / "stack.yaml"
+    path.write_text(yaml.safe_dump(document, sort_keys=False))
+    return path
+
+
+async def check(url: str, widths: Sequence[int] = WIDTHS) -> dict[str, Any]:
     """All tasks, then all pages."""
     tasks: list[dict[str, Any]] = []
 
-    async def do(name: str, work: Awaitable[str]) -> None:
+    async def do(name: str, work: Awaitable[str]) -> str:
         began, detail, passed = time.monotonic(), "", True
         try:
             detail = await work
@@ -45,27 +65,39 @@ async def check(url: str) -> dict[str, Any]:
         task = {"name": name, "passed": passed, "seconds": round(time.monotonic() - began, 1), "detail": detail}
         tasks.append(task)
         print(f"{name}: {'passed' if passed else 'FAILED'}, {detail}", file=sys.stderr, flush=True)
+        return detail if passed else ""
 
     async with httpx.AsyncClient(base_url=url, timeout=120) as client:
         async with browsing(url) as seen:
             await do("traffic to 50/50 by keyboard", move_traffic(seen, client, EMBEDDER))
             await do("a rollout from start to report", follow_rollout(seen, client, EMBEDDER))
             await do("try it, streams side by side", try_prompt(seen, TEXT))
+            await do("pairs that differ are kept", keep_pairs(client, TEXT, "int8"))
+            run = await do("a campaign from start to report", run_campaign(seen, CAMPAIGN))
         rollouts = (await client.get(f"/admin/v1/models/{EMBEDDER}/rollouts")).json()["rollouts"]
-    paths = [
-        "/",
-        "/try",
-        "/sign-in",
-        *(f"/models/{TEXT}{below}" for below in ("", "/traffic", "/pairs", "/pairs/rate")),
-    ]
-    paths += [f"/models/{EMBEDDER}/rollouts/{each['id']}" for each in rollouts[:1]]
-    return {"pages": await pages(url, paths), "tasks": tasks, "large_fleet": await large_fleet.measure()}
+    measured = await pages(url, [*paths_of([each["id"] for each in rollouts[:1]]), *load_paths(run)], widths)
+    return {"pages": measured, "tasks": tasks, "large_fleet": await large_fleet.measure()}
 
 
-async def pages(url: str, paths: list[str]) -> list[dict[str, Any]]:
+def paths_of(rollouts: Sequence[str]) -> list[str]:
+    """The pages of the console, those of these rollouts of EMBEDDER among them."""
+    paths = ["/", "/try", "/sign-in"]
+    paths += [f"/models/{TEXT}{below}" for below in ("", "/traffic", "/pairs", "/pairs/rate")]
+    return paths + [f"/models/{EMBEDDER}/rollouts/{each}{below}" for each in rollouts for below in ("", "/report")]
+
+
+def load_paths(run: str) -> list[str]:
+    """The pages of load campaigns. `run` is the path of a complete run; empty: there is none."""
+    if not run:
+        return [LOAD]
+    name = run.rpartition("/")[2]
+    return [LOAD, f"{run}/report", f"{LOAD}/compare?first={name}&second={name}"]
+
+
+async def pages(url: str, paths: list[str], widths: Sequence[int]) -> list[dict[str, Any]]:
     measured = []
     for theme in get_args(Theme):
-        for width in WIDTHS:
+        for width in widths:
             async with browsing(url, width, theme) as seen:
                 for path in paths:
                     page = await seen.measured(path)
@@ -96,7 +128,7 @@ def main() -> None:
     options = parser.parse_args()
     with ExitStack() as children:
         OUT.mkdir(parents=True, exist_ok=True)
-        url = start_server(children, options.stack, free_port(), OUT / "state")
+        url = start_server(children, keeping(options.stack, OUT), free_port(), OUT / "state")
         figures = asyncio.run(check(url))
     path = OUT / "console.json"
     write_figures(path, figures)

@@ -1,4 +1,4 @@
-"""What a person does in the console, by keyboard: move traffic, follow a rollout, try a prompt."""
+"""What a person does in the console, by keyboard: move traffic, follow a rollout, try a prompt, run a campaign."""
 
 import asyncio
 import itertools
@@ -10,6 +10,7 @@ from typing import Any
 import httpx
 
 from loadtest.benchmarks.console.browser import Watched
+from serve.client.client import Client
 
 ASSIGNED = 1000
 LIMIT_S = 300.0
@@ -24,6 +25,8 @@ PLAN: dict[str, Any] = {
 }
 """A rollout of an embedder, by agreement alone, which ends within a minute or two."""
 NUMBERS = itertools.count()
+KEPT = 3
+LOAD = "/pages/load"
 
 
 async def move_traffic(seen: Watched, client: httpx.AsyncClient, model: str) -> str:
@@ -95,3 +98,40 @@ async def try_prompt(seen: Watched, model: str) -> str:
     assert len(tiles) >= 2, tiles
     assert all(await seen.page.locator(".answer").all_inner_texts()), tiles
     return f"{len(tiles)} answers"
+
+
+async def keep_pairs(client: httpx.AsyncClient, model: str, variant: str) -> str:
+    """Have a variant answer in shadow what its parent was asked, until KEPT pairs that differ are kept."""
+    steer, kept = Client(str(client.base_url).rstrip("/")), 0
+    await asyncio.to_thread(steer.change_traffic, model, shadows={variant: 1.0}, why="console-check")
+    try:
+        async with asyncio.timeout(LIMIT_S):
+            while kept < KEPT:
+                body = {
+                    "model": model,
+                    "prompt": f"{next(NUMBERS)} years ago, a ship",
+                    "max_tokens": 32,
+                    "temperature": 0,
+                }
+                (await client.post("/v1/completions", json=body)).raise_for_status()
+                await asyncio.sleep(0.2)  # in which a replay finds room
+                pairs = await client.get(f"/admin/v1/models/{model}/pairs", params={"variant": variant})
+                kept = len(pairs.raise_for_status().json()["pairs"])
+    finally:
+        await asyncio.to_thread(steer.change_traffic, model, shadows={variant: 0.0}, why="console-check")
+    return f"{kept} pairs that differ"
+
+
+async def run_campaign(seen: Watched, name: str) -> str:
+    """Start a campaign, watch it to its end, and open its report. Gives the run's path."""
+    await seen.open(LOAD)
+    await seen.page.select_option("#campaign", name)
+    await seen.tab_to("begin")
+    await seen.submit()
+    await seen.page.get_by_text(f"{name} runs").wait_for()
+    await seen.page.get_by_text("No campaign runs.").wait_for(timeout=1000 * LIMIT_S)
+    report = await seen.page.locator("#report-1").get_attribute("href")
+    assert report is not None
+    await seen.open(report)
+    assert f"Campaign {name}" in await seen.page.inner_text("body")
+    return report.removesuffix("/report")

@@ -20,6 +20,7 @@ from tests.support.programs import need
 pytestmark = pytest.mark.integration
 LIMIT_S = 60.0
 RATED = 3
+PAGES = ("/", "/models/echo", "/models/echo/traffic", "/try", "/pages/load", "/sign-in")
 
 
 @asynccontextmanager
@@ -56,7 +57,7 @@ async def test_each_page_is_whole(served: Local, width: int, theme: Theme) -> No
         while "evidence/quality.svg" not in (await served.client.get(rollout)).text:
             await asyncio.sleep(0.2)
     async with browsing(served, width, theme) as seen:
-        for path in ("/", "/models/echo", "/models/echo/traffic", rollout, f"{rollout}/report", "/try", "/sign-in"):
+        for path in (*PAGES, rollout, f"{rollout}/report"):
             await seen.open(path)
             assert await seen.page.evaluate("document.documentElement.scrollWidth") <= width, path
             pictures = await seen.page.evaluate("[...document.images].map(image => image.naturalWidth)")

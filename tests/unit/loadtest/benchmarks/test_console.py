@@ -1,10 +1,12 @@
-"""What `make console-check` finds wrong in its figures."""
+"""What `make console-check` looks at, and what it finds wrong in its figures."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from loadtest.benchmarks.console.__main__ import faults
+from loadtest.benchmarks.console.__main__ import EMBEDDER, STACK, TEXT, faults, keeping, load_paths, paths_of
+from serve.config.loader import load
 
 PAGE: dict[str, Any] = {
     "path": "/", "theme": "dark", "width": 360, "server_ms": 900.0, "first_paint_ms": 2000.0, "layout_shift": 0.02,
@@ -36,3 +38,20 @@ def test_a_fault_names_its_page(field: str, value: object) -> None:
 def test_a_task_that_failed_is_a_fault() -> None:
     tasks = [{"name": "try it", "passed": False, "seconds": 1.0, "detail": "TimeoutError: "}]
     assert faults({"pages": [], "tasks": tasks}) == ["try it: TimeoutError: "]
+
+
+def test_the_checks_server_keeps_answers_of_its_text_model(tmp_path: Path) -> None:
+    models = load(keeping(STACK, tmp_path)).models
+    assert [models[name].keep_answers is not None for name in (TEXT, EMBEDDER)] == [True, False]
+    assert load(STACK).models[TEXT].keep_answers is None
+
+
+def test_pages_of_pairs_rollouts_and_campaigns_are_looked_at() -> None:
+    paths = paths_of(["r1"])
+    assert [f"/models/{TEXT}/pairs" in paths, f"/models/{EMBEDDER}/rollouts/r1/report" in paths] == [True, True]
+    assert load_paths("/pages/load/one") == [
+        "/pages/load",
+        "/pages/load/one/report",
+        "/pages/load/compare?first=one&second=one",
+    ]
+    assert load_paths("") == ["/pages/load"]

@@ -1,6 +1,10 @@
-"""The console over an API that answers what a test says: the real pages, sessions and templates."""
+"""The console over an API that answers what a test says: the real pages, sessions and templates.
+
+It has the pages of other packages that a test names, whatever is installed."""
 
 import hashlib
+from collections.abc import Iterable
+from importlib.metadata import EntryPoint
 from types import SimpleNamespace
 from typing import Any
 
@@ -34,14 +38,14 @@ def variant(name: str, **more: Any) -> dict[str, Any]:
 class Fake:
     """An ingress that answers `documents` by path. `asked` has each request with the key that made it."""
 
-    def __init__(self, server: Server = Server()) -> None:
+    def __init__(self, server: Server = Server(), pages: Iterable[EntryPoint] = ()) -> None:
         self.server = server
         self.documents: dict[str, Any] = {
             "/admin/v1/models": {"models": [model("echo", variant("baseline"))], "machine": {}}
         }
         self.asked: list[tuple[str, str, str | None]] = []
         app = Starlette(routes=[Route("/{path:path}", self.answer, methods=["GET", "POST", "PUT"])])
-        self.app = add_console(app, self.snapshot)
+        self.app = add_console(app, self.snapshot, pages)
 
     def snapshot(self) -> Any:
         stack = make_stack().model_copy(update={"server": self.server})

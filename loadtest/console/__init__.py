@@ -1,0 +1,1 @@
+"""The server's console starts, follows and compares campaigns: the page `/pages/load`."""
