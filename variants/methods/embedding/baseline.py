@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from variants.errors import RecipeError, SourceError
 from variants.methods.base import BuildJob, MethodResult
+from variants.methods.huggingface import REPORTED, check_vocabulary, check_weights, reading
 from variants.methods.sentence_modules import PoolingMode, layers_after, read_modules
 from variants.methods.text_encoder import lower_cased, most_tokens, write_encoder
 from variants.recipes.recipe import Baseline
@@ -49,22 +50,16 @@ def load(folder: Path) -> "tuple[PreTrainedModel, PreTrainedTokenizerBase]":
     import torch
     from transformers import AutoModel, AutoTokenizer
 
-    try:
+    with reading(folder, "an encoder"):
         tokenizer = AutoTokenizer.from_pretrained(folder)
-        model, loading_info = AutoModel.from_pretrained(
-            folder, dtype=torch.float32, weights_only=True, output_loading_info=True
-        )
+        model, report = AutoModel.from_pretrained(folder, dtype=torch.float32, **REPORTED)
         tokenizer.model_max_length = most_tokens(tokenizer, model, folder)
         lower_cased(tokenizer, folder)
-    except (OSError, ValueError, KeyError, AttributeError) as error:
-        raise SourceError(f"transformers cannot read an encoder in {folder}: {error}", field="source.uri") from error
     if model.config.is_encoder_decoder:
         message = f"{folder} holds an encoder with a decoder ({model.config.model_type})"
         raise SourceError(message, field="source.uri", mend="an encoder alone, as BERT")
-    missing = sorted(name for name in loading_info["missing_keys"] if "pooler" not in name)  # poolers are not used
-    if missing:
-        message = f"{folder} has no weights for {', '.join(missing[:3])}"
-        raise SourceError(message, field="source.uri", mend="a folder with all weights")
+    check_weights(folder, model, report, has_pooler=False)
+    check_vocabulary(folder, model, tokenizer)
     return model.eval(), tokenizer
 
 
