@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from variants.errors import RecipeError, SourceError
 from variants.methods.base import BuildJob, MethodResult
 from variants.methods.huggingface import REPORTED, check_vocabulary, check_weights, reading
-from variants.methods.sentence_modules import PoolingMode, layers_after, read_modules
+from variants.methods.sentence_modules import PoolingMode, check_prompt, layers_after, read_modules
 from variants.methods.text_encoder import lower_cased, most_tokens, write_encoder
 from variants.recipes.recipe import Baseline
 
@@ -28,12 +28,13 @@ def baseline(job: BuildJob[Baseline]) -> MethodResult:
     """The encoder of a Hugging Face or sentence-transformers folder, executed in float32, with all of the folder's
     modules. The pooling is the mean where the folder names none; the note says so then.
 
-    RecipeError for another dtype. SourceError where transformers cannot read the folder, for another pooling, and for
-    a module that is not computed here."""
+    RecipeError for another dtype. SourceError where transformers cannot read the folder, for another pooling, for a
+    module that is not computed here, and for a default prompt."""
     assert job.source is not None
     if job.recipe.dtype != "float32":
         raise RecipeError("an encoder's baseline is executed in float32", field="recipe.dtype", mend="float32")
     modules = read_modules(job.source)
+    check_prompt(job.source)
     with job.progress.step(f"reading {job.source.name}"):
         model, tokenizer = load(modules.encoder)
         layers = layers_after(modules, model.config.hidden_size)
