@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, StrictBool, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, TypeAdapter, ValidationError, field_validator
 
 from variants.document import Document, explain
 from variants.errors import SourceError
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 ORDER = "modules.json"
 POOLING = "1_Pooling"
+PROMPTS = "config_sentence_transformers.json"
 PoolingMode = Literal["mean", "cls"]
 _MODES = {"pooling_mode_mean_tokens": "mean", "pooling_mode_cls_token": "cls"}
 _PACKAGE = "sentence_transformers."
@@ -40,6 +41,19 @@ class _Module(BaseModel):
         return self.type.rpartition(".")[2] if self.type.startswith(_PACKAGE) else self.type
 
 
+class _Prompts(BaseModel):
+    """What `config_sentence_transformers.json` says about prompts."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+    prompts: dict[str, Any] = {}
+    default_prompt_name: str | None = None
+
+    @field_validator("prompts", mode="before")
+    @classmethod
+    def _absent(cls, given: Any) -> Any:
+        return {} if given is None else given
+
+
 class _DenseSettings(Document):
     """`config.json` of a Dense module, in the spellings of sentence-transformers 2 to 6."""
 
@@ -53,6 +67,7 @@ class _DenseSettings(Document):
 
 
 _MODULES: TypeAdapter[list[_Module]] = TypeAdapter(list[_Module])
+_PROMPTS: TypeAdapter[_Prompts] = TypeAdapter(_Prompts)
 _DENSE: TypeAdapter[_DenseSettings] = TypeAdapter(_DenseSettings)
 _SETTINGS: TypeAdapter[dict[str, Any]] = TypeAdapter(dict[str, Any])
 
@@ -87,6 +102,18 @@ def read_modules(folder: Path) -> SentenceModules:
     pooling, _ = _pooling_of(places[1])
     after = tuple(place if kind == "Dense" else None for kind, place in zip(kinds[2:], places[2:], strict=True))
     return SentenceModules(places[0], pooling, True, after)
+
+
+def check_prompt(folder: Path) -> None:
+    """SourceError where the folder has a default prompt. sentence-transformers writes it before every text, and nothing
+    here does: the vectors would differ from the library's."""
+    path = folder / PROMPTS
+    settings = read_json(path, _PROMPTS) if path.is_file() else _Prompts()
+    name = settings.default_prompt_name
+    if name is None or settings.prompts.get(name) == "":
+        return
+    mend = "null there, and the prompt before the clients' texts"
+    raise SourceError(f"{path} has the default_prompt_name {name!r}", field=_FIELD, mend=mend)
 
 
 def layers_after(modules: SentenceModules, width: int) -> "list[nn.Module | None]":

@@ -40,11 +40,13 @@ def read(folder: Path, field: str) -> Preprocess:
         preprocess = _settings_of(processor)
         if _give_equal_pixels(processor, preprocess):
             return preprocess
-    except (ValueError, TypeError, AttributeError) as error:
+    except (ValueError, TypeError, AttributeError, ZeroDivisionError) as error:
         cause = error
     message = f"{type(processor).__name__} in {folder} does more to an image than a manifest can say"
     mend = "a processor that resizes, cuts the middle, scales and normalises"
-    raise SourceError(f"{message}: {cause}" if cause else message, field=field, mend=mend) from cause
+    raise SourceError(
+        f"{message}: {' '.join(str(cause).split())}" if cause else message, field=field, mend=mend
+    ) from cause
 
 
 def _class_of(folder: Path) -> Any:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from variants.errors import RecipeError, SourceError
 from variants.methods.base import BuildJob, MethodResult
 from variants.methods.detection.network import NAMES
-from variants.methods.huggingface import labels_of
+from variants.methods.huggingface import REPORTED, check_weights, labels_of, reading
 from variants.methods.openvino_ir import IR, write_ir
 from variants.recipes.recipe import DetectorBaseline
 from variants.vision.detector import Detector
@@ -38,7 +38,7 @@ def baseline(job: BuildJob[DetectorBaseline]) -> MethodResult:
         mend = "say how its images are prepared and what its output means: detector and labels"
         raise RecipeError(f"{job.source.name} is one file, no Hugging Face folder", field="recipe.detector", mend=mend)
     with job.progress.step(f"reading {job.source.name}"):
-        settings = _settings(job.source)
+        settings = read_settings(job.source)
         size = job.recipe.image_size or fixed_size(settings)
         if size is None:
             raise RecipeError(
@@ -57,15 +57,16 @@ def baseline(job: BuildJob[DetectorBaseline]) -> MethodResult:
 
 
 def load(folder: Path) -> "PreTrainedModel":
-    """The detector in a folder, in float32 and evaluation mode. SourceError where transformers cannot read it."""
+    """The detector in a folder, in float32 and evaluation mode. SourceError where transformers cannot read it, or
+    weights are missing."""
     import torch
     from transformers import AutoModelForObjectDetection
 
-    try:
-        model = AutoModelForObjectDetection.from_pretrained(folder, dtype=torch.float32, weights_only=True)
-    except (OSError, ValueError, KeyError, ImportError) as error:
-        raise SourceError(f"transformers cannot read {folder}: {error}", field="source.uri") from error
-    return model.eval()
+    with reading(folder, "a detector"):
+        model, report = AutoModelForObjectDetection.from_pretrained(folder, dtype=torch.float32, **REPORTED)
+    check_weights(folder, model, report)
+    detector: PreTrainedModel = model.eval()
+    return detector
 
 
 def describe(shape: list[int], labels: int, settings: dict[str, Any], size: Size) -> Detector:
@@ -77,7 +78,7 @@ def describe(shape: list[int], labels: int, settings: dict[str, Any], size: Size
         raise SourceError(
             f"{width - 4} logits a query for {labels} labels", field="source.uri", mend="another detector"
         )
-    white = 1 / settings.get("rescale_factor", 1 / 255) if settings.get("do_rescale", True) else 1.0
+    white = _white(settings)
     mean, _ = _normalisation(settings)
     return Detector.model_validate(
         {
@@ -128,15 +129,23 @@ def _of_pixels(model: "PreTrainedModel", settings: dict[str, Any]) -> "nn.Module
     return Predictions().eval()
 
 
-def _settings(folder: Path) -> dict[str, Any]:
-    """The image processor's settings as they are in the file: transformers' own reader needs torchvision."""
+def read_settings(folder: Path) -> dict[str, Any]:
+    """The image processor's settings as they are in the file: transformers' own reader needs torchvision.
+    SourceError where they are missing or not readable."""
     path = folder / "preprocessor_config.json"
     try:
         settings: dict[str, Any] = json.loads(path.read_bytes())
         _normalisation(settings)
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        fixed_size(settings)
+        _white(settings)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, ZeroDivisionError) as error:
         raise SourceError(f"{path} is missing or not readable: {error!r}", field="source.uri") from error
     return settings
+
+
+def _white(settings: dict[str, Any]) -> float:
+    """The value of a white pixel before it is scaled to 0 to 1."""
+    return 1 / settings.get("rescale_factor", 1 / 255) if settings.get("do_rescale", True) else 1.0
 
 
 def _normalisation(settings: dict[str, Any]) -> tuple[list[float], list[float]]:

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 
 from variants.errors import RecipeError, SourceError
 from variants.methods.base import BuildJob, MethodResult
-from variants.methods.sentence_modules import PoolingMode, layers_after, read_modules
+from variants.methods.huggingface import REPORTED, check_vocabulary, check_weights, reading
+from variants.methods.sentence_modules import PoolingMode, check_prompt, layers_after, read_modules
 from variants.methods.text_encoder import lower_cased, most_tokens, write_encoder
 from variants.recipes.recipe import Baseline
 
@@ -27,12 +28,13 @@ def baseline(job: BuildJob[Baseline]) -> MethodResult:
     """The encoder of a Hugging Face or sentence-transformers folder, executed in float32, with all of the folder's
     modules. The pooling is the mean where the folder names none; the note says so then.
 
-    RecipeError for another dtype. SourceError where transformers cannot read the folder, for another pooling, and for
-    a module that is not computed here."""
+    RecipeError for another dtype. SourceError where transformers cannot read the folder, for another pooling, for a
+    module that is not computed here, and for a default prompt."""
     assert job.source is not None
     if job.recipe.dtype != "float32":
         raise RecipeError("an encoder's baseline is executed in float32", field="recipe.dtype", mend="float32")
     modules = read_modules(job.source)
+    check_prompt(job.source)
     with job.progress.step(f"reading {job.source.name}"):
         model, tokenizer = load(modules.encoder)
         layers = layers_after(modules, model.config.hidden_size)
@@ -49,22 +51,16 @@ def load(folder: Path) -> "tuple[PreTrainedModel, PreTrainedTokenizerBase]":
     import torch
     from transformers import AutoModel, AutoTokenizer
 
-    try:
+    with reading(folder, "an encoder"):
         tokenizer = AutoTokenizer.from_pretrained(folder)
-        model, loading_info = AutoModel.from_pretrained(
-            folder, dtype=torch.float32, weights_only=True, output_loading_info=True
-        )
+        model, report = AutoModel.from_pretrained(folder, dtype=torch.float32, **REPORTED)
         tokenizer.model_max_length = most_tokens(tokenizer, model, folder)
         lower_cased(tokenizer, folder)
-    except (OSError, ValueError, KeyError, AttributeError) as error:
-        raise SourceError(f"transformers cannot read an encoder in {folder}: {error}", field="source.uri") from error
     if model.config.is_encoder_decoder:
         message = f"{folder} holds an encoder with a decoder ({model.config.model_type})"
         raise SourceError(message, field="source.uri", mend="an encoder alone, as BERT")
-    missing = sorted(name for name in loading_info["missing_keys"] if "pooler" not in name)  # poolers are not used
-    if missing:
-        message = f"{folder} has no weights for {', '.join(missing[:3])}"
-        raise SourceError(message, field="source.uri", mend="a folder with all weights")
+    check_weights(folder, model, report, has_pooler=False)
+    check_vocabulary(folder, model, tokenizer)
     return model.eval(), tokenizer
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from variants.errors import RecipeError, SourceError
 from variants.methods.base import BuildJob, MethodResult
-from variants.methods.huggingface import labels_of, new_head
+from variants.methods.huggingface import REPORTED, check_weights, labels_of, new_head, reading
 from variants.methods.openvino_ir import IR, write_ir
 from variants.vision import hub_processor
 from variants.vision.preprocess import Preprocess
@@ -34,16 +34,16 @@ def of_folder(job: BuildJob, folder: Path) -> MethodResult:
 
 def load_huggingface(folder: Path, labels: tuple[str, ...] | None = None) -> "tuple[PreTrainedModel, Preprocess]":
     """The classifier in a Hugging Face folder, in float32, with a new head for `labels` where they are given, and how
-    its images are prepared. SourceError where one of them cannot be read, or they do not fit each other."""
+    its images are prepared. SourceError where one of them cannot be read, weights are missing, or they do not fit each
+    other."""
     import torch
     from transformers import AutoModelForImageClassification
 
-    try:
-        model = AutoModelForImageClassification.from_pretrained(
-            folder, dtype=torch.float32, weights_only=True, **new_head(labels)
+    with reading(folder, "an image classifier"):
+        model, report = AutoModelForImageClassification.from_pretrained(
+            folder, dtype=torch.float32, **REPORTED, **new_head(labels)
         )
-    except (OSError, ValueError, KeyError) as error:
-        raise SourceError(f"transformers cannot read {folder}: {error}", field="source.uri") from error
+    check_weights(folder, model, report, has_new_head=labels is not None)
     preprocess = hub_processor.read(folder, "source.uri")
     height, width = preprocess.size
     try:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from variants.artifacts.store import Artifact
 from variants.errors import RecipeError, SourceError
 from variants.methods.base import BuildJob, MethodResult
-from variants.methods.huggingface import labels_of, new_head
+from variants.methods.huggingface import REPORTED, check_vocabulary, check_weights, labels_of, new_head, reading
 from variants.methods.openvino_ir import IR, SETTINGS, TOKENIZER, check_float32
 from variants.methods.sentence_modules import read_modules
 from variants.methods.text_encoder import most_tokens, write_encoder
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 PACKAGES = ("torch", "transformers", "tokenizers", "openvino", "safetensors")
 WEIGHTS = "model.safetensors"
+_MEND = "a classifier of texts, or train one: {kind: train-text, ...}"
 _READS_LAST_END = ("bart", "mbart", "plbart", "mvp")
 
 
@@ -50,24 +51,22 @@ def load(folder: Path, labels: tuple[str, ...] | None = None) -> "tuple[PreTrain
     """The classifier in a Hugging Face folder, in float32, and its tokenizer, whose `model_max_length` is the most
     tokens that both can take. With `labels` it has a new head for these, on any encoder.
 
-    SourceError where transformers cannot read the folder. Without `labels` also where the folder holds no head for one
-    class a text: transformers would use random weights.
+    SourceError where transformers cannot read the folder, or weights are missing. Without `labels` also where the
+    folder holds no head for one class a text.
     """
     import torch
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-    try:
+    with reading(folder, "a text classifier"):
         tokenizer = AutoTokenizer.from_pretrained(folder)
-        model, loading_info = AutoModelForSequenceClassification.from_pretrained(
-            folder, dtype=torch.float32, weights_only=True, output_loading_info=True, **new_head(labels)
+        model, report = AutoModelForSequenceClassification.from_pretrained(
+            folder, dtype=torch.float32, **REPORTED, **new_head(labels)
         )
         tokenizer.model_max_length = most_tokens(tokenizer, model, folder)
-    except (OSError, ValueError, KeyError, AttributeError) as error:
-        raise SourceError(
-            f"transformers cannot read a text classifier in {folder}: {error}", field="source.uri"
-        ) from error
+    check_weights(folder, model, report, has_new_head=labels is not None, mend=_MEND)
+    check_vocabulary(folder, model, tokenizer)
     if labels is None:
-        check_head(model, folder, sorted(loading_info["missing_keys"]))
+        check_head(model, folder)
     return model.eval(), tokenizer
 
 
@@ -80,14 +79,11 @@ def load_encoder(folder: Path, labels: tuple[str, ...]) -> "tuple[PreTrainedMode
     return model, tokenizer
 
 
-def check_head(model: "PreTrainedModel", folder: Path, missing: list[str]) -> None:
-    """SourceError where weights are `missing`, or the model does not choose one of several labels."""
-    mend = "a classifier of texts, or train one: {kind: train-text, ...}"
-    if missing:
-        raise SourceError(f"{folder} has no weights for {', '.join(missing)}", field="source.uri", mend=mend)
+def check_head(model: "PreTrainedModel", folder: Path) -> None:
+    """SourceError where the model does not choose one of several labels."""
     if len(model.config.id2label or {}) < 2 or model.config.problem_type not in (None, "single_label_classification"):
         kind = f"{len(model.config.id2label or {})} outputs, {model.config.problem_type}"
-        raise SourceError(f"{folder} does not choose one of several labels ({kind})", field="source.uri", mend=mend)
+        raise SourceError(f"{folder} does not choose one of several labels ({kind})", field="source.uri", mend=_MEND)
 
 
 def save(job: BuildJob, model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase") -> None:

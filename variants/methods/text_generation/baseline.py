@@ -13,6 +13,7 @@ from variants.artifacts.manifest import Precision
 from variants.errors import IntegrityError, RecipeError, SourceError
 from variants.machine import device, multiplies_bfloat16
 from variants.methods.base import BuildJob, MethodResult
+from variants.methods.huggingface import REPORTED, check_vocabulary, check_weights, reading, vocabulary_of
 from variants.recipes.recipe import Baseline
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ def write(job: BuildJob, model: "PreTrainedModel", tokenizer: "PreTrainedTokeniz
 
 def load(source: Path, dtype: str) -> "tuple[PreTrainedModel, PreTrainedTokenizerBase]":
     """Model and tokenizer in `dtype` ("bfloat16", "float16" or "float32"), on CPU, without remote code. Of a pickle
-    only tensors are read. SourceError where transformers cannot read the source."""
+    only tensors are read. SourceError where transformers cannot read the source, or the source lacks weights."""
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
@@ -74,17 +75,18 @@ def load(source: Path, dtype: str) -> "tuple[PreTrainedModel, PreTrainedTokenize
                 f"{source.name} is neither a folder nor a .gguf file", field="source.uri", mend="name one of the two"
             )
         folder, options = source.parent, {"gguf_file": source.name}
-    try:
+    kind: Any = AutoModelForCausalLM  # typed without the report
+    with reading(source, "a text model"):
         tokenizer = AutoTokenizer.from_pretrained(folder, **options)
-        model = AutoModelForCausalLM.from_pretrained(
+        model, report = kind.from_pretrained(
             folder,
             dtype=getattr(torch, dtype),
-            weights_only=True,
+            **REPORTED,
             **options,
             **({"quantization_config": GgufConfig(dequantize=True)} if options else {}),
         )
-    except (OSError, ValueError, KeyError, AttributeError, TypeError, ImportError) as error:
-        raise SourceError(f"transformers cannot read {source}: {error}", field="source.uri") from error
+    check_weights(source, model, report)
+    check_vocabulary(source, model, tokenizer)
     tokenizer.model_max_length = min([tokenizer.model_max_length, *_positions(model)])
     return model.eval(), tokenizer
 
@@ -111,7 +113,8 @@ def linear_layers(model: "PreTrainedModel") -> "dict[str, Linear]":
 def check_generates(model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase", tokens: int = 8) -> str:
     """Generate greedily after a question (as a chat where there is a template) and return the text.
 
-    SourceError when a logit is not finite or no token is generated: weights and tokenizer do not fit each other.
+    SourceError when a token has no row in the model, a logit is not finite, or no token is generated: weights and
+    tokenizer do not fit each other.
     """
     import torch
 
@@ -121,6 +124,10 @@ def check_generates(model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBas
         prompt = str(tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False))
     encoded = tokenizer(prompt, return_tensors="pt", return_token_type_ids=False).to(model.device)
     length = encoded["input_ids"].shape[1]
+    largest, rows = int(encoded["input_ids"].max()), vocabulary_of(model)
+    if rows is not None and largest >= rows:
+        message = f"the tokenizer writes {tokenizer.convert_ids_to_tokens(largest)!r} as {largest}, of {rows} ids"
+        raise SourceError(message, field="source", mend="tokenizer and weights of one model")
     with torch.inference_mode():
         if not torch.isfinite(model(**encoded).logits[:, -1]).all():
             raise SourceError("the model's logits are not finite", field="source", mend="check the weights")

@@ -22,7 +22,8 @@ def outline(parent: Path) -> "PreTrainedModel":
     from transformers import AutoConfig, AutoModelForCausalLM
 
     with torch.device("meta"):
-        model: PreTrainedModel = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(parent))
+        config = AutoConfig.from_pretrained(parent, trust_remote_code=False)
+        model: PreTrainedModel = AutoModelForCausalLM.from_config(config)
     return model
 
 

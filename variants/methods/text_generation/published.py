@@ -1,22 +1,26 @@
 """Checkpoints that somebody else has compressed. They are checked and copied as they are; nothing is converted.
 
 A checkpoint says in `config.json`, below `quantization_config`, how it was compressed. vLLM believes that. So the claim
-is compared with the tensors in the files: a wrong one would fail when the engine starts, or answer nonsense.
+is compared with the tensors in the files: a wrong one would fail when the engine starts, or answer nonsense. The names
+and shapes of all weights, which `config.json` implies, are compared too.
 """
 
 import json
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from variants.artifacts.manifest import Precision
-from variants.artifacts.tensors import tensor_entries
+from variants.artifacts.tensors import TensorEntry, tensor_entries
 from variants.errors import RecipeError, SourceError
 from variants.methods.base import BuildJob, MethodResult
+from variants.methods.huggingface import reading
+from variants.methods.text_generation.layers import outline
 from variants.recipes.hub import HUB_FILES
 from variants.recipes.recipe import Published
 
+INDEX = "model.safetensors.index.json"
 TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json")
 MARKS: Mapping[str, tuple[str, str]] = {
     "packed": (".weight_packed", "I32"),
@@ -26,6 +30,8 @@ MARKS: Mapping[str, tuple[str, str]] = {
     "nf4": (".weight", "U8"),
 }
 """The end of a tensor's name and its dtype in safetensors, by how a checkpoint stores its compressed weights."""
+UNPACKED = ("F32", "F16", "BF16", "F8_E4M3", "I8")
+"""Types in safetensors of which each number is one weight."""
 WHOLE = "compress the model with safetensors beside its config.json: int4, int8, fp8 or nf4"
 UNSERVED: Mapping[str, tuple[str, str]] = {
     ".gguf": (
@@ -52,8 +58,10 @@ def published(job: BuildJob[Published]) -> MethodResult:
     with job.progress.step(f"checking {folder.name}"):
         check_files(folder)
         suffix, dtype = MARKS[mark]
-        if not any(name.endswith(suffix) and kind == dtype for name, kind in tensors(folder)):
+        stored = tensors(folder)
+        if not any(name.endswith(suffix) and entry.dtype == dtype for name, entry in stored.items()):
             raise refused(f"config.json says {says}, but no tensor *{suffix} of {dtype} is there")
+        check_tensors(folder, str(config.get("model_type")), suffix, stored)
     with job.progress.step(f"copying {folder.name}"):
         for path in sorted({path for pattern in HUB_FILES for path in folder.glob(pattern)}):
             shutil.copyfile(path, job.out / path.name)
@@ -132,22 +140,58 @@ def check_files(folder: Path) -> None:
         raise refused("there is no .safetensors file; pickles (.bin, .pt) are not loaded")
     if not any((folder / name).is_file() for name in TOKENIZERS):
         raise refused(f"there is no tokenizer, none of {', '.join(TOKENIZERS)}")
-    index = folder / "model.safetensors.index.json"
-    if index.is_file():
-        missing = sorted(
-            set(json.loads(index.read_bytes())["weight_map"].values()) - {p.name for p in folder.iterdir()}
-        )
-        if missing:
-            raise refused(f"{index.name} names {missing[0]}, which is not there")
+    missing = sorted(set(index_of(folder).values()) - {path.name for path in folder.iterdir()})
+    if missing:
+        raise refused(f"{INDEX} names {missing[0]}, which is not there")
 
 
-def tensors(folder: Path) -> Iterator[tuple[str, str]]:
-    """The name and dtype of every tensor, from the files' headers."""
+def index_of(folder: Path) -> dict[str, str]:
+    """The file of each tensor by the checkpoint's index; empty where it has none."""
+    path = folder / INDEX
+    try:
+        given = json.loads(path.read_bytes())["weight_map"] if path.is_file() else {}
+        return {str(name): str(file) for name, file in given.items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise refused(f"{INDEX} cannot be read: {error!r}") from None
+
+
+def tensors(folder: Path) -> dict[str, TensorEntry]:
+    """Every tensor by name, from the files' headers. SourceError where the index names one that its file lacks."""
+    stored: dict[str, TensorEntry] = {}
+    wanted = index_of(folder)
     for path in sorted(folder.glob("*.safetensors")):
         try:
-            yield from ((name, entry.dtype) for name, entry in tensor_entries(path).items())
+            entries = tensor_entries(path)
         except ValueError as error:
             raise refused(str(error)) from None
+        lacking = sorted(name for name, file in wanted.items() if file == path.name and name not in entries)
+        if lacking:
+            raise refused(f"{path.name} has no {lacking[0]}, which {INDEX} names there")
+        stored |= entries
+    return stored
+
+
+def check_tensors(folder: Path, kind: str, suffix: str, stored: Mapping[str, TensorEntry]) -> None:
+    """Raises SourceError where `stored` lacks a weight that config.json asks for, or has it in another shape.
+
+    A weight may be compressed: then a tensor that ends in `suffix` has its place. Models that transformers does not
+    know, or whose tensors it renames, are left to the engine.
+    """
+    from transformers.conversion_mapping import get_checkpoint_conversion_mapping
+    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+
+    if kind not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES or get_checkpoint_conversion_mapping(kind):
+        return
+    with reading(folder, "a configuration"):
+        model = outline(folder)
+    file = INDEX if (folder / INDEX).is_file() else " or ".join(sorted(p.name for p in folder.glob("*.safetensors")))
+    for name, parameter in model.named_parameters():
+        entry = stored.get(name)
+        if entry is None and name.removesuffix(".weight") + suffix not in stored:
+            raise refused(f"{file} has no weights for {name}")
+        if entry and entry.dtype in UNPACKED and entry.shape != tuple(parameter.shape):
+            wanted = list(parameter.shape)
+            raise refused(f"{file} has {name} as {list(entry.shape)}, and config.json says {wanted}")
 
 
 def refused(message: str) -> SourceError:

@@ -23,6 +23,9 @@ UNSERVED = (
     "target_parameters", "fan_in_fan_out",
 )  # fmt: skip
 """Fields that no engine here follows. Each is absent, None, False or empty in a plain adapter."""
+_NARROWING = ("exclude_modules", "layers_to_transform", "layers_pattern")
+"""Fields that take layers out of `target_modules`."""
+_WHOLE = "the whole file that peft wrote"
 Shape = tuple[int, ...]
 
 
@@ -87,6 +90,9 @@ def check_layers(ours: dict[str, Shape], base: dict[str, Shape], config: dict[st
             raise RecipeError(
                 f"the adapter changes {layer}, which its base lacks", field="parent", mend="name its base"
             )
+        if len(base[f"{layer}.weight"]) != 2:
+            message = f"the adapter changes {layer}, which is no linear layer of its base"
+            raise RecipeError(message, field="parent", mend="name its base")
         outputs, inputs = base[f"{layer}.weight"]
         wanted = (rank, inputs) if which == "A.weight" else (outputs, rank)
         if shape != wanted:
@@ -95,7 +101,25 @@ def check_layers(ours: dict[str, Shape], base: dict[str, Shape], config: dict[st
         layers.add(layer.rpartition(".")[2])
     if not layers:
         raise SourceError(f"{WEIGHTS} has no tensor", field="source.uri")
+    check_pairs(ours, base, config)
     return sorted(layers)
+
+
+def check_pairs(ours: dict[str, Shape], base: dict[str, Shape], config: dict[str, Any]) -> None:
+    """SourceError where a layer has one of its two matrices, or where a layer of the base that `target_modules` lists
+    has none. An engine would leave it as it is in the base."""
+    halves = {name.removeprefix(PREFIX) for name in ours}
+    for name in sorted(halves):
+        other = name.replace(".lora_A.", ".lora_B.") if ".lora_A." in name else name.replace(".lora_B.", ".lora_A.")
+        if other not in halves:
+            raise SourceError(f"{WEIGHTS} has {name} without {other}", field="source.uri", mend=_WHOLE)
+    targets = config.get("target_modules")
+    if not isinstance(targets, list) or any(config.get(name) for name in _NARROWING):
+        return
+    for layer in sorted(name.removesuffix(".weight") for name, shape in base.items() if len(shape) == 2):
+        is_target = any(f".{layer}".endswith(f".{target}") for target in targets)
+        if is_target and f"{layer}.lora_A.weight" not in halves:
+            raise SourceError(f"{WEIGHTS} has no weights for {layer}", field="source.uri", mend=_WHOLE)
 
 
 def shapes_below(folder: Path) -> Iterator[tuple[str, Shape]]:
