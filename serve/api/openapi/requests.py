@@ -168,10 +168,7 @@ TENSOR: Schema = {
         "datatype": {"enum": list(DATATYPES)},
         "shape": {"type": "array", "maxItems": DIMENSIONS, "items": {"type": "integer", "minimum": 0}},
         "data": {"type": "array"},
-        "parameters": {
-            "type": "object",
-            "properties": {"binary_data_size": {"type": "integer", "minimum": 0}},
-        },
+        "parameters": either("object", properties={"binary_data_size": either("integer", minimum=0)}),
     },
 }
 TENSORS: Schema = {
@@ -180,21 +177,20 @@ TENSORS: Schema = {
     "properties": {
         "inputs": {"type": "array", "minItems": 1, "items": TENSOR},
         "id": either("string"),
-        "outputs": {
-            "type": "array",
-            "items": {
+        "outputs": either(
+            "array",
+            items={
                 "type": "object",
                 "required": ["name"],
                 "properties": {
                     "name": STRING,
-                    "parameters": {
-                        "type": "object",
-                        "properties": {"binary_data": FLAG, "classification": either("integer", minimum=1)},
-                    },
+                    "parameters": either(
+                        "object", properties={"binary_data": FLAG, "classification": either("integer", minimum=1)}
+                    ),
                 },
             },
-        },
-        "parameters": {"type": "object", "properties": {"binary_data_output": FLAG}},
+        ),
+        "parameters": either("object", properties={"binary_data_output": FLAG}),
     },
     "additionalProperties": True,
     "description": "An inference request of Open Inference Protocol v2. Tensors may follow it in binary.",
