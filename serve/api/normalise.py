@@ -11,8 +11,8 @@ from typing import Any
 from variants.errors import InputError
 
 CHAT, COMPLETIONS, TOKENIZE = "/v1/chat/completions", "/v1/completions", "/tokenize"
-MARKS = frozenset({"cache_control", "provider_specific_fields", "thinking_blocks"})
-"""What gateways leave on requests, messages and their parts for another vendor."""
+MARKS = frozenset({"cache_control", "prompt_cache_breakpoint", "provider_specific_fields", "thinking_blocks"})
+"""What gateways leave on requests, messages and their parts for another vendor, and where a cache may end."""
 NOTHING: dict[str, tuple[Any, ...]] = {
     "add_generation_prompt": (True,),
     "bad_words": ([],),

@@ -1,4 +1,5 @@
-"""Typed requests of a door: strict types, unknown fields refused by name, null fields read as absent."""
+"""Typed requests of a door: strict types, unknown fields refused by name. What asks for nothing is read as absent, by
+the rules of the other routes (`serve.api.normalise`)."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
@@ -7,28 +8,40 @@ from pydantic import ConfigDict, GetJsonSchemaHandler, ValidationError, model_va
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
+from serve.api.normalise import MARKS, asks_nothing
 from variants.document import Document
 from variants.errors import InputError
 
+IGNORED = {f"^({'|'.join(sorted(MARKS))})$": {"description": "Ignored: a mark for another vendor."}}
+"""For a schema: fields that every part of a request may have."""
+
 
 class Asked(Document):
-    """A part of a request. A null field asks for nothing, so it is read as absent."""
+    """A part of a request. A null field asks for nothing, so it is read as absent. So are gateways' marks and default
+    values of fields that this part does not have."""
 
     model_config = ConfigDict(strict=True)
 
     @model_validator(mode="before")
     @classmethod
-    def drop_nulls(cls, value: Any) -> Any:
-        return {name: each for name, each in value.items() if each is not None} if isinstance(value, dict) else value
+    def drop_what_asks_nothing(cls, value: Any) -> Any:
+        if not isinstance(value, dict):
+            return value
+        return {
+            name: each
+            for name, each in value.items()
+            if each is not None and (name in cls.model_fields or not asks_nothing(name, each))
+        }
 
     @classmethod
     def __get_pydantic_json_schema__(cls, core: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
-        """The schema says that a field which may be absent may be null."""
+        """The schema says that a field which may be absent may be null, and that marks are ignored."""
         schema = handler(core)
         own = handler.resolve_ref_schema(schema)
         for name, field in own.get("properties", {}).items():
             if name not in own.get("required", ()) and {"type": "null"} not in field.get("anyOf", ()):
                 own["properties"][name] = {"anyOf": [field, {"type": "null"}]}
+        own["patternProperties"] = IGNORED
         return schema
 
 

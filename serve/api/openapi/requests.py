@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
+from serve.api.chats.fields import IGNORED
 from serve.api.chats.messages_request import MessagesRequest
 from serve.api.chats.responses_request import ResponsesRequest
 from serve.api.openapi.answers import ERRORS, STRING, Schema
@@ -234,6 +235,8 @@ def schemas() -> dict[str, Schema]:
     )
     own: dict[str, Schema] = once(defined["$defs"])
     own[Traffic.__name__]["properties"] |= {"why": WHY}
+    for model in (EmbeddingRequest, GenerationRequest):
+        own[model.__name__]["patternProperties"] = IGNORED
     return ERRORS | own
 
 

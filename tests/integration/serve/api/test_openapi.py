@@ -16,6 +16,7 @@ pytestmark = [pytest.mark.integration, pytest.mark.asyncio(loop_scope="module")]
 META = Path(__file__).parents[3] / "support" / "openapi-3.1.json"
 """https://spec.openapis.org/oas/3.1/schema, as openapi-spec-validator 0.9 has it (Apache-2.0)."""
 
+MARK = {"provider_specific_fields": {}}
 NEAR, TEXT = "/v2/models/near/infer", {"name": "text", "shape": [1], "datatype": "BYTES", "data": ["a"]}
 
 
@@ -121,6 +122,9 @@ async def test_the_schemas_are_those_that_check(door: Local, document: dict[str,
         ("/v1/score", {"model": "near", "text_1": "a", "text_2": 7}, False),
         ("/v1/embeddings", {"model": "near", "input": "a"}, True),
         ("/v1/embeddings", {"model": "near", "input": "a", "colour": 1}, False),
+        ("/v1/rerank", {"model": "near", "query": "a", "documents": [{"text": "a", **MARK}]}, True),
+        ("/v1/responses", {"model": "echo", "input": [{"role": "user", "content": "a", **MARK}], **MARK}, True),
+        ("/v1/embeddings", {"model": "near", "input": "a", **MARK}, True),
         (NEAR, {"inputs": [TEXT], "id": None, "parameters": None, "outputs": None}, True),
         (
             NEAR,

@@ -111,6 +111,71 @@ def test_pictures_and_schemas_are_passed_on() -> None:
     assert messages(output_config=config)["response_format"]["json_schema"]["schema"] == SCHEMA
 
 
+MARKS: dict[str, Any] = {
+    "cache_control": {"type": "ephemeral"},
+    "prompt_cache_breakpoint": {"mode": "explicit"},
+    "provider_specific_fields": {"signature": "x"},
+    "thinking_blocks": [],
+}
+
+
+def marked(value: Any) -> Any:
+    """The value with marks on each of its objects, but none in a schema or in the input of a tool."""
+    if isinstance(value, list):
+        return [marked(each) for each in value]
+    if not isinstance(value, dict):
+        return value
+    free = ("parameters", "input_schema", "schema", "metadata")
+    inner = {
+        k: each if k in free or (k == "input" and isinstance(each, dict)) else marked(each) for k, each in value.items()
+    }
+    return inner | MARKS
+
+
+def test_marks_are_ignored_wherever_a_gateway_leaves_them() -> None:
+    asked: dict[str, Any] = {
+        "input": [
+            {"role": "user", "content": [{"type": "input_text", "text": "a"}]},
+            {"role": "user", "content": [{"type": "input_image", "image_url": "data:image/png;base64,AAAA"}]},
+            {"type": "reasoning", "summary": []},
+            {"type": "function_call", "call_id": "c", "name": "f", "arguments": "{}"},
+            {"type": "function_call_output", "call_id": "c", "output": [{"type": "input_text", "text": "b"}]},
+        ],
+        "tools": [{"type": "function", "name": "f", "parameters": SCHEMA}],
+        "tool_choice": {"type": "function", "name": "f"},
+        "text": {"format": {"type": "json_schema", "name": "n", "schema": SCHEMA}},
+        "reasoning": {"effort": "low"},
+    }
+    assert responses(**marked(asked)) == responses(**asked)
+    theirs: dict[str, Any] = {
+        "system": [{"type": "text", "text": "s"}],
+        "messages": [
+            {"role": "user", "content": "a"},
+            {
+                "role": "assistant",
+                "content": [
+                    {"type": "thinking", "thinking": "t", "signature": "s"},
+                    {"type": "tool_use", "id": "c", "name": "f", "input": {}},
+                ],
+            },
+            {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "c", "content": "b"}]},
+            {"role": "user", "content": [{"type": "image", "source": {"type": "url", "url": "https://a.example/b"}}]},
+        ],
+        "tools": [{"name": "f", "input_schema": SCHEMA}],
+        "tool_choice": {"type": "tool", "name": "f"},
+        "output_config": {"format": {"type": "json_schema", "schema": SCHEMA}},
+    }
+    assert messages(**marked(theirs)) == messages(**theirs)
+
+
+def test_a_default_of_a_field_that_a_format_lacks_asks_for_nothing() -> None:
+    defaults = {"n": 1, "stop": [], "extra_body": {}, "logit_bias": {}, "echo": False, "priority": 0}
+    assert responses(**defaults) == responses()
+    assert messages(**defaults) == messages()
+    with pytest.raises(InputError, match="n: is not supported"):
+        responses(n=2)
+
+
 def test_a_last_turn_of_the_assistant_is_continued() -> None:
     turns = [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "I"}]
     asked = messages(messages=turns)
