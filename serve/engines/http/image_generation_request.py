@@ -11,7 +11,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field, StrictInt
 
-from variants.document import Document, No
+from serve.engines.http.text_request import Identified
+from variants.document import No
 from variants.errors import InputError
 from variants.vision.diffusion_pipeline import MOST_STEPS
 
@@ -21,7 +22,7 @@ MOST_WORDS = 1000
 """Characters of a prompt."""
 
 
-class GenerationRequest(Document):
+class GenerationRequest(Identified):
     """`POST /v1/images/generations`."""
 
     model: str
@@ -33,7 +34,6 @@ class GenerationRequest(Document):
     stream: No | None = None
     seed: Annotated[StrictInt, Field(ge=0, lt=2**63)] | None = None
     num_inference_steps: Annotated[StrictInt, Field(ge=1, le=MOST_STEPS)] | None = None
-    user: str | None = None
 
 
 def label_in(prompt: str, labels: Sequence[str]) -> int:

@@ -46,6 +46,15 @@ class Tolerant(Document):
     model_config = ConfigDict(extra="ignore")
 
 
+class Identified(Document):
+    """Whom a request is for. The ingress reads it, and it changes no answer."""
+
+    user: str | None = None
+    safety_identifier: str | None = None
+    prompt_cache_key: str | None = None
+    prompt_cache_retention: str | None = None
+
+
 class NotOffered(Tolerant):
     """What vLLM honours and this engine does not. It is refused, because the answers would differ."""
 
@@ -97,7 +106,7 @@ class StructuredOutputs(Document):
     choice: Annotated[list[str], Field(min_length=1)] | None = None
 
 
-class _Common(NotOffered):
+class _Common(Identified, NotOffered):
     """Fields of both routes. The sampling fields without a place in `Generation` are checked, and change nothing where
     nothing is drawn by chance."""
 
@@ -136,10 +145,6 @@ class _Common(NotOffered):
     request_id: str | None = None
     session_id: str | None = None
     cache_salt: str | None = None
-    user: str | None = None
-    safety_identifier: str | None = None
-    prompt_cache_key: str | None = None
-    prompt_cache_retention: str | None = None
     store: bool | None = None
     metadata: dict[str, str] | None = None
     service_tier: str | None = None

@@ -17,6 +17,7 @@ META = Path(__file__).parents[3] / "support" / "openapi-3.1.json"
 """https://spec.openapis.org/oas/3.1/schema, as openapi-spec-validator 0.9 has it (Apache-2.0)."""
 
 MARK = {"provider_specific_fields": {}}
+WHO = {"user": "a", "safety_identifier": "a", "prompt_cache_key": "k", "prompt_cache_retention": "24h"}
 NEAR, TEXT = "/v2/models/near/infer", {"name": "text", "shape": [1], "datatype": "BYTES", "data": ["a"]}
 
 
@@ -125,6 +126,10 @@ async def test_the_schemas_are_those_that_check(door: Local, document: dict[str,
         ("/v1/rerank", {"model": "near", "query": "a", "documents": [{"text": "a", **MARK}]}, True),
         ("/v1/responses", {"model": "echo", "input": [{"role": "user", "content": "a", **MARK}], **MARK}, True),
         ("/v1/embeddings", {"model": "near", "input": "a", **MARK}, True),
+        ("/v1/embeddings", {"model": "near", "input": "a", **WHO}, True),
+        ("/v1/rerank", {"model": "near", "query": "a", "documents": ["a"], **WHO}, True),
+        ("/v1/score", {"model": "near", "text_1": "a", "text_2": "b", **WHO}, True),
+        ("/v1/embeddings", {"model": "near", "input": "a", "safety_identifier": 7}, False),
         (NEAR, {"inputs": [TEXT], "id": None, "parameters": None, "outputs": None}, True),
         (
             NEAR,

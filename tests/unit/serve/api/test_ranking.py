@@ -30,3 +30,9 @@ def test_what_asks_for_nothing_is_left_out(fields: dict[str, Any]) -> None:
     assert rerank(**fields) == rerank()
     rest = {name: value for name, value in fields.items() if name != "documents"}
     assert score(**rest) == score()
+
+
+def test_a_client_by_any_of_its_names() -> None:
+    for ask in (rerank, score):
+        assert ask(safety_identifier="ann", prompt_cache_key="k", prompt_cache_retention="24h")["user"] == "ann"
+        assert ask(safety_identifier="ann", user="bob")["user"] == "bob"

@@ -10,6 +10,9 @@ from serve.engines.http.text_request import parse
 from variants.errors import InputError
 
 
+IDENTITY = {"user": "ada", "safety_identifier": "ada", "prompt_cache_key": "k", "prompt_cache_retention": "24h"}
+
+
 def asked(**fields: Any) -> EmbeddingRequest:
     return parse(EmbeddingRequest, json.dumps({"model": "m", **fields}).encode())
 
@@ -25,7 +28,7 @@ def asked(**fields: Any) -> EmbeddingRequest:
     ],
 )
 def test_one_or_several_as_text_or_as_ids(given: Any, inputs: Any) -> None:
-    assert asked(input=given, user="ada", encoding_format="base64").inputs == inputs
+    assert asked(input=given, encoding_format="base64", **IDENTITY).inputs == inputs
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from serve.engines.http.text_request import parse
 from variants.errors import InputError
 
 LABELS = tuple("0123456789")
+IDENTITY = {"user": "ada", "safety_identifier": "ada", "prompt_cache_key": "k", "prompt_cache_retention": "24h"}
 
 
 def asked(**fields: Any) -> GenerationRequest:
@@ -29,7 +30,7 @@ def test_no_label_or_several_are_refused(prompt: str, says: str) -> None:
 
 
 def test_what_openai_has_and_we_offer_is_taken() -> None:
-    request = asked(n=3, size="28x28", response_format="b64_json", output_format="png", seed=5, user="ada")
+    request = asked(n=3, size="28x28", response_format="b64_json", output_format="png", seed=5, **IDENTITY)
     assert (request.n, request.seed) == (3, 5)
     for size in (None, "auto", "28x28"):
         check_size(size, 28)
