@@ -7,7 +7,7 @@ request, so one variant answers all of them.
 import base64
 import time
 import uuid
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -15,9 +15,12 @@ from pydantic import Field
 
 from serve.api.chats.fields import Asked, checked
 from serve.api.translated import Door, Translation
+from variants.document import exactly
 from variants.errors import InputError
 
 Words = Annotated[str, Field(min_length=1)]
+Whole = Annotated[Literal[0], exactly(int)]
+"""vLLM's default for the tokens of a text: all of them."""
 Vectors = npt.NDArray[np.float64]
 
 
@@ -26,13 +29,15 @@ class TextDocument(Asked):
 
 
 class Ranked(Asked):
-    """What both routes have: the model, and whom the request is for."""
+    """What both routes have: the model, whom the request is for, and that no text is cut."""
 
     model: str
     user: str | None = None
     safety_identifier: str | None = None
     prompt_cache_key: str | None = None
     prompt_cache_retention: str | None = None
+    max_tokens_per_query: Whole = 0
+    max_tokens_per_doc: Whole = 0
 
     def embeddings_of(self, texts: list[str]) -> dict[str, Any]:
         """The request for the embeddings of all texts."""
@@ -42,11 +47,12 @@ class Ranked(Asked):
 
 
 class RerankRequest(Ranked):
-    """`POST /v1/rerank`: the documents by their cosine with the query, best first. `top_n`: how many to answer."""
+    """`POST /v1/rerank`: the documents by their cosine with the query, best first. `top_n`: how many to answer; all
+    where it is 0, vLLM's default."""
 
     query: Words
     documents: Annotated[list[Words | TextDocument], Field(min_length=1)]
-    top_n: Annotated[int, Field(ge=1)] | None = None
+    top_n: Annotated[int, Field(ge=0)] = 0
     return_documents: bool = True
 
     @property
@@ -90,7 +96,7 @@ def rerank(document: dict[str, Any]) -> Translation:
     def whole(answer: dict[str, Any]) -> dict[str, Any]:
         vectors = vectors_of(answer)
         scores = (vectors[1:] @ vectors[0]).tolist()
-        order = sorted(range(len(scores)), key=lambda at: -scores[at])[: request.top_n]
+        order = sorted(range(len(scores)), key=lambda at: -scores[at])[: request.top_n or None]
         results = [
             {"index": at, "relevance_score": scores[at]}
             | ({"document": {"text": texts[at]}} if request.return_documents else {})

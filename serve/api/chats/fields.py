@@ -2,7 +2,7 @@
 the rules of the other routes (`serve.api.normalise`)."""
 
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from pydantic import ConfigDict, GetJsonSchemaHandler, ValidationError, model_validator
 from pydantic.json_schema import JsonSchemaValue
@@ -43,6 +43,12 @@ class Asked(Document):
                 own["properties"][name] = {"anyOf": [field, {"type": "null"}]}
         own["patternProperties"] = IGNORED
         return schema
+
+
+class Direct(Asked):
+    """The default of who calls a tool: the model itself, and no program of a hosted tool."""
+
+    type: Literal["direct"]
 
 
 Kind = TypeVar("Kind", bound=Asked)

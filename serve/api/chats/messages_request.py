@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Discriminator, Field, Tag
 
 from serve.api.chats.fields import Asked, by_type
+from variants.document import No
 
 Turns = list[dict[str, Any]]
 Mark = dict[str, Any]
@@ -45,12 +46,17 @@ class UrlSource(Asked):
         return self.url
 
 
+class Transformations(Asked):
+    oversized_image: Literal["downsize"] = "downsize"
+
+
 class Image(Asked):
     type: Literal["image"]
     source: Annotated[
         Annotated[Base64Source, Tag("base64")] | Annotated[UrlSource, Tag("url")], Discriminator(by_type())
     ]
     cache_control: Mark | None = None
+    transformations: Transformations | None = None
 
     def chat(self) -> dict[str, Any]:
         return {"type": "image_url", "image_url": {"url": self.source.address}}
@@ -140,6 +146,10 @@ class Tool(Asked):
     input_schema: dict[str, Any]
     strict: bool | None = None
     cache_control: Mark | None = None
+    allowed_callers: list[Literal["direct"]] = Field(default=[])
+    defer_loading: No = False
+    eager_input_streaming: bool = True
+    input_examples: Annotated[list[Any], Field(max_length=0)] = Field(default=[])
 
     def chat(self) -> dict[str, Any]:
         given = {"description": self.description, "strict": self.strict}
@@ -193,7 +203,8 @@ class OutputConfig(Asked):
 
 
 class MessagesRequest(Asked):
-    """`POST /v1/messages`. `metadata.user_id` is the client that stays with a variant."""
+    """`POST /v1/messages`. `metadata.user_id`, or else `user_profile_id`, is the client that stays with a
+    variant."""
 
     model: str
     messages: Annotated[list[Message], Field(min_length=1)]
@@ -210,6 +221,9 @@ class MessagesRequest(Asked):
     thinking: ThinkingConfig | None = None
     output_config: OutputConfig = OutputConfig()
     service_tier: Literal["auto", "standard_only"] | None = None
+    speed: Literal["standard"] | None = None
+    mcp_servers: Annotated[list[Any], Field(max_length=0)] = Field(default=[])
+    user_profile_id: str | None = None
     cache_control: Mark | None = None
 
     def chat(self) -> dict[str, Any]:
@@ -219,7 +233,7 @@ class MessagesRequest(Asked):
             "top_p": self.top_p,
             "top_k": self.top_k,
             "stop": self.stop_sequences or None,
-            "user": self.metadata.user_id,
+            "user": self.metadata.user_id or self.user_profile_id,
             "reasoning_effort": self.output_config.effort,
         }
         turns = self.turns()

@@ -1,7 +1,9 @@
 """Requests of rerank and score as requests for embeddings."""
 
+import base64
 from typing import Any
 
+import numpy as np
 import pytest
 
 from serve.api.ranking import RERANK, SCORE
@@ -23,6 +25,7 @@ MARK = {"cache_control": {"type": "ephemeral"}}
     [
         MARK,
         {"documents": [{"text": "a", **MARK, "provider_specific_fields": {}}]},
+        {"max_tokens_per_query": 0, "max_tokens_per_doc": 0},
         {"stream": False, "priority": 0, "extra_body": {}, "metadata": {}, "top_n": None, "tomorrow": None},
     ],
 )
@@ -36,3 +39,12 @@ def test_a_client_by_any_of_its_names() -> None:
     for ask in (rerank, score):
         assert ask(safety_identifier="ann", prompt_cache_key="k", prompt_cache_retention="24h")["user"] == "ann"
         assert ask(safety_identifier="ann", user="bob")["user"] == "bob"
+
+
+def test_all_documents_are_answered_where_none_are_counted() -> None:
+    rows = [np.asarray(row, "<f4") for row in ((1, 0), (0, 1), (1, 0))]
+    data = [{"index": at, "embedding": base64.b64encode(row.tobytes()).decode()} for at, row in enumerate(rows)]
+    document = {"model": "m", "query": "q", "documents": ["a", "b"]}
+    for asked, answered in (({}, 2), ({"top_n": 0}, 2), ({"top_n": 1}, 1)):
+        whole = RERANK.translate(document | asked).whole({"data": data, "usage": {"total_tokens": 3}})
+        assert [each["index"] for each in whole["results"]] == [1, 0][:answered]

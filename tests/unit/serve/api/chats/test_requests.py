@@ -176,6 +176,53 @@ def test_a_default_of_a_field_that_a_format_lacks_asks_for_nothing() -> None:
         responses(n=2)
 
 
+def test_defaults_that_are_sent_ask_for_nothing() -> None:
+    tool = {"type": "function", "name": "f", "parameters": SCHEMA}
+    told = {"allowed_callers": ["direct"], "async": False, "defer_loading": False, "strict": None}
+    asked = {
+        "top_logprobs": 0, "truncation": "disabled", "background": False, "service_tier": "auto", "store": True,
+        "text": {"format": {"type": "text"}, "verbosity": "medium"}, "context_management": [], "max_tool_calls": 3,
+        "reasoning": {"summary": "auto", "generate_summary": "auto", "context": "auto", "mode": "standard"},
+        "image": {"context_compression": "auto"}, "prompt_cache_options": {"mode": "implicit", "ttl": "30m"},
+        "include": [], "metadata": {}, "tools": [tool | told],
+    }  # fmt: skip
+    assert responses(**asked) == responses(tools=[tool])
+    streamed = responses(stream=True, stream_options={"include_obfuscation": True})
+    assert streamed == responses(stream=True)
+    assert responses(top_logprobs=2)["logprobs"] is True
+
+    theirs = {"name": "f", "input_schema": SCHEMA}
+    told = {"allowed_callers": ["direct"], "defer_loading": False, "eager_input_streaming": False, "input_examples": []}
+    source = {"type": "url", "url": "https://a.example/b"}
+    turn = {"role": "user", "content": [{"type": "image", "source": source}]}
+    sized = turn | {
+        "content": [{"type": "image", "source": source, "transformations": {"oversized_image": "downsize"}}]
+    }
+    defaults = {"speed": "standard", "mcp_servers": [], "service_tier": "auto", "thinking": {"type": "disabled"}}
+    asked = {"tools": [theirs | told], "messages": [sized], "stop_sequences": [], **defaults}
+    assert messages(**asked) == messages(tools=[theirs], messages=[turn])
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"truncation": "auto"},
+        {"context_management": [{"type": "compaction"}]},
+        {"tools": [{"type": "function", "name": "f", "defer_loading": True}]},
+        {"reasoning": {"mode": "pro"}},
+    ],
+)
+def test_what_is_no_default_is_refused(fields: dict[str, Any]) -> None:
+    with pytest.raises(InputError):
+        responses(**fields)
+
+
+def test_a_client_by_any_of_its_names() -> None:
+    assert responses(safety_identifier="ann")["user"] == "ann"
+    assert messages(user_profile_id="ann")["user"] == "ann"
+    assert messages(user_profile_id="ann", metadata={"user_id": "bob"})["user"] == "bob"
+
+
 def test_a_last_turn_of_the_assistant_is_continued() -> None:
     turns = [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "I"}]
     asked = messages(messages=turns)

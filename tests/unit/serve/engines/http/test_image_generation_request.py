@@ -36,12 +36,19 @@ def test_what_openai_has_and_we_offer_is_taken() -> None:
         check_size(size, 28)
 
 
+@pytest.mark.parametrize("quality", ["auto", "standard"])
+def test_openais_defaults_are_taken(quality: str) -> None:
+    defaults = {"background": "auto", "moderation": "auto", "style": "vivid", "output_compression": 100}
+    assert asked(quality=quality, partial_images=0, stream=False, **defaults).prompt == "a 7"
+
+
 @pytest.mark.parametrize(
     ("field", "value"),
     [
         ("n", 0), ("n", 11), ("n", True), ("seed", -1), ("seed", 1.5), ("response_format", "url"), ("prompt", ""),
         ("num_inference_steps", 0), ("num_inference_steps", 101), ("num_inference_steps", 2.5),
-        ("output_format", "jpeg"), ("stream", True), ("quality", "hd"), ("style", "vivid"),
+        ("output_format", "jpeg"), ("stream", True), ("quality", "hd"), ("style", "natural"),
+        ("background", "transparent"), ("output_compression", 50), ("partial_images", False),
     ],
 )  # fmt: skip
 def test_what_is_not_offered_is_refused_by_name(field: str, value: Any) -> None:
