@@ -1,8 +1,9 @@
 """Anthropic's `POST /v1/messages` as a chat.
 
-Marks of caches are accepted and ignored, and thinking blocks of earlier answers are left out, as chat templates do. The
-text of a failed tool result begins with `Error: `, because a chat has no other place for that. A last message of the
-assistant is continued. Documents, server tools and extended thinking are refused by name.
+Marks of caches are accepted and ignored, and thinking blocks of earlier answers are left out, as chat templates do. A
+null content is an empty one. The text of a failed tool result begins with `Error: `, because a chat has no other place
+for that. A last message of the assistant is continued. Documents, server tools and extended thinking are refused by
+name.
 """
 
 import json
@@ -19,7 +20,7 @@ Mark = dict[str, Any]
 
 class Text(Asked):
     type: Literal["text"]
-    text: str
+    text: str = ""
     cache_control: Mark | None = None
     citations: list[Any] = Field(default=[])
 
@@ -76,7 +77,7 @@ class ToolUse(Asked):
     type: Literal["tool_use"]
     id: str
     name: str
-    input: dict[str, Any]
+    input: dict[str, Any] = Field(default={})
     cache_control: Mark | None = None
     caller: Mark | None = None
 
@@ -121,8 +122,19 @@ Block = Annotated[
 
 
 class Message(Asked):
+    """A turn of the client, or an earlier answer as it came, of which only the content counts."""
+
     role: Literal["user", "assistant", "system"]
-    content: str | list[Block]
+    content: str | list[Block] = ""
+    id: str | None = None
+    type: Literal["message"] = "message"
+    model: str | None = None
+    stop_reason: str | None = None
+    stop_sequence: str | None = None
+    stop_details: Mark | None = None
+    usage: Mark | None = None
+    container: Mark | None = None
+    diagnostics: Mark | None = None
 
     def join(self, turns: Turns) -> None:
         """Results of tools become turns of their own, before the rest of the message."""

@@ -17,7 +17,7 @@ Count = Annotated[int, Field(ge=1)]
 
 class TextPart(Asked):
     type: Literal["input_text", "output_text"]
-    text: str
+    text: str = ""
     annotations: list[Any] = Field(default=[])
     logprobs: list[Any] = Field(default=[])
 
@@ -77,7 +77,7 @@ class FunctionCall(Asked):
     type: Literal["function_call"]
     call_id: str
     name: str
-    arguments: str
+    arguments: str = ""
     async_: Annotated[No, Field(alias="async")] = False
     caller: Direct | None = None
     id: str | None = None
@@ -94,7 +94,7 @@ class FunctionCall(Asked):
 class FunctionOutput(Asked):
     type: Literal["function_call_output"]
     call_id: str
-    output: str | list[Part]
+    output: str | list[Part] = ""
     name: str | None = None
     caller: Direct | None = None
     id: str | None = None

@@ -3,6 +3,8 @@
 from typing import Any
 
 import pytest
+from anthropic.types import Message
+from openai.types.responses import Response
 
 from serve.api.chats.messages import MESSAGES
 from serve.api.chats.responses import RESPONSES
@@ -201,6 +203,60 @@ def test_defaults_that_are_sent_ask_for_nothing() -> None:
     defaults = {"speed": "standard", "mcp_servers": [], "service_tier": "auto", "thinking": {"type": "disabled"}}
     asked = {"tools": [theirs | told], "messages": [sized], "stop_sequences": [], **defaults}
     assert messages(**asked) == messages(tools=[theirs], messages=[turn])
+
+
+CHOICE = {
+    "index": 0,
+    "finish_reason": "tool_calls",
+    "stop_reason": None,
+    "logprobs": {"content": [{"token": "Let", "logprob": -0.1, "bytes": [76], "top_logprobs": []}]},
+    "message": {
+        "role": "assistant",
+        "content": "Let me see.",
+        "reasoning": "hm",
+        "refusal": None,
+        "tool_calls": [CALL],
+    },
+}
+CHAT = {"created": 7, "choices": [CHOICE], "usage": {"prompt_tokens": 5, "completion_tokens": 9, "total_tokens": 14}}
+FIRST, NEXT = {"role": "user", "content": "Weather in Rome?"}, {"role": "user", "content": "Go on."}
+SPOKEN = [FIRST, {"role": "assistant", "content": "Let me see.", "tool_calls": [CALL]}, NEXT]
+
+
+@pytest.mark.parametrize("finish", ["stop", "length", "tool_calls", "content_filter"])
+def test_an_answer_of_ours_is_history(finish: str) -> None:
+    chat = CHAT | {"choices": [CHOICE | {"finish_reason": finish}]}
+    response = RESPONSES.translate({"model": "m", "input": "hi"}).whole(chat)
+    assert responses(input=[FIRST, *response["output"], NEXT])["messages"] == SPOKEN
+    typed = Response.model_validate(response).model_dump(mode="json")["output"]
+    assert responses(input=[FIRST, *typed, NEXT])["messages"] == SPOKEN
+
+    message = MESSAGES.translate({"model": "m", "max_tokens": 9, "messages": [FIRST]}).whole(chat)
+    assert messages(messages=[FIRST, message, NEXT])["messages"] == SPOKEN
+    typed = Message.model_validate(message).model_dump(mode="json")
+    assert messages(messages=[FIRST, typed, NEXT])["messages"] == SPOKEN
+
+
+def test_a_null_content_is_empty() -> None:
+    silent = {"role": "assistant", "content": ""}
+    for turn in ({"role": "assistant", "content": None}, {"role": "assistant"}):
+        assert messages(messages=[FIRST, turn, NEXT])["messages"] == [FIRST, silent, NEXT]
+        assert responses(input=[FIRST, turn, NEXT])["messages"] == [FIRST, silent, NEXT]
+    block = {"type": "text", "text": None}
+    use = {"type": "tool_use", "id": "call_1", "name": "weather", "input": None}
+    result = {"type": "tool_result", "tool_use_id": "call_1", "content": None}
+    turns = [FIRST, {"role": "assistant", "content": [block, use]}, {"role": "user", "content": [result]}]
+    call = CALL | {"function": {"name": "weather", "arguments": "{}"}}
+    said = [FIRST, silent | {"tool_calls": [call]}, {"role": "tool", "tool_call_id": "call_1", "content": ""}]
+    assert messages(messages=turns)["messages"] == said
+    items = [
+        FIRST,
+        {"role": "assistant", "content": [{"type": "output_text", "text": None, "annotations": None}]},
+        {"type": "function_call", "call_id": "call_1", "name": "weather", "arguments": None},
+        {"type": "function_call_output", "call_id": "call_1", "output": None},
+    ]
+    said[1] = silent | {"tool_calls": [call | {"function": {"name": "weather", "arguments": ""}}]}
+    assert responses(input=items)["messages"] == said
 
 
 @pytest.mark.parametrize(
