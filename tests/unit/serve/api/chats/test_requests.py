@@ -301,3 +301,59 @@ def test_a_wrong_part_is_named_by_its_place(fields: dict[str, Any], field: str) 
     with pytest.raises(InputError) as refused:
         responses(**fields)
     assert refused.value.field == field
+
+
+TEXT = {"type": "text", "text": "a"}
+
+
+@pytest.mark.parametrize(
+    ("block", "field"),
+    [
+        (TEXT | {"colour": 1}, ".colour"),
+        (TEXT | {"text": 7}, ".text"),
+        (TEXT | {"text": {"text": "a"}}, ".text"),
+        ({"type": "image", "image": "x", "source": {"type": "url", "url": "u"}}, ".image"),
+        ({"type": "image", "source": {"type": "url", "url": 7}}, ".source.url"),
+        ({"type": "image", "source": {"type": "url"}}, ".source.url"),
+        ({"type": "tool_use", "id": "c", "name": "f", "tool_use": {"a": 1}}, ".tool_use"),
+        ({"type": "tool_result", "tool_use_id": "c", "content": {}}, ".content"),
+        ({"type": "tool_result", "tool_use_id": "c", "content": [TEXT | {"colour": 1}]}, ".content[0].colour"),
+        ({"type": "tool_result"}, ".tool_use_id"),
+        ({"type": "audio"}, ""),
+        ("a", ""),
+    ],
+)
+def test_a_wrong_field_of_a_block_is_named(block: Any, field: str) -> None:
+    with pytest.raises(InputError) as refused:
+        messages(messages=[{"role": "user", "content": [block]}])
+    assert refused.value.field == f"messages[0].content[0]{field}"
+
+
+@pytest.mark.parametrize("content", [7, {}, {"text": "a"}, True])
+def test_a_content_of_a_wrong_type_is_named(content: Any) -> None:
+    with pytest.raises(InputError) as refused:
+        messages(messages=[{"role": "user", "content": content}])
+    assert refused.value.field == "messages[0].content"
+    with pytest.raises(InputError) as refused:
+        responses(input=[{"role": "user", "content": content}])
+    assert refused.value.field == "input[0].content"
+
+
+@pytest.mark.parametrize(
+    ("fields", "field"),
+    [
+        ({"text": {"format": {"type": "text", "text": 1}}}, "text.format.text"),
+        ({"text": {"format": {"type": "json_schema", "name": "n"}}}, "text.format.schema"),
+        ({"text": {"colour": 1}}, "text.colour"),
+        ({"tool_choice": {"type": "function", "function": {"name": "f"}}}, "tool_choice.name"),
+        ({"tool_choice": 7}, "tool_choice"),
+        ({"input": {"text": "a"}}, "input"),
+        ({"input": [{"role": "user", "content": [{"type": "input_text", "text": "a", "colour": 1}]}]},
+         "input[0].content[0].colour"),
+        ({"tools": [{"type": "function", "name": "f", "function": {}}]}, "tools[0].function"),
+    ],
+)  # fmt: skip
+def test_a_wrong_field_of_responses_is_named(fields: dict[str, Any], field: str) -> None:
+    with pytest.raises(InputError) as refused:
+        responses(**fields)
+    assert refused.value.field == field
