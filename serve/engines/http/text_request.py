@@ -254,12 +254,12 @@ class CompletionRequest(_Common):
         return self.max_tokens
 
 
-class TextPart(Document):
+class TextPart(Tolerant):
     type: Literal["text", "input_text", "output_text"]
     text: str
 
 
-class ChatMessage(Document):
+class ChatMessage(Tolerant):
     role: Role
     content: str | list[TextPart | str] | None = None
     name: str | None = None
@@ -269,8 +269,6 @@ class ChatMessage(Document):
     refusal: str | None = None
     reasoning: str | None = None
     reasoning_content: str | None = None
-    annotations: list[dict[str, Any]] | None = None
-    audio: None = None
 
     def plain(self) -> dict[str, str]:
         """The message as chat templates read it; `developer` is what newer clients call `system`."""
