@@ -1,8 +1,8 @@
 """The modules of a sentence-transformers folder: the encoder, its pooling, and what follows the pooling.
 
 `modules.json` lists them in order, each with a type and a folder of its own. Transformer, Pooling, Normalize and Dense
-are read here. Any other module would change the vectors, so it is refused. A folder without `modules.json` is an
-encoder with an optional `1_Pooling`.
+are read here. Any other module would change the vectors, so it is refused. So is an embedder's default prompt. A folder
+without `modules.json` is an encoder with an optional `1_Pooling`.
 """
 
 import json
@@ -18,7 +18,7 @@ from variants.errors import SourceError
 if TYPE_CHECKING:
     from torch import nn
 
-ORDER = "modules.json"
+ORDER, SETTINGS = "modules.json", "config_sentence_transformers.json"
 POOLING = "1_Pooling"
 PoolingMode = Literal["mean", "cls"]
 _MODES = {"pooling_mode_mean_tokens": "mean", "pooling_mode_cls_token": "cls"}
@@ -87,6 +87,19 @@ def read_modules(folder: Path) -> SentenceModules:
     pooling, _ = _pooling_of(places[1])
     after = tuple(place if kind == "Dense" else None for kind, place in zip(kinds[2:], places[2:], strict=True))
     return SentenceModules(places[0], pooling, True, after)
+
+
+def check_prompt(folder: Path) -> None:
+    """SourceError where the settings put a prompt before every text: sentence-transformers would, and nothing here
+    does, so the vectors would differ. A prompt that is chosen for a call is the client's own to write."""
+    path = folder / SETTINGS
+    settings = read_json(path, _SETTINGS) if path.is_file() else {}
+    name, prompts = settings.get("default_prompt_name"), settings.get("prompts")
+    if name is not None and (not isinstance(prompts, dict) or prompts.get(str(name)) != ""):
+        message = f"{SETTINGS} puts the prompt {name!r} before every text (default_prompt_name), which is not done here"
+        raise SourceError(
+            message, field=_FIELD, mend="set default_prompt_name to null, and send the prompt in the texts"
+        )
 
 
 def layers_after(modules: SentenceModules, width: int) -> "list[nn.Module | None]":

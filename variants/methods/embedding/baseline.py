@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from variants.errors import RecipeError, SourceError
 from variants.methods.base import BuildJob, MethodResult
-from variants.methods.sentence_modules import PoolingMode, layers_after, read_modules
+from variants.methods.sentence_modules import PoolingMode, check_prompt, layers_after, read_modules
 from variants.methods.text_encoder import lower_cased, most_tokens, write_encoder
 from variants.recipes.recipe import Baseline
 
@@ -32,6 +32,7 @@ def baseline(job: BuildJob[Baseline]) -> MethodResult:
     assert job.source is not None
     if job.recipe.dtype != "float32":
         raise RecipeError("an encoder's baseline is executed in float32", field="recipe.dtype", mend="float32")
+    check_prompt(job.source)
     modules = read_modules(job.source)
     with job.progress.step(f"reading {job.source.name}"):
         model, tokenizer = load(modules.encoder)
