@@ -13,7 +13,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from serve import logs, metrics
-from serve.api.limits.bodies import announced, check_encoding, check_length, inflated, next_part, share_of
+from serve.api.limits.bodies import PLAIN, announced, check_encoding, check_length, inflated, next_part, share_of
 from serve.api.limits.structure import Structure, check_structure
 from serve.dataplane.body_worker import IN_PLACE, apart, off_loop
 from serve.dataplane.call import Answer, Call
@@ -62,7 +62,7 @@ async def read_body(scope: Scope, receive: Receive, limit: int, structure: Struc
         if size > IN_PLACE:
             await share.turn()
     body = await apart(size, b"".join, parts)
-    if encoding.lower() == "identity":
+    if encoding.strip().lower() in PLAIN:
         return body
     parts.clear()
     decompressed = await off_loop(inflated, body, encoding, limit, share, structure)

@@ -6,13 +6,14 @@ text as one string or in parts. Engines differ in which of these they take, so t
 `generation_config.json` has another.
 """
 
+from contextlib import suppress
 from typing import Any
 
 from variants.errors import InputError
 
 CHAT, COMPLETIONS, TOKENIZE = "/v1/chat/completions", "/v1/completions", "/tokenize"
-MARKS = frozenset({"cache_control", "provider_specific_fields", "thinking_blocks"})
-"""What gateways leave on requests, messages and their parts for another vendor."""
+MARKS = frozenset({"cache_control", "prompt_cache_breakpoint", "provider_specific_fields", "thinking_blocks"})
+"""What gateways leave on requests, messages and their parts for another vendor, and where a cache may end."""
 NOTHING: dict[str, tuple[Any, ...]] = {
     "add_generation_prompt": (True,),
     "bad_words": ([],),
@@ -149,11 +150,14 @@ def check_stop(stop: Any) -> None:
 
 
 def check_bias(bias: Any) -> None:
-    """Raises InputError for a bias that is out of range."""
+    """Raises InputError for a bias that is out of range. Engines read numbers in strings as numbers, and vLLM would
+    bring one that is out of range to the nearest that is not."""
     for token, value in bias.items() if isinstance(bias, dict) else ():
-        if isinstance(value, int | float) and abs(value) > MOST_BIAS:
-            mend = f"from -{MOST_BIAS} to {MOST_BIAS}"
-            raise InputError(f"{value} is out of range", field=f"logit_bias.{token:.20}", mend=mend)
+        with suppress(ValueError):  # what is no number is left to the engine
+            number = float(value) if isinstance(value, str) else value
+            if isinstance(number, int | float) and not abs(number) <= MOST_BIAS:
+                mend = f"from -{MOST_BIAS} to {MOST_BIAS}"
+                raise InputError(f"{value!s:.20} is out of range", field=f"logit_bias.{token:.20}", mend=mend)
 
 
 def one_prompt(prompt: Any) -> dict[str, Any]:

@@ -7,7 +7,7 @@ request, so one variant answers all of them.
 import base64
 import time
 import uuid
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -15,9 +15,12 @@ from pydantic import Field
 
 from serve.api.chats.fields import Asked, checked
 from serve.api.translated import Door, Translation
+from variants.document import exactly
 from variants.errors import InputError
 
 Words = Annotated[str, Field(min_length=1)]
+Whole = Annotated[Literal[0], exactly(int)]
+"""vLLM's default for the tokens of a text: all of them."""
 Vectors = npt.NDArray[np.float64]
 
 
@@ -25,28 +28,43 @@ class TextDocument(Asked):
     text: Words
 
 
-class RerankRequest(Asked):
-    """`POST /v1/rerank`: the documents by their cosine with the query, best first. `top_n`: how many to answer."""
+class Ranked(Asked):
+    """What both routes have: the model, whom the request is for, and that no text is cut."""
 
     model: str
+    user: str | None = None
+    safety_identifier: str | None = None
+    prompt_cache_key: str | None = None
+    prompt_cache_retention: str | None = None
+    max_tokens_per_query: Whole = 0
+    max_tokens_per_doc: Whole = 0
+
+    def embeddings_of(self, texts: list[str]) -> dict[str, Any]:
+        """The request for the embeddings of all texts."""
+        client = self.user or self.safety_identifier
+        asked = {"model": self.model, "input": texts, "encoding_format": "base64"}
+        return asked | ({"user": client} if client else {})
+
+
+class RerankRequest(Ranked):
+    """`POST /v1/rerank`: the documents by their cosine with the query, best first. `top_n`: how many to answer; all
+    where it is 0, vLLM's default."""
+
     query: Words
     documents: Annotated[list[Words | TextDocument], Field(min_length=1)]
-    top_n: Annotated[int, Field(ge=1)] | None = None
+    top_n: Annotated[int, Field(ge=0)] = 0
     return_documents: bool = True
-    user: str | None = None
 
     @property
     def texts(self) -> list[str]:
         return [each if isinstance(each, str) else each.text for each in self.documents]
 
 
-class ScoreRequest(Asked):
+class ScoreRequest(Ranked):
     """`POST /v1/score`: the cosine of each pair. One text is paired with every text of the other list."""
 
-    model: str
     text_1: Words | Annotated[list[Words], Field(min_length=1)]
     text_2: Words | Annotated[list[Words], Field(min_length=1)]
-    user: str | None = None
 
     @property
     def sides(self) -> tuple[list[str], list[str]]:
@@ -59,11 +77,6 @@ class ScoreRequest(Asked):
                 mend="send one text on a side, or as many on both",
             )
         return first, second
-
-
-def embeddings_of(model: str, texts: list[str], user: str | None) -> dict[str, Any]:
-    """The request for the embeddings of all texts."""
-    return {"model": model, "input": texts, "encoding_format": "base64"} | ({"user": user} if user else {})
 
 
 def vectors_of(answer: dict[str, Any]) -> Vectors:
@@ -83,7 +96,7 @@ def rerank(document: dict[str, Any]) -> Translation:
     def whole(answer: dict[str, Any]) -> dict[str, Any]:
         vectors = vectors_of(answer)
         scores = (vectors[1:] @ vectors[0]).tolist()
-        order = sorted(range(len(scores)), key=lambda at: -scores[at])[: request.top_n]
+        order = sorted(range(len(scores)), key=lambda at: -scores[at])[: request.top_n or None]
         results = [
             {"index": at, "relevance_score": scores[at]}
             | ({"document": {"text": texts[at]}} if request.return_documents else {})
@@ -93,7 +106,7 @@ def rerank(document: dict[str, Any]) -> Translation:
         usage = {"prompt_tokens": tokens, "total_tokens": tokens}
         return {"id": f"rerank-{uuid.uuid4().hex}", "model": request.model, "results": results, "usage": usage}
 
-    return Translation(embeddings_of(request.model, [request.query, *texts], request.user), whole)
+    return Translation(request.embeddings_of([request.query, *texts]), whole)
 
 
 def score(document: dict[str, Any]) -> Translation:
@@ -110,7 +123,7 @@ def score(document: dict[str, Any]) -> Translation:
         head = {"id": f"score-{uuid.uuid4().hex}", "object": "list", "created": int(time.time())}
         return {**head, "model": request.model, "data": data, "usage": usage}
 
-    return Translation(embeddings_of(request.model, [*first, *second], request.user), whole)
+    return Translation(request.embeddings_of([*first, *second]), whole)
 
 
 RERANK = Door(rerank, fields={"input": "documents"})

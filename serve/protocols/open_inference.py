@@ -69,7 +69,7 @@ class InferRequest:
 def parse_request(body: bytes, header_length: str | int | None = None) -> InferRequest:
     """Parse an infer request from its body and, for the binary extension, its Inference-Header-Content-Length."""
     head, binary = _split(body, header_length)
-    outputs = head.get("outputs", [])
+    outputs = given(head, "outputs", [])
     if not isinstance(outputs, list):
         raise InputError("is not a list", field="outputs", mend='[{"name": ...}], or leave it out for all')
     parameters = _parameters(head, "parameters")
@@ -240,8 +240,14 @@ def _requested_output(entry: Any, path: str) -> RequestedOutput:
     return RequestedOutput(entry["name"], _flag(parameters, "binary_data", f"{path}.parameters"), count)
 
 
+def given(entry: dict[str, Any], name: str, otherwise: Any) -> Any:
+    """A field that may be left out; null says the same as leaving it out."""
+    value = entry.get(name)
+    return otherwise if value is None else value
+
+
 def _parameters(entry: dict[str, Any], path: str) -> dict[str, Any]:
-    parameters = entry.get("parameters", {})
+    parameters = given(entry, "parameters", {})
     if not isinstance(parameters, dict):
         raise InputError("not an object", field=path, mend="{...}, or leave it out")
     return parameters

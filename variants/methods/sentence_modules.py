@@ -1,8 +1,8 @@
 """The modules of a sentence-transformers folder: the encoder, its pooling, and what follows the pooling.
 
 `modules.json` lists them in order, each with a type and a folder of its own. Transformer, Pooling, Normalize and Dense
-are read here. Any other module would change the vectors, so it is refused. A folder without `modules.json` is an
-encoder with an optional `1_Pooling`.
+are read here. Any other module would change the vectors, so it is refused. So is an embedder's default prompt. A folder
+without `modules.json` is an encoder with an optional `1_Pooling`.
 """
 
 import json

@@ -1,8 +1,9 @@
 """Anthropic's `POST /v1/messages` as a chat.
 
-Marks of caches are accepted and ignored, and thinking blocks of earlier answers are left out, as chat templates do. The
-text of a failed tool result begins with `Error: `, because a chat has no other place for that. A last message of the
-assistant is continued. Documents, server tools and extended thinking are refused by name.
+Marks of caches are accepted and ignored, and thinking blocks of earlier answers are left out, as chat templates do. A
+null content is an empty one. The text of a failed tool result begins with `Error: `, because a chat has no other place
+for that. A last message of the assistant is continued. Documents, server tools and extended thinking are refused by
+name.
 """
 
 import json
@@ -11,6 +12,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Discriminator, Field, Tag
 
 from serve.api.chats.fields import Asked, by_type
+from variants.document import No
 
 Turns = list[dict[str, Any]]
 Mark = dict[str, Any]
@@ -18,7 +20,7 @@ Mark = dict[str, Any]
 
 class Text(Asked):
     type: Literal["text"]
-    text: str
+    text: str = ""
     cache_control: Mark | None = None
     citations: list[Any] = Field(default=[])
 
@@ -45,12 +47,17 @@ class UrlSource(Asked):
         return self.url
 
 
+class Transformations(Asked):
+    oversized_image: Literal["downsize"] = "downsize"
+
+
 class Image(Asked):
     type: Literal["image"]
     source: Annotated[
         Annotated[Base64Source, Tag("base64")] | Annotated[UrlSource, Tag("url")], Discriminator(by_type())
     ]
     cache_control: Mark | None = None
+    transformations: Transformations | None = None
 
     def chat(self) -> dict[str, Any]:
         return {"type": "image_url", "image_url": {"url": self.source.address}}
@@ -70,7 +77,7 @@ class ToolUse(Asked):
     type: Literal["tool_use"]
     id: str
     name: str
-    input: dict[str, Any]
+    input: dict[str, Any] = Field(default={})
     cache_control: Mark | None = None
     caller: Mark | None = None
 
@@ -115,8 +122,19 @@ Block = Annotated[
 
 
 class Message(Asked):
+    """A turn of the client, or an earlier answer as it came, of which only the content counts."""
+
     role: Literal["user", "assistant", "system"]
-    content: str | list[Block]
+    content: str | list[Block] = ""
+    id: str | None = None
+    type: Literal["message"] = "message"
+    model: str | None = None
+    stop_reason: str | None = None
+    stop_sequence: str | None = None
+    stop_details: Mark | None = None
+    usage: Mark | None = None
+    container: Mark | None = None
+    diagnostics: Mark | None = None
 
     def join(self, turns: Turns) -> None:
         """Results of tools become turns of their own, before the rest of the message."""
@@ -140,6 +158,10 @@ class Tool(Asked):
     input_schema: dict[str, Any]
     strict: bool | None = None
     cache_control: Mark | None = None
+    allowed_callers: list[Literal["direct"]] = Field(default=[])
+    defer_loading: No = False
+    eager_input_streaming: bool = True
+    input_examples: Annotated[list[Any], Field(max_length=0)] = Field(default=[])
 
     def chat(self) -> dict[str, Any]:
         given = {"description": self.description, "strict": self.strict}
@@ -193,7 +215,8 @@ class OutputConfig(Asked):
 
 
 class MessagesRequest(Asked):
-    """`POST /v1/messages`. `metadata.user_id` is the client that stays with a variant."""
+    """`POST /v1/messages`. `metadata.user_id`, or else `user_profile_id`, is the client that stays with a
+    variant."""
 
     model: str
     messages: Annotated[list[Message], Field(min_length=1)]
@@ -210,6 +233,9 @@ class MessagesRequest(Asked):
     thinking: ThinkingConfig | None = None
     output_config: OutputConfig = OutputConfig()
     service_tier: Literal["auto", "standard_only"] | None = None
+    speed: Literal["standard"] | None = None
+    mcp_servers: Annotated[list[Any], Field(max_length=0)] = Field(default=[])
+    user_profile_id: str | None = None
     cache_control: Mark | None = None
 
     def chat(self) -> dict[str, Any]:
@@ -219,7 +245,7 @@ class MessagesRequest(Asked):
             "top_p": self.top_p,
             "top_k": self.top_k,
             "stop": self.stop_sequences or None,
-            "user": self.metadata.user_id,
+            "user": self.metadata.user_id or self.user_profile_id,
             "reasoning_effort": self.output_config.effort,
         }
         turns = self.turns()

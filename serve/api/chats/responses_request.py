@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, Tag
 
-from serve.api.chats.fields import Asked, by_type
+from serve.api.chats.fields import Asked, Direct, by_type
 from variants.document import No
 
 Turns = list[dict[str, Any]]
@@ -17,7 +17,7 @@ Count = Annotated[int, Field(ge=1)]
 
 class TextPart(Asked):
     type: Literal["input_text", "output_text"]
-    text: str
+    text: str = ""
     annotations: list[Any] = Field(default=[])
     logprobs: list[Any] = Field(default=[])
 
@@ -77,7 +77,9 @@ class FunctionCall(Asked):
     type: Literal["function_call"]
     call_id: str
     name: str
-    arguments: str
+    arguments: str = ""
+    async_: Annotated[No, Field(alias="async")] = False
+    caller: Direct | None = None
     id: str | None = None
     status: Literal["in_progress", "completed", "incomplete"] | None = None
 
@@ -92,7 +94,9 @@ class FunctionCall(Asked):
 class FunctionOutput(Asked):
     type: Literal["function_call_output"]
     call_id: str
-    output: str | list[Part]
+    output: str | list[Part] = ""
+    name: str | None = None
+    caller: Direct | None = None
     id: str | None = None
     status: Literal["in_progress", "completed", "incomplete"] | None = None
 
@@ -129,9 +133,13 @@ class Function(Asked):
     description: str | None = None
     parameters: dict[str, Any] = Field(default={})
     strict: bool | None = None
+    allowed_callers: list[Literal["direct"]] = Field(default=[])
+    async_: Annotated[No, Field(alias="async")] = False
+    defer_loading: No = False
 
     def chat(self) -> dict[str, Any]:
-        return {"type": "function", "function": self.model_dump(exclude_none=True, exclude={"type"})}
+        told = {"name", "description", "parameters", "strict"}
+        return {"type": "function", "function": self.model_dump(exclude_none=True, include=told)}
 
 
 class NamedFunction(Asked):
@@ -167,15 +175,31 @@ class Text(Asked):
 class Reasoning(Asked):
     effort: str | None = None
     summary: Literal["auto"] | None = None
+    generate_summary: Literal["auto"] | None = None
+    context: Literal["auto"] | None = None
+    mode: Literal["standard"] | None = None
 
 
 class StreamOptions(Asked):
-    include_obfuscation: No = False
+    """Obfuscation, OpenAI's default, is random text for other readers of the network; none is added here."""
+
+    include_obfuscation: bool = True
+
+
+class ImageOptions(Asked):
+    context_compression: Literal["auto"] | None = None
+
+
+class CacheOptions(Asked):
+    """Read as what it is, a hint: nothing is kept for longer or shorter."""
+
+    mode: str | None = None
+    ttl: str | None = None
 
 
 class ResponsesRequest(Asked):
     """`POST /v1/responses`. `store` is ignored: nothing is stored. `safety_identifier` is the client where `user` is
-    missing."""
+    missing. `max_tool_calls` is of OpenAI's own tools, and there are none here."""
 
     model: str
     input: str | list[Item]
@@ -197,9 +221,13 @@ class ResponsesRequest(Asked):
     safety_identifier: str | None = None
     prompt_cache_key: str | None = None
     prompt_cache_retention: str | None = None
+    prompt_cache_options: CacheOptions = CacheOptions()
     service_tier: str | None = None
     store: bool = False
     background: No = False
+    context_management: Annotated[list[Any], Field(max_length=0)] = Field(default=[])
+    image: ImageOptions = ImageOptions()
+    max_tool_calls: Count | None = None
     truncation: Literal["disabled"] = "disabled"
 
     def chat(self) -> dict[str, Any]:
@@ -222,7 +250,7 @@ class ResponsesRequest(Asked):
 
     @property
     def shows_logprobs(self) -> bool:
-        return self.top_logprobs is not None or "message.output_text.logprobs" in self.include
+        return bool(self.top_logprobs) or "message.output_text.logprobs" in self.include
 
     def turns(self) -> Turns:
         turns: Turns = [{"role": "system", "content": self.instructions}] if self.instructions else []

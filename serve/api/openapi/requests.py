@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
+from serve.api.chats.fields import IGNORED
 from serve.api.chats.messages_request import MessagesRequest
 from serve.api.chats.responses_request import ResponsesRequest
 from serve.api.openapi.answers import ERRORS, STRING, Schema
@@ -168,10 +169,7 @@ TENSOR: Schema = {
         "datatype": {"enum": list(DATATYPES)},
         "shape": {"type": "array", "maxItems": DIMENSIONS, "items": {"type": "integer", "minimum": 0}},
         "data": {"type": "array"},
-        "parameters": {
-            "type": "object",
-            "properties": {"binary_data_size": {"type": "integer", "minimum": 0}},
-        },
+        "parameters": either("object", properties={"binary_data_size": either("integer", minimum=0)}),
     },
 }
 TENSORS: Schema = {
@@ -180,21 +178,20 @@ TENSORS: Schema = {
     "properties": {
         "inputs": {"type": "array", "minItems": 1, "items": TENSOR},
         "id": either("string"),
-        "outputs": {
-            "type": "array",
-            "items": {
+        "outputs": either(
+            "array",
+            items={
                 "type": "object",
                 "required": ["name"],
                 "properties": {
                     "name": STRING,
-                    "parameters": {
-                        "type": "object",
-                        "properties": {"binary_data": FLAG, "classification": either("integer", minimum=1)},
-                    },
+                    "parameters": either(
+                        "object", properties={"binary_data": FLAG, "classification": either("integer", minimum=1)}
+                    ),
                 },
             },
-        },
-        "parameters": {"type": "object", "properties": {"binary_data_output": FLAG}},
+        ),
+        "parameters": either("object", properties={"binary_data_output": FLAG}),
     },
     "additionalProperties": True,
     "description": "An inference request of Open Inference Protocol v2. Tensors may follow it in binary.",
@@ -238,6 +235,8 @@ def schemas() -> dict[str, Schema]:
     )
     own: dict[str, Schema] = once(defined["$defs"])
     own[Traffic.__name__]["properties"] |= {"why": WHY}
+    for model in (EmbeddingRequest, GenerationRequest):
+        own[model.__name__]["patternProperties"] = IGNORED
     return ERRORS | own
 
 

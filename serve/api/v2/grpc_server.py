@@ -227,7 +227,7 @@ async def refuse(context: Any, reply: Reply) -> None:
 def headers_of(context: Any) -> list[tuple[bytes, bytes]]:
     """A call's metadata as HTTP headers. Binary values (`-bin`) have no place there."""
     return [
-        (key.encode(), value.encode("latin-1"))
+        (key.encode(), value.encode())
         for key, value in context.invocation_metadata() or ()
         if isinstance(value, str) and not key.startswith(NOT_PASSED_ON)
     ]

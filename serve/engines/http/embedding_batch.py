@@ -1,7 +1,8 @@
 """Embeds the texts of waiting requests together: one forward pass after the other, in a thread of its own.
 
-A pass takes the text that has waited longest and those nearest to it in length, so that little is computed for padding:
-alone, a text of ten tokens leaves a core half idle; beside one of two hundred it would cost as much as that one."""
+A pass takes the first text and those nearest to it in length, so that little is computed for padding: alone, a text of
+ten tokens leaves a core half idle; beside one of two hundred it would cost as much as that one. Requests take turns in
+having the first text, so a request of thousands of texts delays another by a pass, and not by all of its own."""
 
 import asyncio
 import threading
@@ -25,15 +26,16 @@ STEP = 8
 
 @dataclass(eq=False)
 class Waiting:
-    """One text that waits for its embedding."""
+    """One text that waits for its embedding. `request` tells the texts of one request from those of others."""
 
+    request: object
     ids: Ids
     done: asyncio.Future[Floats]
 
 
 class Batcher:
     """Belongs to one event loop. `texts` and `passes` count what was computed. `gone` is of the pass that is under way:
-    whether all its clients have left."""
+    whether all its clients have left. `latest` is the request whose text the latest pass began with."""
 
     def __init__(self, model: Embedder) -> None:
         self.model = model
@@ -42,13 +44,15 @@ class Batcher:
         self.running: asyncio.Task[None] | None = None
         self.under_way: list[Waiting] = []
         self.gone = threading.Event()
+        self.latest: object = None
         self.texts = self.passes = 0
 
     async def embed(self, texts: Sequence[Ids]) -> Floats:
         """Embeddings [B, width] in the order of `texts`. When this is cancelled, what waits is taken out, and a pass
         that computes for nobody else is ended."""
         loop = asyncio.get_running_loop()
-        mine = [Waiting(ids, loop.create_future()) for ids in texts]
+        request = object()
+        mine = [Waiting(request, ids, loop.create_future()) for ids in texts]
         self.waiting += mine
         if self.running is None or self.running.done():
             self.running = asyncio.create_task(self.run())
@@ -59,6 +63,9 @@ class Batcher:
             if self.under_way and all(each.done.done() for each in self.under_way):
                 self.gone.set()
 
+    def had_its_turn(self, text: Waiting) -> bool:
+        return text.request is self.latest
+
     def drop(self, those: Sequence[Waiting]) -> None:
         gone = set(those)
         self.waiting = [each for each in self.waiting if each not in gone]
@@ -67,7 +74,9 @@ class Batcher:
         """Pass after pass, until nobody waits. A pass that fails, or is ended, fails its own texts alone."""
         loop = asyncio.get_running_loop()
         while self.waiting:
+            self.waiting.sort(key=self.had_its_turn)
             batch = self.under_way = nearest(self.waiting)
+            self.latest = batch[0].request
             gone = self.gone = threading.Event()
             self.drop(batch)
             try:

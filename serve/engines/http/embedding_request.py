@@ -8,18 +8,24 @@ from typing import Annotated, Literal, cast
 from pydantic import Field, StrictInt
 
 from serve.engines.http.tensors import MOST_EXAMPLES
-from variants.document import Document
+from serve.engines.http.text_request import Identified
+from variants.document import No, exactly
 from variants.errors import InputError
 
 
-class EmbeddingRequest(Document):
-    """`POST /v1/embeddings`: one text or several, each as text or as token ids, which are taken as they are."""
+class EmbeddingRequest(Identified):
+    """`POST /v1/embeddings`: one text or several, each as text or as token ids, which are taken as they are. Of other
+    servers' options the default alone is taken, which asks for nothing."""
 
     model: str
     input: str | list[str] | list[StrictInt] | list[list[StrictInt]]
     encoding_format: Literal["float", "base64"] | None = "float"
     dimensions: Annotated[StrictInt, Field(ge=1)] | None = None
-    user: str | None = None
+    add_special_tokens: Annotated[Literal[True], exactly(bool)] | None = None
+    embed_dtype: Literal["float32"] | None = None
+    endianness: Literal["native"] | None = None
+    padding: Literal["do_not_pad"] | None = None
+    truncate: No | None = None
 
     @property
     def inputs(self) -> list[str] | list[list[int]]:

@@ -11,7 +11,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field, StrictInt
 
-from variants.document import Document, No
+from serve.engines.http.text_request import Identified
+from variants.document import No, exactly
 from variants.errors import InputError
 from variants.vision.diffusion_pipeline import MOST_STEPS
 
@@ -21,8 +22,8 @@ MOST_WORDS = 1000
 """Characters of a prompt."""
 
 
-class GenerationRequest(Document):
-    """`POST /v1/images/generations`."""
+class GenerationRequest(Identified):
+    """`POST /v1/images/generations`. Of OpenAI's options that no model here has, the default alone is taken."""
 
     model: str
     prompt: Annotated[str, Field(min_length=1, max_length=MOST_WORDS)]
@@ -33,7 +34,12 @@ class GenerationRequest(Document):
     stream: No | None = None
     seed: Annotated[StrictInt, Field(ge=0, lt=2**63)] | None = None
     num_inference_steps: Annotated[StrictInt, Field(ge=1, le=MOST_STEPS)] | None = None
-    user: str | None = None
+    background: Literal["auto"] | None = None
+    moderation: Literal["auto"] | None = None
+    output_compression: Annotated[Literal[100], exactly(int)] | None = None
+    partial_images: Annotated[Literal[0], exactly(int)] | None = None
+    quality: Literal["auto", "standard"] | None = None
+    style: Literal["vivid"] | None = None
 
 
 def label_in(prompt: str, labels: Sequence[str]) -> int:

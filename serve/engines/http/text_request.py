@@ -46,6 +46,15 @@ class Tolerant(Document):
     model_config = ConfigDict(extra="ignore")
 
 
+class Identified(Document):
+    """Whom a request is for. The ingress reads it, and it changes no answer."""
+
+    user: str | None = None
+    safety_identifier: str | None = None
+    prompt_cache_key: str | None = None
+    prompt_cache_retention: str | None = None
+
+
 class NotOffered(Tolerant):
     """What vLLM honours and this engine does not. It is refused, because the answers would differ."""
 
@@ -97,7 +106,7 @@ class StructuredOutputs(Document):
     choice: Annotated[list[str], Field(min_length=1)] | None = None
 
 
-class _Common(NotOffered):
+class _Common(Identified, NotOffered):
     """Fields of both routes. The sampling fields without a place in `Generation` are checked, and change nothing where
     nothing is drawn by chance."""
 
@@ -136,10 +145,6 @@ class _Common(NotOffered):
     request_id: str | None = None
     session_id: str | None = None
     cache_salt: str | None = None
-    user: str | None = None
-    safety_identifier: str | None = None
-    prompt_cache_key: str | None = None
-    prompt_cache_retention: str | None = None
     store: bool | None = None
     metadata: dict[str, str] | None = None
     service_tier: str | None = None
@@ -249,12 +254,12 @@ class CompletionRequest(_Common):
         return self.max_tokens
 
 
-class TextPart(Document):
+class TextPart(Tolerant):
     type: Literal["text", "input_text", "output_text"]
     text: str
 
 
-class ChatMessage(Document):
+class ChatMessage(Tolerant):
     role: Role
     content: str | list[TextPart | str] | None = None
     name: str | None = None
@@ -264,8 +269,6 @@ class ChatMessage(Document):
     refusal: str | None = None
     reasoning: str | None = None
     reasoning_content: str | None = None
-    annotations: list[dict[str, Any]] | None = None
-    audio: None = None
 
     def plain(self) -> dict[str, str]:
         """The message as chat templates read it; `developer` is what newer clients call `system`."""

@@ -16,6 +16,10 @@ pytestmark = [pytest.mark.integration, pytest.mark.asyncio(loop_scope="module")]
 META = Path(__file__).parents[3] / "support" / "openapi-3.1.json"
 """https://spec.openapis.org/oas/3.1/schema, as openapi-spec-validator 0.9 has it (Apache-2.0)."""
 
+MARK = {"provider_specific_fields": {}}
+WHO = {"user": "a", "safety_identifier": "a", "prompt_cache_key": "k", "prompt_cache_retention": "24h"}
+NEAR, TEXT = "/v2/models/near/infer", {"name": "text", "shape": [1], "datatype": "BYTES", "data": ["a"]}
+
 
 @pytest_asyncio.fixture(loop_scope="module")
 async def document(door: Local) -> dict[str, Any]:
@@ -119,9 +123,26 @@ async def test_the_schemas_are_those_that_check(door: Local, document: dict[str,
         ("/v1/score", {"model": "near", "text_1": "a", "text_2": 7}, False),
         ("/v1/embeddings", {"model": "near", "input": "a"}, True),
         ("/v1/embeddings", {"model": "near", "input": "a", "colour": 1}, False),
+        ("/v1/rerank", {"model": "near", "query": "a", "documents": [{"text": "a", **MARK}]}, True),
+        ("/v1/responses", {"model": "echo", "input": [{"role": "user", "content": "a", **MARK}], **MARK}, True),
+        ("/v1/embeddings", {"model": "near", "input": "a", **MARK}, True),
+        ("/v1/embeddings", {"model": "near", "input": "a", **WHO}, True),
+        ("/v1/rerank", {"model": "near", "query": "a", "documents": ["a"], **WHO}, True),
+        ("/v1/score", {"model": "near", "text_1": "a", "text_2": "b", **WHO}, True),
+        ("/v1/embeddings", {"model": "near", "input": "a", "safety_identifier": 7}, False),
+        ("/v1/embeddings", {"model": "near", "input": "a", "add_special_tokens": True}, True),
+        ("/v1/rerank", {"model": "near", "query": "a", "documents": ["a"], "top_n": 0}, True),
+        ("/v1/responses", {"model": "echo", "input": "a", "stream_options": {"include_obfuscation": True}}, True),
+        (NEAR, {"inputs": [TEXT], "id": None, "parameters": None, "outputs": None}, True),
+        (
+            NEAR,
+            {"inputs": [{**TEXT, "parameters": None}], "outputs": [{"name": "embedding", "parameters": None}]},
+            True,
+        ),
+        (NEAR, {"inputs": [TEXT], "parameters": 7}, False),
     ]
     for path, body, right in bodies:
-        written = path.replace("/echo/", "/{model}/")
+        written = path.replace("/echo/", "/{model}/").replace("/near/", "/{model}/")
         schema = document["paths"][written]["post"]["requestBody"]["content"]["application/json"]["schema"]
         valid = Draft202012Validator({**schema, "components": document["components"]}).is_valid(body)
         status = (await door.client.post(path, json=body)).status_code

@@ -76,6 +76,11 @@ def test_the_request_itself_is_not_changed() -> None:
     assert document == before
 
 
+@pytest.mark.parametrize("bias", [{"5": "50"}, {"5": True}, {"5": "much"}, {"5": [1]}, []])
+def test_a_bias_in_range_or_of_another_type_is_left_to_the_engine(bias: Any) -> None:
+    assert chat(logit_bias=bias).get("logit_bias") == bias
+
+
 def test_the_newer_name_of_a_limit_counts() -> None:
     assert chat(max_tokens=7, max_completion_tokens=5)["max_completion_tokens"] == 5
     assert "max_tokens" not in chat(max_tokens=7, max_completion_tokens=5)
@@ -151,6 +156,9 @@ def test_a_list_of_one_prompt_is_that_prompt(prompt: Any, same: Any) -> None:
         ({"continue_final_message": True}, "continue_final_message"),
         ({"logit_bias": {"5": 100.5}}, "logit_bias.5"),
         ({"logit_bias": {"5": 1, "6": -101}}, "logit_bias.6"),
+        ({"logit_bias": {"5": "1", "6": "500"}}, "logit_bias.6"),
+        ({"logit_bias": {"5": "nan"}}, "logit_bias.5"),
+        ({"logit_bias": {"5": 10**400}}, "logit_bias.5"),
     ],
 )
 def test_fields_that_contradict_each_other_are_refused(more: dict[str, Any], field: str) -> None:

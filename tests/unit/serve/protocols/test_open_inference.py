@@ -99,6 +99,23 @@ def good(**changes: Any) -> dict[str, Any]:
     return {"inputs": [{"name": "x", "datatype": "FP32", "shape": [2], "data": [1, 2]} | changes]}
 
 
+def test_null_says_the_same_as_leaving_out() -> None:
+    tensor = good(parameters=None)["inputs"]
+    nulls = {"id": None, "parameters": None, "outputs": None}
+    plain, asked = (parse_request(json.dumps({"inputs": tensor} | more).encode()) for more in ({}, nulls))
+    assert (asked.id, asked.outputs, asked.binary_output) == (plain.id, plain.outputs, plain.binary_output)
+    assert asked.inputs[0].data.tolist() == [1, 2]
+    outputs = [
+        {"name": "a", "parameters": None},
+        {"name": "b", "parameters": {"binary_data": None, "classification": None}},
+    ]
+    body = {"inputs": tensor, "outputs": outputs, "parameters": {"binary_data_output": None}}
+    assert [(each.binary, each.classification) for each in parse_request(json.dumps(body).encode()).outputs] == [
+        (None, None),
+        (None, None),
+    ]
+
+
 @pytest.mark.parametrize(
     ("body", "field"),
     [

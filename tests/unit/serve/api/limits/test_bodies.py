@@ -103,6 +103,21 @@ async def test_what_is_inflated_and_parsed_is_counted_too() -> None:
         await read_body(scope_of(Memory(2 * MIB), content_encoding="gzip"), receive_of(gzip.compress(text)), 32 * MIB)
 
 
+@pytest.mark.parametrize("encoding", ["gzip", "x-gzip", "X-GZIP", " gzip ", "identity", ""])
+async def test_encodings_by_all_their_names(encoding: str) -> None:
+    text = b'{"prompt": "a"}'
+    sent = gzip.compress(text) if "gzip" in encoding.lower() else text
+    scope = scope_of(Memory(MIB), content_encoding=encoding)
+    assert await read_body(scope, receive_of(sent), MIB) == text
+
+
+@pytest.mark.parametrize("encoding", ["br", "zstd", "gzip, gzip"])
+async def test_other_encodings_are_refused_by_name(encoding: str) -> None:
+    with pytest.raises(InputError, match=encoding) as refused:
+        await read_body(scope_of(Memory(MIB), content_encoding=encoding), receive_of(b"a"), MIB)
+    assert refused.value.field == "Content-Encoding"
+
+
 @pytest.mark.parametrize("text", [b"[" * 32 * MIB, b'{"a":' * 6 * MIB, b"[[]," + b"[]," * 10 * MIB])
 async def test_a_compressed_bomb_is_refused_at_its_first_piece(text: bytes) -> None:
     share = Share(Memory(64 * MIB), time.perf_counter() + 60)

@@ -69,6 +69,19 @@ async def test_a_pass_has_a_bound() -> None:
     assert [len(batch) for batch in model.batches] == [MOST, MOST, 1]
 
 
+async def test_requests_take_turns() -> None:
+    model = Lengths()
+    batcher = Batcher(model)
+    many = asyncio.create_task(batcher.embed([text(200)] * (5 * MOST)))
+    await asyncio.sleep(0.01)
+    few = [asyncio.create_task(batcher.embed([text(length, length)])) for length in (20, 90)]
+    await asyncio.sleep(0.01)
+    model.open.set()
+    assert [(await ask)[0].tolist() for ask in few] == [[20, 20], [90, 90]]
+    await many
+    assert [batch[0] for batch in model.batches] == [200, 20, 90, 200, 200, 200, 200]
+
+
 async def test_what_nobody_waits_for_is_not_computed() -> None:
     model = Lengths()
     batcher = Batcher(model)

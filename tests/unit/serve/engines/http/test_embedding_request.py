@@ -9,6 +9,8 @@ from serve.engines.http.embedding_request import EmbeddingRequest
 from serve.engines.http.text_request import parse
 from variants.errors import InputError
 
+IDENTITY = {"user": "ada", "safety_identifier": "ada", "prompt_cache_key": "k", "prompt_cache_retention": "24h"}
+
 
 def asked(**fields: Any) -> EmbeddingRequest:
     return parse(EmbeddingRequest, json.dumps({"model": "m", **fields}).encode())
@@ -25,7 +27,7 @@ def asked(**fields: Any) -> EmbeddingRequest:
     ],
 )
 def test_one_or_several_as_text_or_as_ids(given: Any, inputs: Any) -> None:
-    assert asked(input=given, user="ada", encoding_format="base64").inputs == inputs
+    assert asked(input=given, encoding_format="base64", **IDENTITY).inputs == inputs
 
 
 @pytest.mark.parametrize(
@@ -50,9 +52,17 @@ def test_nothing_and_too_many_are_refused_by_place(given: Any, field: str) -> No
         ({"input": "a", "encoding_format": "int8"}, "encoding_format"),
         ({"input": "a", "dimensions": 0}, "dimensions"),
         ({"input": "a", "truncate": True}, "truncate"),
+        ({"input": "a", "add_special_tokens": False}, "add_special_tokens"),
+        ({"input": "a", "add_special_tokens": 1}, "add_special_tokens"),
+        ({"input": "a", "embed_dtype": "float16"}, "embed_dtype"),
     ],
 )
 def test_what_is_no_request_names_its_field(fields: dict[str, Any], field: str) -> None:
     with pytest.raises(InputError) as refused:
         asked(**fields)
     assert refused.value.field == field
+
+
+def test_defaults_of_other_servers_are_taken() -> None:
+    defaults = {"add_special_tokens": True, "embed_dtype": "float32", "endianness": "native", "padding": "do_not_pad"}
+    assert asked(input="a", truncate=False, **defaults).inputs == ["a"]
