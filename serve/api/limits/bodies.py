@@ -71,7 +71,11 @@ class ShareMemory:
 def share_of(scope: Scope) -> Share:
     """The request's share; without the middleware, one without bounds."""
     share = scope.get(SHARE)
-    return share if isinstance(share, Share) else Share(Memory(2**63), time.perf_counter() + 3600)
+    return share if isinstance(share, Share) else unbounded()
+
+
+def unbounded() -> Share:
+    return Share(Memory(2**63), time.perf_counter() + 3600)
 
 
 async def next_part(receive: Receive, share: Share) -> Message:

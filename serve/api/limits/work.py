@@ -30,6 +30,8 @@ TEXTS = ("prompt", "input", "documents", "texts", "queries")
 """Fields that hold one input or a list of them."""
 ANSWERS = ("n", "best_of")
 NEW_TOKENS = ("max_tokens", "max_completion_tokens", "max_output_tokens")
+LOGPROBS = 2**19
+"""The most log probabilities of one answer's prompts, and of its new tokens: each is up to 25 MiB of JSON."""
 
 
 class Shaped(msgspec.Struct):
@@ -60,9 +62,11 @@ def check_work(document: Mapping[str, Any], path: str, model: Model) -> None:
         if answers > model.limits.choices:
             mend = f"at most {model.limits.choices}, or raise limits.choices"
             raise InputError(f"{answers} answers are too many", field=field, mend=mend)
-    if model.task == "text-generation" and path != "/tokenize" and answers * inputs > 1:
-        check_tokens(document, path, answers * inputs, model)
     check_characters(document, model.limits)
+    if model.task == "text-generation" and path != "/tokenize":
+        if answers * inputs > 1:
+            check_tokens(document, path, answers * inputs, model)
+        check_logprobs(document, path, answers, inputs, model)
 
 
 def check_tensors(head: bytes, model: Model) -> None:
@@ -90,6 +94,40 @@ def check_tokens(document: Mapping[str, Any], path: str, answers: int, model: Mo
         field = next((field for field in NEW_TOKENS if number_of(document.get(field)) == asked), NEW_TOKENS[0])
         mend = f"at most {model.limits.tokens} in all, or raise limits.tokens"
         raise InputError(f"{answers} answers of {longest} tokens are too many", field=field, mend=mend)
+
+
+def check_logprobs(document: Mapping[str, Any], path: str, answers: int, prompts: int, model: Model) -> None:
+    """Check the log probabilities of a request's prompts, which are listed in each of its answers, and of the tokens of
+    one unstreamed answer. Raises InputError."""
+    in_chat = "messages" in document
+    field = "top_logprobs" if in_chat and document.get("logprobs") else "logprobs"
+    each = 1 + max(0, number_of(document.get(field)))
+    asked, wanted = number_of(document.get("prompt_logprobs")), "prompt_logprobs"
+    if asked <= 0 and document.get("echo") and document.get("logprobs") is not None:
+        asked, wanted = each - 1, field
+    if asked > 0 or wanted == field:
+        tokens = prompt_tokens(document.get("messages" if in_chat else "prompt"), context_of(model))
+        check_number(answers * tokens * (asked + 1), wanted)
+    if document.get("logprobs") and not document.get("stream"):
+        new = max(number_of(document.get(name)) for name in NEW_TOKENS)
+        several = answers * prompts > 1 and not path.endswith("/v1/completions")
+        check_number(answers * prompts * (new or (context_of(model) if several else DEFAULT_TOKENS)) * each, field)
+
+
+def check_number(logprobs: int, field: str) -> None:
+    if logprobs > LOGPROBS:
+        mend = f"at most {LOGPROBS} in one request: fewer of each token, fewer prompts, or fewer tokens"
+        raise InputError(f"up to {logprobs} log probabilities are too many", field=field, mend=mend)
+
+
+def prompt_tokens(prompt: Any, context: int) -> int:
+    """The most tokens that the prompts of a request have: a token of a text has at least one byte, and a prompt has no
+    more tokens than the context."""
+    if isinstance(prompt, list) and any(isinstance(each, (str, list)) for each in prompt):
+        return sum(prompt_tokens(each, context) for each in prompt)
+    if isinstance(prompt, list) and not any(isinstance(each, dict) for each in prompt):
+        return min(len(prompt), context)
+    return min(4 * characters_of(prompt), context)
 
 
 def context_of(model: Model) -> int:

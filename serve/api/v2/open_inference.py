@@ -24,6 +24,7 @@ from serve.api.http import (
     read_body,
     refuse,
 )
+from serve.api.limits.bodies import share_of
 from serve.api.limits.structure import TENSORS, Structure, check_structure
 from serve.api.limits.work import check_tensors
 from serve.api.operation.kept_requests import KeptRequests
@@ -89,13 +90,15 @@ class InferRoute:
         except UnderstudyError as error:
             await refuse(error, open_inference_body, scope, receive, send)
             return
-        answer = TensorAnswer(keep=label is not None or bool(selection.samples))
+        answer = TensorAnswer(keep=label is not None or bool(selection.samples), share=share_of(scope))
         try:
             await carry(self.relay, call, answer, open_inference_body, scope, receive, send)
         finally:  # a client that leaves cancels this
             self.replayer.offer(selection, call, answer)
             self.kept.offer(call, asked)
-        if label is not None and call.status == 200 and (outcome := answer.outcome(label)) is not None:
+        if label is None or call.status != 200 or answer.dropped:
+            return
+        if (outcome := await apart(len(answer.body), answer.outcome, label)) is not None:
             count_label(call, headers.get("x-understudy-task"), outcome, self.upstreams.known_tasks)
 
     def label_of(self, headers: Headers, target: Target) -> str | list[Box] | None:

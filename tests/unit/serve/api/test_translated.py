@@ -49,3 +49,27 @@ async def test_a_large_body_is_translated_off_the_loop(text: str) -> None:
     assert json.loads(sent[1]["body"]) == {"size": len(text)}
     assert threads[0].startswith("bodies") == (len(text) > 1)
     assert held == [0]
+
+
+async def test_an_answer_above_the_memory_is_refused() -> None:
+    sent: list[Message] = []
+
+    async def route(scope: Scope, receive: Receive, send: Send) -> None:
+        await receive()
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        for _ in range(3):
+            await send({"type": "http.response.body", "body": b"1" * MIB, "more_body": True})
+        await send({"type": "http.response.body", "body": b""})
+
+    async def receive() -> Message:
+        return {"type": "http.request", "body": b'{"text": "a"}'}
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    memory = Memory(2 * MIB)
+    scope = {"type": "http", "headers": [], SHARE: Share(memory, time.perf_counter() + 60)}
+    door = Door(lambda document: Translation(document, lambda answer: answer))
+    await TranslatedRoute(door, route, MIB)(scope, receive, send)
+    assert sent[0]["status"] == 429
+    assert memory.held < MIB

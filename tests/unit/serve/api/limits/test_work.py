@@ -120,3 +120,52 @@ def test_every_task_has_a_bound() -> None:
 
 def test_characters_are_those_of_the_texts_alone() -> None:
     assert characters_of(["ab", {"content": [{"text": "cde"}, {"image_url": "x" * 9}]}, 7, None]) == 5
+
+
+IDS = [7] * 1900
+
+
+@pytest.mark.parametrize(
+    ("path", "document", "field"),
+    [
+        ("/v1/completions", {"prompt": [IDS] * 32, "prompt_logprobs": 20}, "prompt_logprobs"),
+        ("/v1/completions", {"prompt": IDS, "prompt_logprobs": 20, "n": 16}, "prompt_logprobs"),
+        ("/v1/completions", {"prompt": [IDS] * 128, "echo": True, "logprobs": 5}, "logprobs"),
+        ("/v1/completions", {"prompt": ["a" * 2**15] * 32, "prompt_logprobs": "20"}, "prompt_logprobs"),
+        ("/v1/completions", {"prompt": ["a"] * 128, "max_tokens": 1024, "logprobs": 5}, "logprobs"),
+        (
+            "/v1/chat/completions",
+            {"messages": [], "n": 16, "max_tokens": 2048, "logprobs": True, "top_logprobs": 20},
+            "top_logprobs",
+        ),
+        ("/v1/chat/completions", {"messages": [], "n": 16, "logprobs": True, "top_logprobs": 20}, "top_logprobs"),
+        (
+            "/v1/chat/completions",
+            {"messages": [{"content": "a" * 2**15}], "n": 16, "prompt_logprobs": 20},
+            "prompt_logprobs",
+        ),
+    ],
+)
+def test_log_probabilities_are_counted(path: str, document: dict[str, Any], field: str) -> None:
+    """An answer of 32 prompts with 1,900 tokens each had 61 MiB."""
+    with pytest.raises(InputError, match="log probabilities are too many") as refused:
+        check_work({"max_tokens": 1, **document} if "prompt" in document else document, path, model_of())
+    assert refused.value.field == field
+
+
+@pytest.mark.parametrize(
+    ("path", "document"),
+    [
+        ("/v1/completions", {"prompt": [[7] * 2048] * 128, "echo": True, "logprobs": 1, "max_tokens": 1}),
+        ("/v1/completions", {"prompt": [IDS] * 8, "prompt_logprobs": 20, "max_tokens": 1}),
+        ("/v1/completions", {"prompt": [IDS] * 32, "logprobs": 20, "max_tokens": 1}),
+        ("/v1/chat/completions", {"messages": [{"content": "hi"}], "n": 16, "prompt_logprobs": 20}),
+        ("/v1/chat/completions", {"messages": [], "max_tokens": 4096, "logprobs": True, "top_logprobs": 20}),
+        (
+            "/v1/chat/completions",
+            {"messages": [], "n": 16, "max_tokens": 2048, "logprobs": True, "top_logprobs": 20, "stream": True},
+        ),
+    ],
+)
+def test_usual_log_probabilities_are_taken(path: str, document: dict[str, Any]) -> None:
+    check_work(document, path, model_of())
