@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import msgspec
+from pydantic import TypeAdapter, ValidationError
 
 from serve.config.stack import Limits, Model
 from variants.artifacts.manifest import TaskKind
@@ -32,6 +33,8 @@ ANSWERS = ("n", "best_of")
 NEW_TOKENS = ("max_tokens", "max_completion_tokens", "max_output_tokens")
 LOGPROBS = 2**19
 """The most log probabilities of one answer's prompts, and of its new tokens: each is up to 25 MiB of JSON."""
+
+NUMBER = TypeAdapter(int)
 
 
 class Shaped(msgspec.Struct):
@@ -146,12 +149,12 @@ def check_characters(document: Mapping[str, Any], limits: Limits) -> None:
 
 
 def number_of(value: Any) -> int:
-    """A whole number as vLLM reads it, which also takes 16.0 and "16"; 0 for anything else."""
-    if isinstance(value, str) and value.strip().isdecimal() and len(value) < 20:
-        return int(value)
-    if isinstance(value, float) and value.is_integer():
-        return int(value)
-    return value if isinstance(value, int) else 0
+    """A whole number as vLLM reads it, by pydantic, which also takes 16.0, "16.0", "+16" and "1_6"; 0 for anything
+    else."""
+    try:
+        return NUMBER.validate_python(value)
+    except ValidationError:
+        return 0
 
 
 def inputs_of(value: Any) -> int:

@@ -4,8 +4,9 @@ import json
 from typing import Any
 
 import pytest
+from pydantic import TypeAdapter, ValidationError
 
-from serve.api.limits.work import INPUTS, characters_of, check_tensors, check_work
+from serve.api.limits.work import INPUTS, characters_of, check_tensors, check_work, number_of
 from serve.config.stack import ENGINES, Limits, Model
 from tests.support.scripted import make_stack
 from variants.errors import InputError
@@ -169,3 +170,21 @@ def test_log_probabilities_are_counted(path: str, document: dict[str, Any], fiel
 )
 def test_usual_log_probabilities_are_taken(path: str, document: dict[str, Any]) -> None:
     check_work(document, path, model_of())
+
+
+@pytest.mark.parametrize("text", ["+{}", "{}.0", " {} ", "{}", "0{}", "-{}", "1_{}", "{}e0", "{}.5", "a{}"])
+@pytest.mark.parametrize("field", ["n", "best_of"])
+def test_a_number_in_text_is_what_pydantic_and_so_vllm_reads(text: str, field: str) -> None:
+    value = text.format(64)
+    try:
+        read = TypeAdapter(int).validate_python(value)
+    except ValidationError:
+        read = 0
+    assert number_of(value) == read
+    if read <= 16:
+        check_work({field: value}, "/v1/completions", model_of())
+        return
+    with pytest.raises(InputError, match=f"{read} answers are too many"):
+        check_work({field: value}, "/v1/completions", model_of())
+    with pytest.raises(InputError, match="answers of"):
+        check_work({"prompt": ["a"] * 128, "max_tokens": f"+{2**14}.0"}, "/v1/completions", model_of())
