@@ -155,20 +155,25 @@ def bytes_tensor(name: str, elements: Iterable[bytes]) -> Tensor:
     return Tensor(name, "BYTES", tensor_codec.objects(elements))
 
 
+def head_length(body: bytes, header_length: str | int | None) -> int:
+    """The length of the JSON part of a body in bytes. Raises InputError for a header that does not fit it."""
+    if header_length is None:
+        return len(body)
+    text = str(header_length)
+    if not text.isdecimal() or len(text) > LENGTH_DIGITS or not 0 < int(text) <= len(body):
+        raise InputError(
+            f"is {text!r:.80} and the body has {len(body)} bytes",
+            field="Inference-Header-Content-Length",
+            mend="the length of the JSON part in bytes",
+        )
+    return int(text)
+
+
 def _split(
     body: bytes, header_length: str | int | None, read: Callable[[bytes], Any] = json.loads
 ) -> tuple[dict[str, Any], memoryview]:
     """The JSON head and the binary data after it."""
-    length = len(body)
-    if header_length is not None:
-        text = str(header_length)
-        if not text.isdecimal() or len(text) > LENGTH_DIGITS or not 0 < int(text) <= len(body):
-            raise InputError(
-                f"is {text!r:.80} and the body has {len(body)} bytes",
-                field="Inference-Header-Content-Length",
-                mend="the length of the JSON part in bytes",
-            )
-        length = int(text)
+    length = head_length(body, header_length)
     try:
         head = read(body[:length])
     except (ValueError, LookupError, RecursionError) as error:  # ValueError includes what the parsers raise

@@ -5,7 +5,7 @@ model. Only counts are read here. A field of a wrong type is left to the engine,
 """
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 from pydantic import TypeAdapter, ValidationError
@@ -35,18 +35,23 @@ LOGPROBS = 2**19
 """The most log probabilities of one answer's prompts, and of its new tokens: each is up to 25 MiB of JSON."""
 
 NUMBER = TypeAdapter(int)
+T = TypeVar("T")
+
+
+NOTHING = msgspec.Raw(b"null")
 
 
 class Shaped(msgspec.Struct):
     """What is read of a tensor in an infer request."""
 
-    shape: list[int] = []
+    shape: msgspec.Raw = NOTHING
 
 
 class Head(msgspec.Struct):
-    """What is read of an infer request; msgspec skips the rest without making objects of it."""
+    """What is read of an infer request. msgspec skips the rest without making objects of it. The last value of a name
+    counts, as for the engine, so no value is read before all have been seen."""
 
-    inputs: list[Shaped] = []
+    inputs: msgspec.Raw = NOTHING
 
 
 def most_inputs(model: Model) -> int:
@@ -73,14 +78,23 @@ def check_work(document: Mapping[str, Any], path: str, model: Model) -> None:
 
 
 def check_tensors(head: bytes, model: Model) -> None:
-    """Check the number of examples of an infer request. `head` is its JSON part; the engine refuses one that cannot be
-    read. Raises InputError, which names the field."""
+    """Check the number of examples of an infer request. `head` is its JSON part, in UTF-8. The engine refuses values of
+    a wrong type, but reads more than JSON: NaN and UTF-16. Raises InputError, which names the field."""
     try:
-        tensors = msgspec.json.decode(head, type=Head).inputs
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        return
+        tensors = read(read(head, Head, Head()).inputs, list[msgspec.Raw], [])
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise InputError(f"not JSON: {error}", field="body", mend='{"inputs": [...]}') from None
     for i, tensor in enumerate(tensors):
-        check_inputs(tensor.shape[0] if tensor.shape else 1, f"inputs[{i}].shape", model)
+        shape = read(read(tensor, Shaped, Shaped()).shape, list[int], [])
+        check_inputs(shape[0] if shape else 1, f"inputs[{i}].shape", model)
+
+
+def read(text: bytes | msgspec.Raw, kind: type[T], other: T) -> T:
+    """A JSON value of a type, or `other` where it has another type. Raises DecodeError for what is not JSON."""
+    try:
+        return msgspec.json.decode(text, type=kind)
+    except msgspec.ValidationError:
+        return other
 
 
 def check_inputs(inputs: int, field: str, model: Model) -> None:

@@ -35,7 +35,7 @@ from serve.dataplane.router import Target
 from serve.dataplane.upstream import Upstream
 from serve.dataplane.upstreams import Upstreams
 from serve.errors import NotReady, headers_of, open_inference_body, status_of
-from serve.protocols.open_inference import HEADER_LENGTH, LENGTH_DIGITS
+from serve.protocols.open_inference import HEADER_LENGTH, head_length
 from serve.shadow.replayer import Replayer
 from serve.shadow.sampling import Asked, sample
 from variants.errors import InputError, UnderstudyError, UnknownName
@@ -60,8 +60,7 @@ def target_of(params: Mapping[str, str]) -> Target:
 def head_of(body: bytes, header_length: str | None, structure: Structure) -> bytes:
     """The JSON part of a request, its structure checked before anybody parses it, where `structure` has not been while
     it was inflated. Raises InputError."""
-    binary = header_length is not None and header_length.isdecimal() and len(header_length) <= LENGTH_DIGITS
-    head = body[: int(header_length)] if binary and header_length else body
+    head = body[: head_length(body, header_length)]
     check_structure(head, structure)
     return head
 

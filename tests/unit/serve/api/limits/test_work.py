@@ -109,10 +109,47 @@ def test_images_of_a_batch_are_counted(count: int, refused: bool) -> None:
 
 
 @pytest.mark.parametrize(
-    "head", [b"", b"[]", b"{", b'{"inputs": 3}', b'{"inputs": [{"shape": "a"}]}', b'{"inputs": [{}]}', b"\xff"]
+    "head", [b"[]", b'{"inputs": 3}', b'{"inputs": [7]}', b'{"inputs": [{"shape": "a"}]}', b'{"inputs": [{}]}']
 )
-def test_a_head_that_cannot_be_read_is_left_to_the_engine(head: bytes) -> None:
+def test_a_head_of_other_types_is_left_to_the_engine(head: bytes) -> None:
     check_tensors(head, model_of("bands"))
+
+
+MANY = '{"inputs": [{"name": "image", "shape": [2000]}]}'
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"",
+        b"{",
+        b"\xff",
+        MANY[:-1].encode() + b', "parameters": {"x": NaN}}',
+        MANY[:-1].encode() + b', "x": -Infinity}',
+        *(MANY.encode(code) for code in ("utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-8-sig")),
+    ],
+)
+def test_a_head_that_only_a_lenient_parser_reads_is_refused(head: bytes) -> None:
+    """Its images would not be counted: 2,000 passed a bound of 256."""
+    with pytest.raises(InputError, match="not JSON") as refused:
+        check_tensors(head, model_of("bands"))
+    assert refused.value.field == "body"
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        MANY,
+        MANY.replace("inputs", "in\\u0070uts"),
+        MANY.replace("{", '{"inputs": 3, ', 1),
+        MANY.replace('"shape"', '"shape": "a", "shape"'),
+        MANY.replace("}]", "}, 7]"),
+    ],
+)
+def test_images_are_counted_however_the_head_is_written(head: str) -> None:
+    json.loads(head)
+    with pytest.raises(InputError, match="2000 inputs are too many"):
+        check_tensors(head.encode(), model_of("bands"))
 
 
 def test_every_task_has_a_bound() -> None:
