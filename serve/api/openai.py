@@ -6,7 +6,6 @@ engine checks every other field, and its answers and errors are passed on unchan
 """
 
 import logging
-import time
 from typing import Any
 
 from starlette.datastructures import Headers
@@ -66,7 +65,7 @@ class TextRoute:
         self.path, self.task, self.answer = path, task, answer
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        arrived, headers = time.perf_counter(), TextHeaders(scope=scope)
+        arrived, headers = share_of(scope).arrived, TextHeaders(scope=scope)
         try:
             body, document = await read_object(scope, receive, self.body_limit)
             document = await apart(len(body), normalised, self.path, document)

@@ -23,10 +23,11 @@ SHARE = "understudy.share"
 
 
 class Share:
-    """The bytes that one request holds, and the time when its body must be complete, in seconds of the monotonic
-    clock. `turns` is what all requests of a server share."""
+    """The bytes that one request holds, the time when it arrived and the time when its body must be complete, both in
+    seconds of the monotonic clock. `turns` is what all requests of a server share."""
 
     def __init__(self, memory: Memory, due: float, turns: asyncio.Semaphore | None = None) -> None:
+        self.arrived = time.perf_counter()
         self.memory, self.due, self.size = memory, due, 0
         self.turns = turns or asyncio.Semaphore(READERS)
 

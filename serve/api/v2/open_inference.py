@@ -4,7 +4,6 @@ its `/ready` and `/infer`. A variant is a version of its model.
 The engine checks the tensors, because it knows their shapes; this module checks the model. It does not depend on Ray.
 """
 
-import time
 from collections.abc import Mapping
 
 from starlette.datastructures import Headers
@@ -75,7 +74,7 @@ class InferRoute:
         self.kept = kept
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        arrived, headers = time.perf_counter(), TextHeaders(scope=scope)
+        arrived, headers = share_of(scope).arrived, TextHeaders(scope=scope)
         try:
             structure, in_head = Structure(TENSORS), HEADER_LENGTH in headers
             body = await read_body(scope, receive, self.body_limit, None if in_head else structure)

@@ -7,12 +7,17 @@ import time
 from typing import Any
 
 import pytest
+from starlette.datastructures import Headers
 from starlette.types import Message, Receive, Scope, Send
 
+from serve.api.answers import TextAnswer
 from serve.api.http import read_object
 from serve.api.limits.bodies import SHARE, Share
+from serve.api.openai import TextRoute
 from serve.api.translated import Door, TranslatedRoute, Translation
+from serve.dataplane.call import Call
 from serve.dataplane.memory import Memory
+from variants.errors import InputError
 
 MIB = 2**20
 
@@ -73,3 +78,29 @@ async def test_an_answer_above_the_memory_is_refused() -> None:
     await TranslatedRoute(door, route, MIB)(scope, receive, send)
     assert sent[0]["status"] == 429
     assert memory.held < MIB
+
+
+class Noted(TextRoute):
+    """Notes when a request arrived, and refuses it."""
+
+    def prepare(self, headers: Headers, document: dict[str, Any], arrived: float) -> tuple[Call, TextAnswer]:
+        self.arrived = arrived
+        raise InputError("noted")
+
+
+@pytest.mark.parametrize("translated", [True, False])
+async def test_the_time_limit_counts_from_the_arrival_of_the_request(translated: bool) -> None:
+    unused: Any = None
+    noted = Noted(unused, unused, unused, unused, MIB, "/v1/embeddings", "feature-extraction", TextAnswer)
+    door = Door(lambda document: Translation(document, lambda answer: answer))
+    share = Share(Memory(MIB), time.perf_counter() + 60)
+
+    async def receive() -> Message:
+        return {"type": "http.request", "body": b'{"text": "a"}'}
+
+    async def send(message: Message) -> None:
+        pass
+
+    scope = {"type": "http", "method": "POST", "headers": [], SHARE: share}
+    await (TranslatedRoute(door, noted, MIB) if translated else noted)(scope, receive, send)
+    assert noted.arrived == share.arrived
