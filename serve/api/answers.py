@@ -6,10 +6,14 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
+import msgspec
+
+from serve.api.limits.bodies import Share, unbounded
+from serve.dataplane.body_worker import apart
 from serve.dataplane.call import Call, Reply
-from serve.errors import status_of
+from serve.errors import Overloaded, status_of
 from serve.protocols.open_inference import HEADER_LENGTH, parse_response
-from serve.shadow.comparison import boxes_of
+from serve.shadow.comparison import BOXES, boxes_of
 from serve.shadow.free_text import answer_of, answer_of_stream
 from variants.errors import EngineError
 from variants.evidence.free_running import FreeAnswer
@@ -22,8 +26,37 @@ TEXT, ROLE = b'"choices":[{', b'"role":"assistant","content":""'
 """TEXT occurs in every frame of text, ROLE in the first frame of a vLLM chat, which holds no token."""
 
 
+class Used(msgspec.Struct):
+    """What is read of a complete text answer. msgspec skips the rest without making objects of it, in a fortieth of the
+    time that parsing it takes: an answer with log probabilities may have tens of MiB."""
+
+    usage: dict[str, Any] | None = None
+
+
+@dataclass(kw_only=True)
+class Kept:
+    """What is kept of an answer. Its bytes are taken from the `share` of its request: where all requests together hold
+    too many, the answer is passed on and nothing of it is kept."""
+
+    body: bytearray = field(default_factory=bytearray)
+    share: Share = field(default_factory=unbounded)
+    dropped: bool = False
+
+    def hold(self, data: bytes) -> None:
+        if self.dropped:
+            return
+        try:
+            self.share.take(len(data))
+        except Overloaded:
+            self.share.give(len(self.body))
+            self.body.clear()
+            self.dropped = True
+        else:
+            self.body += data
+
+
 @dataclass
-class TextAnswer:
+class TextAnswer(Kept):
     """Observes a text answer: time of the first token, number of tokens, and the text where it is scored.
 
     A stream's frames end in a blank line. Text frames are only counted. Two kinds of frames are parsed: the one with
@@ -37,7 +70,6 @@ class TextAnswer:
     frames: int = 0
     usage: dict[str, Any] = field(default_factory=dict)
     rest: bytes = b""
-    body: bytearray = field(default_factory=bytearray)
     keep: bool = False
     """Whether a stream's frames are also kept in `body`, to be compared with another variant's answer."""
 
@@ -46,10 +78,18 @@ class TextAnswer:
 
     def chunk(self, data: bytes, now: float) -> bytes:
         if self.keep or not self.call.streamed:
-            self.body += data
-        if not self.call.streamed:
-            return b"" if self.renamed else data
-        return self.stamped(self.follow(data, now))
+            self.hold(data)
+        return self.stamped(self.follow(data, now)) if self.call.streamed else self.pass_on(data)
+
+    def pass_on(self, data: bytes) -> bytes:
+        """The next bytes of an unstreamed answer, with the names of `renamed`. The end, which may be the beginning of
+        such a name, is held back."""
+        if not self.renamed:
+            return data
+        data = self.stamped(self.rest + data)
+        end = max(0, len(data) - max(len(engine) for engine, _ in self.renamed) + 1)
+        self.rest = data[end:]
+        return data[:end]
 
     @cached_property
     def renamed(self) -> tuple[tuple[bytes, bytes], ...]:
@@ -96,14 +136,15 @@ class TextAnswer:
             data = data.replace(b"data: {", stamp.encode(), 1)
         return data + b"\n\n"
 
-    def end(self) -> bytes:
-        if not self.call.streamed and self.call.status == 200:
-            self.usage = json.loads(self.body).get("usage") or {}
-        return self.remainder()
+    async def end(self) -> bytes:
+        """The bytes that were held back: an incomplete frame, or what may have been the beginning of a name."""
+        if not self.call.streamed and self.call.status == 200 and not self.dropped:
+            self.usage = await apart(len(self.body), self.used)
+        return self.rest
 
-    def remainder(self) -> bytes:
-        """The bytes that were held back: an incomplete frame, or a whole answer that is renamed."""
-        return self.stamped(bytes(self.body)) if self.renamed and not self.call.streamed else self.rest
+    def used(self) -> dict[str, Any]:
+        """The usage of a complete unstreamed answer."""
+        return msgspec.json.decode(self.body, type=Used).usage or {}
 
     @property
     def tokens(self) -> int:
@@ -113,10 +154,11 @@ class TextAnswer:
 
     def text(self) -> str:
         """The text of an unstreamed answer."""
-        return answer_of(json.loads(self.body)).text
+        return answer_of(self.body).text
 
     def score(self, label: str) -> float | None:
-        """From 0, wrong, to 1, right; None where a complete answer cannot be scored."""
+        """From 0, wrong, to 1, right; None where a complete answer cannot be scored. It is called only for an answer
+        that is kept."""
         text = self.text()
         score = score_of(self.call.scored_as, text, label)
         return float(text_matches(text, label)) if score is None else score
@@ -127,7 +169,7 @@ class TextAnswer:
     def answered(self) -> tuple[FreeAnswer, int]:
         """The answer (also of a kept stream) and its number of tokens."""
         body = bytes(self.body)
-        answer = answer_of_stream(body) if self.call.streamed else answer_of(json.loads(body))
+        answer = answer_of_stream(body) if self.call.streamed else answer_of(body)
         return answer, int(self.usage.get("completion_tokens", 0))
 
     def again(self, reply: Reply) -> "TextAnswer":
@@ -138,23 +180,22 @@ class TextAnswer:
         return Reply(bytes(self.body), None)
 
 
-class TensorAnswer:
+@dataclass
+class TensorAnswer(Kept):
     """Passes tensors on, and keeps them where they are scored."""
 
-    def __init__(self, keep: bool) -> None:
-        self.keep = keep
-        self.body = bytearray()
-        self.header_length: str | None = None
+    keep: bool
+    header_length: str | None = None
 
     def begin(self, headers: Mapping[str, str]) -> None:
         self.header_length = headers.get(HEADER_LENGTH)
 
     def chunk(self, data: bytes, now: float) -> bytes:
         if self.keep:
-            self.body += data
+            self.hold(data)
         return data
 
-    def end(self) -> bytes:
+    async def end(self) -> bytes:
         return b""
 
     def answered(self) -> tuple[FreeAnswer, int]:
@@ -170,7 +211,8 @@ class TensorAnswer:
 
     def outcome(self, label: str | list[Box]) -> float | None:
         """Score of the first label, or of the boxes, 0 to 1; None where the client did not request them."""
-        outputs = parse_response(bytes(self.body), self.header_length)
+        names = ("labels",) if isinstance(label, str) else BOXES
+        outputs = parse_response(bytes(self.body), self.header_length, names)
         if isinstance(label, str):
             return float(label_matches(outputs["labels"].ravel()[0].decode(), label)) if "labels" in outputs else None
         boxes = boxes_of(outputs)

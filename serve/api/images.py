@@ -17,8 +17,8 @@ from variants.tasks.digit_classifier.store import load_if_trained
 class ImagesAnswer(TextAnswer):
     """Observes an answer with pictures, which has no usage."""
 
-    def end(self) -> bytes:
-        return self.remainder()
+    async def end(self) -> bytes:
+        return self.rest
 
     def score(self, label: str) -> float | None:
         """None where there is no classifier, or it cannot read the picture."""

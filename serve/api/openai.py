@@ -6,7 +6,6 @@ engine checks every other field, and its answers and errors are passed on unchan
 """
 
 import logging
-import time
 from typing import Any
 
 from starlette.datastructures import Headers
@@ -27,6 +26,7 @@ from serve.api.http import (
     read_object,
     refuse,
 )
+from serve.api.limits.bodies import share_of
 from serve.api.limits.work import check_work
 from serve.api.needs import needs_of
 from serve.api.normalise import normalised
@@ -65,7 +65,7 @@ class TextRoute:
         self.path, self.task, self.answer = path, task, answer
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        arrived, headers = time.perf_counter(), TextHeaders(scope=scope)
+        arrived, headers = share_of(scope).arrived, TextHeaders(scope=scope)
         try:
             body, document = await read_object(scope, receive, self.body_limit)
             document = await apart(len(body), normalised, self.path, document)
@@ -77,7 +77,7 @@ class TextRoute:
             check_label(label, call.scored_as, task)
             asked = Asked(self.path, body, label, document, headers)
             selection = await apart(len(body), sample, self.upstreams, call, asked)
-            answer.keep = bool(selection.samples)
+            answer.keep, answer.share = bool(selection.samples), share_of(scope)
         except UnderstudyError as error:
             await refuse(error, openai_body, scope, receive, send)
             return
@@ -122,11 +122,11 @@ class TextRoute:
 
     async def score(self, label: str, task: str | None, call: Call, answer: TextAnswer) -> None:
         """Count a complete answer to a labelled request. Some scorers of generated answers take a tenth of a second."""
-        if call.status != 200 or call.streamed or self.path == "/tokenize":
+        if call.status != 200 or call.streamed or self.path == "/tokenize" or answer.dropped:
             return
-        generated = call.scored_as in SCORES
+        generated, size = call.scored_as in SCORES, len(answer.body)
         try:
-            score = await off_loop(answer.score, label) if generated else answer.score(label)
+            score = await (off_loop(answer.score, label) if generated else apart(size, answer.score, label))
         except PluginError as error:  # the client has its answer
             log.error("an answer of %s is not scored: %s", call.target.model, error)
             return

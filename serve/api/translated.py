@@ -5,25 +5,22 @@ So labels, stickiness, shadows, metrics, limits and errors are those of the othe
 door's format, with the door's own names of fields.
 """
 
-import asyncio
 import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
+import msgspec
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serve import logs
 from serve.api.http import Body, answer_error, encode_object, read_object, refuse
-from serve.api.limits.bodies import share_of
+from serve.api.limits.bodies import Share, share_of
 from serve.dataplane.body_worker import apart
-from serve.errors import openai_body, status_of
+from serve.errors import Overloaded, openai_body, status_of
 from variants.errors import EngineError, UnderstudyError
-
-LARGE = 2**16
-"""Bytes of an answer that is translated in a thread, so that other clients' streams go on."""
 
 
 class Stream(Protocol):
@@ -88,12 +85,12 @@ class TranslatedRoute:
         except UnderstudyError as error:
             await refuse(error, self.door.body, scope, receive, send)
             return
-        answer = TranslatedAnswer(self.door, translation, send)
+        answer = TranslatedAnswer(self.door, translation, send, share_of(scope))
         await self.route(as_json(scope), preceded(body, receive), answer.send)
         if answer.status is not None:
             logs.noted().status = answer.status
         if answer.held is not None:  # the engine broke off before the end, and nothing was sent
-            fault = EngineError("the engine broke off its answer", mend="try again")
+            fault = answer.fault or EngineError("the engine broke off its answer", mend="try again")
             logs.noted().status = status_of(fault)
             await answer_error(fault, self.door.body, answer.names())(scope, receive, send)
 
@@ -120,11 +117,12 @@ def preceded(body: bytes, receive: Receive) -> Receive:
 
 
 class TranslatedAnswer:
-    """Sends an answer in the door's format. The start of an unstreamed answer is held until its body is complete.
-    `status` is its status then."""
+    """Sends an answer in the door's format. The start of an unstreamed answer is held until its body is complete, and
+    its bytes are taken from the request's `share`. `status` is its status then; `fault` is why it is not sent."""
 
-    def __init__(self, door: Door, translation: Translation, out: Send) -> None:
-        self.door, self.translation, self.out = door, translation, out
+    def __init__(self, door: Door, translation: Translation, out: Send, share: Share) -> None:
+        self.door, self.translation, self.out, self.share = door, translation, out, share
+        self.fault: Overloaded | None = None
         self.held: Message | None = None
         self.status: int | None = None
         self.stream: Stream | None = None
@@ -149,9 +147,21 @@ class TranslatedAnswer:
             if out or not more:
                 await self.out({"type": "http.response.body", "body": out, "more_body": more})
             return
-        self.body += data
-        if not more:
+        self.hold(data)
+        if not more and self.fault is None:
             await self.send_whole()
+
+    def hold(self, data: bytes) -> None:
+        if self.fault is not None:
+            return
+        try:
+            self.share.take(len(data))
+        except Overloaded as fault:
+            self.share.give(len(self.body))
+            self.body.clear()
+            self.fault = fault
+        else:
+            self.body += data
 
     def frames(self, stream: Stream, data: bytes) -> bytes:
         """The events of all complete frames. The frame `[DONE]` holds no document."""
@@ -161,10 +171,7 @@ class TranslatedAnswer:
     async def send_whole(self) -> None:
         assert self.held is not None
         start, self.held = self.held, None
-        if len(self.body) < LARGE:
-            status, body = self.translated(start["status"])
-        else:
-            status, body = await asyncio.to_thread(self.translated, start["status"])
+        status, body = await apart(len(self.body), self.translated, start["status"])
         self.status = status
         headers = MutableHeaders(raw=list(start["headers"]))
         headers["content-type"], headers["content-length"] = "application/json", str(len(body))
@@ -174,9 +181,9 @@ class TranslatedAnswer:
     def translated(self, status: int) -> tuple[int, bytes]:
         """The complete answer's status and body in the door's format."""
         try:
-            document = json.loads(self.body)
+            document = msgspec.json.decode(self.body)
             if status == 200:
-                return status, json.dumps(self.translation.whole(document)).encode()
+                return status, msgspec.json.encode(self.translation.whole(document))
             return status, json.dumps(self.door.error(status, self.door.renamed(document["error"]))).encode()
         except (ValueError, LookupError, TypeError):
             fault = EngineError("the engine's answer cannot be translated", mend="try again")

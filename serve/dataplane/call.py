@@ -40,7 +40,7 @@ class Answer(Protocol):
     def chunk(self, data: bytes, now: float) -> bytes:
         """Read one chunk of the body at `now`, in seconds of the monotonic clock. Returns the bytes to send."""
 
-    def end(self) -> bytes:
+    async def end(self) -> bytes:
         """The body is complete. Returns the last bytes to send."""
 
 

@@ -214,7 +214,7 @@ async def copy(call: Call, engine: aiohttp.ClientResponse, answer: Answer, send:
         out = answer.chunk(data, now())
         if out:
             await offer(call, send, {"type": "http.response.body", "body": out, "more_body": True})
-    await offer(call, send, {"type": "http.response.body", "body": answer.end(), "more_body": False})
+    await offer(call, send, {"type": "http.response.body", "body": await answer.end(), "more_body": False})
 
 
 async def offer(call: Call, send: Send, message: Message) -> None:

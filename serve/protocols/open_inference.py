@@ -9,9 +9,12 @@ that expects binary data checks `Tensor.in_json`.
 """
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
+
+import msgspec
 
 from serve.protocols import tensor_codec
 from serve.protocols.tensor_codec import DATATYPES, Array
@@ -66,6 +69,12 @@ class InferRequest:
         return self.binary_output
 
 
+class Outputs(msgspec.Struct):
+    """What is read of an answer, where only some of its outputs are wanted."""
+
+    outputs: list[dict[str, msgspec.Raw]]
+
+
 def parse_request(body: bytes, header_length: str | int | None = None) -> InferRequest:
     """Parse an infer request from its body and, for the binary extension, its Inference-Header-Content-Length."""
     head, binary = _split(body, header_length)
@@ -81,10 +90,25 @@ def parse_request(body: bytes, header_length: str | int | None = None) -> InferR
     )
 
 
-def parse_response(body: bytes, header_length: str | int | None = None) -> dict[str, Array]:
-    """The outputs of an infer answer, by name."""
-    head, binary = _split(body, header_length)
+def parse_response(
+    body: bytes, header_length: str | int | None = None, names: Container[str] | None = None
+) -> dict[str, Array]:
+    """The outputs of an infer answer, by name. `names`: of outputs in JSON only these are read, because the others may
+    be long."""
+    head, binary = _split(body, header_length, json.loads if names is None else partial(_only, names=names))
+    if names is not None and head.get("outputs") == []:
+        return {}
     return {tensor.name: tensor.data for tensor in _tensors(head, "outputs", binary)}
+
+
+def _only(text: bytes, names: Container[str]) -> Any:
+    """The head of an answer without the JSON outputs of other names, of which no objects are made."""
+    try:
+        outputs = msgspec.json.decode(text, type=Outputs).outputs
+    except msgspec.MsgspecError:  # it holds NaN or Infinity, which msgspec does not read
+        return json.loads(text)
+    wanted = [each for each in outputs if "data" not in each or msgspec.json.decode(each["name"]) in names]
+    return {"outputs": [{key: msgspec.json.decode(value) for key, value in each.items()} for each in wanted]}
 
 
 def encode_request(
@@ -131,21 +155,28 @@ def bytes_tensor(name: str, elements: Iterable[bytes]) -> Tensor:
     return Tensor(name, "BYTES", tensor_codec.objects(elements))
 
 
-def _split(body: bytes, header_length: str | int | None) -> tuple[dict[str, Any], memoryview]:
+def head_length(body: bytes, header_length: str | int | None) -> int:
+    """The length of the JSON part of a body in bytes. Raises InputError for a header that does not fit it."""
+    if header_length is None:
+        return len(body)
+    text = str(header_length)
+    if not text.isdecimal() or len(text) > LENGTH_DIGITS or not 0 < int(text) <= len(body):
+        raise InputError(
+            f"is {text!r:.80} and the body has {len(body)} bytes",
+            field="Inference-Header-Content-Length",
+            mend="the length of the JSON part in bytes",
+        )
+    return int(text)
+
+
+def _split(
+    body: bytes, header_length: str | int | None, read: Callable[[bytes], Any] = json.loads
+) -> tuple[dict[str, Any], memoryview]:
     """The JSON head and the binary data after it."""
-    length = len(body)
-    if header_length is not None:
-        text = str(header_length)
-        if not text.isdecimal() or len(text) > LENGTH_DIGITS or not 0 < int(text) <= len(body):
-            raise InputError(
-                f"is {text!r:.80} and the body has {len(body)} bytes",
-                field="Inference-Header-Content-Length",
-                mend="the length of the JSON part in bytes",
-            )
-        length = int(text)
+    length = head_length(body, header_length)
     try:
-        head = json.loads(body[:length])
-    except (ValueError, RecursionError) as error:  # ValueError includes UnicodeDecodeError and JSONDecodeError
+        head = read(body[:length])
+    except (ValueError, LookupError, RecursionError) as error:  # ValueError includes what the parsers raise
         raise InputError(f"not JSON: {error}", field="body", mend='{"inputs": [...]}') from None
     if not isinstance(head, dict):
         raise InputError(f"a {type(head).__name__}, not an object", field="body", mend='{"inputs": [...]}')

@@ -21,6 +21,9 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
+import msgspec
+
+from serve.dataplane.body_worker import apart
 from serve.dataplane.call import Reply
 from serve.dataplane.upstream import Upstream
 from serve.protocols.open_inference import parse_response
@@ -43,6 +46,8 @@ TOP = 5
 CHAT = "/v1/chat/completions"
 OTHER_PROMPT = ("echo", "continue_final_message")
 """Fields with which the answer is not a text of its own."""
+BOXES = ("boxes", "scores", "labels")
+"""The outputs of a detector."""
 KEPT = ("messages", "prompt", "chat_template_kwargs", "documents")
 
 
@@ -70,8 +75,8 @@ async def compare_text(ask: Ask, parent: Upstream, variant: Upstream, path: str,
 
     async def score(upstream: Upstream) -> list[Distribution]:
         document = json.dumps({**body, "model": upstream.served.asked_as}).encode()
-        reply = await ask(upstream, path, document, {"content-type": "application/json"})
-        return distributions(json.loads(reply.body))[-tokens:]
+        reply = (await ask(upstream, path, document, {"content-type": "application/json"})).body
+        return await apart(len(reply), distributions, reply, tokens)
 
     first, other, again = await score(parent), await score(variant), await score(parent)
     return ShadowAgreement(
@@ -89,16 +94,38 @@ def scoring_request(path: str, request: dict[str, Any], text: str) -> dict[str, 
     return body | {"prompt": request["prompt"] + text}
 
 
-def distributions(document: dict[str, Any]) -> list[Distribution]:
-    """vLLM's `prompt_logprobs`: for each position but the first, log probabilities by token. Raises EngineError."""
-    positions = document.get("prompt_logprobs") or document["choices"][0].get("prompt_logprobs")
+class Likelihood(msgspec.Struct):
+    logprob: float
+
+
+class ScoredChoice(msgspec.Struct):
+    prompt_logprobs: list[msgspec.Raw] | None = None
+
+
+class Scored(msgspec.Struct):
+    """What is read of an answer to a scoring request: of a chat at the top, of a completion in its choice."""
+
+    prompt_logprobs: list[msgspec.Raw] | None = None
+    choices: list[ScoredChoice] = []
+
+
+class Embedded(msgspec.Struct):
+    embedding: list[float] | str
+
+
+class Embeddings(msgspec.Struct):
+    data: list[Embedded]
+
+
+def distributions(body: bytes, last: int) -> list[Distribution]:
+    """vLLM's `prompt_logprobs`: for each of the `last` positions, log probabilities by token. The first position has
+    none. The others are skipped: a long prompt has many MiB. Raises EngineError."""
+    scored = msgspec.json.decode(body, type=Scored)
+    positions = scored.prompt_logprobs or next((choice.prompt_logprobs for choice in scored.choices), None)
     if not positions:
         raise EngineError("the engine returned no log probabilities of the prompt")
-    return [
-        {int(token): entry["logprob"] for token, entry in position.items()}
-        for position in positions
-        if position is not None
-    ]
+    read = (msgspec.json.decode(each, type=dict[int, Likelihood] | None) for each in positions[-last:])
+    return [{token: each.logprob for token, each in position.items()} for position in read if position is not None]
 
 
 def incomparable(path: str, request: dict[str, Any] | None) -> str | None:
@@ -123,7 +150,7 @@ def is_scorable(request: dict[str, Any], answer: FreeAnswer) -> bool:
 
 def compare_labels(answers: Sequence[Reply]) -> ShadowAgreement:
     """Agreement of top labels over all images of the request. `answers`: parent, variant, parent again."""
-    tensors = [parse_response(answer.body, answer.header_length) for answer in answers]
+    tensors = [parse_response(answer.body, answer.header_length, ("labels", "scores")) for answer in answers]
     if any("labels" not in outputs for outputs in tensors):
         raise EngineError("the answer has no labels to compare")
     first, other, again = (outputs["labels"].tolist() for outputs in tensors)
@@ -138,7 +165,7 @@ def same(one: Sequence[object], other: Sequence[object]) -> float:
 
 def compare_boxes(answers: Sequence[Reply]) -> ShadowAgreement:
     """F1 of the boxes, matched at an overlap of 0.5. Raises EngineError."""
-    first, other, again = (boxes_of(parse_response(a.body, a.header_length)) for a in answers)
+    first, other, again = (boxes_of(parse_response(a.body, a.header_length, BOXES)) for a in answers)
     if first is None or other is None or again is None:
         raise EngineError("the answer lacks boxes, scores or labels to compare")
     return ShadowAgreement(agreement(first, other), agreement(first, again), None)
@@ -146,14 +173,15 @@ def compare_boxes(answers: Sequence[Reply]) -> ShadowAgreement:
 
 def boxes_of(tensors: dict[str, Array]) -> list[Box] | None:
     """The boxes of a detector's answer; None unless the client requested boxes, scores and labels."""
-    if not {"boxes", "scores", "labels"} <= tensors.keys():
+    if not set(BOXES) <= tensors.keys():
         return None
     return from_tensors(tensors["boxes"].tolist(), tensors["scores"].tolist(), tensors["labels"].tolist())
 
 
 def compare_embeddings(answers: Sequence[Reply]) -> ShadowAgreement:
     """Mean cosine over the texts of the request."""
-    first, other, again = ([numbers_of(e["embedding"]) for e in json.loads(a.body)["data"]] for a in answers)
+    read = (msgspec.json.decode(answer.body, type=Embeddings).data for answer in answers)
+    first, other, again = ([numbers_of(each.embedding) for each in embeddings] for embeddings in read)
     return ShadowAgreement(near(first, other), near(first, again), None)
 
 

@@ -11,6 +11,9 @@ from collections.abc import Awaitable, Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import msgspec
+
+from serve.dataplane.body_worker import apart
 from serve.dataplane.call import Reply
 from serve.dataplane.upstream import Upstream
 from variants.evidence.free_running import FreeAnswer, compare, score
@@ -20,6 +23,34 @@ Ask = Callable[[Upstream, str, bytes, dict[str, str]], Awaitable[Reply]]
 MORE_TOKENS = 32
 STREAM = ("stream", "stream_options")
 JSON = {"content-type": "application/json"}
+
+
+class Function(msgspec.Struct):
+    name: str
+    arguments: str
+
+
+class ToolCall(msgspec.Struct):
+    function: Function
+
+
+class Message(msgspec.Struct):
+    content: str | None = None
+    tool_calls: list[ToolCall] | None = None
+
+
+class Choice(msgspec.Struct):
+    """A choice of a completion, or of a chat. Its log probabilities, which may be long, are not read."""
+
+    text: str | None = None
+    message: Message | None = None
+    finish_reason: str | None = None
+
+
+class Complete(msgspec.Struct):
+    """What is read of a complete answer."""
+
+    choices: list[Choice]
 
 
 @dataclass(frozen=True)
@@ -41,7 +72,8 @@ async def compare_freely(ask: Ask, parent: Upstream, variant: Upstream, path: st
 
     async def write(upstream: Upstream) -> FreeAnswer:
         document = json.dumps({**body, "model": upstream.served.asked_as}).encode()
-        return answer_of(json.loads((await ask(upstream, path, document, JSON)).body))
+        reply = (await ask(upstream, path, document, JSON)).body
+        return await apart(len(reply), answer_of, reply)
 
     theirs = await write(variant)
     reference = own if is_repeatable(request) else await write(parent)
@@ -64,13 +96,13 @@ def free_request(request: dict[str, Any], tokens: int) -> dict[str, Any]:
     return body if is_repeatable(request) else body | {"temperature": 0}
 
 
-def answer_of(document: dict[str, Any]) -> FreeAnswer:
-    """The first choice of a complete answer."""
-    choice = document["choices"][0]
-    message = choice.get("message") or {}
-    text = choice["text"] if "text" in choice else message.get("content")
-    calls = ((call["function"]["name"], call["function"]["arguments"]) for call in message.get("tool_calls") or ())
-    return FreeAnswer(text or "", choice.get("finish_reason"), tuple(calls))
+def answer_of(body: bytes | bytearray) -> FreeAnswer:
+    """The first choice of a complete answer. Raises IndexError where it has none."""
+    choice = msgspec.json.decode(body, type=Complete).choices[0]
+    message = choice.message or Message()
+    text = message.content if choice.text is None else choice.text
+    calls = ((call.function.name, call.function.arguments) for call in message.tool_calls or ())
+    return FreeAnswer(text or "", choice.finish_reason, tuple(calls))
 
 
 def answer_of_stream(body: bytes) -> FreeAnswer:

@@ -14,9 +14,11 @@ from variants.evidence.free_running import FreeAnswer, is_same
 
 
 class ScoredAnswer(Protocol):
-    """A protocol's complete answer; `body` is what is kept of it."""
+    """A protocol's complete answer; `body` is what is kept of it. `dropped`: nothing is, because all requests held too
+    much memory."""
 
     body: bytearray
+    dropped: bool
 
     def outcome(self, label: Label) -> float | None:
         """Score of the answer, 0 to 1; None where it cannot be scored."""

@@ -159,7 +159,7 @@ class Replayer:
     def enqueue(self, replay: Replay) -> None:
         if self.queue.full():
             self.tally.skip(replay, "dropped_full")
-        elif not self.memory.take(replay.kept):
+        elif replay.answer.dropped or not self.memory.take(replay.kept):
             self.tally.lose(replay, "no memory")
         else:
             self.queue.put_nowait(replay)
@@ -308,9 +308,13 @@ class Replayer:
             "object-detection": compare_boxes,
             "image-generation": compare_pictures,
         }.get(task, compare_labels)
-        if task in CLASSES:
-            self.show(replay, classes_of(replies[1]), classes_of(replies[0]))
-        return compare(replies)
+
+        def compared() -> ShadowAgreement:
+            if task in CLASSES:
+                self.show(replay, classes_of(replies[1]), classes_of(replies[0]))
+            return compare(replies)
+
+        return await apart(sum(len(reply.body) for reply in replies), compared)
 
     def task_of(self, replay: Replay) -> TaskKind:
         return self.upstreams.models[replay.parent.served.model].task
@@ -326,7 +330,7 @@ class Replayer:
         """First what both write by themselves, so that a variant that refuses the request itself is seen to do so."""
         path, request = replay.sample.path, replay.sample.document
         assert request is not None
-        answer, tokens = replay.answer.answered()
+        answer, tokens = await apart(len(replay.answer.body), replay.answer.answered)
         if not tokens or not (answer.text or answer.calls):
             raise Lost("empty answer")
         pair = replay.parent, replay.variant

@@ -25,10 +25,11 @@ SHARE = "understudy.share"
 
 
 class Share:
-    """The bytes that one request holds, and the time when its body must be complete, in seconds of the monotonic
-    clock. `turns` is what all requests of a server share."""
+    """The bytes that one request holds, the time when it arrived and the time when its body must be complete, both in
+    seconds of the monotonic clock. `turns` is what all requests of a server share."""
 
     def __init__(self, memory: Memory, due: float, turns: asyncio.Semaphore | None = None) -> None:
+        self.arrived = time.perf_counter()
         self.memory, self.due, self.size = memory, due, 0
         self.turns = turns or asyncio.Semaphore(READERS)
 
@@ -73,7 +74,11 @@ class ShareMemory:
 def share_of(scope: Scope) -> Share:
     """The request's share; without the middleware, one without bounds."""
     share = scope.get(SHARE)
-    return share if isinstance(share, Share) else Share(Memory(2**63), time.perf_counter() + 3600)
+    return share if isinstance(share, Share) else unbounded()
+
+
+def unbounded() -> Share:
+    return Share(Memory(2**63), time.perf_counter() + 3600)
 
 
 async def next_part(receive: Receive, share: Share) -> Message:

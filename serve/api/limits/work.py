@@ -5,9 +5,10 @@ model. Only counts are read here. A field of a wrong type is left to the engine,
 """
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
+from pydantic import TypeAdapter, ValidationError
 
 from serve.config.stack import Limits, Model
 from variants.artifacts.manifest import TaskKind
@@ -30,18 +31,27 @@ TEXTS = ("prompt", "input", "documents", "texts", "queries")
 """Fields that hold one input or a list of them."""
 ANSWERS = ("n", "best_of")
 NEW_TOKENS = ("max_tokens", "max_completion_tokens", "max_output_tokens")
+LOGPROBS = 2**19
+"""The most log probabilities of one answer's prompts, and of its new tokens: each is up to 25 MiB of JSON."""
+
+NUMBER = TypeAdapter(int)
+T = TypeVar("T")
+
+
+NOTHING = msgspec.Raw(b"null")
 
 
 class Shaped(msgspec.Struct):
     """What is read of a tensor in an infer request."""
 
-    shape: list[int] = []
+    shape: msgspec.Raw = NOTHING
 
 
 class Head(msgspec.Struct):
-    """What is read of an infer request; msgspec skips the rest without making objects of it."""
+    """What is read of an infer request. msgspec skips the rest without making objects of it. The last value of a name
+    counts, as for the engine, so no value is read before all have been seen."""
 
-    inputs: list[Shaped] = []
+    inputs: msgspec.Raw = NOTHING
 
 
 def most_inputs(model: Model) -> int:
@@ -60,20 +70,31 @@ def check_work(document: Mapping[str, Any], path: str, model: Model) -> None:
         if answers > model.limits.choices:
             mend = f"at most {model.limits.choices}, or raise limits.choices"
             raise InputError(f"{answers} answers are too many", field=field, mend=mend)
-    if model.task == "text-generation" and path != "/tokenize" and answers * inputs > 1:
-        check_tokens(document, path, answers * inputs, model)
     check_characters(document, model.limits)
+    if model.task == "text-generation" and path != "/tokenize":
+        if answers * inputs > 1:
+            check_tokens(document, path, answers * inputs, model)
+        check_logprobs(document, path, answers, inputs, model)
 
 
 def check_tensors(head: bytes, model: Model) -> None:
-    """Check the number of examples of an infer request. `head` is its JSON part; the engine refuses one that cannot be
-    read. Raises InputError, which names the field."""
+    """Check the number of examples of an infer request. `head` is its JSON part, in UTF-8. The engine refuses values of
+    a wrong type, but reads more than JSON: NaN and UTF-16. Raises InputError, which names the field."""
     try:
-        tensors = msgspec.json.decode(head, type=Head).inputs
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        return
+        tensors = read(read(head, Head, Head()).inputs, list[msgspec.Raw], [])
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise InputError(f"not JSON: {error}", field="body", mend='{"inputs": [...]}') from None
     for i, tensor in enumerate(tensors):
-        check_inputs(tensor.shape[0] if tensor.shape else 1, f"inputs[{i}].shape", model)
+        shape = read(read(tensor, Shaped, Shaped()).shape, list[int], [])
+        check_inputs(shape[0] if shape else 1, f"inputs[{i}].shape", model)
+
+
+def read(text: bytes | msgspec.Raw, kind: type[T], other: T) -> T:
+    """A JSON value of a type, or `other` where it has another type. Raises DecodeError for what is not JSON."""
+    try:
+        return msgspec.json.decode(text, type=kind)
+    except msgspec.ValidationError:
+        return other
 
 
 def check_inputs(inputs: int, field: str, model: Model) -> None:
@@ -92,6 +113,40 @@ def check_tokens(document: Mapping[str, Any], path: str, answers: int, model: Mo
         raise InputError(f"{answers} answers of {longest} tokens are too many", field=field, mend=mend)
 
 
+def check_logprobs(document: Mapping[str, Any], path: str, answers: int, prompts: int, model: Model) -> None:
+    """Check the log probabilities of a request's prompts, which are listed in each of its answers, and of the tokens of
+    one unstreamed answer. Raises InputError."""
+    in_chat = "messages" in document
+    field = "top_logprobs" if in_chat and document.get("logprobs") else "logprobs"
+    each = 1 + max(0, number_of(document.get(field)))
+    asked, wanted = number_of(document.get("prompt_logprobs")), "prompt_logprobs"
+    if asked <= 0 and document.get("echo") and document.get("logprobs") is not None:
+        asked, wanted = each - 1, field
+    if asked > 0 or wanted == field:
+        tokens = prompt_tokens(document.get("messages" if in_chat else "prompt"), context_of(model))
+        check_number(answers * tokens * (asked + 1), wanted)
+    if document.get("logprobs") and not document.get("stream"):
+        new = max(number_of(document.get(name)) for name in NEW_TOKENS)
+        several = answers * prompts > 1 and not path.endswith("/v1/completions")
+        check_number(answers * prompts * (new or (context_of(model) if several else DEFAULT_TOKENS)) * each, field)
+
+
+def check_number(logprobs: int, field: str) -> None:
+    if logprobs > LOGPROBS:
+        mend = f"at most {LOGPROBS} in one request: fewer of each token, fewer prompts, or fewer tokens"
+        raise InputError(f"up to {logprobs} log probabilities are too many", field=field, mend=mend)
+
+
+def prompt_tokens(prompt: Any, context: int) -> int:
+    """The most tokens that the prompts of a request have: a token of a text has at least one byte, and a prompt has no
+    more tokens than the context."""
+    if isinstance(prompt, list) and any(isinstance(each, (str, list)) for each in prompt):
+        return sum(prompt_tokens(each, context) for each in prompt)
+    if isinstance(prompt, list) and not any(isinstance(each, dict) for each in prompt):
+        return min(len(prompt), context)
+    return min(4 * characters_of(prompt), context)
+
+
 def context_of(model: Model) -> int:
     """The longest context of a model's variants, in tokens."""
     return max(getattr(variant.engine, "context", DEFAULT_CONTEXT) for variant in model.variants.values())
@@ -108,12 +163,12 @@ def check_characters(document: Mapping[str, Any], limits: Limits) -> None:
 
 
 def number_of(value: Any) -> int:
-    """A whole number as vLLM reads it, which also takes 16.0 and "16"; 0 for anything else."""
-    if isinstance(value, str) and value.strip().isdecimal() and len(value) < 20:
-        return int(value)
-    if isinstance(value, float) and value.is_integer():
-        return int(value)
-    return value if isinstance(value, int) else 0
+    """A whole number as vLLM reads it, by pydantic, which also takes 16.0, "16.0", "+16" and "1_6"; 0 for anything
+    else."""
+    try:
+        return NUMBER.validate_python(value)
+    except ValidationError:
+        return 0
 
 
 def inputs_of(value: Any) -> int:

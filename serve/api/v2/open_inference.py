@@ -4,7 +4,6 @@ its `/ready` and `/infer`. A variant is a version of its model.
 The engine checks the tensors, because it knows their shapes; this module checks the model. It does not depend on Ray.
 """
 
-import time
 from collections.abc import Mapping
 
 from starlette.datastructures import Headers
@@ -24,6 +23,7 @@ from serve.api.http import (
     read_body,
     refuse,
 )
+from serve.api.limits.bodies import share_of
 from serve.api.limits.structure import TENSORS, Structure, check_structure
 from serve.api.limits.work import check_tensors
 from serve.api.operation.kept_requests import KeptRequests
@@ -34,7 +34,7 @@ from serve.dataplane.router import Target
 from serve.dataplane.upstream import Upstream
 from serve.dataplane.upstreams import Upstreams
 from serve.errors import NotReady, headers_of, open_inference_body, status_of
-from serve.protocols.open_inference import HEADER_LENGTH, LENGTH_DIGITS
+from serve.protocols.open_inference import HEADER_LENGTH, head_length
 from serve.shadow.replayer import Replayer
 from serve.shadow.sampling import Asked, sample
 from variants.errors import InputError, UnderstudyError, UnknownName
@@ -59,8 +59,7 @@ def target_of(params: Mapping[str, str]) -> Target:
 def head_of(body: bytes, header_length: str | None, structure: Structure) -> bytes:
     """The JSON part of a request, its structure checked before anybody parses it, where `structure` has not been while
     it was inflated. Raises InputError."""
-    binary = header_length is not None and header_length.isdecimal() and len(header_length) <= LENGTH_DIGITS
-    head = body[: int(header_length)] if binary and header_length else body
+    head = body[: head_length(body, header_length)]
     check_structure(head, structure)
     return head
 
@@ -75,7 +74,7 @@ class InferRoute:
         self.kept = kept
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        arrived, headers = time.perf_counter(), TextHeaders(scope=scope)
+        arrived, headers = share_of(scope).arrived, TextHeaders(scope=scope)
         try:
             structure, in_head = Structure(TENSORS), HEADER_LENGTH in headers
             body = await read_body(scope, receive, self.body_limit, None if in_head else structure)
@@ -89,13 +88,15 @@ class InferRoute:
         except UnderstudyError as error:
             await refuse(error, open_inference_body, scope, receive, send)
             return
-        answer = TensorAnswer(keep=label is not None or bool(selection.samples))
+        answer = TensorAnswer(keep=label is not None or bool(selection.samples), share=share_of(scope))
         try:
             await carry(self.relay, call, answer, open_inference_body, scope, receive, send)
         finally:  # a client that leaves cancels this
             self.replayer.offer(selection, call, answer)
             self.kept.offer(call, asked)
-        if label is not None and call.status == 200 and (outcome := answer.outcome(label)) is not None:
+        if label is None or call.status != 200 or answer.dropped:
+            return
+        if (outcome := await apart(len(answer.body), answer.outcome, label)) is not None:
             count_label(call, headers.get("x-understudy-task"), outcome, self.upstreams.known_tasks)
 
     def label_of(self, headers: Headers, target: Target) -> str | list[Box] | None:

@@ -51,7 +51,7 @@ def answer_of(task: TaskKind, answer: ScoredAnswer) -> FreeAnswer | None:
 
 def classes_of(reply: Reply) -> FreeAnswer | None:
     """The labels of a classifier's answer, None where the client did not ask for them."""
-    labels = parse_response(reply.body, reply.header_length).get("labels")
+    labels = parse_response(reply.body, reply.header_length, ("labels",)).get("labels")
     return None if labels is None else FreeAnswer(", ".join(label.decode() for label in labels.ravel()))
 
 

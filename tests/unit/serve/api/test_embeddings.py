@@ -10,14 +10,14 @@ from serve.api.embeddings import EmbeddingAnswer
 from serve.dataplane.call import Call
 
 
-def passed(document: object, status: int = 200) -> EmbeddingAnswer:
+async def passed(document: object, status: int = 200) -> EmbeddingAnswer:
     """An answer that was relayed in chunks of 7 bytes."""
     answer = EmbeddingAnswer(
         cast(Call, SimpleNamespace(streamed=False, status=status, upstream=None)), show_usage=False
     )
     body = json.dumps(document).encode()
     out = b"".join(answer.chunk(body[i : i + 7], 0.0) for i in range(0, len(body), 7))
-    assert out + answer.end() == body
+    assert out + await answer.end() == body
     return answer
 
 
@@ -26,17 +26,17 @@ def document(*vectors: object) -> dict[str, Any]:
     return {"object": "list", "data": data, "model": "m", "usage": {"prompt_tokens": 17, "total_tokens": 17}}
 
 
-def test_usage_is_read_from_the_end() -> None:
-    assert passed(document([0.25] * 500)).usage == {"prompt_tokens": 17}
-    assert passed({"error": {"message": "no"}}, 400).usage == {}
+async def test_usage_is_read_from_the_end() -> None:
+    assert (await passed(document([0.25] * 500))).usage == {"prompt_tokens": 17}
+    assert (await passed({"error": {"message": "no"}}, 400)).usage == {}
 
 
 @pytest.mark.parametrize(("label", "right"), [("first", False), ("second", True)])
-def test_a_triplet_is_scored_in_any_order(label: str, right: bool) -> None:
+async def test_a_triplet_is_scored_in_any_order(label: str, right: bool) -> None:
     answer = document([1.0, 0.0], [0.0, 1.0], [1.0, 0.5])
     answer["data"].reverse()
-    assert passed(answer).score(label) == right
+    assert (await passed(answer)).score(label) == right
 
 
-def test_an_answer_without_three_embeddings_is_not_scored() -> None:
-    assert passed(document([1.0, 0.0], [0.0, 1.0])).score("first") is None
+async def test_an_answer_without_three_embeddings_is_not_scored() -> None:
+    assert (await passed(document([1.0, 0.0], [0.0, 1.0]))).score("first") is None

@@ -207,3 +207,13 @@ def test_an_unknown_output_is_named() -> None:
     with pytest.raises(InputError, match="boxes") as caught:
         encode_response("m", [bytes_tensor("labels", [b"a"])], asked)
     assert caught.value.field == "outputs[0].name"
+
+
+def test_of_a_long_answer_only_the_wanted_outputs_are_read() -> None:
+    labels = {"name": "labels", "datatype": "BYTES", "shape": [1], "data": ["cat"]}
+    scores = {"name": "scores", "datatype": "FP32", "shape": [1, 2], "data": [0.25, 0.75]}
+    body = json.dumps({"outputs": [scores, labels]}).encode()
+    assert list(parse_response(body, None, ("labels",))) == ["labels"]
+    assert parse_response(body, None, ("boxes",)) == {}
+    broken = body.replace(b"0.25", b"NaN")
+    assert parse_response(broken, None, ("labels",))["labels"].tolist() == [b"cat"]

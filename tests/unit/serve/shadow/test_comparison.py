@@ -11,7 +11,8 @@ from PIL import Image
 
 from serve.dataplane.call import Reply
 from serve.shadow import comparison
-from serve.shadow.comparison import compare_pictures, incomparable, is_scorable
+from serve.shadow.comparison import compare_pictures, distributions, incomparable, is_scorable
+from variants.errors import EngineError
 from variants.evidence.free_running import FreeAnswer
 from variants.tasks.digit_classifier.network import SHAPES, DigitClassifier
 
@@ -99,3 +100,14 @@ def test_chats_with_tools_are_compared() -> None:
 )
 def test_only_plain_text_is_scored_by_both(request_: dict[str, Any], answer: FreeAnswer, wanted: bool) -> None:
     assert is_scorable(request_, answer) is wanted
+
+
+@pytest.mark.parametrize("chat", [True, False])
+def test_only_the_answers_positions_of_a_scored_prompt_are_read(chat: bool) -> None:
+    places = [None, *({str(token): {"logprob": -1.0, "rank": 1}} for token in range(5))]
+    scored: dict[str, Any] = {"prompt_logprobs": places}
+    body = json.dumps({"choices": [{}], **scored} if chat else {"choices": [scored]}).encode()
+    assert distributions(body, 2) == [{3: -1.0}, {4: -1.0}]
+    assert len(distributions(body, 99)) == 5
+    with pytest.raises(EngineError):
+        distributions(b'{"choices": [{}]}', 2)

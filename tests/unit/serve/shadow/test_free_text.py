@@ -49,7 +49,7 @@ def function(name: str | None, arguments: str) -> dict[str, Any]:
     ],
 )
 def test_an_answer_is_read(choice: dict[str, Any], wanted: FreeAnswer) -> None:
-    assert answer_of({"choices": [choice]}) == wanted
+    assert answer_of(json.dumps({"choices": [choice], "usage": {"prompt_tokens": 1}}).encode()) == wanted
 
 
 def frames(*deltas: dict[str, Any]) -> bytes:

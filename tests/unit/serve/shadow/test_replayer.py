@@ -29,7 +29,7 @@ class Answer:
 
     def __init__(self, right: float | None, free: FreeAnswer = FreeAnswer("so it is", "stop")) -> None:
         self.right, self.free = right, free
-        self.body = bytearray()
+        self.body, self.dropped = bytearray(), False
 
     def outcome(self, label: object) -> float | None:
         return self.right if label == "pos" or self.right is None else 0.25

@@ -7,6 +7,7 @@ import pytest
 
 from serve.api.chats.messages import MESSAGES
 from serve.api.chats.responses import RESPONSES
+from serve.api.limits.bodies import unbounded
 from serve.api.translated import Door, TranslatedAnswer
 
 DELTAS: list[dict[str, Any]] = [
@@ -44,7 +45,7 @@ async def events(door: Door, body: bytes, size: int, **fields: Any) -> list[dict
     async def send(message: Any) -> None:
         sent.append(message)
 
-    answer = TranslatedAnswer(door, door.translate({"model": "m", "stream": True, **fields}), send)
+    answer = TranslatedAnswer(door, door.translate({"model": "m", "stream": True, **fields}), send, unbounded())
     head = [(b"content-type", b"text/event-stream; charset=utf-8"), (b"x-understudy-variant", b"v")]
     await answer.send({"type": "http.response.start", "status": 200, "headers": head})
     for at in range(0, len(body), size):

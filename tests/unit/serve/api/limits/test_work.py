@@ -4,8 +4,9 @@ import json
 from typing import Any
 
 import pytest
+from pydantic import TypeAdapter, ValidationError
 
-from serve.api.limits.work import INPUTS, characters_of, check_tensors, check_work
+from serve.api.limits.work import INPUTS, characters_of, check_tensors, check_work, number_of
 from serve.config.stack import ENGINES, Limits, Model
 from tests.support.scripted import make_stack
 from variants.errors import InputError
@@ -108,10 +109,47 @@ def test_images_of_a_batch_are_counted(count: int, refused: bool) -> None:
 
 
 @pytest.mark.parametrize(
-    "head", [b"", b"[]", b"{", b'{"inputs": 3}', b'{"inputs": [{"shape": "a"}]}', b'{"inputs": [{}]}', b"\xff"]
+    "head", [b"[]", b'{"inputs": 3}', b'{"inputs": [7]}', b'{"inputs": [{"shape": "a"}]}', b'{"inputs": [{}]}']
 )
-def test_a_head_that_cannot_be_read_is_left_to_the_engine(head: bytes) -> None:
+def test_a_head_of_other_types_is_left_to_the_engine(head: bytes) -> None:
     check_tensors(head, model_of("bands"))
+
+
+MANY = '{"inputs": [{"name": "image", "shape": [2000]}]}'
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"",
+        b"{",
+        b"\xff",
+        MANY[:-1].encode() + b', "parameters": {"x": NaN}}',
+        MANY[:-1].encode() + b', "x": -Infinity}',
+        *(MANY.encode(code) for code in ("utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-8-sig")),
+    ],
+)
+def test_a_head_that_only_a_lenient_parser_reads_is_refused(head: bytes) -> None:
+    """Its images would not be counted: 2,000 passed a bound of 256."""
+    with pytest.raises(InputError, match="not JSON") as refused:
+        check_tensors(head, model_of("bands"))
+    assert refused.value.field == "body"
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        MANY,
+        MANY.replace("inputs", "in\\u0070uts"),
+        MANY.replace("{", '{"inputs": 3, ', 1),
+        MANY.replace('"shape"', '"shape": "a", "shape"'),
+        MANY.replace("}]", "}, 7]"),
+    ],
+)
+def test_images_are_counted_however_the_head_is_written(head: str) -> None:
+    json.loads(head)
+    with pytest.raises(InputError, match="2000 inputs are too many"):
+        check_tensors(head.encode(), model_of("bands"))
 
 
 def test_every_task_has_a_bound() -> None:
@@ -120,3 +158,70 @@ def test_every_task_has_a_bound() -> None:
 
 def test_characters_are_those_of_the_texts_alone() -> None:
     assert characters_of(["ab", {"content": [{"text": "cde"}, {"image_url": "x" * 9}]}, 7, None]) == 5
+
+
+IDS = [7] * 1900
+
+
+@pytest.mark.parametrize(
+    ("path", "document", "field"),
+    [
+        ("/v1/completions", {"prompt": [IDS] * 32, "prompt_logprobs": 20}, "prompt_logprobs"),
+        ("/v1/completions", {"prompt": IDS, "prompt_logprobs": 20, "n": 16}, "prompt_logprobs"),
+        ("/v1/completions", {"prompt": [IDS] * 128, "echo": True, "logprobs": 5}, "logprobs"),
+        ("/v1/completions", {"prompt": ["a" * 2**15] * 32, "prompt_logprobs": "20"}, "prompt_logprobs"),
+        ("/v1/completions", {"prompt": ["a"] * 128, "max_tokens": 1024, "logprobs": 5}, "logprobs"),
+        (
+            "/v1/chat/completions",
+            {"messages": [], "n": 16, "max_tokens": 2048, "logprobs": True, "top_logprobs": 20},
+            "top_logprobs",
+        ),
+        ("/v1/chat/completions", {"messages": [], "n": 16, "logprobs": True, "top_logprobs": 20}, "top_logprobs"),
+        (
+            "/v1/chat/completions",
+            {"messages": [{"content": "a" * 2**15}], "n": 16, "prompt_logprobs": 20},
+            "prompt_logprobs",
+        ),
+    ],
+)
+def test_log_probabilities_are_counted(path: str, document: dict[str, Any], field: str) -> None:
+    """An answer of 32 prompts with 1,900 tokens each had 61 MiB."""
+    with pytest.raises(InputError, match="log probabilities are too many") as refused:
+        check_work({"max_tokens": 1, **document} if "prompt" in document else document, path, model_of())
+    assert refused.value.field == field
+
+
+@pytest.mark.parametrize(
+    ("path", "document"),
+    [
+        ("/v1/completions", {"prompt": [[7] * 2048] * 128, "echo": True, "logprobs": 1, "max_tokens": 1}),
+        ("/v1/completions", {"prompt": [IDS] * 8, "prompt_logprobs": 20, "max_tokens": 1}),
+        ("/v1/completions", {"prompt": [IDS] * 32, "logprobs": 20, "max_tokens": 1}),
+        ("/v1/chat/completions", {"messages": [{"content": "hi"}], "n": 16, "prompt_logprobs": 20}),
+        ("/v1/chat/completions", {"messages": [], "max_tokens": 4096, "logprobs": True, "top_logprobs": 20}),
+        (
+            "/v1/chat/completions",
+            {"messages": [], "n": 16, "max_tokens": 2048, "logprobs": True, "top_logprobs": 20, "stream": True},
+        ),
+    ],
+)
+def test_usual_log_probabilities_are_taken(path: str, document: dict[str, Any]) -> None:
+    check_work(document, path, model_of())
+
+
+@pytest.mark.parametrize("text", ["+{}", "{}.0", " {} ", "{}", "0{}", "-{}", "1_{}", "{}e0", "{}.5", "a{}"])
+@pytest.mark.parametrize("field", ["n", "best_of"])
+def test_a_number_in_text_is_what_pydantic_and_so_vllm_reads(text: str, field: str) -> None:
+    value = text.format(64)
+    try:
+        read = TypeAdapter(int).validate_python(value)
+    except ValidationError:
+        read = 0
+    assert number_of(value) == read
+    if read <= 16:
+        check_work({field: value}, "/v1/completions", model_of())
+        return
+    with pytest.raises(InputError, match=f"{read} answers are too many"):
+        check_work({field: value}, "/v1/completions", model_of())
+    with pytest.raises(InputError, match="answers of"):
+        check_work({"prompt": ["a"] * 128, "max_tokens": f"+{2**14}.0"}, "/v1/completions", model_of())
