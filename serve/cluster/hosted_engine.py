@@ -30,7 +30,11 @@ class HostedEngine:
     """Begin it before all else. `doubted`: its artifact was damaged lately, so it is verified before the start."""
 
     def __init__(
-        self, engine: EngineSpec, warmed: WarmedProcesses | None, turns: Turns, doubted: bool = False,
+        self,
+        engine: EngineSpec,
+        warmed: WarmedProcesses | None,
+        turns: Turns,
+        doubted: bool = False,
         gpu_ids: Sequence[str] = (),
     ) -> None:
         manifest, folder = engine.artifact.manifest, engine.artifact.path
