@@ -62,8 +62,7 @@ async def test_each_page_is_whole(served: Local, width: int, theme: Theme) -> No
             assert await seen.page.evaluate("document.documentElement.scrollWidth") <= width, path
             pictures = await seen.page.evaluate("[...document.images].map(image => image.naturalWidth)")
             assert all(pictures), path
-            if not path.endswith("report"):
-                assert await seen.serious() == [], path
+            assert await seen.serious() == [], path
         assert (seen.errors, seen.outside) == ([], [])
 
 
