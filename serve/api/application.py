@@ -26,7 +26,7 @@ from serve.api.chats.messages import MESSAGES, anthropic_body
 from serve.api.chats.responses import RESPONSES
 from serve.api.embeddings import EmbeddingAnswer
 from serve.api.health import health_routes
-from serve.api.http import Body, answer_error
+from serve.api.http import Body, EncodedSlashes, answer_error
 from serve.api.images import ImagesAnswer
 from serve.api.limits.bodies import ShareMemory
 from serve.api.openai import Models, TextRoute
@@ -162,6 +162,7 @@ def middleware(upstreams: Upstreams, memory: Memory) -> list[Middleware]:
         return upstreams.snapshot.stack.server
 
     return [
+        Middleware(EncodedSlashes),
         Middleware(LogAccess, server=server, relayed=is_relayed),
         Middleware(TraceRequests, relayed=is_relayed),
         Middleware(CheckSender, server=server, body_of=body_of),

@@ -3,14 +3,15 @@
 import json
 import logging
 import time
-from collections.abc import Callable, Container
+from collections.abc import Callable, Container, Mapping
 from contextlib import suppress
 from typing import Any
+from urllib.parse import unquote
 
 import msgspec
 from starlette.datastructures import Headers
 from starlette.responses import Response
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from serve import logs, metrics
 from serve.api.limits.bodies import PLAIN, announced, check_encoding, check_length, inflated, next_part, share_of
@@ -39,6 +40,25 @@ class TextHeaders(Headers):
             return value.encode("latin-1").decode()
         except UnicodeDecodeError:
             return value
+
+
+class EncodedSlashes:
+    """ASGI middleware: a slash that a client encodes in a path belongs to a name (`meta-llama%2FLlama-3.1-8B`), so it
+    stays encoded until the route is found. `named_in` decodes it."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        raw = scope.get("raw_path") or b""
+        if b"%2f" in raw.lower():
+            scope["path"] = unquote(raw.replace(b"%2f", b"%2F").replace(b"%2F", b"%252F").decode("latin-1"))
+        await self.app(scope, receive, send)
+
+
+def named_in(params: Mapping[str, str]) -> str:
+    """The model that a path names."""
+    return params["model"].replace("%2F", "/")
 
 
 async def read_body(scope: Scope, receive: Receive, limit: int, structure: Structure | None = None) -> bytes:

@@ -23,6 +23,7 @@ from serve.api.http import (
     check_label,
     count_label,
     encode_object,
+    named_in,
     read_object,
     refuse,
 )
@@ -188,7 +189,7 @@ class Models:
 
     async def one(self, request: Request) -> Response:
         """Raises UnknownName, also for a build that is not served."""
-        wanted = request.path_params["model"]
+        wanted = named_in(request.path_params)
         target = self.upstreams.resolved(Target.parse(wanted))
         of_model = self.upstreams.model(target.model)
         if target.build and target.variant in of_model:

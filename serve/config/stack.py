@@ -27,6 +27,9 @@ from variants.tasks import Tasks, check_names
 from variants.tasks.task_file import TaskFile
 
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
+_PART = "[A-Za-z0-9][A-Za-z0-9._:-]*"
+ALIAS = re.compile(rf"(?=.{{1,128}}\Z){_PART}(/{_PART})*")
+"""What clients call models elsewhere: `meta-llama/Llama-3.1-8B-Instruct`, `llama3:8b`."""
 Identifier = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,63}$", description="a name as in Python")]
 MOST_WEIGHT = 1e6
 
@@ -336,10 +339,12 @@ class Stack(Document):
     def check_names(cls, models: dict[str, Model]) -> dict[str, Model]:
         variants = [variant for model in models.values() for variant in model.variants]
         aliases = [alias for model in models.values() for alias in model.aliases]
-        for name in [*models, *variants, *aliases]:
+        for name in [*models, *variants]:
             if not NAME.fullmatch(name):
                 raise ValueError(f"{name!r} is not a name: use a-z, 0-9, '.', '_', '-', at most 64, no other first")
         for alias in aliases:
+            if not ALIAS.fullmatch(alias):
+                raise ValueError(f"{alias!r} is not a name: use letters, digits, '.', '_', '-', ':', '/', at most 128")
             if aliases.count(alias) > 1 or alias in models or alias in variants:
                 raise ValueError(f"the alias {alias!r} is a second name of something else: give each name once")
         return models

@@ -207,10 +207,11 @@ class Exchange:
 
 async def model_path(context: Any, name: str, version: str, field: str) -> str:
     """The HTTP path of a model; the call ends where it is no part of a path."""
-    if not name or "/" in name + version:
-        message = "is missing" if not name else "has a '/'"
+    if not name or "/" in version:
+        wrong = f"{field}: is missing (the name of a model)" if not name else "model_version: has a '/'"
         metrics.errors.labels("400").inc()
-        await context.abort(grpc.StatusCode.INVALID_ARGUMENT, f"{field}: {message} (the name of a model)")
+        await context.abort(grpc.StatusCode.INVALID_ARGUMENT, wrong)
+    name = name.replace("/", "%2F")
     return f"/v2/models/{name}/versions/{version}" if version else f"/v2/models/{name}"
 
 

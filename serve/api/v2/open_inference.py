@@ -20,6 +20,7 @@ from serve.api.http import (
     carry,
     check_label,
     count_label,
+    named_in,
     read_body,
     refuse,
 )
@@ -47,7 +48,7 @@ PASSED_IN = ("content-type", HEADER_LENGTH)
 
 def target_of(params: Mapping[str, str]) -> Target:
     """The model of the path. A version pins, as `model@variant` does. Raises InputError where the two differ."""
-    target = Target.parse(params["model"])
+    target = Target.parse(named_in(params))
     version = params.get("variant", target.variant)
     if target.variant not in (None, version):
         raise InputError(

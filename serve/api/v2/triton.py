@@ -49,7 +49,7 @@ class Triton:
 
     async def stats(self, request: Request) -> Response:
         """`GET /v2/models/{model}[/versions/{variant}]/stats`. Raises UnknownName, NotReady."""
-        target = target_of(request.path_params)
+        target = self.upstreams.resolved(target_of(request.path_params))
         if target.variant is None:
             return await self.stats_of(list(self.upstreams.model(target.model).values()))
         upstream, _ = self.upstreams.place(target, None, set())
@@ -89,13 +89,13 @@ class Triton:
     async def config(self, request: Request) -> Response:
         """`GET /v2/models/{model}[/versions/{variant}]/config`, from the engine's metadata. Raises UnknownName,
         NotReady, EngineError."""
-        target = target_of(request.path_params)
-        upstream, _ = self.upstreams.place(target, None, set())
+        asked = target_of(request.path_params)
+        upstream, _ = self.upstreams.place(self.upstreams.resolved(asked), None, set())
         kind = upstream.served.engine.settings.kind
         described: dict[str, Any] = {"platform": kind, "inputs": [], "outputs": []}
         if not self.is_text(upstream):
             described = await self.relay.fetch(upstream, f"/v2/models/{upstream.served.asked_as}")
-        return answer_json(configuration(target.model, kind, described))
+        return answer_json(configuration(asked.model, kind, described))
 
     async def index(self, request: Request) -> Response:
         """`POST /v2/repository/index`: every variant and its state; with `{"ready": true}` those that are ready. Raises

@@ -1,6 +1,7 @@
 """A model by its other names: every protocol answers, and an answer names the model that was asked for. Without Ray."""
 
 import asyncio
+import itertools
 import json
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -16,7 +17,11 @@ from tests.support.local_stage import Local, local
 from tests.support.scripted import make_artifacts, make_stack
 
 pytestmark = pytest.mark.integration
-ALIASES = {"echo": ["gpt-4o", "echo-large"], "near": ["text-embedding-3-small"], "bands": ["resnet"]}
+ALIASES = {
+    "echo": ["gpt-4o", "echo-large", "meta-llama/Llama-3.1-8B"],
+    "near": ["text-embedding-3-small"],
+    "bands": ["resnet", "Org/ResNet:18"],
+}
 MESSAGES: Any = [{"role": "user", "content": 'say "model":"echo@int8" and "model":"echo@baseline"'}]
 
 
@@ -54,7 +59,7 @@ async def check_list(client: openai.AsyncOpenAI) -> None:
 
 
 async def check_text(client: openai.AsyncOpenAI) -> None:
-    for name in ("gpt-4o", "echo-large", "gpt-4o@int8"):
+    for name in ("gpt-4o", "echo-large", "gpt-4o@int8", "meta-llama/Llama-3.1-8B", "meta-llama/Llama-3.1-8B@int8"):
         raw = await client.chat.completions.with_raw_response.create(model=name, messages=MESSAGES, temperature=0)
         answer = raw.parse()
         assert answer.model == name
@@ -86,10 +91,17 @@ async def check_v2(served: Local) -> None:
     assert (await served.client.get("/v2/models/resnet/ready")).json() == {"name": "resnet", "ready": True, "down": {}}
     image = np.full((1, 3, 32, 32), 0.5, dtype=np.float32)
     tensor = {"name": "pixels", "shape": image.shape, "datatype": "FP32", "data": image.ravel().tolist()}
-    for path in ("/v2/models/resnet/infer", "/v2/models/resnet/versions/baseline/infer"):
+    for name in ("Org%2FResNet:18", "Org%2fResNet%3A18"):
+        described = (await served.client.get(f"/v2/models/{name}")).json()
+        assert (described["name"], described["versions"]) == ("Org/ResNet:18", ["baseline"])
+        for path in ("ready", "stats", "config", "versions/baseline/ready", "versions/baseline"):
+            assert (await served.client.get(f"/v2/models/{name}/{path}")).status_code == 200, path
+    unknown = await served.client.get("/v2/models/Org%2FOther")
+    assert (unknown.status_code, "'Org/Other'" in unknown.text) == (404, True)
+    for path, model in itertools.product(("infer", "versions/baseline/infer"), ("resnet", "Org%2FResNet:18")):
         body = {"inputs": [tensor]}
-        answer = await served.client.post(path, content=json.dumps(body))
-        own = await served.client.post(path.replace("resnet", "bands"), content=json.dumps(body))
+        answer = await served.client.post(f"/v2/models/{model}/{path}", content=json.dumps(body))
+        own = await served.client.post(f"/v2/models/bands/{path}", content=json.dumps(body))
         assert (answer.status_code, answer.json()["outputs"]) == (own.status_code, own.json()["outputs"]), answer.text
         assert answer.status_code == 200
 
@@ -98,7 +110,7 @@ async def check_removal(served: Local) -> None:
     """An alias that a client has used lately is not removed."""
     stack = served.upstreams.snapshot.stack
     document = stack.model_dump(mode="json", by_alias=True)
-    document["models"]["echo"]["aliases"] = ["echo-large"]
+    document["models"]["echo"]["aliases"] = ALIASES["echo"][1:]
     artifacts = {f"{m}@{v}": each.manifest.key for (m, v), each in served.upstreams.snapshot.artifacts.items()}
     while "gpt-4o" not in dict(served.controller.heartbeats.named()):
         await asyncio.sleep(0.1)

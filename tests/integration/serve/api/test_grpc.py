@@ -120,7 +120,8 @@ async def test_wrong_requests_have_the_code_and_the_words_of_http(tmp_path: Path
         code, message = await refused(good, model="echo")
         assert (code, "/v1/completions" in message) == ("StatusCode.INVALID_ARGUMENT", True)
         code, message = await refused(good, model="bands/ready")
-        assert (code, message) == ("StatusCode.INVALID_ARGUMENT", "model_name: has a '/' (the name of a model)")
+        assert (code, "'bands/ready'" in message) == ("StatusCode.NOT_FOUND", True)
+        assert (await refused(good, model_version="int8/ready"))[0] == "StatusCode.INVALID_ARGUMENT"
         assert (await refused(good, model=""))[0] == "StatusCode.INVALID_ARGUMENT"
         assert (await refused(image(bytes(2**20))))[0] == "StatusCode.RESOURCE_EXHAUSTED"
         assert (await refused(image(bytes(2**21))))[0] == "StatusCode.RESOURCE_EXHAUSTED"

@@ -16,9 +16,10 @@ pytestmark = [pytest.mark.integration, pytest.mark.asyncio(loop_scope="module")]
 META = Path(__file__).parents[3] / "support" / "openapi-3.1.json"
 """https://spec.openapis.org/oas/3.1/schema, as openapi-spec-validator 0.9 has it (Apache-2.0)."""
 
-MARK = {"provider_specific_fields": {}}
+MARK: dict[str, Any] = {"provider_specific_fields": {}}
 WHO = {"user": "a", "safety_identifier": "a", "prompt_cache_key": "k", "prompt_cache_retention": "24h"}
-NEAR, TEXT = "/v2/models/near/infer", {"name": "text", "shape": [1], "datatype": "BYTES", "data": ["a"]}
+NEAR = "/v2/models/near/infer"
+TEXT: dict[str, Any] = {"name": "text", "shape": [1], "datatype": "BYTES", "data": ["a"]}
 
 
 @pytest_asyncio.fixture(loop_scope="module")

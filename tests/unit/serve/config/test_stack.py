@@ -218,6 +218,15 @@ def test_aliases_are_names_of_one_model_each(demo: dict[str, Any]) -> None:
     assert "'GPT 4' is not a name" in refused(demo)
 
 
+def test_aliases_are_what_clients_call_models_elsewhere(demo: dict[str, Any]) -> None:
+    known = ["meta-llama/Llama-3.1-8B-Instruct", "llama3:8b", "GPT-4o", "a" * 128, "org/group/model_1"]
+    demo["models"]["smollm2"]["aliases"] = known
+    assert list(parse(demo).aliases) == known
+    for wrong in ("", "a@b", "a//b", "/a", "a/", "a/../b", "a b", "a%2Fb", "a?b", "é", "a" * 129, "a\n"):
+        demo["models"]["smollm2"]["aliases"] = [wrong]
+        assert "is not a name" in refused(demo), wrong
+
+
 @pytest.mark.parametrize("field", ["tool_parser", "reasoning_parser"])
 def test_a_parser_that_vllm_does_not_have_lists_the_known(demo: dict[str, Any], field: str) -> None:
     for name in ("--host", "./parser.py", "Hermes"):
