@@ -32,8 +32,8 @@ GRACE_S = 4.0
 FRAMING = 2**16
 """Bytes that a gRPC message may have beyond `body_limit_mib`, for what HTTP sends as headers."""
 CALLS, STREAMS = 64, 32
-"""Open calls of all clients, and of one connection. A message is received whole before anything of it is checked, so
-calls are bounded by their number. A connection's further calls wait at the client, and a call beyond CALLS is refused."""
+"""Open calls of all clients, and of one connection. A message is received whole before it is checked, so calls are
+bounded by their number. A connection's further calls wait at the client, and a call beyond CALLS is refused."""
 IDLE_MS, HANDSHAKE_MS = 60_000, 10_000
 """A connection without a call for this time, or that is not set up by then, is closed, like HTTP's."""
 METADATA = 16_384
