@@ -4,7 +4,7 @@ A request takes one place at its engine, whatever it asks for, so what it may as
 model. Only counts are read here. A field of a wrong type is left to the engine, which knows its own fields.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, TypeVar
 
 import msgspec
@@ -30,6 +30,10 @@ DEFAULT_CONTEXT = 2048
 TEXTS = ("prompt", "input", "documents", "texts", "queries")
 """Fields that hold one input or a list of them."""
 ANSWERS = ("n", "best_of")
+MEDIA = (
+    "image_url", "video_url", "audio_url", "input_audio", "image_pil", "image_embeds", "audio_embeds", "video_embeds"
+)  # fmt: skip
+"""Names of what vLLM reads of a part that is no text."""
 NEW_TOKENS = ("max_tokens", "max_completion_tokens", "max_output_tokens")
 LOGPROBS = 2**19
 """The most log probabilities of one answer's prompts, and of its new tokens: each is up to 25 MiB of JSON."""
@@ -71,6 +75,7 @@ def check_work(document: Mapping[str, Any], path: str, model: Model) -> None:
             mend = f"at most {model.limits.choices}, or raise limits.choices"
             raise InputError(f"{answers} answers are too many", field=field, mend=mend)
     check_characters(document, model.limits)
+    check_media(document.get("messages"), model)
     if model.task == "text-generation" and path != "/tokenize":
         if answers * inputs > 1:
             check_tokens(document, path, answers * inputs, model)
@@ -111,6 +116,30 @@ def check_tokens(document: Mapping[str, Any], path: str, answers: int, model: Mo
         field = next((field for field in NEW_TOKENS if number_of(document.get(field)) == asked), NEW_TOKENS[0])
         mend = f"at most {model.limits.tokens} in all, or raise limits.tokens"
         raise InputError(f"{answers} answers of {longest} tokens are too many", field=field, mend=mend)
+
+
+def check_media(messages: Any, model: Model) -> None:
+    """Check the pictures and other media in a chat: their number, and that each comes with the request. vLLM would
+    fetch an address from wherever the client says. Raises InputError."""
+    number = 0
+    for field, name, value in media_of(messages):
+        number += 1
+        check_inputs(number, "messages", model)
+        address = value.get("url") if isinstance(value, dict) else value
+        if name.endswith("_url") and isinstance(address, str) and not address.startswith("data:"):
+            message = "an address is not fetched here"
+            raise InputError(message, field=field, mend="send the file itself as a data: URL in base64")
+
+
+def media_of(messages: Any) -> Iterator[tuple[str, str, Any]]:
+    """The path, the name and the value of each part of a chat's messages that is no text. vLLM reads such a part by its
+    name, also where its type is left out."""
+    for i, message in enumerate(messages if isinstance(messages, list) else ()):
+        content = message.get("content") if isinstance(message, dict) else None
+        for j, part in enumerate(content if isinstance(content, list) else ()):
+            for name, value in part.items() if isinstance(part, dict) else ():
+                if name in MEDIA and value is not None:
+                    yield f"messages[{i}].content[{j}].{name}", name, value
 
 
 def check_logprobs(document: Mapping[str, Any], path: str, answers: int, prompts: int, model: Model) -> None:

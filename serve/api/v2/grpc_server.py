@@ -31,6 +31,11 @@ GRACE_S = 4.0
 """Time for open calls to end when the server stops."""
 FRAMING = 2**16
 """Bytes that a gRPC message may have beyond `body_limit_mib`, for what HTTP sends as headers."""
+CALLS, STREAMS = 64, 32
+"""Open calls of all clients, and of one connection. A message is received whole before it is checked, so calls are
+bounded by their number. A connection's further calls wait at the client, and a call beyond CALLS is refused."""
+IDLE_MS, HANDSHAKE_MS = 60_000, 10_000
+"""A connection without a call for this time, or that is not set up by then, is closed, like HTTP's."""
 METADATA = 16_384
 """Bytes of a call's metadata, like HAProxy's limit for HTTP's headers."""
 CODES = {
@@ -73,7 +78,14 @@ class GrpcServer:
         # Ray's workers replace this function by one that keeps Ray's own servers on loopback. Ours has `server.host`.
         make = inspect.unwrap(grpc.aio.server)
         self.server = make(
-            options=[("grpc.max_receive_message_length", self.limit), ("grpc.max_metadata_size", METADATA)]
+            options=[
+                ("grpc.max_receive_message_length", self.limit),
+                ("grpc.max_metadata_size", METADATA),
+                ("grpc.max_concurrent_streams", STREAMS),
+                ("grpc.max_connection_idle_ms", IDLE_MS),
+                ("grpc.server_handshake_timeout_ms", HANDSHAKE_MS),
+            ],
+            maximum_concurrent_rpcs=CALLS,
         )
         calls = {
             "ServerLive": self.server_live,

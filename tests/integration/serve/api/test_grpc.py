@@ -15,6 +15,7 @@ import tritonclient.grpc.aio as triton
 from PIL import Image
 from tritonclient.utils import InferenceServerException
 
+from serve.api.v2 import grpc_server
 from serve.config.loader import parse
 from serve.config.stack import Stack
 from serve.ports import free_port
@@ -227,3 +228,19 @@ async def test_a_full_queue_and_a_deadline_have_their_codes(tmp_path: Path) -> N
                 await asyncio.sleep(0.01)
         text = (await served.client.get("/metrics")).text
         assert requests(text, "understudy_requests_total", model="bands", status="499") == 1
+
+
+async def test_calls_beyond_the_limit_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(grpc_server, "CALLS", 1)
+    stack = stack_of(first_token_s=1.0)
+    async with serving(tmp_path, stack) as (served, client):
+        running = asyncio.create_task(client.infer("bands", [image(png(10))]))
+        upstreams = served.upstreams.by_model["bands"].values()
+        async with asyncio.timeout(20):
+            while not any(each.running for each in upstreams):
+                await asyncio.sleep(0.01)
+        with pytest.raises(InferenceServerException) as refused:
+            await client.is_server_live()
+        assert refused.value.status() == "StatusCode.RESOURCE_EXHAUSTED"
+        assert (await running).as_numpy("labels").tolist() == [b"0"]
+        assert await client.is_server_live()

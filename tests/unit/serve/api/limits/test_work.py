@@ -62,7 +62,7 @@ def test_too_much_work_is_refused_by_the_field_that_asks_for_it(
         ("/v1/chat/completions", {"n": 16, "messages": [{"role": "user", "content": None}]}),
         (
             "/v1/chat/completions",
-            {"messages": [{"content": [{"type": "image_url", "image_url": {"url": "a" * 2**23}}]}]},
+            {"messages": [{"content": [{"type": "image_url", "image_url": {"url": "data:" + "a" * 2**23}}]}]},
         ),
         ("/v1/completions", {"n": {}, "prompt": 3, "max_tokens": []}),
     ],
@@ -225,3 +225,33 @@ def test_a_number_in_text_is_what_pydantic_and_so_vllm_reads(text: str, field: s
         check_work({field: value}, "/v1/completions", model_of())
     with pytest.raises(InputError, match="answers of"):
         check_work({"prompt": ["a"] * 128, "max_tokens": f"+{2**14}.0"}, "/v1/completions", model_of())
+
+
+def shows(*parts: dict[str, Any]) -> dict[str, Any]:
+    return {"messages": [{"role": "user", "content": [{"type": "text", "text": "what?"}, *parts]}]}
+
+
+HERE = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AA=="}}
+
+
+@pytest.mark.parametrize("count", [1, 128])
+def test_pictures_in_a_chat_are_taken_up_to_the_limit(count: int) -> None:
+    check_work(shows(*[HERE] * count), "/v1/chat/completions", model_of())
+
+
+def test_pictures_in_a_chat_are_counted_over_all_messages() -> None:
+    turn = shows(*[HERE] * 65)["messages"][0]
+    with pytest.raises(InputError, match="129 inputs are too many") as refused:
+        check_work({"messages": [turn, turn]}, "/v1/chat/completions", model_of())
+    assert refused.value.field == "messages"
+
+
+@pytest.mark.parametrize("address", ["http://169.254.169.254/a", "https://a.example/b.png", "file:///etc/passwd", "x"])
+@pytest.mark.parametrize("name", ["image_url", "video_url", "audio_url"])
+@pytest.mark.parametrize("plain", [True, False])
+def test_the_address_of_a_picture_is_refused_by_name(address: str, name: str, plain: bool) -> None:
+    """vLLM would fetch it, whatever it is."""
+    with pytest.raises(InputError, match="not fetched") as refused:
+        part = {name: address if plain else {"url": address}}
+        check_work(shows(HERE, part), "/v1/chat/completions", model_of())
+    assert refused.value.field == f"messages[0].content[2].{name}"
