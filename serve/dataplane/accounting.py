@@ -47,9 +47,9 @@ class Accounting:
         """Count the result of a judged model's request.
 
         A request refused by a full queue failed. Any other failure counts if the other arm answers that request, and
-        counts for nothing if it does not (`serve.dataplane.second_opinion`). Requests whose client left are counted
-        apart. Other errors of the client do not count here: shadows compare what the parent answers
-        (`serve.shadow.replayer`). Effects of another variant's outage do not count either: fallbacks, and load that
+        counts for nothing if it does not (`serve.dataplane.second_opinion`). That holds for a 4xx of an engine too, but
+        only where the other arm can be asked: most are the client's. Requests whose client left are counted apart.
+        What the server itself refuses does not count. Effects of another variant's outage do not count either: fallbacks, and load that
         they add."""
         assert call.assignment is not None
         assert call.upstream is not None
@@ -62,10 +62,13 @@ class Accounting:
         all_up, left = self.upstreams.all_up(model), call.status == CLIENT_WENT_AWAY
         took_s = time.perf_counter() - call.arrived if all_up else None
         refused = call.status == STATUS[Overloaded]
-        if not (left or (refused and all_up) or not 400 <= call.status < 500):
+        turned_away = call.was_refused and not refused
+        if not (left or turned_away or (refused and all_up) or not 400 <= call.status < 500):
             return
         result = Result(call.version, (call.key, call.client), not left and call.status != 200, took_s, left)
         other = self.other_arm(call, judged) if result.failed and not refused else None
+        if turned_away and (self.second_opinion is None or other is None):
+            return
         if self.second_opinion is None or other is None:
             self.observations.served(model, digest, result, judged)
         else:

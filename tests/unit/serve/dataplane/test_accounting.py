@@ -163,8 +163,9 @@ def rollout(arms: tuple[str, str] = ("p", "d"), aa: str | None = None) -> tuple[
     return counter, questions
 
 
-def failed_at(counter: Accounting, digest: str, status: int = 502) -> None:
+def failed_at(counter: Accounting, digest: str, status: int = 502, started: bool = False) -> None:
     asked = call(status, 0.1)
+    asked.started = started
     asked.upstream = cast(Any, SimpleNamespace(manifest=SimpleNamespace(digest=digest)))
     asked.assignment = Assignment("m", "b", "weight")
     counter.served(asked)
@@ -180,6 +181,25 @@ def test_a_failure_of_either_arm_counts_when_the_other_has_answered(own: bool, f
     questions.asked[0][1](own)
     served = counter.observations.of("m").served["d"]
     assert (served.requests, served.failed, served.failed_at_both) == (failed, failed, both)
+
+
+@pytest.mark.parametrize(("own", "failed"), [(True, 1), (False, 0)])
+def test_a_variant_that_turns_clients_away_has_failed_where_its_parent_answers(own: bool, failed: int) -> None:
+    """Also for requests that no shadow compares, such as those for several answers."""
+    counter, questions = rollout()
+    failed_at(counter, "d", 400, started=True)
+    assert [digest for digest, _ in questions.asked] == ["p"]
+    questions.asked[0][1](own)
+    assert noted(counter)[:2] == (failed, failed)
+
+
+@pytest.mark.parametrize(("arms", "started"), [(("p", "d"), False), (("x", "d"), True)])
+def test_a_refusal_of_the_server_or_without_a_parent_to_ask_counts_for_nothing(
+    arms: tuple[str, str], started: bool
+) -> None:
+    counter, questions = rollout(arms)
+    failed_at(counter, "d", 400, started)
+    assert (questions.asked, noted(counter)[:2]) == ([], (0, 0))
 
 
 @pytest.mark.parametrize(
