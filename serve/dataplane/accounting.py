@@ -49,8 +49,8 @@ class Accounting:
         A request refused by a full queue failed. Any other failure counts if the other arm answers that request, and
         counts for nothing if it does not (`serve.dataplane.second_opinion`). That holds for a 4xx of an engine too, but
         only where the other arm can be asked: most are the client's. Requests whose client left are counted apart.
-        What the server itself refuses does not count. Effects of another variant's outage do not count either: fallbacks, and load that
-        they add."""
+        What the server itself refuses does not count. Effects of another variant's outage do not count either:
+        fallbacks, and load that they add."""
         assert call.assignment is not None
         assert call.upstream is not None
         model, digest = call.assignment.model, call.upstream.manifest.digest

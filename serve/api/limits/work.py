@@ -121,9 +121,7 @@ def check_tokens(document: Mapping[str, Any], path: str, answers: int, model: Mo
 def check_media(messages: Any, model: Model) -> None:
     """Check the pictures and other media in a chat: their number, and that each comes with the request. vLLM would
     fetch an address from wherever the client says. Raises InputError."""
-    number = 0
-    for field, name, value in media_of(messages):
-        number += 1
+    for number, (field, name, value) in enumerate(media_of(messages), 1):
         check_inputs(number, "messages", model)
         address = value.get("url") if isinstance(value, dict) else value
         if name.endswith("_url") and isinstance(address, str) and not address.startswith("data:"):

@@ -251,7 +251,7 @@ def test_pictures_in_a_chat_are_counted_over_all_messages() -> None:
 @pytest.mark.parametrize("plain", [True, False])
 def test_the_address_of_a_picture_is_refused_by_name(address: str, name: str, plain: bool) -> None:
     """vLLM would fetch it, whatever it is."""
+    part = {name: address if plain else {"url": address}}
     with pytest.raises(InputError, match="not fetched") as refused:
-        part = {name: address if plain else {"url": address}}
         check_work(shows(HERE, part), "/v1/chat/completions", model_of())
     assert refused.value.field == f"messages[0].content[2].{name}"
