@@ -14,7 +14,7 @@ CASES = Path(__file__).with_name("alerts_test.yml")
 
 
 def promtool(*arguments: str | Path) -> None:
-    done = subprocess.run([need("promtool"), *arguments], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([need("promtool"), *arguments], capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stdout + done.stderr
 
 

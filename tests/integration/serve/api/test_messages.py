@@ -183,7 +183,8 @@ async def test_a_user_id_stays_like_a_user(door: Local) -> None:
         ({"tools": [{"name": "b"}]}, 400, "invalid_request_error", "tools[0].input_schema: is missing"),
         ({"stop_sequences": "x"}, 400, "invalid_request_error", "stop_sequences: "),
         ({"stop_sequences": ["x"] * 20}, 400, "invalid_request_error", "stop_sequences"),
-        ({"mcp_servers": []}, 400, "invalid_request_error", "mcp_servers: is not supported here"),
+        ({"mcp_servers": [{"type": "url"}]}, 400, "invalid_request_error", "mcp_servers: "),
+        ({"container": "c"}, 400, "invalid_request_error", "container: is not supported here"),
     ],
 )
 async def test_errors_have_anthropics_shape_and_name_the_field(

@@ -91,7 +91,7 @@ async def test_a_user_stays(door: Local) -> None:
         ("/v1/rerank", {"query": "a", "documents": ["b", 7]}, "documents[1]", "7 was sent"),
         ("/v1/rerank", {"query": "a", "documents": [{"title": "b"}]}, "documents[0].text", "is missing"),
         ("/v1/rerank", {"query": "a", "documents": ["b", ""]}, "documents[1]", "at least 1"),
-        ("/v1/rerank", {"query": "a", "documents": ["b"], "top_n": 0}, "top_n", "0 was sent"),
+        ("/v1/rerank", {"query": "a", "documents": ["b"], "top_n": -1}, "top_n", "-1 was sent"),
         ("/v1/rerank", {"query": "a", "documents": ["b"] * 2048}, "documents", "2049 inputs"),
         ("/v1/rerank", {"query": "a", "documents": ["w " * 3000]}, "documents", "2048"),
         ("/v1/rerank", {"query": "a", "documents": ["b"], "model": "echo"}, "model", "/v1/completions"),

@@ -52,7 +52,9 @@ async def test_statistics_count_what_was_asked(door: Local) -> None:
     before = await bands()
     await client.classify(3)
     await client.classify(2, "baseline")
-    assert (await door.client.post("/v2/models/bands/infer", content=b"nonsense")).status_code == 400
+    assert (await door.client.post("/v2/models/bands/infer", content=b"nonsense")).status_code == 400  # not the model's
+    wrong = {"inputs": [{"name": "other", "shape": [1], "datatype": "FP32", "data": [1.0]}]}
+    assert (await door.client.post("/v2/models/bands/infer", json=wrong)).status_code == 400
     after = await bands()
     times = {name: after["inference_stats"][name]["count"] - before["inference_stats"][name]["count"] for name in TIMES}
     assert after["inference_count"] - before["inference_count"] == 5
