@@ -17,8 +17,8 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable
-from contextlib import ExitStack, suppress
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from multiprocessing.sharedctypes import Synchronized
 from pathlib import Path
@@ -100,6 +100,26 @@ async def stream_on(url: str, clients: int, shared: Shared) -> None:
 
     async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=None)) as session:
         await asyncio.gather(*(one(session) for _ in range(clients)))
+
+
+@contextmanager
+def streaming(url: str, clients: int) -> Iterator[Shared]:
+    """A process of so many clients that stream without end, from their first token on. Raises LoadError where they get
+    none."""
+    context = multiprocessing.get_context("spawn")
+    pause, tokens = context.Value("d", 0.0), context.Value("i", 0)
+    process = context.Process(target=stream_in_process, args=(url, clients, pause, tokens), daemon=True)
+    process.start()
+    try:
+        deadline = time.monotonic() + 60
+        while not tokens.value:
+            if time.monotonic() > deadline or not process.is_alive():
+                raise LoadError("no client could stream", mend="see the server's log")
+            time.sleep(0.1)
+        yield pause, tokens
+    finally:
+        process.terminate()
+        process.join()
 
 
 def stream_in_process(url: str, clients: int, pause: "Synchronized[float]", tokens: "Synchronized[int]") -> None:
@@ -274,20 +294,8 @@ async def measure(url: str, pid: int, plan: Plan, shared: Shared) -> list[Attack
 
 def run(url: str, pid: int, plan: Plan) -> list[Attack]:
     """Attack a running server of scripted engines whose process is `pid`, beside streaming clients."""
-    context = multiprocessing.get_context("spawn")
-    pause, tokens = context.Value("d", 0.0), context.Value("i", 0)
-    clients = context.Process(target=stream_in_process, args=(url, plan.streams, pause, tokens), daemon=True)
-    clients.start()
-    try:
-        deadline = time.monotonic() + 60
-        while not tokens.value:
-            if time.monotonic() > deadline or not clients.is_alive():
-                raise LoadError("no client could stream", mend="see the server's log")
-            time.sleep(0.1)
-        return asyncio.run(measure(url, pid, plan, (pause, tokens)))
-    finally:
-        clients.terminate()
-        clients.join()
+    with streaming(url, plan.streams) as shared:
+        return asyncio.run(measure(url, pid, plan, shared))
 
 
 def table(attacks: Iterable[Attack], plan: Plan) -> str:

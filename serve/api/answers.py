@@ -8,10 +8,10 @@ from typing import Any
 
 import msgspec
 
-from serve.api.limits.bodies import Share, unbounded
+from serve.api.limits.bodies import Kept
 from serve.dataplane.body_worker import apart
 from serve.dataplane.call import Call, Reply
-from serve.errors import Overloaded, status_of
+from serve.errors import status_of
 from serve.protocols.open_inference import HEADER_LENGTH, parse_response
 from serve.shadow.comparison import BOXES, boxes_of
 from serve.shadow.free_text import answer_of, answer_of_stream
@@ -31,28 +31,6 @@ class Used(msgspec.Struct):
     time that parsing it takes: an answer with log probabilities may have tens of MiB."""
 
     usage: dict[str, Any] | None = None
-
-
-@dataclass(kw_only=True)
-class Kept:
-    """What is kept of an answer. Its bytes are taken from the `share` of its request: where all requests together hold
-    too many, the answer is passed on and nothing of it is kept."""
-
-    body: bytearray = field(default_factory=bytearray)
-    share: Share = field(default_factory=unbounded)
-    dropped: bool = False
-
-    def hold(self, data: bytes) -> None:
-        if self.dropped:
-            return
-        try:
-            self.share.take(len(data))
-        except Overloaded:
-            self.share.give(len(self.body))
-            self.body.clear()
-            self.dropped = True
-        else:
-            self.body += data
 
 
 @dataclass

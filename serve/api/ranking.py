@@ -15,6 +15,7 @@ from pydantic import Field
 
 from serve.api.chats.fields import Asked, checked
 from serve.api.translated import Door, Translation
+from serve.engines.http.text_request import Identified
 from variants.document import exactly
 from variants.errors import InputError
 
@@ -28,14 +29,10 @@ class TextDocument(Asked):
     text: Words
 
 
-class Ranked(Asked):
+class Ranked(Identified, Asked):
     """What both routes have: the model, whom the request is for, and that no text is cut."""
 
     model: str
-    user: str | None = None
-    safety_identifier: str | None = None
-    prompt_cache_key: str | None = None
-    prompt_cache_retention: str | None = None
     max_tokens_per_query: Whole = 0
     max_tokens_per_doc: Whole = 0
 

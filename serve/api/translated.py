@@ -17,9 +17,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serve import logs
 from serve.api.http import Body, answer_error, encode_object, read_object, refuse
-from serve.api.limits.bodies import Share, share_of
+from serve.api.limits.bodies import Kept, Share, share_of
 from serve.dataplane.body_worker import apart
-from serve.errors import Overloaded, openai_body, status_of
+from serve.errors import openai_body, status_of
 from variants.errors import EngineError, UnderstudyError
 
 
@@ -90,7 +90,7 @@ class TranslatedRoute:
         if answer.status is not None:
             logs.noted().status = answer.status
         if answer.held is not None:  # the engine broke off before the end, and nothing was sent
-            fault = answer.fault or EngineError("the engine broke off its answer", mend="try again")
+            fault = answer.kept.fault or EngineError("the engine broke off its answer", mend="try again")
             logs.noted().status = status_of(fault)
             await answer_error(fault, self.door.body, answer.names())(scope, receive, send)
 
@@ -118,16 +118,14 @@ def preceded(body: bytes, receive: Receive) -> Receive:
 
 class TranslatedAnswer:
     """Sends an answer in the door's format. The start of an unstreamed answer is held until its body is complete, and
-    its bytes are taken from the request's `share`. `status` is its status then; `fault` is why it is not sent."""
+    its bytes are taken from the request's `share`. `status` is its status then."""
 
     def __init__(self, door: Door, translation: Translation, out: Send, share: Share) -> None:
-        self.door, self.translation, self.out, self.share = door, translation, out, share
-        self.fault: Overloaded | None = None
+        self.door, self.translation, self.out, self.kept = door, translation, out, Kept(share=share)
         self.held: Message | None = None
         self.status: int | None = None
         self.stream: Stream | None = None
         self.rest = b""
-        self.body = bytearray()
 
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
@@ -147,21 +145,9 @@ class TranslatedAnswer:
             if out or not more:
                 await self.out({"type": "http.response.body", "body": out, "more_body": more})
             return
-        self.hold(data)
-        if not more and self.fault is None:
+        self.kept.hold(data)
+        if not more and not self.kept.dropped:
             await self.send_whole()
-
-    def hold(self, data: bytes) -> None:
-        if self.fault is not None:
-            return
-        try:
-            self.share.take(len(data))
-        except Overloaded as fault:
-            self.share.give(len(self.body))
-            self.body.clear()
-            self.fault = fault
-        else:
-            self.body += data
 
     def frames(self, stream: Stream, data: bytes) -> bytes:
         """The events of all complete frames. The frame `[DONE]` holds no document."""
@@ -171,7 +157,7 @@ class TranslatedAnswer:
     async def send_whole(self) -> None:
         assert self.held is not None
         start, self.held = self.held, None
-        status, body = await apart(len(self.body), self.translated, start["status"])
+        status, body = await apart(len(self.kept.body), self.translated, start["status"])
         self.status = status
         headers = MutableHeaders(raw=list(start["headers"]))
         headers["content-type"], headers["content-length"] = "application/json", str(len(body))
@@ -181,7 +167,7 @@ class TranslatedAnswer:
     def translated(self, status: int) -> tuple[int, bytes]:
         """The complete answer's status and body in the door's format."""
         try:
-            document = msgspec.json.decode(self.body)
+            document = msgspec.json.decode(self.kept.body)
             if status == 200:
                 return status, msgspec.json.encode(self.translation.whole(document))
             return status, json.dumps(self.door.error(status, self.door.renamed(document["error"]))).encode()

@@ -67,12 +67,10 @@ class Accounting:
             return
         result = Result(call.version, (call.key, call.client), not left and call.status != 200, took_s, left)
         other = self.other_arm(call, judged) if result.failed and not refused else None
-        if turned_away and (self.second_opinion is None or other is None):
-            return
-        if self.second_opinion is None or other is None:
-            self.observations.served(model, digest, result, judged)
-        else:
+        if self.second_opinion is not None and other is not None:
             self.second_opinion.on(call, other, self.observations.asks(model, digest, result, judged))
+        elif not turned_away:
+            self.observations.served(model, digest, result, judged)
 
     def other_arm(self, call: Call, judged: Judged) -> Upstream | None:
         """The variant that a rollout compares with the one that was asked; None where it is no longer served."""

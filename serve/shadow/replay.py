@@ -18,7 +18,9 @@ class ScoredAnswer(Protocol):
     much memory."""
 
     body: bytearray
-    dropped: bool
+
+    @property
+    def dropped(self) -> bool: ...
 
     def outcome(self, label: Label) -> float | None:
         """Score of the answer, 0 to 1; None where it cannot be scored."""

@@ -90,7 +90,7 @@ def _mend(entries: list[tuple[str, TensorEntry]], recipe: Recipe, need: Need, me
     if isinstance(recipe, Quantize):
         ways = ["nf4", "w8a8", "w4a16"]
         fits = [way for way in ways if way != recipe.scheme and need_of(entries, way).memory <= memory]
-        if _learns(recipe) and need_of(entries, recipe.scheme).memory <= memory:
+        if recipe.learns and need_of(entries, recipe.scheme).memory <= memory:
             fits = ["algorithm rtn", *fits]
     return " or take ".join([f"free {_mib(need.memory - memory)}", *([", ".join(fits)] if fits else [])])
 
@@ -101,12 +101,8 @@ def _way(recipe: Recipe) -> str | None:
         return "baseline"
     if not isinstance(recipe, Quantize):
         return None
-    way = f"{recipe.scheme} that learns" if _learns(recipe) else recipe.scheme
+    way = f"{recipe.scheme} that learns" if recipe.learns else recipe.scheme
     return way if way in _PEAKS else None
-
-
-def _learns(recipe: Quantize) -> bool:
-    return recipe.algorithm != "rtn" or recipe.smoothing is not None
 
 
 def _entries(folder: Path) -> Iterator[tuple[str, TensorEntry]]:

@@ -199,6 +199,11 @@ class Quantize(Lossy):
     def keeps(self) -> bool:
         return self.keep is not None
 
+    @property
+    def learns(self) -> bool:
+        """Whether rounding itself uses the calibration examples, which `keep` has too."""
+        return self.algorithm != "rtn" or self.smoothing is not None
+
     @model_validator(mode="after")
     def _keep_has_a_limit(self) -> Self:
         if self.keep and self.scheme in ("bf16", "fp16", "int8-dynamic"):
@@ -219,7 +224,7 @@ class Quantize(Lossy):
             raise ValueError("algorithm: awq is for scheme w4a16, and smooths by itself")
         if self.smoothing is not None and self.scheme != "w8a8":
             raise ValueError(f"smoothing: not for scheme {self.scheme}")
-        learns = self.algorithm != "rtn" or self.smoothing is not None or self.scheme == "int8" or self.keeps
+        learns = self.learns or self.scheme == "int8" or self.keeps
         if learns != (self.calibration is not None):
             need = "needs" if learns else "does not use"
             raise ValueError(f"calibration: this recipe {need} it (gptq, awq, smoothing, int8 and keep use examples)")

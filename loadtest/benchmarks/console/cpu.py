@@ -11,8 +11,6 @@ JSON document, `out/console/cpu.json`.
 
 import argparse
 import asyncio
-import multiprocessing
-import time
 from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass
 from multiprocessing.sharedctypes import Synchronized
@@ -22,7 +20,7 @@ from typing import Any
 import httpx
 
 from loadtest.benchmarks.figures import write_figures
-from loadtest.benchmarks.hostile import start_scripted, stream_in_process
+from loadtest.benchmarks.hostile import start_scripted, streaming
 from loadtest.benchmarks.shadow_overhead import mean_ratio
 from loadtest.benchmarks.start_and_idle import Readings
 from loadtest.errors import LoadError
@@ -33,7 +31,6 @@ OUT = ROOT / "out" / "console"
 ROLES = ("the ingress", "HAProxy", "our controller")
 POLL_S = 5.0
 """`polled` in serve/console/templates/parts.html.j2."""
-STARTS_S = 60.0
 BROWSER = {"hx-request": "true"}
 
 
@@ -92,25 +89,8 @@ def measure_round(url: str, readings: Readings, tokens: "Synchronized[int]", pag
 
 def measure(url: str, pid: int, plan: Plan) -> dict[str, Any]:
     """All pairs of rounds on a running server whose process is `pid`, in alternating order. Raises LoadError."""
-    context = multiprocessing.get_context("spawn")
-    pause, tokens = context.Value("d", 0.0), context.Value("i", 0)
-    clients = context.Process(target=stream_in_process, args=(url, plan.streams, pause, tokens), daemon=True)
-    clients.start()
-    try:
-        wait_for_tokens(tokens)
+    with streaming(url, plan.streams) as (_, tokens):
         return compared(url, pid, plan, tokens)
-    finally:
-        clients.terminate()
-        clients.join()
-
-
-def wait_for_tokens(tokens: "Synchronized[int]") -> None:
-    """Raises LoadError."""
-    deadline = time.monotonic() + STARTS_S
-    while not tokens.value:
-        if time.monotonic() > deadline:
-            raise LoadError("no client could stream", mend="see the server's log")
-        time.sleep(0.1)
 
 
 def compared(url: str, pid: int, plan: Plan, tokens: "Synchronized[int]") -> dict[str, Any]:

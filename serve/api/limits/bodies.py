@@ -1,10 +1,11 @@
-"""Request bodies: how long a client may take to send one, how much memory all hold together, and how they are
-inflated."""
+"""Request bodies: how long a client may take to send one, how much memory all hold together, with what is kept of
+answers, and how they are inflated."""
 
 import asyncio
 import time
 import zlib
 from collections.abc import Callable
+from dataclasses import dataclass, field
 
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -79,6 +80,32 @@ def share_of(scope: Scope) -> Share:
 
 def unbounded() -> Share:
     return Share(Memory(2**63), time.perf_counter() + 3600)
+
+
+@dataclass(kw_only=True)
+class Kept:
+    """What is kept of an answer. Its bytes are taken from the `share` of its request. Where all requests together hold
+    too many, nothing of the answer is kept, and `fault` says so."""
+
+    body: bytearray = field(default_factory=bytearray)
+    share: Share = field(default_factory=unbounded)
+    fault: Overloaded | None = None
+
+    @property
+    def dropped(self) -> bool:
+        return self.fault is not None
+
+    def hold(self, data: bytes) -> None:
+        if self.fault is not None:
+            return
+        try:
+            self.share.take(len(data))
+        except Overloaded as fault:
+            self.share.give(len(self.body))
+            self.body.clear()
+            self.fault = fault
+        else:
+            self.body += data
 
 
 async def next_part(receive: Receive, share: Share) -> Message:

@@ -106,7 +106,7 @@ class _Rounded(NamedTuple):
 def _rounded(job: BuildJob[Quantize], parent: Path, shapes: "PreTrainedModel", unfinished: Unfinished) -> _Rounded:
     """The quantized model in memory. What rounding to nearest lost is not measured again after an interruption: it
     gives the same weights again. GPTQ and AWQ begin anew, since each layer depends on those before it."""
-    known = None if _learns(job.recipe) else unfinished.outcome()
+    known = None if job.recipe.learns else unfinished.outcome()
     if known is not None:
         plain_head = shapes.config.model_type in _PLAIN_HEADS
         model, tokenizer = _load(job, parent, plain_head)
@@ -185,16 +185,11 @@ def _round(
     from llmcompressor import oneshot
 
     heads = [name for name in kept if name.endswith("lm_head")]
-    data = oneshot_data(job, job.recipe.calibration, tokenizer) if _learns(job.recipe) else {}
+    data = oneshot_data(job, job.recipe.calibration, tokenizer) if job.recipe.learns else {}
     with job.progress.step(f"quantizing to {job.recipe.scheme.upper()} ({job.recipe.algorithm})"):
         oneshot(model=model, recipe=_modifiers(job.recipe, plain_head or bool(heads), kept), **data)
         # Integer weights stay exact when their scales are rounded to bfloat16.
         model.to(torch.bfloat16)  # type: ignore[arg-type]
-
-
-def _learns(recipe: Quantize) -> bool:
-    """Whether rounding itself uses the calibration examples, which `keep` has too."""
-    return recipe.algorithm != "rtn" or recipe.smoothing is not None
 
 
 def _check_groups(size: int, model: "PreTrainedModel") -> None:
