@@ -94,7 +94,10 @@ def _tolerance(artifact: Artifact) -> float:
     if (manifest.task, manifest.precision) == ("object-detection", "int8"):
         return BOXES
     if (manifest.task, manifest.precision) == ("text-generation", "int8"):
-        return max(ROUNDED, answers.rounding(artifact.model_path))
+        try:
+            return max(ROUNDED, answers.rounding(artifact.model_path))
+        except RuntimeError:  # GPT-NeoX: compressed-tensors hands float32 to a head of bfloat16
+            return ROUNDED
     return INT4 if manifest.precision == "int4" else ROUNDED
 
 
