@@ -49,6 +49,7 @@ def run(
     are measured, all by default."""
     store = path.parent / "home"
     store.mkdir(parents=True, exist_ok=True)
+    sources_of(home()).mkdir(parents=True, exist_ok=True)
     if not (store / "sources").exists():
         (store / "sources").symlink_to(sources_of(home()))  # calibration texts are fetched once
     known = {(cell.architecture, cell.method): cell for cell in cells}
