@@ -11,6 +11,7 @@ from itertools import pairwise
 from typing import Any
 
 import torch
+from vllm_bnb_plugin.quantization import fused_moe, linear
 from vllm_bnb_plugin.quantization.linear import BitsAndBytesLinearMethod
 
 ROWS = 32
@@ -19,8 +20,15 @@ ROWS = 32
 
 def use_packed_kernel() -> None:
     """From now on in this process and those forked from it."""
+    linear.calculate_quant_ratio = fused_moe.calculate_quant_ratio = weights_a_byte
     BitsAndBytesLinearMethod.process_weights_after_loading = pack
     BitsAndBytesLinearMethod._apply_4bit_weight = multiply
+
+
+def weights_a_byte(dtype: torch.dtype) -> int:
+    """Two, in whichever dtype the model computes. The plugin derives it from that dtype, and says four for float32, in
+    which models compute on a CPU without products of bfloat16. Then no such checkpoint could be loaded."""
+    return 2
 
 
 def pack(method: BitsAndBytesLinearMethod, layer: torch.nn.Module) -> None:
