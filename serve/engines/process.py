@@ -7,7 +7,6 @@ import os
 import signal
 import sys
 import tempfile
-from collections import deque
 from contextlib import ExitStack
 from pathlib import Path
 from secrets import token_urlsafe
@@ -16,6 +15,7 @@ import aiohttp
 import psutil
 
 from serve.engines.cpu_priority import is_lowered
+from serve.engines.end_reason import reason_in
 from serve.engines.endpoint import EngineDown
 from serve.engines.http.secret import HEADER, VARIABLE
 from serve.engines.launch import Launch, child_environment
@@ -174,16 +174,9 @@ class EngineProcess:
         if self.process is None or self.process.returncode is not None:
             code = self.process.returncode if self.process else None
             raise EngineDown(
-                f"the engine of {self.name} ended with code {code}: {self.last_lines()}",
+                f"the engine of {self.name} ended with code {code}: {reason_in(self.log, code)}",
                 mend=f"see {self.log}",
             )
-
-    def last_lines(self, count: int = 3) -> str:
-        try:
-            with self.log.open(errors="replace") as lines:
-                return " | ".join(line.strip() for line in deque(lines, maxlen=count))
-        except OSError as error:  # someone has removed it
-            return f"its log cannot be read: {error}"
 
     @property
     def pid(self) -> int:
