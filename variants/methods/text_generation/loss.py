@@ -85,8 +85,10 @@ def perplexity(model: "PreTrainedModel", texts: Passages) -> float:
     """exp of the mean surprise of a token given those before it, in nats; infinite where it does not fit a float."""
     import torch
 
+    from variants.methods.text_generation.products import fast_products
+
     nats, tokens, here = 0.0, 0, next(model.parameters()).device
-    with torch.inference_mode():
+    with torch.inference_mode(), fast_products():
         for ids, mask in ((ids.to(here), mask.to(here)) for ids, mask in texts.batches()):
             logits = model(input_ids=ids, attention_mask=mask.long(), use_cache=False).logits[:, :-1]
             kept = mask[:, 1:]
