@@ -191,7 +191,7 @@ def available_memory_bytes(cgroup: Path = _CGROUP) -> int:
     available = psutil.virtual_memory().available
     with suppress(OSError, ValueError):  # no container, or one without a limit ("max")
         left = int((cgroup / "memory.max").read_text()) - int((cgroup / "memory.current").read_text())
-        counts = (line.split() for line in (cgroup / "memory.stat").read_text().splitlines())
-        dropped = next(int(count) for name, count in counts if name == "inactive_file")
+        counts = dict(line.split() for line in (cgroup / "memory.stat").read_text().splitlines())
+        dropped = sum(int(counts.get(name, 0)) for name in ("inactive_file", "active_file", "slab_reclaimable"))
         return max(0, min(available, left + dropped))
     return available

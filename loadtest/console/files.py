@@ -38,7 +38,15 @@ class CampaignFile(NamedTuple):
 def campaign_files(*folders: Path) -> dict[str, CampaignFile]:
     """The files of the folders by name. Of two with one name, that of the later folder counts."""
     paths = {path.stem: path for folder in folders if folder.is_dir() for path in sorted(folder.glob("*.yaml"))}
-    return {name: read(paths[name], paths[name].stat().st_mtime_ns) for name in sorted(paths)}
+    return {name: described(paths[name]) for name in sorted(paths)}
+
+
+def described(path: Path) -> CampaignFile:
+    """What a file asks for. Its problem where it cannot be read, as a link that leads nowhere."""
+    try:
+        return read(path, path.stat().st_mtime_ns)
+    except (OSError, RecursionError) as error:
+        return CampaignFile(path.stem, path, problem=f"cannot be read: {error}")
 
 
 @lru_cache(maxsize=256)

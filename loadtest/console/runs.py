@@ -11,6 +11,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -21,7 +22,12 @@ from loadtest.console.files import NAME, CampaignFile
 from variants.errors import InputError, UnknownName
 
 RUN = re.compile(rf"\d{{8}}T\d{{6}}Z-{NAME.pattern}")
-RUNNING, STARTED, PROGRESS, LOG, SUMMARY = "running", "started.json", "progress.json", "load.log", "summary.json"
+RUNNING, STARTED, PROGRESS, LOG, REPORT = "running", "started.json", "progress.json", "load.log", "report.html"
+STAMP = "%Y%m%dT%H%M%SZ"
+TAIL = 4096
+"""Bytes of a log's end that are read for its last line."""
+TRIES, PAUSE_S = 5, 0.05
+"""Attempts to take the lock: a page that looks whether a campaign runs holds it for a moment."""
 SHOWN = 30
 """The latest runs that are listed."""
 CHILD = (sys.executable, "-m", "loadtest.console.child")
@@ -56,12 +62,10 @@ class Runs:
         for its requests. Raises CampaignRuns."""
         self.folder.mkdir(parents=True, exist_ok=True)
         with (self.folder / RUNNING).open("a+") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise CampaignRuns("another campaign runs", mend="wait for its end, or stop it") from None
+            if not is_locked(lock):
+                raise CampaignRuns("another campaign runs", mend="wait for its end, or stop it")
             began = datetime.now(UTC)
-            run = f"{began:%Y%m%dT%H%M%SZ}-{file.name}"
+            run = f"{began:{STAMP}}-{file.name}"
             lock.truncate(0)
             lock.write(run)
             lock.flush()
@@ -69,7 +73,11 @@ class Runs:
             out.mkdir(exist_ok=True)
             self.child = self.started(file, target, out, key, lock)
         about = {"campaign": file.name, "by": by, "pid": self.child.pid, "began": began.isoformat(timespec="seconds")}
-        (out / STARTED).write_text(json.dumps(about), encoding="utf-8")
+        try:
+            (out / STARTED).write_text(json.dumps(about), encoding="utf-8")
+        except OSError:  # without it nobody could stop the campaign
+            self.child.terminate()
+            raise
         return run
 
     def started(
@@ -117,36 +125,62 @@ class Runs:
         if not self.folder.is_dir():
             return []
         running = self.running()
-        names = sorted((path.name for path in self.folder.iterdir() if RUN.fullmatch(path.name)), reverse=True)
+        names = sorted((path.name for path in self.folder.iterdir() if is_run(path)), reverse=True)
         return [self.run(name, name == running) for name in names[:SHOWN]]
 
     def run(self, name: str, is_running: bool) -> Run:
         about = self.document(name, STARTED) or {}
         stamp = name.partition("-")[0]
-        began = f"{datetime.strptime(stamp, '%Y%m%dT%H%M%SZ'):%Y-%m-%d %H:%M:%S}"
+        began = f"{datetime.strptime(stamp, STAMP):%Y-%m-%d %H:%M:%S}"
         told = Run(name, name.partition("-")[2], about.get("by", ""), began, "running")
         if is_running:
             return told._replace(step=self.document(name, PROGRESS))
-        if (self.folder / name / SUMMARY).is_file():
+        if (self.folder / name / REPORT).is_file():  # it is written last
             return told._replace(state="complete")
         return told._replace(state="failed", why=self.last_words(name))
 
     def last_words(self, name: str) -> str:
         """Why a run failed, as its process said it last."""
-        path = self.folder / name / LOG
-        lines = path.read_text(errors="replace").strip().splitlines() if path.is_file() else []
+        try:
+            with (self.folder / name / LOG).open("rb") as log:
+                log.seek(max(0, os.fstat(log.fileno()).st_size - TAIL))
+                lines = log.read().decode(errors="replace").strip().splitlines()
+        except OSError:
+            lines = []
         return lines[-1].removeprefix("load: ") if lines else "it ended without a word"
 
     def path(self, name: str) -> Path:
         """The folder of a run. Raises UnknownName."""
         path = self.folder / name
-        if not RUN.fullmatch(name) or not path.is_dir():
+        if not is_run(path):
             raise UnknownName(f"there is no run {name!r:.80}")
         return path
 
     def document(self, name: str, file: str) -> dict[str, Any] | None:
         """A JSON document in a run's folder; None where it is not there yet."""
         try:
-            return dict(json.loads((self.folder / name / file).read_bytes()))
-        except (FileNotFoundError, ValueError):
+            document = json.loads((self.folder / name / file).read_bytes())
+        except (OSError, ValueError):
             return None
+        return document if isinstance(document, dict) else None
+
+
+def is_locked(file: IO[str]) -> bool:
+    """Whether this process could lock the file."""
+    for attempt in range(TRIES):
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            time.sleep(PAUSE_S if attempt < TRIES - 1 else 0)
+        else:
+            return True
+    return False
+
+
+def is_run(path: Path) -> bool:
+    """Whether this is the folder of a run. People keep other things beside them."""
+    try:
+        datetime.strptime(path.name.partition("-")[0], STAMP)
+    except ValueError:
+        return False
+    return RUN.fullmatch(path.name) is not None and path.is_dir()

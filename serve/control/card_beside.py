@@ -74,13 +74,16 @@ def card_beside(*line: Card | None) -> CardBeside:
     """The figures of the task by which the last of a line is judged: the first of its card.
 
     `line` has the cards of the parent and of each that was made from it. Their differences add up, with the ends of
-    their intervals, and so do their shares of other answers."""
+    their intervals, and so do their shares of other answers. Where the sum is not known, the difference is that of the
+    last step."""
     of_parent = line[0].accuracy[0] if line[0] else None
     cards = [each for each in line if each is not None]
+    made_from, own = line[-2:]
+    last = difference_to(made_from, own) if made_from is not None and own is not None else None
     if len(cards) < len(line) or of_parent is None:
-        return CardBeside(accuracy=of_parent)
+        return CardBeside(last, of_parent)
     made = list(pairwise(cards))
-    difference = added([difference_to(parent, variant) for parent, variant in made], cards[0].digest)
+    difference = added([difference_to(parent, variant) for parent, variant in made], cards[0].digest) or last
     others = [1 - same if (same := same_as(parent, variant)) is not None else None for parent, variant in made]
     known = [each for each in others if each is not None]
     task = difference.task if difference else of_parent.task

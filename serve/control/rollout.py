@@ -10,7 +10,7 @@ A rollout that proves nothing ends `undecided`: at its deadline, at its budget o
 budget would be needed (futility).
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, Literal, Self
 
@@ -227,12 +227,16 @@ def read_plan(document: dict[str, Any], model: Model, name: str) -> tuple[Rollou
     return plan, parent
 
 
-def source_of(weights: Mapping[str, float], parent: str, variant: str) -> str:
-    """Whose traffic a rollout moves: the parent's, or that of the variant that serves in its place. All evidence is
-    against the parent, so losses do not add up from variant to variant."""
-    if weights[parent] + weights[variant] > 0:
-        return parent
-    return max((name for name in weights if name not in (parent, variant)), key=weights.__getitem__)
+def source_of(weights: Mapping[str, float], line: Sequence[str]) -> str:
+    """Whose traffic a rollout moves to the last of `line` (`serve.config.lineage.compressions_of`): that of the nearest
+    variant that it was made from and that has traffic, or else of the one that serves in their place. All evidence is
+    against the first of the line, so losses do not add up from variant to variant."""
+    *made_from, variant = line
+    if (serving := next((name for name in reversed(made_from) if weights[name] > 0), None)) is not None:
+        return serving
+    if weights[variant] > 0:
+        return line[0]
+    return max((name for name in weights if name not in (line[0], variant)), key=weights.__getitem__)
 
 
 def rivals_of(snapshot: Snapshot, model: str, parent: str, variant: str, queue: tuple[str, ...]) -> dict[str, str]:

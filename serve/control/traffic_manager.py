@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from serve.config.evidence_key import engines_hash, evidence_key
+from serve.config.lineage import compressions_of
 from serve.config.snapshot import Judged, Snapshot, build_snapshot, with_traffic
 from serve.config.stack import Model
 from serve.config.traffic import Versioned, read_traffic
@@ -147,7 +148,8 @@ class TrafficManager(RecordedState):
         traffic = self.state.traffic[model].traffic
         if current is not None and current.watched:  # its watch ends with this rollout
             traffic = replace(current, watched=False).traffic()
-        source = source_of(traffic.weights, parent, plan.variant)
+        line = compressions_of(self.snapshot.stack.models[model].variants, plan.variant)
+        source = source_of(traffic.weights, line)
         check_card(self.cards.beside(model, parent, plan), plan)
         names = (parent, plan.compared(parent))
         both = [self.snapshot.variants[model, name] for name in names]

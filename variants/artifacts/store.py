@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from variants.artifacts.manifest import MANIFEST, FileEntry, Manifest
-from variants.errors import InputError, IntegrityError, UnknownName
+from variants.errors import InputError, IntegrityError, StoreFull, UnknownName
 from variants.files import fsync, hash_folder, lock_of, locked_if_free, scratch, sha256_of, shared, staged, staging
 
 _KEY = re.compile(r"[0-9a-f]{64}")
@@ -102,14 +102,22 @@ class Store:
     @contextmanager
     def unfinished(self, key: str) -> Iterator[Path]:
         """The place of a folder for what is finished of the artifact of `key`, for the holder of its `staging`. The
-        folder stays when the process is killed or interrupted, and is removed at any other end."""
+        folder stays when the process is killed or interrupted, or lacks disk or memory. It is removed at any other
+        end."""
         folder = scratch(self.root, key)
         try:
             yield folder
+        except (OSError, MemoryError, StoreFull):
+            raise
         except Exception:
             _remove(folder)
             raise
         _remove(folder)
+
+    def unfinished_bytes(self, key: str) -> int:
+        """Bytes on disk of what is finished of the artifact of `key`."""
+        files = (path for path in scratch(self.root, key).rglob("*") if path.is_file())
+        return sum(path.stat().st_size for path in files)
 
     def keep(self, folder: Path, manifest: Manifest) -> Artifact:
         """Make a staged folder the artifact of `manifest.key`: flush its files, write the manifest, rename it."""

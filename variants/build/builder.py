@@ -325,63 +325,64 @@ def _build(
     progress: Progress,
     say: Callable[[str], None],
 ) -> Artifact:
-    """The artifact of one plan, newly built."""
+    """The artifact of one plan, newly built. RecipeError and StoreFull, before the method's work, where memory or disk
+    are too little."""
     title = f"{plan.model} {plan.variant}"
     own_source = parent is None or method.starts_from == "both"
     source = fetch(plan.source, store.home, progress) if own_source else None
+    origin = parent.model_path if parent else source
+    assert origin is not None
     with store.staging(key) as folder, progress.step(f"{title}: {method.name}"):
         if store.has(key):  # another builder was faster
             return store.open(key)
         out = folder / "model"
         out.mkdir()
+        if needs := check_need(plan.task, plan.recipe, origin, out, store.unfinished_bytes(key)):
+            say(f"{plan.model}@{plan.variant}: {needs}")
         with store.unfinished(key) as unfinished:
             job = BuildJob(
                 plan.recipe, plan.seed, source, parent, out, store.home, progress, base, plan.tasks, plan.evaluate,
                 unfinished,
             )  # fmt: skip
             made, loss, cost = _run(plan, method, job, say)
-        files = entries(folder)
-        served = [f"model/{name}" for name in made.served] or list(files)
-        before = parent.manifest.sources if parent else ()
-        sources = (*before, *((plan.source,) if own_source else ()), *data_sources(plan))
-        manifest = Manifest(
-            key=key,
-            digest=Manifest.digest_of_files(files),
-            model=plan.model,
-            variant=plan.variant,
-            task=plan.task,
-            method=f"{method.name}/{method.version}",
-            precision=made.precision,
-            recipe=plan.recipe,
-            seed=plan.seed,
-            parent=plan.parent,
-            parent_digest=parent.manifest.digest if parent else None,
-            sources=tuple({source.uri: source for source in sources}.values()),
-            files=files,
-            bytes=sum(files[name].bytes for name in served),
-            versions=versions(("understudy", *made.packages)),
-            created=datetime.now(UTC),
-            format=made.format,
-            labels=made.labels,
-            preprocess=made.preprocess,
-            note=made.note,
-            detector=made.detector,
-            effort=cost,
-            commits=commits_of(sources, parent, store.home),
-            loss=loss,
-        )
-        return store.keep(folder, manifest)
+            files = entries(folder)
+            served = [f"model/{name}" for name in made.served] or list(files)
+            before = parent.manifest.sources if parent else ()
+            sources = (*before, *((plan.source,) if own_source else ()), *data_sources(plan))
+            manifest = Manifest(
+                key=key,
+                digest=Manifest.digest_of_files(files),
+                model=plan.model,
+                variant=plan.variant,
+                task=plan.task,
+                method=f"{method.name}/{method.version}",
+                precision=made.precision,
+                recipe=plan.recipe,
+                seed=plan.seed,
+                parent=plan.parent,
+                parent_digest=parent.manifest.digest if parent else None,
+                sources=tuple({source.uri: source for source in sources}.values()),
+                files=files,
+                bytes=sum(files[name].bytes for name in served),
+                versions=versions(("understudy", *made.packages)),
+                created=datetime.now(UTC),
+                format=made.format,
+                labels=made.labels,
+                preprocess=made.preprocess,
+                note=made.note,
+                detector=made.detector,
+                effort=cost,
+                commits=commits_of(sources, parent, store.home),
+                loss=loss,
+            )
+            return store.keep(folder, manifest)
 
 
 def _run(
     plan: VariantPlan, method: Method, job: BuildJob, say: Callable[[str], None]
 ) -> tuple[MethodResult, Loss | None, BuildCost]:
-    """What the method made, what it lost, and what it cost. `say` gets what it needs and what it lost. RecipeError
-    where it lost too much. RecipeError and StoreFull, before any work, where memory or disk are too little."""
-    name, origin = f"{plan.model}@{plan.variant}", job.parent.model_path if job.parent else job.source
-    assert origin is not None
-    if needs := check_need(plan.task, plan.recipe, origin, job.out):
-        say(f"{name}: {needs}")
+    """What the method made, what it lost, and what it cost. `say` gets what it lost. RecipeError where that is too
+    much."""
     stopwatch = Stopwatch()
     with full_disk_seen(job.out):
         made = method.run(job)
@@ -389,5 +390,5 @@ def _run(
     loss, told = measure(plan.task, job, made)
     check(plan.recipe, loss, "recipe")
     if told:
-        say(f"{name}: {told}")
+        say(f"{plan.model}@{plan.variant}: {told}")
     return made, loss, cost

@@ -5,6 +5,7 @@ says which factors are measured (`make build-cost`) and which are derived. Other
 families have no estimate.
 """
 
+import json
 from collections.abc import Iterator
 from math import prod
 from pathlib import Path
@@ -41,18 +42,20 @@ class Need(NamedTuple):
     disk: int
 
 
-def check(task: TaskKind, recipe: Recipe, origin: Path, store: Path) -> str:
+def check(task: TaskKind, recipe: Recipe, origin: Path, store: Path, finished: int = 0) -> str:
     """A sentence about what a build from `origin`, its parent's or source's folder, needs and what is free; empty
-    without an estimate. RecipeError where memory is too little, StoreFull where the disk of `store` is."""
+    without an estimate. `finished` bytes of it are on disk already. RecipeError where memory is too little, StoreFull
+    where the disk of `store` is."""
     way = _way(recipe) if task == "text-generation" and origin.is_dir() else None
     try:
         entries = list(_entries(origin)) if way else []
-    except ValueError:  # the method says what is wrong with the file
+    except (OSError, ValueError):  # the method says what is wrong with the file
         return ""
     if way is None or 2 * sum(map(_size, entries)) < SMALL_BYTES:
         return ""
     wide = 2 if isinstance(recipe, Baseline) and recipe.dtype == "float32" else 1
     need, memory, disk = need_of(entries, way, wide, _beside(recipe)), available_memory_bytes(), free_bytes(store)
+    need = need._replace(disk=max(0, need.disk - finished))
     told = (
         f"needs about {_gib(need.memory)} of memory ({_gib(memory)} available) and {_gib(need.disk)} of disk "
         f"({_gib(disk)} free)"
@@ -72,7 +75,8 @@ def need_of(entries: list[tuple[str, TensorEntry]], way: str, wide: int = 1, bes
     tables = sum(_size(entry) for entry in entries if any(part in entry[0] for part in _TABLES))
     bits = _WEIGHT_BITS[way.partition(" ")[0]]
     # A head that shares its weights with the embedding gets a copy in 8 bits.
-    disk = wide * (bits / 8 * (total - tables) + 2 * tables) + (tables if bits < 16 else 0)
+    copied = bits < 16 and not any("lm_head" in name for name, _ in entries)
+    disk = wide * (bits / 8 * (total - tables) + 2 * tables) + (tables if copied else 0)
     return Need(round((wide * _PEAKS[way] + beside) * 2 * total) + LIBRARIES_BYTES, round(disk))
 
 
@@ -106,7 +110,15 @@ def _way(recipe: Recipe) -> str | None:
 
 
 def _entries(folder: Path) -> Iterator[tuple[str, TensorEntry]]:
-    for file in sorted(folder.glob("*.safetensors")):
+    """The tensors that transformers reads. Some folders have them a second time, in files of another layout."""
+    index, whole = folder / "model.safetensors.index.json", folder / "model.safetensors"
+    if whole.is_file():
+        files = {whole}
+    elif index.is_file():
+        files = {folder / name for name in json.loads(index.read_bytes()).get("weight_map", {}).values()}
+    else:
+        files = set(folder.glob("*.safetensors"))
+    for file in sorted(files):
         yield from tensor_entries(file).items()
 
 

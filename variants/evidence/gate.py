@@ -301,10 +301,11 @@ def find(gate: Gate, metric: Metric, evidence: Evidence, context: Context) -> Fi
         bounds = lower_bound(tally, to_pass), upper_bound(tally, to_break)
     within, requests = evidence.in_time if metric == "latency" else (0, 0)
     by_request = within / requests if requests else None
-    good = good and (by_request is None or by_request >= limit)
-    state: State = "broken" if bad else "holds" if good else "open"
+    late = by_request is not None and by_request < limit
+    state: State = "broken" if bad else "holds" if good and not late else "open"
     mean = tally.mean if tally.n else None
-    to_go = outcomes_to_go(tally, limit, to_pass, DEFAULT) if state == "open" and tally.n else None
+    # Blocks alone do not say how many more requests have to be in time.
+    to_go = outcomes_to_go(tally, limit, to_pass, DEFAULT) if state == "open" and tally.n and not late else None
     return Finding(metric, tally.n, mean, *bounds, limit, state, by_request, to_go=to_go)
 
 

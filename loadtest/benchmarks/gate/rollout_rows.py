@@ -191,7 +191,6 @@ ROLLOUTS = [
         ("promoted", "withheld"), live=True),
     Row("5: equal, begun anew after a broken sample ratio", carried_out(after_a_broken_ratio, HALF), ("withheld",),
         limit=0.10, live=True),
-    Row("8: half of the requests, in bursts of a second, are late", bursts(1), live=True),
     Row("8: half of the requests, in bursts of a minute, are late", bursts(60), live=True),
     Row("9: exactly at the floor", at_floor, ("promoted", "rolled_back", "waits"), live=True),
     Row("9: equal, tried again after an outage", carried_out(tried_again), ("rolled_back",), live=True),

@@ -235,7 +235,7 @@ def requests_to_return(runs: int, sound_s: int = 0, rate: float = 0.1) -> NDArra
     parent, variant = (np.concatenate(each, axis=1) for each in zip(sound[:2], arms, strict=True))
     after = guard_on_errors(parent, variant, before=known)
     return np.array(
-        [requests[run, : at - sound_s].sum() if sound_s <= at != NEVER else NEVER for run, at in enumerate(after)]
+        [requests[run, : at - sound_s].sum() if sound_s < at != NEVER else NEVER for run, at in enumerate(after)]
     )
 
 
@@ -317,6 +317,8 @@ ATTACKS = [
 HONEST = [
     Row("honest labels, equal", judged(honest(0.0), 8000), ("rolled_back",)),
     Row("honest labels, 5 points worse", judged(honest(-0.05), 8000)),
+    Row("honest labels, equal, decided", judged(honest(0.0), 8000), ("withheld",), 0.10),
+    Row("honest labels, 5 points worse, decided", judged(honest(-0.05), 8000), ("withheld",), 0.10),
 ]
 
 

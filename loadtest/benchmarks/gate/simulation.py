@@ -53,8 +53,6 @@ def tallies(truth: Truth, runs: int, pairs: int, seed: int, tick: Tick) -> Itera
         value = (drawn >= worse).astype(np.int8) + (drawn >= worse + same)
         yield np.stack([np.cumsum(value == k, axis=1, dtype=np.int32) for k in range(3)], axis=-1)
         tick(min(first + TOGETHER, runs), runs)
-        tick(min(first + TOGETHER, runs), runs)
-        tick(min(first + TOGETHER, runs), runs)
 
 
 def above(counts: Counts, mean: float, alpha: float, bets: Bets = DEFAULT) -> Bools:

@@ -21,7 +21,7 @@ def test_a_containers_limit_bounds_the_memory_that_is_available(tmp_path: Path) 
     (tmp_path / "memory.current").write_text("9000\n")
     (tmp_path / "memory.stat").write_text("anon 5000\ninactive_file 1500\nactive_file 300\n")
     (tmp_path / "memory.max").write_text("10000\n")
-    assert available_memory_bytes(tmp_path) == 10_000 - 9_000 + 1_500
+    assert available_memory_bytes(tmp_path) == 10_000 - 9_000 + 1_500 + 300
     (tmp_path / "memory.max").write_text("7000\n")
     assert available_memory_bytes(tmp_path) == 0
     (tmp_path / "memory.max").write_text("max\n")

@@ -6,6 +6,7 @@ compressed-tensors' (`BaseCompressor.compress`), so the tensors are the same. A 
 renamed when it is whole, so a build that was interrupted goes on after the last one.
 """
 
+import os
 import shutil
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -46,7 +47,7 @@ class Unfinished:
         of = {
             "recipe": job.recipe.canonical_sha256(),
             "tasks": {name: own[name].canonical_sha256() if name in own else None for name in named_tasks(job)},
-            "versions": versions(packages),
+            "versions": versions(("understudy", *packages)),
         }
         root = job.unfinished or job.out.with_name(".unfinished")
         self.folder = root / canonical_sha256(of)
@@ -57,9 +58,10 @@ class Unfinished:
         return Outcome.from_json(file.read_bytes(), str(file)) if file.exists() else None
 
     def begin(self, loss: Loss | None, kept: Kept | None) -> None:
-        """Note the outcome of a model that is written next. Files of another one are removed."""
-        if self.folder.exists():
-            shutil.rmtree(self.folder)
+        """Note the outcome of a model that is written next. Files of another one, and of other libraries, are
+        removed."""
+        if self.folder.parent.exists():
+            shutil.rmtree(self.folder.parent)
         write_atomic(self.folder / _OUTCOME, Outcome(loss=loss, kept=kept).to_json())
 
 
@@ -87,7 +89,7 @@ def write_packed(model: "PreTrainedModel", out: Path, finished: Path, progress: 
             written |= dict.fromkeys(tensor_entries(file), file.name)
     total = sum((finished / name).stat().st_size for name in set(written.values()))
     for name in set(written.values()):
-        (finished / name).rename(out / name)
+        os.link(finished / name, out / name)  # it stays there until the artifact is kept
     if len(files) > 1:
         update_safetensors_index(out, total, written)
     _write_configuration(model, out)

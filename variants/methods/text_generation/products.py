@@ -16,7 +16,8 @@ class Float32Products(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         named = kwargs or {}
-        if func not in (torch.nn.functional.linear, torch.addmm) or args[0].dtype != torch.bfloat16:
+        tensors = [each for each in (*args, *named.values()) if isinstance(each, torch.Tensor)]
+        if func not in (torch.nn.functional.linear, torch.addmm) or tensors[0].dtype != torch.bfloat16:
             return func(*args, **named)
         wide = {name: widened(value) for name, value in named.items()}
         return func(*map(widened, args), **wide).bfloat16()

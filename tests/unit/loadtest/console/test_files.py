@@ -31,6 +31,11 @@ def test_a_file_of_ones_own_replaces_one_of_the_same_name(tmp_path: Path) -> Non
     assert "note" not in files
 
 
+def test_a_link_that_leads_nowhere_is_told(tmp_path: Path) -> None:
+    (tmp_path / "gone.yaml").symlink_to(tmp_path / "nowhere")
+    assert campaign_files(tmp_path)["gone"].problem.startswith("cannot be read")
+
+
 def test_a_wrong_file_says_why_and_is_read_again_when_it_changes(tmp_path: Path) -> None:
     (tmp_path / "small.yaml").write_text(SMALL.replace("limit_s: 30\n", ""))
     (tmp_path / "a b.yaml").write_text(SMALL)

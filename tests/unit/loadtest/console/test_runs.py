@@ -1,9 +1,11 @@
 """Runs of the console: one at a time, ended with the server, and told apart by what their process left."""
 
+import fcntl
 import json
 import signal
 import socket
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -17,7 +19,7 @@ from variants.errors import UnknownName
 
 WAITS = (sys.executable, "-c", "import sys; sys.stdin.read(); sys.exit(130)")
 """Ends with its standard input, as the real one does."""
-REPORTS = (sys.executable, "-c", "import os, sys, pathlib; pathlib.Path(sys.argv[3], 'summary.json').write_text('{}')")
+REPORTS = (sys.executable, "-c", "import os, sys, pathlib; pathlib.Path(sys.argv[3], 'report.html').write_text('')")
 FAILS = (sys.executable, "-c", "import sys; sys.exit('load: the server is gone')")
 TELLS = (sys.executable, "-c", "import os; raise SystemExit('load: key ' + os.environ['UNDERSTUDY_KEY'])")
 SMALL = CampaignFile("small", Path("/nowhere/small.yaml"))
@@ -116,3 +118,31 @@ def test_without_a_run_nothing_runs_and_nothing_is_stopped(tmp_path: Path) -> No
     runs = Runs(tmp_path / "none")
     assert (runs.running(), runs.latest()) == (None, [])
     runs.stop()
+
+
+def test_what_others_keep_beside_the_runs_is_passed_over(tmp_path: Path) -> None:
+    runs = Runs(tmp_path, REPORTS)
+    name = runs.start(SMALL, "http://127.0.0.1:1", "ops")
+    wait_until(lambda: runs.running() is None)
+    (tmp_path / "20261201T113000Z-archived.tar.gz").write_bytes(b"")
+    (tmp_path / "20269901T113000Z-small").mkdir()
+    (tmp_path / name / "started.json").write_text("[]")
+    assert [(run.id, run.state, run.by) for run in runs.latest()] == [(name, "complete", "")]
+
+
+def test_figures_without_a_report_are_no_complete_run(tmp_path: Path) -> None:
+    runs = Runs(tmp_path, FAILS)
+    name = runs.start(SMALL, "http://127.0.0.1:1", "ops")
+    wait_until(lambda: runs.running() is None)
+    (tmp_path / name / "summary.json").write_text('{"half')
+    assert runs.latest()[0].state == "failed"
+
+
+def test_a_page_that_looks_does_not_keep_a_campaign_from_starting(tmp_path: Path) -> None:
+    runs = Runs(tmp_path, WAITS)
+    with (tmp_path / "running").open("w") as look:
+        fcntl.flock(look, fcntl.LOCK_SH)
+        threading.Timer(0.1, lambda: fcntl.flock(look, fcntl.LOCK_UN)).start()
+        assert runs.start(SMALL, "http://127.0.0.1:1", "ops")
+    runs.stop()
+    wait_until(lambda: runs.running() is None)

@@ -135,8 +135,17 @@ def test_differences_add_up_along_a_line() -> None:
     with pytest.raises(InputError, match="proven worse on its card"):
         check_card(beside, plan())
     on_u = on_pruned.model_copy(update={"task": "u"})
-    assert card_beside(root, pruned, card(third, differences=(on_u,))) == CardBeside(None, ACCURACY)
+    assert card_beside(root, pruned, card(third, differences=(on_u,))) == CardBeside(on_u, ACCURACY)
     assert card_beside(root, None, both) == CardBeside(accuracy=ACCURACY)
+
+
+def test_where_the_line_lacks_a_card_the_last_step_counts() -> None:
+    """Else a variant that its card proves worse than its parent would not be refused."""
+    worse = PRUNED.model_copy(update={"parent": "b" * 64})
+    beside = card_beside(None, card("b" * 64), card("c" * 64, differences=(worse,)))
+    assert beside == CardBeside(worse)
+    with pytest.raises(InputError, match="proven worse on its card"):
+        check_card(beside, plan())
 
 
 @pytest.fixture

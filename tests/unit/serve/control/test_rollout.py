@@ -5,7 +5,7 @@ import pytest
 from pydantic import ValidationError
 
 from serve.config.traffic import Traffic
-from serve.control.rollout import Rollout, RolloutPlan, Search, next_of, unknowable
+from serve.control.rollout import Rollout, RolloutPlan, Search, next_of, source_of, unknowable
 from variants.evidence.gate import Finding, Gate, Verdict
 
 BEFORE = Traffic(weights={"baseline": 80, "int8": 10, "nf4": 10}, shadows={"nf4": 0.1})
@@ -208,3 +208,19 @@ def test_a_comparison_of_the_parent_with_itself_has_no_other_step() -> None:
 def test_a_plan_without_newer_fields_is_written_as_before() -> None:
     assert "aa" not in START.plan.model_dump()
     assert "preference" not in START.plan.model_dump()["gate"]
+
+
+@pytest.mark.parametrize(
+    ("weights", "line", "source"),
+    [
+        ((90, 10, 0), ("baseline", "int8"), "baseline"),
+        ((0, 0, 100), ("baseline", "int8"), "int4"),  # another variant has taken over
+        ((0, 100, 0), ("baseline", "int8"), "baseline"),  # it has all of the traffic already
+        ((10, 90, 0), ("baseline", "int8", "int4"), "int8"),  # what it was made from serves
+        ((100, 0, 0), ("baseline", "int8", "int4"), "baseline"),
+    ],
+)
+def test_the_traffic_of_the_nearest_variant_that_serves_is_moved(
+    weights: tuple[float, ...], line: tuple[str, ...], source: str
+) -> None:
+    assert source_of(dict(zip(("baseline", "int8", "int4"), weights, strict=True)), line) == source

@@ -10,7 +10,7 @@ import pytest
 
 from variants.artifacts.manifest import MANIFEST, Manifest
 from variants.artifacts.store import Artifact, Store, entries, hold, open_artifact
-from variants.errors import IntegrityError, UnknownName
+from variants.errors import IntegrityError, RecipeError, StoreFull, UnknownName
 from variants.recipes.recipe import Baseline
 
 KEY = "ab" * 32
@@ -220,7 +220,7 @@ def test_two_builders_may_tidy_up_at_once(tmp_path: Path) -> None:
         assert list(builders.map(build, ["ab" * 32, "cd" * 32])) == [True, True]
 
 
-def finish_one(store: Store, end: type[BaseException]) -> None:
+def finish_one(store: Store, end: BaseException) -> None:
     """Work on KEY that ends early, with one file finished."""
     with store.unfinished(KEY) as folder:
         folder.mkdir(parents=True)
@@ -228,12 +228,21 @@ def finish_one(store: Store, end: type[BaseException]) -> None:
         raise end
 
 
-@pytest.mark.parametrize(("end", "stays"), [(KeyboardInterrupt, True), (SystemExit, True), (ValueError, False)])
-def test_what_is_finished_stays_only_after_an_interruption(
-    tmp_path: Path, end: type[BaseException], stays: bool
-) -> None:
+@pytest.mark.parametrize(
+    ("end", "stays"),
+    [
+        (KeyboardInterrupt(), True),
+        (SystemExit(), True),
+        (MemoryError(), True),
+        (StoreFull("full"), True),
+        (OSError(), True),
+        (ValueError(), False),
+        (RecipeError("full"), False),
+    ],
+)
+def test_what_is_finished_stays_where_the_same_build_may_go_on(tmp_path: Path, end: BaseException, stays: bool) -> None:
     store = Store(tmp_path)
-    with pytest.raises(end):
+    with pytest.raises(type(end)):
         finish_one(store, end)
     with store.unfinished(KEY) as folder:
         assert (folder / "first").exists() is stays

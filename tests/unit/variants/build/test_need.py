@@ -132,3 +132,28 @@ def test_a_build_that_does_not_fit_names_its_variant_and_does_no_work(
     with pytest.raises(IsADirectoryError):  # now the method ran, and takes files alone
         world.build(world.plan("other"))
     assert world.said[0].startswith("m@other: needs about 0.8 GiB of memory (1.0 GiB available)")
+
+
+def test_a_second_layout_of_the_weights_and_links_that_lead_nowhere_do_not_count(
+    large: Path, free: dict[str, int], tmp_path: Path
+) -> None:
+    recipe = {"kind": "quantize", "scheme": "w8a8"}
+    told = check(large, recipe)
+    (large / "consolidated.safetensors").symlink_to(large / "model.safetensors")
+    assert check(large, recipe) == told
+    (large / "model-00001-of-00001.safetensors").symlink_to(large / "model.safetensors")
+    (large / "model.safetensors").rename(large / "whole")
+    (large / "model-00001-of-00001.safetensors").unlink()
+    (large / "model-00001-of-00001.safetensors").symlink_to(large / "whole")
+    names = {"weight_map": {"model.embed_tokens.weight": "model-00001-of-00001.safetensors"}}
+    (large / "model.safetensors.index.json").write_text(json.dumps(names))
+    assert check(large, recipe) == told
+    (large / "whole").unlink()
+    assert check(large, recipe) == "", "the method says what is wrong with the file"
+
+
+def test_what_is_finished_needs_no_more_disk(large: Path, free: dict[str, int]) -> None:
+    free["disk"], recipe = GIB, parse_recipe({"kind": "baseline", "dtype": "bfloat16"})
+    with pytest.raises(StoreFull):
+        need.check("text-generation", recipe, large, large, GIB // 2)
+    assert "1.0 GiB of disk" in need.check("text-generation", recipe, large, large, GIB)

@@ -49,7 +49,8 @@ def test_a_judge_is_asked_a_few_questions_where_labels_would_be_hundreds(figures
 def test_no_null_and_no_attack_is_decided_wrongly(figures: dict[str, Any]) -> None:
     for row in [*figures["nulls"], *figures["attacks"]]:
         wrong = round(row[f"{row['wrong']}_share"] * row["runs"])
-        assert wilson(wrong, row["runs"]).low <= row["limit"], row
+        most = 0 if row["runs"] == SLICE.live_runs else row["limit"]  # the seeds are fixed
+        assert wilson(wrong, row["runs"]).low <= most, row
 
 
 def test_junk_labels_are_withheld_and_honest_ones_decide(figures: dict[str, Any]) -> None:

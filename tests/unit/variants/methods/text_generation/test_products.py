@@ -35,6 +35,12 @@ def test_a_layer_multiplies_float32_and_gives_bfloat16(layer: torch.nn.Module) -
         assert torch.equal(output, layer.float()(states.float()).bfloat16())
 
 
+def test_tensors_may_be_given_by_name() -> None:
+    one = torch.ones(2, 2, dtype=torch.bfloat16)
+    with Noted(), Float32Products():
+        assert torch.equal(torch.nn.functional.linear(input=one, weight=one), 2 * one)
+
+
 def test_other_dtypes_stay() -> None:
     with Noted() as noted, Float32Products():
         assert torch.nn.Linear(8, 4)(torch.randn(3, 8)).dtype == torch.float32
