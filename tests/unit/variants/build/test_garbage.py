@@ -177,7 +177,7 @@ def test_what_dead_builders_left_goes_and_what_a_living_one_has_stays(aged: Aged
 
 def test_what_an_interrupted_build_finished_goes_unless_it_is_built_now(aged: Aged) -> None:
     with pytest.raises(KeyboardInterrupt):
-        finish_one(aged.store, KeyboardInterrupt)
+        finish_one(aged.store, KeyboardInterrupt())
     with aged.store.staging(KEY):
         assert aged.collect().staging == ()
     done = aged.collect()
