@@ -40,7 +40,7 @@ test: test-fast test-integration  ## every test that this machine can run
 test-fast: environment  ## the tests that start no server: under 90 s
 	@$(TEST) tests/unit -n auto
 
-test-integration: environment  ## those with real processes and weights, two at a time where memory allows
+test-integration: environment  ## those with real processes and weights, three at a time on 2 cores where memory allows
 	@$(TEST) tests/integration -n auto
 
 coverage: export COVERAGE_FILE = $(CURDIR)/out/coverage/data

@@ -11,7 +11,7 @@ import pytest
 
 from variants.home import home, sources_of
 
-WORKER_BYTES = 9 * 2**30
+WORKER_BYTES = 7 * 2**30
 """What one test at a time takes at most: a server with real engines."""
 EVERYWHERE = {"tmp_path_factory", "pytestconfig", "anyio_backend", "tiny_llama", "tiny_vit"}
 """Shared fixtures that cost next to nothing: whoever uses them need not wait for a worker that has made them."""
@@ -22,8 +22,8 @@ LONGEST_ID = 100
 
 
 def pytest_xdist_auto_num_workers() -> int:
-    """`-n auto`: as many as there are cores, as long as memory holds them. More end no sooner: most tests compute."""
-    return max(1, min(os.cpu_count() or 1, psutil.virtual_memory().available // WORKER_BYTES))
+    """`-n auto`: one more than there are cores, as long as memory holds them: many tests wait for servers to start."""
+    return max(1, min((os.cpu_count() or 1) + 1, psutil.virtual_memory().available // WORKER_BYTES))
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -8,6 +8,7 @@ import yaml
 from loadtest.benchmarks.accuracy_under_load.__main__ import Family, drive_family
 from loadtest.harness import Clock
 from serve.config.loader import load, only
+from tests.support.long import long_only
 from tests.support.processes import ROOT, borrow_home
 
 pytestmark = pytest.mark.integration
@@ -19,6 +20,7 @@ CAMPAIGN = {
 }  # fmt: skip
 
 
+@long_only  # live labels and offline ones: test_detection.py, test_text_classification.py
 def test_a_labelled_campaign_says_under_load_what_the_card_says_offline(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -61,7 +61,7 @@ def scripted(folder: Path, prefix: tuple[str, ...] = (), **settings: Any) -> Eng
     [
         (signal.SIGTERM, False),
         pytest.param(signal.SIGHUP, False, marks=long_only),
-        (signal.SIGHUP, True),
+        pytest.param(signal.SIGHUP, True, marks=long_only),
     ],
 )
 def test_a_signal_ends_everything_with_code_0(number: signal.Signals, whole_group: bool, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from tests.integration.serve.engines.tiny_encoder import make_classifier, make_encoder
 from tests.integration.variants.conftest import job
+from tests.support.long import long_only
 from tests.support.planted import plant
 from tests.support.scripted import make_artifact
 from variants.artifacts.manifest import TaskKind
@@ -233,6 +234,7 @@ def pictures_alike(parent: Artifact) -> Callable[..., Gauge]:
     return lambda *_: Gauge("cosine", "digit_prompts", 12, answers, lambda a, b: float(a @ b))
 
 
+@long_only
 def test_a_generator_of_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     parent = random_generator(tmp_path)
     monkeypatch.setattr(nncf_quantize, "gauge_of", pictures_alike(parent))
