@@ -55,7 +55,7 @@ TESTS = {
         "tests/unit/serve/control/test_checkpoint.py",
     ],
     "serve/control/checkpoint.py": ["tests/unit/serve/control/test_checkpoint.py"],
-    "serve/config/server/api_keys.py": ["tests/unit/serve/config/test_api_keys.py"],
+    "serve/config/server/api_keys.py": ["tests/unit/serve/config/server/test_api_keys.py"],
     "serve/api/access/authentication.py": ["tests/unit/serve/api/access/test_authentication.py"],
 }
 
