@@ -347,8 +347,7 @@ def _build(
             made, loss, cost = _run(plan, method, job, say)
             files = entries(folder)
             served = [f"model/{name}" for name in made.served] or list(files)
-            before = parent.manifest.sources if parent else ()
-            sources = (*before, *((plan.source,) if own_source else ()), *data_sources(plan))
+            sources = _sources(plan, parent, own_source)
             manifest = Manifest(
                 key=key,
                 digest=Manifest.digest_of_files(files),
@@ -361,7 +360,7 @@ def _build(
                 seed=plan.seed,
                 parent=plan.parent,
                 parent_digest=parent.manifest.digest if parent else None,
-                sources=tuple({source.uri: source for source in sources}.values()),
+                sources=sources,
                 files=files,
                 bytes=sum(files[name].bytes for name in served),
                 versions=versions(("understudy", *made.packages)),
@@ -376,6 +375,13 @@ def _build(
                 loss=loss,
             )
             return store.keep(folder, manifest)
+
+
+def _sources(plan: VariantPlan, parent: Artifact | None, own: bool) -> tuple[Source, ...]:
+    """What an artifact was made from, each once: its parent's sources, its `own` and its data."""
+    before = parent.manifest.sources if parent else ()
+    sources = (*before, *((plan.source,) if own else ()), *data_sources(plan))
+    return tuple({source.uri: source for source in sources}.values())
 
 
 def _run(

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch.overrides import TorchFunctionMode
 
-from variants.methods.text_generation.baseline import computing_dtype
+from variants.machine import device, multiplies_bfloat16
 
 
 class Float32Products(TorchFunctionMode):
@@ -29,4 +29,4 @@ def widened(value: Any) -> Any:
 
 def fast_products() -> AbstractContextManager[Any]:
     """`Float32Products` where the processor has no products of bfloat16; nothing elsewhere."""
-    return nullcontext() if computing_dtype() == "bfloat16" else Float32Products()
+    return nullcontext() if device() == "cuda" or multiplies_bfloat16() else Float32Products()

@@ -47,9 +47,12 @@ def test_other_dtypes_stay() -> None:
     assert set(noted.dtypes) == {torch.float32}
 
 
-@pytest.mark.parametrize(("dtype", "widened"), [("bfloat16", torch.bfloat16), ("float32", torch.float32)])
-def test_only_where_the_processor_needs_it(monkeypatch: pytest.MonkeyPatch, dtype: str, widened: torch.dtype) -> None:
-    monkeypatch.setattr(products, "computing_dtype", lambda: dtype)
+@pytest.mark.parametrize(("has_products", "dtype"), [(True, torch.bfloat16), (False, torch.float32)])
+def test_only_where_the_processor_needs_it(
+    monkeypatch: pytest.MonkeyPatch, has_products: bool, dtype: torch.dtype
+) -> None:
+    monkeypatch.setattr(products, "device", lambda: "cpu")
+    monkeypatch.setattr(products, "multiplies_bfloat16", lambda: has_products)
     with Noted() as noted, fast_products():
         torch.nn.Linear(8, 4).bfloat16()(torch.randn(3, 8, dtype=torch.bfloat16))
-    assert set(noted.dtypes) == {widened}
+    assert set(noted.dtypes) == {dtype}
